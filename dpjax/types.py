@@ -1,0 +1,84 @@
+"""The nouns every module shares: parameters, cohorts, a unit's records, hyper-parameters, clipped sums."""
+
+from typing import Any, NamedTuple, Protocol
+
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree
+
+Params = PyTree[Array]
+"""A model's parameters: any pytree of floating-point arrays."""
+
+Metrics = dict[str, Array]
+"""Named scalars that one unit, one step or one evaluation reports."""
+
+LossFn = Any
+"""``loss_fn(params, example, key) -> loss`` or ``-> (loss, metrics)`` for ONE example."""
+
+
+class Cohort(NamedTuple):
+    """A sampled set of units in fixed slots, so that shapes never change.
+
+    Attributes:
+      units: pytree whose leaves are ``[slots, ...]``; what an empty slot holds is never read.
+      mask: ``[slots]``; False marks an empty slot, which counts as zero.
+    """
+
+    units: PyTree[Array]
+    mask: Bool[Array, "slots"]
+
+
+class Records(NamedTuple):
+    """The rows of a shared data set that belong to one unit (a user, a client), padded to one length.
+
+    A population of units is a ``Records`` whose leaves have a leading ``[units]`` axis.
+
+    Attributes:
+      index: ``[..., records]`` row numbers into the data set; padding may hold any valid row.
+      mask: ``[..., records]``; False marks padding.
+    """
+
+    index: Int[Array, "*units records"]
+    mask: Bool[Array, "*units records"]
+
+
+class HParams(NamedTuple):
+    """Everything a sweep may vary without recompiling. Every field is a traced scalar.
+
+    Attributes:
+      learning_rate: step size of the (server) optimizer.
+      clip_norm: bound on one unit's L2 norm, in the units of the gradient; ``inf`` turns clipping off.
+      noise_multiplier: noise standard deviation divided by ``clip_norm``; 0 turns noise off.
+      momentum: heavy-ball momentum of the (server) optimizer.
+      weight_decay: decoupled weight decay, per step and unit of learning rate.
+      client_learning_rate: step size of a federated client's local optimizer.
+    """
+
+    learning_rate: float | Float[Array, "*lanes"] = 0.1
+    clip_norm: float | Float[Array, "*lanes"] = 1.0
+    noise_multiplier: float | Float[Array, "*lanes"] = 0.0
+    momentum: float | Float[Array, "*lanes"] = 0.0
+    weight_decay: float | Float[Array, "*lanes"] = 0.0
+    client_learning_rate: float | Float[Array, "*lanes"] = 0.1
+
+
+class ClippedSum(NamedTuple):
+    """What the kernel returns: an un-noised sum that travels with its own sensitivity.
+
+    Attributes:
+      total: pytree like the contribution; the sum over the cohort of every clipped contribution.
+      clip_norm: scalar; no unit moves ``total`` by more than this in L2 (twice this under replace-one).
+      norms: ``[slots]`` L2 norms before clipping; 0 in empty slots and for rejected contributions. Private.
+      num_rejected: how many contributions were not finite and counted as zero. Private.
+      aux: metrics summed over the accepted units of the cohort. Private.
+    """
+
+    total: Params
+    clip_norm: Float[Array, ""]
+    norms: Float[Array, "slots"]
+    num_rejected: Int[Array, ""]
+    aux: Metrics
+
+
+class ContributionFn(Protocol):
+    """One unit's vector, and what it reports. It never sees another unit."""
+
+    def __call__(self, params: Params, unit: PyTree[Array], key: Key[Array, ""]) -> tuple[Params, Metrics]: ...
