@@ -1,0 +1,83 @@
+"""Privacy-utility benchmarking in JAX: clip every unit's contribution, sum, add noise, account, compare."""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from dpjax._version import __version__
+
+if TYPE_CHECKING:
+    from dpjax.accounting import Mechanism, calibrate_noise, calibrate_noise_grid, epsilon
+    from dpjax.clipping import clipped_sum
+    from dpjax.contributions import client_delta, example_gradient, user_gradient
+    from dpjax.noise import gaussian_privatizer, noise_stddev
+    from dpjax.sampling import (
+        Sampler,
+        draw_cohort,
+        fixed_size_cohort,
+        fixed_size_sampler,
+        poisson_cohort,
+        poisson_sampler,
+        shuffled_cohort,
+        shuffled_sampler,
+    )
+    from dpjax.training import History, TrainState, make_train, private_grad
+    from dpjax.types import ClippedSum, Cohort, ContributionFn, HParams, Records, UnitData
+
+# jax takes seconds to import; `dpjax --version` and the accountant must not pay for it.
+_HOME = {
+    "accounting": ("Mechanism", "calibrate_noise", "calibrate_noise_grid", "epsilon"),
+    "clipping": ("clipped_sum",),
+    "contributions": ("client_delta", "example_gradient", "user_gradient"),
+    "noise": ("gaussian_privatizer", "noise_stddev"),
+    "sampling": (
+        "Sampler",
+        "draw_cohort",
+        "fixed_size_cohort",
+        "fixed_size_sampler",
+        "poisson_cohort",
+        "poisson_sampler",
+        "shuffled_cohort",
+        "shuffled_sampler",
+    ),
+    "training": ("History", "TrainState", "make_train", "private_grad"),
+    "types": ("ClippedSum", "Cohort", "ContributionFn", "HParams", "Records", "UnitData"),
+}
+_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
+
+__all__ = [
+    "ClippedSum",
+    "Cohort",
+    "ContributionFn",
+    "HParams",
+    "History",
+    "Mechanism",
+    "Records",
+    "Sampler",
+    "TrainState",
+    "UnitData",
+    "__version__",
+    "calibrate_noise",
+    "calibrate_noise_grid",
+    "client_delta",
+    "clipped_sum",
+    "draw_cohort",
+    "epsilon",
+    "example_gradient",
+    "fixed_size_cohort",
+    "fixed_size_sampler",
+    "gaussian_privatizer",
+    "make_train",
+    "noise_stddev",
+    "poisson_cohort",
+    "poisson_sampler",
+    "private_grad",
+    "shuffled_cohort",
+    "shuffled_sampler",
+    "user_gradient",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULE_OF:
+        return getattr(importlib.import_module(f"dpjax.{_MODULE_OF[name]}"), name)
+    raise AttributeError(f"module 'dpjax' has no attribute {name!r}")

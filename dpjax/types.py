@@ -40,6 +40,18 @@ class Records(NamedTuple):
     mask: Bool[Array, "*units records"]
 
 
+class UnitData(NamedTuple):
+    """One unit's own records, gathered: what a user's or a client's contribution function receives.
+
+    Attributes:
+      examples: pytree whose leaves are ``[records, ...]``.
+      mask: ``[records]``; False marks padding, which never counts.
+    """
+
+    examples: PyTree[Array]
+    mask: Bool[Array, "records"]
+
+
 class HParams(NamedTuple):
     """Everything a sweep may vary without recompiling. Every field is a traced scalar.
 

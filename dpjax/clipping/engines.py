@@ -1,0 +1,93 @@
+"""The engines: how the stack of contributions is formed before it is clipped and summed."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key, PyTree
+
+from dpjax.clipping.bounding import clip_and_sum
+from dpjax.types import ClippedSum, Cohort, ContributionFn, Params
+
+
+def materialize(
+    contribution_fn: ContributionFn,
+    params: Params,
+    cohort: Cohort,
+    key: Key[Array, ""],
+    clip_norm: Float[Array, ""],
+    microbatch_size: int,
+) -> ClippedSum:
+    """All contributions at once by ``vmap``: slots × parameters of memory, the plainest form of the truth."""
+    del microbatch_size
+    slots = jnp.arange(cohort.mask.shape[0])
+    return _materialize_slots(contribution_fn, params, cohort, slots, key, clip_norm)
+
+
+def microbatch(
+    contribution_fn: ContributionFn,
+    params: Params,
+    cohort: Cohort,
+    key: Key[Array, ""],
+    clip_norm: Float[Array, ""],
+    microbatch_size: int,
+) -> ClippedSum:
+    """A loop of ``vmap``s over microbatches that stops after the last filled slot.
+
+    Memory is microbatch_size × parameters. Empty microbatches at the end are not computed, so the
+    spare capacity of Poisson sampling costs at most one microbatch.
+    """
+    slots = cohort.mask.shape[0]
+    size = min(microbatch_size, slots)
+    padded = _pad(cohort, -slots % size)
+    filled = jnp.max(jnp.where(cohort.mask, jnp.arange(1, slots + 1), 0))
+
+    def one(start: Int[Array, ""]) -> ClippedSum:
+        part = jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, start, size), padded)
+        return _materialize_slots(contribution_fn, params, part, start + jnp.arange(size), key, clip_norm)
+
+    def body(i: Int[Array, ""], carry: ClippedSum) -> ClippedSum:
+        part = one(i * size)
+        return ClippedSum(
+            total=jax.tree.map(jnp.add, carry.total, part.total),
+            clip_norm=clip_norm,
+            norms=jax.lax.dynamic_update_slice_in_dim(carry.norms, part.norms, i * size, 0),
+            num_rejected=carry.num_rejected + part.num_rejected,
+            aux=jax.tree.map(jnp.add, carry.aux, part.aux),
+        )
+
+    shapes = jax.eval_shape(one, jnp.int32(0))
+    zero = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+    zero = zero._replace(clip_norm=clip_norm, norms=jnp.zeros(padded.mask.shape, shapes.norms.dtype))
+    done = jax.lax.fori_loop(0, (filled + size - 1) // size, body, zero)
+    return done._replace(norms=done.norms[:slots])
+
+
+def _materialize_slots(
+    contribution_fn: ContributionFn,
+    params: Params,
+    cohort: Cohort,
+    slots: Int[Array, "slots"],
+    key: Key[Array, ""],
+    clip_norm: Float[Array, ""],
+) -> ClippedSum:
+    # Keys follow the slot, not the position in a microbatch: engines and capacities agree exactly.
+    keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, slots)
+    stack, metrics = jax.vmap(contribution_fn, in_axes=(None, 0, 0))(params, cohort.units, keys)
+    return clip_and_sum(stack, metrics, cohort.mask, clip_norm)
+
+
+def _pad(cohort: Cohort, amount: int) -> Cohort:
+    if amount == 0:
+        return cohort
+
+    def pad(x: Array) -> Array:
+        return jnp.concatenate([x, jnp.zeros((amount, *x.shape[1:]), x.dtype)])
+
+    return Cohort(jax.tree.map(pad, cohort.units), pad(cohort.mask))
+
+
+def default_microbatch_size(params: PyTree[Array], slots: int) -> int:
+    """Contributions formed at once: a stack that stays in a core's cache on CPU, larger on accelerators."""
+    floats = sum(x.size for x in jax.tree.leaves(params))
+    budget = 2**19 if jax.default_backend() == "cpu" else 2**28
+    size = max(8, min(budget // max(floats, 1), 64 if jax.default_backend() == "cpu" else slots))
+    return min(slots, 1 << (size.bit_length() - 1))

@@ -1,0 +1,86 @@
+"""``clipped_sum``: the one public function of the kernel."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+from dpjax.clipping import engines
+from dpjax.types import ClippedSum, Cohort, ContributionFn, Params
+
+ENGINES = {"materialize": engines.materialize, "microbatch": engines.microbatch}
+"""Engine name → implementation. All agree to rounding; they differ in speed and memory only."""
+
+
+def clipped_sum(
+    contribution_fn: ContributionFn, *, engine: str = "auto", microbatch_size: int | None = None
+) -> Callable[[Params, Cohort, Key[Array, ""], float | Float[Array, ""]], ClippedSum]:
+    """The sum over a cohort of every unit's contribution, each clipped to an L2 bound.
+
+    Formal guarantees:
+      * Adding or removing one unit moves ``total`` by at most ``clip_norm`` in L2 (up to float32
+        rounding, relative 1e-6); replacing one unit, by at most twice that. ``clip_norm`` must be ≥ 1e-12.
+      * Empty slots and contributions that are not finite count as zero; the latter are counted in ``num_rejected``.
+      * No engine, microbatch size or amount of padding changes the result beyond rounding.
+
+    ``engine`` and ``microbatch_size`` change speed and memory, never privacy or the result.
+
+    Args:
+      contribution_fn: one unit → (pytree of floating-point arrays, metrics); see ``dpjax.contributions``.
+      engine: ``"materialize"`` (all contributions at once), ``"microbatch"`` (a loop over parts of the
+        cohort that skips trailing empty parts) or ``"auto"``.
+      microbatch_size: contributions formed at once by ``"microbatch"``; chosen to fit the cache if None.
+
+    Returns:
+      ``fun(params, cohort, key, clip_norm) -> ClippedSum``; ``clip_norm`` is a scalar > 0, traced or not,
+      ``inf`` for no clipping. jit, vmap and scan apply.
+
+    Raises:
+      ValueError: unknown engine, microbatch size < 1, or a concrete ``clip_norm`` ≤ 0.
+      TypeError: a contribution with an integer leaf, named.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from dpjax import Cohort, clipped_sum, example_gradient
+      >>> loss_fn = lambda params, x, key: 0.5 * jnp.sum((params - x) ** 2)
+      >>> cohort = Cohort(jnp.array([[3.0, 4.0], [0.0, 0.5], [9.0, 9.0]]), jnp.array([True, True, False]))
+      >>> out = clipped_sum(example_gradient(loss_fn))(jnp.zeros(2), cohort, jax.random.key(0), 1.0)
+      >>> print(out.total, out.norms)
+      [-0.6 -1.3] [5.  0.5 0. ]
+
+    References:
+      Abadi et al., Deep Learning with Differential Privacy, 2016 (https://arxiv.org/abs/1607.00133).
+    """
+    if engine not in (*ENGINES, "auto"):
+        raise ValueError(f"engine={engine!r} is not known; use one of {', '.join(['auto', *ENGINES])}.")
+    if microbatch_size is not None and microbatch_size < 1:
+        raise ValueError(f"microbatch_size={microbatch_size} must be at least 1; leave it out to have it chosen.")
+
+    def fun(params: Params, cohort: Cohort, key: Key[Array, ""], clip_norm: float | Float[Array, ""]) -> ClippedSum:
+        bound = _check_clip_norm(clip_norm)
+        _check_contribution(contribution_fn, params, cohort, key)
+        slots = cohort.mask.shape[0]
+        size = microbatch_size or engines.default_microbatch_size(params, slots)
+        run = ENGINES["microbatch" if engine == "auto" else engine]
+        return run(contribution_fn, params, cohort, key, bound, size)
+
+    return fun
+
+
+def _check_clip_norm(clip_norm: float | Float[Array, ""]) -> Float[Array, ""]:
+    if not isinstance(clip_norm, jax.core.Tracer) and not float(clip_norm) > 0:
+        raise ValueError(f"clip_norm={float(clip_norm)} must be > 0; use inf to turn clipping off.")
+    bound = jnp.asarray(clip_norm)
+    return bound if jnp.issubdtype(bound.dtype, jnp.floating) else bound.astype(jnp.float32)
+
+
+def _check_contribution(contribution_fn: ContributionFn, params: Params, cohort: Cohort, key: Key[Array, ""]) -> None:
+    unit = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), cohort.units)
+    vector, _ = jax.eval_shape(contribution_fn, params, unit, key)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(vector):
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            raise TypeError(
+                f"contribution{jax.tree_util.keystr(path)} has dtype {leaf.dtype}; make that leaf floating point "
+                "or leave it out of the parameters."
+            )

@@ -1,0 +1,199 @@
+"""What one unit sends: an example's gradient, a user's gradient, a federated client's update."""
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Key, PyTree
+
+from dpjax.types import ContributionFn, LossFn, Metrics, Params, Records, UnitData
+
+
+def example_gradient(loss_fn: LossFn) -> ContributionFn:
+    """One example's gradient: the contribution of central DP-SGD.
+
+    Args:
+      loss_fn: ``loss_fn(params, example, key)`` → a scalar loss, or (loss, dict of scalar metrics), for ONE example.
+
+    Returns:
+      Contribution function whose unit is one example (a pytree without a batch axis); metrics hold ``loss``.
+
+    Raises:
+      TypeError: when traced, if the loss is not a scalar.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> grad, metrics = example_gradient(lambda w, x, key: (w * x) ** 2)(jnp.float32(3), jnp.float32(2), jax.random.key(0))
+      >>> print(grad, metrics["loss"])
+      24.0 36.0
+
+    References:
+      Abadi et al., Deep Learning with Differential Privacy, 2016 (https://arxiv.org/abs/1607.00133).
+    """
+    loss_and_metrics = _with_metrics(loss_fn)
+
+    def contribution(params: Params, unit: PyTree[Array], key: Key[Array, ""]) -> tuple[Params, Metrics]:
+        (_, metrics), gradient = jax.value_and_grad(loss_and_metrics, has_aux=True)(params, unit, key)
+        return gradient, metrics
+
+    return contribution
+
+
+def user_gradient(loss_fn: LossFn) -> ContributionFn:
+    """The gradient of a user's mean loss over all of their records: the contribution of user-level DP-SGD.
+
+    A user with one record contributes exactly that record's gradient; a user with none contributes zero.
+
+    Args:
+      loss_fn: as for ``example_gradient``.
+
+    Returns:
+      Contribution function whose unit is ``UnitData(examples [records, ...], mask [records])``.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from dpjax import UnitData
+      >>> user = UnitData(jnp.array([1.0, 3.0, 7.0]), jnp.array([True, True, False]))
+      >>> grad, _ = user_gradient(lambda w, x, key: w * x)(jnp.float32(0), user, jax.random.key(0))
+      >>> print(grad)
+      2.0
+
+    References:
+      Levy et al., Learning with User-Level Privacy, 2021 (https://arxiv.org/abs/2102.11845).
+    """
+    mean_loss = _masked_mean_loss(loss_fn)
+
+    def contribution(params: Params, unit: UnitData, key: Key[Array, ""]) -> tuple[Params, Metrics]:
+        (_, metrics), gradient = jax.value_and_grad(mean_loss, has_aux=True)(params, unit, key)
+        return gradient, metrics
+
+    return contribution
+
+
+def client_delta(
+    loss_fn: LossFn,
+    local_optimizer: optax.GradientTransformation,
+    *,
+    num_steps: int,
+    batch_size: int | None = None,
+) -> ContributionFn:
+    """What a federated client changed by local training: the contribution of DP-FedAvg.
+
+    The delta is ``params before − params after``, so that a server optimizer minimises along it:
+    ``optax.sgd(1.0)`` on the mean delta is FedAvg. A client without records contributes zero. Local
+    minibatches walk through a fresh random order of the client's records, starting anew when it ends.
+
+    Args:
+      loss_fn: as for ``example_gradient``.
+      local_optimizer: any optax optimizer; its hyper-parameters may be traced. Its state lives one round.
+      num_steps: local steps per round.
+      batch_size: records per local step; all of the client's if None.
+
+    Returns:
+      Contribution function whose unit is ``UnitData(examples [records, ...], mask [records])``; metrics hold
+      the mean loss over the local steps.
+
+    Raises:
+      ValueError: ``num_steps`` or ``batch_size`` < 1.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, optax
+      >>> from dpjax import UnitData
+      >>> client = UnitData(jnp.array([2.0, 2.0]), jnp.array([True, True]))
+      >>> loss_fn = lambda w, x, key: 0.5 * (w - x) ** 2
+      >>> delta, _ = client_delta(loss_fn, optax.sgd(0.5), num_steps=2)(jnp.float32(0), client, jax.random.key(0))
+      >>> print(delta)
+      -1.5
+
+    References:
+      McMahan et al., Learning Differentially Private Recurrent Language Models, 2018 (https://arxiv.org/abs/1710.06963).
+    """
+    if num_steps < 1:
+        raise ValueError(f"num_steps={num_steps} must be at least 1 local step.")
+    if batch_size is not None and batch_size < 1:
+        raise ValueError(f"batch_size={batch_size} must be at least 1; leave it out to use all records each step.")
+    mean_loss = _masked_mean_loss(loss_fn)
+
+    def contribution(params: Params, unit: UnitData, key: Key[Array, ""]) -> tuple[Params, Metrics]:
+        order_key, loss_key = jax.random.split(key)
+        records = unit.mask.shape[0]
+        size = min(batch_size or records, records)
+        # Valid records first, in random order: a walk over the first `count` never meets padding twice in a batch.
+        order = jnp.argsort(jnp.where(unit.mask, jax.random.uniform(order_key, (records,)), 2.0))
+        count = jnp.sum(unit.mask)
+
+        def local_step(carry: tuple[Params, optax.OptState], step: Array):
+            local, state = carry
+            batch = unit
+            if size < records:
+                position = step * size + jnp.arange(size)
+                # A client with fewer records than a batch uses each once; the rest of the batch is masked.
+                row = order[position % jnp.maximum(count, 1)]
+                keep = (jnp.arange(size) < count) & unit.mask[row]
+                batch = UnitData(jax.tree.map(lambda x: x[row], unit.examples), keep)
+            step_key = jax.random.fold_in(loss_key, step)
+            (_, metrics), gradient = jax.value_and_grad(mean_loss, has_aux=True)(local, batch, step_key)
+            updates, state = local_optimizer.update(gradient, state, local)
+            return (optax.apply_updates(local, updates), state), metrics
+
+        start = (params, local_optimizer.init(params))
+        (local, _), metrics = jax.lax.scan(local_step, start, jnp.arange(num_steps))
+        # Weight decay would move even a client that has nothing to say.
+        delta = jax.tree.map(lambda a, b: jnp.where(count > 0, a - b, 0), params, local)
+        return delta, jax.tree.map(lambda m: jnp.mean(m, axis=0), metrics)
+
+    return contribution
+
+
+def gather_records(contribution_fn: ContributionFn, examples: PyTree[Array]) -> ContributionFn:
+    """A contribution function on ``Records`` (row numbers) from one on ``UnitData`` (the rows themselves).
+
+    Rows are gathered as a microbatch needs them, so memory never holds a padded copy of the data set.
+
+    Args:
+      contribution_fn: takes ``UnitData``, as ``user_gradient`` and ``client_delta`` do.
+      examples: pytree of the whole data set, leaves ``[rows, ...]``.
+    """
+
+    def contribution(params: Params, unit: Records, key: Key[Array, ""]) -> tuple[Params, Metrics]:
+        def own_rows(x: Array) -> Array:
+            # Padding names some other unit's row: zero it, so that not even its NaN can be seen.
+            keep = unit.mask.reshape(-1, *[1] * (x.ndim - 1))
+            return jnp.where(keep, x[unit.index], jnp.zeros((), x.dtype))
+
+        own = jax.tree.map(own_rows, examples)
+        return contribution_fn(params, UnitData(own, unit.mask), key)
+
+    return contribution
+
+
+def _masked_mean_loss(loss_fn: LossFn):
+    loss_and_metrics = _with_metrics(loss_fn)
+
+    def mean_loss(params: Params, unit: UnitData, key: Key[Array, ""]) -> tuple[Array, Metrics]:
+        # With one record the key is used as it is, so that such a user equals the example.
+        keys = key[None] if unit.mask.shape[0] == 1 else jax.random.split(key, unit.mask.shape[0])
+        losses, metrics = jax.vmap(loss_and_metrics, in_axes=(None, 0, 0))(params, unit.examples, keys)
+        count = jnp.maximum(jnp.sum(unit.mask), 1)
+
+        def mean(x: Array) -> Array:
+            return jnp.sum(jnp.where(unit.mask, x, 0), axis=0) / count.astype(x.dtype)
+
+        return mean(losses), jax.tree.map(mean, metrics)
+
+    return mean_loss
+
+
+def _with_metrics(loss_fn: LossFn):
+    """Accept a bare loss as well as (loss, metrics), and insist on a scalar."""
+
+    def loss_and_metrics(params: Params, example: PyTree[Array], key: Key[Array, ""]) -> tuple[Array, Metrics]:
+        out = loss_fn(params, example, key)
+        loss, metrics = out if isinstance(out, tuple) else (out, {})
+        if jnp.shape(loss) != ():
+            raise TypeError(
+                f"loss_fn returned shape {jnp.shape(loss)} where one example's scalar loss is needed; "
+                "write loss_fn for ONE example, without a batch axis, and sum or average over its outputs."
+            )
+        return loss, {"loss": loss, **metrics}
+
+    return loss_and_metrics
