@@ -22,7 +22,8 @@ def example_gradient(loss_fn: LossFn) -> ContributionFn:
 
     Example:
       >>> import jax, jax.numpy as jnp
-      >>> grad, metrics = example_gradient(lambda w, x, key: (w * x) ** 2)(jnp.float32(3), jnp.float32(2), jax.random.key(0))
+      >>> contribution = example_gradient(lambda w, x, key: (w * x) ** 2)
+      >>> grad, metrics = contribution(jnp.float32(3), jnp.float32(2), jax.random.key(0))
       >>> print(grad, metrics["loss"])
       24.0 36.0
 

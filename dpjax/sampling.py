@@ -186,9 +186,9 @@ def poisson_cohort(
       True False
     """
     population = _population_of(units)
-    bits = jax.random.bits(key, (2, capacity + 1), jnp.uint32)
+    bits = jax.random.bits(key, (capacity + 1, 2), jnp.uint32)  # a larger capacity draws the same units
     with jax.enable_x64(True):  # float32 cannot tell small gaps apart at small rates
-        high, low = bits.astype(jnp.float64)
+        high, low = bits.astype(jnp.float64).T
         uniform = (high + (low + 0.5) * 2.0**-32) * 2.0**-32
         failures = jnp.log(uniform) / jnp.log1p(-jnp.asarray(sampling_rate).astype(jnp.float64))
         gaps = jnp.minimum(jnp.floor(failures), population) + 1.0

@@ -1,0 +1,163 @@
+"""A grid of hyper-parameters as lanes of one compiled program."""
+
+import itertools
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import PyTree
+
+from dpjax.types import HParams
+
+
+class Lane(NamedTuple):
+    """One finished lane.
+
+    Attributes:
+      index: position in the sequence of lanes that was asked for.
+      output: what the program returned, on the host.
+      wall_seconds: its own run time under ``map``; its share of the chunk's under ``vmap``.
+    """
+
+    index: int
+    output: PyTree
+    wall_seconds: float
+
+
+def grid(base: HParams | None = None, **axes: Sequence[float]) -> list[HParams]:
+    """The product of the axes, as a list of hyper-parameters.
+
+    Args:
+      base: values of the fields that are no axis.
+      **axes: field name → values.
+
+    Raises:
+      ValueError: an axis that is no field of ``HParams``.
+
+    Example:
+      >>> [(h.clip_norm, h.noise_multiplier) for h in grid(clip_norm=[0.1, 1.0], noise_multiplier=[0.0, 1.0])]
+      [(0.1, 0.0), (0.1, 1.0), (1.0, 0.0), (1.0, 1.0)]
+    """
+    base = base or HParams()
+    for name in axes:
+        if name not in base._fields:
+            raise ValueError(f"axis {name!r} is no hyper-parameter; use one of {', '.join(base._fields)}.")
+    return [base._replace(**dict(zip(axes, values, strict=True))) for values in itertools.product(*axes.values())]
+
+
+def parse_lanes(lanes: str) -> int:
+    """Lanes that run in one call: 1 for ``map``, k for ``chunk(k)``, 0 (as many as there are) for ``vmap``.
+
+    ``auto`` is ``map`` on CPU, where it is as fast and gives each result at once, and ``vmap`` on accelerators.
+
+    Example:
+      >>> parse_lanes("chunk(8)")
+      8
+    """
+    if lanes == "auto":
+        lanes = "map" if jax.default_backend() == "cpu" else "vmap"
+    if lanes in ("map", "vmap"):
+        return 1 if lanes == "map" else 0
+    if lanes.startswith("chunk(") and lanes.endswith(")") and lanes[6:-1].isdigit() and int(lanes[6:-1]) > 0:
+        return int(lanes[6:-1])
+    raise ValueError(f"lanes={lanes!r} is not known; use auto, map, vmap or chunk(k) with k ≥ 1.")
+
+
+class Program(NamedTuple):
+    """A compiled training run, ready for lanes. Made by ``compile_lanes``."""
+
+    call: Callable[..., Any]
+    arrays: PyTree
+    width: int
+    compile_seconds: float
+
+
+def compile_lanes(
+    train: Callable[..., Any], arrays: PyTree, *, num_lanes: int, lanes: str = "auto", hparams: HParams | None = None
+) -> Program:
+    """Compile ``train(arrays, hparams, key)`` once, for every lane of a sweep.
+
+    Args:
+      train: a pure function; ``arrays`` are its data, shared by all lanes.
+      arrays: pytree of arrays.
+      num_lanes: how many lanes will be run, so that no chunk is wider.
+      lanes: ``auto | map | vmap | chunk(k)``, see ``parse_lanes``.
+      hparams: any value of the hyper-parameters, for their structure.
+    """
+    width = min(parse_lanes(lanes) or num_lanes, num_lanes)
+    example = jax.tree.map(jnp.float32, hparams if hparams is not None else HParams())
+    key = jax.random.key(0)
+    function = train
+    if width > 1:
+        function = jax.vmap(train, in_axes=(None, 0, 0))
+        example = jax.tree.map(lambda x: jnp.broadcast_to(x, (width,)), example)
+        key = jnp.broadcast_to(key, (width,))
+    started = time.perf_counter()
+    call = jax.jit(function).lower(arrays, example, key).compile()
+    return Program(call, arrays, width, time.perf_counter() - started)
+
+
+def run_lanes(
+    program: Program, hparams: Sequence[HParams], seeds: Sequence[int], *, workers: int = 1
+) -> Iterator[Lane]:
+    """Run lanes, each one point and one seed, and give each back as soon as it is finished.
+
+    A lane's result depends on its point and seed only: not on the other lanes, their order or number.
+
+    Args:
+      program: from ``compile_lanes``.
+      hparams: one per lane.
+      seeds: one per lane.
+      workers: calls under way at once. Two small programs on two cores finish sooner side by side.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> train = lambda arrays, h, key: arrays * h.learning_rate
+      >>> program = compile_lanes(train, jnp.float32(2.0), num_lanes=2)
+      >>> sorted((lane.index, float(lane.output)) for lane in run_lanes(program, grid(learning_rate=[1, 3]), [0, 0]))
+      [(0, 2.0), (1, 6.0)]
+    """
+    if len(hparams) != len(seeds):
+        raise ValueError(f"{len(hparams)} hyper-parameters and {len(seeds)} seeds were given; give one seed per lane.")
+
+    def run_chunk(start: int) -> list[Lane]:
+        index = range(start, min(start + program.width, len(hparams)))
+        began = time.perf_counter()
+        if program.width == 1:
+            outputs = [_run_one(program, hparams[start], seeds[start])]
+        else:
+            outputs = _run_wide(program, [hparams[i] for i in index], [seeds[i] for i in index])
+        wall = (time.perf_counter() - began) / len(index)
+        return [Lane(i, output, wall) for i, output in zip(index, outputs, strict=True)]
+
+    starts = range(0, len(hparams), program.width)
+    if workers == 1:
+        for start in starts:
+            yield from run_chunk(start)
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        pending = [pool.submit(run_chunk, start) for start in starts]
+        try:
+            for future in as_completed(pending):
+                yield from future.result()
+        finally:  # an interrupt must not wait for every lane that has not begun
+            for future in pending:
+                future.cancel()
+
+
+def _run_one(program: Program, hparams: HParams, seed: int) -> PyTree:
+    traced = jax.tree.map(jnp.float32, hparams)
+    return jax.device_get(program.call(program.arrays, traced, jax.random.key(seed)))
+
+
+def _run_wide(program: Program, hparams: Sequence[HParams], seeds: Sequence[int]) -> list[PyTree]:
+    # The last chunk is filled up with copies, so that it needs no second compilation.
+    missing = program.width - len(seeds)
+    points = [*hparams, *[hparams[-1]] * missing]
+    stacked = jax.tree.map(lambda *x: jnp.asarray(x, jnp.float32), *points)
+    keys = jnp.stack([jax.random.key(s) for s in [*seeds, *[seeds[-1]] * missing]])
+    outputs = jax.device_get(program.call(program.arrays, stacked, keys))
+    return [jax.tree.map(lambda x, i=i: x[i], outputs) for i in range(len(seeds))]

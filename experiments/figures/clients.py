@@ -1,0 +1,88 @@
+"""Accuracy against clients per round: what a larger cohort buys at the same ε."""
+
+import math
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from dpjax.results import ResultsError
+from dpjax.results.claims import small
+from dpjax.results.schema import lower_is_better
+from dpjax.results.sheet import label
+from dpjax.results.summarize import is_federated, require
+from experiments.figures import style
+from experiments.figures.points import Panel, best_per, hidden_choices, panels_of, values_of
+
+_SIZE = (style.PANEL[0] + 1.0, style.PANEL[1])  # the legend stands beside the lines, which leave no corner free
+
+
+def accuracy_by_clients(df: pd.DataFrame, metric: str = "test_accuracy") -> Figure:
+    """A metric against clients per round, a line per ε, the non-private one dashed.
+
+    Guarantees: only federated rows are drawn; error bars are one standard deviation over seeds either side, and lines
+    stand a little apart so that bars do not hide each other. Federations of other sizes get panels of their own.
+
+    Args:
+      df: what ``dpjax.results.collect`` or ``load`` gave.
+      metric: the column on the y axis.
+
+    Raises:
+      ResultsError: a column is missing, or there are fewer than two client counts.
+
+    >>> from dpjax.results.table import frame_of
+    >>> rows = [{"epsilon": 1.0, "clients_per_round": c, "test_accuracy": 0.9} for c in (10, 50)]
+    >>> accuracy_by_clients(frame_of(rows)).axes[0].get_xlabel()
+    'expected clients per round'
+    """
+    require(df, "clients_per_round", "epsilon", metric)
+    federated: Any = df[is_federated(df)]
+    panels = panels_of(federated, metric, by=["num_clients"])
+    found = [panel for panel in panels if len(values_of(_all(panel), "clients_per_round")) > 1]
+    if not found:
+        raise ResultsError(
+            "accuracy_by_clients needs two values in column 'clients_per_round': sweep federated.clients_per_round"
+        )
+    with style.styled():
+        figure, grid = style.panels(len(found), _SIZE)
+        for axes, panel in zip(grid, found, strict=True):
+            _draw(axes, panel, metric)
+    return figure
+
+
+def _all(panel: Panel) -> pd.DataFrame:
+    return pd.concat([panel.private, panel.reference])
+
+
+def _draw(axes: Axes, panel: Panel, metric: str) -> None:
+    points: Any = best_per(_all(panel), ["epsilon", "clients_per_round"], metric)
+    epsilons = values_of(points, "epsilon")
+    counts = values_of(points, "clients_per_round")
+    style.log_axis(axes, counts)
+    # Lines stand apart by a share of the axis, which on a logarithmic axis is a factor.
+    step = math.exp(0.012 * math.log(counts[-1] / counts[0]))
+    lines: list[Line2D] = []
+    for rank, epsilon in enumerate(epsilons):
+        line = points[points["epsilon"] == epsilon]
+        shift = step ** (rank - (len(epsilons) - 1) / 2)
+        private = epsilon < math.inf
+        look: dict[str, Any] = {"color": style.INK, "ls": (0, (6, 3)), "marker": "*", "ms": 8, "lw": 1.2}
+        if private:
+            colour = style.PALETTE[rank % len(style.PALETTE)]
+            look = {"color": colour, "ls": style.LINES[rank % len(style.LINES)], "marker": style.MARKERS[rank % 9]}
+        name = f"ε = {small(epsilon)}" if private else "non-private"
+        x, mean, std = line["clients_per_round"] * shift, line[f"{metric}_mean"], line[f"{metric}_std"].fillna(0.0)
+        axes.errorbar(x, mean, std, fmt="none", ecolor=look["color"], capsize=2.5, elinewidth=1.0)
+        lines += axes.plot(x, mean, mec="white", mew=0.6, zorder=3, label=name, **look)
+    # In the order in which the lines lie, top to bottom.
+    best_first = lines if lower_is_better(metric) else lines[::-1]
+    axes.legend(handles=best_first, loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=3)
+    chosen = hidden_choices(_all(panel), ["epsilon", "clients_per_round"])
+    chosen = [name for name in chosen if name != label("sampling_rate")]
+    notes = [*panel.lines, *([f"each point: best over {', '.join(chosen)}"] if chosen else [])]
+    style.head(axes, panel.title, notes)
+    axes.set_xlabel("expected clients per round")
+    axes.set_ylabel(label(metric))
+    axes.margins(y=0.08)

@@ -1,0 +1,119 @@
+"""Accuracy against ε: the privacy-utility curve."""
+
+import math
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from dpjax.results import ResultsError
+from dpjax.results.claims import small
+from dpjax.results.schema import lower_is_better
+from dpjax.results.sheet import label
+from dpjax.results.summarize import require
+from experiments.figures import style
+from experiments.figures.points import Panel, best_per, hidden_choices, mean_label, panels_of, values_of
+
+
+def privacy_utility_curve(df: pd.DataFrame, metric: str = "test_accuracy") -> Figure:
+    """The privacy-utility curve: a metric against ε, a line per clip norm, and what it costs against no privacy.
+
+    Guarantees: families that may not be compared (another data set, model, unit, δ or mechanism) get panels of their
+    own. A line is the mean over seeds, its band one standard deviation either side. The dashed line is the best
+    non-private point. The pale line under the others is the best clip norm of each ε, which is a choice made on the
+    metric shown, and the panel says whether ε pays for it. Where clip norm does not vary, lines are clients per round.
+
+    Args:
+      df: what ``dpjax.results.collect`` or ``load`` gave.
+      metric: the column on the y axis.
+
+    Raises:
+      ResultsError: a column is missing, or there are fewer than two finite ε.
+
+    >>> from dpjax.results.table import frame_of
+    >>> rows = [{"epsilon": e, "clip_norm": 1.0, "test_accuracy": 0.9} for e in (1.0, 2.0, float("inf"))]
+    >>> privacy_utility_curve(frame_of(rows)).axes[0].get_xlabel()
+    'privacy budget ε  (smaller is more private)'
+    """
+    require(df, "epsilon", metric)
+    found = [panel for panel in _panels(df, metric) if len(values_of(panel.private, "epsilon")) > 1]
+    if not found:
+        raise ResultsError("privacy_utility_curve needs two finite values in column 'epsilon': sweep privacy.epsilon")
+    with style.styled():
+        figure, grid = style.panels(len(found))
+        for axes, panel in zip(grid, found, strict=True):
+            _draw(axes, panel, metric)
+    return figure
+
+
+def _panels(df: pd.DataFrame, metric: str) -> list[Panel]:
+    panels = panels_of(df, metric)
+    # Two axes of lines in one panel cannot be read: where both vary, each number of clients gets a panel.
+    if any(len(values_of(p.private, "clip_norm")) > 1 < len(values_of(p.private, "clients_per_round")) for p in panels):
+        return panels_of(df, metric, by=["clients_per_round"])
+    return panels
+
+
+def _draw(axes: Axes, panel: Panel, metric: str) -> None:
+    by = "clip_norm" if len(values_of(panel.private, "clip_norm")) > 1 else "clients_per_round"
+    values: list[Any] = values_of(panel.private, by) if len(values_of(panel.private, by)) > 1 else [None]
+    descending = lower_is_better(metric)
+    style.log_axis(axes, values_of(panel.private, "epsilon"))
+    handles: list[Any] = []
+    for rank, value in enumerate(values):
+        of_line: Any = panel.private if value is None else panel.private[panel.private[by] == value]
+        points = best_per(of_line, ["epsilon"], metric)
+        colour = style.PALETTE[rank % len(style.PALETTE)]
+        look = {"color": colour, "ls": style.LINES[rank % len(style.LINES)], "marker": style.MARKERS[rank % 9]}
+        _band(axes, points, metric, colour)
+        name = "DP" if value is None else small(value)
+        handles += axes.plot(
+            points["epsilon"], points[f"{metric}_mean"], mec="white", mew=0.6, zorder=3, label=name, **look
+        )
+    if by == "clip_norm":
+        best = best_per(panel.private, ["epsilon"], metric)
+        axes.plot(best["epsilon"], best[f"{metric}_mean"], color=style.BEST, lw=8, solid_capstyle="round", zorder=1.5)
+        handles.append(Line2D([], [], color=style.BEST, lw=7, label="best at each ε"))
+    _reference(axes, panel.reference, metric)
+    title = _word(by) if len(values) > 1 else None
+    shown = ["epsilon"] if values == [None] else ["epsilon", by]
+    chosen = hidden_choices(panel.private, shown)
+    lines = [*panel.lines, *([f"each point: best over {', '.join(chosen)}"] if chosen else [])]
+    style.head(axes, panel.title, lines)
+    axes.set_xlabel("privacy budget ε  (smaller is more private)")
+    axes.set_ylabel(label(metric))
+    style.legend(axes, handles, "upper right" if descending else "lower right", title=title, alignment="left")
+
+
+def _band(axes: Axes, points: Any, metric: str, colour: str) -> None:
+    mean, std = points[f"{metric}_mean"], points[f"{metric}_std"].fillna(0.0)
+    if (std > 0).any():
+        axes.fill_between(points["epsilon"], mean - std, mean + std, color=colour, alpha=0.14, lw=0, zorder=2)
+
+
+def _reference(axes: Axes, points: Any, metric: str) -> None:
+    if not len(points):
+        return
+    best = best_per(points, ["epsilon"], metric).iloc[0]
+    mean, std = best[f"{metric}_mean"], best[f"{metric}_std"]
+    if not math.isnan(std):
+        axes.axhspan(mean - std, mean + std, color=style.MUTED, alpha=0.14, lw=0, zorder=0)
+    axes.axhline(mean, color=style.INK, ls=(0, (6, 3)), lw=1.2, zorder=1)
+    gap = 0.0 if math.isnan(std) else std
+    low = lower_is_better(metric)
+    # Room for the label, which is no part of the data that the limits are taken from.
+    bottom, top = axes.get_ylim()
+    room = 0.1 * (top - bottom)
+    axes.set_ylim(min(bottom, mean - gap - room) if low else bottom, top if low else max(top, mean + gap + room))
+    # Beside the line on the side that no curve reaches, at the end where curves are farthest from it.
+    axes.annotate(
+        f"non-private: {mean_label(best, metric)}", (0.012, mean - gap if low else mean + gap), size=8.5,
+        xycoords=("axes fraction", "data"), xytext=(0, -3 if low else 3), textcoords="offset points",
+        va="top" if low else "bottom", color=style.INK,
+    )  # fmt: skip
+
+
+def _word(column: str) -> str:
+    return "clients per round" if column == "clients_per_round" else label(column)

@@ -1,0 +1,125 @@
+"""ε × clip norm: where the best clip norm lies, and how flat the hill around it is."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from dpjax.results import ResultsError
+from dpjax.results.claims import small
+from dpjax.results.schema import lower_is_better
+from dpjax.results.sheet import label
+from dpjax.results.summarize import require
+from experiments.figures import style
+from experiments.figures.points import Panel, best_per, hidden_choices, panels_of, values_of
+
+_GAP = 0.18  # between the private columns and ∞, which is no point of their axis
+
+
+def epsilon_clip_heatmap(df: pd.DataFrame, metric: str = "test_accuracy") -> Figure:
+    """A metric over ε × clip norm, each cell with its mean and standard deviation, the best of each ε set off.
+
+    Guarantees: one colour scale for all panels, uniform to the eye (cividis); text is dark or light, whichever stands
+    out from its cell. Non-private points stand apart, under ∞. A combination that was not run is left white.
+
+    Args:
+      df: what ``dpjax.results.collect`` or ``load`` gave.
+      metric: the column that gives the colour.
+
+    Raises:
+      ResultsError: a column is missing, or there are fewer than two clip norms.
+
+    >>> from dpjax.results.table import frame_of
+    >>> rows = [{"epsilon": e, "clip_norm": c, "test_accuracy": 0.9 + c / 100} for e in (1.0, 2.0) for c in (0.1, 1.0)]
+    >>> epsilon_clip_heatmap(frame_of(rows)).axes[0].get_ylabel()
+    'clip norm'
+    """
+    require(df, "epsilon", "clip_norm", metric)
+    panels = panels_of(df, metric)
+    found = [panel for panel in panels if len(values_of(panel.private, "clip_norm")) > 1]
+    if not found:
+        raise ResultsError("epsilon_clip_heatmap needs two values in column 'clip_norm': sweep privacy.clip_norm")
+    shown = pd.concat([part for panel in found for part in (panel.private, panel.reference)])
+    means: Any = shown[f"{metric}_mean"]
+    norm = Normalize(means.min(), means.max())
+    widest = max(_columns(panel) for panel in found)
+    tallest = max(len(values_of(panel.private, "clip_norm")) for panel in found)
+    with style.styled():
+        figure, grid = style.panels(len(found), (1.5 + 0.72 * widest, 1.5 + 0.5 * tallest))
+        for axes, panel in zip(grid, found, strict=True):
+            _draw(axes, panel, metric, norm)
+        scale = figure.colorbar(grid[0].collections[0], ax=grid, fraction=0.05, pad=0.02, label=label(metric))
+        scale.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
+    return figure
+
+
+def _columns(panel: Panel) -> int:
+    return len(values_of(panel.private, "epsilon")) + bool(len(_reference(panel)))
+
+
+def _reference(panel: Panel) -> pd.DataFrame:
+    # A reference run at none of the clip norms has no cell here; the curve shows it.
+    clips = values_of(panel.private, "clip_norm")
+    at_same: Any = panel.reference[panel.reference["clip_norm"].isin(clips)]
+    return at_same
+
+
+def _draw(axes: Axes, panel: Panel, metric: str, norm: Normalize) -> None:
+    clips, epsilons = values_of(panel.private, "clip_norm"), values_of(panel.private, "epsilon")
+    reference = _reference(panel)
+    cells = best_per(pd.concat([panel.private, reference]), ["epsilon", "clip_norm"], metric)
+    columns = [(epsilon, float(rank)) for rank, epsilon in enumerate(epsilons)]
+    if len(reference):
+        columns.append((math.inf, len(epsilons) + _GAP))
+    descending = lower_is_better(metric)
+    for epsilon, left in columns:
+        column: Any = cells[cells["epsilon"] == epsilon].set_index("clip_norm")
+        means = np.array([column[f"{metric}_mean"].get(clip, np.nan) for clip in clips])
+        axes.pcolormesh(
+            [left, left + 1], np.arange(len(clips) + 1), means[:, None], norm=norm, cmap="cividis", ec="white", lw=1.2
+        )
+        best = -1 if np.isnan(means).all() else int(np.nanargmin(means) if descending else np.nanargmax(means))
+        for row, clip in enumerate(clips):
+            if not np.isnan(means[row]):
+                std = float(column[f"{metric}_std"].get(clip, np.nan))
+                _cell(axes, left, row, float(means[row]), std, norm, row == best)
+    ticks = [left + 0.5 for _, left in columns]
+    axes.set_xticks(ticks, [small(epsilon) for epsilon, _ in columns])
+    axes.set_yticks([row + 0.5 for row in range(len(clips))], [small(clip) for clip in clips])
+    axes.set_xlim(-0.04, columns[-1][1] + 1.04)
+    axes.set_ylim(-0.04, len(clips) + 0.04)
+    axes.tick_params(length=0)
+    axes.grid(False)
+    axes.spines[:].set_visible(False)
+    chosen = hidden_choices(panel.private, ["epsilon", "clip_norm"])
+    lines = [
+        panel.lines[0],
+        f"{panel.lines[1]}; boxed: best of each ε",
+        *([f"each cell: best over {', '.join(chosen)}"] if chosen else []),
+    ]
+    style.head(axes, panel.title, lines)
+    axes.set_xlabel("privacy budget ε" + ("  (∞: non-private)" if len(reference) else ""))
+    axes.set_ylabel(label("clip_norm"))
+
+
+def _cell(axes: Axes, left: float, row: int, mean: float, std: float, norm: Normalize, best: bool) -> None:
+    red, green, blue, _ = colormaps["cividis"](norm(mean))
+    # Relative luminance as in the web's contrast rule: 0.18 is where black and white stand out equally.
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (red, green, blue)]
+    dark = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2] > 0.18
+    ink = "black" if dark else "white"
+    digits = 3 if abs(mean) < 100 else 0
+    has_std = not math.isnan(std)
+    weight = "bold" if best else "normal"
+    middle = row + (0.62 if has_std else 0.5)
+    axes.text(left + 0.5, middle, f"{mean:.{digits}f}", color=ink, weight=weight, size=9, ha="center", va="center")
+    if has_std:
+        axes.text(left + 0.5, row + 0.3, f"± {std:.{digits}f}", color=ink, size=6.8, ha="center", va="center")
+    if best:
+        axes.add_patch(Rectangle((left + 0.075, row + 0.085), 0.85, 0.83, fill=False, ec=ink, lw=1.6))

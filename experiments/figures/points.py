@@ -1,0 +1,155 @@
+"""What the charts draw: families of comparable points, and for each point shown the best of what is not."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from dpjax.results.claims import sampling_word, small
+from dpjax.results.schema import lower_is_better
+from dpjax.results.sheet import label, mean_and_std
+from dpjax.results.summarize import FAMILY, is_federated, summary
+
+# What may differ among points of one family; what a chart does not show of these, it takes the best over.
+_FREE = ("clip_norm", "clients_per_round", "num_clients", "learning_rate", "num_steps", "sampling_rate", "overrides")
+_COUNTED = {"clients_per_round": "clients per round", "num_clients": "clients in all"}
+
+
+class Panel(NamedTuple):
+    """One panel of a chart: points of one family.
+
+    Attributes:
+      title: data set, model, unit, and what tells this panel from its neighbours.
+      lines: the mechanism; seeds and tuning.
+      private: one row per point with finite ε, sorted by ε.
+      reference: one row per point without DP.
+    """
+
+    title: str
+    lines: list[str]
+    private: pd.DataFrame
+    reference: pd.DataFrame
+
+
+def panels_of(frame: pd.DataFrame, metric: str, by: Sequence[str] = ()) -> list[Panel]:
+    """A results table as panels of comparable points.
+
+    Args:
+      frame: what ``collect`` or ``load`` gave.
+      metric: the column on the y axis.
+      by: columns that get a panel per value, besides those that families differ in.
+
+    Raises:
+      ResultsError: the table has no such numeric column.
+
+    >>> from dpjax.results.table import frame_of
+    >>> rows = [{"dataset": "digits", "epsilon": e, "test_accuracy": 0.9} for e in (1.0, float("inf"))]
+    >>> panel, = panels_of(frame_of(rows), "test_accuracy")
+    >>> panel.title, len(panel.private), len(panel.reference)
+    ('digits', 1, 1)
+    """
+    points: Any = summary(frame, metric)
+    points = points[points[f"{metric}_mean"].notna() & points["epsilon"].notna()]
+    keys = [*FAMILY, *by]
+    # Central before federated.
+    points = points.assign(federated=is_federated(points)).sort_values("federated", kind="stable")
+    several = points["experiment"].nunique() > 1
+    found = []
+    for values, group in points.groupby(keys, dropna=False, sort=False):
+        where = dict(zip(keys, values, strict=True))
+        is_private = group["epsilon"] < math.inf
+        found.append(
+            Panel(
+                title=_title(where, by, several),
+                lines=_lines(group),
+                private=group[is_private].sort_values("epsilon", kind="stable"),
+                reference=group[~is_private],
+            )
+        )
+    return found
+
+
+def best_per(points: pd.DataFrame, keys: Sequence[str], metric: str) -> pd.DataFrame:
+    """The best point for each value of the keys, sorted by them.
+
+    Args:
+      points: a panel's points.
+      keys: the columns that a chart shows.
+      metric: the column to compare by its mean.
+
+    >>> points = pd.DataFrame({"epsilon": [1, 1, 2], "test_accuracy_mean": [0.8, 0.9, 0.95]})
+    >>> best_per(points, ["epsilon"], "test_accuracy")["test_accuracy_mean"].tolist()
+    [0.9, 0.95]
+    """
+    ordered = points.sort_values(f"{metric}_mean", ascending=lower_is_better(metric), kind="stable")
+    return ordered.drop_duplicates(list(keys)).sort_values(list(keys), kind="stable", ignore_index=True)
+
+
+def hidden_choices(points: pd.DataFrame, shown: Sequence[str]) -> list[str]:
+    """What varies among points that a chart shows as one: it draws the best over these, and must say so.
+
+    Args:
+      points: a panel's points.
+      shown: the columns that the chart shows.
+
+    >>> hidden_choices(pd.DataFrame({"epsilon": [1, 1], "learning_rate": [0.1, 0.2]}), ["epsilon"])
+    ['learning rate']
+    """
+    free = [name for name in _FREE if name in points.columns and name not in shown]
+    groups: Any = points.groupby(list(shown), dropna=False)
+    varied = [name for name in free if (groups[name].nunique(dropna=False) > 1).any()]
+    named = [name for name in varied if name != "overrides"]
+    return [label(name) for name in (named or varied)]
+
+
+def values_of(points: pd.DataFrame, name: str) -> list[float]:
+    """The values of a column that occur, in ascending order.
+
+    Args:
+      points: a panel's points.
+      name: the column.
+
+    >>> values_of(pd.DataFrame({"clip_norm": [1.0, 0.1, None]}), "clip_norm")
+    [0.1, 1.0]
+    """
+    column: Any = points[name]
+    return sorted({float(value) for value in column.dropna()})
+
+
+def mean_label(point: Any, metric: str) -> str:
+    """A point's mean and standard deviation, to print beside it.
+
+    Args:
+      point: a row of ``summary``.
+      metric: the column.
+
+    >>> mean_label({"test_accuracy_mean": 0.97, "test_accuracy_std": 0.005}, "test_accuracy")
+    '0.970 ± 0.005'
+    """
+    return mean_and_std(point[f"{metric}_mean"], point[f"{metric}_std"])
+
+
+def _title(where: dict[str, Any], by: Sequence[str], several_experiments: bool) -> str:
+    names: list[Any] = [where["experiment"]] if several_experiments else []
+    names += [where["dataset"], where["model"], f"per {where['unit']}" if isinstance(where["unit"], str) else ""]
+    names += [f"{small(where[name])} {_COUNTED[name]}" for name in by if pd.notna(where[name])]
+    return ", ".join(name for name in names if isinstance(name, str) and name)
+
+
+def _lines(points: Any) -> list[str]:
+    first = points.iloc[0]
+    parts = [f"δ={small(first['delta'])}"] if pd.notna(first["delta"]) else []
+    parts += [first["adjacency"].replace("_", " ")] if isinstance(first["adjacency"], str) else []
+    rates, steps = values_of(points, "sampling_rate"), values_of(points, "num_steps")
+    if isinstance(first["sampling"], str):
+        rate = f" q={small(rates[0])}" if len(rates) == 1 else ""
+        parts.append(sampling_word(first["sampling"]) + rate)
+    word = "rounds" if pd.notna(first["clients_per_round"]) else "steps"
+    parts += [f"{small(steps[0])} {word}"] if len(steps) == 1 else []
+    seeds = sorted(set(points["n"]))
+    count = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
+    spread = "one seed" if seeds == [1] else f"mean ± std over {count} seeds"
+    private = points[points["epsilon"] < math.inf]
+    paid = len(private) and bool((private["tuning_accounted"].fillna(False)).all())
+    return [", ".join(parts), f"{spread}; tuning {'accounted' if paid else 'not accounted'}"]
