@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, Key, PyTree
 
+from dpjax.types import at_least_float32
+
 
 class GaussianState(NamedTuple):
     """State of ``gaussian_privatizer``: everything a checkpoint needs to go on with fresh noise."""
@@ -76,6 +78,6 @@ def gaussian_privatizer(stddev: float | Float[Array, ""], key: Key[Array, ""]) -
 
 
 def _add_noise(leaf: Array, stddev: float | Float[Array, ""], key: Key[Array, ""]) -> Array:
-    dtype = jnp.promote_types(leaf.dtype, jnp.float32)  # bfloat16 noise is too coarse to account for
+    dtype = at_least_float32(leaf.dtype)  # bfloat16 noise is too coarse to account for
     noise = jax.random.normal(key, leaf.shape, dtype)
     return leaf.astype(dtype) + jnp.asarray(stddev).astype(dtype) * noise

@@ -124,13 +124,13 @@ def make_train(
             mean = jax.tree.map(lambda x: x / sampler.expected_cohort_size, noised)
             updates, optimizer_state = optimizer.update(mean, state.optimizer_state, state.params)
             params = optax.apply_updates(state.params, updates)
-            accepted = jnp.maximum(info.cohort_size - clipped.num_rejected, 1)
+            accepted = jnp.maximum(info.cohort_size - clipped.num_rejected, 1).astype(jnp.float32)
             metrics = {
                 **jax.tree.map(lambda x: x / accepted, clipped.aux),
                 "cohort_size": info.cohort_size,
                 "overflowed": info.overflowed,
                 "num_rejected": clipped.num_rejected,
-                "clipped_fraction": jnp.sum(clipped.norms > hparams.clip_norm) / accepted,
+                "clipped_fraction": jnp.sum(clipped.norms > hparams.clip_norm, dtype=jnp.float32) / accepted,
                 "mean_norm": jnp.sum(clipped.norms) / accepted,
             }
             return TrainState(params, optimizer_state, privatizer_state, state.step + 1), metrics

@@ -1,11 +1,23 @@
 """The nouns every module shares: parameters, cohorts, a unit's records, hyper-parameters, clipped sums."""
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 Params = PyTree[Array]
 """A model's parameters: any pytree of floating-point arrays."""
+
+
+def at_least_float32(*dtypes: Any) -> jnp.dtype:
+    """The widest of some floating dtypes, and float32 for narrower ones: what sums and noise are computed in.
+
+    Example:
+      >>> at_least_float32(jnp.bfloat16), at_least_float32(jnp.float32, jnp.float64)
+      (dtype('float32'), dtype('float64'))
+    """
+    return max((jnp.dtype(d) for d in (*dtypes, jnp.float32)), key=lambda d: d.itemsize)
+
 
 Metrics = dict[str, Array]
 """Named scalars that one unit, one step or one evaluation reports."""
@@ -90,6 +102,7 @@ class ClippedSum(NamedTuple):
     aux: Metrics
 
 
+@runtime_checkable
 class ContributionFn(Protocol):
     """One unit's vector, and what it reports. It never sees another unit."""
 

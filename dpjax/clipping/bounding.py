@@ -6,22 +6,19 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from dpjax.types import ClippedSum, Metrics
+from dpjax.types import ClippedSum, Metrics, at_least_float32
 
 
 def squared_norms(stack: PyTree[Array]) -> Float[Array, "slots"]:
     """Squared L2 norm of each contribution in a stack whose leaves are ``[slots, ...]``, in at least float32."""
-    leaves = [x.astype(jnp.promote_types(x.dtype, jnp.float32)) for x in jax.tree.leaves(stack)]
-    return sum((jnp.sum(jnp.square(x), axis=tuple(range(1, x.ndim))) for x in leaves[1:]), _square_sum(leaves[0]))
-
-
-def _square_sum(x: Array) -> Array:
-    return jnp.sum(jnp.square(x), axis=tuple(range(1, x.ndim)))
+    leaves = jax.tree.leaves(stack)
+    dtype = at_least_float32(*(x.dtype for x in leaves))
+    return sum(jnp.sum(jnp.square(x.astype(dtype)), axis=tuple(range(1, x.ndim))) for x in leaves)
 
 
 def clip_scale(norms: Float[Array, "slots"], clip_norm: Float[Array, ""]) -> Float[Array, "slots"]:
     """``min(1, clip_norm / norm)``, and 1 where the norm is 0 or ``clip_norm`` is infinite."""
-    return jnp.minimum(1.0, clip_norm / jnp.maximum(norms, jnp.finfo(norms.dtype).tiny))
+    return jnp.minimum(1.0, clip_norm.astype(norms.dtype) / jnp.maximum(norms, jnp.finfo(norms.dtype).tiny))
 
 
 def clip_and_sum(
@@ -43,9 +40,9 @@ def clip_and_sum(
 
 
 def _weighted_sum(scale: Float[Array, "slots"], accepted: Bool[Array, "slots"], leaf: Array) -> Array:
-    dtype = jnp.promote_types(leaf.dtype, jnp.float32)
+    dtype = at_least_float32(leaf.dtype)
     # 0 × NaN is NaN, so rejected slots are replaced before they are weighted.
-    kept = jnp.where(accepted.reshape(-1, *[1] * (leaf.ndim - 1)), leaf, 0).astype(dtype)
+    kept = jnp.where(accepted.reshape(-1, *[1] * (leaf.ndim - 1)), leaf.astype(dtype), 0)
     # Reduced-precision matmul units would round contributions past their bound.
     return jnp.tensordot(scale.astype(dtype), kept, axes=1, precision=jax.lax.Precision.HIGHEST)
 

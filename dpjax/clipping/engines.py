@@ -18,7 +18,7 @@ def materialize(
 ) -> ClippedSum:
     """All contributions at once by ``vmap``: slots × parameters of memory, the plainest form of the truth."""
     del microbatch_size
-    slots = jnp.arange(cohort.mask.shape[0])
+    slots = jnp.arange(cohort.mask.shape[0], dtype=jnp.int32)
     return _materialize_slots(contribution_fn, params, cohort, slots, key, clip_norm)
 
 
@@ -35,14 +35,16 @@ def microbatch(
     Memory is microbatch_size × parameters. Empty microbatches at the end are not computed, so the
     spare capacity of Poisson sampling costs at most one microbatch.
     """
-    slots = cohort.mask.shape[0]
-    size = min(microbatch_size, slots)
-    padded = _pad(cohort, -slots % size)
-    filled = jnp.max(jnp.where(cohort.mask, jnp.arange(1, slots + 1), 0))
+    capacity = cohort.mask.shape[0]
+    size = min(microbatch_size, capacity)
+    padded = _pad(cohort, -capacity % size)
+    filled = jnp.max(jnp.where(cohort.mask, jnp.arange(1, capacity + 1, dtype=jnp.int32), 0))
 
     def one(start: Int[Array, ""]) -> ClippedSum:
         part = jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, start, size), padded)
-        return _materialize_slots(contribution_fn, params, part, start + jnp.arange(size), key, clip_norm)
+        return _materialize_slots(
+            contribution_fn, params, part, start + jnp.arange(size, dtype=jnp.int32), key, clip_norm
+        )
 
     def body(i: Int[Array, ""], carry: ClippedSum) -> ClippedSum:
         part = one(i * size)
@@ -57,8 +59,8 @@ def microbatch(
     shapes = jax.eval_shape(one, jnp.int32(0))
     zero = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
     zero = zero._replace(clip_norm=clip_norm, norms=jnp.zeros(padded.mask.shape, shapes.norms.dtype))
-    done = jax.lax.fori_loop(0, (filled + size - 1) // size, body, zero)
-    return done._replace(norms=done.norms[:slots])
+    done = jax.lax.fori_loop(jnp.int32(0), (filled + size - 1) // size, body, zero)
+    return done._replace(norms=done.norms[:capacity])
 
 
 def _materialize_slots(

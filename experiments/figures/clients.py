@@ -42,9 +42,7 @@ def accuracy_by_clients(df: pd.DataFrame, metric: str = "test_accuracy") -> Figu
     panels = panels_of(federated, metric, by=["num_clients"])
     found = [panel for panel in panels if len(values_of(_all(panel), "clients_per_round")) > 1]
     if not found:
-        raise ResultsError(
-            "accuracy_by_clients needs two values in column 'clients_per_round': sweep federated.clients_per_round"
-        )
+        raise ResultsError("needs two values in column 'clients_per_round': sweep federated.clients_per_round")
     with style.styled():
         figure, grid = style.panels(len(found), _SIZE)
         for axes, panel in zip(grid, found, strict=True):

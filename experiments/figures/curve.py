@@ -40,7 +40,7 @@ def privacy_utility_curve(df: pd.DataFrame, metric: str = "test_accuracy") -> Fi
     require(df, "epsilon", metric)
     found = [panel for panel in _panels(df, metric) if len(values_of(panel.private, "epsilon")) > 1]
     if not found:
-        raise ResultsError("privacy_utility_curve needs two finite values in column 'epsilon': sweep privacy.epsilon")
+        raise ResultsError("needs two finite values in column 'epsilon': sweep privacy.epsilon")
     with style.styled():
         figure, grid = style.panels(len(found))
         for axes, panel in zip(grid, found, strict=True):
@@ -111,7 +111,7 @@ def _reference(axes: Axes, points: Any, metric: str) -> None:
     axes.annotate(
         f"non-private: {mean_label(best, metric)}", (0.012, mean - gap if low else mean + gap), size=8.5,
         xycoords=("axes fraction", "data"), xytext=(0, -3 if low else 3), textcoords="offset points",
-        va="top" if low else "bottom", color=style.INK,
+        va="top" if low else "bottom", color=style.INK, bbox={"fc": "white", "ec": "none", "pad": 0.8},
     )  # fmt: skip
 
 

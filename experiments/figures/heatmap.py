@@ -17,7 +17,7 @@ from dpjax.results.schema import lower_is_better
 from dpjax.results.sheet import label
 from dpjax.results.summarize import require
 from experiments.figures import style
-from experiments.figures.points import Panel, best_per, hidden_choices, panels_of, values_of
+from experiments.figures.points import Panel, best_per, hidden_choices, mean_label, panels_of, values_of
 
 _GAP = 0.18  # between the private columns and ∞, which is no point of their axis
 
@@ -44,8 +44,8 @@ def epsilon_clip_heatmap(df: pd.DataFrame, metric: str = "test_accuracy") -> Fig
     panels = panels_of(df, metric)
     found = [panel for panel in panels if len(values_of(panel.private, "clip_norm")) > 1]
     if not found:
-        raise ResultsError("epsilon_clip_heatmap needs two values in column 'clip_norm': sweep privacy.clip_norm")
-    shown = pd.concat([part for panel in found for part in (panel.private, panel.reference)])
+        raise ResultsError("needs two values in column 'clip_norm': sweep privacy.clip_norm")
+    shown = pd.concat([part for panel in found for part in (panel.private, _reference(panel))])
     means: Any = shown[f"{metric}_mean"]
     norm = Normalize(means.min(), means.max())
     widest = max(_columns(panel) for panel in found)
@@ -98,11 +98,11 @@ def _draw(axes: Axes, panel: Panel, metric: str, norm: Normalize) -> None:
     axes.grid(False)
     axes.spines[:].set_visible(False)
     chosen = hidden_choices(panel.private, ["epsilon", "clip_norm"])
-    lines = [
-        panel.lines[0],
-        f"{panel.lines[1]}; boxed: best of each ε",
-        *([f"each cell: best over {', '.join(chosen)}"] if chosen else []),
-    ]
+    lines = [panel.lines[0], f"{panel.lines[1]}; boxed: best of each ε"]
+    if len(panel.reference) and not len(reference):
+        # It was not clipped, and so has no row of its own.
+        lines.append(f"non-private: {mean_label(best_per(panel.reference, ['epsilon'], metric).iloc[0], metric)}")
+    lines += [f"each cell: best over {', '.join(chosen)}"] if chosen else []
     style.head(axes, panel.title, lines)
     axes.set_xlabel("privacy budget ε" + ("  (∞: non-private)" if len(reference) else ""))
     axes.set_ylabel(label("clip_norm"))

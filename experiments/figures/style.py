@@ -83,7 +83,7 @@ def panels(count: int, size: tuple[float, float] = PANEL) -> tuple[Figure, list[
       size: width and height of one, in inches.
 
     >>> figure, axes = panels(4)
-    >>> len(axes), figure.get_figheight()
+    >>> len(axes), float(figure.get_figheight())
     (4, 7.0)
     """
     columns = min(count, 3)

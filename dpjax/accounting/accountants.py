@@ -1,0 +1,244 @@
+"""ε of a run: by privacy loss distributions (tight) or Rényi divergences (an upper bound, at once)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from dpjax.accounting.domination import Pair, curves, dominating_pair
+from dpjax.accounting.mechanism import Mechanism, check_accountable
+
+ACCOUNTANTS = ("pld", "rdp")
+OVERFLOW_SHARE = 1e-3  # of δ, set aside for the chance that a fixed capacity overflows
+PLD_ACCURACY = 5e-5  # by how much, relatively, discretisation may raise ε
+_ABSURD = 1000.0  # an ε past which RDP's value is returned, as the losses would fill the memory
+_MAX_POINTS = 5e5  # of one step's discretised losses; past it the interval grows, and ε only rises
+
+
+def epsilon(mechanism: Mechanism, delta: float, accountant: str = "pld") -> float:
+    """The ε that a run satisfies at δ.
+
+    Guarantees (ε, δ)-differential privacy of all `num_steps` outputs together, chosen adaptively or not, with respect
+    to the mechanism's unit and adjacency. Both accountants bound the same dominating pair of distributions, so PLD is
+    never above RDP; its discretisation is pessimistic and costs about 5e-5, relatively. If `overflow_probability` β
+    is above 0, a thousandth of δ pays for it: ε is taken at 0.999 δ and is inf if β (1 + exp ε) exceeds the rest, as
+    such a capacity cannot support the claim.
+
+    Args:
+      mechanism: the run.
+      delta: the δ of the guarantee, a probability well below 1 / population; at least 1e-12 under "pld".
+      accountant: "pld", tight; or "rdp", some percent looser and instant.
+
+    Returns:
+      ε >= 0; inf if the noise multiplier is 0.
+
+    Raises:
+      ValueError: delta or accountant out of range, or nothing accounts for this pair of sampling and adjacency.
+
+    Example:
+      >>> run = Mechanism(unit="example", adjacency="replace_one", sampling="full", sampling_rate=1.0,
+      ...                 noise_multiplier=2.0, num_steps=1)
+      >>> round(epsilon(run, delta=1e-6), 3), round(epsilon(run, delta=1e-6, accountant="rdp"), 3)
+      (4.887, 5.222)
+
+    References:
+      Doroshenko et al. 2022 (PLD, connect the dots), https://arxiv.org/abs/2207.04380; Mironov 2017 (RDP),
+      https://arxiv.org/abs/1702.07476; Zhu et al. 2022 (dominating pairs), https://arxiv.org/abs/2106.08567.
+    """
+    return charged(mechanism, delta, bound_of(accountant))
+
+
+def rdp_epsilon(
+    mechanism: Mechanism,
+    delta: float,
+    *,
+    orders: Sequence[float] | Sequence[int] | None = None,
+    conversion: str = "improved",
+) -> float:
+    """ε by Rényi divergence, with the orders and the conversion of your choice.
+
+    Guarantees what `epsilon` does: any order gives a valid bound. Divergences are exact at fractional orders too.
+
+    Args:
+      mechanism: the run.
+      delta: the δ of the guarantee.
+      orders: Rényi orders to choose among, each above 1; None searches all real ones.
+      conversion: "improved" (Canonne et al. 2020, Prop. 12) or "classic", rdp + ln(1/δ) / (order - 1).
+
+    Returns:
+      ε >= 0; inf if the noise multiplier is 0.
+
+    Raises:
+      ValueError: as `epsilon`, or an order of at most 1, or an unknown conversion.
+
+    Example:
+      >>> abadi = Mechanism(unit="example", adjacency="add_or_remove_one", sampling="poisson", sampling_rate=0.01,
+      ...                   noise_multiplier=4.0, num_steps=10_000)
+      >>> round(rdp_epsilon(abadi, 1e-5, orders=range(2, 33), conversion="classic"), 4)
+      1.2586
+
+    References:
+      Mironov et al. 2019, https://arxiv.org/abs/1908.10530; Canonne et al. 2020, https://arxiv.org/abs/2004.00010.
+    """
+    if orders is not None and (len(orders) == 0 or min(orders) <= 1):
+        raise ValueError(f"orders is {orders!r}; give at least one order, each above 1")
+    if conversion not in ("improved", "classic"):
+        raise ValueError(f"conversion is {conversion!r}; choose improved or classic")
+    return charged(mechanism, delta, lambda pair, rest: rdp_bound(pair, rest, orders, conversion))
+
+
+Bound = Callable[[Pair, float], float]
+"""A dominating pair and δ to ε."""
+
+
+def charged(mechanism: Mechanism, delta: float, bound: Bound) -> float:
+    """`bound` at the run's dominating pair, with the overflow of a fixed capacity paid out of δ."""
+    check_accountable(mechanism)
+    check_delta(delta)
+    if mechanism.noise_multiplier == 0:
+        return math.inf
+    # Cut cohorts turn P(S) <= e^ε Q(S) + δ into P(S) <= e^ε Q(S) + δ + β (1 + e^ε): each run differs from its
+    # uncut twin with probability at most β.
+    overflow = mechanism.overflow_probability
+    value = bound(dominating_pair(mechanism), delta * (1 - OVERFLOW_SHARE) if overflow else delta)
+    return value if overflow_fits(overflow, value, delta) else math.inf
+
+
+def overflow_fits(overflow_probability: float, epsilon: float, delta: float) -> bool:
+    """Whether β (1 + exp ε) is within the share of δ that is set aside for it."""
+    if overflow_probability == 0:
+        return True
+    return math.log(overflow_probability) + math.log1p(math.exp(-epsilon)) + epsilon <= math.log(delta * OVERFLOW_SHARE)
+
+
+def check_delta(delta: float) -> None:
+    """Raise ValueError unless delta is a probability strictly between 0 and 1."""
+    if not 0 < delta < 1:
+        raise ValueError(f"delta is {delta!r}; give a probability above 0 and well below 1 / population")
+
+
+def bound_of(accountant: str) -> Bound:
+    """The accountant's function, or ValueError."""
+    if accountant not in ACCOUNTANTS:
+        raise ValueError(f"accountant is {accountant!r}; choose pld or rdp")
+    return pld_bound if accountant == "pld" else rdp_bound
+
+
+def rdp_bound(
+    pair: Pair, delta: float, orders: Sequence[float] | Sequence[int] | None = None, conversion: str = "improved"
+) -> float:
+    """The least ε over the orders given, or over all real ones."""
+    from dpjax.accounting.divergences import renyi
+
+    def convert(order: float) -> float:
+        divergence = pair.times * float(renyi(pair, [order])[0])
+        if conversion == "classic":
+            return divergence - math.log(delta) / (order - 1)
+        return divergence + math.log1p(-1 / order) - math.log(delta * order) / (order - 1)
+
+    if orders is not None:
+        return max(0.0, min(convert(float(order)) for order in orders))
+    return max(0.0, _least(lambda log_excess: convert(1 + math.exp(log_excess))))
+
+
+def _least(function: Callable[[float], float], start: float = 2.0) -> float:
+    """The least value found of a function with one valley: walk downhill, then golden section."""
+    step = 1.0 if function(start + 0.1) < function(start) else -1.0
+    left, middle, right = start - step, start, start + step
+    while function(right) < function(middle) and -9 < right < 16:
+        left, middle, right = middle, right, right + step
+    ratio = (math.sqrt(5) - 1) / 2
+    best = function(middle)
+    while abs(right - left) > 1e-3:
+        first, second = right - ratio * (right - left), left + ratio * (right - left)
+        lower, upper = function(first), function(second)
+        best = min(best, lower, upper)
+        left, right = (left, second) if lower < upper else (first, right)
+    return best
+
+
+def pld_bound(pair: Pair, delta: float, accuracy: float = PLD_ACCURACY) -> float:
+    """ε by composing one step's privacy losses; exact, by closed form, for plain Gaussians and for one step.
+
+    A search that asks for less than the usual accuracy is shown the first hockey-stick curve only, mostly the larger.
+    """
+    if pair.shape == "gaussian":
+        from dp_accounting import get_epsilon_gaussian
+
+        return float(get_epsilon_gaussian(pair.stddev / math.sqrt(pair.times), delta))
+    if pair.times == 1:
+        return _invert(pair, delta)
+    # Rounding in the convolution moves δ by up to some 6e-18 a step (measured on Gaussians, whose ε is known).
+    rounding = 2e-13 + 2e-17 * pair.times
+    if delta < 2 * rounding:
+        raise ValueError(
+            f"delta is {delta!r}, below what PLD resolves in {pair.times} steps; give at least {2 * rounding:.1g} or "
+            "accountant='rdp'"
+        )
+    names = curves(pair.shape)[: 1 if accuracy > PLD_ACCURACY else None]
+    rough = least = rdp_bound(pair, delta)
+    for _ in range(2):
+        if not 0 < rough < _ABSURD:
+            break
+        interval = _interval(pair, rough, delta, accuracy)
+        value = max(_composed(pair, name, delta - rounding, interval) for name in names)
+        least = min(least, value)  # RDP's bound holds as well, and is the smaller where losses are beyond float64
+        if value > rough / 1.5:
+            break
+        rough = value  # the interval was chosen for a run of far larger losses: once more
+    return least
+
+
+def is_closed_form(mechanism: Mechanism) -> bool:
+    """Whether PLD's ε needs no discretisation."""
+    pair = dominating_pair(mechanism)
+    return pair.shape == "gaussian" or pair.times == 1
+
+
+def _composed(pair: Pair, curve: str, delta: float, interval: float) -> float:
+    import numpy as np
+    from dp_accounting.pld import pld_pmf
+
+    from dpjax.accounting.divergences import hockey_stick, loss_range
+
+    low, high = loss_range(pair, curve)
+    first, last = math.floor(low / interval), math.ceil(high / interval)
+    deltas = hockey_stick(pair, curve, np.arange(first, last + 1, dtype=np.float64) * interval)
+    step = pld_pmf.create_pmf_pessimistic_connect_dots_fixed_gap(interval, first, last, np.minimum.accumulate(deltas))
+    return float(step.self_compose(pair.times).get_epsilon_for_delta(delta))
+
+
+def _interval(pair: Pair, rough: float, delta: float, accuracy: float) -> float:
+    """The discretisation interval that raises an ε of about `rough` by about `accuracy`, relatively.
+
+    Connecting the dots spreads each step's loss by a variance of at most interval² / 6. The Gaussian run of the same ε
+    says what a variance v costs, as its ε is about v / 2 + z √v with z = √(2 ln 1/δ). Measured errors are some 0.75 of
+    this.
+    """
+    from dpjax.accounting.divergences import loss_range
+
+    z = math.sqrt(-2 * math.log(delta))
+    root = math.sqrt(z * z + 2 * rough) - z
+    interval = math.sqrt(6 * accuracy * rough / (pair.times * (0.5 + z / (2 * root))))
+    # Below this, the rounding of δ(ε) in one step, some 1e-16 / interval a point, outgrows what a finer grid gains.
+    resolved = 4e-7 * math.sqrt(root * math.sqrt(pair.times))
+    low, high = loss_range(pair, curves(pair.shape)[0])
+    return max(min(interval, 0.005), resolved, (high - low) / _MAX_POINTS)
+
+
+def _invert(pair: Pair, delta: float) -> float:
+    """The least ε >= 0 with δ(ε) <= delta in one step, by bisection from above."""
+    import numpy as np
+
+    from dpjax.accounting.divergences import hockey_stick, loss_range
+
+    def exceeds(value: float) -> bool:
+        return any(hockey_stick(pair, curve, np.array([value]))[0] > delta for curve in curves(pair.shape))
+
+    low, high = 0.0, loss_range(pair, curves(pair.shape)[0])[1]
+    if not exceeds(low):
+        return 0.0
+    while high - low > 1e-10 * high:
+        middle = (low + high) / 2
+        low, high = (middle, high) if exceeds(middle) else (low, middle)
+    return high

@@ -1,0 +1,96 @@
+"""Calibrations kept on disk: one small file each, written whole or not at all, never a reason to fail."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import warnings
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+
+from dpjax.accounting.mechanism import Mechanism
+
+SCHEMA = 1  # raise it whenever a calibration may come out different
+
+
+class CalibrationCache:
+    """A folder of calibrated noise multipliers. What cannot be read or written is recomputed, with one warning."""
+
+    def __init__(self, folder: str | os.PathLike[str] | None) -> None:
+        self.folder = Path(folder) if folder is not None else default_folder()
+        self._warned = False
+
+    def load(self, key: str) -> float | None:
+        """The noise multiplier stored under a key, or None."""
+        path = self._path(key)
+        try:
+            entry = json.loads(path.read_text(encoding="utf-8"))
+            value = entry["noise_multiplier"]
+            if entry["key"] != key or not isinstance(value, float) or not 0 < value < math.inf:
+                raise ValueError("not a calibration of this mechanism")
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError) as problem:
+            self._warn("read", path, problem)
+            return None
+        return value
+
+    def store(self, key: str, noise_multiplier: float) -> None:
+        """Write one calibration; readers see the old file or the new one, never a part."""
+        import tempfile
+
+        path, temporary = self._path(key), None
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(
+                "w", encoding="utf-8", dir=self.folder, suffix=".tmp", delete=False
+            ) as file:
+                temporary = file.name
+                json.dump({"key": key, "noise_multiplier": noise_multiplier}, file)
+            os.replace(temporary, path)
+        except OSError as problem:
+            self._warn("written", path, problem)
+            if temporary is not None and os.path.exists(temporary):
+                os.unlink(temporary)
+
+    def _path(self, key: str) -> Path:
+        return self.folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
+
+    def _warn(self, done: str, path: Path, problem: Exception) -> None:
+        if not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"calibration cache {path} could not be {done} ({type(problem).__name__}: {problem}); computing "
+                "without it, or set DPJAX_CACHE_DIR to a folder that can be written",
+                stacklevel=4,
+            )
+
+
+def calibration_key(mechanism: Mechanism, *, epsilon: float, delta: float, accountant: str) -> str:
+    """Everything a calibration depends on, as JSON text."""
+    fields = {name: value for name, value in asdict(mechanism).items() if name != "noise_multiplier"}
+    for name in ("num_steps", "population"):  # NumPy integers are the same mechanism
+        fields[name] = None if fields[name] is None else int(fields[name])
+    for name in ("sampling_rate", "overflow_probability"):
+        fields[name] = float(fields[name])
+    asked = {"epsilon": float(epsilon), "delta": float(delta), "accountant": accountant}
+    return json.dumps(fields | asked | {"dp_accounting": _version(), "schema": SCHEMA}, sort_keys=True)
+
+
+def default_folder() -> Path:
+    """DPJAX_CACHE_DIR, or the user's cache folder."""
+    if chosen := os.environ.get("DPJAX_CACHE_DIR"):
+        return Path(chosen) / "calibration"
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("dpjax")) / "calibration"
+
+
+@cache
+def _version() -> str:
+    from importlib import metadata
+
+    return metadata.version("dp-accounting")

@@ -1,0 +1,188 @@
+"""The least noise that buys an ε: one value, or the whole grid of a privacy-utility curve."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import partial
+
+from dpjax.accounting.accountants import (
+    OVERFLOW_SHARE,
+    PLD_ACCURACY,
+    Bound,
+    bound_of,
+    charged,
+    check_delta,
+    is_closed_form,
+    overflow_fits,
+    pld_bound,
+    rdp_bound,
+)
+from dpjax.accounting.cache import CalibrationCache, calibration_key
+from dpjax.accounting.mechanism import Mechanism, check_accountable
+
+_COARSE = 1e-3  # accuracy of the PLD that the search looks at before it asks the real one
+_WINDOW = 3e-4  # a result's ε lies at most this much below the target, relatively
+_EXACT = 1e-9  # the same where ε costs nothing to compute
+_LEAST = 0.01  # the smallest noise multiplier ever returned for a finite ε
+
+
+def calibrate_noise(mechanism: Mechanism, *, epsilon: float, delta: float, accountant: str = "pld") -> float:
+    """The smallest noise multiplier with which a run satisfies (ε, δ)-differential privacy.
+
+    Guarantees that `epsilon` of the mechanism with the returned noise multiplier is at most the target, and that the
+    result is within 0.1 % of the smallest that is (0.01 is the least ever returned for a finite ε). Results are cached
+    on disk, see `calibrate_noise_grid`.
+
+    Args:
+      mechanism: the run; its own noise multiplier is not read.
+      epsilon: the target, above 0; inf asks for no privacy.
+      delta: the δ of the guarantee, a probability well below 1 / population.
+      accountant: "pld" or "rdp".
+
+    Returns:
+      Noise standard deviation / clip norm; 0.0 for epsilon = inf.
+
+    Raises:
+      ValueError: an argument is out of range, nothing accounts for the mechanism's sampling and adjacency, or its
+        overflow probability is too large for this ε and δ.
+
+    Example:
+      >>> release = Mechanism(unit="example", adjacency="zero_out", sampling="full", sampling_rate=1.0,
+      ...                     noise_multiplier=0.0, num_steps=1)
+      >>> round(calibrate_noise(release, epsilon=1.0, delta=1e-5), 5)
+      3.73063
+
+    References:
+      Balle and Wang 2018, https://arxiv.org/abs/1805.06530.
+    """
+    return calibrate_noise_grid(mechanism, epsilons=[epsilon], delta=delta, accountant=accountant)[0]
+
+
+def calibrate_noise_grid(
+    mechanism: Mechanism,
+    *,
+    epsilons: Iterable[float],
+    delta: float,
+    accountant: str = "pld",
+    cache_dir: str | os.PathLike[str] | None = None,
+    progress: Callable[[int, int, float], object] | None = None,
+) -> list[float]:
+    """The smallest noise multiplier for each ε of a grid, sharing work between them and with earlier calls.
+
+    Guarantees what `calibrate_noise` does for each. Every result is cached on disk under all it depends on (each field
+    of the mechanism but its noise multiplier, ε, δ, the accountant and dp-accounting's version); a cache that cannot be
+    read or written costs one warning and the time to compute.
+
+    Args:
+      mechanism: the run; its own noise multiplier is not read.
+      epsilons: targets above 0, in any order; duplicates and inf are fine.
+      delta: the δ of the guarantee.
+      accountant: "pld" or "rdp".
+      cache_dir: folder of the cache; None takes the environment's DPJAX_CACHE_DIR, or the user's cache folder.
+      progress: called as progress(done, total, epsilon) after each distinct ε.
+
+    Returns:
+      Noise multipliers in the order of `epsilons`.
+
+    Raises:
+      ValueError: as `calibrate_noise`.
+
+    Example:
+      >>> release = Mechanism(unit="example", adjacency="zero_out", sampling="full", sampling_rate=1.0,
+      ...                     noise_multiplier=0.0, num_steps=1)
+      >>> noise = calibrate_noise_grid(release, epsilons=[float("inf"), 1.0, 4.0, 1.0], delta=1e-5, accountant="rdp")
+      >>> [round(multiplier, 3) for multiplier in noise]
+      [0.0, 4.045, 1.158, 4.045]
+
+    References:
+      Gopi et al. 2021 (numerical composition), https://arxiv.org/abs/2106.02848.
+    """
+    targets = [float(target) for target in epsilons]
+    _check(mechanism, targets, delta, accountant)
+    solved = {math.inf: 0.0}
+    cache = CalibrationCache(cache_dir)
+    looser = None  # how much more ε RDP asks for than PLD at the same noise, from the target before
+    distinct = sorted(set(targets))
+    for done, target in enumerate(distinct, start=1):
+        if target not in solved:
+            key = calibration_key(mechanism, epsilon=target, delta=delta, accountant=accountant)
+            noise = cache.load(key)
+            if noise is None:
+                noise, looser = _calibrate(mechanism, target, delta, accountant, looser or 1.1)
+                cache.store(key, noise)
+            solved[target] = noise
+        if progress is not None:
+            progress(done, len(distinct), target)
+    return [solved[target] for target in targets]
+
+
+def _check(mechanism: Mechanism, targets: list[float], delta: float, accountant: str) -> None:
+    check_accountable(mechanism)
+    check_delta(delta)
+    bound_of(accountant)
+    for target in targets:
+        if not target > 0:
+            raise ValueError(f"epsilon is {target!r}; give a number above 0, or inf for no privacy")
+        overflow = mechanism.overflow_probability
+        if target < math.inf and not overflow_fits(overflow, target, delta):
+            raise ValueError(
+                f"overflow_probability is {overflow!r}, too large for epsilon={target!r} at delta={delta!r}; raise the "
+                f"capacity until overflow_probability * (1 + exp(epsilon)) <= delta * {OVERFLOW_SHARE}"
+            )
+
+
+def _calibrate(
+    mechanism: Mechanism, target: float, delta: float, accountant: str, looser: float
+) -> tuple[float, float]:
+    """The noise multiplier, and by what factor RDP's ε exceeds the target there."""
+
+    def under(bound: Bound) -> Callable[[float], float]:
+        return lambda noise: charged(replace(mechanism, noise_multiplier=noise), delta, bound)
+
+    if accountant == "rdp":
+        return _solve(under(rdp_bound), target, 1.0, -2.0, _EXACT)[0], looser
+    noise, slope = _solve(under(rdp_bound), target * looser, 1.0, -2.0, 1e-2)
+    if is_closed_form(mechanism):
+        return _solve(under(pld_bound), target, noise, slope, _EXACT)[0], looser
+    # Discretisation raises ε by some 0.75 of its accuracy: aim where the fine ε will be in the middle of its window.
+    aim = target * (1 + 0.75 * (_COARSE - PLD_ACCURACY) - _WINDOW / 6)
+    noise, slope = _solve(under(partial(pld_bound, accuracy=_COARSE)), aim, noise, slope, 2 / 3 * _WINDOW)
+    noise, _ = _solve(under(pld_bound), target, noise, slope, _WINDOW)
+    return noise, under(rdp_bound)(noise) / target
+
+
+def _solve(
+    epsilon_of: Callable[[float], float], target: float, noise: float, slope: float, window: float
+) -> tuple[float, float]:
+    """A noise multiplier whose ε is in [target (1 - window), target], and d log ε / d log noise there.
+
+    Secant steps on logarithmic scales, kept inside the bracket found so far.
+    """
+    exceeds, meets, last = 0.0, math.inf, None
+    while True:
+        value = epsilon_of(noise)
+        if value <= target:
+            meets = noise
+            if value >= target * (1 - window) or noise <= _LEAST:
+                return noise, slope
+        else:
+            exceeds = noise
+        if meets <= exceeds * (1 + 1e-10):
+            return meets, slope
+        proposal = math.nan
+        if 0 < value < math.inf:
+            here = math.log(noise), math.log(value)
+            if last is not None and here[0] != last[0]:
+                slope = min(-0.2, max(-50.0, (here[1] - last[1]) / (here[0] - last[0])))
+            last = here
+            proposal = noise * math.exp((math.log(target * (1 - window / 2)) - here[1]) / slope)
+        if not max(exceeds, noise / 8) < proposal < min(meets, noise * 8):
+            proposal = (
+                math.sqrt(exceeds * meets)
+                if exceeds > 0 and meets < math.inf
+                else noise * (0.125 if value <= target else 8.0)
+            )
+        noise = max(proposal, _LEAST)

@@ -1,0 +1,51 @@
+"""The pair of output distributions that one step of a run can at worst be told apart by.
+
+Everything is measured in the distance that one unit moves the sum, so `stddev` below is the noise over that distance.
+With the sampling rate q, N(m) the normal of mean m and that deviation, and "dominates" meaning that no set, at no
+ε of either sign, tells the true pair apart better (so compositions are dominated too, arXiv 2106.08567):
+
+- "gaussian": N(1) against N(0).
+- "add_remove", for Poisson sampling: (1-q) N(0) + q N(1) against N(0), and the reverse (Zhu et al.).
+- "replace", for Poisson sampling: (1-q) N(0) + q N(1) against (1-q) N(0) + q N(-1). For contributions v, w of norm at
+  most 1 and a set S with N(0)(S) = a = Φ(z), Neyman-Pearson gives N(v)(S) <= Φ(z + 1/σ) and N(w)(S) >= Φ(z - 1/σ), both
+  reached by one half-space, so (1-q)(1-γ)a + q N(v)(S) - γ q N(w)(S) is largest for v = -w = that unit vector.
+- "subset", for a fixed-size cohort: given the others in the cohort, the unit in question takes a place that otherwise
+  holds a unit y, so contributions differ by up to 2 clip norms. Advanced joint convexity bounds the hockey-stick curve
+  by "add_remove"'s first curve at ε >= 0, and by symmetry by its second at ε < 0 (Zhu et al.). When a unit is
+  added rather than replaced, only one side of the pair is a mixture, and "add_remove" itself dominates.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from dpjax.accounting.mechanism import Mechanism
+
+
+class Pair(NamedTuple):
+    """One step's dominating pair and how often it is composed."""
+
+    shape: str
+    rate: float
+    stddev: float
+    times: int
+
+
+def dominating_pair(mechanism: Mechanism) -> Pair:
+    """The pair that dominates each step of a run in which one unit may be `times` times."""
+    count = mechanism.num_participations
+    replace = mechanism.adjacency == "replace_one"
+    noise = mechanism.noise_multiplier
+    if mechanism.sampling == "fixed_size":
+        shape = "add_remove" if mechanism.adjacency == "add_or_remove_one" else "subset"
+        pair = Pair(shape, mechanism.sampling_rate, noise / 2, count)
+    elif mechanism.sampling == "poisson" and mechanism.sampling_rate < 1:
+        pair = Pair("replace" if replace else "add_remove", mechanism.sampling_rate, noise, count)
+    else:
+        pair = Pair("gaussian", 1.0, noise / 2 if replace else noise, count)
+    return pair._replace(shape="gaussian") if pair.rate == 1 else pair
+
+
+def curves(shape: str) -> tuple[str, ...]:
+    """The hockey-stick curves whose compositions must all be bounded."""
+    return ("remove", "add") if shape == "add_remove" else (shape,)

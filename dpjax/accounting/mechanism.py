@@ -1,0 +1,240 @@
+"""What ran, in the accountant's words: the mechanism, its sentence and its dp-accounting event."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    import dp_accounting
+
+UNITS = ("example", "user", "client")
+ADJACENCIES = ("add_or_remove_one", "zero_out", "replace_one")
+SAMPLINGS = ("poisson", "fixed_size", "shuffled", "full")
+
+
+@runtime_checkable
+class Sampler(Protocol):
+    """What `Mechanism.from_sampler` reads of a sampler: four attributes."""
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def population(self) -> int: ...
+    @property
+    def sampling_rate(self) -> float: ...
+    @property
+    def overflow_probability(self) -> float: ...
+
+
+@dataclass(frozen=True)
+class Mechanism:
+    """A whole run as the accountant sees it: `num_steps` noisy sums of clipped contributions.
+
+    Guarantees that the fields describe a mechanism that can exist; whether an accountant covers it is asked with
+    `epsilon` or `event`.
+
+    Args:
+      unit: what one row of the neighbouring relation is: "example", "user" or "client".
+      adjacency: "add_or_remove_one" (a unit is there or not), "zero_out" (its contribution becomes zero, the
+        population's size stays) or "replace_one" (it becomes any other unit).
+      sampling: "poisson" (each unit by its own coin), "fixed_size" (a subset without replacement, drawn afresh each
+        step), "shuffled" (epochs over disjoint cohorts of a random order, the last one short if they do not divide; a
+        loader that drops the rest is that of the population without it) or "full" (everyone, each step).
+      sampling_rate: expected cohort size / population, in (0, 1]; 1 for "full".
+      noise_multiplier: noise standard deviation / clip norm, whatever the adjacency; 0 means no privacy.
+      num_steps: noisy sums released in the whole run.
+      population: number of units; needed by "fixed_size" and "shuffled".
+      overflow_probability: the chance that ANY step of the run drew more units than its fixed capacity holds.
+
+    Raises:
+      ValueError: a field is out of its range, or two of them contradict each other.
+
+    Example:
+      >>> run = Mechanism(unit="example", adjacency="add_or_remove_one", sampling="poisson", sampling_rate=0.01,
+      ...                 noise_multiplier=1.1, num_steps=10_000)
+      >>> print(run.describe())
+      example-level privacy, neighbours add or remove one example; Poisson sampling at rate 0.01; 10,000 steps with \
+noise multiplier 1.1 (standard deviation / clip norm); one run, hyper-parameter tuning not paid for
+
+    References:
+      Abadi et al. 2016, https://arxiv.org/abs/1607.00133; adjacency: Ponomareva et al. 2023,
+      https://arxiv.org/abs/2303.00654.
+    """
+
+    unit: str
+    adjacency: str
+    sampling: str
+    sampling_rate: float
+    noise_multiplier: float
+    num_steps: int
+    population: int | None = None
+    overflow_probability: float = 0.0
+
+    def __post_init__(self) -> None:
+        for field, choices in (("unit", UNITS), ("adjacency", ADJACENCIES), ("sampling", SAMPLINGS)):
+            value = getattr(self, field)
+            if value not in choices:
+                raise ValueError(f"{field} is {value!r}; choose one of {', '.join(choices)}")
+        if not 0 < self.sampling_rate <= 1:
+            raise ValueError(
+                f"sampling_rate is {self.sampling_rate!r}; give cohort size / population, above 0 and at most 1"
+            )
+        if not 0 <= self.noise_multiplier < math.inf:
+            raise ValueError(
+                f"noise_multiplier is {self.noise_multiplier!r}; give standard deviation / clip norm, finite and at "
+                "least 0"
+            )
+        if not is_count(self.num_steps):
+            raise ValueError(f"num_steps is {self.num_steps!r}; give a whole number of at least 1")
+        if self.population is not None and not is_count(self.population):
+            raise ValueError(f"population is {self.population!r}; give the number of units, at least 1")
+        if not 0 <= self.overflow_probability < 1:
+            raise ValueError(
+                f"overflow_probability is {self.overflow_probability!r}; give a probability of at least 0, below 1"
+            )
+        if self.sampling == "full" and self.sampling_rate != 1:
+            raise ValueError(f"sampling_rate is {self.sampling_rate!r} with sampling='full'; set it to 1")
+        if self.sampling in ("fixed_size", "shuffled"):
+            self._check_cohort()
+
+    def _check_cohort(self) -> None:
+        if self.population is None:
+            raise ValueError(f"population is None with sampling={self.sampling!r}; give the number of units")
+        size = self.sampling_rate * self.population
+        if round(size) < 1 or abs(size - round(size)) > 1e-6 * size:
+            raise ValueError(
+                f"sampling_rate is {self.sampling_rate!r}, a cohort of {size:g} of {self.population} units; "
+                "make sampling_rate * population a whole number of at least 1"
+            )
+
+    @classmethod
+    def from_sampler(
+        cls, sampler: Sampler, *, unit: str, adjacency: str, noise_multiplier: float, num_steps: int
+    ) -> Mechanism:
+        """The mechanism of the sampler that runs, so that the sampling is never typed twice.
+
+        Args:
+          sampler: anything with the attributes `kind`, `population`, `sampling_rate` and `overflow_probability`.
+          unit, adjacency, noise_multiplier, num_steps: as in `Mechanism`.
+
+        Returns:
+          A `Mechanism` whose sampling, rate, population and overflow probability are the sampler's own.
+
+        Raises:
+          ValueError: as `Mechanism`.
+
+        Example:
+          >>> from types import SimpleNamespace
+          >>> sampler = SimpleNamespace(kind="poisson", population=600, sampling_rate=0.04, overflow_probability=0.0)
+          >>> Mechanism.from_sampler(sampler, unit="example", adjacency="zero_out", noise_multiplier=1.0,
+          ...                        num_steps=10).population
+          600
+        """
+        return cls(
+            unit=unit,
+            adjacency=adjacency,
+            sampling=sampler.kind,
+            sampling_rate=sampler.sampling_rate,
+            noise_multiplier=noise_multiplier,
+            num_steps=num_steps,
+            population=sampler.population,
+            overflow_probability=sampler.overflow_probability,
+        )
+
+    @property
+    def cohort_size(self) -> int:
+        """Units in a cohort of fixed size; for "fixed_size" and "shuffled"."""
+        if self.sampling not in ("fixed_size", "shuffled") or self.population is None:
+            raise ValueError(f"sampling is {self.sampling!r}, whose cohort has no fixed size; use sampling_rate")
+        return round(self.sampling_rate * self.population)
+
+    @property
+    def num_participations(self) -> int:
+        """The most steps that one unit can be in: the epochs begun if shuffled, else every step."""
+        if self.sampling == "shuffled" and self.population is not None:
+            steps_per_epoch = -(-self.population // self.cohort_size)
+            return -(-self.num_steps // steps_per_epoch)
+        return self.num_steps
+
+    def describe(self) -> str:
+        """One clause per fact that a reported ε must state, except the accountant and δ.
+
+        Returns:
+          Unit, adjacency, sampling, steps, noise multiplier, overflow probability if any, and what is not paid for.
+        """
+        neighbours = {
+            "add_or_remove_one": f"add or remove one {self.unit}",
+            "zero_out": f"zero out one {self.unit}'s contribution",
+            "replace_one": f"replace one {self.unit}",
+        }[self.adjacency]
+        of = f" of {self.population:,} {self.unit}s" if self.population else ""
+        sampling = {
+            "poisson": f"Poisson sampling at rate {self.sampling_rate:.6g}{of}",
+            "fixed_size": f"fixed-size sampling without replacement at rate {self.sampling_rate:.6g}{of}",
+            "shuffled": f"shuffled epochs at rate {self.sampling_rate:.6g}{of}, no amplification claimed",
+            "full": f"full participation{of}",
+        }[self.sampling]
+        overflow = f" and overflow probability {self.overflow_probability:.2g}" if self.overflow_probability else ""
+        steps = "step" if self.num_steps == 1 else "steps"
+        return (
+            f"{self.unit}-level privacy, neighbours {neighbours}; {sampling}; {self.num_steps:,} {steps} with noise "
+            f"multiplier {self.noise_multiplier:.6g} (standard deviation / clip norm){overflow}; one run, "
+            "hyper-parameter tuning not paid for"
+        )
+
+
+def event(mechanism: Mechanism) -> dp_accounting.DpEvent:
+    """The dp-accounting event of a run, for use with other tools that read such events.
+
+    Its `GaussianDpEvent.noise_multiplier` is standard deviation / clip norm, as that class documents. dp-accounting's
+    PLD accountant reads it so under every relation; its RDP accountant divides by the sensitivity, so under REPLACE_ONE
+    hand that one half the multiplier. `epsilon` takes care of this. Overflow of a fixed capacity is not in the event.
+
+    Args:
+      mechanism: the run.
+
+    Returns:
+      An event that, under the mechanism's own neighbouring relation, accounts for the whole run.
+
+    Raises:
+      ValueError: no event accounts for this pair of sampling and adjacency.
+
+    Example:
+      >>> run = Mechanism(unit="client", adjacency="zero_out", sampling="full", sampling_rate=1.0, noise_multiplier=2.0,
+      ...                 num_steps=3)
+      >>> event(run)
+      SelfComposedDpEvent(event=GaussianDpEvent(noise_multiplier=2.0), count=3)
+
+    References:
+      https://github.com/google/differential-privacy/tree/main/python/dp_accounting
+    """
+    check_accountable(mechanism)
+    import dp_accounting as dpa
+
+    noise = dpa.GaussianDpEvent(mechanism.noise_multiplier)
+    if mechanism.sampling == "poisson":
+        step = dpa.PoissonSampledDpEvent(mechanism.sampling_rate, noise)
+    elif mechanism.sampling == "fixed_size" and mechanism.adjacency == "add_or_remove_one":
+        # A unit that joins a fixed-size cohort pushes another out: distance 2, else as Poisson. See `domination.py`.
+        step = dpa.PoissonSampledDpEvent(mechanism.sampling_rate, dpa.GaussianDpEvent(mechanism.noise_multiplier / 2))
+    elif mechanism.sampling == "fixed_size":
+        step = dpa.SampledWithoutReplacementDpEvent(mechanism.population or 0, mechanism.cohort_size, noise)
+    else:
+        step = noise
+    return dpa.SelfComposedDpEvent(step, mechanism.num_participations)
+
+
+def check_accountable(mechanism: Mechanism) -> None:
+    """Raise ValueError if nothing accounts for this pair of sampling and adjacency."""
+    if mechanism.sampling == "shuffled" and mechanism.adjacency == "add_or_remove_one":
+        raise ValueError(
+            "adjacency is 'add_or_remove_one' with sampling='shuffled', for which no event accounts because a unit "
+            "that joins moves the others between cohorts; use 'zero_out' or 'replace_one', or sampling='poisson'"
+        )
+
+
+def is_count(value: object) -> bool:
+    """A whole number of at least 1; NumPy's integers too, without importing NumPy."""
+    return not isinstance(value, bool) and hasattr(value, "__index__") and value.__index__() >= 1  # pyright: ignore

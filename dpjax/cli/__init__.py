@@ -1,0 +1,33 @@
+"""The command ``dpjax``. Nothing heavy is imported before the command that needs it runs."""
+
+import sys
+from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs ``dpjax``; the entry point of the package.
+
+    Guarantees: what a user got wrong ends as one sentence on stderr and an exit status that is not 0, never as a
+    traceback (unless ``DPJAX_TRACEBACK=1`` asks for it).
+
+    Args:
+      arguments: the words after ``dpjax``; the process's own if None.
+
+    Raises:
+      SystemExit: always, with the status.
+
+    >>> main(["--version"])
+    Traceback (most recent call last):
+        ...
+    SystemExit: 0
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words in (["--version"], ["-V"]):
+        # Before anything else is imported: this is what scripts ask first.
+        from dpjax._version import __version__
+
+        print(f"dpjax {__version__}")
+        raise SystemExit(0)
+    from dpjax.cli.app import run
+
+    raise SystemExit(run(words))

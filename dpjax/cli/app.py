@@ -1,0 +1,222 @@
+"""The root of the command line: which commands there are, each imported when it is called."""
+
+import inspect
+import itertools
+import os
+import re
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Annotated, Any, NamedTuple
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.exceptions import TyperException
+
+_GROUP = "dpjax.commands"
+
+
+class Command(NamedTuple):
+    """A command that is not imported yet.
+
+    Attributes:
+      target: ``module:name`` of a function or a Typer app.
+      summary: one line for ``dpjax --help``.
+    """
+
+    target: str
+    summary: str
+
+
+_COMMANDS = {
+    "epsilon": Command("dpjax.cli.accounting:epsilon_command", "What ε does this training run have?"),
+    "calibrate": Command("dpjax.cli.accounting:calibrate_command", "How much noise buys this ε?"),
+    "data": Command("dpjax.datasets.command:app", "List the data sets, fetch them, look at one."),
+    "results": Command("dpjax.cli.results:app", "Show a sweep's table, its columns, or export it."),
+}
+# An entry point says nothing of itself before it is imported; these lines spare `dpjax --help` that.
+_KNOWN_SUMMARIES = {"plot": "Draw a sweep's privacy-utility curve and its other figures."}
+
+_HELP = """
+Privacy-utility benchmarking in JAX.
+
+[bold]Examples[/bold]
+
+  dpjax epsilon --noise-multiplier 1.1 --sampling-rate 0.01 --num-steps 10000 --delta 1e-5
+
+  dpjax calibrate --epsilon 1,2,4,8 --sampling-rate 0.01 --num-steps 10000 --delta 1e-5
+
+  dpjax data list
+
+  dpjax results show results/quickstart
+
+  dpjax plot results/quickstart
+
+Sweeps are run by: uv run python -m experiments.run -m experiment=quickstart
+
+[bold]Words[/bold]
+
+  [bold]unit[/bold]: what is protected, one example, one user or one client of a federation.
+
+  [bold]adjacency[/bold]: which two data sets must be hard to tell apart: one unit more or less, or one replaced.
+
+  [bold]noise multiplier[/bold]: standard deviation of the noise on a step's sum, divided by the clip norm.
+
+  [bold]ε, δ[/bold]: how far apart the two may be; a smaller ε is more private, δ stays well below 1/population.
+"""
+
+
+class LazyGroup(TyperGroup):
+    """A group whose commands are imported when they are called; until then a stub shows their summary."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self._lazy = dict(_COMMANDS)
+        self._add_stubs()
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        self._discover()
+        return list(self._lazy)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args and args[0] not in self._lazy:
+            self._discover()
+        if args and args[0] in self._lazy:
+            self.commands[args[0]] = _load(args[0], self._lazy[args[0]].target)
+        return super().resolve_command(ctx, args)
+
+    def _discover(self) -> None:
+        from importlib.metadata import entry_points
+
+        for found in entry_points(group=_GROUP):
+            owner = found.dist.name if found.dist else "another package"
+            summary = _KNOWN_SUMMARIES.get(found.name, f"Provided by {owner}.")
+            self._lazy.setdefault(found.name, Command(found.value, summary))
+        self._add_stubs()
+
+    def _add_stubs(self) -> None:
+        for name, command in self._lazy.items():
+            self.commands.setdefault(name, TyperCommand(name, help=command.summary))
+
+
+app = typer.Typer(cls=LazyGroup, help=_HELP, no_args_is_help=True, rich_markup_mode="rich", add_completion=False)
+
+
+def _print_version(wanted: bool) -> bool:
+    if wanted:
+        from dpjax._version import __version__
+
+        typer.echo(f"dpjax {__version__}")
+        raise typer.Exit
+    return wanted
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", "-V", help="Print the version and exit.", is_eager=True, callback=_print_version),
+    ] = False,
+) -> None:
+    """What is shared by all commands."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Runs the words after ``dpjax``.
+
+    Guarantees: prints one sentence on stderr for what the user got wrong: a flag, a file, a value that the library
+    refuses. Everything else is a bug and keeps its traceback.
+
+    Args:
+      arguments: the words.
+
+    Returns:
+      The exit status: 0, 1 for a refusal, 2 for a misuse of the flags, 130 for Ctrl-C.
+
+    >>> run(["epsilon", "--noise-multiplier", "4", "--sampling-rate", "0.25", "--num-steps", "100", "--delta", "1e-5",
+    ...      "--accountant", "rdp"])
+    RDP  ε = 2.9353
+    (ε=2.94 RDP, δ=1e-5)-DP per example, add_or_remove_one, Poisson q=0.25, 100 steps; tuning not accounted
+    0
+    """
+    from dpjax.results.errors import ResultsError
+
+    command = typer.main.get_command(app)
+    try:
+        status = command.main(args=list(arguments), prog_name="dpjax", standalone_mode=False)
+    except TyperException as error:
+        if type(error).__name__ != "NoArgsIsHelpError":  # it has shown the help already
+            path = getattr(getattr(error, "ctx", None), "command_path", "dpjax")
+            sentence = _with_value(error.format_message().replace("Value error, ", "").rstrip(".?"), arguments)
+            return _refuse(f"{sentence}; see {path} --help", error.exit_code)
+        return error.exit_code
+    except typer.Abort:
+        return _refuse("stopped", 130)
+    except (ResultsError, ValueError, OSError) as error:
+        if os.environ.get("DPJAX_TRACEBACK"):
+            raise
+        return _refuse(flagged(" ".join(str(error).split()) or type(error).__name__), 1)
+    return status if isinstance(status, int) else 0
+
+
+def flagged(message: str) -> str:
+    """A library's sentence in the words of the command line: its arguments become flags.
+
+    Args:
+      message: such as ``noise_multiplier is -1; give ...``.
+
+    >>> flagged("sampling_rate is 2 with sampling='full'; set it to 1")
+    "--sampling-rate is 2 with --sampling 'full'; set it to 1"
+    """
+    return re.sub(
+        rf"\b({'|'.join(_FLAGS)})( is |=)",
+        lambda found: f"--{found[1].replace('_', '-')}{found[2].replace('=', ' ')}",
+        message,
+    )
+
+
+_FLAGS = (
+    "unit",
+    "adjacency",
+    "sampling",
+    "sampling_rate",
+    "noise_multiplier",
+    "num_steps",
+    "population",
+    "epsilon",
+    "delta",
+    "accountant",
+)
+
+
+def _with_value(sentence: str, arguments: Sequence[str]) -> str:
+    # "Invalid value for '--delta': ..." does not say which value, if it is no number.
+    found = re.search(r"Invalid value for '(--[\w-]+)'", sentence)
+    following = [b for a, b in itertools.pairwise(arguments) if found and a == found[1]]
+    if found is None or not following or repr(following[-1]) in sentence:
+        return sentence
+    return sentence.replace(found[0], f"{found[0]}: {following[-1]!r}", 1)
+
+
+def _load(name: str, target: str) -> Any:
+    module, _, attribute = target.partition(":")
+    try:
+        found = getattr(import_module(module), attribute)
+    except ImportError as error:
+        raise TyperException(f"dpjax {name} cannot be loaded ({error}): install dpjax with all its folders") from error
+    if not isinstance(found, typer.Typer):
+        wrapped = typer.Typer(add_completion=False, rich_markup_mode="rich")
+        # Rich keeps a docstring's line breaks, which are ours and not the terminal's.
+        text = re.sub(r"(?<!\n)\n(?!\n)\s*", " ", inspect.getdoc(found) or "")
+        wrapped.command(name, help=text)(found)
+        found = wrapped
+    else:
+        found._add_completion = False
+    command = typer.main.get_command(found)
+    command.name = name
+    return command
+
+
+def _refuse(sentence: str, status: int) -> int:
+    print(f"error: {sentence}", file=sys.stderr)
+    return status

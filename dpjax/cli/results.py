@@ -1,0 +1,133 @@
+"""``dpjax results``: show a sweep's table, say what its columns mean, export it."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    help="Show a sweep's table, say what its columns mean, export it.\n\n"
+    "A sweep writes one row per point and seed. Tables show the mean ± standard deviation over seeds.\n\n"
+    "[bold]Examples[/bold]\n\n"
+    "  dpjax results show results/quickstart\n\n"
+    "  dpjax results columns\n\n"
+    "  dpjax results export results/quickstart --out paper/tables",
+)
+
+_Directory = Annotated[
+    Path, typer.Argument(metavar="DIR", help="Folder of a sweep, or a results.parquet or results.json.")
+]
+_Metric = Annotated[str, typer.Option("--metric", help="Column that the best point of each ε is chosen by.")]
+
+
+@app.command()
+def show(
+    directory: _Directory,
+    metric: _Metric = "test_accuracy",
+    markdown: Annotated[bool, typer.Option("--markdown", help="As Markdown, for a README or an issue.")] = False,
+    latex: Annotated[bool, typer.Option("--latex", help="As LaTeX (booktabs), for a paper.")] = False,
+    csv: Annotated[bool, typer.Option("--csv", help="As CSV with every column, one line per point.")] = False,
+) -> None:
+    """Show the table of a sweep: mean ± standard deviation over seeds, the best of each ε with a star.
+
+    [bold]Examples[/bold]
+
+      dpjax results show results/quickstart
+
+      dpjax results show results/quickstart --latex > table.tex
+
+    Under each table stands what its ε means and whether tuning was paid for.
+    """
+    if markdown + latex + csv > 1:
+        raise ValueError("--markdown, --latex and --csv exclude each other: give one of them")
+    from dpjax.results.table import load
+
+    frame = load(directory)
+    for sentence in frame.attrs["unreadable"]:
+        typer.echo(f"left out: {sentence}", err=True)
+    if csv:
+        typer.echo(_summary_csv(frame, metric), nl=False)
+        return
+    from dpjax.results.sheet import sheets
+    from dpjax.results.show import to_latex, to_markdown, to_rich
+
+    laid_out = sheets(frame, metric)
+    if markdown or latex:
+        typer.echo(to_markdown(laid_out) if markdown else to_latex(laid_out))
+        return
+    from rich.console import Console
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=200)  # a pipe has no width: nothing is left out for it
+    console.print(to_rich(laid_out, console.width))
+
+
+@app.command()
+def columns(
+    markdown: Annotated[bool, typer.Option("--markdown", help="As a Markdown table.")] = False,
+) -> None:
+    """Say what every column of a results table holds: its type, its unit and its meaning.
+
+    [bold]Example[/bold]
+
+      dpjax results columns
+    """
+    from dpjax.results.schema import COLUMNS
+
+    if markdown:
+        typer.echo("| column | type | unit | meaning |\n|---|---|---|---|")
+        for column in COLUMNS:
+            typer.echo(f"| `{column.name}` | {column.dtype} | {column.unit} | {column.meaning} |")
+        return
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("column", "type", "unit", "meaning", box=box.SIMPLE_HEAD, show_edge=False)
+    for column in COLUMNS:
+        table.add_row(column.name, column.dtype, column.unit, column.meaning)
+    Console().print(table)
+
+
+@app.command()
+def export(
+    directory: _Directory,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for the files. Default: DIR itself.")] = None,
+    metric: _Metric = "test_accuracy",
+) -> None:
+    """Write a sweep's rows as Parquet and JSON, and its summary as CSV, Markdown and LaTeX.
+
+    [bold]Example[/bold]
+
+      dpjax results export results/quickstart --out paper/tables
+    """
+    from dpjax.results import ResultsError, write_atomically
+    from dpjax.results.sheet import sheets
+    from dpjax.results.show import to_latex, to_markdown
+    from dpjax.results.table import load, write_frame
+
+    frame = load(directory)
+    folder = out or (directory if directory.is_dir() else directory.parent)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ResultsError(f"--out {folder} cannot be created ({error.strerror}): choose another folder") from error
+    laid_out = sheets(frame, metric)
+    texts = {
+        "summary.csv": _summary_csv(frame, metric),
+        "table.md": to_markdown(laid_out) + "\n",
+        "table.tex": to_latex(laid_out) + "\n",
+    }
+    paths = list(write_frame(frame, folder))
+    paths += [write_atomically(folder / name, text.encode()) for name, text in texts.items()]
+    for path in paths:
+        typer.echo(path)
+
+
+def _summary_csv(frame: Any, metric: str) -> str:
+    from dpjax.results.summarize import summary
+
+    return summary(frame, metric).to_csv(index=False)

@@ -1,0 +1,13 @@
+"""Data sets under one table: embedded ones at once, others fetched explicitly, verified, and then offline.
+
+Example:
+  >>> from dpjax import datasets
+  >>> datasets.load("breast_cancer").train_inputs.shape
+  (456, 30)
+"""
+
+from dpjax.datasets.cache import cache_folder
+from dpjax.datasets.loading import available, describe, fetch, load
+from dpjax.datasets.schema import Dataset, DatasetError, Entry
+
+__all__ = ["Dataset", "DatasetError", "Entry", "available", "cache_folder", "describe", "fetch", "load"]

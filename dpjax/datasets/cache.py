@@ -1,0 +1,128 @@
+"""The folder of fetched data sets: one self-describing file each, moved into place whole or not at all."""
+
+import datetime
+import errno
+import hashlib
+import json
+import os
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dpjax.datasets.schema import DatasetError, Entry, RawArrays
+
+LAYOUT = 1  # of the cached file; a copy of another layout is fetched again
+_DAMAGED = (zipfile.BadZipFile, zlib.error, ValueError, KeyError, EOFError, OSError)
+
+
+def cache_folder(cache_dir: str | os.PathLike[str] | None = None) -> Path:
+    """Returns the folder of fetched data sets: the argument, ``DPJAX_DATA_DIR``, or the user's cache folder.
+
+    Example:
+      >>> cache_folder("here").name
+      'here'
+    """
+    if cache_dir is None:
+        cache_dir = os.environ.get("DPJAX_DATA_DIR")
+    if cache_dir:
+        return Path(cache_dir).expanduser()
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("dpjax")) / "datasets"
+
+
+def content_sha256(raw: RawArrays) -> str:
+    """Returns one digest of the four stored arrays: dtypes, shapes and values, in order."""
+    digest = hashlib.sha256()
+    for array in raw:
+        digest.update(f"{array.dtype.name}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array.astype(array.dtype.newbyteorder("<"), copy=False)).data)
+    return digest.hexdigest()
+
+
+def read_manifest(entry: Entry, folder: Path) -> dict[str, Any] | None:
+    """Returns what the copy in the cache says of itself, or None where there is no usable copy."""
+    try:
+        with np.load(folder / f"{entry.name}.npz", allow_pickle=False) as stored:
+            manifest = json.loads(str(stored["manifest"]))
+    except _DAMAGED:
+        return None
+    return manifest if _is_current(entry, manifest) else None
+
+
+def read_copy(entry: Entry, folder: Path) -> tuple[RawArrays, dict[str, Any]]:
+    """Reads a copy from the cache, with its manifest.
+
+    Raises:
+      DatasetError: there is none, or it is damaged or of another layout.
+    """
+    path = folder / f"{entry.name}.npz"
+    command = f"`dpjax data fetch {entry.name}"
+    if not path.is_file():
+        raise DatasetError(f"data.name={entry.name!r} is not on this machine; fetch it with {command}`")
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            manifest = json.loads(str(stored["manifest"]))
+            if not _is_current(entry, manifest):
+                raise ValueError("written by another version of dpjax")
+            return RawArrays(*(stored[field] for field in RawArrays._fields)), manifest
+    except _DAMAGED as error:
+        raise DatasetError(
+            f"data.name={entry.name!r}: the copy on this machine cannot be read ({error}); fetch it again with "
+            f"{command} --force`"
+        ) from error
+
+
+def _is_current(entry: Entry, manifest: Mapping[str, Any]) -> bool:
+    return manifest.get("layout") == LAYOUT and entry.content_sha256 in (None, manifest.get("content_sha256"))
+
+
+def write_copy(entry: Entry, raw: RawArrays, origin: Mapping[str, Any], workspace: Path, folder: Path) -> Path:
+    """Writes a copy into the workspace and moves it into the cache in one step.
+
+    Args:
+      entry: its row of the registry.
+      raw: the stored arrays.
+      origin: where they came from: ``kind``, ``source`` and what else is known.
+      workspace: a temporary folder on the cache's disk.
+      folder: the cache.
+
+    Returns:
+      The path of the cached file.
+    """
+    manifest = {
+        "layout": LAYOUT,
+        "name": entry.name,
+        "licence": entry.licence,
+        "content_sha256": content_sha256(raw),
+        "fetched_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        **origin,
+    }
+    # The manifest travels inside the file: two files could not be replaced in one step.
+    np.savez(workspace / "stored.npz", manifest=np.array(json.dumps(manifest)), **raw._asdict())
+    return (workspace / "stored.npz").replace(folder / f"{entry.name}.npz")
+
+
+@contextmanager
+def workspace_in(folder: Path, name: str) -> Iterator[Path]:
+    """Opens a temporary folder inside the cache, and removes it with all it holds, whatever happens.
+
+    Raises:
+      DatasetError: the disk is full or the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".fetch-{name}-", dir=folder) as path:  # same disk: atomic move
+            yield Path(path)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            why = f"the disk of {folder} is full; free some space or set DPJAX_DATA_DIR to another disk"
+        else:
+            why = f"{folder} cannot be used ({error.strerror or error}); set DPJAX_DATA_DIR to a folder you can write"
+        raise DatasetError(why) from error

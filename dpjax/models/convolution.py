@@ -1,0 +1,151 @@
+"""Convolution and pooling as slices and one matmul: what vmapped gradients on a CPU want.
+
+Under ``vmap(grad)``, XLA turns ``lax.conv`` into grouped convolutions and max pooling into ``reduce_window`` and
+``select_and_scatter``, which its CPU backend runs many times slower than the arithmetic needs
+(``benchmarks/cnn_layout.py`` measures it). Slices and matmuls stay fast when a batch axis is added by ``vmap``.
+"""
+
+from collections.abc import Sequence
+from functools import reduce
+from typing import Any
+
+import jax.numpy as jnp
+from flax import nnx
+from jax import lax
+from jaxtyping import Array, Float
+
+Padding = str | Sequence[tuple[int, int]]
+
+
+def im2col_conv(
+    inputs: Float[Array, "batch *space features_in"],
+    kernel: Float[Array, "*window group_features features_out"],
+    strides: Sequence[int],
+    padding: Padding,
+    *,
+    lhs_dilation: Sequence[int] | None = None,
+    rhs_dilation: Sequence[int] | None = None,
+    dimension_numbers: Any = None,
+    feature_group_count: int = 1,
+    precision: Any = None,
+    **options: Any,
+) -> Float[Array, "batch *out_space features_out"]:
+    """Convolves by copying every window into a row and multiplying once by the kernel.
+
+    It equals ``jax.lax.conv_general_dilated`` on channels-last arrays and takes its arguments, so that it fits the
+    ``conv_general_dilated`` argument of ``nnx.Conv`` and ``linen.Conv``. Grouped and input-dilated (transposed)
+    convolutions are handed on to ``lax``.
+
+    Args:
+      inputs: ``[batch, *space, features_in]``, any number of space axes.
+      kernel: ``[*window, features_in / groups, features_out]``.
+      strides: one per space axis.
+      padding: ``"SAME"``, ``"VALID"`` or a (low, high) pair per space axis.
+      lhs_dilation: input dilation; anything but 1 goes to ``lax``.
+      rhs_dilation: kernel dilation, one per space axis.
+      dimension_numbers: only read where ``lax`` takes over; the layout is always channels-last.
+      feature_group_count: anything but 1 goes to ``lax``.
+      precision: of the matmul, as in ``jax.lax.Precision``.
+      **options: what else Flax passes on.
+
+    Returns:
+      ``[batch, *out_space, features_out]``.
+
+    >>> import jax.numpy as jnp
+    >>> im2col_conv(jnp.ones((1, 4, 4, 1)), jnp.ones((3, 3, 1, 2)), (1, 1), "VALID").shape
+    (1, 2, 2, 2)
+    """
+    dilation = tuple(rhs_dilation or (1,) * (kernel.ndim - 2))
+    if feature_group_count != 1 or any(step != 1 for step in lhs_dilation or ()):
+        return lax.conv_general_dilated(
+            inputs,
+            kernel,
+            strides,
+            padding,
+            lhs_dilation=lhs_dilation,
+            rhs_dilation=dilation,
+            dimension_numbers=dimension_numbers,
+            feature_group_count=feature_group_count,
+            precision=precision,
+            **options,
+        )
+    spans = [(size - 1) * step + 1 for size, step in zip(kernel.shape, dilation, strict=False)]
+    patches = _pad(inputs, spans, strides, padding, value=0.0)
+    # One axis after another, last first: sum(window) slices instead of prod(window), in the kernel's own order.
+    for axis in reversed(range(len(spans))):
+        taps = [offset * dilation[axis] for offset in range(kernel.shape[axis])]
+        windows = _slices(patches, axis + 1, taps, spans[axis], strides[axis])
+        patches = jnp.concatenate(windows, axis=-1) if len(windows) > 1 else windows[0]
+    features_out = kernel.shape[-1]
+    rows = patches.reshape(-1, patches.shape[-1])
+    flat = jnp.matmul(rows, kernel.reshape(-1, features_out), precision=precision)
+    return flat.reshape(*patches.shape[:-1], features_out)
+
+
+class Conv(nnx.Conv):
+    """``nnx.Conv`` computed by :func:`im2col_conv`: same arguments, same parameters, same start, same result.
+
+    Args:
+      *args: as ``flax.nnx.Conv``; ``kernel_size`` may have any number of axes.
+      **kwargs: as ``flax.nnx.Conv``, but not ``conv_general_dilated``.
+
+    >>> import jax.numpy as jnp
+    >>> from flax import nnx
+    >>> layer = Conv(1, 16, (8, 8), strides=2, rngs=nnx.Rngs(0))
+    >>> layer(jnp.ones((28, 28, 1))).shape
+    (14, 14, 16)
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, conv_general_dilated=im2col_conv, **kwargs)
+
+
+def max_pool(
+    inputs: Float[Array, "*batch_space features"],
+    window_shape: Sequence[int],
+    strides: Sequence[int] | None = None,
+    padding: Padding = "VALID",
+) -> Float[Array, "*batch_out_space features"]:
+    """Takes the maximum over windows, one axis after another; equals ``flax.nnx.max_pool``.
+
+    Where a window holds two equal maxima the gradient is shared between them (``nnx.max_pool`` gives all of it to
+    the first); both are subgradients.
+
+    Args:
+      inputs: ``[*batch, *space, features]``; the space axes are the ones just before the last.
+      window_shape: one size per space axis.
+      strides: one per space axis; 1 each if left out.
+      padding: ``"SAME"``, ``"VALID"`` or a (low, high) pair per space axis; padding never wins.
+
+    Returns:
+      ``[*batch, *out_space, features]``.
+
+    >>> import jax.numpy as jnp
+    >>> max_pool(jnp.arange(16.0).reshape(4, 4, 1), (2, 2), strides=(2, 2))[..., 0].tolist()
+    [[5.0, 7.0], [13.0, 15.0]]
+    """
+    first = inputs.ndim - 1 - len(window_shape)
+    strides = tuple(strides or (1,) * len(window_shape))
+    pooled = _pad(inputs, window_shape, strides, padding, value=-jnp.inf)
+    for axis, (size, stride) in enumerate(zip(window_shape, strides, strict=True), start=first):
+        pooled = reduce(jnp.maximum, _slices(pooled, axis, range(size), size, stride))
+    return pooled
+
+
+def _pad(inputs: Array, window: Sequence[int], strides: Sequence[int], padding: Padding, *, value: float) -> Array:
+    """Pads the space axes, which come just before the last."""
+    first = inputs.ndim - 1 - len(window)
+    space = inputs.shape[first:-1]
+    pairs = lax.padtype_to_pads(space, window, strides, padding) if isinstance(padding, str) else padding
+    if not any(low or high for low, high in pairs):
+        return inputs
+    config = [(0, 0, 0)] * first + [(low, high, 0) for low, high in pairs] + [(0, 0, 0)]
+    return lax.pad(inputs, jnp.asarray(value, inputs.dtype), config)
+
+
+def _slices(inputs: Array, axis: int, offsets: Sequence[int], span: int, stride: int) -> list[Array]:
+    """The strided slice along one axis that starts at each offset of a window ``span`` wide."""
+    count = (inputs.shape[axis] - span) // stride + 1
+    return [
+        lax.slice_in_dim(inputs, offset, offset + (count - 1) * stride + 1, stride, axis=axis) for offset in offsets
+    ]

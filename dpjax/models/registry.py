@@ -1,0 +1,59 @@
+"""Models by name, for configs and the command line."""
+
+import difflib
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from dpjax.models.cnn import cnn
+from dpjax.models.dense import logistic, mlp
+from dpjax.models.model import Model
+
+MODELS: dict[str, Callable[..., Model]] = {"logistic": logistic, "mlp": mlp, "cnn": cnn}
+"""Name → factory. Put a factory of your own in here and configs find it by name."""
+
+
+def build(name: str, **options: Any) -> Model:
+    """Builds the named model.
+
+    Args:
+      name: a key of :data:`MODELS`.
+      **options: what the factory takes: ``num_classes``, ``input_shape`` and its own.
+
+    Returns:
+      The model.
+
+    Raises:
+      ValueError: for a name or an option that does not exist, with the nearest one that does, or for a missing one.
+
+    >>> build("mlp", num_classes=10, input_shape=(64,), hidden=(32,)).apply is not None
+    True
+    >>> build("mpl", num_classes=10, input_shape=(64,))
+    Traceback (most recent call last):
+      ...
+    ValueError: model is 'mpl', but it must be one of cnn, logistic, mlp; did you mean 'mlp'?
+    """
+    if name not in MODELS:
+        raise ValueError(
+            f"model is {name!r}, but it must be one of {', '.join(sorted(MODELS))}{_nearest(name, MODELS)}"
+        )
+    parameters = inspect.signature(MODELS[name]).parameters
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    for option in options:
+        if option not in parameters and not open_ended:
+            raise ValueError(
+                f"model {name!r} has no option {option!r}, only {', '.join(parameters)}{_nearest(option, parameters)}"
+            )
+    missing = [
+        key
+        for key, p in parameters.items()
+        if p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL) and key not in options
+    ]
+    if missing:
+        raise ValueError(f"model {name!r} needs {' and '.join(missing)}; pass {missing[0]}=….")
+    return MODELS[name](**options)
+
+
+def _nearest(word: str, known: Any) -> str:
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else "."

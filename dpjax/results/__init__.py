@@ -1,0 +1,51 @@
+"""Results: one row per (point, seed), on disk in whole files, read back as a table that says what it claims.
+
+``write_job_result`` ends a job and ``read_job_result`` tells whether it ended; ``collect`` and ``write_table`` make
+one table of a sweep; ``summary`` takes means over seeds; ``claim`` is the sentence that every ε owes. No JAX in here,
+and no pandas until a table is asked for.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from dpjax.results.claims import claim
+from dpjax.results.errors import ResultsError
+from dpjax.results.files import read_job_result, write_atomically, write_job_result
+from dpjax.results.schema import COLUMNS, METRICS, SCHEMA, Column, decode, encode
+
+if TYPE_CHECKING:
+    from dpjax.results.summarize import summary
+    from dpjax.results.table import collect, load, write_table
+
+__all__ = [
+    "COLUMNS",
+    "METRICS",
+    "SCHEMA",
+    "Column",
+    "ResultsError",
+    "claim",
+    "collect",
+    "decode",
+    "encode",
+    "load",
+    "read_job_result",
+    "summary",
+    "write_atomically",
+    "write_job_result",
+    "write_table",
+]
+
+_NEED_PANDAS = {
+    "collect": "table",
+    "load": "table",
+    "summary": "summarize",
+    "write_table": "table",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # pandas takes 1.5 s to import, which a job that only writes its own result should not pay.
+    if name in _NEED_PANDAS:
+        module = importlib.import_module(f"dpjax.results.{_NEED_PANDAS[name]}")
+        return getattr(module, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,148 @@
+"""The sentence that a reported ε owes its reader, and how its numbers are written."""
+
+import math
+from typing import Any, Protocol, runtime_checkable
+
+
+@runtime_checkable
+class Row(Protocol):
+    """A results row: a dict, or a row of the data frame."""
+
+    def get(self, name: str, /) -> Any: ...
+
+
+def claim(row: Row) -> str:
+    """What a row may say about its privacy, in one sentence.
+
+    Guarantees: names the accountant, δ, the unit, the neighbouring relation, the sampling, the steps and whether
+    hyper-parameter tuning was paid for. ε is rounded up, never down. A row without noise says that it is not private,
+    and one without a computed ε says so, whatever ε was asked for.
+
+    Args:
+      row: a results row, or any mapping with its column names; what is missing is left out of the sentence.
+
+    >>> claim({"epsilon": 1.0, "epsilon_pld": 0.9661, "delta": 1e-5, "unit": "example", "num_steps": 100,
+    ...        "adjacency": "add_or_remove_one", "sampling": "poisson", "sampling_rate": 0.25})
+    '(ε=0.967 PLD, δ=1e-5)-DP per example, add_or_remove_one, Poisson q=0.25, 100 steps; tuning not accounted'
+    >>> claim({"epsilon": float("inf"), "unit": "example", "num_steps": 100})
+    'not private (ε=∞), example, 100 steps'
+    """
+    setting = ", ".join(_setting(row))
+    value, accountant = stated_epsilon(row)
+    if value == math.inf or (value is None and number(row, "epsilon") == math.inf):
+        return f"not private (ε=∞), {setting}" if setting else "not private (ε=∞)"
+    if value is None:
+        return f"no ε was computed, {setting}" if setting else "no ε was computed"
+    delta = number(row, "delta")
+    stated = f"δ={small(delta)}" if delta is not None else "δ not stated"
+    per = f" per {setting}" if text(row, "unit") else f", {setting}" if setting else ""
+    paid = row.get("tuning_accounted")
+    # `is True` would miss numpy's and pandas' booleans; a missing value must not count as paid.
+    tuning = "accounted" if str(paid) == "True" else "not accounted"
+    overflow = number(row, "overflow_count")
+    lost = f"; {overflow:.0f} sampled units found no slot" if overflow else ""
+    return f"(ε={rounded_up(value)} {accountant}, {stated})-DP{per}; tuning {tuning}{lost}"
+
+
+def stated_epsilon(row: Row) -> tuple[float | None, str]:
+    """The ε that a row's mechanism was computed to have, and by which accountant: PLD, else RDP, else None.
+
+    Args:
+      row: a results row.
+
+    >>> stated_epsilon({"epsilon": 1.0, "epsilon_rdp": 1.04})
+    (1.04, 'RDP')
+    """
+    for column, accountant in (("epsilon_pld", "PLD"), ("epsilon_rdp", "RDP")):
+        value = number(row, column)
+        if value is not None:
+            return value, accountant
+    return None, ""
+
+
+def number(row: Row, name: str) -> float | None:
+    """A cell as a float; None if it is missing, in any of the ways a table has of saying so.
+
+    Args:
+      row: a results row.
+      name: the column.
+
+    >>> number({"delta": float("nan")}, "delta") is None
+    True
+    """
+    try:
+        value = float(row.get(name))
+    except (TypeError, ValueError):
+        return None
+    return None if math.isnan(value) else value
+
+
+def text(row: Row, name: str) -> str:
+    """A cell as text; empty if it is missing.
+
+    Args:
+      row: a results row.
+      name: the column.
+
+    >>> text({"unit": None}, "unit")
+    ''
+    """
+    value = row.get(name)
+    return value if isinstance(value, str) else ""
+
+
+def small(value: float | int) -> str:
+    """A number in as few signs as say it: 1e-5, 0.25, 100, ∞.
+
+    Args:
+      value: any float.
+
+    >>> [small(v) for v in (1e-05, 0.25, 100.0, float("inf"))]
+    ['1e-5', '0.25', '100', '∞']
+    """
+    if math.isinf(value):
+        return "∞" if value > 0 else "-∞"
+    mantissa, _, exponent = f"{value:.6g}".partition("e")
+    return f"{mantissa}e{int(exponent)}" if exponent else mantissa
+
+
+def rounded_up(value: float | int, digits: int = 3) -> str:
+    """An ε to so many significant digits, rounded up, for an ε rounded down would claim too much.
+
+    Args:
+      value: ε > 0, or inf.
+      digits: significant digits.
+
+    >>> rounded_up(0.9661), rounded_up(8.0), rounded_up(7.9996), rounded_up(12345.6)
+    ('0.967', '8', '8', '12400')
+    """
+    if not math.isfinite(value) or value <= 0:
+        return small(value)
+    step = 10.0 ** (math.floor(math.log10(value)) - digits + 1)
+    # The slack keeps 0.3 / 0.001 = 299.99999999999994 and its kin from stepping up.
+    raised = math.ceil(value / step - 1e-9) * step
+    return small(raised)
+
+
+def sampling_word(sampling: str) -> str:
+    """A sampler's name as one writes it.
+
+    Args:
+      sampling: as in the column of that name.
+
+    >>> sampling_word("poisson"), sampling_word("fixed_size")
+    ('Poisson', 'fixed-size')
+    """
+    return "Poisson" if sampling == "poisson" else sampling.replace("_", "-")
+
+
+def _setting(row: Row) -> list[str]:
+    rate, steps = number(row, "sampling_rate"), number(row, "num_steps")
+    sampling = text(row, "sampling")
+    sampling = sampling_word(sampling)
+    if sampling and rate is not None:
+        sampling = f"{sampling} q={small(rate)}"
+    # A round is a client's step; both are a use of the mechanism.
+    word = "rounds" if number(row, "clients_per_round") is not None else "steps"
+    taken = f"{steps:.0f} {word}" if steps is not None else ""
+    return [part for part in (text(row, "unit"), text(row, "adjacency"), sampling, taken) if part]

@@ -1,0 +1,205 @@
+"""Result files that are either whole or absent: one ``result.json`` per finished job, written by rename.
+
+The file is ``{"format": "dpjax-result", "version": 1, "digest": ..., "rows": [...]}``: valid JSON, in which numbers
+that JSON lacks are the texts "inf", "-inf" and "nan" (see ``dpjax.results.schema``).
+"""
+
+import errno
+import json
+import logging
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from dpjax.results.errors import ResultsError
+from dpjax.results.schema import decode, encode
+
+JOB_FILE = "result.json"
+_FORMAT = "dpjax-result"
+_VERSION = 1
+_FIXES = {
+    errno.ENOSPC: "free space on that disk and run the same command again, finished jobs are skipped",
+    errno.EDQUOT: "free space in your quota and run the same command again, finished jobs are skipped",
+    errno.EACCES: "make the folder writable or choose another output folder",
+    errno.EPERM: "make the folder writable or choose another output folder",
+    errno.EROFS: "choose an output folder on a disk that can be written",
+    errno.ENOENT: "create the folder first",
+}
+
+log = logging.getLogger("dpjax.results")
+
+
+def write_atomically(path: Path | str, data: bytes) -> Path:
+    """Writes a file so that a reader, or a crash, sees the old file or the whole new one.
+
+    Guarantees: on return the bytes are on disk under ``path``; on any failure, Ctrl-C included, ``path`` is as it was
+    and no temporary file is left.
+
+    Args:
+      path: file to write; its folder must exist.
+      data: its bytes.
+
+    Raises:
+      ResultsError: the disk is full, the folder is missing or cannot be written.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_atomically(Path(folder) / "table.csv", b"a,b\\n").read_bytes()
+    b'a,b\\n'
+    """
+    path = Path(path)
+    # The process id keeps two writers apart; the dot keeps the file out of collect().
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        _discard(temporary)
+        reason = error.strerror or str(error)
+        fix = _FIXES.get(error.errno or 0, "choose another output folder")
+        raise ResultsError(f"could not write {path}: {reason}; {fix}") from error
+    except BaseException:
+        _discard(temporary)
+        raise
+    _sync_folder(path.parent)
+    return path
+
+
+def write_job_result(job_dir: Path | str, rows: Iterable[Mapping[str, Any]], digest: str) -> Path:
+    """Writes a finished job's rows as ``result.json``: the mark that a rerun may skip the job.
+
+    Guarantees: atomic and durable, so a job is finished exactly if the file is there and its digest is that of the
+    config; valid JSON; ``read_job_result`` gives back equal rows.
+
+    Args:
+      job_dir: the job's output folder; created if missing.
+      rows: one mapping per seed, from column name to value; columns outside the schema are kept.
+      digest: digest of the job's config.
+
+    Returns:
+      The path of the file.
+
+    Raises:
+      ResultsError: a value does not fit its column, or the file could not be written (a full disk, say).
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = write_job_result(folder, [{"seed": 0, "epsilon": float("inf")}], "d1")
+    ...     read_job_result(folder)
+    ([{'seed': 0, 'epsilon': inf}], 'd1')
+    """
+    encoded = [{name: encode(name, value) for name, value in row.items()} for row in rows]
+    document = {"format": _FORMAT, "version": _VERSION, "digest": digest, "rows": encoded}
+    job_dir = Path(job_dir)
+    try:
+        job_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        fix = _FIXES.get(error.errno or 0, "choose another output folder")
+        raise ResultsError(f"could not create the job folder {job_dir}: {error.strerror}; {fix}") from error
+    return write_atomically(job_dir / JOB_FILE, _dump(document))
+
+
+def read_job_result(job_dir: Path | str) -> tuple[list[dict[str, Any]], str] | None:
+    """A finished job's rows and digest, or None if it has not finished.
+
+    Guarantees: never raises for what lies on disk. A file that is cut short, not JSON or not dpjax's counts as absent,
+    with a warning of one line in the log ``dpjax.results``.
+
+    Args:
+      job_dir: the job's output folder.
+
+    >>> read_job_result("/nowhere") is None
+    True
+    """
+    path = Path(job_dir) / JOB_FILE
+    if not path.exists():
+        return None
+    try:
+        return _parse(path)
+    except ResultsError as error:
+        log.warning("%s; the job counts as not finished", error)
+        return None
+
+
+def job_files(directory: Path | str) -> list[Path]:
+    """Every ``result.json`` below a folder, hidden folders left out, sorted so that job 10 comes after job 9.
+
+    Args:
+      directory: a sweep's folder, or any folder above.
+
+    >>> job_files("/nowhere")
+    []
+    """
+    root = Path(directory)
+    found = [
+        path for path in root.rglob(JOB_FILE) if not any(part.startswith(".") for part in path.relative_to(root).parts)
+    ]
+    return sorted(found, key=lambda path: _natural(str(path.relative_to(root))))
+
+
+def parse_job_file(path: Path) -> list[dict[str, Any]]:
+    """The rows of one ``result.json``.
+
+    Args:
+      path: the file.
+
+    Raises:
+      ResultsError: it is cut short, not JSON or not dpjax's.
+
+    >>> parse_job_file(Path("/nowhere/result.json"))
+    Traceback (most recent call last):
+        ...
+    dpjax.results.errors.ResultsError: /nowhere/result.json cannot be read (No such file or directory)
+    """
+    return _parse(path)[0]
+
+
+def _parse(path: Path) -> tuple[list[dict[str, Any]], str]:
+    try:
+        document = json.loads(path.read_bytes())
+    except OSError as error:
+        raise ResultsError(f"{path} cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise ResultsError(f"{path} is cut short or not JSON") from error
+    known = isinstance(document, dict) and document.get("format") == _FORMAT
+    rows = document.get("rows") if known else None
+    digest = document.get("digest") if known else None
+    if not isinstance(rows, list) or not isinstance(digest, str) or not all(isinstance(r, dict) for r in rows):
+        raise ResultsError(f"{path} was not written by dpjax")
+    if document.get("version") != _VERSION:
+        raise ResultsError(f"{path} has format version {document.get('version')}, this dpjax reads {_VERSION}")
+    return [{name: decode(name, value) for name, value in row.items()} for row in rows], digest
+
+
+def _dump(document: Mapping[str, Any]) -> bytes:
+    return (json.dumps(document, allow_nan=False, ensure_ascii=False, indent=1) + "\n").encode()
+
+
+def _natural(text: str) -> list[tuple[int, float, str]]:
+    # Digits compare as numbers; the leading 0 or 1 keeps numbers and texts from being compared with each other.
+    parts = re.split(r"(\d+(?:\.\d+)?)", text)
+    return [(0, float(p), "") if i % 2 else (1, 0.0, p) for i, p in enumerate(parts)]
+
+
+def _discard(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        log.debug("left a temporary file behind: %s", path)
+
+
+def _sync_folder(folder: Path) -> None:
+    # The rename itself must survive a power cut; not every file system lets a folder be synced.
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    except OSError:
+        return

@@ -1,0 +1,213 @@
+"""What a results row holds: one table of columns, and how their values become valid JSON and come back.
+
+A row is one point of a sweep at one seed. The table below is the only place that lists the columns: the documentation,
+``dpjax results columns``, the Parquet file and the checks on writing all read it.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
+
+from dpjax.results.errors import ResultsError
+
+Dtype = Literal["str", "int", "float", "bool", "floats", "ints", "json"]
+
+
+class Column(NamedTuple):
+    """One column of the results table.
+
+    Attributes:
+      name: its name in every file and table.
+      dtype: str, int, float, bool, a list (floats, ints), or json (a JSON document kept as text).
+      unit: what its numbers count; empty for names and texts.
+      meaning: one sentence.
+      better: for a metric, whether higher or lower is better; None for everything that is not a metric.
+    """
+
+    name: str
+    dtype: Dtype
+    unit: str
+    meaning: str
+    better: Literal["higher", "lower"] | None = None
+
+
+COLUMNS: tuple[Column, ...] = (
+    # which run
+    Column("experiment", "str", "", "Name of the experiment config that the sweep ran."),
+    Column("config_hash", "str", "", "Digest of the config without seeds and output paths: names the point."),
+    Column("overrides", "str", "", "Hydra overrides of this job, as typed."),
+    Column("seed", "int", "", "Seed of this row; seeds of one point share config_hash."),
+    Column("dataset", "str", "", "Name of the data set in the registry."),
+    Column("model", "str", "", "Name of the model."),
+    # the mechanism
+    Column("unit", "str", "", "What is protected: example, user or client."),
+    Column("adjacency", "str", "", "Which data sets count as neighbours, such as add_or_remove_one."),
+    Column("sampling", "str", "", "How cohorts are drawn: poisson, fixed_size, shuffled, ..."),
+    Column("sampling_rate", "float", "probability", "Chance that a given unit is in a given cohort."),
+    Column("num_steps", "int", "steps", "Noisy steps (federated: rounds) taken."),
+    Column("population", "int", "units", "Number of units in the training data; public."),
+    Column("capacity", "int", "slots", "Slots that a cohort has room for."),
+    Column("epsilon", "float", "nats", "The ε asked for; inf for the non-private reference."),
+    Column("delta", "float", "probability", "The δ that every ε of this row is stated at."),
+    Column("accountant", "str", "", "Accountant that calibrated the noise: pld or rdp."),
+    Column("epsilon_pld", "float", "nats", "ε of the mechanism that ran, by privacy loss distributions."),
+    Column("epsilon_rdp", "float", "nats", "ε of the mechanism that ran, by Rényi DP."),
+    Column("tuning_accounted", "bool", "", "Whether ε pays for choosing hyper-parameters on the private data."),
+    Column("noise_multiplier", "float", "clip norms", "Noise standard deviation divided by clip_norm."),
+    Column("clip_norm", "float", "L2 norm", "Bound on one unit's contribution."),
+    # the optimizer and the federation
+    Column("learning_rate", "float", "", "Step size of the (server) optimizer."),
+    Column("clients_per_round", "float", "clients", "Expected cohort size of a federated round; empty if central."),
+    Column("num_clients", "int", "clients", "Clients in the federation; empty if central."),
+    # what came out
+    Column("overflow_count", "int", "units", "Sampled units that found no slot, over the whole run; 0 is sound."),
+    Column("rejected_count", "int", "units", "Non-finite contributions counted as zero, over the whole run."),
+    Column("test_accuracy", "float", "fraction", "Accuracy on the test set after the last step.", "higher"),
+    Column("train_accuracy", "float", "fraction", "Accuracy on the training set; NOT private.", "higher"),
+    Column("test_loss", "float", "nats", "Mean loss on the test set after the last step.", "lower"),
+    Column("train_loss", "float", "nats", "Mean loss on the training set; NOT private.", "lower"),
+    Column("eval_steps", "ints", "steps", "Steps at which the curves below were evaluated."),
+    Column("eval_test_accuracy", "floats", "fraction", "Test accuracy at eval_steps."),
+    Column("eval_test_loss", "floats", "nats", "Test loss at eval_steps."),
+    Column("train_loss_curve", "floats", "nats", "Training loss at eval_steps; NOT private."),
+    # what it cost
+    Column("wall_seconds", "float", "s", "Time this point took without compiling; its share of a batch of lanes."),
+    Column("compile_seconds", "float", "s", "Compilation time, its share where several points shared one."),
+    Column("peak_memory_mib", "float", "MiB", "Peak memory of the process or device while it ran."),
+    Column("device", "str", "", "Kind of device that ran it."),
+    # how to run it again
+    Column("git_revision", "str", "", "Git commit of the code, with -dirty if files had changed."),
+    Column("dpjax_version", "str", "", "Version of dpjax."),
+    Column("jax_version", "str", "", "Version of JAX."),
+    Column("python_version", "str", "", "Version of Python."),
+    Column("timestamp", "str", "", "When the row was made, ISO 8601 in UTC."),
+    Column("config", "json", "", "The resolved config, as a JSON document."),
+)
+
+SCHEMA: Mapping[str, Column] = {column.name: column for column in COLUMNS}
+
+METRICS: tuple[str, ...] = tuple(column.name for column in COLUMNS if column.better)
+
+_NON_FINITE = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}
+_TEXT = ("str", "json")
+
+
+def lower_is_better(metric: str) -> bool:
+    """Whether a metric is one to minimise.
+
+    Guarantees: the schema decides; a name it does not know is minimised if it speaks of loss, error, time or memory.
+
+    Args:
+      metric: name of a numeric column.
+
+    >>> lower_is_better("test_loss"), lower_is_better("test_accuracy"), lower_is_better("wall_seconds")
+    (True, False, True)
+    """
+    known = SCHEMA.get(metric)
+    if known is not None and known.better is not None:
+        return known.better == "lower"
+    return any(word in metric for word in ("loss", "error", "seconds", "memory", "_mib"))
+
+
+def encode(name: str, value: Any) -> Any:
+    """One cell as a value that ``json.dumps(..., allow_nan=False)`` takes.
+
+    Guarantees: inf, -inf and nan become the texts ``"inf"``, ``"-inf"``, ``"nan"`` (JSON has no such numbers) and
+    None becomes null; ``decode`` gives back an equal value. Arrays and their scalars become Python numbers and lists;
+    a dict in a json column becomes its text.
+
+    Args:
+      name: the column; one of the schema is checked against its dtype, any other passes if JSON can hold it.
+      value: the cell.
+
+    Raises:
+      ResultsError: the value does not fit the column.
+
+    >>> encode("epsilon", float("inf")), encode("seed", 3), encode("eval_test_loss", [0.5, float("nan")])
+    ('inf', 3, [0.5, 'nan'])
+    """
+    value = _scalar(value)
+    column = SCHEMA.get(name)
+    if value is None or column is None:
+        return _plain(name, value)
+    if column.dtype == "json" and isinstance(value, Mapping):
+        return json.dumps(_plain(name, value), allow_nan=False, ensure_ascii=False)
+    checked = _check(column, value)
+    if checked is _MISFIT:
+        raise ResultsError(
+            f"results column {name!r} holds {column.dtype} ({column.meaning.rstrip('.')}), not {value!r}: "
+            f"give it a {column.dtype} or None"
+        )
+    return _plain(name, checked)
+
+
+def decode(name: str, value: Any) -> Any:
+    """The cell that ``encode`` wrote.
+
+    Guarantees: exact for every column of the schema. In a column outside it, a text that reads ``inf``, ``-inf`` or
+    ``nan`` comes back as that number.
+
+    Args:
+      name: the column.
+      value: what ``json.loads`` gave.
+
+    >>> decode("epsilon", "inf"), decode("overrides", "inf"), decode("clip_norm", None)
+    (inf, 'inf', None)
+    """
+    column = SCHEMA.get(name)
+    if column is not None and column.dtype in _TEXT:
+        return value
+    if isinstance(value, str):
+        return _NON_FINITE.get(value, value)
+    if isinstance(value, list):
+        return [decode("", item) for item in value]
+    if isinstance(value, dict):
+        return {key: decode("", item) for key, item in value.items()}
+    return value
+
+
+_MISFIT = object()
+
+
+def _check(column: Column, value: Any) -> Any:
+    match column.dtype:
+        case "str" | "json":
+            return value if isinstance(value, str) else _MISFIT
+        case "bool":
+            return value if isinstance(value, bool) else _MISFIT
+        case "int":
+            # A float that is whole is an int that went through an array of floats.
+            whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+            return int(value) if whole and not isinstance(value, bool) else _MISFIT
+        case "float":
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            return float(value) if is_number else _MISFIT
+        case _:
+            if not isinstance(value, list | tuple):
+                return _MISFIT
+            item = Column(column.name, "float" if column.dtype == "floats" else "int", "", "")
+            items = [None if entry is None else _check(item, _scalar(entry)) for entry in value]
+            return _MISFIT if any(entry is _MISFIT for entry in items) else items
+
+
+def _scalar(value: Any) -> Any:
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+def _plain(name: str, value: Any) -> Any:
+    value = _scalar(value)
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, float):
+        if math.isfinite(value):
+            return value
+        return "nan" if math.isnan(value) else ("inf" if value > 0 else "-inf")
+    if isinstance(value, list | tuple):
+        return [_plain(name, item) for item in value]
+    if isinstance(value, Mapping):
+        return {str(key): _plain(name, item) for key, item in value.items()}
+    raise ResultsError(
+        f"results column {name!r} holds a {type(value).__name__}, which JSON cannot hold: "
+        "give it a number, a text, a list or a dict of those"
+    )

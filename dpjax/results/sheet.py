@@ -1,0 +1,208 @@
+"""A results table laid out for people: which columns, in which words, with what every number rests on.
+
+``sheets`` decides what is shown, once; ``dpjax.results.show`` turns it into a terminal's table, Markdown and LaTeX.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from dpjax.results.claims import number, rounded_up, sampling_word, small, text
+from dpjax.results.schema import METRICS, SCHEMA
+from dpjax.results.summarize import FAMILY, IDENTITY, is_federated, summary
+
+
+class Field(NamedTuple):
+    """One column of a sheet.
+
+    Attributes:
+      header: its heading.
+      cells: a text per row.
+      priority: the lowest number is the last to go when a terminal is narrow; 0 always stays.
+      is_metric: whether the best row's cell is to be set off.
+    """
+
+    header: str
+    cells: list[str]
+    priority: int
+    is_metric: bool = False
+
+
+class Sheet(NamedTuple):
+    """One family of points that may be compared: same data, model, unit and δ.
+
+    Attributes:
+      title: data set, model and unit.
+      notes: what all rows share, and what to beware of; one sentence each.
+      fields: the columns.
+      best: per row, whether it is the best of its ε.
+      private: per row, whether noise was added.
+    """
+
+    title: str
+    notes: list[str]
+    fields: list[Field]
+    best: list[bool]
+    private: list[bool]
+
+
+def sheets(frame: pd.DataFrame, metric: str = "test_accuracy") -> list[Sheet]:
+    """A results table as one sheet per family of comparable points.
+
+    Guarantees: every sheet states accountant, δ, unit, adjacency, sampling, steps and whether tuning was paid for,
+    in a note where its rows agree and in a column where they do not. No two rows look the same.
+
+    Args:
+      frame: what ``collect`` or ``load`` gave.
+      metric: the column that the best point of each ε is chosen by.
+
+    Raises:
+      ResultsError: the table has no such numeric column.
+
+    >>> from dpjax.results.table import frame_of
+    >>> row = {"dataset": "digits", "unit": "example", "epsilon": 1.0, "test_accuracy": 0.9}
+    >>> sheet, = sheets(frame_of([row | {"seed": 0}, row | {"seed": 1}]))
+    >>> sheet.title, [(field.header, field.cells) for field in sheet.fields]
+    ('digits, per example', [('ε', ['1']), ('test accuracy', ['0.900 ± 0.000'])])
+    """
+    points: Any = summary(frame, metric)
+    # Central before federated, and all that compares at one ε together.
+    points = _one_reference(points.assign(federated=is_federated(points)))
+    points = points.sort_values(["experiment", "federated", "epsilon"], kind="stable", na_position="first")
+    groups = points.groupby(list(FAMILY), dropna=False, sort=False)
+    return [_sheet(group.to_dict("records"), metric) for _, group in groups]
+
+
+def mean_and_std(mean: float | int, std: float | int) -> str:
+    """A mean and its spread over seeds, to the digits that accuracies and losses are compared at.
+
+    Args:
+      mean: any float; missing gives a dash.
+      std: its standard deviation; missing (a single seed) is left out.
+
+    >>> mean_and_std(0.9534, 0.0041), mean_and_std(0.9534, float("nan")), mean_and_std(float("nan"), 0.0)
+    ('0.953 ± 0.004', '0.953', '–')
+    """
+    if math.isnan(mean):
+        return "–"
+    digits = 3 if abs(mean) < 100 else 0
+    spread = "" if math.isnan(std) else f" ± {std:.{digits}f}"
+    return f"{mean:.{digits}f}{spread}"
+
+
+def label(column: str) -> str:
+    """A column's name in words.
+
+    Args:
+      column: name of a column.
+
+    >>> label("test_accuracy"), label("epsilon_pld")
+    ('test accuracy', 'ε PLD')
+    """
+    return _WORDS.get(column, column.replace("_", " "))
+
+
+_WORDS = {
+    "epsilon": "ε",
+    "epsilon_pld": "ε PLD",
+    "epsilon_rdp": "ε RDP",
+    "delta": "δ",
+    "noise_multiplier": "noise mult.",
+    "clip_norm": "clip norm",
+    "clients_per_round": "clients",
+    "wall_seconds": "seconds",
+    "overflow_count": "overflow",
+    "rejected_count": "rejected",
+}
+_ROUNDED_UP = ("epsilon_pld", "epsilon_rdp")
+# What a row is, with what goes first on a narrow terminal. Shown where rows differ, in a note where they agree.
+_KNOBS = {"clip_norm": 0, "clients_per_round": 0, "learning_rate": 1, "num_clients": 2, "sampling_rate": 5}
+_KNOBS |= {"num_steps": 3, "population": 5, "accountant": 4, "tuning_accounted": 4}
+
+
+def _sheet(points: list[dict[str, Any]], metric: str) -> Sheet:
+    fields = [Field(label("epsilon"), [_number(point, "epsilon") for point in points], 0)]
+    shared: dict[str, str] = {}
+    for name, priority in _KNOBS.items():
+        cells = [_number(point, name) for point in points]
+        if len(set(cells)) > 1:
+            fields.append(Field(label(name), cells, priority))
+        elif cells[0] != "–":
+            shared[name] = cells[0]
+    if len(set(zip(*[field.cells for field in fields], strict=True))) < len(points):
+        # Something outside the schema was swept: only the overrides tell the rows apart.
+        fields.append(Field("overrides", [text(point, "overrides") or "–" for point in points], 1))
+    for name, priority in (("noise_multiplier", 6), ("epsilon_pld", 4), ("epsilon_rdp", 8)):
+        fields.append(Field(label(name), [_number(point, name) for point in points], priority))
+    shown = dict.fromkeys([metric, "test_accuracy", "test_loss", "train_accuracy", "wall_seconds"])
+    for rank, name in enumerate(shown):
+        cells = [mean_and_std(point[f"{name}_mean"], point[f"{name}_std"]) for point in points]
+        if name == "wall_seconds":
+            cells = ["–" if math.isnan(p[f"{name}_mean"]) else f"{p[f'{name}_mean']:.1f}" for p in points]
+        fields.append(Field(label(name), cells, 5 * rank, is_metric=name == metric))
+    fields += [
+        Field(label(name), [_number(point, name) for point in points], 1)
+        for name in ("overflow_count", "rejected_count")
+        if any(number(point, name) for point in points)
+    ]
+    seeds = [str(point["n"]) for point in points]
+    if len(set(seeds)) > 1:
+        fields.append(Field("seeds", seeds, 7))
+    return Sheet(
+        title=_title(points[0]),
+        notes=_notes(points, shared, seeds, metric),
+        fields=[field for field in fields if set(field.cells) != {"–"}],
+        best=[bool(point["best"]) for point in points],
+        private=[not _is_infinite(point) for point in points],
+    )
+
+
+def _one_reference(points: Any) -> Any:
+    # A sweep over ε × clip norm runs the reference once per clip norm, which it ignores: the same run, shown once.
+    reference = points["epsilon"] == math.inf
+    same = [name for name in IDENTITY if name != "config_hash"] + [f"{name}_mean" for name in METRICS]
+    return points[~(reference & points[reference].duplicated(same).reindex(points.index, fill_value=False))]
+
+
+def _title(point: dict[str, Any]) -> str:
+    unit = text(point, "unit")
+    names = [text(point, "experiment"), text(point, "dataset"), text(point, "model"), f"per {unit}" if unit else ""]
+    return ", ".join(name for name in names if name)
+
+
+def _notes(points: list[dict[str, Any]], shared: dict[str, str], seeds: list[str], metric: str) -> list[str]:
+    first = points[0]
+    delta = number(first, "delta")
+    parts = [f"δ={small(delta)}"] if delta is not None else []
+    parts += [text(first, "adjacency")] if text(first, "adjacency") else []
+    parts += [f"{sampling_word(text(first, 'sampling'))} sampling"] if text(first, "sampling") else []
+    paid = shared.pop("tuning_accounted", "False")
+    parts += [f"{label(name)} {value}" for name, value in shared.items()]
+    notes = ["; ".join(parts) + "." if parts else ""]
+    if all(_is_infinite(point) for point in points):
+        return notes
+    tuning = "is" if paid == "True" else "is not"
+    notes.append(f"Hyper-parameter tuning {tuning} accounted; the best of each ε (★) is chosen by {label(metric)}.")
+    if len(set(seeds)) == 1 and int(seeds[0]) > 1:
+        notes.append(f"Mean ± standard deviation over {seeds[0]} seeds.")
+    overflow = sum(number(point, "overflow_count") or 0 for point in points)
+    if overflow:
+        notes.append(f"{overflow:.0f} sampled units found no slot: raise the capacity.")
+    return [note for note in notes if note]
+
+
+def _number(point: dict[str, Any], name: str) -> str:
+    value = number(point, name)
+    if name in SCHEMA and SCHEMA[name].dtype in ("str", "bool"):
+        cell = "–" if pd.isna(point[name]) else str(point[name])
+        return cell.upper() if name == "accountant" else cell
+    if value is None:
+        return "–"
+    if name in _ROUNDED_UP:
+        return rounded_up(value)
+    return small(float(f"{value:.3g}") if name == "noise_multiplier" else value)
+
+
+def _is_infinite(point: dict[str, Any]) -> bool:
+    return number(point, "epsilon") == math.inf

@@ -1,0 +1,138 @@
+"""A sweep's points as means and standard deviations over seeds, each with its claim."""
+
+import math
+from typing import Any
+
+import pandas as pd
+
+from dpjax.results.claims import claim
+from dpjax.results.errors import ResultsError
+from dpjax.results.schema import METRICS, lower_is_better
+from dpjax.results.table import ORDER
+
+_SUBJECT = ("experiment", "dataset", "model", "unit")
+
+FAMILY: tuple[str, ...] = (*_SUBJECT, "adjacency", "sampling", "delta")
+"""Columns that rows must share before it makes sense to compare their accuracy at one ε."""
+
+IDENTITY: tuple[str, ...] = (
+    *FAMILY,
+    "config_hash",
+    "sampling_rate",
+    "num_steps",
+    "population",
+    "epsilon",
+    "accountant",
+    "tuning_accounted",
+    "clip_norm",
+    "learning_rate",
+    "clients_per_round",
+    "num_clients",
+)
+"""Columns that seeds of one point share."""
+
+_SAME = ("overrides", "noise_multiplier", "capacity", "device", "git_revision")
+_COSTS = ("wall_seconds", "compile_seconds", "peak_memory_mib")
+
+
+def summary(frame: pd.DataFrame, metric: str = "test_accuracy") -> pd.DataFrame:
+    """One row per point: mean, standard deviation and number over seeds.
+
+    Guarantees: seeds of one point are those that share every column of ``IDENTITY``. A seed that was run twice counts
+    once, by its latest row. The standard deviation is the sample's (``ddof=1``), missing for a single seed. ε computed
+    is the largest of the seeds', overflow and rejections are summed. ``best`` marks the best mean of ``metric`` for
+    each family (``FAMILY``) and ε; ``claim`` is the point's privacy sentence.
+
+    Args:
+      frame: what ``collect`` or ``load`` gave.
+      metric: the column that ``best`` compares.
+
+    Returns:
+      The identity, ``n``, ``<metric>_mean`` and ``<metric>_std`` for every metric and cost, ``best``, ``claim``.
+
+    Raises:
+      ResultsError: the table has no such numeric column.
+
+    >>> seeds = [{"config_hash": "a", "seed": s, "test_accuracy": a} for s, a in enumerate((0.90, 0.92))]
+    >>> from dpjax.results.table import frame_of
+    >>> summary(frame_of(seeds))[["n", "test_accuracy_mean"]].values.tolist()
+    [[2.0, 0.91]]
+    """
+    metrics = list(dict.fromkeys([*METRICS, metric, *_COSTS]))
+    require(frame, metric)
+    frame = _adopt(frame)
+    seeded = frame["seed"].notna()
+    # Any: pandas ships no stubs, and the types inferred for a group-by are unions of everything it might be.
+    latest: Any = frame.sort_values("timestamp", kind="stable", na_position="first")
+    latest = latest[~(latest.duplicated([*IDENTITY, "seed"], keep="last") & seeded.reindex(latest.index))]
+    groups: Any = latest.sort_index().groupby(list(IDENTITY), dropna=False, sort=False)
+    points = groups.size().rename("n").reset_index()
+    parts = {name: groups[name].first().to_numpy() for name in _SAME}
+    parts |= {name: groups[name].max().to_numpy() for name in ("epsilon_pld", "epsilon_rdp")}
+    parts |= {name: groups[name].sum().to_numpy() for name in ("overflow_count", "rejected_count")}
+    for name in metrics:
+        parts[f"{name}_mean"] = groups[name].mean().to_numpy()
+        parts[f"{name}_std"] = groups[name].std(ddof=1).to_numpy()
+    points = pd.concat([points, pd.DataFrame(parts, index=points.index)], axis=1)
+    points["best"] = _best(points, metric)
+    points["claim"] = [claim(row) for row in points.to_dict("records")]
+    return points.sort_values(ORDER, kind="stable", na_position="first", ignore_index=True)
+
+
+def require(frame: pd.DataFrame, *names: str) -> None:
+    """Checks that a table has numbers in the named columns.
+
+    Args:
+      frame: what ``collect`` or ``load`` gave.
+      names: the columns needed.
+
+    Raises:
+      ResultsError: a column is not there, not numeric or empty.
+
+    >>> from dpjax.results.table import frame_of
+    >>> require(frame_of([{"seed": 0}]), "clip_norm")
+    Traceback (most recent call last):
+        ...
+    dpjax.results.errors.ResultsError: the results have no values in column 'clip_norm': sweep or record it first
+    """
+    for name in names:
+        if name not in frame.columns:
+            numeric = [c for c in frame.columns if pd.api.types.is_numeric_dtype(frame[c])]
+            raise ResultsError(f"the results have no column {name!r}: choose one of {', '.join(numeric)}")
+        if not pd.api.types.is_numeric_dtype(frame[name]):
+            raise ResultsError(f"results column {name!r} holds no numbers: choose a metric such as test_accuracy")
+        if frame[name].isna().to_numpy().all():
+            raise ResultsError(f"the results have no values in column {name!r}: sweep or record it first")
+
+
+def is_federated(frame: Any) -> pd.Series:
+    """Which rows are federated: those with a number of clients per round.
+
+    Args:
+      frame: what ``collect``, ``load`` or ``summary`` gave.
+
+    >>> from dpjax.results.table import frame_of
+    >>> is_federated(frame_of([{"seed": 0}, {"seed": 1, "clients_per_round": 10}])).tolist()
+    [False, True]
+    """
+    return frame["clients_per_round"].notna()
+
+
+def _adopt(frame: Any) -> Any:
+    # A non-private run has no δ, and may leave its neighbours unsaid; it is still the reference of its family.
+    reference = frame["epsilon"] == math.inf
+    frame = frame.copy()
+    subject = frame[list(_SUBJECT)].fillna("").agg("\0".join, axis=1)
+    for name in ("adjacency", "sampling", "delta"):
+        for same, stated in frame[~reference][name].groupby(subject[~reference]):
+            if stated.nunique() == 1:
+                frame.loc[(subject == same) & reference & frame[name].isna(), name] = stated.dropna().iloc[0]
+    return frame
+
+
+def _best(points: Any, metric: str) -> pd.Series:
+    score = points[f"{metric}_mean"] * (-1 if lower_is_better(metric) else 1)
+    top = score.groupby([points[name] for name in (*FAMILY, "epsilon")], dropna=False).transform("max")
+    is_top = (score == top) & score.notna()
+    # Of equals the first, so that each ε has one.
+    return is_top & ~points[[*FAMILY, "epsilon"]][is_top].duplicated().reindex(points.index, fill_value=False)

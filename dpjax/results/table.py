@@ -1,0 +1,215 @@
+"""Every job's rows as one data frame, and the files that hold it: Parquet for programs, JSON for everything else."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dpjax.results.errors import ResultsError
+from dpjax.results.files import job_files, parse_job_file, write_atomically
+from dpjax.results.schema import COLUMNS, SCHEMA, decode, encode
+
+_PANDAS = {"str": "str", "json": "str", "int": "Int64", "float": "float64", "bool": "boolean"}
+_ARROW: dict[str, pa.DataType] = {
+    "str": pa.string(),
+    "json": pa.string(),
+    "int": pa.int64(),
+    "float": pa.float64(),
+    "bool": pa.bool_(),
+    "ints": pa.list_(pa.int64()),
+    "floats": pa.list_(pa.float64()),
+}
+ORDER = [
+    "experiment",
+    "dataset",
+    "model",
+    "unit",
+    "num_clients",
+    "clients_per_round",
+    "epsilon",
+    "clip_norm",
+    "learning_rate",
+]
+"""Columns that rows are sorted by, the seed after them."""
+
+
+def collect(directory: Path | str) -> pd.DataFrame:
+    """Every job's rows below a folder, one per (point, seed).
+
+    Guarantees: the order depends only on what the rows say, not on when the jobs ended; every column of the schema is
+    there with its dtype, filled with missing values where no row has it; columns outside the schema are kept, at the
+    end. A file that cannot be read costs its own rows only and is named in ``df.attrs["unreadable"]``.
+
+    Args:
+      directory: a sweep's folder, or any folder above several.
+
+    >>> frame = collect("/nowhere")
+    >>> len(frame), frame.attrs["unreadable"]
+    (0, [])
+    """
+    rows: list[dict[str, Any]] = []
+    unreadable: list[str] = []
+    for path in job_files(directory):
+        try:
+            rows.extend(parse_job_file(path))
+        except ResultsError as error:
+            unreadable.append(str(error))
+    frame = frame_of(rows)
+    frame.attrs["unreadable"] = unreadable
+    return frame
+
+
+def frame_of(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """Rows as a data frame in the schema's columns, dtypes and order.
+
+    Args:
+      rows: one mapping per (point, seed), from column name to value.
+
+    >>> frame_of([{"seed": 1, "epsilon": 2.0}, {"seed": 0, "epsilon": 2.0, "note": "x"}])[["seed", "note"]].values
+    array([[0, 'x'],
+           [1, nan]], dtype=object)
+    """
+    unknown = list(dict.fromkeys(name for row in rows for name in row if name not in SCHEMA))
+    data = {
+        column.name: pd.Series([row.get(column.name) for row in rows], dtype=_PANDAS.get(column.dtype, "object"))
+        for column in COLUMNS
+    }
+    data |= {name: pd.Series([row.get(name) for row in rows]) for name in unknown}
+    frame = pd.DataFrame(data)
+    frame = frame.sort_values([*ORDER, "seed"], kind="stable", na_position="first", ignore_index=True)
+    frame.attrs["unreadable"] = []
+    return frame
+
+
+def load(path: Path | str) -> pd.DataFrame:
+    """A results table from a sweep's folder, or from a ``results.parquet`` or ``results.json`` that was passed on.
+
+    Guarantees: a folder's ``result.json`` files come before its ``results.parquet`` or ``.json``, so that a table is
+    never older than the jobs beside it.
+
+    Args:
+      path: the folder or the file.
+
+    Raises:
+      ResultsError: there is nothing to read.
+
+    >>> load("/nowhere")
+    Traceback (most recent call last):
+        ...
+    dpjax.results.errors.ResultsError: there is no /nowhere: give the folder of a sweep, such as results/quickstart
+    """
+    path = Path(path)
+    if not path.exists():
+        raise ResultsError(f"there is no {path}: give the folder of a sweep, such as results/quickstart")
+    if path.is_file():
+        return _read_table(path)
+    frame = collect(path)
+    if len(frame):
+        return frame
+    for name in ("results.parquet", "results.json"):
+        if (path / name).exists():
+            return _read_table(path / name)
+    spoilt = frame.attrs["unreadable"]
+    why = f" that can be read ({spoilt[0]})" if spoilt else ""
+    raise ResultsError(f"there is no result.json{why} below {path}: give the folder of a sweep with finished jobs")
+
+
+def write_table(directory: Path | str) -> tuple[Path, Path]:
+    """Collects a sweep's jobs into ``results.parquet`` and ``results.json`` in its folder.
+
+    Guarantees: each file is replaced in one step; both hold the same rows, in the order of ``collect``.
+
+    Args:
+      directory: the sweep's folder.
+
+    Returns:
+      The paths of the Parquet and the JSON file.
+
+    Raises:
+      ResultsError: there is no result below the folder, or a file could not be written.
+
+    >>> write_table("/nowhere")
+    Traceback (most recent call last):
+        ...
+    dpjax.results.errors.ResultsError: there is no /nowhere: give the folder of a sweep, such as results/quickstart
+    """
+    return write_frame(load(directory), directory)
+
+
+def write_frame(frame: pd.DataFrame, directory: Path | str) -> tuple[Path, Path]:
+    """Writes a results table as ``results.parquet`` and ``results.json``.
+
+    Args:
+      frame: what ``collect`` or ``load`` gave.
+      directory: existing folder to write to.
+
+    Returns:
+      The paths of the Parquet and the JSON file.
+
+    Raises:
+      ResultsError: a file could not be written.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     paths = write_frame(frame_of([{"seed": 0, "epsilon": float("inf")}]), folder)
+    ...     [load(path)["epsilon"].item() for path in paths]
+    [inf, inf]
+    """
+    directory = Path(directory)
+    buffer = io.BytesIO()
+    pq.write_table(_arrow(frame), buffer)
+    parquet = write_atomically(directory / "results.parquet", buffer.getvalue())
+    rows = [{name: encode(name, value) for name, value in row.items()} for row in _rows(frame)]
+    document = {"format": "dpjax-results", "version": 1, "rows": rows}
+    text = json.dumps(document, allow_nan=False, ensure_ascii=False, indent=1) + "\n"
+    return parquet, write_atomically(directory / "results.json", text.encode())
+
+
+def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    columns = {name: [_cell(name, value) for value in frame[name]] for name in frame.columns}
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+def _cell(name: str, value: Any) -> Any:
+    if isinstance(value, np.ndarray | list | tuple | dict):
+        return value
+    if value is pd.NA or value is None:
+        return None
+    # In a table, a missing number and nan are the same thing; JSON keeps null for both.
+    return None if isinstance(value, float) and np.isnan(value) else value
+
+
+def _arrow(frame: pd.DataFrame) -> pa.Table:
+    rows = _rows(frame)
+    arrays: dict[str, pa.Array] = {}
+    for name in frame.columns:
+        values = [row[name] for row in rows]
+        column = SCHEMA.get(str(name))
+        if column is not None:
+            arrays[str(name)] = pa.array(values, type=_ARROW[column.dtype])
+            continue
+        try:
+            arrays[str(name)] = pa.array(values)
+        except (pa.ArrowInvalid, pa.ArrowTypeError):
+            # A column of mixed kinds has no Arrow type; its JSON does.
+            arrays[str(name)] = pa.array([json.dumps(encode(str(name), value)) for value in values])
+    return pa.table(arrays)
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    try:
+        if path.suffix == ".parquet":
+            return frame_of(pq.read_table(path).to_pylist())
+        document = json.loads(path.read_bytes())
+        rows = document["rows"] if isinstance(document, dict) else None
+        if not isinstance(rows, list):
+            raise ValueError("it has no rows")
+        return frame_of([{name: decode(name, value) for name, value in row.items()} for row in rows])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, pa.ArrowException) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ResultsError(f"{path} is no results table ({reason}): give a results.parquet or results.json") from error

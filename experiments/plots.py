@@ -1,0 +1,221 @@
+"""Every figure that a results folder has the data for, and ``dpjax plot``, which draws them."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import typer
+
+from dpjax.results import ResultsError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FIGURES = ("privacy_utility_curve", "epsilon_clip_heatmap", "accuracy_by_clients")
+FORMATS = ("png", "pdf", "svg")
+
+
+class Drawn(NamedTuple):
+    """What ``plot_all`` did.
+
+    Attributes:
+      paths: the files written.
+      skipped: for each figure that the results have no data for, one sentence that says what is missing.
+    """
+
+    paths: list[Path]
+    skipped: list[str]
+
+
+def privacy_utility_curve(df: "pd.DataFrame", metric: str = "test_accuracy") -> Any:
+    """A metric against ε; see ``experiments.figures.curve``.
+
+    Args:
+      df: what ``dpjax.results.collect`` or ``load`` gave.
+      metric: the column on the y axis.
+
+    Raises:
+      ResultsError: the table lacks what the figure shows.
+
+    >>> from dpjax.results.table import frame_of
+    >>> len(privacy_utility_curve(frame_of([{"epsilon": e, "test_accuracy": 0.9} for e in (1.0, 2.0)])).axes)
+    1
+    """
+    from experiments.figures.curve import privacy_utility_curve as draw
+
+    return draw(df, metric)
+
+
+def epsilon_clip_heatmap(df: "pd.DataFrame", metric: str = "test_accuracy") -> Any:
+    """A metric over ε × clip norm; see ``experiments.figures.heatmap``.
+
+    Args:
+      df: what ``dpjax.results.collect`` or ``load`` gave.
+      metric: the column that gives the colour.
+
+    Raises:
+      ResultsError: the table lacks what the figure shows.
+
+    >>> from dpjax.results.table import frame_of
+    >>> epsilon_clip_heatmap(frame_of([{"epsilon": 1.0, "test_accuracy": 0.9}]))
+    Traceback (most recent call last):
+        ...
+    dpjax.results.errors.ResultsError: the results have no values in column 'clip_norm': sweep or record it first
+    """
+    from experiments.figures.heatmap import epsilon_clip_heatmap as draw
+
+    return draw(df, metric)
+
+
+def accuracy_by_clients(df: "pd.DataFrame", metric: str = "test_accuracy") -> Any:
+    """A metric against clients per round; see ``experiments.figures.clients``.
+
+    Args:
+      df: what ``dpjax.results.collect`` or ``load`` gave.
+      metric: the column on the y axis.
+
+    Raises:
+      ResultsError: the table lacks what the figure shows.
+
+    >>> from dpjax.results.table import frame_of
+    >>> rows = [{"epsilon": 1.0, "clients_per_round": c, "test_accuracy": 0.9} for c in (10, 50)]
+    >>> len(accuracy_by_clients(frame_of(rows)).axes)
+    1
+    """
+    from experiments.figures.clients import accuracy_by_clients as draw
+
+    return draw(df, metric)
+
+
+def plot_all(
+    directory: Path | str,
+    out: Path | str | None = None,
+    *,
+    figures: Sequence[str] = (),
+    formats: Sequence[str] = ("png", "pdf"),
+    metric: str = "test_accuracy",
+) -> Drawn:
+    """Draws every figure that the results below a folder have the data for.
+
+    Guarantees: central and federated results are never in one file (``..._federated`` is the latter's). The same
+    results give the same bytes. A figure asked for by name is drawn or raises; the others may be skipped.
+
+    Args:
+      directory: a sweep's folder, or a ``results.parquet`` or ``results.json``.
+      out: folder for the files; ``figures`` below the results if None.
+      figures: names in ``FIGURES``; all if empty.
+      formats: some of ``FORMATS``.
+      metric: the column to draw.
+
+    Returns:
+      The files, and why figures were skipped.
+
+    Raises:
+      ResultsError: no results, an unknown name, a missing column, or a file that could not be written.
+
+    >>> plot_all("/nowhere")
+    Traceback (most recent call last):
+        ...
+    dpjax.results.errors.ResultsError: there is no /nowhere: give the folder of a sweep, such as results/quickstart
+    """
+    _known("figure", figures, FIGURES)
+    _known("format", formats, FORMATS)
+    from dpjax.results import load
+    from dpjax.results.summarize import require
+
+    frame = load(directory)
+    require(frame, metric)
+    folder = _folder(Path(directory), out)
+    drawn = Drawn([], [])
+    for name in figures or FIGURES:
+        files, reasons = _figures(name, frame, metric)
+        if not files and figures:
+            raise ResultsError(reasons[0])
+        drawn.skipped.extend(reasons)
+        for file_name, figure in files:
+            drawn.paths.extend(_save(figure, folder, file_name, formats))
+    return drawn
+
+
+def plot_command(
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Folder of a sweep, or a results.parquet or results.json.")
+    ],
+    figure: Annotated[
+        list[str] | None,
+        typer.Option("--figure", help=f"Only this one; may be repeated. One of: {', '.join(FIGURES)}."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for the files. Default: DIR/figures.")] = None,
+    format: Annotated[str, typer.Option("--format", help="png, pdf, svg, or several with commas.")] = "png,pdf",
+    metric: Annotated[str, typer.Option("--metric", help="Column to draw; `dpjax results columns` lists them.")] = (
+        "test_accuracy"
+    ),
+) -> None:
+    """Draw the figures of a results folder: privacy-utility curve, ε × clip norm heat map, accuracy by clients.
+
+    [bold]Examples[/bold]
+
+      dpjax plot results/quickstart
+
+      dpjax plot results/quickstart --figure privacy_utility_curve --format pdf
+
+    Lines and cells are means over seeds, with one standard deviation as band, bar or small print. The dashed line is
+    the best non-private run. Figures that the results have no data for are skipped, and the reason is printed.
+    """
+    formats = [part.strip() for part in format.split(",") if part.strip()]
+    drawn = plot_all(directory, out, figures=figure or (), formats=formats, metric=metric)
+    for path in drawn.paths:
+        typer.echo(path)
+    for reason in drawn.skipped:
+        typer.echo(f"skipped {reason}", err=True)
+
+
+def _figures(name: str, frame: Any, metric: str) -> tuple[list[tuple[str, Any]], list[str]]:
+    from dpjax.results.summarize import is_federated
+
+    draw = _DRAW[name]
+    if name == "accuracy_by_clients":
+        parts = {name: frame}
+    else:
+        federated = is_federated(frame)
+        parts = {name: frame[~federated], f"{name}_federated": frame[federated]}
+    files, reasons = [], []
+    for file_name, part in parts.items():
+        if not len(part):
+            continue
+        try:
+            files.append((file_name, draw(part, metric)))
+        except ResultsError as error:
+            reasons.append(f"{file_name}: {error}")
+    return files, reasons
+
+
+def _save(figure: Any, folder: Path, name: str, formats: Sequence[str]) -> list[Path]:
+    from experiments.figures import style
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ResultsError(f"could not create the folder {folder}: {error.strerror}; choose another --out") from error
+    return style.save(figure, folder, name, formats)
+
+
+def _folder(directory: Path, out: Path | str | None) -> Path:
+    if out is not None:
+        return Path(out)
+    return (directory if directory.is_dir() else directory.parent) / "figures"
+
+
+def _known(what: str, given: Sequence[str], known: Sequence[str]) -> None:
+    for name in given:
+        if name not in known:
+            raise ResultsError(f"--{what} {name} is not known: choose one of {', '.join(known)}")
+    if what == "format" and not given:
+        raise ResultsError(f"--format is empty: choose one or more of {', '.join(known)}")
+
+
+_DRAW: dict[str, Callable[[Any, str], Any]] = {
+    "privacy_utility_curve": privacy_utility_curve,
+    "epsilon_clip_heatmap": epsilon_clip_heatmap,
+    "accuracy_by_clients": accuracy_by_clients,
+}

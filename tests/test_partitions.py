@@ -1,0 +1,132 @@
+"""Partitions: every row exactly once, the same for the same seed, and as skewed as alpha says."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dpjax.federated import dirichlet_partition, iid_partition
+from dpjax.types import Records
+
+SEEDS = st.integers(0, 2**32 - 1)
+
+
+def rows_of(clients: Records) -> np.ndarray:
+    return np.asarray(clients.index)[np.asarray(clients.mask)]
+
+
+def check_cover(clients: Records, num_examples: int, num_clients: int, min_records: int) -> None:
+    index, mask = np.asarray(clients.index), np.asarray(clients.mask)
+    assert index.shape == mask.shape == (num_clients, mask.sum(1).max())
+    assert index.dtype == np.int32
+    assert mask.dtype == bool
+    assert sorted(rows_of(clients)) == list(range(num_examples))
+    assert (mask.sum(1) >= min_records).all()
+    assert (index[~mask] == 0).all()
+    assert (np.diff(mask.astype(int), axis=1) <= 0).all()  # padding only at the end
+
+
+@given(st.integers(1, 300), st.integers(1, 40), SEEDS)
+@settings(max_examples=60, deadline=None)
+def test_iid_covers_every_row_once_and_evenly(num_examples, num_clients, seed):
+    if num_clients > num_examples:
+        with pytest.raises(ValueError, match=f"federated.num_clients={num_clients} cannot share {num_examples} rows"):
+            iid_partition(num_examples, num_clients, seed=seed)
+        return
+    clients = iid_partition(num_examples, num_clients, seed=seed)
+    check_cover(clients, num_examples, num_clients, 1)
+    assert np.ptp(np.asarray(clients.mask).sum(1)) <= 1
+
+
+@given(
+    st.lists(st.integers(0, 5), min_size=1, max_size=200),
+    st.integers(1, 20),
+    st.sampled_from([1e-3, 0.05, 0.5, 10.0, 1e6]),
+    st.integers(0, 3),
+    SEEDS,
+)
+@settings(max_examples=80, deadline=None)
+def test_dirichlet_covers_every_row_once_with_no_client_short(labels, num_clients, alpha, min_records, seed):
+    labels = np.array(labels)
+    if num_clients * min_records > len(labels):
+        with pytest.raises(ValueError, match=r"federated\.num_clients"):
+            dirichlet_partition(labels, num_clients, alpha=alpha, seed=seed, min_records=min_records)
+        return
+    clients = dirichlet_partition(labels, num_clients, alpha=alpha, seed=seed, min_records=min_records)
+    check_cover(clients, len(labels), num_clients, min_records)
+
+
+def test_partitions_depend_on_the_seed_and_on_nothing_else():
+    labels = np.arange(500) % 10
+    for make in (
+        lambda seed: iid_partition(500, 20, seed=seed),
+        lambda seed: dirichlet_partition(labels, 20, alpha=0.3, seed=seed),
+    ):
+        np.random.seed(1)  # noqa: NPY002 - the global state must not matter
+        first = make(7)
+        np.random.seed(2)  # noqa: NPY002
+        for one, other in zip(first, make(7), strict=True):
+            np.testing.assert_array_equal(one, other)
+        assert rows_of(make(8)).tolist() != rows_of(first).tolist()
+
+
+def label_mixes(clients: Records, labels: np.ndarray) -> np.ndarray:
+    index, mask = np.asarray(clients.index), np.asarray(clients.mask)
+    counts = np.stack([np.bincount(labels[i[m]], minlength=labels.max() + 1) for i, m in zip(index, mask, strict=True)])
+    return counts / counts.sum(1, keepdims=True)
+
+
+def test_large_alpha_gives_every_client_the_label_mix_of_the_whole():
+    labels = np.repeat(np.arange(10), 1000)
+    clients = dirichlet_partition(labels, 10, alpha=1e8, seed=0)
+    # Shares deviate by 1e-5, so only the rounding to whole rows is left: one row of a class of 100.
+    np.testing.assert_allclose(label_mixes(clients, labels), 0.1, atol=2e-3)
+    assert np.ptp(np.asarray(clients.mask).sum(1)) <= 20
+
+
+@pytest.mark.parametrize("alpha", [0.1, 0.5, 5.0])
+def test_shares_of_a_class_are_as_concentrated_as_dirichlet_says(alpha):
+    """E Σ_k p_k² = (α+1)/(Kα+1); the mean of 20 × 25 classes must lie within 5 standard errors plus rounding."""
+    num_clients, per_class, num_classes = 10, 400, 25
+    labels = np.repeat(np.arange(num_classes), per_class)
+    squares = []
+    for seed in range(20):
+        clients = dirichlet_partition(labels, num_clients, alpha=alpha, seed=seed, min_records=0)
+        counts = np.stack(
+            [
+                np.bincount(labels[i[m]], minlength=num_classes)
+                for i, m in zip(np.asarray(clients.index), np.asarray(clients.mask), strict=True)
+            ]
+        )
+        squares += list(((counts / per_class) ** 2).sum(0))
+    expected = (alpha + 1) / (num_clients * alpha + 1)
+    error = np.std(squares) / np.sqrt(len(squares))
+    # Rounding moves a share by < 1/400 and the sum of squares by < 2/400 · Σ p_k.
+    assert abs(np.mean(squares) - expected) < 5 * error + 2 / per_class
+
+
+def test_small_alpha_leaves_a_client_few_classes():
+    labels = np.repeat(np.arange(10), 500)
+    skewed, even = (
+        label_mixes(dirichlet_partition(labels, 20, alpha=alpha, seed=3), labels).max(1).mean()
+        for alpha in (0.05, 100.0)
+    )
+    assert skewed > 0.6  # measured .78; ten equal classes would give .1
+    assert even < 0.15
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"num_clients": 0, "alpha": 1.0}, "federated.num_clients=0 must be at least 1"),
+        ({"num_clients": 11, "alpha": 1.0}, "federated.num_clients=11 cannot share 10 rows; use at most 10"),
+        ({"num_clients": 4, "alpha": 1.0, "min_records": 3}, "of 3 rows each cannot share 10 rows; use at most 3"),
+        ({"num_clients": 2, "alpha": 0.0}, "federated.alpha=0.0 must be finite and > 0"),
+        ({"num_clients": 2, "alpha": float("inf")}, "federated.alpha=inf must be finite"),
+        ({"num_clients": 2, "alpha": float("nan")}, "federated.alpha=nan must be finite"),
+        ({"num_clients": 2, "alpha": 1.0, "min_records": -1}, "min_records=-1 must be at least 0"),
+    ],
+)
+def test_wrong_values_are_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        dirichlet_partition(np.zeros(10, np.int64), **arguments, seed=0)

@@ -1,0 +1,198 @@
+"""Figures show what the table holds, come out byte for byte the same, and say what they cannot show."""
+
+import math
+import random
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dpjax.results import ResultsError, write_job_result
+from dpjax.results.table import frame_of, load
+from experiments import plots
+
+INF = math.inf
+CLIPS = (0.1, 0.3, 1.0)
+
+
+def accuracy(epsilon: float, clip: float, clients: int | None, rng: random.Random) -> float:
+    """A made-up learner: saturates in ε, prefers a larger clip norm at a larger ε, and larger cohorts."""
+    private = epsilon < INF
+    loss = 0.075 * epsilon**-0.75 if private else 0.0
+    loss += 0.02 * (math.log10(clip / (0.3 * (epsilon / 2) ** 0.3))) ** 2 if private else 0.0
+    loss += (0.1 / epsilon**0.4 if private else 0.004) * (10 / clients) ** 0.6 if clients else 0.0
+    return 0.972 - loss + rng.gauss(0, 0.003 + (0.006 / epsilon**0.5 if private else 0))
+
+
+def point(epsilon: float, clip: float, clients: int | None = None, **more: Any) -> list[dict[str, Any]]:
+    name = f"{epsilon}-{clip}-{clients}-{more}"
+    rng = random.Random(name)
+    accuracies = [accuracy(epsilon, clip, clients, rng) for _ in range(3)]
+    shared: dict[str, Any] = {
+        "experiment": "quickstart", "config_hash": name, "overrides": name, "dataset": "digits", "model": "mlp",
+        "unit": "client" if clients else "example", "adjacency": "add_or_remove_one", "sampling": "poisson",
+        "sampling_rate": clients / 400 if clients else 0.25, "num_steps": 50 if clients else 100, "delta": 1e-5,
+        "epsilon": epsilon, "epsilon_pld": epsilon, "accountant": "pld", "tuning_accounted": False,
+        "clip_norm": clip if epsilon < INF else INF, "learning_rate": 0.5,
+        "clients_per_round": clients, "num_clients": 400 if clients else None,
+    }  # fmt: skip
+    return [shared | more | {"seed": s, "test_accuracy": a, "test_loss": 2 * (1 - a)} for s, a in enumerate(accuracies)]
+
+
+def central() -> list[list[dict[str, Any]]]:
+    return [point(e, c) for e in (0.5, 1.0, 2.0, 4.0, 8.0, INF) for c in CLIPS]
+
+
+def federated() -> list[list[dict[str, Any]]]:
+    return [point(e, 0.3, c) for e in (1.0, 2.0, 8.0, INF) for c in (10, 50, 100)]
+
+
+def table(points: list[list[dict[str, Any]]]) -> Any:
+    return frame_of([row for rows in points for row in rows])
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("sweep")
+    for number, rows in enumerate(central() + federated()):
+        write_job_result(folder / str(number), rows, "d")
+    return folder
+
+
+def test_all_figures_are_drawn_and_the_same_bytes_again(sweep, tmp_path):
+    drawn = plots.plot_all(sweep)
+    names = ["privacy_utility_curve", "privacy_utility_curve_federated", "epsilon_clip_heatmap", "accuracy_by_clients"]
+    assert drawn.paths == [sweep / "figures" / f"{name}.{end}" for name in names for end in ("png", "pdf")]
+    assert drawn.skipped == [
+        "epsilon_clip_heatmap_federated: needs two values in column 'clip_norm': sweep privacy.clip_norm"
+    ]
+    again = plots.plot_all(sweep, tmp_path / "deep" / "out", figures=["accuracy_by_clients"])
+    for path in again.paths:
+        assert path.read_bytes() == (sweep / "figures" / path.name).read_bytes()
+    pdf = (sweep / "figures" / "accuracy_by_clients.pdf").read_bytes()
+    assert b"/CreationDate" not in pdf
+    assert b"/Type3" not in pdf  # journals refuse Type 3 fonts
+
+
+def test_the_curve_has_a_line_per_clip_norm_over_plain_ticks():
+    axes = plots.privacy_utility_curve(table(central())).axes[0]
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["0.5", "1", "2", "4", "8"]
+    assert axes.get_xscale() == "log"
+    entries = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert entries == ["0.1", "0.3", "1", "best at each ε"]
+    assert axes.get_legend().get_title().get_text() == "clip norm"
+    words = " ".join(text.get_text() for text in axes.texts)
+    for word in ("δ=1e-5", "add or remove one", "Poisson q=0.25", "100 steps", "3 seeds", "tuning not accounted"):
+        assert word in words
+    assert "non-private: 0.97" in words
+    assert axes.get_title(loc="left") == "digits, mlp, per example"
+
+
+def test_the_curve_shows_means_and_looks_differ_beyond_colour():
+    points = central()
+    axes = plots.privacy_utility_curve(table(points)).axes[0]
+    line = next(line for line in axes.get_lines() if line.get_label() == "0.3")
+    means = [sum(r["test_accuracy"] for r in rows) / 3 for rows in points if rows[0]["clip_norm"] == 0.3]
+    assert list(line.get_ydata()) == pytest.approx(means)
+    lines = [line for line in axes.get_lines() if line.get_label() in ("0.1", "0.3", "1")]
+    assert len({line.get_marker() for line in lines}) == 3
+    assert len({str(line.get_linestyle()) + str(line._dash_pattern) for line in lines}) == 3
+
+
+def test_central_and_federated_get_panels_of_their_own():
+    figure = plots.privacy_utility_curve(table(central() + federated()))
+    assert [axes.get_title(loc="left") for axes in figure.axes] == [
+        "digits, mlp, per example",
+        "digits, mlp, per client",
+    ]
+
+
+def test_where_clip_norm_and_clients_vary_each_count_of_clients_gets_a_panel():
+    points = [point(e, c, n) for e in (1.0, 8.0) for c in (0.1, 1.0) for n in (10, 50)]
+    figure = plots.privacy_utility_curve(table(points))
+    assert [axes.get_title(loc="left")[-20:] for axes in figure.axes] == [
+        "10 clients per round",
+        "50 clients per round",
+    ]
+
+
+def test_a_point_that_hides_a_choice_says_so():
+    points = [point(e, c, learning_rate=rate) for e in (1.0, 8.0) for c in (0.1, 1.0) for rate in (0.1, 0.5)]
+    axes = plots.privacy_utility_curve(table(points)).axes[0]
+    assert "each point: best over learning rate" in [text.get_text() for text in axes.texts]
+
+
+def test_a_loss_is_best_where_it_is_lowest():
+    axes = plots.epsilon_clip_heatmap(table(central()), "test_loss").axes[0]
+    bold = [float(text.get_text()) for text in axes.texts if text.get_weight() == "bold"]
+    columns = [[r for rows in central() for r in rows if r["epsilon"] == e] for e in (0.5, 1.0, 2.0, 4.0, 8.0)]
+    for value, rows in zip(bold, columns, strict=True):
+        means = [sum(r["test_loss"] for r in rows if r["clip_norm"] == c) / 3 for c in CLIPS]
+        assert value == pytest.approx(min(means), abs=5e-4)
+
+
+def test_the_heatmap_has_every_cell_and_one_optimum_per_epsilon():
+    axes = plots.epsilon_clip_heatmap(table(central())).axes[0]
+    cells = [text.get_text() for text in axes.texts]
+    assert sum(text.startswith("0.") for text in cells) == 15
+    assert sum(text.startswith("± 0.0") for text in cells) == 15
+    assert sum(text.get_weight() == "bold" for text in axes.texts) == 5
+    assert any(text.startswith("non-private: 0.97") for text in cells)
+
+
+def test_the_heatmap_leaves_white_what_was_not_run():
+    axes = plots.epsilon_clip_heatmap(table([point(1.0, 0.1), point(1.0, 1.0), point(2.0, 1.0)])).axes[0]
+    assert sum(text.get_text().startswith("0.") for text in axes.texts) == 3
+
+
+def test_clients_chart_has_a_line_per_epsilon_and_the_reference():
+    axes = plots.accuracy_by_clients(table(central() + federated())).axes[0]
+    entries = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert entries == ["non-private", "ε = 8", "ε = 2", "ε = 1"]
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["10", "50", "100"]
+
+
+@pytest.mark.parametrize("points", [[point(1.0, 1.0), point(8.0, 1.0)], [point(1.0, 1.0), point(INF, 1.0)]])
+def test_poor_tables_draw_what_they_can_and_say_the_rest(tmp_path, points):
+    for rows in points:
+        write_job_result(tmp_path / rows[0]["config_hash"], rows[:1], "d")  # one seed: no band
+    drawn = plots.plot_all(tmp_path, formats=["png"])
+    has_curve = points[1][0]["epsilon"] < INF
+    assert [path.name for path in drawn.paths] == (["privacy_utility_curve.png"] if has_curve else [])
+    assert len(drawn.skipped) == 2 + (not has_curve)
+    assert all("column '" in reason for reason in drawn.skipped)
+
+
+def test_a_figure_asked_for_by_name_names_the_missing_column(tmp_path):
+    write_job_result(tmp_path / "job", point(1.0, 1.0), "d")
+    with pytest.raises(ResultsError, match="column 'clients_per_round': sweep or record it first"):
+        plots.plot_all(tmp_path, figures=["accuracy_by_clients"])
+    with pytest.raises(ResultsError, match="no column 'f1': choose one of"):
+        plots.plot_all(tmp_path, metric="f1")
+    with pytest.raises(ResultsError, match="--figure pie is not known: choose one of privacy_utility_curve"):
+        plots.plot_all(tmp_path, figures=["pie"])
+    with pytest.raises(ResultsError, match="--format gif is not known: choose one of png"):
+        plots.plot_all(tmp_path, formats=["gif"])
+    assert not (tmp_path / "figures").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_one_sentence(sweep, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ResultsError, match="could not create the folder"):
+        plots.plot_all(sweep, tmp_path / "file" / "out", figures=["accuracy_by_clients"])
+
+
+def test_a_table_that_was_passed_on_is_drawn_beside_itself(tmp_path):
+    from dpjax.results.table import write_frame
+
+    parquet, _ = write_frame(table(federated()), tmp_path)
+    drawn = plots.plot_all(parquet, figures=["accuracy_by_clients"], formats=["svg"])
+    assert drawn.paths == [tmp_path / "figures" / "accuracy_by_clients.svg"]
+    assert len(load(tmp_path)) == 36
+
+
+def test_plots_import_matplotlib_only_to_draw():
+    code = "import sys, experiments.plots; assert not {'matplotlib', 'pandas', 'jax', 'wandb'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,332 @@
+"""Results files are whole or absent, come back exactly, and say what they claim."""
+
+import errno
+import json
+import logging
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.console import Console
+
+from dpjax import results
+from dpjax.results import COLUMNS, SCHEMA, ResultsError, claim
+from dpjax.results.sheet import sheets
+from dpjax.results.show import to_latex, to_markdown, to_rich
+from dpjax.results.summarize import IDENTITY
+from dpjax.results.table import frame_of
+
+INF = math.inf
+COMMON = {
+    "experiment": "quickstart",
+    "dataset": "digits",
+    "model": "mlp",
+    "unit": "example",
+    "adjacency": "add_or_remove_one",
+    "sampling": "poisson",
+    "sampling_rate": 0.25,
+    "num_steps": 100,
+    "delta": 1e-5,
+    "accountant": "pld",
+    "tuning_accounted": False,
+    "overflow_count": 0,
+}
+
+
+def point(epsilon: float, clip: float, accuracies: list[float], **more) -> list[dict]:
+    row = COMMON | {
+        "config_hash": f"{epsilon}-{clip}-{more.get('clients_per_round')}",
+        "overrides": f"privacy.epsilon={epsilon},privacy.clip_norm={clip}",
+        "epsilon": epsilon,
+        "epsilon_pld": epsilon,
+        "epsilon_rdp": epsilon * 1.08,
+        "noise_multiplier": 0.0 if epsilon == INF else 3 / epsilon,
+        "clip_norm": clip,
+    }
+    return [row | more | {"seed": s, "test_accuracy": a, "test_loss": 1 - a} for s, a in enumerate(accuracies)]
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Path:
+    points = [
+        point(1.0, 0.1, [0.88, 0.90, 0.92]),
+        point(1.0, 1.0, [0.90, 0.91, 0.92]),
+        point(10.0, 0.1, [0.94, 0.95, 0.96]),
+        point(10.0, 1.0, [0.95, 0.95, 0.95]),
+        point(INF, INF, [0.97, 0.98, 0.97]),
+        point(2.0, 1.0, [0.8, 0.82], unit="client", clients_per_round=10, num_clients=100),
+        point(2.0, 1.0, [0.9, 0.92], unit="client", clients_per_round=50, num_clients=100),
+    ]
+    for number, rows in enumerate(points):
+        results.write_job_result(tmp_path / f"job{number}", rows, f"digest{number}")
+    return tmp_path
+
+
+def test_the_schema_has_the_columns_of_the_design():
+    wanted = """
+    experiment config_hash overrides seed git_revision unit adjacency sampling sampling_rate num_steps epsilon
+    delta epsilon_pld epsilon_rdp noise_multiplier clip_norm learning_rate clients_per_round num_clients
+    overflow_count rejected_count test_accuracy train_accuracy test_loss train_loss wall_seconds compile_seconds
+    peak_memory_mib device dataset model accountant capacity population tuning_accounted dpjax_version
+    jax_version python_version timestamp config eval_steps eval_test_accuracy eval_test_loss train_loss_curve
+    """
+    assert set(wanted.split()) == set(SCHEMA)
+    assert len(SCHEMA) == len(COLUMNS)
+    assert all(column.meaning.endswith(".") for column in COLUMNS)
+
+
+FLOATS = st.floats(allow_nan=False) | st.sampled_from([INF, -INF])
+CELLS = {
+    "str": st.text(),
+    "json": st.text(),
+    "int": st.integers(-(2**53), 2**53),
+    "float": FLOATS,
+    "bool": st.booleans(),
+    "floats": st.lists(FLOATS | st.none()),
+    "ints": st.lists(st.integers(-(2**53), 2**53)),
+}
+
+
+@settings(max_examples=40, deadline=None)
+@given(row=st.fixed_dictionaries({}, optional={c.name: CELLS[c.dtype] | st.none() for c in COLUMNS}))
+def test_what_is_written_is_valid_json_and_comes_back_exactly(row, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("job")
+    path = results.write_job_result(folder, [row], "d")
+    json.loads(path.read_text(), parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    assert results.read_job_result(folder) == ([row], "d")
+
+
+def test_nan_arrays_and_unknown_columns_come_back(tmp_path):
+    row = {
+        "test_loss": np.float32("nan"),
+        "eval_steps": np.arange(3),
+        "eval_test_loss": np.array([0.5, INF]),
+        "note": "inf is a word here",
+        "extra": {"deep": [1, -INF]},
+        "config": {"privacy": {"epsilon": INF}},
+        "tuning_accounted": np.bool_(True),
+    }
+    results.write_job_result(tmp_path, [row], "d")
+    found = results.read_job_result(tmp_path)
+    assert found is not None
+    back = found[0][0]
+    assert math.isnan(back.pop("test_loss"))
+    assert json.loads(back.pop("config")) == {"privacy": {"epsilon": "inf"}}
+    assert back == {
+        "eval_steps": [0, 1, 2],
+        "eval_test_loss": [0.5, INF],
+        "note": "inf is a word here",
+        "extra": {"deep": [1, -INF]},
+        "tuning_accounted": True,
+    }
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("seed", 1.5), ("epsilon", "one"), ("eval_steps", 3), ("tuning_accounted", 1), ("x", object())],
+)
+def test_a_value_that_does_not_fit_is_named(tmp_path, column, value):
+    with pytest.raises(ResultsError, match=f"column '{column}' .*: give it"):
+        results.write_job_result(tmp_path, [{column: value}], "d")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("where", ["fsync", "replace"])
+def test_a_full_disk_is_one_sentence_and_leaves_the_old_file(tmp_path, monkeypatch, where):
+    results.write_job_result(tmp_path, [{"seed": 0}], "old")
+
+    def full(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, where, full)
+    with pytest.raises(
+        ResultsError, match=r"result\.json: No space left on device; free space .* run the same command"
+    ):
+        results.write_job_result(tmp_path, [{"seed": 1}], "new")
+    assert results.read_job_result(tmp_path) == ([{"seed": 0}], "old")
+    assert [path.name for path in tmp_path.iterdir()] == ["result.json"]
+
+
+def test_ctrl_c_in_mid_write_leaves_nothing(tmp_path, monkeypatch):
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        results.write_job_result(tmp_path, [{"seed": 1}], "new")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", '{"format": "dpjax-result", "rows": [{"se', "[]", '{"a": 1}', '{"format": "dpjax-result", "version": 99,'
+     ' "digest": "d", "rows": []}'],
+)  # fmt: skip
+def test_a_spoilt_file_counts_as_absent_with_one_line(tmp_path, caplog, content):
+    (tmp_path / "result.json").write_text(content)
+    with caplog.at_level(logging.WARNING, "dpjax.results"):
+        assert results.read_job_result(tmp_path) is None
+    (record,) = caplog.records
+    assert str(tmp_path / "result.json") in record.getMessage()
+    assert "\n" not in record.getMessage()
+    frame = results.collect(tmp_path)
+    assert len(frame) == 0
+    assert str(tmp_path / "result.json") in frame.attrs["unreadable"][0]
+    with pytest.raises(ResultsError, match="that can be read"):
+        results.load(tmp_path)
+
+
+def test_collect_orders_by_meaning_and_fills(sweep):
+    frame = results.collect(sweep)
+    assert len(frame) == 19
+    assert list(frame.columns) == [column.name for column in COLUMNS]
+    central = frame[frame["unit"] == "example"]
+    assert central["epsilon"].is_monotonic_increasing
+    assert central["seed"].tolist()[:3] == [0, 1, 2]
+    assert central["clients_per_round"].isna().all()
+    assert frame["num_clients"].dtype == "Int64"
+    assert frame["jax_version"].isna().all()
+
+
+def test_collect_skips_hidden_folders(sweep):
+    results.write_job_result(sweep / ".hydra", [{"seed": 9}], "d")
+    assert len(results.collect(sweep)) == 19
+
+
+def test_both_tables_hold_the_same_rows(sweep, tmp_path):
+    rows = [{"seed": 0, "eval_test_loss": [1.0, INF], "epsilon": INF, "odd": 1}, {"seed": 1, "odd": "text"}]
+    results.write_job_result(sweep / "more", rows, "d")
+    frame = results.collect(sweep)
+    for path in results.write_table(sweep):
+        again = results.load(path)
+        assert len(again) == len(frame)
+        for name in ("seed", "epsilon", "test_accuracy", "num_clients", "unit"):
+            pd.testing.assert_series_equal(again[name], frame[name])
+        assert [list(c) for c in again["eval_test_loss"] if c is not None] == [[1.0, INF]]
+    # A table that was passed on without its jobs is read too.
+    other = tmp_path / "elsewhere"
+    other.mkdir()
+    (sweep / "results.parquet").rename(other / "results.parquet")
+    assert len(results.load(other)) == len(frame)
+
+
+def test_summary_is_the_mean_and_sample_deviation_per_point(sweep):
+    points = results.summary(results.collect(sweep))
+    assert len(points) == 7
+    row = points[(points["epsilon"] == 1.0) & (points["clip_norm"] == 0.1)].iloc[0]
+    assert row["n"] == 3
+    assert row["test_accuracy_mean"] == pytest.approx(0.90)
+    assert row["test_accuracy_std"] == pytest.approx(0.02)
+    best = points[points["best"]]
+    found = {(r["unit"], r["epsilon"]): (r["clip_norm"], r["clients_per_round"]) for r in best.to_dict("records")}
+    assert found["example", 1.0][0] == 1.0
+    assert found["client", 2.0] == (1.0, 50)
+    assert set(IDENTITY) <= set(points.columns)
+
+
+def test_summary_takes_lower_losses_as_better():
+    rows = point(1.0, 0.1, [0.9]) + point(1.0, 1.0, [0.8])
+    points = results.summary(frame_of(rows), "test_loss")
+    assert points[points["best"]]["clip_norm"].tolist() == [0.1]
+    assert points["test_accuracy_std"].isna().all()
+
+
+def test_summary_counts_a_seed_once_by_its_latest_row():
+    old = point(1.0, 0.1, [0.5, 0.5], timestamp="2026-01-01T00:00:00+00:00")
+    new = point(1.0, 0.1, [0.9], timestamp="2026-01-02T00:00:00+00:00")
+    for rows in (old + new, new + old):
+        row = results.summary(frame_of(rows)).iloc[0]
+        assert (row["n"], row["test_accuracy_mean"]) == (2, pytest.approx(0.7))
+
+
+def test_a_reference_without_delta_joins_its_family():
+    bare = [row | {"delta": None, "sampling": None} for row in point(INF, INF, [0.97])]
+    assert len(sheets(frame_of(point(1.0, 1.0, [0.9]) + bare))) == 1
+
+
+def test_summary_names_a_missing_column(sweep):
+    with pytest.raises(ResultsError, match=r"no column 'accuracy': choose one of .*test_accuracy"):
+        results.summary(results.collect(sweep), "accuracy")
+
+
+@pytest.mark.parametrize(
+    ("row", "sentence"),
+    [
+        (
+            COMMON | {"epsilon": 1.0, "epsilon_pld": 0.97},
+            "(ε=0.97 PLD, δ=1e-5)-DP per example, add_or_remove_one, Poisson q=0.25, 100 steps; tuning not accounted",
+        ),
+        (
+            COMMON | {"epsilon": 1.0, "epsilon_rdp": 0.97001, "clients_per_round": 5, "unit": "client",
+                      "tuning_accounted": True, "overflow_count": 2},
+            "(ε=0.971 RDP, δ=1e-5)-DP per client, add_or_remove_one, Poisson q=0.25, 100 rounds; tuning accounted; "
+            "2 sampled units found no slot",
+        ),
+        (COMMON | {"epsilon": INF}, "not private (ε=∞), example, add_or_remove_one, Poisson q=0.25, 100 steps"),
+        ({"epsilon": 1.0}, "no ε was computed"),
+        # What was asked for claims nothing if the mechanism that ran has none.
+        ({"epsilon": 1.0, "epsilon_pld": INF}, "not private (ε=∞)"),
+    ],
+)  # fmt: skip
+def test_claim(row, sentence):
+    assert claim(row) == sentence
+    assert claim(frame_of([row]).iloc[0]) == sentence
+
+
+@given(st.floats(1e-3, 1e5))
+def test_a_claimed_epsilon_is_never_rounded_down(epsilon):
+    stated = float(claim({"epsilon_pld": epsilon}).split("=")[1].split(" ")[0])
+    assert epsilon * (1 - 1e-8) <= stated <= epsilon * 1.011
+
+
+@pytest.mark.parametrize("width", [30, 60, 100, 200])
+def test_show_marks_the_best_and_the_reference_at_any_width(sweep, width):
+    console = Console(width=width)
+    with console.capture() as capture:
+        console.print(to_rich(sheets(results.collect(sweep)), width))
+    text = capture.get()
+    assert all(len(line) <= width for line in text.splitlines())
+    assert text.count("★ 0.9") == 4  # one for each finite ε, and the reference's
+    assert ("non-private" in text) == (width >= 60)
+    assert ("ε RDP" in text.split("Left out")[0]) == (width >= 100)
+    assert "tuning is not accounted" in " ".join(text.split())
+
+
+def test_the_reference_is_shown_once_though_each_clip_norm_ran_it():
+    rows = [row for hash in "ab" for row in point(INF, INF, [0.97, 0.98], config_hash=hash)]
+    (sheet,) = sheets(frame_of(point(1.0, 1.0, [0.9, 0.9]) + rows))
+    assert sheet.private == [True, False]
+    assert "overrides" not in [field.header for field in sheet.fields]
+
+
+def test_rows_that_differ_in_nothing_shown_are_told_apart_by_their_overrides():
+    rows = [row for v in "ab" for row in point(1.0, 1.0, [0.9], config_hash=v, overrides=f"optimizer.momentum={v}")]
+    (sheet,) = sheets(frame_of(rows))
+    assert sheet.fields[1].cells == ["optimizer.momentum=a", "optimizer.momentum=b"]
+
+
+def test_markdown_and_latex_hold_every_point(sweep):
+    laid_out = sheets(results.collect(sweep))
+    markdown, latex = to_markdown(laid_out), to_latex(laid_out)
+    assert markdown.count("\n| ") == 7 + 2
+    assert "**0.910 ± 0.010**" in markdown
+    assert r"$\mathbf{0.910} \pm 0.010$" in latex
+    assert r"add\_or\_remove\_one" in latex
+    assert latex.count(r"\begin{tabular}") == latex.count(r"\end{tabular}") == 2
+    assert all(line.count("&") == line.replace(r"\&", "").count("&") for line in latex.splitlines())
+    assert latex.isascii()
+
+
+def test_results_import_neither_jax_nor_pandas_before_a_table_is_asked_for():
+    code = (
+        "import sys, dpjax.results as r; assert 'pandas' not in sys.modules; r.collect; "
+        "assert not {'jax', 'matplotlib', 'wandb', 'hydra'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,190 @@
+"""A whole run: what it computes, what it reports, and the door for other training loops."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from dpjax import (
+    Cohort,
+    HParams,
+    Mechanism,
+    Records,
+    clipped_sum,
+    draw_cohort,
+    example_gradient,
+    make_train,
+    poisson_sampler,
+    private_grad,
+    shuffled_sampler,
+    user_gradient,
+)
+
+N = 40
+X = jax.random.normal(jax.random.key(1), (N, 3))
+Y = X @ jnp.array([1.0, -2.0, 0.5])
+
+
+def loss_fn(params, example, key):
+    x, y = example
+    return jnp.square(x @ params["w"] + params["b"] - y)
+
+
+def init_fn(key):
+    return {"w": 0.1 * jax.random.normal(key, (3,)), "b": jnp.zeros(())}
+
+
+def make(num_steps=7, sampler=None, optimizer=lambda h: optax.sgd(h.learning_rate), **options):
+    sampler = sampler or poisson_sampler(N, 0.4, num_steps=num_steps)
+    contribution = example_gradient(loss_fn)
+    return make_train(
+        init_fn, contribution, (X, Y), sampler=sampler, num_steps=num_steps, make_optimizer=optimizer, **options
+    )
+
+
+HPARAMS = HParams(learning_rate=0.1, clip_norm=0.5, noise_multiplier=0.7)
+
+
+def test_a_run_equals_its_definition_step_by_step():
+    """Clip, sum, noise once, divide by the EXPECTED cohort size, then the optimizer: by a plain Python loop."""
+    sampler, key = poisson_sampler(N, 0.4, num_steps=5), jax.random.key(3)
+    state, history = jax.jit(make(5, sampler))(HPARAMS, key)
+    init_key, sampling_key, contribution_key, noise_key = jax.random.split(key, 4)
+    params = init_fn(init_key)
+    for t in range(5):
+        cohort, info = draw_cohort(sampler, sampling_key, t, (X, Y))
+        step_key = jax.random.fold_in(contribution_key, t)
+        total = clipped_sum(example_gradient(loss_fn))(params, cohort, step_key, 0.5).total
+        leaves, structure = jax.tree.flatten(total)
+        keys = jax.random.split(jax.random.fold_in(noise_key, t), len(leaves))
+        noised = [x + 0.7 * 0.5 * jax.random.normal(k, x.shape) for x, k in zip(leaves, keys, strict=True)]
+        mean = structure.unflatten([x / (0.4 * N) for x in noised])
+        params = jax.tree.map(lambda p, g: p - 0.1 * g, params, mean)
+        assert int(history.steps["cohort_size"][t]) == int(info.cohort_size)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), state.params, params)
+
+
+def test_the_divisor_is_the_expected_size_whatever_was_drawn():
+    """Rule 1: with one step, no noise and no clipping the update is the sum / (q N), not / realised size."""
+    sampler = poisson_sampler(N, 0.4, num_steps=1)
+    key = jax.random.key(0)
+    state, _ = make(1, sampler)(HParams(learning_rate=1.0, clip_norm=np.inf), key)
+    init_key, sampling_key = jax.random.split(key, 4)[:2]
+    params = init_fn(init_key)
+    cohort, info = draw_cohort(sampler, sampling_key, 0, (X, Y))
+    total = clipped_sum(example_gradient(loss_fn))(params, cohort, key, np.inf).total
+    assert int(info.cohort_size) != round(0.4 * N)  # else this could not fail
+    moved = jax.tree.map(jnp.subtract, params, state.params)
+    jax.tree.map(lambda m, t: np.testing.assert_allclose(m, t / (0.4 * N), rtol=1e-5), moved, total)
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        lambda h: optax.sgd(h.learning_rate, momentum=h.momentum),
+        lambda h: optax.adam(h.learning_rate),
+        lambda h: optax.adamw(h.learning_rate, weight_decay=h.weight_decay),
+        lambda h: optax.chain(optax.clip(1.0), optax.rmsprop(h.learning_rate)),
+    ],
+)
+def test_any_optax_optimizer_trains(optimizer):
+    hparams = HParams(learning_rate=0.1, clip_norm=5.0, noise_multiplier=0.1)
+    with jax.numpy_dtype_promotion("standard"):  # optax counts in int32
+        _, history = jax.jit(make(60, optimizer=optimizer))(hparams, jax.random.key(0))
+    losses = np.asarray(history.steps["loss"])
+    assert losses[-5:].mean() < 0.5 * losses[:5].mean()
+
+
+@pytest.mark.parametrize(("num_steps", "every", "at"), [(7, 3, [3, 6, 7]), (6, 3, [3, 6]), (4, None, [4]), (2, 9, [2])])
+def test_evaluation_happens_at_the_stated_interval_and_at_the_end(num_steps, every, at):
+    train = make(num_steps, evaluate=lambda p: {"w": p["w"]}, evaluate_every=every)
+    state, history = jax.jit(train)(HPARAMS, jax.random.key(0))
+    assert history.evaluation_steps.tolist() == at
+    assert history.steps["loss"].shape == (num_steps,)
+    assert history.evaluations["w"].shape == (len(at), 3)
+    np.testing.assert_array_equal(history.evaluations["w"][-1], state.params["w"])
+
+
+def test_evaluating_more_often_changes_nothing():
+    often, _ = jax.jit(make(6, evaluate=lambda p: p, evaluate_every=1))(HPARAMS, jax.random.key(0))
+    never, _ = jax.jit(make(6))(HPARAMS, jax.random.key(0))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), often.params, never.params)
+
+
+def test_a_larger_capacity_changes_nothing():
+    small = poisson_sampler(N, 0.4, num_steps=6)
+    large = poisson_sampler(N, 0.4, num_steps=6, capacity=N + 13)
+    a, _ = jax.jit(make(6, small))(HPARAMS, jax.random.key(0))
+    b, _ = jax.jit(make(6, large))(HPARAMS, jax.random.key(0))
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5), a.params, b.params)
+
+
+def test_an_overflow_is_reported():
+    _, history = jax.jit(make(20, poisson_sampler(N, 0.4, num_steps=20, capacity=10)))(HPARAMS, jax.random.key(0))
+    assert int(history.steps["overflowed"].sum()) > 10
+    assert int(history.steps["cohort_size"].max()) == 10
+
+
+def test_rejected_units_are_counted_and_the_run_stays_finite():
+    train = make_train(
+        init_fn,
+        example_gradient(loss_fn),
+        (X.at[3].set(jnp.nan), Y),
+        sampler=shuffled_sampler(N, 10),
+        num_steps=8,
+        make_optimizer=lambda h: optax.sgd(h.learning_rate),
+    )
+    state, history = jax.jit(train)(HPARAMS, jax.random.key(0))
+    assert int(history.steps["num_rejected"].sum()) == 2  # once in each of the two epochs
+    assert all(bool(jnp.isfinite(x).all()) for x in jax.tree.leaves((state.params, history.steps)))
+
+
+def test_users_with_one_record_train_like_examples():
+    units = Records(jnp.arange(N, dtype=jnp.int32)[:, None], jnp.ones((N, 1), bool))
+    sampler = poisson_sampler(N, 0.4, num_steps=5)
+    optimizer = lambda h: optax.sgd(h.learning_rate)  # noqa: E731
+    users = make_train(
+        init_fn, user_gradient(loss_fn), units, examples=(X, Y), sampler=sampler, num_steps=5, make_optimizer=optimizer
+    )
+    a, _ = jax.jit(users)(HPARAMS, jax.random.key(0))
+    b, _ = jax.jit(make(5, sampler))(HPARAMS, jax.random.key(0))
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5), a.params, b.params)
+
+
+def test_the_sampler_that_runs_is_the_sampler_that_is_accounted():
+    """Rule 3: every field of the mechanism that the sampler decides is read off it."""
+    sampler = poisson_sampler(N, 0.4, num_steps=5)
+    mechanism = Mechanism.from_sampler(
+        sampler, unit="example", adjacency="add_or_remove_one", noise_multiplier=1.0, num_steps=5
+    )
+    assert (mechanism.sampling, mechanism.sampling_rate, mechanism.population) == ("poisson", 0.4, N)
+    assert mechanism.overflow_probability == sampler.overflow_probability
+
+
+@pytest.mark.parametrize(("name", "value"), [("num_steps", 0), ("evaluate_every", 0)])
+def test_bad_lengths_are_named(name, value):
+    with pytest.raises(ValueError, match=f"{name}={value}"):
+        make(**{"sampler": shuffled_sampler(N, 4), name: value})
+
+
+def test_private_grad_is_clipped_noised_and_divided():
+    params, key = init_fn(jax.random.key(0)), jax.random.key(5)
+    grad = private_grad(lambda p, e: loss_fn(p, e, None), clip_norm=0.5, noise_multiplier=0.0, expected_batch_size=20.0)
+    mask = jnp.arange(N) < 25
+    total = clipped_sum(example_gradient(loss_fn))(params, Cohort((X, Y), mask), key, 0.5).total
+    gradient = jax.jit(grad)(params, (X, Y), key, mask)
+    jax.tree.map(lambda g, t: np.testing.assert_allclose(g, t / 20, rtol=1e-5), gradient, total)
+    noisy = private_grad(loss_fn, clip_norm=0.5, noise_multiplier=3.0, expected_batch_size=20.0)
+    draws = jax.vmap(lambda k: noisy(params, (X, Y), k, mask)["w"])(jax.random.split(key, 4000))
+    # 4000 × 3 draws: the standard error of a standard deviation is 1/√24000 = .65 %; four of them.
+    assert float(jnp.std(draws - gradient["w"][None])) == pytest.approx(3.0 * 0.5 / 20, rel=0.026)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("clip_norm", 0.0), ("noise_multiplier", -1.0), ("expected_batch_size", 0)]
+)
+def test_private_grad_names_bad_input(name, value):
+    arguments = {"clip_norm": 1.0, "noise_multiplier": 1.0, "expected_batch_size": 4, name: value}
+    with pytest.raises(ValueError, match=f"{name}={value}"):
+        private_grad(loss_fn, **arguments)(init_fn(jax.random.key(0)), (X, Y), jax.random.key(0))
