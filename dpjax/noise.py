@@ -5,6 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax.core import Tracer
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from dpjax.types import at_least_float32
@@ -56,7 +57,7 @@ def gaussian_privatizer(stddev: float | Float[Array, ""], key: Key[Array, ""]) -
     References:
       Dwork & Roth, The Algorithmic Foundations of Differential Privacy, 2014, appendix A.
     """
-    if not isinstance(stddev, jax.core.Tracer) and not 0 <= float(stddev) < float("inf"):
+    if not isinstance(stddev, Tracer) and not 0 <= float(stddev) < float("inf"):
         raise ValueError(f"stddev={float(stddev)} must be finite and ≥ 0; compute it with noise_stddev.")
     if not (isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):
         raise TypeError(f"key={key!r} is not a JAX key; pass one made by jax.random.key(seed) or split.")
@@ -65,11 +66,11 @@ def gaussian_privatizer(stddev: float | Float[Array, ""], key: Key[Array, ""]) -
         del params
         return GaussianState(key, jnp.int32(0))
 
-    def update(total: PyTree[Array], state: optax.OptState, params: PyTree[Array] | None = None):
+    def update(updates: PyTree[Array], state: optax.OptState, params: PyTree[Array] | None = None):
         del params
         assert isinstance(state, GaussianState)
         step_key = jax.random.fold_in(state.key, state.step)
-        leaves, structure = jax.tree.flatten(total)
+        leaves, structure = jax.tree.flatten(updates)
         keys = jax.random.split(step_key, len(leaves))
         noisy = [_add_noise(leaf, stddev, k) for leaf, k in zip(leaves, keys, strict=True)]
         return structure.unflatten(noisy), GaussianState(state.key, state.step + 1)

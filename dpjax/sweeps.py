@@ -22,7 +22,7 @@ class Lane(NamedTuple):
       wall_seconds: its own run time under ``map``; its share of the chunk's under ``vmap``.
     """
 
-    index: int
+    index: int  # pyright: ignore[reportIncompatibleMethodOverride]
     output: PyTree
     wall_seconds: float
 

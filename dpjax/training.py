@@ -6,6 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax.core import Tracer
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from dpjax.clipping import clipped_sum
@@ -199,7 +200,7 @@ def private_grad(
 
     if not expected_batch_size > 0:
         raise ValueError(f"expected_batch_size={expected_batch_size} must be > 0: sampling rate × data set size.")
-    if not isinstance(noise_multiplier, jax.core.Tracer) and not float(noise_multiplier) >= 0:
+    if not isinstance(noise_multiplier, Tracer) and not float(noise_multiplier) >= 0:
         raise ValueError(f"noise_multiplier={noise_multiplier} must be ≥ 0; it is noise stddev / clip_norm.")
     takes_key = len(inspect.signature(loss_fn).parameters) > 2
     keyed = loss_fn if takes_key else lambda params, example, key: loss_fn(params, example)

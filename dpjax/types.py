@@ -48,7 +48,7 @@ class Records(NamedTuple):
       mask: ``[..., records]``; False marks padding.
     """
 
-    index: Int[Array, "*units records"]
+    index: Int[Array, "*units records"]  # pyright: ignore[reportIncompatibleMethodOverride]
     mask: Bool[Array, "*units records"]
 
 

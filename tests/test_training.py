@@ -68,7 +68,7 @@ def test_a_run_equals_its_definition_step_by_step():
 def test_the_divisor_is_the_expected_size_whatever_was_drawn():
     """Rule 1: with one step, no noise and no clipping the update is the sum / (q N), not / realised size."""
     sampler = poisson_sampler(N, 0.4, num_steps=1)
-    key = jax.random.key(1)
+    key = jax.random.key(2)
     state, _ = make(1, sampler)(HParams(learning_rate=1.0, clip_norm=np.inf), key)
     init_key, sampling_key = jax.random.split(key, 4)[:2]
     params = init_fn(init_key)

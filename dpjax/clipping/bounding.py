@@ -1,6 +1,6 @@
 """Flat L2 clipping of a stack of contributions, summed in one pass."""
 
-from functools import partial
+from functools import partial, reduce
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ def squared_norms(stack: PyTree[Array]) -> Float[Array, "slots"]:
     """Squared L2 norm of each contribution in a stack whose leaves are ``[slots, ...]``, in at least float32."""
     leaves = jax.tree.leaves(stack)
     dtype = at_least_float32(*(x.dtype for x in leaves))
-    return sum(jnp.sum(jnp.square(x.astype(dtype)), axis=tuple(range(1, x.ndim))) for x in leaves)
+    return reduce(jnp.add, [jnp.sum(jnp.square(x.astype(dtype)), axis=tuple(range(1, x.ndim))) for x in leaves])
 
 
 def clip_scale(norms: Float[Array, "slots"], clip_norm: Float[Array, ""]) -> Float[Array, "slots"]:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 from jaxtyping import Array, Float, Key
 
 from dpjax.clipping import engines
@@ -69,7 +70,7 @@ def clipped_sum(
 
 
 def _check_clip_norm(clip_norm: float | Float[Array, ""]) -> Float[Array, ""]:
-    if not isinstance(clip_norm, jax.core.Tracer) and not float(clip_norm) > 0:
+    if not isinstance(clip_norm, Tracer) and not float(clip_norm) > 0:
         raise ValueError(f"clip_norm={float(clip_norm)} must be > 0; use inf to turn clipping off.")
     bound = jnp.asarray(clip_norm)
     return bound if jnp.issubdtype(bound.dtype, jnp.floating) else bound.astype(jnp.float32)

@@ -26,7 +26,7 @@ ENTRIES: dict[str, Entry] = {
             class_names=_DIGITS,
             licence="CC BY 4.0 (UCI Machine Learning Repository); the copy in scikit-learn is BSD-3-Clause",
             citation="E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI, 1998",
-            encoding="grey values 0–16 divided by 16, minus 0.3, divided by 0.5 (constants of this project); 80/20 split by class with a fixed seed",
+            encoding="grey values 0–16 divided by 16, less 0.3, divided by 0.5; 80/20 split by class with a fixed seed",
             sources=(EmbeddedSource("scikit-learn", "digits.csv.gz", embedded.read_digits),),
             content_sha256="cfabeccd27f2a5b34c716c1c665c3096c31cdeb020af19543a8a5bc1e424fe7f",
             encode=scale_images(16, centre=0.3, scale=0.5),
