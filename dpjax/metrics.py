@@ -4,13 +4,14 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from dpjax.types import Metrics, Params
 
 
 def softmax_cross_entropy(
-    logits: Float[Array, "*batch classes"], label: Int[Array, "*batch"]
+    logits: Float[Array | np.ndarray, "*batch classes"], label: Int[Array | np.ndarray, "*batch"]
 ) -> Float[Array, "*batch"]:
     r"""The negative log-likelihood :math:`\log \sum_c e^{z_c} - z_y` of a class, in nats.
 
@@ -31,7 +32,9 @@ def softmax_cross_entropy(
     return jax.nn.logsumexp(logits, axis=-1) - chosen
 
 
-def accuracy(logits: Float[Array, "*batch classes"], labels: Int[Array, "*batch"]) -> Float[Array, ""]:
+def accuracy(
+    logits: Float[Array | np.ndarray, "*batch classes"], labels: Int[Array | np.ndarray, "*batch"]
+) -> Float[Array, ""]:
     """The share of examples whose largest logit is that of their class; ties go to the first class.
 
     Args:
@@ -51,8 +54,8 @@ def accuracy(logits: Float[Array, "*batch classes"], labels: Int[Array, "*batch"
 def evaluate(
     apply_fn: Callable[[Params, Array], Array],
     params: Params,
-    inputs: Float[Array, "rows *shape"],
-    labels: Int[Array, "rows"],
+    inputs: Float[Array | np.ndarray, "rows *shape"],
+    labels: Int[Array | np.ndarray, "rows"],
     *,
     batch_size: int | None = None,
 ) -> Metrics:

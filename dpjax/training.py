@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.core import Tracer
-from jaxtyping import Array, Float, Int, Key, PyTree
+from jaxtyping import Array, ArrayLike, Float, Int, Key, PyTree
 
 from dpjax.clipping import clipped_sum
 from dpjax.contributions import gather_records
@@ -43,12 +43,12 @@ class History(NamedTuple):
 def make_train(
     init_fn: Callable[[Key[Array, ""]], Params],
     contribution_fn: ContributionFn,
-    units: PyTree[Array],
+    units: PyTree[ArrayLike],
     *,
     sampler: Sampler,
     num_steps: int,
     make_optimizer: Callable[[HParams], optax.GradientTransformation],
-    examples: PyTree[Array] | None = None,
+    examples: PyTree[ArrayLike] | None = None,
     evaluate: Callable[[Params], PyTree[Array]] | None = None,
     evaluate_every: int | None = None,
     engine: str = "auto",
@@ -68,7 +68,8 @@ def make_train(
     Args:
       init_fn: key → initial parameters.
       contribution_fn: what one unit sends; its unit is a row of ``units``, or ``UnitData`` if ``examples`` is given.
-      units: pytree of the population, leaves ``[population, ...]``; ``Records`` if ``examples`` is given.
+      units: pytree of the population (NumPy or JAX), leaves ``[population, ...]``; ``Records`` if ``examples``
+        is given.
       sampler: which units take part in a step.
       num_steps: steps (rounds) of the run.
       make_optimizer: hyper-parameters → optax optimizer, applied to the noised mean.
@@ -108,6 +109,7 @@ def make_train(
             f"evaluate_every={evaluate_every} must be at least 1 step; leave it out to evaluate at the end."
         )
     every = min(evaluate_every or num_steps, num_steps)
+    units, examples = jax.tree.map(jnp.asarray, (units, examples))
     contribution = contribution_fn if examples is None else gather_records(contribution_fn, examples)
     bounded_sum = clipped_sum(contribution, engine=engine, microbatch_size=microbatch_size)
 

@@ -111,13 +111,14 @@ noise multiplier 1.1 (standard deviation / clip norm); one run, hyper-parameter 
 
     @classmethod
     def from_sampler(
-        cls, sampler: Sampler, *, unit: str, adjacency: str, noise_multiplier: float, num_steps: int
+        cls, sampler: Sampler, *, unit: str, adjacency: str, num_steps: int, noise_multiplier: float = 0.0
     ) -> Mechanism:
         """The mechanism of the sampler that runs, so that the sampling is never typed twice.
 
         Args:
           sampler: anything with the attributes `kind`, `population`, `sampling_rate` and `overflow_probability`.
-          unit, adjacency, noise_multiplier, num_steps: as in `Mechanism`.
+          unit, adjacency, num_steps, noise_multiplier: as in `Mechanism`; a mechanism that is yet to be calibrated
+            needs no multiplier.
 
         Returns:
           A `Mechanism` whose sampling, rate, population and overflow probability are the sampler's own.
