@@ -1,0 +1,234 @@
+"""The docs run as they are printed: Python blocks, `dpjax` commands, configs of `experiments.run`, tables and links."""
+
+import contextlib
+import importlib.util
+import io
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
+TOLERANCE = 0.03  # of a printed number, relative: processors differ in the last bits of a training run
+
+_FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+_NUMBER = re.compile(r"\d+(?:,\d{3})+|\d+\.?\d*(?:e[+-]?\d+)?")
+
+
+def blocks(page: Path) -> list[tuple[str, str]]:
+    """(language, content) of each fenced block."""
+    return _FENCE.findall(page.read_text(encoding="utf-8"))
+
+
+def assert_prints(printed: str, expected: str, where: str) -> None:
+    """The same words, and numbers that agree to TOLERANCE."""
+    words = [_NUMBER.sub("#", text).split() for text in (printed, expected)]
+    assert words[0] == words[1], f"{where} prints\n{printed}"
+    numbers = [[float(n.replace(",", "")) for n in _NUMBER.findall(text)] for text in (printed, expected)]
+    assert numbers[0] == pytest.approx(numbers[1], rel=TOLERANCE, abs=0), f"{where} prints\n{printed}"
+
+
+@pytest.fixture
+def _as_a_user_has_it(monkeypatch, tmp_path):
+    """JAX with its defaults, not the test run's strictness; files go to a folder of the test's own."""
+    import jax
+
+    from dpjax.models import MODELS
+
+    monkeypatch.chdir(tmp_path)
+    before = dict(MODELS)
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        yield
+    MODELS.clear()
+    MODELS.update(before)
+
+
+@pytest.mark.usefixtures("_as_a_user_has_it")
+@pytest.mark.parametrize("page", [p for p in PAGES if "```python" in p.read_text()], ids=lambda p: p.stem)
+def test_python_blocks_run_in_order_and_print_what_stands_below_them(page):
+    namespace: dict[str, object] = {"__name__": page.stem}
+    content = blocks(page)
+    for number, (language, block) in enumerate(content):
+        if language != "python":
+            continue
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out):
+            exec(compile(block, f"{page.name} block {number}", "exec"), namespace)
+        if number + 1 < len(content) and content[number + 1][0] == "text":
+            assert_prints(out.getvalue(), content[number + 1][1], f"{page.name} block {number}")
+
+
+def _bare(command: str) -> str:
+    return command if "fails: " in command else command.partition("  #")[0].strip()
+
+
+def commands(page: Path) -> list[tuple[str, str]]:
+    """(command, what stands below it) of a page's console blocks."""
+    found: list[tuple[str, str]] = []
+    for language, block in blocks(page):
+        if language != "console":
+            continue
+        for line in block.splitlines():
+            if line.startswith("$ "):
+                found.append((_bare(line[2:]), ""))
+            elif line:
+                found[-1] = (found[-1][0], found[-1][1] + line + "\n")
+    return found
+
+
+# Each once: the same command stands on several pages.
+COMMANDS = list(
+    {command: (name, *command) for name, page in zip(NAMES, PAGES, strict=True) for command in commands(page)}.values()
+)
+NEEDS_A_NETWORK = ("data fetch",)
+
+
+@pytest.fixture(scope="module")
+def sweep_folder(tmp_path_factory) -> Path:
+    """A folder with results/quickstart, of rows made up."""
+    from dpjax.results import write_job_result
+
+    folder = tmp_path_factory.mktemp("sweep")
+    for epsilon in (1.0, 8.0, float("inf")):
+        for clients in (None, 10, 50):
+            row = {
+                "experiment": "quickstart",
+                "dataset": "digits",
+                "model": "mlp",
+                "unit": "example" if clients is None else "client",
+                "adjacency": "add_or_remove_one",
+                "sampling": "poisson",
+                "delta": 1e-5,
+                "epsilon": epsilon,
+                "epsilon_pld": epsilon,
+                "clip_norm": 0.3,
+                "clients_per_round": clients,
+                "test_accuracy": 0.9 - 0.1 / epsilon,
+                "seed": 0,
+                "config_hash": f"{epsilon}-{clients}",
+            }
+            write_job_result(folder / "results/quickstart" / row["config_hash"], [row], "made up")
+    return folder
+
+
+@pytest.mark.parametrize(("page", "command", "expected"), [c for c in COMMANDS if c[1].startswith("dpjax ")])
+def test_dpjax_commands_run(page, command, expected, sweep_folder, monkeypatch, capsys):
+    from dpjax.cli import main
+
+    words = shlex.split(command, comments=True)[1:]
+    if command.startswith(tuple(f"dpjax {name}" for name in NEEDS_A_NETWORK)):
+        words = [*words[:2], "--help"]  # it exists; what it does is tested elsewhere
+    monkeypatch.chdir(sweep_folder)
+    with pytest.raises(SystemExit) as done:
+        main(words)
+    printed = capsys.readouterr().out
+    assert done.value.code in (0, None)
+    if expected:
+        assert_prints(printed, expected, command)
+
+
+@pytest.fixture
+def config_path(tmp_path):
+    """The configs, with every experiment that a page writes down as YAML added."""
+    shutil.copytree(ROOT / "experiments/conf", tmp_path / "conf")
+    for page in PAGES:
+        for language, block in blocks(page):
+            if language == "yaml" and "# @package _global_" in block:
+                name = re.search(r"^experiment: (\w+)", block, re.MULTILINE)
+                assert name is not None
+                (tmp_path / "conf/experiment" / f"{name[1]}.yaml").write_text(block)
+    return tmp_path / "conf"
+
+
+@pytest.mark.parametrize(("page", "command"), [c[:2] for c in COMMANDS if "experiments.run" in c[1]])
+def test_experiments_run_commands_compose_into_jobs_that_can_run(page, command, config_path):
+    from hydra import compose, initialize_config_dir
+
+    from experiments import config
+    from experiments.sweeper import expand
+
+    words = shlex.split(command.split("&&")[-1], comments=True)
+    words = words[words.index("experiments.run") + 1 :]
+    if "fails: " in command:
+        done = subprocess.run(
+            [sys.executable, "-m", "experiments.run", *words], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        assert done.returncode != 0
+        assert command.split("fails: ")[1] in done.stderr
+        return
+    multirun = "-m" in words
+    arguments = [word for word in words if word != "-m"]
+    with initialize_config_dir(str(config_path), version_base="1.3"):
+        jobs = [tuple(arguments)]
+        if multirun:
+            fixed = [word for word in arguments if "=" in word and "," not in word]
+            sweeper = compose("config", fixed, return_hydra_config=True).hydra.sweeper
+            jobs = expand(arguments, sweeper.grids, sweeper.params, reference=sweeper.reference)
+            assert len(jobs) > 2
+            assert jobs[0][-1] == "privacy.epsilon=inf"
+        for job in (jobs[0], jobs[-1]):
+            config.validate(compose("config", list(job)))
+
+
+def test_yaml_experiments_of_the_docs_are_swept_as_written(config_path):
+    from hydra import compose, initialize_config_dir
+
+    from experiments.sweeper import expand
+
+    with initialize_config_dir(str(config_path), version_base="1.3"):
+        cfg = compose("config", ["experiment=mine"], return_hydra_config=True)
+    jobs = expand(["experiment=mine"], cfg.hydra.sweeper.grids)
+    assert (cfg.experiment, cfg.data.name, cfg.num_seeds) == ("mine", "breast_cancer", 5)
+    assert len(jobs) == (1 + 4 * 2) + (2 + 2 * 2)  # each grid with its references
+
+
+@pytest.fixture(scope="module")
+def regenerate():
+    spec = importlib.util.spec_from_file_location("regenerate", ROOT / "docs/regenerate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", ["columns", "fields"])
+def test_generated_tables_are_up_to_date(regenerate, name):
+    page, content = regenerate.BLOCKS[name]
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    assert regenerate.block_in(text, name) == content(), "run `python docs/regenerate.py`"
+
+
+def anchors(page: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.*)$", re.sub(_FENCE, "", page.read_text(encoding="utf-8")), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_links_lead_somewhere_and_every_page_can_be_found(page):
+    text = re.sub(_FENCE, "", page.read_text(encoding="utf-8"))
+    for link in re.findall(r"\]\(([^)\s]+)\)|src=\"([^\"]+)\"", text):
+        path, _, anchor = (link[0] or link[1]).partition("#")
+        if "://" in path:
+            continue
+        target = page if not path else (page.parent / path).resolve()
+        assert target.exists(), f"{page.name} links to {path}"
+        assert not anchor or anchor in anchors(target), f"{page.name} links to {path}#{anchor}"
+    index = (ROOT / "docs/index.md").read_text(encoding="utf-8")
+    assert page.name in ("README.md", "index.md") or str(page.relative_to(ROOT / "docs")) in index
+
+
+def test_every_rule_names_tests_that_exist():
+    text = (ROOT / "docs/concepts/privacy-rules.md").read_text(encoding="utf-8")
+    for file, name in re.findall(r"`(tests/[\w/]+\.py)::(?:\w+::)?(\w+)`", text):
+        assert f"def {name}(" in (ROOT / file).read_text(encoding="utf-8"), f"{file}::{name}"
+    rows = re.findall(r"^\| (\d) \|.*", text, re.MULTILINE)
+    assert rows == list("123456789")
+    for row in re.findall(r"^\| \d \|.*$", text, re.MULTILINE):
+        assert "tests/" in row
