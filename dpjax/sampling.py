@@ -36,6 +36,7 @@ class Sampler:
       sampling_rate: chance of a unit to be in a cohort (for ``"shuffled"``: the share of the population in one).
       capacity: slots of a cohort.
       overflow_probability: bound on the chance that any cohort of the run overflows its capacity.
+      num_steps: cohorts that this bound speaks for; None where none can overflow.
     """
 
     kind: str
@@ -43,6 +44,7 @@ class Sampler:
     sampling_rate: float
     capacity: int
     overflow_probability: float = 0.0
+    num_steps: int | None = None
 
     @property
     def expected_cohort_size(self) -> float:
@@ -97,7 +99,7 @@ def poisson_sampler(
         capacity = _poisson_capacity(population, sampling_rate, allowed / num_steps)
         capacity = -(-capacity // multiple_of) * multiple_of
     beta = min(1.0, num_steps * _binomial_tail(capacity, population, sampling_rate))
-    return Sampler("poisson", population, float(sampling_rate), capacity, beta)
+    return Sampler("poisson", population, float(sampling_rate), capacity, beta, num_steps)
 
 
 def fixed_size_sampler(population: int, cohort_size: int) -> Sampler:

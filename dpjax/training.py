@@ -84,7 +84,7 @@ def make_train(
       ``clip_norm`` and ``noise_multiplier``. jit and vmap over both apply.
 
     Raises:
-      ValueError: ``num_steps`` or ``evaluate_every`` < 1.
+      ValueError: ``num_steps`` or ``evaluate_every`` < 1, or more steps than the sampler was made for.
 
     Example:
       >>> import jax, jax.numpy as jnp, optax
@@ -104,6 +104,11 @@ def make_train(
     """
     if num_steps < 1:
         raise ValueError(f"num_steps={num_steps} must be at least 1.")
+    if sampler.num_steps is not None and num_steps > sampler.num_steps:
+        raise ValueError(
+            f"num_steps={num_steps} is more than the {sampler.num_steps} steps that the sampler's capacity was chosen "
+            "for; make the sampler for as many steps as the run has."
+        )
     if evaluate_every is not None and evaluate_every < 1:
         raise ValueError(
             f"evaluate_every={evaluate_every} must be at least 1 step; leave it out to evaluate at the end."

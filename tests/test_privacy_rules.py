@@ -73,12 +73,22 @@ def test_rule_3_an_experiment_accounts_for_the_sampler_that_it_runs(overrides, k
     assert len(jax.tree.leaves(built.arrays.units)[0]) == ran.population
 
 
-@pytest.mark.xfail(strict=True, reason="a sampler made for fewer steps lends the mechanism its smaller overflow chance")
 def test_rule_4_overflow_is_paid_for_as_many_steps_as_are_accounted():
-    short, long = (poisson_sampler(60_000, 256 / 60_000, num_steps=n, capacity=350) for n in (10, 10_000))
-    relation = {"unit": "example", "adjacency": "add_or_remove_one", "num_steps": 10_000, "noise_multiplier": 1.0}
-    honest = Mechanism.from_sampler(long, **relation).overflow_probability
-    assert Mechanism.from_sampler(short, **relation).overflow_probability >= honest * 0.999
+    """A sampler made for few steps must not lend its smaller overflow chance to a longer run."""
+    short = poisson_sampler(60, 0.1, num_steps=10)
+    relation = {"unit": "example", "adjacency": "add_or_remove_one", "noise_multiplier": 1.0}
+    assert Mechanism.from_sampler(short, num_steps=10, **relation).overflow_probability > 0
+    with pytest.raises(ValueError, match="num_steps is 11, but the sampler"):
+        Mechanism.from_sampler(short, num_steps=11, **relation)
+    with pytest.raises(ValueError, match="num_steps=11 is more than the 10 steps"):
+        make_train(
+            lambda key: jnp.zeros(2),
+            example_gradient(linear),
+            jnp.ones((60, 2)),
+            sampler=short,
+            num_steps=11,
+            make_optimizer=lambda h: optax.sgd(1.0),
+        )
 
 
 def test_rule_5_no_public_function_has_a_key_of_its_own():

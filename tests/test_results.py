@@ -267,7 +267,7 @@ def test_summary_names_a_missing_column(sweep):
             COMMON | {"epsilon": 1.0, "epsilon_rdp": 0.97001, "clients_per_round": 5, "unit": "client",
                       "tuning_accounted": True, "overflow_count": 2},
             "(ε=0.971 RDP, δ=1e-5)-DP per client, add_or_remove_one, Poisson q=0.25, 100 rounds; tuning accounted; "
-            "2 sampled units found no slot",
+            "2 steps overflowed their slots",
         ),
         (COMMON | {"epsilon": INF}, "not private (ε=∞), example, add_or_remove_one, Poisson q=0.25, 100 steps"),
         ({"epsilon": 1.0}, "no ε was computed"),

@@ -116,7 +116,8 @@ noise multiplier 1.1 (standard deviation / clip norm); one run, hyper-parameter 
         """The mechanism of the sampler that runs, so that the sampling is never typed twice.
 
         Args:
-          sampler: anything with the attributes `kind`, `population`, `sampling_rate` and `overflow_probability`.
+          sampler: anything with the attributes `kind`, `population`, `sampling_rate` and `overflow_probability`. If
+            it has `num_steps` too, that is how many steps its overflow probability speaks for.
           unit, adjacency, num_steps, noise_multiplier: as in `Mechanism`; a mechanism that is yet to be calibrated
             needs no multiplier.
 
@@ -124,7 +125,7 @@ noise multiplier 1.1 (standard deviation / clip norm); one run, hyper-parameter 
           A `Mechanism` whose sampling, rate, population and overflow probability are the sampler's own.
 
         Raises:
-          ValueError: as `Mechanism`.
+          ValueError: as `Mechanism`, or the sampler speaks for fewer steps than the run has.
 
         Example:
           >>> from types import SimpleNamespace
@@ -133,6 +134,12 @@ noise multiplier 1.1 (standard deviation / clip norm); one run, hyper-parameter 
           ...                        num_steps=10).population
           600
         """
+        covered = getattr(sampler, "num_steps", None)
+        if covered is not None and num_steps > covered:
+            raise ValueError(
+                f"num_steps is {num_steps!r}, but the sampler's overflow probability speaks for {covered} steps; "
+                "make the sampler for as many steps as the run has"
+            )
         return cls(
             unit=unit,
             adjacency=adjacency,

@@ -40,7 +40,7 @@ def claim(row: Row) -> str:
     # `is True` would miss numpy's and pandas' booleans; a missing value must not count as paid.
     tuning = "accounted" if str(paid) == "True" else "not accounted"
     overflow = number(row, "overflow_count")
-    lost = f"; {overflow:.0f} sampled units found no slot" if overflow else ""
+    lost = f"; {overflow:.0f} steps overflowed their slots" if overflow else ""
     return f"(ε={rounded_up(value)} {accountant}, {stated})-DP{per}; tuning {tuning}{lost}"
 
 

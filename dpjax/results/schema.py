@@ -61,7 +61,12 @@ COLUMNS: tuple[Column, ...] = (
     Column("clients_per_round", "float", "clients", "Expected cohort size of a federated round; empty if central."),
     Column("num_clients", "int", "clients", "Clients in the federation; empty if central."),
     # what came out
-    Column("overflow_count", "int", "units", "Sampled units that found no slot, over the whole run; 0 is sound."),
+    Column(
+        "overflow_count",
+        "int",
+        "steps",
+        "Steps that drew more units than there are slots, and dropped some; 0 is sound.",
+    ),
     Column("rejected_count", "int", "units", "Non-finite contributions counted as zero, over the whole run."),
     Column("test_accuracy", "float", "fraction", "Accuracy on the test set after the last step.", "higher"),
     Column("train_accuracy", "float", "fraction", "Accuracy on the training set; NOT private.", "higher"),

@@ -188,7 +188,7 @@ def _notes(points: list[dict[str, Any]], shared: dict[str, str], seeds: list[str
         notes.append(f"Mean ± standard deviation over {seeds[0]} seeds.")
     overflow = sum(number(point, "overflow_count") or 0 for point in points)
     if overflow:
-        notes.append(f"{overflow:.0f} sampled units found no slot: raise the capacity.")
+        notes.append(f"{overflow:.0f} steps overflowed their slots: raise the capacity.")
     return [note for note in notes if note]
 
 

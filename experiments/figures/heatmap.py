@@ -51,7 +51,7 @@ def epsilon_clip_heatmap(df: pd.DataFrame, metric: str = "test_accuracy") -> Fig
     widest = max(_columns(panel) for panel in found)
     tallest = max(len(values_of(panel.private, "clip_norm")) for panel in found)
     with style.styled():
-        figure, grid = style.panels(len(found), (1.5 + 0.72 * widest, 1.5 + 0.5 * tallest))
+        figure, grid = style.panels(len(found), (max(1.5 + 0.72 * widest, 4.4), max(1.5 + 0.5 * tallest, 2.9)))
         for axes, panel in zip(grid, found, strict=True):
             _draw(axes, panel, metric, norm)
         scale = figure.colorbar(grid[0].collections[0], ax=grid, fraction=0.05, pad=0.02, label=label(metric))
