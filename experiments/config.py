@@ -3,11 +3,15 @@
 import hashlib
 import json
 import math
+import re
 from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
+
+CONF = Path(__file__).parent / "conf"
 
 
 class ConfigError(ValueError):
@@ -16,8 +20,10 @@ class ConfigError(ValueError):
 
 def static(default: Any, meaning: str) -> Any:
     """A field that fixes a shape or a program: each of its values is compiled once."""
-    factory = {"default_factory": lambda: list(default)} if isinstance(default, list) else {"default": default}
-    return field(**factory, metadata={"traced": False, "meaning": meaning})
+    metadata = {"traced": False, "meaning": meaning}
+    if isinstance(default, list):
+        return field(default_factory=lambda: list(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
 
 
 def traced(default: Any, meaning: str) -> Any:
@@ -129,7 +135,6 @@ def signature(cfg: DictConfig) -> str:
     chosen = {path: OmegaConf.select(cfg, path) for path, is_traced in _leaves(Config) if not is_traced}
     # A run beyond ε = 10 wants a larger capacity: a shape of its own.
     chosen["capacity"] = (capacity_epsilon(cfg), float(cfg.privacy.delta))
-    chosen["private"] = cfg.tracker.name  # jobs of one group share one sink
     return json.dumps(chosen, default=OmegaConf.to_container, sort_keys=True)
 
 
@@ -193,10 +198,9 @@ def validate(cfg: DictConfig) -> None:
     def one_of(name: str, *choices: str) -> None:
         need(OmegaConf.select(cfg, name) in choices, name, f"is not known; use {' or '.join(choices)}")
 
-    for group in (cfg, cfg.data, cfg.model, cfg.privacy, cfg.optimizer, cfg.federated, cfg.tracker):
-        for name in group:
-            if isinstance(group[name], float) and math.isnan(group[name]):
-                raise ConfigError(f"{name}=nan is not a number; give it a value.")
+    for name, _ in _leaves(Config):
+        value = OmegaConf.select(cfg, name)
+        need(not (isinstance(value, float) and math.isnan(value)), name, "is not a number; give it a value")
     need(cfg.privacy.epsilon > 0, "privacy.epsilon", "must be > 0; use inf to train without privacy")
     need(0 < cfg.privacy.delta < 1, "privacy.delta", "must be in (0, 1); below 1/population is customary")
     need(
@@ -226,6 +230,11 @@ def validate(cfg: DictConfig) -> None:
         cfg.microbatch_size is None or cfg.microbatch_size >= 1,
         "microbatch_size",
         "must be at least 1, or null to have it chosen",
+    )
+    need(
+        re.fullmatch(r"auto|map|vmap|chunk\([1-9][0-9]*\)", cfg.lanes) is not None,
+        "lanes",
+        "is not known; use auto, map, vmap or chunk(k) with k ≥ 1",
     )
     one_of("tracker.name", "none", "wandb")
     if cfg.federated.clients_per_round is not None:

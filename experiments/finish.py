@@ -7,45 +7,47 @@ from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig
-from rich.console import Console
 
 from dpjax import results
-from dpjax.results.sheet import sheets
-from dpjax.results.show import to_rich
-from dpjax.results.table import write_frame
-from experiments.progress import one_sentence
+from experiments.explain import report
 
 
-def finish_sweep(
-    folder: Path, cfg: DictConfig, num_jobs: int, returns: Sequence[JobReturn], *, interrupted: bool = False
-) -> None:
+def finish_sweep(folder: Path, cfg: DictConfig, returns: Sequence[JobReturn]) -> None:
     """Write and show the table, draw the figures, feed the tracker; name what failed and exit with status 1.
 
     Args:
       folder: the sweep's folder.
       cfg: its master config.
-      num_jobs: how many jobs it has.
-      returns: what came back; empty if it was interrupted.
-      interrupted: whether the user stopped it.
+      returns: what came back, one per job.
+
+    Raises:
+      SystemExit: with status 1, if a job failed.
     """
     failures = [r for r in returns if r.status == JobStatus.FAILED]
-    finished = len(list(folder.glob("*/result.json")))
+    if len(failures) < len(returns):
+        _show(folder)
+        _track(folder, cfg, returns, _draw(folder) if cfg.figures else [])
+    if failures:
+        befell = [(" ".join(r.overrides or []), r._return_value) for r in failures]
+        print(*report(befell, len(returns), len(returns) - len(failures)), sep="\n", file=sys.stderr)
+        raise SystemExit(1)
+
+
+def finish_interrupted(folder: Path) -> None:
+    """Write and show the table of what was finished when the user stopped the sweep, and exit with status 130.
+
+    Args:
+      folder: the sweep's folder.
+
+    Raises:
+      SystemExit: with status 130, as a shell reports a Ctrl-C.
+    """
+    finished = _num_finished(folder)
     if finished:
         _show(folder)
-        if not interrupted:
-            figures = _draw(folder) if cfg.figures else []
-            _track(folder, cfg, returns, figures)
-    if interrupted:
-        print(
-            f"interrupted: {finished} of {num_jobs} jobs are finished and on disk in {folder}; "
-            "run the same command again to go on.",
-            file=sys.stderr,
-        )
-    elif failures:
-        print(f"{len(failures)} of {num_jobs} jobs failed; {finished} are finished and on disk:", file=sys.stderr)
-        for failure in failures:
-            print(f"  {' '.join(failure.overrides or [])}: {one_sentence(failure._return_value)}", file=sys.stderr)
-        raise SystemExit(1)
+    are = "1 job is" if finished == 1 else f"{finished} jobs are"
+    print(f"interrupted: {are} finished and on disk in {folder}; run the same command again to go on.", file=sys.stderr)
+    raise SystemExit(130)
 
 
 def finish_single(folder: Path, cfg: DictConfig) -> None:
@@ -60,7 +62,17 @@ def finish_single(folder: Path, cfg: DictConfig) -> None:
         sink.finish()
 
 
+def _num_finished(folder: Path) -> int:
+    return len(list(folder.glob("*/result.json")))
+
+
 def _show(folder: Path) -> None:
+    from rich.console import Console
+
+    from dpjax.results.sheet import sheets  # pandas: seconds, which bad input need not wait for
+    from dpjax.results.show import to_rich
+    from dpjax.results.table import write_frame
+
     frame = results.load(folder)
     paths = write_frame(frame, folder)
     console = Console()

@@ -1,6 +1,6 @@
 """``python -m experiments.run --help``: what can be run, what can be swept, and what it costs."""
 
-from pathlib import Path
+import json
 
 from rich.console import Console
 from rich.markup import escape
@@ -8,33 +8,50 @@ from rich.table import Table
 
 from experiments import config
 
-EXAMPLES = """[bold]One run[/bold]
+EXAMPLES = r"""[bold]One run[/bold]
   uv run python -m experiments.run privacy.epsilon=3 privacy.clip_norm=0.3
 
-[bold]A sweep[/bold] (-m): commas make axes; every point is trained with each seed, next to its non-private reference
+[bold]A sweep[/bold]: -m, and commas make axes
   uv run python -m experiments.run -m experiment=quickstart
-  uv run python -m experiments.run -m data=fashion_mnist model=cnn privacy.epsilon=1,3,8 privacy.clip_norm=0.3,1
-  uv run python -m experiments.run -m privacy.epsilon=1,8 federated.clients_per_round=10,50,100
-
-Finished jobs are skipped when the same command runs again. A sweep over a [green]traced[/green] field costs no
-compilation; each value of a [yellow]static[/yellow] field costs one. Results: results/NAME, by `dpjax results show` and
-`dpjax plot`.
+  uv run python -m experiments.run -m data=mnist_5k model=logistic,mlp \
+      privacy.epsilon=1,3,8 privacy.clip_norm=0.3,1
+  uv run python -m experiments.run -m privacy.epsilon=1,8 \
+      federated.clients_per_round=10,50,100
 """
+
+FACTS = (
+    "Every point is trained with each seed, next to its non-private reference.",
+    "Finished jobs are skipped when the same command runs again.",
+    "Results are in results/EXPERIMENT; see `dpjax results show` and `dpjax plot`.",
+)
 
 
 def print_help() -> None:
-    """Print usage, groups, experiments and fields."""
-    console = Console()
+    """Print usage, groups, experiments and fields, as wide as the terminal is."""
+    console = Console(highlight=False)
     console.print("Train privately, and see what the budget costs.\n", style="bold")
-    console.print(EXAMPLES)
-    conf = Path(__file__).parent / "conf"
+    console.print(EXAMPLES, soft_wrap=True)
+    for fact in FACTS:
+        console.print(escape(fact))
+    console.print("\n[bold]Groups[/bold]: GROUP=OPTION chooses a file of settings")
+    groups = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     for group in ("experiment", "data", "model", "privacy", "optimizer", "federated", "tracker"):
-        options = ", ".join(sorted(path.stem for path in (conf / group).glob("*.yaml")))
-        console.print(f"[bold]{group}=[/bold]{escape(options)}")
-    table = Table("field", "default", "sweeping it", "meaning", box=None, padding=(0, 2, 0, 0))
+        options = sorted(path.stem for path in (config.CONF / group).glob("*.yaml"))
+        groups.add_row(f"  {group}", escape(", ".join(options)))
+    console.print(groups)
+    console.print(
+        "\n[bold]Fields[/bold]: FIELD=VALUE sets one. Sweeping a field costs no compilation, "
+        "but [yellow]*[/yellow] one for each value."
+    )
+    table = Table("  field", "default", "meaning", box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table.columns[0].no_wrap = table.columns[1].no_wrap = True
     for name, default, kind, meaning in config.describe():
-        colour = "green" if kind == "traced" else "yellow"
-        table.add_row(name, escape(str(default)), f"[{colour}]{kind}[/{colour}]", escape(meaning))
-    console.print()
+        mark = "[yellow]*[/yellow]" if kind == "static" else " "
+        table.add_row(f"{mark} {name}", escape(_shown(default)), escape(meaning))
     console.print(table)
     console.print("\nHydra's own options: --hydra-help. Full tracebacks: DPJAX_TRACEBACK=1.")
+
+
+def _shown(default: object) -> str:
+    """A default as one would type it."""
+    return str(default) if isinstance(default, str | float) else json.dumps(default)

@@ -4,13 +4,15 @@ import datetime
 import functools
 import json
 import math
+import os
 import platform
 import resource
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from omegaconf import DictConfig, OmegaConf
@@ -18,11 +20,18 @@ from omegaconf import DictConfig, OmegaConf
 import dpjax
 from dpjax import accounting
 from dpjax.results import ResultsError, write_job_result
-from dpjax.sweeps import Lane, compile_lanes, run_lanes
+from dpjax.sweeps import Lane, Program, compile_lanes, run_lanes
 from dpjax.types import HParams
 from experiments import config
 from experiments.setup import Setup, build
 from experiments.task import Job, Outcome, Tell
+
+
+class Point(NamedTuple):
+    """A job and the noise that buys its ε."""
+
+    job: Job
+    noise_multiplier: float
 
 
 def run_group(jobs: Sequence[Job], tell: Tell = lambda stage, done, total: None) -> Iterator[Outcome]:
@@ -33,56 +42,97 @@ def run_group(jobs: Sequence[Job], tell: Tell = lambda stage, done, total: None)
       tell: hears what is being done.
 
     Raises:
-      ConfigError, ValueError: what fails all of them alike.
+      ValueError: what fails all of them alike.
     """
     first = jobs[0].cfg
     setup = build(first)
-    multipliers = _calibrate(jobs, setup, tell)
-    seeds = [job.cfg.seed + i for job in jobs for i in range(job.cfg.num_seeds)]
-    owners = [j for j, job in enumerate(jobs) for _ in range(job.cfg.num_seeds)]
-    hparams = [_hparams(jobs[j].cfg, multipliers[j]) for j in owners]
-    tell("compiling", 0, 1)
-    program = compile_lanes(setup.train, setup.arrays, num_lanes=len(seeds), lanes=first.lanes)
-    share = program.compile_seconds / len(seeds)
-    finished: dict[int, dict[int, dict[str, Any]]] = {j: {} for j in range(len(jobs))}
-    for done, lane in enumerate(run_lanes(program, hparams, seeds), start=1):
-        j = owners[lane.index]
-        finished[j][seeds[lane.index]] = _outputs(lane)
-        tell("training", done, len(seeds))
-        if len(finished[j]) == jobs[j].cfg.num_seeds:
-            yield _finish(jobs[j], setup, multipliers[j], finished.pop(j), share)
-
-
-def _finish(
-    job: Job, setup: Setup, multiplier: float, outputs: dict[int, dict[str, Any]], compile_share: float
-) -> Outcome:
+    num_lanes = sum(job.cfg.num_seeds for job in jobs)
+    helpers = ThreadPoolExecutor(2)  # XLA compiles on one core while ε is computed on another
     try:
-        common = _common(job, setup, multiplier)
-        rows = [{**common, "seed": s, "compile_seconds": compile_share, **outputs[s]} for s in sorted(outputs)]
-        job.folder.mkdir(parents=True, exist_ok=True)
+        tell("compiling", 0, 1)
+        compiling = helpers.submit(compile_lanes, setup.train, setup.arrays, num_lanes=num_lanes, lanes=first.lanes)
+        points, refused = _calibrate(jobs, setup, tell)
+        yield from refused
+        if not points:
+            return
+        facts = [helpers.submit(_common, point, setup) for point in points]
+        tell("compiling", 0, 1)
+        program = compiling.result()
+        tell("compiling", 1, 1)
+        yield from _train(points, facts, program, tell)
+    finally:  # an interrupt need not wait for what nobody will read
+        helpers.shutdown(wait=False, cancel_futures=True)
+
+
+def _train(
+    points: Sequence[Point], facts: Sequence[Future[dict[str, Any]]], program: Program, tell: Tell
+) -> Iterator[Outcome]:
+    """Run every seed of every point as a lane; a job is done when its last seed is."""
+    owners = [i for i, point in enumerate(points) for _ in range(point.job.cfg.num_seeds)]
+    seeds = [point.job.cfg.seed + k for point in points for k in range(point.job.cfg.num_seeds)]
+    hparams = [_hparams(points[i]) for i in owners]
+    finished: dict[int, dict[int, dict[str, Any]]] = {i: {} for i in range(len(points))}
+    for done, lane in enumerate(run_lanes(program, hparams, seeds, workers=_workers(program)), start=1):
+        i = owners[lane.index]
+        finished[i][seeds[lane.index]] = _outputs(lane) | {"compile_seconds": program.compile_seconds / len(seeds)}
+        tell("training", done, len(seeds))
+        if len(finished[i]) == points[i].job.cfg.num_seeds:
+            yield _finish(points[i].job, facts[i], finished.pop(i))
+
+
+def _workers(program: Program) -> int:
+    """Lanes under way at once: a small program leaves most of a CPU's cores idle."""
+    one_by_one = program.width == 1 and jax.default_backend() == "cpu"
+    return min(os.cpu_count() or 1, 8) if one_by_one else 1
+
+
+def _finish(job: Job, facts: Future[dict[str, Any]], outputs: dict[int, dict[str, Any]]) -> Outcome:
+    try:
+        rows = [{**facts.result(), "seed": seed, **outputs[seed]} for seed in sorted(outputs)]
         write_job_result(job.folder, rows, config.digest(job.cfg))
     except (ValueError, ResultsError, OSError) as error:
         return Outcome(job, [], error)
     return Outcome(job, rows)
 
 
-def _calibrate(jobs: Sequence[Job], setup: Setup, tell: Tell) -> list[float]:
-    """Noise multiplier of each job, a grid at a time; the grid is cached on disk."""
-    wanted: dict[tuple[float, str], list[float]] = {}
+def _calibrate(jobs: Sequence[Job], setup: Setup, tell: Tell) -> tuple[list[Point], list[Outcome]]:
+    """Each job's noise multiplier, a grid of ε at a time; and the jobs that can't have one."""
+    grids: dict[tuple[float, str], list[Job]] = {}
     for job in jobs:
-        wanted.setdefault((job.cfg.privacy.delta, job.cfg.privacy.accountant), []).append(job.cfg.privacy.epsilon)
-    found = {}
-    for (delta, accountant), epsilons in wanted.items():
-        unique = sorted(set(epsilons))
-        multipliers = accounting.calibrate_noise_grid(
-            mechanism(jobs[0].cfg, setup, 1.0),
-            epsilons=unique,
-            delta=delta,
-            accountant=accountant,
-            progress=lambda done, total, epsilon: tell(f"calibrating noise for ε={epsilon:g}", done, total),
+        grids.setdefault((job.cfg.privacy.delta, job.cfg.privacy.accountant), []).append(job)
+    found: list[Point] = []
+    refused: list[Outcome] = []
+    for (delta, accountant), members in grids.items():
+        private = [job for job in members if math.isfinite(job.cfg.privacy.epsilon)]
+        # Without noise there is nothing to account, whatever the sampler.
+        found += [Point(job, 0.0) for job in members if math.isinf(job.cfg.privacy.epsilon)]
+        if not private:
+            continue
+        try:
+            _check_delta(delta, setup)
+            found += map(Point, private, _multipliers(private, setup, delta, accountant, tell))
+        except ValueError as error:
+            refused += [Outcome(job, [], error) for job in private]
+    return found, refused
+
+
+def _multipliers(jobs: Sequence[Job], setup: Setup, delta: float, accountant: str, tell: Tell) -> list[float]:
+    return accounting.calibrate_noise_grid(
+        mechanism(jobs[0].cfg, setup, 1.0),
+        epsilons=[job.cfg.privacy.epsilon for job in jobs],
+        delta=delta,
+        accountant=accountant,
+        progress=lambda done, total, epsilon: tell("calibrating noise", done, total),
+    )
+
+
+def _check_delta(delta: float, setup: Setup) -> None:
+    population = setup.sampler.population
+    if delta >= 1 / population:
+        raise config.ConfigError(
+            f"privacy.delta={delta:g} must be below 1/population = 1/{population} {setup.unit}s; "
+            f"use {0.1 / population:.0e} or less."
         )
-        found.update({(delta, accountant, e): m for e, m in zip(unique, multipliers, strict=True)})
-    return [found[job.cfg.privacy.delta, job.cfg.privacy.accountant, job.cfg.privacy.epsilon] for job in jobs]
 
 
 def mechanism(cfg: DictConfig, setup: Setup, noise_multiplier: float) -> accounting.Mechanism:
@@ -96,11 +146,12 @@ def mechanism(cfg: DictConfig, setup: Setup, noise_multiplier: float) -> account
     )
 
 
-def _hparams(cfg: DictConfig, multiplier: float) -> HParams:
+def _hparams(point: Point) -> HParams:
+    cfg = point.job.cfg
     return HParams(
         learning_rate=cfg.optimizer.learning_rate,
         clip_norm=_clip_norm(cfg),
-        noise_multiplier=multiplier,
+        noise_multiplier=point.noise_multiplier,
         momentum=cfg.optimizer.momentum,
         weight_decay=cfg.optimizer.weight_decay,
         client_learning_rate=cfg.federated.client_learning_rate,
@@ -131,9 +182,10 @@ def _outputs(lane: Lane) -> dict[str, Any]:
     }
 
 
-def _common(job: Job, setup: Setup, multiplier: float) -> dict[str, Any]:
+def _common(point: Point, setup: Setup) -> dict[str, Any]:
     """The columns that all seeds of a job share."""
-    cfg, ran = job.cfg, mechanism(job.cfg, setup, multiplier)
+    job, cfg = point.job, point.job.cfg
+    ran = mechanism(cfg, setup, point.noise_multiplier)
     federated = cfg.federated.clients_per_round is not None
     content = OmegaConf.to_container(cfg, resolve=True)
     return {
@@ -155,7 +207,7 @@ def _common(job: Job, setup: Setup, multiplier: float) -> dict[str, Any]:
         "epsilon_pld": _epsilon(ran, cfg.privacy.delta, "pld"),
         "epsilon_rdp": _epsilon(ran, cfg.privacy.delta, "rdp"),
         "tuning_accounted": False,
-        "noise_multiplier": multiplier,
+        "noise_multiplier": point.noise_multiplier,
         "clip_norm": _clip_norm(cfg),
         "learning_rate": cfg.optimizer.learning_rate,
         "clients_per_round": cfg.federated.clients_per_round if federated else None,

@@ -4,14 +4,15 @@ Configs, folders, logs, callbacks and job returns stay Hydra's own; only the wor
 """
 
 import logging
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus, configure_log, run_job, setup_globals
-from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf import DictConfig
 
+from experiments.compose import as_job, make_compose
+from experiments.config import ConfigError
+from experiments.explain import explain, is_disk_full
 from experiments.progress import Progress
 from experiments.task import Job, Outcome, Task
 
@@ -32,6 +33,9 @@ def launch(
 
     Returns:
       One ``JobReturn`` per job, in order.
+
+    Raises:
+      ResultsError, OSError: the disk is full or can't be written; what was finished before is on disk.
     """
     setup_globals()
     configure_log(config.hydra.hydra_logging, config.hydra.verbose)
@@ -39,19 +43,29 @@ def launch(
     jobs: dict[int, Job] = {}
     composed: dict[int, DictConfig] = {}
     with Progress(len(job_overrides)) as progress:
-        for i, overrides in enumerate(job_overrides):
-            progress.tell("composing configs", i, len(job_overrides))
-            try:
-                composed[i], jobs[i] = _compose(hydra_context, config, overrides, first_index + i)
-                task.validate(jobs[i].cfg)
-            except Exception as error:
-                returns[i] = _failed(overrides, error)
-                progress.failed(" ".join(overrides), error)
 
         def hand_over(i: int, outcome: Outcome) -> None:
             returns[i] = _hand_over(hydra_context, composed[i], outcome)
-            (progress.failed(outcome.job.overrides, outcome.error) if outcome.error else progress.finished())
+            if outcome.error is None:
+                return progress.finished()
+            progress.failed(outcome.job.overrides, outcome.error)
+            if is_disk_full(outcome.error):
+                raise outcome.error  # every job to come would compute in vain
 
+        compose = make_compose(hydra_context.config_loader, config)
+        for i, overrides in enumerate(job_overrides):
+            progress.tell("composing configs", i, len(job_overrides))
+            try:
+                composed[i] = compose(overrides)
+                jobs[i] = as_job(composed[i], overrides, first_index + i)
+                task.validate(jobs[i].cfg)
+                _check_folder(jobs, i)
+            except Exception as error:
+                returns[i] = _failed(overrides, error)
+        if len(returns) == len(job_overrides):
+            return list(returns.values())
+        for failed in returns.values():
+            progress.failed(" ".join(failed.overrides or []), failed._return_value)
         groups: dict[str, list[int]] = {}
         for i, job in jobs.items():
             if i in returns:
@@ -60,9 +74,16 @@ def launch(
             if rows is None:
                 groups.setdefault(task.key(job.cfg), []).append(i)
             else:
-                # What Hydra wrote for it when it ran is still in its folder.
-                returns[i] = _completed(composed[i], rows)
+                hydras = job.folder / str(config.hydra.output_subdir or "")
+                # Without them it was killed between its result and what Hydra writes for it.
+                returns[i] = (
+                    _completed(composed[i], job, rows)
+                    if hydras.is_dir()
+                    else _hand_over(hydra_context, composed[i], Outcome(job, rows))
+                )
                 progress.skipped()
+        if not groups and all(done.status == JobStatus.COMPLETED for done in returns.values()):
+            progress.all_skipped()
         for number, members in enumerate(groups.values(), start=1):
             progress.group(number, len(groups), len(members))
             index = {id(jobs[i]): i for i in members}
@@ -72,25 +93,17 @@ def launch(
     return [returns[i] for i in range(len(job_overrides))]
 
 
-def _compose(hydra_context: Any, config: DictConfig, overrides: Sequence[str], index: int) -> tuple[DictConfig, Job]:
-    composed = hydra_context.config_loader.load_sweep_config(config, list(overrides))
-    with open_dict(composed):
-        composed.hydra.job.id = str(index)
-        composed.hydra.job.num = index
-    before = HydraConfig.instance().cfg
-    try:
-        HydraConfig.instance().set_config(composed)
-        folder = Path(composed.hydra.sweep.dir, composed.hydra.sweep.subdir).absolute()
-        with read_write(composed.hydra.runtime), open_dict(composed.hydra.runtime):
-            composed.hydra.runtime.output_dir = str(folder)
-        plain = OmegaConf.masked_copy(composed, [key for key in composed if key != "hydra"])
-        OmegaConf.resolve(plain)
-    finally:
-        HydraConfig.instance().cfg = before
-    return composed, Job(plain, folder, " ".join(overrides))
+def _check_folder(jobs: Mapping[int, Job], new: int) -> None:
+    """Two jobs in one folder would take each other's results for their own."""
+    for i, job in jobs.items():
+        if i != new and job.folder == jobs[new].folder:
+            raise ConfigError(
+                f"{jobs[new].overrides} has the folder of {job.overrides}; num_seeds, lanes, figures and tracker name "
+                "no folder, so sweep them in runs of their own with results_dir=FOLDER."
+            )
 
 
-def _run(task: Task, jobs: list[Job], progress: Progress) -> Any:
+def _run(task: Task, jobs: list[Job], progress: Progress) -> Iterator[Outcome]:
     """The group's outcomes; if it fails as a whole for want of resources, each job alone."""
     done: set[int] = set()
     try:
@@ -102,7 +115,7 @@ def _run(task: Task, jobs: list[Job], progress: Progress) -> Any:
         if isinstance(error, (ValueError, OSError)) or len(jobs) == 1:
             yield from (Outcome(job, [], error) for job in rest)
             return
-        log.warning("A group of %d jobs failed together (%s); running each alone.", len(rest), error)
+        progress.say(f"{len(rest)} jobs failed together, so each runs alone: {explain(error)}")
         for job in rest:
             yield from _run(task, [job], progress)
 
@@ -114,22 +127,26 @@ def _hand_over(hydra_context: Any, composed: DictConfig, outcome: Outcome) -> Jo
         for row in outcome.rows:
             log.info("seed %s: test accuracy %.4f, ε %s", row["seed"], row["test_accuracy"], row["epsilon_pld"])
         if outcome.error is not None:
-            log.error("%s", outcome.error)
+            log.error("%s", explain(outcome.error), exc_info=outcome.error)
             raise outcome.error
         return outcome.rows
 
-    return run_job(
-        hydra_context=hydra_context,
-        task_function=stub,
-        config=composed,
-        job_dir_key="hydra.sweep.dir",
-        job_subdir_key="hydra.sweep.subdir",
-    )
+    try:
+        return run_job(
+            hydra_context=hydra_context,
+            task_function=stub,
+            config=composed,
+            job_dir_key="hydra.sweep.dir",
+            job_subdir_key="hydra.sweep.subdir",
+        )
+    except OSError as error:
+        error.filename = error.filename or str(outcome.job.folder)  # a failed write does not name its file
+        raise
 
 
-def _completed(composed: DictConfig, rows: list[dict[str, Any]]) -> JobReturn:
+def _completed(composed: DictConfig, job: Job, rows: list[dict[str, Any]]) -> JobReturn:
     done = JobReturn(overrides=list(composed.hydra.overrides.task), status=JobStatus.COMPLETED)
-    done.return_value = rows
+    done.cfg, done.hydra_cfg, done.return_value = job.cfg, composed, rows
     return done
 
 

@@ -3,13 +3,12 @@
 uv run python -m experiments.run -m experiment=quickstart
 """
 
-import difflib
-import errno
+import logging
 import os
-import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -18,34 +17,46 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from dpjax.results import ResultsError, read_job_result
+from dpjax.results import read_job_result
 from experiments import config
-from experiments.progress import Progress, one_sentence
+from experiments.explain import explain, is_expected
+from experiments.progress import Progress
 from experiments.task import Job, Outcome, Rows, Tell
-
-CONF = Path(__file__).parent / "conf"
 
 
 def task(cfg: DictConfig) -> Rows:
     """One job by itself: what a launcher other than the batched one calls."""
     single = HydraConfig.get().mode == RunMode.RUN
-    config.validate(cfg)
-    plain = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
-    assert isinstance(plain, DictConfig)
-    job = Job(plain, Path(HydraConfig.get().runtime.output_dir), " ".join(HydraConfig.get().overrides.task))
-    rows = finished(plain, job.folder)
-    if rows is None:
-        with Progress(1) as progress:
-            outcome = next(iter(run([job], progress.tell if single else lambda stage, done, total: None)))
-        if outcome.error is not None:
-            raise outcome.error
-        rows = outcome.rows
-    elif single:
-        print("This job was finished before; delete its folder to run it again.", file=sys.stderr)
-    if single:
-        from experiments.finish import finish_single
+    try:
+        config.validate(cfg)
+        plain = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
+        assert isinstance(plain, DictConfig)
+        job = Job(plain, Path(HydraConfig.get().runtime.output_dir), " ".join(HydraConfig.get().overrides.task))
+        return _run_single(job) if single else _run_job(job)
+    except Exception as error:
+        if single and is_expected(error) and not _wants_trace():
+            _give_up(error)  # here, since Hydra would print its own line before it lets the error out
+        raise
 
-        finish_single(job.folder, plain)
+
+def _run_job(job: Job, tell: Tell = lambda stage, done, total: None) -> Rows:
+    rows = finished(job.cfg, job.folder)
+    if rows is not None:
+        return rows
+    outcome = next(iter(run([job], tell)))
+    if outcome.error is not None:
+        raise outcome.error
+    return outcome.rows
+
+
+def _run_single(job: Job) -> Rows:
+    from experiments.finish import finish_single
+
+    with Progress(1) as progress:
+        if finished(job.cfg, job.folder) is not None:
+            progress.all_skipped()
+        rows = _run_job(job, progress.tell)
+    finish_single(job.folder, job.cfg)
     return rows
 
 
@@ -63,10 +74,7 @@ def run(jobs: Sequence[Job], tell: Tell) -> Iterator[Outcome]:
 
 
 # What the batched launcher asks of the task; see experiments.task.Task.
-task.validate = config.validate
-task.key = config.signature
-task.finished = finished
-task.run = run
+vars(task).update(validate=config.validate, key=config.signature, finished=finished, run=run)
 
 
 def main() -> None:
@@ -75,46 +83,28 @@ def main() -> None:
         from experiments.help import print_help
 
         return print_help()
-    wants_trace = os.environ.setdefault("HYDRA_FULL_ERROR", "1") == "1" and "DPJAX_TRACEBACK" in os.environ
+    # Hydra's parser takes -m in front of the overrides only.
+    sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # or Hydra prints errors itself
+    logging.raiseExceptions = False  # a log that can't be written, on a full disk say, is no reason for a traceback
     try:
-        hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(task)()
+        hydra.main(version_base="1.3", config_path=str(config.CONF), config_name="config")(task)()
     except KeyboardInterrupt:
-        raise SystemExit("interrupted: finished jobs are on disk; run the same command again to go on.") from None
-    except (HydraException, OmegaConfBaseException, ValueError, ResultsError, OSError) as error:
-        if wants_trace:
+        print("interrupted: finished jobs are on disk; run the same command again to go on.", file=sys.stderr)
+        raise SystemExit(130) from None
+    except Exception as error:
+        if _wants_trace() or not is_expected(error):
             raise
-        print(f"error: {explain(error)}", file=sys.stderr)
-        raise SystemExit(2 if isinstance(error, (HydraException, OmegaConfBaseException)) else 1) from None
+        _give_up(error)
 
 
-def explain(error: BaseException) -> str:
-    """What went wrong and what to do about it, in one sentence.
-
-    Example:
-      >>> explain(ValueError("privacy.epsilon=0 must be > 0."))
-      'privacy.epsilon=0 must be > 0.'
-    """
-    cause = error.__cause__ if isinstance(error, HydraException) and error.__cause__ is not None else error
-    text = one_sentence(error)
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return f"the disk is full ({error.filename}); free space and run the same command again."
-    if found := re.search(r"Could not override '([^']+)'", text):
-        names = [row[0] for row in config.describe()]
-        return f"{found[1]} is no field of the config; {_nearest(found[1], names)}"
-    if found := re.search(r"Could not find '(\w+)/([^']+)'", text):
-        group, option = found.groups()
-        options = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
-        return f"{group}={option} is not there; {_nearest(option, options)}"
-    if found := re.search(r"full_key: (\S+)", text + " " + one_sentence(cause)):
-        return f"{found[1]} has a value of the wrong type: {one_sentence(cause).split(' full_key')[0]}."
-    return text
+def _wants_trace() -> bool:
+    return "DPJAX_TRACEBACK" in os.environ
 
 
-def _nearest(name: str, options: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, options, n=1, cutoff=0.5)
-    if close:
-        return f"did you mean {close[0]}?"
-    return "use one of " + ", ".join(options) + "."
+def _give_up(error: Exception) -> NoReturn:
+    print(f"error: {explain(error)}", file=sys.stderr)
+    raise SystemExit(2 if isinstance(error, (HydraException, OmegaConfBaseException)) else 1)
 
 
 if __name__ == "__main__":

@@ -46,16 +46,11 @@ def build(cfg: DictConfig) -> Setup:
     """Load the data, build the model and the sampler, and tie them into one training function.
 
     Raises:
-      ConfigError, ValueError: what can't be run, in one sentence.
+      ValueError: what can't be run, in one sentence.
     """
     dataset = _load(cfg.data.name)
     model = _model(cfg, dataset)
     unit, units, examples, sampler = _units(cfg, dataset)
-    if cfg.privacy.delta >= 1 / sampler.population and cfg.privacy.epsilon != float("inf"):
-        raise ConfigError(
-            f"privacy.delta={cfg.privacy.delta} must be below 1/population = 1/{sampler.population} {unit}s; "
-            f"use {0.1 / sampler.population:.0e} or less."
-        )
     put = jnp.asarray
     arrays = Arrays(
         jax.tree.map(put, units),
@@ -102,7 +97,10 @@ def _model(cfg: DictConfig, dataset: Dataset) -> models.Model:
         options["hidden"] = tuple(cfg.model.hidden)
     if cfg.model.name in ("mlp", "cnn"):
         options["activation"] = cfg.model.activation
-    return models.build(cfg.model.name, num_classes=dataset.num_classes, input_shape=dataset.input_shape, **options)
+    try:
+        return models.build(cfg.model.name, num_classes=dataset.num_classes, input_shape=dataset.input_shape, **options)
+    except ValueError as error:
+        raise ConfigError(f"model={cfg.model.name} with data={cfg.data.name}: {error}") from error
 
 
 def _units(cfg: DictConfig, dataset: Dataset) -> tuple[str, Any, Any, sampling.Sampler]:

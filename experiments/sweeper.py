@@ -1,6 +1,7 @@
 """From grids of overrides to a list of jobs: their union, and a non-private reference for every line."""
 
 import itertools
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,28 +10,33 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 
-from experiments.config import ConfigError
-from experiments.finish import finish_sweep
+from experiments.config import CONF, ConfigError, describe
+from experiments.explain import no_field
 
 Axes = dict[str, list[str]]
-"""Override key → its ``key=value`` strings, more than one if it is swept."""
+"""Field → its overrides, more than one if it is swept."""
 
 EPSILON = "privacy.epsilon"
+
+_FIELDS = {row[0] for row in describe()} | {path.name for path in CONF.iterdir()}
 
 
 def sweep(sweeper: Any, arguments: Sequence[str]) -> Any:
     """Make the jobs, launch them, and finish the sweep with its table and figures."""
-    jobs = expand(arguments, sweeper.grids, sweeper.params, reference=sweeper.reference)
+    loader = sweeper.hydra_context.config_loader
+    jobs = expand(arguments, sweeper.grids, sweeper.params, reference=sweeper.reference, config_loader=loader)
     folder = Path(sweeper.config.hydra.sweep.dir)
     folder.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(sweeper.config, folder / "multirun.yaml")
+    from experiments.finish import finish_interrupted, finish_sweep
+
     try:
         returns = sweeper.launcher.launch([list(job) for job in jobs], initial_job_idx=0)
     except KeyboardInterrupt:
-        finish_sweep(folder, sweeper.config, len(jobs), [], interrupted=True)
-        raise SystemExit(130) from None
-    finish_sweep(folder, sweeper.config, len(jobs), returns)
-    return returns
+        finish_interrupted(folder)
+    else:
+        finish_sweep(folder, sweeper.config, returns)
+        return returns
 
 
 def expand(
@@ -39,6 +45,7 @@ def expand(
     params: Mapping[str, Any] | None = None,
     *,
     reference: bool = True,
+    config_loader: Any = None,
 ) -> list[tuple[str, ...]]:
     """The jobs of a sweep, each a tuple of overrides, without repetition; non-private references first.
 
@@ -46,10 +53,14 @@ def expand(
     A reference keeps every axis but the swept ``privacy.*`` ones, which mean nothing without privacy.
 
     Args:
-      arguments: overrides from the command line.
-      grids: each a mapping of override key → value, which may be swept (``0.5,1,2``).
+      arguments: overrides from the command line, in Hydra's grammar: ``a=1,2``, ``a=range(1,4)``, ``a=glob(*)``.
+      grids: each a mapping of field → value, which may be swept (``0.5,1,2``) or a list.
       params: overrides that all grids share.
       reference: whether to add the non-private runs.
+      config_loader: Hydra's, which knows what ``glob`` finds.
+
+    Raises:
+      ConfigError: an axis that is no field, or without end, such as ``interval(0,1)``.
 
     Example:
       >>> for job in expand(["privacy.epsilon=1,8", "privacy.clip_norm=0.1,1"]):
@@ -60,33 +71,55 @@ def expand(
       privacy.epsilon=8 privacy.clip_norm=0.1
       privacy.epsilon=8 privacy.clip_norm=1
     """
-    typed = _axes(arguments)
-    private: dict[tuple[str, ...], None] = {}
-    references: dict[tuple[str, ...], None] = {}
+    parser = OverridesParser.create(config_loader=config_loader)
+    typed = _axes(parser, arguments)
+    private: dict[frozenset[str], tuple[str, ...]] = {}
+    references: dict[frozenset[str], tuple[str, ...]] = {}
     for grid in grids or [{}]:
-        axes = {**_axes(f"{k}={v}" for k, v in {**(params or {}), **grid}.items()), **typed}
+        axes = {**_axes(parser, (_text(k, v) for k, v in {**(params or {}), **grid}.items())), **typed}
+        if reference:
+            # The reference stands for every point of the grid without privacy.
+            for name in (EPSILON, "privacy"):
+                axes[name] = [value for value in axes.get(name, [""]) if not _is_without_privacy(value)]
         for job in itertools.product(*axes.values()):
-            private[job] = None
+            named = tuple(override for override in job if override)
+            private.setdefault(frozenset(named), named)
         # Axes that privacy alone reads collapse; what is fixed for the whole sweep stays.
-        kept = {k: v for k, v in axes.items() if not (k.startswith("privacy") and len(v) > 1) and k != EPSILON}
+        kept = {k: v for k, v in axes.items() if not (k.startswith("privacy") and len(v) != 1) and k != EPSILON}
         for job in itertools.product(*kept.values()):
-            references[(*job, f"{EPSILON}=inf")] = None
-    if not reference:
-        return list(private)
-    return list({**references, **private})
+            named = (*(override for override in job if override), f"{EPSILON}=inf")
+            references.setdefault(frozenset(named), named)
+    return list({**references, **private}.values()) if reference else list(private.values())
 
 
-def _axes(overrides: Iterable[str]) -> Axes:
+def _text(key: str, value: Any) -> str:
+    # YAML's null and booleans have names of their own in Hydra's grammar.
+    words = {None: "null", True: "true", False: "false"}
+    return f"{key}={words.get(value, value) if value is None or isinstance(value, bool) else value}"
+
+
+def _is_without_privacy(override: str) -> bool:
+    name, _, value = override.lstrip("+").partition("=")
+    try:
+        return (name, value) == ("privacy", "none") or (name == EPSILON and math.isinf(float(value)))
+    except ValueError:
+        return False
+
+
+def _axes(parser: OverridesParser, overrides: Iterable[str]) -> Axes:
     axes: Axes = {}
-    for override in OverridesParser.create().parse_overrides(list(overrides)):
-        axes[override.get_key_element()] = _values(override)
+    for override in parser.parse_overrides(list(overrides)):
+        key = override.get_key_element()
+        # Jobs would fail on it one by one, and after the references had run.
+        if not (key[0] in "+~" or key in _FIELDS or key.startswith("hydra")):
+            raise ConfigError(no_field(key))
+        axes[key.lstrip("+~")] = _values(override)
     return axes
 
 
 def _values(override: Override) -> list[str]:
-    key = override.get_key_element()
     if not override.is_sweep_override():
-        return [f"{key}={override.get_value_element_as_str()}"]
+        return [str(override.input_line)]
     if not override.is_discrete_sweep():
         raise ConfigError(f"{override.input_line} is a continuous range; list its values, or use hydra/sweeper=optuna.")
-    return [f"{key}={value}" for value in override.sweep_string_iterator()]
+    return [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]

@@ -2,7 +2,7 @@
 
 # No `from __future__ import annotations` here: Hydra reads these types at run time.
 from dataclasses import dataclass, field
-from typing import Any, Optional
+from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.plugins.sweeper import Sweeper

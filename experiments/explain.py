@@ -1,0 +1,132 @@
+"""What went wrong and what to do about it, in one sentence."""
+
+import difflib
+import errno
+import re
+from collections.abc import Iterable, Sequence
+
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
+from dpjax.results import ResultsError
+from experiments import config
+
+_OUT_OF_DISK = (errno.ENOSPC, errno.EDQUOT)
+_OUT_OF_MEMORY = re.compile("RESOURCE_EXHAUSTED|out of memory|Unable to allocate", re.IGNORECASE)
+
+
+def is_expected(error: BaseException) -> bool:
+    """Whether a sentence says all there is to say; anything else is a bug and deserves its traceback."""
+    known = (HydraException, OmegaConfBaseException, ValueError, ResultsError, OSError, MemoryError)
+    return isinstance(error, known) or bool(_OUT_OF_MEMORY.search(str(error)))
+
+
+def is_disk_full(error: BaseException | None) -> bool:
+    """Whether a file could not be written for want of space, so that the next one can't be either."""
+    return any(isinstance(e, OSError) and e.errno in _OUT_OF_DISK for e in (error, getattr(error, "__cause__", None)))
+
+
+def explain(error: BaseException | None) -> str:
+    """An error as one sentence that names the field and the fix; never empty, never more than a line.
+
+    Args:
+      error: anything that a run or a sweep can raise.
+
+    Example:
+      >>> explain(ValueError("privacy.epsilon=0 must be > 0."))
+      'privacy.epsilon=0 must be > 0.'
+      >>> explain(OSError(28, "No space left on device", "results/a"))
+      'the disk of results/a is full; free some space and run the same command again, finished jobs are skipped.'
+    """
+    if error is None:
+        return "no reason was given."
+    text = _flat(error)
+    if isinstance(error, (HydraException, OmegaConfBaseException)):
+        return _of_the_config(error, text)  # before OSError, as a missing config is both
+    if isinstance(error, OSError):
+        return _of_the_disk(error)
+    if isinstance(error, MemoryError) or _OUT_OF_MEMORY.search(text):
+        return "memory ran out; run fewer lanes at once with lanes=map, or set a smaller microbatch_size."
+    return text
+
+
+def _of_the_disk(error: OSError) -> str:
+    where = error.filename or "results_dir"
+    if is_disk_full(error):
+        return (
+            f"the disk of {where} is full; free some space and run the same command again, finished jobs are skipped."
+        )
+    reason = error.strerror or _flat(error)
+    return f"{where} can't be used ({reason}); give a folder that can be written as results_dir=FOLDER."
+
+
+def _of_the_config(error: BaseException, text: str) -> str:
+    cause = _flat(error.__cause__) if error.__cause__ is not None else text
+    if found := re.search(r"Could not override '([^']+)'", text):
+        return no_field(found[1])
+    if found := re.search(
+        r"Could not find '([\w/]+)/([^']+)'(?: Available options in '[^']+': (.+?) Config search)?", text
+    ):
+        options = (found[3] or "").split()
+        return f"{found[1]}={found[2]} is not there; {_nearest(found[2], options, 'use ' + ' or '.join(options))}"
+    if found := re.search(r"Ambiguous value for argument '([^']+)'", text):
+        return f"{found[1]} has several values, which makes a sweep; add -m to run it."
+    if found := re.search(r"full_key: (\S+)", f"{text} {cause}"):
+        said = re.search(r"Value '(.*?)' of type '\w+' could not be converted to (\w+)", f"{text} {cause}")
+        if said:
+            kind = {"Float": "a number", "Integer": "a whole number"}.get(said[2], f"a {said[2].lower()}")
+            return f"{found[1]}={said[1]} has the wrong type; give {kind}."
+        return f"{found[1]} has a value of the wrong type ({cause.split(' full_key')[0]}); see --help for the fields."
+    if found := re.match(r"(.+?) See https://hydra.cc/\S+ for details", text):
+        return f"{found[1]}; write overrides as field=value, and quote what a shell would read: 'model.hidden=[64,32]'."
+    return text
+
+
+def no_field(name: str) -> str:
+    """Say that a field is not there, and which may have been meant.
+
+    Example:
+      >>> no_field("privacy.eps")
+      'privacy.eps is no field of the config; did you mean privacy.epsilon?'
+    """
+    fields = [row[0] for row in config.describe()]
+    return f"{name} is no field of the config; {_nearest(name, fields, 'see --help for all fields')}"
+
+
+def _nearest(name: str, options: Iterable[str], otherwise: str) -> str:
+    close = difflib.get_close_matches(name, list(options), n=1, cutoff=0.5)
+    return f"did you mean {close[0]}?" if close else f"{otherwise}."
+
+
+def _flat(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def report(failures: Sequence[tuple[str, BaseException | None]], num_jobs: int, num_finished: int) -> list[str]:
+    """Lines that say what failed in a sweep: each reason once, with the overrides it befell.
+
+    Args:
+      failures: (overrides, error) of each job that failed.
+      num_jobs: how many jobs the sweep has.
+      num_finished: how many of them are finished and on disk.
+
+    Example:
+      >>> print(*report([("a=1", ValueError("no a.")), ("a=2", ValueError("no a."))], 3, 1), sep="\\n")
+      error: 2 of 3 jobs failed; 1 is finished and on disk.
+        no a.
+          a=1
+          a=2
+    """
+    reasons: dict[str, list[str]] = {}
+    for overrides, error in failures:
+        reasons.setdefault(explain(error), []).append(overrides)
+    if len(failures) == num_jobs and len(reasons) == 1:
+        alike = f" (all {num_jobs} jobs alike)" if num_jobs > 1 else ""
+        return [f"error: {next(iter(reasons))}{alike}"]
+    done = f"{num_finished} {'is' if num_finished == 1 else 'are'} finished and on disk"
+    lines = [f"error: {len(failures)} of {num_jobs} jobs failed; {done}."]
+    for reason, befell in reasons.items():
+        lines += [f"  {reason}", *(f"    {overrides}" for overrides in befell[:5])]
+        if len(befell) > 5:
+            lines.append(f"    and {len(befell) - 5} more")
+    return lines

@@ -1,0 +1,400 @@
+"""The main job, end to end: configs, launchers, reruns, failures, kills, full disks."""
+
+import errno
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import pytest
+from hydra import compose, initialize_config_dir
+
+from dpjax import results
+from dpjax.datasets import available
+from experiments import config, jobs, setup
+from experiments.task import Job
+
+QUICK = ["model=logistic", "optimizer.num_steps=2", "privacy.accountant=rdp", "figures=false"]
+ROOT = Path(__file__).parent.parent
+
+
+def rows_of(folder, name="default"):
+    """Every row on disk by (overrides without the folder's name, seed)."""
+    found = {}
+    for path in (folder / name).glob("*/result.json"):
+        for row in results.read_job_result(path.parent)[0]:
+            overrides = " ".join(o for o in row["overrides"].split() if not o.startswith(("results_dir", "hydra")))
+            found[overrides, row["seed"]] = row
+    return found
+
+
+# ---- every config -------------------------------------------------------------------------------------------------
+
+FETCHED = {entry.name for entry in available() if entry.fetched_from}
+OPTIONS = [
+    f"{group.name}={option.stem}"
+    for group in sorted(config.CONF.iterdir())
+    if group.is_dir() and group.name != "hydra"
+    for option in sorted(group.glob("*.yaml"))
+]
+
+
+@pytest.mark.parametrize("choice", OPTIONS)
+def test_every_config_composes_and_runs_two_steps(choice, tmp_path, request):
+    quick = ["optimizer.num_steps=2", "num_seeds=1", "privacy.accountant=rdp"]
+    # A CNN takes 40 s to be evaluated on 70,000 pictures; it runs as model=cnn.
+    own_model = choice.startswith(("model", "experiment")) and choice != "experiment=fashion_mnist"
+    small = [] if own_model else ["model=logistic"]
+    with initialize_config_dir(str(config.CONF), version_base="1.3"):
+        cfg = compose("config", [choice, *small, *quick])
+    config.validate(cfg)
+    if choice in ("tracker=none", "tracker=wandb", "data=digits", "privacy=dp", "optimizer=sgd", "federated=central"):
+        return  # trackers have tests of their own; the others are the defaults, which model=mlp runs
+    if "adam" in choice:  # optax leaves this promotion to jax
+        jax.config.update("jax_numpy_dtype_promotion", "standard")
+        request.addfinalizer(lambda: jax.config.update("jax_numpy_dtype_promotion", "strict"))
+    if cfg.data.name not in FETCHED:
+        pytest.skip(f"{cfg.data.name} is not on this machine; it composes")
+    (outcome,) = jobs.run_group([Job(cfg, tmp_path, choice)])
+    assert outcome.error is None
+    assert math.isfinite(outcome.rows[0]["test_loss"])
+    assert results.read_job_result(tmp_path) == (outcome.rows, config.digest(cfg))
+
+
+# ---- launchers ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def traces(monkeypatch):
+    """Counts how often a training run is traced."""
+    count = []
+    real = setup.make_train
+    monkeypatch.setattr(setup, "make_train", lambda *a, **k: count.append(1) or real(*a, **k))
+    return count
+
+
+def test_launchers_agree_and_a_group_is_traced_once(main, tmp_path, traces):
+    axes = ["privacy.epsilon=2", "federated.clients_per_round=null,20", "num_seeds=2", "federated.local_steps=2"]
+    batched, basic = tmp_path / "batched", tmp_path / "basic"
+    assert main("-m", *QUICK, *axes, folder=batched)[0] == 0
+    assert len(traces) == 2  # central and federated, each with its reference and two seeds
+    assert main("-m", "hydra/launcher=basic", *QUICK, *axes, folder=basic)[0] == 0
+    assert len(traces) == 2 + 4
+    ours, theirs = rows_of(batched), rows_of(basic)
+    assert ours.keys() == theirs.keys()
+    assert len(ours) == 2 * (2 + 2)
+    timing = {"wall_seconds", "compile_seconds", "peak_memory_mib", "timestamp", "config", "overrides"}
+    for key, row in ours.items():
+        assert row.keys() == theirs[key].keys()
+        for name in row.keys() - timing:
+            exact = row[name] is None or isinstance(row[name], str)
+            same = row[name] if exact else pytest.approx(row[name], rel=1e-5, abs=1e-6)
+            assert theirs[key][name] == same, (key, name)
+
+
+def test_a_sweep_over_traced_fields_is_one_program_and_its_table_means_over_seeds(main, tmp_path, traces):
+    axes = ["privacy.epsilon=1,8", "privacy.clip_norm=0.1,1", "optimizer.learning_rate=0.1,0.5", "num_seeds=3"]
+    code, out, err = main("-m", *QUICK, *axes)
+    assert code == 0
+    assert len(traces) == 1
+    assert "Group 1 of 1: 10 jobs, one compilation." in err
+    frame = results.load(tmp_path / "default")
+    assert len(frame) == (8 + 2) * 3
+    assert frame["config_hash"].nunique() == 10
+    table = results.summary(frame)
+    assert len(table) == 10
+    point = {"epsilon": 8.0, "clip_norm": 0.1, "learning_rate": 0.5}
+    match = (frame[list(point)] == list(point.values())).all(axis=1)
+    losses = frame[match]["test_loss"]
+    assert sorted(frame[match]["seed"]) == [0, 1, 2]
+    assert losses.std() > 0
+    line = table[(table[list(point)] == list(point.values())).all(axis=1)].iloc[0]
+    assert line["n"] == 3
+    assert line["test_loss_mean"] == pytest.approx(losses.mean())
+    assert line["test_loss_std"] == pytest.approx(losses.std())
+    assert "results.parquet" in out
+
+
+DESIGN = [
+    "experiment",
+    "config_hash",
+    "overrides",
+    "seed",
+    "git_revision",
+    "unit",
+    "adjacency",
+    "sampling",
+    "sampling_rate",
+    "num_steps",
+    "epsilon",
+    "delta",
+    "epsilon_pld",
+    "epsilon_rdp",
+    "noise_multiplier",
+    "clip_norm",
+    "learning_rate",
+    "clients_per_round",
+    "num_clients",
+    "overflow_count",
+    "test_accuracy",
+    "train_accuracy",
+    "test_loss",
+    "train_loss",
+    "wall_seconds",
+    "compile_seconds",
+    "peak_memory_mib",
+    "device",
+]
+
+
+def test_rows_carry_every_column_and_the_reference_has_no_clipping_and_no_noise(main, tmp_path):
+    assert main("-m", *QUICK, "privacy.epsilon=3", "federated.clients_per_round=20", "num_seeds=1")[0] == 0
+    private, reference = sorted(rows_of(tmp_path).values(), key=lambda row: row["epsilon"])
+    for row in (private, reference):
+        assert row.keys() >= set(DESIGN)
+        assert [name for name in DESIGN if row[name] is None] == []
+        assert row["unit"] == "client"
+        assert row["overflow_count"] == 0
+        assert row["sampling_rate"] == 20 / 400
+    assert (private["clip_norm"], private["epsilon"]) == (1.0, 3.0)
+    assert private["noise_multiplier"] > 0.1
+    assert private["epsilon_pld"] <= private["epsilon_rdp"] <= 3.0
+    assert (reference["clip_norm"], reference["noise_multiplier"]) == (math.inf, 0.0)
+    assert (reference["epsilon"], reference["epsilon_pld"], reference["epsilon_rdp"]) == (math.inf,) * 3
+
+
+def test_each_job_has_the_folder_that_hydra_gives_it(main, tmp_path):
+    assert main("-m", *QUICK, "privacy.epsilon=1,2", "num_seeds=1")[0] == 0
+    folders = [path.parent for path in (tmp_path / "default").glob("*/result.json")]
+    assert len(folders) == 3
+    for folder in folders:
+        assert {p.name for p in (folder / ".hydra").iterdir()} == {"config.yaml", "hydra.yaml", "overrides.yaml"}
+        assert "test accuracy" in (folder / "run.log").read_text()
+        (row,) = results.read_job_result(folder)[0]
+        assert f"num: {['inf', '1', '2'].index(f'{row["epsilon"]:g}')}\n" in (folder / ".hydra/hydra.yaml").read_text()
+
+
+# ---- reruns -------------------------------------------------------------------------------------------------------
+
+
+def test_a_rerun_skips_what_is_finished_and_runs_what_changed(main, tmp_path, monkeypatch):
+    sweep = ["-m", *QUICK, "privacy.epsilon=1,2"]
+    ran = []
+    real = jobs.run_group
+    monkeypatch.setattr(
+        jobs, "run_group", lambda js, tell: ran.append([j.cfg.privacy.epsilon for j in js]) or real(js, tell)
+    )
+    assert main(*sweep, "num_seeds=1")[0] == 0
+    assert main(*sweep, "num_seeds=1")[0] == 0
+    assert ran == [[math.inf, 1.0, 2.0]]
+    assert main("-m", *QUICK, "privacy.epsilon=1,2,4", "num_seeds=1")[0] == 0  # only what is new
+    assert ran[1:] == [[4.0]]
+    assert main(*sweep, "num_seeds=2")[0] == 0  # more seeds take the old rows' place
+    assert ran[2:] == [[math.inf, 1.0, 2.0]]
+    assert sorted((row["epsilon"], row["seed"]) for row in rows_of(tmp_path).values()) == [
+        *((1.0, seed) for seed in (0, 1)), *((2.0, seed) for seed in (0, 1)), (4.0, 0), (math.inf, 0), (math.inf, 1)
+    ]  # fmt: skip
+    (broken,) = (tmp_path / "default").glob("*epsilon=1*/result.json")
+    broken.write_text(broken.read_text()[:-100])  # cut short, as by a machine that lost its power
+    assert main(*sweep, "num_seeds=2")[0] == 0
+    assert ran[3:] == [[1.0]]
+    changed = tmp_path / "conf/experiment"
+    changed.mkdir(parents=True)
+    for steps in (2, 3, 3):  # the same overrides, another config
+        (changed / "mine.yaml").write_text(
+            f"# @package _global_\nexperiment: mine\noptimizer: {{num_steps: {steps}}}\nmodel: {{name: logistic}}\n"
+        )
+        search = f"hydra.searchpath=[file://{tmp_path}/conf]"
+        assert main("-m", search, "experiment=mine", "privacy=none", "num_seeds=1", "figures=false")[0] == 0
+    assert len(ran) == 4 + 2
+    assert [row["num_steps"] for row in rows_of(tmp_path, "mine").values()] == [3]
+
+
+def test_a_job_killed_between_its_result_and_hydras_files_gets_them_on_the_rerun(main, tmp_path):
+    sweep = ["-m", *QUICK, "privacy.epsilon=1", "num_seeds=1", "hydra.sweeper.reference=false"]
+    assert main(*sweep)[0] == 0
+    (result,) = (tmp_path / "default").glob("*/result.json")
+    before = result.stat().st_mtime_ns
+    for path in (result.parent / ".hydra").iterdir():
+        path.unlink()
+    (result.parent / ".hydra").rmdir()
+    assert main(*sweep)[0] == 0
+    assert (result.parent / ".hydra/config.yaml").exists()
+    assert result.stat().st_mtime_ns == before
+
+
+# ---- what goes wrong ----------------------------------------------------------------------------------------------
+
+
+def test_a_failing_job_is_named_and_the_others_finish(main, tmp_path):
+    code, out, err = main("-m", *QUICK, "privacy.epsilon=1,-1,2", "num_seeds=1")
+    assert code == 1
+    assert "Traceback" not in err
+    assert "1 of 4 jobs failed; 3 are finished and on disk" in err
+    assert "privacy.epsilon=-1.0 must be > 0; use inf to train without privacy." in err
+    assert "privacy.epsilon=-1 num_seeds=1" in err
+    assert sorted(row["epsilon"] for row in rows_of(tmp_path).values()) == [1.0, 2.0, math.inf]
+    assert "non-private" in out  # the table of what finished
+
+
+def test_delta_is_checked_for_each_job_and_not_only_the_reference(main, tmp_path):
+    code, _, err = main("-m", *QUICK, "privacy.delta=1e-5,1e-3", "privacy.epsilon=1", "num_seeds=1")
+    assert code == 1
+    assert "privacy.delta=0.001 must be below 1/population = 1/1438 examples" in err
+    deltas = [row["delta"] for row in rows_of(tmp_path).values() if row["epsilon"] == 1]
+    assert deltas == [1e-5]
+
+
+def test_two_jobs_of_one_folder_are_refused(main):
+    code, _, err = main("-m", *QUICK, "num_seeds=1,2", "hydra.sweeper.reference=false")
+    assert code == 1
+    assert "1 of 2 jobs failed" in err
+    assert "num_seeds, lanes, figures and tracker name no folder" in err
+
+
+def test_a_group_that_is_too_large_runs_job_by_job(main, tmp_path, monkeypatch):
+    real = jobs.compile_lanes
+    widths = []
+
+    def compile_lanes(*args, num_lanes, **options):
+        widths.append(num_lanes)
+        if num_lanes > 1:
+            raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 99 bytes.")
+        return real(*args, num_lanes=num_lanes, **options)
+
+    monkeypatch.setattr(jobs, "compile_lanes", compile_lanes)
+    code, _, err = main("-m", *QUICK, "privacy.epsilon=1,2", "num_seeds=1")
+    assert (code, widths) == (0, [3, 1, 1, 1])
+    assert "3 jobs failed together, so each runs alone: memory ran out" in err
+    assert len(rows_of(tmp_path)) == 3
+
+
+def test_a_full_disk_is_named_and_what_was_finished_stays(main, tmp_path, monkeypatch):
+    real, calls = os.fsync, []
+
+    def fsync(handle):
+        calls.append(handle)
+        if len(calls) > 4:  # two files, each with its folder
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(handle)
+
+    monkeypatch.setattr("dpjax.results.files.os.fsync", fsync)
+    code, _, err = main("-m", *QUICK, "privacy.epsilon=1,2,3,4", "num_seeds=1")
+    assert code == 1
+    said = [line for line in err.splitlines() if line.startswith("error")]
+    assert len(said) == 1
+    assert "result.json: No space left on device; free space on that disk and run the same command again" in said[0]
+    assert "Traceback" not in err
+    assert len(rows_of(tmp_path)) == 2
+    monkeypatch.undo()
+    assert not list((tmp_path / "default").glob("*/.*.tmp"))
+
+
+def test_a_disk_that_fills_up_in_hydras_own_files_is_named(main, tmp_path, monkeypatch):
+    def save(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("hydra.core.utils._save_config", save)
+    code, _, err = main("-m", *QUICK, "privacy.epsilon=1,2,3", "num_seeds=1")
+    assert code == 1
+    assert f"error: the disk of {tmp_path}" in err
+    assert "Traceback" not in err
+
+
+@pytest.fixture(scope="module")
+def bytecode(tmp_path_factory):
+    """Where subprocesses share compiled modules, so that only the first pays for them."""
+    return str(tmp_path_factory.mktemp("pycache"))
+
+
+def start(folder, bytecode):
+    axes = ["privacy.epsilon=1,2,3,4,5,6,7,8", "num_seeds=1", "optimizer.num_steps=1000"]
+    words = [sys.executable, "-m", "experiments.run", "-m", "model=mlp", "privacy.accountant=rdp", "figures=false"]
+    env = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"} | {"PYTHONPYCACHEPREFIX": bytecode}
+    command = [*words, *axes, f"results_dir={folder}"]
+    process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return process, command[3:]
+
+
+def wait_for(folder, number, process):
+    deadline = time.monotonic() + 120
+    while len(list(folder.glob("default/*/result.json"))) < number:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_ctrl_c_then_kill_9_then_resume(main, tmp_path, bytecode, monkeypatch):
+    process, arguments = start(tmp_path, bytecode)
+    wait_for(tmp_path, 1, process)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    finished = len(rows_of(tmp_path))
+    assert process.returncode == 130, err
+    assert 1 <= finished < 9
+    assert err.strip().splitlines()[-1].startswith("interrupted: ")
+    assert f"{finished} job" in err
+    assert "Traceback" not in err
+
+    process, _ = start(tmp_path, bytecode)
+    wait_for(tmp_path, finished + 1, process)
+    process.kill()
+    process.communicate()
+    kept = {path: path.read_bytes() for path in tmp_path.glob("default/*/result.json")}
+    assert finished < len(kept) < 9
+
+    ran = []
+    real = jobs.run_group
+    monkeypatch.setattr(jobs, "run_group", lambda js, tell: ran.extend(js) or real(js, tell))
+    code, _, err = main(*arguments[:-1])
+    assert code == 0
+    assert f"{len(kept)} job" in err
+    assert len(ran) == 9 - len(kept)
+    assert len(rows_of(tmp_path)) == 9
+    assert all(path.read_bytes() == content for path, content in kept.items())
+
+
+def test_interrupted_in_process(main, tmp_path, monkeypatch):
+    real = jobs._finish
+    done = []
+
+    def finish(*args):
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        done.append(1)
+        return real(*args)
+
+    monkeypatch.setattr(jobs, "_finish", finish)
+    code, out, err = main("-m", *QUICK, "privacy.epsilon=1,2,3", "num_seeds=1")
+    assert code == 130
+    assert "interrupted: 2 jobs are finished and on disk" in err
+    assert "results.parquet" in out
+    assert len(rows_of(tmp_path)) == 2
+
+
+# ---- single runs --------------------------------------------------------------------------------------------------
+
+
+def test_a_single_run_ends_in_its_table_and_is_skipped_the_second_time(main, tmp_path):
+    code, out, _ = main(*QUICK, "num_seeds=2")
+    assert (code, "results.parquet" in out) == (0, True)
+    (path,) = tmp_path.rglob("result.json")
+    assert [row["seed"] for row in json.loads(path.read_text())["rows"]] == [0, 1]
+    before = path.stat().st_mtime_ns
+    code, _, err = main(*QUICK, "num_seeds=2")
+    assert (code, path.stat().st_mtime_ns) == (0, before)
+    assert "All 1 job finished before" in err
+
+
+def test_help_names_every_field_and_group(main):
+    code, out, _ = main("--help")
+    assert code == 0
+    for name, *_ in config.describe():
+        assert name in out
+    for option in OPTIONS:
+        assert option.partition("=")[2] in out
