@@ -46,7 +46,7 @@ class ModelConf:
 @dataclass
 class PrivacyConf:
     epsilon: float = traced(1.0, "target ε; inf trains without clipping and noise")
-    delta: float = traced(1e-5, "target δ, below 1/population")
+    delta: float = static(1e-5, "target δ, below 1/population; it decides the cohorts' capacity")
     clip_norm: float = traced(1.0, "bound on one unit's L2 norm")
     adjacency: str = static("add_or_remove_one", "add_or_remove_one, zero_out or replace_one")
     accountant: str = traced("pld", "which accountant calibrates the noise: pld (tight) or rdp")
@@ -134,7 +134,7 @@ def signature(cfg: DictConfig) -> str:
     """
     chosen = {path: OmegaConf.select(cfg, path) for path, is_traced in _leaves(Config) if not is_traced}
     # A run beyond ε = 10 wants a larger capacity: a shape of its own.
-    chosen["capacity"] = (capacity_epsilon(cfg), float(cfg.privacy.delta))
+    chosen["capacity"] = capacity_epsilon(cfg)
     return json.dumps(chosen, default=OmegaConf.to_container, sort_keys=True)
 
 

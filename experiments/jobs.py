@@ -212,6 +212,7 @@ def _common(point: Point, setup: Setup) -> dict[str, Any]:
         "learning_rate": cfg.optimizer.learning_rate,
         "clients_per_round": cfg.federated.clients_per_round if federated else None,
         "num_clients": cfg.federated.num_clients if federated else None,
+        "partition": _partition(cfg) if federated else None,
         "device": jax.devices()[0].device_kind,
         "git_revision": git_revision(),
         "dpjax_version": dpjax.__version__,
@@ -219,6 +220,11 @@ def _common(point: Point, setup: Setup) -> dict[str, Any]:
         "python_version": platform.python_version(),
         "config": json.dumps(content).replace("Infinity", '"inf"'),
     }
+
+
+def _partition(cfg: DictConfig) -> str:
+    name = cfg.federated.partition
+    return f"dirichlet({cfg.federated.alpha:g})" if name == "dirichlet" else name
 
 
 @functools.lru_cache(maxsize=1024)

@@ -60,6 +60,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("learning_rate", "float", "", "Step size of the (server) optimizer."),
     Column("clients_per_round", "float", "clients", "Expected cohort size of a federated round; empty if central."),
     Column("num_clients", "int", "clients", "Clients in the federation; empty if central."),
+    Column("partition", "str", "", "How the rows are split over clients: iid or dirichlet(α); empty if central."),
     # what came out
     Column(
         "overflow_count",
@@ -77,7 +78,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("eval_test_loss", "floats", "nats", "Test loss at eval_steps."),
     Column("train_loss_curve", "floats", "nats", "Training loss at eval_steps; NOT private."),
     # what it cost
-    Column("wall_seconds", "float", "s", "Time this point took without compiling; its share of a batch of lanes."),
+    Column("wall_seconds", "float", "s", "This lane's own time without compiling; lanes side by side overlap."),
     Column("compile_seconds", "float", "s", "Compilation time, its share where several points shared one."),
     Column("peak_memory_mib", "float", "MiB", "Peak memory of the process or device while it ran."),
     Column("device", "str", "", "Kind of device that ran it."),

@@ -168,6 +168,7 @@ def _one_reference(points: Any) -> Any:
 def _title(point: dict[str, Any]) -> str:
     unit = text(point, "unit")
     names = [text(point, "experiment"), text(point, "dataset"), text(point, "model"), f"per {unit}" if unit else ""]
+    names.append(text(point, "partition"))
     return ", ".join(name for name in names if name)
 
 

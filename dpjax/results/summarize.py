@@ -10,7 +10,7 @@ from dpjax.results.errors import ResultsError
 from dpjax.results.schema import METRICS, lower_is_better
 from dpjax.results.table import ORDER
 
-_SUBJECT = ("experiment", "dataset", "model", "unit")
+_SUBJECT = ("experiment", "dataset", "model", "unit", "partition")
 
 FAMILY: tuple[str, ...] = (*_SUBJECT, "adjacency", "sampling", "delta")
 """Columns that rows must share before it makes sense to compare their accuracy at one ε."""

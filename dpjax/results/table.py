@@ -29,6 +29,7 @@ ORDER = [
     "dataset",
     "model",
     "unit",
+    "partition",
     "num_clients",
     "clients_per_round",
     "epsilon",

@@ -133,6 +133,7 @@ def mean_label(point: Any, metric: str) -> str:
 def _title(where: dict[str, Any], by: Sequence[str], several_experiments: bool) -> str:
     names: list[Any] = [where["experiment"]] if several_experiments else []
     names += [where["dataset"], where["model"], f"per {where['unit']}" if isinstance(where["unit"], str) else ""]
+    names.append(where["partition"])
     names += [f"{small(where[name])} {_COUNTED[name]}" for name in by if pd.notna(where[name])]
     return ", ".join(name for name in names if isinstance(name, str) and name)
 
