@@ -71,7 +71,7 @@ def sweep(tmp_path: Path) -> Path:
 
 def test_the_schema_has_the_columns_of_the_design():
     wanted = """
-    experiment config_hash overrides seed git_revision unit adjacency sampling sampling_rate num_steps epsilon
+    experiment config_hash overrides seed git_revision unit adjacency sampling sampling_rate num_steps epsilon partition
     delta epsilon_pld epsilon_rdp noise_multiplier clip_norm learning_rate clients_per_round num_clients
     overflow_count rejected_count test_accuracy train_accuracy test_loss train_loss wall_seconds compile_seconds
     peak_memory_mib device dataset model accountant capacity population tuning_accounted dpjax_version
