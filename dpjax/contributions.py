@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Key, PyTree
 
-from dpjax.types import ContributionFn, LossFn, Metrics, Params, Records, UnitData
+from dpjax.types import ContributionFn, GradientContribution, LossFn, Metrics, Params, Records, UnitData
 
 
 def example_gradient(loss_fn: LossFn) -> ContributionFn:
@@ -30,13 +30,7 @@ def example_gradient(loss_fn: LossFn) -> ContributionFn:
     References:
       Abadi et al., Deep Learning with Differential Privacy, 2016 (https://arxiv.org/abs/1607.00133).
     """
-    loss_and_metrics = _with_metrics(loss_fn)
-
-    def contribution(params: Params, unit: PyTree[Array], key: Key[Array, ""]) -> tuple[Params, Metrics]:
-        (_, metrics), gradient = jax.value_and_grad(loss_and_metrics, has_aux=True)(params, unit, key)
-        return gradient, metrics
-
-    return contribution
+    return GradientContribution(_with_metrics(loss_fn))
 
 
 def user_gradient(loss_fn: LossFn) -> ContributionFn:
@@ -61,13 +55,7 @@ def user_gradient(loss_fn: LossFn) -> ContributionFn:
     References:
       Levy et al., Learning with User-Level Privacy, 2021 (https://arxiv.org/abs/2102.11845).
     """
-    mean_loss = _masked_mean_loss(loss_fn)
-
-    def contribution(params: Params, unit: UnitData, key: Key[Array, ""]) -> tuple[Params, Metrics]:
-        (_, metrics), gradient = jax.value_and_grad(mean_loss, has_aux=True)(params, unit, key)
-        return gradient, metrics
-
-    return contribution
+    return GradientContribution(_masked_mean_loss(loss_fn))
 
 
 def client_delta(
@@ -155,16 +143,18 @@ def gather_records(contribution_fn: ContributionFn, examples: PyTree[Array]) -> 
       examples: pytree of the whole data set, leaves ``[rows, ...]``.
     """
 
-    def contribution(params: Params, unit: Records, key: Key[Array, ""]) -> tuple[Params, Metrics]:
+    def gather(unit: Records) -> UnitData:
         def own_rows(x: Array) -> Array:
             # Padding names some other unit's row: zero it, so that not even its NaN can be seen.
             keep = unit.mask.reshape(-1, *[1] * (x.ndim - 1))
             return jnp.where(keep, x[unit.index], jnp.zeros((), x.dtype))
 
-        own = jax.tree.map(own_rows, examples)
-        return contribution_fn(params, UnitData(own, unit.mask), key)
+        return UnitData(jax.tree.map(own_rows, examples), unit.mask)
 
-    return contribution
+    if isinstance(contribution_fn, GradientContribution):
+        loss = contribution_fn.loss
+        return GradientContribution(lambda params, unit, key: loss(params, gather(unit), key))
+    return lambda params, unit, key: contribution_fn(params, gather(unit), key)
 
 
 def _masked_mean_loss(loss_fn: LossFn):

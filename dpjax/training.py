@@ -9,7 +9,7 @@ import optax
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float, Int, Key, PyTree
 
-from dpjax.clipping import clipped_sum
+from dpjax.clipping import ClippingRule, clipped_sum
 from dpjax.contributions import gather_records
 from dpjax.noise import gaussian_privatizer, noise_stddev
 from dpjax.sampling import Sampler, draw_cohort
@@ -51,6 +51,7 @@ def make_train(
     examples: PyTree[ArrayLike] | None = None,
     evaluate: Callable[[Params], PyTree[Array]] | None = None,
     evaluate_every: int | None = None,
+    rule: ClippingRule | None = None,
     engine: str = "auto",
     microbatch_size: int | None = None,
 ) -> Callable[[HParams, Key[Array, ""]], tuple[TrainState, History]]:
@@ -76,6 +77,7 @@ def make_train(
       examples: the data set that ``Records`` point into, leaves ``[rows, ...]``.
       evaluate: parameters → pytree of arrays, such as accuracies on held-out data.
       evaluate_every: steps between evaluations; only after the last step if None.
+      rule: see ``clipped_sum``.
       engine: see ``clipped_sum``.
       microbatch_size: see ``clipped_sum``.
 
@@ -116,7 +118,7 @@ def make_train(
     every = min(evaluate_every or num_steps, num_steps)
     units, examples = jax.tree.map(jnp.asarray, (units, examples))
     contribution = contribution_fn if examples is None else gather_records(contribution_fn, examples)
-    bounded_sum = clipped_sum(contribution, engine=engine, microbatch_size=microbatch_size)
+    bounded_sum = clipped_sum(contribution, rule=rule, engine=engine, microbatch_size=microbatch_size)
 
     def train(hparams: HParams, key: Key[Array, ""]) -> tuple[TrainState, History]:
         init_key, sampling_key, contribution_key, noise_key = jax.random.split(key, 4)
@@ -167,6 +169,7 @@ def private_grad(
     clip_norm: float | Float[Array, ""],
     noise_multiplier: float | Float[Array, ""],
     expected_batch_size: float,
+    rule: ClippingRule | None = None,
     engine: str = "auto",
     microbatch_size: int | None = None,
 ) -> Callable[..., Params]:
@@ -184,6 +187,7 @@ def private_grad(
       clip_norm: bound on one example's gradient, scalar > 0.
       noise_multiplier: noise standard deviation / ``clip_norm``, scalar ≥ 0.
       expected_batch_size: sampling rate × data set size: a public number, not the length of this batch.
+      rule: see ``clipped_sum``.
       engine: see ``clipped_sum``.
       microbatch_size: see ``clipped_sum``.
 
@@ -211,7 +215,7 @@ def private_grad(
         raise ValueError(f"noise_multiplier={noise_multiplier} must be ≥ 0; it is noise stddev / clip_norm.")
     takes_key = len(inspect.signature(loss_fn).parameters) > 2
     keyed = loss_fn if takes_key else lambda params, example, key: loss_fn(params, example)
-    bounded_sum = clipped_sum(example_gradient(keyed), engine=engine, microbatch_size=microbatch_size)
+    bounded_sum = clipped_sum(example_gradient(keyed), rule=rule, engine=engine, microbatch_size=microbatch_size)
 
     def grad(params: Params, batch: PyTree[Array], key: Key[Array, ""], mask: Array | None = None) -> Params:
         size = jax.tree.leaves(batch)[0].shape[0]

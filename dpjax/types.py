@@ -1,7 +1,10 @@
 """The nouns every module shares: parameters, cohorts, a unit's records, hyper-parameters, clipped sums."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
@@ -107,3 +110,18 @@ class ContributionFn(Protocol):
     """One unit's vector, and what it reports. It never sees another unit."""
 
     def __call__(self, params: Params, unit: PyTree[Array], key: Key[Array, ""]) -> tuple[Params, Metrics]: ...
+
+
+@dataclass(frozen=True)
+class GradientContribution:
+    """A contribution that is the gradient of one unit's loss; engines may get at the loss itself.
+
+    Attributes:
+      loss: ``loss(params, unit, key) -> (scalar loss, metrics)`` of ONE unit.
+    """
+
+    loss: Callable[[Params, PyTree[Array], Key[Array, ""]], tuple[Array, Metrics]]
+
+    def __call__(self, params: Params, unit: PyTree[Array], key: Key[Array, ""]) -> tuple[Params, Metrics]:
+        (_, metrics), gradient = jax.value_and_grad(self.loss, has_aux=True)(params, unit, key)
+        return gradient, metrics

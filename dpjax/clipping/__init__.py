@@ -1,8 +1,23 @@
 """The kernel: every unit's contribution bounded in L2, then summed.
 
-One public function, several engines that return the same numbers at different prices.
+One public function, several rules of clipping, and several engines that return the same numbers at different prices.
 """
 
+from dpjax.clipping.bounding import (
+    ClippingRule,
+    automatic_clipping,
+    flat_clipping,
+    group_clipping,
+    per_layer_clipping,
+)
 from dpjax.clipping.kernel import ENGINES, clipped_sum
 
-__all__ = ["ENGINES", "clipped_sum"]
+__all__ = [
+    "ENGINES",
+    "ClippingRule",
+    "automatic_clipping",
+    "clipped_sum",
+    "flat_clipping",
+    "group_clipping",
+    "per_layer_clipping",
+]

@@ -1,45 +1,170 @@
-"""Flat L2 clipping of a stack of contributions, summed in one pass."""
+"""Clipping rules: from the norms of contributions to the factors that bound them."""
 
-from functools import partial, reduce
+from collections.abc import Callable
+from functools import reduce
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from dpjax.types import ClippedSum, Metrics, at_least_float32
+from dpjax.types import ClippedSum, Metrics, Params, at_least_float32
 
 
-def squared_norms(stack: PyTree[Array]) -> Float[Array, "slots"]:
-    """Squared L2 norm of each contribution in a stack whose leaves are ``[slots, ...]``, in at least float32."""
+class ClippingRule(NamedTuple):
+    """How a contribution is bounded. Under every rule no unit moves the sum by more than ``clip_norm`` in L2.
+
+    Attributes:
+      groups: path of a parameter (as ``jax.tree_util.keystr`` writes it) → label of its group; one group if None.
+        Each of K groups is bounded to ``clip_norm / √K``.
+      stability: None clips to the bound; a number γ > 0 normalises to it, by ``bound / (norm + γ)``.
+    """
+
+    groups: Callable[[str], str] | None = None
+    stability: float | None = None
+
+
+def flat_clipping() -> ClippingRule:
+    """Scale a unit by ``min(1, clip_norm / norm)`` over all its parameters: the default.
+
+    References:
+      Abadi et al., Deep Learning with Differential Privacy, 2016 (https://arxiv.org/abs/1607.00133).
+    """
+    return ClippingRule()
+
+
+def per_layer_clipping() -> ClippingRule:
+    """Clip each layer by itself, to ``clip_norm / √(number of layers)``.
+
+    A layer is what shares the path up to its last key (a dense layer's kernel and bias); a parameter at the top
+    is a layer of its own.
+
+    Example:
+      >>> per_layer_clipping().groups("['mlp']['w']"), per_layer_clipping().groups("['scale']")
+      ("['mlp']", "['scale']")
+
+    References:
+      McMahan et al., Learning Differentially Private Recurrent Language Models, 2018 (https://arxiv.org/abs/1710.06963).
+    """
+    return ClippingRule(groups=_parent)
+
+
+def group_clipping(groups: Callable[[str], str]) -> ClippingRule:
+    """Clip groups of parameters, each to ``clip_norm / √(number of groups)``.
+
+    Args:
+      groups: path of a parameter, such as ``"['encoder']['w']"`` → label of its group.
+
+    Example:
+      >>> rule = group_clipping(lambda path: "head" if "head" in path else "body")
+    """
+    return ClippingRule(groups=groups)
+
+
+def automatic_clipping(stability: float = 0.01, *, groups: Callable[[str], str] | None = None) -> ClippingRule:
+    """Normalise every unit to nearly ``clip_norm``, by ``clip_norm / (norm + stability)``: no clip norm to tune.
+
+    The learning rate takes over the clip norm's part, so leave ``clip_norm`` at 1.
+
+    Args:
+      stability: γ > 0, in the units of the gradient; small gradients stay small.
+      groups: as for ``group_clipping``; one group if None.
+
+    Raises:
+      ValueError: ``stability`` ≤ 0.
+
+    References:
+      Bu et al., Automatic Clipping, 2022 (https://arxiv.org/abs/2206.07136).
+    """
+    if not stability > 0:
+        raise ValueError(f"stability={stability} must be > 0; the paper uses 0.01.")
+    return ClippingRule(groups, stability)
+
+
+def _parent(path: str) -> str:
+    for opener in ("[", "."):
+        cut = path.rfind(opener)
+        if cut > 0 and (opener == "[" or not path.endswith("]")):
+            return path[:cut]
+    return path
+
+
+def leaf_groups(rule: ClippingRule, params: Params) -> tuple[int, ...]:
+    """The group number of each leaf of ``params``, in the order of ``jax.tree.leaves``."""
+    paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+    if rule.groups is None:
+        return (0,) * len(paths)
+    labels = [rule.groups(path) for path in paths]
+    order = list(dict.fromkeys(labels))
+    return tuple(order.index(label) for label in labels)
+
+
+class Bounded(NamedTuple):
+    """The outcome of a rule for each slot."""
+
+    norms: Float[Array, "slots"]
+    scale: Float[Array, "groups slots"]
+    accepted: Bool[Array, "slots"]
+
+
+def bound(
+    rule: ClippingRule,
+    squared: Float[Array, "groups slots"],
+    mask: Bool[Array, "slots"],
+    clip_norm: Float[Array, ""],
+) -> Bounded:
+    """Norms and factors from squared norms; empty and non-finite slots get the factor zero."""
+    norms = jnp.sqrt(jnp.sum(squared, axis=0))
+    # A finite contribution whose squared norm overflows is rejected too: zero always obeys the bound.
+    accepted = mask & jnp.isfinite(norms)
+    group_norms = jnp.where(accepted, jnp.sqrt(squared), 0.0)
+    limit = clip_norm.astype(norms.dtype) / squared.shape[0] ** 0.5
+    if rule.stability is None:
+        scale = jnp.minimum(1.0, limit / jnp.maximum(group_norms, jnp.finfo(norms.dtype).tiny))
+    else:
+        scale = jnp.where(jnp.isinf(limit), 1.0, limit / (group_norms + rule.stability))
+    return Bounded(jnp.where(accepted, norms, 0.0), jnp.where(accepted, scale, 0.0), accepted)
+
+
+def group_squared_norms(stack: PyTree[Array], groups: tuple[int, ...]) -> Float[Array, "groups slots"]:
+    """Squared L2 norm of each group of each contribution, leaves ``[slots, ...]``, in at least float32."""
     leaves = jax.tree.leaves(stack)
     dtype = at_least_float32(*(x.dtype for x in leaves))
-    return reduce(jnp.add, [jnp.sum(jnp.square(x.astype(dtype)), axis=tuple(range(1, x.ndim))) for x in leaves])
+    squares = [jnp.sum(jnp.square(x.astype(dtype)), axis=tuple(range(1, x.ndim))) for x in leaves]
+    return add_up_groups(squares, groups)
 
 
-def clip_scale(norms: Float[Array, "slots"], clip_norm: Float[Array, ""]) -> Float[Array, "slots"]:
-    """``min(1, clip_norm / norm)``, and 1 where the norm is 0 or ``clip_norm`` is infinite."""
-    return jnp.minimum(1.0, clip_norm.astype(norms.dtype) / jnp.maximum(norms, jnp.finfo(norms.dtype).tiny))
+def add_up_groups(squares: list[Float[Array, "slots"]], groups: tuple[int, ...]) -> Float[Array, "groups slots"]:
+    """Rows of squared norms, one for each group, from those of the leaves."""
+    members = [[s for s, g in zip(squares, groups, strict=True) if g == k] for k in range(max(groups) + 1)]
+    return jnp.stack([reduce(jnp.add, row) for row in members])
 
 
 def clip_and_sum(
-    stack: PyTree[Array], metrics: Metrics, mask: Bool[Array, "slots"], clip_norm: Float[Array, ""]
+    stack: PyTree[Array],
+    metrics: Metrics,
+    mask: Bool[Array, "slots"],
+    clip_norm: Float[Array, ""],
+    rule: ClippingRule,
 ) -> ClippedSum:
-    """Clip each contribution of a stack to ``clip_norm`` and sum; empty and non-finite slots count as zero."""
-    norms = jnp.sqrt(squared_norms(stack))
-    # A finite contribution whose squared norm overflows is rejected too: zero always obeys the bound.
-    accepted = mask & jnp.isfinite(norms)
-    norms = jnp.where(accepted, norms, 0.0)
-    scale = jnp.where(accepted, clip_scale(norms, clip_norm), 0.0)
+    """Clip each contribution of a stack and sum; empty and non-finite slots count as zero."""
+    groups = leaf_groups(rule, stack)
+    bounded = bound(rule, group_squared_norms(stack, groups), mask, clip_norm)
+    leaves, treedef = jax.tree.flatten(stack)
+    totals = [weighted_sum(bounded.scale[g], bounded.accepted, x) for x, g in zip(leaves, groups, strict=True)]
     return ClippedSum(
-        total=jax.tree.map(partial(_weighted_sum, scale, accepted), stack),
+        total=jax.tree.unflatten(treedef, totals),
         clip_norm=clip_norm,
-        norms=norms,
-        num_rejected=jnp.sum(mask & ~accepted, dtype=jnp.int32),
-        aux=jax.tree.map(partial(_masked_sum, accepted), metrics),
+        norms=bounded.norms,
+        num_rejected=count_rejected(mask, bounded.accepted),
+        aux=sum_metrics(metrics, bounded.accepted),
     )
 
 
-def _weighted_sum(scale: Float[Array, "slots"], accepted: Bool[Array, "slots"], leaf: Array) -> Array:
+def weighted_sum(
+    scale: Float[Array, "slots"], accepted: Bool[Array, "slots"], leaf: Float[Array, "slots ..."]
+) -> Float[Array, "..."]:
+    """``Σ scale × leaf`` over the accepted slots, in at least float32."""
     dtype = at_least_float32(leaf.dtype)
     # 0 × NaN is NaN, so rejected slots are replaced before they are weighted.
     kept = jnp.where(accepted.reshape(-1, *[1] * (leaf.ndim - 1)), leaf.astype(dtype), 0)
@@ -47,5 +172,15 @@ def _weighted_sum(scale: Float[Array, "slots"], accepted: Bool[Array, "slots"], 
     return jnp.tensordot(scale.astype(dtype), kept, axes=1, precision=jax.lax.Precision.HIGHEST)
 
 
-def _masked_sum(accepted: Bool[Array, "slots"], metric: Float[Array, "slots ..."] | Int[Array, "slots ..."]) -> Array:
-    return jnp.sum(jnp.where(accepted.reshape(-1, *[1] * (metric.ndim - 1)), metric, 0), axis=0)
+def count_rejected(mask: Bool[Array, "slots"], accepted: Bool[Array, "slots"]) -> Int[Array, ""]:
+    """How many filled slots were not finite."""
+    return jnp.sum(mask & ~accepted, dtype=jnp.int32)
+
+
+def sum_metrics(metrics: Metrics, accepted: Bool[Array, "slots"]) -> Metrics:
+    """Metrics summed over the accepted slots."""
+
+    def total(metric: Array) -> Array:
+        return jnp.sum(jnp.where(accepted.reshape(-1, *[1] * (metric.ndim - 1)), metric, 0), axis=0)
+
+    return jax.tree.map(total, metrics)

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, PyTree
 
-from dpjax.clipping.bounding import clip_and_sum
+from dpjax.clipping.bounding import ClippingRule, clip_and_sum
 from dpjax.types import ClippedSum, Cohort, ContributionFn, Params
 
 
@@ -14,12 +14,13 @@ def materialize(
     cohort: Cohort,
     key: Key[Array, ""],
     clip_norm: Float[Array, ""],
+    rule: ClippingRule,
     microbatch_size: int,
 ) -> ClippedSum:
     """All contributions at once by ``vmap``: slots × parameters of memory, the plainest form of the truth."""
     del microbatch_size
     slots = jnp.arange(cohort.mask.shape[0], dtype=jnp.int32)
-    return _materialize_slots(contribution_fn, params, cohort, slots, key, clip_norm)
+    return _materialize_slots(contribution_fn, params, cohort, slots, key, clip_norm, rule)
 
 
 def microbatch(
@@ -28,6 +29,7 @@ def microbatch(
     cohort: Cohort,
     key: Key[Array, ""],
     clip_norm: Float[Array, ""],
+    rule: ClippingRule,
     microbatch_size: int,
 ) -> ClippedSum:
     """A loop of ``vmap``s over microbatches that stops after the last filled slot.
@@ -43,7 +45,7 @@ def microbatch(
     def one(start: Int[Array, ""]) -> ClippedSum:
         part = jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, start, size), padded)
         return _materialize_slots(
-            contribution_fn, params, part, start + jnp.arange(size, dtype=jnp.int32), key, clip_norm
+            contribution_fn, params, part, start + jnp.arange(size, dtype=jnp.int32), key, clip_norm, rule
         )
 
     def body(i: Int[Array, ""], carry: ClippedSum) -> ClippedSum:
@@ -70,11 +72,12 @@ def _materialize_slots(
     slots: Int[Array, "slots"],
     key: Key[Array, ""],
     clip_norm: Float[Array, ""],
+    rule: ClippingRule,
 ) -> ClippedSum:
     # Keys follow the slot, not the position in a microbatch: engines and capacities agree exactly.
     keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, slots)
     stack, metrics = jax.vmap(contribution_fn, in_axes=(None, 0, 0))(params, cohort.units, keys)
-    return clip_and_sum(stack, metrics, cohort.mask, clip_norm)
+    return clip_and_sum(stack, metrics, cohort.mask, clip_norm, rule)
 
 
 def _pad(cohort: Cohort, amount: int) -> Cohort:

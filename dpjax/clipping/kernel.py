@@ -8,6 +8,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Float, Key
 
 from dpjax.clipping import engines
+from dpjax.clipping.bounding import ClippingRule, flat_clipping
 from dpjax.types import ClippedSum, Cohort, ContributionFn, Params
 
 ENGINES = {"materialize": engines.materialize, "microbatch": engines.microbatch}
@@ -15,7 +16,11 @@ ENGINES = {"materialize": engines.materialize, "microbatch": engines.microbatch}
 
 
 def clipped_sum(
-    contribution_fn: ContributionFn, *, engine: str = "auto", microbatch_size: int | None = None
+    contribution_fn: ContributionFn,
+    *,
+    rule: ClippingRule | None = None,
+    engine: str = "auto",
+    microbatch_size: int | None = None,
 ) -> Callable[[Params, Cohort, Key[Array, ""], float | Float[Array, ""]], ClippedSum]:
     """The sum over a cohort of every unit's contribution, each clipped to an L2 bound.
 
@@ -29,6 +34,8 @@ def clipped_sum(
 
     Args:
       contribution_fn: one unit → (pytree of floating-point arrays, metrics); see ``dpjax.contributions``.
+      rule: how a contribution is bounded: ``flat_clipping()`` if None, or ``per_layer_clipping()``,
+        ``group_clipping(...)``, ``automatic_clipping()``. It changes what is computed, never the sensitivity.
       engine: ``"materialize"`` (all contributions at once), ``"microbatch"`` (a loop over parts of the
         cohort that skips trailing empty parts) or ``"auto"``.
       microbatch_size: contributions formed at once by ``"microbatch"``; chosen to fit the cache if None.
@@ -64,7 +71,7 @@ def clipped_sum(
         slots = cohort.mask.shape[0]
         size = microbatch_size or engines.default_microbatch_size(params, slots)
         run = ENGINES["microbatch" if engine == "auto" else engine]
-        return run(contribution_fn, params, cohort, key, bound, size)
+        return run(contribution_fn, params, cohort, key, bound, rule or flat_clipping(), size)
 
     return fun
 
