@@ -7,7 +7,16 @@ from dpjax._version import __version__
 
 if TYPE_CHECKING:
     from dpjax.accounting import Mechanism, calibrate_noise, calibrate_noise_grid, epsilon
-    from dpjax.clipping import clipped_sum
+    from dpjax.averaging import averaged_params, parameter_ema
+    from dpjax.clipping import (
+        ClippingRule,
+        automatic_clipping,
+        clipped_sum,
+        flat_clipping,
+        group_clipping,
+        per_layer_clipping,
+    )
+    from dpjax.clipping.adaptive import AdaptiveClipping, adaptive_clipping
     from dpjax.contributions import client_delta, example_gradient, user_gradient
     from dpjax.noise import gaussian_privatizer, noise_stddev
     from dpjax.sampling import (
@@ -20,13 +29,23 @@ if TYPE_CHECKING:
         shuffled_cohort,
         shuffled_sampler,
     )
+    from dpjax.subsets import merge_params, split_params
     from dpjax.training import History, TrainState, make_train, private_grad
     from dpjax.types import ClippedSum, Cohort, ContributionFn, HParams, Records, UnitData
 
 # jax takes seconds to import; `dpjax --version` and the accountant must not pay for it.
 _HOME = {
     "accounting": ("Mechanism", "calibrate_noise", "calibrate_noise_grid", "epsilon"),
-    "clipping": ("clipped_sum",),
+    "averaging": ("averaged_params", "parameter_ema"),
+    "clipping": (
+        "ClippingRule",
+        "automatic_clipping",
+        "clipped_sum",
+        "flat_clipping",
+        "group_clipping",
+        "per_layer_clipping",
+    ),
+    "clipping.adaptive": ("AdaptiveClipping", "adaptive_clipping"),
     "contributions": ("client_delta", "example_gradient", "user_gradient"),
     "noise": ("gaussian_privatizer", "noise_stddev"),
     "sampling": (
@@ -39,13 +58,16 @@ _HOME = {
         "shuffled_cohort",
         "shuffled_sampler",
     ),
+    "subsets": ("merge_params", "split_params"),
     "training": ("History", "TrainState", "make_train", "private_grad"),
     "types": ("ClippedSum", "Cohort", "ContributionFn", "HParams", "Records", "UnitData"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
+    "AdaptiveClipping",
     "ClippedSum",
+    "ClippingRule",
     "Cohort",
     "ContributionFn",
     "HParams",
@@ -56,6 +78,9 @@ __all__ = [
     "TrainState",
     "UnitData",
     "__version__",
+    "adaptive_clipping",
+    "automatic_clipping",
+    "averaged_params",
     "calibrate_noise",
     "calibrate_noise_grid",
     "client_delta",
@@ -65,14 +90,20 @@ __all__ = [
     "example_gradient",
     "fixed_size_cohort",
     "fixed_size_sampler",
+    "flat_clipping",
     "gaussian_privatizer",
+    "group_clipping",
     "make_train",
+    "merge_params",
     "noise_stddev",
+    "parameter_ema",
+    "per_layer_clipping",
     "poisson_cohort",
     "poisson_sampler",
     "private_grad",
     "shuffled_cohort",
     "shuffled_sampler",
+    "split_params",
     "user_gradient",
 ]
 

@@ -1,5 +1,8 @@
 """What one unit sends: an example's gradient, a user's gradient, a federated client's update."""
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -7,17 +10,32 @@ from jaxtyping import Array, Key, PyTree
 
 from dpjax.types import ContributionFn, GradientContribution, LossFn, Metrics, Params, Records, UnitData
 
+AugmentFn = Callable[[Any, Key[Array, ""]], Any]
+"""``augment(example, key) -> example``: one random change of ONE example, such as a flip and a crop."""
 
-def example_gradient(loss_fn: LossFn) -> ContributionFn:
+
+def example_gradient(
+    loss_fn: LossFn, *, augment: AugmentFn | None = None, num_augmentations: int = 1
+) -> ContributionFn:
     """One example's gradient: the contribution of central DP-SGD.
+
+    With ``augment`` it is the average over ``num_augmentations`` augmented copies of the example (augmentation
+    multiplicity), taken before clipping.
+
+    Formal guarantees: the copies are averaged into ONE contribution, which is clipped as a whole. A unit's influence on
+    the sum, and so ε, does not depend on how many there are.
 
     Args:
       loss_fn: ``loss_fn(params, example, key)`` → a scalar loss, or (loss, dict of scalar metrics), for ONE example.
+      augment: ``augment(example, key) -> example``; every copy has a key of its own, independent of the loss's.
+      num_augmentations: copies K ≥ 1; a step costs K times as much, in time and in memory per unit.
 
     Returns:
-      Contribution function whose unit is one example (a pytree without a batch axis); metrics hold ``loss``.
+      Contribution function whose unit is one example (a pytree without a batch axis); metrics hold ``loss``, averaged
+      over the copies as all metrics are.
 
     Raises:
+      ValueError: ``num_augmentations`` < 1, or > 1 without ``augment``.
       TypeError: when traced, if the loss is not a scalar.
 
     Example:
@@ -26,23 +44,31 @@ def example_gradient(loss_fn: LossFn) -> ContributionFn:
       >>> grad, metrics = contribution(jnp.float32(3), jnp.float32(2), jax.random.key(0))
       >>> print(grad, metrics["loss"])
       24.0 36.0
+      >>> shifted = example_gradient(
+      ...     lambda w, x, key: w * x, augment=lambda x, key: x + jax.random.normal(key), num_augmentations=1000)
+      >>> print(jnp.round(shifted(jnp.float32(3), jnp.float32(2), jax.random.key(0))[0]))
+      2.0
 
     References:
-      Abadi et al., Deep Learning with Differential Privacy, 2016 (https://arxiv.org/abs/1607.00133).
+      Abadi et al., Deep Learning with Differential Privacy, 2016 (https://arxiv.org/abs/1607.00133);
+      De et al., Unlocking High-Accuracy DP Image Classification through Scale, 2022 (https://arxiv.org/abs/2204.13650).
     """
-    return GradientContribution(_with_metrics(loss_fn))
+    return GradientContribution(_augmented(_with_metrics(loss_fn), augment, num_augmentations))
 
 
-def user_gradient(loss_fn: LossFn) -> ContributionFn:
+def user_gradient(loss_fn: LossFn, *, augment: AugmentFn | None = None, num_augmentations: int = 1) -> ContributionFn:
     """The gradient of a user's mean loss over all of their records: the contribution of user-level DP-SGD.
 
     A user with one record contributes exactly that record's gradient; a user with none contributes zero.
 
     Args:
-      loss_fn: as for ``example_gradient``.
+      loss_fn, augment, num_augmentations: as for ``example_gradient``; each record is augmented by itself.
 
     Returns:
       Contribution function whose unit is ``UnitData(examples [records, ...], mask [records])``.
+
+    Raises:
+      ValueError, TypeError: as ``example_gradient``.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -55,7 +81,7 @@ def user_gradient(loss_fn: LossFn) -> ContributionFn:
     References:
       Levy et al., Learning with User-Level Privacy, 2021 (https://arxiv.org/abs/2102.11845).
     """
-    return GradientContribution(_masked_mean_loss(loss_fn))
+    return GradientContribution(_masked_mean_loss(_augmented(_with_metrics(loss_fn), augment, num_augmentations)))
 
 
 def client_delta(
@@ -100,7 +126,7 @@ def client_delta(
         raise ValueError(f"num_steps={num_steps} must be at least 1 local step.")
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"batch_size={batch_size} must be at least 1; leave it out to use all records each step.")
-    mean_loss = _masked_mean_loss(loss_fn)
+    mean_loss = _masked_mean_loss(_with_metrics(loss_fn))
 
     def contribution(params: Params, unit: UnitData, key: Key[Array, ""]) -> tuple[Params, Metrics]:
         order_key, loss_key = jax.random.split(key)
@@ -157,9 +183,10 @@ def gather_records(contribution_fn: ContributionFn, examples: PyTree[Array]) -> 
     return lambda params, unit, key: contribution_fn(params, gather(unit), key)
 
 
-def _masked_mean_loss(loss_fn: LossFn):
-    loss_and_metrics = _with_metrics(loss_fn)
+LossAndMetrics = Callable[[Params, Any, Key[Array, ""]], tuple[Array, Metrics]]
 
+
+def _masked_mean_loss(loss_and_metrics: LossAndMetrics):
     def mean_loss(params: Params, unit: UnitData, key: Key[Array, ""]) -> tuple[Array, Metrics]:
         # With one record the key is used as it is, so that such a user equals the example.
         keys = key[None] if unit.mask.shape[0] == 1 else jax.random.split(key, unit.mask.shape[0])
@@ -174,7 +201,34 @@ def _masked_mean_loss(loss_fn: LossFn):
     return mean_loss
 
 
-def _with_metrics(loss_fn: LossFn):
+def _augmented(loss_and_metrics: LossAndMetrics, augment: AugmentFn | None, num_augmentations: int) -> LossAndMetrics:
+    """The mean of a loss over augmented copies of its example; with one copy, the loss of that copy."""
+    if num_augmentations < 1:
+        raise ValueError(f"num_augmentations={num_augmentations} must be at least 1 copy.")
+    if augment is None:
+        if num_augmentations > 1:
+            raise ValueError(
+                f"num_augmentations={num_augmentations} without augment would average equal copies of the example; "
+                "give augment=, or leave num_augmentations out."
+            )
+        return loss_and_metrics
+
+    def of_one_copy(params: Params, example: PyTree[Array], key: Key[Array, ""]) -> tuple[Array, Metrics]:
+        augment_key, loss_key = jax.random.split(key)
+        return loss_and_metrics(params, augment(example, augment_key), loss_key)
+
+    if num_augmentations == 1:
+        return of_one_copy
+
+    def mean_loss(params: Params, example: PyTree[Array], key: Key[Array, ""]) -> tuple[Array, Metrics]:
+        keys = jax.random.split(key, num_augmentations)
+        out = jax.vmap(of_one_copy, in_axes=(None, None, 0))(params, example, keys)
+        return jax.tree.map(lambda x: jnp.mean(x, axis=0), out)
+
+    return mean_loss
+
+
+def _with_metrics(loss_fn: LossFn) -> LossAndMetrics:
     """Accept a bare loss as well as (loss, metrics), and insist on a scalar."""
 
     def loss_and_metrics(params: Params, example: PyTree[Array], key: Key[Array, ""]) -> tuple[Array, Metrics]:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.core import Tracer
-from jaxtyping import Array, Float, Int, Key, PyTree
+from jaxtyping import Array, ArrayLike, Float, Int, Key, PyTree
 
 from dpjax.types import at_least_float32
 
@@ -31,7 +31,7 @@ def noise_stddev(noise_multiplier: float | Float[Array, ""], clip_norm: float | 
     return jnp.where(multiplier == 0, 0.0, multiplier * bound)
 
 
-def gaussian_privatizer(stddev: float | Float[Array, ""], key: Key[Array, ""]) -> optax.GradientTransformation:
+def gaussian_privatizer(stddev: PyTree[ArrayLike], key: Key[Array, ""]) -> optax.GradientTransformation:
     """Adds independent Gaussian noise to every coordinate, fresh at every step.
 
     Formal guarantees: on a ``ClippedSum.total`` with ``stddev = noise_stddev(noise_multiplier, clip_norm)`` each
@@ -39,7 +39,9 @@ def gaussian_privatizer(stddev: float | Float[Array, ""], key: Key[Array, ""]) -
     Floating-point Gaussian samples stand in for real ones, as in every library of the field.
 
     Args:
-      stddev: scalar ≥ 0, traced or not, in the units of the sum; see ``noise_stddev``.
+      stddev: scalar ≥ 0, traced or not, in the units of the sum; see ``noise_stddev``. Or a pytree of them that is a
+        prefix of what is noised, for parts that are released together. It may differ from step to step: the state does
+        not depend on it, so a privatizer made anew with the same key goes on where another left off.
       key: the noise key. Use it nowhere else: not for sampling, not for initialisation.
 
     Raises:
@@ -57,8 +59,9 @@ def gaussian_privatizer(stddev: float | Float[Array, ""], key: Key[Array, ""]) -
     References:
       Dwork & Roth, The Algorithmic Foundations of Differential Privacy, 2014, appendix A.
     """
-    if not isinstance(stddev, Tracer) and not 0 <= float(stddev) < float("inf"):
-        raise ValueError(f"stddev={float(stddev)} must be finite and ≥ 0; compute it with noise_stddev.")
+    for value in jax.tree.leaves(stddev):
+        if not isinstance(value, Tracer) and not 0 <= float(value) < float("inf"):
+            raise ValueError(f"stddev={float(value)} must be finite and ≥ 0; compute it with noise_stddev.")
     if not (isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):
         raise TypeError(f"key={key!r} is not a JAX key; pass one made by jax.random.key(seed) or split.")
 
@@ -72,13 +75,14 @@ def gaussian_privatizer(stddev: float | Float[Array, ""], key: Key[Array, ""]) -
         step_key = jax.random.fold_in(state.key, state.step)
         leaves, structure = jax.tree.flatten(updates)
         keys = jax.random.split(step_key, len(leaves))
-        noisy = [_add_noise(leaf, stddev, k) for leaf, k in zip(leaves, keys, strict=True)]
+        stddevs = jax.tree.leaves(jax.tree.broadcast(stddev, updates))
+        noisy = [_add_noise(leaf, s, k) for leaf, s, k in zip(leaves, stddevs, keys, strict=True)]
         return structure.unflatten(noisy), GaussianState(state.key, state.step + 1)
 
     return optax.GradientTransformation(init, update)
 
 
-def _add_noise(leaf: Array, stddev: float | Float[Array, ""], key: Key[Array, ""]) -> Array:
+def _add_noise(leaf: Array, stddev: ArrayLike, key: Key[Array, ""]) -> Array:
     dtype = at_least_float32(leaf.dtype)  # bfloat16 noise is too coarse to account for
     noise = jax.random.normal(key, leaf.shape, dtype)
     return leaf.astype(dtype) + jnp.asarray(stddev).astype(dtype) * noise

@@ -1,7 +1,7 @@
 """A whole private training run as one jittable scan."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,19 +10,29 @@ from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float, Int, Key, PyTree
 
 from dpjax.clipping import ClippingRule, clipped_sum
+from dpjax.clipping import adaptive as adapting
 from dpjax.contributions import gather_records
 from dpjax.noise import gaussian_privatizer, noise_stddev
 from dpjax.sampling import Sampler, draw_cohort
-from dpjax.types import ContributionFn, HParams, Metrics, Params
+from dpjax.types import ClippedSum, Cohort, ContributionFn, HParams, Metrics, Params
 
 
 class TrainState(NamedTuple):
-    """What a run carries from step to step."""
+    """What a run carries from step to step. All of it is covered by ε, except the key in ``privatizer_state``.
+
+    Attributes:
+      params: the parameters.
+      optimizer_state: what ``make_optimizer`` keeps.
+      privatizer_state: what the noise goes on from; it holds the noise key, so keep it to yourself.
+      step: scalar; steps done.
+      clip_norm: scalar; the next step's clip norm, which moves if clipping is adaptive.
+    """
 
     params: Params
     optimizer_state: optax.OptState
     privatizer_state: optax.OptState
     step: Int[Array, ""]
+    clip_norm: Float[Array, ""]
 
 
 class History(NamedTuple):
@@ -30,7 +40,8 @@ class History(NamedTuple):
 
     Attributes:
       steps: per step, ``[num_steps]`` each: ``cohort_size``, ``overflowed``, ``num_rejected``, ``clipped_fraction``,
-        ``mean_norm`` and the contribution's own metrics averaged over the cohort, such as ``loss``.
+        ``mean_norm``, ``clip_norm`` (this one is covered by ε) and the contribution's own metrics averaged over the
+        cohort, such as ``loss``.
       evaluation_steps: ``[evaluations]`` the number of steps done at each evaluation; the last is ``num_steps``.
       evaluations: what ``evaluate`` returned, leaves ``[evaluations, ...]``; empty without it.
     """
@@ -51,7 +62,9 @@ def make_train(
     examples: PyTree[ArrayLike] | None = None,
     evaluate: Callable[[Params], PyTree[Array]] | None = None,
     evaluate_every: int | None = None,
+    evaluate_params: Callable[[TrainState], Params] | None = None,
     rule: ClippingRule | None = None,
+    adaptive: adapting.AdaptiveClipping | None = None,
     engine: str = "auto",
     microbatch_size: int | None = None,
 ) -> Callable[[HParams, Key[Array, ""]], tuple[TrainState, History]]:
@@ -59,7 +72,8 @@ def make_train(
 
     Formal guarantees: the final parameters are the output of the mechanism
     ``Mechanism.from_sampler(sampler, noise_multiplier=hparams.noise_multiplier, num_steps=num_steps, ...)``;
-    everything after the noise is post-processing. The history is not covered by it.
+    everything after the noise is post-processing. The history is not covered by it. With ``adaptive`` that noise
+    multiplier covers the sum and the count together, so the same mechanism is accounted.
 
     The same function trains with DP-SGD (``example_gradient``), user-level DP-SGD (``user_gradient``) and
     DP-FedAvg (``client_delta``), with any optax optimizer. It may be called inside a trace, so that what it is
@@ -77,7 +91,11 @@ def make_train(
       examples: the data set that ``Records`` point into, leaves ``[rows, ...]``.
       evaluate: parameters → pytree of arrays, such as accuracies on held-out data.
       evaluate_every: steps between evaluations; only after the last step if None.
+      evaluate_params: what of the state is evaluated: its ``params`` if None. ``averaged_params`` evaluates the average
+        that a ``parameter_ema`` in the optimizer keeps.
       rule: see ``clipped_sum``.
+      adaptive: ``adaptive_clipping(...)`` lets the clip norm follow a quantile of the norms, starting at
+        ``hparams.clip_norm``; it stays there if None.
       engine: see ``clipped_sum``.
       microbatch_size: see ``clipped_sum``.
 
@@ -86,7 +104,9 @@ def make_train(
       ``clip_norm`` and ``noise_multiplier``. jit and vmap over both apply.
 
     Raises:
-      ValueError: ``num_steps`` or ``evaluate_every`` < 1, or more steps than the sampler was made for.
+      ValueError: ``num_steps`` or ``evaluate_every`` < 1, more steps than the sampler was made for, or ``adaptive``
+        with a rule that has groups; from ``train``, concrete hyper-parameters out of range, as a ``noise_multiplier``
+        that is too large for ``adaptive``.
 
     Example:
       >>> import jax, jax.numpy as jnp, optax
@@ -115,22 +135,48 @@ def make_train(
         raise ValueError(
             f"evaluate_every={evaluate_every} must be at least 1 step; leave it out to evaluate at the end."
         )
+    if adaptive is not None and rule is not None and rule.groups is not None:
+        raise ValueError(
+            "adaptive clipping follows the norm over all parameters, but rule.groups clips groups of them; leave out "
+            "adaptive or the groups."
+        )
     every = min(evaluate_every or num_steps, num_steps)
+    chosen = evaluate_params or (lambda state: state.params)
     units, examples = jax.tree.map(jnp.asarray, (units, examples))
     contribution = contribution_fn if examples is None else gather_records(contribution_fn, examples)
     bounded_sum = clipped_sum(contribution, rule=rule, engine=engine, microbatch_size=microbatch_size)
 
     def train(hparams: HParams, key: Key[Array, ""]) -> tuple[TrainState, History]:
         init_key, sampling_key, contribution_key, noise_key = jax.random.split(key, 4)
-        stddev = noise_stddev(hparams.noise_multiplier, hparams.clip_norm)
-        privatizer = gaussian_privatizer(stddev, noise_key)
         optimizer = make_optimizer(hparams)
+        if adaptive is None:
+            sum_multiplier, count_stddev = hparams.noise_multiplier, 0.0
+        else:
+            adapting.check_initial_clip_norm(hparams.clip_norm)
+            count_stddev = adapting.stddev_of_count(adaptive, sampler.expected_cohort_size)
+            sum_multiplier = adapting.sum_noise_multiplier(hparams.noise_multiplier, count_stddev)
+            count_stddev = jnp.where(jnp.asarray(hparams.noise_multiplier) == 0, 0.0, count_stddev)
+        privatizer = gaussian_privatizer(noise_stddev(sum_multiplier, hparams.clip_norm), noise_key)
+
+        def add_noise(clipped: ClippedSum, cohort: Cohort, state: TrainState) -> tuple[Params, optax.OptState, Array]:
+            """(noised sum, privatizer state, clip norm of the next step)"""
+            if adaptive is None:
+                return *privatizer.update(clipped.total, state.privatizer_state), state.clip_norm
+            # One Gaussian mechanism on the pair; its leaves, so sum and count, draw from keys of their own.
+            stddevs = noise_stddev(sum_multiplier, state.clip_norm), count_stddev
+            pair = clipped.total, adapting.centred_count(clipped, cohort.mask)
+            noised: Any
+            noised, after = gaussian_privatizer(stddevs, noise_key).update(pair, state.privatizer_state)
+            total, count = noised
+            next_norm = adapting.next_clip_norm(adaptive, state.clip_norm, count, sampler.expected_cohort_size)
+            return total, after, next_norm
 
         def one_step(state: TrainState, _: None) -> tuple[TrainState, Metrics]:
             cohort, info = draw_cohort(sampler, sampling_key, state.step, units)
             step_key = jax.random.fold_in(contribution_key, state.step)
-            clipped = bounded_sum(state.params, cohort, step_key, hparams.clip_norm)
-            noised, privatizer_state = privatizer.update(clipped.total, state.privatizer_state)
+            clip_norm = hparams.clip_norm if adaptive is None else state.clip_norm
+            clipped = bounded_sum(state.params, cohort, step_key, clip_norm)
+            noised, privatizer_state, next_norm = add_noise(clipped, cohort, state)
             mean = jax.tree.map(lambda x: x / sampler.expected_cohort_size, noised)
             updates, optimizer_state = optimizer.update(mean, state.optimizer_state, state.params)
             params = optax.apply_updates(state.params, updates)
@@ -140,17 +186,18 @@ def make_train(
                 "cohort_size": info.cohort_size,
                 "overflowed": info.overflowed,
                 "num_rejected": clipped.num_rejected,
-                "clipped_fraction": jnp.sum(clipped.norms > hparams.clip_norm, dtype=jnp.float32) / accepted,
+                "clipped_fraction": jnp.sum(clipped.norms > clipped.clip_norm, dtype=jnp.float32) / accepted,
                 "mean_norm": jnp.sum(clipped.norms) / accepted,
+                "clip_norm": state.clip_norm,
             }
-            return TrainState(params, optimizer_state, privatizer_state, state.step + 1), metrics
+            return TrainState(params, optimizer_state, privatizer_state, state.step + 1, next_norm), metrics
 
         def stretch(state: TrainState, length: int) -> tuple[TrainState, tuple[Metrics, Array, PyTree[Array]]]:
             state, metrics = jax.lax.scan(one_step, state, length=length)
-            return state, (metrics, state.step, evaluate(state.params) if evaluate else {})
+            return state, (metrics, state.step, evaluate(chosen(state)) if evaluate else {})
 
-        params = init_fn(init_key)
-        state = TrainState(params, optimizer.init(params), privatizer.init(params), jnp.int32(0))
+        params, clip_norm = init_fn(init_key), jnp.asarray(hparams.clip_norm, jnp.float32)
+        state = TrainState(params, optimizer.init(params), privatizer.init(params), jnp.int32(0), clip_norm)
         whole, rest = divmod(num_steps, every)
         state, (metrics, at, values) = jax.lax.scan(lambda s, _: stretch(s, every), state, length=whole)
         metrics = jax.tree.map(lambda x: x.reshape(whole * every, *x.shape[2:]), metrics)

@@ -1,11 +1,14 @@
 """The engines: how the stack of contributions is formed before it is clipped and summed."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, PyTree
 
+from dpjax.clipping.bookkeeping import make_recipe, one_pass
 from dpjax.clipping.bounding import ClippingRule, clip_and_sum
-from dpjax.types import ClippedSum, Cohort, ContributionFn, Params
+from dpjax.types import ClippedSum, Cohort, ContributionFn, GradientContribution, Params
 
 
 def materialize(
@@ -37,19 +40,61 @@ def microbatch(
     Memory is microbatch_size × parameters. Empty microbatches at the end are not computed, so the
     spare capacity of Poisson sampling costs at most one microbatch.
     """
+
+    def one(part: Cohort, slots: Int[Array, "slots"]) -> ClippedSum:
+        return _materialize_slots(contribution_fn, params, part, slots, key, clip_norm, rule)
+
+    return _in_parts(one, cohort, clip_norm, microbatch_size)
+
+
+def bookkeeping(
+    contribution_fn: ContributionFn,
+    params: Params,
+    cohort: Cohort,
+    key: Key[Array, ""],
+    clip_norm: Float[Array, ""],
+    rule: ClippingRule,
+    microbatch_size: int,
+) -> ClippedSum:
+    """One backward pass for all norms, then the clipped sum from scaled cotangents; no unit's weights are copied.
+
+    Raises:
+      TypeError: the contribution is not a gradient.
+    """
+    if not isinstance(contribution_fn, GradientContribution):
+        raise TypeError(
+            "engine='bookkeeping' needs the gradient of a loss (example_gradient or user_gradient), and this "
+            "contribution function is none; use engine='microbatch'."
+        )
+    size = min(microbatch_size, cohort.mask.shape[0])
+    recipe = make_recipe(contribution_fn, params, cohort, key, size, 2**28)
+
+    def one(part: Cohort, slots: Int[Array, "slots"]) -> ClippedSum:
+        return one_pass(recipe, params, part, slots, key, clip_norm, rule)
+
+    return _in_parts(one, cohort, clip_norm, size)
+
+
+def _in_parts(
+    one: Callable[[Cohort, Int[Array, "slots"]], ClippedSum],
+    cohort: Cohort,
+    clip_norm: Float[Array, ""],
+    microbatch_size: int,
+) -> ClippedSum:
+    """A sum over microbatches in a loop that stops after the last filled slot; no loop if one is enough."""
     capacity = cohort.mask.shape[0]
     size = min(microbatch_size, capacity)
+    if size == capacity:
+        return one(cohort, jnp.arange(capacity, dtype=jnp.int32))
     padded = _pad(cohort, -capacity % size)
     filled = jnp.max(jnp.where(cohort.mask, jnp.arange(1, capacity + 1, dtype=jnp.int32), 0))
 
-    def one(start: Int[Array, ""]) -> ClippedSum:
+    def at(start: Int[Array, ""]) -> ClippedSum:
         part = jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, start, size), padded)
-        return _materialize_slots(
-            contribution_fn, params, part, start + jnp.arange(size, dtype=jnp.int32), key, clip_norm, rule
-        )
+        return one(part, start + jnp.arange(size, dtype=jnp.int32))
 
     def body(i: Int[Array, ""], carry: ClippedSum) -> ClippedSum:
-        part = one(i * size)
+        part = at(i * size)
         return ClippedSum(
             total=jax.tree.map(jnp.add, carry.total, part.total),
             clip_norm=clip_norm,
@@ -58,7 +103,7 @@ def microbatch(
             aux=jax.tree.map(jnp.add, carry.aux, part.aux),
         )
 
-    shapes = jax.eval_shape(one, jnp.int32(0))
+    shapes = jax.eval_shape(at, jnp.int32(0))
     zero = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
     zero = zero._replace(clip_norm=clip_norm, norms=jnp.zeros(padded.mask.shape, shapes.norms.dtype))
     done = jax.lax.fori_loop(jnp.int32(0), (filled + size - 1) // size, body, zero)

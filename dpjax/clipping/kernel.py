@@ -11,7 +11,7 @@ from dpjax.clipping import engines
 from dpjax.clipping.bounding import ClippingRule, flat_clipping
 from dpjax.types import ClippedSum, Cohort, ContributionFn, Params
 
-ENGINES = {"materialize": engines.materialize, "microbatch": engines.microbatch}
+ENGINES = {"materialize": engines.materialize, "microbatch": engines.microbatch, "bookkeeping": engines.bookkeeping}
 """Engine name → implementation. All agree to rounding; they differ in speed and memory only."""
 
 

@@ -1,0 +1,194 @@
+"""The one-pass engine: per-unit norms from one backward pass, then the clipped sum from scaled cotangents."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree
+
+from dpjax.clipping import factors as fx
+from dpjax.clipping.bounding import (
+    ClippingRule,
+    add_up_groups,
+    bound,
+    count_rejected,
+    leaf_groups,
+    sum_metrics,
+    weighted_sum,
+)
+from dpjax.clipping.places import Level, analyse
+from dpjax.clipping.planner import Piece, plan
+from dpjax.clipping.program import Program, trace
+from dpjax.clipping.tapping import Tapped, derived_values, tap
+from dpjax.types import ClippedSum, Cohort, GradientContribution, Params, at_least_float32
+
+
+class Recipe(NamedTuple):
+    """All that is known of a loss before any number is: its program, its places, and the plan for each parameter."""
+
+    program: Program
+    level: Level
+    pieces: tuple[Piece, ...]
+
+
+class Prepared(NamedTuple):
+    """A piece between norms and sum: either every unit's gradients of its leaves, or the factors of them."""
+
+    stacks: tuple[Array, ...]
+    parts: tuple[fx.Factors, ...]
+
+
+def make_recipe(
+    contribution_fn: GradientContribution,
+    params: Params,
+    cohort: Cohort,
+    key: Key[Array, ""],
+    slots: int,
+    budget: float,
+) -> Recipe:
+    """Trace and plan; ``slots`` units are formed at once and kept products may take ``budget`` bytes."""
+    unit = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), cohort.units)
+    program = trace(contribution_fn.loss, params, unit, key)
+    level = analyse(program.jaxpr, program.num_params)
+    return Recipe(program, level, plan(program, level, slots, budget))
+
+
+def one_pass(
+    recipe: Recipe,
+    params: Params,
+    cohort: Cohort,
+    slots: Int[Array, "slots"],
+    key: Key[Array, ""],
+    clip_norm: Float[Array, ""],
+    rule: ClippingRule,
+) -> ClippedSum:
+    """The clipped sum over a stack of units in one forward and one backward pass."""
+    keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, slots)
+    tapped = tap(recipe.program, recipe.level, params, cohort.units, keys)
+    leaves, treedef = jax.tree.flatten(params)
+    groups = leaf_groups(rule, params)
+    squares = [jnp.zeros(cohort.mask.shape, at_least_float32(x.dtype)) for x in leaves]
+    prepared = []
+    for piece in recipe.pieces:
+        ready, norms = _prepare(piece, recipe, tapped, leaves)
+        prepared.append(ready)
+        for leaf, square in zip(piece.leaves, norms, strict=True):
+            squares[leaf] = square
+    dtype = at_least_float32(*(s.dtype for s in squares))
+    bounded = bound(rule, add_up_groups([s.astype(dtype) for s in squares], groups), cohort.mask, clip_norm)
+    prepared = _clean(prepared, bounded.accepted)
+    totals = [jnp.zeros(x.shape, at_least_float32(x.dtype)) for x in leaves]
+    for piece, ready in zip(recipe.pieces, prepared, strict=True):
+        for leaf, total in _totals(piece, ready, recipe, leaves, bounded.scale, groups):
+            totals[leaf] = total.astype(totals[leaf].dtype)
+    return ClippedSum(
+        total=jax.tree.unflatten(treedef, totals),
+        clip_norm=clip_norm,
+        norms=bounded.norms,
+        num_rejected=count_rejected(cohort.mask, bounded.accepted),
+        aux=sum_metrics(tapped.metrics, bounded.accepted),
+    )
+
+
+def _prepare(
+    piece: Piece, recipe: Recipe, tapped: Tapped, leaves: list[Array]
+) -> tuple[Prepared, list[Float[Array, "slots"]]]:
+    """What the sum will need of a piece, and its leaves' squared norms."""
+    if piece.axes is None:
+        stacks = _materialized(piece, recipe, tapped, leaves)
+        return Prepared(tuple(stacks), ()), [_square(x) for x in stacks]
+    places = [recipe.level.places[i] for i in piece.places]
+    own = [
+        fx.factors(place, fx.split(place), tapped.saved[i], tapped.cotangents[i])
+        for i, place in zip(piece.places, places, strict=True)
+    ]
+    parts = fx.join(own, piece.flips)
+    factor = places[0].view.scale ** 2
+    if piece.strategy == "rank_one":
+        return Prepared((), tuple(parts)), [factor * fx.rank_one_norms(parts[0])]
+    if piece.strategy == "gram":
+        return Prepared((), tuple(parts)), [factor * fx.gram_norms(parts)]
+    product = sum(fx.product(part, piece.size.rows) for part in parts)
+    assert not isinstance(product, int)
+    norms = [factor * _square(product)]
+    return (Prepared((product,), ()) if piece.strategy == "kept" else Prepared((), tuple(parts))), norms
+
+
+def _square(stack: Array) -> Float[Array, "slots"]:
+    return jnp.sum(jnp.square(stack), axis=tuple(range(1, stack.ndim)))
+
+
+def _materialized(piece: Piece, recipe: Recipe, tapped: Tapped, leaves: list[Array]) -> list[Array]:
+    """Every unit's gradient of each leaf of a piece, summed over its places."""
+    program, level = recipe.program, recipe.level
+    weights = derived_values(level, program.consts, leaves)
+    roots = [*leaves, *weights]
+    at_root: dict[int, Array] = {}
+    for i in piece.places:
+        place = level.places[i]
+        axes = fx.split(place)
+        part = fx.factors(place, axes, tapped.saved[i], tapped.cotangents[i])
+        rows = fx.size(place, axes).rows
+        gradient = fx.to_base(fx.product(part, rows), axes, place.view.base)
+        root = place.view.root
+        pulled = jax.vmap(lambda g, place=place, root=root: place.view.pull_back(g, roots[root]))(gradient)
+        at_root[root] = at_root[root] + pulled if root in at_root else pulled
+    slots = tapped.cotangents[piece.places[0]].shape[level.places[piece.places[0]].depth]
+    stacks = [
+        at_root.get(leaf, jnp.zeros((slots, *leaves[leaf].shape), at_least_float32(leaves[leaf].dtype)))
+        for leaf in piece.leaves
+    ]
+    used = [root for root in at_root if root >= level.num_roots]
+    if used:
+
+        def values(*own: Array) -> list[Array]:
+            full = list(leaves)
+            for leaf, value in zip(piece.leaves, own, strict=True):
+                full[leaf] = value
+            derived = derived_values(level, program.consts, full)
+            return [derived[root - level.num_roots] for root in used]
+
+        outs, pull = jax.vjp(values, *(leaves[leaf] for leaf in piece.leaves))
+        cotangents = [at_root[root].astype(out.dtype) for root, out in zip(used, outs, strict=True)]
+        stacks = [a + b for a, b in zip(stacks, jax.vmap(pull)(cotangents), strict=True)]
+    return stacks
+
+
+def _clean(prepared: list[Prepared], accepted: Bool[Array, "slots"]) -> list[Prepared]:
+    """Rejected slots made zero. A loop that hardly ever runs: unlike a branch, it passes arrays on uncopied."""
+
+    def keep(stack: Array) -> Array:
+        return jnp.where(accepted.reshape(-1, *[1] * (stack.ndim - 1)), stack, jnp.zeros((), stack.dtype))
+
+    def body(carry: tuple[Bool[Array, ""], PyTree[Array]]) -> tuple[Bool[Array, ""], PyTree[Array]]:
+        _, ready = carry
+        return jnp.bool_(False), [
+            Prepared(tuple(map(keep, r.stacks)), tuple(fx.clean(accepted, part) for part in r.parts)) for r in ready
+        ]
+
+    return jax.lax.while_loop(lambda carry: carry[0], body, (~jnp.all(accepted), prepared))[1]
+
+
+def _totals(
+    piece: Piece,
+    ready: Prepared,
+    recipe: Recipe,
+    leaves: list[Array],
+    scale: Float[Array, "groups slots"],
+    groups: tuple[int, ...],
+) -> list[tuple[int, Array]]:
+    """The clipped sum of each leaf of a piece."""
+    if piece.axes is None:
+        everyone = jnp.ones(scale.shape[1], bool)
+        return [
+            (leaf, weighted_sum(scale[groups[leaf]], everyone, stack))
+            for leaf, stack in zip(piece.leaves, ready.stacks, strict=True)
+        ]
+    (leaf,) = piece.leaves
+    factor = scale[groups[leaf]]
+    if ready.stacks:
+        summed = jnp.tensordot(factor.astype(ready.stacks[0].dtype), ready.stacks[0], axes=1, precision=fx.HIGHEST)
+    else:
+        summed = sum(fx.weighted(part, factor, piece.size.rows) for part in ready.parts)
+    view = recipe.level.places[piece.places[0]].view
+    return [(leaf, view.pull_back(fx.to_base(jnp.asarray(summed), piece.axes, view.base), leaves[leaf]))]

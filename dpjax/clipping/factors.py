@@ -1,0 +1,261 @@
+"""Per-unit gradients in factored form, ``Σ_s left_s ⊗ right_s``: their norms, their products, their weighted sums."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.lax import GatherScatterMode
+from jaxtyping import Array, Bool, Float, Int
+
+from dpjax.clipping.places import Label, Place
+from dpjax.types import at_least_float32
+
+HIGHEST = lax.Precision.HIGHEST
+"""Reduced-precision matmul units would round contributions past their bound."""
+
+
+class Axes(NamedTuple):
+    """Which axes of the base make up each axis of a product ``[stack, rows, columns]``."""
+
+    stack: tuple[int, ...]
+    rows: tuple[int, ...]
+    columns: tuple[int, ...]
+
+
+class Factors(NamedTuple):
+    """The gradients of a stack of units at one base.
+
+    Attributes:
+      left: ``[slots, stack, positions, rows]``; None if it is 1 or if ``rows`` are picked by ``ids``.
+      right: ``[slots, stack, positions, columns]``.
+      ids: ``[slots, stack, positions]`` the row that each position picks; None unless the place is a gather.
+    """
+
+    left: Float[Array, "slots stack positions rows"] | None
+    right: Float[Array, "slots stack positions columns"]
+    ids: Int[Array, "slots stack positions"] | None
+
+
+class Size(NamedTuple):
+    """The shape of a product and of its factors."""
+
+    stack: int
+    positions: int
+    rows: int
+    columns: int
+
+
+UNIT: Label = ("unit", 0)
+
+
+def split(place: Place) -> Axes:
+    """Which base axes the factors share, and which belong to the left or to the right alone."""
+    left = {label[1] for label in place.left or () if label[0] == "w"}
+    right = {label[1] for label in place.right if label[0] == "w"}
+    rows = left - right
+    if place.table_axis is not None:
+        rows = {place.table_axis[1]}
+    return Axes(tuple(sorted(left & right)), tuple(sorted(rows)), tuple(sorted(right - left)))
+
+
+def size(place: Place, axes: Axes) -> Size:
+    """The sizes of a place's product, from shapes alone."""
+    base = place.view.base
+    right = dict(zip(place.right, place.shape, strict=True))
+    shared = set(place.left or ()) if place.left is not None or place.table_axis else set()
+    positions = int(np.prod([n for label, n in right.items() if label[0] == "s" and label in shared] or [1]))
+    stack, rows, columns = (int(np.prod([base[i] for i in group] or [1])) for group in axes)
+    return Size(stack, positions, rows, columns)
+
+
+def factors(place: Place, axes: Axes, saved: Array | None, cotangent: Array) -> Factors:
+    """The factors of a place from what was saved there and from the cotangent of its tap."""
+    right_labels = _with_unit(place.right, place.depth)
+    left_labels = None if place.left is None or saved is None else _with_unit(place.left, place.depth)
+    right = cotangent if place.sign == 1 else -cotangent
+    is_gather = place.table_axis is not None
+    if is_gather:
+        assert saved is not None and left_labels is not None
+        rows = place.view.base[axes.rows[0]]
+        saved, valid = _in_range(saved, rows, place.mode)
+        right = jnp.where(_align(valid, left_labels, right_labels), right, 0)
+    shared = set(left_labels or ()) & set(right_labels)
+    positions = [label for label in right_labels if label[0] == "s" and label in shared]
+    stack = [("w", a) for a in axes.stack]
+    right = _arrange(right, right_labels, [UNIT], stack, positions, [("w", a) for a in axes.columns])
+    if saved is None or left_labels is None:
+        return Factors(None, right, None)
+    if is_gather:
+        return Factors(None, right, _arrange(saved, left_labels, [UNIT], stack, positions, [])[..., 0])
+    return Factors(_arrange(saved, left_labels, [UNIT], stack, positions, [("w", a) for a in axes.rows]), right, None)
+
+
+def _with_unit(labels: tuple[Label, ...], depth: int) -> tuple[Label, ...]:
+    return (*labels[:depth], UNIT, *labels[depth:])
+
+
+def _in_range(ids: Array, rows: int, mode: GatherScatterMode) -> tuple[Array, Array]:
+    valid = (ids >= 0) & (ids < rows)
+    if mode == GatherScatterMode.CLIP:
+        valid = jnp.ones_like(valid)
+    return jnp.clip(ids, 0, rows - 1), valid
+
+
+def _align(x: Array, labels: tuple[Label, ...], target: tuple[Label, ...]) -> Array:
+    """``x`` transposed and given axes of length 1 so that it broadcasts against ``target``."""
+    order = sorted(range(x.ndim), key=lambda i: target.index(labels[i]))
+    shape = dict(zip(labels, x.shape, strict=True))
+    return jnp.transpose(x, order).reshape([shape.get(label, 1) for label in target])
+
+
+def _arrange(x: Array, labels: tuple[Label, ...], *groups: list[Label]) -> Array:
+    """Axes gathered into groups, one output axis each; axes in no group are summed."""
+    wanted = [label for group in groups for label in group]
+    gone = tuple(i for i, label in enumerate(labels) if label not in wanted)
+    if gone:
+        x = jnp.sum(x, axis=gone, dtype=at_least_float32(x.dtype))
+        labels = tuple(label for label in labels if label in wanted)
+    shape = dict(zip(labels, x.shape, strict=True))
+    # A base axis of length 1 may be missing from the value.
+    present = [[label for label in group if label in shape] for group in groups]
+    x = jnp.transpose(x, [labels.index(label) for group in present for label in group])
+    return x.reshape([int(np.prod([shape[label] for label in group] or [1])) for group in present])
+
+
+def orient(kinds: list[tuple[Axes, str]]) -> tuple[Axes, tuple[bool, ...]] | None:
+    """How places of one base can be taken as one: which have rows and columns exchanged; None if they can't be.
+
+    Kinds are ``"dense"``, ``"picked"`` (a gather) and ``"ones"`` (no left operand).
+    """
+    ones = [kind == "ones" for _, kind in kinds]
+    if any(ones) and not all(ones):
+        return None
+    target = next((axes for axes, kind in kinds if kind == "picked"), kinds[0][0])
+    flips = []
+    for axes, kind in kinds:
+        if axes != target and (kind != "dense" or Axes(axes.stack, axes.columns, axes.rows) != target):
+            return None
+        flips.append(axes != target)
+    return target, tuple(flips)
+
+
+def join(parts: list[Factors], flips: tuple[bool, ...]) -> list[Factors]:
+    """The places of one base as at most one dense and one picked part, their positions side by side."""
+    if len(parts) == 1:
+        return parts
+    if parts[0].left is None and parts[0].ids is None:
+        rights = [jnp.sum(part.right, axis=2, keepdims=True) for part in parts]
+        return [Factors(None, sum(rights[1:], rights[0]), None)]
+    turned = [_flip(part) if flip else part for part, flip in zip(parts, flips, strict=True)]
+    groups = [[p for p in turned if p.ids is None], [p for p in turned if p.ids is not None]]
+    return [_concatenate(group) for group in groups if group]
+
+
+def _flip(part: Factors) -> Factors:
+    assert part.left is not None
+    return Factors(part.right, part.left, None)
+
+
+def _concatenate(parts: list[Factors]) -> Factors:
+    def along_positions(arrays: list[Array | None]) -> Array | None:
+        present = [x for x in arrays if x is not None]
+        return jnp.concatenate(present, axis=2) if present else None
+
+    right = jnp.concatenate([part.right for part in parts], axis=2)
+    return Factors(along_positions([p.left for p in parts]), right, along_positions([p.ids for p in parts]))
+
+
+def product(part: Factors, rows: int) -> Float[Array, "slots stack rows columns"]:
+    """Every unit's own gradient."""
+    dtype = at_least_float32(part.right.dtype)
+    if part.ids is not None:
+        return _scatter(part.ids, part.right.astype(dtype), rows)
+    if part.left is None:
+        return jnp.sum(part.right, axis=2, dtype=dtype)[:, :, None, :]
+    if part.left.shape[3] == 1:
+        return jnp.sum(part.left.astype(dtype) * part.right.astype(dtype), axis=2)[:, :, None, :]
+    return jnp.einsum("bksi,bkso->bkio", part.left, part.right, precision=HIGHEST, preferred_element_type=dtype)
+
+
+def _scatter(ids: Array, right: Array, rows: int) -> Array:
+    slots, stack = ids.shape[:2]
+    own = rows * (stack * jnp.arange(slots, dtype=ids.dtype)[:, None] + jnp.arange(stack, dtype=ids.dtype))
+    flat = (ids + own[:, :, None]).reshape(-1)
+    table = jnp.zeros((slots * stack * rows, right.shape[-1]), right.dtype)
+    return table.at[flat].add(right.reshape(-1, right.shape[-1])).reshape(slots, stack, rows, -1)
+
+
+def weighted(part: Factors, scale: Float[Array, "slots"], rows: int) -> Float[Array, "stack rows columns"]:
+    """``Σ_b scale_b × gradient_b`` with no unit's own gradient ever formed."""
+    dtype = at_least_float32(part.right.dtype)
+    right = part.right.astype(dtype) * scale.astype(dtype)[:, None, None, None]
+    if part.ids is not None:
+        stack = part.ids.shape[1]
+        flat = part.ids + rows * jnp.arange(stack, dtype=part.ids.dtype)[:, None]
+        table = jnp.zeros((stack * rows, right.shape[-1]), dtype)
+        return table.at[flat.reshape(-1)].add(right.reshape(-1, right.shape[-1])).reshape(stack, rows, -1)
+    if part.left is None:
+        return jnp.sum(right, axis=(0, 2))[:, None, :]
+    if part.left.shape[3] == 1:
+        return jnp.sum(part.left.astype(dtype) * right, axis=(0, 2))[:, None, :]
+    return jnp.einsum("bksi,bkso->kio", part.left.astype(dtype), right, precision=HIGHEST)
+
+
+def rank_one_norms(part: Factors) -> Float[Array, "slots"]:
+    """Squared norms where there is one position: the product of the factors' squared norms."""
+    dtype = at_least_float32(part.right.dtype)
+    if part.left is None:
+        return jnp.sum(jnp.square(part.right.astype(dtype)), axis=(1, 2, 3))
+    left = jnp.sum(jnp.square(part.left.astype(dtype)), axis=(2, 3))
+    right = jnp.sum(jnp.square(part.right.astype(dtype)), axis=(2, 3))
+    return jnp.sum(left * right, axis=1)
+
+
+def gram_norms(parts: list[Factors]) -> Float[Array, "slots"]:
+    """Squared norms from inner products between positions: ``Σ_st (left_s·left_t)(right_s·right_t)``."""
+    total = sum(_gram(part) for part in parts)
+    if len(parts) == 2:
+        dense, picked = parts
+        total = total + 2 * _cross(dense, picked)
+    return jnp.asarray(total)
+
+
+def _gram(part: Factors) -> Float[Array, "slots"]:
+    dtype = at_least_float32(part.right.dtype)
+    right = _inner(part.right, part.right, dtype)
+    if part.ids is not None:
+        left: Array = part.ids[:, :, :, None] == part.ids[:, :, None, :]
+        return jnp.sum(jnp.where(left, right, 0), axis=(1, 2, 3))
+    assert part.left is not None
+    return jnp.sum(_inner(part.left, part.left, dtype) * right, axis=(1, 2, 3))
+
+
+def _cross(dense: Factors, picked: Factors) -> Float[Array, "slots"]:
+    assert dense.left is not None and picked.ids is not None
+    dtype = at_least_float32(dense.right.dtype)
+    right = _inner(dense.right, picked.right, dtype)
+    left = jnp.take_along_axis(dense.left, picked.ids[:, :, None, :], axis=3).astype(dtype)
+    return jnp.sum(left * right, axis=(1, 2, 3))
+
+
+def _inner(a: Array, b: Array, dtype: jnp.dtype) -> Float[Array, "slots stack positions positions2"]:
+    return jnp.einsum("bksi,bkti->bkst", a, b, precision=HIGHEST, preferred_element_type=dtype)
+
+
+def clean(accepted: Bool[Array, "slots"], part: Factors) -> Factors:
+    """Factors of the accepted slots, zero elsewhere: 0 × NaN would be NaN."""
+
+    def keep(x: Array) -> Array:
+        return jnp.where(accepted.reshape(-1, *[1] * (x.ndim - 1)), x, jnp.zeros((), x.dtype))
+
+    return Factors(None if part.left is None else keep(part.left), keep(part.right), part.ids)
+
+
+def to_base(gradient: Array, axes: Axes, base: tuple[int, ...]) -> Array:
+    """``[…, stack, rows, columns]`` as ``[…, *base]``."""
+    lead = gradient.shape[:-3]
+    order = [*axes.stack, *axes.rows, *axes.columns]
+    x = gradient.reshape(*lead, *(base[i] for i in order))
+    back = [len(lead) + order.index(i) for i in range(len(base)) if i in order]
+    return jnp.transpose(x, [*range(len(lead)), *back]).reshape(*lead, *base)

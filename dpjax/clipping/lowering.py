@@ -1,0 +1,106 @@
+"""Convolution and pooling as slices and matmuls, which stay fast when units are stacked on a CPU."""
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.extend.core import JaxprEqn
+from jaxtyping import Array
+
+
+def lower(eqn: JaxprEqn, values: Sequence[Any]) -> list[Any] | None:
+    """The equation's outputs computed another way, or None if it is best left as it is."""
+    name = eqn.primitive.name
+    if name == "conv_general_dilated" and eqn.params["batch_group_count"] == 1:
+        return [im2col(*values, eqn.params)]
+    if jax.default_backend() != "cpu":
+        return None
+    if name == "reduce_window_max" and _simple_window(eqn):
+        return [pool(values[0], eqn.params, _first_maximum, -math.inf)]
+    if name == "reduce_window_sum" and _simple_window(eqn):
+        return [pool(values[0], eqn.params, lax.add, 0)]
+    return None
+
+
+def im2col(inputs: Array, kernel: Array, params: dict[str, Any]) -> Array:
+    """``lax.conv_general_dilated`` by copying every window into a row, then one matmul with the kernel.
+
+    The kernel enters one ``dot_general`` only, so that its per-unit gradient is that of a dense layer.
+    """
+    numbers = params["dimension_numbers"]
+    groups = params["feature_group_count"]
+    space = range(1, inputs.ndim - 1)
+    # Channels last, kernel as [*window, in, out]: the layouts whose innermost runs are longest.
+    rows = jnp.transpose(inputs, (numbers.lhs_spec[0], *numbers.lhs_spec[2:], numbers.lhs_spec[1]))
+    weights = jnp.transpose(kernel, (*numbers.rhs_spec[2:], numbers.rhs_spec[1], numbers.rhs_spec[0]))
+    window, (group_in, features_out) = weights.shape[:-2], weights.shape[-2:]
+    low_high = zip(params["padding"], params["lhs_dilation"], strict=True)
+    config = [(0, 0, 0), *((low, high, step - 1) for (low, high), step in low_high), (0, 0, 0)]
+    if any(any(c) for c in config):
+        rows = lax.pad(rows, jnp.zeros((), rows.dtype), config)
+    if groups > 1:
+        rows = rows.reshape(*rows.shape[:-1], groups, group_in)
+    # One axis after another, last first: sum(window) slices instead of prod(window), in the kernel's own order.
+    for axis in reversed(space):
+        size, step = window[axis - 1], params["rhs_dilation"][axis - 1]
+        pieces = _slices(rows, axis, [i * step for i in range(size)], (size - 1) * step + 1, params, axis - 1)
+        rows = jnp.concatenate(pieces, axis=-1) if len(pieces) > 1 else pieces[0]
+    flat = weights.reshape(math.prod(window) * group_in, features_out)
+    dot = partial(
+        lax.dot_general, precision=params["precision"], preferred_element_type=params["preferred_element_type"]
+    )
+    if groups == 1:
+        out = dot(rows, flat, (((rows.ndim - 1,), (0,)), ((), ())))
+    else:
+        flat = flat.reshape(flat.shape[0], groups, features_out // groups)
+        out = dot(rows, flat, (((rows.ndim - 1,), (0,)), ((rows.ndim - 2,), (1,))))
+        out = jnp.moveaxis(out, 0, -2).reshape(*rows.shape[:-2], features_out)
+    # From [batch, *space, features] to the layout asked for.
+    spec = numbers.out_spec
+    order = [0] * out.ndim
+    for position, source in zip((spec[0], *spec[2:], spec[1]), range(out.ndim), strict=True):
+        order[position] = source
+    return jnp.transpose(out, order)
+
+
+def pool(inputs: Array, params: dict[str, Any], combine: Callable[[Array, Array], Array], empty: float) -> Array:
+    """A window reduction, one axis after another: ``reduce_window`` with its gradient to the first maximum."""
+    config = [(low, high, 0) for low, high in params["padding"]]
+    pooled = inputs
+    if any(any(c) for c in config):
+        pooled = lax.pad(pooled, jnp.asarray(empty, inputs.dtype), config)
+    for axis in reversed(range(inputs.ndim)):
+        size = params["window_dimensions"][axis]
+        if size == 1 and params["window_strides"][axis] == 1:
+            continue
+        pieces = _slices(pooled, axis, list(range(size)), size, params, axis)
+        pooled = pieces[0]
+        for piece in pieces[1:]:
+            pooled = combine(pooled, piece)
+    return pooled
+
+
+def _first_maximum(kept: Array, new: Array) -> Array:
+    # As select_and_scatter: of equal maxima the first gets the gradient, and NaN is never lost.
+    return jnp.where((new > kept) | (new != new), new, kept)
+
+
+def _simple_window(eqn: JaxprEqn) -> bool:
+    dilated = (*eqn.params["base_dilation"], *eqn.params["window_dilation"])
+    few = math.prod(eqn.params["window_dimensions"]) <= 256 and sum(eqn.params["window_dimensions"]) <= 64
+    return few and all(d == 1 for d in dilated) and jnp.issubdtype(eqn.outvars[0].aval.dtype, jnp.floating)
+
+
+def _slices(
+    inputs: Array, axis: int, offsets: list[int], span: int, params: dict[str, Any], stride_index: int
+) -> list[Array]:
+    """The strided slice along one axis that starts at each offset of a window ``span`` wide."""
+    stride = params["window_strides"][stride_index]
+    count = (inputs.shape[axis] - span) // stride + 1
+    return [
+        lax.slice_in_dim(inputs, offset, offset + (count - 1) * stride + 1, stride, axis=axis) for offset in offsets
+    ]

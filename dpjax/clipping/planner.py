@@ -1,0 +1,163 @@
+"""For each parameter, the cheapest way to its units' norms and clipped sum."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from dpjax.clipping import factors as fx
+from dpjax.clipping.places import Derived, Level
+from dpjax.clipping.program import Program
+
+
+class Piece(NamedTuple):
+    """Parameters that are served together, and how.
+
+    Attributes:
+      leaves: numbers of the parameters; more than one only where they are computed into one weight.
+      places: numbers of the places where they enter.
+      strategy: ``"rank_one"``, ``"gram"``, ``"product"`` (every unit's gradient formed for the norm, then forgotten),
+        ``"kept"`` (formed once and kept until the sum), or ``"materialize"`` (as ``"kept"``, pulled back to the
+        parameter first).
+      axes: split of the base shared by the places; None under ``"materialize"``.
+      flips: which places have rows and columns exchanged.
+      size: of the joined product.
+      why: what makes ``"materialize"`` necessary.
+    """
+
+    leaves: tuple[int, ...]
+    places: tuple[int, ...]
+    strategy: str
+    axes: fx.Axes | None
+    flips: tuple[bool, ...]
+    size: fx.Size
+    why: str = ""
+
+
+def plan(program: Program, level: Level, slots: int, budget: float) -> tuple[Piece, ...]:
+    """One piece for each parameter that enters (or for several that are computed into one weight).
+
+    Args:
+      program: the loss.
+      level: its places.
+      slots: units formed at once.
+      budget: bytes that kept products may take.
+    """
+    shapes = [tuple(v.aval.shape) for v in program.jaxpr.invars[: program.num_params]]
+    pieces = []
+    for leaves, places in _components(program, level):
+        piece = _piece(level, leaves, places, shapes)
+        pieces.append(piece)
+    left = budget
+    planned = []
+    # Small products first: they gain most from being kept.
+    for piece in sorted(pieces, key=lambda p: p.size.stack * p.size.rows * p.size.columns):
+        need = 4.0 * slots * piece.size.stack * piece.size.rows * piece.size.columns
+        chosen = piece if piece.strategy else piece._replace(strategy=cheapest(piece, level, need <= left))
+        if chosen.strategy in ("kept", "materialize"):
+            left -= need
+        planned.append(chosen)
+    return tuple(sorted(planned, key=lambda p: p.leaves))
+
+
+def _components(program: Program, level: Level) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Parameters joined by the weights that are computed from several of them, with their places."""
+    n = program.num_params
+    parents = derived_roots(program, level)
+    group = list(range(n))
+
+    def members(root: int) -> list[int]:
+        return [root] if root < n else sorted(parents[root - n])
+
+    for place in level.places:
+        ids = {group[i] for i in members(place.view.root)}
+        group = [min(ids) if g in ids else g for g in group]
+    found: dict[int, list[int]] = {}
+    for number, place in enumerate(level.places):
+        found.setdefault(group[members(place.view.root)[0]], []).append(number)
+    return [(tuple(i for i in range(n) if group[i] == g), tuple(places)) for g, places in sorted(found.items())]
+
+
+def derived_roots(program: Program, level: Level) -> list[frozenset[int]]:
+    """For each derived weight, the parameters it is computed from."""
+    depends: dict[Any, frozenset[int]] = {
+        v: frozenset({i}) for i, v in enumerate(program.jaxpr.invars[: program.num_params])
+    }
+    for eqn in program.jaxpr.eqns:
+        known = [depends.get(v, frozenset()) for v in eqn.invars if not hasattr(v, "val")]
+        if any(known):
+            depends.update((v, frozenset().union(*known)) for v in eqn.outvars)
+    return [depends[v] for v in level.derived]
+
+
+def _piece(level: Level, leaves: tuple[int, ...], numbers: tuple[int, ...], shapes: Sequence[tuple[int, ...]]) -> Piece:
+    places = [level.places[i] for i in numbers]
+    width = sum(int(np.prod(shapes[i])) for i in leaves)
+    whole = fx.Size(1, 1, 1, width)
+    flips = (False,) * len(places)
+    if len(leaves) > 1 or any(place.view.root >= level.num_roots for place in places):
+        return Piece(leaves, numbers, "materialize", None, flips, whole, "its weight is computed from parameters")
+    if len({place.view.key for place in places}) > 1:
+        return Piece(leaves, numbers, "materialize", None, flips, whole, "it is used in differently cut shapes")
+    splits = [fx.split(place) for place in places]
+    oriented = fx.orient([(axes, _kind(place)) for axes, place in zip(splits, places, strict=True)])
+    if oriented is None:
+        return Piece(leaves, numbers, "materialize", None, flips, whole, "its uses have no common factored form")
+    axes, flips = oriented
+    sizes = [fx.size(place, own) for place, own in zip(places, splits, strict=True)]
+    base = places[0].view.base
+    stack, rows, columns = (int(np.prod([base[i] for i in group] or [1])) for group in axes)
+    joined = fx.Size(stack, sum(s.positions for s in sizes), rows, columns)
+    entered = next((place.reason for place in places if place.kind == "enter"), "")
+    return Piece(leaves, numbers, "", axes, flips, joined, entered)
+
+
+def _kind(place: Any) -> str:
+    return "picked" if place.table_axis is not None else "ones" if place.left is None else "dense"
+
+
+def cheapest(piece: Piece, level: Level, may_keep: bool) -> str:
+    """The strategy with the least estimated time, by the cost model."""
+    costs = estimate(piece, level)
+    return min((name for name in costs if name != "kept" or may_keep), key=lambda name: costs[name])
+
+
+def estimate(piece: Piece, level: Level) -> dict[str, float]:
+    """Nanoseconds per unit of each strategy that applies, the clipped sum included.
+
+    The constants are measured by ``benchmarks/planner.py``.
+    """
+    stack, positions, rows, columns = piece.size
+    kinds = {_kind(level.places[i]) for i in piece.places}
+    speed = _CPU if jax.default_backend() == "cpu" else _ACCELERATOR
+    product = stack * rows * columns
+    gemm = 2.0 * product * positions / speed.gemm
+    if "picked" in kinds:
+        return {"gram": 1.0}
+    if "ones" in kinds or rows == 1 or (columns == 1 and positions > 1):
+        return {"kept": 1.0, "product": 2.0}
+    if positions == 1:
+        return {"rank_one": gemm + 4 * stack * (rows + columns) / speed.bytes}
+    small = 2.0 * product * positions / speed.batched
+    gram = 2.0 * stack * positions**2 * (rows + columns) / speed.batched + 12 * stack * positions**2 / speed.bytes
+    return {
+        "gram": gram + gemm,
+        "product": small + 4 * product / speed.cache + gemm,
+        "kept": small + 12 * product / speed.bytes,
+    }
+
+
+class Speed(NamedTuple):
+    """Rates of a device: FLOP/ns of one large matmul and of many small ones, bytes/ns of memory and of caches."""
+
+    gemm: float
+    batched: float
+    bytes: float
+    cache: float
+
+
+_CPU = Speed(gemm=150.0, batched=100.0, bytes=10.0, cache=40.0)
+_ACCELERATOR = Speed(gemm=50_000.0, batched=20_000.0, bytes=2_000.0, cache=4_000.0)
+
+__all__ = ["Derived", "Piece", "Speed", "cheapest", "derived_roots", "estimate", "plan"]

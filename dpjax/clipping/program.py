@@ -1,0 +1,172 @@
+"""A unit's loss as one flat jaxpr: calls inlined, dead code gone, convolutions and pooling rewritten as matmuls."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
+from jaxtyping import Array, Key, PyTree
+
+from dpjax.clipping.lowering import lower
+from dpjax.types import Metrics, Params
+
+CALLS = {"jit", "pjit", "closed_call", "core_call"}
+"""Primitives that only group equations, by any name JAX has given them."""
+
+REMAT = {"remat", "remat2", "checkpoint"}
+"""``jax.checkpoint``, by any name JAX has given it."""
+
+COUPLING = {"psum", "psum2", "psum_invariant", "pmax", "pmin", "all_gather", "all_gather_invariant", "all_to_all"}
+COUPLING |= {"ppermute", "axis_index", "reduce_scatter", "pgather", "pbroadcast"}
+"""Collectives: they would let one unit see another."""
+
+CALLBACKS = {"pure_callback", "io_callback"}
+"""Host callbacks that return values: under ``vmap`` they may see many units at once."""
+
+
+class Program(NamedTuple):
+    """A loss, flat: ``outputs = jaxpr(consts, *params, *inputs)``.
+
+    Attributes:
+      jaxpr: the equations; its inputs are the parameters' leaves, then the unit's and the key's.
+      consts: values of its constants, in order.
+      num_params: how many of its inputs are parameters.
+      metrics: the structure of the outputs after the first, which is the loss.
+    """
+
+    jaxpr: Jaxpr
+    consts: Sequence[Any]
+    num_params: int
+    metrics: jax.tree_util.PyTreeDef
+
+
+def trace(
+    loss: Callable[[Params, PyTree[Array], Key[Array, ""]], tuple[Array, Metrics]],
+    params: Params,
+    unit: PyTree[jax.ShapeDtypeStruct],
+    key: Key[Array, ""],
+) -> Program:
+    """The program of one unit's loss. Nothing is computed; ``unit`` is shapes without a slot axis."""
+    leaves, treedef = jax.tree.flatten((params, unit, key))
+    structure: list[jax.tree_util.PyTreeDef] = []
+
+    def outputs(*flat: Any) -> tuple[Any, ...]:
+        value, metrics = loss(*jax.tree.unflatten(treedef, flat))
+        metrics, metrics_tree = jax.tree.flatten(metrics)
+        structure.append(metrics_tree)
+        return value, *metrics
+
+    first = jax.make_jaxpr(outputs)(*leaves)
+    check_independence(first)
+    flat = jax.make_jaxpr(lambda *args: evaluate(*open_jaxpr(first), args))(*leaves)
+    return Program(*open_jaxpr(flat), num_params=len(jax.tree.leaves(params)), metrics=structure[-1])
+
+
+def open_jaxpr(jaxpr: Any) -> tuple[Jaxpr, Sequence[Any]]:
+    """A jaxpr and the values of its constants."""
+    return (jaxpr.jaxpr, jaxpr.consts) if isinstance(jaxpr, ClosedJaxpr) else (jaxpr, ())
+
+
+def inner_jaxprs(eqn: JaxprEqn) -> Iterator[Jaxpr]:
+    """The jaxprs that an equation carries: bodies, branches."""
+    for value in eqn.params.values():
+        for item in value if isinstance(value, tuple | list) else (value,):
+            if isinstance(item, Jaxpr | ClosedJaxpr):
+                yield open_jaxpr(item)[0]
+
+
+def check_independence(jaxpr: Any) -> None:
+    """Refuse a unit's computation that could look at another unit."""
+    for eqn in open_jaxpr(jaxpr)[0].eqns:
+        name = eqn.primitive.name
+        if name in COUPLING:
+            axes = eqn.params.get("axes", eqn.params.get("axis_name"))
+            raise ValueError(
+                f"the loss calls the collective {name!r} over axis {axes!r}, which couples the units of a cohort and "
+                "voids per-unit clipping; compute the loss of ONE unit without collectives."
+            )
+        if name in CALLBACKS:
+            raise ValueError(
+                f"the loss calls {name!r}, a host callback that may see several units at once and voids per-unit "
+                "clipping; compute it beforehand, or in JAX."
+            )
+        for inner in inner_jaxprs(eqn):
+            check_independence(inner)
+
+
+class ScanArguments(NamedTuple):
+    """How many of a scan's operands are constants, carries and stacked inputs."""
+
+    consts: int
+    carry: int
+    xs: int
+
+
+def scan_arguments(eqn: JaxprEqn) -> ScanArguments:
+    """Operand counts of a scan, under old and new versions of JAX."""
+    if "num_consts" in eqn.params:
+        consts, carry = eqn.params["num_consts"], eqn.params["num_carry"]
+    else:
+        consts, carry = (len(list(tree)) for tree in eqn.params["ft_in"].unpack()[:2])
+    return ScanArguments(consts, carry, len(eqn.invars) - consts - carry)
+
+
+def evaluate(jaxpr: Jaxpr, consts: Sequence[Any], args: Sequence[Any]) -> list[Any]:
+    """Evaluate a jaxpr with calls inlined and operations lowered, inside loops and checkpoints too."""
+    env: dict[Any, Any] = {}
+
+    def read(atom: Any) -> Any:
+        return atom.val if isinstance(atom, Literal) else env[atom]
+
+    env.update(zip([*jaxpr.constvars, *jaxpr.invars], [*consts, *args], strict=True))
+    for eqn in jaxpr.eqns:
+        values = apply(eqn, [read(v) for v in eqn.invars])
+        env.update(zip(eqn.outvars, values, strict=True))
+    return [read(v) for v in jaxpr.outvars]
+
+
+def apply(eqn: JaxprEqn, values: Sequence[Any]) -> Sequence[Any]:
+    """One equation, inlined or lowered where that is known how to do."""
+    name = eqn.primitive.name
+    if name in CALLS:
+        inner, consts = open_jaxpr(eqn.params.get("jaxpr", eqn.params.get("call_jaxpr")))
+        return evaluate(inner, consts, values)
+    if name in REMAT:
+        inner, consts = open_jaxpr(eqn.params["jaxpr"])
+        return remat(eqn, lambda *args: tuple(evaluate(inner, consts, args)))(*values)
+    if name == "scan":
+        inner, consts = open_jaxpr(eqn.params["jaxpr"])
+        return scan(eqn, lambda args: evaluate(inner, consts, args), values)
+    lowered = lower(eqn, values)
+    return bind(eqn, values) if lowered is None else lowered
+
+
+def bind(eqn: JaxprEqn, values: Sequence[Any]) -> Sequence[Any]:
+    """One equation as it stands."""
+    out = eqn.primitive.bind(*values, **eqn.primitive.get_bind_params(eqn.params))
+    return out if eqn.primitive.multiple_results else [out]
+
+
+def remat(eqn: JaxprEqn, fun: Callable[..., Any]) -> Callable[..., Any]:
+    """``jax.checkpoint`` with the options of an equation."""
+    return jax.checkpoint(fun, prevent_cse=eqn.params["prevent_cse"], policy=eqn.params["policy"])
+
+
+def scan(
+    eqn: JaxprEqn,
+    body: Callable[[list[Any]], Sequence[Any]],
+    values: Sequence[Any],
+    extra_xs: Sequence[Any] = (),
+) -> Sequence[Any]:
+    """A scan with the options of an equation: ``body(all operands, then extra_xs) -> carry, ys and anything more``."""
+    counts = scan_arguments(eqn)
+    consts, carry = values[: counts.consts], values[counts.consts : counts.consts + counts.carry]
+    xs = [*values[counts.consts + counts.carry :], *extra_xs]
+
+    def step(carried: Sequence[Any], x: Sequence[Any]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        out = body([*consts, *carried, *x])
+        return tuple(out[: counts.carry]), tuple(out[counts.carry :])
+
+    options = {k: eqn.params[k] for k in ("length", "reverse", "unroll")}
+    final, ys = jax.lax.scan(step, tuple(carry), tuple(xs), **options)
+    return [*final, *ys]
