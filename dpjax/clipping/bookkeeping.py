@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from dpjax.clipping import factors as fx
+from dpjax.clipping.analysis import Level, analyse
 from dpjax.clipping.bounding import (
     ClippingRule,
     add_up_groups,
@@ -16,8 +17,7 @@ from dpjax.clipping.bounding import (
     sum_metrics,
     weighted_sum,
 )
-from dpjax.clipping.places import Level, analyse
-from dpjax.clipping.planner import Piece, plan
+from dpjax.clipping.planner import Piece, one_pass_microbatch, plan
 from dpjax.clipping.program import Program, trace
 from dpjax.clipping.tapping import Tapped, derived_values, tap
 from dpjax.types import ClippedSum, Cohort, GradientContribution, Params, at_least_float32
@@ -29,6 +29,7 @@ class Recipe(NamedTuple):
     program: Program
     level: Level
     pieces: tuple[Piece, ...]
+    microbatch_size: int
 
 
 class Prepared(NamedTuple):
@@ -43,14 +44,16 @@ def make_recipe(
     params: Params,
     cohort: Cohort,
     key: Key[Array, ""],
-    slots: int,
-    budget: float,
+    microbatch_size: int | None,
+    memory_budget: float,
 ) -> Recipe:
-    """Trace and plan; ``slots`` units are formed at once and kept products may take ``budget`` bytes."""
+    """Trace, find the places, and plan; only shapes of ``params`` and ``cohort`` matter."""
     unit = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), cohort.units)
     program = trace(contribution_fn.loss, params, unit, key)
     level = analyse(program.jaxpr, program.num_params)
-    return Recipe(program, level, plan(program, level, slots, budget))
+    slots = cohort.mask.shape[0]
+    size = min(microbatch_size or one_pass_microbatch(program, slots, memory_budget), slots)
+    return Recipe(program, level, plan(program, level, size, memory_budget / 4), size)
 
 
 def one_pass(

@@ -1,39 +1,44 @@
 """The engines: how the stack of contributions is formed before it is clipped and summed."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key, PyTree
+from jaxtyping import Array, Float, Int, Key
 
 from dpjax.clipping.bookkeeping import make_recipe, one_pass
 from dpjax.clipping.bounding import ClippingRule, clip_and_sum
+from dpjax.clipping.planner import contribution_microbatch
 from dpjax.types import ClippedSum, Cohort, ContributionFn, GradientContribution, Params
 
 
+class Settings(NamedTuple):
+    """What bounds a contribution, and what only changes speed and memory.
+
+    Attributes:
+      rule: of clipping.
+      clip_norm: scalar > 0.
+      microbatch_size: units formed at once; chosen by the engine if None.
+      memory_budget: bytes that an engine's choice may use.
+    """
+
+    rule: ClippingRule
+    clip_norm: Float[Array, ""]
+    microbatch_size: int | None
+    memory_budget: float
+
+
 def materialize(
-    contribution_fn: ContributionFn,
-    params: Params,
-    cohort: Cohort,
-    key: Key[Array, ""],
-    clip_norm: Float[Array, ""],
-    rule: ClippingRule,
-    microbatch_size: int,
+    contribution_fn: ContributionFn, params: Params, cohort: Cohort, key: Key[Array, ""], settings: Settings
 ) -> ClippedSum:
     """All contributions at once by ``vmap``: slots × parameters of memory, the plainest form of the truth."""
-    del microbatch_size
     slots = jnp.arange(cohort.mask.shape[0], dtype=jnp.int32)
-    return _materialize_slots(contribution_fn, params, cohort, slots, key, clip_norm, rule)
+    return _materialize_slots(contribution_fn, params, cohort, slots, key, settings)
 
 
 def microbatch(
-    contribution_fn: ContributionFn,
-    params: Params,
-    cohort: Cohort,
-    key: Key[Array, ""],
-    clip_norm: Float[Array, ""],
-    rule: ClippingRule,
-    microbatch_size: int,
+    contribution_fn: ContributionFn, params: Params, cohort: Cohort, key: Key[Array, ""], settings: Settings
 ) -> ClippedSum:
     """A loop of ``vmap``s over microbatches that stops after the last filled slot.
 
@@ -42,19 +47,14 @@ def microbatch(
     """
 
     def one(part: Cohort, slots: Int[Array, "slots"]) -> ClippedSum:
-        return _materialize_slots(contribution_fn, params, part, slots, key, clip_norm, rule)
+        return _materialize_slots(contribution_fn, params, part, slots, key, settings)
 
-    return _in_parts(one, cohort, clip_norm, microbatch_size)
+    size = settings.microbatch_size or contribution_microbatch(params, cohort.mask.shape[0], settings.memory_budget)
+    return _in_parts(one, cohort, settings.clip_norm, size)
 
 
 def bookkeeping(
-    contribution_fn: ContributionFn,
-    params: Params,
-    cohort: Cohort,
-    key: Key[Array, ""],
-    clip_norm: Float[Array, ""],
-    rule: ClippingRule,
-    microbatch_size: int,
+    contribution_fn: ContributionFn, params: Params, cohort: Cohort, key: Key[Array, ""], settings: Settings
 ) -> ClippedSum:
     """One backward pass for all norms, then the clipped sum from scaled cotangents; no unit's weights are copied.
 
@@ -66,13 +66,12 @@ def bookkeeping(
             "engine='bookkeeping' needs the gradient of a loss (example_gradient or user_gradient), and this "
             "contribution function is none; use engine='microbatch'."
         )
-    size = min(microbatch_size, cohort.mask.shape[0])
-    recipe = make_recipe(contribution_fn, params, cohort, key, size, 2**28)
+    recipe = make_recipe(contribution_fn, params, cohort, key, settings.microbatch_size, settings.memory_budget)
 
     def one(part: Cohort, slots: Int[Array, "slots"]) -> ClippedSum:
-        return one_pass(recipe, params, part, slots, key, clip_norm, rule)
+        return one_pass(recipe, params, part, slots, key, settings.clip_norm, settings.rule)
 
-    return _in_parts(one, cohort, clip_norm, size)
+    return _in_parts(one, cohort, settings.clip_norm, recipe.microbatch_size)
 
 
 def _in_parts(
@@ -116,13 +115,12 @@ def _materialize_slots(
     cohort: Cohort,
     slots: Int[Array, "slots"],
     key: Key[Array, ""],
-    clip_norm: Float[Array, ""],
-    rule: ClippingRule,
+    settings: Settings,
 ) -> ClippedSum:
     # Keys follow the slot, not the position in a microbatch: engines and capacities agree exactly.
     keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, slots)
     stack, metrics = jax.vmap(contribution_fn, in_axes=(None, 0, 0))(params, cohort.units, keys)
-    return clip_and_sum(stack, metrics, cohort.mask, clip_norm, rule)
+    return clip_and_sum(stack, metrics, cohort.mask, settings.clip_norm, settings.rule)
 
 
 def _pad(cohort: Cohort, amount: int) -> Cohort:
@@ -133,11 +131,3 @@ def _pad(cohort: Cohort, amount: int) -> Cohort:
         return jnp.concatenate([x, jnp.zeros((amount, *x.shape[1:]), x.dtype)])
 
     return Cohort(jax.tree.map(pad, cohort.units), pad(cohort.mask))
-
-
-def default_microbatch_size(params: PyTree[Array], slots: int) -> int:
-    """Contributions formed at once: a stack that stays in a core's cache on CPU, larger on accelerators."""
-    floats = sum(x.size for x in jax.tree.leaves(params))
-    budget = 2**19 if jax.default_backend() == "cpu" else 2**28
-    size = max(8, min(budget // max(floats, 1), 64 if jax.default_backend() == "cpu" else slots))
-    return min(slots, 1 << (size.bit_length() - 1))

@@ -76,7 +76,8 @@ def factors(place: Place, axes: Axes, saved: Array | None, cotangent: Array) -> 
     right = cotangent if place.sign == 1 else -cotangent
     is_gather = place.table_axis is not None
     if is_gather:
-        assert saved is not None and left_labels is not None
+        assert saved is not None
+        assert left_labels is not None
         rows = place.view.base[axes.rows[0]]
         saved, valid = _in_range(saved, rows, place.mode)
         right = jnp.where(_align(valid, left_labels, right_labels), right, 0)
@@ -232,7 +233,8 @@ def _gram(part: Factors) -> Float[Array, "slots"]:
 
 
 def _cross(dense: Factors, picked: Factors) -> Float[Array, "slots"]:
-    assert dense.left is not None and picked.ids is not None
+    assert dense.left is not None
+    assert picked.ids is not None
     dtype = at_least_float32(dense.right.dtype)
     right = _inner(dense.right, picked.right, dtype)
     left = jnp.take_along_axis(dense.left, picked.ids[:, :, None, :], axis=3).astype(dtype)

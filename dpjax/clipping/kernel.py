@@ -5,11 +5,13 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from jax.core import Tracer
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Key, PyTree
 
 from dpjax.clipping import engines
 from dpjax.clipping.bounding import ClippingRule, flat_clipping
-from dpjax.types import ClippedSum, Cohort, ContributionFn, Params
+from dpjax.clipping.engines import Settings
+from dpjax.clipping.program import check_independence
+from dpjax.types import ClippedSum, Cohort, ContributionFn, GradientContribution, Params
 
 ENGINES = {"materialize": engines.materialize, "microbatch": engines.microbatch, "bookkeeping": engines.bookkeeping}
 """Engine name → implementation. All agree to rounding; they differ in speed and memory only."""
@@ -21,6 +23,7 @@ def clipped_sum(
     rule: ClippingRule | None = None,
     engine: str = "auto",
     microbatch_size: int | None = None,
+    memory_budget: float | None = None,
 ) -> Callable[[Params, Cohort, Key[Array, ""], float | Float[Array, ""]], ClippedSum]:
     """The sum over a cohort of every unit's contribution, each clipped to an L2 bound.
 
@@ -36,9 +39,13 @@ def clipped_sum(
       contribution_fn: one unit → (pytree of floating-point arrays, metrics); see ``dpjax.contributions``.
       rule: how a contribution is bounded: ``flat_clipping()`` if None, or ``per_layer_clipping()``,
         ``group_clipping(...)``, ``automatic_clipping()``. It changes what is computed, never the sensitivity.
-      engine: ``"materialize"`` (all contributions at once), ``"microbatch"`` (a loop over parts of the
-        cohort that skips trailing empty parts) or ``"auto"``.
-      microbatch_size: contributions formed at once by ``"microbatch"``; chosen to fit the cache if None.
+      engine: ``"bookkeeping"`` (for gradients of any JAX loss: one backward pass for all norms, no unit's gradient
+        formed where that can be helped), ``"microbatch"`` (for any contribution: a loop over parts of the cohort that
+        skips trailing empty parts), ``"materialize"`` (all contributions at once) or ``"auto"``: bookkeeping for
+        gradients, microbatch for the rest. ``dpjax.clipping.explain`` shows what bookkeeping makes of a model.
+      microbatch_size: units in one part under ``"bookkeeping"`` and ``"microbatch"``; chosen if None.
+      memory_budget: bytes of temporary memory to keep to when ``microbatch_size`` is chosen: an estimate, not a
+        limit. 1 GiB on CPU and 8 GiB on accelerators if None.
 
     Returns:
       ``fun(params, cohort, key, clip_norm) -> ClippedSum``; ``clip_norm`` is a scalar > 0, traced or not,
@@ -67,13 +74,19 @@ def clipped_sum(
 
     def fun(params: Params, cohort: Cohort, key: Key[Array, ""], clip_norm: float | Float[Array, ""]) -> ClippedSum:
         bound = _check_clip_norm(clip_norm)
-        _check_contribution(contribution_fn, params, cohort, key)
-        slots = cohort.mask.shape[0]
-        size = microbatch_size or engines.default_microbatch_size(params, slots)
-        run = ENGINES["microbatch" if engine == "auto" else engine]
-        return run(contribution_fn, params, cohort, key, bound, rule or flat_clipping(), size)
+        check_contribution(contribution_fn, params, cohort, key)
+        chosen = engine
+        if engine == "auto":
+            chosen = "bookkeeping" if isinstance(contribution_fn, GradientContribution) else "microbatch"
+        settings = Settings(rule or flat_clipping(), bound, microbatch_size, memory_budget or default_memory_budget())
+        return ENGINES[chosen](contribution_fn, params, cohort, key, settings)
 
     return fun
+
+
+def default_memory_budget() -> float:
+    """Bytes that an engine may use where the user names no number."""
+    return 2.0**30 if jax.default_backend() == "cpu" else 2.0**33
 
 
 def _check_clip_norm(clip_norm: float | Float[Array, ""]) -> Float[Array, ""]:
@@ -83,12 +96,28 @@ def _check_clip_norm(clip_norm: float | Float[Array, ""]) -> Float[Array, ""]:
     return bound if jnp.issubdtype(bound.dtype, jnp.floating) else bound.astype(jnp.float32)
 
 
-def _check_contribution(contribution_fn: ContributionFn, params: Params, cohort: Cohort, key: Key[Array, ""]) -> None:
+def check_contribution(contribution_fn: ContributionFn, params: Params, cohort: Cohort, key: Key[Array, ""]) -> None:
+    """Refuse what no engine can bound: integer leaves, collectives, host callbacks."""
+    if isinstance(contribution_fn, GradientContribution):
+        _check_floating("params", params)
     unit = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), cohort.units)
-    vector, _ = jax.eval_shape(contribution_fn, params, unit, key)
-    for path, leaf in jax.tree_util.tree_leaves_with_path(vector):
+    try:
+        jaxpr, (vector, _) = jax.make_jaxpr(contribution_fn, return_shape=True)(params, unit, key)
+    except NameError as error:
+        if "unbound axis name" not in str(error):
+            raise
+        raise ValueError(
+            f"the contribution uses a named axis ({error}), which would couple the units of a cohort and void "
+            "per-unit clipping; compute the loss of ONE unit without collectives or axis_name."
+        ) from error
+    check_independence(jaxpr)
+    _check_floating("contribution", vector)
+
+
+def _check_floating(name: str, tree: PyTree[jax.ShapeDtypeStruct]) -> None:
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
             raise TypeError(
-                f"contribution{jax.tree_util.keystr(path)} has dtype {leaf.dtype}; make that leaf floating point "
+                f"{name}{jax.tree_util.keystr(path)} has dtype {leaf.dtype}; make that leaf floating point "
                 "or leave it out of the parameters."
             )

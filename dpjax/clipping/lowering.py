@@ -8,15 +8,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.extend.core import JaxprEqn
 from jaxtyping import Array
 
 
-def lower(eqn: JaxprEqn, values: Sequence[Any]) -> list[Any] | None:
+def lower(eqn: Any, values: Sequence[Any]) -> list[Any] | None:
     """The equation's outputs computed another way, or None if it is best left as it is."""
     name = eqn.primitive.name
     if name == "conv_general_dilated" and eqn.params["batch_group_count"] == 1:
-        return [im2col(*values, eqn.params)]
+        return [im2col(values[0], values[1], eqn.params)]
     if jax.default_backend() != "cpu":
         return None
     if name == "reduce_window_max" and _simple_window(eqn):
@@ -89,7 +88,7 @@ def _first_maximum(kept: Array, new: Array) -> Array:
     return jnp.where((new > kept) | (new != new), new, kept)
 
 
-def _simple_window(eqn: JaxprEqn) -> bool:
+def _simple_window(eqn: Any) -> bool:
     dilated = (*eqn.params["base_dilation"], *eqn.params["window_dilation"])
     few = math.prod(eqn.params["window_dimensions"]) <= 256 and sum(eqn.params["window_dimensions"]) <= 64
     return few and all(d == 1 for d in dilated) and jnp.issubdtype(eqn.outvars[0].aval.dtype, jnp.floating)

@@ -5,10 +5,12 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax.extend.core import Jaxpr
 
 from dpjax.clipping import factors as fx
-from dpjax.clipping.places import Derived, Level
-from dpjax.clipping.program import Program
+from dpjax.clipping.analysis import Level
+from dpjax.clipping.program import REMAT, Program, aval, inner_jaxprs
+from dpjax.types import Params
 
 
 class Piece(NamedTuple):
@@ -44,7 +46,7 @@ def plan(program: Program, level: Level, slots: int, budget: float) -> tuple[Pie
       slots: units formed at once.
       budget: bytes that kept products may take.
     """
-    shapes = [tuple(v.aval.shape) for v in program.jaxpr.invars[: program.num_params]]
+    shapes = [tuple(aval(v).shape) for v in program.jaxpr.invars[: program.num_params]]
     pieces = []
     for leaves, places in _components(program, level):
         piece = _piece(level, leaves, places, shapes)
@@ -148,6 +150,39 @@ def estimate(piece: Piece, level: Level) -> dict[str, float]:
     }
 
 
+def contribution_microbatch(params: Params, slots: int, budget: float) -> int:
+    """Contributions formed at once: a stack that stays in a core's cache on CPU, larger on accelerators."""
+    floats = sum(x.size for x in jax.tree.leaves(params))
+    on_cpu = jax.default_backend() == "cpu"
+    size = max(8, min((2**19 if on_cpu else 2**28) // max(floats, 1), 64 if on_cpu else slots))
+    return _fitting(size, slots, 8.0 * max(floats, 1), budget)
+
+
+def one_pass_microbatch(program: Program, slots: int, budget: float) -> int:
+    """Units in one pass: activations that stay in a core's cache on CPU, yet enough rows to keep matmuls busy."""
+    per_unit = activation_bytes(program.jaxpr)
+    target = 2**24 if jax.default_backend() == "cpu" else 2**31
+    return _fitting(max(8, int(target / max(per_unit, 1.0))), slots, 2 * per_unit, budget)
+
+
+def _fitting(size: int, slots: int, bytes_per_unit: float, budget: float) -> int:
+    """The power of two at or below ``size`` that fits the budget; all slots at once where that is as many."""
+    size = max(1, min(size, int(budget / bytes_per_unit)))
+    return slots if size >= slots else 1 << (size.bit_length() - 1)
+
+
+def activation_bytes(jaxpr: Jaxpr) -> float:
+    """Bytes of all that a unit's program computes, loops included: an upper bound of what its backward pass keeps."""
+    total = 0.0
+    for eqn in jaxpr.eqns:
+        inner = [activation_bytes(j) for j in inner_jaxprs(eqn)] if eqn.primitive.name in {"scan", *REMAT} else []
+        if inner:
+            total += eqn.params.get("length", 1) * sum(inner)
+        else:
+            total += sum(aval(v).size * aval(v).dtype.itemsize for v in eqn.outvars)
+    return total
+
+
 class Speed(NamedTuple):
     """Rates of a device: FLOP/ns of one large matmul and of many small ones, bytes/ns of memory and of caches."""
 
@@ -159,5 +194,3 @@ class Speed(NamedTuple):
 
 _CPU = Speed(gemm=150.0, batched=100.0, bytes=10.0, cache=40.0)
 _ACCELERATOR = Speed(gemm=50_000.0, batched=20_000.0, bytes=2_000.0, cache=4_000.0)
-
-__all__ = ["Derived", "Piece", "Speed", "cheapest", "derived_roots", "estimate", "plan"]

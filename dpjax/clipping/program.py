@@ -4,11 +4,20 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
+from jax.extend.core import Jaxpr, Literal
 from jaxtyping import Array, Key, PyTree
 
 from dpjax.clipping.lowering import lower
 from dpjax.types import Metrics, Params
+
+Equation = Any
+"""A ``jax.extend.core.JaxprEqn``, whose variables JAX leaves untyped."""
+
+
+def aval(variable: Any) -> Any:
+    """Shape and dtype of a variable."""
+    return variable.aval
+
 
 CALLS = {"jit", "pjit", "closed_call", "core_call"}
 """Primitives that only group equations, by any name JAX has given them."""
@@ -37,7 +46,7 @@ class Program(NamedTuple):
     jaxpr: Jaxpr
     consts: Sequence[Any]
     num_params: int
-    metrics: jax.tree_util.PyTreeDef
+    metrics: Any
 
 
 def trace(
@@ -48,7 +57,7 @@ def trace(
 ) -> Program:
     """The program of one unit's loss. Nothing is computed; ``unit`` is shapes without a slot axis."""
     leaves, treedef = jax.tree.flatten((params, unit, key))
-    structure: list[jax.tree_util.PyTreeDef] = []
+    structure: list[Any] = []
 
     def outputs(*flat: Any) -> tuple[Any, ...]:
         value, metrics = loss(*jax.tree.unflatten(treedef, flat))
@@ -64,14 +73,14 @@ def trace(
 
 def open_jaxpr(jaxpr: Any) -> tuple[Jaxpr, Sequence[Any]]:
     """A jaxpr and the values of its constants."""
-    return (jaxpr.jaxpr, jaxpr.consts) if isinstance(jaxpr, ClosedJaxpr) else (jaxpr, ())
+    return (jaxpr.jaxpr, jaxpr.consts) if hasattr(jaxpr, "consts") else (jaxpr, ())
 
 
-def inner_jaxprs(eqn: JaxprEqn) -> Iterator[Jaxpr]:
+def inner_jaxprs(eqn: Equation) -> Iterator[Jaxpr]:
     """The jaxprs that an equation carries: bodies, branches."""
     for value in eqn.params.values():
         for item in value if isinstance(value, tuple | list) else (value,):
-            if isinstance(item, Jaxpr | ClosedJaxpr):
+            if hasattr(item, "eqns"):
                 yield open_jaxpr(item)[0]
 
 
@@ -102,7 +111,7 @@ class ScanArguments(NamedTuple):
     xs: int
 
 
-def scan_arguments(eqn: JaxprEqn) -> ScanArguments:
+def scan_arguments(eqn: Equation) -> ScanArguments:
     """Operand counts of a scan, under old and new versions of JAX."""
     if "num_consts" in eqn.params:
         consts, carry = eqn.params["num_consts"], eqn.params["num_carry"]
@@ -125,7 +134,7 @@ def evaluate(jaxpr: Jaxpr, consts: Sequence[Any], args: Sequence[Any]) -> list[A
     return [read(v) for v in jaxpr.outvars]
 
 
-def apply(eqn: JaxprEqn, values: Sequence[Any]) -> Sequence[Any]:
+def apply(eqn: Equation, values: Sequence[Any]) -> Sequence[Any]:
     """One equation, inlined or lowered where that is known how to do."""
     name = eqn.primitive.name
     if name in CALLS:
@@ -141,19 +150,19 @@ def apply(eqn: JaxprEqn, values: Sequence[Any]) -> Sequence[Any]:
     return bind(eqn, values) if lowered is None else lowered
 
 
-def bind(eqn: JaxprEqn, values: Sequence[Any]) -> Sequence[Any]:
+def bind(eqn: Equation, values: Sequence[Any]) -> Sequence[Any]:
     """One equation as it stands."""
     out = eqn.primitive.bind(*values, **eqn.primitive.get_bind_params(eqn.params))
     return out if eqn.primitive.multiple_results else [out]
 
 
-def remat(eqn: JaxprEqn, fun: Callable[..., Any]) -> Callable[..., Any]:
+def remat(eqn: Equation, fun: Callable[..., Any]) -> Callable[..., Any]:
     """``jax.checkpoint`` with the options of an equation."""
     return jax.checkpoint(fun, prevent_cse=eqn.params["prevent_cse"], policy=eqn.params["policy"])
 
 
 def scan(
-    eqn: JaxprEqn,
+    eqn: Equation,
     body: Callable[[list[Any]], Sequence[Any]],
     values: Sequence[Any],
     extra_xs: Sequence[Any] = (),

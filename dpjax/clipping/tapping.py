@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from jax.extend.core import Literal
 from jaxtyping import Array, Key, PyTree
 
-from dpjax.clipping.places import Entry, Level, Place
+from dpjax.clipping.analysis import Entry, Level
+from dpjax.clipping.places import Place
 from dpjax.clipping.program import REMAT, Program, bind, open_jaxpr, remat, scan
 from dpjax.types import Metrics, Params
 
@@ -71,10 +72,7 @@ def run(
         else:
             for position, place in entry.enters:
                 operands[position] = operands[position] + taps[place]
-            if entry.inner is not None:
-                outs = _run_body(eqn, entry, operands, taps, saved)
-            else:
-                outs = bind(eqn, operands)
+            outs = bind(eqn, operands) if entry.inner is None else _run_body(eqn, entry, operands, taps, saved)
             if entry.tap is not None:
                 if entry.saved is not None:
                     place = level.places[entry.tap]

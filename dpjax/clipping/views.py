@@ -6,8 +6,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import JaxprEqn, Literal
+from jax.extend.core import Literal
 from jaxtyping import Array
+
+from dpjax.clipping.program import Equation
 
 
 class Step(NamedTuple):
@@ -59,7 +61,7 @@ def whole(root: int, shape: tuple[int, ...]) -> View:
     return View(root, (), shape, tuple(range(len(shape))))
 
 
-def follow(eqn: JaxprEqn, views: list[View | None], shapes: list[tuple[int, ...]]) -> list[View] | None:
+def follow(eqn: Equation, views: list[View | None], shapes: list[tuple[int, ...]]) -> list[View] | None:
     """The views of an equation's outputs, or None if it is no norm-keeping operation on one view.
 
     ``views`` holds None for operands that are constants; ``shapes`` are those of the operands.
@@ -88,8 +90,8 @@ def follow(eqn: JaxprEqn, views: list[View | None], shapes: list[tuple[int, ...]
     if name in ("slice", "rev", "split", "neg"):
         options = {k: v for k, v in eqn.params.items() if k != "sharding"}
         return (
-            [_stepped(view, shape, out, (name, repr(options), i), _unary(eqn, i)) for i, out in enumerate(outs)]
-            if _solid(view, shape)
+            [stepped(view, shape, out, (name, repr(options), i), _unary(eqn, i)) for i, out in enumerate(outs)]
+            if solid(view, shape)
             else None
         )
     if name in ("add", "sub", "mul", "div"):
@@ -97,8 +99,8 @@ def follow(eqn: JaxprEqn, views: list[View | None], shapes: list[tuple[int, ...]
     return None
 
 
-def _solid(view: View, shape: tuple[int, ...]) -> bool:
-    """No axis is broadcast: the value is a permutation of the base."""
+def solid(view: View, shape: tuple[int, ...]) -> bool:
+    """Whether no axis is broadcast, so that the value is a permutation of the base."""
     return all(a is not None or n == 1 for a, n in zip(view.axes, shape, strict=True))
 
 
@@ -106,12 +108,12 @@ def _reshape(view: View, shape: tuple[int, ...], out: tuple[int, ...]) -> list[V
     if [n for n in shape if n != 1] == [n for n in out if n != 1]:
         kept = iter([a for a, n in zip(view.axes, shape, strict=True) if n != 1])
         return [view._replace(axes=tuple(next(kept) if n != 1 else None for n in out))]
-    if not _solid(view, shape):
+    if not solid(view, shape):
         return None
-    return [_stepped(view, shape, out, ("reshape", out), lambda x: x.reshape(out))]
+    return [stepped(view, shape, out, ("reshape", out), lambda x: x.reshape(out))]
 
 
-def _stepped(
+def stepped(
     view: View, shape: tuple[int, ...], out: tuple[int, ...], key: Hashable, fun: Callable[[Array], Array]
 ) -> View:
     """A new base: the old one permuted to the value's axes, then ``fun``."""
@@ -125,7 +127,7 @@ def _stepped(
     return view._replace(steps=(*view.steps, step), base=out, axes=tuple(range(len(out))))
 
 
-def _unary(eqn: JaxprEqn, index: int) -> Callable[[Array], Array]:
+def _unary(eqn: Equation, index: int) -> Callable[[Array], Array]:
     def fun(x: Array) -> Array:
         out = eqn.primitive.bind(x, **eqn.params)
         return out[index] if eqn.primitive.multiple_results else out
@@ -134,19 +136,19 @@ def _unary(eqn: JaxprEqn, index: int) -> Callable[[Array], Array]:
 
 
 def _affine(
-    eqn: JaxprEqn, view: View, position: int, shape: tuple[int, ...], out: tuple[int, ...]
+    eqn: Equation, view: View, position: int, shape: tuple[int, ...], out: tuple[int, ...]
 ) -> list[View] | None:
     """``± value + constant`` and ``value × number``: the gradient keeps its norm, or is scaled by a known number."""
-    if shape != out or not _solid(view, shape):
+    if shape != out or not solid(view, shape):
         return None
     name = eqn.primitive.name
     other = eqn.invars[1 - position]
     if name in ("add", "sub"):
         sign = -1.0 if name == "sub" and position == 1 else 1.0
         # The constant itself moves no gradient.
-        return [_stepped(view, shape, out, ("sign", sign), lambda x: x * jnp.asarray(sign, x.dtype))]
+        return [stepped(view, shape, out, ("sign", sign), lambda x: x * jnp.asarray(sign, x.dtype))]
     if not isinstance(other, Literal) or np.ndim(other.val) or (name == "div" and position == 1):
         return None
     factor = float(other.val) if name == "mul" else 1.0 / float(other.val)
-    scaled = _stepped(view, shape, out, ("times", factor), lambda x: x * jnp.asarray(factor, x.dtype))
+    scaled = stepped(view, shape, out, ("times", factor), lambda x: x * jnp.asarray(factor, x.dtype))
     return [scaled._replace(scale=view.scale * abs(factor))]
