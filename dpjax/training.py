@@ -149,13 +149,11 @@ def make_train(
     def train(hparams: HParams, key: Key[Array, ""]) -> tuple[TrainState, History]:
         init_key, sampling_key, contribution_key, noise_key = jax.random.split(key, 4)
         optimizer = make_optimizer(hparams)
-        if adaptive is None:
-            sum_multiplier, count_stddev = hparams.noise_multiplier, 0.0
-        else:
+        expected_size = sampler.expected_cohort_size
+        sum_multiplier, count_stddev = hparams.noise_multiplier, 0.0
+        if adaptive is not None:
             adapting.check_initial_clip_norm(hparams.clip_norm)
-            count_stddev = adapting.stddev_of_count(adaptive, sampler.expected_cohort_size)
-            sum_multiplier = adapting.sum_noise_multiplier(hparams.noise_multiplier, count_stddev)
-            count_stddev = jnp.where(jnp.asarray(hparams.noise_multiplier) == 0, 0.0, count_stddev)
+            sum_multiplier, count_stddev = adapting.split_noise(adaptive, hparams.noise_multiplier, expected_size)
         privatizer = gaussian_privatizer(noise_stddev(sum_multiplier, hparams.clip_norm), noise_key)
 
         def add_noise(clipped: ClippedSum, cohort: Cohort, state: TrainState) -> tuple[Params, optax.OptState, Array]:
@@ -164,12 +162,11 @@ def make_train(
                 return *privatizer.update(clipped.total, state.privatizer_state), state.clip_norm
             # One Gaussian mechanism on the pair; its leaves, so sum and count, draw from keys of their own.
             stddevs = noise_stddev(sum_multiplier, state.clip_norm), count_stddev
-            pair = clipped.total, adapting.centred_count(clipped, cohort.mask)
+            pair = clipped.total, adapting.centred_count(clipped.norms, cohort.mask, state.clip_norm)
             noised: Any
             noised, after = gaussian_privatizer(stddevs, noise_key).update(pair, state.privatizer_state)
             total, count = noised
-            next_norm = adapting.next_clip_norm(adaptive, state.clip_norm, count, sampler.expected_cohort_size)
-            return total, after, next_norm
+            return total, after, adapting.next_clip_norm(adaptive, state.clip_norm, count, expected_size)
 
         def one_step(state: TrainState, _: None) -> tuple[TrainState, Metrics]:
             cohort, info = draw_cohort(sampler, sampling_key, state.step, units)
@@ -177,7 +174,7 @@ def make_train(
             clip_norm = hparams.clip_norm if adaptive is None else state.clip_norm
             clipped = bounded_sum(state.params, cohort, step_key, clip_norm)
             noised, privatizer_state, next_norm = add_noise(clipped, cohort, state)
-            mean = jax.tree.map(lambda x: x / sampler.expected_cohort_size, noised)
+            mean = jax.tree.map(lambda x: x / expected_size, noised)
             updates, optimizer_state = optimizer.update(mean, state.optimizer_state, state.params)
             params = optax.apply_updates(state.params, updates)
             accepted = jnp.maximum(info.cohort_size - clipped.num_rejected, 1).astype(jnp.float32)

@@ -47,9 +47,20 @@ class ModelConf:
 class PrivacyConf:
     epsilon: float = traced(1.0, "target ε; inf trains without clipping and noise")
     delta: float = static(1e-5, "target δ, below 1/population; it decides the cohorts' capacity")
-    clip_norm: float = traced(1.0, "bound on one unit's L2 norm")
+    clip_norm: float = traced(1.0, "bound on one unit's L2 norm; with clipping=adaptive the first of them")
     adjacency: str = static("add_or_remove_one", "add_or_remove_one, zero_out or replace_one")
     accountant: str = traced("pld", "which accountant calibrates the noise: pld (tight) or rdp")
+
+
+@dataclass
+class ClippingConf:
+    name: str = static("flat", "flat, per_layer, automatic or adaptive")
+    stability: float = static(0.01, "γ of automatic clipping: gradients far below it stay small")
+    target_quantile: float = static(0.5, "share of units that adaptive clipping leaves whole")
+    learning_rate: float = static(0.2, "step size of the clip norm under adaptive clipping")
+    count_stddev: float | None = static(
+        None, "noise on the count of adaptive clipping; null: expected cohort size / 20"
+    )
 
 
 @dataclass
@@ -91,6 +102,7 @@ class Config:
     data: DataConf = field(default_factory=DataConf)
     model: ModelConf = field(default_factory=ModelConf)
     privacy: PrivacyConf = field(default_factory=PrivacyConf)
+    clipping: ClippingConf = field(default_factory=ClippingConf)
     optimizer: OptimizerConf = field(default_factory=OptimizerConf)
     federated: FederatedConf = field(default_factory=FederatedConf)
     tracker: TrackerConf = field(default_factory=TrackerConf)
@@ -213,6 +225,8 @@ def validate(cfg: DictConfig) -> None:
     )
     one_of("privacy.adjacency", "add_or_remove_one", "zero_out", "replace_one")
     one_of("privacy.accountant", "pld", "rdp")
+    one_of("clipping.name", "flat", "per_layer", "automatic", "adaptive")
+    _validate_clipping(cfg, need)
     one_of("optimizer.name", "sgd", "adam", "adamw")
     one_of("optimizer.sampling", "poisson", "fixed_size", "shuffled")
     need(
@@ -239,6 +253,18 @@ def validate(cfg: DictConfig) -> None:
     one_of("tracker.name", "none", "wandb")
     if cfg.federated.clients_per_round is not None:
         _validate_federated(cfg, need, one_of)
+
+
+def _validate_clipping(cfg: DictConfig, need: Any) -> None:
+    need(cfg.clipping.stability > 0, "clipping.stability", "must be > 0; the paper of automatic clipping uses 0.01")
+    need(0 <= cfg.clipping.target_quantile <= 1, "clipping.target_quantile", "must be in [0, 1]; 0.5 is the median")
+    need(0 < cfg.clipping.learning_rate < math.inf, "clipping.learning_rate", "must be > 0 and finite; 0.2 is usual")
+    count_stddev = cfg.clipping.count_stddev
+    need(
+        count_stddev is None or 0 < count_stddev < math.inf,
+        "clipping.count_stddev",
+        "must be > 0 and finite, or null for the expected cohort size / 20",
+    )
 
 
 def _validate_federated(cfg: DictConfig, need: Any, one_of: Any) -> None:

@@ -19,11 +19,13 @@ from omegaconf import DictConfig, OmegaConf
 
 import dpjax
 from dpjax import accounting
+from dpjax.clipping.adaptive import stddev_of_count
 from dpjax.results import ResultsError, write_job_result
 from dpjax.sweeps import Lane, Program, compile_lanes, run_lanes
 from dpjax.types import HParams
 from experiments import config
 from experiments.setup import Setup, build
+from experiments.setup import adaptive as adaptive_of
 from experiments.task import Job, Outcome, Tell
 
 
@@ -110,9 +112,16 @@ def _calibrate(jobs: Sequence[Job], setup: Setup, tell: Tell) -> tuple[list[Poin
             continue
         try:
             _check_delta(delta, setup)
-            found += map(Point, private, _multipliers(private, setup, delta, accountant, tell))
+            points = list(map(Point, private, _multipliers(private, setup, delta, accountant, tell)))
         except ValueError as error:
             refused += [Outcome(job, [], error) for job in private]
+            continue
+        for point in points:
+            try:
+                _check_count_noise(point, setup)
+                found.append(point)
+            except config.ConfigError as error:
+                refused.append(Outcome(point.job, [], error))
     return found, refused
 
 
@@ -132,6 +141,21 @@ def _check_delta(delta: float, setup: Setup) -> None:
         raise config.ConfigError(
             f"privacy.delta={delta:g} must be below 1/population = 1/{population} {setup.unit}s; "
             f"use {0.1 / population:.0e} or less."
+        )
+
+
+def _check_count_noise(point: Point, setup: Setup) -> None:
+    """A noise multiplier that adaptive clipping cannot share between sum and count: inside the program it is traced."""
+    adaptive = adaptive_of(point.job.cfg)
+    if adaptive is None:
+        return
+    stddev = stddev_of_count(adaptive, setup.sampler.expected_cohort_size)
+    z = point.noise_multiplier
+    if not z < 2 * stddev:
+        raise config.ConfigError(
+            f"privacy.epsilon={point.job.cfg.privacy.epsilon:g} takes a noise multiplier of {z:.3g}, which "
+            f"clipping=adaptive cannot share between sum and count with clipping.count_stddev={stddev:.3g}; "
+            f"set that to {z:.2g} or more, or take larger cohorts."
         )
 
 
@@ -168,6 +192,7 @@ def _outputs(lane: Lane) -> dict[str, Any]:
     return {
         "overflow_count": int(counts["overflowed"]),
         "rejected_count": int(counts["num_rejected"]),
+        "final_clip_norm": float(counts["clip_norm"]),
         "test_accuracy": float(evaluations["test"]["accuracy"][-1]),
         "train_accuracy": float(evaluations["train"]["accuracy"][-1]),
         "test_loss": float(evaluations["test"]["loss"][-1]),
@@ -209,6 +234,7 @@ def _common(point: Point, setup: Setup) -> dict[str, Any]:
         "tuning_accounted": False,
         "noise_multiplier": point.noise_multiplier,
         "clip_norm": _clip_norm(cfg),
+        "clipping": _clipping(cfg),
         "learning_rate": cfg.optimizer.learning_rate,
         "clients_per_round": cfg.federated.clients_per_round if federated else None,
         "num_clients": cfg.federated.num_clients if federated else None,
@@ -220,6 +246,14 @@ def _common(point: Point, setup: Setup) -> dict[str, Any]:
         "python_version": platform.python_version(),
         "config": json.dumps(content).replace("Infinity", '"inf"'),
     }
+
+
+def _clipping(cfg: DictConfig) -> str | None:
+    rule = cfg.clipping
+    if math.isinf(cfg.privacy.epsilon):
+        return None  # a reference is not clipped, whatever the rule
+    own = {"automatic": f"(γ={rule.stability:g})", "adaptive": f"(q={rule.target_quantile:g})"}
+    return rule.name + own.get(rule.name, "")
 
 
 def _partition(cfg: DictConfig) -> str:

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import optax
 from omegaconf import DictConfig
 
-from dpjax import contributions, metrics, models, sampling
+from dpjax import clipping, contributions, metrics, models, sampling
+from dpjax.clipping.adaptive import AdaptiveClipping, adaptive_clipping
 from dpjax.datasets import Dataset, load
 from dpjax.federated import partitions
 from dpjax.training import make_train
@@ -30,7 +31,8 @@ class Setup(NamedTuple):
     """A static signature made real: what jobs of one group share.
 
     Attributes:
-      train: ``(arrays, hparams, key) → (evaluation_steps, evaluations, counts)``; pure.
+      train: ``(arrays, hparams, key) → (evaluation_steps, evaluations, counts)``; pure. The counts hold the clip norm
+        of the last step too.
       arrays: its data.
       sampler: the sampler that runs, which is the one accounted.
       unit: unit of privacy: example, user or client.
@@ -76,11 +78,14 @@ def build(cfg: DictConfig) -> Setup:
             examples=arrays.examples,
             evaluate=evaluate,
             evaluate_every=cfg.optimizer.evaluate_every,
+            rule=_rule(cfg),
+            adaptive=adaptive(cfg),
             engine=cfg.engine,
             microbatch_size=cfg.microbatch_size,
         )
         _, history = run(hparams, key)
         counts = {name: jnp.sum(history.steps[name]) for name in ("overflowed", "num_rejected")}
+        counts["clip_norm"] = history.steps["clip_norm"][-1]
         return history.evaluation_steps, history.evaluations, counts
 
     return Setup(train, arrays, sampler, unit)
@@ -128,6 +133,21 @@ def _sampler(cfg: DictConfig, population: int, sampling_rate: float) -> sampling
         )
     make = sampling.fixed_size_sampler if cfg.optimizer.sampling == "fixed_size" else sampling.shuffled_sampler
     return make(population, max(1, round(sampling_rate * population)))
+
+
+def adaptive(cfg: DictConfig) -> AdaptiveClipping | None:
+    """How the clip norm adapts in a run; None where it stays."""
+    if cfg.clipping.name != "adaptive":
+        return None
+    return adaptive_clipping(cfg.clipping.target_quantile, cfg.clipping.learning_rate, cfg.clipping.count_stddev)
+
+
+def _rule(cfg: DictConfig) -> clipping.ClippingRule:
+    if cfg.clipping.name == "per_layer":
+        return clipping.per_layer_clipping()
+    if cfg.clipping.name == "automatic":
+        return clipping.automatic_clipping(cfg.clipping.stability)
+    return clipping.flat_clipping()
 
 
 def _contribution(cfg: DictConfig, loss_fn: Any, hparams: HParams) -> Any:

@@ -85,7 +85,8 @@ def expand(
             named = tuple(override for override in job if override)
             private.setdefault(frozenset(named), named)
         # Axes that privacy alone reads collapse; what is fixed for the whole sweep stays.
-        kept = {k: v for k, v in axes.items() if not (k.startswith("privacy") and len(v) != 1) and k != EPSILON}
+        of_privacy = ("privacy", "clipping")
+        kept = {k: v for k, v in axes.items() if not (k.startswith(of_privacy) and len(v) != 1) and k != EPSILON}
         for job in itertools.product(*kept.values()):
             named = (*(override for override in job if override), f"{EPSILON}=inf")
             references.setdefault(frozenset(named), named)

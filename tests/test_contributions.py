@@ -117,3 +117,70 @@ def test_a_loss_with_a_batch_axis_is_refused():
 def test_bad_local_training_is_named(name, value):
     with pytest.raises(ValueError, match=f"{name}={value}"):
         client_delta(loss_fn, optax.sgd(0.1), **{"num_steps": 1, name: value})
+
+
+# ---- augmentation multiplicity ------------------------------------------------------------------------------------
+
+
+def jitter(example, key):
+    x, y = example
+    return x + 0.3 * jax.random.normal(key, x.shape), y
+
+
+def test_augmented_copies_are_averaged():
+    augmented, metrics = example_gradient(loss_fn, augment=jitter, num_augmentations=4)(PARAMS, (X[0], Y[0]), KEY)
+    single = example_gradient(loss_fn, augment=jitter)
+    copies = [single(PARAMS, (X[0], Y[0]), key) for key in jax.random.split(KEY, 4)]
+    close(augmented["w"], sum(vector["w"] for vector, _ in copies) / 4, 1e-5)
+    for name in ("loss", "size"):
+        assert float(metrics[name]) == pytest.approx(float(sum(m[name] for _, m in copies) / 4), rel=1e-5)
+    assert len({float(m["loss"]) for _, m in copies}) == 4  # else this could not fail
+
+
+def test_one_copy_is_augmented_once_with_a_key_that_the_loss_does_not_have():
+    seen = []
+
+    def spy(params, example, key):
+        seen.append(key)
+        return loss_fn(params, example, key)
+
+    vector, _ = example_gradient(spy, augment=lambda e, key: (seen.append(key), jitter(e, key))[1])(
+        PARAMS, (X[0], Y[0]), KEY
+    )
+    augment_key, loss_key = seen
+    assert not np.array_equal(jax.random.key_data(augment_key), jax.random.key_data(loss_key))
+    close(vector, example_gradient(loss_fn)(PARAMS, jitter((X[0], Y[0]), augment_key), KEY)[0])
+
+
+def test_augmentation_happens_before_clipping_and_leaves_the_sensitivity_alone():
+    """Copies that point every which way average out before the bound; and no number of copies beats it."""
+
+    def flip(example, key):
+        x, y = example
+        return jnp.where(jax.random.bernoulli(key), x, -x), y
+
+    def linear(params, example, key):
+        return 100.0 * jnp.sum(params["w"] * example[0][:, None])
+
+    cohort = Cohort((X, Y), jnp.arange(6) < 1)
+    for copies in (1, 7):
+        fun = clipped_sum(example_gradient(linear, augment=flip, num_augmentations=copies))
+        out = fun(PARAMS, cohort, KEY, 0.5)
+        assert float(jnp.linalg.norm(out.total["w"])) == pytest.approx(0.5, rel=1e-5)  # an odd number cannot cancel
+    plain = clipped_sum(example_gradient(linear))(PARAMS, cohort, KEY, 0.5).norms[0]
+    assert float(out.norms[0]) < 0.9 * float(plain)
+
+
+def test_a_users_records_are_augmented_each_by_itself():
+    unit = UnitData((X[:3], Y[:3]), jnp.array([True, True, False]))
+    vector, _ = user_gradient(loss_fn, augment=jitter, num_augmentations=2)(PARAMS, unit, KEY)
+    own = example_gradient(loss_fn, augment=jitter, num_augmentations=2)
+    keys = jax.random.split(KEY, 3)
+    close(vector["w"], sum(own(PARAMS, (X[i], Y[i]), keys[i])[0]["w"] for i in range(2)) / 2, 1e-5)
+
+
+@pytest.mark.parametrize("make", [example_gradient, user_gradient])
+@pytest.mark.parametrize(("copies", "augment"), [(0, jitter), (-1, None), (2, None)])
+def test_bad_numbers_of_copies_are_named(make, copies, augment):
+    with pytest.raises(ValueError, match=f"num_augmentations={copies}"):
+        make(loss_fn, augment=augment, num_augmentations=copies)

@@ -66,6 +66,52 @@ def test_every_config_composes_and_runs_two_steps(choice, tmp_path, request):
     assert results.read_job_result(tmp_path) == (outcome.rows, config.digest(cfg))
 
 
+# ---- rules of clipping ---------------------------------------------------------------------------------------------
+
+
+def test_rows_say_how_they_were_clipped_and_adapting_costs_no_epsilon(main, tmp_path):
+    axes = ["clipping=flat,per_layer,automatic,adaptive", "privacy.epsilon=2", "num_seeds=1"]
+    assert main("-m", *QUICK, *axes)[0] == 0
+    rows = {row["clipping"]: row for row in rows_of(tmp_path).values()}
+    assert len(rows_of(tmp_path)) == len(rows) == 5  # one reference for all rules
+    assert rows.keys() == {None, "flat", "per_layer", "automatic(γ=0.01)", "adaptive(q=0.5)"}
+    flat, adaptive = rows["flat"], rows["adaptive(q=0.5)"]
+    for name in ("noise_multiplier", "epsilon_pld", "epsilon_rdp", "clip_norm", "delta"):
+        assert adaptive[name] == flat[name]
+    assert flat["final_clip_norm"] == flat["clip_norm"] == 1.0
+    assert 0 < abs(adaptive["final_clip_norm"] - 1.0) < 0.2  # after the first of two steps
+    assert rows[None]["final_clip_norm"] == math.inf
+    losses = {name: row["test_loss"] for name, row in rows.items()}
+    assert losses.pop("per_layer") == pytest.approx(losses["flat"], rel=1e-5)  # a logistic model is one layer
+    assert len({round(loss, 5) for loss in losses.values()}) == 4
+
+
+def test_a_budget_that_a_noisy_count_cannot_share_is_refused_in_words(main, tmp_path):
+    small = ["clipping=adaptive", "optimizer.sampling_rate=0.01", "optimizer.num_steps=50", "num_seeds=1"]
+    code, _, err = main("-m", *QUICK, *small, "privacy.epsilon=0.1,8")
+    assert code == 1
+    assert "clipping.count_stddev=0.719" in err
+    assert "privacy.epsilon=0.1 takes a noise multiplier of" in err
+    assert sorted(row["epsilon"] for row in rows_of(tmp_path).values()) == [8.0, math.inf]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("clipping.name", "ghost"),
+        ("clipping.stability", 0),
+        ("clipping.target_quantile", 1.5),
+        ("clipping.learning_rate", 0),
+        ("clipping.count_stddev", -1),
+    ],
+)
+def test_bad_rules_of_clipping_are_named(name, value):
+    with initialize_config_dir(str(config.CONF), version_base="1.3"):
+        cfg = compose("config", [f"{name}={value}"])
+    with pytest.raises(config.ConfigError, match=f"{name}={value}"):
+        config.validate(cfg)
+
+
 # ---- launchers ----------------------------------------------------------------------------------------------------
 
 

@@ -10,13 +10,16 @@ from dpjax.clipping.bounding import (
     group_clipping,
     per_layer_clipping,
 )
+from dpjax.clipping.explain import Explanation, explain
 from dpjax.clipping.kernel import ENGINES, clipped_sum
 
 __all__ = [
     "ENGINES",
     "ClippingRule",
+    "Explanation",
     "automatic_clipping",
     "clipped_sum",
+    "explain",
     "flat_clipping",
     "group_clipping",
     "per_layer_clipping",

@@ -6,8 +6,6 @@ import jax.numpy as jnp
 from jax.core import Tracer
 from jaxtyping import Array, Bool, Float
 
-from dpjax.types import ClippedSum
-
 SMALLEST, LARGEST = 1e-12, 1e12
 """Where a clip norm that adapts stops: what the kernel's guarantee covers, with room for every float32 norm."""
 
@@ -115,23 +113,42 @@ def sum_noise_multiplier(noise_multiplier: float | Float[Array, ""], count_stdde
     return jnp.where(reachable, z / root, jnp.inf)
 
 
-def centred_count(clipped: ClippedSum, mask: Bool[Array, "slots"]) -> Float[Array, ""]:
+def split_noise(
+    adaptive: AdaptiveClipping, noise_multiplier: float | Float[Array, ""], expected_cohort_size: float
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """(noise multiplier of the sum, standard deviation of the noise on the centred count); both 0 without noise.
+
+    Raises:
+      ValueError: as ``sum_noise_multiplier``.
+
+    Example:
+      >>> z, stddev = split_noise(adaptive_clipping(), 1.0, expected_cohort_size=100)
+      >>> print(round(float(z), 6), stddev)
+      1.005038 5.0
+    """
+    stddev = stddev_of_count(adaptive, expected_cohort_size)
+    without = jnp.asarray(noise_multiplier) == 0
+    return sum_noise_multiplier(noise_multiplier, stddev), jnp.where(without, 0.0, jnp.float32(stddev))
+
+
+def centred_count(
+    norms: Float[Array, "slots"], mask: Bool[Array, "slots"], clip_norm: float | Float[Array, ""]
+) -> Float[Array, ""]:
     """``Σ (1[norm ≤ clip_norm] − ½)`` over the filled slots: one unit moves it by at most ½ (replaced: by 1). Private.
 
     A rejected unit (one that is not finite) counts as zero in the sum, so as a norm of zero here: as +½.
 
     Args:
-      clipped: what the kernel returned.
+      norms: ``[slots]`` as in ``ClippedSum``.
       mask: ``[slots]`` of the cohort.
+      clip_norm: the bound that was applied.
 
     Example:
       >>> import jax.numpy as jnp
-      >>> norms = jnp.array([0.5, 3.0, 4.0, 0.0])
-      >>> out = ClippedSum(total={}, clip_norm=jnp.float32(1), norms=norms, num_rejected=jnp.int32(0), aux={})
-      >>> print(centred_count(out, jnp.array([True, True, True, False])))
+      >>> print(centred_count(jnp.array([0.5, 3.0, 4.0, 0.0]), jnp.array([True, True, True, False]), 1.0))
       -0.5
     """
-    below = clipped.norms <= jnp.asarray(clipped.clip_norm).astype(clipped.norms.dtype)
+    below = norms <= jnp.asarray(clip_norm).astype(norms.dtype)
     return jnp.sum(jnp.where(mask, jnp.where(below, 0.5, -0.5), 0.0), dtype=jnp.float32)
 
 

@@ -105,7 +105,13 @@ class _Analysis:
         if not from_params or eqn.primitive.name == "stop_gradient":
             self._mark(eqn, DATA if has_data else CONSTANT)
         elif not has_data:
-            self._derive(eqn, tags, from_params)
+            if any(jnp.issubdtype(aval(v).dtype, jnp.complexfloating) for v in eqn.outvars):
+                # Taps are real: what goes on to be complex becomes per-unit here.
+                why = f"{eqn.primitive.name} makes complex numbers of it"
+                self._mark(eqn, DATA)
+                self.entries[number] = self._entered(eqn, from_params, why)
+            else:
+                self._derive(eqn, tags, from_params)
         else:
             self._mark(eqn, DATA)
             if any(v in self.live for v in eqn.outvars):
@@ -115,7 +121,7 @@ class _Analysis:
         self.tags.update((v, tag) for v in eqn.outvars)
 
     def _derive(self, eqn: Equation, tags: list[Tag], from_params: list[int]) -> None:
-        if not any(jnp.issubdtype(aval(v).dtype, jnp.floating) for v in eqn.outvars):
+        if not any(jnp.issubdtype(aval(v).dtype, jnp.inexact) for v in eqn.outvars):
             return self._mark(eqn, CONSTANT)
         views = [t if isinstance(t, View) else None for t in tags]
         if all(isinstance(tags[i], View) for i in from_params):
@@ -133,14 +139,17 @@ class _Analysis:
         if len(from_params) == 1 and len(eqn.outvars) == 1:
             position = from_params[0]
             maker = MAKERS.get(name)
-            if maker is not None:
+            if maker is not None and not jnp.issubdtype(aval(eqn.outvars[0]).dtype, jnp.complexfloating):
                 view = self._view(eqn.invars[position])
                 made = maker(self.labels, eqn, position, view) if view is not None else None
                 if made is not None:
                     place, saved = made
                     return Entry(tap=self._add(place), saved=saved)
         why = f"{name} is not an operation whose per-unit gradient has a known factored form"
-        return Entry(enters=tuple((i, self._enter(eqn.invars[i], name, why)) for i in from_params))
+        return self._entered(eqn, from_params, why)
+
+    def _entered(self, eqn: Equation, positions: Sequence[int], why: str) -> Entry:
+        return Entry(enters=tuple((i, self._enter(eqn.invars[i], eqn.primitive.name, why)) for i in positions))
 
     def _body(self, eqn: Equation, tags: list[Tag], from_params: list[int]) -> Entry:
         """A scan or checkpoint: the places of its body, lifted; what the body can't serve enters outside."""
@@ -159,7 +168,7 @@ class _Analysis:
                     inputs.append(whole(roots.index(i), tuple(aval(v).shape)))
                 else:
                     inputs.append(CONSTANT if tags[i] == CONSTANT and not _is_carry(counts, i) else DATA)
-            wanted = [jnp.issubdtype(aval(v).dtype, jnp.floating) for v in inner.outvars]
+            wanted = [jnp.issubdtype(aval(v).dtype, jnp.inexact) for v in inner.outvars]
             try:
                 level = _Analysis(inner, inputs, wanted, len(roots), outermost=False).level()
                 lifted = [self._lift(eqn, counts, roots, place) for place in level.places]
@@ -167,10 +176,10 @@ class _Analysis:
             except _Unsupported as error:
                 entered |= {roots[r] for r in error.operands}
         why = f"it enters the body of {eqn.primitive.name} in a way that has no factored form"
-        enters = tuple((i, self._enter(eqn.invars[i], eqn.primitive.name, why)) for i in sorted(entered))
+        outside = self._entered(eqn, sorted(entered), why)
         first = len(self.places)
         self.places += lifted
-        return Entry(enters=enters, inner=level, first=first)
+        return outside._replace(inner=level, first=first)
 
     def _lift(self, eqn: Equation, counts: Any, roots: list[int], place: Place) -> Place:
         """A body's place as one of this level: its view continued outwards, its axes led by the loop's."""
@@ -279,7 +288,5 @@ def _live_variables(jaxpr: Jaxpr, wanted: Sequence[bool]) -> set[Any]:
         if eqn.primitive.name == "stop_gradient":
             continue
         if any(v in live for v in eqn.outvars):
-            live |= {
-                v for v in eqn.invars if not isinstance(v, Literal) and jnp.issubdtype(aval(v).dtype, jnp.floating)
-            }
+            live |= {v for v in eqn.invars if not isinstance(v, Literal) and jnp.issubdtype(aval(v).dtype, jnp.inexact)}
     return live

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Int, Key
 from dpjax.clipping.bookkeeping import make_recipe, one_pass
 from dpjax.clipping.bounding import ClippingRule, clip_and_sum
 from dpjax.clipping.planner import contribution_microbatch
+from dpjax.clipping.program import lowered
 from dpjax.types import ClippedSum, Cohort, ContributionFn, GradientContribution, Params
 
 
@@ -119,7 +120,7 @@ def _materialize_slots(
 ) -> ClippedSum:
     # Keys follow the slot, not the position in a microbatch: engines and capacities agree exactly.
     keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, slots)
-    stack, metrics = jax.vmap(contribution_fn, in_axes=(None, 0, 0))(params, cohort.units, keys)
+    stack, metrics = jax.vmap(lowered(contribution_fn), in_axes=(None, 0, 0))(params, cohort.units, keys)
     return clip_and_sum(stack, metrics, cohort.mask, settings.clip_norm, settings.rule)
 
 

@@ -114,7 +114,7 @@ def check_contribution(contribution_fn: ContributionFn, params: Params, cohort: 
     _check_floating("contribution", vector)
 
 
-def _check_floating(name: str, tree: PyTree[jax.ShapeDtypeStruct]) -> None:
+def _check_floating(name: str, tree: PyTree) -> None:
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
             raise TypeError(

@@ -14,7 +14,7 @@ from jaxtyping import Array
 def lower(eqn: Any, values: Sequence[Any]) -> list[Any] | None:
     """The equation's outputs computed another way, or None if it is best left as it is."""
     name = eqn.primitive.name
-    if name == "conv_general_dilated" and eqn.params["batch_group_count"] == 1:
+    if name == "conv_general_dilated":
         return [im2col(values[0], values[1], eqn.params)]
     if jax.default_backend() != "cpu":
         return None
@@ -31,7 +31,10 @@ def im2col(inputs: Array, kernel: Array, params: dict[str, Any]) -> Array:
     The kernel enters one ``dot_general`` only, so that its per-unit gradient is that of a dense layer.
     """
     numbers = params["dimension_numbers"]
-    groups = params["feature_group_count"]
+    # Groups of examples are groups of channels, of which each then has one example less.
+    if params["batch_group_count"] > 1:
+        inputs = _batch_groups_as_features(inputs, params["batch_group_count"], numbers)
+    groups = params["feature_group_count"] * params["batch_group_count"]
     space = range(1, inputs.ndim - 1)
     # Channels last, kernel as [*window, in, out]: the layouts whose innermost runs are longest.
     rows = jnp.transpose(inputs, (numbers.lhs_spec[0], *numbers.lhs_spec[2:], numbers.lhs_spec[1]))
@@ -64,6 +67,12 @@ def im2col(inputs: Array, kernel: Array, params: dict[str, Any]) -> Array:
     for position, source in zip((spec[0], *spec[2:], spec[1]), range(out.ndim), strict=True):
         order[position] = source
     return jnp.transpose(out, order)
+
+
+def _batch_groups_as_features(inputs: Array, count: int, numbers: Any) -> Array:
+    batch, feature = numbers.lhs_spec[:2]
+    parts = jnp.stack(jnp.split(inputs, count, axis=batch), axis=feature)
+    return lax.collapse(parts, feature, feature + 2)
 
 
 def pool(inputs: Array, params: dict[str, Any], combine: Callable[[Array, Array], Array], empty: float) -> Array:

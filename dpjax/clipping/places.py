@@ -82,22 +82,23 @@ def _dot(labels: Labels, eqn: Equation, position: int, view: View) -> tuple[Plac
 def _add_place(labels: Labels, eqn: Equation, position: int, view: View) -> tuple[Place, None]:
     out = eqn.outvars[0].aval
     sign = -1.0 if eqn.primitive.name == "sub" and position == 1 else 1.0
-    return Place(
-        "add", eqn.primitive.name, view, out.shape, out.dtype, None, _over(labels, view, out.shape), sign
-    ), None
+    right = _over(labels, view, eqn.invars[position].aval.shape, out.shape)
+    return Place("add", eqn.primitive.name, view, out.shape, out.dtype, None, right, sign), None
 
 
 def _scale(labels: Labels, eqn: Equation, position: int, view: View) -> tuple[Place, int]:
-    out = eqn.outvars[0].aval
-    right = _over(labels, view, out.shape)
-    left = right if eqn.invars[1 - position].aval.ndim == out.ndim else ()
+    out, data = eqn.outvars[0].aval, eqn.invars[1 - position].aval
+    right = _over(labels, view, eqn.invars[position].aval.shape, out.shape)
+    # Where the data is spread over an axis, its own axis of length 1 is no axis of the product.
+    left = tuple(label if n == m else labels.fresh() for label, n, m in zip(right, data.shape, out.shape, strict=False))
     return Place("scale", "mul", view, out.shape, out.dtype, left, right), 1 - position
 
 
-def _over(labels: Labels, view: View, shape: tuple[int, ...]) -> tuple[Label, ...]:
-    """Labels of an elementwise output; a scalar operand is spread over all of it."""
-    axes = view.axes if len(view.axes) == len(shape) else (None,) * len(shape)
-    return tuple(labels.of(a) for a in axes)
+def _over(labels: Labels, view: View, shape: tuple[int, ...], out: tuple[int, ...]) -> tuple[Label, ...]:
+    """Labels of an elementwise output; axes over which the operand is spread are summed."""
+    axes = view.axes if len(shape) == len(out) else (None,) * len(out)
+    spread = shape if len(shape) == len(out) else (1,) * len(out)
+    return tuple(labels.of(a if n == m else None) for a, n, m in zip(axes, spread, out, strict=True))
 
 
 def _gather(labels: Labels, eqn: Equation, position: int, view: View) -> tuple[Place, int] | None:

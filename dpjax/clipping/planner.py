@@ -55,12 +55,18 @@ def plan(program: Program, level: Level, slots: int, budget: float) -> tuple[Pie
     planned = []
     # Small products first: they gain most from being kept.
     for piece in sorted(pieces, key=lambda p: p.size.stack * p.size.rows * p.size.columns):
-        need = 4.0 * slots * piece.size.stack * piece.size.rows * piece.size.columns
-        chosen = piece if piece.strategy else piece._replace(strategy=cheapest(piece, level, need <= left))
-        if chosen.strategy in ("kept", "materialize"):
-            left -= need
+        kept = piece._replace(strategy=piece.strategy or "kept")
+        fits = kept_bytes(kept, slots) <= left
+        chosen = piece if piece.strategy else piece._replace(strategy=cheapest(piece, level, fits))
+        left -= kept_bytes(chosen, slots)
         planned.append(chosen)
     return tuple(sorted(planned, key=lambda p: p.leaves))
+
+
+def kept_bytes(piece: Piece, slots: int) -> float:
+    """Memory of the units' own gradients that a piece keeps until the sum."""
+    own = 4.0 * slots * piece.size.stack * piece.size.rows * piece.size.columns
+    return own if piece.strategy in ("kept", "materialize") else 0.0
 
 
 def _components(program: Program, level: Level) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:

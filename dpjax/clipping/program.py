@@ -8,7 +8,7 @@ from jax.extend.core import Jaxpr, Literal
 from jaxtyping import Array, Key, PyTree
 
 from dpjax.clipping.lowering import lower
-from dpjax.types import Metrics, Params
+from dpjax.types import ContributionFn, GradientContribution, Metrics, Params
 
 Equation = Any
 """A ``jax.extend.core.JaxprEqn``, whose variables JAX leaves untyped."""
@@ -69,6 +69,26 @@ def trace(
     check_independence(first)
     flat = jax.make_jaxpr(lambda *args: evaluate(*open_jaxpr(first), args))(*leaves)
     return Program(*open_jaxpr(flat), num_params=len(jax.tree.leaves(params)), metrics=structure[-1])
+
+
+def lowered(contribution_fn: ContributionFn) -> ContributionFn:
+    """The contribution with convolutions and pooling as matmuls and slices, before it is differentiated if it can be.
+
+    Stacked units' convolutions would share one grouped convolution, in which some backends compute 0 × NaN: one
+    unit's NaN would reach the others.
+    """
+    if isinstance(contribution_fn, GradientContribution):
+        return GradientContribution(_lowered(contribution_fn.loss))
+    return _lowered(contribution_fn)
+
+
+def _lowered(fun: Callable[..., Any]) -> Callable[..., Any]:
+    def call(*args: Any) -> Any:
+        jaxpr, shapes = jax.make_jaxpr(fun, return_shape=True)(*args)
+        out = evaluate(*open_jaxpr(jaxpr), jax.tree.leaves(args))
+        return jax.tree.unflatten(jax.tree.structure(shapes), out)
+
+    return call
 
 
 def open_jaxpr(jaxpr: Any) -> tuple[Jaxpr, Sequence[Any]]:

@@ -54,8 +54,17 @@ COLUMNS: tuple[Column, ...] = (
     Column("epsilon_pld", "float", "nats", "ε of the mechanism that ran, by privacy loss distributions."),
     Column("epsilon_rdp", "float", "nats", "ε of the mechanism that ran, by Rényi DP."),
     Column("tuning_accounted", "bool", "", "Whether ε pays for choosing hyper-parameters on the private data."),
-    Column("noise_multiplier", "float", "clip norms", "Noise standard deviation divided by clip_norm."),
-    Column("clip_norm", "float", "L2 norm", "Bound on one unit's contribution."),
+    Column(
+        "noise_multiplier",
+        "float",
+        "clip norms",
+        "Noise standard deviation divided by the clip norm; if adaptive, of sum and count together.",
+    ),
+    Column("clip_norm", "float", "L2 norm", "Bound on one unit's contribution; if adaptive, the first step's."),
+    Column("final_clip_norm", "float", "L2 norm", "Bound in the last step; differs from clip_norm if adaptive."),
+    Column(
+        "clipping", "str", "", "Rule of clipping: flat, per_layer, automatic(γ) or adaptive(quantile); empty if none."
+    ),
     # the optimizer and the federation
     Column("learning_rate", "float", "", "Step size of the (server) optimizer."),
     Column("clients_per_round", "float", "clients", "Expected cohort size of a federated round; empty if central."),

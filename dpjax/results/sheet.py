@@ -118,7 +118,7 @@ _WORDS = {
 _ROUNDED_UP = ("epsilon_pld", "epsilon_rdp")
 # What a row is, with what goes first on a narrow terminal. Shown where rows differ, in a note where they agree.
 _KNOBS = {"clip_norm": 0, "clients_per_round": 0, "learning_rate": 1, "num_clients": 2, "sampling_rate": 5}
-_KNOBS |= {"num_steps": 3, "population": 5, "accountant": 4, "tuning_accounted": 4}
+_KNOBS |= {"clipping": 0, "num_steps": 3, "population": 5, "accountant": 4, "tuning_accounted": 4}
 
 
 def _sheet(points: list[dict[str, Any]], metric: str) -> Sheet:
@@ -126,10 +126,12 @@ def _sheet(points: list[dict[str, Any]], metric: str) -> Sheet:
     shared: dict[str, str] = {}
     for name, priority in _KNOBS.items():
         cells = [_number(point, name) for point in points]
-        if len(set(cells)) > 1:
+        # A reference is not clipped: that alone does not make the rule differ.
+        told = [c for c, p in zip(cells, points, strict=True) if name != "clipping" or not _is_infinite(p)] or cells
+        if len(set(told)) > 1:
             fields.append(Field(label(name), cells, priority))
-        elif cells[0] != "–":
-            shared[name] = cells[0]
+        elif told[0] != "–":
+            shared[name] = told[0]
     if len(set(zip(*[field.cells for field in fields], strict=True))) < len(points):
         # Something outside the schema was swept: only the overrides tell the rows apart.
         fields.append(Field("overrides", [text(point, "overrides") or "–" for point in points], 1))

@@ -25,6 +25,7 @@ IDENTITY: tuple[str, ...] = (
     "accountant",
     "tuning_accounted",
     "clip_norm",
+    "clipping",
     "learning_rate",
     "clients_per_round",
     "num_clients",

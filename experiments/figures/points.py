@@ -12,7 +12,8 @@ from dpjax.results.sheet import label, mean_and_std
 from dpjax.results.summarize import FAMILY, is_federated, summary
 
 # What may differ among points of one family; what a chart does not show of these, it takes the best over.
-_FREE = ("clip_norm", "clients_per_round", "num_clients", "learning_rate", "num_steps", "sampling_rate", "overrides")
+_FREE = ("clip_norm", "clipping", "clients_per_round", "num_clients", "learning_rate", "num_steps", "sampling_rate")
+_FREE += ("overrides",)
 _COUNTED = {"clients_per_round": "clients per round", "num_clients": "clients in all"}
 
 

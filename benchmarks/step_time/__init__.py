@@ -1,0 +1,1 @@
+"""Step time of ordinary and private training, against jax_privacy and Opacus."""

@@ -1,0 +1,174 @@
+"""Compiling steps, picking each contestant's best setting, and timing all of them in turns."""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from statistics import median
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from benchmarks.step_time.contestants import Contestant, Variant
+from benchmarks.step_time.works import Work
+
+Runner = Callable[[int], float]
+"""Takes that many steps and says how many milliseconds one took."""
+
+SHORT = 5.0
+"""Milliseconds that one timing should last at least: shorter steps are repeated within it."""
+
+
+class Options(NamedTuple):
+    """How long to measure.
+
+    Attributes:
+      seconds: of rounds for each work.
+      least_rounds: also where they take longer.
+      most_rounds: also where there is time left.
+      compiles: at most, to take the median of, of the two steps whose compile times are compared.
+      tries: calls of each candidate setting before the fastest is picked.
+      memory_limit: bytes of temporary memory; a setting that needs more is not run.
+    """
+
+    seconds: float = 60.0
+    least_rounds: int = 7
+    most_rounds: int = 300
+    compiles: int = 3
+    tries: int = 3
+    memory_limit: float = 4 * 2.0**30
+
+
+class Built(NamedTuple):
+    """A compiled step; ``call(stddev)`` gives its gradient."""
+
+    call: Callable[[float], Any]
+    compile_seconds: float
+    temp_bytes: int
+
+
+class Picked(NamedTuple):
+    """The fastest setting of a contestant, and what was tried."""
+
+    variant: Variant
+    run: Runner
+    milliseconds: float
+    built: Built | None
+    candidates: list[dict[str, Any]]
+
+
+def one_line(error: BaseException, length: int = 200) -> str:
+    """What an exception says, for a table."""
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def build(contestant: Contestant, work: Work, variant: Variant, compiles: int = 1) -> Built:
+    """Trace and compile from scratch, again while it is quick; the median time counts."""
+    key = jax.random.key(11)
+    zero, one = jnp.float32(0), jnp.float32(1)
+    seconds: list[float] = []
+    while True:
+        jax.clear_caches()
+        step = contestant.make(work, variant)
+        started = time.perf_counter()
+        compiled = jax.jit(step).lower(work.params, work.units, key, one).compile()
+        seconds.append(time.perf_counter() - started)
+        if len(seconds) >= compiles or sum(seconds) > 60:
+            break
+    analysis = compiled.memory_analysis()
+    scalars = {0.0: zero, 1.0: one}
+
+    def call(stddev: float) -> Any:
+        return jax.block_until_ready(compiled(work.params, work.units, key, scalars[stddev]))
+
+    return Built(call, median(seconds), int(analysis.temp_size_in_bytes) if analysis is not None else 0)
+
+
+def runner(built: Built) -> Runner:
+    """Steps one after the other, each waited for, as in training."""
+
+    def run(inner: int) -> float:
+        started = time.perf_counter()
+        for _ in range(inner):
+            built.call(1.0)
+        return (time.perf_counter() - started) / inner * 1e3
+
+    return run
+
+
+def pick(contestant: Contestant, work: Work, options: Options) -> Picked:
+    """Compile and try every setting of a contestant; keep the fastest.
+
+    Raises:
+      RuntimeError: none of them ran, with what the last one said.
+    """
+    best: Picked | None = None
+    tried: list[dict[str, Any]] = []
+    for variant in contestant.variants(work):
+        entry: dict[str, Any] = {"loss": variant.loss, "microbatch": variant.microbatch}
+        tried.append(entry)
+        try:
+            built = build(contestant, work, variant)
+            entry |= {"compile_s": built.compile_seconds, "temp_bytes": built.temp_bytes}
+            if built.temp_bytes > options.memory_limit:
+                entry["error"] = f"needs {built.temp_bytes / 2**30:.1f} GiB of temporary memory"
+                continue
+            entry["ms"] = quick_time(runner(built), options.tries)
+        except Exception as error:  # whatever a library throws, the others go on
+            entry["error"] = one_line(error)
+            continue
+        if best is None or entry["ms"] < best.milliseconds:
+            best = Picked(variant, runner(built), entry["ms"], built, tried)
+    if best is None:
+        raise RuntimeError(tried[-1]["error"] if tried else "it has no setting for this work")
+    return best
+
+
+def quick_time(run: Runner, tries: int) -> float:
+    """Milliseconds of a step at its fastest of a few, after one that is not counted."""
+    first = run(1)
+    inner = inner_steps(run(1) if first < 500 else first)
+    return min(run(inner) for _ in range(tries))
+
+
+def inner_steps(milliseconds: float) -> int:
+    """How many steps one timing takes."""
+    return max(1, min(100, math.ceil(SHORT / max(milliseconds, 1e-3))))
+
+
+def interleave(
+    runners: Mapping[str, Runner], inner: Mapping[str, int], options: Options
+) -> tuple[dict[str, list[float]], dict[str, str]]:
+    """Rounds in which every contestant runs once, so that what else the machine does hits all of them.
+
+    Returns:
+      Milliseconds per step of every round, and what the contestants that failed said; those stop.
+    """
+    times: dict[str, list[float]] = {name: [] for name in runners}
+    failed: dict[str, str] = {}
+    started, rounds = time.perf_counter(), 0
+    while rounds < options.most_rounds and (
+        rounds < options.least_rounds or time.perf_counter() - started < options.seconds
+    ):
+        for name, run in runners.items():
+            if name in failed:
+                continue
+            try:
+                times[name].append(run(inner[name]))
+            except Exception as error:
+                failed[name] = one_line(error)
+        rounds += 1
+    return times, failed
+
+
+def relative_deviation(ours: Any, reference: Any) -> float:
+    """L2 distance of two pytrees by the norm of the second, in float64 on the host."""
+    import numpy as np
+
+    pairs = [
+        (np.asarray(a, np.float64), np.asarray(b, np.float64))
+        for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(reference), strict=True)
+    ]
+    distance = math.sqrt(sum(float(np.sum((a - b) ** 2)) for a, b in pairs))
+    return distance / math.sqrt(sum(float(np.sum(b**2)) for _, b in pairs))
