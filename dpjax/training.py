@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.core import Tracer
+from jax.sharding import Mesh
 from jaxtyping import Array, ArrayLike, Float, Int, Key, PyTree
 
 from dpjax.clipping import ClippingRule, clipped_sum
@@ -67,6 +68,7 @@ def make_train(
     adaptive: adapting.AdaptiveClipping | None = None,
     engine: str = "auto",
     microbatch_size: int | None = None,
+    mesh: Mesh | None = None,
 ) -> Callable[[HParams, Key[Array, ""]], tuple[TrainState, History]]:
     """A private training run: sample, clip, sum, add noise once, divide by the expected cohort, update.
 
@@ -98,6 +100,7 @@ def make_train(
         ``hparams.clip_norm``; it stays there if None.
       engine: see ``clipped_sum``.
       microbatch_size: see ``clipped_sum``.
+      mesh: devices to spread each cohort over, as a mesh of one axis whose size divides the sampler's capacity.
 
     Returns:
       ``train(hparams, key) -> (TrainState, History)``; hparams is ``HParams`` or any NamedTuple that has its
@@ -144,7 +147,7 @@ def make_train(
     chosen = evaluate_params or (lambda state: state.params)
     units, examples = jax.tree.map(jnp.asarray, (units, examples))
     contribution = contribution_fn if examples is None else gather_records(contribution_fn, examples)
-    bounded_sum = clipped_sum(contribution, rule=rule, engine=engine, microbatch_size=microbatch_size)
+    bounded_sum = clipped_sum(contribution, rule=rule, engine=engine, microbatch_size=microbatch_size, mesh=mesh)
 
     def train(hparams: HParams, key: Key[Array, ""]) -> tuple[TrainState, History]:
         init_key, sampling_key, contribution_key, noise_key = jax.random.split(key, 4)

@@ -52,7 +52,8 @@ class Worker:
           RuntimeError: it answered with an error, ended, or did not answer in time.
         """
         process = self._process or self._start()
-        assert process.stdin is not None and process.stdout is not None
+        assert process.stdin is not None
+        assert process.stdout is not None
         try:
             process.stdin.write(json.dumps(request) + "\n")
             process.stdin.flush()

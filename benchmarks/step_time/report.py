@@ -89,8 +89,8 @@ def markdown(report: Mapping[str, Any]) -> str:
     lines = [f"Measured on {where}." for where in _places(works)]
     lines += [
         "",
-        "Batch 256 (transformers: 32 sentences of 128 tokens). A step is one gradient, with clipping and noise where the "
-        "contestant has them; PyTorch and Opacus also apply it to the parameters. Every contestant runs at its best "
+        "Batch 256 (transformers: 32 sentences of 128 tokens). A step is one gradient, with clipping and noise where "
+        "the contestant has them; PyTorch and Opacus also apply it to the parameters. Every contestant runs at its best "
         'microbatch, in turns with all the others; dpjax is `engine="auto"` and chooses its own. Ratios of medians, '
         "with the 10–90 % range over rounds.",
         "",
@@ -104,11 +104,15 @@ def markdown(report: Mapping[str, Any]) -> str:
             ratio = entry["ratios"][key]
             spread = f"{ratio['p10']:.2f}–{ratio['p90']:.2f}" if "p10" in ratio else ""
             bound = f"{'≤' if target.at_most else '≥'} {ratio['target']:g}" if "target" in ratio else ""
-            verdict = {True: "met", False: "not met", None: ""}[ratio.get("met")]
+            verdict = _verdict(ratio)
             lines.append(f"| {TITLES[name]} | {target.label} | {ratio['value']:.2f} | {spread} | {bound} | {verdict} |")
     for name, entry in works.items():
         lines += ["", f"**{TITLES[name]}**, {entry['parameters']:,} trainable parameters", "", *_table(entry)]
     return "\n".join([*lines, ""])
+
+
+def _verdict(ratio: Mapping[str, Any], form: str = "{}") -> str:
+    return form.format("met" if ratio["met"] else "not met") if "met" in ratio else ""
 
 
 def _places(works: Mapping[str, Any]) -> list[str]:
@@ -146,9 +150,6 @@ def _table(entry: Mapping[str, Any]) -> list[str]:
 
 def summary(entry: Mapping[str, Any]) -> str:
     """One line for the terminal."""
-    parts = [
-        f"{name} {ratio['value']:.2f}" + ({True: " (met)", False: " (not met)"}.get(ratio.get("met"), ""))
-        for name, ratio in ratios(entry).items()
-    ]
+    parts = [f"{name} {ratio['value']:.2f}{_verdict(ratio, ' ({})')}" for name, ratio in ratios(entry).items()]
     rounds = median(row["rounds"] for row in entry["contestants"].values() if "rounds" in row) if parts else 0
     return f"  {rounds:.0f} rounds: " + ", ".join(parts)

@@ -26,6 +26,7 @@ class Options(NamedTuple):
       seconds: of rounds for each work.
       least_rounds: also where they take longer.
       most_rounds: also where there is time left.
+      candidates: at most, the largest, of a work's microbatches.
       compiles: at most, to take the median of, of the two steps whose compile times are compared.
       tries: calls of each candidate setting before the fastest is picked.
       memory_limit: bytes of temporary memory; a setting that needs more is not run.
@@ -34,6 +35,7 @@ class Options(NamedTuple):
     seconds: float = 60.0
     least_rounds: int = 7
     most_rounds: int = 300
+    candidates: int = 8
     compiles: int = 3
     tries: int = 3
     memory_limit: float = 4 * 2.0**30
@@ -74,7 +76,7 @@ def build(contestant: Contestant, work: Work, variant: Variant, compiles: int = 
         started = time.perf_counter()
         compiled = jax.jit(step).lower(work.params, work.units, key, one).compile()
         seconds.append(time.perf_counter() - started)
-        if len(seconds) >= compiles or sum(seconds) > 60:
+        if len(seconds) >= compiles or sum(seconds) > 30:
             break
     analysis = compiled.memory_analysis()
     scalars = {0.0: zero, 1.0: one}

@@ -22,19 +22,21 @@ class Settings(NamedTuple):
       clip_norm: scalar > 0.
       microbatch_size: units formed at once; chosen by the engine if None.
       memory_budget: bytes that an engine's choice may use.
+      first_slot: number of the cohort's first slot, which a unit's key follows: not 0 on all devices but one.
     """
 
     rule: ClippingRule
     clip_norm: Float[Array, ""]
     microbatch_size: int | None
     memory_budget: float
+    first_slot: Int[Array, ""]
 
 
 def materialize(
     contribution_fn: ContributionFn, params: Params, cohort: Cohort, key: Key[Array, ""], settings: Settings
 ) -> ClippedSum:
     """All contributions at once by ``vmap``: slots × parameters of memory, the plainest form of the truth."""
-    slots = jnp.arange(cohort.mask.shape[0], dtype=jnp.int32)
+    slots = settings.first_slot + jnp.arange(cohort.mask.shape[0], dtype=jnp.int32)
     return _materialize_slots(contribution_fn, params, cohort, slots, key, settings)
 
 
@@ -51,7 +53,7 @@ def microbatch(
         return _materialize_slots(contribution_fn, params, part, slots, key, settings)
 
     size = settings.microbatch_size or contribution_microbatch(params, cohort.mask.shape[0], settings.memory_budget)
-    return _in_parts(one, cohort, settings.clip_norm, size)
+    return _in_parts(one, cohort, settings, size)
 
 
 def bookkeeping(
@@ -72,32 +74,32 @@ def bookkeeping(
     def one(part: Cohort, slots: Int[Array, "slots"]) -> ClippedSum:
         return one_pass(recipe, params, part, slots, key, settings.clip_norm, settings.rule)
 
-    return _in_parts(one, cohort, settings.clip_norm, recipe.microbatch_size)
+    return _in_parts(one, cohort, settings, recipe.microbatch_size)
 
 
 def _in_parts(
     one: Callable[[Cohort, Int[Array, "slots"]], ClippedSum],
     cohort: Cohort,
-    clip_norm: Float[Array, ""],
+    settings: Settings,
     microbatch_size: int,
 ) -> ClippedSum:
     """A sum over microbatches in a loop that stops after the last filled slot; no loop if one is enough."""
     capacity = cohort.mask.shape[0]
     size = min(microbatch_size, capacity)
     if size == capacity:
-        return one(cohort, jnp.arange(capacity, dtype=jnp.int32))
+        return one(cohort, settings.first_slot + jnp.arange(capacity, dtype=jnp.int32))
     padded = _pad(cohort, -capacity % size)
     filled = jnp.max(jnp.where(cohort.mask, jnp.arange(1, capacity + 1, dtype=jnp.int32), 0))
 
     def at(start: Int[Array, ""]) -> ClippedSum:
         part = jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, start, size), padded)
-        return one(part, start + jnp.arange(size, dtype=jnp.int32))
+        return one(part, settings.first_slot + start + jnp.arange(size, dtype=jnp.int32))
 
     def body(i: Int[Array, ""], carry: ClippedSum) -> ClippedSum:
         part = at(i * size)
         return ClippedSum(
             total=jax.tree.map(jnp.add, carry.total, part.total),
-            clip_norm=clip_norm,
+            clip_norm=settings.clip_norm,
             norms=jax.lax.dynamic_update_slice_in_dim(carry.norms, part.norms, i * size, 0),
             num_rejected=carry.num_rejected + part.num_rejected,
             aux=jax.tree.map(jnp.add, carry.aux, part.aux),
@@ -105,7 +107,7 @@ def _in_parts(
 
     shapes = jax.eval_shape(at, jnp.int32(0))
     zero = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-    zero = zero._replace(clip_norm=clip_norm, norms=jnp.zeros(padded.mask.shape, shapes.norms.dtype))
+    zero = zero._replace(clip_norm=settings.clip_norm, norms=jnp.zeros(padded.mask.shape, shapes.norms.dtype))
     done = jax.lax.fori_loop(jnp.int32(0), (filled + size - 1) // size, body, zero)
     return done._replace(norms=done.norms[:capacity])
 

@@ -5,12 +5,14 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from jax.core import Tracer
+from jax.sharding import Mesh
 from jaxtyping import Array, Float, Key, PyTree
 
 from dpjax.clipping import engines
 from dpjax.clipping.bounding import ClippingRule, flat_clipping
 from dpjax.clipping.engines import Settings
 from dpjax.clipping.program import check_independence
+from dpjax.clipping.sharding import over_devices
 from dpjax.types import ClippedSum, Cohort, ContributionFn, GradientContribution, Params
 
 ENGINES = {"materialize": engines.materialize, "microbatch": engines.microbatch, "bookkeeping": engines.bookkeeping}
@@ -24,6 +26,7 @@ def clipped_sum(
     engine: str = "auto",
     microbatch_size: int | None = None,
     memory_budget: float | None = None,
+    mesh: Mesh | None = None,
 ) -> Callable[[Params, Cohort, Key[Array, ""], float | Float[Array, ""]], ClippedSum]:
     """The sum over a cohort of every unit's contribution, each clipped to an L2 bound.
 
@@ -46,14 +49,17 @@ def clipped_sum(
       microbatch_size: units in one part under ``"bookkeeping"`` and ``"microbatch"``; chosen if None.
       memory_budget: bytes of temporary memory to keep to when ``microbatch_size`` is chosen: an estimate, not a
         limit. 1 GiB on CPU and 8 GiB on accelerators if None.
+      mesh: devices to spread the cohort's slots over, as a mesh of one axis; the sums are added up in one
+        all-reduce, and ``norms`` stay where their units are. ``microbatch_size`` counts on each device.
 
     Returns:
       ``fun(params, cohort, key, clip_norm) -> ClippedSum``; ``clip_norm`` is a scalar > 0, traced or not,
       ``inf`` for no clipping. jit, vmap and scan apply.
 
     Raises:
-      ValueError: unknown engine, microbatch size < 1, or a concrete ``clip_norm`` ≤ 0.
-      TypeError: a contribution with an integer leaf, named.
+      ValueError: unknown engine, microbatch size < 1, a concrete ``clip_norm`` ≤ 0, a loss that couples units through
+        a collective or a host callback, or slots that the mesh can't share.
+      TypeError: an integer parameter or leaf of a contribution, named; ``"bookkeeping"`` for what is no gradient.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -78,8 +84,14 @@ def clipped_sum(
         chosen = engine
         if engine == "auto":
             chosen = "bookkeeping" if isinstance(contribution_fn, GradientContribution) else "microbatch"
-        settings = Settings(rule or flat_clipping(), bound, microbatch_size, memory_budget or default_memory_budget())
-        return ENGINES[chosen](contribution_fn, params, cohort, key, settings)
+
+        def one_device(params: Params, cohort: Cohort, key: Array, bound: Array, first_slot: Array) -> ClippedSum:
+            budget = memory_budget or default_memory_budget()
+            settings = Settings(rule or flat_clipping(), bound, microbatch_size, budget, first_slot)
+            return ENGINES[chosen](contribution_fn, params, cohort, key, settings)
+
+        run = one_device if mesh is None else over_devices(one_device, mesh, cohort.mask.shape[0])
+        return run(params, cohort, key, bound, jnp.int32(0))
 
     return fun
 

@@ -1,0 +1,65 @@
+"""A cohort spread over devices: each clips its own slots, and one all-reduce adds the sums up."""
+
+from collections.abc import Callable
+from functools import partial
+from itertools import accumulate
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
+from jaxtyping import Array, Float, Int, Key, PyTree
+
+from dpjax.types import ClippedSum, Cohort, Params
+
+LocalSum = Callable[[Params, Cohort, Key[Array, ""], Float[Array, ""], Int[Array, ""]], ClippedSum]
+"""``(params, cohort, key, clip_norm, number of the first slot) -> ClippedSum`` over the slots of one device."""
+
+
+def over_devices(local_sum: LocalSum, mesh: Mesh, slots: int) -> LocalSum:
+    """A sum over a cohort whose slots are split over the devices of a one-axis mesh; parameters are on all of them.
+
+    Raises:
+      ValueError: a mesh of several axes, or slots that the devices can't share evenly.
+    """
+    if len(mesh.axis_names) != 1:
+        raise ValueError(f"mesh has axes {mesh.axis_names}; give one of a single axis, the cohort's.")
+    if slots % mesh.size:
+        raise ValueError(
+            f"the cohort's {slots} slots can't be shared evenly by {mesh.size} devices; make the capacity a "
+            f"multiple of {mesh.size}, such as {slots + -slots % mesh.size}."
+        )
+    (axis,) = mesh.axis_names
+    everywhere, split = P(), P(axis)
+    out_specs: Any = (everywhere, everywhere, split, everywhere, everywhere)
+
+    @partial(
+        jax.shard_map,
+        mesh=mesh,
+        in_specs=(P(), P(axis), P(), P(), P()),
+        out_specs=ClippedSum(*out_specs),
+        check_vma=False,
+    )
+    def run(
+        params: Params, cohort: Cohort, key: Key[Array, ""], clip_norm: Float[Array, ""], first: Int[Array, ""]
+    ) -> ClippedSum:
+        own = first + jax.lax.axis_index(axis).astype(first.dtype) * cohort.mask.shape[0]
+        part = local_sum(params, cohort, key, clip_norm, own)
+        total, num_rejected, aux = all_reduce((part.total, part.num_rejected, part.aux), axis)
+        return part._replace(total=total, num_rejected=num_rejected, aux=aux)
+
+    return run
+
+
+def all_reduce(tree: PyTree[Array], axis: Any) -> PyTree[Array]:
+    """The sum of a pytree over a mesh axis, as one message: leaves of all shapes and types travel as one vector."""
+    leaves, treedef = jax.tree.flatten(tree)
+    dtype = jnp.result_type(*(x.dtype for x in leaves if jnp.issubdtype(x.dtype, jnp.floating)), jnp.float32)
+    # Counts are far below 2²⁴, where float32 stops being exact.
+    vector = jax.lax.psum(jnp.concatenate([x.astype(dtype).ravel() for x in leaves]), axis)
+    ends = list(accumulate(x.size for x in leaves))
+    parts = jnp.split(vector, ends[:-1])
+    return jax.tree.unflatten(
+        treedef, [part.reshape(x.shape).astype(x.dtype) for part, x in zip(parts, leaves, strict=True)]
+    )
