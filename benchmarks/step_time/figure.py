@@ -36,6 +36,7 @@ def draw(report: Mapping[str, Any], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
     from matplotlib.lines import Line2D
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     works = {
         name: {key: row for key, row in entry["contestants"].items() if "median_ms" in row}
@@ -68,6 +69,10 @@ def draw(report: Mapping[str, Any], path: Path) -> None:
             axis.axvline(rows["ordinary+noise"]["median_ms"], color="#000000", linestyle="--", linewidth=0.8, alpha=0.6)
         low, high = min(r["p10_ms"] for r in rows.values()), max(r["p90_ms"] for r in rows.values())
         axis.set(xscale="log", xlim=(low / 1.3, high * max(1.3, (high / low) ** 0.15)))
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.xaxis.set_minor_formatter(NullFormatter())
+        axis.tick_params(axis="x", labelsize=8)
         axis.set_yticks(range(len(labels)), labels, fontsize=8)
         axis.set_ylim(len(labels) - 0.4, -0.6)
         axis.set_title(TITLES[name], loc="left", fontsize=9)

@@ -3,6 +3,7 @@
 One public function, several rules of clipping, and several engines that return the same numbers at different prices.
 """
 
+from dpjax.clipping.autotune import Choice, autotune
 from dpjax.clipping.bounding import (
     ClippingRule,
     automatic_clipping,
@@ -15,9 +16,11 @@ from dpjax.clipping.kernel import ENGINES, clipped_sum
 
 __all__ = [
     "ENGINES",
+    "Choice",
     "ClippingRule",
     "Explanation",
     "automatic_clipping",
+    "autotune",
     "clipped_sum",
     "explain",
     "flat_clipping",

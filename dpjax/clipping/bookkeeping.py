@@ -190,7 +190,7 @@ def _totals(
     (leaf,) = piece.leaves
     factor = scale[groups[leaf]]
     if ready.stacks:
-        summed = jnp.tensordot(factor.astype(ready.stacks[0].dtype), ready.stacks[0], axes=1, precision=fx.HIGHEST)
+        summed = fx.weighted_product(factor, ready.stacks[0])
     else:
         summed = sum(fx.weighted(part, factor, piece.size.rows) for part in ready.parts)
     view = recipe.level.places[piece.places[0]].view

@@ -14,6 +14,8 @@ from jaxtyping import Array
 def lower(eqn: Any, values: Sequence[Any]) -> list[Any] | None:
     """The equation's outputs computed another way, or None if it is best left as it is."""
     name = eqn.primitive.name
+    if name == "dot_general" and _is_large(eqn):
+        return [_fenced(eqn, values)]
     if name == "conv_general_dilated":
         return [im2col(values[0], values[1], eqn.params)]
     if jax.default_backend() != "cpu":
@@ -23,6 +25,23 @@ def lower(eqn: Any, values: Sequence[Any]) -> list[Any] | None:
     if name == "reduce_window_sum" and _simple_window(eqn):
         return [pool(values[0], eqn.params, lax.add, 0)]
     return None
+
+
+def _is_large(eqn: Any) -> bool:
+    (contracted, _), _ = eqn.params["dimension_numbers"]
+    left, out = eqn.invars[0].aval, eqn.outvars[0].aval
+    work = 2 * out.size * math.prod(left.shape[i] for i in contracted)
+    return jax.default_backend() == "cpu" and work >= 2**21
+
+
+def _fenced(eqn: Any, values: Sequence[Any]) -> Array:
+    """A large matmul kept apart from its neighbours, forwards and backwards.
+
+    XLA's CPU backend fuses softmax and GELU into loops around a matmul, which then computes them again and again.
+    """
+    operands = [lax.optimization_barrier(x) for x in values]
+    out = eqn.primitive.bind(*operands, **eqn.primitive.get_bind_params(eqn.params))
+    return lax.optimization_barrier(out)
 
 
 def im2col(inputs: Array, kernel: Array, params: dict[str, Any]) -> Array:

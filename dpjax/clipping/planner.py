@@ -127,32 +127,33 @@ def _kind(place: Any) -> str:
 
 def cheapest(piece: Piece, level: Level, may_keep: bool) -> str:
     """The strategy with the least estimated time, by the cost model."""
-    costs = estimate(piece, level)
+    kinds = {_kind(level.places[i]) for i in piece.places}
+    if "picked" in kinds:
+        return "gram"
+    if "ones" in kinds or (1 in (piece.size.rows, piece.size.columns) and piece.size.positions > 1):
+        return "kept"
+    costs = strategy_costs(piece.size)
     return min((name for name in costs if name != "kept" or may_keep), key=lambda name: costs[name])
 
 
-def estimate(piece: Piece, level: Level) -> dict[str, float]:
-    """Nanoseconds per unit of each strategy that applies, the clipped sum included.
+def strategy_costs(size: fx.Size) -> dict[str, float]:
+    """Nanoseconds per unit of each strategy for a dense place, from norms to the clipped sum.
 
-    The constants are measured by ``benchmarks/planner.py``.
+    A FLOP count alone chooses wrongly: forming products is bound by memory, many small matmuls run slower than one.
+    The rates are checked against the clock by ``benchmarks/planner.py``.
     """
-    stack, positions, rows, columns = piece.size
-    kinds = {_kind(level.places[i]) for i in piece.places}
+    stack, positions, rows, columns = size
     speed = _CPU if jax.default_backend() == "cpu" else _ACCELERATOR
     product = stack * rows * columns
-    gemm = 2.0 * product * positions / speed.gemm
-    if "picked" in kinds:
-        return {"gram": 1.0}
-    if "ones" in kinds or rows == 1 or (columns == 1 and positions > 1):
-        return {"kept": 1.0, "product": 2.0}
+    total = 2.0 * product * positions / speed.gemm
     if positions == 1:
-        return {"rank_one": gemm + 4 * stack * (rows + columns) / speed.bytes}
-    small = 2.0 * product * positions / speed.batched
-    gram = 2.0 * stack * positions**2 * (rows + columns) / speed.batched + 12 * stack * positions**2 / speed.bytes
+        return {"rank_one": total + 4 * stack * (rows + columns) / speed.bytes}
+    own = 2.0 * product * positions / speed.batched
+    inner = 2.0 * stack * positions**2 * (rows + columns) / speed.batched
     return {
-        "gram": gram + gemm,
-        "product": small + 4 * product / speed.cache + gemm,
-        "kept": small + 12 * product / speed.bytes,
+        "gram": inner + 12 * stack * positions**2 / speed.cache + total,
+        "product": own + 8 * product / speed.cache + total,
+        "kept": own + 8 * product / speed.cache + 8 * product / speed.bytes,
     }
 
 
