@@ -91,8 +91,8 @@ def markdown(report: Mapping[str, Any]) -> str:
         "",
         "Batch 256 (transformers: 32 sentences of 128 tokens). A step is one gradient, with clipping and noise where "
         "the contestant has them; PyTorch and Opacus also apply it to the parameters. Every contestant runs at its "
-        'best microbatch, in turns with all the others; dpjax is `engine="auto"` and chooses its own. Ratios of medians, '
-        "with the 10–90 % range over rounds.",
+        'best microbatch, in turns with all the others; dpjax is `engine="auto"` and chooses its own. Ratios of '
+        "medians, with the 10–90 % range over rounds.",
         "",
         "| work | ratio | measured | 10–90 % | target | |",
         "|---|---|---:|---:|---:|---|",

@@ -181,7 +181,7 @@ def product(part: Factors, rows: int) -> Float[Array, "slots stack rows columns"
 
 def _scatter(ids: Array, right: Array, rows: int) -> Array:
     slots, stack = ids.shape[:2]
-    own = rows * (stack * jnp.arange(slots, dtype=ids.dtype)[:, None] + jnp.arange(stack, dtype=ids.dtype))
+    own = rows * (stack * jnp.arange(slots, dtype=ids.dtype)[:, None] + jnp.arange(stack, dtype=ids.dtype)[None])
     flat = (ids + own[:, :, None]).reshape(-1)
     table = jnp.zeros((slots * stack * rows, right.shape[-1]), right.dtype)
     return table.at[flat].add(right.reshape(-1, right.shape[-1])).reshape(slots, stack, rows, -1)
@@ -193,7 +193,7 @@ def weighted(part: Factors, scale: Float[Array, "slots"], rows: int) -> Float[Ar
     right = part.right.astype(dtype) * scale.astype(dtype)[:, None, None, None]
     if part.ids is not None:
         stack = part.ids.shape[1]
-        flat = part.ids + rows * jnp.arange(stack, dtype=part.ids.dtype)[:, None]
+        flat = part.ids + rows * jnp.arange(stack, dtype=part.ids.dtype)[None, :, None]
         table = jnp.zeros((stack * rows, right.shape[-1]), dtype)
         return table.at[flat.reshape(-1)].add(right.reshape(-1, right.shape[-1])).reshape(stack, rows, -1)
     if part.left is None:
