@@ -1,5 +1,6 @@
 """The one-pass engine: per-unit norms from one backward pass, then the clipped sum from scaled cotangents."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -79,11 +80,10 @@ def one_pass(
             squares[leaf] = square
     dtype = at_least_float32(*(s.dtype for s in squares))
     bounded = bound(rule, add_up_groups([s.astype(dtype) for s in squares], groups), cohort.mask, clip_norm)
-    prepared = _clean(prepared, bounded.accepted)
+    sums = _summing(recipe, leaves, groups)(prepared, bounded.accepted, bounded.scale)
     totals = [jnp.zeros(x.shape, at_least_float32(x.dtype)) for x in leaves]
-    for piece, ready in zip(recipe.pieces, prepared, strict=True):
-        for leaf, total in _totals(piece, ready, recipe, leaves, bounded.scale, groups):
-            totals[leaf] = total.astype(totals[leaf].dtype)
+    for leaf, total in zip((leaf for piece in recipe.pieces for leaf in piece.leaves), sums, strict=True):
+        totals[leaf] = total.astype(totals[leaf].dtype)
     return ClippedSum(
         total=jax.tree.unflatten(treedef, totals),
         clip_norm=clip_norm,
@@ -157,19 +157,53 @@ def _materialized(piece: Piece, recipe: Recipe, tapped: Tapped, leaves: list[Arr
     return stacks
 
 
-def _clean(prepared: list[Prepared], accepted: Bool[Array, "slots"]) -> list[Prepared]:
-    """Rejected slots made zero. A loop that hardly ever runs: unlike a branch, it passes arrays on uncopied."""
+def _summing(
+    recipe: Recipe, leaves: list[Array], groups: tuple[int, ...]
+) -> Callable[[list[Prepared], Bool[Array, "slots"], Float[Array, "groups slots"]], list[Array]]:
+    """The clipped sums of all pieces' leaves; rejected slots are zeroed first, which hardly ever has to be done."""
 
-    def keep(stack: Array) -> Array:
-        return jnp.where(accepted.reshape(-1, *[1] * (stack.ndim - 1)), stack, jnp.zeros((), stack.dtype))
-
-    def body(carry: tuple[Bool[Array, ""], PyTree[Array]]) -> tuple[Bool[Array, ""], PyTree[Array]]:
-        _, ready = carry
-        return jnp.bool_(False), [
-            Prepared(tuple(map(keep, r.stacks)), tuple(fx.clean(accepted, part) for part in r.parts)) for r in ready
+    def sums(prepared: list[Prepared], scale: Array) -> list[Array]:
+        return [
+            total
+            for piece, ready in zip(recipe.pieces, prepared, strict=True)
+            for total in _totals(piece, ready, recipe, leaves, scale, groups)
         ]
 
-    return jax.lax.while_loop(lambda carry: carry[0], body, (~jnp.all(accepted), prepared))[1]
+    def clean(prepared: list[Prepared], accepted: Array) -> list[Prepared]:
+        def keep(stack: Array) -> Array:
+            return jnp.where(accepted.reshape(-1, *[1] * (stack.ndim - 1)), stack, jnp.zeros((), stack.dtype))
+
+        return [
+            Prepared(tuple(map(keep, r.stacks)), tuple(fx.clean(accepted, part) for part in r.parts)) for r in prepared
+        ]
+
+    def looping(prepared: list[Prepared], accepted: Array, scale: Array) -> list[Array]:
+        # A loop of no turns, most of the time: with lanes, a branch would always do the work of both its sides.
+        def body(carry: tuple[Array, list[Prepared]]) -> tuple[Array, list[Prepared]]:
+            return jnp.zeros_like(carry[0]), clean(carry[1], accepted)
+
+        start = (~jnp.all(accepted), prepared)
+        return sums(jax.lax.while_loop(lambda carry: carry[0], body, start)[1], scale)
+
+    @jax.custom_batching.custom_vmap
+    def branching(prepared: list[Prepared], accepted: Array, scale: Array) -> list[Array]:
+        # A branch takes its operands as they lie; a loop would have to copy those that are the caller's.
+        return jax.lax.cond(
+            jnp.all(accepted),
+            lambda ready, kept, factor: sums(ready, factor),
+            lambda ready, kept, factor: sums(clean(ready, kept), factor),
+            prepared,
+            accepted,
+            scale,
+        )
+
+    @branching.def_vmap
+    def _(size: int, batched: list[PyTree[bool]], *args: PyTree[Array]) -> tuple[list[Array], list[bool]]:
+        axes = jax.tree.map(lambda b: 0 if b else None, tuple(batched))
+        out = jax.vmap(looping, in_axes=axes, axis_size=size)(*args)
+        return out, [True] * len(out)
+
+    return branching
 
 
 def _totals(
@@ -179,12 +213,12 @@ def _totals(
     leaves: list[Array],
     scale: Float[Array, "groups slots"],
     groups: tuple[int, ...],
-) -> list[tuple[int, Array]]:
+) -> list[Array]:
     """The clipped sum of each leaf of a piece."""
     if piece.axes is None:
         everyone = jnp.ones(scale.shape[1], bool)
         return [
-            (leaf, weighted_sum(scale[groups[leaf]], everyone, stack))
+            weighted_sum(scale[groups[leaf]], everyone, stack)
             for leaf, stack in zip(piece.leaves, ready.stacks, strict=True)
         ]
     (leaf,) = piece.leaves
@@ -194,4 +228,4 @@ def _totals(
     else:
         summed = sum(fx.weighted(part, factor, piece.size.rows) for part in ready.parts)
     view = recipe.level.places[piece.places[0]].view
-    return [(leaf, view.pull_back(fx.to_base(jnp.asarray(summed), piece.axes, view.base), leaves[leaf]))]
+    return [view.pull_back(fx.to_base(jnp.asarray(summed), piece.axes, view.base), leaves[leaf])]

@@ -168,8 +168,8 @@ def contribution_microbatch(params: Params, slots: int, budget: float) -> int:
 def one_pass_microbatch(program: Program, slots: int, budget: float) -> int:
     """Units in one pass: activations that stay in a core's cache on CPU, yet enough rows to keep matmuls busy."""
     per_unit = activation_bytes(program.jaxpr)
-    target = 2**24 if jax.default_backend() == "cpu" else 2**31
-    return _fitting(max(8, int(target / max(per_unit, 1.0))), slots, 2 * per_unit, budget)
+    target = 2**22 if jax.default_backend() == "cpu" else 2**31
+    return _fitting(max(8, int(target / per_unit)), slots, 3 * per_unit, budget)
 
 
 def _fitting(size: int, slots: int, bytes_per_unit: float, budget: float) -> int:
@@ -179,15 +179,18 @@ def _fitting(size: int, slots: int, bytes_per_unit: float, budget: float) -> int
 
 
 def activation_bytes(jaxpr: Jaxpr) -> float:
-    """Bytes of all that a unit's program computes, loops included: an upper bound of what its backward pass keeps."""
+    """Bytes of what goes into and comes out of a unit's matmuls, loops included: what its backward pass keeps.
+
+    Elementwise results between them are fused, or die young.
+    """
     total = 0.0
     for eqn in jaxpr.eqns:
-        inner = [activation_bytes(j) for j in inner_jaxprs(eqn)] if eqn.primitive.name in {"scan", *REMAT} else []
-        if inner:
-            total += eqn.params.get("length", 1) * sum(inner)
-        else:
-            total += sum(aval(v).size * aval(v).dtype.itemsize for v in eqn.outvars)
-    return total
+        if eqn.primitive.name in {"scan", *REMAT}:
+            total += eqn.params.get("length", 1) * sum(activation_bytes(inner) for inner in inner_jaxprs(eqn))
+        elif eqn.primitive.name == "dot_general":
+            sizes = sorted(aval(v).size * aval(v).dtype.itemsize for v in eqn.invars)
+            total += sizes[0] + aval(eqn.outvars[0]).size * aval(eqn.outvars[0]).dtype.itemsize
+    return max(total, 1.0)
 
 
 class Speed(NamedTuple):
