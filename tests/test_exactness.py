@@ -1,7 +1,7 @@
 """Exactness: on a zoo of nasty models every engine gives the materialised engine's sums, norms, metrics and counts.
 
-The reference is ``engine="materialize"`` in float64, itself held against a loop over single examples. Another engine may
-differ from it by 1e-12 in float64 and by 1e-5 in float32, relative to the norm of the sum and to each unit's norm.
+The reference is ``engine="materialize"`` in float64, itself held against a loop over single examples. Another engine
+may differ from it by 1e-12 in float64 and by 1e-5 in float32, relative to the norm of the sum and to each unit's norm.
 """
 
 from functools import cache, partial
@@ -35,7 +35,7 @@ def cases(often: int = 1, engines=OTHERS) -> list:
     """All (engine, entry); those outside every ``often``-th, and most of microbatch's, are run by -m slow."""
     found = []
     for engine in engines:
-        step = 8 if engine == "microbatch" else 1  # it vmaps the reference's own function
+        step = 12 if engine == "microbatch" else 1  # it vmaps the reference's own function
         for i, name in enumerate(ZOO):
             found.append(pytest.param(engine, name, marks=() if i % (often * step) == 0 else pytest.mark.slow))
     return found
@@ -51,15 +51,17 @@ def make_entry(entry: Entry, dtype: str, kind: str):
     units = make_units(jax.random.key(2), SLOTS, jnp.dtype(dtype))
 
     def spoil(x):
-        if not jnp.issubdtype(x.dtype, jnp.floating):
-            return x if x.dtype == bool else x.at[EMPTY].set(12345)
-        x = x.at[EMPTY].set(jnp.nan)
-        return x.at[(BROKEN, *[0] * (x.ndim - 1))].set(jnp.nan) if kind == "broken" else x
+        x = np.array(x)  # NumPy: JAX would compile an update for every shape
+        if x.dtype != bool:
+            x[EMPTY] = 12345 if x.dtype == np.int32 else np.nan
+        if kind == "broken" and not np.issubdtype(x.dtype, np.integer) and x.dtype != bool:
+            x[(BROKEN, *[0] * (x.ndim - 1))] = np.nan
+        return jnp.asarray(x)
 
-    mask = jnp.arange(SLOTS) != EMPTY
+    mask = np.arange(SLOTS) != EMPTY
     if kind == "truth_without_broken":
-        mask = mask.at[BROKEN].set(False)
-    return params, loss_fn, Cohort(units if kind.startswith("truth") else jax.tree.map(spoil, units), mask)
+        mask[BROKEN] = False
+    return params, loss_fn, Cohort(units if kind.startswith("truth") else jax.tree.map(spoil, units), jnp.asarray(mask))
 
 
 @cache
@@ -134,7 +136,7 @@ def test_float64(engine, name):
     check(ZOO[name], engine, "float64")
 
 
-@pytest.mark.parametrize(("engine", "name"), cases(often=3))
+@pytest.mark.parametrize(("engine", "name"), cases(often=5))
 def test_float32(engine, name):
     check(ZOO[name], engine, "float32", SLOTS)
 
@@ -152,7 +154,7 @@ def test_a_unit_of_nans_is_rejected_alone(engine, name):
 
 @pytest.mark.parametrize("engine", OTHERS)
 @pytest.mark.parametrize("name", ["tied_embedding", "scan_layers"])
-@pytest.mark.parametrize("size", [1, 3, 8])
+@pytest.mark.parametrize("size", [1, 8])
 def test_microbatch_sizes(engine, name, size):
     check(ZOO[name], engine, "float64", size)
 
@@ -200,8 +202,8 @@ def by_hand(entry, loss_fn, params, unit, key):
 def test_bfloat16(engine, name):
     """Parameters, units and arithmetic in bfloat16, whose unit of rounding is 0.4 %, against the same in float64.
 
-    Stated bound: a unit's norm is right to 2 % of itself and 1 % of the largest, the sum to 2 % of the sum of the clipped
-    norms; sums are float32.
+    Stated bound: a unit's norm is right to 2 % of itself and 1 % of the largest, the sum to 2 % of the sum of the
+    clipped norms; sums are float32.
     """
     entry = ZOO[name]
     clip_norm, expected = reference(entry)

@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 from dpjax.clipping import factors as fx
 from dpjax.clipping.analysis import Level, analyse
 from dpjax.clipping.bounding import (
+    Bounded,
     ClippingRule,
     add_up_groups,
     bound,
@@ -80,7 +81,7 @@ def one_pass(
             squares[leaf] = square
     dtype = at_least_float32(*(s.dtype for s in squares))
     bounded = bound(rule, add_up_groups([s.astype(dtype) for s in squares], groups), cohort.mask, clip_norm)
-    sums = _summing(recipe, leaves, groups)(prepared, bounded.accepted, bounded.scale)
+    sums = _summing(recipe, leaves, groups)(prepared, bounded)
     totals = [jnp.zeros(x.shape, at_least_float32(x.dtype)) for x in leaves]
     for leaf, total in zip((leaf for piece in recipe.pieces for leaf in piece.leaves), sums, strict=True):
         totals[leaf] = total.astype(totals[leaf].dtype)
@@ -159,8 +160,8 @@ def _materialized(piece: Piece, recipe: Recipe, tapped: Tapped, leaves: list[Arr
 
 def _summing(
     recipe: Recipe, leaves: list[Array], groups: tuple[int, ...]
-) -> Callable[[list[Prepared], Bool[Array, "slots"], Float[Array, "groups slots"]], list[Array]]:
-    """The clipped sums of all pieces' leaves; rejected slots are zeroed first, which hardly ever has to be done."""
+) -> Callable[[list[Prepared], Bounded], list[Array]]:
+    """The clipped sums of all pieces' leaves, in which a rejected slot's NaN must not be multiplied by zero."""
 
     def sums(prepared: list[Prepared], scale: Array) -> list[Array]:
         return [
@@ -169,41 +170,45 @@ def _summing(
             for total in _totals(piece, ready, recipe, leaves, scale, groups)
         ]
 
-    def clean(prepared: list[Prepared], accepted: Array) -> list[Prepared]:
-        def keep(stack: Array) -> Array:
-            return jnp.where(accepted.reshape(-1, *[1] * (stack.ndim - 1)), stack, jnp.zeros((), stack.dtype))
+    def one_by_one(prepared: list[Prepared], bounded: Bounded) -> list[Array]:
+        def unit(i: Array) -> list[Array]:
+            single, scale = jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, i, 1), (prepared, bounded.scale.T))
+            return sums(single, scale.T)
 
-        return [
-            Prepared(tuple(map(keep, r.stacks)), tuple(fx.clean(accepted, part) for part in r.parts)) for r in prepared
-        ]
+        def add(i: Array, total: list[Array]) -> list[Array]:
+            return [jnp.where(bounded.accepted[i], t + own, t) for t, own in zip(total, unit(i), strict=True)]
 
-    def looping(prepared: list[Prepared], accepted: Array, scale: Array) -> list[Array]:
+        zeros = [jnp.zeros(x.shape, x.dtype) for x in jax.eval_shape(unit, jnp.int32(0))]
+        return jax.lax.fori_loop(jnp.int32(0), jnp.int32(bounded.accepted.shape[0]), add, zeros)
+
+    def cleaned(prepared: list[Prepared], bounded: Bounded) -> list[Array]:
         # A loop of no turns, most of the time: with lanes, a branch would always do the work of both its sides.
         def body(carry: tuple[Array, list[Prepared]]) -> tuple[Array, list[Prepared]]:
-            return jnp.zeros_like(carry[0]), clean(carry[1], accepted)
+            return jnp.zeros_like(carry[0]), [_clean(ready, bounded.accepted) for ready in carry[1]]
 
-        start = (~jnp.all(accepted), prepared)
-        return sums(jax.lax.while_loop(lambda carry: carry[0], body, start)[1], scale)
+        return sums(jax.lax.while_loop(lambda carry: carry[0], body, (~bounded.tame, prepared))[1], bounded.scale)
 
     @jax.custom_batching.custom_vmap
-    def branching(prepared: list[Prepared], accepted: Array, scale: Array) -> list[Array]:
+    def branching(prepared: list[Prepared], bounded: Bounded) -> list[Array]:
         # A branch takes its operands as they lie; a loop would have to copy those that are the caller's.
-        return jax.lax.cond(
-            jnp.all(accepted),
-            lambda ready, kept, factor: sums(ready, factor),
-            lambda ready, kept, factor: sums(clean(ready, kept), factor),
-            prepared,
-            accepted,
-            scale,
-        )
+        return jax.lax.cond(bounded.tame, lambda p, b: sums(p, b.scale), one_by_one, prepared, bounded)
 
     @branching.def_vmap
     def _(size: int, batched: list[PyTree[bool]], *args: PyTree[Array]) -> tuple[list[Array], list[bool]]:
         axes = jax.tree.map(lambda b: 0 if b else None, tuple(batched))
-        out = jax.vmap(looping, in_axes=axes, axis_size=size)(*args)
+        out = jax.vmap(cleaned, in_axes=axes, axis_size=size)(*args)
         return out, [True] * len(out)
 
     return branching
+
+
+def _clean(ready: Prepared, accepted: Bool[Array, "slots"]) -> Prepared:
+    """Rejected slots made zero."""
+
+    def keep(stack: Array) -> Array:
+        return jnp.where(accepted.reshape(-1, *[1] * (stack.ndim - 1)), stack, jnp.zeros((), stack.dtype))
+
+    return Prepared(tuple(map(keep, ready.stacks)), tuple(fx.clean(accepted, part) for part in ready.parts))
 
 
 def _totals(

@@ -100,11 +100,12 @@ def leaf_groups(rule: ClippingRule, params: Params) -> tuple[int, ...]:
 
 
 class Bounded(NamedTuple):
-    """The outcome of a rule for each slot."""
+    """The outcome of a rule for each slot; ``tame`` if no slot, filled or empty, holds anything that is not finite."""
 
     norms: Float[Array, "slots"]
     scale: Float[Array, "groups slots"]
     accepted: Bool[Array, "slots"]
+    tame: Bool[Array, ""]
 
 
 def bound(
@@ -123,7 +124,8 @@ def bound(
         scale = jnp.minimum(1.0, limit / jnp.maximum(group_norms, jnp.finfo(norms.dtype).tiny))
     else:
         scale = jnp.where(jnp.isinf(limit), 1.0, limit / (group_norms + rule.stability))
-    return Bounded(jnp.where(accepted, norms, 0.0), jnp.where(accepted, scale, 0.0), accepted)
+    tame = jnp.all(jnp.isfinite(norms))
+    return Bounded(jnp.where(accepted, norms, 0.0), jnp.where(accepted, scale, 0.0), accepted, tame)
 
 
 def group_squared_norms(stack: PyTree[Array], groups: tuple[int, ...]) -> Float[Array, "groups slots"]:

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -200,7 +201,11 @@ def weighted(part: Factors, scale: Float[Array, "slots"], rows: int) -> Float[Ar
         return jnp.sum(right, axis=(0, 2))[:, None, :]
     if part.left.shape[3] == 1:
         return jnp.sum(part.left.astype(dtype) * right, axis=(0, 2))[:, None, :]
-    return jnp.einsum("bksi,bkso->kio", part.left.astype(dtype), right, precision=HIGHEST)
+    left = part.left.astype(dtype)
+    if left.shape[1] == 1:  # one plain matmul, which no layout change comes before
+        left, right = left.reshape(-1, left.shape[3]), right.reshape(-1, right.shape[3])
+        return jax.lax.dot_general(left, right, (((0,), (0,)), ((), ())), precision=HIGHEST)[None]
+    return jnp.einsum("bksi,bkso->kio", left, right, precision=HIGHEST)
 
 
 def weighted_product(scale: Float[Array, "slots"], stack: Float[Array, "slots ..."]) -> Float[Array, "..."]:

@@ -64,7 +64,7 @@ ZOO: dict[str, Entry] = {}
 
 
 def entry(shapes: Any, units: Any, *, name: str | None = None, **extra: Any):
-    """Registers a loss: ``shapes`` is the params' pytree with a tuple for each leaf, ``units`` one of Real and Whole."""
+    """Registers a loss: ``shapes`` is the params' pytree, a tuple for each leaf; ``units`` has Real, Whole, Flags."""
 
     def register(loss_fn: Callable[[Any, Any, Any], Any]):
         add(name or loss_fn.__name__, lambda key, dtype: (draw_params(key, shapes, dtype), loss_fn), units, **extra)
