@@ -171,7 +171,7 @@ def test_rule_8_a_loss_cannot_reach_over_to_other_units():
     def coupled(w, x, key):
         return jnp.sum(w * jax.lax.pmean(x, "batch"))
 
-    with pytest.raises(ValueError, match="named axis .*batch.* couple the units"):
+    with pytest.raises(ValueError, match=r"named axis .*batch.* couple the units"):
         clipped_sum(example_gradient(coupled))(jnp.zeros(2), Cohort(jnp.ones((3, 2)), jnp.ones(3, bool)), KEY, 1.0)
 
 

@@ -75,7 +75,8 @@ def test_the_schema_has_the_columns_of_the_design():
     delta epsilon_pld epsilon_rdp noise_multiplier clip_norm learning_rate clients_per_round num_clients
     overflow_count rejected_count test_accuracy train_accuracy test_loss train_loss wall_seconds compile_seconds
     peak_memory_mib device dataset model accountant capacity population tuning_accounted dpjax_version
-    jax_version python_version timestamp config clipping final_clip_norm eval_steps eval_test_accuracy eval_test_loss train_loss_curve
+    jax_version python_version timestamp config clipping final_clip_norm eval_steps eval_test_accuracy eval_test_loss
+    train_loss_curve
     """
     assert set(wanted.split()) == set(SCHEMA)
     assert len(SCHEMA) == len(COLUMNS)
