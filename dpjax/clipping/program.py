@@ -108,8 +108,9 @@ def check_independence(jaxpr: Any) -> None:
     """Refuse a unit's computation that could look at another unit."""
     for eqn in open_jaxpr(jaxpr)[0].eqns:
         name = eqn.primitive.name
-        if name in COUPLING:
-            axes = eqn.params.get("axes", eqn.params.get("axis_name"))
+        axes = eqn.params.get("axes", eqn.params.get("axis_name"))
+        # A number is an axis of the unit's own, which an inner vmap has named.
+        if name in COUPLING and any(not isinstance(a, int) for a in (axes if isinstance(axes, tuple) else (axes,))):
             raise ValueError(
                 f"the loss calls the collective {name!r} over axis {axes!r}, which couples the units of a cohort and "
                 "voids per-unit clipping; compute the loss of ONE unit without collectives."
