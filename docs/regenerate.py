@@ -1,6 +1,6 @@
-"""Rewrite what the docs take from code and from a run: two tables, and the quickstart's own table and figures.
+"""Rewrite what the docs take from code and from runs: tables, a drawing, and the quickstart's own table and figures.
 
-python docs/regenerate.py                       # the tables that come from code
+python docs/regenerate.py                       # the tables that come from code or from benchmarks, and the drawing
 python docs/regenerate.py results/quickstart    # and the quickstart's own, from a finished run
 """
 
@@ -8,8 +8,10 @@ import re
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 DOCS = Path(__file__).parent
+STEP_TIME = DOCS.parent / "benchmarks/results/step_time.md"
 FIGURES = {
     "privacy_utility_curve.png": "quickstart_curve.png",
     "epsilon_clip_heatmap.png": "quickstart_heatmap.png",
@@ -45,8 +47,21 @@ def quickstart(folder: Path) -> str:
     return to_markdown(sheets(load(folder))[:1])
 
 
+def step_time() -> str:
+    """What the step-time benchmark begins with: how it was measured, and its ratios."""
+    if not STEP_TIME.exists():
+        return "Not measured yet: `python -m benchmarks.step_time` writes the table that belongs here."
+    text = STEP_TIME.read_text(encoding="utf-8")
+    rows = [match.end() for match in re.finditer(r"^\| .*\n(?=\n|\Z)", text, re.MULTILINE)]
+    return text[: rows[0]].strip()
+
+
 # Block name → the page that holds it and what it says.
-BLOCKS = {"columns": ("concepts/results.md", columns), "fields": ("concepts/sweeps.md", fields)}
+BLOCKS = {
+    "columns": ("concepts/results.md", columns),
+    "fields": ("concepts/sweeps.md", fields),
+    "step_time": ("concepts/bookkeeping.md", step_time),
+}
 
 
 def block_in(page: str, name: str) -> str:
@@ -66,10 +81,81 @@ def _replace(page: Path, name: str, content: str) -> None:
     page.write_text(f"{head}{start}\n{content}\n\n<!-- end -->{tail}", encoding="utf-8")
 
 
+DATA, BACK, SAVED = "#0072B2", "#D55E00", "#009E73"  # told apart without colour by shape and line style too
+
+
+def draw_taps(path: Path) -> None:
+    """A two-layer network with a tap behind every place where a parameter enters."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(10, 4.6))
+    axes.set(xlim=(0, 20), ylim=(-5.0, 4.2), aspect="equal")
+    axes.axis("off")
+    track, back = 0.9, -1.6  # heights of the forward and of the backward pass
+
+    def box(
+        x: float, y: float, text: str, width: float = 1.5, colour: str = "black", height: float = 0.9, **style: Any
+    ) -> None:
+        corner = (x - width / 2, y - height / 2)
+        axes.add_patch(plt.Rectangle(corner, width, height, facecolor="white", edgecolor=colour, zorder=3, **style))
+        axes.text(x, y, text, ha="center", va="center", zorder=4)
+
+    def arrow(start: tuple[float, float], end: tuple[float, float], colour: str = "black", line: str = "-") -> None:
+        style = {"arrowstyle": "-|>", "color": colour, "linestyle": line, "shrinkA": 0, "shrinkB": 0, "lw": 1.3}
+        axes.annotate("", end, start, arrowprops=style, zorder=2)
+
+    # Forwards: operations, the parameters that enter them, and a tap behind each.
+    axes.text(0.35, track, "$x$", ha="center", va="center", fontsize=13)
+    places = [(3.0, "dot", "$W$", 1), (6.9, "add", "$b$", 2), (14.0, "dot", "$V$", 3)]
+    for x, operation, parameter, number in places:
+        box(x, track, operation)
+        box(x, 3.1, parameter, 1.1, DATA, linewidth=2)
+        arrow((x, 2.65), (x, track + 0.45), DATA)
+        tap = x + 1.85
+        axes.add_patch(plt.Circle((tap, track), 0.32, facecolor="white", edgecolor=BACK, linewidth=2, zorder=3))
+        axes.text(tap, track, "+", ha="center", va="center", color=BACK, fontsize=14, zorder=4)
+        axes.text(tap, track + 1.25, f"tap {number} = 0", ha="center", va="center", color=BACK)
+        arrow((tap, track + 0.98), (tap, track + 0.32), BACK)
+        arrow((x + 0.75, track), (tap - 0.32, track))
+        # Backwards: the cotangent that arrives at the tap.
+        axes.plot([tap, tap], [track - 0.32, back], color=BACK, linestyle=":", linewidth=1.6)
+        axes.add_patch(plt.Circle((tap, back), 0.42, facecolor="white", edgecolor=BACK, linewidth=2, zorder=3))
+        axes.text(tap, back, rf"$\delta_{number}$", ha="center", va="center", color=BACK, zorder=4)
+    box(10.65, track, "gelu")
+    box(18.6, track, "loss")
+    for start, end in ((0.65, 2.25), (5.17, 6.15), (9.07, 9.9), (11.4, 13.25), (16.17, 17.85)):
+        arrow((start, track), (end, track))
+    for start, end in ((18.6, 16.27), (15.43, 9.17), (8.33, 5.27)):
+        arrow((start, back), (end, back), BACK, "--")
+    axes.plot([18.6, 18.6], [track - 0.45, back], color=BACK, linestyle="--", linewidth=1.3)
+    axes.text(12.3, back + 0.2, "one backward pass", ha="center", va="bottom", color=BACK)
+
+    # What is saved: the operand that met the parameter.
+    for x, name in ((1.3, "$x$"), (12.2, "$h$")):
+        axes.plot(x, track, marker="s", markersize=9, color=SAVED, zorder=5)
+        axes.text(x, track - 0.45, f"saved {name}", ha="center", va="top", color=SAVED)
+
+    # What each place gives.
+    axes.text(0.1, -4.2, "a unit's\ngradient", ha="left", va="center")
+    for tap, text in (
+        (4.85, r"$W:\ \sum_s x_s \otimes \delta_{1,s}$"),
+        (8.75, r"$b:\ \sum_s \delta_{2,s}$"),
+        (15.85, r"$V:\ \sum_s h_s \otimes \delta_{3,s}$"),
+    ):
+        box(tap, -4.2, text, 3.6, height=1.3)
+        arrow((tap, back - 0.42), (tap, -3.55), BACK)
+    figure.savefig(path, dpi=160, bbox_inches="tight", metadata={"Software": None})
+    plt.close(figure)
+
+
 def main() -> None:
-    """Rewrite the blocks, and with a folder the quickstart's table and figures."""
+    """Rewrite the blocks and the drawing, and with a folder the quickstart's table and figures."""
     for name, (page, content) in BLOCKS.items():
         _replace(DOCS / page, name, content())
+    draw_taps(DOCS / "images/taps.png")
     if len(sys.argv) > 1:
         folder = Path(sys.argv[1])
         _replace(DOCS / "tutorial.md", "quickstart", quickstart(folder))

@@ -8,6 +8,8 @@ from contextlib import redirect_stderr, redirect_stdout
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
+collect_ignore_glob = ["zoo/*"]  # models register themselves on import, and once is enough
+
 
 @pytest.fixture
 def main(monkeypatch, tmp_path):

@@ -359,7 +359,7 @@ def bytecode(tmp_path_factory):
 
 
 def start(folder, bytecode):
-    axes = ["privacy.epsilon=1,2,3,4,5,6,7,8", "num_seeds=1", "optimizer.num_steps=1000"]
+    axes = ["privacy.epsilon=1,2,3,4,5,6,7,8", "num_seeds=1", "optimizer.num_steps=8000"]
     words = [sys.executable, "-m", "experiments.run", "-m", "model=mlp", "privacy.accountant=rdp", "figures=false"]
     env = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"} | {"PYTHONPYCACHEPREFIX": bytecode}
     command = [*words, *axes, f"results_dir={folder}"]
