@@ -108,7 +108,7 @@ class Config:
     tracker: TrackerConf = field(default_factory=TrackerConf)
     num_seeds: int = traced(3, "runs of each point, as lanes; mean and deviation are over them")
     seed: int = traced(0, "first seed; the others follow")
-    engine: str = static("auto", "clipping engine: auto, materialize or microbatch")
+    engine: str = static("auto", "clipping engine: auto, bookkeeping, microbatch or materialize")
     microbatch_size: int | None = static(None, "contributions formed at once; chosen if null")
     lanes: str = static("auto", "how lanes run: auto, map, vmap or chunk(k)")
     figures: bool = traced(True, "whether a sweep ends in figures")
@@ -239,7 +239,7 @@ def validate(cfg: DictConfig) -> None:
     need(cfg.optimizer.weight_decay >= 0, "optimizer.weight_decay", "must be ≥ 0")
     for name in ("optimizer.num_steps", "optimizer.evaluate_every", "num_seeds", "federated.num_clients"):
         need(OmegaConf.select(cfg, name) >= 1, name, "must be at least 1")
-    one_of("engine", "auto", "materialize", "microbatch")
+    one_of("engine", "auto", "bookkeeping", "microbatch", "materialize")
     need(
         cfg.microbatch_size is None or cfg.microbatch_size >= 1,
         "microbatch_size",

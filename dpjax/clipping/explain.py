@@ -19,7 +19,7 @@ class Row(NamedTuple):
       path: of the parameter, as ``jax.tree_util.keystr`` writes it.
       shape: of the parameter.
       enters: operations by which it enters, one per place, such as ``"dot_general"`` or ``"gather in 1 scan"``.
-      strategy: ``"rank_one"``, ``"gram"``, ``"product"``, ``"kept"``, ``"materialize"``, or ``"unused"``.
+      strategy: of ``planner.Piece``, or ``"unused"``; ``"materialize"`` wherever ``why`` is not empty.
       size: stack, positions, rows and columns of one unit's gradient in factored form.
       kept_bytes: memory for units' own gradients in one microbatch.
       why: what keeps the parameter from being served in factored form; empty if nothing does.
@@ -144,7 +144,8 @@ def _row(path: str, shape: tuple[int, ...], piece: Piece | None, recipe: Recipe)
         loops = f" in {place.depth} scan{'s' if place.depth > 1 else ''}" if place.depth else ""
         enters.append(place.primitive + loops)
     kept = kept_bytes(piece, recipe.microbatch_size)
-    return Row(path, shape, tuple(enters), piece.strategy, piece.size, kept, piece.why)
+    strategy = "materialize" if piece.why else piece.strategy
+    return Row(path, shape, tuple(enters), strategy, piece.size, kept, piece.why)
 
 
 def _counted(names: tuple[str, ...]) -> list[str]:
