@@ -8,6 +8,7 @@ import optax
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float, Int, Key, PyTree
 
+from dpjax.gaussian import standard_normal
 from dpjax.types import at_least_float32
 
 
@@ -84,5 +85,5 @@ def gaussian_privatizer(stddev: PyTree[ArrayLike], key: Key[Array, ""]) -> optax
 
 def _add_noise(leaf: Array, stddev: ArrayLike, key: Key[Array, ""]) -> Array:
     dtype = at_least_float32(leaf.dtype)  # bfloat16 noise is too coarse to account for
-    noise = jax.random.normal(key, leaf.shape, dtype)
+    noise = standard_normal(key, leaf.shape, dtype)
     return leaf.astype(dtype) + jnp.asarray(stddev).astype(dtype) * noise

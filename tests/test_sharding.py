@@ -12,6 +12,7 @@ import json, re
 import jax, jax.numpy as jnp, numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
 from dpjax import Cohort, clipped_sum, example_gradient
+from dpjax.gaussian import standard_normal
 
 def loss_fn(params, example, key):
     h = jnp.tanh(example @ params["w"] + params["b"])
@@ -40,6 +41,12 @@ for engine in ("materialize", "microbatch", "bookkeeping", "auto"):
         "others": len(re.findall(r"(?:all-gather|all-to-all|collective-permute|reduce-scatter)(?:-start)?\\(", hlo)),
         "norms_on": len(b.norms.sharding.device_set),
     }
+by_rows = NamedSharding(jax.make_mesh((8,), ("model",), axis_types=(AxisType.Auto,)), P("model"))
+draw = jax.jit(lambda key: standard_normal(key, (64, 48)), out_shardings=by_rows)
+report["noise"] = {
+    "hlo": draw.lower(key).compile().as_text(),
+    "error": float(jnp.max(jnp.abs(draw(key) - jax.random.normal(key, (64, 48))))),
+}
 print(json.dumps(report))
 """
 
@@ -63,3 +70,10 @@ def test_eight_devices_agree_with_one_and_exchange_one_message(report, engine):
     assert found["all_reduces"] == 1
     assert found["others"] == 0
     assert found["norms_on"] == 8
+
+
+def test_noise_is_drawn_where_it_lies(report):
+    assert report["noise"]["error"] < 1e-6
+    assert "f32[64,48]" not in report["noise"]["hlo"]  # no device holds more than its rows
+    assert "f32[8,48]" in report["noise"]["hlo"]
+    assert "all-" not in report["noise"]["hlo"]

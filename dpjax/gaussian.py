@@ -1,0 +1,83 @@
+"""Standard normal samples in one fused loop: those of ``jax.random.normal``, several times faster on CPUs."""
+
+import math
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Key, UInt
+
+_ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
+_PARITY = 0x1BD11BDA
+_NARROW = 32
+"""Rows shorter than this are drawn flat: a CPU's vector units run along the last axis."""
+
+
+@partial(jax.jit, static_argnames=("shape", "dtype"), inline=True)
+def standard_normal(
+    key: Key[Array, ""], shape: tuple[int, ...], dtype: jax.typing.DTypeLike = jnp.float32
+) -> Float[Array, "..."]:
+    """Independent samples of N(0, 1): those of ``jax.random.normal(key, shape, dtype)``, to rounding.
+
+    JAX compiles the rounds of its generator to a loop of passes over memory on CPUs; here they are unrolled, so that
+    XLA fuses counter, rounds and inverse error function into one pass. Every sample depends on its own index only:
+    a sharded result is drawn where it lies. Keys of another generator than Threefry, other dtypes than float32 and
+    shapes of 2³² samples or more go to ``jax.random.normal``.
+
+    Args:
+      key: scalar typed key.
+      shape: of the result.
+      dtype: of the result, floating.
+
+    Example:
+      >>> import jax
+      >>> key = jax.random.key(0)
+      >>> bool(jax.numpy.allclose(standard_normal(key, (3, 5)), jax.random.normal(key, (3, 5)), rtol=1e-6))
+      True
+
+    References:
+      Salmon et al., Parallel Random Numbers: As Easy as 1, 2, 3, 2011 (https://doi.org/10.1145/2063384.2063405).
+    """
+    size = math.prod(shape)
+    known = str(jax.random.key_impl(key)) == "threefry2x32" and jax.config.jax_threefry_partitionable
+    if not known or jnp.dtype(dtype) != jnp.float32 or not 0 < size < 2**32:
+        return jax.random.normal(key, shape, dtype)
+    flat = len(shape) > 1 and shape[-1] < _NARROW
+    counter = _counter((size,) if flat else shape)
+    high, low = _threefry(jax.random.key_data(key), jnp.zeros_like(counter), counter)
+    samples = _from_bits(high ^ low)
+    return jax.lax.optimization_barrier(samples).reshape(shape) if flat else samples
+
+
+def _counter(shape: tuple[int, ...]) -> UInt[Array, "..."]:
+    """Each entry's index in the flat result, computed from the indices along the axes: nothing to gather."""
+    counter = jnp.zeros(shape, jnp.uint32)
+    for axis in range(len(shape)):
+        stride = jnp.uint32(math.prod(shape[axis + 1 :]))
+        counter += jax.lax.broadcasted_iota(jnp.uint32, shape, axis) * stride
+    return counter
+
+
+def _threefry(
+    key: UInt[Array, "2"], first: UInt[Array, "*shape"], second: UInt[Array, "*shape"]
+) -> tuple[UInt[Array, "*shape"], UInt[Array, "*shape"]]:
+    """Threefry-2x32 with 20 rounds."""
+    words = (key[0], key[1], key[0] ^ key[1] ^ jnp.uint32(_PARITY))
+    first, second = first + words[0], second + words[1]
+    for group in range(5):
+        for rotation in _ROTATIONS[group % 2]:
+            first = first + second
+            rotated = (second << jnp.uint32(rotation)) | (second >> jnp.uint32(32 - rotation))
+            second = first ^ rotated
+        first = first + words[(group + 1) % 3]
+        second = second + words[(group + 2) % 3] + jnp.uint32(group + 1)
+    return first, second
+
+
+def _from_bits(bits: UInt[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """The upper 23 bits as a uniform number in (-1, 1), through the inverse error function."""
+    below_one = np.nextafter(np.float32(-1), np.float32(0))
+    one_to_two = jax.lax.bitcast_convert_type((bits >> jnp.uint32(9)) | jnp.uint32(0x3F800000), jnp.float32)
+    uniform = (one_to_two - jnp.float32(1)) * (jnp.float32(1) - below_one) + below_one
+    return jnp.float32(np.sqrt(2)) * jax.lax.erf_inv(jnp.maximum(below_one, uniform))
