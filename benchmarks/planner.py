@@ -30,6 +30,8 @@ SHAPES = [
 
 def step(strategy: str, left: jax.Array, right: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Norms, then the sum weighted by them, as the engine computes them."""
+    if strategy in ("product", "kept") and left.shape[-1] > right.shape[-1] > 1:
+        left, right = right, left  # products are formed with their longer side last
     part = fx.Factors(left[:, None], right[:, None], None)
     rows = left.shape[-1]
     product = None
@@ -55,7 +57,7 @@ def measure(shape: tuple[int, int, int, int], rounds: int) -> dict[str, float]:
     keys = jax.random.split(jax.random.key(0))
     left = jax.random.normal(keys[0], (units, positions, rows))
     right = jax.random.normal(keys[1], (units, positions, columns))
-    names = list(strategy_costs(fx.Size(1, positions, rows, columns)))
+    names = list(strategy_costs(fx.Size(1, positions, rows, columns), units))
     steps = {name: jax.jit(step, static_argnums=0) for name in names}
     times: dict[str, list[float]] = {name: [] for name in names}
     for turn in range(rounds + 1):
@@ -76,7 +78,7 @@ def main() -> None:
     table = []
     for shape in SHAPES:
         measured = measure(shape, rounds)
-        costs = strategy_costs(fx.Size(1, *shape[:3]))
+        costs = strategy_costs(fx.Size(1, *shape[:3]), shape[3])
         choice, fastest = min(costs, key=costs.__getitem__), min(measured, key=measured.__getitem__)
         regret = measured[choice] / measured[fastest]
         table.append({"shape": shape, "measured": measured, "estimated_ns": costs, "choice": choice, "regret": regret})

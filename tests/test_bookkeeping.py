@@ -87,7 +87,7 @@ def test_all_strategies_give_the_same_numbers(strategy, monkeypatch):
     expected = jax.jit(clipped_sum(example_gradient(loss_fn), engine="materialize"))(params, cohort, KEY, 0.3)
     seen = []
 
-    def forced(size):
+    def forced(size, slots):
         seen.append(strategy)
         return {strategy: 0.0}
 
@@ -124,7 +124,7 @@ def test_a_smaller_budget_means_smaller_microbatches():
 
 def test_the_cost_model_prefers_gram_for_short_and_products_for_long_sequences():
     def best(size):
-        costs = strategy_costs(size)
+        costs = strategy_costs(size, 64)
         return min(costs, key=costs.__getitem__)
 
     assert best(Size(1, 1, 784, 128)) == "rank_one"

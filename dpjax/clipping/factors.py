@@ -144,12 +144,14 @@ def orient(kinds: list[tuple[Axes, str]]) -> tuple[Axes, tuple[bool, ...]] | Non
 
 def join(parts: list[Factors], flips: tuple[bool, ...]) -> list[Factors]:
     """The places of one base as at most one dense and one picked part, their positions side by side."""
-    if len(parts) == 1:
-        return parts
     if parts[0].left is None and parts[0].ids is None:
+        if len(parts) == 1:
+            return parts
         rights = [jnp.sum(part.right, axis=2, keepdims=True) for part in parts]
         return [Factors(None, sum(rights[1:], rights[0]), None)]
     turned = [_flip(part) if flip else part for part, flip in zip(parts, flips, strict=True)]
+    if len(turned) == 1:
+        return turned
     groups = [[p for p in turned if p.ids is None], [p for p in turned if p.ids is not None]]
     return [_concatenate(group) for group in groups if group]
 
@@ -252,7 +254,8 @@ def _cross(dense: Factors, picked: Factors) -> Float[Array, "slots"]:
 
 
 def _inner(a: Array, b: Array, dtype: jnp.dtype) -> Float[Array, "slots stack positions positions2"]:
-    return jnp.einsum("bksi,bkti->bkst", a, b, precision=HIGHEST, preferred_element_type=dtype)
+    inner = jnp.einsum("bksi,bkti->bkst", a, b, precision=HIGHEST, preferred_element_type=dtype)
+    return lax.optimization_barrier(inner)  # XLA's CPU backend would fuse two matmuls and their reduction: slower
 
 
 def clean(accepted: Bool[Array, "slots"], part: Factors) -> Factors:
