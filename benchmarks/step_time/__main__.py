@@ -2,7 +2,8 @@
 
     python -m benchmarks.step_time [--works mlp,cnn] [--quick] [--output benchmarks/results]
 
-Writes step_time.json, step_time.md and step_time.png, after every work; a work that is run again replaces its entry.
+Writes step_time.json, step_time.md and step_time.png, after every work; a work that is run again replaces its entry,
+and entries that an earlier method of measuring wrote are dropped.
 Opacus runs from an environment of its own, which --install-opacus creates where it is missing.
 """
 
@@ -48,6 +49,7 @@ def main() -> None:
     parser.add_argument("--works", default=",".join(WORKS), help=f"some of {', '.join(WORKS)}")
     parser.add_argument("--contestants", default=",".join(contestants), help=f"some of {', '.join(contestants)}")
     parser.add_argument("--seconds", type=float, help="of rounds per work, after compiling and picking: 60 if left out")
+    parser.add_argument("--repeats", type=int, help="exactly this many rounds per work, however long they take")
     parser.add_argument("--quick", action="store_true", help="few rounds: to see that it runs, not to quote")
     parser.add_argument("--no-opacus", action="store_true", help="JAX only")
     parser.add_argument("--opacus-python", type=Path, default=DEFAULT_PYTHON, help="interpreter with opacus and torch")
@@ -58,6 +60,10 @@ def main() -> None:
     options = QUICK if arguments.quick else Options()
     if arguments.seconds is not None:
         options = options._replace(seconds=arguments.seconds)
+    if arguments.repeats is not None:
+        if arguments.repeats < 1:
+            raise SystemExit(f"--repeats {arguments.repeats} must be at least 1.")
+        options = options._replace(least_rounds=arguments.repeats, most_rounds=arguments.repeats)
     peers = not arguments.no_opacus and any(name in PEERS for name in wanted)
     worker = opacus_side(arguments.opacus_python, arguments.install_opacus) if peers else None
     for name in works:

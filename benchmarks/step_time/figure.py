@@ -19,8 +19,6 @@ LABELS = {
     "ordinary": "ordinary",
     "ordinary+noise": "ordinary + noise",
     "auto": "dpjax auto",
-    "bookkeeping": "dpjax bookkeeping",
-    "microbatch": "dpjax microbatch",
     "jax_privacy": "jax_privacy",
     "jax_privacy im2col": "jax_privacy, im2col model",
     "torch_ordinary": "PyTorch ordinary",
@@ -56,7 +54,7 @@ def draw(report: Mapping[str, Any], path: Path) -> None:
     )
     used: dict[str, Line2D] = {}
     for axis, (name, rows) in zip(axes[:, 0], works.items(), strict=True):
-        labels = [LABELS[key] for key in rows]
+        labels = [LABELS.get(key, f"dpjax {key}") for key in rows]
         for y, (key, row) in enumerate(rows.items()):
             family = _family(key)
             colour, marker, label = FAMILIES[family]
@@ -85,6 +83,4 @@ def draw(report: Mapping[str, Any], path: Path) -> None:
 
 
 def _family(contestant: str) -> str:
-    if contestant in ("auto", "bookkeeping", "microbatch"):
-        return "dpjax"
-    return next(family for family in FAMILIES if contestant.startswith(family))
+    return next((family for family in FAMILIES if contestant.startswith(family)), "dpjax")  # engines: any name

@@ -12,12 +12,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.step_time.contestants import CONTESTANTS, Variant
+from benchmarks.step_time.contestants import CLIPPED, CONTESTANTS, Variant
 from benchmarks.step_time.peers import PEERS, Worker
+from benchmarks.step_time.report import METHOD
 from benchmarks.step_time.timing import (
     Options,
     Picked,
     build,
+    gradient,
     inner_steps,
     interleave,
     one_line,
@@ -27,6 +29,9 @@ from benchmarks.step_time.timing import (
 from benchmarks.step_time.works import WORKS, Work
 from dpjax import Cohort, example_gradient
 from dpjax.clipping import explain
+
+TOLERANCE = 1e-4
+"""Relative, in L2, of sums in float32."""
 
 
 def say(what: str) -> None:
@@ -84,6 +89,8 @@ def measure(name: str, wanted: Sequence[str], worker: Worker | None, options: Op
         picked[contestant] = best
         found[contestant] = _described(best)
         say(f"  {contestant}: about {best.milliseconds:.2f} ms at microbatch {best.variant}")
+        if found[contestant].get("parameters", work.parameters) != work.parameters:
+            say(f"  {contestant}: trains {found[contestant]['parameters']:,} numbers, ours {work.parameters:,}")
     _check(work, picked, found)
     like_for_like = _like_for_like(work, picked, options)
     _time(work, picked, found, worker, options)
@@ -91,6 +98,8 @@ def measure(name: str, wanted: Sequence[str], worker: Worker | None, options: Op
         "work": name,
         "parameters": work.parameters,
         "batch": work.batch,
+        "method": METHOD,
+        "quick": options.compiles == 1,
         "machine": machine(worker),
         "contestants": found,
         "like_for_like": like_for_like,
@@ -101,6 +110,9 @@ def _described(best: Picked) -> dict[str, Any]:
     entry: dict[str, Any] = {"loss": best.variant.loss, "microbatch": best.variant.microbatch}
     if best.built is not None:
         entry |= {"compile_s": best.built.compile_seconds, "temp_bytes": best.built.temp_bytes}
+    known = [tried["parameters"] for tried in best.candidates if "parameters" in tried]
+    if known:
+        entry["parameters"] = known[0]
     return entry | {"candidates": best.candidates}
 
 
@@ -114,14 +126,17 @@ def _check(work: Work, picked: dict[str, Picked], found: dict[str, dict[str, Any
         built = best.built if best is not None else None
         if built is None:
             built = build(CONTESTANTS["microbatch"], work, Variant("plain", work.microbatches[0]))
-        reference = built.call(0.0)
+        reference = gradient(built, work)
     except Exception as error:
         say(f"  no reference sum: {one_line(error)}")
         return
     for name in private:
         ours = picked[name].built
         if ours is not None:
-            found[name]["deviation"] = relative_deviation(ours.call(0.0), reference)
+            found[name]["deviation"] = relative_deviation(gradient(ours, work), reference)
+            found[name]["agrees"] = found[name]["deviation"] <= TOLERANCE
+            if not found[name]["agrees"]:
+                say(f"  {name}: its sum is {found[name]['deviation']:.1e} away from the microbatch engine's")
 
 
 def _like_for_like(work: Work, picked: dict[str, Picked], options: Options) -> dict[str, Any] | None:
@@ -135,6 +150,7 @@ def _like_for_like(work: Work, picked: dict[str, Picked], options: Options) -> d
         say(f"  compiling at auto's microbatch, {chosen}")
         entry: dict[str, Any] = {"microbatch": chosen, "ordinary_microbatch": size}
         for name, variant in (
+            ("clipped", Variant("plain", None)),
             ("auto", Variant("plain", None)),
             ("ordinary", Variant("plain", size)),
             ("ordinary+noise", Variant("plain", size)),
@@ -152,7 +168,7 @@ def _compiled(work: Work, name: str, variant: Variant, best: Picked | None, opti
         for tried in best.candidates:
             if (tried["loss"], tried["microbatch"]) == variant and "compile_s" in tried:
                 return {"compile_s": tried["compile_s"], "temp_bytes": tried["temp_bytes"]}
-    built = build(CONTESTANTS[name], work, variant, options.compiles)
+    built = build(CLIPPED if name == "clipped" else CONTESTANTS[name], work, variant, options.compiles)
     return {"compile_s": built.compile_seconds, "temp_bytes": built.temp_bytes}
 
 
@@ -169,14 +185,14 @@ def _time(
             if name in PEERS:
                 assert worker is not None
                 assert best.variant.microbatch is not None
-                runners[name] = worker.prepare(work.name, name, best.variant.microbatch)
+                runners[name], _ = worker.prepare(work.name, name, best.variant.microbatch)
             else:
                 runners[name] = best.run
-        except RuntimeError as error:
+        except Exception as error:
             found[name]["error"] = one_line(error)
-    inner = {name: inner_steps(picked[name].milliseconds) for name in runners}
+    milliseconds = {name: picked[name].milliseconds for name in runners}
     say(f"  rounds of {len(runners)} contestants for {options.seconds:g} s")
-    times, failed = interleave(runners, inner, options)
+    times, failed = interleave(runners, milliseconds, options)
     if worker is not None:
         worker.close()
     for name, values in times.items():
@@ -189,6 +205,6 @@ def _time(
             "p10_ms": low,
             "p90_ms": high,
             "rounds": len(values),
-            "inner": inner[name],
+            "inner": inner_steps(milliseconds[name]),
             "times_ms": [round(x, 4) for x in values],
         }

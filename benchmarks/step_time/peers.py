@@ -75,14 +75,14 @@ class Worker:
         """Of torch and opacus."""
         return self.ask(versions={})
 
-    def prepare(self, work: str, contestant: str, microbatch: int) -> Runner:
-        """Build a contestant there and give what runs it.
+    def prepare(self, work: str, contestant: str, microbatch: int) -> tuple[Runner, int]:
+        """Build a contestant there, and give what runs it and how many numbers it trains.
 
         Raises:
           RuntimeError: it cannot be built or run.
         """
         what = {"work": work, "contestant": contestant, "microbatch": microbatch}
-        self.ask(prepare=what)
+        parameters = int(self.ask(prepare=what)["parameters"])
 
         def run(inner: int) -> float:
             time.sleep(REST)
@@ -90,21 +90,21 @@ class Worker:
             time.sleep(REST)
             return milliseconds
 
-        return run
+        return run, parameters
 
     def pick(self, work: Work, contestant: str, options: Options) -> Picked:
-        """Try the larger microbatches of a work and keep the fastest, as for our side.
+        """Try every microbatch of a work and keep the fastest, as for our side.
 
         Raises:
           RuntimeError: none of them ran.
         """
         best: Picked | None = None
         tried: list[dict[str, Any]] = []
-        for size in work.microbatches[-3:]:
+        for size in work.microbatches:
             entry: dict[str, Any] = {"loss": "plain", "microbatch": size}
             tried.append(entry)
             try:
-                run = self.prepare(work.name, contestant, size)
+                run, entry["parameters"] = self.prepare(work.name, contestant, size)
                 entry["ms"] = quick_time(run, options.tries)
             except RuntimeError as error:
                 entry["error"] = one_line(error)

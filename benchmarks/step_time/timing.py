@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from benchmarks.step_time.contestants import Contestant, Variant
 from benchmarks.step_time.works import Work
@@ -15,8 +16,18 @@ from benchmarks.step_time.works import Work
 Runner = Callable[[int], float]
 """Takes that many steps and says how many milliseconds one took."""
 
-SHORT = 5.0
+SHORT = 10.0
 """Milliseconds that one timing should last at least: shorter steps are repeated within it."""
+
+COLD = 200.0
+"""Milliseconds below which a turn begins with a step that is not counted: threads asleep and caches full of the last
+contestant's data would cost a short step more than the step itself. No training takes one step at a time."""
+
+RATE = 1e-3
+"""The learning rate, as on the Opacus side."""
+
+FULL = 2.0**20
+"""A learning rate beside which the parameters are rounding: the update it takes is the gradient."""
 
 
 class Options(NamedTuple):
@@ -37,14 +48,14 @@ class Options(NamedTuple):
     most_rounds: int = 300
     candidates: int = 8
     compiles: int = 3
-    tries: int = 3
-    memory_limit: float = 4 * 2.0**30
+    tries: int = 5
+    memory_limit: float = 6 * 2.0**30
 
 
 class Built(NamedTuple):
-    """A compiled step; ``call(stddev)`` gives its gradient."""
+    """A compiled step; ``call(stddev, rate)`` gives the next parameters."""
 
-    call: Callable[[float], Any]
+    call: Callable[[float, float], Any]
     compile_seconds: float
     temp_bytes: int
 
@@ -68,21 +79,20 @@ def one_line(error: BaseException, length: int = 200) -> str:
 def build(contestant: Contestant, work: Work, variant: Variant, compiles: int = 1) -> Built:
     """Trace and compile from scratch, again while it is quick; the median time counts."""
     key = jax.random.key(11)
-    zero, one = jnp.float32(0), jnp.float32(1)
+    scalars = {x: jnp.float32(x) for x in (0.0, RATE, 1.0, FULL)}
     seconds: list[float] = []
     while True:
         jax.clear_caches()
-        step = contestant.make(work, variant)
+        step = contestant.step(work, variant)
         started = time.perf_counter()
-        compiled = jax.jit(step).lower(work.params, work.units, key, one).compile()
+        compiled = jax.jit(step).lower(work.params, work.units, key, scalars[1.0], scalars[RATE]).compile()
         seconds.append(time.perf_counter() - started)
         if len(seconds) >= compiles or sum(seconds) > 30:
             break
     analysis = compiled.memory_analysis()
-    scalars = {0.0: zero, 1.0: one}
 
-    def call(stddev: float) -> Any:
-        return jax.block_until_ready(compiled(work.params, work.units, key, scalars[stddev]))
+    def call(stddev: float, rate: float) -> Any:
+        return jax.block_until_ready(compiled(work.params, work.units, key, scalars[stddev], scalars[rate]))
 
     return Built(call, median(seconds), int(analysis.temp_size_in_bytes) if analysis is not None else 0)
 
@@ -93,7 +103,7 @@ def runner(built: Built) -> Runner:
     def run(inner: int) -> float:
         started = time.perf_counter()
         for _ in range(inner):
-            built.call(1.0)
+            built.call(1.0, RATE)
         return (time.perf_counter() - started) / inner * 1e3
 
     return run
@@ -140,9 +150,14 @@ def inner_steps(milliseconds: float) -> int:
 
 
 def interleave(
-    runners: Mapping[str, Runner], inner: Mapping[str, int], options: Options
+    runners: Mapping[str, Runner], milliseconds: Mapping[str, float], options: Options
 ) -> tuple[dict[str, list[float]], dict[str, str]]:
     """Rounds in which every contestant runs once, so that what else the machine does hits all of them.
+
+    Args:
+      runners: contestant → what runs it.
+      milliseconds: about what one of its steps takes.
+      options: how long.
 
     Returns:
       Milliseconds per step of every round, and what the contestants that failed said; those stop.
@@ -157,20 +172,23 @@ def interleave(
             if name in failed:
                 continue
             try:
-                times[name].append(run(inner[name]))
+                if milliseconds[name] < COLD:
+                    run(1)
+                times[name].append(run(inner_steps(milliseconds[name])))
             except Exception as error:
                 failed[name] = one_line(error)
         rounds += 1
     return times, failed
 
 
-def relative_deviation(ours: Any, reference: Any) -> float:
-    """L2 distance of two pytrees by the norm of the second, in float64 on the host."""
-    import numpy as np
+def gradient(built: Built, work: Work) -> Any:
+    """What a step takes from the parameters without noise, in float64 on the host."""
+    after = built.call(0.0, FULL)
+    return jax.tree.map(lambda p, q: (np.asarray(p, np.float64) - np.asarray(q, np.float64)) / FULL, work.params, after)
 
-    pairs = [
-        (np.asarray(a, np.float64), np.asarray(b, np.float64))
-        for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(reference), strict=True)
-    ]
+
+def relative_deviation(ours: Any, reference: Any) -> float:
+    """L2 distance of two pytrees by the norm of the second."""
+    pairs = list(zip(jax.tree.leaves(ours), jax.tree.leaves(reference), strict=True))
     distance = math.sqrt(sum(float(np.sum((a - b) ** 2)) for a, b in pairs))
     return distance / math.sqrt(sum(float(np.sum(b**2)) for _, b in pairs))

@@ -118,7 +118,7 @@ def cnn() -> Work:
         "plain": network(lax_conv, lax_pool),
         "im2col": network(im2col_conv, lambda x: max_pool(x, (2, 2), (1, 1))),
     }
-    return Work("cnn", params, losses, _labelled(28, 28, 1), (8, 16, 32, 64, 256))
+    return Work("cnn", params, losses, _labelled(28, 28, 1), (2, 4, 8, 16, 32, 64, 128, 256))
 
 
 def transformer() -> Work:
@@ -128,7 +128,7 @@ def transformer() -> Work:
     def loss(params: Any, tokens: Any, key: Any) -> Array:
         return _next_token_loss(_logits(params, tokens, None), tokens)
 
-    return Work("transformer", base, {"plain": loss}, _sentences(), (4, 8, 32))
+    return Work("transformer", base, {"plain": loss}, _sentences(), (2, 4, 8, 16, 32))
 
 
 def transformer_lora() -> Work:
@@ -145,7 +145,7 @@ def transformer_lora() -> Work:
     def loss(params: Any, tokens: Any, key: Any) -> Array:
         return _next_token_loss(_logits(base, tokens, params), tokens)
 
-    return Work("transformer_lora", adapters, {"plain": loss}, _sentences(), (4, 8, 32))
+    return Work("transformer_lora", adapters, {"plain": loss}, _sentences(), (2, 4, 8, 16, 32))
 
 
 def _small(key: Callable[[], Key[Array, ""]], *shape: int) -> Array:

@@ -175,11 +175,14 @@ def _summing(
             single, scale = jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, i, 1), (prepared, bounded.scale.T))
             return sums(single, scale.T)
 
+        # Accepted slots first, and no further: nothing of a rejected one is ever touched.
+        order = jnp.argsort(~bounded.accepted)
+
         def add(i: Array, total: list[Array]) -> list[Array]:
-            return [jnp.where(bounded.accepted[i], t + own, t) for t, own in zip(total, unit(i), strict=True)]
+            return [t + own for t, own in zip(total, unit(order[i]), strict=True)]
 
         zeros = [jnp.zeros(x.shape, x.dtype) for x in jax.eval_shape(unit, jnp.int32(0))]
-        return jax.lax.fori_loop(jnp.int32(0), jnp.int32(bounded.accepted.shape[0]), add, zeros)
+        return jax.lax.fori_loop(jnp.int32(0), jnp.sum(bounded.accepted, dtype=jnp.int32), add, zeros)
 
     def cleaned(prepared: list[Prepared], bounded: Bounded) -> list[Array]:
         # A loop of no turns, most of the time: with lanes, a branch would always do the work of both its sides.

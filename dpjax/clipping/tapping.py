@@ -72,6 +72,9 @@ def run(
         else:
             for position, place in entry.enters:
                 operands[position] = operands[position] + taps[place]
+            if entry.saved is not None and eqn.primitive.name == "dot_general":
+                # Computed once, for this use and for the sum's: XLA's CPU backend would lay it out twice.
+                operands[entry.saved] = jax.lax.optimization_barrier(operands[entry.saved])
             outs = bind(eqn, operands) if entry.inner is None else _run_body(eqn, entry, operands, taps, saved)
             if entry.tap is not None:
                 if entry.saved is not None:
