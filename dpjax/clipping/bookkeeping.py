@@ -103,7 +103,7 @@ def _prepare(
         return Prepared(tuple(stacks), ()), [_square(x) for x in stacks]
     places = [recipe.level.places[i] for i in piece.places]
     own = [
-        fx.factors(place, fx.split(place), tapped.saved[i], tapped.cotangents[i])
+        fx.factors(place, fx.split(place), tapped.saved[i], jax.lax.optimization_barrier(tapped.cotangents[i]))
         for i, place in zip(piece.places, places, strict=True)
     ]
     parts = fx.join(own, piece.flips)
