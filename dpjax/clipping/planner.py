@@ -182,7 +182,7 @@ def one_pass_microbatch(program: Program, slots: int, budget: float) -> int:
     """Units in one pass: activations that stay in a core's cache on CPU, yet enough rows to keep matmuls busy."""
     per_unit = activation_bytes(program.jaxpr)
     target = 2**22 if jax.default_backend() == "cpu" else 2**31
-    return _fitting(max(8, int(target / per_unit)), slots, 3 * per_unit, budget)
+    return _fitting(max(4, int(target / per_unit)), slots, 3 * per_unit, budget)
 
 
 def _fitting(size: int, slots: int, bytes_per_unit: float, budget: float) -> int:
