@@ -26,6 +26,7 @@ from jax.extend.core import Jaxpr
 from benchmarks.step_time.contestants import CONTESTANTS, Variant
 from benchmarks.step_time.timing import build, runner
 from benchmarks.step_time.works import WORKS, Work
+from dpjax.clipping.program import aval
 
 MICROBATCH = 8
 STEPS = {
@@ -39,7 +40,7 @@ def dots(jaxpr: Jaxpr) -> Iterator[tuple[tuple[int, ...], tuple[int, ...], Any]]
     """Operand shapes and dimension numbers of every matmul in a program, called functions included."""
     for eqn in jaxpr.eqns:
         if eqn.primitive.name == "dot_general":
-            left, right = (tuple(v.aval.shape) for v in eqn.invars)
+            left, right = (tuple(aval(v).shape) for v in eqn.invars)
             yield left, right, eqn.params["dimension_numbers"]
         for value in eqn.params.values():
             inner = getattr(value, "jaxpr", None)
