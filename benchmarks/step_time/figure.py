@@ -60,7 +60,8 @@ def draw(report: Mapping[str, Any], path: Path) -> None:
             colour, marker, label = FAMILIES[family]
             axis.plot([row["p10_ms"], row["p90_ms"]], [y, y], color=colour, alpha=0.5, linewidth=2.5)
             axis.plot(row["median_ms"], y, color=colour, marker=marker, linestyle="none", markersize=6)
-            text = f"{row['median_ms']:.3g} ms"
+            ms = row["median_ms"]
+            text = f"{ms:,.0f} ms" if ms >= 100 else f"{ms:.3g} ms"
             axis.annotate(text, (row["p90_ms"], y), (6, 0), textcoords="offset points", va="center", fontsize=8)
             used[family] = Line2D([], [], color=colour, marker=marker, linestyle="none", label=label)
         if "ordinary+noise" in rows:
