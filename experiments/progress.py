@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 
 from experiments.explain import explain
+from experiments.interrupts import Interrupts
 
 _EVERY = 10.0  # seconds between lines where there is no terminal
 
@@ -38,8 +39,10 @@ class Progress:
         self._name = "starting"
         self._stage = self._bar.add_task(self._name, total=None)
         self._reasons: dict[str, str] = {}
+        self._interrupts = Interrupts()
 
     def __enter__(self) -> Self:
+        self._interrupts.__enter__()
         self._bar.start()
         return self
 
@@ -47,9 +50,15 @@ class Progress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._bar.stop()
+        self._interrupts.__exit__(kind, error, trace)
 
     def tell(self, stage: str, done: int, total: int) -> None:
-        """Show where the stage at hand is."""
+        """Show where the stage at hand is.
+
+        Raises:
+          KeyboardInterrupt: Ctrl-C was pressed where Python loses it.
+        """
+        self._interrupts.check()
         if stage != self._name:
             self._bar.reset(self._stage, description=escape(stage), total=total)
             self._name = stage

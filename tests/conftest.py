@@ -1,5 +1,6 @@
 """What several test files share."""
 
+import gc
 import io
 import logging
 import sys
@@ -7,6 +8,8 @@ from contextlib import redirect_stderr, redirect_stdout
 
 import pytest
 from hydra.core.global_hydra import GlobalHydra
+
+gc.set_threshold(200_000, 20, 20)  # tracing makes garbage by the million, little of it in cycles: a tenth of the time
 
 collect_ignore_glob = ["zoo/*"]  # models register themselves on import, and once is enough
 

@@ -18,7 +18,9 @@ TITLES = {
     "transformer_lora": "transformer 6 × 384, LoRA",
 }
 
-METHOD = "every step with its SGD update; short turns begin with a step that is not counted"
+METHOD = (
+    "every step with its SGD update; order drawn anew each round; short turns begin with a step that is not counted"
+)
 """Entries measured another way are not kept beside new ones: one caption speaks for all."""
 
 

@@ -1,6 +1,7 @@
 """Compiling steps, picking each contestant's best setting, and timing all of them in turns."""
 
 import math
+import random
 import time
 from collections.abc import Callable, Mapping
 from statistics import median
@@ -154,6 +155,8 @@ def interleave(
 ) -> tuple[dict[str, list[float]], dict[str, str]]:
     """Rounds in which every contestant runs once, so that what else the machine does hits all of them.
 
+    Their order is drawn anew each round: what one leaves behind in the caches falls on all of them alike.
+
     Args:
       runners: contestant → what runs it.
       milliseconds: about what one of its steps takes.
@@ -164,11 +167,14 @@ def interleave(
     """
     times: dict[str, list[float]] = {name: [] for name in runners}
     failed: dict[str, str] = {}
+    order, draw = list(runners), random.Random(0)
     started, rounds = time.perf_counter(), 0
     while rounds < options.most_rounds and (
         rounds < options.least_rounds or time.perf_counter() - started < options.seconds
     ):
-        for name, run in runners.items():
+        draw.shuffle(order)
+        for name in order:
+            run = runners[name]
             if name in failed:
                 continue
             try:
