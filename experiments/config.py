@@ -280,6 +280,11 @@ def _validate_federated(cfg: DictConfig, need: Any, one_of: Any) -> None:
         f"is more than the population of federated.num_clients={clients}; lower it or add clients",
     )
     one_of("federated.algorithm", "fedavg", "fedsgd")
+    need(
+        (cfg.engine, cfg.federated.algorithm) != ("bookkeeping", "fedavg"),
+        "engine",
+        "takes gradients, and a FedAvg client sends what it has learnt; use auto or microbatch",
+    )
     one_of("federated.partition", "iid", "dirichlet")
     need(cfg.federated.alpha > 0, "federated.alpha", "must be > 0; large is close to iid")
     for name in ("federated.local_steps", "federated.local_batch_size"):

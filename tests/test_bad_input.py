@@ -35,6 +35,7 @@ CASES = {
     "federated.num_clients=400; lower it or add clients.",
     "federated.num_clients=2000 federated.clients_per_round=9": "federated.num_clients=2000 cannot share 1438 rows",
     "federated.partition=foo federated.clients_per_round=9": "federated.partition=foo is not known",
+    "engine=bookkeeping federated.clients_per_round=9": "engine=bookkeeping takes gradients, and a FedAvg client",
     "model=cnn data=breast_cancer": "model=cnn with data=breast_cancer: cnn: input_shape is (30,)",
     "data=fashion_mnist": "is not on this machine; fetch it with `dpjax data fetch fashion_mnist`",
     "lanes=foo": "lanes=foo is not known; use auto, map, vmap or chunk(k) with k ≥ 1.",

@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from dpjax import Cohort, HParams, client_delta, clipped_sum, example_gradient, make_train, poisson_sampler
-from dpjax.clipping import autotune, explain, planner
+from dpjax.clipping import autotune, explain, per_layer_clipping, planner
 from dpjax.clipping.factors import Axes, Size, orient
 from dpjax.clipping.planner import strategy_costs
 
@@ -226,5 +226,7 @@ def test_autotune_times_once_and_remembers(tmp_path):
     assert set(autotune(*arguments, microbatch_sizes=[2, 8], rounds=1, cache_dir=tmp_path).milliseconds) == set(
         first.milliseconds
     )
+    autotune(*arguments, microbatch_sizes=[2, 8], rounds=1, cache_dir=tmp_path, rule=per_layer_clipping())
+    assert len(list(tmp_path.rglob("*.json"))) == 2  # another rule is another program
     with pytest.raises(ValueError, match="rounds=0"):
         autotune(*arguments, rounds=0, cache_dir=tmp_path)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import jax
 from jaxtyping import Array, Key
 
-from dpjax.clipping.bounding import ClippingRule
+from dpjax.clipping.bounding import ClippingRule, leaf_groups
 from dpjax.clipping.kernel import clipped_sum
 from dpjax.types import Cohort, ContributionFn, GradientContribution, Params
 
@@ -122,7 +122,8 @@ def _digest(
     unit = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), cohort.units)
     model = str(jax.make_jaxpr(contribution_fn)(params, unit, key))
     device = jax.devices()[0]
-    facts = (model, cohort.mask.shape[0], repr(rule and rule.stability), candidates, device.device_kind)
+    ruled = rule and (rule.stability, leaf_groups(rule, params))
+    facts = (model, cohort.mask.shape[0], repr(ruled), candidates, device.device_kind)
     return hashlib.sha256(repr((*facts, os.cpu_count(), jax.__version__)).encode()).hexdigest()[:32]
 
 

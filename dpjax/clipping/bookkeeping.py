@@ -17,6 +17,7 @@ from dpjax.clipping.bounding import (
     count_rejected,
     leaf_groups,
     sum_metrics,
+    weighted_product,
     weighted_sum,
 )
 from dpjax.clipping.planner import Piece, one_pass_microbatch, plan
@@ -232,7 +233,7 @@ def _totals(
     (leaf,) = piece.leaves
     factor = scale[groups[leaf]]
     if ready.stacks:
-        summed = fx.weighted_product(factor, ready.stacks[0])
+        summed = weighted_product(factor, ready.stacks[0])
     else:
         summed = sum(fx.weighted(part, factor, piece.size.rows) for part in ready.parts)
     view = recipe.level.places[piece.places[0]].view

@@ -170,8 +170,13 @@ def weighted_sum(
     dtype = at_least_float32(leaf.dtype)
     # 0 × NaN is NaN, so rejected slots are replaced before they are weighted.
     kept = jnp.where(accepted.reshape(-1, *[1] * (leaf.ndim - 1)), leaf.astype(dtype), 0)
+    return weighted_product(scale, kept)
+
+
+def weighted_product(scale: Float[Array, "slots"], stack: Float[Array, "slots ..."]) -> Float[Array, "..."]:
+    """``Σ scale × leaf`` over slots that are all finite, in the leaf's own precision."""
     # Reduced-precision matmul units would round contributions past their bound.
-    return jnp.tensordot(scale.astype(dtype), kept, axes=1, precision=jax.lax.Precision.HIGHEST)
+    return jnp.tensordot(scale.astype(stack.dtype), stack, axes=1, precision=jax.lax.Precision.HIGHEST)
 
 
 def count_rejected(mask: Bool[Array, "slots"], accepted: Bool[Array, "slots"]) -> Int[Array, ""]:

@@ -210,11 +210,6 @@ def weighted(part: Factors, scale: Float[Array, "slots"], rows: int) -> Float[Ar
     return jnp.einsum("bksi,bkso->kio", left, right, precision=HIGHEST)
 
 
-def weighted_product(scale: Float[Array, "slots"], stack: Float[Array, "slots ..."]) -> Float[Array, "..."]:
-    """``Σ_b scale_b × gradient_b`` of gradients that were kept."""
-    return jnp.tensordot(scale.astype(stack.dtype), stack, axes=1, precision=HIGHEST)
-
-
 def rank_one_norms(part: Factors) -> Float[Array, "slots"]:
     """Squared norms where there is one position: the product of the factors' squared norms."""
     dtype = at_least_float32(part.right.dtype)
