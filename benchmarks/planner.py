@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from dpjax.clipping import factors as fx
+from dpjax.clipping.bounding import weighted_product
 from dpjax.clipping.planner import strategy_costs
 
 # positions, rows, columns, units
@@ -47,7 +48,7 @@ def step(strategy: str, left: jax.Array, right: jax.Array) -> tuple[jax.Array, j
     scale, part, product = jax.lax.optimization_barrier((scale, part, product))
     if strategy == "kept":
         assert product is not None
-        return norms, fx.weighted_product(scale, product)
+        return norms, weighted_product(scale, product)
     return norms, fx.weighted(part, scale, rows)
 
 
