@@ -68,7 +68,8 @@ def user_gradient(loss_fn: LossFn, *, augment: AugmentFn | None = None, num_augm
       Contribution function whose unit is ``UnitData(examples [records, ...], mask [records])``.
 
     Raises:
-      ValueError, TypeError: as ``example_gradient``.
+      ValueError: as ``example_gradient``.
+      TypeError: when traced, if the loss is not a scalar or the unit no ``UnitData``.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -109,6 +110,7 @@ def client_delta(
 
     Raises:
       ValueError: ``num_steps`` or ``batch_size`` < 1.
+      TypeError: when traced, if the loss is not a scalar or the unit no ``UnitData``.
 
     Example:
       >>> import jax, jax.numpy as jnp, optax
@@ -129,6 +131,7 @@ def client_delta(
     mean_loss = _masked_mean_loss(_with_metrics(loss_fn))
 
     def contribution(params: Params, unit: UnitData, key: Key[Array, ""]) -> tuple[Params, Metrics]:
+        _check_unit(unit)
         order_key, loss_key = jax.random.split(key)
         records = unit.mask.shape[0]
         size = min(batch_size or records, records)
@@ -183,11 +186,20 @@ def gather_records(contribution_fn: ContributionFn, examples: PyTree[Array]) -> 
     return lambda params, unit, key: contribution_fn(params, gather(unit), key)
 
 
+def _check_unit(unit: object) -> None:
+    if not isinstance(unit, UnitData):
+        raise TypeError(
+            f"a unit is a {type(unit).__name__} where one user's or client's records are needed; give the cohort "
+            "UnitData(examples, mask), or use example_gradient for units of one example."
+        )
+
+
 LossAndMetrics = Callable[[Params, Any, Key[Array, ""]], tuple[Array, Metrics]]
 
 
 def _masked_mean_loss(loss_and_metrics: LossAndMetrics):
     def mean_loss(params: Params, unit: UnitData, key: Key[Array, ""]) -> tuple[Array, Metrics]:
+        _check_unit(unit)
         # With one record the key is used as it is, so that such a user equals the example.
         keys = key[None] if unit.mask.shape[0] == 1 else jax.random.split(key, unit.mask.shape[0])
         losses, metrics = jax.vmap(loss_and_metrics, in_axes=(None, 0, 0))(params, unit.examples, keys)

@@ -184,3 +184,10 @@ def test_a_users_records_are_augmented_each_by_itself():
 def test_bad_numbers_of_copies_are_named(make, copies, augment):
     with pytest.raises(ValueError, match=f"num_augmentations={copies}"):
         make(loss_fn, augment=augment, num_augmentations=copies)
+
+
+@pytest.mark.parametrize("make", [user_gradient, partial(client_delta, local_optimizer=optax.sgd(0.1), num_steps=1)])
+def test_units_without_records_are_refused_in_words(make):
+    contribution = make(lambda w, x, key: w * x)
+    with pytest.raises(TypeError, match=r"records are needed; give the cohort UnitData\(examples, mask\)"):
+        clipped_sum(contribution)(jnp.ones(()), Cohort(jnp.ones(3), jnp.ones(3, bool)), jax.random.key(0), 1.0)

@@ -242,7 +242,7 @@ def check_composition(seed):
         compiled.cache_clear()
 
 
-@settings(max_examples=2, deadline=None, derandomize=True, phases=[Phase.generate])
+@settings(max_examples=3, deadline=None, derandomize=True, phases=[Phase.generate])
 @given(seed=st.integers(0, 10**9))
 def test_random_compositions(seed):
     check_composition(seed)

@@ -62,14 +62,22 @@ def draw(report: Mapping[str, Any], path: Path) -> None:
             axis.plot(row["median_ms"], y, color=colour, marker=marker, linestyle="none", markersize=6)
             ms = row["median_ms"]
             text = f"{ms:,.0f} ms" if ms >= 100 else f"{ms:.3g} ms"
-            axis.annotate(text, (row["p90_ms"], y), (6, 0), textcoords="offset points", va="center", fontsize=8)
+            axis.annotate(
+                text,
+                (row["p90_ms"], y),
+                (6, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=8,
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},  # the floor's line ends at the words
+            )
             used[family] = Line2D([], [], color=colour, marker=marker, linestyle="none", label=label)
         if "ordinary+noise" in rows:
             axis.axvline(rows["ordinary+noise"]["median_ms"], color="#000000", linestyle="--", linewidth=0.8, alpha=0.6)
         low, high = min(r["p10_ms"] for r in rows.values()), max(r["p90_ms"] for r in rows.values())
         axis.set(xscale="log", xlim=(low / 1.3, high * max(1.3, (high / low) ** 0.15)))
-        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high > 5 * low else (1, 1.5, 2, 3, 4, 5, 7)))
+        axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
         axis.xaxis.set_minor_formatter(NullFormatter())
         axis.tick_params(axis="x", labelsize=8)
         axis.set_yticks(range(len(labels)), labels, fontsize=8)

@@ -100,8 +100,9 @@ def markdown(report: Mapping[str, Any]) -> str:
         "",
         "Batch 256 (transformers: 32 sentences of 128 tokens). A step is one gradient, with clipping and noise where "
         "the contestant has them, and its SGD update. The floor draws its noise with dpjax's sampler, the others with "
-        "their own. Every contestant runs at the best microbatch that was tried, in turns with all the others and "
-        'warm; dpjax is `engine="auto"` and chooses its own. Ratios of medians, with the 10–90 % range over rounds.',
+        "their own. Every contestant runs at the best microbatch that was tried, in turns with all the others, in an "
+        'order drawn anew each round, and warm; dpjax is `engine="auto"` and chooses its own. Ratios of medians, with '
+        "the 10–90 % range over rounds.",
         *(["", f"**A quick run ({', '.join(quick)}): not to quote.**"] if quick else []),
         "",
         "| work | ratio | measured | 10–90 % | target | |",

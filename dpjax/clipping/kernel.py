@@ -118,8 +118,9 @@ def check_contribution(contribution_fn: ContributionFn, params: Params, cohort: 
     except NameError as error:
         if "unbound axis name" not in str(error):
             raise
+        axis = str(error).partition(":")[2].partition(".")[0].strip()
         raise ValueError(
-            f"the contribution uses a named axis ({error}), which would couple the units of a cohort and void "
+            f"the contribution uses the named axis {axis!r}, which would couple the units of a cohort and void "
             "per-unit clipping; compute the loss of ONE unit without collectives or axis_name."
         ) from error
     check_independence(jaxpr)
