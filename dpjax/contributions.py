@@ -130,8 +130,8 @@ def client_delta(
         raise ValueError(f"batch_size={batch_size} must be at least 1; leave it out to use all records each step.")
     mean_loss = _masked_mean_loss(_with_metrics(loss_fn))
 
-    def contribution(params: Params, unit: UnitData, key: Key[Array, ""]) -> tuple[Params, Metrics]:
-        _check_unit(unit)
+    def contribution(params: Params, unit: Any, key: Key[Array, ""]) -> tuple[Params, Metrics]:
+        unit = _with_records(unit)
         order_key, loss_key = jax.random.split(key)
         records = unit.mask.shape[0]
         size = min(batch_size or records, records)
@@ -186,20 +186,22 @@ def gather_records(contribution_fn: ContributionFn, examples: PyTree[Array]) -> 
     return lambda params, unit, key: contribution_fn(params, gather(unit), key)
 
 
-def _check_unit(unit: object) -> None:
-    if not isinstance(unit, UnitData):
-        raise TypeError(
-            f"a unit is a {type(unit).__name__} where one user's or client's records are needed; give the cohort "
-            "UnitData(examples, mask), or use example_gradient for units of one example."
-        )
+def _with_records(unit: object) -> UnitData:
+    if isinstance(unit, UnitData):
+        return unit
+    found = "an array" if isinstance(unit, jax.Array) else f"a {type(unit).__name__}"
+    raise TypeError(
+        f"a unit is {found} where one user's or client's records are needed; give the cohort "
+        "UnitData(examples, mask), or use example_gradient for units of one example."
+    )
 
 
 LossAndMetrics = Callable[[Params, Any, Key[Array, ""]], tuple[Array, Metrics]]
 
 
 def _masked_mean_loss(loss_and_metrics: LossAndMetrics):
-    def mean_loss(params: Params, unit: UnitData, key: Key[Array, ""]) -> tuple[Array, Metrics]:
-        _check_unit(unit)
+    def mean_loss(params: Params, unit: Any, key: Key[Array, ""]) -> tuple[Array, Metrics]:
+        unit = _with_records(unit)
         # With one record the key is used as it is, so that such a user equals the example.
         keys = key[None] if unit.mask.shape[0] == 1 else jax.random.split(key, unit.mask.shape[0])
         losses, metrics = jax.vmap(loss_and_metrics, in_axes=(None, 0, 0))(params, unit.examples, keys)
