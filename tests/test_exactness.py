@@ -74,6 +74,7 @@ def make_entry(entry: Entry, dtype: str, kind: str):
             x[EMPTY] = 12345 if x.dtype == np.int32 else np.nan
         if kind == "broken" and not np.issubdtype(x.dtype, np.integer) and x.dtype != bool:
             x[(BROKEN, *[0] * (x.ndim - 1))] = np.nan
+            x[(BROKEN, *[n // 2 for n in x.shape[1:]])] = np.nan  # a convolution may crop the first, or stride past
         return jnp.asarray(x)
 
     mask = np.arange(SLOTS) != EMPTY
