@@ -22,8 +22,19 @@ def at_least_float32(*dtypes: Any) -> jnp.dtype:
     return max((jnp.dtype(d) for d in (*dtypes, jnp.float32)), key=lambda d: d.itemsize)
 
 
-Metrics = dict[str, Array]
-"""Named scalars that one unit, one step or one evaluation reports."""
+Metrics = dict[str, Any]
+"""Named scalars that one unit, one step or one evaluation reports; a unit's may hold ``PerUnit`` values too."""
+
+
+class PerUnit(NamedTuple):
+    """An entry of a unit's metrics that the kernel hands over slot by slot, where it sums all others.
+
+    Attributes:
+      value: pytree of arrays, such as the state that a federated client takes home. It costs memory of slots × value.
+    """
+
+    value: PyTree[Array]
+
 
 LossFn = Any
 """``loss_fn(params, example, key) -> loss`` or ``-> (loss, metrics)`` for ONE example."""
@@ -35,10 +46,13 @@ class Cohort(NamedTuple):
     Attributes:
       units: pytree whose leaves are ``[slots, ...]``; what an empty slot holds is never read.
       mask: ``[slots]``; False marks an empty slot, which counts as zero.
+      weights: ``[slots]`` factors in [0, 1] on clipped contributions; 1 if None. Beyond that range they are cut to it,
+        so that no weight raises the sensitivity.
     """
 
     units: PyTree[Array]
     mask: Bool[Array, "slots"]
+    weights: Float[Array, "slots"] | None = None
 
 
 class Records(NamedTuple):
@@ -65,6 +79,18 @@ class UnitData(NamedTuple):
 
     examples: PyTree[Array]
     mask: Bool[Array, "records"]
+
+
+class Stateful(NamedTuple):
+    """A unit with what it remembers from the last round that it took part in.
+
+    Attributes:
+      unit: its ``UnitData`` or ``Records``.
+      state: pytree of arrays; never clipped, never sent.
+    """
+
+    unit: PyTree[Array]
+    state: PyTree[Array]
 
 
 class HParams(NamedTuple):
@@ -96,6 +122,10 @@ class ClippedSum(NamedTuple):
       norms: ``[slots]`` L2 norms before clipping; 0 in empty slots and for rejected contributions. Private.
       num_rejected: how many contributions were not finite and counted as zero. Private.
       aux: metrics summed over the accepted units of the cohort. Private.
+      per_unit: the ``PerUnit`` metrics by name, leaves ``[slots, ...]``; zero in empty slots and for rejected
+        contributions. Private.
+      released: scalar; False if the aggregation was aborted, so that there is no sum. None: it can't be.
+      report: scalars of the aggregation itself, such as bytes sent; not averaged over units.
     """
 
     total: Params
@@ -103,6 +133,9 @@ class ClippedSum(NamedTuple):
     norms: Float[Array, "slots"]
     num_rejected: Int[Array, ""]
     aux: Metrics
+    per_unit: PyTree[Array] = ()
+    released: Bool[Array, ""] | None = None
+    report: PyTree[Array] = ()
 
 
 @runtime_checkable
@@ -125,3 +158,47 @@ class GradientContribution:
     def __call__(self, params: Params, unit: PyTree[Array], key: Key[Array, ""]) -> tuple[Params, Metrics]:
         (_, metrics), gradient = jax.value_and_grad(self.loss, has_aux=True)(params, unit, key)
         return gradient, metrics
+
+
+@dataclass(frozen=True)
+class ClientRows:
+    """A client's own rows, gathered as they are asked for.
+
+    Attributes:
+      take: positions ``[batch]`` among the padded records → examples, leaves ``[batch, ...]``; zeros for padding.
+      mask: ``[records]``; False marks padding.
+    """
+
+    take: Callable[[Int[Array, "batch"]], PyTree[Array]]
+    mask: Bool[Array, "records"]
+
+
+@dataclass(frozen=True)
+class ClientContribution:
+    """A contribution that is a client's local work; its rows may be gathered one local batch at a time.
+
+    Attributes:
+      work: ``work(params, rows, state, key) -> (vector, metrics)`` of ONE client; ``state`` is ``()`` for a client
+        that remembers nothing.
+    """
+
+    work: Callable[[Params, ClientRows, PyTree[Array], Key[Array, ""]], tuple[Params, Metrics]]
+
+    def __call__(self, params: Params, unit: PyTree[Array], key: Key[Array, ""]) -> tuple[Params, Metrics]:
+        data, state = unit if isinstance(unit, Stateful) else (unit, ())
+        if not isinstance(data, UnitData):
+            raise TypeError(describe_wrong_unit(data))
+
+        def take(positions: Int[Array, "batch"]) -> PyTree[Array]:
+            return jax.tree.map(lambda x: x[positions], data.examples)
+
+        return self.work(params, ClientRows(take, data.mask), state, key)
+
+
+def describe_wrong_unit(unit: object) -> str:
+    """What to say of a unit that should be one user's or client's records."""
+    found = "an array" if isinstance(unit, jax.Array) else f"a {type(unit).__name__}"
+    return (
+        f"a unit is {found} where one user's or client's records are needed; give the cohort "
+        "UnitData(examples, mask), or use example_gradient for units of one example."
+    )

@@ -81,17 +81,19 @@ def one_pass(
         for leaf, square in zip(piece.leaves, norms, strict=True):
             squares[leaf] = square
     dtype = at_least_float32(*(s.dtype for s in squares))
-    bounded = bound(rule, add_up_groups([s.astype(dtype) for s in squares], groups), cohort.mask, clip_norm)
+    bounded = bound(rule, add_up_groups([s.astype(dtype) for s in squares], groups), cohort, clip_norm)
     sums = _summing(recipe, leaves, groups)(prepared, bounded)
     totals = [jnp.zeros(x.shape, at_least_float32(x.dtype)) for x in leaves]
     for leaf, total in zip((leaf for piece in recipe.pieces for leaf in piece.leaves), sums, strict=True):
         totals[leaf] = total.astype(totals[leaf].dtype)
+    aux, per_unit = sum_metrics(tapped.metrics, bounded.accepted)
     return ClippedSum(
         total=jax.tree.unflatten(treedef, totals),
         clip_norm=clip_norm,
         norms=bounded.norms,
         num_rejected=count_rejected(cohort.mask, bounded.accepted),
-        aux=sum_metrics(tapped.metrics, bounded.accepted),
+        aux=aux,
+        per_unit=per_unit,
     )
 
 

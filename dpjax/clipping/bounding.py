@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from dpjax.types import ClippedSum, Metrics, Params, at_least_float32
+from dpjax.types import ClippedSum, Cohort, Metrics, Params, PerUnit, at_least_float32
 
 
 class ClippingRule(NamedTuple):
@@ -111,19 +111,21 @@ class Bounded(NamedTuple):
 def bound(
     rule: ClippingRule,
     squared: Float[Array, "groups slots"],
-    mask: Bool[Array, "slots"],
+    cohort: Cohort,
     clip_norm: Float[Array, ""],
 ) -> Bounded:
-    """Norms and factors from squared norms; empty and non-finite slots get the factor zero."""
+    """Norms and factors from squared norms, weights included; empty and non-finite slots get the factor zero."""
     norms = jnp.sqrt(jnp.sum(squared, axis=0))
     # A finite contribution whose squared norm overflows is rejected too: zero always obeys the bound.
-    accepted = mask & jnp.isfinite(norms)
+    accepted = cohort.mask & jnp.isfinite(norms)
     group_norms = jnp.where(accepted, jnp.sqrt(squared), 0.0)
     limit = clip_norm.astype(norms.dtype) / squared.shape[0] ** 0.5
     if rule.stability is None:
         scale = jnp.minimum(1.0, limit / jnp.maximum(group_norms, jnp.finfo(norms.dtype).tiny))
     else:
         scale = jnp.where(jnp.isinf(limit), 1.0, limit / (group_norms + rule.stability))
+    if cohort.weights is not None:
+        scale = scale * jnp.nan_to_num(jnp.clip(cohort.weights, 0.0, 1.0)).astype(scale.dtype)
     tame = jnp.all(jnp.isfinite(norms))
     return Bounded(jnp.where(accepted, norms, 0.0), jnp.where(accepted, scale, 0.0), accepted, tame)
 
@@ -145,21 +147,23 @@ def add_up_groups(squares: list[Float[Array, "slots"]], groups: tuple[int, ...])
 def clip_and_sum(
     stack: PyTree[Array],
     metrics: Metrics,
-    mask: Bool[Array, "slots"],
+    cohort: Cohort,
     clip_norm: Float[Array, ""],
     rule: ClippingRule,
 ) -> ClippedSum:
     """Clip each contribution of a stack and sum; empty and non-finite slots count as zero."""
     groups = leaf_groups(rule, stack)
-    bounded = bound(rule, group_squared_norms(stack, groups), mask, clip_norm)
+    bounded = bound(rule, group_squared_norms(stack, groups), cohort, clip_norm)
     leaves, treedef = jax.tree.flatten(stack)
     totals = [weighted_sum(bounded.scale[g], bounded.accepted, x) for x, g in zip(leaves, groups, strict=True)]
+    aux, per_unit = sum_metrics(metrics, bounded.accepted)
     return ClippedSum(
         total=jax.tree.unflatten(treedef, totals),
         clip_norm=clip_norm,
         norms=bounded.norms,
-        num_rejected=count_rejected(mask, bounded.accepted),
-        aux=sum_metrics(metrics, bounded.accepted),
+        num_rejected=count_rejected(cohort.mask, bounded.accepted),
+        aux=aux,
+        per_unit=per_unit,
     )
 
 
@@ -184,10 +188,12 @@ def count_rejected(mask: Bool[Array, "slots"], accepted: Bool[Array, "slots"]) -
     return jnp.sum(mask & ~accepted, dtype=jnp.int32)
 
 
-def sum_metrics(metrics: Metrics, accepted: Bool[Array, "slots"]) -> Metrics:
-    """Metrics summed over the accepted slots."""
+def sum_metrics(metrics: Metrics, accepted: Bool[Array, "slots"]) -> tuple[Metrics, dict[str, PyTree[Array]]]:
+    """Metrics summed over the accepted slots, and by themselves those that stay one per slot."""
 
-    def total(metric: Array) -> Array:
-        return jnp.sum(jnp.where(accepted.reshape(-1, *[1] * (metric.ndim - 1)), metric, 0), axis=0)
+    def kept(metric: Array) -> Array:
+        return jnp.where(accepted.reshape(-1, *[1] * (metric.ndim - 1)), metric, jnp.zeros((), metric.dtype))
 
-    return jax.tree.map(total, metrics)
+    per_unit = {name: jax.tree.map(kept, m.value) for name, m in metrics.items() if isinstance(m, PerUnit)}
+    summed = {name: m for name, m in metrics.items() if not isinstance(m, PerUnit)}
+    return jax.tree.map(lambda m: jnp.sum(kept(m), axis=0), summed), per_unit

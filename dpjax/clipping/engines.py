@@ -95,21 +95,27 @@ def _in_parts(
         part = jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, start, size), padded)
         return one(part, settings.first_slot + start + jnp.arange(size, dtype=jnp.int32))
 
+    def write(all: Array, own: Array, start: Int[Array, ""]) -> Array:
+        return jax.lax.dynamic_update_slice_in_dim(all, own, start, 0)
+
     def body(i: Int[Array, ""], carry: ClippedSum) -> ClippedSum:
         part = at(i * size)
         return ClippedSum(
             total=jax.tree.map(jnp.add, carry.total, part.total),
             clip_norm=settings.clip_norm,
-            norms=jax.lax.dynamic_update_slice_in_dim(carry.norms, part.norms, i * size, 0),
+            norms=write(carry.norms, part.norms, i * size),
             num_rejected=carry.num_rejected + part.num_rejected,
             aux=jax.tree.map(jnp.add, carry.aux, part.aux),
+            per_unit=jax.tree.map(lambda all, own: write(all, own, i * size), carry.per_unit, part.per_unit),
         )
 
     shapes = jax.eval_shape(at, jnp.int32(0))
     zero = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-    zero = zero._replace(clip_norm=settings.clip_norm, norms=jnp.zeros(padded.mask.shape, shapes.norms.dtype))
+    everyone = padded.mask.shape[0]
+    rows = jax.tree.map(lambda s: jnp.zeros((everyone, *s.shape[1:]), s.dtype), (shapes.norms, shapes.per_unit))
+    zero = zero._replace(clip_norm=settings.clip_norm, norms=rows[0], per_unit=rows[1])
     done = jax.lax.fori_loop(jnp.int32(0), (filled + size - 1) // size, body, zero)
-    return done._replace(norms=done.norms[:capacity])
+    return done._replace(norms=done.norms[:capacity], per_unit=jax.tree.map(lambda x: x[:capacity], done.per_unit))
 
 
 def _materialize_slots(
@@ -123,7 +129,7 @@ def _materialize_slots(
     # Keys follow the slot, not the position in a microbatch: engines and capacities agree exactly.
     keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, slots)
     stack, metrics = jax.vmap(lowered(contribution_fn), in_axes=(None, 0, 0))(params, cohort.units, keys)
-    return clip_and_sum(stack, metrics, cohort.mask, settings.clip_norm, settings.rule)
+    return clip_and_sum(stack, metrics, cohort, settings.clip_norm, settings.rule)
 
 
 def _pad(cohort: Cohort, amount: int) -> Cohort:
@@ -133,4 +139,4 @@ def _pad(cohort: Cohort, amount: int) -> Cohort:
     def pad(x: Array) -> Array:
         return jnp.concatenate([x, jnp.zeros((amount, *x.shape[1:]), x.dtype)])
 
-    return Cohort(jax.tree.map(pad, cohort.units), pad(cohort.mask))
+    return jax.tree.map(pad, cohort)

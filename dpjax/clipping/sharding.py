@@ -32,7 +32,7 @@ def over_devices(local_sum: LocalSum, mesh: Mesh, slots: int) -> LocalSum:
         )
     (axis,) = mesh.axis_names
     everywhere, split = P(), P(axis)
-    out_specs: Any = (everywhere, everywhere, split, everywhere, everywhere)
+    out_specs: Any = (everywhere, everywhere, split, everywhere, everywhere, split)
 
     @partial(
         jax.shard_map,

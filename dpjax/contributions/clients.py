@@ -1,0 +1,213 @@
+"""Contributions that are local training: what a federated client learnt from its own rows."""
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, Key, PyTree
+
+from dpjax.contributions.losses import masked_mean_loss, with_metrics
+from dpjax.types import ClientContribution, ClientRows, ContributionFn, LossFn, Metrics, Params, UnitData
+
+
+class LocalOutcome(NamedTuple):
+    """Where local training ended.
+
+    Attributes:
+      params: the client's own parameters.
+      num_steps: scalar; steps that it took: 0 for a client without records.
+      metrics: averaged over those steps.
+    """
+
+    params: Params
+    num_steps: Int[Array, ""]
+    metrics: Metrics
+
+
+@runtime_checkable
+class LocalTraining(Protocol):
+    """``run(params, rows, key, correction)``: see ``local_training``."""
+
+    def __call__(
+        self,
+        params: Params,
+        rows: ClientRows,
+        key: Key[Array, ""],
+        correction: Callable[[Params], Params] | None = None,
+    ) -> LocalOutcome: ...
+
+
+def local_training(
+    loss_fn: LossFn,
+    local_optimizer: optax.GradientTransformation,
+    *,
+    num_steps: int | None = None,
+    num_epochs: int | None = None,
+    batch_size: int | None = None,
+    straggler_rate: float | Float[Array, ""] = 0.0,
+) -> LocalTraining:
+    """The loop in every local solver: minibatches of a client's rows, in a fresh random order each round.
+
+    With ``num_steps`` every client takes that many, walking through its rows and starting anew when they end. With
+    ``num_epochs`` it passes over its rows that often, the last batch of a pass being short; clients with fewer rows
+    stop earlier.
+
+    Args:
+      loss_fn: as for ``example_gradient``.
+      local_optimizer: any optax optimizer; its hyper-parameters may be traced. Its state lives one round.
+      num_steps, num_epochs: how long; exactly one of them.
+      batch_size: rows in a local step; all of the client's if None.
+      straggler_rate: chance, traced or not, that a client is stopped after a uniformly drawn part of its steps.
+
+    Returns:
+      ``run(params, rows, key, correction=None) -> LocalOutcome``; ``correction(params)`` is added to each gradient, as
+      a proximal term's gradient or a control variate is.
+
+    Raises:
+      ValueError: a number out of range, or neither or both of ``num_steps`` and ``num_epochs``.
+    """
+    if (num_steps is None) == (num_epochs is None):
+        raise ValueError(f"num_steps={num_steps} and num_epochs={num_epochs}: give exactly one of them.")
+    for name, value in (("num_steps", num_steps), ("num_epochs", num_epochs)):
+        if value is not None and value < 1:
+            raise ValueError(f"{name}={value} must be at least 1 local step or epoch.")
+    if batch_size is not None and batch_size < 1:
+        raise ValueError(f"batch_size={batch_size} must be at least 1; leave it out to use all records each step.")
+    always_whole = isinstance(straggler_rate, int | float) and straggler_rate == 0
+    if isinstance(straggler_rate, int | float) and not 0 <= straggler_rate <= 1:
+        raise ValueError(f"straggler_rate={straggler_rate} must be in [0, 1]; it is the share of slow clients.")
+    mean_loss = masked_mean_loss(with_metrics(loss_fn))
+
+    def run(
+        params: Params,
+        rows: ClientRows,
+        key: Key[Array, ""],
+        correction: Callable[[Params], Params] | None = None,
+    ) -> LocalOutcome:
+        order_key, loss_key, stop_key = jax.random.split(key, 3)
+        records = rows.mask.shape[0]
+        size = min(batch_size or records, records)
+        count = jnp.sum(rows.mask, dtype=jnp.int32)
+        per_epoch = (count + size - 1) // size
+        # Own rows first, in random order: a walk over the first `count` never meets padding twice in a batch.
+        order = jnp.argsort(jnp.where(rows.mask, jax.random.uniform(order_key, (records,)), 2.0))
+
+        def batch(step: Array) -> UnitData:
+            slot = jnp.arange(size)
+            if num_epochs is None:
+                # A client with fewer records than a batch uses each once; the rest of the batch is masked.
+                position, filled = (step * size + slot) % jnp.maximum(count, 1), slot < count
+            else:
+                position = (step % jnp.maximum(per_epoch, 1)) * size + slot
+                filled = position < count
+            row = order[position % records]
+            return UnitData(rows.take(row), filled & rows.mask[row])
+
+        whole = UnitData(rows.take(jnp.arange(records)), rows.mask) if size == records else None
+        planned = jnp.int32(num_steps) if num_epochs is None else per_epoch * num_epochs
+        stop = planned if always_whole else _stop(stop_key, planned, straggler_rate)
+
+        def local_step(carry: tuple[Params, optax.OptState], step: Array):
+            local, state = carry
+            step_key = jax.random.fold_in(loss_key, step)
+            (_, metrics), gradient = jax.value_and_grad(mean_loss, has_aux=True)(
+                local, batch(step) if whole is None else whole, step_key
+            )
+            if correction is not None:
+                gradient = jax.tree.map(jnp.add, gradient, correction(local))
+            updates, after = local_optimizer.update(gradient, state, local)
+            moved = optax.apply_updates(local, updates), after
+            if num_epochs is None and always_whole:
+                return moved, metrics
+            on = step < stop
+            keep = jax.tree.map(lambda new, old: jnp.where(on, new, old), moved, (local, state))
+            return keep, jax.tree.map(lambda m: jnp.where(on, m, 0), metrics)
+
+        length = num_steps or -(-records // size) * (num_epochs or 0)
+        start = (params, local_optimizer.init(params))
+        (local, _), metrics = jax.lax.scan(local_step, start, jnp.arange(length))
+        # Weight decay would move even a client that has nothing to say.
+        local = jax.tree.map(lambda new, old: jnp.where(count > 0, new, old), local, params)
+        taken = jnp.where(count > 0, stop, 0)
+        mean = jax.tree.map(lambda m: jnp.sum(m, axis=0) / jnp.maximum(stop, 1).astype(m.dtype), metrics)
+        return LocalOutcome(local, taken, mean)
+
+    return run
+
+
+def client_delta(
+    loss_fn: LossFn,
+    local_optimizer: optax.GradientTransformation,
+    *,
+    num_steps: int | None = None,
+    num_epochs: int | None = None,
+    batch_size: int | None = None,
+    proximal: float | Float[Array, ""] = 0.0,
+    straggler_rate: float | Float[Array, ""] = 0.0,
+) -> ContributionFn:
+    """What a federated client changed by local training: the contribution of DP-FedAvg, FedProx and Reptile.
+
+    The delta is ``params before − params after``, so that a server optimizer minimises along it:
+    ``optax.sgd(1.0)`` on the mean delta is FedAvg, ``optax.sgd(ε)`` with ε < 1 is Reptile, ``optax.adam`` FedAdam.
+    With ``proximal`` μ the local loss has the term μ/2 ‖w − w₀‖² of FedProx. A client without records contributes
+    zero.
+
+    Args:
+      loss_fn: as for ``example_gradient``.
+      local_optimizer: any optax optimizer; its hyper-parameters may be traced. Its state lives one round.
+      num_steps, num_epochs, batch_size, straggler_rate: see ``local_training``.
+      proximal: μ ≥ 0 of the proximal term, traced or not.
+
+    Returns:
+      Contribution function whose unit is ``UnitData(examples [records, ...], mask [records])``; metrics hold
+      the mean loss over the local steps.
+
+    Raises:
+      ValueError: a number out of range, or neither or both of ``num_steps`` and ``num_epochs``.
+      TypeError: when traced, if the loss is not a scalar or the unit no ``UnitData``.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, optax
+      >>> from dpjax import UnitData
+      >>> client = UnitData(jnp.array([2.0, 2.0]), jnp.array([True, True]))
+      >>> loss_fn = lambda w, x, key: 0.5 * (w - x) ** 2
+      >>> delta, _ = client_delta(loss_fn, optax.sgd(0.5), num_steps=2)(jnp.float32(0), client, jax.random.key(0))
+      >>> print(delta)
+      -1.5
+      >>> near = client_delta(loss_fn, optax.sgd(0.5), num_steps=200, proximal=1.0)
+      >>> print(near(jnp.float32(0), client, jax.random.key(0))[0])  # halfway to the client's own optimum
+      -1.0
+
+    References:
+      McMahan et al., Learning Differentially Private Recurrent Language Models, 2018 (https://arxiv.org/abs/1710.06963);
+      Li et al., Federated Optimization in Heterogeneous Networks, 2020 (https://arxiv.org/abs/1812.06127);
+      Nichol et al., On First-Order Meta-Learning Algorithms, 2018 (https://arxiv.org/abs/1803.02999).
+    """
+    run = local_training(
+        loss_fn,
+        local_optimizer,
+        num_steps=num_steps,
+        num_epochs=num_epochs,
+        batch_size=batch_size,
+        straggler_rate=straggler_rate,
+    )
+    plain = isinstance(proximal, int | float) and proximal == 0
+    if isinstance(proximal, int | float) and not 0 <= proximal < float("inf"):
+        raise ValueError(f"proximal={proximal} must be finite and ≥ 0; it is FedProx's μ.")
+
+    def work(params: Params, rows: ClientRows, state: PyTree[Array], key: Key[Array, ""]) -> tuple[Params, Metrics]:
+        del state
+        pull = None if plain else lambda local: jax.tree.map(lambda w, w0: proximal * (w - w0), local, params)
+        outcome = run(params, rows, key, pull)
+        return jax.tree.map(jnp.subtract, params, outcome.params), outcome.metrics
+
+    return ClientContribution(work)
+
+
+def _stop(key: Key[Array, ""], planned: Int[Array, ""], rate: float | Float[Array, ""]) -> Int[Array, ""]:
+    """After how many steps a client stops: all of them, or for a straggler fewer, but at least one if it has any."""
+    slow_key, part_key = jax.random.split(key)
+    part = 1 + jnp.floor(jax.random.uniform(part_key) * jnp.maximum(planned - 1, 0)).astype(jnp.int32)
+    return jnp.where(jax.random.bernoulli(slow_key, rate), jnp.minimum(part, planned), planned)

@@ -1,0 +1,84 @@
+"""The losses under the contributions: with metrics, augmented, averaged over one unit's records."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Key, PyTree
+
+from dpjax.types import LossFn, Metrics, Params, UnitData, describe_wrong_unit
+
+AugmentFn = Callable[[Any, Key[Array, ""]], Any]
+"""``augment(example, key) -> example``: one random change of ONE example, such as a flip and a crop."""
+
+LossAndMetrics = Callable[[Params, Any, Key[Array, ""]], tuple[Array, Metrics]]
+"""A loss with its metrics, of one example or of all records of a unit."""
+
+
+def with_records(unit: object) -> UnitData:
+    """The unit, if it is one user's or client's records; an error in words if not."""
+    if isinstance(unit, UnitData):
+        return unit
+    raise TypeError(describe_wrong_unit(unit))
+
+
+def masked_mean_loss(loss_and_metrics: LossAndMetrics) -> LossAndMetrics:
+    """The mean of a loss over a unit's records, padding left out; 0 for a unit that has none."""
+
+    def mean_loss(params: Params, unit: Any, key: Key[Array, ""]) -> tuple[Array, Metrics]:
+        unit = with_records(unit)
+        # With one record the key is used as it is, so that such a user equals the example.
+        keys = key[None] if unit.mask.shape[0] == 1 else jax.random.split(key, unit.mask.shape[0])
+        losses, metrics = jax.vmap(loss_and_metrics, in_axes=(None, 0, 0))(params, unit.examples, keys)
+        count = jnp.maximum(jnp.sum(unit.mask), 1)
+
+        def mean(x: Array) -> Array:
+            return jnp.sum(jnp.where(unit.mask, x, 0), axis=0) / count.astype(x.dtype)
+
+        return mean(losses), jax.tree.map(mean, metrics)
+
+    return mean_loss
+
+
+def augmented(loss_and_metrics: LossAndMetrics, augment: AugmentFn | None, num_augmentations: int) -> LossAndMetrics:
+    """The mean of a loss over augmented copies of its example; with one copy, the loss of that copy."""
+    if num_augmentations < 1:
+        raise ValueError(f"num_augmentations={num_augmentations} must be at least 1 copy.")
+    if augment is None:
+        if num_augmentations > 1:
+            raise ValueError(
+                f"num_augmentations={num_augmentations} without augment would average equal copies of the example; "
+                "give augment=, or leave num_augmentations out."
+            )
+        return loss_and_metrics
+
+    def of_one_copy(params: Params, example: PyTree[Array], key: Key[Array, ""]) -> tuple[Array, Metrics]:
+        augment_key, loss_key = jax.random.split(key)
+        return loss_and_metrics(params, augment(example, augment_key), loss_key)
+
+    if num_augmentations == 1:
+        return of_one_copy
+
+    def mean_loss(params: Params, example: PyTree[Array], key: Key[Array, ""]) -> tuple[Array, Metrics]:
+        keys = jax.random.split(key, num_augmentations)
+        out = jax.vmap(of_one_copy, in_axes=(None, None, 0))(params, example, keys)
+        return jax.tree.map(lambda x: jnp.mean(x, axis=0), out)
+
+    return mean_loss
+
+
+def with_metrics(loss_fn: LossFn) -> LossAndMetrics:
+    """Accept a bare loss as well as (loss, metrics), and insist on a scalar."""
+
+    def loss_and_metrics(params: Params, example: PyTree[Array], key: Key[Array, ""]) -> tuple[Array, Metrics]:
+        out = loss_fn(params, example, key)
+        loss, metrics = out if isinstance(out, tuple) else (out, {})
+        if jnp.shape(loss) != ():
+            raise TypeError(
+                f"loss_fn returned shape {jnp.shape(loss)} where one example's scalar loss is needed; "
+                "write loss_fn for ONE example, without a batch axis, and sum or average over its outputs."
+            )
+        return loss, {"loss": loss, **metrics}
+
+    return loss_and_metrics
