@@ -8,6 +8,7 @@ from dpjax._version import __version__
 if TYPE_CHECKING:
     from dpjax.accounting import Mechanism, calibrate_noise, calibrate_noise_grid, epsilon
     from dpjax.averaging import averaged_params, parameter_ema
+    from dpjax.buckets import Buckets, bucketed
     from dpjax.clipping import (
         ClippingRule,
         automatic_clipping,
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     )
     from dpjax.clipping.adaptive import AdaptiveClipping, adaptive_clipping
     from dpjax.contributions import client_delta, example_gradient, user_gradient
+    from dpjax.drop_in import private_grad
     from dpjax.noise import gaussian_privatizer, noise_stddev
     from dpjax.sampling import (
         Sampler,
@@ -30,13 +32,14 @@ if TYPE_CHECKING:
         shuffled_sampler,
     )
     from dpjax.subsets import merge_params, split_params
-    from dpjax.training import History, TrainState, make_train, private_grad
-    from dpjax.types import ClippedSum, Cohort, ContributionFn, HParams, Records, UnitData
+    from dpjax.training import History, TrainState, make_train
+    from dpjax.types import ClippedSum, Cohort, ContributionFn, HParams, PerUnit, Records, Stateful, UnitData
 
 # jax takes seconds to import; `dpjax --version` and the accountant must not pay for it.
 _HOME = {
     "accounting": ("Mechanism", "calibrate_noise", "calibrate_noise_grid", "epsilon"),
     "averaging": ("averaged_params", "parameter_ema"),
+    "buckets": ("Buckets", "bucketed"),
     "clipping": (
         "ClippingRule",
         "automatic_clipping",
@@ -48,6 +51,7 @@ _HOME = {
     "clipping.adaptive": ("AdaptiveClipping", "adaptive_clipping"),
     "contributions": ("client_delta", "example_gradient", "user_gradient"),
     "noise": ("gaussian_privatizer", "noise_stddev"),
+    "drop_in": ("private_grad",),
     "sampling": (
         "Sampler",
         "draw_cohort",
@@ -59,13 +63,14 @@ _HOME = {
         "shuffled_sampler",
     ),
     "subsets": ("merge_params", "split_params"),
-    "training": ("History", "TrainState", "make_train", "private_grad"),
-    "types": ("ClippedSum", "Cohort", "ContributionFn", "HParams", "Records", "UnitData"),
+    "training": ("History", "TrainState", "make_train"),
+    "types": ("ClippedSum", "Cohort", "ContributionFn", "HParams", "PerUnit", "Records", "Stateful", "UnitData"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
     "AdaptiveClipping",
+    "Buckets",
     "ClippedSum",
     "ClippingRule",
     "Cohort",
@@ -73,14 +78,17 @@ __all__ = [
     "HParams",
     "History",
     "Mechanism",
+    "PerUnit",
     "Records",
     "Sampler",
+    "Stateful",
     "TrainState",
     "UnitData",
     "__version__",
     "adaptive_clipping",
     "automatic_clipping",
     "averaged_params",
+    "bucketed",
     "calibrate_noise",
     "calibrate_noise_grid",
     "client_delta",

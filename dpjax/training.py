@@ -1,25 +1,30 @@
 """A whole private training run as one jittable scan."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from jax.core import Tracer
 from jax.sharding import Mesh
 from jaxtyping import Array, ArrayLike, Float, Int, Key, PyTree
 
-from dpjax.clipping import ClippingRule, clipped_sum
+from dpjax.buckets import Buckets, bucketed_sum
+from dpjax.clipping import Aggregation, ClippingRule, SumFactory, clipped_sum
 from dpjax.clipping import adaptive as adapting
 from dpjax.contributions import gather_records
 from dpjax.noise import gaussian_privatizer, noise_stddev
-from dpjax.sampling import Sampler, draw_cohort
+from dpjax.population import draw, make_population, remember, take_home
+from dpjax.sampling import Sampler
 from dpjax.types import ClippedSum, Cohort, ContributionFn, HParams, Metrics, Params
+
+MakePrivatizer = Callable[[ArrayLike, Key[Array, ""]], optax.GradientTransformation]
+"""``make_privatizer(stddev, key)``: what adds noise to a clipped sum."""
 
 
 class TrainState(NamedTuple):
-    """What a run carries from step to step. All of it is covered by ε, except the key in ``privatizer_state``.
+    """What a run carries from step to step, covered by ε except ``unit_states`` and the key in ``privatizer_state``.
 
     Attributes:
       params: the parameters.
@@ -27,6 +32,7 @@ class TrainState(NamedTuple):
       privatizer_state: what the noise goes on from; it holds the noise key, so keep it to yourself.
       step: scalar; steps done.
       clip_norm: scalar; the next step's clip norm, which moves if clipping is adaptive.
+      unit_states: what each unit remembers, leaves ``[population, ...]``. It stays with the units: NOT covered by ε.
     """
 
     params: Params
@@ -34,6 +40,7 @@ class TrainState(NamedTuple):
     privatizer_state: optax.OptState
     step: Int[Array, ""]
     clip_norm: Float[Array, ""]
+    unit_states: PyTree[Array] = ()
 
 
 class History(NamedTuple):
@@ -41,8 +48,8 @@ class History(NamedTuple):
 
     Attributes:
       steps: per step, ``[num_steps]`` each: ``cohort_size``, ``overflowed``, ``num_rejected``, ``clipped_fraction``,
-        ``mean_norm``, ``clip_norm`` (this one is covered by ε) and the contribution's own metrics averaged over the
-        cohort, such as ``loss``.
+        ``mean_norm``, ``clip_norm`` (this one is covered by ε), the contribution's own metrics averaged over the
+        cohort, such as ``loss``, and what an ``aggregation`` reports.
       evaluation_steps: ``[evaluations]`` the number of steps done at each evaluation; the last is ``num_steps``.
       evaluations: what ``evaluate`` returned, leaves ``[evaluations, ...]``; empty without it.
     """
@@ -69,6 +76,10 @@ def make_train(
     engine: str = "auto",
     microbatch_size: int | None = None,
     mesh: Mesh | None = None,
+    weights: ArrayLike | Sequence[float] | None = None,
+    init_unit_state: Callable[[Params], PyTree[Array]] | None = None,
+    aggregation: Aggregation | None = None,
+    make_privatizer: MakePrivatizer = gaussian_privatizer,
 ) -> Callable[[HParams, Key[Array, ""]], tuple[TrainState, History]]:
     """A private training run: sample, clip, sum, add noise once, divide by the expected cohort, update.
 
@@ -85,8 +96,8 @@ def make_train(
     Args:
       init_fn: key → initial parameters.
       contribution_fn: what one unit sends; its unit is a row of ``units``, or ``UnitData`` if ``examples`` is given.
-      units: pytree of the population (NumPy or JAX), leaves ``[population, ...]``; ``Records`` if ``examples``
-        is given.
+      units: pytree of the population (NumPy or JAX), leaves ``[population, ...]``; ``Records``, or ``Buckets`` of
+        them, if ``examples`` is given.
       sampler: which units take part in a step.
       num_steps: steps (rounds) of the run.
       make_optimizer: hyper-parameters → optax optimizer, applied to the noised mean.
@@ -101,15 +112,21 @@ def make_train(
       engine: see ``clipped_sum``.
       microbatch_size: see ``clipped_sum``.
       mesh: devices to spread each cohort over, as a mesh of one axis whose size divides the sampler's capacity.
+      weights: ``[population]`` public p_k ≥ 0 that sum to 1, of the objective Σ p_k F_k; all equal if None.
+      init_unit_state: initial parameters → the state that EVERY unit starts with. Units then reach the contribution
+        as ``Stateful(unit, state)``, and it hands over ``metrics["unit_state"] = PerUnit((new_state, True))``. A state
+        stays with its unit and is not noised: only the unit itself may see it.
+      aggregation: changes how the clipped sum is formed, as ``dpjax.federated.secure_aggregation`` does.
+      make_privatizer: ``(stddev, key) -> optax.GradientTransformation``; the noise on the sum.
 
     Returns:
       ``train(hparams, key) -> (TrainState, History)``; hparams is ``HParams`` or any NamedTuple that has its
       ``clip_norm`` and ``noise_multiplier``. jit and vmap over both apply.
 
     Raises:
-      ValueError: ``num_steps`` or ``evaluate_every`` < 1, more steps than the sampler was made for, or ``adaptive``
-        with a rule that has groups; from ``train``, concrete hyper-parameters out of range, as a ``noise_multiplier``
-        that is too large for ``adaptive``.
+      ValueError: ``num_steps`` or ``evaluate_every`` < 1, more steps than the sampler was made for, weights that don't
+        sum to 1, or ``adaptive`` with a rule that has groups or with another privatizer; from ``train``, concrete
+        hyper-parameters out of range, as a ``noise_multiplier`` that is too large for ``adaptive``.
 
     Example:
       >>> import jax, jax.numpy as jnp, optax
@@ -143,21 +160,30 @@ def make_train(
             "adaptive clipping follows the norm over all parameters, but rule.groups clips groups of them; leave out "
             "adaptive or the groups."
         )
+    if adaptive is not None and make_privatizer is not gaussian_privatizer:
+        raise ValueError(
+            "adaptive clipping adds Gaussian noise of its own making; leave out adaptive or make_privatizer."
+        )
     every = min(evaluate_every or num_steps, num_steps)
     chosen = evaluate_params or (lambda state: state.params)
-    units, examples = jax.tree.map(jnp.asarray, (units, examples))
-    contribution = contribution_fn if examples is None else gather_records(contribution_fn, examples)
-    bounded_sum = clipped_sum(contribution, rule=rule, engine=engine, microbatch_size=microbatch_size, mesh=mesh)
+    population = make_population(units, weights, sampler)
+    contribution = contribution_fn
+    if examples is not None:
+        contribution = gather_records(contribution_fn, jax.tree.map(jnp.asarray, examples))
+    factory: SumFactory = partial(clipped_sum, rule=rule, engine=engine, microbatch_size=microbatch_size, mesh=mesh)
+    if isinstance(population.units, Buckets):
+        factory = bucketed_sum(factory, population.units)
+    bounded_sum = (factory if aggregation is None else aggregation(factory))(contribution)
 
     def train(hparams: HParams, key: Key[Array, ""]) -> tuple[TrainState, History]:
         init_key, sampling_key, contribution_key, noise_key = jax.random.split(key, 4)
         optimizer = make_optimizer(hparams)
-        expected_size = sampler.expected_cohort_size
+        expected_size = population.expected_size
         sum_multiplier, count_stddev = hparams.noise_multiplier, 0.0
         if adaptive is not None:
             adapting.check_initial_clip_norm(hparams.clip_norm)
             sum_multiplier, count_stddev = adapting.split_noise(adaptive, hparams.noise_multiplier, expected_size)
-        privatizer = gaussian_privatizer(noise_stddev(sum_multiplier, hparams.clip_norm), noise_key)
+        privatizer = make_privatizer(noise_stddev(sum_multiplier, hparams.clip_norm), noise_key)
 
         def add_noise(clipped: ClippedSum, cohort: Cohort, state: TrainState) -> tuple[Params, optax.OptState, Array]:
             """(noised sum, privatizer state, clip norm of the next step)"""
@@ -172,7 +198,7 @@ def make_train(
             return total, after, adapting.next_clip_norm(adaptive, state.clip_norm, count, expected_size)
 
         def one_step(state: TrainState, _: None) -> tuple[TrainState, Metrics]:
-            cohort, info = draw_cohort(sampler, sampling_key, state.step, units)
+            cohort, index, info = draw(population, sampler, sampling_key, state.step, state.unit_states)
             step_key = jax.random.fold_in(contribution_key, state.step)
             clip_norm = hparams.clip_norm if adaptive is None else state.clip_norm
             clipped = bounded_sum(state.params, cohort, step_key, clip_norm)
@@ -189,15 +215,23 @@ def make_train(
                 "clipped_fraction": jnp.sum(clipped.norms > clipped.clip_norm, dtype=jnp.float32) / accepted,
                 "mean_norm": jnp.sum(clipped.norms) / accepted,
                 "clip_norm": state.clip_norm,
+                **dict(clipped.report),
             }
-            return TrainState(params, optimizer_state, privatizer_state, state.step + 1, next_norm), metrics
+            unit_states = take_home(state.unit_states, index, clipped)
+            after = TrainState(params, optimizer_state, privatizer_state, state.step, next_norm, unit_states)
+            released = clipped.released
+            if released is not None:  # an aborted round leaves everything as it was
+                after = jax.tree.map(lambda new, old: jnp.where(released, new, old), after, state)
+            return after._replace(step=state.step + 1), metrics
 
         def stretch(state: TrainState, length: int) -> tuple[TrainState, tuple[Metrics, Array, PyTree[Array]]]:
             state, metrics = jax.lax.scan(one_step, state, length=length)
             return state, (metrics, state.step, evaluate(chosen(state)) if evaluate else {})
 
         params, clip_norm = init_fn(init_key), jnp.asarray(hparams.clip_norm, jnp.float32)
-        state = TrainState(params, optimizer.init(params), privatizer.init(params), jnp.int32(0), clip_norm)
+        unit_states = remember(init_unit_state, params, sampler.population)
+        zero = jnp.int32(0)
+        state = TrainState(params, optimizer.init(params), privatizer.init(params), zero, clip_norm, unit_states)
         whole, rest = divmod(num_steps, every)
         state, (metrics, at, values) = jax.lax.scan(lambda s, _: stretch(s, every), state, length=whole)
         metrics = jax.tree.map(lambda x: x.reshape(whole * every, *x.shape[2:]), metrics)
@@ -208,69 +242,3 @@ def make_train(
         return state, History(metrics, at, values)
 
     return train
-
-
-def private_grad(
-    loss_fn: Callable[..., PyTree[Array]],
-    *,
-    clip_norm: float | Float[Array, ""],
-    noise_multiplier: float | Float[Array, ""],
-    expected_batch_size: float,
-    rule: ClippingRule | None = None,
-    engine: str = "auto",
-    microbatch_size: int | None = None,
-) -> Callable[..., Params]:
-    """A drop-in for ``jax.grad`` on a batch: the clipped, summed, noised gradient divided by the expected batch size.
-
-    For people who hold a training loop of their own. From tf-privacy: ``l2_norm_clip`` is ``clip_norm``. From Opacus:
-    ``max_grad_norm`` is ``clip_norm``, and ``noise_multiplier`` and ``expected_batch_size`` are the same.
-
-    Formal guarantees: one Gaussian mechanism with ``noise_multiplier`` on the batch it is given. Amplification by
-    sampling holds only if the batch was drawn by the sampler you account for: ``dpjax.poisson_cohort`` draws one.
-
-    Args:
-      loss_fn: ``loss_fn(params, example)`` or ``loss_fn(params, example, key)`` → scalar loss (or loss and
-        metrics) of ONE example.
-      clip_norm: bound on one example's gradient, scalar > 0.
-      noise_multiplier: noise standard deviation / ``clip_norm``, scalar ≥ 0.
-      expected_batch_size: sampling rate × data set size: a public number, not the length of this batch.
-      rule: see ``clipped_sum``.
-      engine: see ``clipped_sum``.
-      microbatch_size: see ``clipped_sum``.
-
-    Returns:
-      ``grad(params, batch, key, mask=None) -> gradient``: ``batch`` is a pytree with leaves ``[batch, ...]``, ``mask``
-      ``[batch]`` is False on padding, ``key`` must be fresh at every call.
-
-    Raises:
-      ValueError: an argument out of range.
-
-    Example:
-      >>> import jax, jax.numpy as jnp
-      >>> grad = private_grad(lambda w, x: (w - x) ** 2, clip_norm=1.0, noise_multiplier=0.0, expected_batch_size=2)
-      >>> print(grad(jnp.float32(0), jnp.array([0.25, 9.0]), jax.random.key(0)))
-      -0.75
-    """
-    import inspect
-
-    from dpjax.contributions import example_gradient
-    from dpjax.types import Cohort
-
-    if not expected_batch_size > 0:
-        raise ValueError(f"expected_batch_size={expected_batch_size} must be > 0: sampling rate × data set size.")
-    if not isinstance(noise_multiplier, Tracer) and not float(noise_multiplier) >= 0:
-        raise ValueError(f"noise_multiplier={noise_multiplier} must be ≥ 0; it is noise stddev / clip_norm.")
-    takes_key = len(inspect.signature(loss_fn).parameters) > 2
-    keyed = loss_fn if takes_key else lambda params, example, key: loss_fn(params, example)
-    bounded_sum = clipped_sum(example_gradient(keyed), rule=rule, engine=engine, microbatch_size=microbatch_size)
-
-    def grad(params: Params, batch: PyTree[Array], key: Key[Array, ""], mask: Array | None = None) -> Params:
-        size = jax.tree.leaves(batch)[0].shape[0]
-        cohort = Cohort(batch, jnp.ones(size, bool) if mask is None else mask)
-        noise_key, loss_key = jax.random.split(key)
-        clipped = bounded_sum(params, cohort, loss_key, clip_norm)
-        privatizer = gaussian_privatizer(noise_stddev(noise_multiplier, clipped.clip_norm), noise_key)
-        noised, _ = privatizer.update(clipped.total, privatizer.init(params))
-        return jax.tree.map(lambda x, p: (x / expected_batch_size).astype(p.dtype), noised, params)
-
-    return grad

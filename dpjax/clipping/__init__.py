@@ -12,13 +12,16 @@ from dpjax.clipping.bounding import (
     per_layer_clipping,
 )
 from dpjax.clipping.explain import Explanation, explain
-from dpjax.clipping.kernel import ENGINES, clipped_sum
+from dpjax.clipping.kernel import ENGINES, Aggregation, BoundedSum, SumFactory, clipped_sum
 
 __all__ = [
     "ENGINES",
+    "Aggregation",
+    "BoundedSum",
     "Choice",
     "ClippingRule",
     "Explanation",
+    "SumFactory",
     "automatic_clipping",
     "autotune",
     "clipped_sum",

@@ -125,7 +125,7 @@ def bound(
     else:
         scale = jnp.where(jnp.isinf(limit), 1.0, limit / (group_norms + rule.stability))
     if cohort.weights is not None:
-        scale = scale * jnp.nan_to_num(jnp.clip(cohort.weights, 0.0, 1.0)).astype(scale.dtype)
+        scale = scale * jnp.nan_to_num(jnp.clip(cohort.weights, 0.0, 1.0)).astype(scale.dtype)[None]
     tame = jnp.all(jnp.isfinite(norms))
     return Bounded(jnp.where(accepted, norms, 0.0), jnp.where(accepted, scale, 0.0), accepted, tame)
 

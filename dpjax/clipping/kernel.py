@@ -18,6 +18,15 @@ from dpjax.types import ClippedSum, Cohort, ContributionFn, GradientContribution
 ENGINES = {"materialize": engines.materialize, "microbatch": engines.microbatch, "bookkeeping": engines.bookkeeping}
 """Engine name → implementation. All agree to rounding; they differ in speed and memory only."""
 
+BoundedSum = Callable[[Params, Cohort, Key[Array, ""], float | Float[Array, ""]], ClippedSum]
+"""``fun(params, cohort, key, clip_norm) -> ClippedSum``: what ``clipped_sum`` makes of a contribution function."""
+
+SumFactory = Callable[[ContributionFn], BoundedSum]
+"""A contribution function → its clipped sum over a cohort: ``clipped_sum``, or one that sums in another way."""
+
+Aggregation = Callable[[SumFactory], SumFactory]
+"""How contributions meet: a change of how a clipped sum is formed, such as secure aggregation."""
+
 
 def clipped_sum(
     contribution_fn: ContributionFn,
@@ -27,7 +36,7 @@ def clipped_sum(
     microbatch_size: int | None = None,
     memory_budget: float | None = None,
     mesh: Mesh | None = None,
-) -> Callable[[Params, Cohort, Key[Array, ""], float | Float[Array, ""]], ClippedSum]:
+) -> BoundedSum:
     """The sum over a cohort of every unit's contribution, each clipped to an L2 bound.
 
     Formal guarantees:

@@ -209,5 +209,5 @@ def client_delta(
 def _stop(key: Key[Array, ""], planned: Int[Array, ""], rate: float | Float[Array, ""]) -> Int[Array, ""]:
     """After how many steps a client stops: all of them, or for a straggler fewer, but at least one if it has any."""
     slow_key, part_key = jax.random.split(key)
-    part = 1 + jnp.floor(jax.random.uniform(part_key) * jnp.maximum(planned - 1, 0)).astype(jnp.int32)
+    part = 1 + jax.random.randint(part_key, (), 0, jnp.maximum(planned - 1, 1))
     return jnp.where(jax.random.bernoulli(slow_key, rate), jnp.minimum(part, planned), planned)

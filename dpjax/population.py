@@ -1,0 +1,104 @@
+"""Who there is to draw from: the units of a run, how much each weighs, and what each remembers."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float, Int, Key, PyTree
+
+from dpjax.buckets import Buckets
+from dpjax.sampling import Sampler, SamplingInfo, draw_cohort
+from dpjax.types import ClippedSum, Cohort, Params, Stateful
+
+STATE = "unit_state"
+"""The entry of a contribution's metrics in which a unit's next state travels; see ``remember``."""
+
+
+class Population(NamedTuple):
+    """All units of a run.
+
+    Attributes:
+      units: pytree, leaves ``[population, ...]``, or ``Buckets``.
+      factors: ``[population]`` in [0, 1], what a unit's clipped contribution is scaled by; None: all by 1.
+      expected_size: what the noised sum is divided by; the expected cohort size if all weigh the same.
+    """
+
+    units: PyTree[Array]
+    factors: Float[Array, "population"] | None
+    expected_size: float
+
+
+def make_population(
+    units: PyTree[ArrayLike], weights: ArrayLike | Sequence[float] | None, sampler: Sampler
+) -> Population:
+    """Units with the weights p_k of the objective Σ p_k F_k.
+
+    The factors are p_k / max p, so that no unit moves the sum by more than the clip norm, and the noised sum is
+    divided by sampling rate / max p: an unbiased estimate of Σ p_k Δ_k.
+
+    Args:
+      units: pytree, leaves ``[population, ...]``, or ``Buckets``.
+      weights: ``[population]`` public constants ≥ 0 that sum to 1; None: all equal.
+      sampler: of the run.
+
+    Raises:
+      ValueError: weights of the wrong length, negative, not finite, or that don't sum to 1.
+
+    Example:
+      >>> from dpjax import fixed_size_sampler
+      >>> population = make_population(jnp.arange(4), [0.4, 0.2, 0.2, 0.2], fixed_size_sampler(4, 2))
+      >>> print(population.factors, population.expected_size)
+      [1.  0.5 0.5 0.5] 1.25
+    """
+    units = jax.tree.map(jnp.asarray, units)
+    if weights is None:
+        return Population(units, None, sampler.expected_cohort_size)
+    given = np.asarray(weights, np.float64)
+    if given.shape != (sampler.population,):
+        raise ValueError(
+            f"weights have shape {given.shape}, but the population has {sampler.population} units; give one p_k each."
+        )
+    if not (np.isfinite(given).all() and given.min() >= 0):
+        raise ValueError(f"weights hold {given.min()}; every p_k must be finite and ≥ 0.")
+    if abs(given.sum() - 1) > 1e-6:
+        raise ValueError(f"weights sum to {given.sum():.6g}, but p_k must sum to 1; divide them by their sum.")
+    largest = given.max()
+    return Population(units, jnp.asarray(given / largest, jnp.float32), sampler.sampling_rate / largest)
+
+
+def remember(init_state: Callable[[Params], PyTree[Array]] | None, params: Params, size: int) -> PyTree[Array]:
+    """Every unit's state before the first round, leaves ``[population, ...]``; ``()`` if units remember nothing."""
+    if init_state is None:
+        return ()
+    return jax.tree.map(lambda x: jnp.broadcast_to(x, (size, *jnp.shape(x))), init_state(params))
+
+
+def draw(
+    population: Population, sampler: Sampler, key: Key[Array, ""], step: Int[Array, ""], states: PyTree[Array]
+) -> tuple[Cohort, Int[Array, "slots"], SamplingInfo]:
+    """One step's cohort, with weights and states, and the numbers of its units."""
+    numbers = jnp.arange(sampler.population, dtype=jnp.int32)
+    units = numbers if isinstance(population.units, Buckets) else population.units
+    drawn, info = draw_cohort(sampler, key, step, (numbers, units))
+    index, units = drawn.units
+    if jax.tree.leaves(states):
+        units = Stateful(units, jax.tree.map(lambda x: x[index], states))
+    factors = None if population.factors is None else population.factors[index]
+    return Cohort(units, drawn.mask, factors), index, info
+
+
+def take_home(states: PyTree[Array], index: Int[Array, "slots"], clipped: ClippedSum) -> PyTree[Array]:
+    """The states after a step: new for units whose contribution was accepted, as they were for all others."""
+    if not jax.tree.leaves(states):
+        return states
+    if STATE not in clipped.per_unit:
+        raise ValueError(
+            f"the contribution hands no {STATE!r} over, though units have states; put "
+            f"metrics[{STATE!r}] = PerUnit((new_state, True)) into what it returns."
+        )
+    new, kept = clipped.per_unit[STATE]
+    size = jax.tree.leaves(states)[0].shape[0]
+    home = jnp.where(kept, index, size)  # rejected and empty slots write nowhere
+    return jax.tree.map(lambda old, x: old.at[home].set(x.astype(old.dtype), mode="drop"), states, new)

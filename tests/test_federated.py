@@ -1,0 +1,330 @@
+"""Federated runs: weights, buckets, states of clients, aborted rounds, and the solvers."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from dpjax import (
+    Buckets,
+    Cohort,
+    HParams,
+    PerUnit,
+    Records,
+    Stateful,
+    UnitData,
+    bucketed,
+    client_delta,
+    clipped_sum,
+    fixed_size_sampler,
+    make_train,
+    poisson_sampler,
+    user_gradient,
+)
+from dpjax.buckets import bucketed_sum
+from dpjax.contributions import gather_records
+from dpjax.federated import dirichlet_partition
+
+KEY = jax.random.key(0)
+RNG = np.random.default_rng(0)
+X = jnp.asarray(RNG.normal(size=(120, 6)), jnp.float32)
+Y = jnp.asarray(RNG.integers(0, 3, 120))
+PARAMS = {"w": jnp.asarray(RNG.normal(size=(6, 3)), jnp.float32), "b": jnp.zeros(3)}
+
+
+def loss_fn(params, example, key):
+    x, y = example
+    return -jax.nn.log_softmax(x @ params["w"] + params["b"])[y]
+
+
+def close(a, b, rtol=1e-5):
+    jax.tree.map(lambda u, v: np.testing.assert_allclose(u, v, rtol=rtol, atol=1e-6), a, b)
+
+
+def ragged(num_clients=12):
+    return dirichlet_partition(np.asarray(Y), num_clients, alpha=0.3, seed=1)
+
+
+# ---- local training -----------------------------------------------------------------------------------------------
+
+
+def by_hand(unit_rows, lr, num_epochs, size):
+    params = PARAMS
+    for _ in range(num_epochs):
+        for start in range(0, len(unit_rows), size):
+            rows = unit_rows[start : start + size]
+            batch_loss = lambda p, r=rows: jnp.mean(jax.vmap(loss_fn, (None, 0, None))(p, (X[r], Y[r]), KEY))
+            params = jax.tree.map(lambda p, g: p - lr * g, params, jax.grad(batch_loss)(params))
+    return params
+
+
+def test_epochs_pass_over_every_row_once_and_stop_when_a_client_has_no_more():
+    """Against a loop in Python, whose batches are the whole client: their order inside a batch does not matter."""
+    rows = np.array([3, 8, 1])
+    unit = Records(jnp.array([3, 8, 1, 0, 0, 0, 0]), jnp.arange(7) < 3)
+    for size, epochs in ((3, 2), (7, 3)):
+        fun = gather_records(client_delta(loss_fn, optax.sgd(0.3), num_epochs=epochs, batch_size=size), (X, Y))
+        delta, _ = fun(PARAMS, unit, KEY)
+        close(jax.tree.map(jnp.subtract, PARAMS, delta), by_hand(rows, 0.3, epochs, 3))
+
+
+def test_each_epoch_uses_each_row_once():
+    unit = UnitData((jnp.eye(7),), jnp.arange(7) < 5)
+    fun = client_delta(lambda p, e, k: p @ e[0], optax.sgd(1.0), num_epochs=3, batch_size=2)
+    delta, _ = fun(jnp.zeros(7), unit, KEY)
+    # Batches of 2, 2 and 1 rows: a row weighs 1/2 or, where it is alone, 1.
+    assert sorted(np.round(np.asarray(delta), 4)) == [0, 0, 1.5, 1.5, 1.5, 1.5, 3.0]
+
+
+def test_the_proximal_term_pulls_towards_the_start():
+    unit = UnitData((X[:8], Y[:8]), jnp.ones(8, bool))
+    norms = []
+    for mu in (0.0, 1.0, 10.0):
+        delta, _ = client_delta(loss_fn, optax.sgd(0.05), num_steps=50, proximal=mu)(PARAMS, unit, KEY)
+        norms.append(float(optax.tree.norm(delta)))
+    assert norms[0] > 1.5 * norms[1] > 3 * norms[2] > 0
+    traced = jax.jit(lambda mu: client_delta(loss_fn, optax.sgd(0.05), num_steps=50, proximal=mu)(PARAMS, unit, KEY)[0])
+    close(traced(0.0), client_delta(loss_fn, optax.sgd(0.05), num_steps=50)(PARAMS, unit, KEY)[0])
+
+
+def test_stragglers_stop_after_some_of_their_steps_and_never_before_the_first():
+    unit = UnitData(jnp.ones(4), jnp.ones(4, bool))
+    fun = client_delta(lambda p, e, k: p * e, optax.sgd(1.0), num_steps=10, batch_size=1, straggler_rate=0.5)
+    steps = np.asarray(jax.vmap(lambda k: fun(jnp.float32(0), unit, k)[0])(jax.random.split(KEY, 2000)))
+    assert set(np.unique(steps)) == set(range(1, 11))
+    # Half of them stop, a ninth of those after each of 1 to 9 steps (the draw of ten stays below ten).
+    assert abs(np.mean(steps < 10) - 0.5) < 4 * 0.5 / 2000**0.5
+    none = client_delta(lambda p, e, k: p * e, optax.sgd(1.0), num_steps=10, batch_size=1)
+    assert float(none(jnp.float32(0), unit, KEY)[0]) == 10
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({}, "num_steps=None and num_epochs=None: give exactly one"),
+        ({"num_steps": 1, "num_epochs": 1}, "give exactly one"),
+        ({"num_epochs": 0}, "num_epochs=0 must be at least 1"),
+        ({"num_steps": 1, "proximal": -1.0}, "proximal=-1.0 must be finite"),
+        ({"num_steps": 1, "straggler_rate": 1.5}, r"straggler_rate=1.5 must be in \[0, 1\]"),
+    ],
+)
+def test_bad_local_training_is_named(options, words):
+    with pytest.raises(ValueError, match=words):
+        client_delta(loss_fn, optax.sgd(0.1), **options)
+
+
+# ---- buckets ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("num_buckets", [1, 2, 3, 8])
+def test_buckets_hold_every_row_once_in_the_least_room(num_buckets):
+    records = ragged()
+    buckets, order = bucketed(records, num_buckets)
+    assert len(buckets.tables) <= num_buckets
+    assert sorted(order) == list(range(12))
+    original = [set(np.asarray(i)[np.asarray(m)]) for i, m in zip(*records, strict=True)]
+    got = [set(np.asarray(i)[np.asarray(m)]) for t in buckets.tables for i, m in zip(*t, strict=True)]
+    assert [original[k] for k in order] == got
+    # Against every way to cut 12 clients into that many parts.
+    import itertools
+
+    sizes = sorted(len(rows) for rows in original)
+    cells = min(
+        sum((b - a) * sizes[b - 1] for a, b in itertools.pairwise((0, *cuts, 12)))
+        for n in range(num_buckets)
+        for cuts in itertools.combinations(range(1, 12), n)
+    )
+    assert sum(t.mask.size for t in buckets.tables) == cells
+
+
+@pytest.mark.parametrize("make", [user_gradient, partial(client_delta, local_optimizer=optax.sgd(0.3), num_steps=3)])
+@pytest.mark.parametrize("num_buckets", [1, 3])
+def test_buckets_change_no_sum(make, num_buckets):
+    """Every client sends what it would send alone, whatever bucket it is in and whoever is beside it."""
+    records = ragged()
+    buckets, order = bucketed(records, num_buckets)
+    contribution = gather_records(make(loss_fn), (X, Y))
+    weights = jnp.linspace(0, 1, 9)
+    numbers, mask = jnp.array([11, 3, 0, 7, 5, 5, 2, 9, 10]), jnp.array([1, 1, 1, 0, 1, 1, 1, 1, 0], bool)
+    units = jax.tree.map(lambda x: x[jnp.asarray(order)[numbers]], records)
+    plain = clipped_sum(contribution)(PARAMS, Cohort(units, mask, weights), KEY, 0.5)
+    got = bucketed_sum(clipped_sum, buckets)(contribution)(PARAMS, Cohort(numbers, mask, weights), KEY, 0.5)
+    close(got.total, plain.total)
+    close(got.norms, plain.norms)
+    close(got.aux, plain.aux)
+    assert int(got.num_rejected) == 0
+
+
+def test_a_bucketed_run_equals_the_padded_one():
+    records = ragged()
+    buckets, order = bucketed(records, 3)
+    padded = jax.tree.map(lambda x: x[order], records)
+    options = {
+        "sampler": poisson_sampler(12, 0.5, num_steps=4),
+        "num_steps": 4,
+        "make_optimizer": lambda h: optax.sgd(1.0),
+        "examples": (X, Y),
+    }
+    contribution = client_delta(loss_fn, optax.sgd(0.2), num_steps=2, batch_size=4)
+    runs = [
+        jax.jit(make_train(lambda key: PARAMS, contribution, units, **options))(HParams(noise_multiplier=1.0), KEY)
+        for units in (padded, buckets)
+    ]
+    close(runs[0][0].params, runs[1][0].params)
+    assert isinstance(buckets, Buckets)
+
+
+# ---- weights p_k --------------------------------------------------------------------------------------------------
+
+
+def constant(params, unit, key):
+    return unit, {}
+
+
+def test_weights_scale_what_was_clipped_and_never_raise_it():
+    cohort = Cohort(jnp.array([[3.0, 4.0], [0.0, 0.5], [0.0, 7.0]]), jnp.ones(3, bool), jnp.array([0.5, 1.0, 9.0]))
+    for engine in ("materialize", "microbatch"):
+        out = clipped_sum(constant, engine=engine, microbatch_size=2)(jnp.zeros(2), cohort, KEY, 1.0)
+        np.testing.assert_allclose(out.total, [0.3, 0.4 + 0.5 + 1.0], rtol=1e-6)
+    spoilt = cohort._replace(weights=jnp.array([jnp.nan, -1.0, 1.0]))
+    np.testing.assert_allclose(clipped_sum(constant)(jnp.zeros(2), spoilt, KEY, 1.0).total, [0, 1.0], rtol=1e-6)
+
+
+def test_weights_hold_in_the_bookkeeping_engine_too():
+    records = ragged()
+    cohort = Cohort(records, jnp.ones(12, bool), jnp.linspace(0, 1, 12))
+    contribution = gather_records(user_gradient(loss_fn), (X, Y))
+    one, other = (
+        clipped_sum(contribution, engine=engine)(PARAMS, cohort, KEY, 0.5) for engine in ("bookkeeping", "materialize")
+    )
+    close(one.total, other.total)
+
+
+def test_weighted_rounds_estimate_the_weighted_sum_of_deltas():
+    """E[update] = Σ p_k Δ_k over many Poisson cohorts."""
+    p = np.array([0.4, 0.3, 0.2, 0.1])
+    units = jnp.array([1.0, -2.0, 3.0, 5.0])
+    train = make_train(
+        lambda key: jnp.zeros(()),
+        constant,
+        units,
+        sampler=poisson_sampler(4, 0.5, num_steps=4000),
+        num_steps=4000,
+        make_optimizer=lambda h: optax.sgd(-1.0 / 4000),
+        weights=p,
+    )
+    state, _ = jax.jit(train)(HParams(clip_norm=10.0), KEY)
+    deviation = np.sqrt(np.sum((p * np.asarray(units)) ** 2) / 4000)  # of a mean over fair coins
+    assert abs(float(state.params) - float(p @ np.asarray(units))) < 4 * deviation
+
+
+@pytest.mark.parametrize(
+    ("weights", "words"),
+    [
+        ([0.5, 0.5, 0.5, 0.5], "weights sum to 2, but p_k must sum to 1"),
+        ([1.5, -0.5, 0, 0], "weights hold -0.5"),
+        ([np.nan, 0.5, 0.5, 0], "weights hold nan"),
+        ([0.5, 0.5], "4 units; give one p_k each"),
+    ],
+)
+def test_bad_weights_are_named(weights, words):
+    with pytest.raises(ValueError, match=words):
+        make_train(
+            lambda key: jnp.zeros(()),
+            constant,
+            jnp.ones(4),
+            sampler=fixed_size_sampler(4, 2),
+            num_steps=1,
+            make_optimizer=lambda h: optax.sgd(1.0),
+            weights=weights,
+        )
+
+
+# ---- what units remember -------------------------------------------------------------------------------------------
+
+
+def counting(params, unit, key):
+    """Each unit counts the rounds that it took part in; the unit that holds NaN sends what is refused."""
+    value, count = unit
+    return value * jnp.ones(()), {"unit_state": PerUnit((count + 1, jnp.bool_(True)))}
+
+
+@pytest.mark.parametrize("engine", ["materialize", "microbatch"])
+def test_a_unit_remembers_its_own_rounds_and_a_rejected_one_forgets(engine):
+    units = jnp.arange(10.0).at[4].set(jnp.nan)
+    train = make_train(
+        lambda key: jnp.zeros(()),
+        counting,
+        units,
+        sampler=poisson_sampler(10, 0.5, num_steps=40),
+        num_steps=40,
+        make_optimizer=lambda h: optax.sgd(1.0),
+        init_unit_state=lambda params: jnp.int32(0),
+        engine=engine,
+        microbatch_size=3,
+    )
+    state, history = jax.jit(train)(HParams(), KEY)
+    counts = np.asarray(state.unit_states)
+    assert counts[4] == 0
+    assert counts.sum() + int(history.steps["num_rejected"].sum()) == int(history.steps["cohort_size"].sum())
+    assert counts[np.arange(10) != 4].min() > 5  # 40 fair coins
+
+
+def test_states_that_are_not_handed_over_are_missed():
+    train = make_train(
+        lambda key: jnp.zeros(()),
+        lambda params, unit, key: (unit.unit, {}),
+        jnp.arange(10.0),
+        sampler=fixed_size_sampler(10, 5),
+        num_steps=1,
+        make_optimizer=lambda h: optax.sgd(1.0),
+        init_unit_state=lambda params: jnp.int32(0),
+    )
+    with pytest.raises(ValueError, match="hands no 'unit_state' over"):
+        train(HParams(), KEY)
+    assert Stateful(1, 2).state == 2
+
+
+# ---- aggregations --------------------------------------------------------------------------------------------------
+
+
+def test_an_aborted_round_leaves_everything_as_it_was():
+    def aborting(factory):
+        def make(contribution_fn):
+            inner = factory(contribution_fn)
+
+            def fun(params, cohort, key, clip_norm):
+                coin = jax.random.bernoulli(key)
+                return inner(params, cohort, key, clip_norm)._replace(
+                    released=coin, report={"aborted": (~coin).astype(jnp.float32)}
+                )
+
+            return fun
+
+        return make
+
+    def run(num_steps):
+        train = make_train(
+            lambda key: jnp.zeros(()),
+            counting,
+            jnp.ones(10),
+            sampler=fixed_size_sampler(10, 5),
+            num_steps=num_steps,
+            make_optimizer=lambda h: optax.sgd(1.0, momentum=0.9),
+            init_unit_state=lambda params: jnp.int32(0),
+            aggregation=aborting,
+        )
+        return jax.jit(train)(HParams(noise_multiplier=1.0), KEY)
+
+    _, history = run(8)
+    aborted = np.asarray(history.steps["aborted"])
+    assert 0 < aborted.sum() < 8
+    for step in range(1, 8):
+        before, after = run(step)[0], run(step + 1)[0]
+        same = all(bool(jnp.all(a == b)) for a, b in zip(*map(jax.tree.leaves, (before[:2], after[:2])), strict=True))
+        assert same == bool(aborted[step])
+        assert int(after.unit_states.sum() - before.unit_states.sum()) == (0 if aborted[step] else 5)
+        assert int(after.step) == step + 1
