@@ -56,8 +56,8 @@ def by_hand(unit_rows, lr, num_epochs, size):
     for _ in range(num_epochs):
         for start in range(0, len(unit_rows), size):
             rows = unit_rows[start : start + size]
-            batch_loss = lambda p, r=rows: jnp.mean(jax.vmap(loss_fn, (None, 0, None))(p, (X[r], Y[r]), KEY))
-            params = jax.tree.map(lambda p, g: p - lr * g, params, jax.grad(batch_loss)(params))
+            gradients = jax.vmap(jax.grad(loss_fn), (None, 0, None))(params, (X[rows], Y[rows]), KEY)
+            params = jax.tree.map(lambda p, g: p - lr * jnp.mean(g, axis=0), params, gradients)
     return params
 
 

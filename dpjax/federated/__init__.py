@@ -1,5 +1,18 @@
-"""Federated learning on the same kernel: who the clients are, and what they hold."""
+"""Federated learning on the same kernel: who the clients are, how they train, and how what they send is added up."""
 
 from dpjax.federated.partitions import dirichlet_partition, iid_partition
+from dpjax.federated.personalization import personalized
+from dpjax.federated.proximal import adaptive_fedprox
+from dpjax.federated.scaffold import scaffold
+from dpjax.federated.solvers import Broadcast, Solver, fedavg
 
-__all__ = ["dirichlet_partition", "iid_partition"]
+__all__ = [
+    "Broadcast",
+    "Solver",
+    "adaptive_fedprox",
+    "dirichlet_partition",
+    "fedavg",
+    "iid_partition",
+    "personalized",
+    "scaffold",
+]
