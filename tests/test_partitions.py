@@ -5,7 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dpjax.federated import dirichlet_partition, iid_partition
+from dpjax.federated import (
+    dirichlet_partition,
+    iid_partition,
+    natural_partition,
+    quantity_partition,
+    sampled_partition,
+    shard_partition,
+)
 from dpjax.types import Records
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -130,3 +137,96 @@ def test_small_alpha_leaves_a_client_few_classes():
 def test_wrong_values_are_named(arguments, message):
     with pytest.raises(ValueError, match=message):
         dirichlet_partition(np.zeros(10, np.int64), **arguments, seed=0)
+
+
+# ---- shards, sizes, owners, shared rows -----------------------------------------------------------------------------
+
+
+@given(st.integers(20, 300), st.integers(1, 10), st.integers(1, 2), SEEDS)
+@settings(max_examples=40, deadline=None)
+def test_shards_cover_every_row_once_and_hold_few_classes(rows, num_clients, per_client, seed):
+    labels = np.sort(np.random.default_rng(seed).integers(0, 5, rows))[::-1].copy()
+    clients = shard_partition(labels, num_clients, shards_per_client=per_client, seed=seed)
+    check_cover(clients, rows, num_clients, per_client)
+    assert np.ptp(np.asarray(clients.mask).sum(1)) <= per_client
+    # A shard of a sorted list meets one class more than end inside it; all shards together end each class once.
+    classes = [len(set(labels[np.asarray(i)[np.asarray(m)]])) for i, m in zip(*clients, strict=True)]
+    assert sum(classes) <= num_clients * per_client + 4
+
+
+def test_shards_follow_the_seed_and_split_a_class_at_random():
+    labels = np.repeat(np.arange(10), 60)
+    one, same, other = (shard_partition(labels, 20, seed=s) for s in (0, 0, 1))
+    assert (one.index == same.index).all()
+    assert (one.index != other.index).any()
+    assert np.ptp(rows_of(one)[:30]) > 30  # 30 rows of a class in the file's order would lie side by side
+
+
+@given(st.integers(50, 300), st.integers(1, 20), st.sampled_from([0.1, 0.5, 5.0, 1000.0]), st.integers(0, 2), SEEDS)
+@settings(max_examples=40, deadline=None)
+def test_quantity_covers_every_row_once(rows, num_clients, alpha, min_records, seed):
+    clients = quantity_partition(rows, num_clients, alpha=alpha, seed=seed, min_records=min_records)
+    check_cover(clients, rows, num_clients, min_records)
+
+
+def test_quantity_is_as_uneven_as_alpha_says():
+    spread = []
+    for alpha in (0.5, 5.0, 500.0):
+        sizes = np.asarray(quantity_partition(60_000, 100, alpha=alpha, seed=0).mask).sum(1)
+        spread.append(sizes.std() / sizes.mean())
+    # A Dirichlet share of 100 has a relative deviation of about 1/sqrt(alpha).
+    np.testing.assert_allclose(spread, [2**0.5, 0.2**0.5, 0.002**0.5], rtol=0.25)
+
+
+def test_owners_keep_their_rows_and_small_ones_are_left_out():
+    rng = np.random.default_rng(0)
+    owners = rng.integers(0, 50, 400) ** 2
+    clients, who = natural_partition(owners, min_records=6, max_records=9)
+    sizes = {k: int(np.sum(owners == k)) for k in np.unique(owners)}
+    assert who.tolist() == [k for k in sorted(sizes) if sizes[k] >= 6]
+    assert {sizes[k] < 6 for k in sizes} == {True, False}
+    for index, mask, owner in zip(*map(np.asarray, clients), who, strict=True):
+        assert (owners[index[mask]] == owner).all()
+        assert len(set(index[mask])) == min(sizes[owner], 9) == mask.sum()
+    everyone, _ = natural_partition(owners)
+    check_cover(everyone, 400, len(sizes), 1)
+
+
+def test_sampled_clients_have_mixes_of_their_own():
+    labels = np.repeat([0, 1, 2, 3], [100, 200, 300, 400])
+    even = sampled_partition(labels, 2000, records_per_client=20, seed=0)
+    assert even.index.shape == (2000, 20)
+    assert bool(even.mask.all())
+    of = labels[np.asarray(even.index)]
+    # 40,000 draws: four deviations of the largest share are 0.01.
+    np.testing.assert_allclose(np.bincount(of.ravel()) / of.size, [0.1, 0.2, 0.3, 0.4], atol=0.01)
+    assert len(np.unique(np.asarray(even.index))) == 1000
+    skewed = labels[np.asarray(sampled_partition(labels, 2000, records_per_client=20, alpha=0.1, seed=0).index)]
+    np.testing.assert_allclose(np.bincount(skewed.ravel()) / of.size, [0.1, 0.2, 0.3, 0.4], atol=0.04)
+    top = [np.mean(np.max([np.mean(x == k, axis=1) for k in range(4)], axis=0)) for x in (of, skewed)]
+    assert top[0] < 0.6 < 0.85 < top[1]
+
+
+def test_a_hundred_thousand_clients_fit():
+    labels = np.arange(60_000) % 10
+    clients = sampled_partition(labels, 100_000, records_per_client=60, alpha=0.3, seed=0)
+    assert clients.index.nbytes + clients.mask.nbytes < 2**30 // 16
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: shard_partition(np.zeros(5, int), 3, seed=0), "of 2 rows each cannot share 5 rows"),
+        (lambda: shard_partition(np.zeros(5, int), 3, shards_per_client=0, seed=0), "shards_per_client=0"),
+        (lambda: quantity_partition(5, 6, alpha=1.0, seed=0), "num_clients=6 cannot share 5 rows"),
+        (lambda: quantity_partition(5, 2, alpha=0.0, seed=0), "alpha=0.0 must be finite and > 0"),
+        (lambda: natural_partition(np.array([1, 1, 2]), min_records=3), "leaves no client; the largest has 2 rows"),
+        (lambda: natural_partition(np.array([1]), max_records=0), "max_records=0"),
+        (lambda: sampled_partition(np.zeros(5, int), 0, records_per_client=1, seed=0), "num_clients=0"),
+        (lambda: sampled_partition(np.zeros(5, int), 1, records_per_client=1, alpha=-1.0, seed=0), "alpha=-1.0"),
+        (lambda: sampled_partition(np.zeros(0, int), 1, records_per_client=1, seed=0), "labels hold no row"),
+    ],
+)
+def test_bad_partitions_are_named(make, words):
+    with pytest.raises(ValueError, match=words):
+        make()

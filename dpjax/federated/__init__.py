@@ -1,6 +1,13 @@
 """Federated learning on the same kernel: who the clients are, how they train, and how what they send is added up."""
 
-from dpjax.federated.partitions import dirichlet_partition, iid_partition
+from dpjax.federated.partitions import (
+    dirichlet_partition,
+    iid_partition,
+    natural_partition,
+    quantity_partition,
+    sampled_partition,
+    shard_partition,
+)
 from dpjax.federated.personalization import personalized
 from dpjax.federated.proximal import adaptive_fedprox
 from dpjax.federated.scaffold import scaffold
@@ -13,6 +20,10 @@ __all__ = [
     "dirichlet_partition",
     "fedavg",
     "iid_partition",
+    "natural_partition",
     "personalized",
+    "quantity_partition",
+    "sampled_partition",
     "scaffold",
+    "shard_partition",
 ]

@@ -1,4 +1,4 @@
-"""Partitions of a data set among simulated clients: IID, and skewed by label; drawn once on the host."""
+"""Partitions of a data set among clients: IID, skewed by label or size, natural; drawn once on the host."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -73,10 +73,7 @@ def dirichlet_partition(
       Yurochkin et al., 2019 (https://arxiv.org/abs/1905.12022); Hsu et al., 2019 (https://arxiv.org/abs/1909.06335).
     """
     _check(len(labels), num_clients, min_records)
-    if not 0 < alpha < np.inf:
-        raise ValueError(
-            f"federated.alpha={alpha} must be finite and > 0; use the iid partition for equal label mixes."
-        )
+    _check_alpha(alpha)
     rng = np.random.default_rng(seed)
     parts: list[list[np.ndarray]] = [[] for _ in range(num_clients)]
     for label in np.unique(labels):
@@ -96,6 +93,177 @@ def dirichlet_partition(
     return _pad(clients)
 
 
+def shard_partition(
+    labels: Integer[np.ndarray, "rows"], num_clients: int, *, shards_per_client: int = 2, seed: int
+) -> Records:
+    """Sorts the rows by class, cuts them into even shards and deals every client a few: most hold two classes.
+
+    The "pathological" partition of the FedAvg paper. Guarantees that every row belongs to exactly one client and that
+    shards differ in size by at most one row.
+
+    Args:
+      labels: ``[rows]`` class numbers.
+      num_clients: number of clients.
+      shards_per_client: shards that each gets.
+      seed: of all draws.
+
+    Returns:
+      ``index`` int32 and ``mask`` bool, ``[clients, records]``; padding has index 0 and mask False.
+
+    Raises:
+      ValueError: no clients or shards, or fewer rows than shards.
+
+    Example:
+      >>> clients = shard_partition(np.arange(100) % 10, 10, shards_per_client=1, seed=0)
+      >>> sorted(set(clients.mask.sum(1).tolist()))
+      [10]
+
+    References:
+      McMahan et al., 2017 (https://arxiv.org/abs/1602.05629).
+    """
+    if shards_per_client < 1:
+        raise ValueError(f"federated.shards_per_client={shards_per_client} must be at least 1.")
+    _check(len(labels), num_clients, min_records=shards_per_client)
+    rng = np.random.default_rng(seed)
+    shuffled = rng.permutation(len(labels))  # else rows of one class would keep the file's order
+    rows = shuffled[np.argsort(labels[shuffled], kind="stable")]
+    shards = np.array_split(rows, num_clients * shards_per_client)
+    dealt = rng.permutation(len(shards)).reshape(num_clients, shards_per_client)
+    return _pad([rng.permutation(np.concatenate([shards[k] for k in own])) for own in dealt])
+
+
+def quantity_partition(
+    num_examples: int, num_clients: int, *, alpha: float, seed: int, min_records: int = 1
+) -> Records:
+    r"""Deals the rows out at random, but unevenly: shares of the whole are drawn from Dir(α, …, α).
+
+    Guarantees that every row belongs to exactly one client and that none has fewer than ``min_records``. All clients
+    have the same mix of labels on average; at ``alpha`` 0.5 the largest of 100 holds some ten times the mean.
+
+    Args:
+      num_examples: rows of the data set.
+      num_clients: number of clients.
+      alpha: concentration, > 0; large is even.
+      seed: of all draws.
+      min_records: rows that every client has at least.
+
+    Returns:
+      ``index`` int32 and ``mask`` bool, ``[clients, records]``; padding has index 0 and mask False.
+
+    Raises:
+      ValueError: no clients, ``alpha`` ≤ 0, or fewer rows than ``num_clients × min_records``.
+
+    Example:
+      >>> sizes = quantity_partition(1000, 10, alpha=0.5, seed=0).mask.sum(1)
+      >>> int(sizes.sum()), int(sizes.max()) > 3 * int(sizes.min())
+      (1000, True)
+
+    References:
+      Li et al., Federated Learning on Non-IID Data Silos, 2022 (https://arxiv.org/abs/2102.02079).
+    """
+    _check(num_examples, num_clients, min_records)
+    _check_alpha(alpha)
+    rng = np.random.default_rng(seed)
+    spare = num_examples - num_clients * min_records
+    cuts = (np.cumsum(rng.dirichlet(np.full(num_clients, alpha)))[:-1] * spare).astype(np.int64)
+    sizes = min_records + np.diff(np.concatenate([[0], cuts, [spare]]))
+    return _pad(np.split(rng.permutation(num_examples), np.cumsum(sizes)[:-1]))
+
+
+def natural_partition(
+    owners: Integer[np.ndarray, "rows"], *, min_records: int = 1, max_records: int | None = None, seed: int = 0
+) -> tuple[Records, Integer[np.ndarray, "clients"]]:
+    """One client per owner of rows: a patient, a customer, a hospital, a role in a play.
+
+    Guarantees that a client holds rows of one owner only. Owners with fewer than ``min_records`` rows are left out.
+
+    Args:
+      owners: ``[rows]`` who each row belongs to; ``Dataset.train_units``.
+      min_records: rows that a client needs.
+      max_records: a random part of so many rows where an owner has more; it bounds the padding, and with user-level
+        privacy costs nothing, as a client counts once whatever it holds.
+      seed: of those parts.
+
+    Returns:
+      The clients, and for each its owner, ascending.
+
+    Raises:
+      ValueError: a bound < 1, or no owner with enough rows.
+
+    Example:
+      >>> clients, owners = natural_partition(np.array([7, 3, 7, 7, 5, 3]), min_records=2)
+      >>> clients.mask.sum(1).tolist(), owners.tolist()
+      ([2, 3], [3, 7])
+    """
+    for name, value in (("min_records", min_records), ("max_records", max_records)):
+        if value is not None and value < 1:
+            raise ValueError(f"{name}={value} must be at least 1.")
+    found, place, counts = np.unique(owners, return_inverse=True, return_counts=True)
+    kept = np.flatnonzero(counts >= min_records)
+    if not len(kept):
+        raise ValueError(f"min_records={min_records} leaves no client; the largest has {counts.max(initial=0)} rows.")
+    rows = np.split(np.argsort(place, kind="stable"), np.cumsum(counts)[:-1])
+    rng = np.random.default_rng(seed)
+    limit = max_records or int(counts.max())
+    clients = [rows[k] if counts[k] <= limit else np.sort(rng.choice(rows[k], limit, replace=False)) for k in kept]
+    return _pad(clients), found[kept]
+
+
+def sampled_partition(
+    labels: Integer[np.ndarray, "rows"],
+    num_clients: int,
+    *,
+    records_per_client: int,
+    alpha: float = np.inf,
+    seed: int,
+) -> Records:
+    r"""Each client draws its own label mix, and rows of those labels from ALL the data: clients share rows.
+
+    For large populations over small data sets, as simulators use them. Client k draws a mix
+    :math:`q_k \sim \mathrm{Dir}(\alpha p)` around the data's own mix p, then each of its rows: a class from q_k, and
+    a row of that class at random. A row may be with many clients, so what is protected is the simulated client and
+    never the person behind a row.
+
+    Args:
+      labels: ``[rows]`` class numbers.
+      num_clients: number of clients.
+      records_per_client: rows of each.
+      alpha: concentration, > 0; infinite for the data's own mix.
+      seed: of all draws.
+
+    Returns:
+      ``index`` int32 and ``mask`` bool, ``[clients, records_per_client]``; nothing is padding.
+
+    Raises:
+      ValueError: no clients, no records, no rows, or ``alpha`` ≤ 0.
+
+    Example:
+      >>> clients = sampled_partition(np.arange(60) % 3, 1000, records_per_client=5, alpha=0.1, seed=0)
+      >>> clients.index.shape
+      (1000, 5)
+
+    References:
+      Hsu et al., Measuring the Effects of Non-Identical Data Distribution, 2019 (https://arxiv.org/abs/1909.06335).
+    """
+    for name, value in (("num_clients", num_clients), ("records_per_client", records_per_client)):
+        if value < 1:
+            raise ValueError(f"federated.{name}={value} must be at least 1.")
+    if not len(labels):
+        raise ValueError("labels hold no row; give a data set that has some.")
+    if not alpha > 0:
+        raise ValueError(f"federated.alpha={alpha} must be > 0; inf gives every client the data's own label mix.")
+    rng = np.random.default_rng(seed)
+    _, place, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    by_class, starts = np.argsort(place, kind="stable"), np.cumsum(counts) - counts
+    share = counts / counts.sum()
+    mixes = rng.dirichlet(alpha * share, num_clients) if np.isfinite(alpha) else share[None]
+    edges = np.cumsum(mixes, axis=1)[:, None, :-1]
+    drawn = np.sum(rng.random((num_clients, records_per_client, 1)) >= edges, axis=-1)
+    row = starts[drawn] + np.floor(rng.random(drawn.shape) * counts[drawn]).astype(np.int64)
+    index = by_class[row].astype(np.int32)
+    return Records(index=jnp.asarray(index), mask=jnp.ones(index.shape, bool))
+
+
 def _check(num_examples: int, num_clients: int, min_records: int) -> None:
     if num_clients < 1:
         raise ValueError(f"federated.num_clients={num_clients} must be at least 1.")
@@ -107,6 +275,11 @@ def _check(num_examples: int, num_clients: int, min_records: int) -> None:
             f"federated.num_clients={num_clients}{each} cannot share {num_examples} rows; "
             f"use at most {num_examples // max(min_records, 1)}."
         )
+
+
+def _check_alpha(alpha: float) -> None:
+    if not 0 < alpha < np.inf:
+        raise ValueError(f"federated.alpha={alpha} must be finite and > 0; use the iid partition for equal shares.")
 
 
 def _pad(clients: list[np.ndarray]) -> Records:
