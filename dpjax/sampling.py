@@ -27,13 +27,13 @@ class SamplingInfo(NamedTuple):
 class Sampler:
     """How cohorts are drawn. Static (it fixes shapes) and readable by the accountant.
 
-    Make one with ``poisson_sampler``, ``fixed_size_sampler`` or ``shuffled_sampler``; draw with ``draw_cohort``;
-    account with ``Mechanism.from_sampler``.
+    Make one with ``poisson_sampler``, ``fixed_size_sampler``, ``shuffled_sampler`` or ``cyclic_sampler``; draw with
+    ``draw_cohort``; account with ``Mechanism.from_sampler``.
 
     Attributes:
-      kind: ``"poisson"``, ``"fixed_size"`` or ``"shuffled"``.
+      kind: ``"poisson"``, ``"fixed_size"``, ``"shuffled"`` or ``"cyclic"``.
       population: number of units.
-      sampling_rate: chance of a unit to be in a cohort (for ``"shuffled"``: the share of the population in one).
+      sampling_rate: chance of a unit to be in a cohort (``"shuffled"``, ``"cyclic"``: the population's share in one).
       capacity: slots of a cohort.
       overflow_probability: bound on the chance that any cohort of the run overflows its capacity.
       num_steps: cohorts that this bound speaks for; None where none can overflow.
@@ -135,6 +135,25 @@ def shuffled_sampler(population: int, cohort_size: int) -> Sampler:
     return Sampler("shuffled", population, cohort_size / population, cohort_size)
 
 
+def cyclic_sampler(population: int, cohort_size: int) -> Sampler:
+    """Cohorts walk through ONE random order of the population, again and again; a cycle's last one may be short.
+
+    A unit's participations are exactly ⌈population / cohort_size⌉ steps apart, which is what correlated noise asks for:
+    ``Participation.from_sampler`` states it. No amplification by sampling is claimed.
+
+    Example:
+      >>> from dpjax.accounting import Participation
+      >>> Participation.from_sampler(cyclic_sampler(100, 30), num_steps=10)
+      Participation(num_steps=10, max_participations=3, min_separation=4)
+
+    References:
+      Kairouz et al., Practical and Private (Deep) Learning without Sampling or Shuffling, 2021
+      (https://arxiv.org/abs/2103.00039).
+    """
+    _check_cohort_size(population, cohort_size)
+    return Sampler("cyclic", population, cohort_size / population, cohort_size)
+
+
 def draw_cohort(
     sampler: Sampler, key: Key[Array, ""], step: int | Int[Array, ""], units: PyTree[Array]
 ) -> tuple[Cohort, SamplingInfo]:
@@ -163,7 +182,8 @@ def draw_cohort(
         return poisson_cohort(step_key, units, sampler.sampling_rate, capacity=sampler.capacity)
     if sampler.kind == "fixed_size":
         return fixed_size_cohort(jax.random.fold_in(key, step), units, size=sampler.capacity)
-    return shuffled_cohort(key, units, step, size=sampler.capacity)
+    walk = cyclic_cohort if sampler.kind == "cyclic" else shuffled_cohort
+    return walk(key, units, step, size=sampler.capacity)
 
 
 def poisson_cohort(
@@ -233,6 +253,20 @@ def shuffled_cohort(
     position = part * size + jnp.arange(size)
     cohort = _gather(units, order[jnp.minimum(position, population - 1)], position < population)
     return cohort, SamplingInfo(jnp.sum(cohort.mask, dtype=jnp.int32), jnp.bool_(False))
+
+
+def cyclic_cohort(
+    key: Key[Array, ""], units: PyTree[Array], step: int | Int[Array, ""], *, size: int
+) -> tuple[Cohort, SamplingInfo]:
+    """The cohort of ``step`` in a walk that visits every unit once per cycle, in one random order for the whole run.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> first, again = (cyclic_cohort(jax.random.key(0), jnp.arange(5), t, size=2)[0] for t in (1, 4))
+      >>> print((first.units == again.units).all())
+      True
+    """
+    return shuffled_cohort(key, units, jnp.asarray(step) % -(-_population_of(units) // size), size=size)
 
 
 def _gather(units: PyTree[Array], index: Int[Array, "slots"], mask: Bool[Array, "slots"]) -> Cohort:

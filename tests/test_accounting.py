@@ -39,7 +39,7 @@ RELATION = {
     "zero_out": dp_accounting.NeighboringRelation.REPLACE_SPECIAL,
     "replace_one": dp_accounting.NeighboringRelation.REPLACE_ONE,
 }
-REFUSED = ("shuffled", "add_or_remove_one")
+REFUSED = {("shuffled", "add_or_remove_one"), ("cyclic", "add_or_remove_one")}
 
 
 @pytest.fixture(autouse=True)
@@ -235,7 +235,7 @@ class TestLaws:
 
     @pytest.mark.parametrize(
         ("sampling", "adjacency"),
-        [pair for pair in product(SAMPLINGS, RELATION) if pair != REFUSED],
+        [pair for pair in product(SAMPLINGS, RELATION) if pair not in REFUSED],
     )
     def test_pld_is_tighter_than_rdp(self, sampling, adjacency):
         rate = 1.0 if sampling == "full" else 0.05
@@ -434,7 +434,7 @@ class TestRefusals:
         [
             ({"unit": "row"}, "unit is 'row'; choose one of example, user, client"),
             ({"adjacency": "swap"}, "adjacency is 'swap'; choose"),
-            ({"sampling": "cyclic"}, "sampling is 'cyclic'; choose"),
+            ({"sampling": "weekly"}, "sampling is 'weekly'; choose"),
             ({"sampling_rate": 0.0}, "sampling_rate is 0.0; give"),
             ({"sampling_rate": 1.5}, "sampling_rate is 1.5; give cohort size / population"),
             ({"sampling_rate": math.nan}, "sampling_rate is nan; give"),

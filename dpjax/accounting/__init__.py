@@ -2,16 +2,34 @@
 
 from dpjax.accounting.accountants import epsilon, rdp_epsilon
 from dpjax.accounting.calibration import calibrate_noise, calibrate_noise_grid
+from dpjax.accounting.factorization import (
+    Factorization,
+    banded_toeplitz,
+    buffered_toeplitz,
+    independent_noise,
+    optimal_toeplitz,
+    prefix_stddev,
+    tree_aggregation,
+)
 from dpjax.accounting.mechanism import Mechanism, Sampler, event
+from dpjax.accounting.participation import Participation
 from dpjax.accounting.shuffling import shuffle_epsilon_lower_bound
 
 __all__ = [
+    "Factorization",
     "Mechanism",
+    "Participation",
     "Sampler",
+    "banded_toeplitz",
+    "buffered_toeplitz",
     "calibrate_noise",
     "calibrate_noise_grid",
     "epsilon",
     "event",
+    "independent_noise",
+    "optimal_toeplitz",
+    "prefix_stddev",
     "rdp_epsilon",
     "shuffle_epsilon_lower_bound",
+    "tree_aggregation",
 ]

@@ -102,6 +102,8 @@ def calibrate_noise_grid(
     """
     targets = [float(target) for target in epsilons]
     _check(mechanism, targets, delta, accountant)
+    if mechanism.factorization is not None:  # one Gaussian mechanism, whatever the factorization and the sampling
+        mechanism = replace(mechanism, factorization=None, sampling="full", sampling_rate=1.0, num_steps=1)
     solved = {math.inf: 0.0}
     cache = CalibrationCache(cache_dir)
     looser = None  # how much more ε RDP asks for than PLD at the same noise, from the target before

@@ -4,7 +4,10 @@ Everything is measured in the distance that one unit moves the sum, so `stddev` 
 With the sampling rate q, N(m) the normal of mean m and that deviation, and "dominates" meaning that no set, at no
 ε of either sign, tells the true pair apart better (so compositions are dominated too, arXiv 2106.08567):
 
-- "gaussian": N(1) against N(0).
+- "gaussian": N(1) against N(0). Correlated noise is one such step for the whole run, at any sampling that does not
+  depend on the data: given who takes part when, one unit moves the encoded sums by at most the sensitivity that the
+  noise multiplier is stated for, also if later sums depend on earlier outputs (arXiv 2202.08312, theorem 2.1), and
+  averaging over who takes part when cannot make the pair easier to tell apart.
 - "add_remove", for Poisson sampling: (1-q) N(0) + q N(1) against N(0), and the reverse (Zhu et al.).
 - "replace", for Poisson sampling: (1-q) N(0) + q N(1) against (1-q) N(0) + q N(-1). For contributions v, w of norm at
   most 1 and a set S with N(0)(S) = a = Φ(z), Neyman-Pearson gives N(v)(S) <= Φ(z + 1/σ) and N(w)(S) >= Φ(z - 1/σ), both
@@ -32,10 +35,12 @@ class Pair(NamedTuple):
 
 
 def dominating_pair(mechanism: Mechanism) -> Pair:
-    """The pair that dominates each step of a run in which one unit may be `times` times."""
+    """The pair that dominates each of the `times` steps that one unit may be in, or the whole of a correlated run."""
     count = mechanism.num_participations
     replace = mechanism.adjacency == "replace_one"
     noise = mechanism.noise_multiplier
+    if mechanism.factorization is not None:
+        return Pair("gaussian", 1.0, noise / 2 if replace else noise, 1)
     if mechanism.sampling == "fixed_size":
         shape = "add_remove" if mechanism.adjacency == "add_or_remove_one" else "subset"
         pair = Pair(shape, mechanism.sampling_rate, noise / 2, count)

@@ -6,12 +6,16 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from dpjax.accounting.factorization import Factorization
+from dpjax.accounting.participation import Participation, is_count, participation_of
+
 if TYPE_CHECKING:
     import dp_accounting
 
 UNITS = ("example", "user", "client")
 ADJACENCIES = ("add_or_remove_one", "zero_out", "replace_one")
-SAMPLINGS = ("poisson", "fixed_size", "shuffled", "full")
+SAMPLINGS = ("poisson", "fixed_size", "shuffled", "cyclic", "full")
+WALKS = ("shuffled", "cyclic")  # through all units, so that a unit that joins moves the others
 
 
 @runtime_checkable
@@ -41,15 +45,20 @@ class Mechanism:
         population's size stays) or "replace_one" (it becomes any other unit).
       sampling: "poisson" (each unit by its own coin), "fixed_size" (a subset without replacement, drawn afresh each
         step), "shuffled" (epochs over disjoint cohorts of a random order, the last one short if they do not divide; a
-        loader that drops the rest is that of the population without it) or "full" (everyone, each step).
+        loader that drops the rest is that of the population without it), "cyclic" (the same in ONE order, so that
+        participations are an epoch apart) or "full" (everyone, each step).
       sampling_rate: expected cohort size / population, in (0, 1]; 1 for "full".
-      noise_multiplier: noise standard deviation / clip norm, whatever the adjacency; 0 means no privacy.
+      noise_multiplier: noise standard deviation / clip norm, whatever the adjacency; 0 means no privacy. With a
+        `factorization`, that of the ONE Gaussian mechanism which the whole run then is.
       num_steps: noisy sums released in the whole run.
-      population: number of units; needed by "fixed_size" and "shuffled".
+      population: number of units; needed by "fixed_size", "shuffled" and "cyclic".
       overflow_probability: the chance that ANY step of the run drew more units than its fixed capacity holds.
+      factorization: how the noise is correlated over the steps, as given to `correlated_privatizer`; None if each step
+        has its own.
 
     Raises:
-      ValueError: a field is out of its range, or two of them contradict each other.
+      ValueError: a field is out of its range, or two of them contradict each other, as a sampling in which a unit takes
+        part more often or more densely than the factorization's sensitivity is for.
 
     Example:
       >>> run = Mechanism(unit="example", adjacency="add_or_remove_one", sampling="poisson", sampling_rate=0.01,
@@ -71,6 +80,7 @@ noise multiplier 1.1 (standard deviation / clip norm); one run, hyper-parameter 
     num_steps: int
     population: int | None = None
     overflow_probability: float = 0.0
+    factorization: Factorization | None = None
 
     def __post_init__(self) -> None:
         for field, choices in (("unit", UNITS), ("adjacency", ADJACENCIES), ("sampling", SAMPLINGS)):
@@ -96,8 +106,13 @@ noise multiplier 1.1 (standard deviation / clip norm); one run, hyper-parameter 
             )
         if self.sampling == "full" and self.sampling_rate != 1:
             raise ValueError(f"sampling_rate is {self.sampling_rate!r} with sampling='full'; set it to 1")
-        if self.sampling in ("fixed_size", "shuffled"):
+        if self.sampling in ("fixed_size", *WALKS):
             self._check_cohort()
+        if self.factorization is not None and not self.factorization.participation.covers(self.participation):
+            raise ValueError(
+                f"factorization is for {_limits(self.factorization.participation)}, but sampling={self.sampling!r} has "
+                f"{_limits(self.participation)}; make it for Participation.from_sampler(sampler, num_steps)"
+            )
 
     def _check_cohort(self) -> None:
         if self.population is None:
@@ -111,15 +126,22 @@ noise multiplier 1.1 (standard deviation / clip norm); one run, hyper-parameter 
 
     @classmethod
     def from_sampler(
-        cls, sampler: Sampler, *, unit: str, adjacency: str, num_steps: int, noise_multiplier: float = 0.0
+        cls,
+        sampler: Sampler,
+        *,
+        unit: str,
+        adjacency: str,
+        num_steps: int,
+        noise_multiplier: float = 0.0,
+        factorization: Factorization | None = None,
     ) -> Mechanism:
         """The mechanism of the sampler that runs, so that the sampling is never typed twice.
 
         Args:
           sampler: anything with the attributes `kind`, `population`, `sampling_rate` and `overflow_probability`. If
             it has `num_steps` too, that is how many steps its overflow probability speaks for.
-          unit, adjacency, num_steps, noise_multiplier: as in `Mechanism`; a mechanism that is yet to be calibrated
-            needs no multiplier.
+          unit, adjacency, num_steps, noise_multiplier, factorization: as in `Mechanism`; a mechanism that is yet to be
+            calibrated needs no multiplier.
 
         Returns:
           A `Mechanism` whose sampling, rate, population and overflow probability are the sampler's own.
@@ -149,22 +171,25 @@ noise multiplier 1.1 (standard deviation / clip norm); one run, hyper-parameter 
             num_steps=num_steps,
             population=sampler.population,
             overflow_probability=sampler.overflow_probability,
+            factorization=factorization,
         )
 
     @property
     def cohort_size(self) -> int:
-        """Units in a cohort of fixed size; for "fixed_size" and "shuffled"."""
-        if self.sampling not in ("fixed_size", "shuffled") or self.population is None:
+        """Units in a cohort of fixed size; for "fixed_size", "shuffled" and "cyclic"."""
+        if self.sampling not in ("fixed_size", *WALKS) or self.population is None:
             raise ValueError(f"sampling is {self.sampling!r}, whose cohort has no fixed size; use sampling_rate")
         return round(self.sampling_rate * self.population)
 
     @property
+    def participation(self) -> Participation:
+        """How often and how densely one unit can take part."""
+        return participation_of(self.sampling, self.population, self.sampling_rate, self.num_steps)
+
+    @property
     def num_participations(self) -> int:
-        """The most steps that one unit can be in: the epochs begun if shuffled, else every step."""
-        if self.sampling == "shuffled" and self.population is not None:
-            steps_per_epoch = -(-self.population // self.cohort_size)
-            return -(-self.num_steps // steps_per_epoch)
-        return self.num_steps
+        """The most steps that one unit can be in: the epochs begun if shuffled or cyclic, else every step."""
+        return self.participation.max_participations
 
     def describe(self) -> str:
         """One clause per fact that a reported ε must state, except the accountant and δ.
@@ -182,14 +207,21 @@ noise multiplier 1.1 (standard deviation / clip norm); one run, hyper-parameter 
             "poisson": f"Poisson sampling at rate {self.sampling_rate:.6g}{of}",
             "fixed_size": f"fixed-size sampling without replacement at rate {self.sampling_rate:.6g}{of}",
             "shuffled": f"shuffled epochs at rate {self.sampling_rate:.6g}{of}, no amplification claimed",
+            "cyclic": f"cycles through one order at rate {self.sampling_rate:.6g}{of}, no amplification claimed",
             "full": f"full participation{of}",
         }[self.sampling]
         overflow = f" and overflow probability {self.overflow_probability:.2g}" if self.overflow_probability else ""
         steps = "step" if self.num_steps == 1 else "steps"
+        if self.factorization is None:
+            noise = f" with noise multiplier {self.noise_multiplier:.6g} (standard deviation / clip norm)"
+        else:
+            noise = (
+                f" that are one Gaussian mechanism of noise multiplier {self.noise_multiplier:.6g} (standard deviation "
+                f"/ clip norm, the encoder at sensitivity 1), its noise correlated by {self.factorization.describe()}"
+            )
         return (
-            f"{self.unit}-level privacy, neighbours {neighbours}; {sampling}; {self.num_steps:,} {steps} with noise "
-            f"multiplier {self.noise_multiplier:.6g} (standard deviation / clip norm){overflow}; one run, "
-            "hyper-parameter tuning not paid for"
+            f"{self.unit}-level privacy, neighbours {neighbours}; {sampling}; {self.num_steps:,} {steps}{noise}"
+            f"{overflow}; one run, hyper-parameter tuning not paid for"
         )
 
 
@@ -199,6 +231,7 @@ def event(mechanism: Mechanism) -> dp_accounting.DpEvent:
     Its `GaussianDpEvent.noise_multiplier` is standard deviation / clip norm, as that class documents. dp-accounting's
     PLD accountant reads it so under every relation; its RDP accountant divides by the sensitivity, so under REPLACE_ONE
     hand that one half the multiplier. `epsilon` takes care of this. Overflow of a fixed capacity is not in the event.
+    Correlated noise is one Gaussian event, whatever the sampling.
 
     Args:
       mechanism: the run.
@@ -222,6 +255,8 @@ def event(mechanism: Mechanism) -> dp_accounting.DpEvent:
     import dp_accounting as dpa
 
     noise = dpa.GaussianDpEvent(mechanism.noise_multiplier)
+    if mechanism.factorization is not None:
+        return noise
     if mechanism.sampling == "poisson":
         step = dpa.PoissonSampledDpEvent(mechanism.sampling_rate, noise)
     elif mechanism.sampling == "fixed_size" and mechanism.adjacency == "add_or_remove_one":
@@ -236,13 +271,22 @@ def event(mechanism: Mechanism) -> dp_accounting.DpEvent:
 
 def check_accountable(mechanism: Mechanism) -> None:
     """Raise ValueError if nothing accounts for this pair of sampling and adjacency."""
-    if mechanism.sampling == "shuffled" and mechanism.adjacency == "add_or_remove_one":
+    if mechanism.adjacency != "add_or_remove_one":
+        return
+    if mechanism.sampling in WALKS:
         raise ValueError(
-            "adjacency is 'add_or_remove_one' with sampling='shuffled', for which no event accounts because a unit "
-            "that joins moves the others between cohorts; use 'zero_out' or 'replace_one', or sampling='poisson'"
+            f"adjacency is 'add_or_remove_one' with sampling={mechanism.sampling!r}, for which no event accounts "
+            "because a unit that joins moves the others between cohorts; use 'zero_out' or 'replace_one', or "
+            "sampling='poisson'"
+        )
+    if mechanism.sampling == "fixed_size" and mechanism.factorization is not None:
+        raise ValueError(
+            "adjacency is 'add_or_remove_one' with sampling='fixed_size' and correlated noise, for which no event "
+            "accounts because a unit that joins pushes others out; use 'zero_out' or 'replace_one'"
         )
 
 
-def is_count(value: object) -> bool:
-    """A whole number of at least 1; NumPy's integers too, without importing NumPy."""
-    return not isinstance(value, bool) and hasattr(value, "__index__") and value.__index__() >= 1  # pyright: ignore
+def _limits(participation: Participation) -> str:
+    times = "1 participation" if participation.most == 1 else f"{participation.most} participations"
+    apart = f" at least {participation.min_separation} apart" if participation.most > 1 else ""
+    return f"{participation.num_steps} steps with {times}{apart}"

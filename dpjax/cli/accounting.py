@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 Unit = Literal["example", "user", "client"]
 Adjacency = Literal["add_or_remove_one", "zero_out", "replace_one"]
-Sampling = Literal["poisson", "fixed_size", "shuffled", "full"]
+Sampling = Literal["poisson", "fixed_size", "shuffled", "cyclic", "full"]
 Accountant = Literal["pld", "rdp"]
 
 _RATE = typer.Option("--sampling-rate", help="Chance that a unit is in a step's cohort: batch size / population.")
-_POPULATION = typer.Option("--population", help="Units in the training data; fixed_size and shuffled need it.")
+_POPULATION = typer.Option("--population", help="Units in the training data; fixed_size, shuffled and cyclic need it.")
 _COHORT = typer.Option(
     "--expected-cohort-size", help="Expected units in a step (the batch size), with --population instead of the rate."
 )
