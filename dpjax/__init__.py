@@ -19,10 +19,13 @@ if TYPE_CHECKING:
     )
     from dpjax.clipping.adaptive import AdaptiveClipping, adaptive_clipping
     from dpjax.contributions import client_delta, example_gradient, user_gradient
+    from dpjax.correlated_noise import correlated_privatizer
     from dpjax.drop_in import private_grad
     from dpjax.noise import gaussian_privatizer, noise_stddev
     from dpjax.sampling import (
         Sampler,
+        cyclic_cohort,
+        cyclic_sampler,
         draw_cohort,
         fixed_size_cohort,
         fixed_size_sampler,
@@ -51,9 +54,12 @@ _HOME = {
     "clipping.adaptive": ("AdaptiveClipping", "adaptive_clipping"),
     "contributions": ("client_delta", "example_gradient", "user_gradient"),
     "noise": ("gaussian_privatizer", "noise_stddev"),
+    "correlated_noise": ("correlated_privatizer",),
     "drop_in": ("private_grad",),
     "sampling": (
         "Sampler",
+        "cyclic_cohort",
+        "cyclic_sampler",
         "draw_cohort",
         "fixed_size_cohort",
         "fixed_size_sampler",
@@ -93,6 +99,9 @@ __all__ = [
     "calibrate_noise_grid",
     "client_delta",
     "clipped_sum",
+    "correlated_privatizer",
+    "cyclic_cohort",
+    "cyclic_sampler",
     "draw_cohort",
     "epsilon",
     "example_gradient",

@@ -45,7 +45,7 @@ def standard_normal(
         return jax.random.normal(key, shape, dtype)
     flat = len(shape) > 1 and shape[-1] < _NARROW
     counter = _counter((size,) if flat else shape)
-    high, low = _threefry(jax.random.key_data(key), jnp.zeros_like(counter), counter)
+    high, low = threefry(jax.random.key_data(key), jnp.zeros_like(counter), counter)
     samples = _from_bits(high ^ low)
     return jax.lax.optimization_barrier(samples).reshape(shape) if flat else samples
 
@@ -59,10 +59,10 @@ def _counter(shape: tuple[int, ...]) -> UInt[Array, "..."]:
     return counter
 
 
-def _threefry(
+def threefry(
     key: UInt[Array, "2"], first: UInt[Array, "*shape"], second: UInt[Array, "*shape"]
 ) -> tuple[UInt[Array, "*shape"], UInt[Array, "*shape"]]:
-    """Threefry-2x32 with 20 rounds."""
+    """Threefry-2x32 with 20 rounds: two words per counter, in one fused loop."""
     words = (key[0], key[1], key[0] ^ key[1] ^ jnp.uint32(_PARITY))
     first, second = first + words[0], second + words[1]
     for group in range(5):

@@ -220,18 +220,29 @@ def make_train(
             unit_states = take_home(state.unit_states, index, clipped)
             after = TrainState(params, optimizer_state, privatizer_state, state.step, next_norm, unit_states)
             released = clipped.released
-            if released is not None:  # an aborted round leaves everything as it was
+            if released is not None:  # an aborted round leaves everything as it was, but its noise is used up
                 after = jax.tree.map(lambda new, old: jnp.where(released, new, old), after, state)
+                after = after._replace(privatizer_state=privatizer_state)
             return after._replace(step=state.step + 1), metrics
 
         def stretch(state: TrainState, length: int) -> tuple[TrainState, tuple[Metrics, Array, PyTree[Array]]]:
             state, metrics = jax.lax.scan(one_step, state, length=length)
             return state, (metrics, state.step, evaluate(chosen(state)) if evaluate else {})
 
+        def what_is_noised(params: Params) -> Params:
+            # A solver's message need not have the shape of all that the run carries.
+            def total() -> Params:
+                cohort, _, _ = draw(population, sampler, sampling_key, jnp.int32(0), remembered)
+                return bounded_sum(params, cohort, contribution_key, hparams.clip_norm).total
+
+            remembered = remember(init_unit_state, params, sampler.population)
+            return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(total))
+
         params, clip_norm = init_fn(init_key), jnp.asarray(hparams.clip_norm, jnp.float32)
+        noised = what_is_noised(params) if make_privatizer is not gaussian_privatizer else params
         unit_states = remember(init_unit_state, params, sampler.population)
         zero = jnp.int32(0)
-        state = TrainState(params, optimizer.init(params), privatizer.init(params), zero, clip_norm, unit_states)
+        state = TrainState(params, optimizer.init(params), privatizer.init(noised), zero, clip_norm, unit_states)
         whole, rest = divmod(num_steps, every)
         state, (metrics, at, values) = jax.lax.scan(lambda s, _: stretch(s, every), state, length=whole)
         metrics = jax.tree.map(lambda x: x.reshape(whole * every, *x.shape[2:]), metrics)

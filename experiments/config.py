@@ -70,7 +70,7 @@ class OptimizerConf:
     momentum: float = traced(0.9, "heavy-ball momentum of sgd")
     weight_decay: float = traced(0.0, "decoupled weight decay of adamw")
     num_steps: int = static(100, "steps; rounds if federated")
-    sampling: str = static("poisson", "poisson, fixed_size or shuffled cohorts")
+    sampling: str = static("poisson", "poisson, fixed_size, shuffled or cyclic cohorts")
     sampling_rate: float = static(0.25, "share of examples in a step; federated: clients_per_round / num_clients")
     evaluate_every: int = static(10, "steps between evaluations")
 
@@ -228,7 +228,7 @@ def validate(cfg: DictConfig) -> None:
     one_of("clipping.name", "flat", "per_layer", "automatic", "adaptive")
     _validate_clipping(cfg, need)
     one_of("optimizer.name", "sgd", "adam", "adamw")
-    one_of("optimizer.sampling", "poisson", "fixed_size", "shuffled")
+    one_of("optimizer.sampling", "poisson", "fixed_size", "shuffled", "cyclic")
     need(
         0 < cfg.optimizer.sampling_rate <= 1,
         "optimizer.sampling_rate",

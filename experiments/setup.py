@@ -131,8 +131,12 @@ def _sampler(cfg: DictConfig, population: int, sampling_rate: float) -> sampling
             epsilon=capacity_epsilon(cfg),
             delta=cfg.privacy.delta,
         )
-    make = sampling.fixed_size_sampler if cfg.optimizer.sampling == "fixed_size" else sampling.shuffled_sampler
-    return make(population, max(1, round(sampling_rate * population)))
+    make = {
+        "fixed_size": sampling.fixed_size_sampler,
+        "shuffled": sampling.shuffled_sampler,
+        "cyclic": sampling.cyclic_sampler,
+    }
+    return make[cfg.optimizer.sampling](population, max(1, round(sampling_rate * population)))
 
 
 def adaptive(cfg: DictConfig) -> AdaptiveClipping | None:

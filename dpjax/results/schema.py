@@ -43,7 +43,7 @@ COLUMNS: tuple[Column, ...] = (
     # the mechanism
     Column("unit", "str", "", "What is protected: example, user or client."),
     Column("adjacency", "str", "", "Which data sets count as neighbours, such as add_or_remove_one."),
-    Column("sampling", "str", "", "How cohorts are drawn: poisson, fixed_size, shuffled, ..."),
+    Column("sampling", "str", "", "How cohorts are drawn: poisson, fixed_size, shuffled, cyclic, ..."),
     Column("sampling_rate", "float", "probability", "Chance that a given unit is in a given cohort."),
     Column("num_steps", "int", "steps", "Noisy steps (federated: rounds) taken."),
     Column("population", "int", "units", "Number of units in the training data; public."),

@@ -1,0 +1,96 @@
+"""From floating-point vectors to integers of bounded norm, without bias, and how coarse they may be."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key
+
+_ATTEMPTS = 8
+
+
+def inner_fraction(levels: int, size: int) -> float:
+    r"""Which part of the clip norm a vector may fill so that it keeps the bound once it is rounded.
+
+    Rounding to a grid of step γ = clip norm / ``levels`` adds at most
+    :math:`\\gamma c + \\gamma^2 (d/4 + \\sqrt d / 2)` to the square of a norm c, except with chance
+    :math:`e^{-1/2}`, in which case it is done again.
+
+    Args:
+      levels: grid steps in a clip norm.
+      size: coordinates d.
+
+    Raises:
+      ValueError: a grid so coarse that rounding alone fills the bound.
+
+    Example:
+      >>> round(inner_fraction(2**16, 10_000), 5), round(inner_fraction(200, 10_000), 3)
+      (0.99999, 0.965)
+
+    References:
+      Kairouz, Liu & Steinke, The Distributed Discrete Gaussian Mechanism, 2021, section 4
+      (https://arxiv.org/abs/2102.06387).
+    """
+    room = 1 - (size / 4 + math.sqrt(size) / 2) / levels**2
+    fraction = (math.sqrt(max(1 / levels**2 + 4 * room, 0)) - 1 / levels) / 2
+    if room <= 0 or fraction <= 0:
+        raise ValueError(
+            f"levels={levels} are too few for {size} coordinates: rounding alone would fill the clip norm; take at "
+            f"least {math.ceil(math.sqrt(size))}, with more bits if the ring is too small for them."
+        )
+    return fraction
+
+
+def stochastic_round(vector: Float[Array, "size"], key: Key[Array, ""], levels: int) -> Int[Array, "size"]:
+    """Rounds each coordinate up or down at random, so that its mean stays, and the norm within ``levels``.
+
+    Formal guarantees: the result's L2 norm is at most ``levels`` (up to float32 rounding, relative 1e-6). A draw that
+    breaks the bound is made again; after eight of them the vector is rounded towards zero, which can't.
+
+    Args:
+      vector: in units of the grid's step; its norm at most ``inner_fraction(levels, size) × levels``.
+      key: of the draws.
+      levels: bound on the norm; at most 2²², beyond which float32 has no room for fractions.
+
+    Example:
+      >>> rounded = stochastic_round(jnp.full(100, 2.5), jax.random.key(0), 30)
+      >>> sorted(set(rounded.tolist())), bool(jnp.linalg.norm(rounded.astype(jnp.float32)) <= 30)
+      ([2, 3], True)
+    """
+    low = jnp.floor(vector)
+
+    def fits(rounded: Array) -> Array:
+        return jnp.sum(jnp.square(rounded)) <= float(levels) ** 2
+
+    def again(carry: tuple[Array, Array]) -> Array:
+        attempt, rounded = carry
+        return (attempt < _ATTEMPTS) & ~fits(rounded)
+
+    def draw(carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        attempt, _ = carry
+        uniform = jax.random.uniform(jax.random.fold_in(key, attempt), vector.shape, vector.dtype)
+        return attempt + 1, low + (uniform < vector - low).astype(vector.dtype)
+
+    _, rounded = jax.lax.while_loop(again, draw, draw((jnp.int32(0), vector)))
+    return jnp.where(fits(rounded), rounded, jnp.trunc(vector)).astype(jnp.int32)
+
+
+def safe_levels(bits: int, clients: int) -> int:
+    """The most grid steps in a clip norm with which a sum over ``clients`` can't wrap around.
+
+    Raises:
+      ValueError: ``bits`` out of range, or a ring too small for so many clients.
+
+    Example:
+      >>> safe_levels(16, 100), safe_levels(32, 100)
+      (327, 4194304)
+    """
+    if not 2 <= bits <= 32:
+        raise ValueError(f"bits={bits} must be from 2 to 32, the width of a ring element.")
+    levels = min((2 ** (bits - 1) - 1) // clients, 2**22)
+    if levels < 1:
+        raise ValueError(
+            f"bits={bits} are too few for a cohort of {clients} clients: the ring holds {2**bits} numbers; take at "
+            f"least {math.ceil(math.log2(clients + 1)) + 2} bits."
+        )
+    return levels
