@@ -11,6 +11,7 @@ from dpjax.federated.partitions import (
 from dpjax.federated.personalization import personalized
 from dpjax.federated.proximal import adaptive_fedprox
 from dpjax.federated.scaffold import scaffold
+from dpjax.federated.secure import secure_aggregation
 from dpjax.federated.solvers import Broadcast, Solver, fedavg
 
 __all__ = [
@@ -25,5 +26,6 @@ __all__ = [
     "quantity_partition",
     "sampled_partition",
     "scaffold",
+    "secure_aggregation",
     "shard_partition",
 ]

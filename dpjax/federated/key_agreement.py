@@ -85,7 +85,7 @@ def agree(
       present: who takes part in the round.
       uploaded: whose masked vector arrives; a part of ``present``.
       answering: who is still there to open shares; a part of ``uploaded``.
-      threshold: shares that rebuild a secret, at least 1.
+      threshold: shares that rebuild a secret, at least 2.
 
     Example:
       >>> there = np.array([True, True, True])

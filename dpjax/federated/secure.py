@@ -44,7 +44,7 @@ def secure_aggregation(
     The noise of central DP is added to the sum by the server, which is trusted with the sum and no more.
 
     Args:
-      threshold: clients whose shares rebuild a secret, from 1 to the cohort's slots; above half of the cohort, else
+      threshold: clients whose shares rebuild a secret, from 2 to the cohort's slots; above half of the cohort, else
         two halves could rebuild everything.
       bits: width of a ring element, 2 to 32.
       levels: grid steps in a clip norm; the most that the ring holds without wrapping around if None.
@@ -75,8 +75,8 @@ def secure_aggregation(
       Bonawitz et al., 2017 (https://eprint.iacr.org/2017/281); Kairouz et al., 2021
       (https://arxiv.org/abs/2102.06387).
     """
-    if threshold < 1:
-        raise ValueError(f"threshold={threshold} must be at least 1 client.")
+    if threshold < 2:
+        raise ValueError(f"threshold={threshold} must be at least 2: of 1, every share would be the secret itself.")
     if levels is not None and not 1 <= levels <= 2**22:
         raise ValueError(f"levels={levels} must be from 1 to 2**22; leave it out to have it chosen.")
     for name, rate in (("dropout_rate", dropout_rate), ("late_dropout_rate", late_dropout_rate)):
