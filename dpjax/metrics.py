@@ -5,9 +5,9 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, PyTree, Shaped
 
-from dpjax.types import Metrics, Params
+from dpjax.types import Metrics, Params, Records
 
 
 def softmax_cross_entropy(
@@ -104,3 +104,49 @@ def evaluate(
     zero = jnp.zeros((), jnp.float32), jnp.zeros((), jnp.int32)
     (loss, correct), _ = jax.lax.scan(add_batch, zero, jnp.arange(0, rows, size))
     return {"loss": loss / rows, "accuracy": correct.astype(jnp.float32) / rows}
+
+
+def evaluate_units(
+    apply_fn: Callable[[Params, Array], Array],
+    params_of: Callable[[PyTree[Array]], Params],
+    records: Records,
+    inputs: Shaped[Array | np.ndarray, "rows *shape"],
+    labels: Int[Array | np.ndarray, "rows"],
+    *,
+    states: PyTree[Array] = (),
+) -> Float[Array, "units"]:
+    """The accuracy on each unit's own rows; NaN for a unit that has none.
+
+    Not private: it says how well the model fits each client.
+
+    Args:
+      apply_fn: ``(params, inputs [batch, ...]) -> logits [batch, classes]``.
+      params_of: a unit's state → the parameters it predicts with.
+      records: ``[units, records]`` into the rows.
+      inputs: ``[rows, ...]``.
+      labels: ``[rows]`` class numbers.
+      states: pytree, leaves ``[units, ...]``; ``()`` if all predict with the same parameters, which are then applied
+        to every row once.
+
+    Example:
+      >>> owners = Records(jnp.array([[0, 1], [2, 0]]), jnp.array([[True, True], [True, False]]))
+      >>> apply_fn = lambda params, inputs: inputs @ params
+      >>> print(evaluate_units(apply_fn, lambda _: jnp.eye(3), owners, jnp.eye(3), jnp.array([0, 0, 2])))
+      [0.5 1. ]
+    """
+
+    def share(correct: Array, mask: Array) -> Array:
+        hits, rows = (jnp.sum(x, axis=-1, dtype=jnp.float32) for x in (correct & mask, mask))
+        return hits / rows
+
+    if not jax.tree.leaves(states):
+        params = params_of(())
+        found = jax.lax.map(lambda x: jnp.argmax(apply_fn(params, x[None])[0]), jnp.asarray(inputs), batch_size=2048)
+        return share((found == labels)[records.index], records.mask)
+
+    def one(unit: tuple[Records, PyTree[Array]]) -> Array:
+        own, state = unit
+        logits = apply_fn(params_of(state), jnp.asarray(inputs)[own.index])
+        return share(jnp.argmax(logits, axis=-1) == jnp.asarray(labels)[own.index], own.mask)
+
+    return jax.lax.map(one, (records, states))

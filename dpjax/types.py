@@ -103,6 +103,9 @@ class HParams(NamedTuple):
       momentum: heavy-ball momentum of the (server) optimizer.
       weight_decay: decoupled weight decay, per step and unit of learning rate.
       client_learning_rate: step size of a federated client's local optimizer.
+      proximal: μ of FedProx.
+      straggler_rate: chance that a client is stopped after a part of its local steps.
+      dropout_rate: chance that a client is lost before its message arrives.
     """
 
     learning_rate: float | Float[Array, "*lanes"] = 0.1
@@ -111,6 +114,9 @@ class HParams(NamedTuple):
     momentum: float | Float[Array, "*lanes"] = 0.0
     weight_decay: float | Float[Array, "*lanes"] = 0.0
     client_learning_rate: float | Float[Array, "*lanes"] = 0.1
+    proximal: float | Float[Array, "*lanes"] = 0.0
+    straggler_rate: float | Float[Array, "*lanes"] = 0.0
+    dropout_rate: float | Float[Array, "*lanes"] = 0.0
 
 
 class ClippedSum(NamedTuple):

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import math
-import re
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -65,10 +64,12 @@ class ClippingConf:
 
 @dataclass
 class OptimizerConf:
-    name: str = static("sgd", "sgd, adam or adamw, applied to the noised mean")
+    name: str = static("sgd", "sgd, adam, adamw or yogi, applied to the noised mean")
     learning_rate: float = traced(0.5, "step size; of the server if federated")
     momentum: float = traced(0.9, "heavy-ball momentum of sgd")
     weight_decay: float = traced(0.0, "decoupled weight decay of adamw")
+    second_decay: float = static(0.999, "decay β₂ of the squares in adam, adamw and yogi; 0.99 is usual in a server")
+    adaptivity: float = static(1e-8, "what adam, adamw and yogi add to the root of the squares; 1e-3 in a server")
     num_steps: int = static(100, "steps; rounds if federated")
     sampling: str = static("poisson", "poisson, fixed_size, shuffled or cyclic cohorts")
     sampling_rate: float = static(0.25, "share of examples in a step; federated: clients_per_round / num_clients")
@@ -78,13 +79,31 @@ class OptimizerConf:
 @dataclass
 class FederatedConf:
     clients_per_round: int | None = static(None, "expected clients in a round; null trains centrally")
-    num_clients: int = static(400, "clients that share the training set")
-    algorithm: str = static("fedavg", "fedavg (clients send deltas) or fedsgd (clients, as users, send gradients)")
-    partition: str = static("iid", "iid or dirichlet")
-    alpha: float = static(0.5, "concentration of the dirichlet partition; small is skewed")
-    local_steps: int = static(5, "local steps of a fedavg client")
+    num_clients: int = static(400, "clients that share the training set; partition=natural has its own number")
+    algorithm: str = static(
+        "fedavg", "fedavg, fedprox, scaffold or personalized (clients send deltas), or fedsgd (one gradient each)"
+    )
+    partition: str = static("iid", "iid, dirichlet, shards, quantity, sampled (clients share rows) or natural (owners)")
+    alpha: float = static(0.5, "concentration of the dirichlet, quantity and sampled partitions; small is skewed")
+    shards_per_client: int = static(2, "shards of one class each that a client gets under partition=shards")
+    records_per_client: int | None = static(None, "rows of a client under sampled; most rows of one under natural")
+    num_buckets: int = static(1, "sizes that clients are padded to; more save memory and time where sizes differ much")
+    weights: str = static("uniform", "uniform, or sizes: p_k by rows, which are private, so only without DP")
+    local_steps: int = static(5, "local steps of a client")
+    local_epochs: int | None = static(None, "passes over a client's rows instead of local_steps")
     local_batch_size: int = static(10, "records in a local step")
     client_learning_rate: float = traced(0.5, "step size of local training")
+    proximal: float = traced(0.1, "μ of algorithm=fedprox; the first one if adaptive")
+    adaptive_proximal: bool = static(False, "let μ follow the clients' loss, which is noised with the deltas")
+    personal: str = static("head", "parameters whose path holds this word stay with their client if personalized")
+    head_steps: int | None = static(None, "local steps on the personal part first; null trains all together")
+    straggler_rate: float = traced(0.0, "chance that a client is stopped after a part of its local steps")
+    dropout_rate: float = traced(0.0, "chance that a client is lost before its message arrives")
+    aggregation: str = static("plain", "plain, secure (masks and shares) or homomorphic (CKKS)")
+    threshold: float = static(0.5, "secure: share of clients_per_round whose shares rebuild a secret; fewer abort")
+    bits: int = static(32, "secure: width of a ring element")
+    levels: int | None = static(None, "secure: grid steps in a clip norm; the most that cannot wrap around if null")
+    masks: bool = static(True, "secure: run keys, shares and masks; false leaves out what cancels, for large sweeps")
 
 
 @dataclass
@@ -144,9 +163,11 @@ def signature(cfg: DictConfig) -> str:
       >>> signature(one) == signature(two)
       True
     """
-    chosen = {path: OmegaConf.select(cfg, path) for path, is_traced in _leaves(Config) if not is_traced}
+    chosen = {path: OmegaConf.select(cfg, path) for path, is_traced in leaves(Config) if not is_traced}
     # A run beyond ε = 10 wants a larger capacity: a shape of its own.
     chosen["capacity"] = capacity_epsilon(cfg)
+    # Faults cost time in every round: a run without any has none in its program.
+    chosen["faults"] = (cfg.federated.straggler_rate > 0, cfg.federated.dropout_rate > 0)
     return json.dumps(chosen, default=OmegaConf.to_container, sort_keys=True)
 
 
@@ -176,7 +197,7 @@ def _hash(cfg: DictConfig, without: tuple[str, ...]) -> str:
 def describe() -> list[tuple[str, Any, str, str]]:
     """(field, default, "traced" or "static", meaning) of every field, for help texts and docs."""
     rows = []
-    for path, is_traced in _leaves(Config):
+    for path, is_traced in leaves(Config):
         holder: Any = Config()
         spec: Any = None
         for part in path.split("."):
@@ -186,107 +207,12 @@ def describe() -> list[tuple[str, Any, str, str]]:
     return rows
 
 
-def _leaves(node: Any, prefix: str = "") -> list[tuple[str, bool]]:
-    leaves: list[tuple[str, bool]] = []
+def leaves(node: Any, prefix: str = "") -> list[tuple[str, bool]]:
+    """(path, whether it is traced) of every field."""
+    found: list[tuple[str, bool]] = []
     for spec in fields(node):
         if isinstance(spec.type, type) and is_dataclass(spec.type):
-            leaves += _leaves(spec.type, f"{prefix}{spec.name}.")
+            found += leaves(spec.type, f"{prefix}{spec.name}.")
         else:
-            leaves.append((prefix + spec.name, spec.metadata["traced"]))
-    return leaves
-
-
-def validate(cfg: DictConfig) -> None:
-    """Refuse what can't run, before anything is computed.
-
-    Raises:
-      ConfigError: the first field that is wrong.
-    """
-
-    def need(ok: bool, name: str, fix: str) -> None:
-        if not ok:
-            raise ConfigError(f"{name}={OmegaConf.select(cfg, name)} {fix}.")
-
-    def one_of(name: str, *choices: str) -> None:
-        need(OmegaConf.select(cfg, name) in choices, name, f"is not known; use {' or '.join(choices)}")
-
-    for name, _ in _leaves(Config):
-        value = OmegaConf.select(cfg, name)
-        need(not (isinstance(value, float) and math.isnan(value)), name, "is not a number; give it a value")
-    need(cfg.privacy.epsilon > 0, "privacy.epsilon", "must be > 0; use inf to train without privacy")
-    need(0 < cfg.privacy.delta < 1, "privacy.delta", "must be in (0, 1); below 1/population is customary")
-    need(
-        cfg.privacy.clip_norm >= 1e-12, "privacy.clip_norm", "must be > 0; use privacy.epsilon=inf to turn clipping off"
-    )
-    need(
-        math.isfinite(cfg.privacy.clip_norm),
-        "privacy.clip_norm",
-        "must be finite; use privacy.epsilon=inf to turn clipping off",
-    )
-    one_of("privacy.adjacency", "add_or_remove_one", "zero_out", "replace_one")
-    one_of("privacy.accountant", "pld", "rdp")
-    one_of("clipping.name", "flat", "per_layer", "automatic", "adaptive")
-    _validate_clipping(cfg, need)
-    one_of("optimizer.name", "sgd", "adam", "adamw")
-    one_of("optimizer.sampling", "poisson", "fixed_size", "shuffled", "cyclic")
-    need(
-        0 < cfg.optimizer.sampling_rate <= 1,
-        "optimizer.sampling_rate",
-        "must be in (0, 1]; it is cohort size / population",
-    )
-    need(cfg.optimizer.learning_rate > 0, "optimizer.learning_rate", "must be > 0")
-    need(0 <= cfg.optimizer.momentum < 1, "optimizer.momentum", "must be in [0, 1)")
-    need(cfg.optimizer.weight_decay >= 0, "optimizer.weight_decay", "must be ≥ 0")
-    for name in ("optimizer.num_steps", "optimizer.evaluate_every", "num_seeds", "federated.num_clients"):
-        need(OmegaConf.select(cfg, name) >= 1, name, "must be at least 1")
-    one_of("engine", "auto", "bookkeeping", "microbatch", "materialize")
-    need(
-        cfg.microbatch_size is None or cfg.microbatch_size >= 1,
-        "microbatch_size",
-        "must be at least 1, or null to have it chosen",
-    )
-    need(
-        re.fullmatch(r"auto|map|vmap|chunk\([1-9][0-9]*\)", cfg.lanes) is not None,
-        "lanes",
-        "is not known; use auto, map, vmap or chunk(k) with k ≥ 1",
-    )
-    one_of("tracker.name", "none", "wandb")
-    if cfg.federated.clients_per_round is not None:
-        _validate_federated(cfg, need, one_of)
-
-
-def _validate_clipping(cfg: DictConfig, need: Any) -> None:
-    need(cfg.clipping.stability > 0, "clipping.stability", "must be > 0; the paper of automatic clipping uses 0.01")
-    need(0 <= cfg.clipping.target_quantile <= 1, "clipping.target_quantile", "must be in [0, 1]; 0.5 is the median")
-    need(0 < cfg.clipping.learning_rate < math.inf, "clipping.learning_rate", "must be > 0 and finite; 0.2 is usual")
-    count_stddev = cfg.clipping.count_stddev
-    need(
-        count_stddev is None or 0 < count_stddev < math.inf,
-        "clipping.count_stddev",
-        "must be > 0 and finite, or null for the expected cohort size / 20",
-    )
-
-
-def _validate_federated(cfg: DictConfig, need: Any, one_of: Any) -> None:
-    clients = cfg.federated.num_clients
-    need(
-        cfg.federated.clients_per_round >= 1,
-        "federated.clients_per_round",
-        "must be at least 1, or null to train centrally",
-    )
-    need(
-        cfg.federated.clients_per_round <= clients,
-        "federated.clients_per_round",
-        f"is more than the population of federated.num_clients={clients}; lower it or add clients",
-    )
-    one_of("federated.algorithm", "fedavg", "fedsgd")
-    need(
-        (cfg.engine, cfg.federated.algorithm) != ("bookkeeping", "fedavg"),
-        "engine",
-        "takes gradients, and a FedAvg client sends what it has learnt; use auto or microbatch",
-    )
-    one_of("federated.partition", "iid", "dirichlet")
-    need(cfg.federated.alpha > 0, "federated.alpha", "must be > 0; large is close to iid")
-    for name in ("federated.local_steps", "federated.local_batch_size"):
-        need(OmegaConf.select(cfg, name) >= 1, name, "must be at least 1")
-    need(cfg.federated.client_learning_rate > 0, "federated.client_learning_rate", "must be > 0")
+            found.append((prefix + spec.name, spec.metadata["traced"]))
+    return found

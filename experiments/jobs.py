@@ -1,29 +1,20 @@
 """A group of jobs that share one compilation: calibrate, run as lanes, make rows."""
 
-import datetime
-import functools
-import json
 import math
 import os
-import platform
-import resource
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-from omegaconf import DictConfig, OmegaConf
 
-import dpjax
 from dpjax import accounting
 from dpjax.clipping.adaptive import stddev_of_count
 from dpjax.results import ResultsError, write_job_result
-from dpjax.sweeps import Lane, Program, compile_lanes, run_lanes
+from dpjax.sweeps import Program, compile_lanes, run_lanes
 from dpjax.types import HParams
 from experiments import config
+from experiments.rows import clip_norm, common, mechanism, outputs
 from experiments.setup import Setup, build
 from experiments.setup import adaptive as adaptive_of
 from experiments.task import Job, Outcome, Tell
@@ -57,7 +48,7 @@ def run_group(jobs: Sequence[Job], tell: Tell = lambda stage, done, total: None)
         yield from refused
         if not points:
             return
-        facts = [helpers.submit(_common, point, setup) for point in points]
+        facts = [helpers.submit(common, *point, setup) for point in points]
         tell("compiling", 0, 1)
         program = compiling.result()
         tell("compiling", 1, 1)
@@ -76,7 +67,7 @@ def _train(
     finished: dict[int, dict[int, dict[str, Any]]] = {i: {} for i in range(len(points))}
     for done, lane in enumerate(run_lanes(program, hparams, seeds, workers=_workers(program)), start=1):
         i = owners[lane.index]
-        finished[i][seeds[lane.index]] = _outputs(lane) | {"compile_seconds": program.compile_seconds / len(seeds)}
+        finished[i][seeds[lane.index]] = outputs(lane) | {"compile_seconds": program.compile_seconds / len(seeds)}
         tell("training", done, len(seeds))
         if len(finished[i]) == points[i].job.cfg.num_seeds:
             yield _finish(points[i].job, facts[i], finished.pop(i))
@@ -159,135 +150,16 @@ def _check_count_noise(point: Point, setup: Setup) -> None:
         )
 
 
-def mechanism(cfg: DictConfig, setup: Setup, noise_multiplier: float) -> accounting.Mechanism:
-    """The mechanism that runs, read off the sampler that runs."""
-    return accounting.Mechanism.from_sampler(
-        setup.sampler,
-        unit=setup.unit,
-        adjacency=cfg.privacy.adjacency,
-        noise_multiplier=noise_multiplier,
-        num_steps=cfg.optimizer.num_steps,
-    )
-
-
 def _hparams(point: Point) -> HParams:
     cfg = point.job.cfg
     return HParams(
         learning_rate=cfg.optimizer.learning_rate,
-        clip_norm=_clip_norm(cfg),
+        clip_norm=clip_norm(cfg),
         noise_multiplier=point.noise_multiplier,
         momentum=cfg.optimizer.momentum,
         weight_decay=cfg.optimizer.weight_decay,
         client_learning_rate=cfg.federated.client_learning_rate,
+        proximal=cfg.federated.proximal,
+        straggler_rate=cfg.federated.straggler_rate,
+        dropout_rate=cfg.federated.dropout_rate,
     )
-
-
-def _clip_norm(cfg: DictConfig) -> float:
-    return math.inf if math.isinf(cfg.privacy.epsilon) else cfg.privacy.clip_norm
-
-
-def _outputs(lane: Lane) -> dict[str, Any]:
-    """The columns that a lane's output fills."""
-    steps, evaluations, counts = lane.output
-    return {
-        "overflow_count": int(counts["overflowed"]),
-        "rejected_count": int(counts["num_rejected"]),
-        "final_clip_norm": float(counts["clip_norm"]),
-        "test_accuracy": float(evaluations["test"]["accuracy"][-1]),
-        "train_accuracy": float(evaluations["train"]["accuracy"][-1]),
-        "test_loss": float(evaluations["test"]["loss"][-1]),
-        "train_loss": float(evaluations["train"]["loss"][-1]),
-        "eval_steps": [int(x) for x in steps],
-        "eval_test_accuracy": [float(x) for x in evaluations["test"]["accuracy"]],
-        "eval_test_loss": [float(x) for x in evaluations["test"]["loss"]],
-        "train_loss_curve": [float(x) for x in evaluations["train"]["loss"]],
-        "wall_seconds": lane.wall_seconds,
-        "peak_memory_mib": peak_memory_mib(),
-        "timestamp": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-    }
-
-
-def _common(point: Point, setup: Setup) -> dict[str, Any]:
-    """The columns that all seeds of a job share."""
-    job, cfg = point.job, point.job.cfg
-    ran = mechanism(cfg, setup, point.noise_multiplier)
-    federated = cfg.federated.clients_per_round is not None
-    content = OmegaConf.to_container(cfg, resolve=True)
-    return {
-        "experiment": cfg.experiment,
-        "config_hash": config.point_hash(cfg),
-        "overrides": job.overrides,
-        "dataset": cfg.data.name,
-        "model": cfg.model.name,
-        "unit": setup.unit,
-        "adjacency": ran.adjacency,
-        "sampling": ran.sampling,
-        "sampling_rate": ran.sampling_rate,
-        "num_steps": ran.num_steps,
-        "population": setup.sampler.population,
-        "capacity": setup.sampler.capacity,
-        "epsilon": cfg.privacy.epsilon,
-        "delta": cfg.privacy.delta,
-        "accountant": cfg.privacy.accountant,
-        "epsilon_pld": _epsilon(ran, cfg.privacy.delta, "pld"),
-        "epsilon_rdp": _epsilon(ran, cfg.privacy.delta, "rdp"),
-        "tuning_accounted": False,
-        "noise_multiplier": point.noise_multiplier,
-        "clip_norm": _clip_norm(cfg),
-        "clipping": _clipping(cfg),
-        "learning_rate": cfg.optimizer.learning_rate,
-        "clients_per_round": cfg.federated.clients_per_round if federated else None,
-        "num_clients": cfg.federated.num_clients if federated else None,
-        "partition": _partition(cfg) if federated else None,
-        "device": jax.devices()[0].device_kind,
-        "git_revision": git_revision(),
-        "dpjax_version": dpjax.__version__,
-        "jax_version": jax.__version__,
-        "python_version": platform.python_version(),
-        "config": json.dumps(content).replace("Infinity", '"inf"'),
-    }
-
-
-def _clipping(cfg: DictConfig) -> str | None:
-    rule = cfg.clipping
-    if math.isinf(cfg.privacy.epsilon):
-        return None  # a reference is not clipped, whatever the rule
-    own = {"automatic": f"(γ={rule.stability:g})", "adaptive": f"(q={rule.target_quantile:g})"}
-    return rule.name + own.get(rule.name, "")
-
-
-def _partition(cfg: DictConfig) -> str:
-    name = cfg.federated.partition
-    return f"dirichlet({cfg.federated.alpha:g})" if name == "dirichlet" else name
-
-
-@functools.lru_cache(maxsize=1024)
-def _epsilon(ran: accounting.Mechanism, delta: float, accountant: str) -> float | None:
-    try:
-        return accounting.epsilon(ran, delta, accountant)
-    except ValueError:  # this accountant has no event for the sampler; the one that calibrated has
-        return None
-
-
-def peak_memory_mib() -> float:
-    """Peak memory in MiB: of the device where it says, else of this process."""
-    stats = jax.devices()[0].memory_stats()
-    if stats and "peak_bytes_in_use" in stats:
-        return stats["peak_bytes_in_use"] / 2**20
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)
-
-
-@functools.cache
-def git_revision() -> str | None:
-    """Commit of this checkout, with ``-dirty`` if files differ from it; None outside of one."""
-    here = Path(__file__).parent
-    try:
-        ask = functools.partial(subprocess.run, cwd=here, capture_output=True, text=True, timeout=10)
-        commit = ask(["git", "rev-parse", "--short=12", "HEAD"])
-        if commit.returncode:
-            return None
-        changed = ask(["git", "status", "--porcelain", "--untracked-files=no"]).stdout.strip()
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return commit.stdout.strip() + ("-dirty" if changed else "")

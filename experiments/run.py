@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from dpjax.results import read_job_result
-from experiments import config
+from experiments import config, validation
 from experiments.explain import explain, is_expected
 from experiments.progress import Progress
 from experiments.task import Job, Outcome, Rows, Tell
@@ -28,7 +28,7 @@ def task(cfg: DictConfig) -> Rows:
     """One job by itself: what a launcher other than the batched one calls."""
     single = HydraConfig.get().mode == RunMode.RUN
     try:
-        config.validate(cfg)
+        validation.validate(cfg)
         plain = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
         assert isinstance(plain, DictConfig)
         job = Job(plain, Path(HydraConfig.get().runtime.output_dir), " ".join(HydraConfig.get().overrides.task))
@@ -74,7 +74,7 @@ def run(jobs: Sequence[Job], tell: Tell) -> Iterator[Outcome]:
 
 
 # What the batched launcher asks of the task; see experiments.task.Task.
-vars(task).update(validate=config.validate, key=config.signature, finished=finished, run=run)
+vars(task).update(validate=validation.validate, key=config.signature, finished=finished, run=run)
 
 
 def main() -> None:

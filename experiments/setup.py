@@ -12,10 +12,12 @@ from omegaconf import DictConfig
 from dpjax import clipping, contributions, metrics, models, sampling
 from dpjax.clipping.adaptive import AdaptiveClipping, adaptive_clipping
 from dpjax.datasets import Dataset, load
-from dpjax.federated import partitions
-from dpjax.training import make_train
+from dpjax.federated import Solver
+from dpjax.subsets import merge_params
+from dpjax.training import TrainState, make_train
 from dpjax.types import HParams
 from experiments.config import ConfigError, capacity_epsilon
+from experiments.federated import make_aggregation, make_clients, make_solver
 
 
 class Arrays(NamedTuple):
@@ -25,14 +27,14 @@ class Arrays(NamedTuple):
     examples: Any
     train: tuple[jax.Array, jax.Array]
     test: tuple[jax.Array, jax.Array]
+    records: Any
 
 
 class Setup(NamedTuple):
     """A static signature made real: what jobs of one group share.
 
     Attributes:
-      train: ``(arrays, hparams, key) → (evaluation_steps, evaluations, counts)``; pure. The counts hold the clip norm
-        of the last step too.
+      train: ``(arrays, hparams, key) → Report``; pure.
       arrays: its data.
       sampler: the sampler that runs, which is the one accounted.
       unit: unit of privacy: example, user or client.
@@ -44,6 +46,22 @@ class Setup(NamedTuple):
     unit: str
 
 
+class Report(NamedTuple):
+    """What a lane gives back.
+
+    Attributes:
+      evaluation_steps: ``[evaluations]``.
+      evaluations: ``{"train" | "test": {"loss" | "accuracy": [evaluations]}}``.
+      counts: scalars over the whole run.
+      client_accuracies: ``[clients]`` of the final model on each client's own rows; None if central.
+    """
+
+    evaluation_steps: jax.Array
+    evaluations: Any
+    counts: dict[str, jax.Array]
+    client_accuracies: jax.Array | None
+
+
 def build(cfg: DictConfig) -> Setup:
     """Load the data, build the model and the sampler, and tie them into one training function.
 
@@ -52,43 +70,82 @@ def build(cfg: DictConfig) -> Setup:
     """
     dataset = _load(cfg.data.name)
     model = _model(cfg, dataset)
-    unit, units, examples, sampler = _units(cfg, dataset)
+    rows = (dataset.train_inputs, dataset.train_labels)
+    federal = cfg.federated.clients_per_round is not None
+    clients = make_clients(cfg, dataset) if federal else None
+    if clients is None:
+        unit, units, sampler = "example", rows, _sampler(cfg, len(dataset.train_labels), cfg.optimizer.sampling_rate)
+    else:
+        unit = "user" if cfg.federated.algorithm == "fedsgd" else "client"
+        units = clients.units
+        sampler = _sampler(cfg, clients.number, cfg.federated.clients_per_round / clients.number)
     put = jnp.asarray
     arrays = Arrays(
-        jax.tree.map(put, units),
-        jax.tree.map(put, examples),
-        (put(dataset.train_inputs), put(dataset.train_labels)),
-        (put(dataset.test_inputs), put(dataset.test_labels)),
+        units=jax.tree.map(put, units),
+        examples=jax.tree.map(put, rows) if federal else None,
+        train=(put(dataset.train_inputs), put(dataset.train_labels)),
+        test=(put(dataset.test_inputs), put(dataset.test_labels)),
+        records=clients.records if clients else None,
     )
     loss_fn = models.cross_entropy_loss(model)
     batched = jax.vmap(lambda params, inputs: model.apply(params, inputs, None), in_axes=(None, 0))
+    rule = _rule(cfg)
 
-    def train(arrays: Arrays, hparams: HParams, key: jax.Array) -> Any:
+    def train(arrays: Arrays, hparams: HParams, key: jax.Array) -> Report:
         def evaluate(params: Any) -> Any:
             split = {"train": arrays.train, "test": arrays.test}
             return {name: metrics.evaluate(batched, params, *data, batch_size=2048) for name, data in split.items()}
 
+        solver = Solver(contributions.example_gradient(loss_fn))
+        if federal:
+            solver = make_solver(cfg, loss_fn, hparams, sampler.sampling_rate)
         run = make_train(
-            model.init,
-            _contribution(cfg, loss_fn, hparams),
+            lambda key: solver.init(model.init(key)),
+            solver.contribution_fn,
             arrays.units,
             sampler=sampler,
             num_steps=cfg.optimizer.num_steps,
-            make_optimizer=lambda h: _optimizer(cfg.optimizer.name, h),
+            make_optimizer=lambda h: solver.wrap_optimizer(_optimizer(cfg.optimizer, h)),
             examples=arrays.examples,
             evaluate=evaluate,
             evaluate_every=cfg.optimizer.evaluate_every,
-            rule=_rule(cfg),
+            evaluate_params=lambda state: solver.model_of(state.params),
+            rule=rule,
             adaptive=adaptive(cfg),
             engine=cfg.engine,
             microbatch_size=cfg.microbatch_size,
+            weights=clients.weights if clients else None,
+            init_unit_state=solver.init_unit_state,
+            aggregation=make_aggregation(cfg, hparams, rule) if federal else None,
         )
-        _, history = run(hparams, key)
-        counts = {name: jnp.sum(history.steps[name]) for name in ("overflowed", "num_rejected")}
+        state, history = run(hparams, key)
+        counts = {name: jnp.sum(history.steps[name]) for name in SUMMED if name in history.steps}
+        counts |= {name: jnp.mean(history.steps[name]) for name in AVERAGED if name in history.steps}
         counts["clip_norm"] = history.steps["clip_norm"][-1]
-        return history.evaluation_steps, history.evaluations, counts
+        own = None
+        if federal:
+            own = _client_accuracies(cfg, solver, state, arrays, batched)
+        return Report(history.evaluation_steps, history.evaluations, counts, own)
 
     return Setup(train, arrays, sampler, unit)
+
+
+SUMMED = ("overflowed", "num_rejected", "dropped", "aborted", "wrapped")
+AVERAGED = ("aggregation_error", "uplink_bytes", "encrypt_seconds", "add_seconds", "decrypt_seconds")
+"""What a run reports of its steps, as a sum or a mean over them."""
+
+
+def _client_accuracies(cfg: DictConfig, solver: Solver, state: TrainState, arrays: Arrays, batched: Any) -> jax.Array:
+    """Each client's accuracy on its own training rows, with its own head where it has one."""
+    if cfg.federated.algorithm == "personalized":
+        return metrics.evaluate_units(
+            batched,
+            lambda head: merge_params(state.params.model, head),
+            arrays.records,
+            *arrays.train,
+            states=state.unit_states,
+        )
+    return metrics.evaluate_units(batched, lambda _: solver.model_of(state.params), arrays.records, *arrays.train)
 
 
 @lru_cache(maxsize=4)
@@ -106,20 +163,6 @@ def _model(cfg: DictConfig, dataset: Dataset) -> models.Model:
         return models.build(cfg.model.name, num_classes=dataset.num_classes, input_shape=dataset.input_shape, **options)
     except ValueError as error:
         raise ConfigError(f"model={cfg.model.name} with data={cfg.data.name}: {error}") from error
-
-
-def _units(cfg: DictConfig, dataset: Dataset) -> tuple[str, Any, Any, sampling.Sampler]:
-    """(unit of privacy, population, shared examples, sampler)."""
-    rows = (dataset.train_inputs, dataset.train_labels)
-    fed = cfg.federated
-    if fed.clients_per_round is None:
-        return "example", rows, None, _sampler(cfg, len(dataset.train_labels), cfg.optimizer.sampling_rate)
-    if fed.partition == "iid":
-        records = partitions.iid_partition(len(dataset.train_labels), fed.num_clients, seed=0)
-    else:
-        records = partitions.dirichlet_partition(dataset.train_labels, fed.num_clients, alpha=fed.alpha, seed=0)
-    unit = "client" if fed.algorithm == "fedavg" else "user"
-    return unit, records, rows, _sampler(cfg, fed.num_clients, fed.clients_per_round / fed.num_clients)
 
 
 def _sampler(cfg: DictConfig, population: int, sampling_rate: float) -> sampling.Sampler:
@@ -154,19 +197,10 @@ def _rule(cfg: DictConfig) -> clipping.ClippingRule:
     return clipping.flat_clipping()
 
 
-def _contribution(cfg: DictConfig, loss_fn: Any, hparams: HParams) -> Any:
-    fed = cfg.federated
-    if fed.clients_per_round is None:
-        return contributions.example_gradient(loss_fn)
-    if fed.algorithm == "fedsgd":
-        return contributions.user_gradient(loss_fn)
-    local = optax.sgd(hparams.client_learning_rate)
-    return contributions.client_delta(loss_fn, local, num_steps=fed.local_steps, batch_size=fed.local_batch_size)
-
-
-def _optimizer(name: str, hparams: HParams) -> optax.GradientTransformation:
-    if name == "sgd":
+def _optimizer(conf: DictConfig, hparams: HParams) -> optax.GradientTransformation:
+    if conf.name == "sgd":
         return optax.sgd(hparams.learning_rate, momentum=hparams.momentum)
-    if name == "adam":
-        return optax.adam(hparams.learning_rate)
-    return optax.adamw(hparams.learning_rate, weight_decay=hparams.weight_decay)
+    squares = {"b2": conf.second_decay, "eps": conf.adaptivity}
+    if conf.name == "adamw":
+        return optax.adamw(hparams.learning_rate, weight_decay=hparams.weight_decay, **squares)
+    return {"adam": optax.adam, "yogi": optax.yogi}[conf.name](hparams.learning_rate, **squares)

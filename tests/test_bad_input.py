@@ -99,7 +99,7 @@ def test_a_bug_keeps_its_traceback(main, monkeypatch):
     def broken(cfg):
         raise KeyError("a bug")
 
-    monkeypatch.setattr("experiments.config.validate", broken)
+    monkeypatch.setattr("experiments.validation.validate", broken)
     with pytest.raises(KeyError):
         main(*QUICK)
 

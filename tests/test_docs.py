@@ -150,7 +150,7 @@ def config_path(tmp_path):
 def test_experiments_run_commands_compose_into_jobs_that_can_run(page, command, config_path):
     from hydra import compose, initialize_config_dir
 
-    from experiments import config
+    from experiments import validation
     from experiments.sweeper import expand
 
     words = shlex.split(command.split("&&")[-1], comments=True)
@@ -173,7 +173,7 @@ def test_experiments_run_commands_compose_into_jobs_that_can_run(page, command, 
             assert len(jobs) > 2
             assert jobs[0][-1] == "privacy.epsilon=inf"
         for job in (jobs[0], jobs[-1]):
-            config.validate(compose("config", list(job)))
+            validation.validate(compose("config", list(job)))
 
 
 def test_yaml_experiments_of_the_docs_are_swept_as_written(config_path):

@@ -18,7 +18,7 @@ from hydra import compose, initialize_config_dir
 
 from dpjax import results
 from dpjax.datasets import available
-from experiments import config, jobs, setup
+from experiments import config, jobs, setup, validation
 from experiments.progress import Progress
 from experiments.task import Job
 
@@ -63,7 +63,7 @@ def test_every_config_composes_and_runs_two_steps(choice, tmp_path, request):
     small = [] if own_model else ["model=logistic"]
     with initialize_config_dir(str(config.CONF), version_base="1.3"):
         cfg = compose("config", [choice, *small, *quick])
-    config.validate(cfg)
+    validation.validate(cfg)
     if choice in ("tracker=none", "tracker=wandb", "data=digits", "privacy=dp", "optimizer=sgd", "federated=central"):
         return  # trackers have tests of their own; the others are the defaults, which model=mlp runs
     if "adam" in choice:  # optax leaves this promotion to jax
@@ -120,7 +120,7 @@ def test_bad_rules_of_clipping_are_named(name, value):
     with initialize_config_dir(str(config.CONF), version_base="1.3"):
         cfg = compose("config", [f"{name}={value}"])
     with pytest.raises(config.ConfigError, match=f"{name}={value}"):
-        config.validate(cfg)
+        validation.validate(cfg)
 
 
 # ---- launchers ----------------------------------------------------------------------------------------------------

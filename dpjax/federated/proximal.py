@@ -29,7 +29,7 @@ def adaptive_fedprox(
     loss_fn: LossFn,
     local_optimizer: optax.GradientTransformation,
     *,
-    initial: float = 0.0,
+    initial: float | Float[Array, ""] = 0.0,
     step: float = 0.1,
     patience: int = 5,
     loss_bound: float = 5.0,
@@ -56,7 +56,7 @@ def adaptive_fedprox(
       Li et al., Federated Optimization in Heterogeneous Networks, 2020, section 5.3.2 (https://arxiv.org/abs/1812.06127).
     """
     for name, value, least in (("initial", initial, 0), ("step", step, 0), ("patience", patience, 1)):
-        if not least <= value < float("inf"):
+        if isinstance(value, int | float) and not least <= value < float("inf"):
             raise ValueError(f"{name}={value} must be finite and at least {least}.")
     if not 0 < loss_bound < float("inf"):
         raise ValueError(f"loss_bound={loss_bound} must be finite and > 0; it is the largest loss told apart.")
@@ -88,7 +88,7 @@ def adaptive_fedprox(
 
     return Solver(
         ClientContribution(work),
-        init=lambda params: Broadcast(params, jnp.float32(initial)),
+        init=lambda params: Broadcast(params, jnp.asarray(initial, jnp.float32)),
         wrap_optimizer=wrap,
         model_of=model_of,
     )

@@ -69,7 +69,9 @@ COLUMNS: tuple[Column, ...] = (
     Column("learning_rate", "float", "", "Step size of the (server) optimizer."),
     Column("clients_per_round", "float", "clients", "Expected cohort size of a federated round; empty if central."),
     Column("num_clients", "int", "clients", "Clients in the federation; empty if central."),
-    Column("partition", "str", "", "How the rows are split over clients: iid or dirichlet(α); empty if central."),
+    Column("partition", "str", "", "How the rows are split over clients, such as dirichlet(α); empty if central."),
+    Column("algorithm", "str", "", "What a client computes: fedavg, fedprox(μ), scaffold, ...; empty if central."),
+    Column("aggregation", "str", "", "How messages meet: plain, secure or homomorphic; empty if central."),
     # what came out
     Column(
         "overflow_count",
@@ -86,6 +88,22 @@ COLUMNS: tuple[Column, ...] = (
     Column("eval_test_accuracy", "floats", "fraction", "Test accuracy at eval_steps."),
     Column("eval_test_loss", "floats", "nats", "Test loss at eval_steps."),
     Column("train_loss_curve", "floats", "nats", "Training loss at eval_steps; NOT private."),
+    Column(
+        "client_accuracy_p10",
+        "float",
+        "fraction",
+        "A tenth of the clients are served worse, each on its own training rows; NOT private.",
+    ),
+    Column("client_accuracy_std", "float", "fraction", "Deviation of those accuracies over the clients; NOT private."),
+    # how messages travelled
+    Column("dropped_count", "int", "clients", "Clients lost before their message arrived, over the whole run."),
+    Column("aborted_count", "int", "steps", "Rounds given up because too few clients answered; they change nothing."),
+    Column("wrapped_count", "int", "coordinates", "Sums that left the ring and came back wrong; 0 is sound."),
+    Column("aggregation_error", "float", "clip norms", "Mean over rounds of the largest coordinate error of the sum."),
+    Column("uplink_bytes", "float", "bytes", "What one client sends in a round, protocol included."),
+    Column("encrypt_seconds", "float", "s", "Encrypting one round's messages, all clients together."),
+    Column("add_seconds", "float", "s", "Adding one round's ciphertexts."),
+    Column("decrypt_seconds", "float", "s", "Decrypting one round's sum."),
     # what it cost
     Column("wall_seconds", "float", "s", "This lane's own time without compiling; lanes side by side overlap."),
     Column("compile_seconds", "float", "s", "Compilation time, its share where several points shared one."),

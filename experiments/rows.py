@@ -1,0 +1,182 @@
+"""A results row: what ran, what came out, and what it cost."""
+
+import datetime
+import functools
+import json
+import math
+import platform
+import resource
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from omegaconf import DictConfig, OmegaConf
+
+import dpjax
+from dpjax import accounting
+from dpjax.sweeps import Lane
+from experiments import config
+from experiments.setup import Setup
+from experiments.task import Job
+
+
+def outputs(lane: Lane) -> dict[str, Any]:
+    """The columns that a lane's output fills."""
+    steps, evaluations, counts, clients = lane.output
+    return {
+        **_fairness(clients),
+        **{column: None if (x := counts.get(name)) is None else float(x) for name, column in _REPORTED.items()},
+        "overflow_count": int(counts["overflowed"]),
+        "rejected_count": int(counts["num_rejected"]),
+        "final_clip_norm": float(counts["clip_norm"]),
+        "test_accuracy": float(evaluations["test"]["accuracy"][-1]),
+        "train_accuracy": float(evaluations["train"]["accuracy"][-1]),
+        "test_loss": float(evaluations["test"]["loss"][-1]),
+        "train_loss": float(evaluations["train"]["loss"][-1]),
+        "eval_steps": [int(x) for x in steps],
+        "eval_test_accuracy": [float(x) for x in evaluations["test"]["accuracy"]],
+        "eval_test_loss": [float(x) for x in evaluations["test"]["loss"]],
+        "train_loss_curve": [float(x) for x in evaluations["train"]["loss"]],
+        "wall_seconds": lane.wall_seconds,
+        "peak_memory_mib": peak_memory_mib(),
+        "timestamp": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+_REPORTED = {
+    "dropped": "dropped_count",
+    "aborted": "aborted_count",
+    "wrapped": "wrapped_count",
+    "aggregation_error": "aggregation_error",
+    "uplink_bytes": "uplink_bytes",
+    "encrypt_seconds": "encrypt_seconds",
+    "add_seconds": "add_seconds",
+    "decrypt_seconds": "decrypt_seconds",
+}
+"""What an aggregation reports → its column."""
+
+
+def _fairness(clients: np.ndarray | None) -> dict[str, float | None]:
+    """How evenly the model serves the clients, each on its own rows."""
+    if clients is None:
+        return {"client_accuracy_p10": None, "client_accuracy_std": None}
+    own = clients[np.isfinite(clients)]
+    return {"client_accuracy_p10": float(np.quantile(own, 0.1)), "client_accuracy_std": float(np.std(own))}
+
+
+def common(job: Job, noise_multiplier: float, setup: Setup) -> dict[str, Any]:
+    """The columns that all seeds of a job share."""
+    cfg = job.cfg
+    ran = mechanism(cfg, setup, noise_multiplier)
+    federated = cfg.federated.clients_per_round is not None
+    content = OmegaConf.to_container(cfg, resolve=True)
+    return {
+        "experiment": cfg.experiment,
+        "config_hash": config.point_hash(cfg),
+        "overrides": job.overrides,
+        "dataset": cfg.data.name,
+        "model": cfg.model.name,
+        "unit": setup.unit,
+        "adjacency": ran.adjacency,
+        "sampling": ran.sampling,
+        "sampling_rate": ran.sampling_rate,
+        "num_steps": ran.num_steps,
+        "population": setup.sampler.population,
+        "capacity": setup.sampler.capacity,
+        "epsilon": cfg.privacy.epsilon,
+        "delta": cfg.privacy.delta,
+        "accountant": cfg.privacy.accountant,
+        "epsilon_pld": _epsilon(ran, cfg.privacy.delta, "pld"),
+        "epsilon_rdp": _epsilon(ran, cfg.privacy.delta, "rdp"),
+        "tuning_accounted": False,
+        "noise_multiplier": noise_multiplier,
+        "clip_norm": clip_norm(cfg),
+        "clipping": _clipping(cfg),
+        "learning_rate": cfg.optimizer.learning_rate,
+        "clients_per_round": cfg.federated.clients_per_round if federated else None,
+        "num_clients": setup.sampler.population if federated else None,
+        "algorithm": _algorithm(cfg) if federated else None,
+        "aggregation": cfg.federated.aggregation if federated else None,
+        "partition": _partition(cfg) if federated else None,
+        "device": jax.devices()[0].device_kind,
+        "git_revision": git_revision(),
+        "dpjax_version": dpjax.__version__,
+        "jax_version": jax.__version__,
+        "python_version": platform.python_version(),
+        "config": json.dumps(content).replace("Infinity", '"inf"'),
+    }
+
+
+def _clipping(cfg: DictConfig) -> str | None:
+    rule = cfg.clipping
+    if math.isinf(clip_norm(cfg)):
+        return None  # a reference is not clipped, whatever the rule
+    own = {"automatic": f"(γ={rule.stability:g})", "adaptive": f"(q={rule.target_quantile:g})"}
+    return rule.name + own.get(rule.name, "")
+
+
+def _partition(cfg: DictConfig) -> str:
+    name = cfg.federated.partition
+    own = {"shards": f"({cfg.federated.shards_per_client})"}
+    own |= dict.fromkeys(("dirichlet", "quantity", "sampled"), f"({cfg.federated.alpha:g})")
+    return name + own.get(name, "")
+
+
+def _algorithm(cfg: DictConfig) -> str:
+    name = cfg.federated.algorithm
+    if name != "fedprox":
+        return name
+    return "fedprox(adaptive)" if cfg.federated.adaptive_proximal else f"fedprox({cfg.federated.proximal:g})"
+
+
+@functools.lru_cache(maxsize=1024)
+def _epsilon(ran: accounting.Mechanism, delta: float, accountant: str) -> float | None:
+    try:
+        return accounting.epsilon(ran, delta, accountant)
+    except ValueError:  # this accountant has no event for the sampler; the one that calibrated has
+        return None
+
+
+def peak_memory_mib() -> float:
+    """Peak memory in MiB: of the device where it says, else of this process."""
+    stats = jax.devices()[0].memory_stats()
+    if stats and "peak_bytes_in_use" in stats:
+        return stats["peak_bytes_in_use"] / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+@functools.cache
+def git_revision() -> str | None:
+    """Commit of this checkout, with ``-dirty`` if files differ from it; None outside of one."""
+    here = Path(__file__).parent
+    try:
+        ask = functools.partial(subprocess.run, cwd=here, capture_output=True, text=True, timeout=10)
+        commit = ask(["git", "rev-parse", "--short=12", "HEAD"])
+        if commit.returncode:
+            return None
+        changed = ask(["git", "status", "--porcelain", "--untracked-files=no"]).stdout.strip()
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return commit.stdout.strip() + ("-dirty" if changed else "")
+
+
+def mechanism(cfg: DictConfig, setup: Setup, noise_multiplier: float) -> accounting.Mechanism:
+    """The mechanism that runs, read off the sampler that runs."""
+    return accounting.Mechanism.from_sampler(
+        setup.sampler,
+        unit=setup.unit,
+        adjacency=cfg.privacy.adjacency,
+        noise_multiplier=noise_multiplier,
+        num_steps=cfg.optimizer.num_steps,
+    )
+
+
+def clip_norm(cfg: DictConfig) -> float:
+    """The bound on one unit: infinite for a reference without privacy, where the aggregation allows it."""
+    whole = cfg.federated.clients_per_round is None or cfg.federated.aggregation == "plain"
+    # A ring and a cipher hold bounded vectors only, with privacy or without.
+    return math.inf if math.isinf(cfg.privacy.epsilon) and whole else cfg.privacy.clip_norm

@@ -1,0 +1,159 @@
+"""What can't be run is refused before anything is computed, in one sentence with the field, the value and the fix."""
+
+import math
+import re
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from experiments.config import Config, ConfigError, leaves
+
+
+def validate(cfg: DictConfig) -> None:
+    """Refuse what can't run, before anything is computed.
+
+    Raises:
+      ConfigError: the first field that is wrong.
+    """
+
+    def need(ok: bool, name: str, fix: str) -> None:
+        if not ok:
+            raise ConfigError(f"{name}={OmegaConf.select(cfg, name)} {fix}.")
+
+    def one_of(name: str, *choices: str) -> None:
+        need(OmegaConf.select(cfg, name) in choices, name, f"is not known; use {' or '.join(choices)}")
+
+    for name, _ in leaves(Config):
+        value = OmegaConf.select(cfg, name)
+        need(not (isinstance(value, float) and math.isnan(value)), name, "is not a number; give it a value")
+    need(cfg.privacy.epsilon > 0, "privacy.epsilon", "must be > 0; use inf to train without privacy")
+    need(0 < cfg.privacy.delta < 1, "privacy.delta", "must be in (0, 1); below 1/population is customary")
+    need(
+        cfg.privacy.clip_norm >= 1e-12, "privacy.clip_norm", "must be > 0; use privacy.epsilon=inf to turn clipping off"
+    )
+    need(
+        math.isfinite(cfg.privacy.clip_norm),
+        "privacy.clip_norm",
+        "must be finite; use privacy.epsilon=inf to turn clipping off",
+    )
+    one_of("privacy.adjacency", "add_or_remove_one", "zero_out", "replace_one")
+    one_of("privacy.accountant", "pld", "rdp")
+    one_of("clipping.name", "flat", "per_layer", "automatic", "adaptive")
+    _validate_clipping(cfg, need)
+    one_of("optimizer.name", "sgd", "adam", "adamw", "yogi")
+    one_of("optimizer.sampling", "poisson", "fixed_size", "shuffled", "cyclic")
+    need(
+        0 < cfg.optimizer.sampling_rate <= 1,
+        "optimizer.sampling_rate",
+        "must be in (0, 1]; it is cohort size / population",
+    )
+    need(cfg.optimizer.learning_rate > 0, "optimizer.learning_rate", "must be > 0")
+    need(0 <= cfg.optimizer.momentum < 1, "optimizer.momentum", "must be in [0, 1)")
+    need(cfg.optimizer.weight_decay >= 0, "optimizer.weight_decay", "must be ≥ 0")
+    need(0 <= cfg.optimizer.second_decay < 1, "optimizer.second_decay", "must be in [0, 1)")
+    need(0 < cfg.optimizer.adaptivity < math.inf, "optimizer.adaptivity", "must be > 0 and finite")
+    for name in ("optimizer.num_steps", "optimizer.evaluate_every", "num_seeds", "federated.num_clients"):
+        need(OmegaConf.select(cfg, name) >= 1, name, "must be at least 1")
+    one_of("engine", "auto", "bookkeeping", "microbatch", "materialize")
+    need(
+        cfg.microbatch_size is None or cfg.microbatch_size >= 1,
+        "microbatch_size",
+        "must be at least 1, or null to have it chosen",
+    )
+    need(
+        re.fullmatch(r"auto|map|vmap|chunk\([1-9][0-9]*\)", cfg.lanes) is not None,
+        "lanes",
+        "is not known; use auto, map, vmap or chunk(k) with k ≥ 1",
+    )
+    one_of("tracker.name", "none", "wandb")
+    if cfg.federated.clients_per_round is not None:
+        _validate_federated(cfg, need, one_of)
+
+
+def _validate_clipping(cfg: DictConfig, need: Any) -> None:
+    need(cfg.clipping.stability > 0, "clipping.stability", "must be > 0; the paper of automatic clipping uses 0.01")
+    need(0 <= cfg.clipping.target_quantile <= 1, "clipping.target_quantile", "must be in [0, 1]; 0.5 is the median")
+    need(0 < cfg.clipping.learning_rate < math.inf, "clipping.learning_rate", "must be > 0 and finite; 0.2 is usual")
+    count_stddev = cfg.clipping.count_stddev
+    need(
+        count_stddev is None or 0 < count_stddev < math.inf,
+        "clipping.count_stddev",
+        "must be > 0 and finite, or null for the expected cohort size / 20",
+    )
+
+
+def _validate_federated(cfg: DictConfig, need: Any, one_of: Any) -> None:
+    clients = cfg.federated.num_clients
+    need(
+        cfg.federated.clients_per_round >= 1,
+        "federated.clients_per_round",
+        "must be at least 1, or null to train centrally",
+    )
+    need(
+        cfg.federated.clients_per_round <= clients,
+        "federated.clients_per_round",
+        f"is more than the population of federated.num_clients={clients}; lower it or add clients",
+    )
+    one_of("federated.algorithm", "fedavg", "fedprox", "scaffold", "personalized", "fedsgd")
+    gradients = cfg.federated.algorithm == "fedsgd"
+    need(
+        cfg.engine != "bookkeeping" or gradients,
+        "engine",
+        f"takes gradients, and a {cfg.federated.algorithm} client sends what it has learnt; use auto or microbatch",
+    )
+    one_of("federated.partition", "iid", "dirichlet", "shards", "quantity", "sampled", "natural")
+    need(cfg.federated.alpha > 0, "federated.alpha", "must be > 0; large is close to iid")
+    for name in ("local_steps", "local_batch_size", "shards_per_client", "num_buckets"):
+        need(cfg.federated[name] >= 1, f"federated.{name}", "must be at least 1")
+    for name in ("local_epochs", "records_per_client", "head_steps"):
+        value = cfg.federated[name]
+        need(value is None or value >= 1, f"federated.{name}", "must be at least 1, or null")
+    need(
+        cfg.federated.partition != "sampled" or cfg.federated.records_per_client is not None,
+        "federated.records_per_client",
+        "must be given with federated.partition=sampled",
+    )
+    need(
+        cfg.federated.local_epochs is None or cfg.federated.algorithm != "scaffold",
+        "federated.local_epochs",
+        "is not for scaffold, whose control variates take equal numbers of steps; use federated.local_steps",
+    )
+    need(cfg.federated.client_learning_rate > 0, "federated.client_learning_rate", "must be > 0")
+    need(0 <= cfg.federated.proximal < math.inf, "federated.proximal", "must be finite and ≥ 0")
+    for name in ("straggler_rate", "dropout_rate"):
+        need(0 <= cfg.federated[name] <= 1, f"federated.{name}", "must be in [0, 1]; it is a chance")
+    one_of("federated.weights", "uniform", "sizes")
+    need(
+        cfg.federated.weights == "uniform" or math.isinf(cfg.privacy.epsilon),
+        "federated.weights",
+        "are private and would change the sensitivity; use uniform, or privacy.epsilon=inf",
+    )
+    one_of("federated.aggregation", "plain", "secure", "homomorphic")
+    if cfg.federated.aggregation != "plain":
+        _validate_aggregation(cfg, need)
+
+
+def _validate_aggregation(cfg: DictConfig, need: Any) -> None:
+    need(
+        cfg.clipping.name in ("flat", "per_layer"),
+        "clipping.name",
+        f"is not for federated.aggregation={cfg.federated.aggregation}, whose grid follows a fixed clip norm; use flat",
+    )
+    need(2 <= cfg.federated.bits <= 32, "federated.bits", "must be from 2 to 32, the width of a ring element")
+    need(
+        cfg.federated.levels is None or 1 <= cfg.federated.levels <= 2**22,
+        "federated.levels",
+        "must be from 1 to 2**22, or null to have it chosen",
+    )
+    least, clients = threshold(cfg), cfg.federated.clients_per_round
+    need(
+        0 < cfg.federated.threshold <= 1 and least <= clients,
+        "federated.threshold",
+        f"is a threshold above the cohort of {clients} clients or below 1; it is a share of it, in (0, 1]",
+    )
+    need(clients >= 2, "federated.clients_per_round", "must be at least 2 where nobody may see a single message")
+
+
+def threshold(cfg: DictConfig) -> int:
+    """Clients whose shares rebuild a secret under secure aggregation."""
+    return max(2, math.ceil(cfg.federated.threshold * cfg.federated.clients_per_round))
