@@ -34,8 +34,9 @@ if TYPE_CHECKING:
         shuffled_cohort,
         shuffled_sampler,
     )
+    from dpjax.steps import TrainState
     from dpjax.subsets import merge_params, split_params
-    from dpjax.training import History, TrainState, make_train
+    from dpjax.training import History, make_train
     from dpjax.types import ClippedSum, Cohort, ContributionFn, HParams, PerUnit, Records, Stateful, UnitData
 
 # jax takes seconds to import; `dpjax --version` and the accountant must not pay for it.
@@ -69,7 +70,8 @@ _HOME = {
         "shuffled_sampler",
     ),
     "subsets": ("merge_params", "split_params"),
-    "training": ("History", "TrainState", "make_train"),
+    "steps": ("TrainState",),
+    "training": ("History", "make_train"),
     "types": ("ClippedSum", "Cohort", "ContributionFn", "HParams", "PerUnit", "Records", "Stateful", "UnitData"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}

@@ -2,45 +2,23 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
-from jaxtyping import Array, ArrayLike, Float, Int, Key, PyTree
+from jaxtyping import Array, ArrayLike, Int, Key, PyTree
 
 from dpjax.buckets import Buckets, bucketed_sum
 from dpjax.clipping import Aggregation, ClippingRule, SumFactory, clipped_sum
 from dpjax.clipping import adaptive as adapting
 from dpjax.contributions import gather_records
-from dpjax.noise import gaussian_privatizer, noise_stddev
-from dpjax.population import draw, make_population, remember, take_home
+from dpjax.noise import gaussian_privatizer
+from dpjax.population import draw, make_population, remember
 from dpjax.sampling import Sampler
-from dpjax.types import ClippedSum, Cohort, ContributionFn, HParams, Metrics, Params
-
-MakePrivatizer = Callable[[ArrayLike, Key[Array, ""]], optax.GradientTransformation]
-"""``make_privatizer(stddev, key)``: what adds noise to a clipped sum."""
-
-
-class TrainState(NamedTuple):
-    """What a run carries from step to step, covered by ε except ``unit_states`` and the key in ``privatizer_state``.
-
-    Attributes:
-      params: the parameters.
-      optimizer_state: what ``make_optimizer`` keeps.
-      privatizer_state: what the noise goes on from; it holds the noise key, so keep it to yourself.
-      step: scalar; steps done.
-      clip_norm: scalar; the next step's clip norm, which moves if clipping is adaptive.
-      unit_states: what each unit remembers, leaves ``[population, ...]``. It stays with the units: NOT covered by ε.
-    """
-
-    params: Params
-    optimizer_state: optax.OptState
-    privatizer_state: optax.OptState
-    step: Int[Array, ""]
-    clip_norm: Float[Array, ""]
-    unit_states: PyTree[Array] = ()
+from dpjax.steps import MakePrivatizer, TrainState, make_stepper
+from dpjax.types import ContributionFn, HParams, Metrics, Params
 
 
 class History(NamedTuple):
@@ -177,53 +155,21 @@ def make_train(
 
     def train(hparams: HParams, key: Key[Array, ""]) -> tuple[TrainState, History]:
         init_key, sampling_key, contribution_key, noise_key = jax.random.split(key, 4)
-        optimizer = make_optimizer(hparams)
-        expected_size = population.expected_size
-        sum_multiplier, count_stddev = hparams.noise_multiplier, 0.0
-        if adaptive is not None:
-            adapting.check_initial_clip_norm(hparams.clip_norm)
-            sum_multiplier, count_stddev = adapting.split_noise(adaptive, hparams.noise_multiplier, expected_size)
-        privatizer = make_privatizer(noise_stddev(sum_multiplier, hparams.clip_norm), noise_key)
-
-        def add_noise(clipped: ClippedSum, cohort: Cohort, state: TrainState) -> tuple[Params, optax.OptState, Array]:
-            """(noised sum, privatizer state, clip norm of the next step)"""
-            if adaptive is None:
-                return *privatizer.update(clipped.total, state.privatizer_state), state.clip_norm
-            # One Gaussian mechanism on the pair; its leaves, so sum and count, draw from keys of their own.
-            stddevs = noise_stddev(sum_multiplier, state.clip_norm), count_stddev
-            pair = clipped.total, adapting.centred_count(clipped.norms, cohort.mask, state.clip_norm)
-            noised: Any
-            noised, after = gaussian_privatizer(stddevs, noise_key).update(pair, state.privatizer_state)
-            total, count = noised
-            return total, after, adapting.next_clip_norm(adaptive, state.clip_norm, count, expected_size)
+        stepper = make_stepper(
+            bounded_sum,
+            make_optimizer(hparams),
+            hparams,
+            expected_size=population.expected_size,
+            noise_key=noise_key,
+            adaptive=adaptive,
+            make_privatizer=make_privatizer,
+        )
 
         def one_step(state: TrainState, _: None) -> tuple[TrainState, Metrics]:
             cohort, index, info = draw(population, sampler, sampling_key, state.step, state.unit_states)
             step_key = jax.random.fold_in(contribution_key, state.step)
-            clip_norm = hparams.clip_norm if adaptive is None else state.clip_norm
-            clipped = bounded_sum(state.params, cohort, step_key, clip_norm)
-            noised, privatizer_state, next_norm = add_noise(clipped, cohort, state)
-            mean = jax.tree.map(lambda x: x / expected_size, noised)
-            updates, optimizer_state = optimizer.update(mean, state.optimizer_state, state.params)
-            params = optax.apply_updates(state.params, updates)
-            accepted = jnp.maximum(info.cohort_size - clipped.num_rejected, 1).astype(jnp.float32)
-            metrics = {
-                **jax.tree.map(lambda x: x / accepted, clipped.aux),
-                "cohort_size": info.cohort_size,
-                "overflowed": info.overflowed,
-                "num_rejected": clipped.num_rejected,
-                "clipped_fraction": jnp.sum(clipped.norms > clipped.clip_norm, dtype=jnp.float32) / accepted,
-                "mean_norm": jnp.sum(clipped.norms) / accepted,
-                "clip_norm": state.clip_norm,
-                **dict(clipped.report),
-            }
-            unit_states = take_home(state.unit_states, index, clipped)
-            after = TrainState(params, optimizer_state, privatizer_state, state.step, next_norm, unit_states)
-            released = clipped.released
-            if released is not None:  # an aborted round leaves everything as it was, but its noise is used up
-                after = jax.tree.map(lambda new, old: jnp.where(released, new, old), after, state)
-                after = after._replace(privatizer_state=privatizer_state)
-            return after._replace(step=state.step + 1), metrics
+            state, metrics = stepper.step(state, cohort, index, step_key)
+            return state, metrics | {"overflowed": info.overflowed}
 
         def stretch(state: TrainState, length: int) -> tuple[TrainState, tuple[Metrics, Array, PyTree[Array]]]:
             state, metrics = jax.lax.scan(one_step, state, length=length)
@@ -238,11 +184,9 @@ def make_train(
             remembered = remember(init_unit_state, params, sampler.population)
             return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(total))
 
-        params, clip_norm = init_fn(init_key), jnp.asarray(hparams.clip_norm, jnp.float32)
+        params = init_fn(init_key)
         noised = what_is_noised(params) if make_privatizer is not gaussian_privatizer else params
-        unit_states = remember(init_unit_state, params, sampler.population)
-        zero = jnp.int32(0)
-        state = TrainState(params, optimizer.init(params), privatizer.init(noised), zero, clip_norm, unit_states)
+        state = stepper.init(params, noised, remember(init_unit_state, params, sampler.population))
         whole, rest = divmod(num_steps, every)
         state, (metrics, at, values) = jax.lax.scan(lambda s, _: stretch(s, every), state, length=whole)
         metrics = jax.tree.map(lambda x: x.reshape(whole * every, *x.shape[2:]), metrics)

@@ -13,8 +13,9 @@ from dpjax import clipping, contributions, metrics, models, sampling
 from dpjax.clipping.adaptive import AdaptiveClipping, adaptive_clipping
 from dpjax.datasets import Dataset, load
 from dpjax.federated import Solver
+from dpjax.steps import TrainState
 from dpjax.subsets import merge_params
-from dpjax.training import TrainState, make_train
+from dpjax.training import make_train
 from dpjax.types import HParams
 from experiments.config import ConfigError, capacity_epsilon
 from experiments.federated import make_aggregation, make_clients, make_solver

@@ -280,7 +280,8 @@ def test_without_adapting_the_state_and_the_history_hold_the_clip_norm():
 def test_lanes_of_a_sweep_adapt_by_themselves():
     train = make(UNITS, fixed_size_sampler(60, 30), 4, adaptive_clipping())
     hparams = HParams(clip_norm=jnp.array([0.1, 5.0]), noise_multiplier=jnp.array([0.5, 1.0]))
-    lanes, _ = jax.jit(jax.vmap(train, (HParams(None, 0, 0, None, None, None), None)))(
+    axes = HParams(*[None] * len(HParams._fields))._replace(clip_norm=0, noise_multiplier=0)
+    lanes, _ = jax.jit(jax.vmap(train, (axes, None)))(
         HParams()._replace(clip_norm=hparams.clip_norm, noise_multiplier=hparams.noise_multiplier), KEY
     )
     for i in range(2):

@@ -9,6 +9,7 @@ from dpjax.federated.partitions import (
     shard_partition,
 )
 from dpjax.federated.personalization import personalized
+from dpjax.federated.process import FederatedProcess, ServerState, build_federated_averaging_process
 from dpjax.federated.proximal import adaptive_fedprox
 from dpjax.federated.scaffold import scaffold
 from dpjax.federated.secure import secure_aggregation
@@ -16,8 +17,11 @@ from dpjax.federated.solvers import Broadcast, Solver, fedavg
 
 __all__ = [
     "Broadcast",
+    "FederatedProcess",
+    "ServerState",
     "Solver",
     "adaptive_fedprox",
+    "build_federated_averaging_process",
     "dirichlet_partition",
     "fedavg",
     "iid_partition",

@@ -29,6 +29,8 @@ IDENTITY: tuple[str, ...] = (
     "learning_rate",
     "clients_per_round",
     "num_clients",
+    "algorithm",
+    "aggregation",
 )
 """Columns that seeds of one point share."""
 

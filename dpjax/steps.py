@@ -1,0 +1,127 @@
+"""One step of a private run: clip, sum, add noise once, divide by the expected cohort, update."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, ArrayLike, Float, Int, Key, PyTree
+
+from dpjax.clipping import BoundedSum
+from dpjax.clipping import adaptive as adapting
+from dpjax.noise import gaussian_privatizer, noise_stddev
+from dpjax.population import take_home
+from dpjax.types import ClippedSum, Cohort, HParams, Metrics, Params
+
+MakePrivatizer = Callable[[ArrayLike, Key[Array, ""]], optax.GradientTransformation]
+"""``make_privatizer(stddev, key)``: what adds noise to a clipped sum."""
+
+
+class TrainState(NamedTuple):
+    """What a run carries from step to step, covered by ε except ``unit_states`` and the key in ``privatizer_state``.
+
+    Attributes:
+      params: the parameters.
+      optimizer_state: what ``make_optimizer`` keeps.
+      privatizer_state: what the noise goes on from; it holds the noise key, so keep it to yourself.
+      step: scalar; steps done.
+      clip_norm: scalar; the next step's clip norm, which moves if clipping is adaptive.
+      unit_states: what each unit remembers, leaves ``[population, ...]``. It stays with the units: NOT covered by ε.
+    """
+
+    params: Params
+    optimizer_state: optax.OptState
+    privatizer_state: optax.OptState
+    step: Int[Array, ""]
+    clip_norm: Float[Array, ""]
+    unit_states: PyTree[Array] = ()
+
+
+class Stepper(NamedTuple):
+    """The start of a run and its step, with everything that does not change on the way bound to them.
+
+    Attributes:
+      init: ``init(params, noised, unit_states) -> TrainState``; ``noised`` has the shapes of what gets noise.
+      step: ``step(state, cohort, index, key) -> (TrainState, metrics)``; ``index``: numbers of the cohort's units.
+    """
+
+    init: Callable[[Params, PyTree[Array], PyTree[Array]], TrainState]
+    step: Callable[[TrainState, Cohort, Int[Array, "slots"], Key[Array, ""]], tuple[TrainState, Metrics]]
+
+
+def make_stepper(
+    bounded_sum: BoundedSum,
+    optimizer: optax.GradientTransformation,
+    hparams: HParams,
+    *,
+    expected_size: float,
+    noise_key: Key[Array, ""],
+    adaptive: adapting.AdaptiveClipping | None = None,
+    make_privatizer: MakePrivatizer = gaussian_privatizer,
+) -> Stepper:
+    """What ``make_train`` scans over, and what a federated process takes round by round.
+
+    Formal guarantees: a step releases one noised sum and nothing else; see ``make_train``. An aborted aggregation
+    leaves parameters, optimizer and units' states as they were, but uses its noise up.
+
+    Args:
+      bounded_sum: such as ``clipped_sum(...)``.
+      optimizer: applied to the noised mean.
+      hparams: its ``clip_norm`` and ``noise_multiplier``, traced or not.
+      expected_size: public number that the noised sum is divided by.
+      noise_key: for the noise of the whole run, and nothing else.
+      adaptive, make_privatizer: see ``make_train``.
+    """
+    sum_multiplier, count_stddev = hparams.noise_multiplier, 0.0
+    if adaptive is not None:
+        adapting.check_initial_clip_norm(hparams.clip_norm)
+        sum_multiplier, count_stddev = adapting.split_noise(adaptive, hparams.noise_multiplier, expected_size)
+    privatizer = make_privatizer(noise_stddev(sum_multiplier, hparams.clip_norm), noise_key)
+
+    def add_noise(clipped: ClippedSum, cohort: Cohort, state: TrainState) -> tuple[Params, optax.OptState, Array]:
+        """(noised sum, privatizer state, clip norm of the next step)"""
+        if adaptive is None:
+            return *privatizer.update(clipped.total, state.privatizer_state), state.clip_norm
+        # One Gaussian mechanism on the pair; its leaves, so sum and count, draw from keys of their own.
+        stddevs = noise_stddev(sum_multiplier, state.clip_norm), count_stddev
+        pair = clipped.total, adapting.centred_count(clipped.norms, cohort.mask, state.clip_norm)
+        noised: Any
+        noised, after = gaussian_privatizer(stddevs, noise_key).update(pair, state.privatizer_state)
+        total, count = noised
+        return total, after, adapting.next_clip_norm(adaptive, state.clip_norm, count, expected_size)
+
+    def init(params: Params, noised: PyTree[Array], unit_states: PyTree[Array]) -> TrainState:
+        clip_norm = jnp.asarray(hparams.clip_norm, jnp.float32)
+        start, noise = optimizer.init(params), privatizer.init(noised)
+        return TrainState(params, start, noise, jnp.int32(0), clip_norm, unit_states)
+
+    def step(
+        state: TrainState, cohort: Cohort, index: Int[Array, "slots"], key: Key[Array, ""]
+    ) -> tuple[TrainState, Metrics]:
+        clip_norm = hparams.clip_norm if adaptive is None else state.clip_norm
+        clipped = bounded_sum(state.params, cohort, key, clip_norm)
+        noised, privatizer_state, next_norm = add_noise(clipped, cohort, state)
+        mean = jax.tree.map(lambda x: x / expected_size, noised)
+        updates, optimizer_state = optimizer.update(mean, state.optimizer_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        cohort_size = jnp.sum(cohort.mask, dtype=jnp.int32)
+        accepted = jnp.maximum(cohort_size - clipped.num_rejected, 1).astype(jnp.float32)
+        metrics = {
+            **jax.tree.map(lambda x: x / accepted, clipped.aux),
+            "cohort_size": cohort_size,
+            "num_rejected": clipped.num_rejected,
+            "clipped_fraction": jnp.sum(clipped.norms > clipped.clip_norm, dtype=jnp.float32) / accepted,
+            "mean_norm": jnp.sum(clipped.norms) / accepted,
+            "clip_norm": state.clip_norm,
+            **dict(clipped.report),
+        }
+        unit_states = take_home(state.unit_states, index, clipped)
+        after = TrainState(params, optimizer_state, privatizer_state, state.step, next_norm, unit_states)
+        released = clipped.released
+        if released is not None:
+            after = jax.tree.map(lambda new, old: jnp.where(released, new, old), after, state)
+            after = after._replace(privatizer_state=privatizer_state)
+        return after._replace(step=state.step + 1), metrics
+
+    return Stepper(init, step)
