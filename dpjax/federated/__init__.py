@@ -1,5 +1,6 @@
 """Federated learning on the same kernel: who the clients are, how they train, and how what they send is added up."""
 
+from dpjax.federated.homomorphic import homomorphic_aggregation
 from dpjax.federated.partitions import (
     dirichlet_partition,
     iid_partition,
@@ -24,6 +25,7 @@ __all__ = [
     "build_federated_averaging_process",
     "dirichlet_partition",
     "fedavg",
+    "homomorphic_aggregation",
     "iid_partition",
     "natural_partition",
     "personalized",

@@ -1,5 +1,6 @@
 """Every client's own message, for aggregations that do more than add contributions up on the spot."""
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -84,3 +85,10 @@ def heard(plain: ClippedSum, arrived: Bool[Array, "slots"]) -> PyTree[Array]:
 def side_key(key: Key[Array, ""], purpose: int) -> Key[Array, ""]:
     """A key beside those of the slots, which count up from 0."""
     return jax.random.fold_in(key, 2**32 - 1 - purpose)
+
+
+def finite_clip_norm(clip_norm: float | Float[Array, ""], holder: str) -> Float[Array, ""]:
+    """The clip norm as an array, refused if it is infinite."""
+    if isinstance(clip_norm, int | float) and not math.isfinite(clip_norm):
+        raise ValueError(f"clip_norm={clip_norm} must be finite: {holder} holds vectors of bounded norm only.")
+    return jnp.asarray(clip_norm, jnp.float32)

@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, UInt32
 from dpjax.clipping import Aggregation, ClippingRule, SumFactory
 from dpjax.federated.key_agreement import SEALED_BYTES, SECRET_BYTES, SHARE_BYTES, agree
 from dpjax.federated.masking import masked_vectors, unmasked_sum
-from dpjax.federated.messages import clipped_rows, collected, heard, like_total, side_key
+from dpjax.federated.messages import clipped_rows, collected, finite_clip_norm, heard, like_total, side_key
 from dpjax.federated.quantization import inner_fraction, safe_levels, stochastic_round
 from dpjax.types import ClippedSum, Cohort, ContributionFn, Params
 
@@ -110,7 +110,7 @@ def secure_aggregation(
                 vectors, plain = gather(params, cohort, key, clip_norm)
                 size = sum(x.size for x in jax.tree.leaves(plain.total))
                 grid = steps_for(slots)
-                limit = _finite(clip_norm)
+                limit = finite_clip_norm(clip_norm, "a ring")
                 rows = clipped_rows(vectors, cohort, limit * inner_fraction(grid, size), rule)
                 keys = jax.random.split(side_key(key, 0), slots)
                 numbers = jax.vmap(partial(stochastic_round, levels=grid))(rows * (grid / limit), keys)
@@ -199,9 +199,3 @@ def _signed(words: UInt32[Array, "size"], bits: int) -> Int[Array, "size"]:
     """Ring elements as the whole numbers nearest to zero."""
     kept = words << jnp.uint32(32 - bits)
     return jax.lax.bitcast_convert_type(kept, jnp.int32) >> (32 - bits)
-
-
-def _finite(clip_norm: float | Float[Array, ""]) -> Float[Array, ""]:
-    if isinstance(clip_norm, int | float) and not math.isfinite(clip_norm):
-        raise ValueError(f"clip_norm={clip_norm} must be finite: a ring holds vectors of bounded norm only.")
-    return jnp.asarray(clip_norm, jnp.float32)
