@@ -328,3 +328,37 @@ def test_an_aborted_round_leaves_everything_as_it_was():
         assert same == bool(aborted[step])
         assert int(after.unit_states.sum() - before.unit_states.sum()) == (0 if aborted[step] else 5)
         assert int(after.step) == step + 1
+
+
+# ---- what stacking changes in the program, and not in the numbers ----------------------------------------------------
+
+
+@pytest.mark.parametrize("widths", [(64, 40), (40, 64)])
+def test_stacked_clients_send_what_each_would_send_alone(widths):
+    """Weights of a client's own make thin matmuls, which are computed in another way once clients are stacked."""
+    rng = np.random.default_rng(0)
+    wide = {
+        "in": jnp.asarray(rng.normal(size=widths) / 8, jnp.float32),
+        "out": jnp.asarray(rng.normal(size=(widths[1], 32)) / 8, jnp.float32),
+    }
+
+    def loss(params, example, key):
+        return jnp.mean((jnp.tanh(example @ params["in"]) @ params["out"]) ** 2)
+
+    rows = jnp.asarray(rng.normal(size=(5, 20, widths[0])), jnp.float32).at[3, 4].set(jnp.nan)
+    units = UnitData(rows, jnp.asarray(rng.random((5, 20)) < 0.8).at[3, 4].set(True))
+    contribution = client_delta(loss, optax.sgd(0.5), num_steps=6, batch_size=8)
+    cohort = Cohort(units, jnp.arange(5) != 1)
+    sums = [
+        jax.jit(clipped_sum(contribution, engine=engine, microbatch_size=size))(wide, cohort, KEY, 1e3)
+        for engine, size in (("materialize", None), ("microbatch", 2), ("microbatch", 1))
+    ]
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(KEY, jnp.arange(5))
+    alone = [contribution(wide, jax.tree.map(lambda x, k=k: x[k], units), keys[k])[0] for k in (0, 2, 4)]
+    total = jax.tree.map(lambda *x: sum(x), *alone)
+    for out in sums:
+        close(out.total, total, rtol=1e-4)
+        assert int(out.num_rejected) == 1
+    text = str(jax.make_jaxpr(clipped_sum(contribution, engine="materialize"))(wide, cohort, KEY, 1.0))
+    if jax.default_backend() == "cpu":
+        assert f"f32[5,{widths[0]},{widths[1]}] = dot_general" not in text

@@ -52,7 +52,11 @@ def microbatch(
     def one(part: Cohort, slots: Int[Array, "slots"]) -> ClippedSum:
         return _materialize_slots(contribution_fn, params, part, slots, key, settings)
 
-    size = settings.microbatch_size or contribution_microbatch(params, cohort.mask.shape[0], settings.memory_budget)
+    size = settings.microbatch_size
+    if size is None:
+        unit = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), cohort.units)
+        jaxpr = jax.make_jaxpr(lowered(contribution_fn))(params, unit, key).jaxpr
+        size = contribution_microbatch(params, jaxpr, cohort.mask.shape[0], settings.memory_budget)
     return _in_parts(one, cohort, settings, size)
 
 
@@ -128,7 +132,9 @@ def _materialize_slots(
 ) -> ClippedSum:
     # Keys follow the slot, not the position in a microbatch: engines and capacities agree exactly.
     keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, slots)
-    stack, metrics = jax.vmap(lowered(contribution_fn), in_axes=(None, 0, 0))(params, cohort.units, keys)
+    stack, metrics = jax.vmap(lowered(contribution_fn, len(slots) > 1), in_axes=(None, 0, 0))(
+        params, cohort.units, keys
+    )
     return clip_and_sum(stack, metrics, cohort, settings.clip_norm, settings.rule)
 
 

@@ -27,6 +27,38 @@ def lower(eqn: Any, values: Sequence[Any]) -> list[Any] | None:
     return None
 
 
+def lower_stacked(eqn: Any, values: Sequence[Any]) -> list[Any] | None:
+    """As ``lower``, for a computation that will be stacked with weights of its own for each unit."""
+    if eqn.primitive.name == "dot_general" and _is_thin(eqn):
+        return [_outer_products(eqn, values)]
+    return lower(eqn, values)
+
+
+def _is_thin(eqn: Any) -> bool:
+    """A matrix made of few outer products, as the weight gradient of a small batch is."""
+    (contracted, _), (batch, _) = eqn.params["dimension_numbers"]
+    left, right, out = eqn.invars[0].aval, eqn.invars[1].aval, eqn.outvars[0].aval
+    if jax.default_backend() != "cpu" or batch or len(contracted) != 1 or left.ndim != 2 or right.ndim != 2:
+        return False
+    terms = left.shape[contracted[0]]
+    return terms <= 16 and out.size >= 1024 and min(out.shape) >= 8 and jnp.issubdtype(out.dtype, jnp.floating)
+
+
+def _outer_products(eqn: Any, values: Sequence[Any]) -> Array:
+    """A matmul as a sum of outer products: stacked, XLA runs it on all cores and fuses it with what follows.
+
+    Stacked matmuls of that shape run on one core.
+    """
+    ((left_axis,), (right_axis,)), _ = eqn.params["dimension_numbers"]
+    left, right = jnp.moveaxis(values[0], left_axis, 0), jnp.moveaxis(values[1], right_axis, 0)
+    turned = left.shape[1] > right.shape[1]  # loops are fastest along the longer side
+    if turned:
+        left, right = right, left
+    dtype = eqn.outvars[0].aval.dtype
+    out = sum(left[k].astype(dtype)[:, None] * right[k].astype(dtype)[None] for k in range(left.shape[0]))
+    return jnp.transpose(out) if turned else jnp.asarray(out)
+
+
 def _is_large(eqn: Any) -> bool:
     (contracted, _), _ = eqn.params["dimension_numbers"]
     left, out = eqn.invars[0].aval, eqn.outvars[0].aval

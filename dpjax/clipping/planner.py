@@ -170,12 +170,17 @@ def strategy_costs(size: fx.Size, slots: int) -> dict[str, float]:
     }
 
 
-def contribution_microbatch(params: Params, slots: int, budget: float) -> int:
-    """Contributions formed at once: a stack that stays in a core's cache on CPU, larger on accelerators."""
-    floats = sum(x.size for x in jax.tree.leaves(params))
+def contribution_microbatch(params: Params, jaxpr: Jaxpr, slots: int, budget: float) -> int:
+    """Contributions formed at once: a stack that stays in a core's cache on CPU, larger on accelerators.
+
+    The slots are cut into even parts: a last one that is nearly empty would cost as much as the others.
+    """
     on_cpu = jax.default_backend() == "cpu"
-    size = max(8, min((2**19 if on_cpu else 2**28) // max(floats, 1), 64 if on_cpu else slots))
-    return _fitting(size, slots, 8.0 * max(floats, 1), budget)
+    own = 4.0 * max(sum(x.size for x in jax.tree.leaves(params)), 1)
+    per_unit = own + activation_bytes(jaxpr, whole_loops=False)
+    target, most = (2**22, 64) if on_cpu else (2**30, slots)
+    size = max(1, min(int(target / per_unit), most, int(budget / (2 * per_unit))))
+    return -(-slots // -(-slots // size))
 
 
 def one_pass_microbatch(program: Program, slots: int, budget: float) -> int:
@@ -191,15 +196,17 @@ def _fitting(size: int, slots: int, bytes_per_unit: float, budget: float) -> int
     return slots if size >= slots else 1 << (size.bit_length() - 1)
 
 
-def activation_bytes(jaxpr: Jaxpr) -> float:
+def activation_bytes(jaxpr: Jaxpr, whole_loops: bool = True) -> float:
     """Bytes of what goes into and comes out of a unit's matmuls, loops included: what its backward pass keeps.
 
-    Elementwise results between them are fused, or die young.
+    Elementwise results between them are fused, or die young. Without ``whole_loops`` a loop counts as one of its turns,
+    as where nothing of it is kept for a backward pass.
     """
     total = 0.0
     for eqn in jaxpr.eqns:
         if eqn.primitive.name in {"scan", *REMAT}:
-            total += eqn.params.get("length", 1) * sum(activation_bytes(inner) for inner in inner_jaxprs(eqn))
+            turns = eqn.params.get("length", 1) if whole_loops else 1
+            total += turns * sum(activation_bytes(inner, whole_loops) for inner in inner_jaxprs(eqn))
         elif eqn.primitive.name == "dot_general":
             sizes = sorted(aval(v).size * aval(v).dtype.itemsize for v in eqn.invars)
             total += sizes[0] + aval(eqn.outvars[0]).size * aval(eqn.outvars[0]).dtype.itemsize

@@ -7,7 +7,7 @@ import jax
 from jax.extend.core import Jaxpr, Literal
 from jaxtyping import Array, Key, PyTree
 
-from dpjax.clipping.lowering import lower
+from dpjax.clipping.lowering import lower, lower_stacked
 from dpjax.types import ContributionFn, GradientContribution, Metrics, Params
 
 Equation = Any
@@ -71,21 +71,27 @@ def trace(
     return Program(*open_jaxpr(flat), num_params=len(jax.tree.leaves(params)), metrics=structure[-1])
 
 
-def lowered(contribution_fn: ContributionFn) -> ContributionFn:
+Rules = Callable[[Equation, Sequence[Any]], list[Any] | None]
+"""How equations are computed in another way; ``lower`` or ``lower_stacked``."""
+
+
+def lowered(contribution_fn: ContributionFn, stacked: bool = True) -> ContributionFn:
     """The contribution with convolutions and pooling as matmuls and slices, before it is differentiated if it can be.
+
+    With ``stacked`` a client's own weights are taken into account: each unit then multiplies by others.
 
     Stacked units' convolutions would share one grouped convolution, in which some backends compute 0 × NaN: one
     unit's NaN would reach the others.
     """
     if isinstance(contribution_fn, GradientContribution):
-        return GradientContribution(_lowered(contribution_fn.loss))
-    return _lowered(contribution_fn)
+        return GradientContribution(_lowered(contribution_fn.loss, lower))
+    return _lowered(contribution_fn, lower_stacked if stacked else lower)
 
 
-def _lowered(fun: Callable[..., Any]) -> Callable[..., Any]:
+def _lowered(fun: Callable[..., Any], rules: Rules) -> Callable[..., Any]:
     def call(*args: Any) -> Any:
         jaxpr, shapes = jax.make_jaxpr(fun, return_shape=True)(*args)
-        out = evaluate(*open_jaxpr(jaxpr), jax.tree.leaves(args))
+        out = evaluate(*open_jaxpr(jaxpr), jax.tree.leaves(args), rules)
         return jax.tree.unflatten(jax.tree.structure(shapes), out)
 
     return call
@@ -141,7 +147,7 @@ def scan_arguments(eqn: Equation) -> ScanArguments:
     return ScanArguments(consts, carry, len(eqn.invars) - consts - carry)
 
 
-def evaluate(jaxpr: Jaxpr, consts: Sequence[Any], args: Sequence[Any]) -> list[Any]:
+def evaluate(jaxpr: Jaxpr, consts: Sequence[Any], args: Sequence[Any], rules: Rules = lower) -> list[Any]:
     """Evaluate a jaxpr with calls inlined and operations lowered, inside loops and checkpoints too."""
     env: dict[Any, Any] = {}
 
@@ -150,24 +156,24 @@ def evaluate(jaxpr: Jaxpr, consts: Sequence[Any], args: Sequence[Any]) -> list[A
 
     env.update(zip([*jaxpr.constvars, *jaxpr.invars], [*consts, *args], strict=True))
     for eqn in jaxpr.eqns:
-        values = apply(eqn, [read(v) for v in eqn.invars])
+        values = apply(eqn, [read(v) for v in eqn.invars], rules)
         env.update(zip(eqn.outvars, values, strict=True))
     return [read(v) for v in jaxpr.outvars]
 
 
-def apply(eqn: Equation, values: Sequence[Any]) -> Sequence[Any]:
+def apply(eqn: Equation, values: Sequence[Any], rules: Rules = lower) -> Sequence[Any]:
     """One equation, inlined or lowered where that is known how to do."""
     name = eqn.primitive.name
     if name in CALLS:
         inner, consts = open_jaxpr(eqn.params.get("jaxpr", eqn.params.get("call_jaxpr")))
-        return evaluate(inner, consts, values)
+        return evaluate(inner, consts, values, rules)
     if name in REMAT:
         inner, consts = open_jaxpr(eqn.params["jaxpr"])
-        return remat(eqn, lambda *args: tuple(evaluate(inner, consts, args)))(*values)
+        return remat(eqn, lambda *args: tuple(evaluate(inner, consts, args, rules)))(*values)
     if name == "scan":
         inner, consts = open_jaxpr(eqn.params["jaxpr"])
-        return scan(eqn, lambda args: evaluate(inner, consts, args), values)
-    lowered = lower(eqn, values)
+        return scan(eqn, lambda args: evaluate(inner, consts, args, rules), values)
+    lowered = rules(eqn, values)
     return bind(eqn, values) if lowered is None else lowered
 
 

@@ -109,12 +109,11 @@ def local_training(
         planned = jnp.int32(num_steps) if num_epochs is None else per_epoch * num_epochs
         stop = planned if always_whole else _stop(stop_key, planned, straggler_rate)
 
-        def local_step(carry: tuple[Params, optax.OptState], step: Array):
-            local, state = carry
+        def local_step(carry: tuple[Params, optax.OptState], inputs: tuple[Array, UnitData | None]):
+            (local, state), (step, ready) = carry, inputs
             step_key = jax.random.fold_in(loss_key, step)
-            (_, metrics), gradient = jax.value_and_grad(mean_loss, has_aux=True)(
-                local, batch(step) if whole is None else whole, step_key
-            )
+            data = whole or ready or batch(step)
+            (_, metrics), gradient = jax.value_and_grad(mean_loss, has_aux=True)(local, data, step_key)
             if correction is not None:
                 gradient = jax.tree.map(jnp.add, gradient, correction(local))
             updates, after = local_optimizer.update(gradient, state, local)
@@ -127,7 +126,11 @@ def local_training(
 
         length = num_steps or -(-records // size) * (num_epochs or 0)
         start = (params, local_optimizer.init(params))
-        (local, _), metrics = jax.lax.scan(local_step, start, jnp.arange(length))
+        steps = jnp.arange(length)
+        # One gather of all batches is cheaper than one in each step, as long as they are small.
+        ahead = whole is None and length * _bytes(jax.eval_shape(batch, steps[0])) <= _AHEAD
+        ready = jax.vmap(batch)(steps) if ahead else None
+        (local, _), metrics = jax.lax.scan(local_step, start, (steps, ready))
         # Weight decay would move even a client that has nothing to say.
         local = jax.tree.map(lambda new, old: jnp.where(count > 0, new, old), local, params)
         taken = jnp.where(count > 0, stop, 0)
@@ -135,6 +138,14 @@ def local_training(
         return LocalOutcome(local, taken, mean)
 
     return run
+
+
+_AHEAD = 2**18
+"""Bytes of a client's batches up to which they are gathered before the first local step."""
+
+
+def _bytes(tree: PyTree) -> int:
+    return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
 
 
 def client_delta(

@@ -23,8 +23,8 @@ def homomorphic_aggregation(
 ) -> Aggregation:
     """Sums contributions under CKKS encryption that really runs; clients' weights are applied under encryption too.
 
-    Each client clips its contribution, rounds it at random to a grid of clip norm / ``levels``, and encrypts it; without
-    weights the decrypted sum is rounded to the grid again, which makes it exact.
+    Each client clips its contribution, rounds it at random to a grid of clip norm / ``levels``, and encrypts that.
+    Without weights the decrypted sum is rounded to the grid again, which makes it exact.
 
     Formal guarantees: the sum's sensitivity is the clip norm, rounding included. There is ONE secret key: key holder
     and server must not work together; see ``encryption.homomorphic_sum``. The noise of central DP is added by the key

@@ -1,0 +1,1 @@
+"""Rounds per second of simulated federated averaging, against pfl-research."""
