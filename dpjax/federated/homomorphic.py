@@ -10,7 +10,15 @@ from jaxtyping import Array, Float, Key
 
 from dpjax.clipping import Aggregation, ClippingRule, SumFactory
 from dpjax.federated.encryption import homomorphic_sum
-from dpjax.federated.messages import clipped_rows, collected, finite_clip_norm, heard, like_total, side_key
+from dpjax.federated.messages import (
+    clipped_rows,
+    clipped_sum_of,
+    collected,
+    finite_clip_norm,
+    heard,
+    like_total,
+    side_key,
+)
 from dpjax.federated.quantization import inner_fraction, stochastic_round
 from dpjax.types import ClippedSum, Cohort, ContributionFn, Params
 
@@ -71,7 +79,7 @@ def homomorphic_aggregation(
                 arrived = cohort.mask & ~jax.random.bernoulli(side_key(key, 1), dropout_rate, (len(rows),))
                 total, costs = _on_host(numbers, arrived, cohort.weights, levels)
                 total = total * limit
-                error = total - jnp.sum(jnp.where(arrived[:, None], clipped_rows(vectors, cohort, limit, rule), 0), 0)
+                error = total - clipped_sum_of(vectors, cohort._replace(mask=arrived), limit, rule)
                 report = {
                     "dropped": jnp.sum(cohort.mask & ~arrived, dtype=jnp.int32),
                     "aggregation_error": jnp.max(jnp.abs(error)) / limit,

@@ -13,11 +13,11 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from jaxtyping import Bool, UInt32
 
-PRIME = 2**521 - 1
-"""Field of the shares: the least Mersenne prime above 256-bit secrets."""
+PRIME = 2**256 + 297
+"""Field of the shares: the least prime above all 256-bit secrets."""
 
 SECRET_BYTES = 32
-SHARE_BYTES = 66
+SHARE_BYTES = 33
 SEED_BYTES = 8
 SEALED_BYTES = 2 * SHARE_BYTES + 16 + 12
 """A pair of shares under AES-GCM, with its tag and nonce."""

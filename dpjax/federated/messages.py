@@ -10,7 +10,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Key, PyTree
 
 from dpjax.clipping import ClippingRule, SumFactory, flat_clipping
-from dpjax.clipping.bounding import bound, group_squared_norms, leaf_groups
+from dpjax.clipping.bounding import bound, group_squared_norms, leaf_groups, weighted_product
 from dpjax.population import STATE
 from dpjax.types import ClippedSum, Cohort, ContributionFn, Metrics, Params, PerUnit
 
@@ -59,14 +59,31 @@ def clipped_rows(
     vectors: PyTree[Array], cohort: Cohort, clip_norm: Float[Array, ""], rule: ClippingRule | None
 ) -> Float[Array, "slots size"]:
     """Each client's message bounded and weighted, flat; zeros for empty slots and messages that are not finite."""
+    leaves = [
+        (x * scale.reshape(-1, *[1] * (x.ndim - 1))).reshape(len(x), -1).astype(scale.dtype)
+        for x, scale in _scaled(vectors, cohort, clip_norm, rule)
+    ]
+    return jnp.concatenate(leaves, axis=1) if len(leaves) > 1 else leaves[0]
+
+
+def clipped_sum_of(
+    vectors: PyTree[Array], cohort: Cohort, clip_norm: Float[Array, ""], rule: ClippingRule | None
+) -> Float[Array, "size"]:
+    """The sum of ``clipped_rows``, which are never formed."""
+    leaves = [
+        weighted_product(scale, x.astype(scale.dtype)).ravel() for x, scale in _scaled(vectors, cohort, clip_norm, rule)
+    ]
+    return jnp.concatenate(leaves) if len(leaves) > 1 else leaves[0]
+
+
+def _scaled(
+    vectors: PyTree[Array], cohort: Cohort, clip_norm: Float[Array, ""], rule: ClippingRule | None
+) -> list[tuple[Array, Float[Array, "slots"]]]:
+    """Every leaf with the slots' factors on it."""
     rule = rule or flat_clipping()
     groups = leaf_groups(rule, vectors)
     bounded = bound(rule, group_squared_norms(vectors, groups), cohort, clip_norm)
-    leaves = [
-        (x * bounded.scale[g].reshape(-1, *[1] * (x.ndim - 1))).reshape(len(x), -1).astype(bounded.scale.dtype)
-        for x, g in zip(jax.tree.leaves(vectors), groups, strict=True)
-    ]
-    return jnp.concatenate(leaves, axis=1)
+    return [(x, bounded.scale[g]) for x, g in zip(jax.tree.leaves(vectors), groups, strict=True)]
 
 
 def like_total(flat: Float[Array, "size"], plain: ClippedSum) -> Params:

@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
+from dpjax.gaussian import threefry
+
 _ATTEMPTS = 8
 
 
@@ -68,11 +70,23 @@ def stochastic_round(vector: Float[Array, "size"], key: Key[Array, ""], levels: 
 
     def draw(carry: tuple[Array, Array]) -> tuple[Array, Array]:
         attempt, _ = carry
-        uniform = jax.random.uniform(jax.random.fold_in(key, attempt), vector.shape, vector.dtype)
-        return attempt + 1, low + (uniform < vector - low).astype(vector.dtype)
+        up = fair_uniform(jax.random.fold_in(key, attempt), vector.shape[0]) < vector - low
+        return attempt + 1, low + up.astype(vector.dtype)
 
     _, rounded = jax.lax.while_loop(again, draw, draw((jnp.int32(0), vector)))
     return jnp.where(fits(rounded), rounded, jnp.trunc(vector)).astype(jnp.int32)
+
+
+def fair_uniform(key: Key[Array, ""], size: int) -> Float[Array, "size"]:
+    """Independent uniform numbers in [0, 1) with 24 bits each, in one fused loop.
+
+    Example:
+      >>> bool(abs(fair_uniform(jax.random.key(0), 10_000).mean() - 0.5) < 0.01)
+      True
+    """
+    counter = jnp.arange(size, dtype=jnp.uint32)
+    high, low = threefry(jax.random.key_data(key), jnp.zeros_like(counter), counter)
+    return ((high ^ low) >> jnp.uint32(8)).astype(jnp.float32) * jnp.float32(2.0**-24)
 
 
 def safe_levels(bits: int, clients: int) -> int:

@@ -13,7 +13,15 @@ from jaxtyping import Array, Bool, Float, Int, Key, UInt32
 from dpjax.clipping import Aggregation, ClippingRule, SumFactory
 from dpjax.federated.key_agreement import SEALED_BYTES, SECRET_BYTES, SHARE_BYTES, agree
 from dpjax.federated.masking import masked_vectors, unmasked_sum
-from dpjax.federated.messages import clipped_rows, collected, finite_clip_norm, heard, like_total, side_key
+from dpjax.federated.messages import (
+    clipped_rows,
+    clipped_sum_of,
+    collected,
+    finite_clip_norm,
+    heard,
+    like_total,
+    side_key,
+)
 from dpjax.federated.quantization import inner_fraction, safe_levels, stochastic_round
 from dpjax.types import ClippedSum, Cohort, ContributionFn, Params
 
@@ -120,8 +128,8 @@ def secure_aggregation(
                 summed, released = protocol(numbers, cohort.mask, arrived, answering, threshold)
                 signed = _signed(summed, bits)
                 total = signed.astype(rows.dtype) * (limit / grid)
-                exact = jnp.sum(jnp.where(arrived[:, None], numbers, 0).astype(jnp.float32), axis=0)
-                error = total - jnp.sum(jnp.where(arrived[:, None], clipped_rows(vectors, cohort, limit, rule), 0), 0)
+                exact = arrived.astype(jnp.float32) @ numbers.astype(jnp.float32)
+                error = total - clipped_sum_of(vectors, cohort._replace(mask=arrived), limit, rule)
                 report = {
                     "dropped": jnp.sum(cohort.mask & ~arrived, dtype=jnp.int32),
                     "aborted": (~released).astype(jnp.int32),
@@ -147,7 +155,7 @@ def uplink_bytes(size: int, bits: int, clients: Int[Array, ""]) -> Float[Array, 
 
     Example:
       >>> print(uplink_bytes(100_000, 32, jnp.int32(100)))
-      422504.0
+      412670.0
     """
     vector = math.ceil(size * bits / 8)
     shares = SEALED_BYTES * (clients - 1) + SHARE_BYTES * clients
