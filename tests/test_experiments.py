@@ -60,13 +60,14 @@ def test_every_config_composes_and_runs_two_steps(choice, tmp_path, request):
     quick = ["optimizer.num_steps=2", "num_seeds=1", "privacy.accountant=rdp"]
     # A CNN takes 40 s to be evaluated on 70,000 pictures; it runs as model=cnn.
     own_model = choice.startswith(("model", "experiment")) and choice != "experiment=fashion_mnist"
-    small = [] if own_model else ["model=logistic"]
+    # A logistic model is all head: nothing would be left to share.
+    small = [] if own_model or choice == "federated=personalized" else ["model=logistic"]
     with initialize_config_dir(str(config.CONF), version_base="1.3"):
         cfg = compose("config", [choice, *small, *quick])
     validation.validate(cfg)
     if choice in ("tracker=none", "tracker=wandb", "data=digits", "privacy=dp", "optimizer=sgd", "federated=central"):
         return  # trackers have tests of their own; the others are the defaults, which model=mlp runs
-    if "adam" in choice:  # optax leaves this promotion to jax
+    if "adam" in choice or "yogi" in choice:  # optax leaves this promotion to jax
         jax.config.update("jax_numpy_dtype_promotion", "standard")
         request.addfinalizer(lambda: jax.config.update("jax_numpy_dtype_promotion", "strict"))
     if cfg.data.name not in FETCHED:
@@ -476,3 +477,99 @@ def test_help_names_every_field_and_group(main):
         assert name in out
     for option in OPTIONS:
         assert option.partition("=")[2] in out
+
+
+# ---- federated runs --------------------------------------------------------------------------------------------------
+
+SMALL = ["federated=fedavg", "federated.num_clients=60", "federated.clients_per_round=12", "num_seeds=1"]
+
+
+def test_secure_and_plain_runs_are_one_run_to_their_precision(main, tmp_path):
+    axes = ["federated.aggregation=plain,secure,homomorphic", "privacy.epsilon=20", "privacy.delta=1e-4"]
+    assert main("-m", *QUICK, *SMALL, *axes)[0] == 0
+    rows = {r["aggregation"]: r for r in rows_of(tmp_path).values() if r["epsilon"] == 20}
+    assert rows.keys() == {"plain", "secure", "homomorphic"}
+    for name in ("secure", "homomorphic"):
+        assert rows[name]["test_loss"] == pytest.approx(rows["plain"]["test_loss"], rel=1e-3)
+        assert rows[name]["noise_multiplier"] == rows["plain"]["noise_multiplier"]
+        assert 0 < rows[name]["aggregation_error"] < 1e-3
+        assert rows[name]["uplink_bytes"] > 4 * 650
+    assert rows["plain"]["uplink_bytes"] is None
+    assert rows["secure"]["aborted_count"] == rows["secure"]["wrapped_count"] == 0
+    assert rows["homomorphic"]["encrypt_seconds"] > 0
+    references = {r["aggregation"]: r["clip_norm"] for r in rows_of(tmp_path).values() if r["epsilon"] == math.inf}
+    assert references == {"plain": math.inf, "secure": 1.0, "homomorphic": 1.0}
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        ["federated=scaffold", "optimizer=fedadam", "federated.partition=shards"],
+        [
+            "federated=fedprox",
+            "federated.adaptive_proximal=true",
+            "federated.partition=quantity",
+            "federated.num_buckets=3",
+        ],
+        ["federated=personalized", "federated.partition=sampled", "federated.records_per_client=8", "model=mlp"],
+        ["federated.local_epochs=1", "federated.straggler_rate=0.5", "federated.dropout_rate=0.5"],
+        ["federated.weights=sizes", "privacy.epsilon=inf", "federated.partition=dirichlet"],
+    ],
+    ids=lambda choice: choice[0],
+)
+def test_every_kind_of_client_runs(choice, tmp_path, request):
+    if "optimizer=fedadam" in choice:  # optax leaves this promotion to jax
+        jax.config.update("jax_numpy_dtype_promotion", "standard")
+        request.addfinalizer(lambda: jax.config.update("jax_numpy_dtype_promotion", "strict"))
+    with initialize_config_dir(str(config.CONF), version_base="1.3"):
+        cfg = compose("config", [*QUICK, *SMALL, "privacy.epsilon=8", *choice])
+    validation.validate(cfg)
+    (outcome,) = jobs.run_group([Job(cfg, tmp_path, "")])
+    assert outcome.error is None
+    (row,) = outcome.rows
+    assert math.isfinite(row["test_loss"])
+    assert 0 <= row["client_accuracy_p10"] <= 1
+    assert row["num_clients"] == 60
+    assert (row["dropped_count"] or 0) > 0 or "dropout" not in str(choice)
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("federated.algorithm=fedsgdx", "is not known"),
+        ("federated.weights=sizes", "are private and would change the sensitivity"),
+        ("federated.dropout_rate=1.5", "is a chance"),
+        ("federated.local_epochs=0", "must be at least 1, or null"),
+        ("federated.num_buckets=0", "must be at least 1"),
+        ("optimizer.adaptivity=0", "must be > 0 and finite"),
+    ],
+)
+def test_bad_federated_fields_are_named(override, words):
+    with initialize_config_dir(str(config.CONF), version_base="1.3"):
+        cfg = compose("config", [*SMALL, override])
+    with pytest.raises(config.ConfigError, match=f"^{override.split('=')[0]}=.*{words}"):
+        validation.validate(cfg)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["federated.partition=sampled"], "federated.records_per_client=None must be given"),
+        (["federated.bits=40"], "federated.bits=40 must be from 2 to 32"),
+        (["federated.threshold=1.5"], "federated.threshold=1.5 is a threshold above the cohort of 12 clients"),
+        (["clipping=adaptive"], "clipping.name=adaptive is not for federated.aggregation=secure"),
+        (["federated.clients_per_round=1"], "federated.clients_per_round=1 must be at least 2|federated.threshold"),
+    ],
+)
+def test_bad_aggregations_are_named(overrides, words):
+    with initialize_config_dir(str(config.CONF), version_base="1.3"):
+        cfg = compose("config", [*SMALL, "federated.aggregation=secure", *overrides])
+    with pytest.raises(config.ConfigError, match=words):
+        validation.validate(cfg)
+
+
+def test_natural_clients_need_owners(tmp_path):
+    with initialize_config_dir(str(config.CONF), version_base="1.3"):
+        cfg = compose("config", [*QUICK, *SMALL, "federated.partition=natural"])
+    with pytest.raises(config.ConfigError, match=r"federated\.partition=natural needs to know whose the rows are"):
+        setup.build(cfg)

@@ -26,7 +26,7 @@ from dpjax import (
 )
 from dpjax.buckets import bucketed_sum
 from dpjax.contributions import gather_records
-from dpjax.federated import dirichlet_partition
+from dpjax.federated import dirichlet_partition, dropouts
 
 KEY = jax.random.key(0)
 RNG = np.random.default_rng(0)
@@ -362,3 +362,26 @@ def test_stacked_clients_send_what_each_would_send_alone(widths):
     text = str(jax.make_jaxpr(clipped_sum(contribution, engine="materialize"))(wide, cohort, KEY, 1.0))
     if jax.default_backend() == "cpu":
         assert f"f32[5,{widths[0]},{widths[1]}] = dot_general" not in text
+
+
+# ---- dropouts --------------------------------------------------------------------------------------------------------
+
+
+def test_dropouts_are_lost_at_their_rate_and_forget_the_round():
+    train = make_train(
+        lambda key: jnp.zeros(()),
+        counting,
+        jnp.ones(50),
+        sampler=fixed_size_sampler(50, 40),
+        num_steps=50,
+        make_optimizer=lambda h: optax.sgd(-1.0),
+        init_unit_state=lambda params: jnp.int32(0),
+        aggregation=dropouts(0.2),
+    )
+    state, history = jax.jit(train)(HParams(), KEY)
+    dropped = int(history.steps["dropped"].sum())
+    assert abs(dropped - 400) < 4 * (2000 * 0.2 * 0.8) ** 0.5
+    assert int(state.unit_states.sum()) == 2000 - dropped
+    assert float(state.params) == pytest.approx((2000 - dropped) / 40, rel=1e-5)
+    with pytest.raises(ValueError, match=r"dropout_rate=1\.1"):
+        dropouts(1.1)

@@ -1,5 +1,6 @@
 """Federated learning on the same kernel: who the clients are, how they train, and how what they send is added up."""
 
+from dpjax.federated.faults import dropouts
 from dpjax.federated.homomorphic import homomorphic_aggregation
 from dpjax.federated.partitions import (
     dirichlet_partition,
@@ -24,6 +25,7 @@ __all__ = [
     "adaptive_fedprox",
     "build_federated_averaging_process",
     "dirichlet_partition",
+    "dropouts",
     "fedavg",
     "homomorphic_aggregation",
     "iid_partition",
