@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float, Int, Key, PyTree
 
 from dpjax.clipping import BoundedSum
@@ -16,6 +17,10 @@ from dpjax.types import ClippedSum, Cohort, HParams, Metrics, Params
 
 MakePrivatizer = Callable[[ArrayLike, Key[Array, ""]], optax.GradientTransformation]
 """``make_privatizer(stddev, key)``: what adds noise to a clipped sum."""
+
+
+SENSITIVITY_LOST = "sensitivity_lost"
+"""The entry of a ``ClippedSum``'s report by which an aggregation says that the clip norm bounds nothing."""
 
 
 class TrainState(NamedTuple):
@@ -101,6 +106,8 @@ def make_stepper(
     ) -> tuple[TrainState, Metrics]:
         clip_norm = hparams.clip_norm if adaptive is None else state.clip_norm
         clipped = bounded_sum(state.params, cohort, key, clip_norm)
+        if SENSITIVITY_LOST in dict(clipped.report):
+            clipped = clipped._replace(total=_never_noised(clipped.total, hparams.noise_multiplier))
         noised, privatizer_state, next_norm = add_noise(clipped, cohort, state)
         mean = jax.tree.map(lambda x: x / expected_size, noised)
         updates, optimizer_state = optimizer.update(mean, state.optimizer_state, state.params)
@@ -125,3 +132,13 @@ def make_stepper(
         return after._replace(step=state.step + 1), metrics
 
     return Stepper(init, step)
+
+
+def _never_noised(total: Params, noise_multiplier: float | Float[Array, ""]) -> Params:
+    """The sum of an aggregation that has no sensitivity: noise would only look like privacy."""
+    if not isinstance(noise_multiplier, Tracer) and float(noise_multiplier) > 0:
+        raise ValueError(
+            f"noise_multiplier={float(noise_multiplier)} with an aggregation whose sum has no sensitivity, so that no "
+            "noise makes it private; set it to 0, or sum plainly."
+        )
+    return jax.tree.map(lambda x: jnp.where(noise_multiplier > 0, jnp.nan, x), total)

@@ -1,5 +1,7 @@
 """Federated learning on the same kernel: who the clients are, how they train, and how what they send is added up."""
 
+from dpjax.federated.compression import quantized, random_k, remember_residual, top_k
+from dpjax.federated.corruption import corruptible, corruption, draw_corrupted, flip_labels
 from dpjax.federated.faults import dropouts
 from dpjax.federated.homomorphic import homomorphic_aggregation
 from dpjax.federated.partitions import (
@@ -13,8 +15,10 @@ from dpjax.federated.partitions import (
 from dpjax.federated.personalization import personalized
 from dpjax.federated.process import FederatedProcess, ServerState, build_federated_averaging_process
 from dpjax.federated.proximal import adaptive_fedprox
+from dpjax.federated.robust import robust_aggregation
 from dpjax.federated.scaffold import scaffold
 from dpjax.federated.secure import secure_aggregation
+from dpjax.federated.sketching import count_sketch
 from dpjax.federated.solvers import Broadcast, Solver, fedavg
 
 __all__ = [
@@ -24,16 +28,26 @@ __all__ = [
     "Solver",
     "adaptive_fedprox",
     "build_federated_averaging_process",
+    "corruptible",
+    "corruption",
+    "count_sketch",
     "dirichlet_partition",
+    "draw_corrupted",
     "dropouts",
     "fedavg",
+    "flip_labels",
     "homomorphic_aggregation",
     "iid_partition",
     "natural_partition",
     "personalized",
     "quantity_partition",
+    "quantized",
+    "random_k",
+    "remember_residual",
+    "robust_aggregation",
     "sampled_partition",
     "scaffold",
     "secure_aggregation",
     "shard_partition",
+    "top_k",
 ]

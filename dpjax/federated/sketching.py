@@ -1,0 +1,83 @@
+"""Count sketches: messages as a small table of signed sums, which the server decodes after adding them up."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, Key, PyTree
+
+from dpjax.federated.compression import Flat, around, check_shapes, counted, flatten
+from dpjax.types import ContributionFn, Metrics, Params
+
+
+class Sketched(NamedTuple):
+    """A contribution that sends ``[rows, columns]``, and how an optimizer reads the noised mean of such tables."""
+
+    contribution_fn: ContributionFn
+    wrap_optimizer: Callable[[optax.GradientTransformation], optax.GradientTransformation]
+
+
+def count_sketch(contribution_fn: ContributionFn, *, rows: int, columns: int, key: Key[Array, ""]) -> Sketched:
+    """Messages as a small table of random signed sums, which the server adds up and only then decodes.
+
+    Each row, by a hash that is the same for all clients and rounds, throws every coordinate with a random sign into one
+    of its sums, divided by √rows, so that a table is as long as its message in the root mean square. The server's
+    estimate of a coordinate is the median of what the rows say of it. A message costs 4 × rows × columns bytes.
+
+    Formal guarantees: what is clipped, summed and noised is the table: one client moves their sum by at most the clip
+    norm, whatever the hash does, and decoding is post-processing. Estimates are without bias over the draw of ``key``,
+    but a run has one: what collides once, collides in every round. Noise of standard deviation s on the sum is 1 s (one
+    row) to 1.25 s (many rows) in a decoded coordinate.
+
+    Args:
+      contribution_fn: see ``quantized``; what it sends is shaped like what the run carries.
+      rows, columns: of the table, each ≥ 1.
+      key: of the hash, which is public; use it nowhere else.
+
+    Raises:
+      ValueError: a number out of range; when traced, a contribution that was compressed before.
+      TypeError: when traced, a contribution of another shape than the parameters.
+
+    Example:
+      >>> sketched = count_sketch(lambda params, unit, key: (unit, {}), rows=5, columns=20, key=jax.random.key(1))
+      >>> table, _ = sketched.contribution_fn(jnp.zeros(100), jnp.zeros(100).at[7].set(2.0), jax.random.key(0))
+      >>> optimizer = sketched.wrap_optimizer(optax.sgd(1.0))
+      >>> updates, _ = optimizer.update(table, optimizer.init(jnp.zeros(100)), jnp.zeros(100))
+      >>> print(table.shape, updates.argmin(), updates.min().round(3))
+      (5, 20) 7 -2.0
+
+    References:
+      Charikar et al., 2002 (https://doi.org/10.1007/3-540-45465-9_59); Rothchild et al., FetchSGD, 2020
+      (https://arxiv.org/abs/2007.07682), whose memory of what was not yet moved is left out: it diverged here.
+    """
+    if rows < 1 or columns < 1:
+        raise ValueError(f"rows={rows} and columns={columns} must each be at least 1; they are the sides of the table.")
+
+    def hashes(size: int) -> tuple[Int[Array, "rows size"], Float[Array, "rows size"]]:
+        column_key, sign_key = jax.random.split(key)
+        signs = jax.random.rademacher(sign_key, (rows, size), jnp.float32) / rows**0.5
+        return jax.random.randint(column_key, (rows, size), 0, columns), signs
+
+    def encode(flat: Flat) -> Float[Array, "rows columns"]:
+        column, sign = hashes(flat.shape[0])
+        return jax.vmap(lambda c, s: jax.ops.segment_sum(s.astype(flat.dtype) * flat, c, columns))(column, sign)
+
+    def decode(table: Float[Array, "rows columns"], size: int) -> Flat:
+        column, sign = hashes(size)
+        return jnp.median(jnp.take_along_axis(table, column, axis=1) * sign.astype(table.dtype) * rows, axis=0)
+
+    def send(params: Params, vector: Params, metrics: Metrics, memory: PyTree[Array], key: Key[Array, ""]):
+        del memory, key
+        check_shapes(params, vector, "clients send another shape than the run carries; leave out count_sketch")
+        return encode(flatten(vector)[0]), counted(metrics, 4 * rows * columns)
+
+    def wrap_optimizer(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
+        def update(updates: Any, state: optax.OptState, params: Any = None):
+            flat, restore = flatten(params)
+            return optimizer.update(restore(decode(updates, flat.shape[0])), state, params)
+
+        return optax.GradientTransformation(optimizer.init, update)
+
+    return Sketched(around(contribution_fn, send), wrap_optimizer)
