@@ -23,6 +23,10 @@ SENSITIVITY_LOST = "sensitivity_lost"
 """The entry of a ``ClippedSum``'s report by which an aggregation says that the clip norm bounds nothing."""
 
 
+NOISED = "added_noise_multiplier"
+"""The entry of a report by which an aggregation says that its clients added the noise, and how much."""
+
+
 class TrainState(NamedTuple):
     """What a run carries from step to step, covered by ε except ``unit_states`` and the key in ``privatizer_state``.
 
@@ -67,7 +71,8 @@ def make_stepper(
 ) -> Stepper:
     """What ``make_train`` scans over, and what a federated process takes round by round.
 
-    Formal guarantees: a step releases one noised sum and nothing else; see ``make_train``. An aborted aggregation
+    Formal guarantees: a step releases one noised sum and nothing else; see ``make_train``. Where the aggregation says
+    that clients added noise, that is the noise, and ``hparams.noise_multiplier`` is not read. An aborted aggregation
     leaves parameters, optimizer and units' states as they were, but uses its noise up.
 
     Args:
@@ -86,6 +91,13 @@ def make_stepper(
 
     def add_noise(clipped: ClippedSum, cohort: Cohort, state: TrainState) -> tuple[Params, optax.OptState, Array]:
         """(noised sum, privatizer state, clip norm of the next step)"""
+        if NOISED in dict(clipped.report):
+            if adaptive is not None:
+                raise ValueError(
+                    "adaptive clipping noises its count with the sum, which clients that add the noise themselves do "
+                    "not; leave out adaptive."
+                )
+            return clipped.total, state.privatizer_state, state.clip_norm
         if adaptive is None:
             return *privatizer.update(clipped.total, state.privatizer_state), state.clip_norm
         # One Gaussian mechanism on the pair; its leaves, so sum and count, draw from keys of their own.

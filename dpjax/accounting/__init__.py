@@ -2,6 +2,7 @@
 
 from dpjax.accounting.accountants import epsilon, rdp_epsilon
 from dpjax.accounting.calibration import calibrate_noise, calibrate_noise_grid
+from dpjax.accounting.distributed import DistributedNoise
 from dpjax.accounting.factorization import (
     Factorization,
     banded_toeplitz,
@@ -11,12 +12,15 @@ from dpjax.accounting.factorization import (
     prefix_stddev,
     tree_aggregation,
 )
+from dpjax.accounting.local import LocalReports, calibrate_report_epsilon, composed_epsilon
 from dpjax.accounting.mechanism import Mechanism, Sampler, event
 from dpjax.accounting.participation import Participation
 from dpjax.accounting.shuffling import shuffle_epsilon_lower_bound
 
 __all__ = [
+    "DistributedNoise",
     "Factorization",
+    "LocalReports",
     "Mechanism",
     "Participation",
     "Sampler",
@@ -24,6 +28,8 @@ __all__ = [
     "buffered_toeplitz",
     "calibrate_noise",
     "calibrate_noise_grid",
+    "calibrate_report_epsilon",
+    "composed_epsilon",
     "epsilon",
     "event",
     "independent_noise",

@@ -33,7 +33,8 @@ def epsilon(mechanism: Mechanism, delta: float, accountant: str = "pld") -> floa
       ε >= 0; inf if the noise multiplier is 0.
 
     Raises:
-      ValueError: delta or accountant out of range, or nothing accounts for this pair of sampling and adjacency.
+      ValueError: delta or accountant out of range, nothing accounts for this pair of sampling and adjacency, or "pld"
+        is asked about noise that clients add in whole numbers.
 
     Example:
       >>> run = Mechanism(unit="example", adjacency="replace_one", sampling="full", sampling_rate=1.0,
@@ -95,13 +96,19 @@ def charged(mechanism: Mechanism, delta: float, bound: Bound) -> float:
     """`bound` at the run's dominating pair, with the overflow of a fixed capacity paid out of δ."""
     check_accountable(mechanism)
     check_delta(delta)
-    if mechanism.noise_multiplier == 0:
+    noise = mechanism.noise
+    if mechanism.noise_multiplier == 0 and not (noise is not None and noise.pure):
         return math.inf
     # Cut cohorts turn P(S) <= e^ε Q(S) + δ into P(S) <= e^ε Q(S) + δ + β (1 + e^ε): each run differs from its
     # uncut twin with probability at most β.
-    overflow = mechanism.overflow_probability
+    overflow = overflow_charged(mechanism)
     value = bound(dominating_pair(mechanism), delta * (1 - OVERFLOW_SHARE) if overflow else delta)
     return value if overflow_fits(overflow, value, delta) else math.inf
+
+
+def overflow_charged(mechanism: Mechanism) -> float:
+    """The overflow probability, or 0 where ε does not rely on how units are drawn."""
+    return mechanism.overflow_probability if mechanism.noise is None or mechanism.noise.amplified else 0.0
 
 
 def overflow_fits(overflow_probability: float, epsilon: float, delta: float) -> bool:
@@ -131,14 +138,16 @@ def rdp_bound(
     from dpjax.accounting.divergences import renyi
 
     def convert(order: float) -> float:
-        divergence = pair.times * float(renyi(pair, [order])[0])
+        one = renyi(pair, [order]) if pair.model is None else pair.model.renyi([order])
+        divergence = pair.times * float(one[0])
         if conversion == "classic":
             return divergence - math.log(delta) / (order - 1)
         return divergence + math.log1p(-1 / order) - math.log(delta * order) / (order - 1)
 
     if orders is not None:
         return max(0.0, min(convert(float(order)) for order in orders))
-    return max(0.0, _least(lambda log_excess: convert(1 + math.exp(log_excess))))
+    least = _least(lambda log_excess: convert(1 + math.exp(log_excess)))
+    return max(0.0, least if pair.model is None else min(least, pair.times * pair.model.pure_epsilon))
 
 
 def _least(function: Callable[[float], float], start: float = 2.0) -> float:
@@ -162,6 +171,8 @@ def pld_bound(pair: Pair, delta: float, accuracy: float = PLD_ACCURACY) -> float
 
     A search that asks for less than the usual accuracy is shown the first hockey-stick curve only, mostly the larger.
     """
+    if pair.model is not None:
+        return pair.model.composed(pair.times, delta)
     if pair.shape == "gaussian":
         from dp_accounting import get_epsilon_gaussian
 
@@ -192,7 +203,7 @@ def pld_bound(pair: Pair, delta: float, accuracy: float = PLD_ACCURACY) -> float
 def is_closed_form(mechanism: Mechanism) -> bool:
     """Whether PLD's ε needs no discretisation."""
     pair = dominating_pair(mechanism)
-    return pair.shape == "gaussian" or pair.times == 1
+    return pair.shape in ("gaussian", "model") or pair.times == 1
 
 
 def _composed(pair: Pair, curve: str, delta: float, interval: float) -> float:

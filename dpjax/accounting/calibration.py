@@ -16,6 +16,7 @@ from dpjax.accounting.accountants import (
     charged,
     check_delta,
     is_closed_form,
+    overflow_charged,
     overflow_fits,
     pld_bound,
     rdp_bound,
@@ -125,10 +126,12 @@ def _check(mechanism: Mechanism, targets: list[float], delta: float, accountant:
     check_accountable(mechanism)
     check_delta(delta)
     bound_of(accountant)
+    if mechanism.noise is not None:
+        mechanism.noise.check_calibration(accountant)
     for target in targets:
         if not target > 0:
             raise ValueError(f"epsilon is {target!r}; give a number above 0, or inf for no privacy")
-        overflow = mechanism.overflow_probability
+        overflow = overflow_charged(mechanism)
         if target < math.inf and not overflow_fits(overflow, target, delta):
             raise ValueError(
                 f"overflow_probability is {overflow!r}, too large for epsilon={target!r} at delta={delta!r}; raise the "

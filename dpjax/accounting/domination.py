@@ -16,12 +16,16 @@ With the sampling rate q, N(m) the normal of mean m and that deviation, and "dom
   holds a unit y, so contributions differ by up to 2 clip norms. Advanced joint convexity bounds the hockey-stick curve
   by "add_remove"'s first curve at ε >= 0, and by symmetry by its second at ε < 0 (Zhu et al.). When a unit is
   added rather than replaced, only one side of the pair is a mixture, and "add_remove" itself dominates.
+- "model": no Gaussian noise on the sum, but what `local.py` and `discrete.py` know of one step. Reports with Gaussian
+  noise that clients add themselves are "gaussian", one for each report.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
+from dpjax.accounting.distributed import DistributedNoise, NoisyStep
+from dpjax.accounting.local import PureReport
 from dpjax.accounting.mechanism import Mechanism
 
 
@@ -32,6 +36,7 @@ class Pair(NamedTuple):
     rate: float
     stddev: float
     times: int
+    model: NoisyStep | PureReport | None = None
 
 
 def dominating_pair(mechanism: Mechanism) -> Pair:
@@ -39,6 +44,14 @@ def dominating_pair(mechanism: Mechanism) -> Pair:
     count = mechanism.num_participations
     replace = mechanism.adjacency == "replace_one"
     noise = mechanism.noise_multiplier
+    if isinstance(mechanism.noise, DistributedNoise):
+        step = mechanism.noise.step(mechanism)
+        return Pair("model", step.rate, noise, count, step)
+    if mechanism.noise is not None:
+        pure = mechanism.noise.epsilon_per_report
+        if pure is not None:
+            return Pair("model", 1.0, 0.0, count, PureReport(pure))
+        return Pair("gaussian", 1.0, noise / 2, count)
     if mechanism.factorization is not None:
         return Pair("gaussian", 1.0, noise / 2 if replace else noise, 1)
     if mechanism.sampling == "fixed_size":

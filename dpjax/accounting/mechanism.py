@@ -6,7 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from dpjax.accounting.distributed import DistributedNoise
 from dpjax.accounting.factorization import Factorization
+from dpjax.accounting.local import LocalReports
 from dpjax.accounting.participation import Participation, is_count, participation_of
 
 if TYPE_CHECKING:
@@ -55,6 +57,7 @@ class Mechanism:
       overflow_probability: the chance that ANY step of the run drew more units than its fixed capacity holds.
       factorization: how the noise is correlated over the steps, as given to `correlated_privatizer`; None if each step
         has its own.
+      noise: `LocalReports` or `DistributedNoise` if the clients add it; None if Gaussian, by whoever holds the sum.
 
     Raises:
       ValueError: a field is out of its range, or two of them contradict each other, as a sampling in which a unit takes
@@ -81,6 +84,7 @@ noise multiplier 1.1 (standard deviation / clip norm); one run, hyper-parameter 
     population: int | None = None
     overflow_probability: float = 0.0
     factorization: Factorization | None = None
+    noise: LocalReports | DistributedNoise | None = None
 
     def __post_init__(self) -> None:
         for field, choices in (("unit", UNITS), ("adjacency", ADJACENCIES), ("sampling", SAMPLINGS)):
@@ -108,6 +112,8 @@ noise multiplier 1.1 (standard deviation / clip norm); one run, hyper-parameter 
             raise ValueError(f"sampling_rate is {self.sampling_rate!r} with sampling='full'; set it to 1")
         if self.sampling in ("fixed_size", *WALKS):
             self._check_cohort()
+        if self.noise is not None:
+            self.noise.check(self)
         if self.factorization is not None and not self.factorization.participation.covers(self.participation):
             raise ValueError(
                 f"factorization is for {_limits(self.factorization.participation)}, but sampling={self.sampling!r} has "
@@ -134,14 +140,15 @@ noise multiplier 1.1 (standard deviation / clip norm); one run, hyper-parameter 
         num_steps: int,
         noise_multiplier: float = 0.0,
         factorization: Factorization | None = None,
+        noise: LocalReports | DistributedNoise | None = None,
     ) -> Mechanism:
         """The mechanism of the sampler that runs, so that the sampling is never typed twice.
 
         Args:
           sampler: anything with the attributes `kind`, `population`, `sampling_rate` and `overflow_probability`. If
             it has `num_steps` too, that is how many steps its overflow probability speaks for.
-          unit, adjacency, num_steps, noise_multiplier, factorization: as in `Mechanism`; a mechanism that is yet to be
-            calibrated needs no multiplier.
+          unit, adjacency, num_steps, noise_multiplier, factorization, noise: as in `Mechanism`; a mechanism that is yet
+            to be calibrated needs no multiplier.
 
         Returns:
           A `Mechanism` whose sampling, rate, population and overflow probability are the sampler's own.
@@ -172,6 +179,7 @@ noise multiplier 1.1 (standard deviation / clip norm); one run, hyper-parameter 
             population=sampler.population,
             overflow_probability=sampler.overflow_probability,
             factorization=factorization,
+            noise=noise,
         )
 
     @property
@@ -212,7 +220,9 @@ noise multiplier 1.1 (standard deviation / clip norm); one run, hyper-parameter 
         }[self.sampling]
         overflow = f" and overflow probability {self.overflow_probability:.2g}" if self.overflow_probability else ""
         steps = "step" if self.num_steps == 1 else "steps"
-        if self.factorization is None:
+        if self.noise is not None:
+            noise = self.noise.describe(self)
+        elif self.factorization is None:
             noise = f" with noise multiplier {self.noise_multiplier:.6g} (standard deviation / clip norm)"
         else:
             noise = (
@@ -252,6 +262,8 @@ def event(mechanism: Mechanism) -> dp_accounting.DpEvent:
       https://github.com/google/differential-privacy/tree/main/python/dp_accounting
     """
     check_accountable(mechanism)
+    if mechanism.noise is not None:
+        raise ValueError("noise is added by the clients, for which dp-accounting has no event; use epsilon")
     import dp_accounting as dpa
 
     noise = dpa.GaussianDpEvent(mechanism.noise_multiplier)

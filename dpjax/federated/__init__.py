@@ -4,6 +4,7 @@ from dpjax.federated.compression import quantized, random_k, remember_residual, 
 from dpjax.federated.corruption import corruptible, corruption, draw_corrupted, flip_labels
 from dpjax.federated.faults import dropouts
 from dpjax.federated.homomorphic import homomorphic_aggregation
+from dpjax.federated.local import local_privacy
 from dpjax.federated.partitions import (
     dirichlet_partition,
     iid_partition,
@@ -17,7 +18,7 @@ from dpjax.federated.process import FederatedProcess, ServerState, build_federat
 from dpjax.federated.proximal import adaptive_fedprox
 from dpjax.federated.robust import robust_aggregation
 from dpjax.federated.scaffold import scaffold
-from dpjax.federated.secure import secure_aggregation
+from dpjax.federated.secure import distributed_noise, secure_aggregation
 from dpjax.federated.sketching import count_sketch
 from dpjax.federated.solvers import Broadcast, Solver, fedavg
 
@@ -32,12 +33,14 @@ __all__ = [
     "corruption",
     "count_sketch",
     "dirichlet_partition",
+    "distributed_noise",
     "draw_corrupted",
     "dropouts",
     "fedavg",
     "flip_labels",
     "homomorphic_aggregation",
     "iid_partition",
+    "local_privacy",
     "natural_partition",
     "personalized",
     "quantity_partition",

@@ -10,7 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, UInt32
 
+from dpjax.accounting.distributed import KINDS, DistributedNoise
 from dpjax.clipping import Aggregation, ClippingRule, SumFactory
+from dpjax.federated.discrete import discrete_gaussian, skellam
 from dpjax.federated.key_agreement import SEALED_BYTES, SECRET_BYTES, SHARE_BYTES, agree
 from dpjax.federated.masking import masked_vectors, unmasked_sum
 from dpjax.federated.messages import (
@@ -23,6 +25,7 @@ from dpjax.federated.messages import (
     side_key,
 )
 from dpjax.federated.quantization import inner_fraction, safe_levels, stochastic_round
+from dpjax.steps import NOISED
 from dpjax.types import ClippedSum, Cohort, ContributionFn, Params
 
 
@@ -36,6 +39,9 @@ def secure_aggregation(
     allow_wraparound: bool = False,
     masks: bool = True,
     rule: ClippingRule | None = None,
+    noise: str | None = None,
+    noise_multiplier: float | Float[Array, ""] = 0.0,
+    colluding: int = 0,
 ) -> Aggregation:
     """Sums contributions as masked integers, by a protocol that really runs: keys, shares, dropouts and recovery.
 
@@ -49,7 +55,9 @@ def secure_aggregation(
     the server together see of the others the sum of their vectors, and nothing else; see ``key_agreement.agree``.
     Who drops out must not depend on the data.
 
-    The noise of central DP is added to the sum by the server, which is trusted with the sum and no more.
+    Without ``noise`` that of central DP is added to the sum by the server, which is trusted with the sum and no more.
+    With it, each client adds whole-number noise of its own before it masks: ``distributed_noise`` says what the
+    accountant is told, and the server adds none.
 
     Args:
       threshold: clients whose shares rebuild a secret, from 2 to the cohort's slots; above half of the cohort, else
@@ -61,6 +69,10 @@ def secure_aggregation(
       allow_wraparound: take a ring in which a sum may wrap around; coordinates that did are counted.
       masks: False leaves out what cancels exactly (keys, shares and masks), for sweeps: equal sums, in less time.
       rule: of clipping; the one that ``make_train`` has.
+      noise: ``"discrete_gaussian"`` or ``"skellam"``: what clients add; None: nothing.
+      noise_multiplier: standard deviation of the noise of ``threshold − colluding`` clients / clip norm, traced or not;
+        whoever arrives beyond them makes it larger.
+      colluding: clients whose noise does not count, as they may tell it to the server.
 
     Returns:
       For ``make_train(aggregation=...)``; needs a finite clip norm. Per step it reports ``dropped`` clients,
@@ -91,14 +103,7 @@ def secure_aggregation(
         if isinstance(rate, int | float) and not 0 <= rate <= 1:
             raise ValueError(f"{name}={rate} must be in [0, 1]; it is a share of the cohort.")
 
-    def steps_for(slots: int) -> int:
-        safe = safe_levels(bits, slots)
-        if levels is not None and levels > safe and not allow_wraparound:
-            raise ValueError(
-                f"levels={levels} with bits={bits} let a sum over {slots} clients wrap around; take at most {safe} "
-                "levels, more bits, or allow_wraparound=True to have it counted."
-            )
-        return levels or safe
+    _check_noise(noise, threshold, colluding)
 
     def aggregation(factory: SumFactory) -> SumFactory:
         collect = collected(factory)
@@ -117,11 +122,16 @@ def secure_aggregation(
                     )
                 vectors, plain = gather(params, cohort, key, clip_norm)
                 size = sum(x.size for x in jax.tree.leaves(plain.total))
-                grid = steps_for(slots)
+                grid = grid_levels(slots, bits, levels, allow_wraparound, noise is not None)
                 limit = finite_clip_norm(clip_norm, "a ring")
                 rows = clipped_rows(vectors, cohort, limit * inner_fraction(grid, size), rule)
                 keys = jax.random.split(side_key(key, 0), slots)
                 numbers = jax.vmap(partial(stochastic_round, levels=grid))(rows * (grid / limit), keys)
+                added = jnp.zeros_like(numbers)
+                if noise is not None:
+                    share = noise_multiplier * grid / math.sqrt(threshold - colluding)
+                    added = _drawn(noise, side_key(key, 7), numbers.shape, share)
+                    numbers = numbers + added
                 arrived = cohort.mask & ~jax.random.bernoulli(side_key(key, 1), dropout_rate, (slots,))
                 answering = arrived & ~jax.random.bernoulli(side_key(key, 2), late_dropout_rate, (slots,))
                 protocol = _protocol if masks else _shortcut
@@ -130,6 +140,8 @@ def secure_aggregation(
                 total = signed.astype(rows.dtype) * (limit / grid)
                 exact = arrived.astype(jnp.float32) @ numbers.astype(jnp.float32)
                 error = total - clipped_sum_of(vectors, cohort._replace(mask=arrived), limit, rule)
+                if noise is not None:
+                    error -= arrived.astype(jnp.float32) @ added.astype(jnp.float32) * (limit / grid)
                 report = {
                     "dropped": jnp.sum(cohort.mask & ~arrived, dtype=jnp.int32),
                     "aborted": (~released).astype(jnp.int32),
@@ -139,6 +151,8 @@ def secure_aggregation(
                     "aggregation_error": jnp.max(jnp.abs(error)) / limit,
                     "uplink_bytes": uplink_bytes(size, bits, jnp.sum(cohort.mask, dtype=jnp.int32)),
                 }
+                if noise is not None:
+                    report[NOISED] = jnp.asarray(noise_multiplier, jnp.float32)
                 return plain._replace(
                     total=like_total(total, plain), per_unit=heard(plain, arrived), released=released, report=report
                 )
@@ -148,6 +162,67 @@ def secure_aggregation(
         return make
 
     return aggregation
+
+
+def grid_levels(slots: int, bits: int, levels: int | None, allow_wraparound: bool, noised: bool) -> int:
+    """Grid steps in a clip norm: those asked for, or as many as the ring safely holds.
+
+    With noise half of the ring is left to it, and no more than 2¹⁴ are chosen: the noise would hide a finer grid.
+
+    Raises:
+      ValueError: levels at which a sum may wrap around.
+    """
+    safe = safe_levels(bits - noised, slots)
+    if levels is not None and levels > safe and not allow_wraparound:
+        raise ValueError(
+            f"levels={levels} with bits={bits} let a sum over {slots} clients wrap around; take at most {safe} "
+            "levels, more bits, or allow_wraparound=True to have it counted."
+        )
+    return levels or min(safe, _LEVELS_UNDER_NOISE if noised else safe)
+
+
+def distributed_noise(
+    kind: str,
+    *,
+    dimension: int,
+    slots: int,
+    threshold: int,
+    bits: int = 32,
+    levels: int | None = None,
+    colluding: int = 0,
+    secret_cohorts: bool = False,
+) -> DistributedNoise:
+    """What the accountant is told of ``secure_aggregation(noise=kind, ...)``: read off the same numbers.
+
+    Args:
+      kind, threshold, bits, levels, colluding: as given to ``secure_aggregation``.
+      dimension: coordinates of a message.
+      slots: of a cohort, the sampler's ``capacity``.
+      secret_cohorts: see ``DistributedNoise``.
+
+    Raises:
+      ValueError: a number out of range.
+
+    Example:
+      >>> distributed_noise("skellam", dimension=1000, slots=100, threshold=60).shares
+      60
+    """
+    _check_noise(kind, threshold, colluding)
+    grid = grid_levels(slots, bits, levels, False, True)
+    return DistributedNoise(kind, dimension, grid, threshold - colluding, secret_cohorts)
+
+
+_LEVELS_UNDER_NOISE = 2**14
+
+
+def _check_noise(kind: str | None, threshold: int, colluding: int) -> None:
+    if kind is not None and kind not in KINDS:
+        raise ValueError(f"noise={kind!r} is not known; use one of {', '.join(KINDS)}.")
+    if not 0 <= colluding < threshold:
+        raise ValueError(
+            f"colluding={colluding} must be from 0 to below threshold={threshold}: those who collude add no noise that "
+            "counts, and as many as the threshold could unmask everybody."
+        )
 
 
 def uplink_bytes(size: int, bits: int, clients: Int[Array, ""]) -> Float[Array, ""]:
@@ -160,6 +235,14 @@ def uplink_bytes(size: int, bits: int, clients: Int[Array, ""]) -> Float[Array, 
     vector = math.ceil(size * bits / 8)
     shares = SEALED_BYTES * (clients - 1) + SHARE_BYTES * clients
     return (2 * SECRET_BYTES + vector + shares).astype(jnp.float32)
+
+
+def _drawn(
+    noise: str, key: Key[Array, ""], shape: tuple[int, ...], stddev: float | Float[Array, ""]
+) -> Int[Array, "slots size"]:
+    """Each client's own noise; in a loop, as all clients' proposals at once would be several times their vectors."""
+    draw = discrete_gaussian if noise == "discrete_gaussian" else skellam
+    return jax.lax.map(lambda k: draw(k, shape[1], stddev), jax.random.split(key, shape[0]))
 
 
 Summed = tuple[UInt32[Array, "size"], Bool[Array, ""]]

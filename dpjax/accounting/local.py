@@ -1,0 +1,220 @@
+"""Local privacy: what the reports cost that one client randomises by itself, before anybody sees them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from dpjax.accounting.mechanism import Mechanism
+
+KINDS = {"gaussian": "Gaussian noise", "laplace": "Laplace noise", "privunit": "PrivUnit"}
+MAX_REPORT_EPSILON = 500.0  # beyond, the probabilities of PrivUnit's cap leave float64
+
+
+@dataclass(frozen=True)
+class LocalReports:
+    """`Mechanism(noise=...)`: each client randomises its own report, so that the server need not be trusted.
+
+    Guarantees of a mechanism that has it: whoever sees all reports of a client, the server too, learns of its data no
+    more than ε and δ say. Every step that a client can be in costs one report, `num_participations` in all; sampling
+    amplifies nothing, as the server sees who takes part.
+
+    Args:
+      kind: "gaussian" (of the mechanism's noise multiplier, standard deviation / clip norm), "laplace" or "privunit".
+      epsilon_per_report: the pure ε of one report between any two contributions, in (0, 500]; for "laplace" and
+        "privunit", whose mechanism has noise_multiplier 0. None for "gaussian".
+
+    Raises:
+      ValueError: an unknown kind, or an epsilon_per_report that is out of range or that the kind has no use for.
+
+    Example:
+      >>> from dpjax.accounting import Mechanism, epsilon
+      >>> run = Mechanism(unit="client", adjacency="replace_one", sampling="full", sampling_rate=1.0,
+      ...                 noise_multiplier=0.0, num_steps=10, noise=LocalReports("privunit", 0.5))
+      >>> round(epsilon(run, delta=1e-5), 3)  # ten reports, at most 10 × 0.5
+      4.999
+
+    References:
+      Kasiviswanathan et al. 2011, https://arxiv.org/abs/0803.0924; Kairouz, Oh and Viswanath 2015 (composition),
+      https://arxiv.org/abs/1311.0776.
+    """
+
+    kind: str
+    epsilon_per_report: float | None = None
+
+    trust: ClassVar[str] = "local"
+    amplified: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"kind is {self.kind!r}; choose one of {', '.join(KINDS)}")
+        if self.kind == "gaussian":
+            if self.epsilon_per_report is not None:
+                raise ValueError(
+                    f"epsilon_per_report is {self.epsilon_per_report!r} with kind='gaussian', whose reports have no "
+                    "pure ε; leave it out and give the mechanism a noise_multiplier"
+                )
+        elif self.epsilon_per_report is None or not 0 < self.epsilon_per_report <= MAX_REPORT_EPSILON:
+            raise ValueError(
+                f"epsilon_per_report is {self.epsilon_per_report!r} with kind={self.kind!r}; give the ε of one report, "
+                f"above 0 and at most {MAX_REPORT_EPSILON:g}"
+            )
+
+    @property
+    def pure(self) -> bool:
+        """Whether a report has an ε of its own, and no use for a noise multiplier."""
+        return self.kind != "gaussian"
+
+    def check(self, mechanism: Mechanism) -> None:
+        """Raise ValueError if a mechanism's other fields do not go with local reports."""
+        if mechanism.adjacency != "replace_one":
+            raise ValueError(
+                f"adjacency is {mechanism.adjacency!r} with local reports, which hide a contribution among all others; "
+                "use 'replace_one'"
+            )
+        if mechanism.factorization is not None:
+            raise ValueError("factorization is given with local reports, whose noise is drawn afresh; leave it out")
+        if self.pure and mechanism.noise_multiplier != 0:
+            raise ValueError(
+                f"noise_multiplier is {mechanism.noise_multiplier!r} with local reports of kind {self.kind!r}, whose "
+                "noise is set by epsilon_per_report; set it to 0"
+            )
+
+    def check_calibration(self, accountant: str) -> None:
+        """Raise ValueError if there is no noise multiplier to calibrate."""
+        if self.pure:
+            raise ValueError(
+                f"noise is LocalReports({self.kind!r}), which has no noise multiplier to calibrate; use "
+                "calibrate_report_epsilon"
+            )
+
+    def describe(self, mechanism: Mechanism) -> str:
+        """The clause of a claim that says how the reports are randomised."""
+        of = (
+            f"pure ε {self.epsilon_per_report:.6g} a report"
+            if self.pure
+            else f"noise multiplier {mechanism.noise_multiplier:.6g} (standard deviation / clip norm)"
+        )
+        times = mechanism.num_participations
+        return (
+            f" of local privacy, which holds against the server: each {mechanism.unit} randomises its own reports, at "
+            f"most {times:,}, by {KINDS[self.kind]} of {of}, no amplification claimed"
+        )
+
+
+@dataclass(frozen=True)
+class PureReport:
+    """One ε-report at its worst: randomised response, which every pure ε-mechanism is a processing of."""
+
+    pure_epsilon: float
+
+    def renyi(self, orders: Sequence[float]) -> NDArray[np.float64]:
+        """Rényi divergences at orders above 1; exact for randomised response."""
+        import numpy as np
+
+        order = np.asarray(orders, float)
+        yes, no = _log_answers(self.pure_epsilon)
+        return np.logaddexp(no + order * self.pure_epsilon, yes - order * self.pure_epsilon) / (order - 1)
+
+    def composed(self, times: int, delta: float) -> float:
+        """The least ε at δ that holds for any `times` reports, chosen adaptively or not."""
+        return composed_epsilon(self.pure_epsilon, times, delta)
+
+
+def composed_epsilon(epsilon_per_report: float, times: int, delta: float) -> float:
+    """The ε of several pure ε-reports together, at δ: no smaller one holds for all such reports.
+
+    Guarantees that `times` mechanisms, each of them pure `epsilon_per_report`-DP and chosen adaptively, are (ε, δ)-DP
+    together. Computed as the hockey-stick divergence of as many randomised responses, which is a finite sum.
+
+    Args:
+      epsilon_per_report: ε of each.
+      times: how many.
+      delta: the δ of the guarantee.
+
+    Returns:
+      ε, at most times × epsilon_per_report; 0 if δ covers it all.
+
+    Example:
+      >>> round(composed_epsilon(0.1, 100, 1e-6), 3), 100 * 0.1
+      (4.775, 10.0)
+
+    References:
+      Kairouz, Oh and Viswanath 2015, theorem 3.3, https://arxiv.org/abs/1311.0776.
+    """
+    import numpy as np
+    from scipy.special import gammaln
+
+    yes, no = _log_answers(epsilon_per_report)
+    true = np.arange(times + 1, dtype=np.float64)
+    log_mass = gammaln(times + 1) - gammaln(true + 1) - gammaln(times - true + 1) + true * yes + (times - true) * no
+    mass, loss = np.exp(log_mass), (2 * true - times) * epsilon_per_report
+
+    def exceeds(epsilon: float) -> bool:
+        above = loss > epsilon
+        return float(np.sum(mass[above] * -np.expm1(epsilon - loss[above]))) > delta
+
+    low, high = 0.0, times * epsilon_per_report
+    if not exceeds(low):
+        return 0.0
+    while high - low > 1e-12 * high:
+        middle = (low + high) / 2
+        low, high = (middle, high) if exceeds(middle) else (low, middle)
+    return high
+
+
+def calibrate_report_epsilon(mechanism: Mechanism, *, epsilon: float, delta: float, accountant: str = "pld") -> float:
+    """The largest ε that each report may have, so that all reports of a client together satisfy (ε, δ)-DP.
+
+    Guarantees that `epsilon` of the mechanism with the returned `epsilon_per_report` is at most the target.
+
+    Args:
+      mechanism: with `noise=LocalReports("laplace" or "privunit", ...)`, whose own ε is not read.
+      epsilon: the target, above 0 and finite.
+      delta: the δ of the guarantee.
+      accountant: "pld", exact, or "rdp".
+
+    Returns:
+      ε per report, within a relative 1e-6 of the largest; at most 500.
+
+    Raises:
+      ValueError: the mechanism has no pure reports, or an argument is out of range.
+
+    Example:
+      >>> from dpjax.accounting import Mechanism
+      >>> run = Mechanism(unit="client", adjacency="replace_one", sampling="full", sampling_rate=1.0,
+      ...                 noise_multiplier=0.0, num_steps=100, noise=LocalReports("privunit", 1.0))
+      >>> round(calibrate_report_epsilon(run, epsilon=8.0, delta=1e-6), 3)
+      0.156
+    """
+    from dpjax.accounting.accountants import epsilon as epsilon_of
+
+    reports = mechanism.noise
+    if not isinstance(reports, LocalReports) or not reports.pure:
+        raise ValueError(f"noise is {reports!r}, which has no ε per report; use calibrate_noise")
+    if not 0 < epsilon < math.inf:
+        raise ValueError(f"epsilon is {epsilon!r}; give a finite number above 0")
+
+    def meets(per_report: float) -> bool:
+        noise = replace(reports, epsilon_per_report=per_report)
+        return epsilon_of(replace(mechanism, noise=noise), delta, accountant) <= epsilon
+
+    low, high = min(epsilon / mechanism.num_participations, MAX_REPORT_EPSILON) * (1 - 1e-9), MAX_REPORT_EPSILON
+    if meets(high):
+        return high
+    while high > low * (1 + 1e-6):
+        middle = math.sqrt(low * high)
+        low, high = (middle, high) if meets(middle) else (low, middle)
+    return low
+
+
+def _log_answers(epsilon: float) -> tuple[float, float]:
+    """log of the chances of a true and of a false answer in randomised response."""
+    yes = -math.log1p(math.exp(-epsilon))
+    return yes, yes - epsilon
