@@ -106,6 +106,7 @@ class HParams(NamedTuple):
       proximal: μ of FedProx.
       straggler_rate: chance that a client is stopped after a part of its local steps.
       dropout_rate: chance that a client is lost before its message arrives.
+      epsilon_per_report: pure ε of one report that a client randomises itself.
     """
 
     learning_rate: float | Float[Array, "*lanes"] = 0.1
@@ -117,6 +118,7 @@ class HParams(NamedTuple):
     proximal: float | Float[Array, "*lanes"] = 0.0
     straggler_rate: float | Float[Array, "*lanes"] = 0.0
     dropout_rate: float | Float[Array, "*lanes"] = 0.0
+    epsilon_per_report: float | Float[Array, "*lanes"] = 1.0
 
 
 class ClippedSum(NamedTuple):

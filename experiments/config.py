@@ -12,6 +12,14 @@ from omegaconf import DictConfig, OmegaConf
 
 CONF = Path(__file__).parent / "conf"
 
+LOCAL_NOISE = ("local_gaussian", "laplace", "privunit")
+"""What a client may put on its own report."""
+
+SHARED_NOISE = ("discrete_gaussian", "skellam")
+"""What clients may add shares of before secure aggregation."""
+
+NOISES = ("gaussian", "correlated", *LOCAL_NOISE, *SHARED_NOISE, "inside_clients")
+
 
 class ConfigError(ValueError):
     """A value that can't be run: one sentence with the field, the value and the fix."""
@@ -49,6 +57,19 @@ class PrivacyConf:
     clip_norm: float = traced(1.0, "bound on one unit's L2 norm; with clipping=adaptive the first of them")
     adjacency: str = static("add_or_remove_one", "add_or_remove_one, zero_out or replace_one")
     accountant: str = traced("pld", "which accountant calibrates the noise: pld (tight) or rdp")
+    noise: str = static(
+        "gaussian",
+        "gaussian (on the sum), correlated (over the steps: DP-FTRL), local_gaussian, laplace or privunit (on each "
+        "client's report), discrete_gaussian or skellam (clients add shares, with federated.aggregation=secure), or "
+        "inside_clients (DP-SGD over each client's own rows: ε per example)",
+    )
+    factorization: str = static("banded", "correlated: banded, optimal, buffered or tree")
+    bands: int | None = static(None, "correlated: bands of banded; null: the steps between participations")
+    colluding: int = static(0, "discrete_gaussian and skellam: clients of a round whose noise does not count")
+    secret_cohorts: bool = static(
+        False,
+        "discrete_gaussian, skellam: claim amplification, against those who do not see who takes part",
+    )
 
 
 @dataclass
@@ -74,6 +95,21 @@ class OptimizerConf:
     sampling: str = static("poisson", "poisson, fixed_size, shuffled or cyclic cohorts")
     sampling_rate: float = static(0.25, "share of examples in a step; federated: clients_per_round / num_clients")
     evaluate_every: int = static(10, "steps between evaluations")
+
+
+@dataclass
+class CorruptionConf:
+    name: str = static("none", "none, nan, scaled, sign_flipped, noise (what clients send) or labels (flipped rows)")
+    fraction: float = static(0.1, "share of the clients that are corrupted")
+    factor: float | None = static(None, "of scaled (10 if null) and sign_flipped (1)")
+
+
+@dataclass
+class CompressionConf:
+    name: str = static("none", "none, quantized, random_k, top_k or sketch")
+    bits: int = static(8, "quantized: of a coordinate, 2 to 16")
+    fraction: float = static(0.1, "random_k, top_k: share of coordinates sent; sketch: sums / coordinates")
+    error_feedback: bool = static(False, "top_k: clients send later what they kept back")
 
 
 @dataclass
@@ -104,6 +140,16 @@ class FederatedConf:
     bits: int = static(32, "secure: width of a ring element")
     levels: int | None = static(None, "secure: grid steps in a clip norm; the most that cannot wrap around if null")
     masks: bool = static(True, "secure: run keys, shares and masks; false leaves out what cancels, for large sweeps")
+    robust: str = static(
+        "none", "none, or a mean without sensitivity: trimmed_mean, median, krum, multi_krum, geometric_median"
+    )
+    robust_fraction: float = static(0.2, "share of corrupted clients that trimmed_mean, krum and multi_krum expect")
+    corruption: CorruptionConf = field(default_factory=CorruptionConf)
+    compression: CompressionConf = field(default_factory=CompressionConf)
+    local_sampling_rate: float = static(0.1, "privacy.noise=inside_clients: share of a client's rows in a local step")
+    noise_cohort: int | None = traced(
+        None, "simulate a federation as many times larger: noise is that of a round with so many clients"
+    )
 
 
 @dataclass
@@ -168,6 +214,10 @@ def signature(cfg: DictConfig) -> str:
     chosen["capacity"] = capacity_epsilon(cfg)
     # Faults cost time in every round: a run without any has none in its program.
     chosen["faults"] = (cfg.federated.straggler_rate > 0, cfg.federated.dropout_rate > 0)
+    # Nor has a run without privacy reports or shares of noise.
+    chosen["noised_by_clients"] = cfg.privacy.noise in (*LOCAL_NOISE, *SHARED_NOISE) and math.isfinite(
+        cfg.privacy.epsilon
+    )
     return json.dumps(chosen, default=OmegaConf.to_container, sort_keys=True)
 
 

@@ -1,5 +1,6 @@
 """The federated half of a config: who the clients are, how they train, and how their messages meet."""
 
+import functools
 import math
 from typing import Any, NamedTuple
 
@@ -9,11 +10,12 @@ import optax
 from omegaconf import DictConfig
 
 from dpjax import contributions, federated
-from dpjax.buckets import Buckets, bucketed
+from dpjax.buckets import bucketed
 from dpjax.clipping import Aggregation, ClippingRule
 from dpjax.datasets import Dataset
+from dpjax.sampling import Sampler
 from dpjax.types import HParams, Records
-from experiments.config import ConfigError
+from experiments.config import LOCAL_NOISE, SHARED_NOISE, ConfigError
 from experiments.validation import threshold
 
 
@@ -24,11 +26,13 @@ class Clients(NamedTuple):
       units: ``Records`` or ``Buckets`` of them.
       records: the same clients in the same order, padded to one length.
       weights: ``[clients]`` p_k, or None where all are equal.
+      labels: ``[rows]`` that clients train on: those of the data set, unless some are flipped.
     """
 
-    units: Records | Buckets
+    units: Any
     records: Records
     weights: np.ndarray | None
+    labels: np.ndarray
 
     @property
     def number(self) -> int:
@@ -49,13 +53,20 @@ def make_clients(cfg: DictConfig, dataset: Dataset) -> Clients:
             f"federated.clients_per_round={fed.clients_per_round} is more than the {clients} clients of "
             f"data={dataset.name} with federated.partition={fed.partition}; lower it."
         )
-    units: Records | Buckets = records
+    units: Any = records
     if fed.num_buckets > 1:
         units, order = bucketed(records, fed.num_buckets)
         records = jax.tree.map(lambda x: x[order], records)
     sizes = np.asarray(records.mask).sum(1)
     weights = sizes / sizes.sum() if fed.weights == "sizes" else None
-    return Clients(units, records, weights)
+    labels = dataset.train_labels
+    if fed.corruption.name != "none":
+        marks = federated.draw_corrupted(jax.random.key(0), clients, fed.corruption.fraction)
+        if fed.corruption.name == "labels":
+            labels = federated.flip_labels(labels, units, marks, dataset.num_classes)
+        else:
+            units = federated.corruptible(units, marks)
+    return Clients(units, records, weights, labels)
 
 
 def _partition(fed: DictConfig, dataset: Dataset) -> Records:
@@ -83,7 +94,14 @@ def _partition(fed: DictConfig, dataset: Dataset) -> Records:
             return federated.natural_partition(owners, max_records=fed.records_per_client)[0]
 
 
-def make_solver(cfg: DictConfig, loss_fn: Any, hparams: HParams, participation: float) -> federated.Solver:
+def make_solver(
+    cfg: DictConfig,
+    loss_fn: Any,
+    hparams: HParams,
+    participation: float,
+    local_sampler: Sampler | None,
+    rule: ClippingRule,
+) -> federated.Solver:
     """The algorithm of ``federated.algorithm``, with traced hyper-parameters.
 
     Args:
@@ -91,8 +109,21 @@ def make_solver(cfg: DictConfig, loss_fn: Any, hparams: HParams, participation: 
       loss_fn: of one example.
       hparams: traced.
       participation: expected share of the clients in a round.
+      local_sampler: of a client's own rows, if it protects each of them by itself.
+      rule: of clipping.
     """
     fed = cfg.federated
+    if local_sampler is not None:
+        contribution_fn = contributions.private_client_delta(
+            loss_fn,
+            optax.sgd(hparams.client_learning_rate),
+            num_steps=fed.local_steps,
+            sampler=local_sampler,
+            clip_norm=hparams.clip_norm,
+            noise_multiplier=hparams.noise_multiplier,
+            rule=rule,
+        )
+        return federated.Solver(contribution_fn)
     if fed.algorithm == "fedsgd":
         return federated.Solver(contributions.user_gradient(loss_fn))
     steps = {"num_steps": fed.local_steps} if fed.local_epochs is None else {"num_epochs": fed.local_epochs}
@@ -118,11 +149,65 @@ def make_solver(cfg: DictConfig, loss_fn: Any, hparams: HParams, participation: 
             )
 
 
+def compressed(cfg: DictConfig, solver: federated.Solver, size: int) -> federated.Solver:
+    """The algorithm with ``federated.compression`` on what its clients send.
+
+    Args:
+      cfg: of the group of jobs.
+      solver: of ``make_solver``.
+      size: coordinates of what the run carries.
+    """
+    made, send = cfg.federated.compression, solver.contribution_fn
+    match made.name:
+        case "quantized":
+            return solver._replace(contribution_fn=federated.quantized(send, made.bits))
+        case "random_k":
+            return solver._replace(contribution_fn=federated.random_k(send, made.fraction))
+        case "top_k":
+            solver = solver._replace(
+                contribution_fn=federated.top_k(send, made.fraction, error_feedback=made.error_feedback)
+            )
+            if not made.error_feedback:
+                return solver
+            return solver._replace(
+                init_unit_state=federated.remember_residual(solver.init_unit_state, solver.message_like)
+            )
+        case "sketch":
+            columns = message_size(cfg, size)
+            sketched = federated.count_sketch(send, rows=1, columns=columns, key=jax.random.key(0))
+            return solver._replace(
+                contribution_fn=sketched.contribution_fn,
+                wrap_optimizer=lambda optimizer: sketched.wrap_optimizer(solver.wrap_optimizer(optimizer)),
+            )
+        case _:
+            return solver
+
+
+def message_size(cfg: DictConfig, size: int) -> int:
+    """Coordinates of what a client sends, for so many of what the run carries."""
+    made = cfg.federated.compression
+    return math.ceil(made.fraction * size) if made.name == "sketch" else size
+
+
 def make_aggregation(cfg: DictConfig, hparams: HParams, rule: ClippingRule) -> Aggregation | None:
     """How messages meet; None for the plain sum that nothing disturbs."""
-    fed = cfg.federated
+    parts = [_sum_of_messages(cfg, hparams, rule)]
+    made = cfg.federated.corruption
+    if made.name not in ("none", "labels"):
+        factor = {"factor": made.factor} if made.name in ("scaled", "sign_flipped") else {}
+        parts.append(federated.corruption(made.name, **factor))
+    kept = [part for part in parts if part is not None]
+    if not kept:
+        return None
+    return lambda factory: functools.reduce(lambda inner, part: part(inner), kept, factory)
+
+
+def _sum_of_messages(cfg: DictConfig, hparams: HParams, rule: ClippingRule) -> Aggregation | None:
+    fed, noise = cfg.federated, cfg.privacy.noise
+    private = math.isfinite(cfg.privacy.epsilon)
     dropout_rate = hparams.dropout_rate if fed.dropout_rate > 0 else 0.0
     if fed.aggregation == "secure":
+        shared = noise in SHARED_NOISE and private
         return federated.secure_aggregation(
             threshold=threshold(cfg),
             bits=fed.bits,
@@ -130,7 +215,23 @@ def make_aggregation(cfg: DictConfig, hparams: HParams, rule: ClippingRule) -> A
             dropout_rate=dropout_rate,
             masks=fed.masks,
             rule=rule,
+            noise=noise if shared else None,
+            noise_multiplier=hparams.noise_multiplier if shared else 0.0,
+            colluding=cfg.privacy.colluding if shared else 0,
         )
     if fed.aggregation == "homomorphic":
         return federated.homomorphic_aggregation(dropout_rate=dropout_rate, rule=rule)
-    return federated.dropouts(dropout_rate) if fed.dropout_rate > 0 else None
+    lost = federated.dropouts(dropout_rate) if fed.dropout_rate > 0 else None
+    own: Aggregation | None = None
+    if noise in LOCAL_NOISE and private:
+        kind = noise.removeprefix("local_")
+        amount = {"noise_multiplier": hparams.noise_multiplier}
+        if kind != "gaussian":
+            amount = {"epsilon_per_report": hparams.epsilon_per_report}
+        own = federated.local_privacy(kind, rule=rule, **amount)
+    elif fed.robust != "none":
+        share = {} if "median" in fed.robust else {"corrupted_fraction": fed.robust_fraction}
+        own = federated.robust_aggregation(fed.robust, rule=rule, **share)
+    if own is None or lost is None:
+        return own or lost
+    return lambda factory: lost(own(factory))

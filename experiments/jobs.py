@@ -14,17 +14,19 @@ from dpjax.results import ResultsError, write_job_result
 from dpjax.sweeps import Program, compile_lanes, run_lanes
 from dpjax.types import HParams
 from experiments import config
-from experiments.rows import clip_norm, common, mechanism, outputs
+from experiments.privacy import clip_norm, has_pure_reports, mechanism, noise_share
+from experiments.rows import common, outputs
 from experiments.setup import Setup, build
 from experiments.setup import adaptive as adaptive_of
 from experiments.task import Job, Outcome, Tell
 
 
 class Point(NamedTuple):
-    """A job and the noise that buys its ε."""
+    """A job and the noise that buys its ε: a multiplier, or an ε for each report that clients randomise."""
 
     job: Job
     noise_multiplier: float
+    epsilon_per_report: float | None = None
 
 
 def run_group(jobs: Sequence[Job], tell: Tell = lambda stage, done, total: None) -> Iterator[Outcome]:
@@ -103,7 +105,7 @@ def _calibrate(jobs: Sequence[Job], setup: Setup, tell: Tell) -> tuple[list[Poin
             continue
         try:
             _check_delta(delta, setup)
-            points = list(map(Point, private, _multipliers(private, setup, delta, accountant, tell)))
+            points = _points(private, setup, delta, accountant, tell)
         except ValueError as error:
             refused += [Outcome(job, [], error) for job in private]
             continue
@@ -116,21 +118,30 @@ def _calibrate(jobs: Sequence[Job], setup: Setup, tell: Tell) -> tuple[list[Poin
     return found, refused
 
 
-def _multipliers(jobs: Sequence[Job], setup: Setup, delta: float, accountant: str, tell: Tell) -> list[float]:
-    return accounting.calibrate_noise_grid(
-        mechanism(jobs[0].cfg, setup, 1.0),
-        epsilons=[job.cfg.privacy.epsilon for job in jobs],
+def _points(jobs: Sequence[Job], setup: Setup, delta: float, accountant: str, tell: Tell) -> list[Point]:
+    epsilons = [job.cfg.privacy.epsilon for job in jobs]
+    if has_pure_reports(setup.accounted):
+        ran = mechanism(jobs[0].cfg, setup.accounted, 0.0)
+        found = {
+            epsilon: accounting.calibrate_report_epsilon(ran, epsilon=epsilon, delta=delta, accountant=accountant)
+            for epsilon in set(epsilons)
+        }
+        return [Point(job, 0.0, found[epsilon]) for job, epsilon in zip(jobs, epsilons, strict=True)]
+    multipliers = accounting.calibrate_noise_grid(
+        mechanism(jobs[0].cfg, setup.accounted, 1.0),
+        epsilons=epsilons,
         delta=delta,
         accountant=accountant,
         progress=lambda done, total, epsilon: tell("calibrating noise", done, total),
     )
+    return list(map(Point, jobs, multipliers))
 
 
 def _check_delta(delta: float, setup: Setup) -> None:
-    population = setup.sampler.population
+    population = setup.accounted.sampler.population
     if delta >= 1 / population:
         raise config.ConfigError(
-            f"privacy.delta={delta:g} must be below 1/population = 1/{population} {setup.unit}s; "
+            f"privacy.delta={delta:g} must be below 1/population = 1/{population} {setup.accounted.unit}s; "
             f"use {0.1 / population:.0e} or less."
         )
 
@@ -155,7 +166,8 @@ def _hparams(point: Point) -> HParams:
     return HParams(
         learning_rate=cfg.optimizer.learning_rate,
         clip_norm=clip_norm(cfg),
-        noise_multiplier=point.noise_multiplier,
+        noise_multiplier=point.noise_multiplier * noise_share(cfg),
+        epsilon_per_report=point.epsilon_per_report or 1.0,
         momentum=cfg.optimizer.momentum,
         weight_decay=cfg.optimizer.weight_decay,
         client_learning_rate=cfg.federated.client_learning_rate,

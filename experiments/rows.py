@@ -19,6 +19,7 @@ import dpjax
 from dpjax import accounting
 from dpjax.sweeps import Lane
 from experiments import config
+from experiments.privacy import clip_norm, describe_noise, mechanism
 from experiments.setup import Setup
 from experiments.task import Job
 
@@ -67,10 +68,11 @@ def _fairness(clients: np.ndarray | None) -> dict[str, float | None]:
     return {"client_accuracy_p10": float(np.quantile(own, 0.1)), "client_accuracy_std": float(np.std(own))}
 
 
-def common(job: Job, noise_multiplier: float, setup: Setup) -> dict[str, Any]:
+def common(job: Job, noise_multiplier: float, epsilon_per_report: float | None, setup: Setup) -> dict[str, Any]:
     """The columns that all seeds of a job share."""
     cfg = job.cfg
-    ran = mechanism(cfg, setup, noise_multiplier)
+    ran = mechanism(cfg, setup.accounted, noise_multiplier, epsilon_per_report)
+    private = math.isfinite(cfg.privacy.epsilon)
     federated = cfg.federated.clients_per_round is not None
     content = OmegaConf.to_container(cfg, resolve=True)
     return {
@@ -79,20 +81,23 @@ def common(job: Job, noise_multiplier: float, setup: Setup) -> dict[str, Any]:
         "overrides": job.overrides,
         "dataset": cfg.data.name,
         "model": cfg.model.name,
-        "unit": setup.unit,
+        "unit": ran.unit,
         "adjacency": ran.adjacency,
         "sampling": ran.sampling,
         "sampling_rate": ran.sampling_rate,
         "num_steps": ran.num_steps,
-        "population": setup.sampler.population,
-        "capacity": setup.sampler.capacity,
+        "population": setup.accounted.sampler.population,
+        "capacity": setup.accounted.sampler.capacity,
         "epsilon": cfg.privacy.epsilon,
         "delta": cfg.privacy.delta,
         "accountant": cfg.privacy.accountant,
-        "epsilon_pld": _epsilon(ran, cfg.privacy.delta, "pld"),
-        "epsilon_rdp": _epsilon(ran, cfg.privacy.delta, "rdp"),
+        "epsilon_pld": _epsilon(ran, cfg.privacy.delta, "pld") if private else math.inf,
+        "epsilon_rdp": _epsilon(ran, cfg.privacy.delta, "rdp") if private else math.inf,
         "tuning_accounted": False,
         "noise_multiplier": noise_multiplier,
+        "noise": describe_noise(cfg, setup.accounted),
+        "epsilon_per_report": epsilon_per_report,
+        "noise_cohort_size": cfg.federated.noise_cohort if federated and private else None,
         "clip_norm": clip_norm(cfg),
         "clipping": _clipping(cfg),
         "learning_rate": cfg.optimizer.learning_rate,
@@ -100,6 +105,9 @@ def common(job: Job, noise_multiplier: float, setup: Setup) -> dict[str, Any]:
         "num_clients": setup.sampler.population if federated else None,
         "algorithm": _algorithm(cfg) if federated else None,
         "aggregation": cfg.federated.aggregation if federated else None,
+        "robust": _robust(cfg) if federated else None,
+        "corruption": _corruption(cfg) if federated else None,
+        "compression": _compression(cfg) if federated else None,
         "partition": _partition(cfg) if federated else None,
         "device": jax.devices()[0].device_kind,
         "git_revision": git_revision(),
@@ -132,6 +140,24 @@ def _algorithm(cfg: DictConfig) -> str:
     return "fedprox(adaptive)" if cfg.federated.adaptive_proximal else f"fedprox({cfg.federated.proximal:g})"
 
 
+def _robust(cfg: DictConfig) -> str:
+    name, share = cfg.federated.robust, cfg.federated.robust_fraction
+    return f"{name}({share:g})" if name in ("trimmed_mean", "krum", "multi_krum") else name
+
+
+def _corruption(cfg: DictConfig) -> str:
+    made = cfg.federated.corruption
+    return "none" if made.name == "none" else f"{made.name}({made.fraction:g})"
+
+
+def _compression(cfg: DictConfig) -> str:
+    made = cfg.federated.compression
+    if made.name == "none":
+        return "none"
+    fed_back = " fed back" if made.error_feedback else ""
+    return f"{made.name}({made.bits if made.name == 'quantized' else made.fraction:g}{fed_back})"
+
+
 @functools.lru_cache(maxsize=1024)
 def _epsilon(ran: accounting.Mechanism, delta: float, accountant: str) -> float | None:
     try:
@@ -162,21 +188,3 @@ def git_revision() -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return commit.stdout.strip() + ("-dirty" if changed else "")
-
-
-def mechanism(cfg: DictConfig, setup: Setup, noise_multiplier: float) -> accounting.Mechanism:
-    """The mechanism that runs, read off the sampler that runs."""
-    return accounting.Mechanism.from_sampler(
-        setup.sampler,
-        unit=setup.unit,
-        adjacency=cfg.privacy.adjacency,
-        noise_multiplier=noise_multiplier,
-        num_steps=cfg.optimizer.num_steps,
-    )
-
-
-def clip_norm(cfg: DictConfig) -> float:
-    """The bound on one unit: infinite for a reference without privacy, where the aggregation allows it."""
-    whole = cfg.federated.clients_per_round is None or cfg.federated.aggregation == "plain"
-    # A ring and a cipher hold bounded vectors only, with privacy or without.
-    return math.inf if math.isinf(cfg.privacy.epsilon) and whole else cfg.privacy.clip_norm

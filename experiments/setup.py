@@ -1,5 +1,6 @@
 """From a config to what runs: data, model, units, sampler and the training function."""
 
+import math
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -18,7 +19,8 @@ from dpjax.subsets import merge_params
 from dpjax.training import make_train
 from dpjax.types import HParams
 from experiments.config import ConfigError, capacity_epsilon
-from experiments.federated import make_aggregation, make_clients, make_solver
+from experiments.federated import compressed, make_aggregation, make_clients, make_solver, message_size
+from experiments.privacy import Accounted, accounted, count_parameters, local_sampler, make_privatizer
 
 
 class Arrays(NamedTuple):
@@ -37,14 +39,14 @@ class Setup(NamedTuple):
     Attributes:
       train: ``(arrays, hparams, key) → Report``; pure.
       arrays: its data.
-      sampler: the sampler that runs, which is the one accounted.
-      unit: unit of privacy: example, user or client.
+      sampler: of the cohorts.
+      accounted: what the accountant is told of the run.
     """
 
     train: Callable[..., Any]
     arrays: Arrays
     sampler: sampling.Sampler
-    unit: str
+    accounted: Accounted
 
 
 class Report(NamedTuple):
@@ -74,12 +76,14 @@ def build(cfg: DictConfig) -> Setup:
     rows = (dataset.train_inputs, dataset.train_labels)
     federal = cfg.federated.clients_per_round is not None
     clients = make_clients(cfg, dataset) if federal else None
+    most_records = 0
     if clients is None:
         unit, units, sampler = "example", rows, _sampler(cfg, len(dataset.train_labels), cfg.optimizer.sampling_rate)
     else:
         unit = "user" if cfg.federated.algorithm == "fedsgd" else "client"
-        units = clients.units
+        units, rows = clients.units, (dataset.train_inputs, clients.labels)
         sampler = _sampler(cfg, clients.number, cfg.federated.clients_per_round / clients.number)
+        most_records = clients.records.mask.shape[1]
     put = jnp.asarray
     arrays = Arrays(
         units=jax.tree.map(put, units),
@@ -89,17 +93,32 @@ def build(cfg: DictConfig) -> Setup:
         records=clients.records if clients else None,
     )
     loss_fn = models.cross_entropy_loss(model)
-    batched = jax.vmap(lambda params, inputs: model.apply(params, inputs, None), in_axes=(None, 0))
+    local = local_sampler(cfg, most_records) if cfg.privacy.noise == "inside_clients" else None
+
     rule = _rule(cfg)
+
+    def plain_solver(hparams: HParams) -> Solver:
+        if not federal:
+            return Solver(contributions.example_gradient(loss_fn))
+        return make_solver(cfg, loss_fn, hparams, sampler.sampling_rate, local, rule)
+
+    def message(key: jax.Array) -> Any:
+        solver = plain_solver(HParams())
+        return solver.message_like(solver.init(model.init(key)))
+
+    whole = count_parameters(jax.eval_shape(message, jax.random.key(0)))
+    dimension = message_size(cfg, whole)
+    run_as = accounted(cfg, sampler, unit, most_records=most_records, dimension=dimension)
+    batched = jax.vmap(lambda params, inputs: model.apply(params, inputs, None), in_axes=(None, 0))
 
     def train(arrays: Arrays, hparams: HParams, key: jax.Array) -> Report:
         def evaluate(params: Any) -> Any:
             split = {"train": arrays.train, "test": arrays.test}
             return {name: metrics.evaluate(batched, params, *data, batch_size=2048) for name, data in split.items()}
 
-        solver = Solver(contributions.example_gradient(loss_fn))
-        if federal:
-            solver = make_solver(cfg, loss_fn, hparams, sampler.sampling_rate)
+        solver, outer = compressed(cfg, plain_solver(hparams), whole), hparams
+        if local is not None:  # what clients send is private already
+            outer = hparams._replace(clip_norm=math.inf, noise_multiplier=0.0)
         run = make_train(
             lambda key: solver.init(model.init(key)),
             solver.contribution_fn,
@@ -118,17 +137,19 @@ def build(cfg: DictConfig) -> Setup:
             weights=clients.weights if clients else None,
             init_unit_state=solver.init_unit_state,
             aggregation=make_aggregation(cfg, hparams, rule) if federal else None,
+            make_privatizer=make_privatizer(run_as),
         )
-        state, history = run(hparams, key)
+        state, history = run(outer, key)
         counts = {name: jnp.sum(history.steps[name]) for name in SUMMED if name in history.steps}
         counts |= {name: jnp.mean(history.steps[name]) for name in AVERAGED if name in history.steps}
         counts["clip_norm"] = history.steps["clip_norm"][-1]
         own = None
         if federal:
+            counts.setdefault("uplink_bytes", jnp.float32(4 * dimension))
             own = _client_accuracies(cfg, solver, state, arrays, batched)
         return Report(history.evaluation_steps, history.evaluations, counts, own)
 
-    return Setup(train, arrays, sampler, unit)
+    return Setup(train, arrays, sampler, run_as)
 
 
 SUMMED = ("overflowed", "num_rejected", "dropped", "aborted", "wrapped")
@@ -139,12 +160,13 @@ AVERAGED = ("aggregation_error", "uplink_bytes", "encrypt_seconds", "add_seconds
 def _client_accuracies(cfg: DictConfig, solver: Solver, state: TrainState, arrays: Arrays, batched: Any) -> jax.Array:
     """Each client's accuracy on its own training rows, with its own head where it has one."""
     if cfg.federated.algorithm == "personalized":
+        heads = state.unit_states.state if cfg.federated.compression.error_feedback else state.unit_states
         return metrics.evaluate_units(
             batched,
             lambda head: merge_params(state.params.model, head),
             arrays.records,
             *arrays.train,
-            states=state.unit_states,
+            states=heads,
         )
     return metrics.evaluate_units(batched, lambda _: solver.model_of(state.params), arrays.records, *arrays.train)
 

@@ -6,7 +6,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from experiments.config import Config, ConfigError, leaves
+from experiments.combinations import validate_messages, validate_noise
+from experiments.config import NOISES, Config, ConfigError, leaves
 
 
 def validate(cfg: DictConfig) -> None:
@@ -38,6 +39,9 @@ def validate(cfg: DictConfig) -> None:
     )
     one_of("privacy.adjacency", "add_or_remove_one", "zero_out", "replace_one")
     one_of("privacy.accountant", "pld", "rdp")
+    one_of("privacy.noise", *NOISES)
+    one_of("privacy.factorization", "banded", "optimal", "buffered", "tree")
+    need(cfg.privacy.bands is None or cfg.privacy.bands >= 1, "privacy.bands", "must be at least 1, or null")
     one_of("clipping.name", "flat", "per_layer", "automatic", "adaptive")
     _validate_clipping(cfg, need)
     one_of("optimizer.name", "sgd", "adam", "adamw", "yogi")
@@ -66,6 +70,7 @@ def validate(cfg: DictConfig) -> None:
         "is not known; use auto, map, vmap or chunk(k) with k ≥ 1",
     )
     one_of("tracker.name", "none", "wandb")
+    validate_noise(cfg, need)
     if cfg.federated.clients_per_round is not None:
         _validate_federated(cfg, need, one_of)
 
@@ -129,6 +134,7 @@ def _validate_federated(cfg: DictConfig, need: Any, one_of: Any) -> None:
         "are private and would change the sensitivity; use uniform, or privacy.epsilon=inf",
     )
     one_of("federated.aggregation", "plain", "secure", "homomorphic")
+    validate_messages(cfg, need, one_of)
     if cfg.federated.aggregation != "plain":
         _validate_aggregation(cfg, need)
 

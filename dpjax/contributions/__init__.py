@@ -3,6 +3,7 @@
 from dpjax.contributions.clients import LocalTraining, client_delta, local_training
 from dpjax.contributions.gradients import example_gradient, user_gradient
 from dpjax.contributions.losses import AugmentFn
+from dpjax.contributions.private_clients import private_client_delta
 from dpjax.contributions.records import gather_records
 
 __all__ = [
@@ -12,5 +13,6 @@ __all__ = [
     "example_gradient",
     "gather_records",
     "local_training",
+    "private_client_delta",
     "user_gradient",
 ]

@@ -111,15 +111,19 @@ class Residual(NamedTuple):
 
 def remember_residual(
     init_unit_state: Callable[[PyTree[Array]], PyTree[Array]] | None = None,
+    message_like: Callable[[PyTree[Array]], PyTree[Array]] = lambda params: params,
 ) -> Callable[[PyTree[Array]], Residual]:
     """The ``init_unit_state`` for ``top_k(..., error_feedback=True)``, around that of a solver such as SCAFFOLD.
+
+    Args:
+      init_unit_state, message_like: of the ``Solver``, where it has them.
 
     Example:
       >>> print(remember_residual()(jnp.ones(2)).residual)
       [0. 0.]
     """
     own = init_unit_state or (lambda params: ())
-    return lambda params: Residual(jax.tree.map(jnp.zeros_like, params), own(params))
+    return lambda params: Residual(jax.tree.map(jnp.zeros_like, message_like(params)), own(params))
 
 
 def top_k(contribution_fn: ContributionFn, fraction: float, *, error_feedback: bool = False) -> ContributionFn:

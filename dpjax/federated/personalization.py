@@ -80,5 +80,6 @@ def personalized(
         init=init,
         wrap_optimizer=lambda optimizer: beside(optimizer, lambda told, head: jax.tree.map(jnp.zeros_like, head)),
         init_unit_state=lambda carried: carried.extra,
+        message_like=lambda carried: Broadcast(carried.model, ()),
         model_of=lambda carried: merge_params(carried.model, carried.extra),
     )

@@ -31,6 +31,7 @@ class Solver(NamedTuple):
       wrap_optimizer: the server's optimizer of the model → that of what the run carries.
       init_unit_state: what every client remembers at first; None: nothing.
       model_of: what the run carries → the model's parameters.
+      message_like: what the run carries → a tree of the shapes of a client's message.
     """
 
     contribution_fn: ContributionFn
@@ -38,6 +39,7 @@ class Solver(NamedTuple):
     wrap_optimizer: Callable[[optax.GradientTransformation], optax.GradientTransformation] = lambda optimizer: optimizer
     init_unit_state: Callable[[PyTree[Array]], PyTree[Array]] | None = None
     model_of: Callable[[PyTree[Array]], Params] = lambda carried: carried
+    message_like: Callable[[PyTree[Array]], PyTree[Array]] = lambda carried: carried
 
 
 def fedavg(

@@ -41,7 +41,7 @@ def claim(row: Row) -> str:
     tuning = "accounted" if str(paid) == "True" else "not accounted"
     overflow = number(row, "overflow_count")
     lost = f"; {overflow:.0f} steps overflowed their slots" if overflow else ""
-    return f"(ε={rounded_up(value)} {accountant}, {stated})-DP{per}; tuning {tuning}{lost}"
+    return f"(ε={rounded_up(value)} {accountant}, {stated})-DP{per}{_whose_noise(row)}; tuning {tuning}{lost}"
 
 
 def stated_epsilon(row: Row) -> tuple[float | None, str]:
@@ -136,6 +136,22 @@ def sampling_word(sampling: str) -> str:
     return "Poisson" if sampling == "poisson" else sampling.replace("_", "-")
 
 
+def _whose_noise(row: Row) -> str:
+    """Whom a guarantee that is not about noise on the sum holds against, and what is not real about it."""
+    noise, cohort = text(row, "noise"), number(row, "noise_cohort_size")
+    against = ""
+    if noise in ("local_gaussian", "laplace", "privunit"):
+        against = f"; {noise} reports, against the server too"
+    elif noise in ("discrete_gaussian", "skellam"):
+        against = f"; {noise} shares under secure aggregation"
+    elif noise == "inside_clients":
+        against = "; noise inside each client, against the server too"
+    elif noise.startswith("correlated"):
+        against = f"; noise {noise}"
+    simulated = f"; SIMULATED with the noise of {cohort:.0f} clients a round" if cohort is not None else ""
+    return against + simulated
+
+
 def _setting(row: Row) -> list[str]:
     rate, steps = number(row, "sampling_rate"), number(row, "num_steps")
     sampling = text(row, "sampling")
@@ -143,6 +159,7 @@ def _setting(row: Row) -> list[str]:
     if sampling and rate is not None:
         sampling = f"{sampling} q={small(rate)}"
     # A round is a client's step; both are a use of the mechanism.
-    word = "rounds" if number(row, "clients_per_round") is not None else "steps"
+    federated = number(row, "clients_per_round") is not None and text(row, "noise") != "inside_clients"
+    word = "rounds" if federated else "steps"
     taken = f"{steps:.0f} {word}" if steps is not None else ""
     return [part for part in (text(row, "unit"), text(row, "adjacency"), sampling, taken) if part]

@@ -60,6 +60,19 @@ COLUMNS: tuple[Column, ...] = (
         "clip norms",
         "Noise standard deviation divided by the clip norm; if adaptive, of sum and count together.",
     ),
+    Column(
+        "noise",
+        "str",
+        "",
+        "What hides a unit: gaussian or correlated(…) on the sum, or what clients add themselves; empty if nothing.",
+    ),
+    Column("epsilon_per_report", "float", "nats", "ε of one report that a client randomises itself; empty if none."),
+    Column(
+        "noise_cohort_size",
+        "float",
+        "clients",
+        "SIMULATED: the noise, and ε, are those of a federation with so many clients a round; empty if real.",
+    ),
     Column("clip_norm", "float", "L2 norm", "Bound on one unit's contribution; if adaptive, the first step's."),
     Column("final_clip_norm", "float", "L2 norm", "Bound in the last step; differs from clip_norm if adaptive."),
     Column(
@@ -72,6 +85,9 @@ COLUMNS: tuple[Column, ...] = (
     Column("partition", "str", "", "How the rows are split over clients, such as dirichlet(α); empty if central."),
     Column("algorithm", "str", "", "What a client computes: fedavg, fedprox(μ), scaffold, ...; empty if central."),
     Column("aggregation", "str", "", "How messages meet: plain, secure or homomorphic; empty if central."),
+    Column("robust", "str", "", "What stands in place of the sum, such as median; none if it is the sum."),
+    Column("corruption", "str", "", "What corrupted clients do, and their share; none if all are honest."),
+    Column("compression", "str", "", "How messages are made smaller; none if they are sent whole."),
     # what came out
     Column(
         "overflow_count",

@@ -115,10 +115,21 @@ _WORDS = {
     "overflow_count": "overflow",
     "rejected_count": "rejected",
 }
+_OF_PRIVACY = ("clipping", "noise", "noise_cohort_size")
 _ROUNDED_UP = ("epsilon_pld", "epsilon_rdp")
 # What a row is, with what goes first on a narrow terminal. Shown where rows differ, in a note where they agree.
 _KNOBS = {"clip_norm": 0, "clients_per_round": 0, "learning_rate": 1, "num_clients": 2, "sampling_rate": 5}
-_KNOBS |= {"clipping": 0, "num_steps": 3, "population": 5, "accountant": 4, "tuning_accounted": 4}
+_KNOBS |= {"algorithm": 0, "aggregation": 1, "noise": 1, "noise_cohort_size": 1}
+_KNOBS |= {
+    "robust": 1,
+    "corruption": 1,
+    "compression": 1,
+    "clipping": 0,
+    "num_steps": 3,
+    "population": 5,
+    "accountant": 4,
+    "tuning_accounted": 4,
+}
 
 
 def _sheet(points: list[dict[str, Any]], metric: str) -> Sheet:
@@ -126,11 +137,12 @@ def _sheet(points: list[dict[str, Any]], metric: str) -> Sheet:
     shared: dict[str, str] = {}
     for name, priority in _KNOBS.items():
         cells = [_number(point, name) for point in points]
-        # A reference is not clipped: that alone does not make the rule differ.
-        told = [c for c, p in zip(cells, points, strict=True) if name != "clipping" or not _is_infinite(p)] or cells
+        # A reference is neither clipped nor noised: that alone does not make them differ.
+        told = [c for c, p in zip(cells, points, strict=True) if name not in _OF_PRIVACY or not _is_infinite(p)]
+        told = told or cells
         if len(set(told)) > 1:
             fields.append(Field(label(name), cells, priority))
-        elif told[0] != "–":
+        elif told[0] not in ("–", "none"):
             shared[name] = told[0]
     if len(set(zip(*[field.cells for field in fields], strict=True))) < len(points):
         # Something outside the schema was swept: only the overrides tell the rows apart.

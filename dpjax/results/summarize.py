@@ -31,6 +31,11 @@ IDENTITY: tuple[str, ...] = (
     "num_clients",
     "algorithm",
     "aggregation",
+    "noise",
+    "noise_cohort_size",
+    "robust",
+    "corruption",
+    "compression",
 )
 """Columns that seeds of one point share."""
 

@@ -1,0 +1,129 @@
+"""What can't be run of noise, corruption, robust means and compression: which of them go together."""
+
+import math
+from typing import Any
+
+from omegaconf import DictConfig
+
+from experiments.config import LOCAL_NOISE, SHARED_NOISE
+
+
+def validate_noise(cfg: DictConfig, need: Any) -> None:
+    """Refuse noise that the rest of the config has no room for.
+
+    Raises:
+      ConfigError: the first field that is wrong.
+    """
+    noise, fed = cfg.privacy.noise, cfg.federated
+    if noise == "gaussian":
+        return
+    shown = f"with privacy.noise={noise}"
+    need(
+        cfg.clipping.name != "adaptive",
+        "clipping.name",
+        f"noises its count with the sum, which {shown} is not done; use flat",
+    )
+    if noise == "correlated":
+        return
+    need(
+        fed.clients_per_round is not None,
+        "privacy.noise",
+        "is added by clients; set federated.clients_per_round, or use gaussian or correlated",
+    )
+    need(fed.weights == "uniform" or math.isinf(cfg.privacy.epsilon), "federated.weights", f"must be uniform {shown}")
+    need(
+        fed.noise_cohort is None,
+        "federated.noise_cohort",
+        f"is for noise that the server adds, and {shown} clients do; set it to null",
+    )
+    if noise in LOCAL_NOISE:
+        need(cfg.privacy.adjacency == "replace_one", "privacy.adjacency", f"must be replace_one {shown}")
+        need(fed.aggregation == "plain", "federated.aggregation", f"must be plain {shown}, which nobody need hide")
+    elif noise in SHARED_NOISE:
+        need(fed.aggregation == "secure", "federated.aggregation", f"must be secure {shown}: shares hide only a sum")
+        need(
+            cfg.privacy.adjacency != "add_or_remove_one",
+            "privacy.adjacency",
+            f"must be zero_out or replace_one {shown}, as a client that is not there takes its share along",
+        )
+        need(cfg.privacy.accountant == "rdp", "privacy.accountant", f"must be rdp {shown}")
+        need(cfg.privacy.colluding >= 0, "privacy.colluding", "must be at least 0")
+    else:
+        _validate_inside(cfg, need, shown)
+
+
+def _validate_inside(cfg: DictConfig, need: Any, shown: str) -> None:
+    fed = cfg.federated
+    need(fed.algorithm == "fedavg", "federated.algorithm", f"must be fedavg {shown}")
+    need(fed.aggregation == "plain", "federated.aggregation", f"must be plain {shown}, as deltas have no bound")
+    need(fed.local_epochs is None, "federated.local_epochs", f"must be null {shown}; use federated.local_steps")
+    need(fed.straggler_rate == 0, "federated.straggler_rate", f"must be 0 {shown}")
+    need(
+        0 < fed.local_sampling_rate <= 1,
+        "federated.local_sampling_rate",
+        "must be in (0, 1]; it is a share of a client's rows",
+    )
+    need(
+        cfg.privacy.adjacency != "add_or_remove_one",
+        "privacy.adjacency",
+        f"must be zero_out or replace_one {shown}, as the number of a client's rows is public",
+    )
+
+
+def validate_messages(cfg: DictConfig, need: Any, one_of: Any) -> None:
+    """Refuse corruption, robust means and compression that do not go together, or with the aggregation.
+
+    Raises:
+      ConfigError: the first field that is wrong.
+    """
+    fed = cfg.federated
+    one_of("federated.robust", "none", "trimmed_mean", "median", "krum", "multi_krum", "geometric_median")
+    if fed.robust != "none":
+        need(
+            math.isinf(cfg.privacy.epsilon) or cfg.privacy.noise == "inside_clients",
+            "federated.robust",
+            "has no sensitivity, so that no noise makes it private; use none, privacy.epsilon=inf or "
+            "privacy.noise=inside_clients",
+        )
+        need(fed.aggregation == "plain", "federated.robust", "reads every message; use federated.aggregation=plain")
+        need(fed.weights == "uniform", "federated.weights", "must be uniform with federated.robust, one vote each")
+        need(
+            0 <= fed.robust_fraction < 0.5, "federated.robust_fraction", "must be in [0, 0.5): a majority wins any vote"
+        )
+    one_of("federated.corruption.name", "none", "nan", "scaled", "sign_flipped", "noise", "labels")
+    need(0 <= fed.corruption.fraction <= 1, "federated.corruption.fraction", "must be in [0, 1]; it is a share")
+    factor = fed.corruption.factor
+    need(factor is None or 0 <= factor < math.inf, "federated.corruption.factor", "must be finite and ≥ 0, or null")
+    need(
+        fed.corruption.name != "labels" or fed.partition != "sampled",
+        "federated.corruption.name",
+        "can't be labels with federated.partition=sampled, whose clients share rows",
+    )
+    one_of("federated.compression.name", "none", "quantized", "random_k", "top_k", "sketch")
+    need(
+        fed.compression.name in ("none", "sketch") or fed.aggregation == "plain",
+        "federated.compression.name",
+        f"saves nothing under federated.aggregation={fed.aggregation}, which hides where zeros are; use sketch or none",
+    )
+    need(
+        fed.compression.name != "sketch" or fed.algorithm != "personalized",
+        "federated.compression.name",
+        "decodes to what the run carries, and personalized clients send a part of it; use another, or none",
+    )
+    need(2 <= fed.compression.bits <= 16, "federated.compression.bits", "must be from 2 to 16, the sign among them")
+    need(
+        0 < fed.compression.fraction <= 1,
+        "federated.compression.fraction",
+        "must be in (0, 1]; it is a share of the coordinates",
+    )
+    need(
+        not fed.compression.error_feedback or fed.compression.name == "top_k",
+        "federated.compression.error_feedback",
+        "is for federated.compression.name=top_k; set it to false",
+    )
+    cohort = fed.noise_cohort
+    need(
+        cohort is None or cohort >= fed.clients_per_round,
+        "federated.noise_cohort",
+        f"must be at least federated.clients_per_round={fed.clients_per_round}, or null",
+    )

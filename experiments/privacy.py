@@ -1,0 +1,168 @@
+"""What a config's run is to the accountant: its sampler, its noise, and who that protects against whom."""
+
+import functools
+import math
+from typing import NamedTuple
+
+import jax
+from jaxtyping import Array, ArrayLike, Key
+from omegaconf import DictConfig
+from optax import GradientTransformation
+
+from dpjax import accounting, federated, sampling
+from dpjax.accounting import DistributedNoise, Factorization, LocalReports, Participation
+from dpjax.correlated_noise import correlated_privatizer
+from dpjax.noise import gaussian_privatizer
+from dpjax.steps import MakePrivatizer
+from experiments.config import LOCAL_NOISE, SHARED_NOISE, ConfigError, capacity_epsilon
+from experiments.validation import threshold
+
+
+class Accounted(NamedTuple):
+    """What does not change from point to point of a group.
+
+    Attributes:
+      sampler: who draws what ε protects: the cohorts' sampler, or a client's of its own rows.
+      unit: of privacy: example, user or client.
+      num_steps: noisy sums that one unit can be in.
+      factorization: of correlated noise; None: independent.
+      noise: what clients add themselves; None: noise on the sum.
+    """
+
+    sampler: sampling.Sampler
+    unit: str
+    num_steps: int
+    factorization: Factorization | None = None
+    noise: LocalReports | DistributedNoise | None = None
+
+
+def accounted(cfg: DictConfig, sampler: sampling.Sampler, unit: str, *, most_records: int, dimension: int) -> Accounted:
+    """Read off what runs.
+
+    Args:
+      cfg: of the group of jobs.
+      sampler: of the cohorts.
+      unit: what a cohort is made of.
+      most_records: rows of the largest client; 0 if central.
+      dimension: coordinates of a message.
+
+    Raises:
+      ValueError: noise that the sampling or the cohort has no room for.
+    """
+    steps, noise = cfg.optimizer.num_steps, cfg.privacy.noise
+    if noise == "correlated":
+        return Accounted(sampler, unit, steps, factorization=_factorization(cfg, sampler))
+    if noise == "inside_clients":
+        return Accounted(local_sampler(cfg, most_records), "example", steps * cfg.federated.local_steps)
+    if noise in LOCAL_NOISE:
+        kind = noise.removeprefix("local_")
+        return Accounted(sampler, unit, steps, noise=LocalReports(kind, None if kind == "gaussian" else 1.0))
+    if noise in SHARED_NOISE:
+        shared = federated.distributed_noise(
+            noise,
+            dimension=dimension,
+            slots=sampler.capacity,
+            threshold=threshold(cfg),
+            bits=cfg.federated.bits,
+            levels=cfg.federated.levels,
+            colluding=cfg.privacy.colluding,
+            secret_cohorts=cfg.privacy.secret_cohorts,
+        )
+        return Accounted(sampler, unit, steps, noise=shared)
+    return Accounted(sampler, unit, steps)
+
+
+def mechanism(
+    cfg: DictConfig, run: Accounted, noise_multiplier: float, epsilon_per_report: float | None = None
+) -> accounting.Mechanism:
+    """The mechanism that runs, read off the sampler that runs."""
+    noise = run.noise
+    if isinstance(noise, LocalReports) and noise.pure and epsilon_per_report is not None:
+        noise = LocalReports(noise.kind, epsilon_per_report)
+    return accounting.Mechanism.from_sampler(
+        run.sampler,
+        unit=run.unit,
+        adjacency=cfg.privacy.adjacency,
+        noise_multiplier=noise_multiplier,
+        num_steps=run.num_steps,
+        factorization=run.factorization,
+        noise=noise,
+    )
+
+
+def has_pure_reports(run: Accounted) -> bool:
+    """Whether what is calibrated is ε per report, as there is no noise multiplier."""
+    return isinstance(run.noise, LocalReports) and run.noise.pure
+
+
+def make_privatizer(run: Accounted) -> MakePrivatizer:
+    """What adds noise to the sum."""
+    if run.factorization is None:
+        return gaussian_privatizer
+
+    def correlated(stddev: ArrayLike, key: Key[Array, ""]) -> GradientTransformation:
+        assert run.factorization is not None
+        return correlated_privatizer(stddev, key, run.factorization)
+
+    return correlated
+
+
+def clip_norm(cfg: DictConfig) -> float:
+    """The bound on one unit: infinite for a reference without privacy, where nothing needs one."""
+    whole = cfg.federated.clients_per_round is None or cfg.federated.aggregation == "plain"
+    # A ring and a cipher hold bounded vectors only, with privacy or without.
+    return math.inf if math.isinf(cfg.privacy.epsilon) and whole else cfg.privacy.clip_norm
+
+
+def noise_share(cfg: DictConfig) -> float:
+    """The part of the noise that a simulated cohort gets in place of one as large as ``noise_cohort``."""
+    cohort = cfg.federated.noise_cohort
+    return 1.0 if cohort is None else cfg.federated.clients_per_round / cohort
+
+
+def describe_noise(cfg: DictConfig, run: Accounted) -> str | None:
+    """The noise in a word and its own number; None where there is no privacy."""
+    if math.isinf(cfg.privacy.epsilon):
+        return None
+    if run.factorization is None:
+        return cfg.privacy.noise
+    kind, bands = cfg.privacy.factorization, run.factorization.bands
+    return f"correlated({kind} {bands})" if kind == "banded" else f"correlated({kind})"
+
+
+def local_sampler(cfg: DictConfig, most_records: int) -> sampling.Sampler:
+    """How a client draws its own rows under ``privacy.noise=inside_clients``."""
+    return sampling.poisson_sampler(
+        most_records,
+        cfg.federated.local_sampling_rate,
+        num_steps=cfg.optimizer.num_steps * cfg.federated.local_steps,
+        epsilon=capacity_epsilon(cfg),
+        delta=cfg.privacy.delta,
+    )
+
+
+def _factorization(cfg: DictConfig, sampler: sampling.Sampler) -> Factorization:
+    participation = Participation.from_sampler(sampler, cfg.optimizer.num_steps)
+    bands = cfg.privacy.bands or min(participation.min_separation, cfg.optimizer.num_steps)
+    try:
+        return _solved(cfg.privacy.factorization, participation, bands)
+    except ValueError as error:
+        raise ConfigError(f"privacy.factorization={cfg.privacy.factorization}: {error}") from error
+
+
+@functools.lru_cache(maxsize=16)
+def _solved(kind: str, participation: Participation, bands: int) -> Factorization:
+    match kind:
+        case "banded":
+            return accounting.banded_toeplitz(participation, bands)
+        case "optimal":
+            return accounting.optimal_toeplitz(participation)
+        case "buffered":
+            return accounting.buffered_toeplitz(participation)
+        case _:
+            return accounting.tree_aggregation(participation)
+
+
+def count_parameters(tree: object) -> int:
+    """Coordinates of a message, from its shapes."""
+    return sum(leaf.size for leaf in jax.tree.leaves(tree))
