@@ -173,7 +173,7 @@ class Config:
     tracker: TrackerConf = field(default_factory=TrackerConf)
     num_seeds: int = traced(3, "runs of each point, as lanes; mean and deviation are over them")
     seed: int = traced(0, "first seed; the others follow")
-    engine: str = static("auto", "clipping engine: auto, bookkeeping, microbatch or materialize")
+    engine: str = static("auto", "clipping engine: auto, bookkeeping, microbatch, materialize or tuned (by the clock)")
     microbatch_size: int | None = static(None, "contributions formed at once; chosen if null")
     lanes: str = static("auto", "how lanes run: auto, map, vmap or chunk(k)")
     figures: bool = traced(True, "whether a sweep ends in figures")

@@ -21,6 +21,7 @@ from dpjax.types import HParams
 from experiments.config import ConfigError, capacity_epsilon
 from experiments.federated import compressed, make_aggregation, make_clients, make_solver, message_size
 from experiments.privacy import Accounted, accounted, count_parameters, local_sampler, make_privatizer
+from experiments.tuning import tuned
 
 
 class Arrays(NamedTuple):
@@ -109,6 +110,11 @@ def build(cfg: DictConfig) -> Setup:
     whole = count_parameters(jax.eval_shape(message, jax.random.key(0)))
     dimension = message_size(cfg, whole)
     run_as = accounted(cfg, sampler, unit, most_records=most_records, dimension=dimension)
+    engine, microbatch_size = cfg.engine, cfg.microbatch_size
+    if engine == "tuned":
+        solver = compressed(cfg, plain_solver(HParams()), whole)
+        start = solver.init(model.init(jax.random.key(0)))
+        engine, microbatch_size = tuned(solver, start, arrays.units, arrays.examples, sampler.capacity, rule)
     batched = jax.vmap(lambda params, inputs: model.apply(params, inputs, None), in_axes=(None, 0))
 
     def train(arrays: Arrays, hparams: HParams, key: jax.Array) -> Report:
@@ -132,8 +138,8 @@ def build(cfg: DictConfig) -> Setup:
             evaluate_params=lambda state: solver.model_of(state.params),
             rule=rule,
             adaptive=adaptive(cfg),
-            engine=cfg.engine,
-            microbatch_size=cfg.microbatch_size,
+            engine=engine,
+            microbatch_size=microbatch_size,
             weights=clients.weights if clients else None,
             init_unit_state=solver.init_unit_state,
             aggregation=make_aggregation(cfg, hparams, rule) if federal else None,

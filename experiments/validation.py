@@ -58,7 +58,7 @@ def validate(cfg: DictConfig) -> None:
     need(0 < cfg.optimizer.adaptivity < math.inf, "optimizer.adaptivity", "must be > 0 and finite")
     for name in ("optimizer.num_steps", "optimizer.evaluate_every", "num_seeds", "federated.num_clients"):
         need(OmegaConf.select(cfg, name) >= 1, name, "must be at least 1")
-    one_of("engine", "auto", "bookkeeping", "microbatch", "materialize")
+    one_of("engine", "auto", "bookkeeping", "microbatch", "materialize", "tuned")
     need(
         cfg.microbatch_size is None or cfg.microbatch_size >= 1,
         "microbatch_size",

@@ -166,6 +166,15 @@ def test_personal_heads_remember_what_they_kept_back(tmp_path):
     assert found["uplink_bytes"] < 4 * (64 * 8 + 8)  # the head stays at home
 
 
+def test_the_loop_over_clients_can_be_chosen_by_the_clock(tmp_path, monkeypatch):
+    monkeypatch.setenv("DPJAX_CACHE_DIR", str(tmp_path / "cache"))
+    few = ["federated.num_clients=10", "federated.clients_per_round=3", "optimizer.sampling=fixed_size"]
+    few += ["privacy.adjacency=zero_out", "privacy.epsilon=8"]
+    tuned = row(tmp_path, "federated=scaffold", *few, "engine=tuned")
+    assert len(list((tmp_path / "cache" / "autotune").glob("*.json"))) == 1
+    assert tuned["test_loss"] == pytest.approx(row(tmp_path, "federated=scaffold", *few)["test_loss"], rel=1e-5)
+
+
 BAD = {
     "federated=local_privacy privacy.adjacency=zero_out": "must be replace_one with",
     "federated=local_privacy federated.aggregation=secure": "federated.aggregation=secure must be plain",
