@@ -18,7 +18,7 @@ if TYPE_CHECKING:
         per_layer_clipping,
     )
     from dpjax.clipping.adaptive import AdaptiveClipping, adaptive_clipping
-    from dpjax.contributions import client_delta, example_gradient, user_gradient
+    from dpjax.contributions import client_delta, example_gradient, private_client_delta, user_gradient
     from dpjax.correlated_noise import correlated_privatizer
     from dpjax.drop_in import private_grad
     from dpjax.noise import gaussian_privatizer, noise_stddev
@@ -53,7 +53,7 @@ _HOME = {
         "per_layer_clipping",
     ),
     "clipping.adaptive": ("AdaptiveClipping", "adaptive_clipping"),
-    "contributions": ("client_delta", "example_gradient", "user_gradient"),
+    "contributions": ("client_delta", "example_gradient", "private_client_delta", "user_gradient"),
     "noise": ("gaussian_privatizer", "noise_stddev"),
     "correlated_noise": ("correlated_privatizer",),
     "drop_in": ("private_grad",),
@@ -119,6 +119,7 @@ __all__ = [
     "per_layer_clipping",
     "poisson_cohort",
     "poisson_sampler",
+    "private_client_delta",
     "private_grad",
     "shuffled_cohort",
     "shuffled_sampler",

@@ -6,12 +6,26 @@ import logging
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 
+import jax
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
 gc.set_threshold(200_000, 20, 20)  # tracing makes garbage by the million, little of it in cycles: a tenth of the time
 
 collect_ignore_glob = ["zoo/*"]  # models register themselves on import, and once is enough
+
+
+# Where numbers are compared to the last bits, or programs are looked at, XLA does all that it does for users.
+OPTIMISED = ("clipping", "bookkeeping", "exactness", "gaussian", "noise", "sampling", "docs", "quickstart", "sharding")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def compile_quickly(request):
+    """Elsewhere what is computed is tested, not how well XLA compiles it: half of the suite's time was compiling."""
+    quick = not request.node.path.stem.removeprefix("test_").startswith(OPTIMISED)
+    jax.config.update("jax_disable_most_optimizations", quick)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture

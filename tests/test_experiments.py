@@ -27,14 +27,6 @@ QUICK = ["model=logistic", "optimizer.num_steps=2", "privacy.accountant=rdp", "f
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.fixture(autouse=True, scope="module")
-def compile_quickly():
-    """Plumbing is what is tested here, not how well XLA compiles."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 def rows_of(folder, name="default"):
     """Every row on disk by (overrides without the folder's name, seed)."""
     found = {}

@@ -2,7 +2,6 @@
 
 import math
 
-import jax
 import pytest
 from hydra import compose, initialize_config_dir
 
@@ -14,14 +13,6 @@ from experiments.privacy import mechanism
 from experiments.task import Job
 
 QUICK = ["model=logistic", "optimizer.num_steps=2", "num_seeds=1", "figures=false"]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def compile_quickly():
-    """Plumbing is what is tested here, not how well XLA compiles."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def composed(*overrides):

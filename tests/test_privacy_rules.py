@@ -64,7 +64,7 @@ def test_rule_3_an_experiment_accounts_for_the_sampler_that_it_runs(overrides, k
     with initialize_config_dir(str(Path(__file__).parent.parent / "experiments/conf"), version_base="1.3"):
         cfg = compose("config", overrides)
     built = setup.build(cfg)
-    ran = jobs.mechanism(cfg, built, 1.0)
+    ran = jobs.mechanism(cfg, built.accounted, 1.0)
     assert (ran.sampling, ran.sampling_rate) == (kind, pytest.approx(rate))
     for field in ("population", "sampling_rate", "overflow_probability"):
         assert getattr(ran, field) == getattr(built.sampler, field)

@@ -20,7 +20,7 @@ def linear(w, x, key):
     return w @ x  # a row's gradient is the row
 
 
-def delta(rows=ROWS, mask=None, *, sampler=EVERYONE, clip_norm=1.0, noise_multiplier=0.0, num_steps=1, key=KEY):
+def deltas(rows=ROWS, mask=None, *, sampler=EVERYONE, clip_norm=1.0, noise_multiplier=0.0, num_steps=1, keys=KEY[None]):
     contribution = private_client_delta(
         linear,
         optax.sgd(1.0),
@@ -29,8 +29,12 @@ def delta(rows=ROWS, mask=None, *, sampler=EVERYONE, clip_norm=1.0, noise_multip
         clip_norm=clip_norm,
         noise_multiplier=noise_multiplier,
     )
-    mask = jnp.ones(len(rows), bool) if mask is None else mask
-    return np.asarray(jax.jit(contribution)(jnp.zeros(rows.shape[1]), UnitData(rows, mask), key)[0])
+    unit = UnitData(rows, jnp.ones(len(rows), bool) if mask is None else mask)
+    return np.asarray(jax.jit(jax.vmap(lambda key: contribution(jnp.zeros(rows.shape[1]), unit, key)[0]))(keys))
+
+
+def delta(rows=ROWS, mask=None, **options):
+    return deltas(rows, mask, **options)[0]
 
 
 def clipped(rows):
@@ -57,20 +61,20 @@ def test_the_noise_of_every_local_step_has_the_stated_deviation():
     assert one.std() == pytest.approx(2 * 3 / 12, rel=0.03)
     four = delta(rows, clip_norm=3.0, noise_multiplier=2.0, num_steps=4)
     assert four.std() == pytest.approx(2 * one.std(), rel=0.03)  # independent in each
-    other = delta(rows, clip_norm=3.0, noise_multiplier=2.0, key=jax.random.key(1))
+    other = delta(rows, clip_norm=3.0, noise_multiplier=2.0, keys=jax.random.key(1)[None])
     assert abs(np.corrcoef(one, other)[0, 1]) < 4.5 / np.sqrt(20_000)
 
 
 def test_every_row_is_drawn_by_its_own_coin_at_the_stated_rate():
     sampler = poisson_sampler(12, 0.3, num_steps=1)
     rows = jnp.eye(12)
-    deltas = np.stack([delta(rows, sampler=sampler, key=k) for k in jax.random.split(KEY, 400)])
-    drawn = deltas > 0
+    sent = deltas(rows, sampler=sampler, keys=jax.random.split(KEY, 400))
+    drawn = sent > 0
     error = np.sqrt(0.3 * 0.7 / 400)
     assert (np.abs(drawn.mean(0) - 0.3) < 4.5 * error).all()
     sizes = drawn.sum(1)
     assert abs(sizes.var() - 12 * 0.3 * 0.7) < 4.5 * 12 * 0.3 * 0.7 * np.sqrt(2 / 400)
-    assert set(np.round(deltas[drawn], 5)) == {np.float32(np.round(1 / 3.6, 5))}  # the expected size divides
+    assert set(np.round(sent[drawn], 5)) == {np.float32(np.round(1 / 3.6, 5))}  # the expected size divides
 
 
 def test_padding_and_empty_clients_say_nothing():
