@@ -45,9 +45,11 @@ class DataConf:
 
 @dataclass
 class ModelConf:
-    name: str = static("mlp", "logistic, mlp or cnn")
-    hidden: list[int] = static([64], "widths of the MLP's hidden layers")
-    activation: str = static("tanh", "activation of MLP and CNN; tanh bounds gradients, which helps under DP")
+    name: str = static("mlp", "logistic, mlp, cnn or text")
+    hidden: list[int] = static([64], "widths of the hidden layers of mlp and text")
+    activation: str = static("tanh", "activation of mlp, cnn and text; tanh bounds gradients, which helps under DP")
+    context: int = static(16, "text: how many of the last characters are read")
+    embedding: int = static(16, "text: width of the embedding of a character")
 
 
 @dataclass

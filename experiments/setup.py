@@ -184,12 +184,20 @@ def _load(name: str) -> Dataset:
 
 def _model(cfg: DictConfig, dataset: Dataset) -> models.Model:
     options = {}
-    if cfg.model.name == "mlp":
+    if cfg.model.name in ("mlp", "text"):
         options["hidden"] = tuple(cfg.model.hidden)
-    if cfg.model.name in ("mlp", "cnn"):
+    if cfg.model.name in ("mlp", "cnn", "text"):
         options["activation"] = cfg.model.activation
+    if cfg.model.name == "text":
+        options |= {"context": cfg.model.context, "embedding": cfg.model.embedding}
+    example = jax.ShapeDtypeStruct(dataset.input_shape, dataset.train_inputs.dtype)
     try:
-        return models.build(cfg.model.name, num_classes=dataset.num_classes, input_shape=dataset.input_shape, **options)
+        model = models.build(
+            cfg.model.name, num_classes=dataset.num_classes, input_shape=dataset.input_shape, **options
+        )
+        # A model of numbers refuses characters, and the other way round, only when it is applied.
+        jax.eval_shape(lambda x: model.apply(model.init(jax.random.key(0)), x, None), example)
+        return model
     except ValueError as error:
         raise ConfigError(f"model={cfg.model.name} with data={cfg.data.name}: {error}") from error
 

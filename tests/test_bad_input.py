@@ -13,7 +13,8 @@ CASES = {
     "privacy.epsilonn=1": "privacy.epsilonn is no field of the config; did you mean privacy.epsilon?",
     "privcy.epsilon=1": "privcy.epsilon is no field of the config; did you mean privacy.epsilon?",
     "model=mpl": "model=mpl is not there; did you mean mlp?",
-    "data=xyz": "data=xyz is not there; use adult or breast_cancer or digits or fashion_mnist or mnist_5k.",
+    "data=xyz": "data=xyz is not there; use adult or breast_cancer or cdnow or digits or "
+    "fashion_mnist or heart or mnist_5k or nafld or shakespeare.",
     "hydra/launcher=foo": "hydra/launcher=foo is not there; use basic or batched.",
     "data.name=digit": "data.name='digit'",
     "model.name=mpl": "did you mean 'mlp'?",
@@ -37,6 +38,9 @@ CASES = {
     "federated.partition=foo federated.clients_per_round=9": "federated.partition=foo is not known",
     "engine=bookkeeping federated.clients_per_round=9": "engine=bookkeeping takes gradients, and a fedavg client",
     "model=cnn data=breast_cancer": "model=cnn with data=breast_cancer: cnn: input_shape is (30,)",
+    "model=text": "model=text with data=digits: text: input_shape is (8, 8",
+    "model=text data=breast_cancer": "model=text with data=breast_cancer: text: the input is float32, but ids must be "
+    "integers; use mlp or cnn for numbers and images, or cast ids to int32.",
     "data=fashion_mnist": "is not on this machine; fetch it with `dpjax data fetch fashion_mnist`",
     "lanes=foo": "lanes=foo is not known; use auto, map, vmap or chunk(k) with k ≥ 1.",
     "num_seeds=0": "num_seeds=0 must be at least 1.",

@@ -12,6 +12,8 @@ from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dpjax import Cohort, clipped_sum, example_gradient
+from dpjax.clipping import ENGINES
 from dpjax.models import (
     Conv,
     ConvBlock,
@@ -25,6 +27,7 @@ from dpjax.models import (
     logistic,
     max_pool,
     mlp,
+    text_mlp,
 )
 from dpjax.models.cnn import ConvNet
 from dpjax.models.model import count_params
@@ -51,6 +54,8 @@ CASES = [
     ("cnn", (8, 8, 1), {}, 21_546 - 8 * 33),
     ("cnn", (32, 32, 3), {"activation": "relu"}, None),
     ("cnn", (12, 12, 3), {"blocks": [[4, 3, 1, "VALID", 2, 2]], "hidden": 8}, 112 + 100 * 8 + 8 + 18),
+    ("text", (9,), {"context": 3, "embedding": 4, "hidden": [5]}, 2 * 4 + 12 * 5 + 5 + 12),
+    ("text", (80,), {"context": 80, "hidden": ()}, 2 * 16 + 80 * 16 * 2 + 2),
 ]
 
 
@@ -58,7 +63,8 @@ CASES = [
 def test_every_built_in_model_gives_logits_and_has_the_parameters_it_states(name, shape, options, count):
     model = build(name, num_classes=2, input_shape=shape, **options)
     params = jax.eval_shape(model.init, jax.random.key(0))
-    logits = jax.eval_shape(lambda p, x: model.apply(p, x, None), params, jax.ShapeDtypeStruct(shape, jnp.float32))
+    example = jax.ShapeDtypeStruct(shape, jnp.int32 if name == "text" else jnp.float32)
+    logits = jax.eval_shape(lambda p, x: model.apply(p, x, None), params, example)
     assert logits.shape == (2,)
     assert logits.dtype == jnp.float32
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(params))
@@ -239,6 +245,45 @@ def test_the_cnn_has_the_per_example_gradients_of_flax_layers(shape):
     assert_same(*gradients)
 
 
+# --- text
+
+
+def test_the_text_model_reads_its_context_and_no_more():
+    model = text_mlp(7, (6,), context=2, embedding=3, hidden=(4,))
+    params = some_params(model)
+    ids = jnp.array([1, 2, 3, 4, 5, 6])
+    table, layer, head = params["embedding"]["embedding"], params["hidden"]["0"], params["head"]
+    hidden = jnp.tanh(jnp.concatenate([table[5], table[6]]) @ layer["kernel"] + layer["bias"])
+    logits = model.apply(params, ids, None)
+    np.testing.assert_allclose(logits, hidden @ head["kernel"] + head["bias"], rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(model.apply(params, ids.at[:4].set(0), None), logits)
+    assert jnp.isnan(model.apply(params, ids.at[5].set(7), None)).all()  # an id that the vocabulary lacks
+
+
+def test_engines_agree_on_the_text_model():
+    model = text_mlp(7, (6,), context=4, embedding=3, hidden=(5,))
+    ids = jax.random.randint(jax.random.key(0), (5, 6), 0, 7).at[2].set(3)  # one id four times over
+    ids = ids.at[4, 5].set(9)  # and one that the vocabulary lacks
+    cohort = Cohort((ids, jnp.arange(5)), jnp.array([True, False, True, True, True]))
+
+    @jit
+    def run():
+        contribution = example_gradient(cross_entropy_loss(model))
+        return [
+            clipped_sum(contribution, engine=engine, microbatch_size=2)(
+                some_params(model), cohort, jax.random.key(1), jnp.float32(0.5)
+            )
+            for engine in ENGINES
+        ]
+
+    first, *others = run()
+    assert first.num_rejected == 1
+    for other in others:
+        np.testing.assert_allclose(other.norms, first.norms, rtol=1e-5)
+        assert_same(other.total, first.total)
+        assert other.num_rejected == 1
+
+
 # --- adapters
 
 
@@ -372,7 +417,7 @@ def test_layers_that_share_a_parameter_have_it_once():
     ("call", "words"),
     [
         (lambda: build("mlpp", num_classes=2, input_shape=(3,)), ["'mlpp'", "did you mean 'mlp'"]),
-        (lambda: build("resnet50", num_classes=2, input_shape=(3,)), ["cnn, logistic, mlp"]),
+        (lambda: build("resnet50", num_classes=2, input_shape=(3,)), ["cnn, logistic, mlp, text"]),
         (lambda: build("mlp", num_classes=2, input_shape=(3,), hiden=(4,)), ["'hiden'", "did you mean 'hidden'"]),
         (lambda: build("mlp", num_classes=2), ["needs input_shape"]),
         (lambda: cnn(2, (30,)), ["input_shape is (30,)", "use mlp or logistic"]),
@@ -389,8 +434,23 @@ def test_layers_that_share_a_parameter_have_it_once():
         (lambda: mlp(2, (4,)).apply(some_params(mlp(2, (4,))), jnp.ones((5, 4)), None), ["jax.vmap"]),
         (
             lambda: cnn(2, (8, 8)).apply(some_params(cnn(2, (8, 8))), jnp.ones((8, 8), jnp.uint8), None),
-            ["uint8"],
+            ["uint8", "model text"],
         ),
+        (lambda: text_mlp(2, (8, 8)), ["input_shape is (8, 8)", "(length,)"]),
+        (lambda: text_mlp(2, (8,), context=9), ["context is 9", "1 to 8"]),
+        (lambda: text_mlp(2, (8,), context=2, embedding=0), ["embedding is 0"]),
+        (lambda: text_mlp(2, (8,), context=2, activation="tan"), ["activation is 'tan'"]),
+        (
+            lambda: text_mlp(2, (8,), context=2).apply(
+                some_params(text_mlp(2, (8,), context=2)), jnp.ones(7, jnp.int32), None
+            ),
+            ["(7,)", "jax.vmap"],
+        ),
+        (
+            lambda: text_mlp(2, (8,), context=2).apply(some_params(text_mlp(2, (8,), context=2)), jnp.ones(8), None),
+            ["float32", "cast ids to int32"],
+        ),
+        (lambda: build("text", num_classes=2, input_shape=(8,), contxt=3), ["did you mean 'context'"]),
         (
             lambda: cross_entropy_loss(Model(lambda key: {}, lambda p, x, key: x))(
                 {}, (jnp.ones((2, 3)), jnp.arange(2)), None

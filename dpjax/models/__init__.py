@@ -6,6 +6,7 @@ from dpjax.models.convolution import Conv, im2col_conv, max_pool
 from dpjax.models.dense import logistic, mlp
 from dpjax.models.model import Model, cross_entropy_loss
 from dpjax.models.registry import MODELS, build
+from dpjax.models.text import text_mlp
 
 __all__ = [
     "MODELS",
@@ -21,4 +22,5 @@ __all__ = [
     "logistic",
     "max_pool",
     "mlp",
+    "text_mlp",
 ]

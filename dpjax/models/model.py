@@ -110,7 +110,10 @@ def check_example(factory: str, inputs: Array, input_shape: tuple[int, ...]) -> 
             f"{input_shape}; apply takes ONE example, so wrap a batch in jax.vmap."
         )
     if not jnp.issubdtype(inputs.dtype, jnp.floating):
-        raise ValueError(f"{factory}: the input is {inputs.dtype}, but it must be floating; scale it to [0, 1] first.")
+        raise ValueError(
+            f"{factory}: the input is {inputs.dtype}, but it must be floating; scale it to [0, 1] first, "
+            "or use model text for ids of characters."
+        )
 
 
 def count_params(params: PyTree[Any]) -> int:

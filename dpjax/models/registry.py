@@ -8,8 +8,9 @@ from typing import Any
 from dpjax.models.cnn import cnn
 from dpjax.models.dense import logistic, mlp
 from dpjax.models.model import Model
+from dpjax.models.text import text_mlp
 
-MODELS: dict[str, Callable[..., Model]] = {"logistic": logistic, "mlp": mlp, "cnn": cnn}
+MODELS: dict[str, Callable[..., Model]] = {"logistic": logistic, "mlp": mlp, "cnn": cnn, "text": text_mlp}
 """Name → factory. Put a factory of your own in here and configs find it by name."""
 
 
@@ -31,7 +32,7 @@ def build(name: str, **options: Any) -> Model:
     >>> build("mpl", num_classes=10, input_shape=(64,))
     Traceback (most recent call last):
       ...
-    ValueError: model is 'mpl', but it must be one of cnn, logistic, mlp; did you mean 'mlp'?
+    ValueError: model is 'mpl', but it must be one of cnn, logistic, mlp, text; did you mean 'mlp'?
     """
     if name not in MODELS:
         raise ValueError(
