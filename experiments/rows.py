@@ -63,9 +63,13 @@ _REPORTED = {
 def _fairness(clients: np.ndarray | None) -> dict[str, float | None]:
     """How evenly the model serves the clients, each on its own rows."""
     if clients is None:
-        return {"client_accuracy_p10": None, "client_accuracy_std": None}
+        return {"client_accuracy_mean": None, "client_accuracy_p10": None, "client_accuracy_std": None}
     own = clients[np.isfinite(clients)]
-    return {"client_accuracy_p10": float(np.quantile(own, 0.1)), "client_accuracy_std": float(np.std(own))}
+    return {
+        "client_accuracy_mean": float(np.mean(own)),
+        "client_accuracy_p10": float(np.quantile(own, 0.1)),
+        "client_accuracy_std": float(np.std(own)),
+    }
 
 
 def common(job: Job, noise_multiplier: float, epsilon_per_report: float | None, setup: Setup) -> dict[str, Any]:
@@ -134,10 +138,13 @@ def _partition(cfg: DictConfig) -> str:
 
 
 def _algorithm(cfg: DictConfig) -> str:
-    name = cfg.federated.algorithm
-    if name != "fedprox":
+    name, server = cfg.federated.algorithm, cfg.optimizer.name
+    if name == "fedprox":
+        name = "fedprox(adaptive)" if cfg.federated.adaptive_proximal else f"fedprox({cfg.federated.proximal:g})"
+    if server == "sgd":
         return name
-    return "fedprox(adaptive)" if cfg.federated.adaptive_proximal else f"fedprox({cfg.federated.proximal:g})"
+    # Reddi et al. name a FedAvg whose server adapts after the server.
+    return f"fed{server}" if name == "fedavg" else f"{name}+{server}"
 
 
 def _robust(cfg: DictConfig) -> str:

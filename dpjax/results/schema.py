@@ -83,7 +83,12 @@ COLUMNS: tuple[Column, ...] = (
     Column("clients_per_round", "float", "clients", "Expected cohort size of a federated round; empty if central."),
     Column("num_clients", "int", "clients", "Clients in the federation; empty if central."),
     Column("partition", "str", "", "How the rows are split over clients, such as dirichlet(α); empty if central."),
-    Column("algorithm", "str", "", "What a client computes: fedavg, fedprox(μ), scaffold, ...; empty if central."),
+    Column(
+        "algorithm",
+        "str",
+        "",
+        "fedavg, fedprox(μ), scaffold, ..., fedadam where the server runs Adam on FedAvg; empty if central.",
+    ),
     Column("aggregation", "str", "", "How messages meet: plain, secure or homomorphic; empty if central."),
     Column("robust", "str", "", "What stands in place of the sum, such as median; none if it is the sum."),
     Column("corruption", "str", "", "What corrupted clients do, and their share; none if all are honest."),
@@ -104,6 +109,12 @@ COLUMNS: tuple[Column, ...] = (
     Column("eval_test_accuracy", "floats", "fraction", "Test accuracy at eval_steps."),
     Column("eval_test_loss", "floats", "nats", "Test loss at eval_steps."),
     Column("train_loss_curve", "floats", "nats", "Training loss at eval_steps; NOT private."),
+    Column(
+        "client_accuracy_mean",
+        "float",
+        "fraction",
+        "Mean over clients of the accuracy on a client's own training rows; NOT private.",
+    ),
     Column(
         "client_accuracy_p10",
         "float",

@@ -118,18 +118,9 @@ _WORDS = {
 _OF_PRIVACY = ("clipping", "noise", "noise_cohort_size")
 _ROUNDED_UP = ("epsilon_pld", "epsilon_rdp")
 # What a row is, with what goes first on a narrow terminal. Shown where rows differ, in a note where they agree.
-_KNOBS = {"clip_norm": 0, "clients_per_round": 0, "learning_rate": 1, "num_clients": 2, "sampling_rate": 5}
-_KNOBS |= {"algorithm": 0, "aggregation": 1, "noise": 1, "noise_cohort_size": 1}
-_KNOBS |= {
-    "robust": 1,
-    "corruption": 1,
-    "compression": 1,
-    "clipping": 0,
-    "num_steps": 3,
-    "population": 5,
-    "accountant": 4,
-    "tuning_accounted": 4,
-}
+_KNOBS = {"algorithm": 0, "aggregation": 0, "noise": 0, "noise_cohort_size": 0, "clip_norm": 0, "clients_per_round": 0}
+_KNOBS |= {"robust": 1, "corruption": 1, "compression": 1, "learning_rate": 1, "num_clients": 2, "sampling_rate": 5}
+_KNOBS |= {"clipping": 0, "num_steps": 3, "population": 5, "accountant": 4, "tuning_accounted": 4}
 
 
 def _sheet(points: list[dict[str, Any]], metric: str) -> Sheet:
