@@ -1,5 +1,6 @@
 """Every figure that a results folder has the data for, and ``dpjax plot``, which draws them."""
 
+import importlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -11,7 +12,15 @@ from dpjax.results import ResultsError
 if TYPE_CHECKING:
     import pandas as pd
 
-FIGURES = ("privacy_utility_curve", "epsilon_clip_heatmap", "accuracy_by_clients")
+FIGURES = (
+    "privacy_utility_curve",
+    "epsilon_clip_heatmap",
+    "accuracy_by_clients",
+    "algorithms_by_epsilon",
+    "algorithms_by_clients",
+    "client_fairness",
+    "aggregation_costs",
+)
 FORMATS = ("png", "pdf", "svg")
 
 
@@ -97,6 +106,8 @@ def plot_all(
 ) -> Drawn:
     """Draws every figure that the results below a folder have the data for.
 
+    Figures that compare algorithms or aggregations are not spoken of where there is only one.
+
     Guarantees: central and federated results are never in one file (``..._federated`` is the latter's). The same
     results give the same bytes. A figure asked for by name is drawn or raises; the others may be skipped.
 
@@ -127,7 +138,7 @@ def plot_all(
     require(frame, metric)
     folder = _folder(Path(directory), out)
     drawn = Drawn([], [])
-    for name in figures or FIGURES:
+    for name in figures or [name for name in FIGURES if _compares(name, frame)]:
         files, reasons = _figures(name, frame, metric)
         if not files and figures:
             raise ResultsError(reasons[0])
@@ -151,7 +162,8 @@ def plot_command(
         "test_accuracy"
     ),
 ) -> None:
-    """Draw the figures of a results folder: privacy-utility curve, ε × clip norm heat map, accuracy by clients.
+    """Draw the figures of a results folder: privacy-utility curve, ε × clip norm heat map, accuracy by clients, and
+    what compares federated algorithms, and aggregations by their costs.
 
     [bold]Examples[/bold]
 
@@ -173,8 +185,7 @@ def plot_command(
 def _figures(name: str, frame: Any, metric: str) -> tuple[list[tuple[str, Any]], list[str]]:
     from dpjax.results.summarize import is_federated
 
-    draw = _DRAW[name]
-    if name == "accuracy_by_clients":
+    if name in _OF_FEDERATED:
         parts = {name: frame}
     else:
         federated = is_federated(frame)
@@ -184,10 +195,36 @@ def _figures(name: str, frame: Any, metric: str) -> tuple[list[tuple[str, Any]],
         if not len(part):
             continue
         try:
-            files.append((file_name, draw(part, metric)))
+            files.append((file_name, draw(name, part, metric)))
         except ResultsError as error:
             reasons.append(f"{file_name}: {error}")
     return files, reasons
+
+
+def draw(name: str, df: "pd.DataFrame", metric: str = "test_accuracy") -> Any:
+    """One figure by its name.
+
+    Args:
+      name: one of ``FIGURES``.
+      df: what ``dpjax.results.collect`` or ``load`` gave.
+      metric: the column on the y axis; ``client_fairness`` has columns of its own.
+
+    Raises:
+      ResultsError: the table lacks what the figure shows.
+
+    >>> from dpjax.results.table import frame_of
+    >>> run = {"clients_per_round": 10, "test_accuracy": 0.9}
+    >>> rows = [run | {"epsilon": e, "algorithm": a} for e in (1.0, 8.0) for a in ("fedavg", "scaffold")]
+    >>> len(draw("algorithms_by_epsilon", frame_of(rows)).axes)
+    1
+    """
+    function = _DRAW.get(name) or getattr(importlib.import_module(_MODULES[name]), name)
+    return function(df) if name in _OWN_METRIC else function(df, metric)
+
+
+def _compares(name: str, frame: Any) -> bool:
+    column = _COMPARED.get(name)
+    return column is None or frame[column].nunique() > 1
 
 
 def _save(figure: Any, folder: Path, name: str, formats: Sequence[str]) -> list[Path]:
@@ -214,8 +251,19 @@ def _known(what: str, given: Sequence[str], known: Sequence[str]) -> None:
         raise ResultsError(f"--format is empty: choose one or more of {', '.join(known)}")
 
 
-_DRAW: dict[str, Callable[[Any, str], Any]] = {
+_DRAW: dict[str, Callable[..., Any]] = {
     "privacy_utility_curve": privacy_utility_curve,
     "epsilon_clip_heatmap": epsilon_clip_heatmap,
     "accuracy_by_clients": accuracy_by_clients,
 }
+_MODULES = {
+    "algorithms_by_epsilon": "experiments.figures.algorithms",
+    "algorithms_by_clients": "experiments.figures.algorithms",
+    "client_fairness": "experiments.figures.algorithms",
+    "aggregation_costs": "experiments.figures.costs",
+}
+"""Where the other figures are drawn."""
+
+_COMPARED = {name: "aggregation" if name == "aggregation_costs" else "algorithm" for name in _MODULES}
+_OF_FEDERATED = ("accuracy_by_clients", *_MODULES)
+_OWN_METRIC = ("client_fairness",)

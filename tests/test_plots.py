@@ -196,3 +196,96 @@ def test_a_table_that_was_passed_on_is_drawn_beside_itself(tmp_path):
 def test_plots_import_matplotlib_only_to_draw():
     code = "import sys, experiments.plots; assert not {'matplotlib', 'pandas', 'jax', 'wandb'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def algorithms(*names: str) -> list[list[dict[str, Any]]]:
+    """Made-up runs of several algorithms; a later one is worse by a hundredth, and serves clients less evenly."""
+    found = []
+    for rank, name in enumerate(names):
+        for epsilon in (2.0, 8.0, INF):
+            for clients in (50, 100):
+                rows = point(epsilon, 0.3, clients, algorithm=name, partition="iid", aggregation="plain")
+                for row in rows:
+                    row["test_accuracy"] = mean = round(0.9 - rank / 100 - 0.1 / epsilon + clients / 10_000, 6)
+                    row |= {"client_accuracy_mean": mean, "client_accuracy_p10": mean - 0.1 * (rank + 1)}
+                found.append(rows)
+    return found
+
+
+def test_algorithms_have_a_line_each_and_infinity_stands_apart():
+    axes = plots.draw("algorithms_by_epsilon", table(algorithms("fedavg", "scaffold", "fedprox(0.1)"))).axes[0]
+    entries = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert entries == ["fedavg", "scaffold", "fedprox(0.1)"]  # best first
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["2", "8", "∞"]
+    line = next(line for line in axes.get_lines() if line.get_label() == "scaffold")
+    assert list(line.get_ydata()) == pytest.approx([0.9 - 0.01 - 0.05 + 0.01, 0.9 - 0.01 - 0.0125 + 0.01])
+    looks = {(line.get_color(), line.get_marker()) for line in axes.get_lines() if line.get_label() in entries}
+    assert len({colour for colour, _ in looks}) == len({marker for _, marker in looks}) == 3
+    assert "each point: best over clients" in [text.get_text() for text in axes.texts]
+
+
+def test_algorithms_by_clients_has_a_panel_per_epsilon_and_one_look_per_algorithm():
+    figure = plots.draw("algorithms_by_clients", table(algorithms("fedavg", "scaffold")))
+    titles = [axes.get_title(loc="left").split(", ")[-1] for axes in figure.axes]
+    assert titles == ["ε = 2", "ε = 8", "non-private"]
+    for axes in figure.axes:
+        assert [tick.get_text() for tick in axes.get_xticklabels()] == ["50", "100"]
+        colours = {line.get_label(): line.get_color() for line in axes.get_lines()}
+        assert (colours["fedavg"], colours["scaffold"]) == ("#0072B2", "#D55E00")
+
+
+def test_fairness_shows_the_tenth_and_the_mean_of_each_algorithm():
+    axes = plots.draw("client_fairness", table(algorithms("fedavg", "scaffold"))).axes[0]
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["fedavg", "scaffold"] * 3
+    spans = [tuple(line.get_xdata()) for line in axes.get_lines() if len(line.get_xdata()) == 2]
+    lengths = [round(high - low, 6) for low, high in spans if high - low < 1]
+    assert lengths == [0.1, 0.2] * 3
+    assert [text.get_text() for text in axes.texts if "seeds" in text.get_text()] == [
+        "mean over 3 seeds; tuning not accounted"
+    ]
+
+
+def test_charts_of_other_axes_keep_algorithms_apart():
+    figure = plots.privacy_utility_curve(table(algorithms("fedavg", "scaffold")))
+    assert sorted(axes.get_title(loc="left").split(", ")[-1] for axes in figure.axes) == ["fedavg", "scaffold"]
+    one_count = [rows for rows in algorithms("fedavg", "scaffold") if rows[0]["clients_per_round"] == 50]
+    with pytest.raises(ResultsError, match="algorithms_by_epsilon draws them together"):
+        plots.privacy_utility_curve(table(one_count))
+
+
+def test_what_compares_is_drawn_unasked_where_there_is_something_to_compare(tmp_path):
+    for number, rows in enumerate(algorithms("fedavg", "fedadam")):
+        write_job_result(tmp_path / str(number), rows, "d")
+    drawn = plots.plot_all(tmp_path, formats=["png"])
+    assert {path.stem for path in drawn.paths} >= {"algorithms_by_epsilon", "algorithms_by_clients", "client_fairness"}
+    assert not any("aggregation" in reason for reason in drawn.skipped)
+    with pytest.raises(ResultsError, match=r"^aggregation_costs: .* column 'wall_seconds'"):
+        plots.plot_all(tmp_path, figures=["aggregation_costs"])
+
+
+def test_costs_have_a_bar_per_aggregation_whose_parts_add_up_to_the_round():
+    costs = {
+        "plain": {"wall_seconds": 5.0},
+        "homomorphic": {"wall_seconds": 20.0, "encrypt_seconds": 0.2, "add_seconds": 0.05, "decrypt_seconds": 0.03}
+        | {"uplink_bytes": 185_000.0, "aggregation_error": 1.7e-4},
+        "secure": {"wall_seconds": 10.0, "uplink_bytes": 3_800.0, "aggregation_error": 2.5e-6},
+    }
+    points = [point(8.0, 0.3, 50, aggregation=name, algorithm="fedavg", **cost) for name, cost in costs.items()]
+    seconds, sent, error = plots.draw("aggregation_costs", table(points)).axes
+    names = [tick.get_text().splitlines()[0] for tick in seconds.get_yticklabels()]
+    assert names == ["plain", "secure", "homomorphic"]
+    ends = [0.0, 0.0, 0.0]
+    for bar in seconds.patches:
+        row = round(bar.get_y() + bar.get_height() / 2)
+        ends[row] += bar.get_width()
+    assert ends == pytest.approx([0.1, 0.2, 0.4])  # 50 rounds
+    assert {"0.1 s", "0.2 s", "0.4 s"} <= {text.get_text() for text in seconds.texts}
+    assert [text.get_text() for text in sent.texts] == ["not reported", "3.8", "185"]
+    assert [text.get_text() for text in error.texts] == ["not reported", "2.5e-6", "1.7e-4"]
+
+
+def test_a_long_title_is_broken_after_a_comma():
+    names = {"partition": "dirichlet(0.1)", "dataset": "a_data_set_with_a_long_name"}
+    points = [point(e, c, n, **names) for e in (1.0, 8.0) for c in (0.1, 1.0) for n in (10, 50)]
+    title = plots.privacy_utility_curve(table(points)).axes[0].get_title(loc="left")
+    assert title == "a_data_set_with_a_long_name, mlp, per client,\ndirichlet(0.1), 10 clients per round"

@@ -77,7 +77,8 @@ def test_the_schema_has_the_columns_of_the_design():
     peak_memory_mib device dataset model accountant capacity population tuning_accounted dpjax_version
     jax_version python_version timestamp config clipping final_clip_norm eval_steps eval_test_accuracy eval_test_loss
     train_loss_curve
-    algorithm aggregation client_accuracy_mean client_accuracy_p10 client_accuracy_std dropped_count aborted_count wrapped_count
+    algorithm aggregation client_accuracy_mean client_accuracy_p10 client_accuracy_std
+    dropped_count aborted_count wrapped_count
     aggregation_error uplink_bytes encrypt_seconds add_seconds decrypt_seconds
     noise epsilon_per_report noise_cohort_size robust corruption compression
     """

@@ -41,6 +41,8 @@ IDENTITY: tuple[str, ...] = (
 
 _SAME = ("overrides", "noise_multiplier", "capacity", "device", "git_revision")
 _COSTS = ("wall_seconds", "compile_seconds", "peak_memory_mib")
+_COSTS += ("uplink_bytes", "encrypt_seconds", "add_seconds", "decrypt_seconds", "aggregation_error")
+_CLIENTS = ("client_accuracy_mean", "client_accuracy_p10")
 
 
 def summary(frame: pd.DataFrame, metric: str = "test_accuracy") -> pd.DataFrame:
@@ -56,7 +58,8 @@ def summary(frame: pd.DataFrame, metric: str = "test_accuracy") -> pd.DataFrame:
       metric: the column that ``best`` compares.
 
     Returns:
-      The identity, ``n``, ``<metric>_mean`` and ``<metric>_std`` for every metric and cost, ``best``, ``claim``.
+      The identity, ``n``, ``<metric>_mean`` and ``<metric>_std`` for every metric, cost and clients' accuracy,
+      ``best``, ``claim``.
 
     Raises:
       ResultsError: the table has no such numeric column.
@@ -66,7 +69,7 @@ def summary(frame: pd.DataFrame, metric: str = "test_accuracy") -> pd.DataFrame:
     >>> summary(frame_of(seeds))[["n", "test_accuracy_mean"]].values.tolist()
     [[2.0, 0.91]]
     """
-    metrics = list(dict.fromkeys([*METRICS, metric, *_COSTS]))
+    metrics = list(dict.fromkeys([*METRICS, metric, *_COSTS, *_CLIENTS]))
     require(frame, metric)
     frame = _adopt(frame)
     seeded = frame["seed"].notna()

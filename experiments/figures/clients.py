@@ -14,7 +14,7 @@ from dpjax.results.schema import lower_is_better
 from dpjax.results.sheet import label
 from dpjax.results.summarize import is_federated, require
 from experiments.figures import style
-from experiments.figures.points import Panel, best_per, hidden_choices, panels_of, values_of
+from experiments.figures.points import Panel, best_per, hidden_choices, one_algorithm, panels_of, values_of
 
 _SIZE = (style.PANEL[0] + 1.0, style.PANEL[1])  # the legend stands beside the lines, which leave no corner free
 
@@ -39,8 +39,8 @@ def accuracy_by_clients(df: pd.DataFrame, metric: str = "test_accuracy") -> Figu
     """
     require(df, "clients_per_round", "epsilon", metric)
     federated: Any = df[is_federated(df)]
-    panels = panels_of(federated, metric, by=["num_clients"])
-    found = [panel for panel in panels if len(values_of(_all(panel), "clients_per_round")) > 1]
+    panels = panels_of(federated, metric, by=["num_clients", *one_algorithm(federated)])
+    found = [panel for panel in panels if len(values_of(panel.points, "clients_per_round")) > 1]
     if not found:
         raise ResultsError("needs two values in column 'clients_per_round': sweep federated.clients_per_round")
     with style.styled():
@@ -50,12 +50,8 @@ def accuracy_by_clients(df: pd.DataFrame, metric: str = "test_accuracy") -> Figu
     return figure
 
 
-def _all(panel: Panel) -> pd.DataFrame:
-    return pd.concat([panel.private, panel.reference])
-
-
 def _draw(axes: Axes, panel: Panel, metric: str) -> None:
-    points: Any = best_per(_all(panel), ["epsilon", "clients_per_round"], metric)
+    points: Any = best_per(panel.points, ["epsilon", "clients_per_round"], metric)
     epsilons = values_of(points, "epsilon")
     counts = values_of(points, "clients_per_round")
     style.log_axis(axes, counts)
@@ -77,7 +73,7 @@ def _draw(axes: Axes, panel: Panel, metric: str) -> None:
     # In the order in which the lines lie, top to bottom.
     best_first = lines if lower_is_better(metric) else lines[::-1]
     axes.legend(handles=best_first, loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=3)
-    chosen = hidden_choices(_all(panel), ["epsilon", "clients_per_round"])
+    chosen = hidden_choices(panel.points, ["epsilon", "clients_per_round"])
     chosen = [name for name in chosen if name != label("sampling_rate")]
     notes = [*panel.lines, *([f"each point: best over {', '.join(chosen)}"] if chosen else [])]
     style.head(axes, panel.title, notes)

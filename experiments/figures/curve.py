@@ -14,7 +14,9 @@ from dpjax.results.schema import lower_is_better
 from dpjax.results.sheet import label
 from dpjax.results.summarize import require
 from experiments.figures import style
-from experiments.figures.points import Panel, best_per, hidden_choices, mean_label, panels_of, values_of
+from experiments.figures.points import Panel, best_per, hidden_choices, mean_label, one_algorithm, panels_of, values_of
+
+_BY = ("clip_norm", "clients_per_round")
 
 
 def privacy_utility_curve(df: pd.DataFrame, metric: str = "test_accuracy") -> Figure:
@@ -41,6 +43,11 @@ def privacy_utility_curve(df: pd.DataFrame, metric: str = "test_accuracy") -> Fi
     found = [panel for panel in _panels(df, metric) if len(values_of(panel.private, "epsilon")) > 1]
     if not found:
         raise ResultsError("needs two finite values in column 'epsilon': sweep privacy.epsilon")
+    if one_algorithm(df):
+        # Where algorithms are all that differs, algorithms_by_epsilon has them in one panel.
+        found = [panel for panel in found if any(len(values_of(panel.private, name)) > 1 for name in _BY)]
+        if not found:
+            raise ResultsError("has one line per algorithm and panel: algorithms_by_epsilon draws them together")
     with style.styled():
         figure, grid = style.panels(len(found))
         for axes, panel in zip(grid, found, strict=True):
@@ -49,10 +56,11 @@ def privacy_utility_curve(df: pd.DataFrame, metric: str = "test_accuracy") -> Fi
 
 
 def _panels(df: pd.DataFrame, metric: str) -> list[Panel]:
-    panels = panels_of(df, metric)
+    apart = one_algorithm(df)
+    panels = panels_of(df, metric, by=apart)
     # Two axes of lines in one panel cannot be read: where both vary, each number of clients gets a panel.
     if any(len(values_of(p.private, "clip_norm")) > 1 < len(values_of(p.private, "clients_per_round")) for p in panels):
-        return panels_of(df, metric, by=["clients_per_round"])
+        return panels_of(df, metric, by=[*apart, "clients_per_round"])
     return panels
 
 

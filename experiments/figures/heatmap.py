@@ -17,7 +17,7 @@ from dpjax.results.schema import lower_is_better
 from dpjax.results.sheet import label
 from dpjax.results.summarize import require
 from experiments.figures import style
-from experiments.figures.points import Panel, best_per, hidden_choices, mean_label, panels_of, values_of
+from experiments.figures.points import Panel, best_per, hidden_choices, mean_label, one_algorithm, panels_of, values_of
 
 _GAP = 0.18  # between the private columns and ∞, which is no point of their axis
 
@@ -41,7 +41,7 @@ def epsilon_clip_heatmap(df: pd.DataFrame, metric: str = "test_accuracy") -> Fig
     'clip norm'
     """
     require(df, "epsilon", "clip_norm", metric)
-    panels = panels_of(df, metric)
+    panels = panels_of(df, metric, by=one_algorithm(df))
     found = [panel for panel in panels if len(values_of(panel.private, "clip_norm")) > 1]
     if not found:
         raise ResultsError("needs two values in column 'clip_norm': sweep privacy.clip_norm")

@@ -13,7 +13,7 @@ from dpjax.results.summarize import FAMILY, is_federated, summary
 
 # What may differ among points of one family; what a chart does not show of these, it takes the best over.
 _FREE = ("clip_norm", "clipping", "clients_per_round", "num_clients", "learning_rate", "num_steps", "sampling_rate")
-_FREE += ("overrides",)
+_FREE += ("algorithm", "aggregation", "overrides")
 _COUNTED = {"clients_per_round": "clients per round", "num_clients": "clients in all"}
 
 
@@ -31,6 +31,11 @@ class Panel(NamedTuple):
     lines: list[str]
     private: pd.DataFrame
     reference: pd.DataFrame
+
+    @property
+    def points(self) -> pd.DataFrame:
+        """All of them, private first."""
+        return pd.concat([self.private, self.reference])
 
 
 def panels_of(frame: pd.DataFrame, metric: str, by: Sequence[str] = ()) -> list[Panel]:
@@ -69,6 +74,18 @@ def panels_of(frame: pd.DataFrame, metric: str, by: Sequence[str] = ()) -> list[
             )
         )
     return found
+
+
+def one_algorithm(frame: pd.DataFrame) -> list[str]:
+    """What keeps algorithms in panels of their own, for charts that compare something else.
+
+    Args:
+      frame: what ``collect`` or ``load`` gave.
+
+    >>> one_algorithm(pd.DataFrame({"algorithm": ["fedavg", "scaffold"]}))
+    ['algorithm']
+    """
+    return ["algorithm"] if len(set(frame["algorithm"].dropna())) > 1 else []
 
 
 def best_per(points: pd.DataFrame, keys: Sequence[str], metric: str) -> pd.DataFrame:
@@ -135,7 +152,10 @@ def _title(where: dict[str, Any], by: Sequence[str], several_experiments: bool) 
     names: list[Any] = [where["experiment"]] if several_experiments else []
     names += [where["dataset"], where["model"], f"per {where['unit']}" if isinstance(where["unit"], str) else ""]
     names.append(where["partition"])
-    names += [f"{small(where[name])} {_COUNTED[name]}" for name in by if pd.notna(where[name])]
+    names += [f"{small(where[name])} {_COUNTED[name]}" for name in by if name in _COUNTED and pd.notna(where[name])]
+    names += [where["algorithm"]] if "algorithm" in by else []
+    if "epsilon" in by:
+        names.append("non-private" if math.isinf(where["epsilon"]) else f"ε = {small(where['epsilon'])}")
     return ", ".join(name for name in names if isinstance(name, str) and name)
 
 
@@ -145,7 +165,7 @@ def _lines(points: Any) -> list[str]:
     parts += [first["adjacency"].replace("_", " ")] if isinstance(first["adjacency"], str) else []
     rates, steps = values_of(points, "sampling_rate"), values_of(points, "num_steps")
     if isinstance(first["sampling"], str):
-        rate = f" q={small(rates[0])}" if len(rates) == 1 else ""
+        rate = f" q={small(float(f'{rates[0]:.3g}'))}" if len(rates) == 1 else ""
         parts.append(sampling_word(first["sampling"]) + rate)
     word = "rounds" if pd.notna(first["clients_per_round"]) else "steps"
     parts += [f"{small(steps[0])} {word}"] if len(steps) == 1 else []

@@ -6,6 +6,7 @@ Figures are made without pyplot, so drawing needs no display and leaves no globa
 import io
 import itertools
 import math
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -59,6 +60,8 @@ STYLE: Any = {
     "axes.unicode_minus": False,
 }
 
+_TITLE = 52  # characters of a title that fit over a panel
+
 PANEL = (4.7, 3.5)
 """Width and height of one panel in inches; fonts keep their size however many there are."""
 
@@ -111,7 +114,10 @@ def head(axes: Axes, title: str, lines: Sequence[str]) -> None:
     >>> axes.get_title(loc="left")
     'digits'
     """
-    axes.set_title(title, loc="left", fontweight="bold", pad=8 + 11 * len(lines))
+    # Broken after a comma only.
+    whole = title.replace(" ", "\N{NO-BREAK SPACE}").replace(",\N{NO-BREAK SPACE}", ", ")
+    folded = textwrap.fill(whole, _TITLE).replace("\N{NO-BREAK SPACE}", " ")
+    axes.set_title(folded, loc="left", fontweight="bold", pad=8 + 11 * len(lines))
     for row, line in enumerate(reversed(lines)):
         axes.annotate(
             line, (0, 1), xytext=(0, 6 + 11 * row), xycoords="axes fraction", textcoords="offset points", size=8,
