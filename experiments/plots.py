@@ -133,8 +133,9 @@ def plot_all(
     _known("format", formats, FORMATS)
     from dpjax.results import load
     from dpjax.results.summarize import require
+    from experiments.figures.points import noises_as_algorithms
 
-    frame = load(directory)
+    frame = noises_as_algorithms(load(directory))
     require(frame, metric)
     folder = _folder(Path(directory), out)
     drawn = Drawn([], [])

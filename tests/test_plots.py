@@ -289,3 +289,23 @@ def test_a_long_title_is_broken_after_a_comma():
     points = [point(e, c, n, **names) for e in (1.0, 8.0) for c in (0.1, 1.0) for n in (10, 50)]
     title = plots.privacy_utility_curve(table(points)).axes[0].get_title(loc="left")
     assert title == "a_data_set_with_a_long_name, mlp, per client,\ndirichlet(0.1), 10 clients per round"
+
+
+def test_kinds_of_noise_are_lines_of_their_own():
+    """Equal ε that hold against different people are never one line, and references stand apart."""
+    from experiments.figures.points import noises_as_algorithms
+
+    run = {"clients_per_round": 50, "algorithm": "fedavg"}
+    rows = [
+        run | {"epsilon": e, "noise": noise, "test_accuracy": a}
+        for noise, a in (("gaussian", 0.9), ("skellam", 0.8))
+        for e in (1.0, 8.0)
+    ]
+    reference = run | {"epsilon": math.inf, "test_accuracy": 0.95}
+    named = noises_as_algorithms(frame_of([*rows, reference]))
+    assert named["algorithm"].tolist() == ["gaussian"] * 2 + ["skellam"] * 2 + ["non-private"]
+    legend = plots.draw("algorithms_by_epsilon", named).axes[0].get_legend()
+    assert [text.get_text() for text in legend.get_texts()] == ["non-private", "gaussian", "skellam"]
+    several = noises_as_algorithms(frame_of([row | {"algorithm": a} for row in rows for a in ("fedavg", "scaffold")]))
+    assert several["algorithm"].tolist()[-1] == "scaffold, skellam"
+    assert noises_as_algorithms(frame_of(rows[:2]))["algorithm"].tolist() == ["fedavg"] * 2

@@ -11,7 +11,7 @@ from dpjax.results import ResultsError
 from dpjax.results.claims import small
 from dpjax.results.schema import lower_is_better
 from dpjax.results.sheet import label
-from dpjax.results.summarize import is_federated, require
+from dpjax.results.summarize import require
 from experiments.figures import style
 from experiments.figures.points import Panel, best_per, hidden_choices, panels_of, values_of
 
@@ -101,12 +101,12 @@ def client_fairness(df: pd.DataFrame, metric: str = "client_accuracy_mean") -> F
 
 
 def _panels(df: pd.DataFrame, metric: str, by: list[str] | None = None) -> list[Panel]:
-    require(df, "clients_per_round", "epsilon", metric)
-    federated: Any = df[is_federated(df)]
-    panels = panels_of(federated, metric, by=by or [])
+    require(df, "epsilon", metric)
+    named: Any = df[df["algorithm"].notna()]
+    panels = panels_of(named, metric, by=by or [])
     found = [panel for panel in panels if len(_names([panel])) > 1]
     if not found:
-        raise ResultsError("needs two values in column 'algorithm': sweep federated.algorithm")
+        raise ResultsError("needs two values in column 'algorithm': sweep federated.algorithm or privacy.noise")
     return found
 
 

@@ -76,6 +76,32 @@ def panels_of(frame: pd.DataFrame, metric: str, by: Sequence[str] = ()) -> list[
     return found
 
 
+def noises_as_algorithms(frame: pd.DataFrame) -> pd.DataFrame:
+    """The table with kinds of noise named as algorithms are, where a sweep has several: they protect other people.
+
+    Args:
+      frame: what ``collect`` or ``load`` gave.
+
+    >>> from dpjax.results.table import frame_of
+    >>> rows = [{"epsilon": 1.0, "noise": noise} for noise in ("gaussian", "correlated(tree)")]
+    >>> noises_as_algorithms(frame_of([*rows, {"epsilon": float("inf")}]))["algorithm"].tolist()
+    ['gaussian', 'correlated(tree)', 'non-private']
+    """
+    frame = frame.copy()
+    federated: Any = is_federated(frame)
+    for part in (federated, ~federated):
+        rows: Any = frame[part]
+        private = rows["epsilon"] < math.inf
+        if rows[private]["noise"].nunique() < 2:
+            continue
+        one = rows["algorithm"].nunique() < 2
+        algorithm = "" if one else rows["algorithm"] + ", "
+        frame.loc[rows.index, "algorithm"] = (algorithm + rows["noise"].fillna("gaussian")).where(
+            private, "non-private" if one else rows["algorithm"]
+        )
+    return frame
+
+
 def one_algorithm(frame: pd.DataFrame) -> list[str]:
     """What keeps algorithms in panels of their own, for charts that compare something else.
 
