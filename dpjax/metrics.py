@@ -54,7 +54,7 @@ def accuracy(
 def evaluate(
     apply_fn: Callable[[Params, Array], Array],
     params: Params,
-    inputs: Float[Array | np.ndarray, "rows *shape"],
+    inputs: Shaped[Array | np.ndarray, "rows *shape"],
     labels: Int[Array | np.ndarray, "rows"],
     *,
     batch_size: int | None = None,

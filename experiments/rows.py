@@ -107,7 +107,7 @@ def common(job: Job, noise_multiplier: float, epsilon_per_report: float | None, 
         "learning_rate": cfg.optimizer.learning_rate,
         "clients_per_round": cfg.federated.clients_per_round if federated else None,
         "num_clients": setup.sampler.population if federated else None,
-        "algorithm": _algorithm(cfg) if federated else None,
+        "algorithm": algorithm(cfg) if federated else None,
         "aggregation": cfg.federated.aggregation if federated else None,
         "robust": _robust(cfg) if federated else None,
         "corruption": _corruption(cfg) if federated else None,
@@ -137,7 +137,8 @@ def _partition(cfg: DictConfig) -> str:
     return name + own.get(name, "")
 
 
-def _algorithm(cfg: DictConfig) -> str:
+def algorithm(cfg: DictConfig) -> str:
+    """Name of what clients and server do together."""
     name, server = cfg.federated.algorithm, cfg.optimizer.name
     if name == "fedprox":
         name = "fedprox(adaptive)" if cfg.federated.adaptive_proximal else f"fedprox({cfg.federated.proximal:g})"
