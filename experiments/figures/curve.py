@@ -114,10 +114,13 @@ def _reference(axes: Axes, points: Any, metric: str) -> None:
     # Room for the label, which is no part of the data that the limits are taken from.
     bottom, top = axes.get_ylim()
     room = 0.1 * (top - bottom)
-    axes.set_ylim(min(bottom, mean - gap - room) if low else bottom, top if low else max(top, mean + gap + room))
+    edge = mean - gap if low else mean + gap
+    if bottom < edge - room if low else top > edge + room:
+        edge = bottom if low else top  # curves pass the line: its label stands beyond them
+    axes.set_ylim(min(bottom, edge - room) if low else bottom, top if low else max(top, edge + room))
     # Beside the line on the side that no curve reaches, at the end where curves are farthest from it.
     axes.annotate(
-        f"non-private: {mean_label(best, metric)}", (0.012, mean - gap if low else mean + gap), size=8.5,
+        f"non-private: {mean_label(best, metric)}", (0.012, edge), size=8.5,
         xycoords=("axes fraction", "data"), xytext=(0, -3 if low else 3), textcoords="offset points",
         va="top" if low else "bottom", color=style.INK, bbox={"fc": "white", "ec": "none", "pad": 0.8},
     )  # fmt: skip

@@ -98,7 +98,8 @@ def _draw(axes: Axes, panel: Panel, metric: str, norm: Normalize) -> None:
     axes.grid(False)
     axes.spines[:].set_visible(False)
     chosen = hidden_choices(panel.private, ["epsilon", "clip_norm"])
-    lines = [panel.lines[0], f"{panel.lines[1]}; boxed: best of each ε"]
+    # Lines wider than the cells would squeeze them.
+    lines = [*panel.lines, "boxed: best of each ε"]
     if len(panel.reference) and not len(reference):
         # It was not clipped, and so has no row of its own.
         lines.append(f"non-private: {mean_label(best_per(panel.reference, ['epsilon'], metric).iloc[0], metric)}")
