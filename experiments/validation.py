@@ -95,7 +95,7 @@ def _validate_federated(cfg: DictConfig, need: Any, one_of: Any) -> None:
         "must be at least 1, or null to train centrally",
     )
     need(
-        cfg.federated.clients_per_round <= clients,
+        cfg.federated.clients_per_round <= clients or cfg.federated.partition == "natural",
         "federated.clients_per_round",
         f"is more than the population of federated.num_clients={clients}; lower it or add clients",
     )

@@ -166,6 +166,12 @@ def test_the_loop_over_clients_can_be_chosen_by_the_clock(tmp_path, monkeypatch)
     assert tuned["test_loss"] == pytest.approx(row(tmp_path, "federated=scaffold", *few)["test_loss"], rel=1e-5)
 
 
+def test_natural_clients_are_counted_by_the_data_and_not_by_the_config():
+    validation.validate(composed("federated.partition=natural", "federated.clients_per_round=500"))
+    with pytest.raises(config.ConfigError, match="is more than the population"):
+        validation.validate(composed("federated.clients_per_round=500"))
+
+
 BAD = {
     "federated=local_privacy privacy.adjacency=zero_out": "must be replace_one with",
     "federated=local_privacy federated.aggregation=secure": "federated.aggregation=secure must be plain",
