@@ -16,7 +16,7 @@ collect_ignore_glob = ["zoo/*"]  # models register themselves on import, and onc
 
 
 # Where numbers are compared to the last bits, or programs are looked at, XLA does all that it does for users.
-OPTIMISED = ("clipping", "bookkeeping", "exactness", "gaussian", "noise", "sampling", "docs", "quickstart", "sharding")
+OPTIMISED = ("clipping", "bookkeeping", "exactness", "gaussian", "sharding")
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -211,7 +211,8 @@ def test_a_released_sum_has_the_noise_that_is_accounted(noise):
         fun = jax.jit(aggregation(clipped_sum)(SEND))
         return fun(jnp.zeros(10_000), Cohort(rows, mask), KEY, 3.0)
 
-    out = summed(True, jnp.ones(4, bool))
+    # Masks cancel exactly, and their program takes seconds to compile: once is enough.
+    out = summed(noise == "skellam", jnp.ones(4, bool))
     assert bool(out.released)
     assert float(out.total.std()) == pytest.approx(6.0, rel=0.03)
     np.testing.assert_allclose(out.total, summed(False, jnp.ones(4, bool)).total)
