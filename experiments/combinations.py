@@ -123,6 +123,11 @@ def validate_messages(cfg: DictConfig, need: Any, one_of: Any) -> None:
     )
     cohort = fed.noise_cohort
     need(
+        cohort is None or cfg.clipping.name != "adaptive",
+        "federated.noise_cohort",
+        "scales the noise on the sum, and clipping=adaptive has noise on a count too; use clipping=flat, or null",
+    )
+    need(
         cohort is None or cohort >= fed.clients_per_round,
         "federated.noise_cohort",
         f"must be at least federated.clients_per_round={fed.clients_per_round}, or null",

@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 
 from dpjax import clipping, contributions, metrics, models, sampling
 from dpjax.clipping.adaptive import AdaptiveClipping, adaptive_clipping
+from dpjax.contributions.private_clients import LOCAL_OVERFLOWS
 from dpjax.datasets import Dataset, load
 from dpjax.federated import Solver
 from dpjax.steps import TrainState
@@ -148,6 +149,10 @@ def build(cfg: DictConfig) -> Setup:
         state, history = run(outer, key)
         counts = {name: jnp.sum(history.steps[name]) for name in SUMMED if name in history.steps}
         counts |= {name: jnp.mean(history.steps[name]) for name in AVERAGED if name in history.steps}
+        if local is not None:  # a mean over the accepted clients
+            sent = history.steps["cohort_size"] - history.steps["num_rejected"]
+            overflows = jnp.round(history.steps[LOCAL_OVERFLOWS] * sent.astype(jnp.float32)).astype(jnp.int32)
+            counts["overflowed"] += jnp.sum(overflows, dtype=jnp.int32)
         counts["clip_norm"] = history.steps["clip_norm"][-1]
         own = None
         if federal:

@@ -195,6 +195,7 @@ BAD = {
     "federated=secure federated.compression.name=top_k": "saves nothing under federated.aggregation=secure",
     "federated=fedavg federated.compression.error_feedback=true": "is for federated.compression.name=top_k",
     "federated=personalized federated.compression.name=sketch": "use another, or none",
+    "federated=fedavg federated.noise_cohort=100 clipping=adaptive": "clipping=adaptive has noise on a count too",
     "privacy=dp_ftrl clipping=adaptive": "clipping.name=adaptive noises its count with the sum",
 }  # fmt: skip
 

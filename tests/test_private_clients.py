@@ -77,6 +77,16 @@ def test_every_row_is_drawn_by_its_own_coin_at_the_stated_rate():
     assert set(np.round(sent[drawn], 5)) == {np.float32(np.round(1 / 3.6, 5))}  # the expected size divides
 
 
+def test_rows_beyond_the_slots_are_counted():
+    """Four slots for twelve rows that are all drawn: every local step overflows, and says so."""
+    small = Sampler("poisson", 12, 1.0, 4, 1.0, 100)
+    options = {"num_steps": 3, "clip_norm": 1.0, "noise_multiplier": 0.0}
+    unit = UnitData(ROWS, jnp.ones(12, bool))
+    for sampler, expected in ((small, 3.0), (EVERYONE, 0.0)):
+        contribution = private_client_delta(linear, optax.sgd(1.0), sampler=sampler, **options)
+        assert float(contribution(jnp.zeros(3), unit, KEY)[1]["local_overflows"]) == expected
+
+
 def test_padding_and_empty_clients_say_nothing():
     padded = jnp.concatenate([ROWS, jnp.full((5, 3), 9.0)])
     big = Sampler("poisson", 17, 1.0, 17, 0.0, 100)

@@ -11,6 +11,9 @@ from dpjax.noise import gaussian_privatizer, noise_stddev
 from dpjax.sampling import Sampler
 from dpjax.types import ClientContribution, ClientRows, Cohort, ContributionFn, LossFn, Metrics, Params
 
+LOCAL_OVERFLOWS = "local_overflows"
+"""The metric in which a client counts its local steps that drew more rows than the sampler has slots."""
+
 
 def private_client_delta(
     loss_fn: LossFn,
@@ -42,7 +45,7 @@ def private_client_delta(
 
     Returns:
       Contribution function whose unit is ``UnitData(examples [records, ...], mask [records])``; metrics hold the mean
-      loss over the rows drawn.
+      loss over the rows drawn, and ``local_overflows``, the local steps that drew more rows than there are slots.
 
     Raises:
       ValueError: ``num_steps`` < 1 or a sampler that is not Poisson; when traced, a client larger than the sampler's
@@ -92,12 +95,15 @@ def private_client_delta(
             mean = jax.tree.map(lambda x: x / expected.astype(x.dtype), noised)
             updates, optimizer_state = local_optimizer.update(mean, optimizer_state, local)
             accepted = jnp.sum(cohort.mask, dtype=jnp.int32) - clipped.num_rejected
-            return (optax.apply_updates(local, updates), optimizer_state, privatizer_state), (clipped.aux, accepted)
+            overflowed = jnp.sum(drawn, dtype=jnp.int32) > capacity
+            moved = optax.apply_updates(local, updates), optimizer_state, privatizer_state
+            return moved, (clipped.aux, accepted, overflowed)
 
         start = (params, local_optimizer.init(params), privatizer.init(params))
-        (local, _, _), (sums, sizes) = jax.lax.scan(local_step, start, jnp.arange(num_steps))
+        (local, _, _), (sums, sizes, overflowed) = jax.lax.scan(local_step, start, jnp.arange(num_steps))
         seen = jnp.maximum(jnp.sum(sizes, dtype=jnp.int32), 1)
         metrics = jax.tree.map(lambda m: jnp.sum(m, axis=0) / seen.astype(m.dtype), sums)
+        metrics |= {LOCAL_OVERFLOWS: jnp.sum(overflowed, dtype=jnp.float32)}
         return jax.tree.map(lambda w0, w: jnp.where(count > 0, w0 - w, 0), params, local), metrics
 
     return ClientContribution(work)
