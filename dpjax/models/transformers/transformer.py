@@ -1,0 +1,243 @@
+"""The whole transformer for ONE text: embeddings, blocks, and the head of its task."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.typing import DTypeLike
+from jaxtyping import Array, Bool, Float, Int
+
+from dpjax.models.transformers.architecture import Architecture
+from dpjax.models.transformers.layers import _START as START
+from dpjax.models.transformers.layers import Added, Block, Dense, Memory, Norm, Sight, rotation_of, settled, wide
+
+PADDING = -1
+"""The id of an empty place. No tokenizer has it, so that padding never depends on one having a padding token."""
+
+Pooling = Literal["mean", "first", "last", "pooler"]
+
+
+@dataclass(frozen=True)
+class Head:
+    """What comes out at the end.
+
+    Attributes:
+      task: ``"classify"`` (logits ``[num_classes]``), ``"causal"`` or ``"masked"`` (logits ``[tokens, vocab]``), or
+        ``"embed"`` (the pooled vector ``[width]``).
+      num_classes: of ``"classify"``.
+      pooling: how a text becomes one vector: the mean over its tokens, its first or its last token, or BERT's pooler.
+      normalized: scale the pooled vector to the root mean square 1, so that no text has a larger gradient in the head.
+    """
+
+    task: Literal["classify", "causal", "masked", "embed"] = "embed"
+    num_classes: int = 0
+    pooling: Pooling = "mean"
+    normalized: bool = True
+
+
+class Plan(NamedTuple):
+    """How a transformer is laid out; none of it changes what is computed.
+
+    Attributes:
+      stacks: layers in each scanned stack, in order; 1 is a layer by itself. (): each by itself.
+      dtype: of activations; parameters keep their own.
+      separator: id of the token that ends a text inside the row: BERT's segments follow it, and a causal model's
+        attention stops there. None: a row is one text.
+    """
+
+    stacks: tuple[int, ...] = ()
+    dtype: DTypeLike = jnp.float32
+    separator: int | None = None
+
+    def sizes(self, num_layers: int) -> tuple[int, ...]:
+        """Layers in each stack."""
+        sizes = self.stacks or (1,) * num_layers
+        if sum(sizes) != num_layers or min(sizes) < 1:
+            raise ValueError(f"stacks is {sizes}, but they must be ≥ 1 and sum to num_layers={num_layers}.")
+        return sizes
+
+
+class MaskedHead(nnx.Module):
+    """BERT's head over the vocabulary, on the token embedding."""
+
+    def __init__(self, arch: Architecture, rngs: nnx.Rngs):
+        self.dense = Dense("transform", arch.width, arch.width, True, Added(), rngs)
+        self.norm = Norm("layer", arch.width, arch.norm_epsilon)
+        self.bias = nnx.Param(jnp.zeros(arch.vocab_size))
+
+    def __call__(self, x: Float[Array, "tokens width"]) -> Float[Array, "tokens width"]:
+        return self.norm(jax.nn.gelu(settled(self.dense(x)), approximate=False))
+
+
+class Transformer(nnx.Module):
+    """A text model; see ``dpjax.models.transformers.build`` for the pair of functions made of it."""
+
+    def __init__(self, arch: Architecture, head: Head, added: Added, plan: Plan, *, rngs: nnx.Rngs):
+        self.arch, self.head, self.plan = arch, head, plan
+        self.token = nnx.Param(START(rngs.params(), (arch.vocab_size, arch.width)))
+        learned = arch.rope_base is None
+        self.position = nnx.Param(START(rngs.params(), (arch.max_length, arch.width))) if learned else None
+        segments = arch.num_segments
+        self.segment = nnx.Param(START(rngs.params(), (segments, arch.width))) if segments else None
+        self.embedding_norm = None if arch.norm_first else Norm(arch.norm, arch.width, arch.norm_epsilon)
+        length = added.prompt_length
+        self.prompt = nnx.Param(START(rngs.params(), (length, arch.width))) if length else None
+        self.layers = nnx.List([_stack(arch, added, size, rngs) for size in plan.sizes(arch.num_layers)])
+        self.final_norm = Norm(arch.norm, arch.width, arch.norm_epsilon) if arch.norm_first else None
+        width, plain = arch.width, Added()
+        pools, writes = head.task in ("classify", "embed"), head.task in ("causal", "masked")
+        pooled = pools and head.pooling == "pooler"
+        self.pooler = Dense("pooler", width, width, True, plain, rngs) if pooled else None
+        classes = head.num_classes
+        self.classifier = Dense("classifier", width, classes, True, plain, rngs) if head.task == "classify" else None
+        self.masked_head = MaskedHead(arch, rngs) if head.task == "masked" else None
+        untied = writes and not arch.tied
+        self.vocabulary = nnx.Param(START(rngs.params(), (arch.vocab_size, width))) if untied else None
+
+    def __call__(self, ids: Int[Array, "length"]) -> Array:
+        """What the head says of ONE text; ids beyond its end are ``PADDING``."""
+        hidden, _ = self.read(ids)
+        if self.head.task in ("causal", "masked"):
+            return self.logits(hidden)
+        pooled = self.pool(hidden, ids >= 0)
+        return pooled if self.classifier is None else self.classifier(pooled)
+
+    def read(
+        self, ids: Int[Array, "length"], memory: Sequence[Memory] | None = None, start: int | Int[Array, ""] = 0
+    ) -> tuple[Float[Array, "length width"], list[Any]]:
+        """The last layer's vectors, and the memory with these tokens in it.
+
+        Args:
+          ids: ``[length]``; ``PADDING`` beyond the end.
+          memory: of what was read before; None: nothing, and nothing is kept.
+          start: tokens in the memory. Only at 0 is a trained prompt put in front.
+        """
+        opening = self.prompt is not None and isinstance(start, int) and start == 0
+        x, positions, valid = self._embed(ids, start, opening)
+        sight = Sight(self._mask(ids, valid, memory, start), self._rotation(positions), start)
+        kept = []
+        for number, (layers, size) in enumerate(zip(self.layers, self.plan.sizes(self.arch.num_layers), strict=True)):
+            own = None if memory is None else memory[number]
+            x, own = _run(layers, size, x, sight, own)
+            kept.append(own)
+        if self.final_norm is not None:
+            x = self.final_norm(x)
+        return (x[x.shape[0] - ids.shape[0] :] if opening else x), kept
+
+    def logits(self, hidden: Float[Array, "length width"]) -> Float[Array, "length vocab"]:
+        """Scores of the vocabulary, float32."""
+        table = self.token if self.vocabulary is None else self.vocabulary
+        if self.masked_head is not None:
+            hidden = self.masked_head(hidden)
+        out = (hidden @ table.get_value().astype(hidden.dtype).T).astype(jnp.float32)
+        return out if self.masked_head is None else out + wide(self.masked_head.bias.get_value(), out)
+
+    def pool(self, hidden: Float[Array, "length width"], valid: Bool[Array, "length"]) -> Float[Array, "width"]:
+        """One float32 vector for the text."""
+        x = hidden.astype(jnp.float32)
+        match self.head.pooling:
+            case "mean":
+                pooled = jnp.sum(jnp.where(valid[:, None], x, 0), 0) / jnp.maximum(jnp.sum(valid, dtype=jnp.float32), 1)
+            case "last":
+                # A product, not a lookup: it stays one matmul under vmap.
+                last = jnp.arange(len(valid)) == jnp.max(jnp.where(valid, jnp.arange(len(valid)), 0))
+                pooled = last.astype(jnp.float32) @ x
+            case _:
+                pooled = x[0]
+        if self.pooler is not None:
+            return jnp.tanh(self.pooler(pooled))
+        if not self.head.normalized:
+            return pooled
+        return pooled * jax.lax.rsqrt(jnp.mean(jnp.square(pooled)) + 1e-12)
+
+    def _embed(
+        self, ids: Int[Array, "length"], start: int | Int[Array, ""], opening: bool
+    ) -> tuple[Float[Array, "tokens width"], Int[Array, "tokens"], Bool[Array, "tokens"]]:
+        dtype = self.plan.dtype
+        x = self.token.get_value()[jnp.maximum(ids, 0)].astype(dtype)
+        valid = ids >= 0
+        ahead = 0
+        if opening and self.prompt is not None:
+            prompt = self.prompt.get_value().astype(dtype)
+            ahead = prompt.shape[0]
+            x, valid = jnp.concatenate([prompt, x]), jnp.concatenate([jnp.ones(ahead, bool), valid])
+        length = x.shape[0]
+        positions = start + jnp.arange(length, dtype=jnp.int32)
+        if self.position is not None:
+            if isinstance(start, int) and start == 0:
+                if length > self.arch.max_length:
+                    raise ValueError(
+                        f"max_length is {ids.shape[0]}{f' after a prompt of {ahead}' if ahead else ''}, but the model "
+                        f"knows positions up to {self.arch.max_length}; cut the texts."
+                    )
+                x = x + self.position.get_value()[:length].astype(dtype)
+            else:
+                x = x + self.position.get_value()[positions].astype(dtype)
+        if self.segment is not None:
+            which = _texts_before(ids, self.plan.separator)
+            which = jnp.concatenate([jnp.zeros(ahead, which.dtype), which])
+            table = self.segment.get_value().astype(dtype)
+            x = x + (table[jnp.minimum(which, table.shape[0] - 1)] if self.plan.separator is not None else table[:1])
+        return (x if self.embedding_norm is None else self.embedding_norm(x)), positions, valid
+
+    def _mask(
+        self,
+        ids: Int[Array, "length"],
+        valid: Bool[Array, "tokens"],
+        memory: Sequence[Memory] | None,
+        start: int | Int[Array, ""],
+    ) -> Bool[Array, "tokens seen"]:
+        tokens = valid.shape[0]
+        if memory is not None:
+            capacity = memory[0].keys.shape[-3]
+            seen = jnp.arange(capacity)[None, :] <= (start + jnp.arange(tokens))[:, None]
+            return seen
+        mask = jnp.broadcast_to(valid[None, :], (tokens, tokens))
+        if not self.arch.causal:
+            return mask
+        mask = mask & (jnp.arange(tokens)[None, :] <= jnp.arange(tokens)[:, None])
+        if self.plan.separator is None:
+            return mask
+        own = _texts_before(ids, self.plan.separator)
+        shared = jnp.full(tokens - ids.shape[0], -1, own.dtype)  # every text sees a prompt
+        own = jnp.concatenate([shared, own])
+        return mask & ((own[None, :] == own[:, None]) | (own[None, :] < 0))
+
+    def _rotation(self, positions: Int[Array, "tokens"]) -> tuple[Array, Array] | None:
+        base = self.arch.rope_base
+        return None if base is None else rotation_of(positions, self.arch.head_width, base)
+
+
+def _texts_before(ids: Int[Array, "length"], separator: int | None) -> Int[Array, "length"]:
+    """How many separators come before each token."""
+    if separator is None:
+        return jnp.zeros(ids.shape, jnp.int32)
+    ends = (ids == separator).astype(jnp.int32)
+    return jnp.cumsum(ends) - ends
+
+
+def _stack(arch: Architecture, added: Added, size: int, rngs: nnx.Rngs) -> Block:
+    """One block, or several whose parameters have a leading axis of layers."""
+    if size == 1:
+        return Block(arch, added, rngs)
+
+    @nnx.split_rngs(splits=size)
+    @nnx.vmap(in_axes=(0,), out_axes=0)
+    def many(own: nnx.Rngs) -> Block:
+        return Block(arch, added, own)
+
+    return many(rngs)
+
+
+def _run(layers: Block, size: int, x: Array, sight: Sight, memory: Memory | None) -> tuple[Array, Memory | None]:
+    if size == 1:
+        return layers(x, sight, memory)
+    graph, state = nnx.split(layers)
+
+    def one(x: Array, own: tuple[Any, Memory | None]) -> tuple[Array, Memory | None]:
+        return nnx.merge(graph, own[0])(x, sight, own[1])
+
+    return jax.lax.scan(one, x, (state, memory))

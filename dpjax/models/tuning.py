@@ -1,0 +1,288 @@
+"""What of a pretrained model is trained: everything, the head, biases, adapters, last layers, or a prompt."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Key, PyTree
+
+from dpjax.models.adapters import from_nnx
+from dpjax.models.model import Model
+from dpjax.models.transformers import Added, Architecture, Head, Lora, Plan, Transformer
+from dpjax.types import Params
+
+METHODS = ("full", "head", "bitfit", "lora", "last", "prompt", "prefix")
+
+TARGETS = ("query", "key", "value", "output", "gate", "up", "down")
+"""Dense layers that an adapter may sit on."""
+
+_HEADS = ("classifier", "masked_head")
+
+
+@dataclass(frozen=True)
+class Method:
+    """What is trained. The head of a task that the checkpoint has no head for is trained with every method.
+
+    Attributes:
+      name: ``"full"``; ``"head"`` (the new head alone); ``"bitfit"`` (all biases); ``"lora"`` (low-rank adapters);
+        ``"last"`` (the last layers); ``"prompt"`` (vectors before the text); ``"prefix"`` (keys and values in every
+        block).
+      lora: rank, scale and targets of ``"lora"``.
+      last_layers: of ``"last"``.
+      length: vectors of ``"prompt"`` and ``"prefix"``.
+
+    References:
+      Hu et al., LoRA, 2022 (https://arxiv.org/abs/2106.09685); Ben Zaken et al., BitFit, 2022
+      (https://arxiv.org/abs/2106.10199); Lester et al., prompt tuning, 2021 (https://arxiv.org/abs/2104.08691); Li and
+      Liang, prefix tuning, 2021 (https://arxiv.org/abs/2101.00190); under DP: Yu et al., 2022
+      (https://arxiv.org/abs/2110.06500), Bu et al., 2022 (https://arxiv.org/abs/2210.00036).
+    """
+
+    name: str
+    lora: Lora = Lora()
+    last_layers: int = 1
+    length: int = 8
+
+    def __post_init__(self) -> None:
+        if self.name not in METHODS:
+            raise ValueError(f"tuning.name is {self.name!r}; choose one of {', '.join(METHODS)}.")
+        if self.lora.rank < 1 or not self.lora.targets or not set(self.lora.targets) <= set(TARGETS):
+            raise ValueError(
+                f"tuning.rank={self.lora.rank} with tuning.targets={list(self.lora.targets)}: the rank must be at least "
+                f"1, and the targets some of {', '.join(TARGETS)}."
+            )
+        for name in ("last_layers", "length"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"tuning.{name}={getattr(self, name)} must be at least 1.")
+
+    @property
+    def added(self) -> Added:
+        """What it adds to the architecture."""
+        return Added(
+            lora=self.lora if self.name == "lora" else None,
+            prompt_length=self.length if self.name == "prompt" else 0,
+            prefix_length=self.length if self.name == "prefix" else 0,
+        )
+
+
+class Tuned(NamedTuple):
+    """A pretrained model split into what is trained and what stays.
+
+    Both halves have the whole structure with ``None`` where the other has the leaf (see ``dpjax.subsets``), so that
+    clipping, noise and optimizer state are those of the trained part alone.
+
+    Attributes:
+      model: pair of functions on ALL parameters.
+      start: the trained half as the checkpoint has it; ``None`` also where a parameter is new.
+      frozen: the other half. Public as far as ε is concerned.
+      new: paths of the parameters that the checkpoint does not have.
+      arch: of the body.
+      plan: how it is laid out.
+    """
+
+    model: Model
+    start: PyTree
+    frozen: PyTree
+    new: tuple[str, ...]
+    arch: Architecture
+    plan: Plan
+
+    def init(self, start: PyTree, key: Key[Array, ""]) -> Params:
+        """The trained half at the start: from the checkpoint, and drawn where new. jit it: all else is left out.
+
+        Args:
+          start: ``self.start``, passed so that it can be an argument of a compiled program.
+          key: of the new parameters.
+        """
+        drawn = flat_paths(self.model.init(key))
+        return _map_with_path(
+            lambda path, leaf: drawn[path] if path in self.new else None if leaf is None else jnp.asarray(leaf), start
+        )
+
+    def bind(self, frozen: PyTree) -> Callable[[Params], Params]:
+        """``merge(trained) -> all parameters``, with this frozen half."""
+        return lambda trained: _merge(trained, frozen)
+
+    def applying(self, frozen: PyTree) -> Model:
+        """The model as a pair of functions on the trained half; ``init`` starts from the checkpoint."""
+        merge = self.bind(frozen)
+        return Model(
+            lambda key: self.init(self.start, key), lambda params, x, key: self.model.apply(merge(params), x, key)
+        )
+
+    @property
+    def num_trained(self) -> int:
+        """Numbers that are trained: coordinates of a message, and of the noise."""
+        shapes = jax.eval_shape(self.init, self.start, jax.random.key(0))
+        return sum(leaf.size for leaf in jax.tree.leaves(shapes))
+
+    @property
+    def num_frozen(self) -> int:
+        """Numbers that stay."""
+        return sum(leaf.size for leaf in jax.tree.leaves(self.frozen))
+
+
+def fine_tune(
+    arch: Architecture,
+    pretrained: Mapping[str, np.ndarray],
+    head: Head,
+    method: Method,
+    *,
+    plan: Plan = Plan(),
+    scan_layers: bool = False,
+) -> Tuned:
+    """Splits a pretrained model for fine-tuning.
+
+    Formal guarantees: every parameter is in exactly one half, so that no gradient is taken, clipped or noised of a
+    frozen one, and no trained one escapes the clip norm.
+
+    Args:
+      arch: of the body.
+      pretrained: its parameters by path, as ``dpjax.models.pretrained.load`` gives them.
+      head: of the task; what it needs and the checkpoint lacks is new.
+      method: what is trained besides.
+      plan: how the model is laid out; its ``stacks`` are chosen here.
+      scan_layers: equal layers as one loop: compiles in a fraction of the time, and may run a little slower.
+
+    Raises:
+      ValueError: a method that leaves nothing to train, as BitFit of a model without biases.
+
+    Example:
+      >>> from dpjax.models.transformers import tiny
+      >>> arch = tiny("bert")
+      >>> body = fresh_parameters(arch, jax.random.key(0))
+      >>> tuned = fine_tune(arch, body, Head("classify", 2), Method("lora", Lora(rank=2, targets=("query",))))
+      >>> tuned.num_trained, tuned.new[:2]
+      (162, ('classifier.bias', 'classifier.kernel'))
+      >>> trained = tuned.init(tuned.start, jax.random.key(1))
+      >>> tuned.applying(tuned.frozen).apply(trained, jnp.array([3, 4, -1]), None).shape
+      (2,)
+    """
+    if method.name == "bitfit" and not (arch.bias or arch.mlp_bias):
+        raise ValueError(f"tuning.name='bitfit': a {arch.family} has no biases; use lora, prefix or last.")
+    if method.name == "last" and method.last_layers > arch.num_layers:
+        raise ValueError(f"tuning.last_layers={method.last_layers} is more than the {arch.num_layers} layers there are.")
+    stacks: tuple[int, ...] = ()
+    if scan_layers:
+        last = method.last_layers if method.name == "last" else 0
+        stacks = tuple(size for size in (arch.num_layers - last, last) if size)
+    plan = plan._replace(stacks=stacks)
+    model = from_nnx(lambda rngs: Transformer(arch, head, method.added, plan, rngs=rngs))
+    shapes = jax.eval_shape(model.init, jax.random.key(0))
+    body = stacked(pretrained, plan.sizes(arch.num_layers))
+    new = tuple(sorted(path for path in flat_paths(shapes) if path not in body))
+    first_trained = len(plan.sizes(arch.num_layers)) - (1 if scan_layers else method.last_layers)
+
+    def trained(path: str) -> bool:
+        parts = path.split(".")
+        if path in new or parts[0] in _HEADS:
+            return True
+        match method.name:
+            case "full":
+                return True
+            case "bitfit":
+                return parts[-1] == "bias"
+            case "last":
+                return parts[0] in ("final_norm", "pooler") or (parts[0] == "layers" and int(parts[1]) >= first_trained)
+            case _:
+                return False
+
+    if not any(map(trained, flat_paths(shapes))):
+        raise ValueError(
+            f"tuning.name={method.name!r} with the task {head.task!r} trains nothing, since the model has its head "
+            "already; use lora, last or full."
+        )
+
+    def half(of: bool) -> PyTree:
+        return _map_with_path(lambda path, _: body[path] if path in body and trained(path) == of else None, shapes)
+
+    frozen = jax.tree.map(lambda x: np.asarray(x, dtype=plan.dtype), half(False))
+    return Tuned(model, half(True), frozen, new, arch, plan)
+
+
+def check_moved(before: Params, after: Params) -> None:
+    """Raises unless every trained leaf moved: one that did not was never reached by a gradient.
+
+    Call it after a step with noise, or after two without: an adapter's ``a`` gets no gradient while its ``b`` is zero.
+
+    Raises:
+      ValueError: naming the leaves that are what they were.
+
+    Example:
+      >>> check_moved({"a": jnp.zeros(2)}, {"a": jnp.ones(2)})
+      >>> check_moved({"a": jnp.zeros(2)}, {"a": jnp.zeros(2)})
+      Traceback (most recent call last):
+      ValueError: a did not move in training; no gradient reaches it, so freeze it or mend the model.
+    """
+    now = flat_paths(after)
+    still = [path for path, leaf in flat_paths(before).items() if bool(jnp.array_equal(leaf, now[path]))]
+    if still:
+        more = f" and {len(still) - 3} more" if len(still) > 3 else ""
+        raise ValueError(
+            f"{', '.join(still[:3])}{more} did not move in training; no gradient reaches it, so freeze it or mend the "
+            "model."
+        )
+
+
+def num_unmoved(before: Params, after: Params) -> Array:
+    """How many trained leaves are what they were, as a traced scalar."""
+    same = [jnp.all(a == b) for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True)]
+    return jnp.sum(jnp.stack(same), dtype=jnp.int32)
+
+
+def flat_paths(tree: PyTree) -> dict[str, Array]:
+    """Leaves by path, joined by dots."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {_dotted(path): leaf for path, leaf in leaves}
+
+
+def fresh_parameters(arch: Architecture, key: Key[Array, ""]) -> dict[str, np.ndarray]:
+    """A body without any training, by path: for tests and for training from scratch."""
+    model = from_nnx(lambda rngs: Transformer(arch, Head(), Added(), Plan(), rngs=rngs))
+    return {path: np.asarray(leaf) for path, leaf in flat_paths(jax.jit(model.init)(key)).items()}
+
+
+def stacked(flat: Mapping[str, np.ndarray], sizes: tuple[int, ...]) -> dict[str, np.ndarray]:
+    """Parameters of single layers → of stacks of so many layers; layers by themselves keep their shape."""
+    ends = np.cumsum(sizes)
+    found = {path: array for path, array in flat.items() if not path.startswith("layers.")}
+    for path in [path for path in flat if path.startswith("layers.0.")]:
+        rest = path.split(".", 2)[2]
+        for number, (size, end) in enumerate(zip(sizes, ends, strict=True)):
+            own = [flat[f"layers.{i}.{rest}"] for i in range(end - size, end)]
+            found[f"layers.{number}.{rest}"] = own[0] if size == 1 else np.stack(own)
+    return found
+
+
+def unstacked(flat: Mapping[str, np.ndarray], sizes: tuple[int, ...]) -> dict[str, np.ndarray]:
+    """The reverse of ``stacked``."""
+    starts = np.cumsum((0, *sizes))
+    found = {}
+    for path, array in flat.items():
+        if not path.startswith("layers."):
+            found[path] = array
+            continue
+        _, number, rest = path.split(".", 2)
+        first, size = int(starts[int(number)]), sizes[int(number)]
+        for i in range(size):
+            found[f"layers.{first + i}.{rest}"] = array if size == 1 else array[i]
+    return found
+
+
+def _dotted(path: jax.tree_util.KeyPath) -> str:
+    return ".".join(str(getattr(part, "key", part)) for part in path)
+
+
+def _map_with_path(fun: Callable[[str, object], object], tree: PyTree) -> PyTree:
+    return jax.tree_util.tree_map_with_path(
+        lambda path, leaf: fun(_dotted(path), leaf), tree, is_leaf=lambda x: x is None
+    )
+
+
+def _merge(trained: PyTree, frozen: PyTree) -> PyTree:
+    return jax.tree.map(lambda a, b: b if a is None else a, trained, frozen, is_leaf=lambda x: x is None)
+
+
