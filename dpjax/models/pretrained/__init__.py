@@ -1,0 +1,26 @@
+"""Pretrained language models: fetched once, verified, loaded from safetensors or GGUF, and saved again."""
+
+from dpjax.models.pretrained.adapters import load_adapters, merge_adapters, save_adapters
+from dpjax.models.pretrained.checkpoints import CHECKPOINTS, Checkpoint
+from dpjax.models.pretrained.fetching import fetch, folder_of, models_folder
+from dpjax.models.pretrained.files import CheckpointError
+from dpjax.models.pretrained.loading import Pretrained, load, save
+from dpjax.models.pretrained.tokens import Encoded, TextTokenizer, word_tokenizer
+
+__all__ = [
+    "CHECKPOINTS",
+    "Checkpoint",
+    "CheckpointError",
+    "Encoded",
+    "Pretrained",
+    "TextTokenizer",
+    "fetch",
+    "folder_of",
+    "load",
+    "load_adapters",
+    "merge_adapters",
+    "models_folder",
+    "save",
+    "save_adapters",
+    "word_tokenizer",
+]

@@ -1,0 +1,163 @@
+"""Load a checkpoint from the cache or a folder, and save one that ``transformers`` and PEFT open."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dpjax.models.pretrained.checkpoints import CHECKPOINTS
+from dpjax.models.pretrained.fetching import digest, folder_of, verify
+from dpjax.models.pretrained.files import (
+    CheckpointError,
+    Flat,
+    read_json,
+    read_safetensors,
+    to_parameters,
+    to_tensors,
+    write_safetensors,
+)
+from dpjax.models.pretrained.gguf_files import read_gguf
+from dpjax.models.pretrained.tokens import TextTokenizer, read_tokenizer
+from dpjax.models.transformers.architecture import Architecture, from_hub_config, to_hub_config
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A checkpoint in memory.
+
+    Attributes:
+      name: what it was loaded as.
+      arch: its architecture.
+      params: its parameters by path, each layer by itself, NumPy; read-only.
+      tokenizer: its tokenizer.
+      source: where it came from, and what a table has to say of it.
+      digest: hash of its files.
+    """
+
+    name: str
+    arch: Architecture
+    params: Flat = field(repr=False)
+    tokenizer: TextTokenizer
+    source: str
+    digest: str
+
+    @property
+    def num_parameters(self) -> int:
+        """Numbers in it."""
+        return sum(array.size for array in self.params.values())
+
+
+def load(name_or_path: str | os.PathLike[str], *, cache_dir: str | os.PathLike[str] | None = None) -> Pretrained:
+    """Loads a pretrained model: from the cache by name, or from a folder or a GGUF file. It never touches the network.
+
+    Guarantees all or nothing: every tensor of the architecture is there with its shape, none is left over, the tokenizer
+    fits the embedding, and the files of a fetched copy are those that were fetched.
+
+    Args:
+      name_or_path: ``"minilm"``, ``"smollm2"``, ``owner/name`` of the hub, a folder with config.json, model.safetensors
+        (or its shards) and tokenizer.json, or the path of a ``.gguf`` file.
+      cache_dir: None: ``DPJAX_MODELS_DIR`` or the user's cache folder.
+
+    Raises:
+      CheckpointError: not there, damaged, incomplete, with something extra, or with a tokenizer of another model.
+      ArchitectureError: an architecture that dpjax does not build.
+    """
+    name = os.fspath(name_or_path)
+    path = Path(name).expanduser()
+    if name in CHECKPOINTS or not path.exists():
+        path = folder_of(name, cache_dir)
+        if not path.is_dir():
+            if name not in CHECKPOINTS and ("/" not in name or name.startswith(("/", "."))):
+                raise CheckpointError(
+                    f"model.checkpoint={name!r} is neither a folder nor a known name; use {', '.join(CHECKPOINTS)}, a "
+                    "repository as owner/name, or the path of a folder or .gguf file."
+                )
+            raise CheckpointError(
+                f"model.checkpoint={name!r} is not on this machine; fetch it with `dpjax models fetch {name}`."
+            )
+    if path.is_file():
+        return _load_gguf(name, path, f"file {path.name}", "")
+    source = verify(path)
+    if not (path / "config.json").is_file() and (path / "model.gguf").is_file():
+        return _load_gguf(name, path / "model.gguf", source, digest(path))
+    arch = from_hub_config(read_json(path / "config.json"))
+    params = to_parameters(read_safetensors(path), arch, name)
+    tokenizer = read_tokenizer(path / "tokenizer.json", _special(path), arch.vocab_size)
+    return Pretrained(name, arch, _frozen(params), tokenizer, source, digest(path))
+
+
+def _load_gguf(name: str, path: Path, source: str, known_digest: str) -> Pretrained:
+    arch, stored, tokenizer, kinds = read_gguf(path)
+    params = _frozen(to_parameters(stored, arch, name))
+    rounded = "" if not kinds or kinds.split("_")[0] in source or "rounded" in source else f"; rounded to {kinds}"
+    from dpjax.datasets.archives import sha256_of
+
+    return Pretrained(name, arch, params, tokenizer, source + rounded, known_digest or sha256_of(path))
+
+
+def save(
+    folder: str | os.PathLike[str],
+    arch: Architecture,
+    params: Mapping[str, np.ndarray],
+    tokenizer: TextTokenizer | None = None,
+) -> Path:
+    """Saves a model as a folder that ``transformers`` and ``load`` open: config.json, model.safetensors, tokenizer.json.
+
+    Args:
+      folder: made if it is not there.
+      arch: of the body.
+      params: by path, each layer by itself; a classifier or a vocabulary's head goes with the body.
+      tokenizer: saved too if given.
+
+    Returns:
+      The folder.
+
+    Raises:
+      CheckpointError: a parameter without a place in such a checkpoint, such as an adapter that was not merged.
+    """
+    folder = Path(folder)
+    config = to_hub_config(arch)
+    heads = {"classifier.kernel": "ForSequenceClassification", "masked_head.bias": "ForMaskedLM"}
+    kind = {"bert": "Bert", "llama": "Llama", "gpt2": "GPT2"}[arch.family]
+    own = next((suffix for path, suffix in heads.items() if path in params), None)
+    prefixed = own is not None or arch.causal
+    if own is not None:
+        config["architectures"] = [kind + own]
+        if "classifier.kernel" in params:
+            config["num_labels"] = params["classifier.kernel"].shape[1]
+            config["id2label"] = {str(i): f"LABEL_{i}" for i in range(config["num_labels"])}
+            config["label2id"] = {label: int(i) for i, label in config["id2label"].items()}
+    stored = to_tensors(params, arch, prefixed)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_safetensors(stored, folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps(config, indent=1))
+    if tokenizer is not None:
+        tokenizer.raw.save(str(folder / "tokenizer.json"))
+        if tokenizer.separator is not None:
+            end = tokenizer.raw.id_to_token(tokenizer.separator)
+            (folder / "tokenizer_config.json").write_text(json.dumps({"eos_token": end}))
+    return folder
+
+
+def _special(path: Path) -> dict[str, str]:
+    """Special tokens by role, whichever way the file writes them."""
+    file = path / "tokenizer_config.json"
+    config: dict[str, Any] = read_json(file) if file.is_file() else {}
+    found = {}
+    for role in ("eos_token", "bos_token"):
+        value = config.get(role)
+        if isinstance(value, dict):
+            value = value.get("content")
+        if isinstance(value, str):
+            found[role] = value
+    return found
+
+
+def _frozen(params: Flat) -> Flat:
+    for array in params.values():
+        array.flags.writeable = False
+    return params
