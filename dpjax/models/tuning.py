@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -233,7 +233,7 @@ def num_unmoved(before: Params, after: Params) -> Array:
     return jnp.sum(jnp.stack(same), dtype=jnp.int32)
 
 
-def flat_paths(tree: PyTree) -> dict[str, Array]:
+def flat_paths(tree: PyTree) -> dict[str, Any]:
     """Leaves by path, joined by dots."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
     return {_dotted(path): leaf for path, leaf in leaves}
@@ -283,6 +283,10 @@ def _map_with_path(fun: Callable[[str, object], object], tree: PyTree) -> PyTree
 
 
 def _merge(trained: PyTree, frozen: PyTree) -> PyTree:
-    return jax.tree.map(lambda a, b: b if a is None else a, trained, frozen, is_leaf=lambda x: x is None)
+    
+    def whole(own: Array | None, other: np.ndarray | Array | None) -> Array | None:
+        return own if other is None else jnp.asarray(other)
+
+    return jax.tree.map(whole, trained, frozen, is_leaf=lambda x: x is None)
 
 
