@@ -105,7 +105,7 @@ def bucketed_sum(factory: SumFactory, buckets: Buckets) -> SumFactory:
     starts = ends - np.array(buckets.sizes)
 
     def make(contribution_fn: ContributionFn):
-        inner = factory(_with_own_key(contribution_fn))
+        inner = factory(with_own_key(contribution_fn))
 
         def fun(params: Params, cohort: Cohort, key: Key[Array, ""], clip_norm: float | Float[Array, ""]) -> ClippedSum:
             slots = cohort.mask.shape[0]
@@ -132,7 +132,7 @@ def bucketed_sum(factory: SumFactory, buckets: Buckets) -> SumFactory:
                 return part._replace(norms=back(part.norms), per_unit=jax.tree.map(back, part.per_unit))
 
             parts = [one(b) for b in range(len(ends))]
-            added = jax.tree.map(lambda *x: _add_up(x), *parts)
+            added = jax.tree.map(lambda *x: add_up(x), *parts)
             return added._replace(clip_norm=parts[0].clip_norm, released=parts[0].released, report=parts[0].report)
 
         return fun
@@ -140,14 +140,14 @@ def bucketed_sum(factory: SumFactory, buckets: Buckets) -> SumFactory:
     return make
 
 
-def _add_up(values: tuple[Array, ...]) -> Array:
+def add_up(values: tuple[Array, ...]) -> Array:
     total = values[0]
     for value in values[1:]:
         total = total | value if total.dtype == bool else total + value
     return total
 
 
-def _with_own_key(contribution_fn: ContributionFn) -> ContributionFn:
+def with_own_key(contribution_fn: ContributionFn) -> ContributionFn:
     """The contribution of (unit, its key's data), whatever key the kernel would give it."""
     if isinstance(contribution_fn, GradientContribution):
         loss = contribution_fn.loss

@@ -1,0 +1,92 @@
+"""Texts of one cohort sorted by length, so that short ones do not pay for long ones."""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree
+
+from dpjax.buckets import add_up, with_own_key
+from dpjax.clipping import Aggregation, SumFactory
+from dpjax.types import ClippedSum, Cohort, ContributionFn, Params
+
+
+def length_buckets(
+    lengths: Sequence[int],
+    *,
+    ids_of: Callable[[PyTree[Array]], Int[Array, "slots length"]] = lambda units: units[0],
+    replace_ids: Callable[[PyTree[Array], Int[Array, "slots shorter"]], PyTree[Array]] = lambda units, ids: (
+        ids,
+        *units[1:],
+    ),
+) -> Aggregation:
+    """Clipped sums in which every text is cut to the smallest of some lengths that holds it.
+
+    The cohort is drawn as ever, and then sorted: sampling, slots, keys and noise are those of one length for all, so ε
+    is untouched. A bucket's loop stops after its last text, so that a cohort costs what its texts hold.
+
+    Formal guarantees: as of the sum it is made of; a unit is in exactly one bucket. Only padding is cut off, so that
+    what a unit contributes does not change, beyond rounding, if the model gives no weight to padding.
+
+    Args:
+      lengths: tokens, ascending; the last is that of the stored rows. Each is compiled by itself.
+      ids_of: units → ids ``[slots, length]``, negative beyond a text's end; the first entry of a tuple by default.
+      replace_ids: (units, cut ids) → units.
+
+    Returns:
+      What ``make_train(aggregation=...)`` takes.
+
+    Raises:
+      ValueError: no lengths, or not ascending; when traced, a last length other than the rows'.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from dpjax import Cohort, clipped_sum, example_gradient
+      >>> loss_fn = lambda w, unit, key: w * jnp.sum(unit[0] >= 0, dtype=jnp.float32)
+      >>> ids = jnp.array([[5, -1, -1, -1], [5, 6, 7, 8]])
+      >>> sum_fn = length_buckets((2, 4))(clipped_sum)(example_gradient(loss_fn))
+      >>> cohort = Cohort((ids, jnp.zeros(2)), jnp.ones(2, bool))
+      >>> print(sum_fn(jnp.float32(1), cohort, jax.random.key(0), 3.0).total)
+      4.0
+    """
+    if not lengths or list(lengths) != sorted(set(lengths)) or lengths[0] < 1:
+        raise ValueError(f"lengths={list(lengths)} must be ascending numbers of tokens, at least one.")
+
+    def aggregation(factory: SumFactory) -> SumFactory:
+        def make(contribution_fn: ContributionFn):
+            inner = factory(with_own_key(contribution_fn))
+
+            def fun(
+                params: Params, cohort: Cohort, key: Key[Array, ""], clip_norm: float | Float[Array, ""]
+            ) -> ClippedSum:
+                ids, slots = ids_of(cohort.units), cohort.mask.shape[0]
+                if ids.shape[1] != lengths[-1]:
+                    raise ValueError(f"lengths={list(lengths)} must end at the rows' length, {ids.shape[1]}.")
+                keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, jnp.arange(slots, dtype=jnp.int32))
+                keys = jax.random.key_data(keys)
+                home = jnp.searchsorted(jnp.asarray(lengths), jnp.sum(ids >= 0, axis=1))
+                home = jnp.where(cohort.mask, home, len(lengths))
+                order = jnp.argsort(home)
+
+                def one(b: int, length: int) -> ClippedSum:
+                    slot = jnp.roll(order, -jnp.searchsorted(home[order], b))  # this bucket's texts come first
+                    units = jax.tree.map(lambda x: x[slot], cohort.units)
+                    units = replace_ids(units, ids_of(units)[:, :length])
+                    mask: Bool[Array, "slots"] = home[slot] == b
+                    weights = None if cohort.weights is None else cohort.weights[slot]
+                    part = inner(params, Cohort((units, keys[slot]), mask, weights), key, clip_norm)
+
+                    def back(x: Array) -> Array:
+                        return jnp.zeros_like(x).at[slot].set(x)
+
+                    return part._replace(norms=back(part.norms), per_unit=jax.tree.map(back, part.per_unit))
+
+                parts = [one(b, length) for b, length in enumerate(lengths)]
+                added = jax.tree.map(lambda *x: add_up(x), *parts)
+                return added._replace(clip_norm=parts[0].clip_norm, released=parts[0].released, report=parts[0].report)
+
+            return fun
+
+        return make
+
+    return aggregation
