@@ -56,14 +56,14 @@ def bucketed(records: Records, num_buckets: int = 4) -> tuple[Buckets, Int[np.nd
     front = np.argsort(~mask, axis=1, kind="stable")
     index, mask = np.take_along_axis(index, front, 1), np.take_along_axis(mask, front, 1)
     tables = []
-    for first, end in _cuts(sizes[order], num_buckets):
+    for first, end in cuts(sizes[order], num_buckets):
         width = max(1, int(sizes[order[end - 1]]))
         members = order[first:end]
         tables.append(Records(jnp.asarray(index[members, :width]), jnp.asarray(mask[members, :width])))
     return Buckets(tuple(tables)), order
 
 
-def _cuts(sizes: Int[np.ndarray, "units"], num_buckets: int) -> list[tuple[int, int]]:
+def cuts(sizes: Int[np.ndarray, "units"], num_buckets: int) -> list[tuple[int, int]]:
     """(first, end) of each bucket of ascending sizes with the fewest padded cells, by dynamic programming.
 
     Only changes of size are worth a cut, and of many of them a hundred evenly spaced ones are enough.

@@ -114,6 +114,7 @@ def evaluate_units(
     labels: Int[Array | np.ndarray, "rows"],
     *,
     states: PyTree[Array] = (),
+    batch_size: int = 2048,
 ) -> Float[Array, "units"]:
     """The accuracy on each unit's own rows; NaN for a unit that has none.
 
@@ -127,6 +128,7 @@ def evaluate_units(
       labels: ``[rows]`` class numbers.
       states: pytree, leaves ``[units, ...]``; ``()`` if all predict with the same parameters, which are then applied
         to every row once.
+      batch_size: rows at once where all predict with the same parameters.
 
     Example:
       >>> owners = Records(jnp.array([[0, 1], [2, 0]]), jnp.array([[True, True], [True, False]]))
@@ -141,7 +143,9 @@ def evaluate_units(
 
     if not jax.tree.leaves(states):
         params = params_of(())
-        found = jax.lax.map(lambda x: jnp.argmax(apply_fn(params, x[None])[0]), jnp.asarray(inputs), batch_size=2048)
+        found = jax.lax.map(
+            lambda x: jnp.argmax(apply_fn(params, x[None])[0]), jnp.asarray(inputs), batch_size=batch_size
+        )
         return share((found == labels)[records.index], records.mask)
 
     def one(unit: tuple[Records, PyTree[Array]]) -> Array:

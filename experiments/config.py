@@ -41,15 +41,43 @@ def traced(default: Any, meaning: str) -> Any:
 @dataclass
 class DataConf:
     name: str = static("digits", "name in `dpjax data list`")
+    num_train: int | None = static(None, "training rows to keep, of a fixed shuffle; null: all")
+    num_evaluated: int | None = static(
+        None, "training rows that train_accuracy is of; null: all, or 512 with model=pretrained"
+    )
 
 
 @dataclass
 class ModelConf:
-    name: str = static("mlp", "logistic, mlp, cnn or text")
+    name: str = static("mlp", "logistic, mlp, cnn, text or pretrained")
     hidden: list[int] = static([64], "widths of the hidden layers of mlp and text")
     activation: str = static("tanh", "activation of mlp, cnn and text; tanh bounds gradients, which helps under DP")
     context: int = static(16, "text: how many of the last characters are read")
     embedding: int = static(16, "text: width of the embedding of a character")
+    checkpoint: str = static("minilm", "pretrained: name in `dpjax models list`, owner/name of the hub, or a folder")
+    task: str = static(
+        "classify", "pretrained: classify, causal (next tokens), masked (hidden tokens) or completion (of pairs)"
+    )
+    max_length: int = static(64, "pretrained: tokens of a text; longer ones lose their end")
+    num_lengths: int = static(
+        3, "pretrained: lengths that texts are cut to, so that short ones cost less; central only"
+    )
+    pooling: str = static("mean", "pretrained: what a class is read from: mean, first, last or pooler")
+    dtype: str = static("float32", "pretrained: of activations and frozen parameters, float32 or bfloat16")
+    scan_layers: bool | None = static(
+        None, "pretrained: layers as one loop, quicker to compile; null: from 12 layers on"
+    )
+
+
+@dataclass
+class TuningConf:
+    name: str = static("lora", "pretrained: head, bitfit, lora, last, prompt, prefix or full")
+    rank: int = static(8, "lora: rank of the adapters")
+    alpha: float = static(16.0, "lora: their scale; what they add is multiplied by alpha / rank")
+    targets: list[str] = static(["query", "value"], "lora: some of query, key, value, output, gate, up, down")
+    last_layers: int = static(1, "last: layers that are trained")
+    length: int = static(8, "prompt, prefix: trained vectors")
+    cache_features: bool = static(True, "head: embed every text once, and train the head on the vectors")
 
 
 @dataclass
@@ -168,6 +196,7 @@ class Config:
     experiment: str = traced("default", "name of the sweep and of its results folder")
     data: DataConf = field(default_factory=DataConf)
     model: ModelConf = field(default_factory=ModelConf)
+    tuning: TuningConf = field(default_factory=TuningConf)
     privacy: PrivacyConf = field(default_factory=PrivacyConf)
     clipping: ClippingConf = field(default_factory=ClippingConf)
     optimizer: OptimizerConf = field(default_factory=OptimizerConf)

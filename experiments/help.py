@@ -35,7 +35,7 @@ def print_help() -> None:
         console.print(escape(fact))
     console.print("\n[bold]Groups[/bold]: GROUP=OPTION chooses a file of settings")
     groups = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
-    for group in ("experiment", "data", "model", "privacy", "clipping", "optimizer", "federated", "tracker"):
+    for group in ("experiment", "data", "model", "tuning", "privacy", "clipping", "optimizer", "federated", "tracker"):
         options = sorted(path.stem for path in (config.CONF / group).glob("*.yaml"))
         groups.add_row(f"  {group}", escape(", ".join(options)))
     console.print(groups)

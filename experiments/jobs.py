@@ -1,8 +1,9 @@
 """A group of jobs that share one compilation: calibrate, run as lanes, make rows."""
 
+import functools
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ from dpjax.sweeps import Program, compile_lanes, run_lanes
 from dpjax.types import HParams
 from experiments import config
 from experiments.privacy import clip_norm, has_pure_reports, mechanism, noise_share
-from experiments.rows import common, outputs
+from experiments.rows import common, outputs, pace
 from experiments.setup import Setup, build
 from experiments.setup import adaptive as adaptive_of
 from experiments.task import Job, Outcome, Tell
@@ -40,7 +41,7 @@ def run_group(jobs: Sequence[Job], tell: Tell = lambda stage, done, total: None)
       ValueError: what fails all of them alike.
     """
     first = jobs[0].cfg
-    setup = build(first)
+    setup = build(first, tell)
     num_lanes = sum(job.cfg.num_seeds for job in jobs)
     helpers = ThreadPoolExecutor(2)  # XLA compiles on one core while ε is computed on another
     try:
@@ -54,13 +55,17 @@ def run_group(jobs: Sequence[Job], tell: Tell = lambda stage, done, total: None)
         tell("compiling", 0, 1)
         program = compiling.result()
         tell("compiling", 1, 1)
-        yield from _train(points, facts, program, tell)
+        yield from _train(points, facts, program, tell, functools.partial(pace, first, setup))
     finally:  # an interrupt need not wait for what nobody will read
         helpers.shutdown(wait=False, cancel_futures=True)
 
 
 def _train(
-    points: Sequence[Point], facts: Sequence[Future[dict[str, Any]]], program: Program, tell: Tell
+    points: Sequence[Point],
+    facts: Sequence[Future[dict[str, Any]]],
+    program: Program,
+    tell: Tell,
+    speed: Callable[[float], dict[str, Any]],
 ) -> Iterator[Outcome]:
     """Run every seed of every point as a lane; a job is done when its last seed is."""
     owners = [i for i, point in enumerate(points) for _ in range(point.job.cfg.num_seeds)]
@@ -69,7 +74,8 @@ def _train(
     finished: dict[int, dict[int, dict[str, Any]]] = {i: {} for i in range(len(points))}
     for done, lane in enumerate(run_lanes(program, hparams, seeds, workers=_workers(program)), start=1):
         i = owners[lane.index]
-        finished[i][seeds[lane.index]] = outputs(lane) | {"compile_seconds": program.compile_seconds / len(seeds)}
+        finished[i][seeds[lane.index]] = outputs(lane) | speed(lane.wall_seconds)
+        finished[i][seeds[lane.index]]["compile_seconds"] = program.compile_seconds / len(seeds)
         tell("training", done, len(seeds))
         if len(finished[i]) == points[i].job.cfg.num_seeds:
             yield _finish(points[i].job, facts[i], finished.pop(i))

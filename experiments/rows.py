@@ -47,6 +47,18 @@ def outputs(lane: Lane) -> dict[str, Any]:
     }
 
 
+def pace(cfg: DictConfig, setup: Setup, wall_seconds: float) -> dict[str, Any]:
+    """How fast a lane went through its data."""
+    steps, sampler = cfg.optimizer.num_steps, setup.sampler
+    tokens = steps * sampler.expected_cohort_size * setup.problem.tokens_per_row
+    central = cfg.federated.clients_per_round is None
+    return {
+        "epoch_seconds": wall_seconds / (steps * sampler.sampling_rate),
+        # A client passes over its texts as often as its local steps make it: no plain count.
+        "tokens_per_second": tokens / wall_seconds if tokens and central else None,
+    }
+
+
 _REPORTED = {
     "dropped": "dropped_count",
     "aborted": "aborted_count",
@@ -84,7 +96,8 @@ def common(job: Job, noise_multiplier: float, epsilon_per_report: float | None, 
         "config_hash": config.point_hash(cfg),
         "overrides": job.overrides,
         "dataset": cfg.data.name,
-        "model": cfg.model.name,
+        **setup.problem.facts,
+        "trained_parameters": setup.num_parameters,
         "unit": ran.unit,
         "adjacency": ran.adjacency,
         "sampling": ran.sampling,

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax
@@ -10,18 +9,19 @@ import jax.numpy as jnp
 import optax
 from omegaconf import DictConfig
 
-from dpjax import clipping, contributions, metrics, models, sampling
+from dpjax import clipping, contributions, metrics, sampling
 from dpjax.clipping.adaptive import AdaptiveClipping, adaptive_clipping
 from dpjax.contributions.private_clients import LOCAL_OVERFLOWS
-from dpjax.datasets import Dataset, load
 from dpjax.federated import Solver
 from dpjax.steps import TrainState
 from dpjax.subsets import merge_params
 from dpjax.training import make_train
 from dpjax.types import HParams
-from experiments.config import ConfigError, capacity_epsilon
+from experiments.config import capacity_epsilon
 from experiments.federated import compressed, make_aggregation, make_clients, make_solver, message_size
 from experiments.privacy import Accounted, accounted, count_parameters, local_sampler, make_privatizer
+from experiments.problem import BATCH, Problem, make_problem
+from experiments.task import Tell
 from experiments.tuning import tuned
 
 
@@ -30,9 +30,11 @@ class Arrays(NamedTuple):
 
     units: Any
     examples: Any
-    train: tuple[jax.Array, jax.Array]
-    test: tuple[jax.Array, jax.Array]
+    train: Any
+    test: Any
     records: Any
+    labels: Any
+    frozen: Any
 
 
 class Setup(NamedTuple):
@@ -43,12 +45,16 @@ class Setup(NamedTuple):
       arrays: its data.
       sampler: of the cohorts.
       accounted: what the accountant is told of the run.
+      problem: data and model.
+      num_parameters: numbers that are trained.
     """
 
     train: Callable[..., Any]
     arrays: Arrays
     sampler: sampling.Sampler
     accounted: Accounted
+    problem: Problem
+    num_parameters: int
 
 
 class Report(NamedTuple):
@@ -67,14 +73,18 @@ class Report(NamedTuple):
     client_accuracies: jax.Array | None
 
 
-def build(cfg: DictConfig) -> Setup:
+def build(cfg: DictConfig, tell: Tell = lambda stage, done, total: None) -> Setup:
     """Load the data, build the model and the sampler, and tie them into one training function.
+
+    Args:
+      cfg: of the group of jobs.
+      tell: hears what takes long.
 
     Raises:
       ValueError: what can't be run, in one sentence.
     """
-    dataset = _load(cfg.data.name)
-    model = _model(cfg, dataset)
+    problem = make_problem(cfg, tell)
+    dataset = problem.dataset
     rows = (dataset.train_inputs, dataset.train_labels)
     federal = cfg.federated.clients_per_round is not None
     clients = make_clients(cfg, dataset) if federal else None
@@ -90,44 +100,45 @@ def build(cfg: DictConfig) -> Setup:
     arrays = Arrays(
         units=jax.tree.map(put, units),
         examples=jax.tree.map(put, rows) if federal else None,
-        train=(put(dataset.train_inputs), put(dataset.train_labels)),
-        test=(put(dataset.test_inputs), put(dataset.test_labels)),
+        train=problem.train_rows,
+        test=problem.test_rows,
         records=clients.records if clients else None,
+        labels=put(dataset.train_labels) if federal else None,
+        frozen=jax.tree.map(put, problem.frozen),
     )
-    loss_fn = models.cross_entropy_loss(model)
     local = local_sampler(cfg, most_records) if cfg.privacy.noise == "inside_clients" else None
 
     rule = _rule(cfg)
 
-    def plain_solver(hparams: HParams) -> Solver:
+    def plain_solver(hparams: HParams, frozen: Any) -> Solver:
+        loss_fn = problem.loss_fn(frozen)
         if not federal:
             return Solver(contributions.example_gradient(loss_fn))
         return make_solver(cfg, loss_fn, hparams, sampler.sampling_rate, local, rule)
 
-    def message(key: jax.Array) -> Any:
-        solver = plain_solver(HParams())
-        return solver.message_like(solver.init(model.init(key)))
+    def message(frozen: Any, key: jax.Array) -> Any:
+        solver = plain_solver(HParams(), frozen)
+        return solver.message_like(solver.init(problem.init(frozen, key)))
 
-    whole = count_parameters(jax.eval_shape(message, jax.random.key(0)))
+    whole = count_parameters(jax.eval_shape(message, arrays.frozen, jax.random.key(0)))
     dimension = message_size(cfg, whole)
     run_as = accounted(cfg, sampler, unit, most_records=most_records, dimension=dimension)
     engine, microbatch_size = cfg.engine, cfg.microbatch_size
     if engine == "tuned":
-        solver = compressed(cfg, plain_solver(HParams()), whole)
-        start = solver.init(model.init(jax.random.key(0)))
+        solver = compressed(cfg, plain_solver(HParams(), arrays.frozen), whole)
+        start = solver.init(jax.jit(problem.init)(arrays.frozen, jax.random.key(0)))
         engine, microbatch_size = tuned(solver, start, arrays.units, arrays.examples, sampler.capacity, rule)
-    batched = jax.vmap(lambda params, inputs: model.apply(params, inputs, None), in_axes=(None, 0))
 
     def train(arrays: Arrays, hparams: HParams, key: jax.Array) -> Report:
         def evaluate(params: Any) -> Any:
             split = {"train": arrays.train, "test": arrays.test}
-            return {name: metrics.evaluate(batched, params, *data, batch_size=2048) for name, data in split.items()}
+            return {name: problem.evaluate(arrays.frozen, params, rows) for name, rows in split.items()}
 
-        solver, outer = compressed(cfg, plain_solver(hparams), whole), hparams
+        solver, outer = compressed(cfg, plain_solver(hparams, arrays.frozen), whole), hparams
         if local is not None:  # what clients send is private already
             outer = hparams._replace(clip_norm=math.inf, noise_multiplier=0.0)
         run = make_train(
-            lambda key: solver.init(model.init(key)),
+            lambda key: solver.init(problem.init(arrays.frozen, key)),
             solver.contribution_fn,
             arrays.units,
             sampler=sampler,
@@ -143,7 +154,7 @@ def build(cfg: DictConfig) -> Setup:
             microbatch_size=microbatch_size,
             weights=clients.weights if clients else None,
             init_unit_state=solver.init_unit_state,
-            aggregation=make_aggregation(cfg, hparams, rule) if federal else None,
+            aggregation=make_aggregation(cfg, hparams, rule) if federal else problem.by_length,
             make_privatizer=make_privatizer(run_as),
         )
         state, history = run(outer, key)
@@ -157,10 +168,10 @@ def build(cfg: DictConfig) -> Setup:
         own = None
         if federal:
             counts.setdefault("uplink_bytes", jnp.float32(4 * dimension))
-            own = _client_accuracies(cfg, solver, state, arrays, batched)
+            own = _client_accuracies(cfg, solver, state, arrays, problem)
         return Report(history.evaluation_steps, history.evaluations, counts, own)
 
-    return Setup(train, arrays, sampler, run_as)
+    return Setup(train, arrays, sampler, run_as, problem, whole)
 
 
 SUMMED = ("overflowed", "num_rejected", "dropped", "aborted", "wrapped")
@@ -168,43 +179,26 @@ AVERAGED = ("aggregation_error", "uplink_bytes", "encrypt_seconds", "add_seconds
 """What a run reports of its steps, as a sum or a mean over them."""
 
 
-def _client_accuracies(cfg: DictConfig, solver: Solver, state: TrainState, arrays: Arrays, batched: Any) -> jax.Array:
-    """Each client's accuracy on its own training rows, with its own head where it has one."""
+def _client_accuracies(
+    cfg: DictConfig, solver: Solver, state: TrainState, arrays: Arrays, problem: Problem
+) -> jax.Array | None:
+    """Each client's accuracy on its own training rows, with its own head where it has one; None without classes."""
+    if problem.predict is None:
+        return None
+    batched, rows = problem.predict(arrays.frozen), (arrays.examples[0], arrays.labels)
     if cfg.federated.algorithm == "personalized":
         heads = state.unit_states.state if cfg.federated.compression.error_feedback else state.unit_states
         return metrics.evaluate_units(
             batched,
             lambda head: merge_params(state.params.model, head),
             arrays.records,
-            *arrays.train,
+            *rows,
             states=heads,
         )
-    return metrics.evaluate_units(batched, lambda _: solver.model_of(state.params), arrays.records, *arrays.train)
-
-
-@lru_cache(maxsize=4)
-def _load(name: str) -> Dataset:
-    return load(name)
-
-
-def _model(cfg: DictConfig, dataset: Dataset) -> models.Model:
-    options = {}
-    if cfg.model.name in ("mlp", "text"):
-        options["hidden"] = tuple(cfg.model.hidden)
-    if cfg.model.name in ("mlp", "cnn", "text"):
-        options["activation"] = cfg.model.activation
-    if cfg.model.name == "text":
-        options |= {"context": cfg.model.context, "embedding": cfg.model.embedding}
-    example = jax.ShapeDtypeStruct(dataset.input_shape, dataset.train_inputs.dtype)
-    try:
-        model = models.build(
-            cfg.model.name, num_classes=dataset.num_classes, input_shape=dataset.input_shape, **options
-        )
-        # A model of numbers refuses characters, and the other way round, only when it is applied.
-        jax.eval_shape(lambda x: model.apply(model.init(jax.random.key(0)), x, None), example)
-        return model
-    except ValueError as error:
-        raise ConfigError(f"model={cfg.model.name} with data={cfg.data.name}: {error}") from error
+    batch = BATCH if problem.tokens_per_row == 0 else 16
+    return metrics.evaluate_units(
+        batched, lambda _: solver.model_of(state.params), arrays.records, *rows, batch_size=batch
+    )
 
 
 def _sampler(cfg: DictConfig, population: int, sampling_rate: float) -> sampling.Sampler:

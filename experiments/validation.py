@@ -70,6 +70,7 @@ def validate(cfg: DictConfig) -> None:
         "is not known; use auto, map, vmap or chunk(k) with k ≥ 1",
     )
     one_of("tracker.name", "none", "wandb")
+    _validate_language(cfg, need, one_of)
     validate_noise(cfg, need)
     if cfg.federated.clients_per_round is not None:
         _validate_federated(cfg, need, one_of)
@@ -84,6 +85,25 @@ def _validate_clipping(cfg: DictConfig, need: Any) -> None:
         count_stddev is None or 0 < count_stddev < math.inf,
         "clipping.count_stddev",
         "must be > 0 and finite, or null for the expected cohort size / 20",
+    )
+
+
+def _validate_language(cfg: DictConfig, need: Any, one_of: Any) -> None:
+    for name in ("data.num_train", "data.num_evaluated"):
+        value = OmegaConf.select(cfg, name)
+        need(value is None or value >= 1, name, "must be at least 1, or null")
+    one_of("tuning.name", "head", "bitfit", "lora", "last", "prompt", "prefix", "full")
+    one_of("model.task", "classify", "causal", "masked", "completion")
+    one_of("model.pooling", "mean", "first", "last", "pooler")
+    one_of("model.dtype", "float32", "bfloat16")
+    need(cfg.model.max_length >= 4, "model.max_length", "leaves no room for a text; use at least 4 tokens")
+    for name in ("model.num_lengths", "tuning.rank", "tuning.last_layers", "tuning.length"):
+        need(OmegaConf.select(cfg, name) >= 1, name, "must be at least 1")
+    known = ("query", "key", "value", "output", "gate", "up", "down")
+    need(
+        bool(cfg.tuning.targets) and set(cfg.tuning.targets) <= set(known),
+        "tuning.targets",
+        f"must be some of {', '.join(known)}",
     )
 
 

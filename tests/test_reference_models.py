@@ -131,7 +131,9 @@ def test_real_checkpoints_equal_the_reference(name, tmp_path):
     else:
         # The reference reads the same GGUF by its own code.
         folder = pretrained.folder_of(name)
-        reference = transformers.AutoModelForCausalLM.from_pretrained(folder, gguf_file="model.gguf", dtype=torch.float32)
+        reference = transformers.AutoModelForCausalLM.from_pretrained(
+            folder, gguf_file="model.gguf", dtype=torch.float32
+        )
         expected = theirs(reference, ids, mask)[mask]
         found = ours(checkpoint, Head("causal"), ids, mask, scan_layers=True)[mask]
     # Relative to logits of tens: float32 sums in another order.

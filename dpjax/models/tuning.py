@@ -164,7 +164,9 @@ def fine_tune(
     if method.name == "bitfit" and not (arch.bias or arch.mlp_bias):
         raise ValueError(f"tuning.name='bitfit': a {arch.family} has no biases; use lora, prefix or last.")
     if method.name == "last" and method.last_layers > arch.num_layers:
-        raise ValueError(f"tuning.last_layers={method.last_layers} is more than the {arch.num_layers} layers there are.")
+        raise ValueError(
+            f"tuning.last_layers={method.last_layers} is more than the {arch.num_layers} layers there are."
+        )
     stacks: tuple[int, ...] = ()
     if scan_layers:
         last = method.last_layers if method.name == "last" else 0
@@ -283,10 +285,8 @@ def _map_with_path(fun: Callable[[str, object], object], tree: PyTree) -> PyTree
 
 
 def _merge(trained: PyTree, frozen: PyTree) -> PyTree:
-    
+
     def whole(own: Array | None, other: np.ndarray | Array | None) -> Array | None:
         return own if other is None else jnp.asarray(other)
 
     return jax.tree.map(whole, trained, frozen, is_leaf=lambda x: x is None)
-
-

@@ -39,7 +39,12 @@ COLUMNS: tuple[Column, ...] = (
     Column("overrides", "str", "", "Hydra overrides of this job, as typed."),
     Column("seed", "int", "", "Seed of this row; seeds of one point share config_hash."),
     Column("dataset", "str", "", "Name of the data set in the registry."),
-    Column("model", "str", "", "Name of the model."),
+    Column("model", "str", "", "Name of the model, or of the checkpoint that was tuned."),
+    Column("tuning", "str", "", "What of a pretrained model was trained, such as lora(rank); empty from scratch."),
+    Column("checkpoint", "str", "", "Where pretrained weights came from, and what is to be said of them."),
+    Column("trained_parameters", "int", "numbers", "Numbers that were trained, each clipped and noised."),
+    Column("max_length", "int", "tokens", "Longest text; longer ones lost their end. Empty where rows are no texts."),
+    Column("cut_share", "float", "fraction", "Share of the training texts that lost their end."),
     # the mechanism
     Column("unit", "str", "", "What is protected: example, user or client."),
     Column("adjacency", "str", "", "Which data sets count as neighbours, such as add_or_remove_one."),
@@ -133,6 +138,8 @@ COLUMNS: tuple[Column, ...] = (
     Column("decrypt_seconds", "float", "s", "Decrypting one round's sum."),
     # what it cost
     Column("wall_seconds", "float", "s", "This lane's own time without compiling; lanes side by side overlap."),
+    Column("epoch_seconds", "float", "s", "Time for one pass over the training units, evaluations included."),
+    Column("tokens_per_second", "float", "tokens / s", "Training tokens read per second, evaluations included."),
     Column("compile_seconds", "float", "s", "Compilation time, its share where several points shared one."),
     Column("peak_memory_mib", "float", "MiB", "Peak memory of the process or device while it ran."),
     Column("device", "str", "", "Kind of device that ran it."),

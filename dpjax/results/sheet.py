@@ -114,11 +114,24 @@ _WORDS = {
     "wall_seconds": "seconds",
     "overflow_count": "overflow",
     "rejected_count": "rejected",
+    "trained_parameters": "trained",
+    "epoch_seconds": "s / epoch",
+    "tokens_per_second": "tokens / s",
+    "peak_memory_mib": "MiB",
 }
 _OF_PRIVACY = ("clipping", "noise", "noise_cohort_size")
 _ROUNDED_UP = ("epsilon_pld", "epsilon_rdp")
 # What a row is, with what goes first on a narrow terminal. Shown where rows differ, in a note where they agree.
-_KNOBS = {"algorithm": 0, "aggregation": 0, "noise": 0, "noise_cohort_size": 0, "clip_norm": 0, "clients_per_round": 0}
+_KNOBS = {
+    "tuning": 0,
+    "trained_parameters": 3,
+    "algorithm": 0,
+    "aggregation": 0,
+    "noise": 0,
+    "noise_cohort_size": 0,
+    "clip_norm": 0,
+    "clients_per_round": 0,
+}
 _KNOBS |= {"robust": 1, "corruption": 1, "compression": 1, "learning_rate": 1, "num_clients": 2, "sampling_rate": 5}
 _KNOBS |= {"clipping": 0, "num_steps": 3, "population": 5, "accountant": 4, "tuning_accounted": 4}
 

@@ -36,11 +36,22 @@ IDENTITY: tuple[str, ...] = (
     "robust",
     "corruption",
     "compression",
+    "tuning",
+    "max_length",
 )
 """Columns that seeds of one point share."""
 
-_SAME = ("overrides", "noise_multiplier", "capacity", "device", "git_revision")
-_COSTS = ("wall_seconds", "compile_seconds", "peak_memory_mib")
+_SAME = (
+    "overrides",
+    "checkpoint",
+    "trained_parameters",
+    "cut_share",
+    "noise_multiplier",
+    "capacity",
+    "device",
+    "git_revision",
+)
+_COSTS = ("wall_seconds", "compile_seconds", "peak_memory_mib", "epoch_seconds", "tokens_per_second")
 _COSTS += ("uplink_bytes", "encrypt_seconds", "add_seconds", "decrypt_seconds", "aggregation_error")
 _CLIENTS = ("client_accuracy_mean", "client_accuracy_p10")
 

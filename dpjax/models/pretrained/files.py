@@ -80,7 +80,9 @@ def to_parameters(stored: Mapping[str, np.ndarray], arch: Architecture, what: st
                 "the two files belong to different models."
             )
         if not (np.issubdtype(array.dtype, np.floating) or array.dtype.name == "bfloat16"):
-            raise CheckpointError(f"{what}: {plan[path].name} is {array.dtype}, not floating; take an unquantised copy.")
+            raise CheckpointError(
+                f"{what}: {plan[path].name} is {array.dtype}, not floating; take an unquantised copy."
+            )
     if arch.tied:
         params.pop("vocabulary", None)
     return params
@@ -98,7 +100,9 @@ def to_tensors(params: Mapping[str, np.ndarray], arch: Architecture, prefixed: b
     plan, found, thirds = tensors(arch), Flat(), dict[str, list[np.ndarray]]()
     for path, array in params.items():
         if path not in plan:
-            raise CheckpointError(f"parameter {path} has no place in a {arch.family} checkpoint; merge or drop it first.")
+            raise CheckpointError(
+                f"parameter {path} has no place in a {arch.family} checkpoint; merge or drop it first."
+            )
         t = plan[path]
         name = t.name if t.headed else prefix + t.name
         if t.stored == "third":
@@ -138,9 +142,9 @@ def _without_prefix(stored: Mapping[str, np.ndarray], arch: Architecture) -> Fla
     prefix = PREFIX[arch.family]
     # The first BERTs were written with TensorFlow's names for a norm's two vectors.
     return {
-        name.removeprefix(prefix).replace("LayerNorm.gamma", "LayerNorm.weight").replace(
-            "LayerNorm.beta", "LayerNorm.bias"
-        ): array
+        name.removeprefix(prefix)
+        .replace("LayerNorm.gamma", "LayerNorm.weight")
+        .replace("LayerNorm.beta", "LayerNorm.bias"): array
         for name, array in stored.items()
     }
 

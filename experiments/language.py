@@ -1,0 +1,216 @@
+"""A pretrained language model on texts: tokens, lengths, what is trained, and what it is scored by."""
+
+import dataclasses
+from functools import lru_cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from omegaconf import DictConfig
+
+from dpjax.buckets import cuts
+from dpjax.datasets import Dataset
+from dpjax.lengths import length_buckets
+from dpjax.models import logistic, objectives, pretrained
+from dpjax.models.embedding import embed, kept
+from dpjax.models.pretrained import Encoded, Pretrained
+from dpjax.models.transformers import Head, Lora, Plan
+from dpjax.models.tuning import Method, Tuned, fine_tune
+from experiments.config import ConfigError
+from experiments.problem import Problem, plain_problem
+from experiments.task import Tell
+
+EVALUATED = 512
+"""Training rows that are evaluated if the config does not say: a forward pass over all of them would cost an epoch."""
+
+SCANNED_FROM = 12
+"""Layers from which on they are compiled as one loop."""
+
+
+def make_problem(cfg: DictConfig, dataset: Dataset, tell: Tell) -> Problem:
+    """Texts and a checkpoint as a problem.
+
+    Raises:
+      ValueError: no texts, a task that they or the checkpoint are not made for, or a checkpoint that is not here.
+    """
+    if dataset.task != "document":
+        raise ConfigError(
+            f"model=pretrained reads texts, and data={dataset.name} is a {dataset.task}; `dpjax data list` names those "
+            "with input text."
+        )
+    body = _load(cfg.model.checkpoint)
+    _check(cfg, dataset, body)
+    tell(f"tokenizing {dataset.name}", 0, 1)
+    train, test = (body.tokenizer.encode(texts, cfg.model.max_length) for texts in _texts(cfg, dataset))
+    lengths = _lengths(train, cfg.model.num_lengths, cfg.model.max_length)
+    facts = {
+        "model": body.name if cfg.model.task == "classify" else f"{body.name} ({cfg.model.task})",
+        "tuning": describe(cfg),
+        "checkpoint": body.source,
+        "max_length": cfg.model.max_length,
+        "cut_share": float(np.mean(train.cut)),
+    }
+    if cfg.model.task == "classify" and cfg.tuning.name == "head" and cfg.tuning.cache_features:
+        return _on_features(cfg, dataset, body, (train, test), lengths, facts, tell)
+    numbers = (
+        (dataset.train_labels, dataset.test_labels) if cfg.model.task == "classify" else (train.answer, test.answer)
+    )
+    tuned = make_tuned(cfg, body, dataset.num_classes)
+    encoded = dataclasses.replace(
+        dataset,
+        train_inputs=train.ids,
+        test_inputs=test.ids,
+        train_labels=numbers[0].astype(np.int32),
+        test_labels=numbers[1].astype(np.int32),
+        input_shape=(cfg.model.max_length,),
+    )
+    some = slice(EVALUATED if cfg.data.num_evaluated is None else cfg.data.num_evaluated)
+    # The loop over examples is the kernel's own, so the least of it is enough for a batch.
+    return Problem(
+        dataset=encoded,
+        frozen=(tuned.start, tuned.frozen),
+        init=lambda frozen, key: tuned.init(frozen[0], key),
+        loss_fn=lambda frozen: objectives.mean_loss(_score(cfg, tuned, body, frozen)),
+        evaluate=lambda frozen, params, rows: objectives.evaluate(
+            _score(cfg, tuned, body, frozen), params, rows, batch_size=16
+        ),
+        train_rows=objectives.by_length(train.ids[some], numbers[0][some], lengths),
+        test_rows=objectives.by_length(test.ids, numbers[1], lengths),
+        predict=(lambda frozen: _batched(tuned, frozen)) if cfg.model.task == "classify" else None,
+        by_length=length_buckets(lengths) if len(lengths) > 1 else None,
+        facts=facts,
+        tokens_per_row=float(np.mean((train.ids >= 0).sum(1))),
+    )
+
+
+def make_tuned(cfg: DictConfig, body: Pretrained, num_classes: int) -> Tuned:
+    """The checkpoint split into what the config trains and what stays."""
+    task = "causal" if cfg.model.task == "completion" else cfg.model.task
+    scan = cfg.model.scan_layers
+    return fine_tune(
+        body.arch,
+        body.params,
+        Head(task, num_classes if task == "classify" else 0, cfg.model.pooling),
+        method_of(cfg),
+        plan=Plan(
+            dtype=jnp.dtype(cfg.model.dtype), separator=body.tokenizer.separator if body.arch.num_segments else None
+        ),
+        scan_layers=body.arch.num_layers >= SCANNED_FROM if scan is None else scan,
+    )
+
+
+def method_of(cfg: DictConfig) -> Method:
+    """What is trained."""
+    made = cfg.tuning
+    return Method(made.name, Lora(made.rank, made.alpha, tuple(made.targets)), made.last_layers, made.length)
+
+
+def describe(cfg: DictConfig) -> str:
+    """What is trained, in a word and its own number."""
+    made = cfg.tuning
+    own = {"lora": made.rank, "last": made.last_layers, "prompt": made.length, "prefix": made.length}
+    return f"{made.name}({own[made.name]})" if made.name in own else made.name
+
+
+def _score(cfg: DictConfig, tuned: Tuned, body: Pretrained, frozen: Any) -> objectives.ScoreFn:
+    model = tuned.applying(frozen[1])
+    match cfg.model.task:
+        case "classify":
+            return objectives.classification(model)
+        case "masked":
+            assert body.tokenizer.mask is not None
+            special = [] if body.tokenizer.separator is None else [body.tokenizer.separator]
+            return objectives.masked(model, body.tokenizer.mask, body.arch.vocab_size, special=special)
+        case _:
+            return objectives.causal(model)
+
+
+def _batched(tuned: Tuned, frozen: Any) -> Any:
+    model = tuned.applying(frozen[1])
+    return jax.vmap(lambda params, row: model.apply(params, row, None), in_axes=(None, 0))
+
+
+def _texts(cfg: DictConfig, dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    return dataset.train_inputs, dataset.test_inputs
+
+
+def _on_features(
+    cfg: DictConfig,
+    dataset: Dataset,
+    body: Pretrained,
+    encoded: tuple[Encoded, Encoded],
+    lengths: tuple[int, ...],
+    facts: dict[str, Any],
+    tell: Tell,
+) -> Problem:
+    """A head on vectors: the body is run once over every text, and never again."""
+    head = Head("embed", pooling=cfg.model.pooling)
+    plan = Plan(dtype=jnp.dtype(cfg.model.dtype))
+
+    def vectors(rows: Encoded) -> np.ndarray:
+        def compute() -> np.ndarray:
+            return embed(
+                body.arch,
+                body.params,
+                rows.ids,
+                head,
+                plan=plan,
+                lengths=lengths,
+                progress=lambda done, total: tell("embedding texts", done, total),
+            )
+
+        # A millionth is lost between one cut of lengths and another; that is no reason to compute again.
+        return kept(compute, features_folder(), body.digest, rows.ids, head, cfg.model.dtype)
+
+    train, test = map(vectors, encoded)
+    table = dataclasses.replace(
+        dataset, train_inputs=train, test_inputs=test, input_shape=train.shape[1:], task="table"
+    )
+    model = logistic(num_classes=dataset.num_classes, input_shape=table.input_shape)
+    return plain_problem(cfg, table, model, facts)
+
+
+def features_folder() -> Any:
+    """Where vectors of texts are kept."""
+    return pretrained.models_folder().parent / "features"
+
+
+@lru_cache(maxsize=2)
+def _load(checkpoint: str) -> Pretrained:
+    return pretrained.load(checkpoint)
+
+
+def _lengths(train: Encoded, num_lengths: int, longest: int) -> tuple[int, ...]:
+    """Where texts are cut so that little padding is left; multiples of 8, which matmuls like.
+
+    They follow from the data, but only how fast a run is depends on them.
+    """
+    sizes = np.sort((train.ids >= 0).sum(1))
+    ends = [int(sizes[end - 1]) for _, end in cuts(sizes, num_lengths)]
+    rounded = {min(longest, -(-end // 8) * 8) for end in ends[:-1]}
+    return (*sorted(length for length in rounded if length < longest), longest)
+
+
+def _check(cfg: DictConfig, dataset: Dataset, body: Pretrained) -> None:
+    made, arch = cfg.model, body.arch
+    if made.max_length > arch.max_length:
+        raise ConfigError(
+            f"model.max_length={made.max_length} is more than the {arch.max_length} tokens that {body.name} knows "
+            "positions for; lower it."
+        )
+    if made.task in ("causal", "completion") and not arch.causal:
+        raise ConfigError(
+            f"model.task={made.task}: {body.name} is a {arch.family}, which sees later tokens; use masked."
+        )
+    if made.task == "masked" and body.tokenizer.mask is None:
+        raise ConfigError(f"model.task=masked: {body.name} has no [MASK] token; use causal.")
+    if made.task == "completion" and dataset.input_shape != (2,):
+        raise ConfigError(
+            f"model.task=completion takes pairs of instruction and answer, and data={dataset.name} has single texts; use "
+            "causal."
+        )
+    if made.task == "classify" and dataset.num_classes < 2:
+        raise ConfigError(f"model.task=classify: data={dataset.name} has no classes; use causal or completion.")
+    if made.pooling == "pooler" and "pooler.kernel" not in body.params:
+        raise ConfigError(f"model.pooling=pooler: {body.name} has none; use mean, first or last.")

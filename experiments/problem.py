@@ -1,0 +1,136 @@
+"""What is learnt: data and model as pure functions, whether the model starts from scratch or from a checkpoint."""
+
+import dataclasses
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from omegaconf import DictConfig
+
+from dpjax import metrics, models
+from dpjax.clipping import Aggregation
+from dpjax.datasets import Dataset, load
+from experiments.config import ConfigError
+from experiments.task import Tell
+
+BATCH = 2048
+
+
+class Problem(NamedTuple):
+    """Data and model of a run. Functions take ``frozen`` first, so that it is an argument of the compiled program.
+
+    Attributes:
+      dataset: its training arrays are what runs train on.
+      frozen: pytree of arrays that are not trained; ``()`` without a checkpoint.
+      init: ``init(frozen, key) -> params``.
+      loss_fn: ``loss_fn(frozen)`` → the loss of one example.
+      evaluate: ``evaluate(frozen, params, rows)`` → loss and accuracy.
+      train_rows, test_rows: what is evaluated.
+      predict: ``predict(frozen)`` → batched logits ``(params, inputs)``; None where there is no class to predict.
+      by_length: how a central cohort's texts are summed by length; None if all are of one length.
+      facts: columns of the results that it fills.
+      tokens_per_row: mean over the training set; 0 where rows are no texts.
+    """
+
+    dataset: Dataset
+    frozen: Any
+    init: Callable[[Any, jax.Array], Any]
+    loss_fn: Callable[[Any], Any]
+    evaluate: Callable[[Any, Any, Any], Any]
+    train_rows: Any
+    test_rows: Any
+    predict: Callable[[Any], Callable[[Any, Any], jax.Array]] | None
+    by_length: Aggregation | None
+    facts: dict[str, Any]
+    tokens_per_row: float = 0.0
+
+
+def make_problem(cfg: DictConfig, tell: Tell) -> Problem:
+    """The problem of a config.
+
+    Args:
+      cfg: of the group of jobs.
+      tell: hears what takes long.
+
+    Raises:
+      ValueError: data and model that do not go together, in one sentence.
+    """
+    dataset = subset(_load(cfg.data.name), cfg.data.num_train)
+    if cfg.model.name == "pretrained":
+        from experiments import language  # tokenizers and checkpoints, which other models need none of
+
+        return language.make_problem(cfg, dataset, tell)
+    if dataset.task == "document":
+        raise ConfigError(
+            f"model={cfg.model.name} reads no texts, which data={dataset.name} holds; use model=pretrained."
+        )
+    return plain_problem(cfg, dataset, _model(cfg, dataset), {"model": cfg.model.name})
+
+
+def plain_problem(cfg: DictConfig, dataset: Dataset, model: models.Model, facts: dict[str, Any]) -> Problem:
+    """A classifier that starts from scratch, on rows of one shape."""
+    batched = jax.vmap(lambda params, inputs: model.apply(params, inputs, None), in_axes=(None, 0))
+    put = jnp.asarray
+    some = slice(cfg.data.num_evaluated)
+    return Problem(
+        dataset=dataset,
+        frozen=(),
+        init=lambda frozen, key: model.init(key),
+        loss_fn=lambda frozen: models.cross_entropy_loss(model),
+        evaluate=lambda frozen, params, rows: metrics.evaluate(batched, params, *rows, batch_size=BATCH),
+        train_rows=(put(dataset.train_inputs[some]), put(dataset.train_labels[some])),
+        test_rows=(put(dataset.test_inputs), put(dataset.test_labels)),
+        predict=lambda frozen: batched,
+        by_length=None,
+        facts=facts,
+    )
+
+
+def subset(dataset: Dataset, num_train: int | None) -> Dataset:
+    """The data set with so many training rows, of a shuffle that is always the same.
+
+    Raises:
+      ConfigError: more rows than there are, or rows that belong to units.
+    """
+    rows = len(dataset.train_labels)
+    if num_train is None:
+        return dataset
+    if not 1 <= num_train <= rows:
+        raise ConfigError(f"data.num_train={num_train} must be from 1 to the {rows} rows of data={dataset.name}.")
+    if dataset.train_units is not None:
+        raise ConfigError(
+            f"data.num_train={num_train} would cut units of data={dataset.name} apart; leave it null, or use "
+            "federated.records_per_client."
+        )
+    kept = np.random.default_rng(0).permutation(rows)[:num_train]
+    return dataclasses.replace(
+        dataset, train_inputs=dataset.train_inputs[kept], train_labels=dataset.train_labels[kept]
+    )
+
+
+@lru_cache(maxsize=4)
+def _load(name: str) -> Dataset:
+    return load(name)
+
+
+def _model(cfg: DictConfig, dataset: Dataset) -> models.Model:
+    options = {}
+    if cfg.model.name in ("mlp", "text"):
+        options["hidden"] = tuple(cfg.model.hidden)
+    if cfg.model.name in ("mlp", "cnn", "text"):
+        options["activation"] = cfg.model.activation
+    if cfg.model.name == "text":
+        options |= {"context": cfg.model.context, "embedding": cfg.model.embedding}
+    example = jax.ShapeDtypeStruct(dataset.input_shape, dataset.train_inputs.dtype)
+    try:
+        model = models.build(
+            cfg.model.name, num_classes=dataset.num_classes, input_shape=dataset.input_shape, **options
+        )
+        # A model of numbers refuses characters, and the other way round, only when it is applied.
+        jax.eval_shape(lambda x: model.apply(model.init(jax.random.key(0)), x, None), example)
+        return model
+    except ValueError as error:
+        raise ConfigError(f"model={cfg.model.name} with data={cfg.data.name}: {error}") from error
