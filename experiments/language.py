@@ -207,8 +207,8 @@ def _check(cfg: DictConfig, dataset: Dataset, body: Pretrained) -> None:
         raise ConfigError(f"model.task=masked: {body.name} has no [MASK] token; use causal.")
     if made.task == "completion" and dataset.input_shape != (2,):
         raise ConfigError(
-            f"model.task=completion takes pairs of instruction and answer, and data={dataset.name} has single texts; use "
-            "causal."
+            f"model.task=completion takes pairs of instruction and answer, and data={dataset.name} has single texts; "
+            "use causal."
         )
     if made.task == "classify" and dataset.num_classes < 2:
         raise ConfigError(f"model.task=classify: data={dataset.name} has no classes; use causal or completion.")

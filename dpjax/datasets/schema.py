@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import Int32, Shaped
 
-Task = Literal["image", "table", "text"]
+Task = Literal["image", "table", "text", "document"]
 Progress = Callable[[str, float | None], None]
 """``progress(message, fraction)``; the fraction is None while the length of a step is unknown."""
 

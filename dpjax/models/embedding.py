@@ -22,9 +22,9 @@ def embed(
     arch: Architecture,
     params: dict[str, np.ndarray],
     ids: Int32[np.ndarray, "texts length"],
-    head: Head = Head(),
+    head: Head | None = None,
     *,
-    plan: Plan = Plan(),
+    plan: Plan | None = None,
     lengths: Sequence[int] = (),
     scan_layers: bool = False,
     progress: Callable[[int, int], None] | None = None,
@@ -38,11 +38,12 @@ def embed(
       arch: of the model.
       params: its parameters by path.
       ids: token ids, ``PADDING`` beyond a text's end.
-      head: its pooling.
+      head: its pooling; the mean over tokens if None.
       plan, scan_layers: see ``fine_tune``.
       lengths: what rows are cut to, ascending; each is compiled by itself. (): one length for all.
       progress: told (texts done, texts in all).
     """
+    head = head or Head()
     tuned = fine_tune(
         arch,
         params,

@@ -16,13 +16,13 @@ class Score(NamedTuple):
 
     Attributes:
       loss: nats, summed over the targets.
-      correct: targets whose largest logit is theirs.
-      count: targets: 1 for a class, tokens for a language model. Padding is none.
+      correct: those whose largest logit is theirs.
+      targets: 1 for a class, tokens for a language model. Padding is none.
     """
 
     loss: Float[Array, ""]
     correct: Float[Array, ""]
-    count: Float[Array, ""]
+    targets: Float[Array, ""]
 
 
 Example = tuple[Int[Array, "length"], Int[Array, ""]]
@@ -41,7 +41,7 @@ def classification(model: Model) -> ScoreFn:
     Example:
       >>> model = Model(lambda key: jnp.zeros(2), lambda params, ids, key: params)
       >>> score = classification(model)(jnp.zeros(2), (jnp.array([1, 2]), jnp.int32(0)), None)
-      >>> print(f"{score.loss:.3f} {score.correct} {score.count}")
+      >>> print(f"{score.loss:.3f} {score.correct} {score.targets}")
       0.693 1.0 1.0
     """
 
@@ -66,7 +66,7 @@ def causal(model: Model, separator: int | None = None) -> ScoreFn:
     Example:
       >>> model = Model(lambda key: (), lambda params, ids, key: jax.nn.one_hot(ids + 1, 9) * 50.0)
       >>> score = causal(model)((), (jnp.array([3, 4, 5, 7, -1]), jnp.int32(0)), None)
-      >>> print(score.correct, score.count)
+      >>> print(score.correct, score.targets)
       2.0 3.0
     """
 
@@ -128,7 +128,7 @@ def mean_loss(score: ScoreFn) -> Callable[[Params, Example, Key[Array, ""] | Non
 
     def loss_fn(params: Params, example: Example, key: Key[Array, ""] | None) -> tuple[Array, Metrics]:
         found = score(params, example, key)
-        count = jnp.maximum(found.count, 1)
+        count = jnp.maximum(found.targets, 1)
         return found.loss / count, {"accuracy": found.correct / count}
 
     return loss_fn
@@ -158,7 +158,7 @@ def evaluate(score: ScoreFn, params: Params, groups: Sequence[Any], *, batch_siz
         for group in groups
     ]
     total = jax.tree.map(lambda *parts: sum(parts), *sums)
-    return {"loss": total.loss / total.count, "accuracy": total.correct / total.count}
+    return {"loss": total.loss / total.targets, "accuracy": total.correct / total.targets}
 
 
 def by_length(ids: Any, numbers: Any, lengths: Sequence[int]) -> list[Any]:

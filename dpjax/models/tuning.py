@@ -51,8 +51,8 @@ class Method:
             raise ValueError(f"tuning.name is {self.name!r}; choose one of {', '.join(METHODS)}.")
         if self.lora.rank < 1 or not self.lora.targets or not set(self.lora.targets) <= set(TARGETS):
             raise ValueError(
-                f"tuning.rank={self.lora.rank} with tuning.targets={list(self.lora.targets)}: the rank must be at least "
-                f"1, and the targets some of {', '.join(TARGETS)}."
+                f"tuning.rank={self.lora.rank} with tuning.targets={list(self.lora.targets)}: the rank must be at "
+                f"least 1, and the targets some of {', '.join(TARGETS)}."
             )
         for name in ("last_layers", "length"):
             if getattr(self, name) < 1:
@@ -131,7 +131,7 @@ def fine_tune(
     head: Head,
     method: Method,
     *,
-    plan: Plan = Plan(),
+    plan: Plan | None = None,
     scan_layers: bool = False,
 ) -> Tuned:
     """Splits a pretrained model for fine-tuning.
@@ -171,7 +171,7 @@ def fine_tune(
     if scan_layers:
         last = method.last_layers if method.name == "last" else 0
         stacks = tuple(size for size in (arch.num_layers - last, last) if size)
-    plan = plan._replace(stacks=stacks)
+    plan = (plan or Plan())._replace(stacks=stacks)
     model = from_nnx(lambda rngs: Transformer(arch, head, method.added, plan, rngs=rngs))
     shapes = jax.eval_shape(model.init, jax.random.key(0))
     body = stacked(pretrained, plan.sizes(arch.num_layers))

@@ -52,10 +52,10 @@ class Pretrained:
 
 
 def load(name_or_path: str | os.PathLike[str], *, cache_dir: str | os.PathLike[str] | None = None) -> Pretrained:
-    """Loads a pretrained model: from the cache by name, or from a folder or a GGUF file. It never touches the network.
+    """Loads a pretrained model: from the cache by name, or from a folder or a GGUF file. It never uses the network.
 
-    Guarantees all or nothing: every tensor of the architecture is there with its shape, none is left over, the tokenizer
-    fits the embedding, and the files of a fetched copy are those that were fetched.
+    Guarantees all or nothing: every tensor of the architecture is there with its shape, none is left over, the
+    tokenizer fits the embedding, and the files of a fetched copy are those that were fetched.
 
     Args:
       name_or_path: ``"minilm"``, ``"smollm2"``, ``owner/name`` of the hub, a folder with config.json, model.safetensors
@@ -105,7 +105,7 @@ def save(
     params: Mapping[str, np.ndarray],
     tokenizer: TextTokenizer | None = None,
 ) -> Path:
-    """Saves a model as a folder that ``transformers`` and ``load`` open: config.json, model.safetensors, tokenizer.json.
+    """Saves a model as a folder that ``transformers`` and ``load`` open: config, safetensors, tokenizer.
 
     Args:
       folder: made if it is not there.

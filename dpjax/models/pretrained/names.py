@@ -51,16 +51,20 @@ def tensors(arch: Architecture) -> dict[str, Tensor]:
     return dict({"bert": _bert, "llama": _llama, "gpt2": _gpt2}[arch.family](arch))
 
 
-def _dense(path: str, name: str, bias: bool = True, **options: bool) -> Iterator[tuple[str, Tensor]]:
-    yield f"{path}.kernel", Tensor(f"{name}.weight", "transposed", **options)
+def _dense(
+    path: str, name: str, bias: bool = True, *, optional: bool = False, headed: bool = False
+) -> Iterator[tuple[str, Tensor]]:
+    yield f"{path}.kernel", Tensor(f"{name}.weight", "transposed", optional=optional, headed=headed)
     if bias:
-        yield f"{path}.bias", Tensor(f"{name}.bias", **options)
+        yield f"{path}.bias", Tensor(f"{name}.bias", optional=optional, headed=headed)
 
 
-def _norm(path: str, name: str, bias: bool = True, **options: bool) -> Iterator[tuple[str, Tensor]]:
-    yield f"{path}.scale", Tensor(f"{name}.weight", **options)
+def _norm(
+    path: str, name: str, bias: bool = True, *, optional: bool = False, headed: bool = False
+) -> Iterator[tuple[str, Tensor]]:
+    yield f"{path}.scale", Tensor(f"{name}.weight", optional=optional, headed=headed)
     if bias:
-        yield f"{path}.bias", Tensor(f"{name}.bias", **options)
+        yield f"{path}.bias", Tensor(f"{name}.bias", optional=optional, headed=headed)
 
 
 def _bert(arch: Architecture) -> Iterator[tuple[str, Tensor]]:
@@ -81,8 +85,8 @@ def _bert(arch: Architecture) -> Iterator[tuple[str, Tensor]]:
     head = {"optional": True, "headed": True}
     yield from _dense("masked_head.dense", "cls.predictions.transform.dense", **head)
     yield from _norm("masked_head.norm", "cls.predictions.transform.LayerNorm", **head)
-    yield "masked_head.bias", Tensor("cls.predictions.bias", **head)
-    yield "vocabulary", Tensor("cls.predictions.decoder.weight", **head)
+    yield "masked_head.bias", Tensor("cls.predictions.bias", optional=True, headed=True)
+    yield "vocabulary", Tensor("cls.predictions.decoder.weight", optional=True, headed=True)
     yield from _dense("classifier", "classifier", **head)
 
 

@@ -96,9 +96,9 @@ class TextTokenizer:
 
     def _joined(self, own: list[int], partner: list[int] | None) -> tuple[list[int], int]:
         if not self.framed:
-            end = [] if self.separator is None else [self.separator]
-            return [*own, *(partner or ()), *end], len(own) if partner is not None else 0
-        start, end = self.raw.token_to_id("[CLS]"), self.separator
+            last = [] if self.separator is None else [self.separator]
+            return [*own, *(partner or ()), *last], len(own) if partner is not None else 0
+        start, end = self.raw.token_to_id("[CLS]"), self.separator or 0
         first = [start, *own, end]
         return (first, 0) if partner is None else ([*first, *partner, end], len(first))
 

@@ -76,8 +76,8 @@ class Architecture:
                 raise ArchitectureError(f"{name} is {getattr(self, name)}, but a transformer needs at least 1.")
         if self.num_heads % self.num_kv_heads:
             raise ArchitectureError(
-                f"num_kv_heads is {self.num_kv_heads}, which does not divide num_heads={self.num_heads}; every key head "
-                "must serve equally many query heads."
+                f"num_kv_heads is {self.num_kv_heads}, which does not divide num_heads={self.num_heads}; every key "
+                "head must serve equally many query heads."
             )
         if self.rope_base is not None and self.head_width % 2:
             raise ArchitectureError(f"head_width is {self.head_width}, but rotary positions turn pairs; make it even.")
@@ -90,7 +90,7 @@ def from_hub_config(config: Mapping[str, Any]) -> Architecture:
       config: its contents; ``model_type`` must be bert, llama or gpt2.
 
     Raises:
-      ArchitectureError: another architecture, a missing field, or a variant that would compute something else than dpjax
+      ArchitectureError: another architecture, a missing field, or a variant that computes something else than dpjax
         does (relative positions, scaled rotary positions, cross-attention).
 
     Example:
