@@ -45,6 +45,22 @@ def from_nnx(build: Callable[[nnx.Rngs], nnx.Module]) -> Model:
     ValueError: layer 'layers.1' (BatchNorm) keeps batch statistics, which couples the examples of a batch and voids \
 per-example clipping; use GroupNorm or LayerNorm instead.
     """
+    init, merge = nnx_functions(build)
+
+    def apply(params: Params, inputs: Array, key: Key[Array, ""] | None) -> Array:
+        return merge(params, key)(inputs)  # pyright: ignore[reportCallIssue]
+
+    return Model(init, apply)
+
+
+def nnx_functions(
+    build: Callable[[nnx.Rngs], nnx.Module],
+) -> tuple[Callable[[Key[Array, ""]], Params], Callable[[Params, Key[Array, ""] | None], nnx.Module]]:
+    """A Flax NNX module as ``init(key) -> params`` and ``merge(params, key) -> module``, for calls of other methods.
+
+    Args:
+      build: see ``from_nnx``, whose promises and errors these are.
+    """
     module = nnx.eval_shape(lambda: build(nnx.Rngs(0)))
     _reject_state(module)
     if _holds_constants(module):
@@ -58,15 +74,15 @@ per-example clipping; use GroupNorm or LayerNorm instead.
     def init(key: Key[Array, ""]) -> Params:
         return _nest(nnx.to_flat_state(nnx.state(build(nnx.Rngs(key)), nnx.Param)))
 
-    def apply(params: Params, inputs: Array, key: Key[Array, ""] | None) -> Array:
+    def merge(params: Params, key: Key[Array, ""] | None) -> nnx.Module:
         filled = [(path, slot.replace(_lookup(params, path))) for path, slot in slots]
         seeded = [(path, _seed(slot, number, key)) for number, (path, slot) in enumerate(stream_slots)]
         module = nnx.merge(graph, nnx.from_flat_state(filled), nnx.from_flat_state(seeded), constants)
         if key is None:
             module.eval()
-        return module(inputs)  # pyright: ignore[reportCallIssue]
+        return module
 
-    return Model(init, apply)
+    return init, merge
 
 
 def from_linen(module: nn.Module, example_input: Any) -> Model:
