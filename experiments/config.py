@@ -115,12 +115,17 @@ class ClippingConf:
 
 @dataclass
 class OptimizerConf:
-    name: str = static("sgd", "sgd, adam, adamw or yogi, applied to the noised mean")
+    name: str = static("sgd", "sgd, adam, adamw, adam_corrected or yogi, applied to the noised mean")
     learning_rate: float = traced(0.5, "step size; of the server if federated")
     momentum: float = traced(0.9, "heavy-ball momentum of sgd")
     weight_decay: float = traced(0.0, "decoupled weight decay of adamw")
-    second_decay: float = static(0.999, "decay β₂ of the squares in adam, adamw and yogi; 0.99 is usual in a server")
-    adaptivity: float = static(1e-8, "what adam, adamw and yogi add to the root of the squares; 1e-3 in a server")
+    second_decay: float = static(0.999, "decay β₂ of the squares in all but sgd; 0.99 is usual in a server")
+    adaptivity: float = static(
+        1e-8, "what adam, adamw and yogi add to the root of the squares, 1e-3 in a server; floor of adam_corrected"
+    )
+    warmup_steps: int = static(0, "steps in which the learning rate rises to its value")
+    decay: str = static("none", "how it falls afterwards: none, linear or cosine")
+    ema: float = static(0.0, "decay of a moving average of the parameters, which is what is evaluated; 0: none")
     num_steps: int = static(100, "steps; rounds if federated")
     sampling: str = static("poisson", "poisson, fixed_size, shuffled or cyclic cohorts")
     sampling_rate: float = static(0.25, "share of examples in a step; federated: clients_per_round / num_clients")
@@ -207,6 +212,9 @@ class Config:
     engine: str = static("auto", "clipping engine: auto, bookkeeping, microbatch, materialize or tuned (by the clock)")
     microbatch_size: int | None = static(None, "contributions formed at once; chosen if null")
     lanes: str = static("auto", "how lanes run: auto, map, vmap or chunk(k)")
+    save_model: bool = static(
+        False, "write what each job's first seed has trained: LoRA in PEFT's layout, tuned models as safetensors"
+    )
     figures: bool = traced(True, "whether a sweep ends in figures")
     results_dir: str = traced("results", "folder of all results")
 

@@ -16,6 +16,7 @@ from dpjax.sweeps import Program, compile_lanes, run_lanes
 from dpjax.types import HParams
 from experiments import config
 from experiments.privacy import clip_norm, has_pure_reports, mechanism, noise_share
+from experiments.models import save_model
 from experiments.rows import common, outputs, pace
 from experiments.setup import Setup, build
 from experiments.setup import adaptive as adaptive_of
@@ -76,6 +77,8 @@ def _train(
         i = owners[lane.index]
         finished[i][seeds[lane.index]] = outputs(lane) | speed(lane.wall_seconds)
         finished[i][seeds[lane.index]]["compile_seconds"] = program.compile_seconds / len(seeds)
+        if points[i].job.cfg.save_model and seeds[lane.index] == points[i].job.cfg.seed:
+            save_model(points[i].job.cfg, points[i].job.folder / "model", lane.output.trained)
         tell("training", done, len(seeds))
         if len(finished[i]) == points[i].job.cfg.num_seeds:
             yield _finish(points[i].job, facts[i], finished.pop(i))

@@ -39,7 +39,7 @@ def make_problem(cfg: DictConfig, dataset: Dataset, tell: Tell) -> Problem:
             f"model=pretrained reads texts, and data={dataset.name} is a {dataset.task}; `dpjax data list` names those "
             "with input text."
         )
-    body = _load(cfg.model.checkpoint)
+    body = load_checkpoint(cfg.model.checkpoint)
     _check(cfg, dataset, body)
     tell(f"tokenizing {dataset.name}", 0, 1)
     train, test = (body.tokenizer.encode(texts, cfg.model.max_length) for texts in _texts(cfg, dataset))
@@ -177,7 +177,8 @@ def features_folder() -> Any:
 
 
 @lru_cache(maxsize=2)
-def _load(checkpoint: str) -> Pretrained:
+def load_checkpoint(checkpoint: str) -> Pretrained:
+    """A checkpoint; the last two stay in memory."""
     return pretrained.load(checkpoint)
 
 

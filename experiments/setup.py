@@ -9,10 +9,12 @@ import jax.numpy as jnp
 import optax
 from omegaconf import DictConfig
 
-from dpjax import clipping, contributions, metrics, sampling
+from dpjax import clipping, contributions, metrics, optimizers, sampling
+from dpjax.averaging import averaged_params, parameter_ema
 from dpjax.clipping.adaptive import AdaptiveClipping, adaptive_clipping
 from dpjax.contributions.private_clients import LOCAL_OVERFLOWS
 from dpjax.federated import Solver
+from dpjax.noise import noise_stddev
 from dpjax.steps import TrainState
 from dpjax.subsets import merge_params
 from dpjax.training import make_train
@@ -65,12 +67,14 @@ class Report(NamedTuple):
       evaluations: ``{"train" | "test": {"loss" | "accuracy": [evaluations]}}``.
       counts: scalars over the whole run.
       client_accuracies: ``[clients]`` of the final model on each client's own rows; None if central.
+      trained: the final parameters, if they are to be saved.
     """
 
     evaluation_steps: jax.Array
     evaluations: Any
     counts: dict[str, jax.Array]
     client_accuracies: jax.Array | None
+    trained: Any
 
 
 def build(cfg: DictConfig, tell: Tell = lambda stage, done, total: None) -> Setup:
@@ -143,11 +147,11 @@ def build(cfg: DictConfig, tell: Tell = lambda stage, done, total: None) -> Setu
             arrays.units,
             sampler=sampler,
             num_steps=cfg.optimizer.num_steps,
-            make_optimizer=lambda h: solver.wrap_optimizer(_optimizer(cfg.optimizer, h)),
+            make_optimizer=lambda h: solver.wrap_optimizer(_optimizer(cfg.optimizer, h, sampler.expected_cohort_size)),
             examples=arrays.examples,
             evaluate=evaluate,
             evaluate_every=cfg.optimizer.evaluate_every,
-            evaluate_params=lambda state: solver.model_of(state.params),
+            evaluate_params=lambda state: solver.model_of(_kept(cfg, state)),
             rule=rule,
             adaptive=adaptive(cfg),
             engine=engine,
@@ -169,7 +173,8 @@ def build(cfg: DictConfig, tell: Tell = lambda stage, done, total: None) -> Setu
         if federal:
             counts.setdefault("uplink_bytes", jnp.float32(4 * dimension))
             own = _client_accuracies(cfg, solver, state, arrays, problem)
-        return Report(history.evaluation_steps, history.evaluations, counts, own)
+        trained = solver.model_of(_kept(cfg, state)) if cfg.save_model else None
+        return Report(history.evaluation_steps, history.evaluations, counts, own, trained)
 
     return Setup(train, arrays, sampler, run_as, problem, whole)
 
@@ -197,7 +202,7 @@ def _client_accuracies(
         )
     batch = BATCH if problem.tokens_per_row == 0 else 16
     return metrics.evaluate_units(
-        batched, lambda _: solver.model_of(state.params), arrays.records, *rows, batch_size=batch
+        batched, lambda _: solver.model_of(_kept(cfg, state)), arrays.records, *rows, batch_size=batch
     )
 
 
@@ -233,10 +238,25 @@ def _rule(cfg: DictConfig) -> clipping.ClippingRule:
     return clipping.flat_clipping()
 
 
-def _optimizer(conf: DictConfig, hparams: HParams) -> optax.GradientTransformation:
-    if conf.name == "sgd":
-        return optax.sgd(hparams.learning_rate, momentum=hparams.momentum)
+def _kept(cfg: DictConfig, state: TrainState) -> Any:
+    """What a run ends with: the parameters, or their average where one is kept."""
+    return averaged_params(state) if cfg.optimizer.ema else state.params
+
+
+def _optimizer(conf: DictConfig, hparams: HParams, cohort_size: float) -> optax.GradientTransformation:
+    rate: Any = hparams.learning_rate
+    if conf.warmup_steps or conf.decay != "none":
+        rate = optimizers.warmed_up(rate, warmup_steps=conf.warmup_steps, num_steps=conf.num_steps, decay=conf.decay)
     squares = {"b2": conf.second_decay, "eps": conf.adaptivity}
-    if conf.name == "adamw":
-        return optax.adamw(hparams.learning_rate, weight_decay=hparams.weight_decay, **squares)
-    return {"adam": optax.adam, "yogi": optax.yogi}[conf.name](hparams.learning_rate, **squares)
+    match conf.name:
+        case "sgd":
+            made = optax.sgd(rate, momentum=hparams.momentum)
+        case "adamw":
+            made = optax.adamw(rate, weight_decay=hparams.weight_decay, **squares)
+        case "adam_corrected":
+            noise = noise_stddev(hparams.noise_multiplier, hparams.clip_norm) / cohort_size
+            corrected = optimizers.scale_by_corrected_adam(noise, b2=conf.second_decay, floor=conf.adaptivity)
+            made = optax.chain(corrected, optax.scale_by_learning_rate(rate))
+        case _:
+            made = {"adam": optax.adam, "yogi": optax.yogi}[conf.name](rate, **squares)
+    return optax.chain(made, parameter_ema(conf.ema)) if conf.ema else made

@@ -44,7 +44,29 @@ def validate(cfg: DictConfig) -> None:
     need(cfg.privacy.bands is None or cfg.privacy.bands >= 1, "privacy.bands", "must be at least 1, or null")
     one_of("clipping.name", "flat", "per_layer", "automatic", "adaptive")
     _validate_clipping(cfg, need)
-    one_of("optimizer.name", "sgd", "adam", "adamw", "yogi")
+    one_of("optimizer.name", "sgd", "adam", "adamw", "adam_corrected", "yogi")
+    one_of("optimizer.decay", "none", "linear", "cosine")
+    need(
+        0 <= cfg.optimizer.warmup_steps <= cfg.optimizer.num_steps,
+        "optimizer.warmup_steps",
+        f"must be from 0 to optimizer.num_steps={cfg.optimizer.num_steps}",
+    )
+    need(0 <= cfg.optimizer.ema < 1, "optimizer.ema", "must be in [0, 1); 0 keeps no average")
+    need(
+        cfg.optimizer.ema == 0 or cfg.federated.clients_per_round is None,
+        "optimizer.ema",
+        "is for central training; leave it at 0, or use a server optimizer with momentum",
+    )
+    need(
+        cfg.optimizer.name != "adam_corrected" or cfg.privacy.noise == "gaussian",
+        "optimizer.name",
+        f"takes out independent noise on the sum, not privacy.noise={cfg.privacy.noise}; use adam",
+    )
+    need(
+        cfg.optimizer.name != "adam_corrected" or cfg.clipping.name != "adaptive",
+        "optimizer.name",
+        "needs a clip norm that stays; use adam, or clipping=flat",
+    )
     one_of("optimizer.sampling", "poisson", "fixed_size", "shuffled", "cyclic")
     need(
         0 < cfg.optimizer.sampling_rate <= 1,

@@ -32,6 +32,8 @@ _COMMANDS = {
     "epsilon": Command("dpjax.cli.accounting:epsilon_command", "What ε does this training run have?"),
     "calibrate": Command("dpjax.cli.accounting:calibrate_command", "How much noise buys this ε?"),
     "data": Command("dpjax.datasets.command:app", "List the data sets, fetch them, look at one."),
+    "models": Command("dpjax.cli.models:app", "List the pretrained models, fetch them, look at one."),
+    "generate": Command("dpjax.cli.models:generate_command", "Let a tuned language model write."),
     "results": Command("dpjax.cli.results:app", "Show a sweep's table, its columns, or export it."),
 }
 # An entry point says nothing of itself before it is imported; these lines spare `dpjax --help` that.
@@ -47,6 +49,8 @@ Privacy-utility benchmarking in JAX.
   dpjax calibrate --epsilon 1,2,4,8 --sampling-rate 0.01 --num-steps 10000 --delta 1e-5
 
   dpjax data list
+
+  dpjax models list
 
   dpjax results show results/quickstart
 

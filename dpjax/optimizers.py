@@ -1,0 +1,124 @@
+"""What helps an optimizer under noise: Adam that knows how much of the second moment is noise, and schedules."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.core import Tracer
+from jaxtyping import Array, ArrayLike, Float, Int
+
+from dpjax.types import Params
+
+DECAYS = ("none", "linear", "cosine")
+
+
+class CorrectedAdamState(NamedTuple):
+    """State of ``scale_by_corrected_adam``.
+
+    Attributes:
+      step: scalar; updates seen.
+      first: pytree like the parameters; moving average of the noised gradients.
+      second: the same of their squares.
+    """
+
+    step: Int[Array, ""]
+    first: Params
+    second: Params
+
+
+def scale_by_corrected_adam(
+    noise_stddev: ArrayLike, *, b1: float = 0.9, b2: float = 0.999, floor: float = 1e-8
+) -> optax.GradientTransformation:
+    """Adam's direction with the noise's share taken out of the second moment (DP-AdamBC).
+
+    The mean of squares of a noised gradient is that of the gradient plus the noise's variance. Where noise dominates,
+    plain Adam divides by the noise and so becomes SGD with momentum; here the divisor is
+    ``sqrt(max(v̂ − noise_stddev², floor))``.
+
+    Formal guarantees: it sees noised gradients and a public number only, so it is post-processing.
+
+    Args:
+      noise_stddev: standard deviation of the noise in one coordinate of what it is given: noise multiplier × clip
+        norm / expected cohort size. Traced or not; 0 gives Adam with ``floor`` under the root.
+      b1, b2: decays of the averages.
+      floor: least second moment; larger is steadier.
+
+    Raises:
+      ValueError: a concrete negative ``noise_stddev``, or ``floor`` ≤ 0.
+
+    Example:
+      >>> corrected = scale_by_corrected_adam(0.5, floor=1e-2)
+      >>> gradient = jnp.full(2, 0.5)  # all of its square is noise
+      >>> update, _ = corrected.update(gradient, corrected.init(gradient))
+      >>> print(jnp.round(update, 3))
+      [5. 5.]
+
+    References:
+      Tang, Shpilevskiy and Lécuyer, DP-AdamBC: Your DP-Adam Is Actually DP-SGD (Unless You Apply Bias Correction), 2023
+      (https://arxiv.org/abs/2312.14334).
+    """
+    if not isinstance(noise_stddev, Tracer) and float(noise_stddev) < 0:  # pyright: ignore[reportArgumentType]
+        raise ValueError(f"noise_stddev={noise_stddev} must be at least 0.")
+    if floor <= 0:
+        raise ValueError(f"floor={floor} must be above 0; 1e-8 is usual.")
+
+    def init(params: Params) -> CorrectedAdamState:
+        zeros = jax.tree.map(jnp.zeros_like, params)
+        return CorrectedAdamState(jnp.zeros((), jnp.int32), zeros, zeros)
+
+    def update(
+        updates: Params, state: CorrectedAdamState, params: Params | None = None
+    ) -> tuple[Params, CorrectedAdamState]:
+        del params
+        step = state.step + 1
+        first = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.first, updates)
+        second = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * jnp.square(g), state.second, updates)
+        steps = step.astype(jnp.float32)
+
+        def direction(m: Array, v: Array) -> Array:
+            noise = jnp.square(jnp.asarray(noise_stddev, v.dtype))
+            own = v / (1 - b2**steps).astype(v.dtype) - noise
+            return m / (1 - b1**steps).astype(m.dtype) / jnp.sqrt(jnp.maximum(own, floor))
+
+        return jax.tree.map(direction, first, second), CorrectedAdamState(step, first, second)
+
+    return optax.GradientTransformation(init, update)  # pyright: ignore[reportArgumentType]
+
+
+def warmed_up(
+    peak: ArrayLike, *, warmup_steps: int, num_steps: int, decay: str = "none"
+) -> Callable[[ArrayLike], Float[Array, ""]]:
+    """A learning rate that rises in a line and then stays, falls in a line, or falls as a cosine.
+
+    Args:
+      peak: learning rate at the end of the rise, traced or not.
+      warmup_steps: steps of the rise; 0: none.
+      num_steps: steps of the run; a decay ends at 0 after them.
+      decay: ``"none"``, ``"linear"`` or ``"cosine"``.
+
+    Returns:
+      step (from 0) → learning rate, as optax takes it.
+
+    Raises:
+      ValueError: an unknown decay, or a rise that is longer than the run.
+
+    Example:
+      >>> rate = warmed_up(1.0, warmup_steps=2, num_steps=6, decay="linear")
+      >>> print([round(float(rate(step)), 2) for step in range(6)])
+      [0.5, 1.0, 1.0, 0.75, 0.5, 0.25]
+    """
+    if decay not in DECAYS:
+        raise ValueError(f"decay={decay!r} is not known; use {', '.join(DECAYS)}.")
+    if not 0 <= warmup_steps <= num_steps:
+        raise ValueError(f"warmup_steps={warmup_steps} must be from 0 to num_steps={num_steps}.")
+
+    def rate(step: ArrayLike) -> Float[Array, ""]:
+        at = jnp.asarray(step, jnp.float32)
+        rise = jnp.minimum((at + 1) / warmup_steps, 1.0) if warmup_steps else jnp.float32(1)
+        left = jnp.clip((num_steps - at) / max(num_steps - warmup_steps, 1), 0.0, 1.0)
+        fall = {"none": jnp.float32(1), "linear": left, "cosine": 0.5 - 0.5 * jnp.cos(jnp.pi * left)}[decay]
+        return jnp.asarray(peak, jnp.float32) * rise * fall
+
+    return rate

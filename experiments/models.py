@@ -1,0 +1,41 @@
+"""What a run has trained, as files that other tools open."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from omegaconf import DictConfig
+
+from dpjax.models.tuning import flat_paths, unstacked
+
+
+def save_model(cfg: DictConfig, folder: Path, trained: Any) -> Path:
+    """Writes the trained parameters: adapters as PEFT does, a tuned model as ``transformers`` does, others by path.
+
+    Args:
+      cfg: of the job.
+      folder: made if it is not there.
+      trained: parameters at the end of a run.
+    """
+    if cfg.model.name == "pretrained":
+        from dpjax.models import pretrained
+        from experiments import language
+
+        body = language.load_checkpoint(cfg.model.checkpoint)
+        features = cfg.tuning.name == "head" and cfg.tuning.cache_features and cfg.model.task == "classify"
+        if not features:
+            classes = trained["classifier"]["bias"].shape[0] if cfg.model.task == "classify" else 0
+            tuned = language.make_tuned(cfg, body, classes)
+            sizes = tuned.plan.sizes(body.arch.num_layers)
+            whole = flat_paths(tuned.bind(tuned.frozen)(trained))
+            params = unstacked({path: np.asarray(leaf, np.float32) for path, leaf in whole.items()}, sizes)
+            if cfg.tuning.name == "lora":
+                return pretrained.save_adapters(folder, body.arch, params, language.method_of(cfg).lora, body.name)
+            if cfg.tuning.name not in ("prompt", "prefix"):
+                return pretrained.save(folder, body.arch, params, body.tokenizer)
+    from safetensors.numpy import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    flat = {path: np.ascontiguousarray(leaf) for path, leaf in flat_paths(trained).items()}
+    save_file(flat, folder / "trained.safetensors")
+    return folder
