@@ -15,8 +15,8 @@ from dpjax.results import ResultsError, write_job_result
 from dpjax.sweeps import Program, compile_lanes, run_lanes
 from dpjax.types import HParams
 from experiments import config
-from experiments.privacy import clip_norm, has_pure_reports, mechanism, noise_share
 from experiments.models import save_model
+from experiments.privacy import clip_norm, has_pure_reports, mechanism, noise_share
 from experiments.rows import common, outputs, pace
 from experiments.setup import Setup, build
 from experiments.setup import adaptive as adaptive_of
