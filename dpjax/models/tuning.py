@@ -29,7 +29,7 @@ class Method:
     Attributes:
       name: ``"full"``; ``"head"`` (the new head alone); ``"bitfit"`` (all biases); ``"lora"`` (low-rank adapters);
         ``"last"`` (the last layers); ``"prompt"`` (vectors before the text); ``"prefix"`` (keys and values in every
-        block).
+        block). Keys' biases are never trained where positions are learned: their gradient is always zero.
       lora: rank, scale and targets of ``"lora"``.
       last_layers: of ``"last"``.
       length: vectors of ``"prompt"`` and ``"prefix"``.
@@ -182,6 +182,8 @@ def fine_tune(
         parts = path.split(".")
         if path in new or parts[0] in _HEADS:
             return True
+        if path.endswith("attention.key.bias") and arch.rope_base is None:
+            return False  # it adds the same to all of a query's scores: the softmax, and so the gradient, ignores it
         match method.name:
             case "full":
                 return True

@@ -1,0 +1,391 @@
+"""Text models: logits against recorded ones, padding, packing, stacks, memories, and what is trained."""
+
+import json
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dpjax import Cohort, clipped_sum, example_gradient
+from dpjax.lengths import length_buckets
+from dpjax.models import objectives, pretrained
+from dpjax.models.generation import Sampling, draw, make_generate
+from dpjax.models.transformers import Added, ArchitectureError, Head, Lora, Plan, from_hub_config, tiny, to_hub_config
+from dpjax.models.tuning import (
+    METHODS,
+    Method,
+    check_moved,
+    fine_tune,
+    flat_paths,
+    fresh_parameters,
+    num_unmoved,
+    stacked,
+    unstacked,
+)
+
+# Most of the time here is compilation, and these programs are too small to be worth optimising.
+jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+
+GOLDEN = Path(__file__).parent / "golden" / "transformers"
+KEY = jax.random.key(0)
+
+
+def tuned_model(family, head, method="full", **options):
+    arch = tiny(family)
+    options = {"scan_layers": False} | options
+    return fine_tune(arch, body_of(family), head, Method(method, length=2), **options)
+
+
+BODIES = {}
+
+
+def body_of(family):
+    if family not in BODIES:
+        source = np.random.default_rng(1)
+        fresh = fresh_parameters(tiny(family), KEY)
+        BODIES[family] = {k: (v + 0.1 * source.normal(size=v.shape)).astype(np.float32) for k, v in fresh.items()}
+    return BODIES[family]
+
+
+def outputs(tuned, ids, start=None):
+    model = tuned.applying(tuned.frozen)
+    params = jit(tuned.init)(tuned.start, KEY) if start is None else start
+    apply = jit(jax.vmap(lambda params, row: model.apply(params, row, None), in_axes=(None, 0)))
+    return np.asarray(apply(params, jnp.asarray(ids, jnp.int32)))
+
+
+@pytest.mark.parametrize("scan_layers", [False, True])
+@pytest.mark.parametrize("family", ["bert", "gpt2", "llama"])
+def test_logits_are_those_of_transformers(family, scan_layers, tmp_path):
+    folder = GOLDEN / family
+    golden = json.loads((folder / "logits.json").read_text())
+    arch = from_hub_config(json.loads((folder / "config.json").read_text()))
+    stored = pretrained.files.read_safetensors(folder)
+    params = pretrained.files.to_parameters(stored, arch, family)
+    head = Head("classify", 3, "pooler") if family == "bert" else Head("causal")
+    tuned = fine_tune(arch, params, head, Method("full"), scan_layers=scan_layers)
+    assert tuned.new == ()
+    ids, expected = np.array(golden["ids"]), np.array(golden["logits"])
+    found = outputs(tuned, ids)
+    shown = np.ones(len(ids), bool) if family == "bert" else ids >= 0
+    np.testing.assert_allclose(found[shown], expected[shown], atol=1e-4)
+    back = pretrained.files.to_tensors(params, arch, prefixed=True)
+    assert all(np.array_equal(stored[name], array) for name, array in back.items())
+    assert from_hub_config(to_hub_config(arch)) == arch
+
+
+@pytest.mark.parametrize(("family", "task"), [("bert", "classify"), ("llama", "causal"), ("gpt2", "causal")])
+def test_padding_and_cutting_change_nothing(family, task):
+    tuned = tuned_model(family, Head(task, 3))
+    short = np.array([[4, 9, 5, 7]])
+    padded = np.array([[4, 9, 5, 7, -1, -1, -1]])
+    np.testing.assert_allclose(
+        outputs(tuned, padded)[:, :4] if task == "causal" else outputs(tuned, padded), outputs(tuned, short), atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_a_token_sees_nothing_after_it(family):
+    tuned = tuned_model(family, Head("causal"))
+    one, other = outputs(tuned, [[4, 9, 5, 7], [4, 9, 5, 11]])
+    np.testing.assert_array_equal(one[:3], other[:3])
+    assert not np.allclose(one[3], other[3])
+
+
+def test_texts_packed_into_one_row_do_not_see_each_other():
+    packed = tuned_model("llama", Head("causal"), plan=Plan(separator=1))
+    one, other = outputs(packed, [[4, 9, 1, 5, 7], [8, 3, 1, 5, 7]])
+    assert not np.allclose(one[:2], other[:2])
+    np.testing.assert_array_equal(one[3:], other[3:])
+    loose = tuned_model("llama", Head("causal"))
+    one, other = outputs(loose, [[4, 9, 1, 5, 7], [8, 3, 1, 5, 7]])
+    assert not np.allclose(one[3:], other[3:])
+
+
+def test_the_second_text_of_a_pair_is_bert_s_second_segment():
+    def second_counts(separator):
+        tuned = tuned_model("bert", Head("embed"), plan=Plan(separator=separator))
+        start = jit(tuned.init)(tuned.start, KEY)
+        moved = start | {"segment": start["segment"] + jnp.array([[0.0], [1.0]]) * jnp.arange(16.0)[None]}
+        ids = [[2, 9, 3, 5, 3], [2, 9, 5, 5, 3]]
+        return np.abs(outputs(tuned, ids, start) - outputs(tuned, ids, moved)).max(1) > 1e-4
+
+    # Where the separator is token 3, only the first row has something after one.
+    assert second_counts(3).tolist() == [True, False]
+    assert second_counts(None).tolist() == [False, False]
+
+
+@pytest.mark.parametrize("family", ["bert", "llama"])
+def test_stacked_layers_compute_the_same(family):
+    head = Head("classify", 2)
+    ids = [[4, 9, 5, -1]]
+    loose, looped = (tuned_model(family, head, scan_layers=scan) for scan in (False, True))
+    start = loose.init(loose.start, KEY)
+    flat = stacked({k: np.asarray(v) for k, v in flat_paths(start).items()}, (2,))
+    again = jax.tree_util.tree_map_with_path(
+        lambda path, _: jnp.asarray(flat[".".join(str(p.key) for p in path)]), looped.init(looped.start, KEY)
+    )
+    np.testing.assert_allclose(outputs(loose, ids, start), outputs(looped, ids, again), atol=1e-6)
+    sizes = (1, 1)
+    assert unstacked(stacked(body_of(family), sizes), sizes).keys() == body_of(family).keys()
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("family", ["bert", "llama"])
+def test_what_is_trained_moves_and_what_is_frozen_stays(family, name):
+    head = Head("classify", 2)
+    if (family, name) == ("llama", "bitfit"):
+        with pytest.raises(ValueError, match="has no biases"):
+            tuned_model(family, head, name)
+        return
+    tuned = tuned_model(family, head, name)
+    start = jit(tuned.init)(tuned.start, KEY)
+    whole = flat_paths(jax.eval_shape(tuned.model.init, KEY))
+    trained, frozen = flat_paths(start), flat_paths(tuned.frozen)
+    assert not trained.keys() & frozen.keys()
+    assert trained.keys() | frozen.keys() == whole.keys()
+    assert tuned.num_trained == sum(leaf.size for leaf in trained.values())
+    assert tuned.num_frozen == sum(leaf.size for leaf in frozen.values())
+    loss_fn = objectives.mean_loss(objectives.classification(tuned.applying(tuned.frozen)))
+    cohort = Cohort(
+        (jnp.array([[4, 9, 5, -1], [2, 3, 8, 6]], jnp.int32), jnp.array([0, 1], jnp.int32)), jnp.ones(2, bool)
+    )
+
+    @jit
+    def step(params, key):
+        total = clipped_sum(example_gradient(loss_fn))(params, cohort, key, 1.0).total
+        return jax.tree.map(lambda p, g: p - 0.5 * g, params, total)
+
+    after = step(step(start, KEY), KEY)
+    check_moved(start, after)
+    assert int(num_unmoved(start, after)) == 0
+    assert int(num_unmoved(start, start)) == len(trained)
+    expected = {
+        "head": {"classifier.kernel", "classifier.bias"},
+        "prompt": {"classifier.kernel", "classifier.bias", "prompt"},
+    }
+    if name in expected:
+        assert set(trained) == expected[name]
+    if name == "bitfit":
+        assert all(path.endswith("bias") or path.startswith("classifier") for path in trained)
+    if name == "last":
+        assert {path.split(".")[1] for path in trained if path.startswith("layers")} == {"1"}
+
+
+@pytest.mark.parametrize(
+    ("family", "task", "name", "scan_layers"),
+    [
+        ("bert", "classify", "full", False),
+        ("bert", "classify", "lora", True),
+        ("bert", "masked", "full", True),
+        ("gpt2", "causal", "full", False),
+        ("llama", "causal", "full", True),
+        ("llama", "causal", "lora", False),
+        ("llama", "causal", "prefix", True),
+    ],
+)
+def test_engines_agree_on_text_models(family, task, name, scan_layers):
+    tuned = tuned_model(family, Head(task, 2), name, scan_layers=scan_layers)
+    start = jax.tree.map(lambda x: x + 0.05, jit(tuned.init)(tuned.start, KEY))
+    model = tuned.applying(tuned.frozen)
+    score = {
+        "classify": objectives.classification,
+        "causal": objectives.causal,
+        "masked": lambda m: objectives.masked(m, 1, 64, rate=0.5),
+    }[task](model)
+    ids = jnp.array([[4, 9, 5, -1, -1], [2, 3, 8, 6, 7], [5, 9, 8, 7, -1]], jnp.int32)
+    numbers = jnp.array([0, 1, 1], jnp.int32) if task == "classify" else jnp.zeros(3, jnp.int32)
+    cohort = Cohort((ids, numbers), jnp.array([True, True, False]))
+    contribution = example_gradient(objectives.mean_loss(score))
+    sums = [
+        jit(clipped_sum(contribution, engine=engine))(start, cohort, KEY, 0.3)
+        for engine in ("bookkeeping", "materialize")
+    ]
+    np.testing.assert_allclose(sums[0].norms, sums[1].norms, rtol=2e-4)
+    for a, b in zip(*(jax.tree.leaves(s.total) for s in sums), strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-5)
+
+
+def test_length_buckets_change_neither_the_sum_nor_the_norms_nor_the_keys():
+    tuned = tuned_model("bert", Head("classify", 2), "lora")
+    start = jax.tree.map(lambda x: x + 0.05, jit(tuned.init)(tuned.start, KEY))
+    score = objectives.classification(tuned.applying(tuned.frozen))
+
+    def loss_fn(params, example, key):
+        loss, metrics = objectives.mean_loss(score)(params, example, key)
+        return loss * (1 + jax.random.uniform(key)), metrics  # a loss that looks at its key
+
+    source = np.random.default_rng(0)
+    sizes = source.integers(1, 9, 12)
+    ids = np.where(np.arange(8) < sizes[:, None], source.integers(2, 60, (12, 8)), -1)
+    cohort = Cohort(
+        (jnp.asarray(ids, jnp.int32), jnp.asarray(source.integers(0, 2, 12), jnp.int32)),
+        jnp.asarray(source.random(12) < 0.8),
+    )
+    contribution = example_gradient(loss_fn)
+    whole = jit(clipped_sum(contribution))(start, cohort, KEY, 0.3)
+    cut = jit(length_buckets((2, 5, 8))(clipped_sum)(contribution))(start, cohort, KEY, 0.3)
+    np.testing.assert_allclose(whole.norms, cut.norms, rtol=1e-4)
+    np.testing.assert_allclose(whole.aux["loss"], cut.aux["loss"], rtol=1e-4)
+    for a, b in zip(jax.tree.leaves(whole.total), jax.tree.leaves(cut.total), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+    with pytest.raises(ValueError, match="must end at the rows' length, 8"):
+        length_buckets((2, 5))(clipped_sum)(contribution)(start, cohort, KEY, 0.3)
+    with pytest.raises(ValueError, match="must be ascending"):
+        length_buckets((5, 2))
+
+
+def test_only_the_answer_of_a_pair_is_scored():
+    tuned = tuned_model("llama", Head("causal"))
+    score = objectives.causal(tuned.applying(tuned.frozen))
+    start = jit(tuned.init)(tuned.start, KEY)
+    ids = jnp.array([4, 9, 5, 7, 6, -1], jnp.int32)
+    scored = jit(lambda answer: score(start, (ids, answer), None))
+    whole, answer = scored(jnp.int32(0)), scored(jnp.int32(3))
+    assert (float(whole.targets), float(answer.targets)) == (4.0, 2.0)
+    logits = jax.nn.log_softmax(outputs(tuned, [ids])[0])
+    np.testing.assert_allclose(answer.loss, -(logits[2, 7] + logits[3, 6]), rtol=1e-5)
+    np.testing.assert_allclose(whole.loss, -sum(logits[t, ids[t + 1]] for t in range(4)), rtol=1e-5)
+
+
+def test_hidden_tokens_are_drawn_anew_and_nothing_else_is_scored():
+    tuned = tuned_model("bert", Head("masked"))
+    start = jit(tuned.init)(tuned.start, KEY)
+    score = objectives.masked(tuned.applying(tuned.frozen), 1, 64, rate=0.5, special=[3])
+    ids = jnp.array([3] * 10 + list(range(5, 15)) + [-1] * 4, jnp.int32)
+    scored = jit(lambda ids, key: score(start, (ids, jnp.int32(0)), key))
+    counts = [float(scored(ids, jax.random.key(k)).targets) for k in range(20)]
+    assert 0 < min(counts) < max(counts) <= 10
+    still = jit(lambda ids: score(start, (ids, jnp.int32(0)), None).loss)
+    fixed = [float(still(ids)) for _ in range(2)]
+    assert fixed[0] == fixed[1]
+    nothing = scored(jnp.full(24, -1, jnp.int32), KEY)
+    assert float(nothing.targets) == 0.0
+    assert float(nothing.loss) == 0.0
+
+
+def test_evaluation_weighs_every_token_once_whatever_the_groups():
+    tuned = tuned_model("llama", Head("causal"))
+    start = jit(tuned.init)(tuned.start, KEY)
+    score = objectives.causal(tuned.applying(tuned.frozen))
+    source = np.random.default_rng(0)
+    sizes = np.array([2, 3, 7, 8, 1, 5, 8])
+    ids = np.where(np.arange(8) < sizes[:, None], source.integers(2, 60, (7, 8)), -1).astype(np.int32)
+    numbers = np.zeros(7, np.int32)
+    found = [
+        jit(partial(objectives.evaluate, score, batch_size=batch))(start, objectives.by_length(ids, numbers, lengths))
+        for lengths, batch in (((8,), 64), ((3, 8), 2))
+    ]
+    np.testing.assert_allclose(found[0]["loss"], found[1]["loss"], rtol=1e-5)
+    assert float(found[0]["accuracy"]) == pytest.approx(float(found[1]["accuracy"]))
+    one = jit(lambda row: score(start, (row, jnp.int32(0)), None))
+    each = [one(row) for row in ids]
+    total = sum(float(s.loss) for s in each) / sum(float(s.targets) for s in each)
+    assert float(found[0]["loss"]) == pytest.approx(total, rel=1e-5)
+    with pytest.raises(ValueError, match="end before the longest text, of 8 tokens"):
+        objectives.by_length(ids, numbers, (3, 7))
+
+
+@pytest.mark.parametrize(
+    ("family", "method", "scan_layers"),
+    [("llama", "full", True), ("llama", "prefix", False), ("gpt2", "prompt", False), ("gpt2", "prefix", True)],
+)
+def test_remembered_keys_and_values_write_what_reading_all_again_would(family, method, scan_layers):
+    arch = tiny(family)
+    chosen = Method(method, length=2)
+    tuned = fine_tune(arch, body_of(family), Head("causal"), chosen, scan_layers=scan_layers)
+    start = jit(tuned.init)(tuned.start, KEY)
+    everything = tuned.bind(tuned.frozen)(start)
+    model = tuned.applying(tuned.frozen)
+    prompts = np.array([[5, 9, 6, -1], [7, 8, 4, 3]], np.int32)
+    generate = make_generate(arch, chosen.added, tuned.plan, num_tokens=6)
+    written = np.asarray(generate(everything, jnp.asarray(prompts), Sampling(), KEY))
+    apply = jit(lambda ids: model.apply(start, ids, None))
+    for prompt, found in zip(prompts, written, strict=True):
+        text = [int(i) for i in prompt if i >= 0]
+        for token in found:
+            row = jnp.asarray([*text, *[-1] * (12 - len(text))], jnp.int32)
+            assert int(jnp.argmax(apply(row)[len(text) - 1])) == int(token)
+            text.append(int(token))
+
+
+def test_a_text_ends_at_its_end():
+    arch = tiny("llama")
+    tuned = fine_tune(arch, body_of("llama"), Head("causal"), Method("full"))
+    prompts = jnp.array([[5, 9, 6]], jnp.int32)
+    free = np.asarray(make_generate(arch, num_tokens=8)(tuned.start, prompts, Sampling(), KEY))[0]
+    end = int(free[3])
+    first = free.tolist().index(end)
+    ended = np.asarray(make_generate(arch, num_tokens=8, end=end)(tuned.start, prompts, Sampling(), KEY))[0]
+    assert ended.tolist() == [*free[: first + 1].tolist(), *[-1] * (7 - first)]
+
+
+def test_sampling_follows_temperature_and_top_p():
+    logits = jnp.log(jnp.array([0.5, 0.25, 0.15, 0.1]))
+    keys = jax.random.split(KEY, 4000)
+
+    def shares(sampling):
+        drawn = jax.vmap(lambda key: draw(logits, sampling, key))(keys)
+        return np.bincount(np.asarray(drawn), minlength=4) / len(keys)
+
+    np.testing.assert_allclose(shares(Sampling(1.0)), [0.5, 0.25, 0.15, 0.1], atol=0.03)
+    np.testing.assert_allclose(shares(Sampling(1.0, 0.7)), [2 / 3, 1 / 3, 0, 0], atol=0.03)
+    assert shares(Sampling(0.0)).tolist() == [1, 0, 0, 0]
+    sharp = np.array([0.5, 0.25, 0.15, 0.1]) ** 2
+    np.testing.assert_allclose(shares(Sampling(0.5)), sharp / sharp.sum(), atol=0.03)
+    assert shares(Sampling(1.0, 0.0)).tolist() == [1, 0, 0, 0]
+
+
+def test_half_precision_is_close_and_trains_in_float32():
+    ids = [[4, 9, 5, -1]]
+    single = tuned_model("bert", Head("classify", 2), "lora")
+    half = tuned_model("bert", Head("classify", 2), "lora", plan=Plan(dtype=jnp.bfloat16))
+    start = single.init(single.start, KEY)
+    assert {leaf.dtype.name for leaf in jax.tree.leaves(half.frozen)} == {"bfloat16"}
+    assert {leaf.dtype.name for leaf in jax.tree.leaves(half.init(half.start, KEY))} == {"float32"}
+    np.testing.assert_allclose(outputs(half, ids, start), outputs(single, ids, start), atol=0.05)
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"model_type": "t5"}, "model_type is 't5'"),
+        ({}, "model_type is None"),
+        ({"model_type": "bert", "hidden_size": 8}, "has no 'num_attention_heads'"),
+        (to_hub_config(tiny("bert")) | {"position_embedding_type": "relative_key"}, "position_embedding_type"),
+        (to_hub_config(tiny("bert")) | {"hidden_act": "mish"}, "hidden_act is 'mish'"),
+        (to_hub_config(tiny("llama")) | {"rope_scaling": {"rope_type": "llama3"}}, "rope_scaling"),
+        (to_hub_config(tiny("llama")) | {"num_key_value_heads": 3}, "num_kv_heads is 3"),
+        (to_hub_config(tiny("gpt2")) | {"scale_attn_weights": False}, "scale_attn_weights"),
+    ],
+)
+def test_architectures_that_would_be_computed_wrongly_are_refused(config, words):
+    with pytest.raises(ArchitectureError, match=words):
+        from_hub_config(config)
+
+
+def test_methods_say_what_is_wrong_with_them():
+    with pytest.raises(ValueError, match=r"tuning\.name is 'lorra'"):
+        Method("lorra")
+    with pytest.raises(ValueError, match=r"tuning\.rank=0"):
+        Method("lora", Lora(rank=0))
+    with pytest.raises(ValueError, match=r"tuning\.targets=\['kernel'\]"):
+        Method("lora", Lora(targets=("kernel",)))
+    with pytest.raises(ValueError, match=r"tuning\.last_layers=3 is more than the 2 layers"):
+        fine_tune(tiny("bert"), body_of("bert"), Head("classify", 2), Method("last", last_layers=3))
+    with pytest.raises(ValueError, match="trains nothing"):
+        fine_tune(tiny("llama"), body_of("llama"), Head("causal"), Method("head"))
+    with pytest.raises(ValueError, match="max_length is 40"):
+        outputs(tuned_model("bert", Head("embed")), [[3] * 40])
+    with pytest.raises(ValueError, match="exceed the 32 positions"):
+        make_generate(tiny("llama"), num_tokens=40)(
+            tuned_model("llama", Head("causal")).start, jnp.ones((1, 3), jnp.int32), Sampling(), KEY
+        )
+    with pytest.raises(ValueError, match="writes nothing"):
+        make_generate(tiny("bert"), num_tokens=4)
+    with pytest.raises(ValueError, match="stacks is"):
+        Plan(stacks=(1, 2)).sizes(4)
+    assert Added() == Method("full").added
