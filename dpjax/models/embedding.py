@@ -52,7 +52,7 @@ def embed(
         plan=plan,
         scan_layers=scan_layers,
     )
-    everything = jax.tree.map(jnp.asarray, tuned.start)
+    everything = tuned.bind(tuned.frozen)(tuned.start)
     apply = jax.jit(jax.vmap(lambda params, row: tuned.model.apply(params, row, None), in_axes=(None, 0)))
     out = np.zeros((len(ids), arch.width), np.float32)
     done = 0

@@ -288,7 +288,7 @@ def _map_with_path(fun: Callable[[str, object], object], tree: PyTree) -> PyTree
 
 def _merge(trained: PyTree, frozen: PyTree) -> PyTree:
 
-    def whole(own: Array | None, other: np.ndarray | Array | None) -> Array | None:
-        return own if other is None else jnp.asarray(other)
+    def whole(own: Any, other: Any) -> Array | None:
+        return None if own is None and other is None else jnp.asarray(own if other is None else other)
 
     return jax.tree.map(whole, trained, frozen, is_leaf=lambda x: x is None)

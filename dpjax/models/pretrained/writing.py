@@ -52,5 +52,7 @@ def write(
     ends = rows == body.tokenizer.separator
     rows = np.where(ends, -1, rows)  # a text that is to go on has not ended
     generate = make_generate(body.arch, plan=tuned.plan, num_tokens=num_tokens, end=body.tokenizer.separator)
-    written = generate(tuned.start, jnp.asarray(rows), Sampling(temperature, top_p), jax.random.key(seed))
+    written = generate(
+        tuned.bind(tuned.frozen)(tuned.start), jnp.asarray(rows), Sampling(temperature, top_p), jax.random.key(seed)
+    )
     return [body.tokenizer.decode(row) for row in np.asarray(written)]
