@@ -106,7 +106,7 @@ def _panels(df: pd.DataFrame, metric: str, by: list[str] | None = None) -> list[
     panels = panels_of(named, metric, by=by or [])
     found = [panel for panel in panels if len(_names([panel])) > 1]
     if not found:
-        raise ResultsError("needs two values in column 'algorithm': sweep federated.algorithm or privacy.noise")
+        raise ResultsError("needs two values in column 'algorithm': sweep federated.algorithm, privacy.noise or tuning")
     return found
 
 

@@ -102,6 +102,23 @@ def noises_as_algorithms(frame: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
+def tunings_as_algorithms(frame: pd.DataFrame) -> pd.DataFrame:
+    """The table with what was trained named as algorithms are, where a sweep tunes a model in several ways.
+
+    Args:
+      frame: what ``collect`` or ``load`` gave.
+
+    >>> from dpjax.results.table import frame_of
+    >>> rows = [{"epsilon": 1.0, "tuning": tuning} for tuning in ("head", "lora(8)")]
+    >>> tunings_as_algorithms(frame_of(rows))["algorithm"].tolist()
+    ['head', 'lora(8)']
+    """
+    if frame["tuning"].nunique() < 2:
+        return frame
+    named = frame["algorithm"].where(frame["algorithm"].isna(), frame["algorithm"] + ", ").fillna("")
+    return frame.assign(algorithm=(named + frame["tuning"]).where(frame["tuning"].notna(), frame["algorithm"]))
+
+
 def one_algorithm(frame: pd.DataFrame) -> list[str]:
     """What keeps algorithms in panels of their own, for charts that compare something else.
 
