@@ -18,6 +18,7 @@ MAX_CHARACTERS = 8000  # of a text; the longest mails are lists and digests of 2
 MIN_MAILS = 5  # of a sender whose mails are split
 
 # Python's own HTML parser changes from version to version, and what is pinned must not.
+_PAGE = re.compile(r"<(html|head|body|table|font|p|br|center|div|a|img)\b", re.IGNORECASE)
 _UNSEEN = re.compile(r"<!--.*?-->|<(script|style|title)\b.*?</\1\s*>", re.DOTALL | re.IGNORECASE)
 _BREAK = re.compile(r"</?(p|br|div|tr|li|table|h\d|ul|ol|hr)\b[^>]*>", re.IGNORECASE)
 _TAG = re.compile(r"</?[a-z!?][^>]*>", re.IGNORECASE)
@@ -37,8 +38,8 @@ def strip_html(text: str) -> str:
 def read_mail(content: bytes) -> tuple[str, str]:
     """Returns the text of a mail, and its sender's address in lower case.
 
-    The text is the subject, an empty line and the parts in plain text, or, where there are none, those in HTML
-    without its tags; runs of spaces and of empty lines count as one, and what exceeds ``MAX_CHARACTERS`` is cut off.
+    The text is the subject, an empty line and the parts in plain text or, where those are empty, in HTML; of a page
+    the tags are left out, whatever the mail calls it; runs of spaces and of empty lines count as one, and what exceeds ``MAX_CHARACTERS`` is cut off.
     The sender is empty where the header ``From`` names none.
 
     Args:
@@ -55,7 +56,9 @@ def read_mail(content: bytes) -> tuple[str, str]:
             parts[part.get_content_type()].append(_words(part))
     body = "\n".join(parts["text/plain"])
     if not body.strip():
-        body = strip_html("\n".join(parts["text/html"]))
+        body = "\n".join(parts["text/html"])
+    if _PAGE.search(body):  # some call a page plain text, spam above all
+        body = strip_html(body)
     lines = (" ".join(line.split()) for line in f"{_header(mail, 'Subject')}\n\n{body}".splitlines())
     text = re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()[:MAX_CHARACTERS].strip()
     address = _ADDRESS.search(_header(mail, "From").lower())
