@@ -1,7 +1,7 @@
-"""The registry's entries of whole texts: what each is, where it comes from, its hashes and its licence."""
+"""The registry's entries of whole texts that package registries have, with their hashes and licences."""
 
 from dpjax.datasets import icd10, licences, mails, news, reviews
-from dpjax.datasets.schema import Entry, HubSource, PackageSource
+from dpjax.datasets.schema import Entry, PackageSource
 from dpjax.datasets.texts import keep_texts
 
 _ONCE = "texts that differ in white space only are kept once"
@@ -9,8 +9,6 @@ _R8 = {
     "train": "a6c7542fabf80a285aa11815d507d65c8971af050554eedf75af3c6946c490bd",
     "test": "8c21d3ca16e720084e9a3e17db5048d214d73df1ffc68094c02d78cf8f366982",
 }
-_GLUE = "Hub only; its content is not pinned by a hash yet. The hub's test labels are hidden, so the test set here is "
-_GLUE_CITATION = "A. Wang et al., GLUE: A multi-task benchmark and analysis platform, ICLR, 2019; "
 
 ENTRIES: tuple[Entry, ...] = (
     Entry(
@@ -46,8 +44,8 @@ ENTRIES: tuple[Entry, ...] = (
         unit="film",
         num_units=507,
         num_train_units=406,
-        note="Near SST-2 in kind, not its sentences nor its split. 56 of the 12,808 snippets are copies and left out, so "
-        "are the plots. Critics are not named: privacy by row protects a snippet, privacy by client all on a film.",
+        note="Near SST-2 in kind, not its sentences nor its split. 56 of the 12,808 snippets are copies and left out, "
+        "so are the plots. Critics are not named: privacy by row protects a snippet, privacy by client all on a film.",
     ),
     Entry(
         name="spam_assassin",
@@ -78,8 +76,9 @@ ENTRIES: tuple[Entry, ...] = (
         unit="sender",
         num_units=2_535,
         num_train_units=2_061,
-        note="139 of the 6,046 mails are copies and left out. One sender, a feed of news, sent a tenth of all. One test "
-        "mail in ten is nearly one that trains, as mass mail is. Senders are numbers: their addresses are not kept.",
+        note="139 of the 6,046 mails are copies and left out. One sender, a feed of news, sent a tenth of all. One "
+        "test mail in ten is nearly one that trains, as mass mail is. Senders are numbers: their addresses are not "
+        "kept.",
     ),
     Entry(
         name="bbc_news",
@@ -112,8 +111,8 @@ ENTRIES: tuple[Entry, ...] = (
         ),
         content_sha256="9a45c970c476df23f8721a4250e8950133fe155b00dffce4f7492c7885743eb4",
         encode=keep_texts,
-        note="Like AG News in kind. 100 of the 2,225 stories are copies and left out; 3 % of the test stories are still "
-        "nearly one that trains.",
+        note="Like AG News in kind. 100 of the 2,225 stories are copies and left out; 3 % of the test stories are "
+        "still nearly one that trains.",
     ),
     Entry(
         name="reuters_r8",
@@ -141,8 +140,8 @@ ENTRIES: tuple[Entry, ...] = (
         ),
         content_sha256="cc0e6626a12b723800f66dab23df74202f13686b9a97fdd5387775374dd7219f",
         encode=keep_texts,
-        note="Of the official 5,485 + 2,189 rows 62 + 17 are copies and left out, four of the latter because they train; "
-        "four telegrams had two topics and keep the first.",
+        note="Of the official 5,485 + 2,189 rows 62 + 17 are copies and left out, four of the latter because they "
+        "train; four telegrams had two topics and keep the first.",
     ),
     Entry(
         name="licences",
@@ -173,14 +172,15 @@ ENTRIES: tuple[Entry, ...] = (
         ),
         content_sha256="08968c6b5161ef549c13124e110cd7dae567279dc30041b947beb54a7985b05d",
         encode=keep_texts,
-        note="Of 2,310 licences 145 deprecated and 15 without a text are left out; 36 are not in English. A family is a "
-        "key up to its first dash, so gpl-2.0 and gpl-3.0 stay together, yet one test text in twenty is nearly one of "
-        "another family. Categories are shared by family: their shares differ between train and test.",
+        note="Of 2,310 licences 145 deprecated and 15 without a text are left out; 36 are not in English. A family is "
+        "a key up to its first dash, so gpl-2.0 and gpl-3.0 stay together, yet one test text in twenty is nearly one "
+        "of another family. Categories are shared by family: their shares differ between train and test.",
     ),
     Entry(
         name="drug_reviews",
         title="Drug reviews by patients (sample)",
-        summary="One row is what a patient wrote of a drug (medical); predict whether the rating is good, bad or between.",
+        summary="One row is what a patient wrote of a drug (medical); predict whether the rating is good, bad or "
+        "between.",
         task="document",
         input_shape=(),
         num_train=600,
@@ -208,8 +208,9 @@ ENTRIES: tuple[Entry, ...] = (
         ),
         content_sha256="178558f6752b652eec186063bba5b6c987c310020ca26018daa7c4b352320f22",
         encode=keep_texts,
-        note="A sample of 979 of UCI's 215,063 reviews; one of its test rows trains and is left out of the test set. One "
-        "standard error of a test accuracy near .8 is .02. Patients are not named, so a patient may have several rows.",
+        note="A sample of 979 of UCI's 215,063 reviews; one of its test rows trains and is left out of the test set. "
+        "One standard error of a test accuracy near .8 is .02. Patients are not named, so a patient may have several "
+        "rows.",
     ),
     Entry(
         name="icd10",
@@ -220,11 +221,11 @@ ENTRIES: tuple[Entry, ...] = (
         num_train=37_099,
         num_test=9_045,
         class_names=icd10.CLASS_NAMES,
-        licence="public domain, as commonly stated of works of the US government (NCHS); the WHO keeps the copyright of "
-        "ICD-10; the package is MIT",
+        licence="public domain, as commonly stated of works of the US government (NCHS); the WHO keeps the copyright "
+        "of ICD-10; the package is MIT",
         citation="National Center for Health Statistics, ICD-10-CM tabular list, April 2026",
-        encoding=f"as written; {_ONCE}; categories, the first three characters of a code, split 80/20 by chapter with a "
-        "fixed seed",
+        encoding=f"as written; {_ONCE}; categories, the first three characters of a code, split 80/20 by chapter with "
+        "a fixed seed",
         sources=(
             PackageSource(
                 kind="pypi",
@@ -242,89 +243,7 @@ ENTRIES: tuple[Entry, ...] = (
         ),
         content_sha256="5a8f86272734aeb4de33059b01ed30945ece1aceb5de74576ba4b7aab9873aca",
         encode=keep_texts,
-        note="The task is medical, the records are not private: they are a public code book. 737 of 46,881 descriptions "
-        "are copies and left out. The chapter of special purposes has five rows, all in train.",
-    ),
-    Entry(
-        name="sst2",
-        title="SST-2",
-        summary="One row is a phrase of a film review; predict whether it is for or against the film.",
-        task="document",
-        input_shape=(),
-        num_train=67_349,
-        num_test=872,
-        class_names=("negative", "positive"),
-        licence="none stated; used for research, as commonly stated; check before you redistribute it",
-        citation=f"{_GLUE_CITATION}R. Socher et al., Recursive deep models, EMNLP, 2013",
-        encoding="as written; official train and validation sets",
-        sources=(HubSource("stanfordnlp/sst2", test_split="validation", text_columns=("sentence",)),),
-        content_sha256=None,
-        encode=keep_texts,
-        note=f"{_GLUE}GLUE's validation set. Rows train as phrases of one sentence, so privacy by row is not by review. "
-        "Without the hub take rotten_tomatoes.",
-    ),
-    Entry(
-        name="qnli",
-        title="QNLI",
-        summary="One row is a question and a sentence of Wikipedia; predict whether the sentence answers it.",
-        task="document",
-        input_shape=(2,),
-        num_train=104_743,
-        num_test=5_463,
-        class_names=("entailment", "not_entailment"),
-        licence="CC BY-SA 4.0 (SQuAD), as commonly stated; check before you redistribute it",
-        citation=f"{_GLUE_CITATION}P. Rajpurkar et al., SQuAD, EMNLP, 2016",
-        encoding="pairs as written; official train and validation sets",
-        sources=(
-            HubSource("nyu-mll/glue", config="qnli", test_split="validation", text_columns=("question", "sentence")),
-        ),
-        content_sha256=None,
-        encode=keep_texts,
-        note=f"{_GLUE}GLUE's validation set.",
-    ),
-    Entry(
-        name="mnli",
-        title="MNLI (matched)",
-        summary="One row is a premise and a hypothesis; predict whether the first implies, allows or denies the second.",
-        task="document",
-        input_shape=(2,),
-        num_train=392_702,
-        num_test=9_815,
-        class_names=("entailment", "neutral", "contradiction"),
-        licence="OANC's own, CC BY 3.0, CC BY-SA 3.0 and public domain, by genre, as commonly stated; check before you "
-        "redistribute it",
-        citation=f"{_GLUE_CITATION}A. Williams et al., MultiNLI, NAACL, 2018",
-        encoding="pairs as written; official train and matched validation sets",
-        sources=(
-            HubSource(
-                "nyu-mll/glue", config="mnli", test_split="validation_matched", text_columns=("premise", "hypothesis")
-            ),
-        ),
-        content_sha256=None,
-        encode=keep_texts,
-        note=f"{_GLUE}the validation set of the genres that train.",
-    ),
-    Entry(
-        name="e2e",
-        title="E2E restaurant descriptions",
-        summary="One row is facts of a restaurant and a sentence that tells them; made for completion, so of one class.",
-        task="document",
-        input_shape=(2,),
-        num_train=42_061,
-        num_test=4_693,
-        class_names=("description",),
-        licence="CC BY-SA 4.0",
-        citation="J. Novikova, O. Dušek and V. Rieser, The E2E dataset, SIGDIAL, 2017",
-        encoding="pairs of meaning representation and human reference, as written; official train and test sets",
-        sources=(
-            HubSource(
-                "tuetschek/e2e_nlg",
-                label_column=None,
-                text_columns=("meaning_representation", "human_reference"),
-            ),
-        ),
-        content_sha256=None,
-        encode=keep_texts,
-        note="Hub only; its content is not pinned by a hash yet. The original set, not the cleaned one of 2019.",
+        note="The task is medical, the records are not private: they are a public code book. 737 of 46,881 "
+        "descriptions are copies and left out. The chapter of special purposes has five rows, all in train.",
     ),
 )

@@ -38,8 +38,9 @@ def strip_html(text: str) -> str:
 def read_mail(content: bytes) -> tuple[str, str]:
     """Returns the text of a mail, and its sender's address in lower case.
 
-    The text is the subject, an empty line and the parts in plain text or, where those are empty, in HTML; of a page
-    the tags are left out, whatever the mail calls it; runs of spaces and of empty lines count as one, and what exceeds ``MAX_CHARACTERS`` is cut off.
+    The text is the subject, an empty line and the parts in plain text or, where those are empty, in HTML. Of a page
+    the tags are left out, whatever the mail calls it. Runs of spaces and of empty lines count as one, and what exceeds
+    ``MAX_CHARACTERS`` is cut off.
     The sender is empty where the header ``From`` names none.
 
     Args:

@@ -2,7 +2,7 @@
 
 import difflib
 
-from dpjax.datasets import adult, documents, embedded, images, natural
+from dpjax.datasets import adult, documents, embedded, hub_documents, images, natural
 from dpjax.datasets.schema import DatasetError, EmbeddedSource, Entry, HubSource, PackageSource
 from dpjax.datasets.splits import scale_images
 
@@ -165,6 +165,7 @@ ENTRIES: dict[str, Entry] = {
         ),
         *natural.ENTRIES,
         *documents.ENTRIES,
+        *hub_documents.ENTRIES,
     )
 }
 
