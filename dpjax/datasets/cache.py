@@ -5,6 +5,8 @@ import errno
 import hashlib
 import json
 import os
+import re
+import shlex
 import tempfile
 import zipfile
 import zlib
@@ -39,6 +41,16 @@ def cache_folder(cache_dir: str | os.PathLike[str] | None = None) -> Path:
     return Path(platformdirs.user_cache_dir("dpjax")) / "datasets"
 
 
+def file_name(name: str) -> str:
+    """Returns the name of the file that keeps a data set.
+
+    Example:
+      >>> file_name("digits"), file_name("hub:owner/name?text=a,b")
+      ('digits.npz', 'hub-owner-name-text-a-b.npz')
+    """
+    return re.sub(r"[^\w.]+", "-", name) + ".npz"
+
+
 def content_sha256(raw: RawArrays) -> str:
     """Returns one digest of the stored arrays that are there: dtypes, shapes and values, in order.
 
@@ -62,7 +74,7 @@ def content_sha256(raw: RawArrays) -> str:
 def read_manifest(entry: Entry, folder: Path) -> dict[str, Any] | None:
     """Returns what the copy in the cache says of itself, or None where there is no usable copy."""
     try:
-        with np.load(folder / f"{entry.name}.npz", allow_pickle=False) as stored:
+        with np.load(folder / file_name(entry.name), allow_pickle=False) as stored:
             manifest = json.loads(str(stored["manifest"]))
     except _DAMAGED:
         return None
@@ -75,8 +87,8 @@ def read_copy(entry: Entry, folder: Path) -> tuple[RawArrays, dict[str, Any]]:
     Raises:
       DatasetError: there is none, or it is damaged or of another layout.
     """
-    path = folder / f"{entry.name}.npz"
-    command = f"`dpjax data fetch {entry.name}"
+    path = folder / file_name(entry.name)
+    command = f"`dpjax data fetch {shlex.quote(entry.name)}"
     if not path.is_file():
         raise DatasetError(f"data.name={entry.name!r} is not on this machine; fetch it with {command}`")
     try:
@@ -101,7 +113,10 @@ def _read_array(stored: Mapping[str, np.ndarray], field: str) -> np.ndarray:
 
 
 def _is_current(entry: Entry, manifest: Mapping[str, Any]) -> bool:
-    return manifest.get("layout") == LAYOUT and entry.content_sha256 in (None, manifest.get("content_sha256"))
+    # Two names of texts on the hub can share a file.
+    if (manifest.get("layout"), manifest.get("name", entry.name)) != (LAYOUT, entry.name):
+        return False
+    return entry.content_sha256 in (None, manifest.get("content_sha256"))
 
 
 def write_copy(entry: Entry, raw: RawArrays, origin: Mapping[str, Any], workspace: Path, folder: Path) -> Path:
@@ -133,7 +148,7 @@ def write_copy(entry: Entry, raw: RawArrays, origin: Mapping[str, Any], workspac
         elif array is not None:
             arrays[field] = array
     np.savez(workspace / "stored.npz", manifest=np.array(json.dumps(manifest)), **arrays)
-    return (workspace / "stored.npz").replace(folder / f"{entry.name}.npz")
+    return (workspace / "stored.npz").replace(folder / file_name(entry.name))
 
 
 @contextmanager

