@@ -2,10 +2,10 @@
 
 import dataclasses
 import os
-import urllib.parse
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 import numpy as np
 
@@ -75,13 +75,12 @@ def parse_name(name: str) -> Location:
       ('premise', 'claim')
     """
     place, _, query = name.partition("?")
-    try:
-        told = urllib.parse.parse_qs(query, keep_blank_values=True, strict_parsing=bool(query))
-    except ValueError:
-        told = {query: []}
-    if wrong := sorted(told.keys() - {"text", "label", "test", "config"}):
-        raise DatasetError(f"data.name={name!r} says {wrong[0]!r}; after '?' come text=, label=, test= and config=")
-    said = {key: values[-1] for key, values in told.items()}
+    said = {}
+    for part in filter(None, query.split("&")):
+        key, equals, value = part.partition("=")
+        if not equals or key not in ("text", "label", "test", "config"):
+            raise DatasetError(f"data.name={name!r} says {key!r}; after '?' come text=, label=, test= and config=")
+        said[key] = unquote(value)
     columns = tuple(said["text"].split(",")) if said.get("text") else None
     on_hub = place.startswith("hub:")
     if on_hub and place.count("/") != 1:

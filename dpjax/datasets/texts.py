@@ -63,7 +63,7 @@ def unpack(content: UInt8[np.ndarray, "bytes"], ends: Int64[np.ndarray, "..."]) 
       [['a', 'b']]
     """
     stops = ends.ravel().tolist()
-    starts = [0, *stops[:-1]]
+    starts = [0, *stops][: len(stops)]
     if (stops[-1] if stops else 0) != content.size or any(a > b for a, b in zip(starts, stops, strict=True)):
         raise ValueError("the ends of the texts do not fit their bytes")
     whole = content.tobytes()
@@ -87,7 +87,7 @@ def check_texts(texts: Shaped[np.ndarray, "rows ..."], where: str) -> None:
       dpjax.datasets.schema.DatasetError: data.name='mine': train row 1 is an empty text, and 1 more; leave those out
     """
     empty = np.strings.str_len(np.strings.strip(texts)) == 0
-    rows = np.flatnonzero(empty.reshape(len(texts), -1).any(1))
+    rows = np.flatnonzero(empty.any(1) if empty.ndim > 1 else empty)
     if len(rows):
         more = f", and {len(rows) - 1:,} more" if len(rows) > 1 else ""
         raise DatasetError(f"{where} row {rows[0]} is an empty text{more}; leave those out")
