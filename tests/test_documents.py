@@ -757,3 +757,9 @@ def test_fetch_for_real_gives_the_pinned_content(name, tmp_path):
     assert (len(train), len(test)) == (entry.num_train, entry.num_test)
     assert not train & test
     assert "" not in train | test
+
+
+def test_the_docs_name_every_data_set_and_its_size():
+    page = (Path(__file__).parents[1] / "docs/concepts/data.md").read_text(encoding="utf-8")
+    for entry in registry.ENTRIES.values():
+        assert re.search(rf"^\| `{entry.name}` .*\| {entry.num_train:,} \+ {entry.num_test:,} \|", page, re.MULTILINE)
