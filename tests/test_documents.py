@@ -300,7 +300,7 @@ def test_why_npm_failed_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(download, "npm_commands", lambda source, folder: [[str(client)]])
     (folder := tmp_path / "work").mkdir()
     with pytest.raises(DatasetError) as raised:
-        download.download_archive(npm_source(b"", FILES), folder, lambda message, fraction: None)
+        download.download_archive(npm_source(b"x", FILES), folder, lambda message, fraction: None)
     assert str(raised.value).endswith("(npm error notarget No matching version found for x@1)")
 
 
