@@ -77,8 +77,7 @@ ENTRIES: tuple[Entry, ...] = (
         num_units=2_535,
         num_train_units=2_061,
         note="139 of the 6,046 mails are copies and left out. One sender, a feed of news, sent a tenth of all. One "
-        "test mail in ten is nearly one that trains, as mass mail is. Senders are numbers: their addresses are not "
-        "kept.",
+        "test mail in ten is nearly one that trains, as mass mail is. Senders are numbers, but mails name people.",
     ),
     Entry(
         name="bbc_news",
