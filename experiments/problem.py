@@ -90,24 +90,26 @@ def plain_problem(cfg: DictConfig, dataset: Dataset, model: models.Model, facts:
 
 
 def subset(dataset: Dataset, num_train: int | None) -> Dataset:
-    """The data set with so many training rows, of a shuffle that is always the same.
+    """The data set with so many training rows, of a shuffle that is always the same; they then stand alone.
 
     Raises:
-      ConfigError: more rows than there are, or rows that belong to units.
+      ConfigError: more rows than there are.
     """
     rows = len(dataset.train_labels)
     if num_train is None:
         return dataset
     if not 1 <= num_train <= rows:
         raise ConfigError(f"data.num_train={num_train} must be from 1 to the {rows} rows of data={dataset.name}.")
-    if dataset.train_units is not None:
-        raise ConfigError(
-            f"data.num_train={num_train} would cut units of data={dataset.name} apart; leave it null, or use "
-            "federated.records_per_client."
-        )
     kept = np.random.default_rng(0).permutation(rows)[:num_train]
     return dataclasses.replace(
-        dataset, train_inputs=dataset.train_inputs[kept], train_labels=dataset.train_labels[kept]
+        dataset,
+        train_inputs=dataset.train_inputs[kept],
+        train_labels=dataset.train_labels[kept],
+        train_units=None,
+        test_units=None,
+        num_units=0,
+        num_train_units=0,
+        unit_names=(),
     )
 
 

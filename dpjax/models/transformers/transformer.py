@@ -117,6 +117,7 @@ class Transformer(nnx.Module):
         """
         opening = self.prompt is not None and isinstance(start, int) and start == 0
         x, positions, valid = self._embed(ids, start, opening)
+        x = settled(x)
         sight = Sight(self._mask(ids, valid, memory, start), self._rotation(positions), start)
         kept = []
         for number, (layers, size) in enumerate(zip(self.layers, self.plan.sizes(self.arch.num_layers), strict=True)):

@@ -1,0 +1,206 @@
+"""Language models in experiments: texts of a file, a tiny checkpoint, every way to tune it, central and federated."""
+
+import csv
+import json
+import math
+
+import jax
+import numpy as np
+import pytest
+from hydra import compose, initialize_config_dir
+from safetensors.numpy import load_file
+
+from dpjax.models import pretrained
+from dpjax.models.transformers import tiny
+from dpjax.models.tuning import fresh_parameters
+from experiments import config, jobs, language
+from experiments.config import CONF, ConfigError
+from experiments.setup import build
+from experiments.task import Job
+from experiments.validation import validate
+
+WORDS = ["good", "bad", "film", "plot", "the", "a", "was", "fine", "dull", *[f"w{i}" for i in range(53)]]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """A tiny BERT, a tiny Llama and 60 texts whose class is in their words; features are kept beside them."""
+    folder = tmp_path_factory.mktemp("world")
+    source = np.random.default_rng(0)
+    for family in ("bert", "llama"):
+        fresh = fresh_parameters(tiny(family), jax.random.key(1))
+        body = {path: (x + 0.1 * source.normal(size=x.shape)).astype(np.float32) for path, x in fresh.items()}
+        pretrained.save(folder / family, tiny(family), body, pretrained.word_tokenizer(WORDS))
+    for split, rows in (("train", 60), ("test", 20)):
+        (folder / "texts").mkdir(exist_ok=True)
+        with (folder / "texts" / f"{split}.csv").open("w", newline="") as file:
+            out = csv.writer(file)
+            out.writerow(["text", "answer", "label"])
+            for i in range(rows):
+                words = [("good", "bad")[i % 2], *source.choice(WORDS[2:], source.integers(1, 9))]
+                out.writerow([" ".join(words), "the fine film", ("fresh", "rotten")[i % 2]])
+    return folder
+
+
+def composed(world, *overrides, family="bert", data=""):
+    data = data or "?text=text"
+    with initialize_config_dir(str(CONF.resolve()), version_base=None):
+        cfg = compose(
+            "config",
+            overrides=[
+                f'data.name="{world / "texts"}{data}"',
+                "model=pretrained",
+                f"model.checkpoint={world / family}",
+                "model.max_length=12",
+                "model.num_lengths=2",
+                "optimizer.num_steps=2",
+                "optimizer.evaluate_every=2",
+                "num_seeds=1",
+                "privacy.delta=1e-3",
+                *overrides,
+            ],
+        )
+    validate(cfg)
+    return cfg
+
+
+def row_of(cfg, folder):
+    (outcome,) = jobs.run_group([Job(cfg, folder, "")])
+    assert outcome.error is None, outcome.error
+    return outcome.rows[0]
+
+
+@pytest.mark.parametrize("tuning", ["head", "bitfit", "lora", "last", "prompt", "prefix", "full"])
+def test_every_tuning_runs_and_says_what_it_trained(tuning, world, tmp_path, monkeypatch):
+    monkeypatch.setenv("DPJAX_MODELS_DIR", str(tmp_path / "models"))
+    row = row_of(composed(world, f"tuning={tuning}", "save_model=true"), tmp_path)
+    own = {"lora": "(8)", "last": "(1)", "prompt": "(8)", "prefix": "(8)"}
+    assert row["tuning"] == tuning + own.get(tuning, "")
+    assert math.isfinite(row["test_loss"])
+    assert row["epsilon_pld"] <= 1.001
+    assert row["max_length"] == 12
+    assert row["model"].endswith("bert")
+    expected = {"head": 34, "lora": 34 + 4 * 2 * 16 * 8, "prompt": 34 + 8 * 16, "prefix": 34 + 2 * 2 * 8 * 16}
+    if tuning in expected:
+        assert row["trained_parameters"] == expected[tuning]
+    saved = tmp_path / "model"
+    if tuning == "lora":
+        assert json.loads((saved / "adapter_config.json").read_text())["r"] == 8
+    elif tuning in ("bitfit", "last", "full"):
+        # What was saved is a whole model: the next run may start from it.
+        again = pretrained.load(saved)
+        assert again.params["classifier.kernel"].shape == (16, 2)
+    else:
+        assert load_file(saved / "trained.safetensors").keys() >= {"classifier.kernel"} or tuning == "head"
+
+
+def test_epsilon_is_that_of_any_other_run_of_the_sampler(world):
+    text = build(composed(world))
+    assert (text.accounted.unit, text.sampler.kind, text.sampler.population) == ("example", "poisson", 60)
+    assert text.sampler.sampling_rate == 0.25
+
+
+@pytest.mark.parametrize(
+    ("family", "overrides", "data"),
+    [
+        ("llama", ["model.task=causal"], ""),
+        ("llama", ["model.task=completion"], "?text=text,answer"),
+        ("llama", ["model.task=causal", "model.scan_layers=true", "model.dtype=bfloat16"], ""),
+    ],
+)
+def test_next_tokens_are_learnt(family, overrides, data, world, tmp_path):
+    cfg = composed(
+        world, *overrides, "optimizer=adam", "privacy=none", "optimizer.num_steps=20", family=family, data=data
+    )
+    row = row_of(cfg, tmp_path)
+    assert row["test_loss"] < math.log(64)
+    assert row["model"].endswith(f"({cfg.model.task})")
+    assert row["tokens_per_second"] > 0
+
+
+def test_a_head_on_kept_vectors_equals_a_head_on_the_model(world, tmp_path, monkeypatch):
+    monkeypatch.setenv("DPJAX_MODELS_DIR", str(tmp_path / "models"))
+    overrides = ["tuning=head", "privacy=none", "optimizer=sgd", "optimizer.learning_rate=0.0000001"]
+    quick = row_of(composed(world, *overrides), tmp_path / "quick")
+    assert quick["test_loss"] == pytest.approx(math.log(2), abs=1e-3)  # it starts at zero
+    assert len(list((tmp_path / "features").glob("*.npy"))) == 2
+    embedded = []
+    monkeypatch.setattr(language, "embed", lambda *args, **kwargs: embedded.append(1))
+    row_of(composed(world, *overrides), tmp_path / "again")
+    assert not embedded
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["federated=fedavg", "tuning=lora"],
+        ["federated=fedsgd", "tuning=bitfit"],
+        ["federated=secure", "tuning=lora"],
+    ],
+)
+def test_clients_send_what_is_trained_and_nothing_else(overrides, world, tmp_path):
+    clients = ["federated.num_clients=12", "federated.clients_per_round=4", "federated.local_steps=1"]
+    row = row_of(composed(world, *overrides, *clients), tmp_path)
+    assert row["unit"] in ("client", "user")
+    assert row["uplink_bytes"] >= 4 * row["trained_parameters"]
+    assert row["uplink_bytes"] < 8 * row["trained_parameters"] + 20_000
+    assert 0 <= row["client_accuracy_mean"] <= 1
+
+
+@pytest.mark.parametrize(
+    ("overrides", "family", "data", "words"),
+    [
+        (["model.max_length=40"], "bert", "", "model.max_length=40 is more than the 32 tokens"),
+        (["model.task=causal"], "bert", "", "sees what follows; use masked"),
+        (["model.task=masked"], "llama", "", r"has no \[MASK\] token"),
+        (["model.task=completion"], "llama", "", "has single texts"),
+        (["model.pooling=pooler"], "bert", "", "has none; use mean"),
+        (["model.checkpoint=nothing"], "bert", "", "is neither a folder nor a known name"),
+        (["data.num_train=61"], "bert", "", r"data.num_train=61 must be from 1 to the 60 rows"),
+        (["tuning=bitfit"], "llama", "", "has no biases"),
+        (["data=digits"], "bert", "", "is a image; `dpjax data list`"),
+        (["model=mlp"], "bert", "", "reads no texts"),
+    ],
+)
+def test_what_does_not_go_together_is_said_in_one_sentence(overrides, family, data, words, world):
+    cfg = composed(world, *overrides, family=family, data=data)
+    with pytest.raises(ValueError, match=words) as found:
+        build(cfg)
+    assert "\n" not in str(found.value)
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "tuning.name=lorra",
+        "model.task=translate",
+        "model.pooling=max",
+        "model.dtype=float16",
+        "model.max_length=3",
+        "tuning.rank=0",
+        "tuning.targets=[]",
+        "tuning.targets=[kernel]",
+        "model.num_lengths=0",
+        "optimizer.warmup_steps=3",
+        "optimizer.decay=exponential",
+        "optimizer.ema=1.0",
+        "data.num_evaluated=0",
+    ],
+)
+def test_bad_values_are_refused_before_anything_is_loaded(override, world):
+    with pytest.raises(ConfigError, match=override.split("=")[0].replace(".", r"\.")):
+        composed(world, override)
+
+
+def test_empty_texts_are_named(world, tmp_path):
+    for split in ("train", "test"):
+        (tmp_path / "texts").mkdir(exist_ok=True)
+        (tmp_path / "texts" / f"{split}.csv").write_text('text,label\ngood film,a\n"  ",b\n')
+    with pytest.raises(ValueError, match="empty"):
+        build(composed(tmp_path, f"model.checkpoint={world / 'bert'}"))
+
+
+def test_a_static_field_of_a_model_parts_groups_and_epsilon_does_not(world):
+    one, other = composed(world, "privacy.epsilon=1"), composed(world, "privacy.epsilon=8")
+    assert config.signature(one) == config.signature(other)
+    assert config.signature(one) != config.signature(composed(world, "tuning.rank=4"))
