@@ -30,11 +30,14 @@ class History(NamedTuple):
         cohort, such as ``loss``, and what an ``aggregation`` reports.
       evaluation_steps: ``[evaluations]`` the number of steps done at each evaluation; the last is ``num_steps``.
       evaluations: what ``evaluate`` returned, leaves ``[evaluations, ...]``; empty without it.
+      unmoved: pytree like the parameters of scalars; True where a leaf ended as it began: no gradient and no noise ever
+        reached it.
     """
 
     steps: Metrics
     evaluation_steps: Int[Array, "evaluations"]
     evaluations: PyTree[Array]
+    unmoved: PyTree[Array] = ()
 
 
 def make_train(
@@ -194,6 +197,7 @@ def make_train(
             state, tail = stretch(state, rest)
             tail = (tail[0], *jax.tree.map(lambda x: x[None], tail[1:]))
             metrics, at, values = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), (metrics, at, values), tail)
-        return state, History(metrics, at, values)
+        unmoved = jax.tree.map(lambda before, after: jnp.all(before == after), params, state.params)
+        return state, History(metrics, at, values, unmoved)
 
     return train

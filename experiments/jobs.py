@@ -11,6 +11,7 @@ import jax
 
 from dpjax import accounting
 from dpjax.clipping.adaptive import stddev_of_count
+from dpjax.models.tuning import refuse_unmoved
 from dpjax.results import ResultsError, write_job_result
 from dpjax.sweeps import Program, compile_lanes, run_lanes
 from dpjax.types import HParams
@@ -81,7 +82,7 @@ def _train(
             save_model(points[i].job.cfg, points[i].job.folder / "model", lane.output.trained)
         tell("training", done, len(seeds))
         if len(finished[i]) == points[i].job.cfg.num_seeds:
-            yield _finish(points[i].job, facts[i], finished.pop(i))
+            yield _finish(points[i].job, facts[i], finished.pop(i), lane.output.unmoved)
 
 
 def _workers(program: Program) -> int:
@@ -90,8 +91,10 @@ def _workers(program: Program) -> int:
     return min(os.cpu_count() or 1, 8) if one_by_one else 1
 
 
-def _finish(job: Job, facts: Future[dict[str, Any]], outputs: dict[int, dict[str, Any]]) -> Outcome:
+def _finish(job: Job, facts: Future[dict[str, Any]], outputs: dict[int, dict[str, Any]], unmoved: Any) -> Outcome:
     try:
+        if job.cfg.optimizer.num_steps > 1:  # after one step an adapter's `a` has seen no gradient yet
+            refuse_unmoved(unmoved)
         rows = [{**facts.result(), "seed": seed, **outputs[seed]} for seed in sorted(outputs)]
         write_job_result(job.folder, rows, config.digest(job.cfg))
     except (ValueError, ResultsError, OSError) as error:

@@ -26,7 +26,7 @@ from experiments.task import Job
 
 def outputs(lane: Lane) -> dict[str, Any]:
     """The columns that a lane's output fills."""
-    steps, evaluations, counts, clients, _ = lane.output
+    steps, evaluations, counts, clients, *_ = lane.output
     return {
         **_fairness(clients),
         **{column: None if (x := counts.get(name)) is None else float(x) for name, column in _REPORTED.items()},

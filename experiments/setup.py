@@ -68,6 +68,7 @@ class Report(NamedTuple):
       counts: scalars over the whole run.
       client_accuracies: ``[clients]`` of the final model on each client's own rows; None if central.
       trained: the final parameters, if they are to be saved.
+      unmoved: for each trained leaf of a checkpoint, whether it ended as it began.
     """
 
     evaluation_steps: jax.Array
@@ -75,6 +76,7 @@ class Report(NamedTuple):
     counts: dict[str, jax.Array]
     client_accuracies: jax.Array | None
     trained: Any
+    unmoved: Any
 
 
 def build(cfg: DictConfig, tell: Tell = lambda stage, done, total: None) -> Setup:
@@ -173,8 +175,9 @@ def build(cfg: DictConfig, tell: Tell = lambda stage, done, total: None) -> Setu
         if federal:
             counts.setdefault("uplink_bytes", jnp.float32(4 * dimension))
             own = _client_accuracies(cfg, solver, state, arrays, problem)
+        unmoved = solver.model_of(history.unmoved) if problem.tokens_per_row else ()
         trained = solver.model_of(_kept(cfg, state)) if cfg.save_model else None
-        return Report(history.evaluation_steps, history.evaluations, counts, own, trained)
+        return Report(history.evaluation_steps, history.evaluations, counts, own, trained, unmoved)
 
     return Setup(train, arrays, sampler, run_as, problem, whole)
 

@@ -221,20 +221,18 @@ def check_moved(before: Params, after: Params) -> None:
       Traceback (most recent call last):
       ValueError: a did not move in training; no gradient reaches it, so freeze it or mend the model.
     """
-    now = flat_paths(after)
-    still = [path for path, leaf in flat_paths(before).items() if bool(jnp.array_equal(leaf, now[path]))]
+    refuse_unmoved(jax.tree.map(jnp.array_equal, before, after))
+
+
+def refuse_unmoved(unmoved: PyTree) -> None:
+    """Raises where a run's ``History.unmoved`` is True, as ``check_moved`` does."""
+    still = [path for path, same in flat_paths(unmoved).items() if bool(same)]
     if still:
         more = f" and {len(still) - 3} more" if len(still) > 3 else ""
         raise ValueError(
             f"{', '.join(still[:3])}{more} did not move in training; no gradient reaches it, so freeze it or mend the "
             "model."
         )
-
-
-def num_unmoved(before: Params, after: Params) -> Array:
-    """How many trained leaves are what they were, as a traced scalar."""
-    same = [jnp.all(a == b) for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True)]
-    return jnp.sum(jnp.stack(same), dtype=jnp.int32)
 
 
 def flat_paths(tree: PyTree) -> dict[str, Any]:

@@ -113,7 +113,7 @@ def tunings_as_algorithms(frame: pd.DataFrame) -> pd.DataFrame:
     >>> tunings_as_algorithms(frame_of(rows))["algorithm"].tolist()
     ['head', 'lora(8)']
     """
-    if frame["tuning"].nunique() < 2:
+    if len(set(frame["tuning"].dropna())) < 2:
         return frame
     named = frame["algorithm"].where(frame["algorithm"].isna(), frame["algorithm"] + ", ").fillna("")
     return frame.assign(algorithm=(named + frame["tuning"]).where(frame["tuning"].notna(), frame["algorithm"]))
