@@ -74,6 +74,7 @@ def _train(
     seeds = [point.job.cfg.seed + k for point in points for k in range(point.job.cfg.num_seeds)]
     hparams = [_hparams(points[i]) for i in owners]
     finished: dict[int, dict[int, dict[str, Any]]] = {i: {} for i in range(len(points))}
+    tell("training", 0, len(seeds))
     for done, lane in enumerate(run_lanes(program, hparams, seeds, workers=_workers(program)), start=1):
         i = owners[lane.index]
         finished[i][seeds[lane.index]] = outputs(lane) | speed(lane.wall_seconds)
