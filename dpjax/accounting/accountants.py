@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 
 from dpjax.accounting.domination import Pair, curves, dominating_pair
-from dpjax.accounting.mechanism import Mechanism, check_accountable
+from dpjax.accounting.events import check_accountable
+from dpjax.accounting.mechanism import Mechanism
 
 ACCOUNTANTS = ("pld", "rdp")
 OVERFLOW_SHARE = 1e-3  # of δ, set aside for the chance that a fixed capacity overflows
