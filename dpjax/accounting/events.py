@@ -16,7 +16,8 @@ def event(mechanism: Mechanism) -> dp_accounting.DpEvent:
     Its `GaussianDpEvent.noise_multiplier` is standard deviation / clip norm, as that class documents. dp-accounting's
     PLD accountant reads it so under every relation; its RDP accountant divides by the sensitivity, so under REPLACE_ONE
     hand that one half the multiplier. `epsilon` takes care of this. Overflow of a fixed capacity is not in the event.
-    Correlated noise is one Gaussian event, whatever the sampling.
+    Correlated noise is one Gaussian event, whatever the sampling. Records drawn one by one are a mixture of Gaussians,
+    in which very unlikely numbers of them count as all that a unit owns; only dp-accounting's PLD accountant reads it.
 
     Args:
       mechanism: the run.
@@ -44,6 +45,8 @@ def event(mechanism: Mechanism) -> dp_accounting.DpEvent:
     noise = dpa.GaussianDpEvent(mechanism.noise_multiplier)
     if mechanism.factorization is not None:
         return noise
+    if mechanism.records_per_unit > 1:
+        return dpa.SelfComposedDpEvent(_drawn_records(mechanism), mechanism.num_steps)
     if mechanism.sampling == "poisson":
         step = dpa.PoissonSampledDpEvent(mechanism.sampling_rate, noise)
     elif mechanism.sampling == "fixed_size" and mechanism.adjacency == "add_or_remove_one":
@@ -54,6 +57,24 @@ def event(mechanism: Mechanism) -> dp_accounting.DpEvent:
     else:
         step = noise
     return dpa.SelfComposedDpEvent(step, mechanism.num_participations)
+
+
+def _drawn_records(mechanism: Mechanism) -> dp_accounting.DpEvent:
+    """A step that draws the records of a unit, and not the unit."""
+    import dp_accounting as dpa
+
+    records = int(mechanism.records_per_unit)
+    if mechanism.sampling_rate == 1:
+        return dpa.GaussianDpEvent(mechanism.noise_multiplier / records)
+    import numpy as np
+    from dp_accounting.dp_event import MixtureOfGaussiansDpEvent
+
+    from dpjax.accounting.mixture import folded_chances
+
+    counts, log_chances = folded_chances(records, mechanism.sampling_rate)
+    return MixtureOfGaussiansDpEvent(
+        mechanism.noise_multiplier, tuple(counts.tolist()), tuple(np.exp(log_chances).tolist())
+    )
 
 
 def check_accountable(mechanism: Mechanism) -> None:
