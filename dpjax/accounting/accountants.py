@@ -250,6 +250,8 @@ def _invert(pair: Pair, delta: float) -> float:
     low, high = 0.0, loss_range(pair, curves(pair.shape)[0])[1]
     if not exceeds(low):
         return 0.0
+    if exceeds(high):  # a δ so small that what `loss_range` leaves out matters
+        return rdp_bound(pair, delta)
     while high - low > 1e-10 * high:
         middle = (low + high) / 2
         low, high = (middle, high) if exceeds(middle) else (low, middle)

@@ -6,8 +6,19 @@ Example:
   (456, 30)
 """
 
+from dpjax.datasets.bounding import bound_contributions
 from dpjax.datasets.cache import cache_folder
 from dpjax.datasets.loading import available, describe, fetch, load
 from dpjax.datasets.schema import Dataset, DatasetError, Entry
 
-__all__ = ["Dataset", "DatasetError", "Entry", "available", "cache_folder", "describe", "fetch", "load"]
+__all__ = [
+    "Dataset",
+    "DatasetError",
+    "Entry",
+    "available",
+    "bound_contributions",
+    "cache_folder",
+    "describe",
+    "fetch",
+    "load",
+]
