@@ -1,11 +1,11 @@
 """Bounded contributions: at most so many rows of each owner, so that ε can hold for the owner and not for a row."""
 
 import numpy as np
-from jaxtyping import Int64, Integer
+from jaxtyping import Int64, Shaped
 
 
 def bound_contributions(
-    owners: Integer[np.ndarray, "rows"], max_records: int, *, seed: int
+    owners: Shaped[np.ndarray, "*rows"], max_records: int, *, seed: int
 ) -> Int64[np.ndarray, "kept"]:
     """Which rows to train on, so that no owner has more than ``max_records`` of them.
 
@@ -36,8 +36,8 @@ def bound_contributions(
       Charles et al., Fine-Tuning Large Language Models with User-Level Differential Privacy, 2024
       (https://arxiv.org/abs/2407.07737).
     """
-    if isinstance(max_records, bool) or not isinstance(max_records, int | np.integer) or max_records < 1:
-        raise ValueError(f"max_records={max_records!r} must be a whole number of at least 1.")
+    if max_records < 1 or max_records != int(max_records):
+        raise ValueError(f"max_records={max_records} must be a whole number of at least 1.")
     if seed < 0:
         raise ValueError(f"seed={seed} must be at least 0.")
     owners = np.asarray(owners)
