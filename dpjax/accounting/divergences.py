@@ -77,7 +77,7 @@ def renyi(pair: Pair, orders: Sequence[float]) -> Floats:
 def _log_moment(pair: Pair, order: float) -> float:
     """log E_Q[(P/Q)^order]. The trapezoid rule converges exponentially on such analytic integrands."""
     if pair.shape == "records":
-        return mixture.log_moment(pair.records, pair.rate, pair.stddev, order)
+        return max(mixture.log_moments(pair.records, pair.rate, pair.stddev, order))
     step = min(pair.stddev / 3, pair.stddev**2 / 2)
     if (order + 30 * pair.stddev + 2) / step > 5e6:  # an order that a run of this noise has no use for
         return math.inf

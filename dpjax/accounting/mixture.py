@@ -104,8 +104,8 @@ def hockey_stick(mix: Mixture, curve: str, epsilon: Floats) -> Floats:
     return np.clip(np.where(crosses, ndtr(x / mix.stddev) - np.exp(log_lower), 0.0), 0, 1)
 
 
-def log_moment(records: int, rate: float, stddev: float, order: float) -> float:
-    """The larger of log E_Q[(P/Q)^order] and log E_P[(Q/P)^order], for an order above 1, from above.
+def log_moments(records: int, rate: float, stddev: float, order: float) -> tuple[float, float]:
+    """log E_Q[(P/Q)^order] and log E_P[(Q/P)^order], for an order above 1, from above.
 
     Guarantees never less but for rounding, and at most a relative 1e-12 more unless stddev is so small for the number
     of records that the moment is of no use to anybody.
@@ -126,20 +126,21 @@ def log_moment(records: int, rate: float, stddev: float, order: float) -> float:
     }
     if max((right - left) / step for left, right, step in sides.values()) * counts.size > _MOST:
         # Joint convexity: exp((order - 1) divergence) is at most the mean of what the single normals have.
-        return float(np.logaddexp.reduce(log_chance + order * (order - 1) * squares))
-    moments: list[float] = []
+        bound = float(np.logaddexp.reduce(log_chance + order * (order - 1) * squares))
+        return bound, bound
+    moments: dict[str, float] = {}
     for side, (left, right, step) in sides.items():
         x = np.arange(left, right + step, step)
         loss = log_ratio(counts, log_kept, stddev, x)
         log_weight = -(x**2) / (2 * stddev**2) + math.log(step / (stddev * math.sqrt(2 * math.pi)))
         if side == "remove":
             kept = log_one_plus(order, [(loss, log_weight)])
-            moments.append(order * float(np.logaddexp(kept / order, beyond[last])))
+            moments[side] = order * float(np.logaddexp(kept / order, beyond[last]))
         else:  # without the counts beyond, P is smaller and the moment larger; the sum lacks their share of P
             kept = log_one_plus(order, [(-loss, log_weight + loss)])
             share = _from_the_end(log_chance)[last]
-            moments.append(float(np.logaddexp(kept, math.log(order - 1) + share)))
-    return max(moments)
+            moments[side] = float(np.logaddexp(kept, math.log(order - 1) + share))
+    return moments["remove"], moments["add"]
 
 
 def log_ratio(counts: Floats, log_chance: Floats, stddev: float, x: Floats) -> Floats:
