@@ -381,6 +381,7 @@ class TestCache:
             {"unit": "user"},
             {"population": 5000},
             {"overflow_probability": 1e-20},
+            {"unit": "user", "records_per_unit": 2},
         ):
             with pytest.raises(AssertionError, match="was called"):
                 calibrate_noise_grid(
@@ -472,6 +473,10 @@ class TestRefusals:
         with pytest.raises(ValueError, match=r"delta is 1e-13, below what PLD resolves in 1000 steps.*'rdp'"):
             epsilon(run(), 1e-13)
         assert math.isfinite(epsilon(run(), 1e-13, "rdp"))
+
+    def test_delta_beyond_the_tails_of_one_step(self):
+        one = run(num_steps=1)
+        assert epsilon(one, 1e-20) < epsilon(one, 1e-22) < epsilon(one, 1e-30) == epsilon(one, 1e-30, "rdp")
 
     @pytest.mark.parametrize("target", [0.0, -1.0, math.nan])
     def test_epsilon(self, target):

@@ -110,7 +110,13 @@ def test_epsilon_is_that_of_any_other_run_of_the_sampler(world):
 )
 def test_next_tokens_are_learnt(family, overrides, data, world, tmp_path):
     cfg = composed(
-        world, *overrides, "optimizer=adam_corrected", "privacy=none", "optimizer.num_steps=20", family=family, data=data
+        world,
+        *overrides,
+        "optimizer=adam_corrected",
+        "privacy=none",
+        "optimizer.num_steps=20",
+        family=family,
+        data=data,
     )
     row = row_of(cfg, tmp_path)
     assert row["test_loss"] < math.log(64)

@@ -80,7 +80,7 @@ def test_the_schema_has_the_columns_of_the_design():
     algorithm aggregation client_accuracy_mean client_accuracy_p10 client_accuracy_std
     dropped_count aborted_count wrapped_count
     aggregation_error uplink_bytes encrypt_seconds add_seconds decrypt_seconds
-    noise epsilon_per_report noise_cohort_size robust corruption compression
+    noise epsilon_per_report noise_cohort_size robust corruption compression records_per_unit
     """
     assert set(wanted.split()) == set(SCHEMA)
     assert len(SCHEMA) == len(COLUMNS)

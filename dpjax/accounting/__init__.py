@@ -3,6 +3,7 @@
 from dpjax.accounting.accountants import epsilon, rdp_epsilon
 from dpjax.accounting.calibration import calibrate_noise, calibrate_noise_grid
 from dpjax.accounting.distributed import DistributedNoise
+from dpjax.accounting.events import event
 from dpjax.accounting.factorization import (
     Factorization,
     banded_toeplitz,
@@ -13,7 +14,7 @@ from dpjax.accounting.factorization import (
     tree_aggregation,
 )
 from dpjax.accounting.local import LocalReports, calibrate_report_epsilon, composed_epsilon
-from dpjax.accounting.mechanism import Mechanism, Sampler, event
+from dpjax.accounting.mechanism import Mechanism, Sampler
 from dpjax.accounting.participation import Participation
 from dpjax.accounting.shuffling import shuffle_epsilon_lower_bound
 

@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 
 from dpjax.accounting.domination import Pair, curves, dominating_pair
-from dpjax.accounting.mechanism import Mechanism, check_accountable
+from dpjax.accounting.events import check_accountable
+from dpjax.accounting.mechanism import Mechanism
 
 ACCOUNTANTS = ("pld", "rdp")
 OVERFLOW_SHARE = 1e-3  # of δ, set aside for the chance that a fixed capacity overflows
@@ -249,6 +250,8 @@ def _invert(pair: Pair, delta: float) -> float:
     low, high = 0.0, loss_range(pair, curves(pair.shape)[0])[1]
     if not exceeds(low):
         return 0.0
+    if exceeds(high):  # a δ so small that what `loss_range` leaves out matters
+        return rdp_bound(pair, delta)
     while high - low > 1e-10 * high:
         middle = (low + high) / 2
         low, high = (middle, high) if exceeds(middle) else (low, middle)

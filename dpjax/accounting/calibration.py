@@ -22,7 +22,8 @@ from dpjax.accounting.accountants import (
     rdp_bound,
 )
 from dpjax.accounting.cache import CalibrationCache, calibration_key
-from dpjax.accounting.mechanism import Mechanism, check_accountable
+from dpjax.accounting.events import check_accountable
+from dpjax.accounting.mechanism import Mechanism
 
 _COARSE = 1e-3  # accuracy of the PLD that the search looks at before it asks the real one
 _WINDOW = 3e-4  # a result's ε lies at most this much below the target, relatively

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from dpjax.accounting import mixture
 from dpjax.accounting.domination import Pair
+from dpjax.accounting.moments import log_one_plus
 
 Floats = NDArray[np.float64]
 
@@ -17,6 +19,8 @@ TAIL = 10.0  # standard deviations kept on either side: what is beyond has mass 
 
 def loss_range(pair: Pair, curve: str) -> tuple[float, float]:
     """Privacy losses between which all but a negligible mass of the first distribution lies."""
+    if pair.shape == "records":
+        return mixture.loss_range(mixture.mixture(pair.records, pair.rate, pair.stddev), curve)
     right, left = 1 + TAIL * pair.stddev, -TAIL * pair.stddev
     bottom, mirrored, top = _log_ratio(pair, np.array([left, -right, right])).tolist()
     if curve == "replace":
@@ -28,6 +32,8 @@ def hockey_stick(pair: Pair, curve: str, epsilon: Floats) -> Floats:
     """δ(ε) of one step, exactly, for an array of ε of either sign."""
     from scipy.special import log_ndtr, ndtr
 
+    if pair.shape == "records":
+        return mixture.hockey_stick(mixture.mixture(pair.records, pair.rate, pair.stddev), curve, epsilon)
     rate, stddev = pair.rate, pair.stddev
     if curve == "subset":
         later = epsilon >= 0
@@ -70,6 +76,8 @@ def renyi(pair: Pair, orders: Sequence[float]) -> Floats:
 
 def _log_moment(pair: Pair, order: float) -> float:
     """log E_Q[(P/Q)^order]. The trapezoid rule converges exponentially on such analytic integrands."""
+    if pair.shape == "records":
+        return max(mixture.log_moments(pair.records, pair.rate, pair.stddev, order))
     step = min(pair.stddev / 3, pair.stddev**2 / 2)
     if (order + 30 * pair.stddev + 2) / step > 5e6:  # an order that a run of this noise has no use for
         return math.inf
@@ -81,7 +89,7 @@ def _log_moment(pair: Pair, order: float) -> float:
     if pair.shape == "replace":
         mirrored = _log_ratio(pair, -x)
         loss, log_weight = loss - mirrored, log_weight + mirrored
-    return _log_one_plus(order, [(loss, log_weight)])
+    return log_one_plus(order, [(loss, log_weight)])
 
 
 def _subset_log_moment(pair: Pair, order: float, step: float) -> float:
@@ -91,22 +99,7 @@ def _subset_log_moment(pair: Pair, order: float, step: float) -> float:
     above = _log_ratio(pair, x), -(x**2) / (2 * pair.stddev**2) + log_step
     # Mirrored in its own pair: loss -L under the mixture, whose density is the normal's times exp(L).
     below = -above[0], above[1] + above[0]
-    return _log_one_plus(order, [above, below])
-
-
-def _log_one_plus(order: float, parts: list[tuple[Floats, Floats]]) -> float:
-    """log(1 + Σ weight (r^order - 1 - order (r - 1))), r = exp(loss): the moment, since Σ weight (r - 1) = 0."""
-    total = 0.0
-    for loss, log_weight in parts:
-        # The bracket is >= 0; for small losses it is about (order loss)² / 2, which a plain r^order would lose.
-        grows = order * loss > 1
-        near, far = np.where(grows, 0.0, loss), np.where(grows, loss, 1.0)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            log_near = np.log(np.maximum(np.expm1(order * near) - order * np.expm1(near), 0.0))
-            log_far = order * far + np.log1p((order - 1) * np.exp(-order * far) - order * np.exp((1 - order) * far))
-        log_terms = log_weight + np.where(grows, log_far, log_near)
-        total = float(np.logaddexp(total, np.logaddexp.reduce(log_terms)))
-    return total
+    return log_one_plus(order, [above, below])
 
 
 def _log_ratio(pair: Pair, x: Floats) -> Floats:

@@ -9,6 +9,11 @@ With the sampling rate q, N(m) the normal of mean m and that deviation, and "dom
   noise multiplier is stated for, also if later sums depend on earlier outputs (arXiv 2202.08312, theorem 2.1), and
   averaging over who takes part when cannot make the pair easier to tell apart.
 - "add_remove", for Poisson sampling: (1-q) N(0) + q N(1) against N(0), and the reverse (Zhu et al.).
+- "records", for Poisson sampling of records of which a unit owns at most k: Σ p_i N(i) against N(0), and the reverse,
+  p_i = Binomial(k, q)(i). Given which records of others are drawn, a unit of which i are moves the sum by at most i
+  clip norms. For a set S with N(0)(S) = Φ(z), the mixture of its shifts has at most Σ p_i Φ(z + i/σ) and at least
+  Σ p_i Φ(z - i/σ), both reached by half-spaces (Neyman-Pearson); fewer or shorter records are less (arXiv 2310.15526,
+  corollary 4.7; arXiv 2407.07737). k = 1 is "add_remove". With all records in all steps it is "gaussian" at distance k.
 - "replace", for Poisson sampling: (1-q) N(0) + q N(1) against (1-q) N(0) + q N(-1). For contributions v, w of norm at
   most 1 and a set S with N(0)(S) = a = Φ(z), Neyman-Pearson gives N(v)(S) <= Φ(z + 1/σ) and N(w)(S) >= Φ(z - 1/σ), both
   reached by one half-space, so (1-q)(1-γ)a + q N(v)(S) - γ q N(w)(S) is largest for v = -w = that unit vector.
@@ -37,6 +42,7 @@ class Pair(NamedTuple):
     stddev: float
     times: int
     model: NoisyStep | PureReport | None = None
+    records: int = 1
 
 
 def dominating_pair(mechanism: Mechanism) -> Pair:
@@ -44,6 +50,11 @@ def dominating_pair(mechanism: Mechanism) -> Pair:
     count = mechanism.num_participations
     replace = mechanism.adjacency == "replace_one"
     noise = mechanism.noise_multiplier
+    if mechanism.records_per_unit > 1:
+        records = int(mechanism.records_per_unit)
+        if mechanism.sampling_rate == 1:
+            return Pair("gaussian", 1.0, noise / records, count)
+        return Pair("records", mechanism.sampling_rate, noise, count, records=records)
     if isinstance(mechanism.noise, DistributedNoise):
         step = mechanism.noise.step(mechanism)
         return Pair("model", step.rate, noise, count, step)
@@ -66,4 +77,4 @@ def dominating_pair(mechanism: Mechanism) -> Pair:
 
 def curves(shape: str) -> tuple[str, ...]:
     """The hockey-stick curves whose compositions must all be bounded."""
-    return ("remove", "add") if shape == "add_remove" else (shape,)
+    return ("remove", "add") if shape in ("add_remove", "records") else (shape,)

@@ -1,18 +1,15 @@
-"""What ran, in the accountant's words: the mechanism, its sentence and its dp-accounting event."""
+"""What ran, in the accountant's words: the mechanism and its sentence."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from dpjax.accounting.distributed import DistributedNoise
 from dpjax.accounting.factorization import Factorization
 from dpjax.accounting.local import LocalReports
 from dpjax.accounting.participation import Participation, is_count, participation_of
-
-if TYPE_CHECKING:
-    import dp_accounting
 
 UNITS = ("example", "user", "client")
 ADJACENCIES = ("add_or_remove_one", "zero_out", "replace_one")
@@ -58,6 +55,9 @@ class Mechanism:
       factorization: how the noise is correlated over the steps, as given to `correlated_privatizer`; None if each step
         has its own.
       noise: `LocalReports` or `DistributedNoise` if the clients add it; None if Gaussian, by whoever holds the sum.
+      records_per_unit: the most records that one unit owns, if the sampling draws records one by one and each of them
+        is clipped alone; then `sampling_rate`, `population` and `overflow_probability` are of records. 1: it draws
+        units. Above 1 with "poisson" or "full", "add_or_remove_one" or "zero_out", and independent noise on the sum.
 
     Raises:
       ValueError: a field is out of its range, or two of them contradict each other, as a sampling in which a unit takes
@@ -72,7 +72,7 @@ noise multiplier 1.1 (standard deviation / clip norm); one run, hyper-parameter 
 
     References:
       Abadi et al. 2016, https://arxiv.org/abs/1607.00133; adjacency: Ponomareva et al. 2023,
-      https://arxiv.org/abs/2303.00654.
+      https://arxiv.org/abs/2303.00654; units of several records: Charles et al. 2024, https://arxiv.org/abs/2407.07737.
     """
 
     unit: str
@@ -85,6 +85,7 @@ noise multiplier 1.1 (standard deviation / clip norm); one run, hyper-parameter 
     overflow_probability: float = 0.0
     factorization: Factorization | None = None
     noise: LocalReports | DistributedNoise | None = None
+    records_per_unit: int = 1
 
     def __post_init__(self) -> None:
         for field, choices in (("unit", UNITS), ("adjacency", ADJACENCIES), ("sampling", SAMPLINGS)):
@@ -110,6 +111,7 @@ noise multiplier 1.1 (standard deviation / clip norm); one run, hyper-parameter 
             )
         if self.sampling == "full" and self.sampling_rate != 1:
             raise ValueError(f"sampling_rate is {self.sampling_rate!r} with sampling='full'; set it to 1")
+        self._check_records()
         if self.sampling in ("fixed_size", *WALKS):
             self._check_cohort()
         if self.noise is not None:
@@ -119,6 +121,27 @@ noise multiplier 1.1 (standard deviation / clip norm); one run, hyper-parameter 
                 f"factorization is for {_limits(self.factorization.participation)}, but sampling={self.sampling!r} has "
                 f"{_limits(self.participation)}; make it for Participation.from_sampler(sampler, num_steps)"
             )
+
+    def _check_records(self) -> None:
+        most = self.records_per_unit
+        if not is_count(most):
+            raise ValueError(f"records_per_unit is {most!r}; give a whole number of at least 1")
+        if most == 1:
+            return
+        if self.unit == "example":
+            raise ValueError(
+                f"records_per_unit is {most!r} with unit='example', which is one record; use unit='user' or 'client'"
+            )
+        # Of these nobody has shown which pair of distributions is the worst.
+        refused = {
+            "adjacency='replace_one'": (self.adjacency == "replace_one", "'add_or_remove_one' or 'zero_out'"),
+            f"sampling={self.sampling!r}": (self.sampling not in ("poisson", "full"), "'poisson' or 'full'"),
+            "correlated noise": (self.factorization is not None, "independent noise, or draw units"),
+            "noise that clients add": (self.noise is not None, "noise on the sum, or draw units"),
+        }
+        for what, (is_asked, fix) in refused.items():
+            if is_asked:
+                raise ValueError(f"records_per_unit is {most!r} with {what}, for which nothing accounts; use {fix}")
 
     def _check_cohort(self) -> None:
         if self.population is None:
@@ -141,14 +164,15 @@ noise multiplier 1.1 (standard deviation / clip norm); one run, hyper-parameter 
         noise_multiplier: float = 0.0,
         factorization: Factorization | None = None,
         noise: LocalReports | DistributedNoise | None = None,
+        records_per_unit: int = 1,
     ) -> Mechanism:
         """The mechanism of the sampler that runs, so that the sampling is never typed twice.
 
         Args:
           sampler: anything with the attributes `kind`, `population`, `sampling_rate` and `overflow_probability`. If
             it has `num_steps` too, that is how many steps its overflow probability speaks for.
-          unit, adjacency, num_steps, noise_multiplier, factorization, noise: as in `Mechanism`; a mechanism that is yet
-            to be calibrated needs no multiplier.
+          unit, adjacency, num_steps, noise_multiplier, factorization, noise, records_per_unit: as in `Mechanism`; a
+            mechanism that is yet to be calibrated needs no multiplier.
 
         Returns:
           A `Mechanism` whose sampling, rate, population and overflow probability are the sampler's own.
@@ -180,6 +204,7 @@ noise multiplier 1.1 (standard deviation / clip norm); one run, hyper-parameter 
             overflow_probability=sampler.overflow_probability,
             factorization=factorization,
             noise=noise,
+            records_per_unit=records_per_unit,
         )
 
     @property
@@ -203,14 +228,19 @@ noise multiplier 1.1 (standard deviation / clip norm); one run, hyper-parameter 
         """One clause per fact that a reported ε must state, except the accountant and δ.
 
         Returns:
-          Unit, adjacency, sampling, steps, noise multiplier, overflow probability if any, and what is not paid for.
+          Unit, its records if they are drawn, adjacency, sampling, steps, noise multiplier, overflow probability if
+          any, and what is not paid for.
         """
         neighbours = {
             "add_or_remove_one": f"add or remove one {self.unit}",
             "zero_out": f"zero out one {self.unit}'s contribution",
             "replace_one": f"replace one {self.unit}",
         }[self.adjacency]
-        of = f" of {self.population:,} {self.unit}s" if self.population else ""
+        drawn, owned = self.unit, ""
+        if self.records_per_unit > 1:
+            drawn = "record"
+            owned = f"; each {self.unit} owns at most {self.records_per_unit:,} records, which are drawn one by one"
+        of = f" of {self.population:,} {drawn}s" if self.population else ""
         sampling = {
             "poisson": f"Poisson sampling at rate {self.sampling_rate:.6g}{of}",
             "fixed_size": f"fixed-size sampling without replacement at rate {self.sampling_rate:.6g}{of}",
@@ -230,71 +260,8 @@ noise multiplier 1.1 (standard deviation / clip norm); one run, hyper-parameter 
                 f"/ clip norm, the encoder at sensitivity 1), its noise correlated by {self.factorization.describe()}"
             )
         return (
-            f"{self.unit}-level privacy, neighbours {neighbours}; {sampling}; {self.num_steps:,} {steps}{noise}"
+            f"{self.unit}-level privacy, neighbours {neighbours}{owned}; {sampling}; {self.num_steps:,} {steps}{noise}"
             f"{overflow}; one run, hyper-parameter tuning not paid for"
-        )
-
-
-def event(mechanism: Mechanism) -> dp_accounting.DpEvent:
-    """The dp-accounting event of a run, for use with other tools that read such events.
-
-    Its `GaussianDpEvent.noise_multiplier` is standard deviation / clip norm, as that class documents. dp-accounting's
-    PLD accountant reads it so under every relation; its RDP accountant divides by the sensitivity, so under REPLACE_ONE
-    hand that one half the multiplier. `epsilon` takes care of this. Overflow of a fixed capacity is not in the event.
-    Correlated noise is one Gaussian event, whatever the sampling.
-
-    Args:
-      mechanism: the run.
-
-    Returns:
-      An event that, under the mechanism's own neighbouring relation, accounts for the whole run.
-
-    Raises:
-      ValueError: no event accounts for this pair of sampling and adjacency.
-
-    Example:
-      >>> run = Mechanism(unit="client", adjacency="zero_out", sampling="full", sampling_rate=1.0, noise_multiplier=2.0,
-      ...                 num_steps=3)
-      >>> event(run)
-      SelfComposedDpEvent(event=GaussianDpEvent(noise_multiplier=2.0), count=3)
-
-    References:
-      https://github.com/google/differential-privacy/tree/main/python/dp_accounting
-    """
-    check_accountable(mechanism)
-    if mechanism.noise is not None:
-        raise ValueError("noise is added by the clients, for which dp-accounting has no event; use epsilon")
-    import dp_accounting as dpa
-
-    noise = dpa.GaussianDpEvent(mechanism.noise_multiplier)
-    if mechanism.factorization is not None:
-        return noise
-    if mechanism.sampling == "poisson":
-        step = dpa.PoissonSampledDpEvent(mechanism.sampling_rate, noise)
-    elif mechanism.sampling == "fixed_size" and mechanism.adjacency == "add_or_remove_one":
-        # A unit that joins a fixed-size cohort pushes another out: distance 2, else as Poisson. See `domination.py`.
-        step = dpa.PoissonSampledDpEvent(mechanism.sampling_rate, dpa.GaussianDpEvent(mechanism.noise_multiplier / 2))
-    elif mechanism.sampling == "fixed_size":
-        step = dpa.SampledWithoutReplacementDpEvent(mechanism.population or 0, mechanism.cohort_size, noise)
-    else:
-        step = noise
-    return dpa.SelfComposedDpEvent(step, mechanism.num_participations)
-
-
-def check_accountable(mechanism: Mechanism) -> None:
-    """Raise ValueError if nothing accounts for this pair of sampling and adjacency."""
-    if mechanism.adjacency != "add_or_remove_one":
-        return
-    if mechanism.sampling in WALKS:
-        raise ValueError(
-            f"adjacency is 'add_or_remove_one' with sampling={mechanism.sampling!r}, for which no event accounts "
-            "because a unit that joins moves the others between cohorts; use 'zero_out' or 'replace_one', or "
-            "sampling='poisson'"
-        )
-    if mechanism.sampling == "fixed_size" and mechanism.factorization is not None:
-        raise ValueError(
-            "adjacency is 'add_or_remove_one' with sampling='fixed_size' and correlated noise, for which no event "
-            "accounts because a unit that joins pushes others out; use 'zero_out' or 'replace_one'"
         )
 
 

@@ -27,6 +27,11 @@ _DELTA = typer.Option("--delta", help="δ of the guarantee; well below 1 / popul
 _SAMPLING = typer.Option("--sampling", help="How cohorts are drawn. The sampler that runs must be the one named here.")
 _ADJACENCY = typer.Option("--adjacency", help="Neighbouring data sets: one unit more or less, zeroed out, or replaced.")
 _UNIT = typer.Option("--unit", help="What is protected; only words, the arithmetic is the same.")
+_RECORDS = typer.Option(
+    "--records-per-unit",
+    help="Most records that a user or client owns, where records are drawn and clipped one by one; then rate and "
+    "population are of records.",
+)
 _JSON = typer.Option("--json", help="Print JSON for programs.")
 
 
@@ -43,6 +48,7 @@ def epsilon_command(
     sampling: Annotated[Sampling, _SAMPLING] = "poisson",
     adjacency: Annotated[Adjacency, _ADJACENCY] = "add_or_remove_one",
     unit: Annotated[Unit, _UNIT] = "example",
+    records_per_unit: Annotated[int, _RECORDS] = 1,
     accountant: Annotated[
         Literal["pld", "rdp", "both"], typer.Option("--accountant", help="pld is tight; rdp is instant and looser.")
     ] = "both",
@@ -61,7 +67,8 @@ def epsilon_command(
 
     [bold]Words[/bold]
 
-      The [bold]unit[/bold] is what is protected: an example, a user with all their examples, or a client.
+      The [bold]unit[/bold] is what is protected: an example, a user with all their examples, or a client. If users
+      have several records, which are drawn and clipped one by one, --records-per-unit says how many at most.
 
       The [bold]adjacency[/bold] says which data sets must be hard to tell apart. At the same noise, replace_one has
       the larger ε: one unit leaves and another comes.
@@ -73,7 +80,16 @@ def epsilon_command(
     from dpjax.results.claims import claim, rounded_up
 
     mechanism = _mechanism(
-        noise_multiplier, sampling_rate, population, expected_cohort_size, num_steps, epochs, sampling, adjacency, unit
+        noise_multiplier,
+        sampling_rate,
+        population,
+        expected_cohort_size,
+        num_steps,
+        epochs,
+        sampling,
+        adjacency,
+        unit,
+        records_per_unit,
     )
     _check_delta(delta, population)
     wanted = get_args(Accountant) if accountant == "both" else (accountant,)
@@ -98,6 +114,7 @@ def calibrate_command(
     sampling: Annotated[Sampling, _SAMPLING] = "poisson",
     adjacency: Annotated[Adjacency, _ADJACENCY] = "add_or_remove_one",
     unit: Annotated[Unit, _UNIT] = "example",
+    records_per_unit: Annotated[int, _RECORDS] = 1,
     accountant: Annotated[
         Accountant, typer.Option("--accountant", help="pld needs the least noise; rdp is what older papers report.")
     ] = "pld",
@@ -125,7 +142,16 @@ def calibrate_command(
 
     targets = _targets(epsilon)
     mechanism = _mechanism(
-        1.0, sampling_rate, population, expected_cohort_size, num_steps, epochs, sampling, adjacency, unit
+        1.0,
+        sampling_rate,
+        population,
+        expected_cohort_size,
+        num_steps,
+        epochs,
+        sampling,
+        adjacency,
+        unit,
+        records_per_unit,
     )
     _check_delta(delta, population)
     with _progress(len(targets)) as tell:
@@ -156,6 +182,7 @@ def _mechanism(
     sampling: Sampling,
     adjacency: Adjacency,
     unit: Unit,
+    records_per_unit: int,
 ) -> "Mechanism":
     from dpjax.accounting import Mechanism
 
@@ -195,6 +222,7 @@ def _mechanism(
         noise_multiplier=noise_multiplier,
         num_steps=steps,
         population=population,
+        records_per_unit=records_per_unit,
     )
 
 
@@ -218,7 +246,8 @@ def _targets(words: list[str]) -> list[float]:
 
 
 def _row(mechanism: "Mechanism", delta: float) -> dict[str, Any]:
-    return {
+    records = {} if mechanism.records_per_unit == 1 else {"records_per_unit": mechanism.records_per_unit}
+    return records | {
         "unit": mechanism.unit,
         "adjacency": mechanism.adjacency,
         "sampling": mechanism.sampling,

@@ -181,6 +181,7 @@ def flagged(message: str) -> str:
 
 _FLAGS = (
     "unit",
+    "records_per_unit",
     "adjacency",
     "sampling",
     "sampling_rate",

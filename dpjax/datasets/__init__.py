@@ -6,6 +6,7 @@ Example:
   (456, 30)
 """
 
+from dpjax.datasets.bounding import bound_contributions
 from dpjax.datasets.cache import cache_folder
 from dpjax.datasets.loading import available, describe, fetch, load, read_documents
 from dpjax.datasets.schema import Dataset, DatasetError, Entry
@@ -15,6 +16,7 @@ __all__ = [
     "DatasetError",
     "Entry",
     "available",
+    "bound_contributions",
     "cache_folder",
     "describe",
     "fetch",

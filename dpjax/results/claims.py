@@ -162,4 +162,8 @@ def _setting(row: Row) -> list[str]:
     federated = number(row, "clients_per_round") is not None and text(row, "noise") != "inside_clients"
     word = "rounds" if federated else "steps"
     taken = f"{steps:.0f} {word}" if steps is not None else ""
-    return [part for part in (text(row, "unit"), text(row, "adjacency"), sampling, taken) if part]
+    records, unit = number(row, "records_per_unit"), text(row, "unit")
+    if unit and records is not None and records > 1:
+        unit = f"{unit} of at most {records:.0f} records"
+        sampling = f"{sampling} of records" if sampling else ""
+    return [part for part in (unit, text(row, "adjacency"), sampling, taken) if part]

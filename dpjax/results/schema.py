@@ -47,6 +47,12 @@ COLUMNS: tuple[Column, ...] = (
     Column("cut_share", "float", "fraction", "Share of the training texts that lost their end."),
     # the mechanism
     Column("unit", "str", "", "What is protected: example, user or client."),
+    Column(
+        "records_per_unit",
+        "int",
+        "records",
+        "Most records of a unit, where records are drawn and clipped one by one; empty if units are.",
+    ),
     Column("adjacency", "str", "", "Which data sets count as neighbours, such as add_or_remove_one."),
     Column("sampling", "str", "", "How cohorts are drawn: poisson, fixed_size, shuffled, cyclic, ..."),
     Column("sampling_rate", "float", "probability", "Chance that a given unit is in a given cohort."),

@@ -21,6 +21,7 @@ IDENTITY: tuple[str, ...] = (
     "sampling_rate",
     "num_steps",
     "population",
+    "records_per_unit",
     "epsilon",
     "accountant",
     "tuning_accounted",

@@ -1,0 +1,55 @@
+"""Bounded contributions: at most so many rows of each owner, so that ε can hold for the owner and not for a row."""
+
+import numpy as np
+from jaxtyping import Int64, Shaped
+
+
+def bound_contributions(
+    owners: Shaped[np.ndarray, "*rows"], max_records: int, *, seed: int
+) -> Int64[np.ndarray, "kept"]:
+    """Which rows to train on, so that no owner has more than ``max_records`` of them.
+
+    Formal guarantees: which of its rows an owner keeps depends on their number, the owner's number and the seed alone,
+    never on another owner. So data sets that differ in one owner still differ in that owner's rows only, at most
+    ``max_records`` of them, which is what ``Mechanism(records_per_unit=max_records)`` accounts for. An owner with more
+    keeps a uniformly random subset.
+
+    Args:
+      owners: ``[rows]`` who each row belongs to; ``Dataset.train_units``. Numbers must be the same whoever else is in
+        the data.
+      max_records: rows that an owner keeps at most.
+      seed: of all choices, at least 0.
+
+    Returns:
+      ``[kept]`` row numbers, ascending.
+
+    Raises:
+      ValueError: ``max_records`` < 1, ``seed`` < 0, or owners that are no vector of whole numbers.
+
+    Example:
+      >>> owners = np.array([7, 3, 7, 7, 5, 3, 7])
+      >>> kept = bound_contributions(owners, 2, seed=0)
+      >>> np.unique(owners[kept], return_counts=True)
+      (array([3, 5, 7]), array([2, 1, 2]))
+
+    References:
+      Charles et al., Fine-Tuning Large Language Models with User-Level Differential Privacy, 2024
+      (https://arxiv.org/abs/2407.07737).
+    """
+    if max_records < 1 or max_records != int(max_records):
+        raise ValueError(f"max_records={max_records} must be a whole number of at least 1.")
+    if seed < 0:
+        raise ValueError(f"seed={seed} must be at least 0.")
+    owners = np.asarray(owners)
+    if owners.ndim != 1 or (owners.size and not np.issubdtype(owners.dtype, np.integer)):
+        raise ValueError(f"owners of shape {owners.shape} and type {owners.dtype} must be a vector of whole numbers.")
+    found, place, counts = np.unique(owners, return_inverse=True, return_counts=True)
+    rows = np.argsort(place, kind="stable")
+    starts = np.cumsum(counts) - counts
+    keep = np.ones(len(owners), bool)
+    for k in np.flatnonzero(counts > max_records):
+        # A generator of the owner's own. Two's complement, as keys are not negative.
+        own = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(int(found[k]) % 2**64,)))
+        order = np.argsort(own.random(counts[k]), kind="stable")
+        keep[rows[starts[k] + order[max_records:]]] = False
+    return np.flatnonzero(keep)

@@ -1,0 +1,377 @@
+"""Users who own several records that are drawn one by one: their ε, and the rows that they keep."""
+
+import json
+import math
+from dataclasses import replace
+from types import SimpleNamespace
+
+import dp_accounting
+import numpy as np
+import pytest
+from dp_accounting import pld
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from dpjax.accounting import (
+    LocalReports,
+    Mechanism,
+    Participation,
+    accountants,
+    banded_toeplitz,
+    calibrate_noise,
+    calibrate_noise_grid,
+    divergences,
+    domination,
+    epsilon,
+    event,
+    mixture,
+    rdp_epsilon,
+)
+from dpjax.accounting.domination import dominating_pair
+from dpjax.datasets import bound_contributions
+from dpjax.results import claim
+
+RELATION = {
+    "add_or_remove_one": dp_accounting.NeighboringRelation.ADD_OR_REMOVE_ONE,
+    "zero_out": dp_accounting.NeighboringRelation.REPLACE_SPECIAL,
+}
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("DPJAX_CACHE_DIR", str(tmp_path / "cache"))
+
+
+def run(records_per_unit, sampling_rate=0.01, noise_multiplier=4.0, num_steps=1000, **fields):
+    known = {"unit": "user", "adjacency": "add_or_remove_one", "sampling": "poisson"}
+    return Mechanism(
+        **(known | fields),
+        sampling_rate=sampling_rate,
+        noise_multiplier=noise_multiplier,
+        num_steps=num_steps,
+        records_per_unit=records_per_unit,
+    )
+
+
+def one_step(records, rate, stddev):
+    return domination.Pair("records", rate, stddev, 1, records=records)
+
+
+class TestSameAs:
+    @pytest.mark.parametrize(("rate", "noise", "steps"), [(0.01, 1.0, 1000), (0.3, 3.0, 50), (0.001, 0.6, 1)])
+    def test_one_record_is_the_subsampled_gaussian(self, rate, noise, steps):
+        plain = Mechanism("user", "add_or_remove_one", "poisson", rate, noise, steps)
+        assert run(1, rate, noise, steps) == plain
+        as_mixture = dominating_pair(plain)._replace(shape="records")
+        for bound in (accountants.pld_bound, accountants.rdp_bound):
+            assert bound(as_mixture, 1e-5) == pytest.approx(bound(dominating_pair(plain), 1e-5), rel=1e-6)
+
+    @pytest.mark.parametrize("adjacency", list(RELATION))
+    @pytest.mark.parametrize("accountant", ["pld", "rdp"])
+    def test_all_records_in_all_steps_are_one_of_k_clip_norms(self, adjacency, accountant):
+        plain = Mechanism("user", adjacency, "full", 1.0, 2.0, 20)
+        for sampling in ("full", "poisson"):
+            bounded = run(5, 1.0, 10.0, 20, sampling=sampling, adjacency=adjacency)
+            assert epsilon(bounded, 1e-5, accountant) == pytest.approx(epsilon(plain, 1e-5, accountant), rel=1e-12)
+            assert event(bounded) == event(plain)
+
+    @pytest.mark.parametrize(
+        ("adjacency", "records", "rate", "noise", "steps"),
+        [("add_or_remove_one", 3, 0.01, 3.0, 200), ("zero_out", 6, 0.1, 10.0, 30)],
+    )
+    def test_pld_is_dp_accountings(self, adjacency, records, rate, noise, steps):
+        # The event is written out here, as theirs defines it.
+        drawn = np.arange(records + 1)
+        chances = stats.binom.pmf(drawn, records, rate)
+        theirs = dp_accounting.dp_event.MixtureOfGaussiansDpEvent(noise, drawn.tolist(), chances.tolist())
+        accountant = pld.PLDAccountant(RELATION[adjacency])
+        accountant.compose(dp_accounting.SelfComposedDpEvent(theirs, steps))
+        mechanism = run(records, rate, noise, steps, adjacency=adjacency)
+        assert epsilon(mechanism, 1e-5) == pytest.approx(accountant.get_epsilon(1e-5), rel=2e-4)
+
+    def test_event(self):
+        mechanism = run(300, 0.01, 30.0, 100)
+        step = event(mechanism).event
+        assert (event(mechanism).count, step.standard_deviation) == (100, 30.0)
+        assert sum(step.sampling_probs) == pytest.approx(1, rel=1e-12)
+        assert step.sensitivities[-1] == 300
+        assert len(step.sensitivities) < 60
+
+
+class TestOneStep:
+    records, rate, noise = 6, 0.2, 1.7
+    x = np.linspace(-30, 40, 700_001)
+
+    def pair(self):
+        chances = stats.binom.pmf(np.arange(self.records + 1), self.records, self.rate)
+        parts = [chance * stats.norm.pdf(self.x, drawn, self.noise) for drawn, chance in enumerate(chances)]
+        return np.sum(parts, axis=0), stats.norm.pdf(self.x, 0, self.noise)
+
+    @pytest.mark.parametrize("curve", ["remove", "add"])
+    def test_hockey_stick_by_integration(self, curve):
+        upper, lower = self.pair() if curve == "remove" else self.pair()[::-1]
+        levels = np.array([-3.0, -1.4, -1.3, -0.1, 0.0, 0.1, 1.0, 1.33, 1.35, 3.0])
+        expected = [np.maximum(upper - math.exp(level) * lower, 0).sum() * 1e-4 for level in levels]
+        found = divergences.hockey_stick(one_step(self.records, self.rate, self.noise), curve, levels)
+        assert found == pytest.approx(expected, abs=1e-9)
+
+    def test_epsilon_of_one_step(self):
+        upper, lower = self.pair()
+        found = epsilon(run(self.records, self.rate, self.noise, 1), 1e-3)
+        assert np.maximum(upper - math.exp(found) * lower, 0).sum() * 1e-4 == pytest.approx(1e-3, rel=1e-5)
+
+    def test_no_gradients_of_a_user_exceed_the_curve(self):
+        # Two records in two dimensions, of norm 1 and in any directions: by simulation, up to its own error.
+        rng, rate, noise, size = np.random.default_rng(0), 0.3, 0.8, 400_000
+        levels = np.array([0.0, 0.5, 1.0, 2.0])
+        bound = divergences.hockey_stick(one_step(2, rate, noise), "remove", levels)
+        for second in ([1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.6, 0.8], [0.3, 0.0]):
+            shifts = np.array([[0, 0], [1, 0], second, [1 + second[0], second[1]]])
+            chances = [(1 - rate) ** 2, rate * (1 - rate), rate * (1 - rate), rate**2]
+            seen = shifts[rng.choice(4, size, p=chances)] + noise * rng.standard_normal((size, 2))
+            exponents = (seen @ shifts.T - (shifts**2).sum(1) / 2) / noise**2
+            ratio = np.exp(exponents) @ chances
+            for level, most in zip(levels, bound, strict=True):
+                terms = np.maximum(1 - math.exp(level) / ratio, 0)
+                assert terms.mean() <= most + 4 * terms.std() / math.sqrt(size), second
+                if second == [1.0, 0.0]:  # which attains it
+                    assert terms.mean() == pytest.approx(most, abs=4 * terms.std() / math.sqrt(size))
+
+    @pytest.mark.parametrize(
+        ("records", "rate", "noise", "order"),
+        [
+            (3, 0.1, 0.5, 2.5),
+            (8, 0.01, 1.0, 4.0),
+            (20, 0.3, 4.0, 1.2),
+            (40, 0.05, 10.0, 6.5),
+            (40, 0.9, 3.0, 10.0),  # far to the left, where more records would be drawn than the output says
+            (300, 0.001, 2.0, 1.1),
+        ],
+    )
+    def test_renyi_by_summation(self, records, rate, noise, order):
+        drawn = np.arange(records + 1)
+        log_chances = stats.binom.logpmf(drawn, records, rate) - drawn**2 / (2 * noise**2)
+        step = noise * min(1, noise) / 50
+        x = np.arange(-(order - 1) * records - 15 * noise, order * records + 15 * noise, step)
+        exponents = (log_chances + part[:, None] * drawn / noise**2 for part in np.array_split(x, 50))
+        loss = np.concatenate([np.logaddexp.reduce(part, axis=1) for part in exponents])
+        found = mixture.log_moments(records, rate, noise, order)
+        for moment, power in zip(found, (order, 1 - order), strict=True):
+            expected = np.logaddexp.reduce(power * loss + stats.norm.logpdf(x, 0, noise) + math.log(step))
+            assert moment == pytest.approx(expected, rel=1e-9, abs=1e-13)
+        renyi = divergences.renyi(one_step(records, rate, noise), [order])
+        assert renyi == pytest.approx(max(found) / (order - 1), rel=1e-12)
+
+    def test_renyi_where_it_is_too_dear_to_integrate(self, monkeypatch):
+        exact = mixture.log_moments(30, 0.1, 3.0, 3.5)
+        monkeypatch.setattr(mixture, "_MOST", 10)
+        bound = mixture.log_moments(30, 0.1, 3.0, 3.5)
+        assert max(exact) < bound[0] == bound[1] <= 3.5 * 2.5 * 30**2 / (2 * 3.0**2)
+
+
+class TestFolding:
+    @pytest.mark.parametrize(("records", "rate"), [(1, 0.5), (2, 1e-20), (16, 0.01), (300, 0.001), (300, 0.9)])
+    def test_rare_numbers_count_as_all(self, records, rate):
+        counts, log_chances = mixture.folded_chances(records, rate)
+        chances = np.exp(log_chances)
+        assert chances.sum() == pytest.approx(1, rel=1e-12)
+        assert counts[-1] == records
+        # The chance of at least so many never falls below the true one, and exceeds it by next to nothing.
+        folded = np.array([chances[counts >= drawn].sum() for drawn in range(records + 1)])
+        true = stats.binom.sf(np.arange(records + 1) - 1, records, rate)
+        assert np.all(folded >= true * (1 - 1e-9))
+        assert np.all(folded <= true * (1 + 1e-9) + 2e-26)
+
+    def test_folding_more_only_raises_epsilon(self, monkeypatch):
+        pair = dominating_pair(run(20, 0.02, 4.0, 300))
+        exact = accountants.pld_bound(pair, 1e-5)
+        mixture.mixture.cache_clear()
+        monkeypatch.setattr(mixture, "FOLDED", 1e-7)
+        assert exact < accountants.pld_bound(pair, 1e-5)
+        mixture.mixture.cache_clear()
+
+
+class TestLaws:
+    @pytest.mark.parametrize("accountant", ["pld", "rdp"])
+    def test_more_records_cost_more(self, accountant):
+        costs = [epsilon(run(records), 1e-5, accountant) for records in (1, 2, 3, 8, 30, 200)]
+        assert costs == sorted(set(costs))
+        # And never more than if all were always drawn.
+        for records in (2, 8):
+            assert epsilon(run(records), 1e-5, accountant) < epsilon(run(records, 1.0), 1e-5, accountant)
+
+    @pytest.mark.parametrize("records", [2, 4, 16])
+    @pytest.mark.parametrize("noise", [3.0, 20.0])
+    def test_rdp_bounds_pld(self, records, noise):
+        mechanism = run(records, 0.02, noise, 500)
+        tight, loose = epsilon(mechanism, 1e-6), epsilon(mechanism, 1e-6, "rdp")
+        assert 0.7 * loose < tight < loose
+        assert rdp_epsilon(mechanism, 1e-6, orders=[1.5, 2, 4, 8, 16]) >= loose * (1 - 1e-9)
+
+    @pytest.mark.parametrize("records", [2, 4])
+    def test_below_group_privacy(self, records):
+        # k records of ε, δ each: k ε, and δ (e^{k ε} - 1) / (e^ε - 1).
+        mechanism = run(records, 0.01, 2.0, 1000)
+        low, high = 1e-12, 1e-5
+        for _ in range(40):
+            middle = math.sqrt(low * high)
+            single = epsilon(run(1, 0.01, 2.0, 1000), middle)
+            grouped = middle * math.expm1(records * single) / math.expm1(single)
+            low, high = (middle, high) if grouped <= 1e-5 else (low, middle)
+        assert epsilon(mechanism, 1e-5) < records * epsilon(run(1, 0.01, 2.0, 1000), low)
+
+    def test_drawing_the_user_with_all_records_is_not_the_same(self):
+        # At one rate the mean number of a user's records is alike, but to have them all at once is worse.
+        together = Mechanism("user", "zero_out", "poisson", 0.01, 4.0 / 8, 1000)
+        assert epsilon(run(8, adjacency="zero_out"), 1e-5) < epsilon(together, 1e-5)
+
+    def test_far_out(self):
+        assert epsilon(run(16, 0.5, 0.02, 1_000_000), 1e-6) > 1e9
+        assert 0 <= epsilon(run(16, 1e-6, 1e4, 1000), 1e-6) < 1e-4
+        assert epsilon(run(4, noise_multiplier=0.0), 1e-6) == math.inf
+        one = run(4, num_steps=1)
+        assert epsilon(one, 1e-20) < epsilon(one, 1e-30) == epsilon(one, 1e-30, "rdp")
+
+    def test_overflow_is_paid_for(self):
+        charged = epsilon(run(4, overflow_probability=1e-14), 1e-5)
+        assert charged == epsilon(run(4), 1e-5 * 0.999) > epsilon(run(4), 1e-5)
+
+
+class TestCalibration:
+    @pytest.mark.parametrize(("records", "rate"), [(8, 0.02), (300, 0.01), (300, 0.4)])
+    def test_safe_and_tight(self, records, rate):
+        mechanism = run(records, rate, 0.0, 400)
+        for accountant in ("pld", "rdp"):
+            targets = [0.5, 8.0]
+            found = calibrate_noise_grid(mechanism, epsilons=targets, delta=1e-6, accountant=accountant)
+            for target, noise in zip(targets, found, strict=True):
+                made = replace(mechanism, noise_multiplier=noise)
+                assert target * 0.9995 <= epsilon(made, 1e-6, accountant) <= target
+
+    def test_records_are_part_of_the_question(self):
+        one, two = (calibrate_noise(run(records), epsilon=1.0, delta=1e-5) for records in (1, 2))
+        assert two > 1.5 * one
+
+
+class TestMechanism:
+    def test_describe(self):
+        words = run(8, population=80_000).describe()
+        assert "user-level privacy, neighbours add or remove one user; each user owns at most 8 records" in words
+        assert "which are drawn one by one; Poisson sampling at rate 0.01 of 80,000 records;" in words
+        assert "records" not in run(1, population=80_000).describe()
+
+    def test_from_sampler(self):
+        sampler = SimpleNamespace(kind="poisson", population=600, sampling_rate=0.04, overflow_probability=0.0)
+        made = Mechanism.from_sampler(sampler, unit="client", adjacency="zero_out", num_steps=10, records_per_unit=3)
+        assert (made.records_per_unit, made.population) == (3, 600)
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            ({"records_per_unit": 0}, "records_per_unit is 0; give a whole number of at least 1"),
+            ({"records_per_unit": True}, "records_per_unit is True; give"),
+            ({"unit": "example"}, "records_per_unit is 2 with unit='example', which is one record; use unit='user'"),
+            ({"adjacency": "replace_one"}, "with adjacency='replace_one', for which nothing accounts; use 'add_or"),
+            ({"sampling": "fixed_size", "population": 100}, "with sampling='fixed_size', for which nothing accounts;"),
+            ({"sampling": "shuffled", "population": 100, "adjacency": "zero_out"}, "sampling='shuffled', for which"),
+            ({"sampling": "cyclic", "population": 100, "adjacency": "zero_out"}, "use 'poisson' or 'full'"),
+            ({"factorization": banded_toeplitz(Participation(9, 9, 1), 2), "num_steps": 9}, "with correlated noise,"),
+            ({"noise": LocalReports("gaussian")}, "with noise that clients add, for which nothing accounts; use noise"),
+        ],
+    )
+    def test_refusals(self, change, message):
+        with pytest.raises(ValueError) as refused:  # noqa: PT011
+            replace(run(2), **change)
+        assert message in str(refused.value)
+        assert "\n" not in str(refused.value)
+
+    def test_claim_says_what_was_drawn(self):
+        row = {"epsilon_pld": 2.0, "delta": 1e-5, "unit": "user", "sampling": "poisson", "sampling_rate": 0.01}
+        assert "per user of at most 8 records, Poisson q=0.01 of records;" in claim(row | {"records_per_unit": 8})
+        for nothing in (1, None, math.nan):
+            assert "records" not in claim(row | {"records_per_unit": nothing})
+
+
+class TestCommands:
+    def call(self, capsys, *words):
+        from dpjax.cli import main
+
+        with pytest.raises(SystemExit) as done:
+            main([*words, "--sampling-rate", "0.01", "--num-steps", "100", "--delta", "1e-5"])
+        return done.value.code, capsys.readouterr()
+
+    def test_epsilon(self, capsys):
+        asked = ["epsilon", "--unit", "user", "--records-per-unit", "4", "--noise-multiplier", "3", "--json"]
+        found = json.loads(self.call(capsys, *asked)[1].out)
+        assert found["records_per_unit"] == 4
+        for accountant in ("pld", "rdp"):
+            assert found[f"epsilon_{accountant}"] == pytest.approx(
+                epsilon(run(4, noise_multiplier=3.0, num_steps=100), 1e-5, accountant)
+            )
+        assert "per user of at most 4 records" in found["claim"]
+
+    def test_calibrate(self, capsys):
+        asked = ["calibrate", "--unit", "client", "--records-per-unit", "4", "--epsilon", "2", "--json"]
+        (found,) = json.loads(self.call(capsys, *asked)[1].out)
+        assert found["noise_multiplier"] == calibrate_noise(
+            run(4, num_steps=100, unit="client"), epsilon=2.0, delta=1e-5
+        )
+
+    def test_a_mistake_names_the_flag(self, capsys):
+        code, said = self.call(capsys, "epsilon", "--records-per-unit", "4", "--noise-multiplier", "3")
+        assert code != 0
+        assert "--records-per-unit is 4 with --unit 'example'" in said.err
+
+
+class TestBoundContributions:
+    @given(owners=st.lists(st.integers(-3, 6), max_size=40), most=st.integers(1, 5), seed=st.integers(0, 3))
+    def test_at_most_so_many_and_no_fewer(self, owners, most, seed):
+        owners = np.array(owners, np.int64)
+        kept = bound_contributions(owners, most, seed=seed)
+        assert np.all(np.diff(kept) > 0)
+        for owner, count in zip(*np.unique(owners, return_counts=True), strict=True):
+            assert np.sum(owners[kept] == owner) == min(count, most)
+
+    @given(
+        owners=st.lists(st.integers(0, 6), max_size=40), gone=st.integers(0, 6), at=st.integers(0, 40), seed=st.just(1)
+    )
+    def test_another_user_changes_nothing(self, owners, gone, at, seed):
+        """Rows move when others come or go, so a user's choice is compared by its own first, second, ... row."""
+        owners = np.array(owners, np.int64)
+        # The user is taken out, or comes in as a block of rows anywhere.
+        for other in (owners[owners != gone], np.insert(owners, min(at, len(owners)), [gone] * 9)):
+            for owner in set(owners.tolist()) - {gone}:
+                chosen = []
+                for those in (owners, other):
+                    kept = bound_contributions(those, 2, seed=seed)
+                    chosen.append(np.searchsorted(np.flatnonzero(those == owner), kept[those[kept] == owner]).tolist())
+                assert chosen[0] == chosen[1]
+
+    def test_uniform(self):
+        owners = np.repeat(np.arange(4000), 5)
+        kept = bound_contributions(owners, 2, seed=3)
+        pairs = (kept % 5).reshape(-1, 2)
+        _, counts = np.unique(pairs, axis=0, return_counts=True)
+        assert len(counts) == 10
+        assert stats.chisquare(counts).pvalue > 1e-4
+        assert not np.array_equal(kept, bound_contributions(owners, 2, seed=4))
+        assert np.array_equal(kept, bound_contributions(owners, 2, seed=3))
+
+    def test_nothing_to_bound(self):
+        assert bound_contributions(np.array([], np.int64), 3, seed=0).shape == (0,)
+        assert bound_contributions(np.array([]), 3, seed=0).tolist() == []
+        assert bound_contributions(np.array([5, 1, 5], np.int32), 2, seed=0).tolist() == [0, 1, 2]
+
+    @pytest.mark.parametrize(
+        ("owners", "most", "seed", "message"),
+        [
+            ([1, 2], 0, 0, "max_records=0 must be a whole number of at least 1"),
+            ([1, 2], 1, -1, "seed=-1 must be at least 0"),
+            ([1.0, 2.0], 1, 0, "type float64 must be a vector of whole numbers"),
+            ([[1, 2]], 1, 0, r"owners of shape \(1, 2\)"),
+        ],
+    )
+    def test_mistakes(self, owners, most, seed, message):
+        with pytest.raises(ValueError, match=message):
+            bound_contributions(np.array(owners), most, seed=seed)
