@@ -81,6 +81,7 @@ def test_the_schema_has_the_columns_of_the_design():
     dropped_count aborted_count wrapped_count
     aggregation_error uplink_bytes encrypt_seconds add_seconds decrypt_seconds
     noise epsilon_per_report noise_cohort_size robust corruption compression records_per_unit
+    tuning checkpoint trained_parameters max_length cut_share epoch_seconds tokens_per_second
     """
     assert set(wanted.split()) == set(SCHEMA)
     assert len(SCHEMA) == len(COLUMNS)
