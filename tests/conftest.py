@@ -12,7 +12,8 @@ from hydra.core.global_hydra import GlobalHydra
 
 gc.set_threshold(200_000, 20, 20)  # tracing makes garbage by the million, little of it in cycles: a tenth of the time
 
-collect_ignore_glob = ["zoo/*"]  # models register themselves on import, and once is enough
+# Models of the zoo register themselves on import, and once is enough; golden values are made by hand.
+collect_ignore_glob = ["zoo/*", "golden/*"]
 
 
 # Where numbers are compared to the last bits, or programs are looked at, XLA does all that it does for users.

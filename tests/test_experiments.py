@@ -21,7 +21,7 @@ from hydra import compose, initialize_config_dir
 
 from dpjax import results
 from dpjax.datasets import available, load
-from experiments import config, jobs, setup, validation
+from experiments import config, jobs, problem, setup, validation
 from experiments.progress import Progress
 from experiments.rows import algorithm
 from experiments.task import Job
@@ -165,7 +165,7 @@ def test_launchers_agree_and_a_group_is_traced_once(main, tmp_path, traces):
     ours, theirs = rows_of(batched), rows_of(basic)
     assert ours.keys() == theirs.keys()
     assert len(ours) == 2 * (2 + 2)
-    timing = {"wall_seconds", "compile_seconds", "peak_memory_mib", "timestamp", "config", "overrides"}
+    timing = {"wall_seconds", "epoch_seconds", "compile_seconds", "peak_memory_mib", "timestamp", "config", "overrides"}
     for key, row in ours.items():
         assert row.keys() == theirs[key].keys()
         for name in row.keys() - timing:
@@ -628,7 +628,7 @@ def test_a_text_model_trains_centrally_and_by_role(overrides, monkeypatch, tmp_p
         train_inputs=ids, train_labels=ids[:, -1], train_units=np.arange(40, dtype=np.int32) // 8,
         test_inputs=ids[:8], test_labels=ids[:8, -1], test_units=np.zeros(8, np.int32),
     )  # fmt: skip
-    monkeypatch.setattr(setup, "_load", lambda name: plays)
+    monkeypatch.setattr(problem, "_load", lambda name: plays)
     quick = ["optimizer.num_steps=30", "num_seeds=1", "privacy.epsilon=inf", "federated.num_clients=5"]
     with initialize_config_dir(str(config.CONF), version_base="1.3"):
         cfg = compose("config", ["model=text", "model.context=2", *quick, *overrides])

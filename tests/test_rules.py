@@ -109,7 +109,8 @@ def test_every_rule_on_every_engine_equals_its_definition(engine, rule, seed, fi
     assert wrong <= 1e-5 * max(norm(expected), 1e-30)
     stack = gradients(params, cohort.units)
     norms = [norm(jax.tree.map(lambda x, i=i: x[i], stack)) if i < filled else 0.0 for i in range(7)]
-    np.testing.assert_allclose(out.norms, norms, rtol=1e-5)
+    # A small norm beside large ones is a difference of large sums.
+    np.testing.assert_allclose(out.norms, norms, rtol=1e-5, atol=1e-6 * float(np.max(norms, initial=0)))
 
 
 @pytest.mark.parametrize("engine", ENGINES)
