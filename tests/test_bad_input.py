@@ -32,7 +32,7 @@ CASES = {
     "privacy.adjacency=foo": "privacy.adjacency=foo is not known; use add_or_remove_one or zero_out or replace_one.",
     "optimizer.sampling=shuffled": "use 'zero_out' or 'replace_one', or sampling='poisson'",
     "optimizer.sampling_rate=1.5": "optimizer.sampling_rate=1.5 must be in (0, 1]",
-    "optimizer.name=foo": "optimizer.name=foo is not known; use sgd or adam or adamw or yogi.",
+    "optimizer.name=foo": "optimizer.name=foo is not known; use sgd or adam or adamw or adam_corrected or yogi.",
     "federated.clients_per_round=401": "federated.clients_per_round=401 is more than the population of "
     "federated.num_clients=400; lower it or add clients.",
     "federated.num_clients=2000 federated.clients_per_round=9": "federated.num_clients=2000 cannot share 1438 rows",
