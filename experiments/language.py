@@ -42,7 +42,9 @@ def make_problem(cfg: DictConfig, dataset: Dataset, tell: Tell) -> Problem:
     body = load_checkpoint(cfg.model.checkpoint)
     _check(cfg, dataset, body)
     tell(f"tokenizing {dataset.name}", 0, 1)
-    train, test = (body.tokenizer.encode(texts, cfg.model.max_length) for texts in _texts(cfg, dataset))
+    train, test = (
+        body.tokenizer.encode(texts, cfg.model.max_length) for texts in (dataset.train_inputs, dataset.test_inputs)
+    )
     lengths = _lengths(train, cfg.model.num_lengths, cfg.model.max_length)
     facts = {
         "model": body.name if cfg.model.task == "classify" else f"{body.name} ({cfg.model.task})",
@@ -66,7 +68,6 @@ def make_problem(cfg: DictConfig, dataset: Dataset, tell: Tell) -> Problem:
         input_shape=(cfg.model.max_length,),
     )
     some = slice(EVALUATED if cfg.data.num_evaluated is None else cfg.data.num_evaluated)
-    # The loop over examples is the kernel's own, so the least of it is enough for a batch.
     return Problem(
         dataset=encoded,
         frozen=(tuned.start, tuned.frozen),
@@ -129,10 +130,6 @@ def _score(cfg: DictConfig, tuned: Tuned, body: Pretrained, frozen: Any) -> obje
 def _batched(tuned: Tuned, frozen: Any) -> Any:
     model = tuned.applying(frozen[1])
     return jax.vmap(lambda params, row: model.apply(params, row, None), in_axes=(None, 0))
-
-
-def _texts(cfg: DictConfig, dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
-    return dataset.train_inputs, dataset.test_inputs
 
 
 def _on_features(

@@ -1,11 +1,11 @@
 """``dpjax models``: list the pretrained models, fetch them, look at one; ``dpjax generate``: let one write."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from dpjax.datasets.command import errors_in_one_line, fetching_bar
 
 app = typer.Typer(
     name="models",
@@ -74,27 +74,16 @@ def fetch(
       dpjax models fetch openai-community/gpt2 --source hub
     """
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     from dpjax.models.pretrained import fetching
 
     console = Console(stderr=True, highlight=False)
     for name in names:
-        with _errors_in_one_line():
+        with errors_in_one_line(ValueError):
             if (fetching.folder_of(name) / fetching.MANIFEST).is_file() and not force:
                 console.print(f"{name} is here already.")
                 continue
-            columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), TimeElapsedColumn())
-            with Progress(*columns, console=console, transient=True) as bar:
-                task = bar.add_task(name, total=None)
-
-                def show(message: str, fraction: float | None, bar=bar, task=task, name=name) -> None:
-                    if fraction is None and ":" in message:  # a fact to keep, not a passing step
-                        bar.console.print(message, markup=False, soft_wrap=True)
-                    total = None if fraction is None else 1
-                    bar.update(task, description=f"{name}: {message.split(':')[0]}", total=total)
-                    bar.update(task, completed=fraction or 0)
-
+            with fetching_bar(console, name) as show:
                 path = fetching.fetch(name, source=source, force=force, progress=show)
             console.print(f"{name}: {fetching.verify(path)}, verified, in {path}", markup=False, soft_wrap=True)
 
@@ -114,7 +103,7 @@ def show(
 
     from dpjax.models import pretrained
 
-    with _errors_in_one_line():
+    with errors_in_one_line(ValueError):
         body = pretrained.load(name)
         known, arch = pretrained.CHECKPOINTS.get(name), body.arch
         sentence = "The patient was given 20 mg."
@@ -181,7 +170,7 @@ def generate_command(
     from dpjax.models import pretrained
     from dpjax.models.pretrained.writing import write
 
-    with _errors_in_one_line():
+    with errors_in_one_line(ValueError):
         body = pretrained.load(model)
         with Console(stderr=True).status("writing"):
             texts = write(
@@ -197,15 +186,3 @@ def generate_command(
         typer.echo(prompt + text)
         if num_texts > 1:
             typer.echo("---")
-
-
-@contextmanager
-def _errors_in_one_line() -> Iterator[None]:
-    try:
-        yield
-    except ValueError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from None
-    except KeyboardInterrupt:
-        typer.echo("error: stopped; nothing half-fetched was kept", err=True)
-        raise typer.Exit(130) from None

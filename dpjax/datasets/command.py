@@ -9,8 +9,9 @@ import typer
 
 if TYPE_CHECKING:
     import numpy as np
+    from rich.console import Console
 
-    from dpjax.datasets.schema import Dataset, Entry
+    from dpjax.datasets.schema import Dataset, Entry, Progress
 
 app = typer.Typer(
     name="data",
@@ -88,29 +89,17 @@ def fetch(
       dpjax data fetch fashion_mnist --source ./dataset-fashion-mnist.deb     (downloaded elsewhere)
     """
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     from dpjax import datasets
 
     console = Console(stderr=True, highlight=False)
     for name in names:
-        with _errors_in_one_line():
+        with errors_in_one_line():
             before = datasets.describe(name)
             if before.embedded or (before.fetched and not force and source == "auto"):
                 console.print(f"{name} is here already ({before.fetched_from}).")
                 continue
-            columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), TimeElapsedColumn())
-            with Progress(*columns, console=console, transient=True) as bar:
-                task = bar.add_task(name, total=None)
-
-                def show(message: str, fraction: float | None, bar=bar, task=task, name=name) -> None:
-                    if fraction is None and ":" in message:  # a fact to keep, not a passing step
-                        bar.console.print(message, markup=False)
-                    bar.update(
-                        task, description=f"{name}: {message.split(':')[0]}", total=None if fraction is None else 1
-                    )
-                    bar.update(task, completed=fraction or 0)
-
+            with fetching_bar(console, name) as show:
                 path = datasets.fetch(name, source=source, force=force, progress=show)
             entry = datasets.describe(name)
             rows = f"{entry.num_train:,} + {entry.num_test:,} rows"
@@ -134,7 +123,7 @@ def show(name: Annotated[str, typer.Argument(metavar="NAME", help="A name as `dp
 
     from dpjax import datasets
 
-    with _errors_in_one_line():
+    with errors_in_one_line():
         entry = datasets.describe(name)
         console = Console(highlight=False)
         dtype = {"text": " int32", "document": ""}.get(entry.task, " float32")
@@ -171,12 +160,34 @@ def show(name: Annotated[str, typer.Argument(metavar="NAME", help="A name as `dp
 
 
 @contextmanager
-def _errors_in_one_line() -> Iterator[None]:
+def fetching_bar(console: "Console", name: str) -> "Iterator[Progress]":
+    """A bar on what is being fetched, as the ``progress`` that fetching tells; facts stay above it."""
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bar
+
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), TimeElapsedColumn())
+    with Bar(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(name, total=None)
+
+        def show(message: str, fraction: float | None) -> None:
+            if fraction is None and ":" in message:  # a fact to keep, not a passing step
+                bar.console.print(message, markup=False, soft_wrap=True)
+            total = None if fraction is None else 1
+            bar.update(task, description=f"{name}: {message.split(':')[0]}", total=total)
+            bar.update(task, completed=fraction or 0)
+
+        yield show
+
+
+@contextmanager
+def errors_in_one_line(kind: type[ValueError] | None = None) -> Iterator[None]:
+    """Errors of a kind, of data sets if None, as one sentence and exit status 1; Ctrl-C as 130."""
     from dpjax.datasets.schema import DatasetError
 
+    expected = kind or DatasetError
     try:
         yield
-    except DatasetError as error:
+    except expected as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
