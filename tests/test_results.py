@@ -315,7 +315,26 @@ def test_the_reference_is_shown_once_though_each_clip_norm_ran_it():
 def test_rows_that_differ_in_nothing_shown_are_told_apart_by_their_overrides():
     rows = [row for v in "ab" for row in point(1.0, 1.0, [0.9], config_hash=v, overrides=f"optimizer.momentum={v}")]
     (sheet,) = sheets(frame_of(rows))
-    assert sheet.fields[1].cells == ["optimizer.momentum=a", "optimizer.momentum=b"]
+    assert sheet.fields[1][:2] == ("momentum", ["a", "b"])
+
+
+def test_a_list_among_the_overrides_stays_whole():
+    rows = [
+        row
+        for v in ("[64,32]", "[8]")
+        for row in point(1.0, 1.0, [0.9], config_hash=v, overrides=f"optimizer.momentum=1 model.hidden={v} seed=1")
+    ]
+    (sheet,) = sheets(frame_of(rows))
+    assert sheet.fields[1][:2] == ("hidden", ["[64,32]", "[8]"])
+
+
+def test_a_narrow_terminal_keeps_what_tells_rows_apart():
+    rows = [row for rate in (0.1, 0.2) for row in point(1.0, 1.0, [0.9], config_hash=str(rate), learning_rate=rate)]
+    (sheet,) = sheets(frame_of(rows))
+    console = Console(width=60)
+    with console.capture() as capture:
+        console.print(to_rich([sheet], 60))
+    assert "learning rate" in capture.get().splitlines()[1]
 
 
 def test_markdown_and_latex_hold_every_point(sweep):

@@ -3,7 +3,9 @@
 ``sheets`` decides what is shown, once; ``dpjax.results.show`` turns it into a terminal's table, Markdown and LaTeX.
 """
 
+import itertools
 import math
+import re
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -119,7 +121,7 @@ _WORDS = {
     "tokens_per_second": "tokens / s",
     "peak_memory_mib": "MiB",
 }
-_OF_PRIVACY = ("clipping", "noise", "noise_cohort_size")
+_OF_PRIVACY = ("clip_norm", "clipping", "noise", "noise_cohort_size")
 _ROUNDED_UP = ("epsilon_pld", "epsilon_rdp")
 # What a row is, with what goes first on a narrow terminal. Shown where rows differ, in a note where they agree.
 _KNOBS = {
@@ -148,9 +150,7 @@ def _sheet(points: list[dict[str, Any]], metric: str) -> Sheet:
             fields.append(Field(label(name), cells, priority))
         elif told[0] not in ("–", "none"):
             shared[name] = told[0]
-    if len(set(zip(*[field.cells for field in fields], strict=True))) < len(points):
-        # Something outside the schema was swept: only the overrides tell the rows apart.
-        fields.append(Field("overrides", [text(point, "overrides") or "–" for point in points], 1))
+    fields = _telling_first(fields + _swept(points, fields))
     for name, priority in (("noise_multiplier", 6), ("epsilon_pld", 4), ("epsilon_rdp", 8)):
         fields.append(Field(label(name), [_number(point, name) for point in points], priority))
     shown = dict.fromkeys([metric, "test_accuracy", "test_loss", "train_accuracy", "wall_seconds"])
@@ -174,6 +174,38 @@ def _sheet(points: list[dict[str, Any]], metric: str) -> Sheet:
         best=[bool(point["best"]) for point in points],
         private=[not _is_infinite(point) for point in points],
     )
+
+
+def _swept(points: list[dict[str, Any]], fields: list[Field]) -> list[Field]:
+    """Columns of what was swept outside the schema, if nothing else tells the rows apart."""
+    if _kinds(fields) == len(points):
+        return []
+    written = [text(point, "overrides") for point in points]
+    # A space or a comma parts two overrides where a name and = follow.
+    given = [
+        dict(pair.split("=", 1) for pair in re.split(r"[ ,](?=[\w./]+=)", line) if "=" in pair) for line in written
+    ]
+    # A reference may leave ε out, or have it last: ε is its own column.
+    keys = [key for key in dict.fromkeys(itertools.chain(*given)) if key.rsplit(".", 1)[-1] not in _KNOBS]
+    columns = {key: [line.get(key, "–") for line in given] for key in keys if key != "privacy.epsilon"}
+    differing = {key: cells for key, cells in columns.items() if len(set(cells)) > 1}
+    found = [Field(label(key.rsplit(".", 1)[-1]), cells, 1) for key, cells in differing.items()]
+    if 0 < len(found) <= 3 and _kinds(fields + found) == len(points):
+        return found
+    return [Field("overrides", [line or "–" for line in written], 1)]
+
+
+def _telling_first(fields: list[Field]) -> list[Field]:
+    """Columns without which two rows would look the same are the last to go on a narrow terminal."""
+    needed: list[Field] = []
+    for field in sorted(fields, key=lambda field: field.priority):
+        if _kinds([*needed, field]) > _kinds(needed):
+            needed.append(field)
+    return [field._replace(priority=min(field.priority, 1)) if field in needed else field for field in fields]
+
+
+def _kinds(fields: list[Field]) -> int:
+    return len(set(zip(*[field.cells for field in fields], strict=True)))
 
 
 def _one_reference(points: Any) -> Any:
