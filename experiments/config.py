@@ -56,7 +56,9 @@ class ModelConf:
     embedding: int = static(16, "text: width of the embedding of a character")
     checkpoint: str = static("minilm", "pretrained: name in `dpjax models list`, owner/name of the hub, or a folder")
     task: str = static(
-        "classify", "pretrained: classify, causal (next tokens), masked (hidden tokens) or completion (of pairs)"
+        "classify",
+        "pretrained: classify, causal (next tokens), masked (hidden tokens), completion (of pairs) or synthetic (texts "
+        "of each class are written; a head that learns from those is tested)",
     )
     max_length: int = static(64, "pretrained: tokens of a text; longer ones lose their end")
     num_lengths: int = static(
@@ -78,6 +80,17 @@ class TuningConf:
     last_layers: int = static(1, "last: layers that are trained")
     length: int = static(8, "prompt, prefix: trained vectors")
     cache_features: bool = static(True, "head: embed every text once, and train the head on the vectors")
+
+
+@dataclass
+class SynthesisConf:
+    instruction: str = static("A text of the class {class}:", "what the decoder is asked; {class} becomes a name")
+    classes: list[str] = static([], "names of the classes in the instruction, in their order; []: the data's own")
+    num_texts: int = static(400, "texts written, as many of each class")
+    num_tokens: int = static(40, "most tokens of a text")
+    temperature: float = static(1.0, "of the draws; 1: as the decoder believes")
+    top_p: float = static(0.95, "tokens are drawn from the likeliest up to this mass")
+    checkpoint: str = static("minilm", "what reads the texts; the head on it is what is tested")
 
 
 @dataclass
@@ -202,6 +215,7 @@ class Config:
     data: DataConf = field(default_factory=DataConf)
     model: ModelConf = field(default_factory=ModelConf)
     tuning: TuningConf = field(default_factory=TuningConf)
+    synthesis: SynthesisConf = field(default_factory=SynthesisConf)
     privacy: PrivacyConf = field(default_factory=PrivacyConf)
     clipping: ClippingConf = field(default_factory=ClippingConf)
     optimizer: OptimizerConf = field(default_factory=OptimizerConf)

@@ -1,9 +1,8 @@
 """A group of jobs that share one compilation: calibrate, run as lanes, make rows."""
 
-import functools
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -57,7 +56,7 @@ def run_group(jobs: Sequence[Job], tell: Tell = lambda stage, done, total: None)
         tell("compiling", 0, 1)
         program = compiling.result()
         tell("compiling", 1, 1)
-        yield from _train(points, facts, program, tell, functools.partial(pace, first, setup))
+        yield from _train(points, facts, program, tell, setup)
     finally:  # an interrupt need not wait for what nobody will read
         helpers.shutdown(wait=False, cancel_futures=True)
 
@@ -67,7 +66,7 @@ def _train(
     facts: Sequence[Future[dict[str, Any]]],
     program: Program,
     tell: Tell,
-    speed: Callable[[float], dict[str, Any]],
+    setup: Setup,
 ) -> Iterator[Outcome]:
     """Run every seed of every point as a lane; a job is done when its last seed is."""
     owners = [i for i, point in enumerate(points) for _ in range(point.job.cfg.num_seeds)]
@@ -76,14 +75,17 @@ def _train(
     finished: dict[int, dict[int, dict[str, Any]]] = {i: {} for i in range(len(points))}
     tell("training", 0, len(seeds))
     for done, lane in enumerate(run_lanes(program, hparams, seeds, workers=_workers(program)), start=1):
-        i = owners[lane.index]
-        finished[i][seeds[lane.index]] = outputs(lane) | speed(lane.wall_seconds)
-        finished[i][seeds[lane.index]]["compile_seconds"] = program.compile_seconds / len(seeds)
-        if points[i].job.cfg.save_model and seeds[lane.index] == points[i].job.cfg.seed:
-            save_model(points[i].job.cfg, points[i].job.folder / "model", lane.output.trained)
+        i, seed = owners[lane.index], seeds[lane.index]
+        job = points[i].job
+        finished[i][seed] = outputs(lane) | pace(job.cfg, setup, lane.wall_seconds)
+        finished[i][seed]["compile_seconds"] = program.compile_seconds / len(seeds)
+        if job.cfg.save_model and seed == job.cfg.seed:
+            save_model(job.cfg, job.folder / "model", lane.output.trained)
+        if setup.problem.finish is not None:
+            finished[i][seed] |= setup.problem.finish(lane.output.trained, seed, job.folder, tell)
         tell("training", done, len(seeds))
         if len(finished[i]) == points[i].job.cfg.num_seeds:
-            yield _finish(points[i].job, facts[i], finished.pop(i), lane.output.unmoved)
+            yield _finish(job, facts[i], finished.pop(i), lane.output.unmoved)
 
 
 def _workers(program: Program) -> int:

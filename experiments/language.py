@@ -1,7 +1,6 @@
 """A pretrained language model on texts: tokens, lengths, what is trained, and what it is scored by."""
 
 import dataclasses
-from functools import lru_cache
 from typing import Any
 
 import jax
@@ -9,15 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 from omegaconf import DictConfig
 
-from dpjax.buckets import cuts
 from dpjax.datasets import Dataset
 from dpjax.lengths import length_buckets
-from dpjax.models import logistic, objectives, pretrained
-from dpjax.models.embedding import embed, kept
+from dpjax.models import logistic, objectives
 from dpjax.models.pretrained import Encoded, Pretrained
 from dpjax.models.transformers import Head, Lora, Plan
 from dpjax.models.tuning import Method, Tuned, fine_tune
+from experiments import synthetic
 from experiments.config import ConfigError
+from experiments.features import lengths_of, load_checkpoint, vectors
 from experiments.problem import Problem, plain_problem
 from experiments.task import Tell
 
@@ -41,20 +40,21 @@ def make_problem(cfg: DictConfig, dataset: Dataset, tell: Tell) -> Problem:
         )
     body = load_checkpoint(cfg.model.checkpoint)
     _check(cfg, dataset, body)
+    made_up = cfg.model.task == "synthetic"
+    shown = synthetic.as_pairs(cfg, dataset) if made_up else dataset
     tell(f"tokenizing {dataset.name}", 0, 1)
     train, test = (
-        body.tokenizer.encode(texts, cfg.model.max_length) for texts in (dataset.train_inputs, dataset.test_inputs)
+        body.tokenizer.encode(texts, cfg.model.max_length) for texts in (shown.train_inputs, shown.test_inputs)
     )
-    lengths = _lengths(train, cfg.model.num_lengths, cfg.model.max_length)
     facts = {
-        "model": body.name if cfg.model.task == "classify" else f"{body.name} ({cfg.model.task})",
+        "model": _describe_model(cfg, body),
         "tuning": describe(cfg),
         "checkpoint": body.source,
         "max_length": cfg.model.max_length,
         "cut_share": float(np.mean(train.cut)),
     }
     if cfg.model.task == "classify" and cfg.tuning.name == "head" and cfg.tuning.cache_features:
-        return _on_features(cfg, dataset, body, (train, test), lengths, facts, tell)
+        return _on_features(cfg, dataset, body, (train, test), facts, tell)
     numbers = (
         (dataset.train_labels, dataset.test_labels) if cfg.model.task == "classify" else (train.answer, test.answer)
     )
@@ -67,7 +67,10 @@ def make_problem(cfg: DictConfig, dataset: Dataset, tell: Tell) -> Problem:
         test_labels=numbers[1].astype(np.int32),
         input_shape=(cfg.model.max_length,),
     )
+    lengths = lengths_of(train, cfg.model.num_lengths)
     some = slice(EVALUATED if cfg.data.num_evaluated is None else cfg.data.num_evaluated)
+    # Synthetic text is tested by its readers; of the decoder's own loss an estimate will do.
+    asked = some if made_up else slice(None)
     return Problem(
         dataset=encoded,
         frozen=(tuned.start, tuned.frozen),
@@ -77,17 +80,18 @@ def make_problem(cfg: DictConfig, dataset: Dataset, tell: Tell) -> Problem:
             _score(cfg, tuned, body, frozen), params, rows, batch_size=16
         ),
         train_rows=objectives.by_length(train.ids[some], numbers[0][some], lengths),
-        test_rows=objectives.by_length(test.ids, numbers[1], lengths),
+        test_rows=objectives.by_length(test.ids[asked], numbers[1][asked], lengths),
         predict=(lambda frozen: _batched(tuned, frozen)) if cfg.model.task == "classify" else None,
         by_length=length_buckets(lengths) if len(lengths) > 1 else None,
         facts=facts,
         tokens_per_row=float(np.mean((train.ids >= 0).sum(1))),
+        finish=synthetic.make_finish(cfg, dataset, body, tuned) if made_up else None,
     )
 
 
 def make_tuned(cfg: DictConfig, body: Pretrained, num_classes: int) -> Tuned:
     """The checkpoint split into what the config trains and what stays."""
-    task = "causal" if cfg.model.task == "completion" else cfg.model.task
+    task = "causal" if cfg.model.task in ("completion", "synthetic") else cfg.model.task
     scan = cfg.model.scan_layers
     return fine_tune(
         body.arch,
@@ -114,6 +118,16 @@ def describe(cfg: DictConfig) -> str:
     return f"{made.name}({own[made.name]})" if made.name in own else made.name
 
 
+def _describe_model(cfg: DictConfig, body: Pretrained) -> str:
+    match cfg.model.task:
+        case "classify":
+            return body.name
+        case "synthetic":
+            return f"{cfg.synthesis.checkpoint} on {cfg.synthesis.num_texts} texts by {body.name}"
+        case task:
+            return f"{body.name} ({task})"
+
+
 def _score(cfg: DictConfig, tuned: Tuned, body: Pretrained, frozen: Any) -> objectives.ScoreFn:
     model = tuned.applying(frozen[1])
     match cfg.model.task:
@@ -137,57 +151,16 @@ def _on_features(
     dataset: Dataset,
     body: Pretrained,
     encoded: tuple[Encoded, Encoded],
-    lengths: tuple[int, ...],
     facts: dict[str, Any],
     tell: Tell,
 ) -> Problem:
     """A head on vectors: the body is run once over every text, and never again."""
-    head = Head("embed", pooling=cfg.model.pooling)
-    plan = Plan(dtype=jnp.dtype(cfg.model.dtype))
-
-    def vectors(rows: Encoded) -> np.ndarray:
-        def compute() -> np.ndarray:
-            return embed(
-                body.arch,
-                body.params,
-                rows.ids,
-                head,
-                plan=plan,
-                lengths=lengths,
-                progress=lambda done, total: tell("embedding texts", done, total),
-            )
-
-        # A millionth is lost between one cut of lengths and another; that is no reason to compute again.
-        return kept(compute, features_folder(), body.digest, rows.ids, head, cfg.model.dtype)
-
-    train, test = map(vectors, encoded)
+    train, test = (vectors(cfg, body, rows, tell) for rows in encoded)
     table = dataclasses.replace(
         dataset, train_inputs=train, test_inputs=test, input_shape=train.shape[1:], task="table"
     )
     model = logistic(num_classes=dataset.num_classes, input_shape=table.input_shape)
     return plain_problem(cfg, table, model, facts)
-
-
-def features_folder() -> Any:
-    """Where vectors of texts are kept."""
-    return pretrained.models_folder().parent / "features"
-
-
-@lru_cache(maxsize=2)
-def load_checkpoint(checkpoint: str) -> Pretrained:
-    """A checkpoint; the last two stay in memory."""
-    return pretrained.load(checkpoint)
-
-
-def _lengths(train: Encoded, num_lengths: int, longest: int) -> tuple[int, ...]:
-    """Where texts are cut so that little padding is left; multiples of 8, which matmuls like.
-
-    They follow from the data, but only how fast a run is depends on them.
-    """
-    sizes = np.sort((train.ids >= 0).sum(1))
-    ends = [int(sizes[end - 1]) for _, end in cuts(sizes, num_lengths)]
-    rounded = {min(longest, -(-end // 8) * 8) for end in ends[:-1]}
-    return (*sorted(length for length in rounded if length < longest), longest)
 
 
 def _check(cfg: DictConfig, dataset: Dataset, body: Pretrained) -> None:
@@ -197,7 +170,7 @@ def _check(cfg: DictConfig, dataset: Dataset, body: Pretrained) -> None:
             f"model.max_length={made.max_length} is more than the {arch.max_length} tokens that {body.name} knows "
             "positions for; lower it."
         )
-    if made.task in ("causal", "completion") and not arch.causal:
+    if made.task in ("causal", "completion", "synthetic") and not arch.causal:
         raise ConfigError(
             f"model.task={made.task}: {body.name} is a {arch.family}, which sees later tokens; use masked."
         )

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -17,6 +18,9 @@ from experiments.config import ConfigError
 from experiments.task import Tell
 
 BATCH = 2048
+
+Finish = Callable[[Any, int, Path, Tell], dict[str, Any]]
+"""``finish(trained, seed, folder, tell)``: what is done with a lane's parameters, and the columns that it overrides."""
 
 
 class Problem(NamedTuple):
@@ -33,6 +37,7 @@ class Problem(NamedTuple):
       by_length: how a central cohort's texts are summed by length; None if all are of one length.
       facts: columns of the results that it fills.
       tokens_per_row: mean over the training set; 0 where rows are no texts.
+      finish: what is done with what was trained; None: nothing.
     """
 
     dataset: Dataset
@@ -46,6 +51,7 @@ class Problem(NamedTuple):
     by_length: Aggregation | None
     facts: dict[str, Any]
     tokens_per_row: float = 0.0
+    finish: Finish | None = None
 
 
 def make_problem(cfg: DictConfig, tell: Tell) -> Problem:

@@ -67,7 +67,7 @@ class Report(NamedTuple):
       evaluations: ``{"train" | "test": {"loss" | "accuracy": [evaluations]}}``.
       counts: scalars over the whole run.
       client_accuracies: ``[clients]`` of the final model on each client's own rows; None if central.
-      trained: the final parameters, if they are to be saved.
+      trained: the final parameters, if they are to be saved or something is done with them.
       unmoved: for each trained leaf of a checkpoint, whether it ended as it began.
     """
 
@@ -176,7 +176,7 @@ def build(cfg: DictConfig, tell: Tell = lambda stage, done, total: None) -> Setu
             counts.setdefault("uplink_bytes", jnp.float32(4 * dimension))
             own = _client_accuracies(cfg, solver, state, arrays, problem)
         unmoved = solver.model_of(history.unmoved) if problem.tokens_per_row else ()
-        trained = solver.model_of(_kept(cfg, state)) if cfg.save_model else None
+        trained = solver.model_of(_kept(cfg, state)) if cfg.save_model or problem.finish else None
         return Report(history.evaluation_steps, history.evaluations, counts, own, trained, unmoved)
 
     return Setup(train, arrays, sampler, run_as, problem, whole)

@@ -115,9 +115,14 @@ def _validate_language(cfg: DictConfig, need: Any, one_of: Any) -> None:
         value = OmegaConf.select(cfg, name)
         need(value is None or value >= 1, name, "must be at least 1, or null")
     one_of("tuning.name", "head", "bitfit", "lora", "last", "prompt", "prefix", "full")
-    one_of("model.task", "classify", "causal", "masked", "completion")
+    one_of("model.task", "classify", "causal", "masked", "completion", "synthetic")
     one_of("model.pooling", "mean", "first", "last", "pooler")
     one_of("model.dtype", "float32", "bfloat16")
+    need("{class}" in cfg.synthesis.instruction, "synthesis.instruction", "must hold {class}, the name of a class")
+    for name in ("num_texts", "num_tokens"):
+        need(cfg.synthesis[name] >= 2, f"synthesis.{name}", "must be at least 2")
+    need(cfg.synthesis.temperature > 0, "synthesis.temperature", "must be > 0, or all texts of a class are the same")
+    need(0 < cfg.synthesis.top_p <= 1, "synthesis.top_p", "must be in (0, 1]; 1 draws from all tokens")
     need(cfg.model.max_length >= 4, "model.max_length", "leaves no room for a text; use at least 4 tokens")
     for name in ("model.num_lengths", "tuning.rank", "tuning.last_layers", "tuning.length"):
         need(OmegaConf.select(cfg, name) >= 1, name, "must be at least 1")

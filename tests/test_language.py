@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 from dpjax.models import pretrained
 from dpjax.models.transformers import tiny
 from dpjax.models.tuning import fresh_parameters
-from experiments import config, jobs, language
+from experiments import config, features, jobs, synthetic
 from experiments.config import CONF, ConfigError
 from experiments.setup import build
 from experiments.task import Job
@@ -124,6 +124,45 @@ def test_next_tokens_are_learnt(family, overrides, data, world, tmp_path):
     assert row["tokens_per_second"] > 0
 
 
+def test_a_head_learns_from_what_a_private_decoder_wrote(world, tmp_path, monkeypatch):
+    monkeypatch.setenv("DPJAX_MODELS_DIR", str(tmp_path / "models"))
+    asked = ["model.task=synthetic", f"synthesis.checkpoint={world / 'bert'}", "synthesis.num_tokens=4"]
+    asked += ["synthesis.num_texts=10", "synthesis.instruction='a {class} film'", "synthesis.classes=[good,bad]"]
+    with jax.numpy_dtype_promotion("standard"):  # of optax's Adam
+        row = row_of(composed(world, *asked, family="llama"), tmp_path / "one")
+    assert row["epsilon_pld"] <= 1.001
+    assert 0 <= row["test_accuracy"] <= 1
+    assert row["model"].endswith("llama")
+    with (tmp_path / "one" / "synthetic-0.csv").open(newline="") as file:
+        written = list(csv.DictReader(file))
+    assert 0 < len(written) <= 10
+    assert {text["label"] for text in written} <= {"fresh", "rotten"}
+    # A head that learnt from real texts, or from a private one, would not end where this one does.
+    known = [np.zeros((4, 3), np.float32), np.array([0, 1, 0, 1], np.int32)]
+    known[0][1::2, 0] = 1
+    with jax.numpy_dtype_promotion("standard"):
+        scores = synthetic.head_scores((known[0], known[1]), (known[0], 1 - known[1]), 2)
+    assert (scores["train_accuracy"], scores["test_accuracy"]) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (["synthesis.classes=[good]"], r"synthesis.classes=\['good'\] names 1 classes and data=.* has 2; name each"),
+        (["synthesis.num_tokens=5000"], "synthesis.num_tokens=5000 is more than the .* tokens that .* has positions"),
+        (["synthesis.instruction=write"], "synthesis.instruction=write must hold {class}"),
+        (["synthesis.temperature=0"], "synthesis.temperature=0.0 must be > 0"),
+    ],
+)
+def test_what_cannot_be_written_is_refused_before_it_trains(overrides, sentence, world):
+    with pytest.raises(ConfigError, match=sentence):
+        build(
+            composed(
+                world, "model.task=synthetic", f"synthesis.checkpoint={world / 'bert'}", *overrides, family="llama"
+            )
+        )
+
+
 def test_a_head_on_kept_vectors_equals_a_head_on_the_model(world, tmp_path, monkeypatch):
     monkeypatch.setenv("DPJAX_MODELS_DIR", str(tmp_path / "models"))
     overrides = ["tuning=head", "privacy=none", "optimizer=sgd", "optimizer.learning_rate=0.0000001"]
@@ -131,7 +170,7 @@ def test_a_head_on_kept_vectors_equals_a_head_on_the_model(world, tmp_path, monk
     assert quick["test_loss"] == pytest.approx(math.log(2), abs=1e-3)  # it starts at zero
     assert len(list((tmp_path / "features").glob("*.npy"))) == 2
     embedded = []
-    monkeypatch.setattr(language, "embed", lambda *args, **kwargs: embedded.append(1))
+    monkeypatch.setattr(features, "embed", lambda *args, **kwargs: embedded.append(1))
     row_of(composed(world, *overrides), tmp_path / "again")
     assert not embedded
 

@@ -81,6 +81,7 @@ class Tuned(NamedTuple):
       new: paths of the parameters that the checkpoint does not have.
       arch: of the body.
       plan: how it is laid out.
+      added: what the method added to it.
     """
 
     model: Model
@@ -89,6 +90,7 @@ class Tuned(NamedTuple):
     new: tuple[str, ...]
     arch: Architecture
     plan: Plan
+    added: Added
 
     def init(self, start: PyTree, key: Key[Array, ""]) -> Params:
         """The trained half at the start: from the checkpoint, and drawn where new. jit it: all else is left out.
@@ -204,7 +206,7 @@ def fine_tune(
         return _map_with_path(lambda path, _: body[path] if path in body and trained(path) == of else None, shapes)
 
     frozen = jax.tree.map(lambda x: np.asarray(x, dtype=plan.dtype), half(False))
-    return Tuned(model, half(True), frozen, new, arch, plan)
+    return Tuned(model, half(True), frozen, new, arch, plan, method.added)
 
 
 def check_moved(before: Params, after: Params) -> None:

@@ -1,18 +1,20 @@
-"""Texts from a checkpoint and, if there are any, its adapters."""
+"""Texts from a checkpoint and, if there are any, its adapters; or from what a run has just tuned."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PyTree
 
 from dpjax.models.generation import Sampling, make_generate
 from dpjax.models.pretrained.adapters import load_adapters, merge_adapters
 from dpjax.models.pretrained.files import CheckpointError
 from dpjax.models.pretrained.loading import Pretrained
+from dpjax.models.pretrained.tokens import TextTokenizer
 from dpjax.models.transformers import Head
-from dpjax.models.tuning import Method, fine_tune
+from dpjax.models.tuning import Method, Tuned, fine_tune
 
 
 def write(
@@ -39,20 +41,67 @@ def write(
       CheckpointError: an empty prompt, or adapters of another model.
       ValueError: a model that is not causal, or more tokens than it has positions.
     """
-    if not prompts or any(not prompt.strip() for prompt in prompts):
-        raise CheckpointError("prompt is empty; give the beginning of a text.")
     params = dict(body.params)
     if adapter is not None:
         adapters, lora = load_adapters(adapter, body.arch)
         params = merge_adapters(params | adapters, lora)
         params = {path: array for path, array in params.items() if not path.startswith("classifier.")}
     tuned = fine_tune(body.arch, params, Head("causal"), Method("full"), scan_layers=True)
-    longest = max(len(body.tokenizer.raw.encode(prompt, add_special_tokens=False).ids) for prompt in prompts)
-    rows = body.tokenizer.encode(list(prompts), max(longest + 1, 4)).ids
-    ends = rows == body.tokenizer.separator
-    rows = np.where(ends, -1, rows)  # a text that is to go on has not ended
-    generate = make_generate(body.arch, plan=tuned.plan, num_tokens=num_tokens, end=body.tokenizer.separator)
-    written = generate(
-        tuned.bind(tuned.frozen)(tuned.start), jnp.asarray(rows), Sampling(temperature, top_p), jax.random.key(seed)
+    return write_tuned(
+        tuned,
+        tuned.start,
+        body.tokenizer,
+        prompts,
+        num_tokens=num_tokens,
+        sampling=Sampling(temperature, top_p),
+        seed=seed,
+        batch_size=len(prompts),
     )
-    return [body.tokenizer.decode(row) for row in np.asarray(written)]
+
+
+def write_tuned(
+    tuned: Tuned,
+    trained: PyTree,
+    tokenizer: TextTokenizer,
+    prompts: Sequence[str],
+    *,
+    num_tokens: int,
+    sampling: Sampling,
+    seed: int = 0,
+    batch_size: int = 32,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[str]:
+    """What a tuned causal model writes after each prompt: post-processing of its parameters, whatever their ε.
+
+    Args:
+      tuned: how it was split.
+      trained: the trained half.
+      tokenizer: of the checkpoint.
+      prompts: texts to continue, none of them empty.
+      num_tokens: most tokens to write after each.
+      sampling: how tokens are drawn.
+      seed: of the draws.
+      batch_size: prompts at once; keys and values of each are in memory.
+      progress: told (texts done, texts in all).
+
+    Raises:
+      CheckpointError: an empty prompt.
+      ValueError: a model that is not causal, or more tokens than it has positions.
+    """
+    if not prompts or any(not prompt.strip() for prompt in prompts):
+        raise CheckpointError("prompt is empty; give the beginning of a text.")
+    longest = max(len(tokenizer.raw.encode(prompt, add_special_tokens=False).ids) for prompt in prompts)
+    rows = tokenizer.encode(list(prompts), max(longest + 1, 4)).ids
+    rows = np.where(rows == tokenizer.separator, -1, rows)  # a text that is to go on has not ended
+    generate = make_generate(tuned.arch, tuned.added, tuned.plan, num_tokens=num_tokens, end=tokenizer.separator)
+    everything = tuned.bind(tuned.frozen)(trained)
+    written: list[str] = []
+    for batch, first in enumerate(range(0, len(rows), batch_size)):
+        # The last batch is filled up, so that it needs no program of its own.
+        at = np.minimum(np.arange(first, first + batch_size), len(rows) - 1)
+        key = jax.random.fold_in(jax.random.key(seed), batch)
+        ids = np.asarray(generate(everything, jnp.asarray(rows[at]), sampling, key))
+        written += [tokenizer.decode(row) for row in ids[: len(rows) - first]]
+        if progress is not None:
+            progress(len(written), len(rows))
+    return written
