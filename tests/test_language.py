@@ -52,7 +52,7 @@ def composed(world, *overrides, family="bert", data=""):
                 "model=pretrained",
                 f"model.checkpoint={world / family}",
                 "model.max_length=12",
-                "model.num_lengths=2",
+                "model.num_lengths=1",
                 "optimizer.num_steps=2",
                 "optimizer.evaluate_every=2",
                 "num_seeds=1",
@@ -122,6 +122,14 @@ def test_next_tokens_are_learnt(family, overrides, data, world, tmp_path):
     assert row["test_loss"] < math.log(64)
     assert row["model"].endswith(f"({cfg.model.task})")
     assert row["tokens_per_second"] > 0
+
+
+def test_noise_may_be_correlated_over_the_steps_of_a_language_model(world, tmp_path):
+    correlated = ["privacy.noise=correlated", "optimizer.sampling=cyclic", "privacy.adjacency=zero_out"]
+    row = row_of(composed(world, "tuning=lora", *correlated), tmp_path)
+    assert row["noise"] == "correlated(banded 2)"
+    assert row["epsilon_pld"] == pytest.approx(1, abs=1e-3)
+    assert math.isfinite(row["test_loss"])
 
 
 def test_a_head_learns_from_what_a_private_decoder_wrote(world, tmp_path, monkeypatch):

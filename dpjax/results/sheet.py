@@ -120,7 +120,9 @@ _WORDS = {
     "epoch_seconds": "s / epoch",
     "tokens_per_second": "tokens / s",
     "peak_memory_mib": "MiB",
+    "uplink_bytes": "bytes up",
 }
+_TOLD_COSTS = ("uplink_bytes", "tokens_per_second", "epoch_seconds", "peak_memory_mib")
 _OF_PRIVACY = ("clip_norm", "clipping", "noise", "noise_cohort_size")
 _ROUNDED_UP = ("epsilon_pld", "epsilon_rdp")
 # What a row is, with what goes first on a narrow terminal. Shown where rows differ, in a note where they agree.
@@ -159,6 +161,7 @@ def _sheet(points: list[dict[str, Any]], metric: str) -> Sheet:
         if name == "wall_seconds":
             cells = ["–" if math.isnan(p[f"{name}_mean"]) else f"{p[f'{name}_mean']:.1f}" for p in points]
         fields.append(Field(label(name), cells, 5 * rank, is_metric=name == metric))
+    fields += _costs(points)
     fields += [
         Field(label(name), [_number(point, name) for point in points], 1)
         for name in ("overflow_count", "rejected_count")
@@ -174,6 +177,18 @@ def _sheet(points: list[dict[str, Any]], metric: str) -> Sheet:
         best=[bool(point["best"]) for point in points],
         private=[not _is_infinite(point) for point in points],
     )
+
+
+def _costs(points: list[dict[str, Any]]) -> list[Field]:
+    """What training on texts and what messages cost: the last to be asked for on a narrow terminal."""
+    costs = [name for name in _TOLD_COSTS if any(number(point, f"{name}_mean") is not None for point in points)]
+    if "tokens_per_second" not in costs:  # of other rows, seconds say it all
+        costs = [name for name in costs if name == "uplink_bytes"]
+    found = [(name, [number(point, f"{name}_mean") for point in points]) for name in costs]
+    return [
+        Field(label(name), ["–" if x is None else f"{float(f'{x:.3g}'):,.6g}" for x in means], 21 + rank)
+        for rank, (name, means) in enumerate(found)
+    ]
 
 
 def _swept(points: list[dict[str, Any]], fields: list[Field]) -> list[Field]:
@@ -252,6 +267,8 @@ def _number(point: dict[str, Any], name: str) -> str:
         return "–"
     if name in _ROUNDED_UP:
         return rounded_up(value)
+    if name == "trained_parameters":
+        return f"{value:,.0f}"
     return small(float(f"{value:.3g}") if name == "noise_multiplier" else value)
 
 
