@@ -32,13 +32,17 @@ def cache_folder(cache_dir: str | os.PathLike[str] | None = None) -> Path:
       >>> cache_folder("here").name
       'here'
     """
-    if cache_dir is None:
-        cache_dir = os.environ.get("DPJAX_DATA_DIR")
-    if cache_dir:
-        return Path(cache_dir).expanduser()
+    return user_folder("datasets", "DPJAX_DATA_DIR", cache_dir)
+
+
+def user_folder(kind: str, variable: str, chosen: str | os.PathLike[str] | None = None) -> Path:
+    """The folder that was chosen, or named by an environment variable, or of this kind in the user's cache."""
+    chosen = chosen or os.environ.get(variable)
+    if chosen:
+        return Path(chosen).expanduser()
     import platformdirs
 
-    return Path(platformdirs.user_cache_dir("dpjax")) / "datasets"
+    return Path(platformdirs.user_cache_dir("dpjax")) / kind
 
 
 def file_name(name: str) -> str:

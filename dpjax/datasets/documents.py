@@ -1,5 +1,7 @@
 """The registry's entries of whole texts that package registries have, with their hashes and licences."""
 
+from functools import partial
+
 from dpjax.datasets import icd10, licences, mails, news, reviews
 from dpjax.datasets.schema import Entry, PackageSource
 from dpjax.datasets.texts import keep_texts
@@ -9,14 +11,13 @@ _R8 = {
     "train": "a6c7542fabf80a285aa11815d507d65c8971af050554eedf75af3c6946c490bd",
     "test": "8c21d3ca16e720084e9a3e17db5048d214d73df1ffc68094c02d78cf8f366982",
 }
+_document = partial(Entry, task="document", input_shape=(), encode=keep_texts)
 
 ENTRIES: tuple[Entry, ...] = (
-    Entry(
+    _document(
         name="rotten_tomatoes",
         title="Rotten Tomatoes snippets",
         summary="One row is a sentence or two of a critic on a film; predict whether the critic likes it.",
-        task="document",
-        input_shape=(),
         num_train=10_070,
         num_test=2_682,
         class_names=reviews.SNIPPET_CLASSES,
@@ -40,19 +41,16 @@ ENTRIES: tuple[Entry, ...] = (
             ),
         ),
         content_sha256="a2028af4f963b8bcdc2d05aaad249190d5c01ef67613a5ed1909d19de0333c85",
-        encode=keep_texts,
         unit="film",
         num_units=507,
         num_train_units=406,
         note="Near SST-2 in kind, not its sentences nor its split. 56 of the 12,808 snippets are copies and left out, "
         "so are the plots. Critics are not named: privacy by row protects a snippet, privacy by client all on a film.",
     ),
-    Entry(
+    _document(
         name="spam_assassin",
         title="SpamAssassin public mail corpus",
         summary="One row is a mail, its subject and its words; predict ham or spam.",
-        task="document",
-        input_shape=(),
         num_train=4_732,
         num_test=1_175,
         class_names=mails.CLASS_NAMES,
@@ -72,19 +70,16 @@ ENTRIES: tuple[Entry, ...] = (
             ),
         ),
         content_sha256="87857c89f049f9e704d31871e86bbf9cf78641cb9bfb24c9890ef58dd25bc0de",
-        encode=keep_texts,
         unit="sender",
         num_units=2_535,
         num_train_units=2_061,
         note="139 of the 6,046 mails are copies and left out. One sender, a feed of news, sent a tenth of all. One "
         "test mail in ten is nearly one that trains, as mass mail is. Senders are numbers, but mails name people.",
     ),
-    Entry(
+    _document(
         name="bbc_news",
         title="BBC News",
         summary="One row is a story of the BBC of 2004–05, headline first; predict its section.",
-        task="document",
-        input_shape=(),
         num_train=1_699,
         num_test=426,
         class_names=news.BBC_CLASSES,
@@ -109,16 +104,13 @@ ENTRIES: tuple[Entry, ...] = (
             ),
         ),
         content_sha256="9a45c970c476df23f8721a4250e8950133fe155b00dffce4f7492c7885743eb4",
-        encode=keep_texts,
         note="Like AG News in kind. 100 of the 2,225 stories are copies and left out; 3 % of the test stories are "
         "still nearly one that trains.",
     ),
-    Entry(
+    _document(
         name="reuters_r8",
         title="Reuters-21578 R8",
         summary="One row is a telegram of Reuters of 1987 on markets and companies (financial); predict its topic.",
-        task="document",
-        input_shape=(),
         num_train=5_423,
         num_test=2_172,
         class_names=news.R8_CLASSES,
@@ -138,16 +130,13 @@ ENTRIES: tuple[Entry, ...] = (
             ),
         ),
         content_sha256="cc0e6626a12b723800f66dab23df74202f13686b9a97fdd5387775374dd7219f",
-        encode=keep_texts,
         note="Of the official 5,485 + 2,189 rows 62 + 17 are copies and left out, four of the latter because they "
         "train; four telegrams had two topics and keep the first.",
     ),
-    Entry(
+    _document(
         name="licences",
         title="Software licences (ScanCode LicenseDB)",
         summary="One row is the text of a software licence (legal); predict its category, as Permissive or Copyleft.",
-        task="document",
-        input_shape=(),
         num_train=1_759,
         num_test=391,
         class_names=licences.CLASS_NAMES,
@@ -170,18 +159,15 @@ ENTRIES: tuple[Entry, ...] = (
             ),
         ),
         content_sha256="08968c6b5161ef549c13124e110cd7dae567279dc30041b947beb54a7985b05d",
-        encode=keep_texts,
         note="Of 2,310 licences 145 deprecated and 15 without a text are left out; 36 are not in English. A family is "
         "a key up to its first dash, so gpl-2.0 and gpl-3.0 stay together, yet one test text in twenty is nearly one "
         "of another family. Categories are shared by family: their shares differ between train and test.",
     ),
-    Entry(
+    _document(
         name="drug_reviews",
         title="Drug reviews by patients (sample)",
         summary="One row is what a patient wrote of a drug (medical); predict whether the rating is good, bad or "
         "between.",
-        task="document",
-        input_shape=(),
         num_train=600,
         num_test=378,
         class_names=reviews.DRUG_CLASSES,
@@ -206,17 +192,14 @@ ENTRIES: tuple[Entry, ...] = (
             ),
         ),
         content_sha256="178558f6752b652eec186063bba5b6c987c310020ca26018daa7c4b352320f22",
-        encode=keep_texts,
         note="A sample of 979 of UCI's 215,063 reviews; one of its test rows trains and is left out of the test set. "
         "One standard error of a test accuracy near .8 is .02. Patients are not named, so a patient may have several "
         "rows.",
     ),
-    Entry(
+    _document(
         name="icd10",
         title="ICD-10-CM descriptions",
         summary="One row is a diagnosis in words, of a code of ICD-10-CM (medical); predict its chapter.",
-        task="document",
-        input_shape=(),
         num_train=37_099,
         num_test=9_045,
         class_names=icd10.CLASS_NAMES,
@@ -241,7 +224,6 @@ ENTRIES: tuple[Entry, ...] = (
             ),
         ),
         content_sha256="5a8f86272734aeb4de33059b01ed30945ece1aceb5de74576ba4b7aab9873aca",
-        encode=keep_texts,
         note="The task is medical, the records are not private: they are a public code book. 737 of 46,881 "
         "descriptions are copies and left out. The chapter of special purposes has five rows, all in train.",
     ),

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Shaped
@@ -20,19 +20,21 @@ PARQUET_COPY = "refs/convert/parquet"  # the hub's own copy of a repository that
 PROBE_SECONDS = 3.0
 
 
-def check_reachable(source: HubSource) -> str:
+def newest_revision(repo: str, kind: Literal["dataset", "model"]) -> str:
     """Asks the hub for the newest revision of a repository, and gives up after a few seconds.
 
     The library alone would retry for more than 20 s where there is no network.
+
+    Args:
+      repo: ``owner/name``.
+      kind: of repository.
 
     Returns:
       The revision, which pins what is read next.
 
     Raises:
-      DatasetError: the library is missing, offline mode is on, or no answer came.
+      DatasetError: offline mode is on, or no answer came.
     """
-    if importlib.util.find_spec("datasets") is None:
-        raise DatasetError("the hub needs the `datasets` library (`pip install 'dpjax[hub]'`)")
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
         raise DatasetError("HF_HUB_OFFLINE is set")
     answer: dict[str, Any] = {}
@@ -40,7 +42,7 @@ def check_reachable(source: HubSource) -> str:
     def ask() -> None:
         try:
             hub = importlib.import_module("huggingface_hub")
-            answer["revision"] = hub.HfApi().dataset_info(source.repo, timeout=PROBE_SECONDS).sha
+            answer["revision"] = getattr(hub.HfApi(), f"{kind}_info")(repo, timeout=PROBE_SECONDS).sha
         except Exception as error:  # the library's errors come from whichever HTTP client it uses
             answer["error"] = error
 
@@ -52,6 +54,17 @@ def check_reachable(source: HubSource) -> str:
         return answer["revision"]
     reason = str(answer.get("error", f"no answer within {2 * PROBE_SECONDS:g} s")).partition("\n")[0].strip("'")
     raise DatasetError(f"the hub cannot be reached ({reason})")
+
+
+def check_reachable(source: HubSource) -> str:
+    """The newest revision of a data set.
+
+    Raises:
+      DatasetError: the library is missing, offline mode is on, or no answer came.
+    """
+    if importlib.util.find_spec("datasets") is None:
+        raise DatasetError("the hub needs the `datasets` library (`pip install 'dpjax[hub]'`)")
+    return newest_revision(source.repo, "dataset")
 
 
 def read_hub(source: HubSource, shape: tuple[int, ...], progress: Progress) -> tuple[RawArrays, str]:

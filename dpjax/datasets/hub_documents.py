@@ -1,17 +1,19 @@
 """The registry's entries of texts that only the hub has: three tasks of GLUE, and restaurants for completion."""
 
+from functools import partial
+
 from dpjax.datasets.schema import Entry, HubSource
 from dpjax.datasets.texts import keep_texts
 
 _GLUE = "Hub only; its content is not pinned by a hash yet. The hub's test labels are hidden, so the test set here is "
 _GLUE_CITATION = "A. Wang et al., GLUE: A multi-task benchmark and analysis platform, ICLR, 2019; "
+_document = partial(Entry, task="document", encode=keep_texts, content_sha256=None)
 
 ENTRIES: tuple[Entry, ...] = (
-    Entry(
+    _document(
         name="sst2",
         title="SST-2",
         summary="One row is a phrase of a film review; predict whether it is for or against the film.",
-        task="document",
         input_shape=(),
         num_train=67_349,
         num_test=872,
@@ -20,16 +22,13 @@ ENTRIES: tuple[Entry, ...] = (
         citation=f"{_GLUE_CITATION}R. Socher et al., Recursive deep models, EMNLP, 2013",
         encoding="as written; official train and validation sets",
         sources=(HubSource("stanfordnlp/sst2", test_split="validation", text_columns=("sentence",)),),
-        content_sha256=None,
-        encode=keep_texts,
         note=f"{_GLUE}GLUE's validation set. Rows train as phrases of one sentence, so privacy by row is not by "
         "review. Without the hub take rotten_tomatoes.",
     ),
-    Entry(
+    _document(
         name="qnli",
         title="QNLI",
         summary="One row is a question and a sentence of Wikipedia; predict whether the sentence answers it.",
-        task="document",
         input_shape=(2,),
         num_train=104_743,
         num_test=5_463,
@@ -40,16 +39,13 @@ ENTRIES: tuple[Entry, ...] = (
         sources=(
             HubSource("nyu-mll/glue", config="qnli", test_split="validation", text_columns=("question", "sentence")),
         ),
-        content_sha256=None,
-        encode=keep_texts,
         note=f"{_GLUE}GLUE's validation set.",
     ),
-    Entry(
+    _document(
         name="mnli",
         title="MNLI (matched)",
         summary="One row is a premise and a hypothesis; predict whether the first implies, allows or denies the "
         "second.",
-        task="document",
         input_shape=(2,),
         num_train=392_702,
         num_test=9_815,
@@ -63,16 +59,13 @@ ENTRIES: tuple[Entry, ...] = (
                 "nyu-mll/glue", config="mnli", test_split="validation_matched", text_columns=("premise", "hypothesis")
             ),
         ),
-        content_sha256=None,
-        encode=keep_texts,
         note=f"{_GLUE}the validation set of the genres that train.",
     ),
-    Entry(
+    _document(
         name="e2e",
         title="E2E restaurant descriptions",
         summary="One row is facts of a restaurant and a sentence that tells them; made for completion, so of one "
         "class.",
-        task="document",
         input_shape=(2,),
         num_train=42_061,
         num_test=4_693,
@@ -87,8 +80,6 @@ ENTRIES: tuple[Entry, ...] = (
                 text_columns=("meaning_representation", "human_reference"),
             ),
         ),
-        content_sha256=None,
-        encode=keep_texts,
         note="Hub only; its content is not pinned by a hash yet. The original set, not the cleaned one of 2019.",
     ),
 )

@@ -4,27 +4,21 @@ import hashlib
 import importlib
 import json
 import os
-import threading
 from collections.abc import Mapping
 from pathlib import Path
 
 from dpjax.datasets import archives, cache, download
+from dpjax.datasets.hub import newest_revision
 from dpjax.datasets.schema import DatasetError, Progress
 from dpjax.models.pretrained.checkpoints import CHECKPOINTS, FILES, Checkpoint
 from dpjax.models.pretrained.files import CheckpointError, read_json
 
-PROBE_SECONDS = 3.0
 MANIFEST = "manifest.json"
 
 
 def models_folder(cache_dir: str | os.PathLike[str] | None = None) -> Path:
     """The folder of fetched checkpoints: the argument, ``DPJAX_MODELS_DIR``, or the user's cache folder."""
-    chosen = cache_dir or os.environ.get("DPJAX_MODELS_DIR")
-    if chosen:
-        return Path(chosen).expanduser()
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("dpjax")) / "models"
+    return cache.user_folder("models", "DPJAX_MODELS_DIR", cache_dir)
 
 
 def folder_of(name: str, cache_dir: str | os.PathLike[str] | None = None) -> Path:
@@ -123,38 +117,22 @@ def _from_package(
 
 
 def _from_hub(repo: str, workspace: Path, tell: Progress) -> tuple[dict[str, Path], str]:
-    """Downloads a repository's files, after a short probe: the library alone would retry for 20 s."""
-    if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
-        raise CheckpointError("HF_HUB_OFFLINE is set")
+    """Downloads a repository's files, after a short probe."""
     tell(f"asking the hub for {repo}", None)
-    answer: dict[str, str] = {}
-
-    def ask() -> None:
-        try:
-            hub = importlib.import_module("huggingface_hub")
-            answer["revision"] = hub.HfApi().model_info(repo, timeout=PROBE_SECONDS).sha
-        except Exception as error:  # the library's errors come from whichever HTTP client it uses
-            answer["error"] = str(error)
-
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(2 * PROBE_SECONDS)
-    if not answer.get("revision"):
-        reason = answer.get("error", f"no answer within {2 * PROBE_SECONDS:g} s").partition("\n")[0]
-        raise CheckpointError(f"the hub cannot be reached ({reason})")
+    revision = newest_revision(repo, "model")
     hub = importlib.import_module("huggingface_hub")
     tell(f"downloading {repo}", None)
     try:
         hub.snapshot_download(
             repo,
-            revision=answer["revision"],
+            revision=revision,
             local_dir=workspace / "hub",
             allow_patterns=[*FILES, "model-*.safetensors", "model.safetensors.index.json"],
         )
     except Exception as error:
         raise CheckpointError(f"{repo} could not be downloaded ({str(error).splitlines()[0]})") from error
     files = {path.name: path for path in (workspace / "hub").iterdir() if path.is_file()}
-    return files, f"hub {repo}@{answer['revision'][:12]}"
+    return files, f"hub {repo}@{revision[:12]}"
 
 
 def verify(folder: Path) -> str:
