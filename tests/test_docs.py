@@ -204,7 +204,7 @@ def regenerate():
     return module
 
 
-@pytest.mark.parametrize("name", ["columns", "fields"])
+@pytest.mark.parametrize("name", ["columns", "fields", "tunings"])
 def test_generated_tables_are_up_to_date(regenerate, name):
     page, content = regenerate.BLOCKS[name]
     text = (ROOT / "docs" / page).read_text(encoding="utf-8")
