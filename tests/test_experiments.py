@@ -85,8 +85,9 @@ def test_every_config_composes_and_runs_two_steps(choice, tmp_path, request):
 @pytest.mark.parametrize("choice", [option for option in OPTIONS if option.startswith("experiment=lm_")])
 def test_every_language_experiment_runs_two_steps(choice, tmp_path):
     quick = ["optimizer.num_steps=2", "num_seeds=1", "privacy.accountant=rdp", "optimizer.sampling_rate=0.01"]
+    quick += ["data.num_evaluated=16", "model.max_length=32", "synthesis.num_texts=32", "synthesis.num_tokens=8"]
     with initialize_config_dir(str(config.CONF), version_base="1.3"):
-        cfg = compose("config", [choice, *quick, "data.num_evaluated=16"])
+        cfg = compose("config", [choice, *quick])
     validation.validate(cfg)
     jax.config.update("jax_numpy_dtype_promotion", "standard")
     try:

@@ -355,3 +355,24 @@ def test_results_import_neither_jax_nor_pandas_before_a_table_is_asked_for():
         "assert not {'jax', 'matplotlib', 'wandb', 'hydra'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_what_texts_and_messages_cost_stands_beside_what_they_buy():
+    costs = {"tokens_per_second": 2_160.4, "epoch_seconds": 126.0, "peak_memory_mib": 6_550.2}
+    rows = point(1.0, 1.0, [0.8], **costs) + point(INF, INF, [0.9], **costs)
+    (sheet,) = sheets(frame_of(rows))
+    shown = {field.header: field.cells for field in sheet.fields}
+    assert shown["tokens / s"] == ["2,160"] * 2
+    assert (shown["s / epoch"][0], shown["MiB"][0]) == ("126", "6,550")
+    (sheet,) = sheets(frame_of(point(1.0, 1.0, [0.9], peak_memory_mib=1.0, epoch_seconds=2.0)))
+    assert not {"MiB", "s / epoch"} & {field.header for field in sheet.fields}
+    sent = [
+        row
+        for tuning, size in (("lora(8)", 297_992.0), ("full", 90_255_368.0))
+        for row in point(1.0, 1.0, [0.8], config_hash=tuning, tuning=tuning, clients_per_round=9, uplink_bytes=size)
+    ]
+    (sheet,) = sheets(frame_of(sent))
+    console = Console(width=70)
+    with console.capture() as capture:
+        console.print(to_rich([sheet], 70))
+    assert "90,300,000" in capture.get()

@@ -184,11 +184,15 @@ def _costs(points: list[dict[str, Any]]) -> list[Field]:
     costs = [name for name in _TOLD_COSTS if any(number(point, f"{name}_mean") is not None for point in points)]
     if "tokens_per_second" not in costs:  # of other rows, seconds say it all
         costs = [name for name in costs if name == "uplink_bytes"]
-    found = [(name, [number(point, f"{name}_mean") for point in points]) for name in costs]
-    return [
-        Field(label(name), ["–" if x is None else f"{float(f'{x:.3g}'):,.6g}" for x in means], 21 + rank)
-        for rank, (name, means) in enumerate(found)
-    ]
+    fields = []
+    for rank, name in enumerate(costs):
+        means = [number(point, f"{name}_mean") for point in points]
+        rounded = [None if x is None else float(f"{x:.3g}") for x in means]
+        cells = ["–" if x is None else f"{x:,.0f}" if x >= 100 else small(x) for x in rounded]
+        # Of messages, what they weigh is half of the result where they differ.
+        differ = name == "uplink_bytes" and len(set(cells)) > 1
+        fields.append(Field(label(name), cells, 2 if differ else 21 + rank))
+    return fields
 
 
 def _swept(points: list[dict[str, Any]], fields: list[Field]) -> list[Field]:
