@@ -1,14 +1,12 @@
 """Typed configs: every field says what it means and whether a sweep over it recompiles."""
 
 import hashlib
-import json
-import math
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 CONF = Path(__file__).parent / "conf"
 
@@ -98,6 +96,10 @@ class PrivacyConf:
     epsilon: float = traced(1.0, "target ε; inf trains without clipping and noise")
     delta: float = static(1e-5, "target δ, below 1/population; it decides the cohorts' capacity")
     clip_norm: float = traced(1.0, "bound on one unit's L2 norm; with clipping=adaptive the first of them")
+    records_per_unit: int | None = static(
+        None,
+        "central: ε is for the owner of rows, who keeps at most so many, drawn and clipped one by one; null: for a row",
+    )
     adjacency: str = static("add_or_remove_one", "add_or_remove_one, zero_out or replace_one")
     accountant: str = traced("pld", "which accountant calibrates the noise: pld (tight) or rdp")
     noise: str = static(
@@ -235,8 +237,6 @@ class Config:
 
 ConfigStore.instance().store(name="schema", node=Config)
 
-_NOT_OF_THE_RESULT = ("results_dir", "tracker", "experiment", "lanes", "figures")
-
 
 def job_dir(override_dirname: str) -> str:
     """Folder name of a job: its overrides, cut and hashed where a file system would refuse their length.
@@ -252,49 +252,6 @@ def job_dir(override_dirname: str) -> str:
 
 
 OmegaConf.register_new_resolver("job_dir", job_dir, replace=True)
-
-
-def signature(cfg: DictConfig) -> str:
-    """What fixes the compiled program: jobs with equal signatures share one compilation.
-
-    Example:
-      >>> one, two = (OmegaConf.structured(Config(privacy=PrivacyConf(epsilon=e))) for e in (1.0, 8.0))
-      >>> signature(one) == signature(two)
-      True
-    """
-    chosen = {path: OmegaConf.select(cfg, path) for path, is_traced in leaves(Config) if not is_traced}
-    # A run beyond ε = 10 wants a larger capacity: a shape of its own.
-    chosen["capacity"] = capacity_epsilon(cfg)
-    # Faults cost time in every round: a run without any has none in its program.
-    chosen["faults"] = (cfg.federated.straggler_rate > 0, cfg.federated.dropout_rate > 0)
-    # Nor has a run without privacy reports or shares of noise.
-    chosen["noised_by_clients"] = cfg.privacy.noise in (*LOCAL_NOISE, *SHARED_NOISE) and math.isfinite(
-        cfg.privacy.epsilon
-    )
-    return json.dumps(chosen, default=OmegaConf.to_container, sort_keys=True)
-
-
-def capacity_epsilon(cfg: DictConfig) -> float:
-    """The ε that the cohorts' capacity supports: one value for all usual sweeps, so that they share a shape."""
-    return 10.0 if math.isinf(cfg.privacy.epsilon) else max(10.0, float(cfg.privacy.epsilon))
-
-
-def digest(cfg: DictConfig) -> str:
-    """Hash of everything that decides a job's result; where it is written and tracked is left out."""
-    return _hash(cfg, without=_NOT_OF_THE_RESULT)
-
-
-def point_hash(cfg: DictConfig) -> str:
-    """Hash that names a point of a sweep: the digest without seeds."""
-    return _hash(cfg, without=(*_NOT_OF_THE_RESULT, "seed", "num_seeds"))
-
-
-def _hash(cfg: DictConfig, without: tuple[str, ...]) -> str:
-    content = OmegaConf.to_container(cfg, resolve=True)
-    assert isinstance(content, dict)
-    for name in without:
-        content.pop(name, None)
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def describe() -> list[tuple[str, Any, str, str]]:

@@ -14,7 +14,7 @@ from dpjax.models.tuning import refuse_unmoved
 from dpjax.results import ResultsError, write_job_result
 from dpjax.sweeps import Program, compile_lanes, run_lanes
 from dpjax.types import HParams
-from experiments import config
+from experiments import config, identity
 from experiments.models import save_model
 from experiments.privacy import clip_norm, has_pure_reports, mechanism, noise_share
 from experiments.rows import common, outputs, pace
@@ -35,7 +35,7 @@ def run_group(jobs: Sequence[Job], tell: Tell = lambda stage, done, total: None)
     """Run jobs of one signature with one compilation; each job's result is on disk before it is given back.
 
     Args:
-      jobs: validated jobs whose ``config.signature`` is equal.
+      jobs: validated jobs whose ``identity.signature`` is equal.
       tell: hears what is being done.
 
     Raises:
@@ -99,7 +99,7 @@ def _finish(job: Job, facts: Future[dict[str, Any]], outputs: dict[int, dict[str
         if job.cfg.optimizer.num_steps > 1:  # after one step an adapter's `a` has seen no gradient yet
             refuse_unmoved(unmoved)
         rows = [{**facts.result(), "seed": seed, **outputs[seed]} for seed in sorted(outputs)]
-        write_job_result(job.folder, rows, config.digest(job.cfg))
+        write_job_result(job.folder, rows, identity.digest(job.cfg))
     except (ValueError, ResultsError, OSError) as error:
         return Outcome(job, [], error)
     return Outcome(job, rows)
@@ -153,7 +153,7 @@ def _points(jobs: Sequence[Job], setup: Setup, delta: float, accountant: str, te
 
 
 def _check_delta(delta: float, setup: Setup) -> None:
-    population = setup.accounted.sampler.population
+    population = setup.accounted.num_units
     if delta >= 1 / population:
         raise config.ConfigError(
             f"privacy.delta={delta:g} must be below 1/population = 1/{population} {setup.accounted.unit}s; "

@@ -133,9 +133,9 @@ def plot_all(
     _known("format", formats, FORMATS)
     from dpjax.results import load
     from dpjax.results.summarize import require
-    from experiments.figures.points import noises_as_algorithms, tunings_as_algorithms
+    from experiments.figures.points import bounds_as_algorithms, noises_as_algorithms, tunings_as_algorithms
 
-    frame = tunings_as_algorithms(noises_as_algorithms(load(directory)))
+    frame = tunings_as_algorithms(bounds_as_algorithms(noises_as_algorithms(load(directory))))
     require(frame, metric)
     folder = _folder(Path(directory), out)
     drawn = Drawn([], [])

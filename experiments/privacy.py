@@ -14,7 +14,8 @@ from dpjax.accounting import DistributedNoise, Factorization, LocalReports, Part
 from dpjax.correlated_noise import correlated_privatizer
 from dpjax.noise import gaussian_privatizer
 from dpjax.steps import MakePrivatizer
-from experiments.config import LOCAL_NOISE, SHARED_NOISE, ConfigError, capacity_epsilon
+from experiments.config import LOCAL_NOISE, SHARED_NOISE, ConfigError
+from experiments.identity import capacity_epsilon
 from experiments.validation import threshold
 
 
@@ -25,6 +26,8 @@ class Accounted(NamedTuple):
       sampler: who draws what ε protects: the cohorts' sampler, or a client's of its own rows.
       unit: of privacy: example, user or client.
       num_steps: noisy sums that one unit can be in.
+      num_units: what ε protects; fewer than the sampler draws from, where it draws an owner's records one by one.
+      records_per_unit: most of them that one unit owns.
       factorization: of correlated noise; None: independent.
       noise: what clients add themselves; None: noise on the sum.
     """
@@ -32,11 +35,21 @@ class Accounted(NamedTuple):
     sampler: sampling.Sampler
     unit: str
     num_steps: int
+    num_units: int
+    records_per_unit: int = 1
     factorization: Factorization | None = None
     noise: LocalReports | DistributedNoise | None = None
 
 
-def accounted(cfg: DictConfig, sampler: sampling.Sampler, unit: str, *, most_records: int, dimension: int) -> Accounted:
+def accounted(
+    cfg: DictConfig,
+    sampler: sampling.Sampler,
+    unit: str,
+    *,
+    most_records: int,
+    dimension: int,
+    num_owners: int | None = None,
+) -> Accounted:
     """Read off what runs.
 
     Args:
@@ -45,18 +58,24 @@ def accounted(cfg: DictConfig, sampler: sampling.Sampler, unit: str, *, most_rec
       unit: what a cohort is made of.
       most_records: rows of the largest client; 0 if central.
       dimension: coordinates of a message.
+      num_owners: units, where the sampler draws their records.
 
     Raises:
       ValueError: noise that the sampling or the cohort has no room for.
     """
-    steps, noise = cfg.optimizer.num_steps, cfg.privacy.noise
+    steps, noise, population = cfg.optimizer.num_steps, cfg.privacy.noise, sampler.population
+    if num_owners is not None:
+        return Accounted(sampler, unit, steps, num_owners, cfg.privacy.records_per_unit)
     if noise == "correlated":
-        return Accounted(sampler, unit, steps, factorization=_factorization(cfg, sampler))
+        return Accounted(sampler, unit, steps, population, factorization=_factorization(cfg, sampler))
     if noise == "inside_clients":
-        return Accounted(local_sampler(cfg, most_records), "example", steps * cfg.federated.local_steps)
+        local = local_sampler(cfg, most_records)
+        return Accounted(local, "example", steps * cfg.federated.local_steps, local.population)
     if noise in LOCAL_NOISE:
         kind = noise.removeprefix("local_")
-        return Accounted(sampler, unit, steps, noise=LocalReports(kind, None if kind == "gaussian" else 1.0))
+        return Accounted(
+            sampler, unit, steps, population, noise=LocalReports(kind, None if kind == "gaussian" else 1.0)
+        )
     if noise in SHARED_NOISE:
         shared = federated.distributed_noise(
             noise,
@@ -68,8 +87,8 @@ def accounted(cfg: DictConfig, sampler: sampling.Sampler, unit: str, *, most_rec
             colluding=cfg.privacy.colluding,
             secret_cohorts=cfg.privacy.secret_cohorts,
         )
-        return Accounted(sampler, unit, steps, noise=shared)
-    return Accounted(sampler, unit, steps)
+        return Accounted(sampler, unit, steps, population, noise=shared)
+    return Accounted(sampler, unit, steps, population)
 
 
 def mechanism(
@@ -87,6 +106,7 @@ def mechanism(
         num_steps=run.num_steps,
         factorization=run.factorization,
         noise=noise,
+        records_per_unit=run.records_per_unit,
     )
 
 

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 from dpjax import metrics, models
 from dpjax.clipping import Aggregation
-from dpjax.datasets import Dataset, load
+from dpjax.datasets import Dataset, bound_contributions, load
 from experiments.config import ConfigError
 from experiments.task import Tell
 
@@ -64,7 +64,7 @@ def make_problem(cfg: DictConfig, tell: Tell) -> Problem:
     Raises:
       ValueError: data and model that do not go together, in one sentence.
     """
-    dataset = subset(_load(cfg.data.name), cfg.data.num_train)
+    dataset = bounded(subset(_load(cfg.data.name), cfg.data.num_train), cfg.privacy.records_per_unit)
     if cfg.model.name == "pretrained":
         from experiments import language  # tokenizers and checkpoints, which other models need none of
 
@@ -117,6 +117,34 @@ def subset(dataset: Dataset, num_train: int | None) -> Dataset:
         num_train_units=0,
         unit_names=(),
     )
+
+
+def bounded(dataset: Dataset, records_per_unit: int | None) -> Dataset:
+    """The data set with at most so many training rows of each owner, chosen with a fixed seed.
+
+    Raises:
+      ConfigError: nobody knows whose the rows are.
+    """
+    if records_per_unit is None:
+        return dataset
+    if dataset.train_units is None:
+        raise ConfigError(
+            f"privacy.records_per_unit={records_per_unit} needs to know whose the rows are, which data={dataset.name} "
+            "does not say, nor does any with data.num_train; take all of a data set with natural clients "
+            "(`dpjax data list`), or leave it null."
+        )
+    kept = bound_contributions(dataset.train_units, records_per_unit, seed=0)
+    return dataclasses.replace(
+        dataset,
+        train_inputs=dataset.train_inputs[kept],
+        train_labels=dataset.train_labels[kept],
+        train_units=dataset.train_units[kept],
+    )
+
+
+def num_owners(dataset: Dataset) -> int:
+    """Those that have rows to train on."""
+    return 0 if dataset.train_units is None else len(np.unique(dataset.train_units))
 
 
 @lru_cache(maxsize=4)

@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 import dpjax
 from dpjax import accounting
 from dpjax.sweeps import Lane
-from experiments import config
+from experiments import identity
 from experiments.privacy import clip_norm, describe_noise, mechanism
 from experiments.setup import Setup
 from experiments.task import Job
@@ -93,13 +93,13 @@ def common(job: Job, noise_multiplier: float, epsilon_per_report: float | None, 
     content = OmegaConf.to_container(cfg, resolve=True)
     return {
         "experiment": cfg.experiment,
-        "config_hash": config.point_hash(cfg),
+        "config_hash": identity.point_hash(cfg),
         "overrides": job.overrides,
         "dataset": cfg.data.name,
         **setup.problem.facts,
         "trained_parameters": setup.num_parameters,
         "unit": ran.unit,
-        "records_per_unit": ran.records_per_unit if ran.records_per_unit > 1 else None,
+        "records_per_unit": cfg.privacy.records_per_unit,
         "adjacency": ran.adjacency,
         "sampling": ran.sampling,
         "sampling_rate": ran.sampling_rate,
@@ -126,7 +126,7 @@ def common(job: Job, noise_multiplier: float, epsilon_per_report: float | None, 
         "robust": _robust(cfg) if federated else None,
         "corruption": _corruption(cfg) if federated else None,
         "compression": _compression(cfg) if federated else None,
-        "partition": _partition(cfg) if federated else None,
+        "partition": _partition(cfg) if federated else None if cfg.privacy.records_per_unit is None else "natural",
         "device": jax.devices()[0].device_kind,
         "git_revision": git_revision(),
         "dpjax_version": dpjax.__version__,

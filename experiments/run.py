@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from dpjax.results import read_job_result
-from experiments import config, validation
+from experiments import config, identity, validation
 from experiments.explain import explain, is_expected
 from experiments.progress import Progress
 from experiments.task import Job, Outcome, Rows, Tell
@@ -63,7 +63,7 @@ def _run_single(job: Job) -> Rows:
 def finished(cfg: DictConfig, folder: Path) -> Rows | None:
     """The rows of a job that is done already with this very config."""
     found = read_job_result(folder)
-    return found[0] if found is not None and found[1] == config.digest(cfg) else None
+    return found[0] if found is not None and found[1] == identity.digest(cfg) else None
 
 
 def run(jobs: Sequence[Job], tell: Tell) -> Iterator[Outcome]:
@@ -74,7 +74,7 @@ def run(jobs: Sequence[Job], tell: Tell) -> Iterator[Outcome]:
 
 
 # What the batched launcher asks of the task; see experiments.task.Task.
-vars(task).update(validate=validation.validate, key=config.signature, finished=finished, run=run)
+vars(task).update(validate=validation.validate, key=identity.signature, finished=finished, run=run)
 
 
 def main() -> None:

@@ -19,10 +19,10 @@ from dpjax.steps import TrainState
 from dpjax.subsets import merge_params
 from dpjax.training import make_train
 from dpjax.types import HParams
-from experiments.config import capacity_epsilon
 from experiments.federated import compressed, make_aggregation, make_clients, make_solver, message_size
+from experiments.identity import capacity_epsilon
 from experiments.privacy import Accounted, accounted, count_parameters, local_sampler, make_privatizer
-from experiments.problem import BATCH, Problem, make_problem
+from experiments.problem import BATCH, Problem, make_problem, num_owners
 from experiments.task import Tell
 from experiments.tuning import tuned
 
@@ -96,7 +96,8 @@ def build(cfg: DictConfig, tell: Tell = lambda stage, done, total: None) -> Setu
     clients = make_clients(cfg, dataset) if federal else None
     most_records = 0
     if clients is None:
-        unit, units, sampler = "example", rows, _sampler(cfg, len(dataset.train_labels), cfg.optimizer.sampling_rate)
+        unit = "example" if cfg.privacy.records_per_unit is None else "user"
+        units, sampler = rows, _sampler(cfg, len(dataset.train_labels), cfg.optimizer.sampling_rate)
     else:
         unit = "user" if cfg.federated.algorithm == "fedsgd" else "client"
         units, rows = clients.units, (dataset.train_inputs, clients.labels)
@@ -128,7 +129,8 @@ def build(cfg: DictConfig, tell: Tell = lambda stage, done, total: None) -> Setu
 
     whole = count_parameters(jax.eval_shape(message, arrays.frozen, jax.random.key(0)))
     dimension = message_size(cfg, whole)
-    run_as = accounted(cfg, sampler, unit, most_records=most_records, dimension=dimension)
+    owners = None if cfg.privacy.records_per_unit is None else num_owners(dataset)
+    run_as = accounted(cfg, sampler, unit, most_records=most_records, dimension=dimension, num_owners=owners)
     engine, microbatch_size = cfg.engine, cfg.microbatch_size
     if engine == "tuned":
         solver = compressed(cfg, plain_solver(HParams(), arrays.frozen), whole)

@@ -17,6 +17,7 @@ Axes = dict[str, list[str]]
 """Field → its overrides, more than one if it is swept."""
 
 EPSILON = "privacy.epsilon"
+BOUND = "privacy.records_per_unit"  # which decides what there is to learn from, with privacy or without
 
 _FIELDS = {row[0] for row in describe()} | {path.name for path in CONF.iterdir()}
 
@@ -86,7 +87,8 @@ def expand(
             private.setdefault(frozenset(named), named)
         # Axes that privacy alone reads collapse; what is fixed for the whole sweep stays.
         of_privacy = ("privacy", "clipping")
-        kept = {k: v for k, v in axes.items() if not (k.startswith(of_privacy) and len(v) != 1) and k != EPSILON}
+        ignored = {k for k, v in axes.items() if k.startswith(of_privacy) and len(v) != 1} - {BOUND}
+        kept = {k: v for k, v in axes.items() if k not in ignored and k != EPSILON}
         for job in itertools.product(*kept.values()):
             named = (*(override for override in job if override), f"{EPSILON}=inf")
             references.setdefault(frozenset(named), named)

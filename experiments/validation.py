@@ -37,6 +37,15 @@ def validate(cfg: DictConfig) -> None:
         "privacy.clip_norm",
         "must be finite; use privacy.epsilon=inf to turn clipping off",
     )
+    records = cfg.privacy.records_per_unit
+    need(records is None or records >= 1, "privacy.records_per_unit", "must be at least 1, or null")
+    for ok, what in (
+        (cfg.federated.clients_per_round is None, "central training; federated=fedsgd draws users whole"),
+        (cfg.optimizer.sampling == "poisson", "optimizer.sampling=poisson"),
+        (cfg.privacy.noise == "gaussian", "privacy.noise=gaussian"),
+        (cfg.privacy.adjacency != "replace_one", "privacy.adjacency=add_or_remove_one or zero_out"),
+    ):
+        need(records is None or ok, "privacy.records_per_unit", f"is for {what}; change that, or leave it null")
     one_of("privacy.adjacency", "add_or_remove_one", "zero_out", "replace_one")
     one_of("privacy.accountant", "pld", "rdp")
     one_of("privacy.noise", *NOISES)

@@ -9,6 +9,7 @@ import dp_accounting
 import numpy as np
 import pytest
 from dp_accounting import pld
+from hydra import compose, initialize_config_dir
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
@@ -29,8 +30,14 @@ from dpjax.accounting import (
     rdp_epsilon,
 )
 from dpjax.accounting.domination import dominating_pair
-from dpjax.datasets import bound_contributions
+from dpjax.datasets import bound_contributions, load
 from dpjax.results import claim
+from experiments import config, jobs, problem
+from experiments.privacy import mechanism as mechanism_of
+from experiments.setup import build
+from experiments.sweeper import expand
+from experiments.task import Job
+from experiments.validation import validate
 
 RELATION = {
     "add_or_remove_one": dp_accounting.NeighboringRelation.ADD_OR_REMOVE_ONE,
@@ -375,3 +382,97 @@ class TestBoundContributions:
     def test_mistakes(self, owners, most, seed, message):
         with pytest.raises(ValueError, match=message):
             bound_contributions(np.array(owners), most, seed=seed)
+
+
+# ---- experiments ---------------------------------------------------------------------------------------------------
+
+
+def composed(*overrides):
+    with initialize_config_dir(str(config.CONF), version_base="1.3"):
+        cfg = compose("config", ["model=logistic", "optimizer.num_steps=3", "privacy.delta=1e-4", *overrides])
+    validate(cfg)
+    return cfg
+
+
+@pytest.fixture
+def mails(monkeypatch):
+    """80 rows of 20 senders: one sent 40 of them, the others 2 or 3."""
+    owners = np.concatenate([np.zeros(40, np.int32), np.arange(40, dtype=np.int32) % 19 + 1])
+    rows = np.random.default_rng(0).normal(size=(80, 5)).astype(np.float32)
+    labels = (rows[:, 0] > 0).astype(np.int32)
+    whole = replace(
+        load("breast_cancer"),
+        name="mails",
+        train_inputs=rows,
+        train_labels=labels,
+        test_inputs=rows,
+        test_labels=labels,
+        input_shape=(5,),
+        train_units=owners,
+    )
+    monkeypatch.setattr(problem, "_load", lambda name: whole)
+    return whole
+
+
+def test_what_a_config_runs_is_what_is_accounted_for_and_nobody_has_more_rows(mails):
+    for most in (1, 3, 100):
+        made = build(composed(f"privacy.records_per_unit={most}", "privacy.delta=1e-3"))
+        left = np.unique(made.problem.dataset.train_units, return_counts=True)[1]
+        assert left.max() == min(most, 40)
+        assert len(made.arrays.units[0]) == made.sampler.population == np.minimum(left, most).sum()
+        ran = mechanism_of(composed(), made.accounted, 2.0)
+        asked = Mechanism.from_sampler(
+            made.sampler,
+            unit="user",
+            adjacency="add_or_remove_one",
+            noise_multiplier=2.0,
+            num_steps=3,
+            records_per_unit=most,
+        )
+        assert ran == asked
+        assert made.accounted.num_units == 20
+
+
+def test_an_owner_of_more_rows_costs_more_noise_and_rows_say_whose_the_budget_is(mails, tmp_path):
+    found = {}
+    for most in (1, 4):
+        cfg = composed(f"privacy.records_per_unit={most}", "num_seeds=1", "privacy.delta=1e-3")
+        (outcome,) = jobs.run_group([Job(cfg, tmp_path / str(most), "")])
+        assert outcome.error is None, outcome.error
+        found[most] = outcome.rows[0]
+    assert {(row["unit"], row["partition"]) for row in found.values()} == {("user", "natural")}
+    assert [row["records_per_unit"] for row in found.values()] == [1, 4]
+    assert found[4]["noise_multiplier"] > 1.5 * found[1]["noise_multiplier"]
+    assert "per user of at most 4 records" in claim(found[4])
+    # δ is compared with the number of owners, who are fewer than their rows.
+    (outcome,) = jobs.run_group([Job(composed("privacy.records_per_unit=4", "privacy.delta=0.05"), tmp_path, "")])
+    assert "must be below 1/population = 1/20 users" in str(outcome.error)
+
+
+def test_references_keep_the_bound_on_rows():
+    expanded = expand(["privacy.epsilon=1,8", "privacy.clip_norm=0.1,1", "privacy.records_per_unit=1,4"])
+    assert [job for job in expanded if "privacy.epsilon=inf" in job] == [
+        ("privacy.records_per_unit=1", "privacy.epsilon=inf"),
+        ("privacy.records_per_unit=4", "privacy.epsilon=inf"),
+    ]
+    assert len(expanded) == 2 + 8
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (["privacy.records_per_unit=0"], "privacy.records_per_unit=0 must be at least 1, or null"),
+        (
+            ["federated=fedavg"],
+            "privacy.records_per_unit=2 is for central training; federated=fedsgd draws",
+        ),
+        (["optimizer.sampling=fixed_size"], "privacy.records_per_unit=2 is for optimizer.sampling=poisson"),
+        (["privacy.adjacency=replace_one"], "privacy.records_per_unit=2 is for privacy.adjacency=add_or_remove_one"),
+        (["privacy.noise=correlated"], "privacy.records_per_unit=2 is for privacy.noise=gaussian"),
+        (["data.num_train=10"], "privacy.records_per_unit=2 needs to know whose the rows are"),
+        (["data=digits"], "privacy.records_per_unit=2 needs to know whose the rows are, which data=digits"),
+    ],
+)
+def test_a_bound_on_rows_that_nothing_accounts_for_is_refused(overrides, sentence):
+    with pytest.raises(config.ConfigError, match=sentence):
+        build(composed("data=breast_cancer", "privacy.records_per_unit=2", *overrides))

@@ -21,7 +21,7 @@ from hydra import compose, initialize_config_dir
 
 from dpjax import results
 from dpjax.datasets import available, load
-from experiments import config, jobs, problem, setup, validation
+from experiments import config, identity, jobs, problem, setup, validation
 from experiments.progress import Progress
 from experiments.rows import algorithm
 from experiments.task import Job
@@ -78,7 +78,7 @@ def test_every_config_composes_and_runs_two_steps(choice, tmp_path, request):
     (outcome,) = jobs.run_group([Job(cfg, tmp_path, choice)])
     assert outcome.error is None
     assert math.isfinite(outcome.rows[0]["test_loss"])
-    assert results.read_job_result(tmp_path) == (outcome.rows, config.digest(cfg))
+    assert results.read_job_result(tmp_path) == (outcome.rows, identity.digest(cfg))
 
 
 @pytest.mark.slow

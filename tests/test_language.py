@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 from dpjax.models import pretrained
 from dpjax.models.transformers import tiny
 from dpjax.models.tuning import fresh_parameters
-from experiments import config, features, jobs, synthetic
+from experiments import features, identity, jobs, synthetic
 from experiments.config import CONF, ConfigError
 from experiments.setup import build
 from experiments.task import Job
@@ -254,5 +254,5 @@ def test_empty_texts_are_named(world, tmp_path):
 
 def test_a_static_field_of_a_model_parts_groups_and_epsilon_does_not(world):
     one, other = composed(world, "privacy.epsilon=1"), composed(world, "privacy.epsilon=8")
-    assert config.signature(one) == config.signature(other)
-    assert config.signature(one) != config.signature(composed(world, "tuning.rank=4"))
+    assert identity.signature(one) == identity.signature(other)
+    assert identity.signature(one) != identity.signature(composed(world, "tuning.rank=4"))

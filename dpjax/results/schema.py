@@ -57,7 +57,12 @@ COLUMNS: tuple[Column, ...] = (
     Column("sampling", "str", "", "How cohorts are drawn: poisson, fixed_size, shuffled, cyclic, ..."),
     Column("sampling_rate", "float", "probability", "Chance that a given unit is in a given cohort."),
     Column("num_steps", "int", "steps", "Noisy steps (federated: rounds) taken."),
-    Column("population", "int", "units", "Number of units in the training data; public."),
+    Column(
+        "population",
+        "int",
+        "units",
+        "Units in the training data, or their records where those are drawn; public.",
+    ),
     Column("capacity", "int", "slots", "Slots that a cohort has room for."),
     Column("epsilon", "float", "nats", "The ε asked for; inf for the non-private reference."),
     Column("delta", "float", "probability", "The δ that every ε of this row is stated at."),

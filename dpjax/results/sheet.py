@@ -121,8 +121,10 @@ _WORDS = {
     "tokens_per_second": "tokens / s",
     "peak_memory_mib": "MiB",
     "uplink_bytes": "bytes up",
+    "records_per_unit": "rows each",
 }
 _TOLD_COSTS = ("uplink_bytes", "tokens_per_second", "epoch_seconds", "peak_memory_mib")
+_DEFAULTS = {"–", "none", "plain"}
 _OF_PRIVACY = ("clip_norm", "clipping", "noise", "noise_cohort_size")
 _ROUNDED_UP = ("epsilon_pld", "epsilon_rdp")
 # What a row is, with what goes first on a narrow terminal. Shown where rows differ, in a note where they agree.
@@ -130,6 +132,7 @@ _KNOBS = {
     "tuning": 0,
     "trained_parameters": 3,
     "algorithm": 0,
+    "records_per_unit": 0,
     "aggregation": 0,
     "noise": 0,
     "noise_cohort_size": 0,
@@ -148,6 +151,8 @@ def _sheet(points: list[dict[str, Any]], metric: str) -> Sheet:
         # A reference is neither clipped nor noised: that alone does not make them differ.
         told = [c for c, p in zip(cells, points, strict=True) if name not in _OF_PRIVACY or not _is_infinite(p)]
         told = told or cells
+        if len(set(told)) > 1 and set(told) <= _DEFAULTS:
+            continue  # central rows beside federated ones: what the latter leave out, the former have not
         if len(set(told)) > 1:
             fields.append(Field(label(name), cells, priority))
         elif told[0] not in ("–", "none"):

@@ -119,6 +119,22 @@ def tunings_as_algorithms(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(algorithm=(named + frame["tuning"]).where(frame["tuning"].notna(), frame["algorithm"]))
 
 
+def bounds_as_algorithms(frame: pd.DataFrame) -> pd.DataFrame:
+    """The table with users' rows, drawn one by one, named as an algorithm is: the other way to protect a user.
+
+    Args:
+      frame: what ``collect`` or ``load`` gave.
+
+    >>> from dpjax.results.table import frame_of
+    >>> rows = [{"epsilon": 1.0, "algorithm": "fedsgd"}, {"epsilon": 1.0, "records_per_unit": 4}]
+    >>> bounds_as_algorithms(frame_of(rows))["algorithm"].tolist()
+    ['fedsgd', '4 rows each']
+    """
+    most: Any = frame["records_per_unit"]
+    named = most.map(lambda rows: "1 row each" if rows == 1 else f"{rows:.0f} rows each", na_action="ignore")
+    return frame.assign(algorithm=frame["algorithm"].where(most.isna(), named))
+
+
 def one_algorithm(frame: pd.DataFrame) -> list[str]:
     """What keeps algorithms in panels of their own, for charts that compare something else.
 
