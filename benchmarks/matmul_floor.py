@@ -25,9 +25,10 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import Jaxpr
 
+from benchmarks.step_time.catalogue import WORKS
 from benchmarks.step_time.contestants import CONTESTANTS, Variant
 from benchmarks.step_time.timing import COLD, Options, Runner, build, interleave, runner
-from benchmarks.step_time.works import WORKS, Work
+from benchmarks.step_time.works import Work
 from dpjax.clipping.program import aval
 
 MICROBATCHES = (2, 4, 8)

@@ -17,7 +17,7 @@ from dpjax.models.tuning import Method, Tuned, fine_tune
 from experiments import synthetic
 from experiments.config import ConfigError
 from experiments.features import lengths_of, load_checkpoint, vectors
-from experiments.problem import Problem, plain_problem
+from experiments.problem import Problem, only, plain_problem
 from experiments.task import Tell
 
 EVALUATED = 512
@@ -27,8 +27,14 @@ SCANNED_FROM = 12
 """Layers from which on they are compiled as one loop."""
 
 
-def make_problem(cfg: DictConfig, dataset: Dataset, tell: Tell) -> Problem:
+def make_problem(cfg: DictConfig, dataset: Dataset, kept: np.ndarray | None, tell: Tell) -> Problem:
     """Texts and a checkpoint as a problem.
+
+    Args:
+      cfg: of the group of jobs.
+      dataset: all of the texts.
+      kept: the rows of them that train; None: all.
+      tell: hears what takes long.
 
     Raises:
       ValueError: no texts, a task that they or the checkpoint are not made for, or a checkpoint that is not here.
@@ -54,7 +60,9 @@ def make_problem(cfg: DictConfig, dataset: Dataset, tell: Tell) -> Problem:
         "cut_share": float(np.mean(train.cut)),
     }
     if cfg.model.task == "classify" and cfg.tuning.name == "head" and cfg.tuning.cache_features:
-        return _on_features(cfg, dataset, body, (train, test), facts, tell)
+        return _on_features(cfg, dataset, kept, body, (train, test), facts, tell)
+    if kept is not None:
+        dataset, train = only(dataset, kept), Encoded(*(column[kept] for column in train))
     numbers = (
         (dataset.train_labels, dataset.test_labels) if cfg.model.task == "classify" else (train.answer, test.answer)
     )
@@ -149,6 +157,7 @@ def _batched(tuned: Tuned, frozen: Any) -> Any:
 def _on_features(
     cfg: DictConfig,
     dataset: Dataset,
+    kept: np.ndarray | None,
     body: Pretrained,
     encoded: tuple[Encoded, Encoded],
     facts: dict[str, Any],
@@ -160,7 +169,7 @@ def _on_features(
         dataset, train_inputs=train, test_inputs=test, input_shape=train.shape[1:], task="table"
     )
     model = logistic(num_classes=dataset.num_classes, input_shape=table.input_shape)
-    return plain_problem(cfg, table, model, facts)
+    return plain_problem(cfg, only(table, kept), model, facts)
 
 
 def _check(cfg: DictConfig, dataset: Dataset, body: Pretrained) -> None:

@@ -64,16 +64,17 @@ def make_problem(cfg: DictConfig, tell: Tell) -> Problem:
     Raises:
       ValueError: data and model that do not go together, in one sentence.
     """
-    dataset = bounded(subset(_load(cfg.data.name), cfg.data.num_train), cfg.privacy.records_per_unit)
+    dataset = subset(_load(cfg.data.name), cfg.data.num_train)
+    kept = bounded(dataset, cfg.privacy.records_per_unit)
     if cfg.model.name == "pretrained":
         from experiments import language  # tokenizers and checkpoints, which other models need none of
 
-        return language.make_problem(cfg, dataset, tell)
+        return language.make_problem(cfg, dataset, kept, tell)
     if dataset.task == "document":
         raise ConfigError(
             f"model={cfg.model.name} reads no texts, which data={dataset.name} holds; use model=pretrained."
         )
-    return plain_problem(cfg, dataset, _model(cfg, dataset), {"model": cfg.model.name})
+    return plain_problem(cfg, only(dataset, kept), _model(cfg, dataset), {"model": cfg.model.name})
 
 
 def plain_problem(cfg: DictConfig, dataset: Dataset, model: models.Model, facts: dict[str, Any]) -> Problem:
@@ -119,26 +120,32 @@ def subset(dataset: Dataset, num_train: int | None) -> Dataset:
     )
 
 
-def bounded(dataset: Dataset, records_per_unit: int | None) -> Dataset:
-    """The data set with at most so many training rows of each owner, chosen with a fixed seed.
+def bounded(dataset: Dataset, records_per_unit: int | None) -> np.ndarray | None:
+    """Which training rows are left with at most so many of each owner, chosen with a fixed seed; None: all.
 
     Raises:
       ConfigError: nobody knows whose the rows are.
     """
     if records_per_unit is None:
-        return dataset
+        return None
     if dataset.train_units is None:
         raise ConfigError(
             f"privacy.records_per_unit={records_per_unit} needs to know whose the rows are, which data={dataset.name} "
             "does not say, nor does any with data.num_train; take all of a data set with natural clients "
             "(`dpjax data list`), or leave it null."
         )
-    kept = bound_contributions(dataset.train_units, records_per_unit, seed=0)
+    return bound_contributions(dataset.train_units, records_per_unit, seed=0)
+
+
+def only(dataset: Dataset, kept: np.ndarray | None) -> Dataset:
+    """The data set with these training rows; all if None."""
+    if kept is None:
+        return dataset
     return dataclasses.replace(
         dataset,
         train_inputs=dataset.train_inputs[kept],
         train_labels=dataset.train_labels[kept],
-        train_units=dataset.train_units[kept],
+        train_units=None if dataset.train_units is None else dataset.train_units[kept],
     )
 
 

@@ -232,3 +232,21 @@ def test_autotune_times_once_and_remembers(tmp_path):
     assert len(list(tmp_path.rglob("*.json"))) == 2  # another rule is another program
     with pytest.raises(ValueError, match="rounds=0"):
         autotune(*arguments, rounds=0, cache_dir=tmp_path)
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="what is chosen for a CPU's cache")
+def test_where_weights_leave_the_cache_a_pass_takes_more_units():
+    def microbatch(width):
+        params = [jnp.zeros((width, width)) for _ in range(3)]
+
+        def loss(params, x, key):
+            for w in params:
+                x = jnp.tanh(x @ w)
+            return jnp.sum(x)
+
+        cohort = Cohort(jnp.zeros((64, 2**18 // (8 * width), width)), jnp.ones(64, bool))
+        return explain(example_gradient(loss), params, cohort, jax.random.key(0)).microbatch_size
+
+    # Activations of a unit are of one size; weights are 0.2 MiB and 12 MiB.
+    assert microbatch(128) == 4
+    assert microbatch(1024) == 32

@@ -192,6 +192,19 @@ def test_owners_keep_their_rows_and_small_ones_are_left_out():
     check_cover(everyone, 400, len(sizes), 1)
 
 
+@given(st.integers(0, 49), st.integers(1, 9))
+def test_an_owner_who_leaves_takes_nothing_but_a_client_along(gone, most):
+    owners = np.random.default_rng(0).integers(0, 50, 600)
+    left = np.flatnonzero(owners != gone)
+    whole, _ = natural_partition(owners, max_records=most)
+    without, who = natural_partition(owners[left], max_records=most)
+    assert gone not in who
+    others = np.arange(50) != gone
+    held = [set(index[mask].tolist()) for index, mask in zip(*map(np.asarray, whole), strict=True)]
+    kept = [set(left[index[mask]].tolist()) for index, mask in zip(*map(np.asarray, without), strict=True)]
+    assert kept == [rows for rows, other in zip(held, others, strict=True) if other]
+
+
 def test_sampled_clients_have_mixes_of_their_own():
     labels = np.repeat([0, 1, 2, 3], [100, 200, 300, 400])
     even = sampled_partition(labels, 2000, records_per_client=20, seed=0)

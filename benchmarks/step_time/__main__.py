@@ -1,4 +1,4 @@
-"""Step time of ordinary JAX, dpjax's engines, jax_privacy and Opacus, in turns, on five works.
+"""Step time of ordinary JAX, dpjax's engines, jax_privacy and Opacus, in turns, on seven works.
 
     python -m benchmarks.step_time [--works mlp,cnn] [--quick] [--output benchmarks/results]
 
@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.step_time import figure, report
+from benchmarks.step_time.catalogue import WORKS
 from benchmarks.step_time.contestants import CONTESTANTS
 from benchmarks.step_time.measure import measure, say
 from benchmarks.step_time.peers import DEFAULT_PYTHON, PEERS, Worker, install
 from benchmarks.step_time.timing import Options
-from benchmarks.step_time.works import WORKS
 
 QUICK = Options(seconds=3.0, least_rounds=3, candidates=2, compiles=1, tries=1)
 

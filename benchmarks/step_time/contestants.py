@@ -1,4 +1,4 @@
-"""The ways to take a step in JAX. Each makes ``step(params, units, key, stddev, rate) -> params`` for a work."""
+"""The ways to take a step in JAX. Each makes ``step(params, frozen, units, key, stddev, rate)`` for a work."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -12,7 +12,9 @@ from dpjax import Cohort, clipped_sum, example_gradient
 from dpjax.clipping import ENGINES
 from dpjax.noise import gaussian_privatizer
 
-Step = Callable[[PyTree[Array], PyTree[Array], Key[Array, ""], Float[Array, ""], Float[Array, ""]], PyTree[Array]]
+Step = Callable[
+    [PyTree[Array], PyTree[Array], PyTree[Array], Key[Array, ""], Float[Array, ""], Float[Array, ""]], PyTree[Array]
+]
 Mean = Callable[[PyTree[Array], PyTree[Array], Key[Array, ""], Float[Array, ""]], PyTree[Array]]
 CLIP_NORM = 1.0
 
@@ -43,9 +45,9 @@ class Contestant(NamedTuple):
 
     def step(self, work: Work, variant: Variant) -> Step:
         """Gradient and SGD update, as the Opacus side takes them too."""
-        mean = self.make(work, variant)
 
-        def step(params: Any, units: Any, key: Any, stddev: Any, rate: Any) -> Any:
+        def step(params: Any, frozen: Any, units: Any, key: Any, stddev: Any, rate: Any) -> Any:
+            mean = self.make(work.bound(frozen), variant)
             return jax.tree.map(lambda p, g: p - rate * g, params, mean(params, units, key, stddev))
 
         return step

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks.step_time.catalogue import WORKS
 from benchmarks.step_time.contestants import CLIPPED, CONTESTANTS, Variant
 from benchmarks.step_time.peers import PEERS, Worker
 from benchmarks.step_time.report import METHOD
@@ -26,7 +27,7 @@ from benchmarks.step_time.timing import (
     pick,
     relative_deviation,
 )
-from benchmarks.step_time.works import WORKS, Work
+from benchmarks.step_time.works import Work
 from dpjax import Cohort, example_gradient
 from dpjax.clipping import explain
 

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import opacus
+import opacus_bert
 import torch
 from opacus import PrivacyEngine
 from torch import Tensor, nn
@@ -139,6 +140,8 @@ WORKS: dict[str, tuple[Callable[[], nn.Module], Callable[[], tuple[Tensor, Tenso
     "cnn": (cnn, lambda: classified(256, 1, 28, 28)),
     "transformer": (lambda: Transformer(lora=False), lambda: text(32)),
     "transformer_lora": (lambda: Transformer(lora=True), lambda: text(32)),
+    "minilm_full": (lambda: opacus_bert.Bert(lora=False), opacus_bert.labelled_texts),
+    "minilm_lora": (lambda: opacus_bert.Bert(lora=True), opacus_bert.labelled_texts),
 }
 
 

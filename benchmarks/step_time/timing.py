@@ -86,14 +86,15 @@ def build(contestant: Contestant, work: Work, variant: Variant, compiles: int = 
         jax.clear_caches()
         step = contestant.step(work, variant)
         started = time.perf_counter()
-        compiled = jax.jit(step).lower(work.params, work.units, key, scalars[1.0], scalars[RATE]).compile()
+        compiled = jax.jit(step).lower(work.params, work.frozen, work.units, key, scalars[1.0], scalars[RATE]).compile()
         seconds.append(time.perf_counter() - started)
         if len(seconds) >= compiles or sum(seconds) > 30:
             break
     analysis = compiled.memory_analysis()
 
     def call(stddev: float, rate: float) -> Any:
-        return jax.block_until_ready(compiled(work.params, work.units, key, scalars[stddev], scalars[rate]))
+        arguments = work.params, work.frozen, work.units, key, scalars[stddev], scalars[rate]
+        return jax.block_until_ready(compiled(*arguments))
 
     return Built(call, median(seconds), int(analysis.temp_size_in_bytes) if analysis is not None else 0)
 

@@ -24,6 +24,8 @@ class Work(NamedTuple):
       losses: name → ``loss(params, example, key)``; the first one is the model as a user writes it.
       units: batch of examples.
       microbatches: candidates, largest last; each divides the batch.
+      frozen: pytree that is not trained, an argument of the compiled step.
+      losses_of: ``losses_of(frozen)`` gives ``losses``; None where nothing is frozen, or it is a constant.
     """
 
     name: str
@@ -31,6 +33,12 @@ class Work(NamedTuple):
     losses: dict[str, LossFn]
     units: PyTree[Array]
     microbatches: tuple[int, ...]
+    frozen: PyTree[Array] = ()
+    losses_of: Callable[[Any], dict[str, LossFn]] | None = None
+
+    def bound(self, frozen: PyTree[Array]) -> "Work":
+        """The same work, its losses on this frozen part."""
+        return self if self.losses_of is None else self._replace(losses=self.losses_of(frozen))
 
     @property
     def loss(self) -> LossFn:
@@ -212,13 +220,3 @@ def _logits(model: Any, tokens: Int[Array, "sequence"], adapters: Any) -> Float[
 def _next_token_loss(logits: Array, tokens: Array) -> Array:
     log_probs = jax.nn.log_softmax(logits[:-1])
     return -jnp.take_along_axis(log_probs, tokens[1:, None], 1).mean()
-
-
-WORKS: dict[str, Callable[[], Work]] = {
-    "logistic": logistic,
-    "mlp": mlp,
-    "cnn": cnn,
-    "transformer": transformer,
-    "transformer_lora": transformer_lora,
-}
-"""Name → work, built only when it is its turn."""

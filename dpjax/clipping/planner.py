@@ -184,10 +184,14 @@ def contribution_microbatch(params: Params, jaxpr: Jaxpr, slots: int, budget: fl
 
 
 def one_pass_microbatch(program: Program, slots: int, budget: float) -> int:
-    """Units in one pass: activations that stay in a core's cache on CPU, yet enough rows to keep matmuls busy."""
+    """Units in one pass: activations that stay in a core's cache on CPU, yet enough rows to keep matmuls busy.
+
+    Every pass reads all weights again: where they do not fit that cache, its units' activations should be twice as much.
+    """
     per_unit = activation_bytes(program.jaxpr)
     target = 2**22 if jax.default_backend() == "cpu" else 2**31
-    return _fitting(max(4, int(target / per_unit)), slots, 3 * per_unit, budget)
+    busy = int(max(target, 2 * weight_bytes(program.jaxpr)) / per_unit)
+    return _fitting(max(4, busy), slots, 3 * per_unit, budget)
 
 
 def _fitting(size: int, slots: int, bytes_per_unit: float, budget: float) -> int:
@@ -211,6 +215,17 @@ def activation_bytes(jaxpr: Jaxpr, whole_loops: bool = True) -> float:
             sizes = sorted(aval(v).size * aval(v).dtype.itemsize for v in eqn.invars)
             total += sizes[0] + aval(eqn.outvars[0]).size * aval(eqn.outvars[0]).dtype.itemsize
     return max(total, 1.0)
+
+
+def weight_bytes(jaxpr: Jaxpr) -> float:
+    """Bytes of the larger operands of a unit's matmuls, loops included: of its weights, where those are large."""
+    total = 0.0
+    for eqn in jaxpr.eqns:
+        if eqn.primitive.name in {"scan", *REMAT}:
+            total += eqn.params.get("length", 1) * sum(map(weight_bytes, inner_jaxprs(eqn)))
+        elif eqn.primitive.name == "dot_general":
+            total += max(aval(v).size * aval(v).dtype.itemsize for v in eqn.invars)
+    return total
 
 
 class Speed(NamedTuple):

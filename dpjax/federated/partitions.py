@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Integer
 
+from dpjax.datasets import bound_contributions
 from dpjax.types import Records
 
 
@@ -175,13 +176,14 @@ def natural_partition(
 ) -> tuple[Records, Integer[np.ndarray, "clients"]]:
     """One client per owner of rows: a patient, a customer, a hospital, a role in a play.
 
-    Guarantees that a client holds rows of one owner only. Owners with fewer than ``min_records`` rows are left out.
+    Guarantees that a client holds rows of one owner only, and that what it holds follows from that owner's rows alone:
+    data sets that differ in one owner differ in one client. Owners with fewer than ``min_records`` rows are left out.
 
     Args:
       owners: ``[rows]`` who each row belongs to; ``Dataset.train_units``.
       min_records: rows that a client needs.
-      max_records: a random part of so many rows where an owner has more; it bounds the padding, and with user-level
-        privacy costs nothing, as a client counts once whatever it holds.
+      max_records: a random part of so many rows where an owner has more, as ``bound_contributions`` chooses it; it
+        bounds the padding, and with user-level privacy costs nothing, as a client counts once whatever it holds.
       seed: of those parts.
 
     Returns:
@@ -203,10 +205,11 @@ def natural_partition(
     if not len(kept):
         raise ValueError(f"min_records={min_records} leaves no client; the largest has {counts.max(initial=0)} rows.")
     rows = np.split(np.argsort(place, kind="stable"), np.cumsum(counts)[:-1])
-    rng = np.random.default_rng(seed)
-    limit = max_records or int(counts.max())
-    clients = [rows[k] if counts[k] <= limit else np.sort(rng.choice(rows[k], limit, replace=False)) for k in kept]
-    return _pad(clients), found[kept]
+    chosen = np.ones(len(place), bool)
+    if max_records is not None:
+        chosen[:] = False
+        chosen[bound_contributions(np.asarray(owners), max_records, seed=seed)] = True
+    return _pad([rows[k][chosen[rows[k]]] for k in kept]), found[kept]
 
 
 def sampled_partition(
