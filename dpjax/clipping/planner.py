@@ -186,7 +186,7 @@ def contribution_microbatch(params: Params, jaxpr: Jaxpr, slots: int, budget: fl
 def one_pass_microbatch(program: Program, slots: int, budget: float) -> int:
     """Units in one pass: activations that stay in a core's cache on CPU, yet enough rows to keep matmuls busy.
 
-    Every pass reads all weights again: where they do not fit that cache, its units' activations should be twice as much.
+    Every pass reads all weights again: where those leave that cache, its activations should be twice as much.
     """
     per_unit = activation_bytes(program.jaxpr)
     target = 2**22 if jax.default_backend() == "cpu" else 2**31
