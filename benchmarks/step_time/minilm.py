@@ -45,7 +45,7 @@ def minilm(method: str) -> Work:
         jax.tree.unflatten(structure, drawn),
         _losses(tuned, frozen),
         (ids, labels),
-        (4, 8, 16, 32),
+        (4, 8, 16, 32, 64),
         frozen,
         lambda frozen: _losses(tuned, frozen),
     )

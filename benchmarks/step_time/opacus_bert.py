@@ -60,7 +60,9 @@ class Bert(nn.Module):
     def forward(self, ids: Tensor) -> Tensor:
         positions = torch.arange(ids.shape[1]).repeat(len(ids), 1)  # one contiguous row per example, for Opacus
         x = self.tokens(ids) + self.positions(positions) + self.segments(torch.zeros_like(ids))
-        return self.classifier(self.layers(self.norm(x)).mean(1))
+        pooled = self.layers(self.norm(x)).mean(1)
+        # To unit root mean square, as dpjax's head reads it.
+        return self.classifier(F.normalize(pooled, dim=1) * WIDTH**0.5)
 
 
 def labelled_texts() -> tuple[Tensor, Tensor]:
