@@ -73,6 +73,7 @@ def _train(
     seeds = [point.job.cfg.seed + k for point in points for k in range(point.job.cfg.num_seeds)]
     hparams = [_hparams(points[i]) for i in owners]
     finished: dict[int, dict[int, dict[str, Any]]] = {i: {} for i in range(len(points))}
+    failed: dict[int, Exception] = {}
     tell("training", 0, len(seeds))
     for done, lane in enumerate(run_lanes(program, hparams, seeds, workers=_workers(program)), start=1):
         i, seed = owners[lane.index], seeds[lane.index]
@@ -82,10 +83,14 @@ def _train(
         if job.cfg.save_model and seed == job.cfg.seed:
             save_model(job.cfg, job.folder / "model", lane.output.trained)
         if setup.problem.finish is not None:
-            finished[i][seed] |= setup.problem.finish(lane.output.trained, seed, job.folder, tell)
+            try:
+                finished[i][seed] |= setup.problem.finish(lane.output.trained, seed, job.folder, tell)
+            except (ValueError, OSError) as error:  # of this job; the others go on
+                failed[i] = error
         tell("training", done, len(seeds))
         if len(finished[i]) == points[i].job.cfg.num_seeds:
-            yield _finish(job, facts[i], finished.pop(i), lane.output.unmoved)
+            done_rows = finished.pop(i)
+            yield Outcome(job, [], failed[i]) if i in failed else _finish(job, facts[i], done_rows, lane.output.unmoved)
 
 
 def _workers(program: Program) -> int:

@@ -99,6 +99,11 @@ def make_finish(cfg: DictConfig, dataset: Dataset, body: Pretrained, tuned: Tune
             progress=lambda done, total: tell("writing texts", done, total),
         )
         written = [(text.strip(), label) for text, label in zip(texts, labels, strict=True) if text.strip()]
+        if not written:
+            raise ConfigError(
+                f"synthesis.num_texts={made.num_texts}: the tuned {body.name} ended every text at once, so there is "
+                "nothing to learn from; lower optimizer.learning_rate, or raise privacy.epsilon."
+            )
         _save(folder / f"synthetic-{seed}.csv", written, dataset.class_names)
 
         def read(rows: Any, keep: bool) -> np.ndarray:

@@ -153,6 +153,15 @@ def test_a_head_learns_from_what_a_private_decoder_wrote(world, tmp_path, monkey
     assert (scores["train_accuracy"], scores["test_accuracy"]) == (1, 0)
 
 
+def test_a_decoder_that_writes_nothing_fails_its_own_job_in_one_sentence(world, tmp_path, monkeypatch):
+    monkeypatch.setattr(synthetic, "write_tuned", lambda tuned, trained, tokenizer, prompts, **_: [" "] * len(prompts))
+    asked = ["model.task=synthetic", f"synthesis.checkpoint={world / 'bert'}", "synthesis.num_tokens=4"]
+    cfg = composed(world, *asked, family="llama")
+    (outcome,) = jobs.run_group([Job(cfg, tmp_path, "")])
+    assert "ended every text at once, so there is nothing to learn from; lower" in str(outcome.error)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("overrides", "sentence"),
     [
