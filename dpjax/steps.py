@@ -13,6 +13,7 @@ from dpjax.clipping import BoundedSum
 from dpjax.clipping import adaptive as adapting
 from dpjax.noise import gaussian_privatizer, noise_stddev
 from dpjax.population import take_home
+from dpjax.results.schema import NORM_BIN_EDGES
 from dpjax.types import ClippedSum, Cohort, HParams, Metrics, Params
 
 MakePrivatizer = Callable[[ArrayLike, Key[Array, ""]], optax.GradientTransformation]
@@ -132,6 +133,8 @@ def make_stepper(
             "num_rejected": clipped.num_rejected,
             "clipped_fraction": jnp.sum(clipped.norms > clipped.clip_norm, dtype=jnp.float32) / accepted,
             "mean_norm": jnp.sum(clipped.norms) / accepted,
+            "norm_counts": _norm_counts(clipped, cohort),
+            "total_norm": optax.tree.norm(clipped.total),
             "clip_norm": state.clip_norm,
             **dict(clipped.report),
         }
@@ -144,6 +147,15 @@ def make_stepper(
         return after._replace(step=state.step + 1), metrics
 
     return Stepper(init, step)
+
+
+def _norm_counts(clipped: ClippedSum, cohort: Cohort) -> Int[Array, "bins"]:
+    """How many of the cohort's norms lie between NORM_BIN_EDGES, in clip norms where they are clipped."""
+    scale = jnp.where(jnp.isfinite(clipped.clip_norm), clipped.clip_norm, 1.0)
+    reached = clipped.norms[:, None] >= scale * jnp.asarray(NORM_BIN_EDGES, jnp.float32)[None]
+    at_least = jnp.sum(reached & cohort.mask[:, None], axis=0, dtype=jnp.int32)
+    size = jnp.sum(cohort.mask, dtype=jnp.int32)[None]
+    return -jnp.diff(jnp.concatenate([size, at_least, jnp.zeros_like(size)]))
 
 
 def _never_noised(total: Params, noise_multiplier: float | Float[Array, ""]) -> Params:

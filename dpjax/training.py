@@ -26,8 +26,9 @@ class History(NamedTuple):
 
     Attributes:
       steps: per step, ``[num_steps]`` each: ``cohort_size``, ``overflowed``, ``num_rejected``, ``clipped_fraction``,
-        ``mean_norm``, ``clip_norm`` (this one is covered by ε), the contribution's own metrics averaged over the
-        cohort, such as ``loss``, and what an ``aggregation`` reports.
+        ``mean_norm``, ``norm_counts`` ``[num_steps, bins]`` (see ``NORM_BIN_EDGES``), ``total_norm`` of the clipped
+        sum, ``clip_norm`` (this one is covered by ε), the contribution's own metrics averaged over the cohort, such
+        as ``loss``, and what an ``aggregation`` reports.
       evaluation_steps: ``[evaluations]`` the number of steps done at each evaluation; the last is ``num_steps``.
       evaluations: what ``evaluate`` returned, leaves ``[evaluations, ...]``; empty without it.
       unmoved: pytree like the parameters of scalars; True where a leaf ended as it began: no gradient and no noise ever

@@ -39,6 +39,9 @@ def traced(default: Any, meaning: str) -> Any:
 @dataclass
 class DataConf:
     name: str = static("digits", "name in `dpjax data list`")
+    validation: float = static(
+        0.0, "share of the training rows, or of their owners, kept out of training for validation_accuracy"
+    )
     num_train: int | None = static(None, "training rows to keep, of a fixed shuffle; null: all")
     num_evaluated: int | None = static(
         None, "training rows that train_accuracy is of; null: all, or 512 with model=pretrained"
@@ -94,6 +97,9 @@ class SynthesisConf:
 @dataclass
 class PrivacyConf:
     epsilon: float = traced(1.0, "target ε; inf trains without clipping and noise")
+    noise_multiplier: float | None = traced(
+        None, "train with this noise and state its ε; epsilon is then only what cohorts must have room for"
+    )
     delta: float = static(1e-5, "target δ, below 1/population; it decides the cohorts' capacity")
     clip_norm: float = traced(1.0, "bound on one unit's L2 norm; with clipping=adaptive the first of them")
     records_per_unit: int | None = static(

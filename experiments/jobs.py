@@ -139,6 +139,11 @@ def _calibrate(jobs: Sequence[Job], setup: Setup, tell: Tell) -> tuple[list[Poin
 
 
 def _points(jobs: Sequence[Job], setup: Setup, delta: float, accountant: str, tell: Tell) -> list[Point]:
+    given = [job for job in jobs if job.cfg.privacy.noise_multiplier is not None]
+    if given:
+        rest = [job for job in jobs if job.cfg.privacy.noise_multiplier is None]
+        found = [Point(job, job.cfg.privacy.noise_multiplier) for job in given]
+        return found + (_points(rest, setup, delta, accountant, tell) if rest else [])
     epsilons = [job.cfg.privacy.epsilon for job in jobs]
     if has_pure_reports(setup.accounted):
         ran = mechanism(jobs[0].cfg, setup.accounted, 0.0)

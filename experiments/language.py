@@ -17,7 +17,7 @@ from dpjax.models.tuning import Method, Tuned, fine_tune
 from experiments import synthetic
 from experiments.config import ConfigError
 from experiments.features import lengths_of, load_checkpoint, vectors
-from experiments.problem import Problem, only, plain_problem
+from experiments.problem import Problem, Rows, only, plain_problem
 from experiments.task import Tell
 
 EVALUATED = 512
@@ -27,13 +27,16 @@ SCANNED_FROM = 12
 """Layers from which on they are compiled as one loop."""
 
 
-def make_problem(cfg: DictConfig, dataset: Dataset, kept: np.ndarray | None, tell: Tell) -> Problem:
+def make_problem(
+    cfg: DictConfig, dataset: Dataset, kept: np.ndarray | None, held_out: Rows | None, tell: Tell
+) -> Problem:
     """Texts and a checkpoint as a problem.
 
     Args:
       cfg: of the group of jobs.
       dataset: all of the texts.
       kept: the rows of them that train; None: all.
+      held_out: texts for validation, which the data set has no more.
       tell: hears what takes long.
 
     Raises:
@@ -52,6 +55,7 @@ def make_problem(cfg: DictConfig, dataset: Dataset, kept: np.ndarray | None, tel
     train, test = (
         body.tokenizer.encode(texts, cfg.model.max_length) for texts in (shown.train_inputs, shown.test_inputs)
     )
+    checked = None if held_out is None else body.tokenizer.encode(held_out.inputs, cfg.model.max_length)
     facts = {
         "model": _describe_model(cfg, body),
         "tuning": describe(cfg),
@@ -60,7 +64,10 @@ def make_problem(cfg: DictConfig, dataset: Dataset, kept: np.ndarray | None, tel
         "cut_share": float(np.mean(train.cut)),
     }
     if cfg.model.task == "classify" and cfg.tuning.name == "head" and cfg.tuning.cache_features:
-        return _on_features(cfg, dataset, kept, body, (train, test), facts, tell)
+        table = None
+        if held_out is not None and checked is not None:
+            table = held_out._replace(inputs=vectors(cfg, body, checked, tell))
+        return _on_features(cfg, dataset, kept, body, (train, test), facts, tell, table)
     if kept is not None:
         dataset, train = only(dataset, kept), Encoded(*(column[kept] for column in train))
     numbers = (
@@ -79,6 +86,11 @@ def make_problem(cfg: DictConfig, dataset: Dataset, kept: np.ndarray | None, tel
     some = slice(EVALUATED if cfg.data.num_evaluated is None else cfg.data.num_evaluated)
     # Synthetic text is tested by its readers; of the decoder's own loss an estimate will do.
     asked = some if made_up else slice(None)
+    validation = None
+    if held_out is not None and checked is not None:
+        validation = objectives.by_length(
+            checked.ids, held_out.labels if cfg.model.task == "classify" else checked.answer, lengths
+        )
     return Problem(
         dataset=encoded,
         frozen=(tuned.start, tuned.frozen),
@@ -92,6 +104,7 @@ def make_problem(cfg: DictConfig, dataset: Dataset, kept: np.ndarray | None, tel
         predict=(lambda frozen: _batched(tuned, frozen)) if cfg.model.task == "classify" else None,
         by_length=length_buckets(lengths) if len(lengths) > 1 else None,
         facts=facts,
+        validation_rows=validation,
         tokens_per_row=float(np.mean((train.ids >= 0).sum(1))),
         finish=synthetic.make_finish(cfg, dataset, body, tuned) if made_up else None,
     )
@@ -162,6 +175,7 @@ def _on_features(
     encoded: tuple[Encoded, Encoded],
     facts: dict[str, Any],
     tell: Tell,
+    held_out: Rows | None,
 ) -> Problem:
     """A head on vectors: the body is run once over every text, and never again."""
     train, test = (vectors(cfg, body, rows, tell) for rows in encoded)
@@ -169,7 +183,7 @@ def _on_features(
         dataset, train_inputs=train, test_inputs=test, input_shape=train.shape[1:], task="table"
     )
     model = logistic(num_classes=dataset.num_classes, input_shape=table.input_shape)
-    return plain_problem(cfg, only(table, kept), model, facts)
+    return plain_problem(cfg, only(table, kept), model, facts, held_out)
 
 
 def _check(cfg: DictConfig, dataset: Dataset, body: Pretrained) -> None:

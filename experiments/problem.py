@@ -23,6 +23,13 @@ Finish = Callable[[Any, int, Path, Tell], dict[str, Any]]
 """``finish(trained, seed, folder, tell)``: what is done with a lane's parameters, and the columns that it overrides."""
 
 
+class Rows(NamedTuple):
+    """Rows of a data set, as they are before any tokenizer."""
+
+    inputs: np.ndarray
+    labels: np.ndarray
+
+
 class Problem(NamedTuple):
     """Data and model of a run. Functions take ``frozen`` first, so that it is an argument of the compiled program.
 
@@ -36,6 +43,7 @@ class Problem(NamedTuple):
       predict: ``predict(frozen)`` → batched logits ``(params, inputs)``; None where there is no class to predict.
       by_length: how a central cohort's texts are summed by length; None if all are of one length.
       facts: columns of the results that it fills.
+      validation_rows: evaluated too; None: there are none.
       tokens_per_row: mean over the training set; 0 where rows are no texts.
       finish: what is done with what was trained; None: nothing.
     """
@@ -50,6 +58,7 @@ class Problem(NamedTuple):
     predict: Callable[[Any], Callable[[Any, Any], jax.Array]] | None
     by_length: Aggregation | None
     facts: dict[str, Any]
+    validation_rows: Any = None
     tokens_per_row: float = 0.0
     finish: Finish | None = None
 
@@ -64,20 +73,23 @@ def make_problem(cfg: DictConfig, tell: Tell) -> Problem:
     Raises:
       ValueError: data and model that do not go together, in one sentence.
     """
-    dataset = subset(_load(cfg.data.name), cfg.data.num_train)
+    whole = subset(_load(cfg.data.name), cfg.data.num_train)
+    dataset, held_out = hold_out(whole, cfg.data.validation)
     kept = bounded(dataset, cfg.privacy.records_per_unit)
     if cfg.model.name == "pretrained":
         from experiments import language  # tokenizers and checkpoints, which other models need none of
 
-        return language.make_problem(cfg, dataset, kept, tell)
+        return language.make_problem(cfg, dataset, kept, held_out, tell)
     if dataset.task == "document":
         raise ConfigError(
             f"model={cfg.model.name} reads no texts, which data={dataset.name} holds; use model=pretrained."
         )
-    return plain_problem(cfg, only(dataset, kept), _model(cfg, dataset), {"model": cfg.model.name})
+    return plain_problem(cfg, only(dataset, kept), _model(cfg, dataset), {"model": cfg.model.name}, held_out)
 
 
-def plain_problem(cfg: DictConfig, dataset: Dataset, model: models.Model, facts: dict[str, Any]) -> Problem:
+def plain_problem(
+    cfg: DictConfig, dataset: Dataset, model: models.Model, facts: dict[str, Any], held_out: Rows | None = None
+) -> Problem:
     """A classifier that starts from scratch, on rows of one shape."""
     batched = jax.vmap(lambda params, inputs: model.apply(params, inputs, None), in_axes=(None, 0))
     put = jnp.asarray
@@ -93,7 +105,42 @@ def plain_problem(cfg: DictConfig, dataset: Dataset, model: models.Model, facts:
         predict=lambda frozen: batched,
         by_length=None,
         facts=facts,
+        validation_rows=None if held_out is None else jax.tree.map(put, tuple(held_out)),
     )
+
+
+def hold_out(dataset: Dataset, share: float) -> tuple[Dataset, Rows | None]:
+    """The data set without a share of its training rows, or of their owners, and the rows that it lost.
+
+    Chosen with a fixed seed, the same for every run.
+
+    Raises:
+      ConfigError: nobody would be left on one side.
+    """
+    if share == 0:
+        return dataset, None
+    owners = dataset.train_units
+    number = len(dataset.train_labels) if owners is None else dataset.num_train_units
+    count = round(share * number)
+    if not 0 < count < number:
+        raise ConfigError(f"data.validation={share:g} of {number} leaves one side of data={dataset.name} empty.")
+    out = np.zeros(number, bool)
+    out[np.random.default_rng(1).permutation(number)[:count]] = True
+    held = out if owners is None else out[owners]
+    rest = only(dataset, np.flatnonzero(~held))
+    if owners is not None:
+        # Owners are numbered without gaps, those who train first.
+        order = np.concatenate([np.flatnonzero(~out), np.flatnonzero(out), np.arange(number, dataset.num_units)])
+        renumbered = np.argsort(order).astype(np.int32)
+        names, tested = dataset.unit_names, dataset.test_units
+        rest = dataclasses.replace(
+            rest,
+            train_units=renumbered[owners[~held]],
+            test_units=None if tested is None else renumbered[tested],
+            num_train_units=number - count,
+            unit_names=tuple(names[i] for i in order) if names else (),
+        )
+    return rest, Rows(dataset.train_inputs[held], dataset.train_labels[held])
 
 
 def subset(dataset: Dataset, num_train: int | None) -> Dataset:

@@ -8,6 +8,7 @@ import platform
 import resource
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ from omegaconf import DictConfig, OmegaConf
 
 import dpjax
 from dpjax import accounting
+from dpjax.results.claims import rounded_up
 from dpjax.sweeps import Lane
 from experiments import identity
+from experiments.config import ConfigError
 from experiments.privacy import clip_norm, describe_noise, mechanism
 from experiments.setup import Setup
 from experiments.task import Job
@@ -26,7 +29,8 @@ from experiments.task import Job
 
 def outputs(lane: Lane) -> dict[str, Any]:
     """The columns that a lane's output fills."""
-    steps, evaluations, counts, clients, *_ = lane.output
+    steps, evaluations, counts, traces, clients, *_ = lane.output
+    held_out = evaluations.get("validation")
     return {
         **_fairness(clients),
         **{column: None if (x := counts.get(name)) is None else float(x) for name, column in _REPORTED.items()},
@@ -37,6 +41,9 @@ def outputs(lane: Lane) -> dict[str, Any]:
         "train_accuracy": float(evaluations["train"]["accuracy"][-1]),
         "test_loss": float(evaluations["test"]["loss"][-1]),
         "train_loss": float(evaluations["train"]["loss"][-1]),
+        "validation_accuracy": None if held_out is None else float(held_out["accuracy"][-1]),
+        "validation_loss": None if held_out is None else float(held_out["loss"][-1]),
+        **{name: None if np.isnan(values).all() else values.tolist() for name, values in traces.items()},
         "eval_steps": [int(x) for x in steps],
         "eval_test_accuracy": [float(x) for x in evaluations["test"]["accuracy"]],
         "eval_test_loss": [float(x) for x in evaluations["test"]["loss"]],
@@ -57,6 +64,25 @@ def pace(cfg: DictConfig, setup: Setup, wall_seconds: float) -> dict[str, Any]:
         # A client passes over its texts as often as its local steps make it: no plain count.
         "tokens_per_second": tokens / wall_seconds if tokens and central else None,
     }
+
+
+def stated(cfg: DictConfig, spent: Mapping[str, float | None]) -> float:
+    """The ε of a job whose noise was given, by the accountant that it names.
+
+    Raises:
+      ConfigError: no accountant knows the mechanism, or its cohorts were not made for an ε as large.
+    """
+    known = [value for value in (spent[cfg.privacy.accountant], *spent.values()) if value is not None]
+    epsilon = next((value for value in known if math.isfinite(value)), known[0] if known else None)
+    noise = cfg.privacy.noise_multiplier
+    if epsilon is None:
+        raise ConfigError(f"privacy.noise_multiplier={noise:g} has no ε with this sampling; calibrate to an ε instead.")
+    if epsilon > identity.capacity_epsilon(cfg):
+        raise ConfigError(
+            f"privacy.noise_multiplier={noise:g} has a larger ε than the capacity of the cohorts supports, which is "
+            f"{identity.capacity_epsilon(cfg):g}; set privacy.epsilon beside it to the ε that you expect, or above."
+        )
+    return float(rounded_up(epsilon))
 
 
 _REPORTED = {
@@ -91,6 +117,10 @@ def common(job: Job, noise_multiplier: float, epsilon_per_report: float | None, 
     private = math.isfinite(cfg.privacy.epsilon)
     federated = cfg.federated.clients_per_round is not None
     content = OmegaConf.to_container(cfg, resolve=True)
+    spent = {name: _epsilon(ran, cfg.privacy.delta, name) if private else math.inf for name in ("pld", "rdp")}
+    asked = cfg.privacy.epsilon
+    if private and cfg.privacy.noise_multiplier is not None:
+        asked = stated(cfg, spent)
     return {
         "experiment": cfg.experiment,
         "config_hash": identity.point_hash(cfg),
@@ -106,11 +136,11 @@ def common(job: Job, noise_multiplier: float, epsilon_per_report: float | None, 
         "num_steps": ran.num_steps,
         "population": setup.accounted.sampler.population,
         "capacity": setup.accounted.sampler.capacity,
-        "epsilon": cfg.privacy.epsilon,
+        "epsilon": asked,
         "delta": cfg.privacy.delta,
         "accountant": cfg.privacy.accountant,
-        "epsilon_pld": _epsilon(ran, cfg.privacy.delta, "pld") if private else math.inf,
-        "epsilon_rdp": _epsilon(ran, cfg.privacy.delta, "rdp") if private else math.inf,
+        "epsilon_pld": spent["pld"],
+        "epsilon_rdp": spent["rdp"],
         "tuning_accounted": False,
         "noise_multiplier": noise_multiplier,
         "noise": describe_noise(cfg, setup.accounted),
@@ -184,7 +214,7 @@ def _compression(cfg: DictConfig) -> str:
 def _epsilon(ran: accounting.Mechanism, delta: float, accountant: str) -> float | None:
     try:
         return accounting.epsilon(ran, delta, accountant)
-    except ValueError:  # this accountant has no event for the sampler; the one that calibrated has
+    except (ValueError, OverflowError):  # it has no event for the sampler, or an ε beyond what it can count
         return None
 
 

@@ -24,6 +24,7 @@ from experiments.identity import capacity_epsilon
 from experiments.privacy import Accounted, accounted, count_parameters, local_sampler, make_privatizer
 from experiments.problem import BATCH, Problem, make_problem, num_owners
 from experiments.task import Tell
+from experiments.traces import norm_traces
 from experiments.tuning import tuned
 
 
@@ -34,6 +35,7 @@ class Arrays(NamedTuple):
     examples: Any
     train: Any
     test: Any
+    validation: Any
     records: Any
     labels: Any
     frozen: Any
@@ -66,6 +68,7 @@ class Report(NamedTuple):
       evaluation_steps: ``[evaluations]``.
       evaluations: ``{"train" | "test": {"loss" | "accuracy": [evaluations]}}``.
       counts: scalars over the whole run.
+      traces: what the steps reported, by column; NOT private.
       client_accuracies: ``[clients]`` of the final model on each client's own rows; None if central.
       trained: the final parameters, if they are to be saved or something is done with them.
       unmoved: for each trained leaf of a checkpoint, whether it ended as it began.
@@ -74,6 +77,7 @@ class Report(NamedTuple):
     evaluation_steps: jax.Array
     evaluations: Any
     counts: dict[str, jax.Array]
+    traces: dict[str, jax.Array]
     client_accuracies: jax.Array | None
     trained: Any
     unmoved: Any
@@ -109,6 +113,7 @@ def build(cfg: DictConfig, tell: Tell = lambda stage, done, total: None) -> Setu
         examples=jax.tree.map(put, rows) if federal else None,
         train=problem.train_rows,
         test=problem.test_rows,
+        validation=problem.validation_rows,
         records=clients.records if clients else None,
         labels=put(dataset.train_labels) if federal else None,
         frozen=jax.tree.map(put, problem.frozen),
@@ -139,8 +144,10 @@ def build(cfg: DictConfig, tell: Tell = lambda stage, done, total: None) -> Setu
 
     def train(arrays: Arrays, hparams: HParams, key: jax.Array) -> Report:
         def evaluate(params: Any) -> Any:
-            split = {"train": arrays.train, "test": arrays.test}
-            return {name: problem.evaluate(arrays.frozen, params, rows) for name, rows in split.items()}
+            split = {"train": arrays.train, "test": arrays.test, "validation": arrays.validation}
+            return {
+                name: problem.evaluate(arrays.frozen, params, rows) for name, rows in split.items() if rows is not None
+            }
 
         solver, outer = compressed(cfg, plain_solver(hparams, arrays.frozen), whole), hparams
         if local is not None:  # what clients send is private already
@@ -179,7 +186,9 @@ def build(cfg: DictConfig, tell: Tell = lambda stage, done, total: None) -> Setu
             own = _client_accuracies(cfg, solver, state, arrays, problem)
         unmoved = solver.model_of(history.unmoved) if problem.tokens_per_row else ()
         trained = solver.model_of(_kept(cfg, state)) if cfg.save_model or problem.finish else None
-        return Report(history.evaluation_steps, history.evaluations, counts, own, trained, unmoved)
+        on_sum = hparams.noise_multiplier if cfg.privacy.noise in ("gaussian", "correlated") else 0.0
+        traces = norm_traces(history, on_sum, whole, cfg.optimizer.evaluate_every)
+        return Report(history.evaluation_steps, history.evaluations, counts, traces, own, trained, unmoved)
 
     return Setup(train, arrays, sampler, run_as, problem, whole)
 

@@ -28,6 +28,23 @@ def validate(cfg: DictConfig) -> None:
         value = OmegaConf.select(cfg, name)
         need(not (isinstance(value, float) and math.isnan(value)), name, "is not a number; give it a value")
     need(cfg.privacy.epsilon > 0, "privacy.epsilon", "must be > 0; use inf to train without privacy")
+    noise = cfg.privacy.noise_multiplier
+    need(
+        noise is None or (0 < noise < math.inf),
+        "privacy.noise_multiplier",
+        "must be > 0 and finite, or null to have it calibrated; use privacy.epsilon=inf to train without privacy",
+    )
+    need(
+        noise is None or cfg.privacy.noise in ("gaussian", "correlated"),
+        "privacy.noise_multiplier",
+        f"is of noise on the sum, not of privacy.noise={cfg.privacy.noise}; leave it null",
+    )
+    need(0 <= cfg.data.validation < 1, "data.validation", "must be in [0, 1); 0.1 keeps a tenth out of training")
+    need(
+        cfg.data.validation == 0 or cfg.model.task != "synthetic",
+        "data.validation",
+        "is not for model.task=synthetic, whose texts are tested by their readers; leave it at 0",
+    )
     need(0 < cfg.privacy.delta < 1, "privacy.delta", "must be in (0, 1); below 1/population is customary")
     need(
         cfg.privacy.clip_norm >= 1e-12, "privacy.clip_norm", "must be > 0; use privacy.epsilon=inf to turn clipping off"

@@ -637,3 +637,53 @@ def test_a_text_model_trains_centrally_and_by_role(overrides, monkeypatch, tmp_p
     (outcome,) = jobs.run_group([Job(cfg, tmp_path, "")])
     assert outcome.error is None
     assert outcome.rows[0]["train_accuracy"] > 0.9  # the next character is the last one again
+
+
+def _one_run(tmp_path, *overrides):
+    with initialize_config_dir(str(config.CONF), version_base="1.3"):
+        cfg = compose("config", [*QUICK, "num_seeds=1", *overrides])
+    validation.validate(cfg)
+    return next(iter(jobs.run_group([Job(cfg, tmp_path, "")])))
+
+
+def test_a_given_noise_multiplier_is_what_runs_and_its_epsilon_is_stated(tmp_path):
+    row = _one_run(tmp_path, "privacy.noise_multiplier=3", "privacy.epsilon=20", "data.validation=0.2").rows[0]
+    assert row["noise_multiplier"] == 3.0
+    assert row["epsilon_rdp"] <= row["epsilon"] <= row["epsilon_rdp"] * 1.01
+    assert row["epsilon"] < 2
+    assert 0 < row["validation_accuracy"] < 1
+    assert len(row["eval_signal_to_noise"]) == len(row["eval_steps"])
+
+
+def test_a_noise_multiplier_beyond_the_capacity_is_refused(tmp_path):
+    outcome = _one_run(tmp_path, "privacy.noise_multiplier=0.3")
+    assert "set privacy.epsilon beside it" in str(outcome.error)
+
+
+def test_rows_held_out_train_nothing_and_are_evaluated():
+    from experiments.problem import hold_out
+
+    dataset = load("digits")
+    rest, held = hold_out(dataset, 0.1)
+    assert held is not None
+    assert len(held.labels) + len(rest.train_labels) == len(dataset.train_labels)
+    seen = {row.tobytes() for row in rest.train_inputs}
+    assert sum(row.tobytes() in seen for row in held.inputs) == 0
+    with pytest.raises(ValueError, match=r"data\.validation=0\.0001"):
+        hold_out(dataset, 0.0001)
+
+
+def test_owners_held_out_take_all_their_rows_with_them():
+    import dataclasses
+
+    from experiments.problem import hold_out
+
+    dataset = load("digits")
+    rows = len(dataset.train_labels)
+    owners = np.random.default_rng(0).integers(0, 20, rows).astype(np.int32)
+    owned = dataclasses.replace(dataset, train_units=owners, num_units=20, num_train_units=20)
+    rest, held = hold_out(owned, 0.25)
+    assert held is not None
+    assert rest.train_units is not None
+    assert (rest.num_train_units, set(rest.train_units)) == (15, set(range(15)))
+    assert len(held.labels) == rows - len(rest.train_labels)

@@ -188,3 +188,25 @@ def test_private_grad_names_bad_input(name, value):
     arguments = {"clip_norm": 1.0, "noise_multiplier": 1.0, "expected_batch_size": 4.0, name: value}
     with pytest.raises(ValueError, match=f"{name}={value}"):
         private_grad(loss_fn, **arguments)(init_fn(jax.random.key(0)), (X, Y), jax.random.key(0))
+
+
+def test_norms_fall_into_their_bins_and_padding_into_none():
+    from dpjax.results.schema import NORM_BIN_EDGES
+
+    units = jnp.array([0.0, 2.0**-20, 0.5, 0.5, 0.6, 1.0, 3.0, 1e9], jnp.float32)
+    train = make_train(
+        lambda key: jnp.zeros(()),
+        lambda params, unit, key: (unit, {}),
+        units,
+        sampler=poisson_sampler(len(units), 1.0, num_steps=1),
+        num_steps=1,
+        make_optimizer=lambda h: optax.sgd(0.0),
+    )
+    for clip_norm, scale in ((0.5, 0.5), (jnp.inf, 1.0)):
+        _, history = train(HParams(clip_norm=clip_norm), jax.random.key(0))
+        edges = np.array([-np.inf, *NORM_BIN_EDGES, np.inf])
+        expected, _ = np.histogram(np.asarray(units) / scale, edges)
+        assert history.steps["norm_counts"][0].tolist() == expected.tolist()
+    clipped = np.minimum(np.asarray(units), 0.5).sum()
+    _, history = train(HParams(clip_norm=0.5), jax.random.key(0))
+    assert float(history.steps["total_norm"][0]) == pytest.approx(clipped, rel=1e-6)

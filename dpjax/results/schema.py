@@ -124,6 +124,24 @@ COLUMNS: tuple[Column, ...] = (
     Column("eval_steps", "ints", "steps", "Steps at which the curves below were evaluated."),
     Column("eval_test_accuracy", "floats", "fraction", "Test accuracy at eval_steps."),
     Column("eval_test_loss", "floats", "nats", "Test loss at eval_steps."),
+    Column("validation_accuracy", "float", "fraction", "Accuracy on rows held out of training; NOT private.", "higher"),
+    Column("validation_loss", "float", "nats", "Mean loss on rows held out of training; NOT private.", "lower"),
+    Column("eval_clip_norm", "floats", "L2 norm", "Clip norm, mean over the steps since the evaluation before."),
+    Column("eval_mean_norm", "floats", "L2 norm", "Norm of contributions before clipping, likewise; NOT private."),
+    Column("eval_clipped_share", "floats", "fraction", "Share of contributions that were clipped; NOT private."),
+    Column(
+        "eval_signal_to_noise",
+        "floats",
+        "",
+        "Norm of the clipped sum over stddev × √coordinates of its noise; empty without; NOT private.",
+    ),
+    Column(
+        "norm_counts_first",
+        "ints",
+        "contributions",
+        "How many had a norm in each bin (half-octaves of the clip norm) in the first tenth of steps; NOT private.",
+    ),
+    Column("norm_counts_last", "ints", "contributions", "The same in the last tenth of the steps; NOT private."),
     Column("train_loss_curve", "floats", "nats", "Training loss at eval_steps; NOT private."),
     Column(
         "client_accuracy_mean",
@@ -162,6 +180,9 @@ COLUMNS: tuple[Column, ...] = (
     Column("timestamp", "str", "", "When the row was made, ISO 8601 in UTC."),
     Column("config", "json", "", "The resolved config, as a JSON document."),
 )
+
+NORM_BIN_EDGES: tuple[float, ...] = tuple(2.0 ** (k / 2) for k in range(-16, 17))
+"""Edges of the bins of ``norm_counts_*``, in clip norms (in 1 where there is none); below and above lie two more."""
 
 SCHEMA: Mapping[str, Column] = {column.name: column for column in COLUMNS}
 
