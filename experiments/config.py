@@ -50,9 +50,10 @@ class DataConf:
 
 @dataclass
 class ModelConf:
-    name: str = static("mlp", "logistic, mlp, cnn, text or pretrained")
+    name: str = static("mlp", "logistic, mlp, cnn, scattering (fixed wavelets, then logistic), text or pretrained")
     hidden: list[int] = static([64], "widths of the hidden layers of mlp and text")
     activation: str = static("tanh", "activation of mlp, cnn and text; tanh bounds gradients, which helps under DP")
+    groups: int = static(27, "scattering: groups of channels that each image is normalised in; 0: none")
     context: int = static(16, "text: how many of the last characters are read")
     embedding: int = static(16, "text: width of the embedding of a character")
     checkpoint: str = static("minilm", "pretrained: name in `dpjax models list`, owner/name of the hub, or a folder")

@@ -73,13 +73,16 @@ def make_problem(cfg: DictConfig, tell: Tell) -> Problem:
     Raises:
       ValueError: data and model that do not go together, in one sentence.
     """
-    whole = subset(_load(cfg.data.name), cfg.data.num_train)
-    dataset, held_out = hold_out(whole, cfg.data.validation)
+    dataset, held_out = hold_out(subset(_load(cfg.data.name), cfg.data.num_train), cfg.data.validation)
     kept = bounded(dataset, cfg.privacy.records_per_unit)
     if cfg.model.name == "pretrained":
         from experiments import language  # tokenizers and checkpoints, which other models need none of
 
         return language.make_problem(cfg, dataset, kept, held_out, tell)
+    if cfg.model.name == "scattering":
+        from experiments import wavelets
+
+        return wavelets.make_problem(cfg, dataset, kept, held_out, tell)
     if dataset.task == "document":
         raise ConfigError(
             f"model={cfg.model.name} reads no texts, which data={dataset.name} holds; use model=pretrained."
