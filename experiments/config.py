@@ -221,6 +221,8 @@ class TrackerConf:
 @dataclass
 class Config:
     experiment: str = traced("default", "name of the sweep and of its results folder")
+    method: str = traced("", "name under which a leaderboard lists the run")
+    task: str = traced("", "name of a leaderboard's task")
     data: DataConf = field(default_factory=DataConf)
     model: ModelConf = field(default_factory=ModelConf)
     tuning: TuningConf = field(default_factory=TuningConf)

@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from experiments.config import LOCAL_NOISE, SHARED_NOISE, Config, leaves
 
-_NOT_OF_THE_RESULT = ("results_dir", "tracker", "experiment", "lanes", "figures")
+_NOT_OF_THE_RESULT = ("results_dir", "tracker", "experiment", "method", "task", "lanes", "figures")
 
 
 def signature(cfg: DictConfig) -> str:

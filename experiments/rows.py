@@ -123,6 +123,7 @@ def common(job: Job, noise_multiplier: float, epsilon_per_report: float | None, 
         asked = stated(cfg, spent)
     return {
         "experiment": cfg.experiment,
+        "method": cfg.method or None,
         "config_hash": identity.point_hash(cfg),
         "overrides": job.overrides,
         "dataset": cfg.data.name,

@@ -35,6 +35,7 @@ class Column(NamedTuple):
 COLUMNS: tuple[Column, ...] = (
     # which run
     Column("experiment", "str", "", "Name of the experiment config that the sweep ran."),
+    Column("method", "str", "", "Name under which a leaderboard lists the run; empty outside of one."),
     Column("config_hash", "str", "", "Digest of the config without seeds and output paths: names the point."),
     Column("overrides", "str", "", "Hydra overrides of this job, as typed."),
     Column("seed", "int", "", "Seed of this row; seeds of one point share config_hash."),

@@ -17,6 +17,7 @@ FAMILY: tuple[str, ...] = (*_SUBJECT, "adjacency", "sampling", "delta")
 
 IDENTITY: tuple[str, ...] = (
     *FAMILY,
+    "method",
     "config_hash",
     "sampling_rate",
     "num_steps",

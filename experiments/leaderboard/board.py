@@ -1,0 +1,86 @@
+"""The leaderboard: per task and ε, each method's accuracy over seeds, its rank, and what it cost."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from dpjax.results import ResultsError, collect
+from experiments.leaderboard.declare import Method, Task
+from experiments.leaderboard.rounds import REPORTED
+
+COLUMNS = (
+    "task",
+    "domain",
+    "setting",
+    "unit",
+    "adjacency",
+    "epsilon",
+    "delta",
+    "method",
+    "mean",
+    "std",
+    "seeds",
+    "rank",
+    "gradients",
+    "seconds",
+)
+
+
+def leaderboard(folder: Path, tasks: Mapping[str, Task], methods: Mapping[str, Method]) -> pd.DataFrame:
+    """One row per task, ε and method, best first.
+
+    Guarantees: only reported runs are read, never those of the tuning round; ranks compare methods of one task at one
+    ε; ``gradients`` counts contributions computed in a run, which does not depend on the machine, as ``seconds`` does.
+
+    Args:
+      folder: of the results.
+      tasks, methods: what was declared.
+
+    Raises:
+      ResultsError: nothing was reported yet.
+    """
+    frame = reported(folder)
+    rows = []
+    for (experiment, method, epsilon), runs in frame.groupby(["experiment", "method", "epsilon"], sort=False):
+        task = experiment.removeprefix("leaderboard_")
+        if task not in tasks or method not in methods:
+            continue
+        first = runs.iloc[0]
+        steps = first["num_steps"] * first["sampling_rate"] * first["population"]
+        rows.append(
+            {
+                "task": task,
+                "domain": tasks[task].domain,
+                "setting": tasks[task].setting,
+                "unit": first["unit"],
+                "adjacency": first["adjacency"],
+                "epsilon": epsilon,
+                "delta": first["delta"],
+                "method": method,
+                "mean": runs["test_accuracy"].mean(),
+                "std": runs["test_accuracy"].std(ddof=1),
+                "seeds": len(runs),
+                "gradients": round(steps),
+                "seconds": runs["wall_seconds"].median(),
+            }
+        )
+    board = pd.DataFrame(rows)
+    board["rank"] = board.groupby(["task", "epsilon"])["mean"].rank(ascending=False, method="min").astype(int)
+    order = {name: place for place, name in enumerate(tasks)}
+    board["place"] = board["task"].map(order)
+    board = board.sort_values(["place", "epsilon", "rank", "method"], kind="stable", ignore_index=True)
+    return board[list(COLUMNS)]
+
+
+def reported(folder: Path) -> Any:
+    """The rows that the table is made of.
+
+    Raises:
+      ResultsError: there are none.
+    """
+    frame = collect(folder / REPORTED)
+    if not len(frame):
+        raise ResultsError(f"nothing is reported below {folder}: run `python -m experiments.leaderboard run` first")
+    return frame
