@@ -101,6 +101,7 @@ def make_solver(
     participation: float,
     local_sampler: Sampler | None,
     rule: ClippingRule,
+    clients: Clients | None = None,
 ) -> federated.Solver:
     """The algorithm of ``federated.algorithm``, with traced hyper-parameters.
 
@@ -111,6 +112,7 @@ def make_solver(
       participation: expected share of the clients in a round.
       local_sampler: of a client's own rows, if it protects each of them by itself.
       rule: of clipping.
+      clients: whose number and rows fednova is told.
     """
     fed = cfg.federated
     if local_sampler is not None:
@@ -139,6 +141,8 @@ def make_solver(
             return federated.adaptive_fedprox(loss_fn, optimizer, initial=hparams.proximal, report_norm=told, **local)
         case "fedprox":
             return federated.fedavg(loss_fn, optimizer, proximal=hparams.proximal, **local)
+        case "fednova":
+            return federated.fedavg(loss_fn, optimizer, effective_steps=_usual_steps(cfg, clients), **local)
         case "scaffold":
             return federated.scaffold(
                 loss_fn, learning_rate=hparams.client_learning_rate, participation=participation, **local
@@ -147,6 +151,15 @@ def make_solver(
             return federated.personalized(
                 loss_fn, optimizer, personal=lambda path: fed.personal in path, head_steps=fed.head_steps, **local
             )
+
+
+def _usual_steps(cfg: DictConfig, clients: Clients | None) -> float:
+    """Local steps of a client with a mean number of rows, which is public as the number of rows and clients are."""
+    fed = cfg.federated
+    if fed.local_epochs is None or clients is None:
+        return fed.local_steps
+    rows = float(np.asarray(clients.records.mask).sum()) / clients.number
+    return fed.local_epochs * max(1.0, rows / fed.local_batch_size)
 
 
 def compressed(cfg: DictConfig, solver: federated.Solver, size: int) -> federated.Solver:

@@ -126,7 +126,7 @@ def build(cfg: DictConfig, tell: Tell = lambda stage, done, total: None) -> Setu
         loss_fn = problem.loss_fn(frozen)
         if not federal:
             return Solver(contributions.example_gradient(loss_fn))
-        return make_solver(cfg, loss_fn, hparams, sampler.sampling_rate, local, rule)
+        return make_solver(cfg, loss_fn, hparams, sampler.sampling_rate, local, rule, clients)
 
     def message(frozen: Any, key: jax.Array) -> Any:
         solver = plain_solver(HParams(), frozen)

@@ -172,7 +172,7 @@ def _validate_federated(cfg: DictConfig, need: Any, one_of: Any) -> None:
         "federated.clients_per_round",
         f"is more than the population of federated.num_clients={clients}; lower it or add clients",
     )
-    one_of("federated.algorithm", "fedavg", "fedprox", "scaffold", "personalized", "fedsgd")
+    one_of("federated.algorithm", "fedavg", "fedprox", "fednova", "scaffold", "personalized", "fedsgd")
     gradients = cfg.federated.algorithm == "fedsgd"
     need(
         cfg.engine != "bookkeeping" or gradients,

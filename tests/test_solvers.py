@@ -216,3 +216,17 @@ def test_any_optimizer_serves(server, make):
     with jax.numpy_dtype_promotion("standard"):  # optax's own arithmetic
         state, _ = run(solver, rounds=300, server=server, sampler=poisson_sampler(4, 0.75, num_steps=300))
     assert abs(float(jax.tree.leaves(solver.model_of(state.params))[0]) - OPTIMUM) < 0.8
+
+
+def test_fednova_weighs_clients_alike_that_take_unequal_steps():
+    """Two clients of equal curvature: who has four rows takes four steps an epoch, and pulls FedAvg to its side."""
+    rows = jnp.array([[0.0, 0.0, 0.0, 0.0], [1.0, 1.0, 1.0, 1.0]])
+    units = UnitData((rows,), jnp.array([[True, False, False, False], [True] * 4]))
+    loss = lambda w, example, key: 0.5 * (w - example[0]) ** 2  # noqa: E731
+    options = {"num_epochs": 1, "batch_size": 1}
+    drifted = run(fedavg(loss, optax.sgd(0.02), **options), rounds=400, units=units)[0].params
+    found = run(fedavg(loss, optax.sgd(0.02), effective_steps=2.5, **options), rounds=400, units=units)[0].params
+    assert abs(float(drifted) - 0.5) > 0.25
+    assert abs(float(found) - 0.5) < 0.03
+    with pytest.raises(ValueError, match="effective_steps=0 must be"):
+        fedavg(loss, optax.sgd(0.02), effective_steps=0, **options)

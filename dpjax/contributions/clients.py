@@ -157,6 +157,7 @@ def client_delta(
     batch_size: int | None = None,
     proximal: float | Float[Array, ""] = 0.0,
     straggler_rate: float | Float[Array, ""] = 0.0,
+    effective_steps: float | None = None,
 ) -> ContributionFn:
     """What a federated client changed by local training: the contribution of DP-FedAvg, FedProx and Reptile.
 
@@ -170,6 +171,8 @@ def client_delta(
       local_optimizer: any optax optimizer; its hyper-parameters may be traced. Its state lives one round.
       num_steps, num_epochs, batch_size, straggler_rate: see ``local_training``.
       proximal: μ ≥ 0 of the proximal term, traced or not.
+      effective_steps: public; the delta is divided by the steps that the client took and multiplied by this: FedNova's
+        τ. None: not.
 
     Returns:
       Contribution function whose unit is ``UnitData(examples [records, ...], mask [records])``; metrics hold
@@ -194,6 +197,7 @@ def client_delta(
     References:
       McMahan et al., Learning Differentially Private Recurrent Language Models, 2018 (https://arxiv.org/abs/1710.06963);
       Li et al., Federated Optimization in Heterogeneous Networks, 2020 (https://arxiv.org/abs/1812.06127);
+      Wang et al., Tackling the Objective Inconsistency Problem, 2020 (https://arxiv.org/abs/2007.07481);
       Nichol et al., On First-Order Meta-Learning Algorithms, 2018 (https://arxiv.org/abs/1803.02999).
     """
     run = local_training(
@@ -207,12 +211,18 @@ def client_delta(
     plain = isinstance(proximal, int | float) and proximal == 0
     if isinstance(proximal, int | float) and not 0 <= proximal < float("inf"):
         raise ValueError(f"proximal={proximal} must be finite and ≥ 0; it is FedProx's μ.")
+    if effective_steps is not None and not 0 < effective_steps < float("inf"):
+        raise ValueError(f"effective_steps={effective_steps} must be finite and > 0; it is FedNova's τ.")
 
     def work(params: Params, rows: ClientRows, state: PyTree[Array], key: Key[Array, ""]) -> tuple[Params, Metrics]:
         del state
         pull = None if plain else lambda local: jax.tree.map(lambda w, w0: proximal * (w - w0), local, params)
         outcome = run(params, rows, key, pull)
-        return jax.tree.map(jnp.subtract, params, outcome.params), outcome.metrics
+        delta = jax.tree.map(jnp.subtract, params, outcome.params)
+        if effective_steps is not None:
+            share = effective_steps / jnp.maximum(outcome.num_steps, 1).astype(jnp.float32)
+            delta = jax.tree.map(lambda x: x * share.astype(x.dtype), delta)
+        return delta, outcome.metrics
 
     return ClientContribution(work)
 

@@ -1,4 +1,4 @@
-"""Federated algorithms as what ``make_train`` takes: FedAvg, FedProx and Reptile, and the frame of the others."""
+"""Federated algorithms as what ``make_train`` takes: FedAvg, FedProx, FedNova and Reptile, and the frame of the others."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -49,11 +49,11 @@ def fedavg(
     proximal: float | Float[Array, ""] = 0.0,
     **local: Any,
 ) -> Solver:
-    """FedAvg, and FedProx with ``proximal`` > 0; Reptile is FedAvg under a server's ``optax.sgd`` below 1.
+    """FedAvg, FedProx with ``proximal`` > 0, and FedNova with ``effective_steps``; Reptile is FedAvg under a server's ``optax.sgd`` below 1.
 
     Args:
       loss_fn, local_optimizer, proximal: as for ``client_delta``.
-      **local: ``num_steps``, ``num_epochs``, ``batch_size``, ``straggler_rate``.
+      **local: ``num_steps``, ``num_epochs``, ``batch_size``, ``straggler_rate``, ``effective_steps``.
 
     Example:
       >>> import optax
