@@ -174,7 +174,8 @@ class FederatedConf:
     clients_per_round: int | None = static(None, "expected clients in a round; null trains centrally")
     num_clients: int = static(400, "clients that share the training set; partition=natural has its own number")
     algorithm: str = static(
-        "fedavg", "fedavg, fedprox, fednova, scaffold or personalized (clients send deltas), or fedsgd (one gradient each)"
+        "fedavg",
+        "fedavg, fedprox, fednova, scaffold or personalized (clients send deltas), or fedsgd (one gradient each)",
     )
     partition: str = static("iid", "iid, dirichlet, shards, quantity, sampled (clients share rows) or natural (owners)")
     alpha: float = static(0.5, "concentration of the dirichlet, quantity and sampled partitions; small is skewed")

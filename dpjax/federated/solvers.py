@@ -1,4 +1,4 @@
-"""Federated algorithms as what ``make_train`` takes: FedAvg, FedProx, FedNova and Reptile, and the frame of the others."""
+"""Federated algorithms as what ``make_train`` takes: FedAvg and its kin, and the frame of the others."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -49,7 +49,9 @@ def fedavg(
     proximal: float | Float[Array, ""] = 0.0,
     **local: Any,
 ) -> Solver:
-    """FedAvg, FedProx with ``proximal`` > 0, and FedNova with ``effective_steps``; Reptile is FedAvg under a server's ``optax.sgd`` below 1.
+    """FedAvg, FedProx with ``proximal`` > 0, FedNova with ``effective_steps``.
+
+    Reptile is FedAvg under a server's ``optax.sgd`` below 1.
 
     Args:
       loss_fn, local_optimizer, proximal: as for ``client_delta``.

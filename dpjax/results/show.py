@@ -106,10 +106,10 @@ def to_latex(sheets: list[Sheet]) -> str:
                 [
                     r"\begin{table}",
                     r"  \centering",
-                    rf"  \caption{{{_tex(sheet.title)}. {_tex(notes)}}}",
+                    rf"  \caption{{{tex(sheet.title)}. {tex(notes)}}}",
                     rf"  \begin{{tabular}}{{{'r' * len(sheet.fields)}}}",
                     r"    \toprule",
-                    "    " + " & ".join(_tex(field.header) for field in sheet.fields) + r" \\",
+                    "    " + " & ".join(tex(field.header) for field in sheet.fields) + r" \\",
                     r"    \midrule",
                     *rows,
                     r"    \bottomrule",
@@ -150,15 +150,31 @@ def _tex_cell(field: Field, row: int, sheet: Sheet) -> str:
     mean, plus, std = field.cells[row].partition(" ± ")
     if not plus:
         bold = field.is_metric and sheet.best[row] and len(sheet.best) > 1
-        return rf"\textbf{{{_tex(mean)}}}" if bold else _tex(mean)
+        return rf"\textbf{{{tex(mean)}}}" if bold else tex(mean)
     bold = field.is_metric and sheet.best[row] and len(sheet.best) > 1
     return rf"$\mathbf{{{mean}}} \pm {std}$" if bold else rf"${mean} \pm {std}$"
 
 
-_TEX = {"ε": r"$\varepsilon$", "δ": r"$\delta$", "±": r"$\pm$", "∞": r"$\infty$", "–": "--", "★": r"$\star$"}
+_TEX = {
+    "ε": r"$\varepsilon$",
+    "δ": r"$\delta$",
+    "±": r"$\pm$",
+    "∞": r"$\infty$",
+    "–": "--",
+    "★": r"$\star$",
+    "×": r"$\times$",
+}
 _TEX |= {sign: rf"\{sign}" for sign in "_%&#{}$"} | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}"}
 _TEX |= {"^": r"\textasciicircum{}"}
 
 
-def _tex(words: str) -> str:
+def tex(words: str) -> str:
+    r"""Text with the signs of the field as LaTeX writes them.
+
+    Args:
+      words: any text.
+
+    >>> tex("ε=3 & 5 %")
+    '$\\varepsilon$=3 \\& 5 \\%'
+    """
     return "".join(_TEX.get(sign, sign) for sign in words)

@@ -163,7 +163,7 @@ def write_frame(frame: pd.DataFrame, directory: Path | str) -> tuple[Path, Path]
     """
     directory = Path(directory)
     buffer = io.BytesIO()
-    pq.write_table(_arrow(frame), buffer)
+    pq.write_table(arrow_table(frame), buffer)
     parquet = write_atomically(directory / "results.parquet", buffer.getvalue())
     rows = [{name: encode(name, value) for name, value in row.items()} for row in _rows(frame)]
     document = {"format": "dpjax-results", "version": 1, "rows": rows}
@@ -185,7 +185,15 @@ def _cell(name: str, value: Any) -> Any:
     return None if isinstance(value, float) and np.isnan(value) else value
 
 
-def _arrow(frame: pd.DataFrame) -> pa.Table:
+def arrow_table(frame: pd.DataFrame) -> pa.Table:
+    """A results table in Arrow, with the types of the schema.
+
+    Args:
+      frame: what ``collect`` or ``load`` gave.
+
+    >>> arrow_table(frame_of([{"seed": 0}])).num_rows
+    1
+    """
     rows = _rows(frame)
     arrays: dict[str, pa.Array] = {}
     for name in frame.columns:

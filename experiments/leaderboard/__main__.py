@@ -39,7 +39,7 @@ def run(
 @app.command()
 def table(out: _Folder = Path("results/leaderboard")) -> None:
     """Print the leaderboard as CSV."""
-    typer.echo(board.leaderboard(out, declare.tasks(), declare.methods()).to_csv(index=False), nl=False)
+    typer.echo(board.leaderboard(board.reported(out), declare.tasks(), declare.methods()).to_csv(index=False), nl=False)
 
 
 def _some(what: str, asked: list[str] | None, known: dict) -> dict:

@@ -28,20 +28,16 @@ COLUMNS = (
 )
 
 
-def leaderboard(folder: Path, tasks: Mapping[str, Task], methods: Mapping[str, Method]) -> pd.DataFrame:
+def leaderboard(frame: pd.DataFrame, tasks: Mapping[str, Task], methods: Mapping[str, Method]) -> pd.DataFrame:
     """One row per task, ε and method, best first.
 
-    Guarantees: only reported runs are read, never those of the tuning round; ranks compare methods of one task at one
-    ε; ``gradients`` counts contributions computed in a run, which does not depend on the machine, as ``seconds`` does.
+    Guarantees: ranks compare methods of one task at one ε; ``gradients`` counts the contributions that a run computes,
+    which does not depend on the machine, as ``seconds`` does.
 
     Args:
-      folder: of the results.
+      frame: of reported runs; those of the tuning round have no place in it.
       tasks, methods: what was declared.
-
-    Raises:
-      ResultsError: nothing was reported yet.
     """
-    frame = reported(folder)
     rows = []
     for (experiment, method, epsilon), runs in frame.groupby(["experiment", "method", "epsilon"], sort=False):
         task = experiment.removeprefix("leaderboard_")
@@ -75,7 +71,10 @@ def leaderboard(folder: Path, tasks: Mapping[str, Task], methods: Mapping[str, M
 
 
 def reported(folder: Path) -> Any:
-    """The rows that the table is made of.
+    """The rows that the table is made of, from the folder of the results.
+
+    Args:
+      folder: what ``rounds`` wrote to.
 
     Raises:
       ResultsError: there are none.

@@ -1,0 +1,122 @@
+"""Lower bounds on ε from how often an attack was right."""
+
+import math
+
+import numpy as np
+
+
+def epsilon_from_rates(
+    true_positives: int,
+    num_with: int,
+    false_positives: int,
+    num_without: int,
+    *,
+    delta: float = 0.0,
+    confidence: float = 0.95,
+) -> float:
+    """An ε that a mechanism has at least, from an attack on many runs with and without one unit.
+
+    Guarantees: exceeds the true ε of an (ε, δ)-DP mechanism with probability at most ``1 − confidence``, whatever the
+    attack: both error rates are bounded by Clopper and Pearson, each at half of it. 0 where nothing is shown.
+
+    Args:
+      true_positives: runs with the unit in which the attack said so.
+      num_with: runs with the unit.
+      false_positives: runs without it in which the attack said that it was there.
+      num_without: runs without it.
+      delta: δ of the claim that is audited.
+      confidence: of the bound.
+
+    Raises:
+      ValueError: counts that do not fit, or a δ or confidence out of range.
+
+    >>> round(epsilon_from_rates(500, 500, 0, 500, confidence=0.99), 6)
+    4.541916
+
+    References:
+      Jagielski et al., 2020 (https://arxiv.org/abs/2006.07709); Clopper, Pearson, 1934.
+    """
+    from scipy.stats import beta
+
+    _check(delta, confidence)
+    for name, count, total in (
+        ("true_positives", true_positives, num_with),
+        ("false_positives", false_positives, num_without),
+    ):
+        if not 0 <= count <= total or total < 1:
+            raise ValueError(f"{name}={count} of {total} runs: counts must be from 0 to the number of runs.")
+    error = (1 - confidence) / 2
+    misses = num_with - true_positives
+
+    def upper(count: int, total: int) -> float:
+        return 1.0 if count == total else float(beta.ppf(1 - error, count + 1, total - count))
+
+    missed, alarmed = upper(misses, num_with), upper(false_positives, num_without)
+    found = [1 - delta - missed, 1 - delta - alarmed]
+    bounds = [math.log(top / bottom) for top, bottom in zip(found, (alarmed, missed), strict=True) if top > 0]
+    return max(0.0, *bounds) if bounds else 0.0
+
+
+def epsilon_from_guesses(
+    num_canaries: int, num_guesses: int, num_right: int, *, delta: float = 0.0, confidence: float = 0.95
+) -> float:
+    """An ε that a mechanism has at least, from ONE run in which each canary was put in by a coin of its own.
+
+    Guarantees: exceeds the true ε of an (ε, δ)-DP mechanism (add or remove one) with probability at most
+    ``1 − confidence``. 0 where nothing is shown.
+
+    Args:
+      num_canaries: units whose membership was decided by a fair coin.
+      num_guesses: canaries about which the attack ventured a guess.
+      num_right: guesses that were right.
+      delta: δ of the claim that is audited.
+      confidence: of the bound.
+
+    Raises:
+      ValueError: counts that do not fit, or a δ or confidence out of range.
+
+    >>> round(epsilon_from_guesses(100, 100, 75), 6), round(epsilon_from_guesses(1000, 100, 75, delta=1e-4), 6)
+    (0.702214, 0.672985)
+
+    References:
+      Steinke, Nasr, Jagielski, 2023 (https://arxiv.org/abs/2305.08846), theorem 5.2.
+    """
+    from scipy.optimize import brentq
+
+    _check(delta, confidence)
+    if not 0 <= num_right <= num_guesses <= num_canaries or num_guesses < 1:
+        raise ValueError(
+            f"num_right={num_right} of num_guesses={num_guesses} of num_canaries={num_canaries}: each is part of the "
+            "next."
+        )
+
+    def excess(epsilon: float) -> float:
+        return _chance(num_canaries, num_guesses, num_right, delta, epsilon) - (1 - confidence)
+
+    top = 1.0
+    while excess(top) < 0 and top < 100:
+        top *= 2
+    if excess(0.0) >= 0:
+        return 0.0
+    return top if excess(top) < 0 else float(brentq(excess, 0.0, top, xtol=1e-10))
+
+
+def _chance(num_canaries: int, num_guesses: int, num_right: int, delta: float, epsilon: float) -> float:
+    """The most that the chance of so many right guesses can be under (ε, δ)-DP."""
+    from scipy.stats import binom
+
+    share = 1 / (1 + math.exp(-epsilon))
+    under_pure = float(binom.sf(num_right - 1, num_guesses, share))
+    if delta == 0:
+        return under_pure
+    # δ may lift the score by i at a price of 1/i of its mass, so the worst mean of the mass just below counts.
+    below = np.cumsum(binom.pmf(np.arange(num_right - 1, -1, -1), num_guesses, share))
+    worst = float(np.max(below / np.arange(1, num_right + 1), initial=0.0))
+    return min(1.0, under_pure + worst * 2 * num_canaries * delta)
+
+
+def _check(delta: float, confidence: float) -> None:
+    if not 0 <= delta < 1:
+        raise ValueError(f"delta={delta} must be in [0, 1); it is that of the claim.")
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence={confidence} must be in (0, 1); 0.95 is usual.")

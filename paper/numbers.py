@@ -1,0 +1,58 @@
+"""Every number of the paper's text, as LaTeX macros; the text itself holds none."""
+
+import math
+from collections.abc import Sequence
+
+import pandas as pd
+
+from paper.published import Comparison
+
+
+def macros(
+    profile: str, about: str, frame: pd.DataFrame, comparisons: Sequence[Comparison], board: pd.DataFrame
+) -> dict[str, str]:
+    """Name → text.
+
+    Args:
+      profile, about: what was run.
+      frame: of ``gather``.
+      comparisons: of accounting and training.
+      board: of the leaderboard; may be empty.
+    """
+    exact = [row for row in comparisons if row.exact]
+    trained = [row for row in comparisons if not row.exact]
+    private = board[board["epsilon"] < math.inf] if len(board) else board
+    found = {
+        "ProfileName": profile,
+        "ProfileAbout": about,
+        "NumRuns": f"{len(frame):,}",
+        "NumStudies": str(frame["experiment"].nunique()),
+        "NumExact": str(len(exact)),
+        "NumExactAgreeing": str(sum(row.verdict == "agrees" for row in exact)),
+        "NumTrained": str(len(trained)),
+        "NumTrainedRun": str(sum(row.ours is not None for row in trained)),
+        "NumTasks": str(board["task"].nunique() if len(board) else 0),
+        "NumMethods": str(private["method"].nunique() if len(board) else 0),
+        "NumReported": str(int(board["seeds"].sum()) if len(board) else 0),
+        "NumOverflows": str(int(frame["overflow_count"].fillna(0).sum())),
+    }
+    for name, row in (
+        ("Scattering", _trained(trained, "ScatterNet + linear, Fashion")),
+        ("Cnn", _trained(trained, "CNN, Fashion")),
+    ):
+        found[f"{name}Ours"] = "not run" if row is None or row.ours is None else f"{row.ours:.1f}\\,\\%"
+        found[f"{name}Theirs"] = "" if row is None else f"{row.published:.1f}\\,\\%"
+    return found
+
+
+def to_latex(found: dict[str, str]) -> str:
+    """The macros' definitions.
+
+    >>> to_latex({"NumRuns": "12"})
+    '\\\\newcommand{\\\\NumRuns}{12}\\n'
+    """
+    return "".join(f"\\newcommand{{\\{name}}}{{{text}}}\n" for name, text in found.items())
+
+
+def _trained(rows: Sequence[Comparison], start: str) -> Comparison | None:
+    return next((row for row in rows if row.row == 17 and row.quantity.startswith(start)), None)
