@@ -96,7 +96,7 @@ def draw_all(frame: pd.DataFrame, folder: Path, formats: Sequence[str] = ("pdf",
     drawn = Drawn([], [])
     for wanted in WANTED:
         own: Any = frame[frame["experiment"] == wanted.experiment]
-        rows = noises_as_algorithms(own)
+        rows: Any = noises_as_algorithms(own)
         if wanted.federated is not None:
             rows = rows[is_federated(rows) == wanted.federated]
         if not len(rows):

@@ -2,15 +2,12 @@
 
 import math
 from collections.abc import Sequence
-
-import pandas as pd
+from typing import Any
 
 from paper.published import Comparison
 
 
-def macros(
-    profile: str, about: str, frame: pd.DataFrame, comparisons: Sequence[Comparison], board: pd.DataFrame
-) -> dict[str, str]:
+def macros(profile: str, about: str, frame: Any, comparisons: Sequence[Comparison], board: Any) -> dict[str, str]:
     """Name → text.
 
     Args:

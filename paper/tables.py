@@ -1,9 +1,7 @@
 """Tables as Markdown and as LaTeX (booktabs), from the same cells; the same results give the same bytes."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
-
-import pandas as pd
+from typing import Any, NamedTuple
 
 from dpjax.results.claims import small
 from dpjax.results.show import tex
@@ -93,7 +91,7 @@ def training_table(rows: Sequence[Comparison]) -> Table:
     return Table("training", caption, headers, cells, "rllrrrll")
 
 
-def leaderboard_table(board: pd.DataFrame, tasks: Mapping[str, Task], methods: Mapping[str, Method]) -> Table:
+def leaderboard_table(board: Any, tasks: Mapping[str, Task], methods: Mapping[str, Method]) -> Table:
     """Methods by rank over the tasks of each setting, and their accuracy at each."""
     rows: list[list[str]] = []
     bold = set()
@@ -118,7 +116,7 @@ def leaderboard_table(board: pd.DataFrame, tasks: Mapping[str, Task], methods: M
             gradients = of_task[of_task["method"] == method]["gradients"].max()
             rows.append([name, task.setting, methods[method].title, *cells, f"{gradients:,}"])
     caption = (
-        "Test accuracy (%), mean and deviation over seeds; the best private method of a task at an ε is bold. Settings: "
+        "Test accuracy (%), mean and deviation over seeds; bold: the best private method of a task and ε. Settings: "
         + "; ".join(f"{name}, {meaning}" for name, meaning in SETTINGS.items())
         + ". Gradients: contributions computed in a run."
     )
@@ -126,7 +124,7 @@ def leaderboard_table(board: pd.DataFrame, tasks: Mapping[str, Task], methods: M
     return Table("leaderboard", caption, headers, rows, "lll" + "r" * len(epsilons) + "r", frozenset(bold))
 
 
-def rank_table(board: pd.DataFrame, methods: Mapping[str, Method]) -> Table:
+def rank_table(board: Any, methods: Mapping[str, Method]) -> Table:
     """Each method's mean rank over the tasks of a setting, with how many it won."""
     private = board[board["epsilon"] != float("inf")]
     rows: list[list[str]] = []
@@ -145,7 +143,7 @@ def rank_table(board: pd.DataFrame, methods: Mapping[str, Method]) -> Table:
     return Table("ranks", caption, ["setting", "method", "mean rank", "first"], rows, "llrr")
 
 
-def costs_table(board: pd.DataFrame, methods: Mapping[str, Method]) -> Table:
+def costs_table(board: Any, methods: Mapping[str, Method]) -> Table:
     """Measured seconds: they differ from machine to machine and run to run."""
     rows = [
         [str(row["task"]), methods[str(row["method"])].title, small(row["epsilon"]), f"{row['seconds']:.2f}"]
@@ -163,5 +161,5 @@ def _tolerance(row: Comparison) -> str:
     return "–" if row.tolerance is None else small(float(f"{row.tolerance:.1g}"))
 
 
-def _percent(row: pd.Series) -> str:
+def _percent(row: Any) -> str:
     return f"{100 * row['mean']:.1f} ± {100 * row['std']:.1f}"

@@ -1,6 +1,7 @@
 """Lower bounds on ε from how often an attack was right."""
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -98,7 +99,10 @@ def epsilon_from_guesses(
         top *= 2
     if excess(0.0) >= 0:
         return 0.0
-    return top if excess(top) < 0 else float(brentq(excess, 0.0, top, xtol=1e-10))
+    if excess(top) < 0:
+        return top
+    root: Any = brentq(excess, 0.0, top, xtol=1e-10)
+    return float(root)
 
 
 def _chance(num_canaries: int, num_guesses: int, num_right: int, delta: float, epsilon: float) -> float:

@@ -28,7 +28,7 @@ COLUMNS = (
 )
 
 
-def leaderboard(frame: pd.DataFrame, tasks: Mapping[str, Task], methods: Mapping[str, Method]) -> pd.DataFrame:
+def leaderboard(frame: Any, tasks: Mapping[str, Task], methods: Mapping[str, Method]) -> pd.DataFrame:
     """One row per task, ε and method, best first.
 
     Guarantees: ranks compare methods of one task at one ε; ``gradients`` counts the contributions that a run computes,
@@ -62,7 +62,7 @@ def leaderboard(frame: pd.DataFrame, tasks: Mapping[str, Task], methods: Mapping
                 "seconds": runs["wall_seconds"].median(),
             }
         )
-    board = pd.DataFrame(rows)
+    board: Any = pd.DataFrame(rows)
     board["rank"] = board.groupby(["task", "epsilon"])["mean"].rank(ascending=False, method="min").astype(int)
     order = {name: place for place, name in enumerate(tasks)}
     board["place"] = board["task"].map(order)

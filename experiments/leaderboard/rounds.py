@@ -7,8 +7,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from dpjax.results import ResultsError, collect
 from experiments.leaderboard.declare import Method, Protocol, Task
 
@@ -45,7 +43,7 @@ def run_task(task: Task, methods: Sequence[Method], protocol: Protocol, folder: 
     return _sweep(task.name, grids, folder / REPORTED, seed=0, num_seeds=protocol.seeds) or status
 
 
-def best_settings(frame: pd.DataFrame, methods: Iterable[Method]) -> list[tuple[Method, float, dict[str, Any]]]:
+def best_settings(frame: Any, methods: Iterable[Method]) -> list[tuple[Method, float, dict[str, Any]]]:
     """The setting of each method and ε that did best on the rows held out.
 
     Guarantees: the test set is not looked at. Of settings that are equally accurate, the one of lower loss is taken.

@@ -1,0 +1,135 @@
+"""The leaderboard: what is declared can run, everybody tries as much, and only reported runs are counted."""
+
+import dataclasses
+import json
+import math
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from dpjax.results.table import frame_of
+from experiments import config, jobs, validation
+from experiments.leaderboard import board, declare, rounds
+from experiments.task import Job
+
+TASKS, METHODS = declare.tasks(), declare.methods()
+PAIRS = [(t, m) for t in TASKS.values() for m in METHODS.values() if t.setting in m.settings]
+
+
+def overrides(task, method, tune, *more):
+    fields = {**task.overrides, **method.overrides, **{k: str(v).split(",")[0] for k, v in tune.items()}}
+    return [*(f"{name}={rounds._value(value)}" for name, value in fields.items()), *more]
+
+
+@pytest.mark.parametrize(("task", "method"), PAIRS, ids=lambda x: x.name)
+def test_every_method_composes_on_every_task_of_its_setting(task, method):
+    with initialize_config_dir(str(config.CONF), version_base="1.3"):
+        for tune in method.tune:
+            cfg = compose("config", overrides(task, method, tune, "data.validation=0.1", f"method={method.name}"))
+            validation.validate(cfg)
+            assert math.isinf(cfg.privacy.epsilon) != method.private
+
+
+@pytest.mark.parametrize("method", [m for m in METHODS.values() if "clients" in m.settings], ids=lambda m: m.name)
+def test_every_federated_method_runs_two_rounds_and_is_judged(method, tmp_path, request):
+    import jax
+
+    jax.config.update("jax_numpy_dtype_promotion", "standard")  # optax leaves this promotion to jax
+    request.addfinalizer(lambda: jax.config.update("jax_numpy_dtype_promotion", "strict"))
+    more = ("data.validation=0.1", "optimizer.num_steps=2", "num_seeds=1", "privacy.accountant=rdp")
+    with initialize_config_dir(str(config.CONF), version_base="1.3"):
+        cfg = compose("config", overrides(TASKS["digits_clients"], method, method.tune[0], *more))
+    (outcome,) = jobs.run_group([Job(cfg, tmp_path, "")])
+    assert outcome.error is None
+    assert 0 <= outcome.rows[0]["validation_accuracy"] <= 1
+
+
+def test_all_three_settings_and_the_domains_of_the_project_have_tasks():
+    assert {task.setting for task in TASKS.values()} == set(declare.SETTINGS)
+    domains = " ".join(task.domain for task in TASKS.values())
+    for word in ("image", "table", "text", "medical", "financial", "legal"):
+        assert word in domains
+
+
+def test_a_method_that_tries_more_than_the_others_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "methods").mkdir()
+    (tmp_path / "methods" / "greedy.yaml").write_text(
+        'title: g\npaper: ""\nsettings: [records]\noverrides: {}\ntune: [{optimizer.learning_rate: "1,2,3"}]\n'
+    )
+    monkeypatch.setattr(declare, "FOLDER", tmp_path)
+    with pytest.raises(config.ConfigError, match="greedy has 3 settings; the protocol gives every method 2"):
+        declare.methods(budget=2)
+    (tmp_path / "methods" / "greedy.yaml").write_text("title: g\nspeed: 3\n")
+    with pytest.raises(config.ConfigError, match=r"greedy\.yaml has speed"):
+        declare.methods(budget=2)
+
+
+def judged(method, epsilon, rate, validation_accuracy, test_accuracy=0.5, loss=1.0):
+    return {
+        "method": method,
+        "epsilon": epsilon,
+        "seed": 100,
+        "validation_accuracy": validation_accuracy,
+        "validation_loss": loss,
+        "test_accuracy": test_accuracy,
+        "config": json.dumps({"privacy": {"clip_norm": 1.0}, "optimizer": {"learning_rate": rate}}),
+    }
+
+
+def test_settings_are_chosen_by_held_out_rows_and_never_by_the_test_set():
+    frame = frame_of(
+        [
+            judged("dp_sgd", 1.0, 0.1, 0.8, test_accuracy=0.1),
+            judged("dp_sgd", 1.0, 0.2, 0.7, test_accuracy=0.99),
+            judged("dp_sgd", 8.0, 0.1, 0.8, loss=0.9),
+            judged("dp_sgd", 8.0, 0.3, 0.8, loss=0.5),
+        ]
+    )
+    chosen = rounds.best_settings(frame, [METHODS["dp_sgd"]])
+    found = [(epsilon, setting["optimizer.learning_rate"]) for _, epsilon, setting in chosen]
+    assert found == [(1.0, 0.1), (8.0, 0.3)]
+
+
+def test_ranks_compare_methods_of_one_task_at_one_epsilon():
+    def row(method, epsilon, accuracy, seed):
+        ran = {"num_steps": 10, "sampling_rate": 0.1, "population": 100, "wall_seconds": 1.0, "unit": "example"}
+        shared = {"experiment": "leaderboard_digits", "method": method, "epsilon": epsilon, "seed": seed}
+        return ran | shared | {"test_accuracy": accuracy, "delta": 1e-5, "adjacency": "zero_out"}
+
+    rows = [row("dp_sgd", 1.0, 0.5 + s / 10, s) for s in (0, 1)] + [row("dp_adam", 1.0, 0.7, s) for s in (0, 1)]
+    table = board.leaderboard(frame_of([*rows, row("dp_sgd", 8.0, 0.9, 0)]), TASKS, METHODS)
+    assert table[["epsilon", "method", "rank"]].values.tolist() == [
+        [1.0, "dp_adam", 1],
+        [1.0, "dp_sgd", 2],
+        [8.0, "dp_sgd", 1],
+    ]
+    assert table["mean"].tolist() == pytest.approx([0.7, 0.55, 0.9])
+    assert set(table["gradients"]) == {100}
+
+
+def test_both_rounds_end_to_end_and_again(tmp_path):
+    """Two methods, two steps: the reported runs are those of the chosen settings, with other seeds."""
+    task = dataclasses.replace(
+        TASKS["digits"], overrides=TASKS["digits"].overrides | {"optimizer.num_steps": 2, "model": "logistic"}
+    )
+    quick = {"privacy.accountant": "rdp"}
+    some = [
+        dataclasses.replace(
+            METHODS[name],
+            overrides=METHODS[name].overrides | (quick if METHODS[name].private else {}),
+            tune=[{"optimizer.learning_rate": "0.1,1"}],
+        )
+        for name in ("dp_sgd", "non_private")
+    ]
+    protocol = dataclasses.replace(declare.protocol(), epsilons=[8.0], seeds=2)
+    assert rounds.run_task(task, some, protocol, tmp_path) == 0
+    frame = board.reported(tmp_path)
+    assert sorted(zip(frame["method"], frame["seed"], strict=True)) == [
+        ("dp_sgd", 0),
+        ("dp_sgd", 1),
+        ("non_private", 0),
+        ("non_private", 1),
+    ]
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("result.json")}
+    assert rounds.run_task(task, some, protocol, tmp_path) == 0
+    assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("result.json")}
