@@ -233,6 +233,9 @@ class Config:
     optimizer: OptimizerConf = field(default_factory=OptimizerConf)
     federated: FederatedConf = field(default_factory=FederatedConf)
     tracker: TrackerConf = field(default_factory=TrackerConf)
+    plugin: str = static(
+        "", "a .py file, or module, whose make_optimizer or clipping_rule take the place of the config's"
+    )
     num_seeds: int = traced(3, "runs of each point, as lanes; mean and deviation are over them")
     seed: int = traced(0, "first seed; the others follow")
     engine: str = static("auto", "clipping engine: auto, bookkeeping, microbatch, materialize or tuned (by the clock)")

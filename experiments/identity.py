@@ -52,4 +52,6 @@ def _hash(cfg: DictConfig, without: tuple[str, ...]) -> str:
     assert isinstance(content, dict)
     for name in without:
         content.pop(name, None)
+    if not content.get("plugin"):
+        content.pop("plugin", None)  # results of before there were plugins stay valid
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

@@ -21,6 +21,7 @@ from dpjax.training import make_train
 from dpjax.types import HParams
 from experiments.federated import compressed, make_aggregation, make_clients, make_solver, message_size
 from experiments.identity import capacity_epsilon
+from experiments.plugins import own_optimizer, own_rule
 from experiments.privacy import Accounted, accounted, count_parameters, local_sampler, make_privatizer
 from experiments.problem import BATCH, Problem, make_problem, num_owners
 from experiments.task import Tell
@@ -158,7 +159,7 @@ def build(cfg: DictConfig, tell: Tell = lambda stage, done, total: None) -> Setu
             arrays.units,
             sampler=sampler,
             num_steps=cfg.optimizer.num_steps,
-            make_optimizer=lambda h: solver.wrap_optimizer(_optimizer(cfg.optimizer, h, sampler.expected_cohort_size)),
+            make_optimizer=lambda h: solver.wrap_optimizer(_optimizer(cfg, h, sampler.expected_cohort_size)),
             examples=arrays.examples,
             evaluate=evaluate,
             evaluate_every=cfg.optimizer.evaluate_every,
@@ -245,6 +246,9 @@ def adaptive(cfg: DictConfig) -> AdaptiveClipping | None:
 
 
 def _rule(cfg: DictConfig) -> clipping.ClippingRule:
+    own = own_rule(cfg.plugin)
+    if own is not None:
+        return own
     if cfg.clipping.name == "per_layer":
         return clipping.per_layer_clipping()
     if cfg.clipping.name == "automatic":
@@ -257,7 +261,10 @@ def _kept(cfg: DictConfig, state: TrainState) -> Any:
     return averaged_params(state) if cfg.optimizer.ema else state.params
 
 
-def _optimizer(conf: DictConfig, hparams: HParams, cohort_size: float) -> optax.GradientTransformation:
+def _optimizer(cfg: DictConfig, hparams: HParams, cohort_size: float) -> optax.GradientTransformation:
+    own, conf = own_optimizer(cfg.plugin, hparams, cohort_size), cfg.optimizer
+    if own is not None:
+        return own
     rate: Any = hparams.learning_rate
     if conf.warmup_steps or conf.decay != "none":
         rate = optimizers.warmed_up(rate, warmup_steps=conf.warmup_steps, num_steps=conf.num_steps, decay=conf.decay)

@@ -118,6 +118,10 @@ def validate(cfg: DictConfig) -> None:
         "is not known; use auto, map, vmap or chunk(k) with k ≥ 1",
     )
     one_of("tracker.name", "none", "wandb")
+    if cfg.plugin:
+        from experiments.plugins import load_plugin  # jax, which no other config needs here
+
+        load_plugin(cfg.plugin)
     _validate_language(cfg, need, one_of)
     validate_noise(cfg, need)
     if cfg.federated.clients_per_round is not None:

@@ -139,6 +139,40 @@ def test_dpjax_commands_run(page, command, expected, sweep_folder, monkeypatch, 
         assert_prints(printed, expected, command)
 
 
+def write_files(page, folder):
+    """The Python blocks of a page that begin with the name of a file, as these files."""
+    for language, block in blocks(page):
+        named = re.match(r"# (\w+\.py)\n", block) if language == "python" else None
+        if named:
+            (folder / named[1]).write_text(block)
+
+
+def test_the_method_that_the_guide_adds_is_one_and_trains(tmp_path, monkeypatch):
+    import dataclasses
+
+    import yaml
+    from hydra import compose, initialize_config_dir
+
+    from experiments import config, jobs
+    from experiments.leaderboard import declare
+    from experiments.task import Job
+
+    page = ROOT / "docs/how-to/add-method.md"
+    monkeypatch.chdir(tmp_path)
+    write_files(page, tmp_path)
+    (block,) = [block for language, block in blocks(page) if language == "yaml"]
+    method = declare.Method(name="sign_descent", **yaml.safe_load(block))
+    assert method.num_settings == declare.protocol().budget
+    assert {field.name for field in dataclasses.fields(method)} >= set(yaml.safe_load(block))
+    quick = ["optimizer.num_steps=2", "num_seeds=1", "privacy.accountant=rdp", "optimizer.learning_rate=0.01"]
+    given = [f"{name}={value}" for name, value in method.overrides.items()]
+    with initialize_config_dir(str(config.CONF), version_base="1.3"):
+        cfg = compose("config", [*given, *quick])
+    (outcome,) = jobs.run_group([Job(cfg, tmp_path / "out", "")])
+    assert outcome.error is None
+    assert outcome.rows[0]["test_accuracy"] > 0
+
+
 @pytest.fixture
 def config_path(tmp_path):
     """The configs, with every experiment that a page writes down as YAML added."""
@@ -153,7 +187,7 @@ def config_path(tmp_path):
 
 
 @pytest.mark.parametrize(("page", "command"), [c[:2] for c in COMMANDS if "experiments.run" in c[1]])
-def test_experiments_run_commands_compose_into_jobs_that_can_run(page, command, config_path):
+def test_experiments_run_commands_compose_into_jobs_that_can_run(page, command, config_path, tmp_path, monkeypatch):
     from hydra import compose, initialize_config_dir
 
     from experiments import validation
@@ -168,6 +202,8 @@ def test_experiments_run_commands_compose_into_jobs_that_can_run(page, command, 
         assert done.returncode != 0
         assert command.split("fails: ")[1] in done.stderr
         return
+    monkeypatch.chdir(tmp_path)
+    write_files(ROOT / page, tmp_path)
     multirun = "-m" in words
     arguments = [word for word in words if word != "-m"]
     with initialize_config_dir(str(config_path), version_base="1.3"):

@@ -64,7 +64,7 @@ def best_settings(frame: Any, methods: Iterable[Method]) -> list[tuple[Method, f
         own = order[order["method"] == method.name]
         for epsilon in sorted(own["epsilon"].unique()):
             config = json.loads(own[own["epsilon"] == epsilon].iloc[0]["config"])
-            setting = {name: _field(config, name) for name in method.tuned}
+            setting = {name: field_of(config, name) for name in method.tuned}
             chosen.append((method, float(epsilon), setting))
     return chosen
 
@@ -97,7 +97,12 @@ def _value(value: Any) -> str:
     return str(words[value]) if value is None or isinstance(value, bool) else str(value)
 
 
-def _field(config: dict[str, Any], path: str) -> Any:
+def field_of(config: dict[str, Any], path: str) -> Any:
+    """The value of a field in a config that was written out.
+
+    >>> field_of({"privacy": {"epsilon": 1.0}}, "privacy.epsilon")
+    1.0
+    """
     for part in path.split("."):
         config = config[part]
     return config
