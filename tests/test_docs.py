@@ -263,7 +263,17 @@ def test_links_lead_somewhere_and_every_page_can_be_found(page):
         assert target.exists(), f"{page.name} links to {path}"
         assert not anchor or anchor in anchors(target), f"{page.name} links to {path}#{anchor}"
     index = (ROOT / "docs/index.md").read_text(encoding="utf-8")
-    assert page.name in ("README.md", "index.md") or str(page.relative_to(ROOT / "docs")) in index
+    board = (ROOT / "docs/benchmark/index.md").read_text(encoding="utf-8")
+    name = str(page.relative_to(ROOT / "docs")) if page.name not in ("README.md", "index.md") else "tutorial.md"
+    assert name in index or (name.startswith("benchmark/") and page.name in board)
+
+
+def test_pages_of_the_leaderboard_are_those_of_the_committed_results(regenerate):
+    made = regenerate.leaderboard_pages()
+    for name, text in made.items():
+        assert (ROOT / "docs/benchmark" / name).read_text(encoding="utf-8") == text, "docs/regenerate.py leaderboard"
+    assert {path.name for path in (ROOT / "docs/benchmark").glob("*.md")} == {*made, "published.md"}
+    assert (ROOT / "docs/benchmark/published.md").read_text(encoding="utf-8") == regenerate.published_page()
 
 
 def test_every_rule_names_tests_that_exist():
