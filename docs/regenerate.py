@@ -222,9 +222,9 @@ def published_page() -> str:
 
 ## Trained
 
-{trained.caption} Each recipe is a config, `experiments/conf/experiment/published_*.yaml`: model, noise, cohorts and steps
-are those of the paper. Where its data could not be had, the last column says what stood in; the difference then says
-more about the data than about the recipe. *Not run* needs a hub or an accelerator: `PROFILE=full`.
+{trained.caption} Each recipe is a config, `experiments/conf/experiment/published_*.yaml`: model, noise, cohorts and
+steps are those of the paper. Where its data could not be had, the last column says what stood in; then the difference
+says more about the data than about the recipe. *Not run* needs a hub or an accelerator: `PROFILE=full`.
 
 {to_markdown(trained)}
 

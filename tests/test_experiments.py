@@ -56,7 +56,8 @@ OPTIONS = [
 def test_every_config_composes_and_runs_two_steps(choice, tmp_path, request):
     quick = ["optimizer.num_steps=2", "num_seeds=1", "privacy.accountant=rdp"]
     # A CNN takes 40 s to be evaluated on 70,000 pictures; it runs as model=cnn.
-    own_model = choice.startswith(("model", "experiment")) and choice != "experiment=fashion_mnist"
+    heavy = choice == "experiment=fashion_mnist" or choice.startswith("experiment=published")
+    own_model = choice.startswith(("model", "experiment")) and not heavy
     # A logistic model is all head: nothing would be left to share.
     small = [] if own_model or choice == "federated=personalized" else ["model=logistic"]
     if choice in ("data=shakespeare", "model=text"):  # characters are read by one model, which reads nothing else
