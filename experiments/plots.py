@@ -20,6 +20,10 @@ FIGURES = (
     "algorithms_by_clients",
     "client_fairness",
     "aggregation_costs",
+    "pareto_front",
+    "norm_histograms",
+    "signal_to_noise",
+    "privacy_spent",
 )
 FORMATS = ("png", "pdf", "svg")
 
@@ -106,7 +110,8 @@ def plot_all(
 ) -> Drawn:
     """Draws every figure that the results below a folder have the data for.
 
-    Figures that compare algorithms or aggregations are not spoken of where there is only one.
+    Figures that compare algorithms or aggregations are not spoken of where there is only one, nor those of columns that
+    are wholly empty.
 
     Guarantees: central and federated results are never in one file (``..._federated`` is the latter's). The same
     results give the same bytes. A figure asked for by name is drawn or raises; the others may be skipped.
@@ -163,8 +168,8 @@ def plot_command(
         "test_accuracy"
     ),
 ) -> None:
-    """Draw the figures of a results folder: privacy-utility curve, ε × clip norm heat map, accuracy by clients, and
-    what compares federated algorithms, and aggregations by their costs.
+    """Draw the figures of a results folder: privacy-utility curve, ε × clip norm heat map, accuracy by clients, what
+    compares federated algorithms and aggregations, the Pareto front, and what happened inside the runs.
 
     [bold]Examples[/bold]
 
@@ -224,8 +229,8 @@ def draw(name: str, df: "pd.DataFrame", metric: str = "test_accuracy") -> Any:
 
 
 def _compares(name: str, frame: Any) -> bool:
-    column = _COMPARED.get(name)
-    return column is None or frame[column].nunique() > 1
+    column, told = _COMPARED.get(name), _TOLD.get(name)
+    return (column is None or frame[column].nunique() > 1) and (told is None or frame[told].notna().any())
 
 
 def _save(figure: Any, folder: Path, name: str, formats: Sequence[str]) -> list[Path]:
@@ -262,9 +267,26 @@ _MODULES = {
     "algorithms_by_clients": "experiments.figures.algorithms",
     "client_fairness": "experiments.figures.algorithms",
     "aggregation_costs": "experiments.figures.costs",
+    "pareto_front": "experiments.figures.pareto",
+    "norm_histograms": "experiments.figures.runs",
+    "signal_to_noise": "experiments.figures.runs",
+    "privacy_spent": "experiments.figures.runs",
 }
 """Where the other figures are drawn."""
 
-_COMPARED = {name: "aggregation" if name == "aggregation_costs" else "algorithm" for name in _MODULES}
-_OF_FEDERATED = ("accuracy_by_clients", *_MODULES)
+_COMPARED = {
+    "algorithms_by_epsilon": "algorithm",
+    "algorithms_by_clients": "algorithm",
+    "client_fairness": "algorithm",
+    "aggregation_costs": "aggregation",
+}
+_TOLD = {
+    "pareto_front": "wall_seconds",
+    "norm_histograms": "norm_counts_first",
+    "signal_to_noise": "eval_signal_to_noise",
+    "privacy_spent": "noise",
+}
+"""Columns that older rows lack: where all of them do, the figure is not spoken of."""
+
+_OF_FEDERATED = ("accuracy_by_clients", *_COMPARED)
 _OWN_METRIC = ("client_fairness",)

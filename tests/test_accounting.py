@@ -27,6 +27,7 @@ from dpjax.accounting import (
     event,
     rdp_epsilon,
     shuffle_epsilon_lower_bound,
+    spent,
 )
 from dpjax.accounting.mechanism import SAMPLINGS, is_count
 
@@ -544,3 +545,26 @@ assert not [name for name in sys.modules if name.split(".")[0] in ("jax", "jaxli
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+class TestSpent:
+    @pytest.mark.parametrize("accountant", ["pld", "rdp"])
+    def test_ends_at_epsilon_and_never_falls(self, accountant):
+        values = spent(run(), [1, 10, 300, 1000], 1e-5, accountant)
+        assert values[-1] == epsilon(run(), 1e-5, accountant)
+        assert values == sorted(values)
+
+    def test_the_central_limit_is_near_and_below(self):
+        """2.47 by PLD; of Bu et al. for the same noise, MNIST's tutorial: μ = .0042667 √14063 √(e^(1/1.21) − 1)."""
+        mechanism = run(256 / 60_000, 1.1, 14_063)
+        (value,) = spent(mechanism, [14_063], 1e-5, "gdp")
+        mu = 256 / 60_000 * math.sqrt(14_063 * math.expm1(1 / 1.21))
+        delta = stats.norm.cdf(-value / mu + mu / 2) - math.exp(value) * stats.norm.cdf(-value / mu - mu / 2)
+        assert delta == pytest.approx(1e-5, rel=1e-6)
+        assert 0.9 * epsilon(mechanism, 1e-5) < value < epsilon(mechanism, 1e-5)
+
+    def test_bad_input_is_named(self):
+        with pytest.raises(ValueError, match="steps has 1001"):
+            spent(run(), [1001], 1e-5)
+        with pytest.raises(ValueError, match="central limit is for Poisson"):
+            spent(run(adjacency="replace_one"), [1], 1e-5, "gdp")

@@ -309,3 +309,62 @@ def test_kinds_of_noise_are_lines_of_their_own():
     several = noises_as_algorithms(frame_of([row | {"algorithm": a} for row in rows for a in ("fedavg", "scaffold")]))
     assert set(several["algorithm"]) == {f"{a}, {n}" for a in ("fedavg", "scaffold") for n in ("gaussian", "skellam")}
     assert noises_as_algorithms(frame_of(rows[:2]))["algorithm"].tolist() == ["fedavg"] * 2
+
+
+# ---- inside the runs ----------------------------------------------------------------------------------------------
+
+
+def traced(epsilon: float, clip: float, bend: float) -> list[dict[str, Any]]:
+    first, last = [0] * 34, [0] * 34
+    first[24], last[10], last[17] = 30, 20, 10
+    more = {
+        "eval_steps": [50, 100], "eval_signal_to_noise": [0.5 * bend, 0.1 * bend] if epsilon < INF else None,
+        "norm_counts_first": first, "norm_counts_last": last, "wall_seconds": 1.0 + clip, "noise": "gaussian",
+        "noise_multiplier": 2.0, "population": 1438,
+    }  # fmt: skip
+    return point(epsilon, clip, **more)
+
+
+@pytest.fixture(scope="module")
+def traces() -> Any:
+    return table([traced(e, c, e) for e in (1.0, 4.0, INF) for c in (0.1, 1.0)])
+
+
+def test_histograms_tell_the_share_above_the_clip_norm(traces):
+    figure = plots.draw("norm_histograms", traces)
+    titles = [axes.get_title(loc="left").partition(",")[0] for axes in figure.axes]
+    assert titles == ["ε = 1", "ε = 4"]
+    printed = {text.get_text() for text in figure.axes[0].texts}
+    assert "above the clip norm: 100% at first, 33% at last" in printed
+
+
+def test_signal_to_noise_has_a_line_per_epsilon_and_one_at_one(traces):
+    (axes,) = plots.draw("signal_to_noise", traces).axes
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["ε = 4", "ε = 1"]
+    assert [line.get_ydata()[0] for line in axes.get_lines()] == [0.5, 2.0, 1.0]
+
+
+def test_privacy_spent_ends_where_epsilon_says(traces):
+    from dpjax.accounting import Mechanism, epsilon
+
+    (axes,) = plots.draw("privacy_spent", traces).axes
+    run = Mechanism("example", "add_or_remove_one", "poisson", 0.25, 2.0, 100)
+    ends = {line.get_label().split(",")[0]: line.get_ydata()[-1] for line in axes.get_lines()}
+    assert ends["PLD"] == pytest.approx(epsilon(run, 1e-5))
+    assert ends["RDP"] == pytest.approx(epsilon(run, 1e-5, "rdp"))
+    assert ends["GDP"] < ends["PLD"]
+
+
+def test_the_pareto_front_rings_what_none_beats(traces):
+    (axes,) = plots.draw("pareto_front", traces).axes
+    printed = " ".join(text.get_text() for text in axes.texts)
+    assert "of 6 points are beaten by none" in printed
+    assert "0 of 6" not in printed
+
+
+@pytest.mark.parametrize("name", ["norm_histograms", "signal_to_noise", "pareto_front", "privacy_spent"])
+def test_a_figure_asked_for_by_name_without_its_column_is_refused(name, tmp_path):
+    write_job_result(tmp_path / "0", point(1.0, 0.1), "d")
+    write_job_result(tmp_path / "1", point(2.0, 0.1), "d")
+    with pytest.raises(ResultsError, match=r"column '\w+'|noise=gaussian"):
+        plots.plot_all(tmp_path, figures=[name])

@@ -17,6 +17,7 @@ from dpjax.accounting.local import LocalReports, calibrate_report_epsilon, compo
 from dpjax.accounting.mechanism import Mechanism, Sampler
 from dpjax.accounting.participation import Participation
 from dpjax.accounting.shuffling import shuffle_epsilon_lower_bound
+from dpjax.accounting.spending import spent
 
 __all__ = [
     "DistributedNoise",
@@ -38,5 +39,6 @@ __all__ = [
     "prefix_stddev",
     "rdp_epsilon",
     "shuffle_epsilon_lower_bound",
+    "spent",
     "tree_aggregation",
 ]

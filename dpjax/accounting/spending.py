@@ -1,0 +1,68 @@
+"""How ε grows over the steps of a run."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+from dpjax.accounting.accountants import check_delta, epsilon
+from dpjax.accounting.mechanism import Mechanism
+
+
+def spent(mechanism: Mechanism, steps: Sequence[int], delta: float, accountant: str = "pld") -> list[float]:
+    """ε of the run, had it ended after each number of steps.
+
+    Guarantees: with "pld" and "rdp" each value is a guarantee of its own; the one at ``num_steps`` is ``epsilon``'s.
+    "gdp" is the central limit of many small steps, which may lie below the true ε: for pictures, never for claims.
+
+    Args:
+      mechanism: the run.
+      steps: numbers of steps, each from 1 to ``mechanism.num_steps``.
+      delta: the δ of the guarantee.
+      accountant: "pld", "rdp" or "gdp".
+
+    Returns:
+      One ε per number of steps.
+
+    Raises:
+      ValueError: as ``epsilon``; noise that is correlated over the steps or added by clients; for "gdp", sampling that
+        is not Poisson, or neighbours of which one is replaced.
+
+    Example:
+      >>> run = Mechanism(unit="example", adjacency="add_or_remove_one", sampling="poisson", sampling_rate=0.01,
+      ...                 noise_multiplier=1.1, num_steps=1000)
+      >>> [round(value, 3) for value in spent(run, [10, 1000], 1e-5, "rdp")]
+      [0.823, 1.712]
+
+    References:
+      Dong et al., Gaussian Differential Privacy, 2019, https://arxiv.org/abs/1905.02383; Bu et al., Deep Learning with
+      Gaussian Differential Privacy, 2020, https://arxiv.org/abs/1911.11607.
+    """
+    check_delta(delta)
+    if mechanism.factorization is not None or mechanism.noise is not None:
+        raise ValueError(
+            "the noise of this mechanism is not independent noise on the sum, so no step has a cost of its own"
+        )
+    for count in steps:
+        if not 1 <= count <= mechanism.num_steps:
+            raise ValueError(f"steps has {count}; give numbers from 1 to num_steps = {mechanism.num_steps}")
+    if accountant == "gdp":
+        return [_central_limit(mechanism, count, delta) for count in steps]
+    return [epsilon(dataclasses.replace(mechanism, num_steps=count), delta, accountant) for count in steps]
+
+
+def _central_limit(mechanism: Mechanism, count: int, delta: float) -> float:
+    from dp_accounting import get_epsilon_gaussian
+
+    if mechanism.sampling not in ("poisson", "full") or mechanism.adjacency == "replace_one":
+        raise ValueError(
+            f"the central limit is for Poisson sampling of units that are there or not, not {mechanism.sampling} with "
+            f"{mechanism.adjacency}"
+        )
+    if mechanism.noise_multiplier == 0:
+        return math.inf
+    growth = math.expm1(1 / mechanism.noise_multiplier**2) if mechanism.sampling == "poisson" else None
+    rate, noise = mechanism.sampling_rate, mechanism.noise_multiplier
+    mu = math.sqrt(count) * (rate * math.sqrt(growth) if growth is not None else 1 / noise)
+    return float(get_epsilon_gaussian(1 / mu, delta))
