@@ -1,0 +1,305 @@
+"""A report's contents as compact JSON: column by column, each text and each curve once, curves thinned to a budget."""
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from dpjax.report.contents import Contents, Notice
+from dpjax.report.jobs import Failure, command
+from dpjax.report.spending import epsilon_over_steps
+from dpjax.results.claims import claim, number, rounded_up, sampling_word, small, text
+from dpjax.results.schema import COLUMNS, METRICS, NORM_BIN_EDGES, SCHEMA, lower_is_better
+from dpjax.results.sheet import label
+from dpjax.results.summarize import FAMILY, IDENTITY
+
+CURVE_BYTES = 3_500_000
+"""What curves may weigh; longer ones are thinned, and the report says so."""
+
+_DIGITS, _CURVE_DIGITS = 6, 4
+_LONGEST = 400  # characters of a cell outside the schema
+_SPENT = "epsilon_over_steps"
+_ROUNDED_UP = ("epsilon_pld", "epsilon_rdp")
+_ADOPTED = ("adjacency", "sampling", "delta")  # what a non-private point takes over from its family
+# What a point of a chart may be told apart by, in the order in which charts prefer it.
+_KNOBS = ("algorithm", "tuning", "noise", "records_per_unit", "clip_norm", "clients_per_round", "clipping")
+_KNOBS += ("aggregation", "robust", "corruption", "compression", "learning_rate", "num_clients", "num_steps")
+_KNOBS += ("sampling_rate", "max_length")
+_MADE_BY = ("config_hash", "overrides", "checkpoint", "git_revision", "dpjax_version", "jax_version")
+_MADE_BY += ("python_version", "timestamp", "device", "config")
+
+
+def pack(contents: Contents, made: str) -> dict[str, Any]:
+    """A report's contents as a document that JSON holds and the page reads.
+
+    Guarantees: numbers keep 6 significant digits, curves 4; claims are made before rounding, so that no ε is rounded
+    down. A column with one value is written once. Curves longer than the budget allows keep their first and last
+    evaluation and as many between as fit, and a notice says how many.
+
+    Args:
+      contents: what ``gather`` gave.
+      made: when, ISO 8601.
+
+    >>> from dpjax.results.table import frame_of
+    >>> frame = frame_of([{"seed": 0, "epsilon": 1.0, "test_accuracy": 0.9}])
+    >>> packed = pack(Contents("a", frame, None, [], [], None), "2026-01-01")
+    >>> packed["count"], packed["cells"]["test_accuracy"]
+    (1, {'all': 0.9})
+    """
+    texts: dict[str, int] = {}
+    rows = [_cells(row) for row in contents.frame.to_dict("records")]
+    for row in rows:
+        if steps := row.get("eval_steps"):
+            row[_SPENT] = _spent(row, steps)
+    lists, thinned, notice = _thin(rows)
+    claims = [claim(row) for row in rows]
+    for row in rows:
+        row.update({name: _raised(row.get(name)) for name in _ROUNDED_UP})
+    cells = {str(n): _column([row.get(n) for row in rows], texts) for n in contents.frame.columns if n != "config"}
+    cells |= {
+        "claim": _column(claims, texts),
+        "command": _column([_command(row) for row in rows], texts),
+        "key": _column(_keys(rows), texts),
+    }
+    for name in [*thinned, *[c.name for c in COLUMNS if c.dtype in ("ints", "floats") and c.name not in thinned]]:
+        cells[name] = {"l": [_placed(row.get(name), lists) for row in rows]}
+    notices = [*contents.notices, *([notice] if notice else [])]
+    return {
+        "format": "dpjax-report",
+        "version": 1,
+        "name": contents.name,
+        "made": made,
+        "complete": contents.is_complete,
+        "count": len(rows),
+        "notices": [each._asdict() for each in notices],
+        "failures": [_failure(each) for each in contents.failures],
+        "progress": None if contents.progress is None else {**contents.progress._asdict(), "pending": []},
+        "columns": _columns(contents.frame.columns, rows),
+        "metrics": [_metric(name) for name in METRICS if any(row.get(name) is not None for row in rows)],
+        "knobs": list(_KNOBS),
+        "edges": [_round(edge, _DIGITS) for edge in NORM_BIN_EDGES],
+        "cells": cells,
+        "config": _config(rows, texts),
+        **_points(contents.points, rows, texts),
+        "texts": list(texts),
+        "lists": [json.loads(each) for each in lists],
+    }
+
+
+def _cells(row: dict[Any, Any]) -> dict[str, Any]:
+    """A row of the frame with None for what is missing."""
+    return {str(name): _cell(value) for name, value in row.items()}
+
+
+def _cell(value: Any) -> Any:
+    value = value.tolist() if hasattr(value, "tolist") else value
+    if value is None or isinstance(value, str | bool | int | list | dict):
+        return value
+    if isinstance(value, float):
+        return None if math.isnan(value) else value
+    return None  # pandas' own missing value
+
+
+def _spent(row: dict[str, Any], steps: list[int]) -> list[float] | None:
+    values = epsilon_over_steps(row, steps)
+    exact = number(row, "epsilon_rdp")
+    if values and exact is not None and steps[-1] == row.get("num_steps"):
+        values[-1] = min(values[-1], exact)  # all real orders were searched for it
+    return values
+
+
+def _column(values: Sequence[Any], texts: dict[str, int]) -> dict[str, Any]:
+    """One column: a value for all, places in ``texts``, or values as they are."""
+    plain = [_plain(value) for value in values]
+    if all(value == plain[0] and type(value) is type(plain[0]) for value in plain[1:]):
+        return {"all": plain[0] if plain else None}
+    if any(isinstance(value, str) for value in plain) and not any(isinstance(value, int | float) for value in plain):
+        return {"t": [None if value is None else texts.setdefault(value, len(texts)) for value in plain]}
+    return {"v": plain}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return _round(value, _DIGITS)
+    if isinstance(value, list | dict):
+        return json.dumps(value, default=str, ensure_ascii=False)[:_LONGEST]
+    return value
+
+
+def _raised(value: Any) -> Any:
+    return float(rounded_up(value, _DIGITS)) if isinstance(value, float) and 0 < value < math.inf else value
+
+
+def _round(value: float | int, digits: int) -> Any:
+    if not math.isfinite(value):
+        return "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"
+    rounded = float(f"{value:.{digits}g}")
+    return int(rounded) if rounded.is_integer() and abs(rounded) < 1e15 else rounded
+
+
+def _thin(rows: list[dict[str, Any]]) -> tuple[dict[str, int], list[str], Notice | None]:
+    """Curves over the evaluations, in place, so that they fit; the lists so far, their columns, and what to say."""
+    names = ["eval_steps", _SPENT]
+    names += [c.name for c in COLUMNS if c.dtype in ("ints", "floats") and not c.name.startswith("norm_counts")]
+    names = list(dict.fromkeys(names))
+    longest = max((len(row.get("eval_steps") or []) for row in rows), default=0)
+    most = longest
+    while True:
+        lists: dict[str, int] = {}
+        for row in rows:
+            length = len(row.get("eval_steps") or [])
+            for name in names:
+                _placed(_picked(row.get(name), length, most), lists)
+        weight = sum(map(len, lists))
+        if weight <= CURVE_BYTES or most <= 2:
+            break
+        most = max(2, min(most - 1, int(most * CURVE_BYTES / weight)))
+    if most < longest:
+        for row in rows:
+            length = len(row.get("eval_steps") or [])
+            row.update({name: _picked(row.get(name), length, most) for name in names})
+        said = f"Curves show at most {most} of up to {longest} evaluations, so that this file stays small."
+        return lists, names, Notice("note", f"{said} results.parquet has them all.", [])
+    return lists, names, None
+
+
+def _picked(values: Any, length: int, most: int) -> Any:
+    if not isinstance(values, list) or len(values) != length or length <= most:
+        return values
+    return [values[round(i * (length - 1) / (most - 1))] for i in range(most)]
+
+
+def _placed(values: Any, lists: dict[str, int]) -> int | None:
+    if not isinstance(values, list) or not values:
+        return None
+    rounded = [None if v is None else _round(v, _CURVE_DIGITS) if isinstance(v, float) else v for v in values]
+    return lists.setdefault(json.dumps(rounded, separators=(",", ":")), len(lists))
+
+
+def _keys(rows: list[dict[str, Any]]) -> list[str]:
+    """A name for each row that stays when others join it: what the page's addresses are made of."""
+    seen: dict[str, int] = {}
+    keys = []
+    for i, row in enumerate(rows):
+        point = text(row, "config_hash")
+        seed = row.get("seed")
+        key = f"{point}-{seed}" if point and seed is not None else point or str(i + 1)
+        seen[key] = seen.get(key, 0) + 1
+        keys.append(key if seen[key] == 1 else f"{key}-{seen[key]}")
+    return keys
+
+
+def _columns(names: Iterable[Any], rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What the table knows of each column that has values and is no curve."""
+    found = []
+    for name in map(str, names):
+        column = SCHEMA.get(name)
+        dtype = "str" if column is None else column.dtype
+        values = {_key(row.get(name)) for row in rows} - {None}
+        if not values or dtype in ("ints", "floats", "json"):
+            continue
+        has_numbers = any(isinstance(row.get(name), int | float) for row in rows)
+        told = {
+            "name": name,
+            "label": label(name),
+            "unit": column.unit if column else "",
+            "meaning": column.meaning if column else "A column of its own.",
+            "numeric": dtype in ("int", "float") or (column is None and has_numbers),
+            "shown": _is_shown(name, values, len({_key(row.get(name)) for row in rows}) > 1),
+        }
+        found.append(told)
+    return found
+
+
+def _is_shown(name: str, values: set[Any], varies: bool) -> bool:
+    if name in ("epsilon", "test_accuracy", "test_loss"):
+        return True
+    if name in ("train_accuracy", "validation_accuracy", "epsilon_pld", "wall_seconds", "seed"):
+        return varies
+    if name in ("overflow_count", "rejected_count", "aborted_count", "wrapped_count"):
+        return values != {0}
+    return varies and name in (*_KNOBS, "experiment", "dataset", "model", "unit", "partition")
+
+
+def _key(value: Any) -> Any:
+    return json.dumps(value, default=str) if isinstance(value, list | dict) else value
+
+
+def _metric(name: str) -> dict[str, Any]:
+    return {"name": name, "label": label(name), "lower": lower_is_better(name), "unit": SCHEMA[name].unit}
+
+
+def _command(row: dict[str, Any]) -> str | None:
+    overrides = text(row, "overrides")
+    return command(overrides) if overrides else None
+
+
+def _failure(failure: Failure) -> dict[str, Any]:
+    return {**failure._asdict(), "command": command(failure.overrides) if failure.overrides else None}
+
+
+def _config(rows: list[dict[str, Any]], texts: dict[str, int]) -> dict[str, Any]:
+    """The resolved configs, leaf by leaf: most leaves are the same in all of them."""
+    flat = [_leaves(row.get("config")) for row in rows]
+    names = dict.fromkeys(name for leaves in flat for name in leaves)
+    return {name: _column([leaves.get(name) for leaves in flat], texts) for name in names}
+
+
+def _leaves(config: Any) -> dict[str, Any]:
+    try:
+        document = json.loads(config) if isinstance(config, str) else config
+    except ValueError:
+        return {"config": str(config)}
+    found: dict[str, Any] = {}
+
+    def walk(node: Any, path: str) -> None:
+        if isinstance(node, dict) and node:
+            for name, value in node.items():
+                walk(value, f"{path}.{name}" if path else str(name))
+        elif path:
+            found[path] = node
+
+    walk(document, "")
+    return found
+
+
+def _points(points: Any, rows: list[dict[str, Any]], texts: dict[str, int]) -> dict[str, Any]:
+    """Means over seeds, the runs of each, and the families that may be compared."""
+    if points is None:
+        return {"points": {"count": 0, "cells": {}, "runs": []}, "families": []}
+    records = [_cells(point) for point in points.to_dict("records")]
+    families: dict[tuple[Any, ...], int] = {}
+    for point in records:
+        point["family"] = families.setdefault(tuple(point.get(name) for name in FAMILY), len(families))
+    same = [name for name in IDENTITY if name not in _ADOPTED]
+    owners: dict[tuple[Any, ...], list[int]] = {}
+    for i, row in enumerate(rows):
+        owners.setdefault(tuple(row.get(name) for name in same), []).append(i)
+    left_out = {*_MADE_BY, *FAMILY, "best"} - {"overrides", "delta", "unit"}
+    names = [name for name in records[0] if name not in left_out]
+    cells = {name: _column([point.get(name) for point in records], texts) for name in names}
+    return {
+        "points": {
+            "count": len(records),
+            "cells": cells,
+            "runs": [owners.get(tuple(point.get(name) for name in same), []) for point in records],
+        },
+        "families": [_family([p for p in records if p["family"] == i]) for i in families.values()],
+    }
+
+
+def _family(points: list[dict[str, Any]]) -> dict[str, Any]:
+    first = points[0]
+    unit = text(first, "unit")
+    names = [text(first, name) for name in ("experiment", "dataset", "model")]
+    names += [f"per {unit}" if unit else "", text(first, "partition")]
+    delta = number(first, "delta")
+    notes = [f"δ={small(delta)}"] if delta is not None else []
+    notes += [text(first, "adjacency").replace("_", " ")] if text(first, "adjacency") else []
+    notes += [f"{sampling_word(text(first, 'sampling'))} sampling"] if text(first, "sampling") else []
+    private = [point for point in points if point.get("epsilon") != math.inf]
+    paid = bool(private) and all(str(point.get("tuning_accounted")) == "True" for point in private)
+    notes.append(f"tuning {'accounted' if paid else 'not accounted'}")
+    computed = [p["epsilon_pld"] for p in private if isinstance(p.get("epsilon_pld"), float)]
+    notes += [f"ε computed by PLD up to {rounded_up(max(computed))}"] if computed else []
+    return {"title": ", ".join(name for name in names if name) or "results", "notes": ", ".join(notes)}
