@@ -42,7 +42,7 @@ function logTicks(low, high) {
   for (let k = Math.floor(Math.log10(low)); k <= Math.ceil(Math.log10(high)); k++)
     for (const m of wide ? [1] : [1, 2, 5]) ticks.push(Number((m * 10 ** k).toPrecision(3)));
   const inside = ticks.filter((t) => t >= low * 0.999 && t <= high * 1.001);
-  return inside.length > 1 ? inside : [low, high].map((t) => Number(t.toPrecision(2)));
+  return inside.length > 2 ? inside : niceTicks(low, high).filter((tick) => tick > 0);
 }
 
 function limits(values, log, pad) {
@@ -77,12 +77,14 @@ function chart(spec) {
   const all = series.flatMap((line) => line.points.filter(usable).map((point) => ({ point, line })));
   all.forEach(({ point, line }, i) => buttons.append(pointButton(spec, point, line, i, toX, toY)));
   roving(buttons);
+  const drawn = el("div", { class: "drawing" }, drawing, buttons);
+  pointing(drawn, buttons);
   return el(
     "figure",
     { class: "chart" },
     el("figcaption", {}, el("h3", {}, spec.title), spec.note ? el("p", { class: "quiet" }, spec.note) : null),
     legend(spec, series),
-    el("div", { class: "drawing" }, drawing, buttons),
+    drawn,
     folded(`${spec.key}-table`, "The numbers", () => el("div", { class: "scroll" }, spec.table ? spec.table() : plainTable(spec, series))),
   );
 }
@@ -171,12 +173,38 @@ function pointButton(spec, point, line, place, toX, toY) {
   const height = line.bars ? (toY(point.y) + AREA.bottom) / 2 : toY(point.y);
   button.style.left = `${(toX(point.x) / WIDTH) * 100}%`;
   button.style.top = `${(height / HEIGHT) * 100}%`;
-  button.addEventListener("pointerenter", () => showTip(button, point.tip));
-  button.addEventListener("pointerleave", () => hideTip(button));
+  button.tip = point.tip;
   button.addEventListener("focus", () => button.matches(":focus-visible") && showTip(button, point.tip));
   button.addEventListener("blur", () => hideTip(button, true));
   button.addEventListener("click", () => (point.open ? point.open() : showTip(button, point.tip)));
   return button;
+}
+
+// The pointer speaks of the nearest point, so that one on top of another hides nothing.
+function pointing(drawn, buttons) {
+  let at = null;
+  const go = (to) => {
+    if (at === to) return;
+    at?.classList.remove("near");
+    if (at && !to) hideTip(at);
+    at = to;
+    to?.classList.add("near");
+    if (to) showTip(to, to.tip);
+  };
+  const find = (event) => {
+    if (event.target.closest(".point")) return event.target; // pressed by a key or by other means than a pointer
+    const box = drawn.getBoundingClientRect();
+    let [best, least] = [null, 20 ** 2];
+    for (const button of buttons.children) {
+      const x = (parseFloat(button.style.left) / 100) * box.width - (event.clientX - box.left);
+      const y = (parseFloat(button.style.top) / 100) * box.height - (event.clientY - box.top);
+      if (x * x + y * y < least) [best, least] = [button, x * x + y * y];
+    }
+    return best;
+  };
+  drawn.addEventListener("pointermove", (event) => go(find(event)));
+  drawn.addEventListener("pointerleave", () => go(null));
+  drawn.addEventListener("click", (event) => event.target.closest(".point") || find(event)?.click());
 }
 
 // One stop of the Tab key for each chart; the arrow keys go from point to point.

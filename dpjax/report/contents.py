@@ -15,12 +15,13 @@ class Notice(NamedTuple):
     """What a reader has to know before the numbers.
 
     Attributes:
-      level: "error" if something is missing from the report that should be in it, "note" if not.
+      level: "error" if something is missing from the report that should be in it, "pending" if it is yet to come,
+        "note" if nothing is.
       text: one sentence.
       items: what it is about, one line each.
     """
 
-    level: Literal["error", "note"]
+    level: Literal["error", "pending", "note"]
     text: str
     items: list[str]
 
@@ -47,7 +48,7 @@ class Contents(NamedTuple):
     @property
     def is_complete(self) -> bool:
         """Whether every planned job has a result and every file was read."""
-        return not self.failures and all(notice.level != "error" for notice in self.notices)
+        return all(notice.level == "note" for notice in self.notices)
 
 
 def gather(directory: Path | str, now: datetime.datetime | None = None) -> Contents:
@@ -126,7 +127,7 @@ def _left_out(root: Path, unreadable: list[str], failed: list[Failure], going: P
     waiting = 0 if going is None else going.planned - going.finished - going.failed
     if going is not None and waiting > 0:
         sentence = f"{waiting} of {_count(going.planned, 'planned job')} {_has([0] * waiting)} no result yet."
-        notices.append(Notice("error", sentence, going.pending))
+        notices.append(Notice("pending", sentence, going.pending))
     return notices
 
 

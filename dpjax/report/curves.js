@@ -38,7 +38,7 @@ function curve(model, family, metric) {
       const best = candidates.toSorted(better)[0];
       for (const other of varying(model, candidates)) hidden.add(other);
       const low = isNumber(std(best)) ? mean(best) - std(best) : null;
-      return { x: epsilon, y: mean(best), low, high: low === null ? null : mean(best) + std(best), ...about(model, best, metric) };
+      return { x: epsilon, y: mean(best), low, high: low === null ? null : mean(best) + std(best), ...about(model, best, metric, knobs) };
     });
     return { name: knob ? show(knob, value) : "private", rank, points };
   });
@@ -91,11 +91,11 @@ function describeCurve(metric, series, rule) {
 }
 
 // What a point says on hover and on focus, and what it opens.
-function about(model, point, metric) {
+function about(model, point, metric, knobs) {
   const epsilon = smallUp(point.get("epsilon"));
   const value = spread(point.get(`${metric.name}_mean`), point.get(`${metric.name}_std`));
   const seeds = plural(point.get("n"), "seed");
-  const settings = model.knobs.filter((name) => model.pointVaries.has(name) && point.get(name) !== null).map((name) => `${model.label(name)} ${show(name, point.get(name))}`);
+  const settings = knobs.filter((name) => point.get(name) !== null).map((name) => `${model.label(name)} ${show(name, point.get(name))}`);
   const command = point.runs.length ? model.run.command(point.runs[0]) : null;
   const open = point.runs.length ? () => openRun(model.run.key(point.runs[0])) : null;
   const facts = [
@@ -120,9 +120,15 @@ function tipList(facts) {
 }
 
 function curveTable(model, family, metric, told, knobs) {
+  const mean = (p) => p.get(`${metric.name}_mean`);
+  const best = new Map();
+  for (const p of told) {
+    const rival = best.get(p.get("epsilon"));
+    if (!rival || (metric.lower ? mean(p) < mean(rival) : mean(p) > mean(rival))) best.set(p.get("epsilon"), p);
+  }
   const rows = told.toSorted((a, b) => a.get("epsilon") - b.get("epsilon")).map((p) => {
     const link = p.runs.length ? el("a", { href: `#run-${model.run.key(p.runs[0])}` }, smallUp(p.get("epsilon"))) : smallUp(p.get("epsilon"));
-    return [link, ...knobs.map((name) => show(name, p.get(name))), spread(p.get(`${metric.name}_mean`), p.get(`${metric.name}_std`)), String(p.get("n")), p.get("claim")];
+    return [link, ...knobs.map((name) => show(name, p.get(name))), spread(mean(p), p.get(`${metric.name}_std`)) + (best.get(p.get("epsilon")) === p ? " ★" : ""), String(p.get("n")), p.get("claim")];
   });
-  return table(`${family.title}: ${metric.label}`, ["ε", ...knobs.map(model.label), metric.label, "seeds", "claim"], rows);
+  return table(`${family.title}: ${metric.label}`, ["ε", ...knobs.map(model.label), `${metric.label} (★ best of its ε)`, "seeds", "claim"], rows);
 }

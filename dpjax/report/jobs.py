@@ -12,6 +12,7 @@ from dpjax.results.files import JOB_FILE
 
 PROGRESS_FILE = "progress.json"
 FAILURE_FILE = "failure.json"
+_NAMELESS = ("experiment", "results_dir", "lanes", "figures", "tracker")  # decide no result
 
 
 class Failure(NamedTuple):
@@ -168,7 +169,9 @@ def _of_sweep(
 
 
 def _canonical(overrides: str) -> frozenset[str]:
-    return frozenset(overrides.split())
+    """What names a job within its sweep, in any order: a run again for its figures, say, is the same job."""
+    named = (part for part in split_overrides(overrides) if part.partition("=")[0].split(".")[0] not in _NAMELESS)
+    return frozenset(named)
 
 
 def _visible(root: Path, name: str) -> list[Path]:

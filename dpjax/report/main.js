@@ -11,7 +11,7 @@ function modelOf(data) {
   const lower = new Map();
   const keys = new Map(Array.from({ length: data.count }, (_, i) => [run.key(i), i]));
   const label = (name) => labels[name] || name.replaceAll("_", " ");
-  const varies = (cells, name) => cells[name] && !("all" in cells[name]);
+  const varies = new Set(data.columns.filter((column) => column.shown).map((column) => column.name));
   return {
     ...data,
     run,
@@ -20,7 +20,6 @@ function modelOf(data) {
     label,
     pointCount: data.points.count,
     pointRuns: data.points.runs,
-    pointVaries: new Set(Object.keys(data.points.cells).filter((name) => varies(data.points.cells, name))),
     config: readers(data.config, data),
     words(i) {
       if (!lower.has(i)) lower.set(i, [...data.columns.map((c) => show(c.name, run[c.name](i))), run.overrides?.(i) ?? ""].join(" ").toLowerCase());
@@ -28,9 +27,9 @@ function modelOf(data) {
     },
     seedName: (i) => (run.seed?.(i) === null ? `run ${i + 1}` : `seed ${run.seed(i)}`),
     runTitle(i) {
-      const told = data.knobs.filter((name) => varies(data.cells, name) && run[name](i) !== null).map((name) => `${label(name)} ${show(name, run[name](i))}`);
+      const told = data.knobs.filter((name) => varies.has(name) && run[name](i) !== null).map((name) => `${label(name)} ${show(name, run[name](i))}`);
       const what = [run.dataset?.(i), run.model?.(i)].filter(Boolean).join(", ");
-      return [what, `ε ${smallUp(run.epsilon(i))}`, ...told.slice(0, 4), run.seed(i) === null ? null : `seed ${run.seed(i)}`].filter(Boolean).join(", ");
+      return [what, `ε ${smallUp(run.epsilon(i))}`, ...told, run.seed(i) === null ? null : `seed ${run.seed(i)}`].filter(Boolean).join(", ");
     },
   };
 }
@@ -64,14 +63,14 @@ function drawAll() {
 
 function drawNotices() {
   const box = byId("notices");
-  box.hidden = !model.notices.length;
   // While a sweep is watched, what it has not done yet is progress and no notice.
-  const told = model.notices.filter((notice) => !(model.watching && /no result yet/.test(notice.text)));
+  const told = model.notices.filter((notice) => !(model.watching && notice.level === "pending"));
+  box.hidden = !told.length;
   box.replaceChildren(
     ...told.map(({ level, text, items }, i) => {
-      const sentence = el("p", {}, el("strong", {}, level === "error" ? "Incomplete: " : "Note: "), text);
+      const sentence = el("p", {}, el("strong", {}, level === "note" ? "Note: " : "Incomplete: "), text);
       const list = () => el("ul", {}, ...items.map((item) => el("li", {}, item)));
-      const details = !items.length ? null : level === "error" && items.length <= 8 ? list() : folded(`notice/${i}`, `Show ${plural(items.length, "line")}`, list);
+      const details = !items.length ? null : level !== "note" && items.length <= 8 ? list() : folded(`notice/${i}`, `Show ${plural(items.length, "line")}`, list);
       return el("div", { class: `notice ${level}` }, sentence, details);
     }),
   );

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ from dpjax.results.summarize import FAMILY, IDENTITY
 CURVE_BYTES = 3_500_000
 """What curves may weigh; longer ones are thinned, and the report says so."""
 
-_DIGITS, _CURVE_DIGITS = 6, 4
+_DIGITS = 6  # of a cell; curves have 4
 _LONGEST = 400  # characters of a cell outside the schema
 _SPENT = "epsilon_over_steps"
 _ROUNDED_UP = ("epsilon_pld", "epsilon_rdp")
@@ -25,6 +26,9 @@ _ADOPTED = ("adjacency", "sampling", "delta")  # what a non-private point takes 
 _KNOBS = ("algorithm", "tuning", "noise", "records_per_unit", "clip_norm", "clients_per_round", "clipping")
 _KNOBS += ("aggregation", "robust", "corruption", "compression", "learning_rate", "num_clients", "num_steps")
 _KNOBS += ("sampling_rate", "max_length")
+_FIRST = ("experiment", "dataset", "model", "unit", "partition", "epsilon", *_KNOBS, "seed")
+_FIRST += ("test_accuracy", "test_loss", "validation_accuracy", "train_accuracy", "epsilon_pld", "wall_seconds")
+_REDUNDANT = ("sampling_rate", "num_steps", "num_clients", "max_length")  # told by the others, in most sweeps
 _MADE_BY = ("config_hash", "overrides", "checkpoint", "git_revision", "dpjax_version", "jax_version")
 _MADE_BY += ("python_version", "timestamp", "device", "config")
 
@@ -47,7 +51,7 @@ def pack(contents: Contents, made: str) -> dict[str, Any]:
     (1, {'all': 0.9})
     """
     texts: dict[str, int] = {}
-    rows = [_cells(row) for row in contents.frame.to_dict("records")]
+    rows = _records(contents.frame)
     for row in rows:
         if steps := row.get("eval_steps"):
             row[_SPENT] = _spent(row, steps)
@@ -86,9 +90,9 @@ def pack(contents: Contents, made: str) -> dict[str, Any]:
     }
 
 
-def _cells(row: dict[Any, Any]) -> dict[str, Any]:
-    """A row of the frame with None for what is missing."""
-    return {str(name): _cell(value) for name, value in row.items()}
+def _records(frame: Any) -> list[dict[str, Any]]:
+    """A frame's rows, with None for what is missing."""
+    return [{str(name): _cell(value) for name, value in row.items()} for row in frame.to_dict("records")]
 
 
 def _cell(value: Any) -> Any:
@@ -170,10 +174,14 @@ def _picked(values: Any, length: int, most: int) -> Any:
 
 
 def _placed(values: Any, lists: dict[str, int]) -> int | None:
+    """The place of a curve among the lists, each of which is JSON already."""
     if not isinstance(values, list) or not values:
         return None
-    rounded = [None if v is None else _round(v, _CURVE_DIGITS) if isinstance(v, float) else v for v in values]
-    return lists.setdefault(json.dumps(rounded, separators=(",", ":")), len(lists))
+    # A million numbers go through here: spelt out in place, as four significant digits are valid JSON.
+    spelt = ",".join(["null" if v is None else f"{v:.4g}" if isinstance(v, float) else str(v) for v in values])
+    if "n" in spelt:
+        spelt = re.sub(r"-?inf|nan", r'"\g<0>"', spelt)
+    return lists.setdefault(f"[{spelt}]", len(lists))
 
 
 def _keys(rows: list[dict[str, Any]]) -> list[str]:
@@ -190,9 +198,9 @@ def _keys(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def _columns(names: Iterable[Any], rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What the table knows of each column that has values and is no curve."""
+    """What the table knows of each column that has values and is no curve; what tells runs apart comes first."""
     found = []
-    for name in map(str, names):
+    for name in sorted(map(str, names), key=_place):
         column = SCHEMA.get(name)
         dtype = "str" if column is None else column.dtype
         values = {_key(row.get(name)) for row in rows} - {None}
@@ -205,20 +213,23 @@ def _columns(names: Iterable[Any], rows: list[dict[str, Any]]) -> list[dict[str,
             "unit": column.unit if column else "",
             "meaning": column.meaning if column else "A column of its own.",
             "numeric": dtype in ("int", "float") or (column is None and has_numbers),
-            "shown": _is_shown(name, values, len({_key(row.get(name)) for row in rows}) > 1),
+            "shown": _is_shown(name, values),
         }
         found.append(told)
     return found
 
 
-def _is_shown(name: str, values: set[Any], varies: bool) -> bool:
+def _place(name: str) -> int:
+    return _FIRST.index(name) if name in _FIRST else len(_FIRST)
+
+
+def _is_shown(name: str, values: set[Any]) -> bool:
     if name in ("epsilon", "test_accuracy", "test_loss"):
         return True
-    if name in ("train_accuracy", "validation_accuracy", "epsilon_pld", "wall_seconds", "seed"):
-        return varies
     if name in ("overflow_count", "rejected_count", "aborted_count", "wrapped_count"):
         return values != {0}
-    return varies and name in (*_KNOBS, "experiment", "dataset", "model", "unit", "partition")
+    # A reference has no clip norm of its own, which alone makes no column worth its place.
+    return name in _FIRST and name not in _REDUNDANT and len(values - {math.inf}) > 1
 
 
 def _key(value: Any) -> Any:
@@ -267,11 +278,16 @@ def _points(points: Any, rows: list[dict[str, Any]], texts: dict[str, int]) -> d
     """Means over seeds, the runs of each, and the families that may be compared."""
     if points is None:
         return {"points": {"count": 0, "cells": {}, "runs": []}, "families": []}
-    records = [_cells(point) for point in points.to_dict("records")]
+    records = _records(points)
     families: dict[tuple[Any, ...], int] = {}
-    for point in records:
+    for point in sorted(records, key=lambda point: point.get("clients_per_round") is not None):  # central first
         point["family"] = families.setdefault(tuple(point.get(name) for name in FAMILY), len(families))
+        rows_each = number(point, "records_per_unit")
+        if rows_each is not None and not text(point, "algorithm"):
+            # The other way to protect a user, beside the algorithms that draw users.
+            point["algorithm"] = f"{rows_each:.0f} row{'s' * (rows_each != 1)} each"
     same = [name for name in IDENTITY if name not in _ADOPTED]
+    places = [tuple(point.get(name) for name in same) for point in _records(points)]
     owners: dict[tuple[Any, ...], list[int]] = {}
     for i, row in enumerate(rows):
         owners.setdefault(tuple(row.get(name) for name in same), []).append(i)
@@ -282,7 +298,7 @@ def _points(points: Any, rows: list[dict[str, Any]], texts: dict[str, int]) -> d
         "points": {
             "count": len(records),
             "cells": cells,
-            "runs": [owners.get(tuple(point.get(name) for name in same), []) for point in records],
+            "runs": [owners.get(place, []) for place in places],
         },
         "families": [_family([p for p in records if p["family"] == i]) for i in families.values()],
     }

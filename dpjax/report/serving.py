@@ -8,7 +8,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from dpjax.report.contents import gather
 from dpjax.report.jobs import FAILURE_FILE, PROGRESS_FILE, Progress
@@ -164,7 +164,7 @@ def _handler(look: Callable[[], Snapshot]) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             # A name of another site that resolves to this machine must not read the results.
-            port = self.server.server_address[1]
+            port = cast(ThreadingHTTPServer, self.server).server_port
             if self.headers.get("Host") not in (f"{HOST}:{port}", f"localhost:{port}"):
                 return self.send_error(HTTPStatus.FORBIDDEN)
             kind, answer = answers.get(self.path.partition("?")[0], ("", None))
