@@ -89,7 +89,9 @@ def row(epsilon: float, clip_norm: float, seed: int, rate: float = 0.1, **more) 
         "norm_counts_last": np.roll(counts, 5).tolist(),
         "wall_seconds": float(draw.uniform(1, 2)),
         "timestamp": "2026-01-01T00:00:00+00:00",
-        "config": json.dumps({"privacy": {"epsilon": f"{epsilon:g}", "clip_norm": clip_norm}, "seed": 0, "num_seeds": 5}),
+        "config": json.dumps(
+            {"privacy": {"epsilon": f"{epsilon:g}", "clip_norm": clip_norm}, "seed": 0, "num_seeds": 5}
+        ),
         **more,
     }
 
@@ -148,11 +150,16 @@ def fail(folder: Path, overrides: str, error: str = "memory ran out.") -> None:
     (folder / "failure.json").write_text(json.dumps(told))
 
 
-def test_a_thousand_runs_fit_in_one_small_file_that_fetches_nothing(thousand, tmp_path, capsys):
-    assert report(thousand, "--out", tmp_path / "report.html") == 0
-    assert capsys.readouterr() == (f"{tmp_path / 'report.html'}\n", "")
-    page = (tmp_path / "report.html").read_text()
-    assert len(page.encode()) < 6e6  # measured: 3.3 MB
+@pytest.fixture(scope="module")
+def written(thousand) -> Path:
+    path = thousand.parent / "report.html"
+    assert report(thousand, "--out", path) == 0
+    return path
+
+
+def test_a_thousand_runs_fit_in_one_small_file_that_fetches_nothing(written):
+    page = written.read_text()
+    assert len(page.encode()) < 6e6  # measured: 5.0 MB
     assert not re.search(r"(src|href)=\"(?!data:|#)", page.split('<script type="module">')[0])
     assert "default-src 'none'" in page
     assert "connect-src 'none'" in page
@@ -257,6 +264,11 @@ def test_planned_jobs_without_a_result_make_it_incomplete(sweep, capsys):
     plan(sweep, [" ".join(reversed(words.split())) for words in done], now)
     (sweep / "bad/failure.json").unlink()
     assert report(sweep) == 0
+
+
+def test_a_complete_report_says_where_it_is_and_nothing_else(sweep, capsys):
+    assert report(sweep) == 0
+    assert capsys.readouterr() == (f"{sweep / 'report.html'}\n", "")
 
 
 def test_a_folder_without_results_still_has_a_report(tmp_path, capsys):
@@ -430,3 +442,212 @@ def test_the_package_holds_the_page():
 
     folder = Path(page.__file__).parent
     assert {path.name for path in folder.iterdir()} >= {"page.html", "style.css", *page.SCRIPTS}
+
+
+# In a browser. Chromium is the machine's own; Playwright downloads none.
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: uv sync installs it")
+    if CHROMIUM is None:
+        pytest.skip("no chromium on this machine: apt-get install chromium")
+    with playwright.sync_playwright() as started:
+        running = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def visit(browser):
+    """Open a page: a file or an address. Whatever it complains about fails the test."""
+    pages, complaints = [], []
+
+    def go(address: str | Path):
+        page = browser.new_page(viewport={"width": 1300, "height": 900})
+        page.on("console", lambda said: complaints.append(said.text) if said.type in ("error", "warning") else None)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("dialog", lambda dialog: (complaints.append(dialog.message), dialog.dismiss()))
+        page.goto(address if isinstance(address, str) else address.as_uri())
+        pages.append(page)
+        return page
+
+    yield go
+    for page in pages:
+        page.close()
+    assert complaints == []
+
+
+def shown(page) -> list[str]:
+    """The runs that the table shows, in order."""
+    rows = page.evaluate(
+        "[...document.querySelectorAll('.runs tbody tr')].filter((r) => !r.hidden).map((r) => r.innerText)"
+    )
+    return [words.split()[0] for words in rows]
+
+
+def column(page, name: str) -> list[float]:
+    cells = page.evaluate(
+        """(name) => {
+          const place = [...document.querySelectorAll('.runs thead th')].findIndex((th) => th.dataset.column === name);
+          return [...document.querySelectorAll('.runs tbody tr')].filter((r) => !r.hidden)
+            .map((r) => r.children[place].textContent);
+        }""",
+        name,
+    )
+    return [math.inf if cell == "∞" else float(cell) for cell in cells]
+
+
+def test_a_thousand_runs_open_within_two_seconds_in_light_dark_and_on_paper(visit, written):
+    took = []
+    for _ in range(2):
+        start = time.perf_counter()
+        page = visit(written)
+        assert len(shown(page)) == 1000
+        took.append(time.perf_counter() - start)
+    assert min(took) < 2  # measured: 0.5 s
+    ARTIFACTS.mkdir(parents=True, exist_ok=True)
+    colours = {}
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        colours[scheme] = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        page.screenshot(path=ARTIFACTS / f"report-{scheme}.png")
+    assert colours == {"light": "rgb(255, 255, 255)", "dark": "rgb(20, 23, 26)"}
+    for _ in range(2):  # auto → light → dark, whatever the machine prefers
+        page.get_by_role("button", name="Theme").click()
+    page.emulate_media(color_scheme="light")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == colours["dark"]
+    page.evaluate("location.hash = 'run-8-1-0.1-0'")
+    page.wait_for_selector("#run-title")
+    page.screenshot(path=ARTIFACTS / "report-run-dark.png", full_page=True)
+    page.emulate_media(media="print")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == colours["light"]  # ink is not wasted
+    assert not page.locator("#theme").is_visible()
+    page.screenshot(path=ARTIFACTS / "report-run-print.png", full_page=True)
+
+
+def test_the_filter_narrows_the_table_and_headings_sort_it(visit, written):
+    page = visit(written)
+    box = page.get_by_label("Filter")
+    box.fill("epsilon<=2 clip_norm=0.3")
+    assert len(shown(page)) == 3 * 5 * 5  # ε × learning rate × seed
+    assert set(column(page, "clip_norm")) == {0.3}
+    assert set(column(page, "epsilon")) == {0.5, 1, 2}
+    assert page.get_by_role("status").inner_text() == f"{len(shown(page))} of 1000 runs"
+    head = page.locator("th[data-column=test_accuracy]")
+    head.get_by_role("button").focus()
+    page.keyboard.press("Enter")
+    assert head.get_attribute("aria-sort") == "ascending"
+    assert column(page, "test_accuracy") == sorted(column(page, "test_accuracy"))
+    page.keyboard.press("Enter")
+    assert head.get_attribute("aria-sort") == "descending"
+    assert column(page, "test_accuracy") == sorted(column(page, "test_accuracy"), reverse=True)
+    box.fill("no-such-word")
+    assert shown(page) == []
+
+
+def test_a_point_says_what_it_is_on_hover_and_on_focus(visit, written):
+    page = visit(written)
+    tip, point = page.locator("#tip"), page.locator("#curves .point").nth(2)
+    place = point.bounding_box()
+    page.mouse.move(place["x"] + place["width"] / 2, place["y"] + place["height"] / 2)
+    tip.wait_for(state="visible")
+    said = tip.inner_text()
+    for words in ("test accuracy", "clip norm", "ε asked", "δ", "1e-5", "unit", "example", "tuning not accounted",
+                  "uv run python -m experiments.run privacy.epsilon="):  # fmt: skip
+        assert words in said
+    page.mouse.move(5, 5)
+    tip.wait_for(state="hidden")
+    page.get_by_label("Metric").focus()
+    page.keyboard.press("Tab")  # past the choice of lines
+    page.keyboard.press("Tab")
+    assert tip.is_visible()
+    first = tip.inner_text()
+    page.keyboard.press("ArrowRight")
+    assert tip.is_visible()
+    assert tip.inner_text() != first
+    assert page.evaluate("document.activeElement.getAttribute('aria-describedby')") == "tip"
+    page.keyboard.press("Escape")
+    assert not tip.is_visible()
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#run-title")
+    assert "ε 1," in page.locator("#run-title").inner_text()
+
+
+def test_a_run_opens_by_the_keyboard_and_back_returns_to_its_row(visit, written):
+    page = visit(written)
+    page.locator(".runs tbody a").nth(7).focus()
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#run-title")
+    assert page.url.endswith("#run-0.5-0.1-0.05-2")
+    assert page.evaluate("document.activeElement.id") == "run-title"
+    titles = page.locator("#run .chart h3").all_inner_texts()
+    for words in ("Loss", "Accuracy", "Norms before clipping", "Signal to noise", "ε spent"):
+        assert words in titles
+    assert "(ε=0.5 PLD, δ=1e-5)-DP per example" in page.locator("#run .claim").inner_text()
+    page.locator("#run details summary").nth(5).click()
+    numbers = page.locator("#run details[open] tbody tr")
+    numbers.first.wait_for(state="attached")
+    assert numbers.count() == EVALUATIONS
+    page.go_back()
+    page.wait_for_selector("#overview:not([hidden])")
+    assert page.evaluate("document.activeElement.dataset.key") == "run/0.5-0.1-0.05-2"
+    again = visit(f"{written.as_uri()}#run-16-3-0.5-4")
+    assert "ε 16, clip norm 3, learning rate 0.5, seed 4" in again.locator("#run-title").inner_text()
+
+
+def test_everything_has_a_name_for_who_cannot_see_it(visit, sweep, tmp_path):
+    fail(sweep / "bad", f"model={EVIL}", EVIL)
+    path = tmp_path / "report.html"
+    path.write_text(render(pack(gather(sweep), "now")))
+    page = visit(path)
+    notice = page.get_by_label("Notices")
+    assert notice.is_visible()
+    assert EVIL in notice.inner_text()
+    assert EVIL in page.locator("#failures").inner_text()
+    nameless = page.evaluate(
+        """() => {
+          const all = (selector) => [...document.querySelectorAll(selector)];
+          const isNamed = (n) => n.getAttribute("aria-label") || n.textContent.trim() || n.labels?.length;
+          const isDrawn = (n) => n.getAttribute("role") === "img" && n.querySelector("title").textContent;
+          const wrong = all("button, a, input, select, [tabindex='0']").filter((n) => !isNamed(n));
+          wrong.push(...all("svg:not([aria-hidden])").filter((n) => !isDrawn(n)));
+          wrong.push(...all("table").filter((n) => !n.caption?.textContent));
+          return wrong.map((n) => n.outerHTML.slice(0, 200));
+        }"""
+    )
+    assert nameless == []
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the table of runs"
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "table"
+
+
+def test_news_come_without_taking_the_reader_away(visit, sweep):
+    from playwright.sync_api import expect
+
+    now = datetime.datetime.now(datetime.UTC)
+    plan(sweep, [row(e, n, 0)["overrides"] for e in (1, 2, 8, math.inf) for n in (0.3, 1)], now)
+    with serving(sweep) as address:
+        page = visit(f"{address}/")
+        assert "6 of 8 jobs finished" in page.get_by_label("Progress of the sweep").inner_text()
+        page.get_by_label("Filter").fill("clip_norm=0.3")
+        page.locator("th[data-column=test_accuracy] button").click()
+        link = page.locator(".runs tbody a:visible").nth(1)
+        key = link.get_attribute("data-key")
+        link.focus()
+        before = len(shown(page))
+        write(sweep, [row(2, 0.3, seed) for seed in range(2)])
+        expect(page.locator("#progress")).to_contain_text("7 of 8 jobs finished")
+        expect(page.locator("#shown")).to_contain_text(f"{before + 2} of 14 runs")
+        assert page.get_by_label("Filter").input_value() == "clip_norm=0.3"
+        assert column(page, "test_accuracy") == sorted(column(page, "test_accuracy"))
+        assert page.evaluate("document.activeElement.dataset.key") == key
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#run-title")
+        title = page.locator("#run-title").inner_text()
+        write(sweep, [row(2, 1, seed) for seed in range(2)])
+        expect(page.locator("#progress")).to_contain_text("the sweep is over")
+        expect(page.locator("#made")).to_contain_text("16 runs")
+        assert page.locator("#run-title").inner_text() == title
+        assert not page.locator("#overview").is_visible()

@@ -2,6 +2,7 @@
 
 let model = null;
 let metric = null;
+const EVERY = 1000; // milliseconds between questions to the server
 let news = null; // the version of the data that a served page shows
 
 function modelOf(data) {
@@ -152,7 +153,7 @@ async function askForNews() {
   } catch {
     document.documentElement.dataset.lost = ""; // the server has ended; what is shown stays
   }
-  setTimeout(askForNews, 2000);
+  setTimeout(askForNews, EVERY);
 }
 
 model = modelOf(JSON.parse(byId("data").textContent));
@@ -169,4 +170,4 @@ byId("filter").addEventListener("input", (event) => {
   filterRows(model);
 });
 addEventListener("hashchange", () => route());
-if (model.watching) setTimeout(askForNews, 2000);
+if (model.watching) setTimeout(askForNews, EVERY);

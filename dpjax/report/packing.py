@@ -106,10 +106,9 @@ def _cell(value: Any) -> Any:
 
 def _spent(row: dict[str, Any], steps: list[int]) -> list[float] | None:
     values = epsilon_over_steps(row, steps)
-    exact = number(row, "epsilon_rdp")
-    if values and exact is not None and steps[-1] == row.get("num_steps"):
-        values[-1] = min(values[-1], exact)  # all real orders were searched for it
-    return values
+    # No part spends more than the whole, for which all real orders were searched.
+    whole = number(row, "epsilon_rdp")
+    return values if values is None or whole is None else [min(value, whole) for value in values]
 
 
 def _column(values: Sequence[Any], texts: dict[str, int]) -> dict[str, Any]:

@@ -180,6 +180,6 @@ def _handler(look: Callable[[], Snapshot]) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(body)
 
         def log_message(self, format: str, *args: object) -> None:
-            """Silent: a page asks every two seconds."""
+            """Silent: a page asks every second."""
 
     return Handler
