@@ -169,5 +169,10 @@ byId("filter").addEventListener("input", (event) => {
   view.filter = event.target.value;
   filterRows(model);
 });
+byId("columns").addEventListener("keydown", (event) => {
+  if (event.key !== "Escape") return;
+  byId("columns").open = false;
+  byId("columns").querySelector("summary").focus();
+});
 addEventListener("hashchange", () => route());
 if (model.watching) setTimeout(askForNews, EVERY);
