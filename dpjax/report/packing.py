@@ -3,34 +3,26 @@
 import json
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
+from dpjax.report.cells import DIGITS, column, raised, records, rounded
 from dpjax.report.contents import Contents, Notice
 from dpjax.report.jobs import Failure, command
+from dpjax.report.points import KNOBS, pack_points
 from dpjax.report.spending import epsilon_over_steps
-from dpjax.results.claims import claim, number, rounded_up, sampling_word, small, text
+from dpjax.results.claims import claim, number, text
 from dpjax.results.schema import COLUMNS, METRICS, NORM_BIN_EDGES, SCHEMA, lower_is_better
 from dpjax.results.sheet import label
-from dpjax.results.summarize import FAMILY, IDENTITY
 
 CURVE_BYTES = 3_500_000
 """What curves may weigh; longer ones are thinned, and the report says so."""
 
-_DIGITS = 6  # of a cell; curves have 4
-_LONGEST = 400  # characters of a cell outside the schema
 _SPENT = "epsilon_over_steps"
 _ROUNDED_UP = ("epsilon_pld", "epsilon_rdp")
-_ADOPTED = ("adjacency", "sampling", "delta")  # what a non-private point takes over from its family
-# What a point of a chart may be told apart by, in the order in which charts prefer it.
-_KNOBS = ("algorithm", "tuning", "noise", "records_per_unit", "clip_norm", "clients_per_round", "clipping")
-_KNOBS += ("aggregation", "robust", "corruption", "compression", "learning_rate", "num_clients", "num_steps")
-_KNOBS += ("sampling_rate", "max_length")
-_FIRST = ("experiment", "dataset", "model", "unit", "partition", "epsilon", *_KNOBS, "seed")
+_FIRST = ("experiment", "dataset", "model", "unit", "partition", "epsilon", *KNOBS, "seed")
 _FIRST += ("test_accuracy", "test_loss", "validation_accuracy", "train_accuracy", "epsilon_pld", "wall_seconds")
 _REDUNDANT = ("sampling_rate", "num_steps", "num_clients", "max_length")  # told by the others, in most sweeps
-_MADE_BY = ("config_hash", "overrides", "checkpoint", "git_revision", "dpjax_version", "jax_version")
-_MADE_BY += ("python_version", "timestamp", "device", "config")
 
 
 def pack(contents: Contents, made: str) -> dict[str, Any]:
@@ -51,19 +43,19 @@ def pack(contents: Contents, made: str) -> dict[str, Any]:
     (1, {'all': 0.9})
     """
     texts: dict[str, int] = {}
-    rows = _records(contents.frame)
+    rows = records(contents.frame)
     for row in rows:
         if steps := row.get("eval_steps"):
             row[_SPENT] = _spent(row, steps)
     lists, thinned, notice = _thin(rows)
     claims = [claim(row) for row in rows]
     for row in rows:
-        row.update({name: _raised(row.get(name)) for name in _ROUNDED_UP})
-    cells = {str(n): _column([row.get(n) for row in rows], texts) for n in contents.frame.columns if n != "config"}
+        row.update({name: raised(row.get(name)) for name in _ROUNDED_UP})
+    cells = {str(n): column([row.get(n) for row in rows], texts) for n in contents.frame.columns if n != "config"}
     cells |= {
-        "claim": _column(claims, texts),
-        "command": _column([_command(row) for row in rows], texts),
-        "key": _column(_keys(rows), texts),
+        "claim": column(claims, texts),
+        "command": column([_command(row) for row in rows], texts),
+        "key": column(_keys(rows), texts),
     }
     for name in [*thinned, *[c.name for c in COLUMNS if c.dtype in ("ints", "floats") and c.name not in thinned]]:
         cells[name] = {"l": [_placed(row.get(name), lists) for row in rows]}
@@ -80,28 +72,14 @@ def pack(contents: Contents, made: str) -> dict[str, Any]:
         "progress": None if contents.progress is None else {**contents.progress._asdict(), "pending": []},
         "columns": _columns(contents.frame.columns, rows),
         "metrics": [_metric(name) for name in METRICS if any(row.get(name) is not None for row in rows)],
-        "knobs": list(_KNOBS),
-        "edges": [_round(edge, _DIGITS) for edge in NORM_BIN_EDGES],
+        "knobs": list(KNOBS),
+        "edges": [rounded(edge, DIGITS) for edge in NORM_BIN_EDGES],
         "cells": cells,
         "config": _config(rows, texts),
-        **_points(contents.points, rows, texts),
+        **pack_points(contents.points, rows, texts),
         "texts": list(texts),
         "lists": [json.loads(each) for each in lists],
     }
-
-
-def _records(frame: Any) -> list[dict[str, Any]]:
-    """A frame's rows, with None for what is missing."""
-    return [{str(name): _cell(value) for name, value in row.items()} for row in frame.to_dict("records")]
-
-
-def _cell(value: Any) -> Any:
-    value = value.tolist() if hasattr(value, "tolist") else value
-    if value is None or isinstance(value, str | bool | int | list | dict):
-        return value
-    if isinstance(value, float):
-        return None if math.isnan(value) else value
-    return None  # pandas' own missing value
 
 
 def _spent(row: dict[str, Any], steps: list[int]) -> list[float] | None:
@@ -109,35 +87,6 @@ def _spent(row: dict[str, Any], steps: list[int]) -> list[float] | None:
     # No part spends more than the whole, for which all real orders were searched.
     whole = number(row, "epsilon_rdp")
     return values if values is None or whole is None else [min(value, whole) for value in values]
-
-
-def _column(values: Sequence[Any], texts: dict[str, int]) -> dict[str, Any]:
-    """One column: a value for all, places in ``texts``, or values as they are."""
-    plain = [_plain(value) for value in values]
-    if all(value == plain[0] and type(value) is type(plain[0]) for value in plain[1:]):
-        return {"all": plain[0] if plain else None}
-    if any(isinstance(value, str) for value in plain) and not any(isinstance(value, int | float) for value in plain):
-        return {"t": [None if value is None else texts.setdefault(value, len(texts)) for value in plain]}
-    return {"v": plain}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, float):
-        return _round(value, _DIGITS)
-    if isinstance(value, list | dict):
-        return json.dumps(value, default=str, ensure_ascii=False)[:_LONGEST]
-    return value
-
-
-def _raised(value: Any) -> Any:
-    return float(rounded_up(value, _DIGITS)) if isinstance(value, float) and 0 < value < math.inf else value
-
-
-def _round(value: float | int, digits: int) -> Any:
-    if not math.isfinite(value):
-        return "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"
-    rounded = float(f"{value:.{digits}g}")
-    return int(rounded) if rounded.is_integer() and abs(rounded) < 1e15 else rounded
 
 
 def _thin(rows: list[dict[str, Any]]) -> tuple[dict[str, int], list[str], Notice | None]:
@@ -252,7 +201,7 @@ def _config(rows: list[dict[str, Any]], texts: dict[str, int]) -> dict[str, Any]
     """The resolved configs, leaf by leaf: most leaves are the same in all of them."""
     flat = [_leaves(row.get("config")) for row in rows]
     names = dict.fromkeys(name for leaves in flat for name in leaves)
-    return {name: _column([leaves.get(name) for leaves in flat], texts) for name in names}
+    return {name: column([leaves.get(name) for leaves in flat], texts) for name in names}
 
 
 def _leaves(config: Any) -> dict[str, Any]:
@@ -271,50 +220,3 @@ def _leaves(config: Any) -> dict[str, Any]:
 
     walk(document, "")
     return found
-
-
-def _points(points: Any, rows: list[dict[str, Any]], texts: dict[str, int]) -> dict[str, Any]:
-    """Means over seeds, the runs of each, and the families that may be compared."""
-    if points is None:
-        return {"points": {"count": 0, "cells": {}, "runs": []}, "families": []}
-    records = _records(points)
-    families: dict[tuple[Any, ...], int] = {}
-    for point in sorted(records, key=lambda point: point.get("clients_per_round") is not None):  # central first
-        point["family"] = families.setdefault(tuple(point.get(name) for name in FAMILY), len(families))
-        rows_each = number(point, "records_per_unit")
-        if rows_each is not None and not text(point, "algorithm"):
-            # The other way to protect a user, beside the algorithms that draw users.
-            point["algorithm"] = f"{rows_each:.0f} row{'s' * (rows_each != 1)} each"
-    same = [name for name in IDENTITY if name not in _ADOPTED]
-    places = [tuple(point.get(name) for name in same) for point in _records(points)]
-    owners: dict[tuple[Any, ...], list[int]] = {}
-    for i, row in enumerate(rows):
-        owners.setdefault(tuple(row.get(name) for name in same), []).append(i)
-    left_out = {*_MADE_BY, *FAMILY, "best"} - {"overrides", "delta", "unit"}
-    names = [name for name in records[0] if name not in left_out]
-    cells = {name: _column([point.get(name) for point in records], texts) for name in names}
-    return {
-        "points": {
-            "count": len(records),
-            "cells": cells,
-            "runs": [owners.get(place, []) for place in places],
-        },
-        "families": [_family([p for p in records if p["family"] == i]) for i in families.values()],
-    }
-
-
-def _family(points: list[dict[str, Any]]) -> dict[str, Any]:
-    first = points[0]
-    unit = text(first, "unit")
-    names = [text(first, name) for name in ("experiment", "dataset", "model")]
-    names += [f"per {unit}" if unit else "", text(first, "partition")]
-    delta = number(first, "delta")
-    notes = [f"δ={small(delta)}"] if delta is not None else []
-    notes += [text(first, "adjacency").replace("_", " ")] if text(first, "adjacency") else []
-    notes += [f"{sampling_word(text(first, 'sampling'))} sampling"] if text(first, "sampling") else []
-    private = [point for point in points if point.get("epsilon") != math.inf]
-    paid = bool(private) and all(str(point.get("tuning_accounted")) == "True" for point in private)
-    notes.append(f"tuning {'accounted' if paid else 'not accounted'}")
-    computed = [p["epsilon_pld"] for p in private if isinstance(p.get("epsilon_pld"), float)]
-    notes += [f"ε computed by PLD up to {rounded_up(max(computed))}"] if computed else []
-    return {"title": ", ".join(name for name in names if name) or "results", "notes": ", ".join(notes)}

@@ -74,8 +74,7 @@ def _spent(
         pairs = [dominating_pair(after(step)) for step in steps]
     except ValueError:
         return None
-    orders = 1 + np.geomspace(_LEAST_NOISE = 0.05  # below it ε is in the thousands and takes seconds to say so
-_LOWEST, _HIGHEST, _ORDERS)
+    orders = 1 + np.geomspace(_LOWEST, _HIGHEST, _ORDERS)
     with np.errstate(all="ignore"):
         one = np.asarray(renyi(pairs[0], orders.tolist()))
     rest = delta * 0.999 if sampling == "poisson" else delta
