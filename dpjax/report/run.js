@@ -6,7 +6,7 @@ function drawRun(model, i) {
   const run = (name) => numeric(model.run[name]?.(i) ?? null);
   const title = model.runTitle(i);
   const heading = el("h2", { id: "run-title", tabindex: "-1" }, title);
-  byId("run").replaceChildren(
+  const parts = [
     el("p", { class: "bar" }, el("a", { href: "#", "data-key": "run/back" }, "← All runs"), ...siblings(model, i)),
     heading,
     el("p", { class: "claim" }, run("claim")),
@@ -14,8 +14,9 @@ function drawRun(model, i) {
     el("div", { class: "charts" }, ...runCharts(model, i, run).filter(Boolean)),
     el("h3", {}, "Results and settings"),
     el("div", { class: "scroll" }, factTable(model, i)),
-    folded("run/config", "The whole config", () => el("div", { class: "scroll" }, configTable(model, i))),
-  );
+    Object.keys(model.config).length ? folded("run/config", "The whole config", () => el("div", { class: "scroll" }, configTable(model, i))) : null,
+  ];
+  byId("run").replaceChildren(...parts.filter(Boolean));
 }
 
 function siblings(model, i) {
