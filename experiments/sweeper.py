@@ -1,6 +1,8 @@
 """From grids of overrides to a list of jobs: their union, and a non-private reference for every line."""
 
+import datetime
 import itertools
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -10,6 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 
+from dpjax.results import write_atomically
 from experiments.config import CONF, ConfigError, describe
 from experiments.explain import no_field
 
@@ -29,6 +32,7 @@ def sweep(sweeper: Any, arguments: Sequence[str]) -> Any:
     folder = Path(sweeper.config.hydra.sweep.dir)
     folder.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(sweeper.config, folder / "multirun.yaml")
+    _tell_plan(folder, jobs)
     from experiments.finish import finish_interrupted, finish_sweep
 
     try:
@@ -38,6 +42,14 @@ def sweep(sweeper: Any, arguments: Sequence[str]) -> Any:
     else:
         finish_sweep(folder, sweeper.config, returns)
         return returns
+
+
+def _tell_plan(folder: Path, jobs: Sequence[Sequence[str]]) -> None:
+    """What ``dpjax report --watch`` needs to say how far a sweep is."""
+    started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    plan = {"format": "dpjax-progress", "version": 1, "planned": len(jobs), "started": started}
+    plan["jobs"] = [" ".join(job) for job in jobs]
+    write_atomically(folder / "progress.json", json.dumps(plan, indent=1).encode())
 
 
 def expand(

@@ -18,7 +18,7 @@ from dpjax.results import write_job_result
 
 RUN = ["--sampling-rate", "0.25", "--num-steps", "100", "--delta", "1e-5"]
 POPULATION = ["--population", "1000", "--expected-cohort-size", "250", "--epochs", "25", "--delta", "1e-5"]
-COMMANDS = ["epsilon", "calibrate", "data", "results", "plot"]
+COMMANDS = ["epsilon", "calibrate", "data", "results", "report", "plot"]
 
 
 @pytest.fixture

@@ -35,6 +35,7 @@ _COMMANDS = {
     "models": Command("dpjax.cli.models:app", "List the pretrained models, fetch them, look at one."),
     "generate": Command("dpjax.cli.models:generate_command", "Let a tuned language model write."),
     "results": Command("dpjax.cli.results:app", "Show a sweep's table, its columns, or export it."),
+    "report": Command("dpjax.cli.report:report_command", "Write a sweep as one HTML page, or follow it while it runs."),
 }
 # An entry point says nothing of itself before it is imported; these lines spare `dpjax --help` that.
 _KNOWN_SUMMARIES = {"plot": "Draw a sweep's privacy-utility curve and its other figures."}
@@ -55,6 +56,8 @@ Privacy-utility benchmarking in JAX.
   dpjax results show results/quickstart
 
   dpjax plot results/quickstart
+
+  dpjax report results/quickstart
 
 Sweeps are run by: uv run python -m experiments.run -m experiment=quickstart
 

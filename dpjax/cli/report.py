@@ -1,0 +1,61 @@
+"""``dpjax report``: a sweep as one HTML file, or as a page that follows it while it runs."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def report_command(
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Folder of a sweep, or one above several, or a results.parquet.")
+    ],
+    out: Annotated[Path | None, typer.Option("--out", help="The file to write. Default: DIR/report.html.")] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Serve the page on this machine while the sweep runs; Ctrl-C ends it.")
+    ] = False,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port for --watch; 0 takes a free one.")] = 8265,
+) -> None:
+    """Write a sweep as one HTML file: its table, its curves and a page for every run.
+
+    [bold]Examples[/bold]
+
+      dpjax report results/quickstart
+
+      dpjax report results/quickstart --out quickstart.html
+
+      dpjax report results/quickstart --watch
+
+    The file needs no network and no server. The exit status is 1 if jobs failed, have no result yet, or could not be
+    read; the report is written all the same, and says so at its top.
+    """
+    if watch:
+        if out is not None:
+            raise ValueError("--out and --watch exclude each other: write the file once the sweep has ended")
+        from dpjax.report.serving import serve
+
+        serve(directory, port, lambda address: typer.echo(f"{address}  follows {directory}; Ctrl-C ends it."))
+        typer.echo("stopped")
+        return
+    import datetime
+
+    from dpjax.report.contents import gather
+    from dpjax.report.packing import pack
+    from dpjax.report.page import render
+    from dpjax.results.errors import ResultsError
+    from dpjax.results.files import write_atomically
+
+    now = datetime.datetime.now(datetime.UTC)
+    contents = gather(directory, now)
+    path = out or (directory if directory.is_dir() else directory.parent) / "report.html"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ResultsError(f"--out {path} cannot be written ({error.strerror}): choose another file") from error
+    write_atomically(path, render(pack(contents, now.isoformat(timespec="seconds"))).encode())
+    typer.echo(path)
+    for notice in contents.notices:
+        lines = notice.items[:5] + ([f"and {len(notice.items) - 5} more"] if len(notice.items) > 5 else [])
+        typer.echo("\n  ".join([notice.text, *lines]), err=True)
+    if not contents.is_complete:
+        raise typer.Exit(1)

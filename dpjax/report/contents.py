@@ -1,0 +1,168 @@
+"""What a report says: a folder's rows and points, what failed, what could not be read, and how far the sweep is."""
+
+import datetime
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from dpjax.report.jobs import Failure, Progress, failures, progress
+from dpjax.results.claims import text
+from dpjax.results.errors import ResultsError
+from dpjax.results.files import job_files, parse_job_file
+from dpjax.results.schema import COLUMNS, METRICS
+
+
+class Notice(NamedTuple):
+    """What a reader has to know before the numbers.
+
+    Attributes:
+      level: "error" if something is missing from the report that should be in it, "pending" if it is yet to come,
+        "note" if nothing is.
+      text: one sentence.
+      items: what it is about, one line each.
+    """
+
+    level: Literal["error", "pending", "note"]
+    text: str
+    items: list[str]
+
+
+class Contents(NamedTuple):
+    """What was found below a folder.
+
+    Attributes:
+      name: of the folder.
+      frame: the rows, as ``dpjax.results.collect`` orders them.
+      points: means over seeds, from ``dpjax.results.summary``; None if no row has a metric.
+      notices: in the order to be read in.
+      failures: jobs without a result.
+      progress: of the sweep, if it tells.
+    """
+
+    name: str
+    frame: Any
+    points: Any
+    notices: list[Notice]
+    failures: list[Failure]
+    progress: Progress | None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every planned job has a result and every file was read."""
+        return all(notice.level == "note" for notice in self.notices)
+
+
+def gather(directory: Path | str, now: datetime.datetime | None = None) -> Contents:
+    """Everything that a report says of a folder.
+
+    Guarantees: what cannot be read never stops the rest; it is in the notices, with the file's name below the folder.
+
+    Args:
+      directory: a sweep's folder, one above several, or a ``results.parquet`` or ``results.json``.
+      now: the time, for what is left of a running sweep; the clock's if None.
+
+    Raises:
+      ResultsError: there is no such folder, or the file is no results table.
+
+    >>> gather("/nowhere")
+    Traceback (most recent call last):
+        ...
+    dpjax.results.errors.ResultsError: there is no /nowhere: give the folder of a sweep, such as results/quickstart
+    """
+    from dpjax.results.table import frame_of, load
+
+    root = Path(directory)
+    if not root.exists():
+        raise ResultsError(f"there is no {root}: give the folder of a sweep, such as results/quickstart")
+    name = root.resolve().name
+    if root.is_file():
+        frame = load(root)
+        notices = _about(frame, [])
+        return Contents(name, frame, _points(frame), notices, [], None)
+    rows, older, unreadable, finished = _rows(root)
+    frame = frame_of(rows)
+    tables = [root / table for table in ("results.parquet", "results.json") if (root / table).exists()]
+    if not rows and tables:
+        try:
+            frame = load(root)
+        except ResultsError as error:
+            unreadable.append(str(error))
+    failed, spoilt = failures(root)
+    going, unknown = progress(root, finished, now or datetime.datetime.now(datetime.UTC))
+    notices = _left_out(root, [*unreadable, *spoilt, *unknown], failed, going)
+    return Contents(name, frame, _points(frame), [*notices, *_about(frame, older)], failed, going)
+
+
+def _rows(root: Path) -> tuple[list[dict[str, Any]], list[tuple[Path, list[str]]], list[str], dict[Path, str]]:
+    """Rows; files with the curves of today's schema that they lack; what cannot be read; overrides of each file."""
+    rows: list[dict[str, Any]] = []
+    older: list[tuple[Path, list[str]]] = []
+    unreadable: list[str] = []
+    finished: dict[Path, str] = {}
+    for path in job_files(root):
+        try:
+            read = parse_job_file(path)
+        except ResultsError as error:
+            unreadable.append(str(error))
+            continue
+        rows += read
+        had = {name for row in read for name in row}
+        lacking = [column.name for column in COLUMNS if column.dtype in ("floats", "ints") and column.name not in had]
+        if lacking:
+            older.append((path.relative_to(root), lacking))
+        finished[path] = text(read[0], "overrides") if read else ""
+    return rows, older, unreadable, finished
+
+
+def _left_out(root: Path, unreadable: list[str], failed: list[Failure], going: Progress | None) -> list[Notice]:
+    notices = []
+    if unreadable:
+        # A report is passed on: it names files below the folder, not where that folder was.
+        files = [sentence.replace(f"{root}/", "") for sentence in unreadable]
+        notices.append(
+            Notice("error", f"{_count(len(files), 'file')} could not be read and {_are(files)} left out.", files)
+        )
+    if failed:
+        lines = [f"{each.overrides or each.folder}: {each.error}" for each in failed]
+        notices.append(Notice("error", f"{_count(len(failed), 'job')} failed and {_has(failed)} no result.", lines))
+    waiting = 0 if going is None else going.planned - going.finished - going.failed
+    if going is not None and waiting > 0:
+        sentence = f"{waiting} of {_count(going.planned, 'planned job')} {_has([0] * waiting)} no result yet."
+        notices.append(Notice("pending", sentence, going.pending))
+    return notices
+
+
+def _about(frame: Any, older: list[tuple[Path, list[str]]]) -> list[Notice]:
+    notices = []
+    if not len(frame):
+        notices.append(Notice("error", "There is no finished job to report on.", []))
+    by_columns: dict[tuple[str, ...], list[str]] = {}
+    for path, lacking in older:
+        by_columns.setdefault(tuple(lacking), []).append(str(path))
+    for lacking, files in by_columns.items():
+        what = f"{_count(len(files), 'file')} of an older schema {_has(files)} no"
+        notices.append(Notice("note", f"{what} {', '.join(lacking)}; charts of those are left out.", files))
+    dropped = [] if not len(frame) else [str(v) for v in frame["overrides"][frame["overflow_count"].fillna(0) > 0]]
+    if dropped:
+        runs = _count(len(dropped), "run")
+        sentence = f"{runs} drew more units than there are slots in some steps; the claim of each says so."
+        notices.append(Notice("note", sentence, list(dict.fromkeys(dropped))))
+    return notices
+
+
+def _points(frame: Any) -> Any:
+    from dpjax.results.summarize import summary
+
+    known = [name for name in METRICS if len(frame) and frame[name].notna().any()]
+    return summary(frame, known[0]) if known else None
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
+def _are(things: list[Any]) -> str:
+    return "is" if len(things) == 1 else "are"
+
+
+def _has(things: list[Any]) -> str:
+    return "has" if len(things) == 1 else "have"

@@ -1,0 +1,199 @@
+"""What a sweep's folder says besides results: which jobs were planned, which failed, how long the rest takes."""
+
+import datetime
+import json
+import re
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from dpjax.results.files import JOB_FILE
+
+PROGRESS_FILE = "progress.json"
+FAILURE_FILE = "failure.json"
+_NAMELESS = ("experiment", "results_dir", "lanes", "figures", "tracker")  # decide no result
+
+
+class Failure(NamedTuple):
+    """A job that ended without a result.
+
+    Attributes:
+      folder: its folder, relative to the one that was read.
+      experiment: name of the experiment.
+      overrides: that made the job.
+      error: what went wrong, in one sentence.
+    """
+
+    folder: str
+    experiment: str
+    overrides: str
+    error: str
+
+
+class Progress(NamedTuple):
+    """How far a sweep is, or several taken together.
+
+    Attributes:
+      planned: jobs that it has.
+      finished: those with a result.
+      failed: those that ended without.
+      started: when it began, ISO 8601; the latest of several.
+      seconds_left: at the pace so far; None while no job of this start has finished, or none is left.
+      pending: overrides of the jobs that have not ended, where the sweep has told them.
+    """
+
+    planned: int
+    finished: int
+    failed: int
+    started: str
+    seconds_left: float | None
+    pending: list[str]
+
+
+def failures(root: Path) -> tuple[list[Failure], list[str]]:
+    """Every job below a folder that failed and has not finished since; and the files that cannot be read.
+
+    Args:
+      root: a sweep's folder, or one above.
+
+    >>> failures(Path("/nowhere"))
+    ([], [])
+    """
+    found, unreadable = [], []
+    for path in _visible(root, FAILURE_FILE):
+        try:
+            if _is_newer(path.with_name(JOB_FILE), path):
+                continue  # it was run again, and finished
+            told = _document(path, "dpjax-failure")
+        except (OSError, ValueError) as error:
+            unreadable.append(f"{path} {_why(error)}")
+            continue
+        folder = str(path.parent.relative_to(root))
+        found.append(Failure(folder, *(str(told.get(name) or "") for name in ("experiment", "overrides", "error"))))
+    return found, unreadable
+
+
+def progress(root: Path, finished: Mapping[Path, str], now: datetime.datetime) -> tuple[Progress | None, list[str]]:
+    """How far the sweeps below a folder are, None if none has told what it planned; and the files that cannot be read.
+
+    Guarantees: jobs that an earlier start had finished count as finished but not towards the pace.
+
+    Args:
+      root: a sweep's folder, or one above.
+      finished: result file → overrides of its job.
+      now: the time, with its zone.
+
+    >>> progress(Path("/nowhere"), {}, datetime.datetime.now(datetime.UTC))
+    (None, [])
+    """
+    sweeps, unreadable = [], []
+    for path in _visible(root, PROGRESS_FILE):
+        try:
+            told = _document(path, "dpjax-progress")
+            started = datetime.datetime.fromisoformat(str(told["started"]))
+            sweeps.append(_of_sweep(path.parent, int(told["planned"]), started, told.get("jobs"), finished, now))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            unreadable.append(f"{path} {_why(error)}")
+    if not sweeps:
+        return None, unreadable
+    left = [sweep.seconds_left for sweep in sweeps if sweep.seconds_left is not None]
+    together = Progress(
+        planned=sum(sweep.planned for sweep in sweeps),
+        finished=sum(sweep.finished for sweep in sweeps),
+        failed=sum(sweep.failed for sweep in sweeps),
+        started=max(sweep.started for sweep in sweeps),
+        seconds_left=max(left, default=None),
+        pending=[overrides for sweep in sweeps for overrides in sweep.pending],
+    )
+    return together, unreadable
+
+
+def split_overrides(overrides: str) -> list[str]:
+    """The overrides of a job, which a row holds as one text.
+
+    Args:
+      overrides: with spaces between them; a value may have spaces too.
+
+    >>> split_overrides("a.b=1 c=[1, 2] ++d=x y")
+    ['a.b=1', 'c=[1, 2]', '++d=x y']
+    """
+    return [part for part in re.split(r"\s+(?=[+~]{0,2}[\w./@]+=|~)", overrides.strip()) if part]
+
+
+def command(overrides: str) -> str:
+    """The command that runs a job again.
+
+    Args:
+      overrides: the job's, as its rows hold them.
+
+    >>> command("model.hidden=[64,32] privacy.epsilon=1")
+    "uv run python -m experiments.run 'model.hidden=[64,32]' privacy.epsilon=1"
+    """
+    return shlex.join(["uv", "run", "python", "-m", "experiments.run", *split_overrides(overrides)])
+
+
+def _of_sweep(
+    folder: Path,
+    planned: int,
+    started: datetime.datetime,
+    jobs: Any,
+    finished: Mapping[Path, str],
+    now: datetime.datetime,
+) -> Progress:
+    names = [str(job) for job in jobs] if isinstance(jobs, list) else None
+    ended = {path: overrides for path, overrides in finished.items() if folder in path.parents}
+    failed, _ = failures(folder)
+    if names is None:
+        done, lost = list(ended), len(failed)
+        pending: list[str] = []
+    else:
+        # An earlier start may have left results of other jobs beside these.
+        wanted = {_canonical(name): name for name in names}
+        done = [path for path, overrides in ended.items() if _canonical(overrides) in wanted]
+        gone = {_canonical(each.overrides) for each in failed} & wanted.keys()
+        had = {_canonical(ended[path]) for path in done}
+        lost = len(gone - had)
+        pending = [name for key, name in wanted.items() if key not in had | gone]
+    rest = max(0, planned - len(done) - lost)
+    fresh = sum(path.stat().st_mtime >= started.timestamp() for path in done)
+    pace = (now - started).total_seconds() / fresh if fresh else None
+    return Progress(
+        planned=planned,
+        finished=min(len(done), planned),
+        failed=lost,
+        started=started.isoformat(timespec="seconds"),
+        seconds_left=pace * rest if pace is not None and rest else None,
+        pending=pending,
+    )
+
+
+def _canonical(overrides: str) -> frozenset[str]:
+    """What names a job within its sweep, in any order: a run again for its figures, say, is the same job."""
+    named = (part for part in split_overrides(overrides) if part.partition("=")[0].split(".")[0] not in _NAMELESS)
+    return frozenset(named)
+
+
+def _visible(root: Path, name: str) -> list[Path]:
+    return sorted(p for p in root.rglob(name) if not any(s.startswith(".") for s in p.relative_to(root).parts))
+
+
+def _is_newer(path: Path, than: Path) -> bool:
+    return path.exists() and path.stat().st_mtime > than.stat().st_mtime
+
+
+def _document(path: Path, kind: str) -> dict[str, Any]:
+    document = json.loads(path.read_bytes())
+    if not isinstance(document, dict) or document.get("format") != kind:
+        raise ValueError("was not written by dpjax")
+    if document.get("version") != 1:
+        raise ValueError(f"has format version {document.get('version')}, this dpjax reads 1")
+    return document
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return f"cannot be read ({error.strerror})"
+    if isinstance(error, (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError)):
+        return "is cut short or not what dpjax writes"
+    return str(error)

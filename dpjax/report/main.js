@@ -1,0 +1,178 @@
+// What starts when the page does: the model of the data, the parts that are drawn of it, and, if it is served, news.
+
+let model = null;
+let metric = null;
+const EVERY = 1000; // milliseconds between questions to the server
+let news = null; // the version of the data that a served page shows
+
+function modelOf(data) {
+  const run = readers(data.cells, data);
+  const point = readers(data.points.cells, data);
+  const labels = Object.fromEntries([...data.columns, ...data.metrics].map((column) => [column.name, column.label]));
+  const lower = new Map();
+  const keys = new Map(Array.from({ length: data.count }, (_, i) => [run.key(i), i]));
+  const label = (name) => labels[name] || name.replaceAll("_", " ");
+  const varies = new Set(data.columns.filter((column) => column.shown).map((column) => column.name));
+  return {
+    ...data,
+    run,
+    point,
+    keys,
+    label,
+    pointCount: data.points.count,
+    pointRuns: data.points.runs,
+    config: readers(data.config, data),
+    words(i) {
+      if (!lower.has(i)) lower.set(i, [...data.columns.map((c) => show(c.name, run[c.name](i))), run.overrides?.(i) ?? ""].join(" ").toLowerCase());
+      return lower.get(i);
+    },
+    seedName: (i) => (run.seed?.(i) === null ? `run ${i + 1}` : `seed ${run.seed(i)}`),
+    runTitle(i) {
+      const told = data.knobs.filter((name) => varies.has(name) && run[name](i) !== null).map((name) => `${label(name)} ${show(name, run[name](i))}`);
+      const what = [run.dataset?.(i), run.model?.(i)].filter(Boolean).join(", ");
+      return [what, `ε ${smallUp(run.epsilon(i))}`, ...told, run.seed(i) === null ? null : `seed ${run.seed(i)}`].filter(Boolean).join(", ");
+    },
+  };
+}
+
+// Draws again without taking away where the reader is: focus, open details, scrolling.
+function keepingPlace(draw) {
+  const focused = document.activeElement?.dataset?.key;
+  const open = new Set([...document.querySelectorAll("details[open][data-key]")].map((node) => node.dataset.key));
+  const scrolled = [...document.querySelectorAll("[id].scroll")].map((node) => [node.id, node.scrollLeft, node.scrollTop]);
+  const [x, y] = [scrollX, scrollY];
+  draw();
+  for (const node of document.querySelectorAll("details[data-key]")) if (open.has(node.dataset.key)) node.open = true;
+  for (const [id, left, top] of scrolled) Object.assign(byId(id) || {}, { scrollLeft: left, scrollTop: top });
+  if (focused) document.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
+  scrollTo(x, y);
+}
+
+function drawAll() {
+  document.title = `${model.name} – dpjax report`;
+  byId("title").textContent = model.name;
+  byId("made").textContent = `dpjax report of ${plural(model.count, "run")}, ${plural(model.pointCount, "point")}; made ${model.made.replace("T", " ").replace("+00:00", " UTC")}.`;
+  drawProgress(model.progress);
+  drawNotices();
+  drawMetrics();
+  drawCurves(model, metric);
+  drawChoices(model);
+  drawTable(model);
+  drawFailures(model);
+  route(false);
+}
+
+function drawNotices() {
+  const box = byId("notices");
+  // While a sweep is watched, what it has not done yet is progress and no notice.
+  const told = model.notices.filter((notice) => !(model.watching && notice.level === "pending"));
+  box.hidden = !told.length;
+  box.replaceChildren(
+    ...told.map(({ level, text, items }, i) => {
+      const sentence = el("p", {}, el("strong", {}, level === "note" ? "Note: " : "Incomplete: "), text);
+      const list = () => el("ul", {}, ...items.map((item) => el("li", {}, item)));
+      const details = !items.length ? null : level !== "note" && items.length <= 8 ? list() : folded(`notice/${i}`, `Show ${plural(items.length, "line")}`, list);
+      return el("div", { class: `notice ${level}` }, sentence, details);
+    }),
+  );
+}
+
+function drawProgress(progress) {
+  const box = byId("progress");
+  box.hidden = !progress || (!model.watching && progress.finished === progress.planned);
+  if (!progress || box.hidden) return;
+  const { planned, finished, failed, seconds_left: left } = progress;
+  const over = finished + failed >= planned;
+  const words = [`${finished} of ${plural(planned, "job")} finished`, failed ? `${failed} failed` : "", over ? "the sweep is over" : left ? `about ${duration(left)} left` : "time left not known yet"];
+  const meter = el("progress", { max: planned || 1, value: finished + failed, "aria-label": "Jobs ended" });
+  box.replaceChildren(meter, el("span", {}, words.filter(Boolean).join(", ") + "."));
+}
+
+function drawMetrics() {
+  const select = byId("metric");
+  metric = model.metrics.find((m) => m.name === metric?.name) || model.metrics.find((m) => m.name === "test_accuracy") || model.metrics[0] || { name: "test_accuracy", label: "test accuracy" };
+  select.replaceChildren(...model.metrics.map((m) => el("option", { value: m.name, selected: m.name === metric.name }, m.label)));
+}
+
+// The address says which run is open, so that back and bookmarks work.
+function route(moved = true) {
+  const key = location.hash.startsWith("#run-") ? decodeURIComponent(location.hash.slice(5)) : null;
+  const i = key === null ? undefined : model.keys.get(key);
+  const before = byId("run").dataset.of;
+  const isOpen = i !== undefined;
+  byId("overview").hidden = isOpen;
+  byId("run").hidden = !isOpen;
+  hideTip(null, true);
+  if (isOpen) {
+    byId("run").dataset.of = key;
+    drawRun(model, i);
+    document.title = `${model.runTitle(i)} – ${model.name}`;
+    if (moved) {
+      scrollTo(0, 0);
+      byId("run-title").focus({ preventScroll: true });
+    }
+  } else {
+    byId("run").replaceChildren();
+    delete byId("run").dataset.of;
+    document.title = `${model.name} – dpjax report`;
+    const link = before && document.querySelector(`[data-key="run/${CSS.escape(before)}"]`);
+    if (moved && link) link.focus(); // back to where it was opened
+    else if (moved && key !== null) byId("title").focus();
+  }
+}
+
+const THEMES = ["auto", "light", "dark"];
+function setTheme(theme) {
+  document.documentElement.dataset.theme = theme;
+  byId("theme").textContent = `Theme: ${theme}`;
+  try {
+    localStorage.setItem("dpjax-theme", theme);
+  } catch {} // a browser may refuse storage to a file
+}
+
+function startTheme() {
+  let theme = "auto";
+  try {
+    theme = localStorage.getItem("dpjax-theme") || "auto";
+  } catch {}
+  setTheme(THEMES.includes(theme) ? theme : "auto");
+  byId("theme").addEventListener("click", () => setTheme(THEMES[(THEMES.indexOf(document.documentElement.dataset.theme) + 1) % 3]));
+}
+
+async function askForNews() {
+  try {
+    const status = await (await fetch("status.json", { cache: "no-store" })).json();
+    drawProgress(status.progress);
+    if (status.version !== news) {
+      const data = await (await fetch("contents.json", { cache: "no-store" })).json();
+      news = status.version;
+      model = modelOf(data);
+      keepingPlace(drawAll);
+    }
+    document.documentElement.removeAttribute("data-lost");
+  } catch {
+    document.documentElement.dataset.lost = ""; // the server has ended; what is shown stays
+  }
+  setTimeout(askForNews, EVERY);
+}
+
+model = modelOf(JSON.parse(byId("data").textContent));
+news = model.version ?? null;
+startTheme();
+watchTip();
+drawAll();
+byId("metric").addEventListener("change", (event) => {
+  metric = model.metrics.find((m) => m.name === event.target.value);
+  drawCurves(model, metric);
+});
+byId("filter").addEventListener("input", (event) => {
+  view.filter = event.target.value;
+  filterRows(model);
+});
+byId("columns").addEventListener("keydown", (event) => {
+  if (event.key !== "Escape") return;
+  byId("columns").open = false;
+  byId("columns").querySelector("summary").focus();
+});
+addEventListener("hashchange", () => route());
+if (model.watching) setTimeout(askForNews, EVERY);

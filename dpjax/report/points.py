@@ -1,0 +1,72 @@
+"""The points of a sweep for its curves: means over seeds, the runs of each, and the families that may be compared."""
+
+import math
+from typing import Any
+
+from dpjax.report.cells import column, records
+from dpjax.results.claims import number, rounded_up, sampling_word, small, text
+from dpjax.results.summarize import FAMILY, IDENTITY
+
+# What a point of a chart may be told apart by, in the order in which charts prefer it.
+KNOBS = ("algorithm", "tuning", "noise", "records_per_unit", "clip_norm", "clients_per_round", "clipping")
+KNOBS += ("aggregation", "robust", "corruption", "compression", "learning_rate", "num_clients", "num_steps")
+KNOBS += ("sampling_rate", "max_length")
+_ADOPTED = ("adjacency", "sampling", "delta")  # what a non-private point takes over from its family
+_MADE_BY = ("config_hash", "overrides", "checkpoint", "git_revision", "dpjax_version", "jax_version")
+_MADE_BY += ("python_version", "timestamp", "device", "config")
+
+
+def pack_points(points: Any, rows: list[dict[str, Any]], texts: dict[str, int]) -> dict[str, Any]:
+    """Means over seeds, the runs of each, and the families that may be compared.
+
+    Args:
+      points: what ``dpjax.results.summary`` gave, or None.
+      rows: the runs.
+      texts: text → its place; new ones are added.
+
+    >>> pack_points(None, [], {})["families"]
+    []
+    """
+    if points is None:
+        return {"points": {"count": 0, "cells": {}, "runs": []}, "families": []}
+    found = records(points)
+    families: dict[tuple[Any, ...], int] = {}
+    for point in sorted(found, key=lambda point: point.get("clients_per_round") is not None):  # central first
+        point["family"] = families.setdefault(tuple(point.get(name) for name in FAMILY), len(families))
+        rows_each = number(point, "records_per_unit")
+        if rows_each is not None and not text(point, "algorithm"):
+            # The other way to protect a user, beside the algorithms that draw users.
+            point["algorithm"] = f"{rows_each:.0f} row{'s' * (rows_each != 1)} each"
+    same = [name for name in IDENTITY if name not in _ADOPTED]
+    places = [tuple(point.get(name) for name in same) for point in records(points)]
+    owners: dict[tuple[Any, ...], list[int]] = {}
+    for i, row in enumerate(rows):
+        owners.setdefault(tuple(row.get(name) for name in same), []).append(i)
+    left_out = {*_MADE_BY, *FAMILY, "best"} - {"overrides", "delta", "unit"}
+    names = [name for name in found[0] if name not in left_out]
+    cells = {name: column([point.get(name) for point in found], texts) for name in names}
+    return {
+        "points": {
+            "count": len(found),
+            "cells": cells,
+            "runs": [owners.get(place, []) for place in places],
+        },
+        "families": [_family([p for p in found if p["family"] == i]) for i in families.values()],
+    }
+
+
+def _family(points: list[dict[str, Any]]) -> dict[str, Any]:
+    first = points[0]
+    unit = text(first, "unit")
+    names = [text(first, name) for name in ("experiment", "dataset", "model")]
+    names += [f"per {unit}" if unit else "", text(first, "partition")]
+    delta = number(first, "delta")
+    notes = [f"δ={small(delta)}"] if delta is not None else []
+    notes += [text(first, "adjacency").replace("_", " ")] if text(first, "adjacency") else []
+    notes += [f"{sampling_word(text(first, 'sampling'))} sampling"] if text(first, "sampling") else []
+    private = [point for point in points if point.get("epsilon") != math.inf]
+    paid = bool(private) and all(str(point.get("tuning_accounted")) == "True" for point in private)
+    notes.append(f"tuning {'accounted' if paid else 'not accounted'}")
+    computed = [p["epsilon_pld"] for p in private if isinstance(p.get("epsilon_pld"), float)]
+    notes += [f"ε computed by PLD up to {rounded_up(max(computed))}"] if computed else []
+    return {"title": ", ".join(name for name in names if name) or "results", "notes": ", ".join(notes)}
