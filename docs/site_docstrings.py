@@ -1,4 +1,4 @@
-"""Griffe extension: the docstrings' own conventions, which ``help()`` shows well, in the form that mkdocstrings reads."""
+"""Griffe extension: docstrings as they are written, which suits ``help()``, in the form that mkdocstrings reads."""
 
 import re
 import textwrap

@@ -68,7 +68,7 @@ def on_files(files: Files, config: Any) -> Files:
     root = Path(config["config_file_path"]).parent
     _source.clear()
     waiting = [f"docs/{page.src_uri}" for page in files.documentation_pages()]
-    waiting += [path for path in _in_nav(config["nav"])]
+    waiting += _in_nav(config["nav"])
     done = set()
     for path in waiting:
         if path in done:
