@@ -94,7 +94,9 @@ def _in_nav(nav: Any) -> list[str]:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
-    """Links as the site has them."""
+    """Links as the site has them. A page that is a section by itself needs no column for its siblings."""
+    if page.parent is None:
+        page.meta.setdefault("hide", ["navigation"])
     here = page.file.src_uri
 
     def on_site(link: str) -> str:
