@@ -8,11 +8,14 @@ python docs/regenerate.py leaderboard           # the pages and figures of the l
 import re
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 DOCS = Path(__file__).parent
-STEP_TIME = DOCS.parent / "benchmarks/results/step_time.md"
+RESULTS = DOCS.parent / "benchmarks/results"
+STEP_TIME = RESULTS / "step_time.md"
+MEASURED = ("federated_rounds", "calibration", "sweep", "secure_aggregation", "homomorphic", "noise", "cnn_layout")
 FIGURES = {
     "privacy_utility_curve.png": "quickstart_curve.png",
     "epsilon_clip_heatmap.png": "quickstart_heatmap.png",
@@ -94,12 +97,37 @@ def step_time() -> str:
     return text[: rows[0]].strip()
 
 
+def names() -> str:
+    """What ``dpjax`` itself exports, with the first sentence of each docstring."""
+    import dpjax
+
+    rows = []
+    for name in sorted(set(dpjax.__all__) - {"__version__"}, key=str.lower):
+        home = f"dpjax.{dpjax._MODULE_OF[name]}"
+        summary = (getattr(dpjax, name).__doc__ or "").strip().partition("\n")[0].replace("``", "`").replace("|", "\\|")
+        rows.append(f"| [`{name}`][{home}.{name}] | {summary} |")
+    return "\n".join(["| name | |", "|---|---|", *rows])
+
+
+def measured(name: str) -> Callable[[], str]:
+    """The content of ``benchmarks/results/name.md`` without its title."""
+
+    def content() -> str:
+        text = (RESULTS / f"{name}.md").read_text(encoding="utf-8")
+        return re.sub(r"\A# .*\n", "", text).strip()
+
+    return content
+
+
 # Block name → the page that holds it and what it says.
 BLOCKS = {
     "columns": ("concepts/results.md", columns),
     "fields": ("concepts/sweeps.md", fields),
     "tunings": ("concepts/language-models.md", tunings),
     "step_time": ("concepts/bookkeeping.md", step_time),
+    "names": ("reference/index.md", names),
+    "ratios": ("benchmarks.md", step_time),
+    **{name: ("benchmarks.md", measured(name)) for name in MEASURED},
 }
 
 

@@ -106,7 +106,7 @@ def cnn(
       num_classes: at least 2.
       input_shape: ``(height, width)`` or ``(height, width, channels)`` of ONE float32 example, 4 pixels a side or more.
       blocks: convolution blocks to use instead; a plain list ``[features, kernel_size, …]`` is read as a
-        :class:`ConvBlock`.
+        ``ConvBlock``.
       hidden: width of the dense layer before the logits.
       activation: ``tanh``, ``relu``, ``sigmoid``, ``elu``, ``gelu`` or ``silu``; tanh suits clipping best
         (Papernot et al. 2021).

@@ -83,7 +83,7 @@ def im2col_conv(
 
 
 class Conv(nnx.Conv):
-    """``nnx.Conv`` computed by :func:`im2col_conv`: same arguments, same parameters, same start, same result.
+    """``nnx.Conv`` computed by ``im2col_conv``: same arguments, same parameters, same start, same result.
 
     Args:
       *args: as ``flax.nnx.Conv``; ``kernel_size`` may have any number of axes.

@@ -18,7 +18,7 @@ def build(name: str, **options: Any) -> Model:
     """Builds the named model.
 
     Args:
-      name: a key of :data:`MODELS`.
+      name: a key of ``MODELS``.
       **options: what the factory takes: ``num_classes``, ``input_shape`` and its own.
 
     Returns:

@@ -157,7 +157,7 @@ Shown = tuple[Panel, Any, Any]
 
 def _shown(df: pd.DataFrame, metric: str, *columns: str) -> list[Shown]:
     for name in columns:
-        if name not in df.columns or not df[name].notna().any():
+        if name not in df.columns or df[name].isna().to_numpy().all():
             raise ResultsError(f"the results have no values in column {name!r}: sweep or record it first")
     found = []
     private: Any = df[df["epsilon"] < math.inf]
