@@ -14,8 +14,8 @@ CASES = {
     "privcy.epsilon=1": "privcy.epsilon is no field of the config; did you mean privacy.epsilon?",
     "model=mpl": "model=mpl is not there; did you mean mlp?",
     "data=xyz": "data=xyz is not there; use adult or bbc_news or breast_cancer or cdnow or digits or "
-    "drug_reviews or e2e or fashion_mnist or heart or icd10 or licences or mnist_5k or mnli or nafld or qnli or "
-    "reuters_r8 or rotten_tomatoes or shakespeare or spam_assassin or sst2.",
+    "drug_reviews or e2e or fashion_mnist or heart or icd10 or licences or mnist_10k or mnist_5k or mnli or nafld or "
+    "qnli or reuters_r8 or rotten_tomatoes or shakespeare or spam_assassin or sst2.",
     "hydra/launcher=foo": "hydra/launcher=foo is not there; use basic or batched.",
     "data.name=digit": "data.name='digit'",
     "model.name=mpl": "did you mean 'mlp'?",

@@ -673,7 +673,7 @@ def test_errors_are_one_line_on_stderr_and_status_1(tiny, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["fashion_mnist", "mnist_5k", "adult"])
+@pytest.mark.parametrize("name", ["fashion_mnist", "mnist_5k", "mnist_10k", "adult"])
 def test_fetch_for_real_gives_the_pinned_content(name, tmp_path):
     datasets.fetch(name, cache_dir=tmp_path)
     data = datasets.load(name, cache_dir=tmp_path)

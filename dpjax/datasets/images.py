@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import json
 from collections.abc import Mapping
 
 import numpy as np
@@ -62,6 +63,29 @@ def decode_mnist_like(files: Mapping[str, bytes]) -> RawArrays:
         parts["t10k", "images"],
         parts["t10k", "labels"].astype(np.int32),
     )
+
+
+def decode_digit_lists(files: Mapping[str, bytes]) -> RawArrays:
+    """Reads one JSON file a digit, ``{"data": [pixels]}`` with grey values from 0 to 1, and splits it 80/20 by class.
+
+    Args:
+      files: path → content; the file's name is the digit.
+
+    Returns:
+      Inputs ``[rows, 28, 28]`` uint8.
+
+    Raises:
+      DatasetError: a file that holds no whole pictures.
+    """
+    images, labels = [], []
+    for path in sorted(files):
+        values = np.asarray(json.loads(files[path])["data"], np.float64)
+        if values.size % 784:
+            raise DatasetError(f"data.name: {path} holds {values.size} pixels, which are no whole pictures of 28×28")
+        # Three decimals were kept of each 255th.
+        images.append(np.rint(values.reshape(-1, 28, 28) * 255).astype(np.uint8))
+        labels.append(np.full(len(images[-1]), int(path.rsplit("/", 1)[-1].removesuffix(".json")), np.int32))
+    return stratified_split(np.concatenate(images), np.concatenate(labels))
 
 
 def decode_pixel_rows(files: Mapping[str, bytes]) -> RawArrays:

@@ -170,7 +170,11 @@ def _page(task: Task, runs: Any, board: Any, methods: Mapping[str, Method]) -> s
 def _chosen(row: Any, method: Method) -> str:
     config = json.loads(row["config"])
     names = {name: name.rsplit(".", 1)[-1].replace("_", " ") for name in method.tuned}
-    return ", ".join(f"{word} {field_of(config, name):g}" for name, word in names.items())
+    values = {name: field_of(config, name) for name in names}
+    return ", ".join(
+        f"{word} {value if isinstance(value, str) else small(value)}"
+        for word, value in zip(names.values(), values.values(), strict=True)
+    )
 
 
 def _percent(row: Any) -> str:
