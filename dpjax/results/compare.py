@@ -1,0 +1,305 @@
+"""Is one better? Paired differences over seeds, with intervals that are honest about how many pairs were looked at."""
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from dpjax.results.claims import small
+from dpjax.results.errors import ResultsError
+from dpjax.results.schema import lower_is_better
+from dpjax.results.sheet import label
+from dpjax.results.summarize import IDENTITY, require
+
+CONTEXT = ("dataset", "unit", "partition", "delta", "epsilon")
+"""What two runs must share to be comparable at all: data, what is protected, and how well."""
+
+FOLDER = "folder"
+"""The column that tells two folders apart; experiments of other names may then be pairs."""
+
+_NAMES = ("experiment", "config_hash", "method")
+"""What a run is called, which says nothing of what it does."""
+
+
+class Difference(NamedTuple):
+    """One pair, compared over the seeds that both ran.
+
+    Attributes:
+      where: column → value that both sides share, of ``CONTEXT``.
+      first, second: the sides.
+      seeds: number of common seeds.
+      first_mean, second_mean: means of the metric over them.
+      mean: of first minus second.
+      std: standard deviation of that over seeds (``ddof=1``).
+      low, high: its interval, at the level at which the pair was tested.
+      p: of a two-sided paired t-test, before correction.
+      adjusted_p: after Holm's, over all pairs compared together.
+      exact_p: of the sign-flip test, which assumes no normality; never below ``2 / 2**seeds``.
+      verdict: "first", "second", or "" where no difference was shown.
+    """
+
+    where: dict[str, Any]
+    first: str
+    second: str
+    seeds: int
+    first_mean: float
+    second_mean: float
+    mean: float
+    std: float
+    low: float
+    high: float
+    p: float
+    adjusted_p: float
+    exact_p: float
+    verdict: str
+
+
+class Comparison(NamedTuple):
+    """What was compared, and what could not be.
+
+    Attributes:
+      metric: the column.
+      confidence: of all verdicts together.
+      differences: one per pair.
+      unpaired: one sentence for each point that met no other.
+    """
+
+    metric: str
+    confidence: float
+    differences: list[Difference]
+    unpaired: list[str]
+
+
+def compare(
+    frame: pd.DataFrame,
+    by: str,
+    *,
+    values: Sequence[str] = (),
+    metric: str = "test_accuracy",
+    confidence: float = 0.95,
+    best: bool = False,
+) -> Comparison:
+    """Compares the values of a column with each other, pair by pair, over the seeds that both sides ran.
+
+    Guarantees: two points are a pair only if they share data set, unit of privacy, partition, δ and ε. The chance that
+    any verdict is given where there is no difference is at most ``1 − confidence`` over all pairs together (Holm), if
+    differences over seeds are normal. An interval excludes 0 exactly where a verdict is given. What meets no other is
+    named.
+
+    Args:
+      frame: what ``collect`` or ``load`` gave.
+      by: the column whose values are compared, such as ``algorithm``, ``clipping`` or ``method``.
+      values: two or more of them, in the order of the pairs; all that occur if empty.
+      metric: the column that is compared; the schema says which way is better.
+      confidence: of all verdicts together.
+      best: take each side's best point in the metric, instead of points that agree in everything else. Both sides have
+        then been chosen by what is compared.
+
+    Raises:
+      ResultsError: a column that is not there, fewer than two values, or no pair with two common seeds.
+
+    >>> from dpjax.results.table import frame_of
+    >>> rows = [{"algorithm": a, "epsilon": 1.0, "seed": s, "test_accuracy": x + s / 100} for s in range(5)
+    ...         for a, x in (("fedavg", 0.80 + s / 1000), ("scaffold", 0.90))]
+    >>> found, = compare(frame_of(rows), "algorithm").differences
+    >>> found.first, found.second, found.verdict, round(found.mean, 3)
+    ('fedavg', 'scaffold', 'second', -0.098)
+
+    References:
+      Holm, A Simple Sequentially Rejective Multiple Test Procedure, 1979.
+    """
+    require(frame, metric)
+    if not 0 < confidence < 1:
+        raise ResultsError(f"confidence is {confidence}: give a number between 0 and 1, such as 0.95")
+    if by not in frame.columns or bool(frame[by].isna().to_numpy().all()):
+        whole: Any = frame
+        named = [str(name) for name in frame.columns if 1 < whole[name].astype(str).nunique() < 20]
+        raise ResultsError(f"the results have no values in column {by!r}: choose one of {', '.join(named)}")
+    named_rows: Any = frame[frame[by].notna()]
+    named_rows = named_rows.assign(side=[_cell(value) for value in named_rows[by]])
+    sides = list(values) or list(dict.fromkeys(named_rows["side"]))
+    for side in sides:
+        if side not in set(named_rows["side"]):
+            raise ResultsError(f"no row has {by}={side}: choose two of {', '.join(dict.fromkeys(named_rows['side']))}")
+    if len(sides) < 2:
+        raise ResultsError(f"column {by!r} has one value, {sides[0]}: give a column or folders that differ")
+    raw, unpaired = _pairs(named_rows, sides, by, metric, best)
+    if not raw:
+        why = f": {unpaired[0]}" if unpaired else ""
+        raise ResultsError(f"no two points of different {by} share ε, data and two seeds{why}")
+    return Comparison(metric, confidence, judged(raw, metric, 1 - confidence), unpaired)
+
+
+def as_rows(found: Comparison) -> tuple[list[str], list[list[str]]]:
+    """The comparison as headers and cells.
+
+    Args:
+      found: what ``compare`` gave.
+    """
+    varied = [
+        n
+        for n in ("experiment", *CONTEXT)
+        if len({str(d.where.get(n)) for d in found.differences}) > 1 or n == "epsilon"
+    ]
+    headers = [*[label(name) for name in varied], "A", "B", "seeds", "A mean", "B mean", "A − B"]
+    headers += ["interval", "p (Holm)", "verdict"]
+    rows = []
+    for d in found.differences:
+        verdict = {"first": f"{d.first} is better", "second": f"{d.second} is better"}.get(d.verdict)
+        row = [_cell(d.where.get(name)) for name in varied]
+        row += [d.first, d.second, str(d.seeds), f"{d.first_mean:.4f}", f"{d.second_mean:.4f}", f"{d.mean:+.4f}"]
+        row += [f"{d.low:+.4f} to {d.high:+.4f}", _p(d.adjusted_p), verdict or "no difference shown"]
+        rows.append(row)
+    return headers, rows
+
+
+def notes(found: Comparison) -> list[str]:
+    """What the table rests on, one sentence each.
+
+    Args:
+      found: what ``compare`` gave.
+    """
+    number = len(found.differences)
+    better = "lower" if lower_is_better(found.metric) else "higher"
+    seeds = min(d.seeds for d in found.differences)
+    lines = [
+        f"{label(found.metric)}, {better} is better; paired over seeds; {number} "
+        f"{'pair' if number == 1 else 'pairs, corrected by Holm'}; {found.confidence:.0%} confidence over all together."
+    ]
+    if any(not d.verdict for d in found.differences):
+        lines.append("'No difference shown' is no proof of equality: the interval says what was not excluded.")
+    if seeds < 6:
+        lines.append(
+            f"With {seeds} seeds a test without the assumption of normal differences cannot go below "
+            f"p = {small(2 / 2**seeds)}."
+        )
+    return lines
+
+
+_Raw = tuple[dict[str, Any], str, str, np.ndarray, np.ndarray]
+
+
+def _pairs(rows: Any, sides: Sequence[str], by: str, metric: str, best: bool) -> tuple[list[_Raw], list[str]]:
+    found: list[_Raw] = []
+    unpaired: list[str] = []
+    context = [name for name in ("experiment", *CONTEXT) if name != by and not (name == "experiment" and by == FOLDER)]
+    for values, group in rows.groupby(context, dropna=False, sort=True):
+        where = dict(zip(context, values, strict=True))
+        points = {side: _points(group[group["side"] == side], by, metric, best) for side in sides}
+        met: set[tuple[str, Any]] = set()
+        for first, second in itertools.combinations(sides, 2):
+            shared = _matches(points[first], points[second])
+            for one, other in shared:
+                common = points[first][one].index.intersection(points[second][other].index).sort_values()
+                if len(common) < 2:
+                    continue
+                met |= {(first, one), (second, other)}
+                a, b = (points[s][p].loc[common].to_numpy(float) for s, p in ((first, one), (second, other)))
+                found.append((where, first, second, a, b))
+        at = ", ".join(f"{label(name)} {_cell(value)}" for name, value in where.items() if _cell(value) != "–")
+        for side, of_side in points.items():
+            lost = sum((side, point) not in met for point in of_side)
+            if lost:
+                unpaired.append(
+                    f"{side}: {lost} {'point' if lost == 1 else 'points'} at {at} met no other of two seeds"
+                )
+    return found, unpaired
+
+
+def _points(rows: Any, by: str, metric: str, best: bool) -> dict[Any, Any]:
+    """Settings → the metric by seed, of one side in one context."""
+    tied = {"noise"} if by in ("algorithm", "tuning") else set()
+    knobs = [name for name in IDENTITY if name not in (*CONTEXT, *_NAMES, by) and name not in tied]
+    rows = rows[rows[metric].notna()].sort_values("timestamp", kind="stable", na_position="first")
+    found = {}
+    for settings, group in rows.groupby(["config_hash", *knobs], dropna=False, sort=False):
+        found[tuple(map(_cell, settings[1:])), settings[0]] = group.drop_duplicates("seed", keep="last").set_index(
+            "seed"
+        )[metric]
+    if best and found:
+        pick = min if lower_is_better(metric) else max
+        return dict([pick(found.items(), key=lambda item: item[1].mean())])
+    return found
+
+
+def _matches(first: dict[Any, Any], second: dict[Any, Any]) -> list[tuple[Any, Any]]:
+    """Points that agree in all other settings; the only two there are, whatever their settings."""
+    if len(first) == 1 and len(second) == 1:
+        return [(next(iter(first)), next(iter(second)))]
+    return [(one, other) for one in first for other in second if one[0] == other[0]]
+
+
+def judged(raw: Sequence[_Raw], metric: str, alpha: float) -> list[Difference]:
+    """Holm's verdicts over pairs: (what they share, first side, second side, and the metric of each by seed).
+
+    Args:
+      raw: the pairs.
+      metric: the column, which says whether lower is better.
+      alpha: chance of any wrong verdict.
+
+    >>> [d.verdict for d in judged([({}, "a", "b", np.array([0.9, 0.92]), np.array([0.9, 0.91]))], "test_accuracy", 0.05)]
+    ['']
+    """
+    from scipy import stats
+
+    tests = [_paired(a - b) for _, _, _, a, b in raw]
+    order = np.argsort([p for p, _ in tests], kind="stable")
+    levels, adjusted = np.empty(len(raw)), np.empty(len(raw))
+    running, level, rejecting = 0.0, alpha / len(raw), True
+    for rank, i in enumerate(order):
+        p = tests[i][0]
+        if rejecting:
+            level = alpha / (len(raw) - rank)
+            rejecting = p <= level
+        levels[i] = level
+        running = max(running, min(1.0, (len(raw) - rank) * p))
+        adjusted[i] = running
+    sign = -1.0 if lower_is_better(metric) else 1.0
+    found = []
+    for (where, first, second, a, b), (p, exact), level, corrected in zip(raw, tests, levels, adjusted, strict=True):
+        d = a - b
+        mean, std = float(d.mean()), float(d.std(ddof=1))
+        half = float(stats.t.ppf(1 - level / 2, len(d) - 1)) * std / math.sqrt(len(d))
+        shown = corrected <= alpha and std > 0
+        verdict = ("first" if sign * mean > 0 else "second") if shown else ""
+        found.append(
+            Difference(
+                where, first, second, len(d), float(a.mean()), float(b.mean()), mean, std,
+                mean - half, mean + half, p, float(corrected), exact, verdict,
+            )
+        )  # fmt: skip
+    return found
+
+
+def _paired(d: np.ndarray) -> tuple[float, float]:
+    """p of the paired t-test and of the sign-flip test. Differences without any spread show nothing by themselves."""
+    from scipy import stats
+
+    exact = _sign_flips(d)
+    std = d.std(ddof=1)
+    if std <= 1e-12 * max(1.0, float(np.abs(d).max())):
+        return (1.0 if np.allclose(d, 0) else exact), exact
+    t = d.mean() / (std / math.sqrt(len(d)))
+    return float(2 * stats.t.sf(abs(t), len(d) - 1)), exact
+
+
+def _sign_flips(d: np.ndarray) -> float:
+    """The share of sign patterns whose mean is as far from 0: all of them up to 12 seeds, else 4,096 at random."""
+    if len(d) <= 12:
+        signs = np.array(list(itertools.product((1.0, -1.0), repeat=len(d))))
+    else:
+        signs = np.random.default_rng(0).choice((1.0, -1.0), (4096, len(d)))
+    return float(np.mean(np.abs(signs @ d) >= abs(d.sum()) - 1e-12))
+
+
+def _cell(value: Any) -> str:
+    if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
+        return "–"
+    return small(value) if isinstance(value, float | int) and not isinstance(value, bool) else str(value)
+
+
+def _p(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"

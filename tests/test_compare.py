@@ -1,0 +1,175 @@
+"""'Better' is said only when it is: against scipy, under the null, with more seeds, and for input that has no pairs."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from dpjax.cli import main
+from dpjax.results import ResultsError, write_job_result
+from dpjax.results.compare import as_rows, compare, judged, notes
+from dpjax.results.table import frame_of
+
+
+def runs(side, accuracies, epsilon=1.0, **more):
+    shared = {"dataset": "digits", "unit": "example", "delta": 1e-5, "epsilon": epsilon, "algorithm": side}
+    shared |= {"config_hash": f"{side}-{epsilon}-{more}"}
+    return [shared | more | {"seed": s, "test_accuracy": float(a)} for s, a in enumerate(accuracies)]
+
+
+def two(a, b, **more):
+    return frame_of([*runs("a", a, **more), *runs("b", b, **more)])
+
+
+A, B = [0.90, 0.91, 0.89, 0.93, 0.90], [0.88, 0.90, 0.88, 0.90, 0.89]
+
+
+def test_one_pair_is_the_paired_t_test():
+    (found,) = compare(two(A, B), "algorithm").differences
+    expected = stats.ttest_rel(A, B)
+    assert found.p == pytest.approx(expected.pvalue)
+    assert found.adjusted_p == found.p
+    assert (found.low, found.high) == pytest.approx(tuple(expected.confidence_interval(0.95)))
+    assert found.verdict == "first"
+    assert found.exact_p == pytest.approx(2 / 2**5)
+
+
+def test_seeds_are_paired_by_number_and_not_by_order():
+    shuffled = list(reversed(runs("b", B)))
+    (found,) = compare(frame_of([*runs("a", A), *shuffled]), "algorithm").differences
+    assert found.p == pytest.approx(stats.ttest_rel(A, B).pvalue)
+
+
+def test_only_common_seeds_count():
+    (found,) = compare(frame_of([*runs("a", A), *runs("b", B[:3])]), "algorithm").differences
+    assert found.seeds == 3
+    assert found.p == pytest.approx(stats.ttest_rel(A[:3], B[:3]).pvalue)
+
+
+def test_of_a_loss_the_lower_is_better():
+    frame = frame_of([row | {"test_loss": row["test_accuracy"]} for row in [*runs("a", A), *runs("b", B)]])
+    (found,) = compare(frame, "algorithm", metric="test_loss").differences
+    assert found.verdict == "second"
+
+
+def test_verdicts_under_the_null_are_rare_over_all_pairs_together():
+    rng, families, pairs = np.random.default_rng(0), 1000, 6
+    wrong = 0
+    for _ in range(families):
+        raw = [({}, "a", "b", *rng.normal(0.9, 0.01, (2, 5))) for _ in range(pairs)]
+        found = judged(raw, "test_accuracy", 0.05)
+        wrong += any(d.verdict for d in found)
+        assert all((d.low > 0 or d.high < 0) == bool(d.verdict) for d in found)
+    assert wrong / families < 0.05 + 3 * math.sqrt(0.05 * 0.95 / families)
+    assert wrong / families > 0.02  # a test that never speaks would pass the line above
+
+
+def test_more_seeds_see_more():
+    rng = np.random.default_rng(1)
+
+    def share(seeds):
+        hits = 0
+        for _ in range(60):
+            base = rng.normal(0.9, 0.02, seeds)
+            frame = two(base, base - 0.01 + rng.normal(0, 0.01, seeds))
+            hits += compare(frame, "algorithm").differences[0].verdict == "first"
+        return hits / 60
+
+    assert share(3) < 0.4
+    assert share(15) > 0.85
+
+
+def test_more_pairs_ask_for_more():
+    alone = compare(two(A, B), "algorithm").differences[0]
+    noise = [
+        row for k in range(2, 9) for row in [*runs("a", A, epsilon=float(k)), *runs("b", A[::-1], epsilon=float(k))]
+    ]
+    among = compare(frame_of([*runs("a", A), *runs("b", B), *noise]), "algorithm").differences[0]
+    assert among.p == alone.p
+    assert among.adjusted_p == pytest.approx(8 * alone.p)
+    assert among.high - among.low > alone.high - alone.low
+    assert among.verdict == ""
+
+
+def test_equal_numbers_show_nothing_and_a_constant_gap_of_few_seeds_neither():
+    assert compare(two(A, A), "algorithm").differences[0].verdict == ""
+    found = compare(two(A[:3], [a - 0.01 for a in A[:3]]), "algorithm").differences[0]
+    assert found.verdict == ""
+    assert found.p == pytest.approx(0.25)
+
+
+def test_points_meet_by_their_settings_or_as_the_best():
+    rows = []
+    for rate, shift in ((0.1, 0.0), (0.5, 0.02)):
+        rows += runs("a", np.array(A) + shift, learning_rate=rate)
+        rows += runs("b", np.array(B) + shift, learning_rate=rate)
+    rows += runs("a", A, learning_rate=9.0)
+    found = compare(frame_of(rows), "algorithm")
+    assert len(found.differences) == 2
+    assert [line.partition(" at ")[0] for line in found.unpaired] == ["a: 1 point"]
+    best = compare(frame_of(rows), "algorithm", best=True)
+    assert [d.first_mean for d in best.differences] == [pytest.approx(np.mean(A) + 0.02)]
+
+
+def test_different_epsilon_are_no_pair():
+    frame = frame_of([*runs("a", A, epsilon=1.0), *runs("b", B, epsilon=2.0)])
+    with pytest.raises(ResultsError, match="share ε, data and two seeds: a: 1 point at"):
+        compare(frame, "algorithm")
+
+
+@pytest.mark.parametrize(
+    ("frame", "by", "options", "sentence"),
+    [
+        (two(A, B), "colour", {}, "no values in column 'colour': choose one of"),
+        (two(A, B), "algorithm", {"values": ["a", "c"]}, "no row has algorithm=c: choose two of a, b"),
+        (frame_of(runs("a", A)), "algorithm", {}, "has one value, a"),
+        (two(A[:1], B[:1]), "algorithm", {}, "share ε, data and two seeds"),
+        (two(A, B), "algorithm", {"metric": "colour"}, "no column 'colour'"),
+        (two(A, B), "algorithm", {"confidence": 1.0}, "confidence is 1.0"),
+    ],
+)
+def test_bad_input_is_named(frame, by, options, sentence):
+    with pytest.raises(ResultsError, match=sentence):
+        compare(frame, by, **options)
+
+
+def test_the_table_says_who_is_better_and_what_it_rests_on():
+    found = compare(two(A, B), "algorithm")
+    headers, rows = as_rows(found)
+    assert dict(zip(headers, rows[0], strict=True))["verdict"] == "a is better"
+    assert notes(found)[0] == (
+        "test accuracy, higher is better; paired over seeds; 1 pair; 95% confidence over all together."
+    )
+    assert "p = 0.0625" in notes(found)[-1]
+
+
+def test_two_folders_on_the_command_line(tmp_path, capsys):
+    for name, values in (("mine", A), ("theirs", B)):
+        write_job_result(tmp_path / name / "0", runs("fedavg", values, experiment=name), "d")
+    for option, mark in (
+        ("--markdown", "| 1 | mine | theirs | 5 |"),
+        ("--latex", r"1 & mine & theirs"),
+        ("--csv", "mine,"),
+    ):
+        with pytest.raises(SystemExit) as end:
+            main(["compare", str(tmp_path / "mine"), str(tmp_path / "theirs"), option])
+        assert end.value.code in (0, None)
+        assert mark in capsys.readouterr().out
+    with pytest.raises(SystemExit) as end:
+        main(["compare", str(tmp_path / "mine")])
+    assert end.value.code == 1
+    assert "give two folders, or one and --by COLUMN" in capsys.readouterr().err
+
+
+def test_an_unreadable_file_is_named_and_the_rest_compared(tmp_path, capsys):
+    for name, values in (("a", A), ("b", B)):
+        write_job_result(tmp_path / name, runs(name, values), "d")
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "result.json").write_text("{half")
+    with pytest.raises(SystemExit) as end:
+        main(["compare", str(tmp_path), "--by", "algorithm"])
+    assert end.value.code == 1
+    printed = capsys.readouterr()
+    assert "a is better" in printed.out
+    assert "is cut short or not JSON" in printed.err
