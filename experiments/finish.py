@@ -83,7 +83,7 @@ def _show(folder: Path) -> None:
 def _draw(folder: Path) -> list[Path]:
     from experiments import plots  # matplotlib takes a second to import
 
-    paths, skipped = plots.plot_all(folder)
+    paths, skipped, _ = plots.plot_all(folder)  # what failed is named below
     for path in paths:
         if path.suffix == ".png":
             print(f"Figure:  {path}")

@@ -10,6 +10,7 @@ from typing import Any
 from hydra.core.utils import JobReturn, JobStatus, configure_log, run_job, setup_globals
 from omegaconf import DictConfig
 
+from dpjax.results.failures import write_failure
 from experiments.compose import as_job, make_compose
 from experiments.config import ConfigError
 from experiments.explain import explain, is_disk_full
@@ -49,6 +50,7 @@ def launch(
             if outcome.error is None:
                 return progress.finished()
             progress.failed(outcome.job.overrides, outcome.error)
+            _remember(outcome.job, outcome.error)
             if is_disk_full(outcome.error):
                 raise outcome.error  # every job to come would compute in vain
 
@@ -62,6 +64,8 @@ def launch(
                 _check_folder(jobs, i)
             except Exception as error:
                 returns[i] = _failed(overrides, error)
+                if i in jobs:
+                    _remember(jobs[i], error)
         if len(returns) == len(job_overrides):
             return list(returns.values())
         for failed in returns.values():
@@ -91,6 +95,11 @@ def launch(
                 hand_over(index[id(outcome.job)], outcome)
     configure_log(config.hydra.hydra_logging, config.hydra.verbose)
     return [returns[i] for i in range(len(job_overrides))]
+
+
+def _remember(job: Job, error: Exception) -> None:
+    """So that no table of the folder forgets the job."""
+    write_failure(job.folder, job.cfg.experiment, job.overrides, explain(error))
 
 
 def _check_folder(jobs: Mapping[int, Job], new: int) -> None:

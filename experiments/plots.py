@@ -34,10 +34,12 @@ class Drawn(NamedTuple):
     Attributes:
       paths: the files written.
       skipped: for each figure that the results have no data for, one sentence that says what is missing.
+      left_out: files that cannot be read and jobs that failed, which no figure shows.
     """
 
     paths: list[Path]
     skipped: list[str]
+    left_out: list[str]
 
 
 def privacy_utility_curve(df: "pd.DataFrame", metric: str = "test_accuracy") -> Any:
@@ -140,10 +142,11 @@ def plot_all(
     from dpjax.results.summarize import require
     from experiments.figures.points import bounds_as_algorithms, noises_as_algorithms, tunings_as_algorithms
 
-    frame = tunings_as_algorithms(bounds_as_algorithms(noises_as_algorithms(load(directory))))
+    loaded = load(directory)
+    frame = tunings_as_algorithms(bounds_as_algorithms(noises_as_algorithms(loaded)))
     require(frame, metric)
     folder = _folder(Path(directory), out)
-    drawn = Drawn([], [])
+    drawn = Drawn([], [], list(loaded.attrs.get("unreadable", [])))
     for name in figures or [name for name in FIGURES if _compares(name, frame)]:
         files, reasons = _figures(name, frame, metric)
         if not files and figures:
@@ -186,6 +189,10 @@ def plot_command(
         typer.echo(path)
     for reason in drawn.skipped:
         typer.echo(f"skipped {reason}", err=True)
+    for sentence in drawn.left_out:
+        typer.echo(f"left out: {sentence}", err=True)
+    if drawn.left_out:
+        raise SystemExit(1)
 
 
 def _figures(name: str, frame: Any, metric: str) -> tuple[list[tuple[str, Any]], list[str]]:

@@ -202,7 +202,7 @@ def test_show_prints_each_form(call, sweep):
 def test_show_names_files_it_left_out(call, sweep):
     (sweep / "8.0" / "result.json").write_text("{")
     status, out, err = call("results", "show", str(sweep))
-    assert status == 0
+    assert status == 1
     assert err == f"left out: {sweep / '8.0' / 'result.json'} is cut short or not JSON\n"
     assert "non-private" in out
 

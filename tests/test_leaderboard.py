@@ -7,6 +7,7 @@ import math
 import pytest
 from hydra import compose, initialize_config_dir
 
+from dpjax.results import ResultsError
 from dpjax.results.table import frame_of
 from experiments import config, jobs, validation
 from experiments.leaderboard import board, declare, rounds
@@ -79,15 +80,16 @@ def judged(method, epsilon, rate, validation_accuracy, test_accuracy=0.5, loss=1
 def test_settings_are_chosen_by_held_out_rows_and_never_by_the_test_set():
     frame = frame_of(
         [
-            judged("dp_sgd", 1.0, 0.1, 0.8, test_accuracy=0.1),
+            judged("dp_sgd", 1.0, 0.05, 0.8, test_accuracy=0.1),
             judged("dp_sgd", 1.0, 0.2, 0.7, test_accuracy=0.99),
-            judged("dp_sgd", 8.0, 0.1, 0.8, loss=0.9),
-            judged("dp_sgd", 8.0, 0.3, 0.8, loss=0.5),
+            judged("dp_sgd", 8.0, 0.05, 0.8, loss=0.9),
+            judged("dp_sgd", 8.0, 0.8, 0.8, loss=0.5),
+            judged("dp_sgd", 8.0, 0.3, 0.99),  # no setting of its declaration
         ]
     )
     chosen = rounds.best_settings(frame, [METHODS["dp_sgd"]])
     found = [(epsilon, setting["optimizer.learning_rate"]) for _, epsilon, setting in chosen]
-    assert found == [(1.0, 0.1), (8.0, 0.3)]
+    assert found == [(1.0, 0.05), (8.0, 0.8)]
 
 
 def test_ranks_compare_methods_of_one_task_at_one_epsilon():
@@ -133,3 +135,10 @@ def test_both_rounds_end_to_end_and_again(tmp_path):
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("result.json")}
     assert rounds.run_task(task, some, protocol, tmp_path) == 0
     assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("result.json")}
+
+
+def test_runs_of_several_settings_are_no_mean():
+    ran = {"num_steps": 10, "sampling_rate": 0.1, "population": 100, "method": "dp_sgd", "epsilon": 1.0}
+    rows = [ran | {"experiment": "leaderboard_digits", "config_hash": c, "test_accuracy": 0.5} for c in "ab"]
+    with pytest.raises(ResultsError, match="dp_sgd was reported on digits at ε=1 with several settings"):
+        board.leaderboard(frame_of(rows), TASKS, METHODS)

@@ -38,31 +38,47 @@ def show(
 
       dpjax results show results/quickstart --latex > table.tex
 
-    Under each table stands what its ε means and whether tuning was paid for.
+    Under each table stands what its ε means and whether tuning was paid for. Files that cannot be read and jobs that
+    failed are named after it, and the exit status is then 1.
     """
     if markdown + latex + csv > 1:
         raise ValueError("--markdown, --latex and --csv exclude each other: give one of them")
     from dpjax.results.table import load
 
     frame = load(directory)
-    for sentence in frame.attrs["unreadable"]:
-        typer.echo(f"left out: {sentence}", err=True)
     if csv:
         typer.echo(_summary_csv(frame, metric), nl=False)
-        return
+        return name_what_is_left_out(frame)
     from dpjax.results.sheet import sheets
     from dpjax.results.show import to_latex, to_markdown, to_rich
 
     laid_out = sheets(frame, metric)
     if markdown or latex:
         typer.echo(to_markdown(laid_out) if markdown else to_latex(laid_out))
-        return
+        return name_what_is_left_out(frame)
     from rich.console import Console
 
     console = Console()
     if not console.is_terminal:
         console = Console(width=200)  # a pipe has no width: nothing is left out for it
     console.print(to_rich(laid_out, console.width))
+    name_what_is_left_out(frame)
+
+
+def name_what_is_left_out(frame: Any) -> None:
+    """Says which files and jobs a table lacks.
+
+    Args:
+      frame: what ``load`` gave.
+
+    Raises:
+      SystemExit: with status 1, if it lacks any.
+    """
+    lacking = frame.attrs.get("unreadable", [])
+    for sentence in lacking:
+        typer.echo(f"left out: {sentence}", err=True)
+    if lacking:
+        raise SystemExit(1)
 
 
 @app.command()
@@ -125,6 +141,7 @@ def export(
     paths += [write_atomically(folder / name, text.encode()) for name, text in texts.items()]
     for path in paths:
         typer.echo(path)
+    name_what_is_left_out(frame)
 
 
 def _summary_csv(frame: Any, metric: str) -> str:

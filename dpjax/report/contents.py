@@ -4,9 +4,10 @@ import datetime
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from dpjax.report.jobs import Failure, Progress, failures, progress
+from dpjax.report.jobs import Progress, progress
 from dpjax.results.claims import text
 from dpjax.results.errors import ResultsError
+from dpjax.results.failures import Failure, read_failures
 from dpjax.results.files import job_files, parse_job_file
 from dpjax.results.schema import COLUMNS, METRICS
 
@@ -86,7 +87,7 @@ def gather(directory: Path | str, now: datetime.datetime | None = None) -> Conte
             frame = load(root)
         except ResultsError as error:
             unreadable.append(str(error))
-    failed, spoilt = failures(root)
+    failed, spoilt = read_failures(root)
     going, unknown = progress(root, finished, now or datetime.datetime.now(datetime.UTC))
     notices = _left_out(root, [*unreadable, *spoilt, *unknown], failed, going)
     return Contents(name, frame, _points(frame), [*notices, *_about(frame, older)], failed, going)

@@ -1,34 +1,16 @@
 """What a sweep's folder says besides results: which jobs were planned, which failed, how long the rest takes."""
 
 import datetime
-import json
 import re
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dpjax.results.files import JOB_FILE
+from dpjax.results.failures import read_document, read_failures, reason, visible_files
 
 PROGRESS_FILE = "progress.json"
-FAILURE_FILE = "failure.json"
 _NAMELESS = ("experiment", "results_dir", "lanes", "figures", "tracker")  # decide no result
-
-
-class Failure(NamedTuple):
-    """A job that ended without a result.
-
-    Attributes:
-      folder: its folder, relative to the one that was read.
-      experiment: name of the experiment.
-      overrides: that made the job.
-      error: what went wrong, in one sentence.
-    """
-
-    folder: str
-    experiment: str
-    overrides: str
-    error: str
 
 
 class Progress(NamedTuple):
@@ -51,29 +33,6 @@ class Progress(NamedTuple):
     pending: list[str]
 
 
-def failures(root: Path) -> tuple[list[Failure], list[str]]:
-    """Every job below a folder that failed and has not finished since; and the files that cannot be read.
-
-    Args:
-      root: a sweep's folder, or one above.
-
-    >>> failures(Path("/nowhere"))
-    ([], [])
-    """
-    found, unreadable = [], []
-    for path in _visible(root, FAILURE_FILE):
-        try:
-            if _is_newer(path.with_name(JOB_FILE), path):
-                continue  # it was run again, and finished
-            told = _document(path, "dpjax-failure")
-        except (OSError, ValueError) as error:
-            unreadable.append(f"{path} {_why(error)}")
-            continue
-        folder = str(path.parent.relative_to(root))
-        found.append(Failure(folder, *(str(told.get(name) or "") for name in ("experiment", "overrides", "error"))))
-    return found, unreadable
-
-
 def progress(root: Path, finished: Mapping[Path, str], now: datetime.datetime) -> tuple[Progress | None, list[str]]:
     """How far the sweeps below a folder are, None if none has told what it planned; and the files that cannot be read.
 
@@ -88,13 +47,13 @@ def progress(root: Path, finished: Mapping[Path, str], now: datetime.datetime) -
     (None, [])
     """
     sweeps, unreadable = [], []
-    for path in _visible(root, PROGRESS_FILE):
+    for path in visible_files(root, PROGRESS_FILE):
         try:
-            told = _document(path, "dpjax-progress")
+            told = read_document(path, "dpjax-progress")
             started = datetime.datetime.fromisoformat(str(told["started"]))
             sweeps.append(_of_sweep(path.parent, int(told["planned"]), started, told.get("jobs"), finished, now))
         except (OSError, ValueError, KeyError, TypeError) as error:
-            unreadable.append(f"{path} {_why(error)}")
+            unreadable.append(f"{path} {reason(error)}")
     if not sweeps:
         return None, unreadable
     left = [sweep.seconds_left for sweep in sweeps if sweep.seconds_left is not None]
@@ -143,7 +102,7 @@ def _of_sweep(
 ) -> Progress:
     names = [str(job) for job in jobs] if isinstance(jobs, list) else None
     ended = {path: overrides for path, overrides in finished.items() if folder in path.parents}
-    failed, _ = failures(folder)
+    failed, _ = read_failures(folder)
     if names is None:
         done, lost = list(ended), len(failed)
         pending: list[str] = []
@@ -172,28 +131,3 @@ def _canonical(overrides: str) -> frozenset[str]:
     """What names a job within its sweep, in any order: a run again for its figures, say, is the same job."""
     named = (part for part in split_overrides(overrides) if part.partition("=")[0].split(".")[0] not in _NAMELESS)
     return frozenset(named)
-
-
-def _visible(root: Path, name: str) -> list[Path]:
-    return sorted(p for p in root.rglob(name) if not any(s.startswith(".") for s in p.relative_to(root).parts))
-
-
-def _is_newer(path: Path, than: Path) -> bool:
-    return path.exists() and path.stat().st_mtime > than.stat().st_mtime
-
-
-def _document(path: Path, kind: str) -> dict[str, Any]:
-    document = json.loads(path.read_bytes())
-    if not isinstance(document, dict) or document.get("format") != kind:
-        raise ValueError("was not written by dpjax")
-    if document.get("version") != 1:
-        raise ValueError(f"has format version {document.get('version')}, this dpjax reads 1")
-    return document
-
-
-def _why(error: Exception) -> str:
-    if isinstance(error, OSError):
-        return f"cannot be read ({error.strerror})"
-    if isinstance(error, (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError)):
-        return "is cut short or not what dpjax writes"
-    return str(error)

@@ -240,7 +240,8 @@ def judged(raw: Sequence[_Raw], metric: str, alpha: float) -> list[Difference]:
       metric: the column, which says whether lower is better.
       alpha: chance of any wrong verdict.
 
-    >>> [d.verdict for d in judged([({}, "a", "b", np.array([0.9, 0.92]), np.array([0.9, 0.91]))], "test_accuracy", 0.05)]
+    >>> pair = ({}, "a", "b", np.array([0.9, 0.92]), np.array([0.9, 0.91]))
+    >>> [found.verdict for found in judged([pair], "test_accuracy", 0.05)]
     ['']
     """
     from scipy import stats

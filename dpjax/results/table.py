@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dpjax.results.errors import ResultsError
+from dpjax.results.failures import failed_sentences, read_failures
 from dpjax.results.files import job_files, parse_job_file, write_atomically
 from dpjax.results.schema import COLUMNS, SCHEMA, decode, encode
 
@@ -44,7 +45,8 @@ def collect(directory: Path | str) -> pd.DataFrame:
 
     Guarantees: the order depends only on what the rows say, not on when the jobs ended; every column of the schema is
     there with its dtype, filled with missing values where no row has it; columns outside the schema are kept, at the
-    end. A file that cannot be read costs its own rows only and is named in ``df.attrs["unreadable"]``.
+    end. A file that cannot be read costs its own rows only and is named in ``df.attrs["unreadable"]``, as is a job that
+    failed and has not finished since.
 
     Args:
       directory: a sweep's folder, or any folder above several.
@@ -57,11 +59,21 @@ def collect(directory: Path | str) -> pd.DataFrame:
     unreadable: list[str] = []
     for path in job_files(directory):
         try:
-            rows.extend(parse_job_file(path))
+            found = parse_job_file(path)
         except ResultsError as error:
             unreadable.append(str(error))
+            continue
+        try:
+            for row in found:
+                for name, value in row.items():
+                    encode(name, value)  # raises where a cell does not fit its column
+        except ResultsError as error:
+            unreadable.append(f"{path} holds a row of another schema ({error})")
+            continue
+        rows.extend(found)
+    failures, spoilt = read_failures(directory)
     frame = frame_of(rows)
-    frame.attrs["unreadable"] = unreadable
+    frame.attrs["unreadable"] = [*unreadable, *spoilt, *failed_sentences(failures)]
     return frame
 
 

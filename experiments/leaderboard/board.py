@@ -37,12 +37,20 @@ def leaderboard(frame: Any, tasks: Mapping[str, Task], methods: Mapping[str, Met
     Args:
       frame: of reported runs; those of the tuning round have no place in it.
       tasks, methods: what was declared.
+
+    Raises:
+      ResultsError: runs of several settings, as after a change of what is declared.
     """
     rows = []
     for (experiment, method, epsilon), runs in frame.groupby(["experiment", "method", "epsilon"], sort=False):
         task = experiment.removeprefix("leaderboard_")
         if task not in tasks or method not in methods:
             continue
+        if runs["config_hash"].nunique() > 1:
+            raise ResultsError(
+                f"{method} was reported on {task} at ε={epsilon:g} with several settings, of before and after its "
+                "declaration changed: delete the task's folder below 'reported' and run it again"
+            )
         first = runs.iloc[0]
         steps = first["num_steps"] * first["sampling_rate"] * first["population"]
         rows.append(

@@ -1,6 +1,7 @@
 """What is declared: the protocol, the tasks and the methods, checked before anything runs."""
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,19 @@ class Method:
     def tuned(self) -> list[str]:
         """Fields of the config that differ between settings."""
         return list(dict.fromkeys(name for grid in self.tune for name in grid))
+
+    def tries(self, setting: Mapping[str, Any]) -> bool:
+        """Whether a setting is one of those declared.
+
+        >>> methods()["dp_sgd"].tries({"privacy.clip_norm": 1.0, "optimizer.learning_rate": 0.2})
+        True
+        >>> methods()["dp_sgd"].tries({"privacy.clip_norm": 0.1, "optimizer.learning_rate": 0.2})
+        False
+        """
+        return any(
+            all(setting[name] in map(yaml.safe_load, str(values).split(",")) for name, values in grid.items())
+            for grid in self.tune
+        )
 
     @property
     def num_settings(self) -> int:

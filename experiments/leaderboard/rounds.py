@@ -61,11 +61,13 @@ def best_settings(frame: Any, methods: Iterable[Method]) -> list[tuple[Method, f
     order = judged.sort_values(["validation_accuracy", "validation_loss"], ascending=[False, True], kind="stable")
     chosen = []
     for method in methods:
-        own = order[order["method"] == method.name]
-        for epsilon in sorted(own["epsilon"].unique()):
-            config = json.loads(own[own["epsilon"] == epsilon].iloc[0]["config"])
+        best: dict[float, dict[str, Any]] = {}
+        for row in order[order["method"] == method.name].to_dict("records"):
+            config = json.loads(row["config"])
             setting = {name: field_of(config, name) for name in method.tuned}
-            chosen.append((method, float(epsilon), setting))
+            if method.tries(setting):  # what an older declaration tried has no say
+                best.setdefault(float(row["epsilon"]), setting)
+        chosen += [(method, epsilon, best[epsilon]) for epsilon in sorted(best)]
     return chosen
 
 

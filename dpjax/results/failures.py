@@ -1,0 +1,143 @@
+"""Jobs that ended without a result: what is written of them, so that no table forgets them."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from dpjax.results.errors import ResultsError
+from dpjax.results.files import JOB_FILE, write_atomically
+
+FAILURE_FILE = "failure.json"
+_FORMAT, _VERSION = "dpjax-failure", 1
+
+
+class Failure(NamedTuple):
+    """A job that ended without a result.
+
+    Attributes:
+      folder: its folder, relative to the one that was read.
+      experiment: name of the experiment.
+      overrides: that made the job.
+      error: what went wrong, in one sentence.
+    """
+
+    folder: str
+    experiment: str
+    overrides: str
+    error: str
+
+    def __str__(self) -> str:
+        return f"failed: {self.overrides or self.folder}: {self.error}"
+
+
+def write_failure(job_dir: Path | str, experiment: str, overrides: str, error: str) -> Path | None:
+    """Says in a job's folder that it failed, and why.
+
+    Guarantees: a result that is written later counts, and this no more. A folder that can't be written is no reason to
+    fail once more.
+
+    Args:
+      job_dir: the job's folder; made if it is not there.
+      experiment: name of the experiment.
+      overrides: that made the job.
+      error: one sentence.
+
+    Returns:
+      The file; None if it could not be written.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = write_failure(Path(folder) / "job", "mine", "privacy.epsilon=1", "too little noise")
+    ...     print(*read_failures(folder)[0])
+    failed: privacy.epsilon=1: too little noise
+    """
+    told = {"experiment": experiment, "overrides": overrides, "error": error}
+    text = json.dumps({"format": _FORMAT, "version": _VERSION, **told}, ensure_ascii=False, indent=1)
+    try:
+        Path(job_dir).mkdir(parents=True, exist_ok=True)
+        return write_atomically(Path(job_dir) / FAILURE_FILE, (text + "\n").encode())
+    except (OSError, ResultsError):
+        return None
+
+
+def read_failures(directory: Path | str) -> tuple[list[Failure], list[str]]:
+    """Every job below a folder that failed and has not finished since; and the files that cannot be read.
+
+    Args:
+      directory: a sweep's folder, or one above.
+
+    >>> read_failures("/nowhere")
+    ([], [])
+    """
+    root = Path(directory)
+    found, unreadable = [], []
+    for path in visible_files(root, FAILURE_FILE):
+        try:
+            if _is_newer(path.with_name(JOB_FILE), path):
+                continue  # it was run again, and finished
+            told = read_document(path, _FORMAT)
+        except (OSError, ValueError) as error:
+            unreadable.append(f"{path} {reason(error)}")
+            continue
+        folder = str(path.parent.relative_to(root))
+        found.append(Failure(folder, *(str(told.get(name) or "") for name in ("experiment", "overrides", "error"))))
+    return found, unreadable
+
+
+def failed_sentences(failures: Iterable[Failure]) -> list[str]:
+    """One line for each job that failed.
+
+    Args:
+      failures: what ``read_failures`` found.
+
+    >>> failed_sentences([Failure("0", "mine", "", "a full disk")])
+    ['failed: 0: a full disk']
+    """
+    return [str(failure) for failure in failures]
+
+
+def visible_files(root: Path, name: str) -> list[Path]:
+    """Files of a name below a folder, hidden folders left out, sorted.
+
+    Args:
+      root: the folder.
+      name: of the files.
+    """
+    return sorted(p for p in root.rglob(name) if not any(s.startswith(".") for s in p.relative_to(root).parts))
+
+
+def read_document(path: Path, kind: str) -> dict[str, Any]:
+    """A JSON file of dpjax's own.
+
+    Args:
+      path: the file.
+      kind: its ``format``.
+
+    Raises:
+      ValueError: it is another's, of another version or not JSON.
+      OSError: it can't be read.
+    """
+    document = json.loads(path.read_bytes())
+    if not isinstance(document, dict) or document.get("format") != kind:
+        raise ValueError("was not written by dpjax")
+    if document.get("version") != _VERSION:
+        raise ValueError(f"has format version {document.get('version')}, this dpjax reads {_VERSION}")
+    return document
+
+
+def reason(error: Exception) -> str:
+    """Why a file can't be used, in words that follow its name.
+
+    Args:
+      error: what ``read_document`` raised.
+    """
+    if isinstance(error, OSError):
+        return f"cannot be read ({error.strerror})"
+    if isinstance(error, (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError)):
+        return "is cut short or not what dpjax writes"
+    return str(error)
+
+
+def _is_newer(path: Path, than: Path) -> bool:
+    return path.exists() and path.stat().st_mtime_ns >= than.stat().st_mtime_ns
