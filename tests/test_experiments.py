@@ -358,7 +358,7 @@ def test_a_full_disk_is_named_and_what_was_finished_stays(main, tmp_path, monkey
 
     def fsync(handle):
         calls.append(handle)
-        if len(calls) > 4:  # two files, each with its folder
+        if len(calls) > 6:  # the plan and two results, each with its folder
             raise OSError(errno.ENOSPC, "No space left on device")
         real(handle)
 
