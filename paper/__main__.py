@@ -75,6 +75,8 @@ def _rebuild(profile: Profile, missing: Sequence[Missing]) -> int:
     for table in laid_out:
         _both(generated, table)
     drawn = figures.draw_all(studies, folder / "figures")
+    if len(board):
+        figures.draw_ranks(board, methods, folder / "figures", drawn)
     _write(generated / "figures.tex", figures.to_latex(drawn))
     found = numbers.macros(profile.name, profile.about, frame, [*exact, *trained], board)
     _write(generated / "numbers.tex", numbers.to_latex(found))

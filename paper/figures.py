@@ -1,6 +1,6 @@
 """The paper's figures, each from the rows of one study."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +11,8 @@ from dpjax.results.summarize import is_federated
 from experiments import plots
 from experiments.figures import style
 from experiments.figures.points import noises_as_algorithms
+from experiments.figures.ranks import leaderboard_ranks
+from experiments.leaderboard.declare import Method
 
 
 class Wanted(NamedTuple):
@@ -46,6 +48,11 @@ WANTED = (
         r"DP-FedAvg: test accuracy against the expected number of clients in a round.",
     ),
     Wanted(
+        "pareto", "quickstart", "pareto_front", False,
+        r"Accuracy, $\varepsilon$ and seconds: ringed is what no other run beats. Seconds are measured, so "
+        r"that no two runs of the profile draw the same.",
+    ),
+    Wanted(
         "norms", "quickstart", "norm_histograms", False,
         r"Gradient norms against the clip norm, in the first and the last tenth of training.",
     ),
@@ -71,7 +78,7 @@ WANTED = (
         r"What plain, secure and homomorphic sums cost.",
     ),
 )  # fmt: skip
-MEASURED = ("aggregation",)
+MEASURED = ("aggregation", "pareto")
 """Figures of seconds, which no two runs share."""
 
 
@@ -112,6 +119,21 @@ def draw_all(frame: pd.DataFrame, folder: Path, formats: Sequence[str] = ("pdf",
             continue
         drawn.wanted.append(wanted)
     return drawn
+
+
+def draw_ranks(board: Any, methods: Mapping[str, Method], folder: Path, drawn: Drawn) -> None:
+    """Draws the ranks of a leaderboard, and adds them to what was drawn.
+
+    Args:
+      board: of ``experiments.leaderboard.board``.
+      methods: what was declared.
+      folder: that is there.
+      drawn: what is added to.
+    """
+    figure = leaderboard_ranks(board, {name: method.title for name, method in methods.items()})
+    style.save(figure, folder, "ranks", ("pdf", "svg"))
+    caption = r"Ranks of the methods over tasks and $\varepsilon$: a dot each, the diamond their mean."
+    drawn.wanted.append(Wanted("ranks", "leaderboard", "leaderboard_ranks", None, caption))
 
 
 def to_latex(drawn: Drawn) -> str:
