@@ -71,7 +71,9 @@ def test_a_grid_may_hold_lists_null_and_booleans():
 
 def test_glob_asks_hydra(hydra_loader):
     found = jobs("model=glob(*)", config_loader=hydra_loader)
-    assert sorted(found) == [f"model={name}" for name in ("cnn", "logistic", "mlp", "pretrained", "smollm2", "text")]
+    assert sorted(found) == [
+        f"model={name}" for name in ("cnn", "logistic", "mlp", "pretrained", "scattering", "smollm2", "text")
+    ]
 
 
 def test_references_keep_what_matters_without_privacy():
