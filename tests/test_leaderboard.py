@@ -142,3 +142,19 @@ def test_runs_of_several_settings_are_no_mean():
     rows = [ran | {"experiment": "leaderboard_digits", "config_hash": c, "test_accuracy": 0.5} for c in "ab"]
     with pytest.raises(ResultsError, match="dp_sgd was reported on digits at ε=1 with several settings"):
         board.leaderboard(frame_of(rows), TASKS, METHODS)
+
+
+def test_what_seeds_do_not_tell_apart_from_the_best_is_marked():
+    from experiments.leaderboard.pages import not_told_apart
+
+    means = {"dp_sgd": 0.9, "dp_adam": 0.8995, "dp_ftrl": 0.8}
+    noise = {"dp_sgd": 0.0, "dp_adam": 0.004, "dp_ftrl": 0.004}
+    ran = {"num_steps": 10, "sampling_rate": 0.1, "population": 100, "epsilon": 1.0, "wall_seconds": 1.0}
+    ran |= {"experiment": "leaderboard_digits"}
+    rows = [
+        ran | {"method": name, "seed": s, "test_accuracy": mean + noise[name] * (s % 3 - 1) + s / 1000}
+        for name, mean in means.items()
+        for s in range(6)
+    ]
+    frame = frame_of(rows)
+    assert not_told_apart(frame, board.leaderboard(frame, TASKS, METHODS)) == {("dp_adam", 1.0)}

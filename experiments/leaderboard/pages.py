@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dpjax.results.claims import sampling_word, small
+from dpjax.results.compare import judged
 from experiments.leaderboard.board import leaderboard
 from experiments.leaderboard.declare import SETTINGS, Method, Protocol, Task, protocol
 from experiments.leaderboard.rounds import field_of
@@ -121,7 +122,8 @@ def _page(task: Task, runs: Any, board: Any, methods: Mapping[str, Method]) -> s
         "",
         f"![Test accuracy against ε, a line per method](../images/leaderboard_{task.name}.png)",
         "",
-        "Test accuracy in percent, mean ± deviation over seeds; in brackets the rank.",
+        "Test accuracy in percent, mean ± deviation over seeds; in brackets the rank. *=* marks what these seeds do",
+        "not tell apart from the best at that ε (paired t-tests against it, 95 % over all of the page by Holm).",
         "",
         "| method | "
         + " | ".join(f"ε = {small(epsilon)}" for epsilon in epsilons)
@@ -129,6 +131,7 @@ def _page(task: Task, runs: Any, board: Any, methods: Mapping[str, Method]) -> s
         "|---|" + "--:|" * len(epsilons) + "---|---|--:|",
     ]
     own = [method for method in methods if method in set(board["method"])]
+    alike = not_told_apart(runs, board)
     for method in own:
         mine = board[board["method"] == method]
         ran = runs[runs["method"] == method].iloc[0]
@@ -136,7 +139,8 @@ def _page(task: Task, runs: Any, board: Any, methods: Mapping[str, Method]) -> s
         for epsilon in epsilons:
             row = mine[mine["epsilon"] == epsilon]
             if len(row):
-                cells.append(f"{_percent(row.iloc[0])} ({row.iloc[0]['rank']})")
+                same = "=" if (method, epsilon) in alike else ""
+                cells.append(f"{_percent(row.iloc[0])} ({row.iloc[0]['rank']}{same})")
             else:
                 cells.append(_percent(mine.iloc[0]) if mine.iloc[0]["epsilon"] == math.inf else "failed")
         private = methods[method].private
@@ -167,9 +171,34 @@ def _page(task: Task, runs: Any, board: Any, methods: Mapping[str, Method]) -> s
     return "\n".join(lines) + "\n"
 
 
+def not_told_apart(runs: Any, board: Any, confidence: float = 0.95) -> set[tuple[str, float]]:
+    """Methods that were not shown to be worse than the best of their ε, as (method, ε).
+
+    Guarantees: the best is not among them. All pairs with a best are corrected together.
+
+    Args:
+      runs: reported rows of one task.
+      board: of that task.
+      confidence: of all verdicts together.
+    """
+    pairs, found = [], set()
+    private = board[board["epsilon"] < math.inf]
+    for epsilon, of_epsilon in private.groupby("epsilon"):
+        best = of_epsilon[of_epsilon["rank"] == 1]["method"].iloc[0]
+        by_seed = runs[runs["epsilon"] == epsilon].pivot_table(index="seed", columns="method", values="test_accuracy")
+        for method in of_epsilon["method"]:
+            both = by_seed[[best, method]].dropna() if method != best else ()
+            if len(both) > 1:
+                pairs.append(({"epsilon": epsilon}, best, method, both[best].to_numpy(), both[method].to_numpy()))
+    for difference in judged(pairs, "test_accuracy", 1 - confidence) if pairs else ():
+        if difference.verdict != "first":
+            found.add((difference.second, difference.where["epsilon"]))
+    return found
+
+
 def _chosen(row: Any, method: Method) -> str:
     config = json.loads(row["config"])
-    names = {name: name.rsplit(".", 1)[-1].replace("_", " ") for name in method.tuned}
+    names = {name: name.removesuffix(".name").rsplit(".", 1)[-1].replace("_", " ") for name in method.tuned}
     values = {name: field_of(config, name) for name in names}
     return ", ".join(
         f"{word} {value if isinstance(value, str) else small(value)}"
