@@ -16,6 +16,7 @@ from experiments.leaderboard import declare
 from paper import figures, gather, latex, numbers, tables
 from paper.accounting import accounting_rows
 from paper.profiles import PROFILES, Profile, needed
+from paper.references import BIBLIOGRAPHY
 from paper.studies import Missing, run_profile
 from paper.training import training_rows
 
@@ -69,7 +70,8 @@ def _rebuild(profile: Profile, missing: Sequence[Missing]) -> int:
     board = pd.DataFrame({"epsilon": []})
     if len(reported):
         board = boards.leaderboard(reported, tasks, methods)
-        laid_out += [tables.rank_table(board, methods), tables.leaderboard_table(board, tasks, methods)]
+        laid_out += [tables.methods_table(methods), tables.rank_table(board, methods)]
+        laid_out += [tables.leaderboard_table(board, tasks, methods)]
         _write(generated / "leaderboard.csv", board.drop(columns="seconds").to_csv(index=False, float_format="%.6f"))
         _both(folder / "measured", tables.costs_table(board, methods))
     for table in laid_out:
@@ -83,10 +85,11 @@ def _rebuild(profile: Profile, missing: Sequence[Missing]) -> int:
     absent = [*(f"{one.name}: {one.reason}" for one in missing), *drawn.skipped]
     absent += list(frame.attrs.get("unreadable", []))
     _write(generated / "missing.tex", _itemized(absent))
-    for name in ("ranks", "leaderboard"):
+    for name in ("methods", "ranks", "leaderboard"):
         if not (generated / f"{name}.tex").exists():
             _write(generated / f"{name}.tex", "The profile ran no task of it.\n")
-    shutil.copyfile(HERE / "main.tex", folder / "main.tex")
+    for source in (HERE / "main.tex", BIBLIOGRAPHY):
+        shutil.copyfile(source, folder / source.name)
     pdf = latex.build(folder)
     off = [row for row in exact if row.verdict != "agrees"]
     for row in off:

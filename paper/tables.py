@@ -7,6 +7,7 @@ from dpjax.results.claims import small
 from dpjax.results.show import tex
 from experiments.leaderboard.declare import SETTINGS, Method, Task
 from paper.published import Comparison
+from paper.references import cite
 
 
 class Table(NamedTuple):
@@ -17,8 +18,9 @@ class Table(NamedTuple):
       caption: one sentence or two.
       headers: of the columns.
       rows: texts; an empty row parts groups.
-      align: ``l`` or ``r`` per column.
+      align: ``l``, ``r`` or ``w`` (left, in lines as wide as half the page) per column.
       bold: (row, column) of what is set off.
+      cited: column whose sources LaTeX cites; None for none.
     """
 
     name: str
@@ -27,6 +29,7 @@ class Table(NamedTuple):
     rows: Sequence[Sequence[str]]
     align: str
     bold: frozenset[tuple[int, int]] = frozenset()
+    cited: int | None = None
 
 
 def to_markdown(table: Table) -> str:
@@ -53,7 +56,8 @@ def to_latex(table: Table) -> str:
     \\begin{longtable}{lr}
     """
     head = " & ".join(tex(header) for header in table.headers)
-    lines = [rf"\begin{{longtable}}{{{table.align}}}"]
+    align = table.align.replace("w", r"p{.45\linewidth}")
+    lines = [rf"\begin{{longtable}}{{{align}}}"]
     lines += [rf"  \caption{{{tex(table.caption)}}}\label{{tab:{table.name}}} \\", r"  \toprule", f"  {head} \\\\"]
     lines += [r"  \midrule", r"  \endfirsthead", r"  \toprule", f"  {head} \\\\", r"  \midrule", r"  \endhead"]
     lines += [r"  \bottomrule", r"  \endfoot"]
@@ -62,6 +66,8 @@ def to_latex(table: Table) -> str:
             lines.append(r"  \midrule")
             continue
         cells = [rf"\textbf{{{tex(cell)}}}" if (i, j) in table.bold else tex(cell) for j, cell in enumerate(row)]
+        if table.cited is not None:
+            cells[table.cited] += cite(row[table.cited])
         lines.append("  " + " & ".join(cells) + r" \\")
     return "\n".join([*lines, r"\end{longtable}"])
 
@@ -74,7 +80,7 @@ def accounting_table(rows: Sequence[Comparison]) -> Table:
     ]
     caption = "Published values of accounting and auditing, and those computed here."
     headers = ["row", "source", "quantity", "published", "ours", "tolerance", "verdict"]
-    return Table("accounting", caption, headers, cells, "rllrrrl")
+    return Table("accounting", caption, headers, cells, "rllrrrl", cited=1)
 
 
 def training_table(rows: Sequence[Comparison]) -> Table:
@@ -88,7 +94,7 @@ def training_table(rows: Sequence[Comparison]) -> Table:
         )
     caption = "Published test accuracies (%) and those of the same recipes here: mean and deviation over seeds."
     headers = ["row", "source", "what", "published", "ours", "off", "verdict", "data and model"]
-    return Table("training", caption, headers, cells, "rllrrrll")
+    return Table("training", caption, headers, cells, "rllrrrll", cited=1)
 
 
 def leaderboard_table(board: Any, tasks: Mapping[str, Task], methods: Mapping[str, Method]) -> Table:
@@ -141,6 +147,12 @@ def rank_table(board: Any, methods: Mapping[str, Method]) -> Table:
             rows.append([setting, title, f"{row['mean']:.2f}", f"{wins.get(method, 0)} of {row['count']:.0f}"])
     caption = "Mean rank of each method over tasks and ε of a setting (1 is best), and how often it came first."
     return Table("ranks", caption, ["setting", "method", "mean rank", "first"], rows, "llrr")
+
+
+def methods_table(methods: Mapping[str, Method]) -> Table:
+    """What was compared, for whom, and after whom."""
+    rows = [[method.title, ", ".join(method.settings), method.paper or "–"] for method in methods.values()]
+    return Table("methods", "Methods of the benchmark.", ["method", "settings", "after"], rows, "llw", cited=2)
 
 
 def costs_table(board: Any, methods: Mapping[str, Method]) -> Table:

@@ -1,13 +1,15 @@
 """The paper: every published row stands in a table, tables follow from results alone, and what is missing is named."""
 
 import math
+import re
 
 import pytest
 
 from dpjax.results import ResultsError
 from dpjax.results.table import frame_of
 from experiments.config import CONF
-from paper import figures, gather, latex, numbers, studies, tables
+from experiments.leaderboard import declare
+from paper import figures, gather, latex, numbers, references, studies, tables
 from paper.accounting import accounting_rows
 from paper.profiles import PROFILES, Study, needed
 from paper.published import Comparison
@@ -25,6 +27,15 @@ def test_every_row_of_the_list_is_compared_and_every_exact_one_agrees():
     assert {row.row for row in every} == set(range(1, 22))
     assert [row for row in exact if row.verdict != "agrees"] == []
     assert all(row.exact for row in exact)
+
+
+def test_every_source_has_an_entry_in_the_bibliography():
+    named = [row.source for row in [*accounting_rows(), *training_rows(frame_of([trained("quickstart", 0.5)]))]]
+    named += [method.paper for method in declare.methods().values() if method.paper]
+    assert [source for source in named if not references.cite(source)] == []
+    text = (gather.FOLDER.parent / "main.tex").read_text()
+    cited = {*references.SOURCES.values(), *re.findall(r"\\cite\{(\w+)\}", text)}
+    assert cited == references.known()  # none is missing, and none stands there unread
 
 
 def test_a_value_that_is_off_says_so():
@@ -162,7 +173,5 @@ def test_numbers_of_the_text_are_macros():
     made = numbers.macros("smoke", "minutes", frame_of([trained("quickstart", 0.5)]), [], frame_of([]))
     for name in made:
         assert name.isalpha()
-    import re
-
     used = set(re.findall(r"\\((?:Num|Profile|Scattering|Cnn)[A-Za-z]*)", text))
     assert used <= set(made)
