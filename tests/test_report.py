@@ -560,6 +560,21 @@ def test_the_filter_narrows_the_table_and_headings_sort_it(visit, forty):
     assert shown(page) == []
 
 
+def test_the_filter_leaves_points_of_what_passes_and_the_line_without_privacy(visit, forty):
+    page = visit(forty)
+    points = page.locator("#curves .points button")
+    every = points.count()
+    page.get_by_label("Filter").fill("epsilon<=2 clip_norm=0.3")
+    labels = points.evaluate_all("(all) => all.map((b) => b.getAttribute('aria-label'))")
+    assert 0 < len(labels) < every
+    assert [label for label in labels if not label.startswith(("ε 0.5,", "ε 1,", "ε 2,"))] == []
+    assert page.locator("#curves .rule").count() == 1  # what the points are compared with stays
+    page.get_by_label("Filter").fill("no-such-word")
+    assert page.locator("#curves").inner_text() == "No point passes the filter."
+    page.get_by_label("Filter").fill("")
+    assert points.count() == every
+
+
 def test_a_point_says_what_it_is_on_hover_and_on_focus(visit, forty):
     page = visit(forty)
     tip, point = page.locator("#tip"), page.locator("#curves .point").nth(2)

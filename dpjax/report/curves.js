@@ -5,7 +5,15 @@ const KNOB_CHOSEN = {}; // family title → the column that its lines are told a
 function families(model) {
   const all = model.families.map((family, i) => ({ ...family, place: i, points: [] }));
   for (let i = 0; i < model.pointCount; i++) all[model.point.family(i)]?.points.push(pointAt(model, i));
-  return all.filter((family) => family.points.length);
+  return all.map((family) => filtered(model, family)).filter((family) => family.points.length);
+}
+
+// Points with a run that passes the filter; what they are compared with stays, the line without privacy.
+function filtered(model, family) {
+  if (!view.filter.trim()) return family;
+  const wanted = predicate(model, view.filter);
+  const passes = new Set(family.points.filter((p) => p.runs.some(wanted)));
+  return { ...family, points: family.points.filter((p) => passes.has(p) || (passes.size && p.get("epsilon") === Infinity)) };
 }
 
 function pointAt(model, i) {
@@ -14,7 +22,7 @@ function pointAt(model, i) {
 
 function drawCurves(model, metric) {
   const found = families(model).map((family) => curve(model, family, metric)).filter(Boolean);
-  const nothing = el("p", { class: "quiet" }, "No point has this metric yet.");
+  const nothing = el("p", { class: "quiet" }, view.filter.trim() ? "No point passes the filter." : "No point has this metric yet.");
   byId("curves").replaceChildren(...(found.length ? found : [nothing]));
 }
 

@@ -168,6 +168,7 @@ byId("metric").addEventListener("change", (event) => {
 byId("filter").addEventListener("input", (event) => {
   view.filter = event.target.value;
   filterRows(model);
+  keepingPlace(() => drawCurves(model, metric));
 });
 byId("columns").addEventListener("keydown", (event) => {
   if (event.key !== "Escape") return;
