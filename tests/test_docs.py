@@ -25,6 +25,11 @@ _FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _NUMBER = re.compile(r"\d+(?:,\d{3})+|\d+\.?\d*(?:e[+-]?\d+)?")
 
 
+def test_no_page_is_a_stub():
+    texts = {name: page.read_text(encoding="utf-8") for name, page in zip(NAMES, PAGES, strict=True)}
+    assert [name for name, text in texts.items() if len(text.split()) < 60 and "\n::: " not in text] == []
+
+
 def blocks(page: Path) -> list[tuple[str, str]]:
     """(language, content) of each fenced block."""
     return _FENCE.findall(page.read_text(encoding="utf-8"))
