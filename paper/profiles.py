@@ -82,7 +82,7 @@ PROFILES = {
     for profile in (
         Profile("smoke", "minutes, nothing to fetch", _EMBEDDED[:2], ("digits", "digits_clients"), 2, (1.0, 8.0)),
         Profile(
-            "cpu", "about 45 minutes on 2 cores", (*_EMBEDDED, *_PUBLISHED), tuple(declare.tasks()), 5, (1.0, 3.0, 8.0)
+            "cpu", "about 75 minutes on 2 cores", (*_EMBEDDED, *_PUBLISHED), tuple(declare.tasks()), 5, (1.0, 3.0, 8.0)
         ),
         Profile(
             "full",
