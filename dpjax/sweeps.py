@@ -1,6 +1,7 @@
 """A grid of hyper-parameters as lanes of one compiled program."""
 
 import itertools
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -49,21 +50,21 @@ def grid(base: HParams | None = None, **axes: Sequence[float]) -> list[HParams]:
 
 
 def parse_lanes(lanes: str) -> int:
-    """Lanes that run in one call: 1 for ``map``, k for ``chunk(k)``, 0 (as many as there are) for ``vmap``.
+    """Lanes that run in one call: 1 for ``map``, k for ``k`` or ``chunk(k)``, 0 (as many as there are) for ``vmap``.
 
     ``auto`` is ``map`` on CPU, where it is as fast and gives each result at once, and ``vmap`` on accelerators.
 
     Example:
-      >>> parse_lanes("chunk(8)")
-      8
+      >>> parse_lanes("8"), parse_lanes("chunk(8)")
+      (8, 8)
     """
     if lanes == "auto":
         lanes = "map" if jax.default_backend() == "cpu" else "vmap"
     if lanes in ("map", "vmap"):
         return 1 if lanes == "map" else 0
-    if lanes.startswith("chunk(") and lanes.endswith(")") and lanes[6:-1].isdigit() and int(lanes[6:-1]) > 0:
-        return int(lanes[6:-1])
-    raise ValueError(f"lanes={lanes!r} is not known; use auto, map, vmap or chunk(k) with k ≥ 1.")
+    if match := re.fullmatch(r"([1-9][0-9]*)|chunk\(([1-9][0-9]*)\)", lanes):
+        return int(match[1] or match[2])
+    raise ValueError(f"lanes={lanes!r} is not known; use auto, map, vmap or a number ≥ 1 of lanes at a time.")
 
 
 class Program(NamedTuple):
@@ -84,7 +85,7 @@ def compile_lanes(
       train: a pure function; ``arrays`` are its data, shared by all lanes.
       arrays: pytree of arrays.
       num_lanes: how many lanes will be run, so that no chunk is wider.
-      lanes: ``auto | map | vmap | chunk(k)``, see ``parse_lanes``.
+      lanes: ``auto | map | vmap | k | chunk(k)``, see ``parse_lanes``.
       hparams: any value of the hyper-parameters, for their structure.
     """
     width = min(parse_lanes(lanes) or num_lanes, num_lanes)

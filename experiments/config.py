@@ -240,7 +240,7 @@ class Config:
     seed: int = traced(0, "first seed; the others follow")
     engine: str = static("auto", "clipping engine: auto, bookkeeping, microbatch, materialize or tuned (by the clock)")
     microbatch_size: int | None = static(None, "contributions formed at once; chosen if null")
-    lanes: str = static("auto", "how lanes run: auto, map, vmap or chunk(k)")
+    lanes: str = static("auto", "how lanes run: auto, map, vmap, or so many at a time (8)")
     save_model: bool = static(
         False, "write what each job's first seed has trained: LoRA in PEFT's layout, tuned models as safetensors"
     )

@@ -113,9 +113,9 @@ def validate(cfg: DictConfig) -> None:
         "must be at least 1, or null to have it chosen",
     )
     need(
-        re.fullmatch(r"auto|map|vmap|chunk\([1-9][0-9]*\)", cfg.lanes) is not None,
+        re.fullmatch(r"auto|map|vmap|[1-9][0-9]*|chunk\([1-9][0-9]*\)", cfg.lanes) is not None,
         "lanes",
-        "is not known; use auto, map, vmap or chunk(k) with k ≥ 1",
+        "is not known; use auto, map, vmap or a number ≥ 1 of lanes at a time",
     )
     one_of("tracker.name", "none", "wandb")
     if cfg.plugin:

@@ -43,7 +43,8 @@ CASES = {
     "model=text data=breast_cancer": "model=text with data=breast_cancer: text: the input is float32, but ids must be "
     "integers; use mlp or cnn for numbers and images, or cast ids to int32.",
     "data=fashion_mnist": "is not on this machine; fetch it with `dpjax data fetch fashion_mnist`",
-    "lanes=foo": "lanes=foo is not known; use auto, map, vmap or chunk(k) with k ≥ 1.",
+    "lanes=foo": "lanes=foo is not known; use auto, map, vmap or a number ≥ 1 of lanes at a time.",
+    "lanes=0": "lanes=0 is not known; use auto, map, vmap or a number ≥ 1 of lanes at a time.",
     "num_seeds=0": "num_seeds=0 must be at least 1.",
     "tracker.name=foo": "tracker.name=foo is not known; use none or wandb.",
     "results_dir=/dev/null/here": "/dev/null/here",
