@@ -575,6 +575,35 @@ def test_the_filter_leaves_points_of_what_passes_and_the_line_without_privacy(vi
     assert points.count() == every
 
 
+def test_a_line_keeps_its_name_and_colour_as_the_filter_narrows(visit, forty):
+    page = visit(forty)
+
+    def lines() -> dict[str, str]:
+        entries = page.locator("#curves .legend li")
+        return dict(
+            entries.evaluate_all(
+                "(all) => all.map((li) => [li.innerText.trim(), li.querySelector('path').getAttribute('stroke')])"
+            )
+        )
+
+    before = lines()
+    assert len(before) == 2
+    assert len(set(before.values())) == 2
+    page.get_by_label("Filter").fill("clip_norm=1 learning_rate=0.2")
+    (left,) = lines().items()
+    assert left == list(before.items())[1]
+
+
+def test_points_without_the_metric_are_told_from_points_that_do_not_pass(visit, tmp_path):
+    write(tmp_path, [row(1, 1, 0)])
+    write(tmp_path, [row(2, 1, 0, test_accuracy=None)])
+    path = tmp_path / "report.html"
+    path.write_text(render(pack(gather(tmp_path), "2026-01-01T00:00:00+00:00")))
+    page = visit(path)
+    page.get_by_label("Filter").fill("epsilon=2")
+    assert page.locator("#curves").inner_text() == "No point that passes the filter has this metric."
+
+
 def test_a_point_says_what_it_is_on_hover_and_on_focus(visit, forty):
     page = visit(forty)
     tip, point = page.locator("#tip"), page.locator("#curves .point").nth(2)

@@ -3,17 +3,21 @@
 const KNOB_CHOSEN = {}; // family title → the column that its lines are told apart by, as the reader chose
 
 function families(model) {
-  const all = model.families.map((family, i) => ({ ...family, place: i, points: [] }));
-  for (let i = 0; i < model.pointCount; i++) all[model.point.family(i)]?.points.push(pointAt(model, i));
-  return all.map((family) => filtered(model, family)).filter((family) => family.points.length);
+  const all = model.families.map((family, i) => ({ ...family, place: i, all: [] }));
+  for (let i = 0; i < model.pointCount; i++) all[model.point.family(i)]?.all.push(pointAt(model, i));
+  return all.map((family) => ({ ...family, points: filtered(model, family.all) })).filter((family) => family.points.length);
 }
 
 // Points with a run that passes the filter; what they are compared with stays, the line without privacy.
-function filtered(model, family) {
-  if (!view.filter.trim()) return family;
+function filtered(model, points) {
+  if (!view.filter.trim()) return points;
   const wanted = predicate(model, view.filter);
-  const passes = new Set(family.points.filter((p) => p.runs.some(wanted)));
-  return { ...family, points: family.points.filter((p) => passes.has(p) || (passes.size && p.get("epsilon") === Infinity)) };
+  const passes = new Set(points.filter((p) => p.runs.some(wanted)));
+  return points.filter((p) => passes.has(p) || (passes.size && p.get("epsilon") === Infinity));
+}
+
+function isPrivate(p) {
+  return isNumber(p.get("epsilon")) && Number.isFinite(p.get("epsilon")) && p.get("epsilon") > 0;
 }
 
 function pointAt(model, i) {
@@ -21,8 +25,10 @@ function pointAt(model, i) {
 }
 
 function drawCurves(model, metric) {
-  const found = families(model).map((family) => curve(model, family, metric)).filter(Boolean);
-  const nothing = el("p", { class: "quiet" }, view.filter.trim() ? "No point passes the filter." : "No point has this metric yet.");
+  const left = families(model);
+  const found = left.map((family) => curve(model, family, metric)).filter(Boolean);
+  const why = !view.filter.trim() ? "No point has this metric yet." : left.length ? "No point that passes the filter has this metric." : "No point passes the filter.";
+  const nothing = el("p", { class: "quiet" }, why);
   byId("curves").replaceChildren(...(found.length ? found : [nothing]));
 }
 
@@ -30,16 +36,19 @@ function curve(model, family, metric) {
   const mean = (p) => p.get(`${metric.name}_mean`);
   const std = (p) => p.get(`${metric.name}_std`);
   const told = family.points.filter((p) => isNumber(mean(p)));
-  const priv = told.filter((p) => isNumber(p.get("epsilon")) && Number.isFinite(p.get("epsilon")) && p.get("epsilon") > 0);
+  const priv = told.filter(isPrivate);
   const rest = told.filter((p) => p.get("epsilon") === Infinity);
   if (!told.length) return null;
-  const knobs = varying(model, priv);
+  const everyone = family.all.filter((p) => isNumber(mean(p)) && isPrivate(p));
+  const narrowed = varying(model, priv);
+  const knobs = narrowed.length || !priv.length ? narrowed : varying(model, everyone);
   const knob = knobs.includes(KNOB_CHOSEN[family.title]) ? KNOB_CHOSEN[family.title] : knobs[0];
   const better = (a, b) => (metric.lower ? mean(a) - mean(b) : mean(b) - mean(a));
   const values = knob ? sorted(new Set(priv.map((p) => p.get(knob)))) : [null];
+  const ranks = knob ? sorted(new Set(everyone.map((p) => p.get(knob)))) : [null]; // a line keeps its colour as the filter narrows
   const key = `curve-${family.place}`;
   const hidden = new Set();
-  const series = values.map((value, rank) => {
+  const series = values.map((value) => {
     const byEpsilon = new Map();
     for (const p of priv) if (!knob || p.get(knob) === value) byEpsilon.set(p.get("epsilon"), [...(byEpsilon.get(p.get("epsilon")) || []), p]);
     const points = [...byEpsilon].sort((a, b) => a[0] - b[0]).map(([epsilon, candidates]) => {
@@ -48,7 +57,7 @@ function curve(model, family, metric) {
       const low = isNumber(std(best)) ? mean(best) - std(best) : null;
       return { x: epsilon, y: mean(best), low, high: low === null ? null : mean(best) + std(best), ...about(model, best, metric, knobs) };
     });
-    return { name: knob ? show(knob, value) : "private", rank, points };
+    return { name: knob ? show(knob, value) : "private", rank: ranks.indexOf(value), points };
   });
   const reference = rest.toSorted(better)[0];
   const rule = reference && { y: mean(reference), low: isNumber(std(reference)) ? mean(reference) - std(reference) : null, high: mean(reference) + (std(reference) || 0), label: `non-private: ${spread(mean(reference), std(reference))}` };
