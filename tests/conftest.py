@@ -3,7 +3,10 @@
 import gc
 import io
 import logging
+import os
+import shutil
 import sys
+import tempfile
 from contextlib import redirect_stderr, redirect_stdout
 
 import jax
@@ -18,6 +21,29 @@ collect_ignore_glob = ["zoo/*", "golden/*"]
 
 # Where numbers are compared to the last bits, or programs are looked at, XLA does all that it does for users.
 OPTIMISED = ("clipping", "bookkeeping", "exactness", "gaussian", "sharding")
+
+
+PROGRAMS = {
+    "JAX_COMPILATION_CACHE_DIR": "",
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.05",
+    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+}
+
+
+def pytest_configure(config):
+    """What one test has compiled, others of the same run need not, whichever process they are in."""
+    if not hasattr(config, "workerinput"):
+        os.environ |= {**PROGRAMS, "JAX_COMPILATION_CACHE_DIR": tempfile.mkdtemp(prefix="dpjax-tests-")}
+    for name in PROGRAMS:  # jax has read its environment before
+        value = os.environ[name]
+        jax.config.update(
+            name.lower(), value if name.endswith("DIR") else float(value) if "SECS" in name else int(value)
+        )
+
+
+def pytest_unconfigure(config):
+    if not hasattr(config, "workerinput"):
+        shutil.rmtree(os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
 
 @pytest.fixture(autouse=True, scope="module")
