@@ -49,20 +49,20 @@ def grid(base: HParams | None = None, **axes: Sequence[float]) -> list[HParams]:
     return [base._replace(**dict(zip(axes, values, strict=True))) for values in itertools.product(*axes.values())]
 
 
-def parse_lanes(lanes: str) -> int:
+def parse_lanes(lanes: str | int) -> int:
     """Lanes that run in one call: 1 for ``map``, k for ``k`` or ``chunk(k)``, 0 (as many as there are) for ``vmap``.
 
     ``auto`` is ``map`` on CPU, where it is as fast and gives each result at once, and ``vmap`` on accelerators.
 
     Example:
-      >>> parse_lanes("8"), parse_lanes("chunk(8)")
-      (8, 8)
+      >>> parse_lanes(8), parse_lanes("8"), parse_lanes("chunk(8)")
+      (8, 8, 8)
     """
     if lanes == "auto":
         lanes = "map" if jax.default_backend() == "cpu" else "vmap"
     if lanes in ("map", "vmap"):
         return 1 if lanes == "map" else 0
-    if match := re.fullmatch(r"([1-9][0-9]*)|chunk\(([1-9][0-9]*)\)", lanes):
+    if match := re.fullmatch(r"([1-9][0-9]*)|chunk\(([1-9][0-9]*)\)", str(lanes)):
         return int(match[1] or match[2])
     raise ValueError(f"lanes={lanes!r} is not known; use auto, map, vmap or a number ≥ 1 of lanes at a time.")
 
@@ -77,7 +77,12 @@ class Program(NamedTuple):
 
 
 def compile_lanes(
-    train: Callable[..., Any], arrays: PyTree, *, num_lanes: int, lanes: str = "auto", hparams: HParams | None = None
+    train: Callable[..., Any],
+    arrays: PyTree,
+    *,
+    num_lanes: int,
+    lanes: str | int = "auto",
+    hparams: HParams | None = None,
 ) -> Program:
     """Compile ``train(arrays, hparams, key)`` once, for every lane of a sweep.
 

@@ -19,31 +19,25 @@ gc.set_threshold(200_000, 20, 20)  # tracing makes garbage by the million, littl
 collect_ignore_glob = ["zoo/*", "golden/*"]
 
 
-# Where numbers are compared to the last bits, or programs are looked at, XLA does all that it does for users.
-OPTIMISED = ("clipping", "bookkeeping", "exactness", "gaussian", "sharding")
-
-
-PROGRAMS = {
-    "JAX_COMPILATION_CACHE_DIR": "",
-    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.05",
-    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-}
+PROGRAMS = "JAX_COMPILATION_CACHE_DIR"
 
 
 def pytest_configure(config):
     """What one test has compiled, others of the same run need not, whichever process they are in."""
     if not hasattr(config, "workerinput"):
-        os.environ |= {**PROGRAMS, "JAX_COMPILATION_CACHE_DIR": tempfile.mkdtemp(prefix="dpjax-tests-")}
-    for name in PROGRAMS:  # jax has read its environment before
-        value = os.environ[name]
-        jax.config.update(
-            name.lower(), value if name.endswith("DIR") else float(value) if "SECS" in name else int(value)
-        )
+        os.environ[PROGRAMS] = tempfile.mkdtemp(prefix="dpjax-tests-")  # workers inherit it
+    jax.config.update("jax_compilation_cache_dir", os.environ[PROGRAMS])
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 def pytest_unconfigure(config):
     if not hasattr(config, "workerinput"):
-        shutil.rmtree(os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
+        shutil.rmtree(os.environ[PROGRAMS], ignore_errors=True)
+
+
+# Where numbers are compared to the last bits, or programs are looked at, XLA does all that it does for users.
+OPTIMISED = ("clipping", "bookkeeping", "exactness", "gaussian", "sharding")
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -280,6 +280,17 @@ def test_pages_of_the_leaderboard_are_those_of_the_committed_results(regenerate)
     assert (ROOT / "docs/benchmark/published.md").read_text(encoding="utf-8") == regenerate.published_page()
 
 
+def test_the_readmes_published_rows_are_those_of_the_committed_results():
+    rows = re.findall(
+        r"^\| .*\(([^()]+, \d{4})\) \| ([\d.]+) \| (.+?) \|$", (ROOT / "README.md").read_text(), re.MULTILINE
+    )
+    assert len(rows) == 3
+    page = (ROOT / "docs/benchmark/published.md").read_text(encoding="utf-8").splitlines()
+    for source, published, ours in rows:
+        end = f"| {float(published):g} | {ours} |"
+        assert any(source in line and end in line for line in page), f"README: {source}: {published}, {ours}"
+
+
 def test_every_rule_names_tests_that_exist():
     text = (ROOT / "docs/concepts/privacy-rules.md").read_text(encoding="utf-8")
     for file, name in re.findall(r"`(tests/[\w/]+\.py)::(?:\w+::)?(\w+)`", text):

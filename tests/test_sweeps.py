@@ -38,7 +38,7 @@ def lanes_of(lanes, workers=1):
     return {lane.index: lane for lane in run_lanes(program, POINTS, SEEDS, workers=workers)}
 
 
-@pytest.mark.parametrize(("lanes", "workers"), [("vmap", 1), ("4", 1), ("chunk(4)", 1), ("map", 3)])
+@pytest.mark.parametrize(("lanes", "workers"), [("vmap", 1), (4, 1), ("chunk(4)", 1), ("map", 3)])
 def test_every_way_of_running_lanes_gives_the_same(lanes, workers):
     alone, other = lanes_of("map"), lanes_of(lanes, workers)
     assert sorted(other) == list(range(len(POINTS)))
@@ -68,7 +68,7 @@ def test_noise_and_no_noise_share_a_program():
     assert all(np.isfinite(lane.output[0]).all() for lane in lanes.values())
 
 
-@pytest.mark.parametrize("lanes", ["chunk(0)", "chunk(x)", "all", "chunk()", "0", "-1", "2.5", ""])
+@pytest.mark.parametrize("lanes", ["chunk(0)", "chunk(x)", "all", "chunk()", "0", "-1", "2.5", "", 0, -1])
 def test_unknown_lanes_are_named(lanes):
     with pytest.raises(ValueError, match="lanes="):
         parse_lanes(lanes)
