@@ -118,6 +118,12 @@ COLUMNS: tuple[Column, ...] = (
         "Steps that drew more units than there are slots, and dropped some; 0 is sound.",
     ),
     Column("rejected_count", "int", "units", "Non-finite contributions counted as zero, over the whole run."),
+    Column(
+        "diverged",
+        "bool",
+        "",
+        "Whether a parameter, a test logit or a loss was not finite after the last step; no metric of it is a result.",
+    ),
     Column("test_accuracy", "float", "fraction", "Accuracy on the test set after the last step.", "higher"),
     Column("train_accuracy", "float", "fraction", "Accuracy on the training set; NOT private.", "higher"),
     Column("test_loss", "float", "nats", "Mean loss on the test set after the last step.", "lower"),
