@@ -32,10 +32,29 @@ def softmax_cross_entropy(
     return jax.nn.logsumexp(logits, axis=-1) - chosen
 
 
+def predicted(logits: Float[Array | np.ndarray, "*batch classes"]) -> Int[Array, "*batch"]:
+    """The class of the largest logit; ties go to the first. Of logits that decide nothing it is -1, which is no class.
+
+    A NaN among the logits, or an infinite largest one, decides nothing: a model that diverged is right about no
+    example, where a bare argmax would always say class 0.
+
+    Args:
+      logits: ``[..., classes]``.
+
+    Returns:
+      ``[...]`` class numbers, int32.
+
+    Example:
+      >>> print(predicted(jnp.array([[0.0, 2.0], [0.0, jnp.nan], [0.0, -jnp.inf]])))
+      [ 1 -1  0]
+    """
+    return jnp.where(jnp.isfinite(jnp.max(logits, axis=-1)), jnp.argmax(logits, axis=-1), -1)
+
+
 def accuracy(
     logits: Float[Array | np.ndarray, "*batch classes"], labels: Int[Array | np.ndarray, "*batch"]
 ) -> Float[Array, ""]:
-    """The share of examples whose largest logit is that of their class; ties go to the first class.
+    """The share of examples whose largest logit is that of their class, as ``predicted`` decides.
 
     Args:
       logits: ``[..., classes]``.
@@ -48,7 +67,7 @@ def accuracy(
       >>> print(accuracy(jnp.eye(4), jnp.array([0, 1, 2, 0])))
       0.75
     """
-    return jnp.mean(jnp.argmax(logits, axis=-1) == labels, dtype=jnp.float32)
+    return jnp.mean(predicted(logits) == labels, dtype=jnp.float32)
 
 
 def evaluate(
@@ -73,7 +92,8 @@ def evaluate(
       batch_size: rows in memory at once; None: all.
 
     Returns:
-      ``{"loss": nats per example, "accuracy": in [0, 1]}``, float32 scalars.
+      ``{"loss": nats per example, "accuracy": in [0, 1]}``, float32 scalars. Of logits that are NaN the loss is NaN
+      and the accuracy 0.
 
     Raises:
       ValueError: no rows, or ``batch_size`` < 1.
@@ -98,7 +118,7 @@ def evaluate(
         logits = apply_fn(params, batch_inputs)
         fresh = start + jnp.arange(size) >= first
         losses = jnp.where(fresh, softmax_cross_entropy(logits, batch_labels), 0)
-        correct = fresh & (jnp.argmax(logits, axis=-1) == batch_labels)
+        correct = fresh & (predicted(logits) == batch_labels)
         return (sums[0] + losses.sum(dtype=jnp.float32), sums[1] + correct.sum(dtype=jnp.int32)), None
 
     zero = jnp.zeros((), jnp.float32), jnp.zeros((), jnp.int32)
@@ -144,13 +164,13 @@ def evaluate_units(
     if not jax.tree.leaves(states):
         params = params_of(())
         found = jax.lax.map(
-            lambda x: jnp.argmax(apply_fn(params, x[None])[0]), jnp.asarray(inputs), batch_size=batch_size
+            lambda x: predicted(apply_fn(params, x[None])[0]), jnp.asarray(inputs), batch_size=batch_size
         )
         return share((found == labels)[records.index], records.mask)
 
     def one(unit: tuple[Records, PyTree[Array]]) -> Array:
         own, state = unit
         logits = apply_fn(params_of(state), jnp.asarray(inputs)[own.index])
-        return share(jnp.argmax(logits, axis=-1) == jnp.asarray(labels)[own.index], own.mask)
+        return share(predicted(logits) == jnp.asarray(labels)[own.index], own.mask)
 
     return jax.lax.map(one, (records, states))

@@ -14,7 +14,7 @@ import numpy as np
 import optax
 from omegaconf import DictConfig
 
-from dpjax import models
+from dpjax import metrics, models
 from dpjax.datasets import Dataset
 from dpjax.models.generation import Sampling
 from dpjax.models.pretrained import Pretrained
@@ -146,7 +146,7 @@ def head_scores(
     params = fit(*known)
     scores = {}
     for split, (inputs, labels) in {"train": known, "test": asked}.items():
-        scores[f"{split}_accuracy"] = float(np.mean(np.argmax(batched(params, inputs), 1) == labels))
+        scores[f"{split}_accuracy"] = float(metrics.accuracy(batched(params, inputs), labels))
         scores[f"{split}_loss"] = float(loss(params, inputs, labels))
     return scores
 

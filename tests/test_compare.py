@@ -35,6 +35,36 @@ def test_one_pair_is_the_paired_t_test():
     assert found.exact_p == pytest.approx(2 / 2**5)
 
 
+@pytest.mark.parametrize("seeds", [2, 5, 12, 13, 14, 16, 30, 200])
+def test_the_sign_flip_test_is_exact_or_errs_on_the_safe_side(seeds):
+    rng = np.random.default_rng(seeds)
+    for shift in (0.0, 1.0, 50.0):
+        a = rng.normal(shift, 1.0, seeds)
+        (found,) = judged([({}, "a", "b", a, np.zeros(seeds))], "test_accuracy", 0.05)
+        assert found.exact_p >= 2 / 2**seeds
+        if seeds <= 13:
+            patterns = np.array(np.meshgrid(*[[-1.0, 1.0]] * seeds)).reshape(seeds, -1)
+            every = np.abs(patterns.T @ a) >= abs(a.sum()) * (1 - 1e-12)
+            assert found.exact_p == pytest.approx(every.mean())
+        else:
+            assert (found.exact_p < 0.01) == (shift == 50.0) or shift == 1.0
+
+
+def test_the_sign_flip_test_at_random_keeps_its_level():
+    rng, runs, alpha = np.random.default_rng(5), 200, 0.05
+    raw = [({}, "a", "b", rng.normal(size=14), np.zeros(14)) for _ in range(runs)]
+    low = sum(d.exact_p <= alpha for d in judged(raw, "test_accuracy", 0.05))
+    assert 0 < low / runs < alpha + 3 * math.sqrt(alpha * (1 - alpha) / runs)
+
+
+def test_runs_that_diverged_are_spoken_of():
+    rows = [*runs("a", A), *runs("b", B)]
+    rows[0] |= {"diverged": True, "test_accuracy": 0.0}
+    found = compare(frame_of(rows), "algorithm")
+    assert "1 run of those compared diverged" in " ".join(notes(found))
+    assert "diverged" not in " ".join(notes(compare(two(A, B), "algorithm")))
+
+
 def test_seeds_are_paired_by_number_and_not_by_order():
     shuffled = list(reversed(runs("b", B)))
     (found,) = compare(frame_of([*runs("a", A), *shuffled]), "algorithm").differences

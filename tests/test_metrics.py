@@ -5,7 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dpjax.metrics import accuracy, evaluate, softmax_cross_entropy
+from dpjax.metrics import accuracy, evaluate, evaluate_units, predicted, softmax_cross_entropy
+from dpjax.models import cross_entropy_loss, logistic
+from dpjax.models.objectives import _sums
+from dpjax.types import Records
 
 
 def apply_fn(params, inputs):
@@ -67,3 +70,26 @@ def test_wrong_values_are_named(rows, batch_size, message):
     params, inputs, labels = problem(3)
     with pytest.raises(ValueError, match=message):
         evaluate(apply_fn, params, inputs[:rows], labels[:rows], batch_size=batch_size)
+
+
+@pytest.mark.parametrize("broken", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("batch_size", [None, 2])
+def test_a_model_that_diverged_is_right_about_nothing(broken, batch_size):
+    params, inputs, labels = jnp.full((2, 3), broken), jnp.ones((5, 2)), jnp.array([0, 0, 0, 1, 2])
+    result = evaluate(apply_fn, params, inputs, labels, batch_size=batch_size)
+    assert (result["accuracy"], np.isnan(result["loss"])) == (0, True)
+    assert accuracy(apply_fn(params, inputs), labels) == 0
+    records = Records(jnp.arange(5)[None], jnp.ones((1, 5), bool))
+    one = {"states": jnp.zeros(1)}
+    for more in ({}, one):
+        assert evaluate_units(apply_fn, lambda _: params, records, inputs, labels, **more) == 0
+    model = logistic(num_classes=3, input_shape=(2,))
+    spoilt = jax.tree.map(lambda x: jnp.full_like(x, broken), model.init(jax.random.key(0)))
+    assert cross_entropy_loss(model)(spoilt, (jnp.ones(2), jnp.int32(0)), None)[1]["accuracy"] == 0
+    assert _sums(apply_fn(params, inputs), labels, jnp.ones(5, bool)).correct == 0
+
+
+def test_one_broken_row_costs_that_row_alone_and_a_masked_class_costs_nothing():
+    logits = jnp.array([[1.0, 0.0], [jnp.nan, 0.0], [0.0, jnp.inf], [-jnp.inf, 2.0]])
+    assert predicted(logits).tolist() == [0, -1, -1, 1]
+    assert accuracy(logits, jnp.array([0, 0, 1, 1])) == 0.5

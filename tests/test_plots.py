@@ -142,6 +142,31 @@ def test_the_heatmap_has_every_cell_and_one_optimum_per_epsilon():
     assert any(text.startswith("non-private: 0.97") for text in cells)
 
 
+def test_a_run_that_diverged_is_crossed_out_in_every_chart():
+    charts = {
+        "privacy_utility_curve": central(),
+        "epsilon_clip_heatmap": central(),
+        "accuracy_by_clients": federated(),
+        "algorithms_by_epsilon": algorithms("fedavg", "scaffold"),
+        "algorithms_by_clients": algorithms("fedavg", "scaffold"),
+        "client_fairness": algorithms("fedavg", "scaffold"),
+        "pareto_front": central(),
+    }
+    for name, points in charts.items():
+        every = [row | {"wall_seconds": 2.0} for rows in points for row in rows]
+        for row in every:
+            if row["epsilon"] == 8.0:
+                row |= {"diverged": True, "test_accuracy": 0.0, "test_loss": math.nan}
+        figure = plots.draw(name, frame_of(every))
+        words = [text.get_text() for axes in figure.axes for text in axes.texts]
+        assert any("runs diverged" in word for word in words), name
+        crosses = [line for axes in figure.axes for line in axes.get_lines() if line.get_marker() == "x"]
+        assert crosses or any(word == "0.000 ×" for word in words), name
+    # A loss that is not there can't be drawn, but is spoken of.
+    figure = plots.draw("privacy_utility_curve", frame_of(every), "test_loss")
+    assert any("9 of 54 runs diverged" in text.get_text() for text in figure.axes[0].texts)
+
+
 def test_the_heatmap_leaves_white_what_was_not_run():
     axes = plots.epsilon_clip_heatmap(table([point(1.0, 0.1), point(1.0, 1.0), point(2.0, 1.0)])).axes[0]
     assert sum(text.get_text().startswith("0.") for text in axes.texts) == 3

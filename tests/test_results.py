@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from dpjax import results
+from dpjax.cli import main
 from dpjax.results import COLUMNS, SCHEMA, ResultsError, claim
 from dpjax.results.sheet import sheets
 from dpjax.results.show import to_latex, to_markdown, to_rich
@@ -252,6 +253,41 @@ def test_summary_counts_a_seed_once_by_its_latest_row():
     for rows in (old + new, new + old):
         row = results.summary(frame_of(rows)).iloc[0]
         assert (row["n"], row["test_accuracy_mean"]) == (2, pytest.approx(0.7))
+
+
+@pytest.mark.parametrize("broken", [math.nan, INF])
+def test_mean_deviation_and_number_are_of_the_same_seeds(broken):
+    rows = point(1.0, 0.1, [0.9, 0.92, 0.94])
+    rows[2] |= {"test_loss": broken, "test_accuracy": 0.0}
+    (row,) = results.summary(frame_of(rows)).to_dict("records")
+    assert (row["n"], row["diverged"]) == (3, 1)
+    assert row["test_accuracy_mean"] == pytest.approx(np.mean([0.9, 0.92, 0.0]))
+    assert row["test_accuracy_std"] == pytest.approx(np.std([0.9, 0.92, 0.0], ddof=1))
+    assert not math.isfinite(row["test_loss_mean"])
+    assert math.isnan(row["test_loss_std"])
+
+
+@pytest.mark.parametrize("epsilon", [1.0, INF])
+def test_a_run_that_diverged_says_so_in_every_table(epsilon, tmp_path, capsys):
+    rows = [*point(epsilon, 0.1, [0.9, 0.0, 0.0]), *point(epsilon, 0.5, [0.9, 0.9, 0.9])]
+    for row in rows[1:3]:
+        row["diverged"] = True
+    (sheet,) = sheets(frame_of(rows))
+    shown = {field.header: field.cells for field in sheet.fields}
+    assert shown["diverged"] == ["2 of 3", "–"]
+    assert "2 of 6 runs diverged" in " ".join(sheet.notes)
+    for option in ([], ["--markdown"], ["--latex"]):
+        results.write_job_result(tmp_path / "0", rows, "d")
+        with pytest.raises(SystemExit, match=r"^0$"):
+            main(["results", "show", str(tmp_path), *option])
+        assert "2 of 6 runs diverged" in capsys.readouterr().out
+    whole = [row | {"diverged": False} for row in rows]
+    assert not [f for f in sheets(frame_of(whole))[0].fields if f.header == "diverged"]
+
+
+def test_what_older_rows_do_not_say_of_divergence_their_losses_do():
+    rows = [{"seed": 0, "test_loss": math.nan}, {"seed": 1, "test_loss": 0.5}, {"seed": 2, "test_loss": None}]
+    assert frame_of(rows)["diverged"].tolist() == [True, pd.NA, pd.NA]
 
 
 def test_a_reference_without_delta_joins_its_family():

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int, Key, PyTree
 
+from dpjax.metrics import predicted
 from dpjax.types import Metrics, Params
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
@@ -78,7 +79,7 @@ def cross_entropy_loss(
                 "with logits [num_classes] and a scalar label; wrap a batch in jax.vmap."
             )
         loss = -jnp.take(jax.nn.log_softmax(logits), label)
-        return loss, {"accuracy": (jnp.argmax(logits) == label).astype(logits.dtype)}
+        return loss, {"accuracy": (predicted(logits) == label).astype(logits.dtype)}
 
     return loss_fn
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
+from dpjax.metrics import predicted
 from dpjax.models.model import Model
 from dpjax.types import Metrics, Params
 
@@ -190,7 +191,7 @@ def by_length(ids: Any, numbers: Any, lengths: Sequence[int]) -> list[Any]:
 def _sums(logits: Float[Array, "targets classes"], labels: Int[Array, "targets"], counts: Array) -> Score:
     chosen = jnp.take_along_axis(logits, labels[:, None], axis=1)[:, 0]
     losses = jax.nn.logsumexp(logits, axis=1) - chosen
-    correct = counts & (jnp.argmax(logits, axis=1) == labels)
+    correct = counts & (predicted(logits) == labels)
     return Score(
         jnp.sum(jnp.where(counts, losses, 0)),
         jnp.sum(correct, dtype=jnp.float32),

@@ -147,6 +147,10 @@ def _about(frame: Any, older: list[tuple[Path, list[str]]]) -> list[Notice]:
         runs = _count(len(dropped), "run")
         sentence = f"{runs} drew more units than there are slots in some steps; the claim of each says so."
         notices.append(Notice("note", sentence, list(dict.fromkeys(dropped))))
+    diverged = [] if not len(frame) else [str(v) for v in frame["overrides"][frame["diverged"].fillna(False)]]
+    if diverged:
+        sentence = f"{_count(len(diverged), 'run')} diverged: no metric of them is a result."
+        notices.append(Notice("note", sentence, list(dict.fromkeys(diverged))))
     return notices
 
 

@@ -177,6 +177,8 @@ def _is_shown(name: str, values: set[Any]) -> bool:
         return True
     if name in ("overflow_count", "rejected_count", "aborted_count", "wrapped_count"):
         return values != {0}
+    if name == "diverged":
+        return True in values
     # A reference has no clip norm of its own, which alone makes no column worth its place.
     return name in _FIRST and name not in _REDUNDANT and len(values - {math.inf}) > 1
 

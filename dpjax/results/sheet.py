@@ -172,6 +172,10 @@ def _sheet(points: list[dict[str, Any]], metric: str) -> Sheet:
         for name in ("overflow_count", "rejected_count")
         if any(number(point, name) for point in points)
     ]
+    if any(point["diverged"] for point in points):
+        fields.append(
+            Field(label("diverged"), [f"{p['diverged']} of {p['n']}" if p["diverged"] else "–" for p in points], 0)
+        )
     seeds = [str(point["n"]) for point in points]
     if len(set(seeds)) > 1:
         fields.append(Field("seeds", seeds, 7))
@@ -255,16 +259,36 @@ def _notes(points: list[dict[str, Any]], shared: dict[str, str], seeds: list[str
     paid = shared.pop("tuning_accounted", "False")
     parts += [f"{label(name)} {value}" for name, value in shared.items()]
     notes = ["; ".join(parts) + "." if parts else ""]
+    warned = _warnings(points)
     if all(_is_infinite(point) for point in points):
-        return notes
+        return [note for note in [*notes, *warned] if note]
     tuning = "is" if paid == "True" else "is not"
     notes.append(f"Hyper-parameter tuning {tuning} accounted; the best of each ε (★) is chosen by {label(metric)}.")
     if len(set(seeds)) == 1 and int(seeds[0]) > 1:
         notes.append(f"Mean ± standard deviation over {seeds[0]} seeds.")
+    return [note for note in [*notes, *warned] if note]
+
+
+def _warnings(points: list[dict[str, Any]]) -> list[str]:
     overflow = sum(number(point, "overflow_count") or 0 for point in points)
-    if overflow:
-        notes.append(f"{overflow:.0f} steps overflowed their slots: raise the capacity.")
-    return [note for note in notes if note]
+    diverged = sum(point["diverged"] for point in points)
+    lines = [f"{overflow:.0f} steps overflowed their slots: raise the capacity."] if overflow else []
+    if diverged:
+        lines.append(f"{diverged_runs(diverged, sum(point['n'] for point in points))}: lower the learning rate.")
+    return lines
+
+
+def diverged_runs(diverged: int, runs: int) -> str:
+    """What a table or a figure says of runs that ended in numbers that are not finite.
+
+    Args:
+      diverged: how many did.
+      runs: of how many.
+
+    >>> diverged_runs(2, 9)
+    '2 of 9 runs diverged (their answers count as wrong, they have no loss)'
+    """
+    return f"{diverged} of {runs} runs diverged (their answers count as wrong, they have no loss)"
 
 
 def _number(point: dict[str, Any], name: str) -> str:

@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from dpjax.results.claims import claim
@@ -62,17 +63,19 @@ def summary(frame: pd.DataFrame, metric: str = "test_accuracy") -> pd.DataFrame:
     """One row per point: mean, standard deviation and number over seeds.
 
     Guarantees: seeds of one point are those that share every column of ``IDENTITY``. A seed that was run twice counts
-    once, by its latest row. The standard deviation is the sample's (``ddof=1``), missing for a single seed. ε computed
-    is the largest of the seeds', overflow and rejections are summed. ``best`` marks the best mean of ``metric`` for
-    each family (``FAMILY``) and ε; ``claim`` is the point's privacy sentence.
+    once, by its latest row. Mean, standard deviation and ``n`` are of the same seeds: where one of them has no number
+    (the loss of a run that diverged), the mean and the deviation are missing, for those of the rest would flatter. The
+    deviation is the sample's (``ddof=1``), missing for a single seed. ε computed is the largest of the seeds';
+    overflow, rejections and runs that ``diverged`` are summed. ``best`` marks the best mean of ``metric`` for each
+    family (``FAMILY``) and ε; ``claim`` is the point's privacy sentence.
 
     Args:
       frame: what ``collect`` or ``load`` gave.
       metric: the column that ``best`` compares.
 
     Returns:
-      The identity, ``n``, ``<metric>_mean`` and ``<metric>_std`` for every metric, cost and clients' accuracy,
-      ``best``, ``claim``.
+      The identity, ``n``, ``diverged``, ``<metric>_mean`` and ``<metric>_std`` for every metric, cost and clients'
+      accuracy, ``best``, ``claim``.
 
     Raises:
       ResultsError: the table has no such numeric column.
@@ -94,9 +97,11 @@ def summary(frame: pd.DataFrame, metric: str = "test_accuracy") -> pd.DataFrame:
     parts = {name: groups[name].first().to_numpy() for name in _SAME}
     parts |= {name: groups[name].max().to_numpy() for name in ("epsilon_pld", "epsilon_rdp")}
     parts |= {name: groups[name].sum().to_numpy() for name in ("overflow_count", "rejected_count")}
+    parts["diverged"] = groups["diverged"].sum().to_numpy(int)
     for name in metrics:
-        parts[f"{name}_mean"] = groups[name].mean().to_numpy()
-        parts[f"{name}_std"] = groups[name].std(ddof=1).to_numpy()
+        of_all = groups[name].count().to_numpy() == groups.size().to_numpy()
+        parts[f"{name}_mean"] = np.where(of_all, groups[name].mean().to_numpy(float), np.nan)
+        parts[f"{name}_std"] = np.where(of_all, groups[name].std(ddof=1).to_numpy(float), np.nan)
     points = pd.concat([points, pd.DataFrame(parts, index=points.index)], axis=1)
     points["best"] = _best(points, metric)
     points["claim"] = [claim(row) for row in points.to_dict("records")]

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from dpjax.results.errors import ResultsError
 from dpjax.results.failures import failed_sentences, read_failures
 from dpjax.results.files import job_files, parse_job_file, write_atomically
-from dpjax.results.schema import COLUMNS, SCHEMA, decode, encode
+from dpjax.results.schema import COLUMNS, METRICS, SCHEMA, decode, encode
 
 _PANDAS = {"str": "str", "json": "str", "int": "Int64", "float": "float64", "bool": "boolean"}
 _ARROW: dict[str, pa.DataType] = {
@@ -88,6 +88,7 @@ def frame_of(rows: list[dict[str, Any]]) -> pd.DataFrame:
            [1, nan]], dtype=object)
     """
     unknown = list(dict.fromkeys(name for row in rows for name in row if name not in SCHEMA))
+    rows = [row if row.get("diverged") is not None else row | {"diverged": _seems_diverged(row)} for row in rows]
     data = {
         column.name: pd.Series([row.get(column.name) for row in rows], dtype=_PANDAS.get(column.dtype, "object"))
         for column in COLUMNS
@@ -97,6 +98,12 @@ def frame_of(rows: list[dict[str, Any]]) -> pd.DataFrame:
     frame = frame.sort_values([*ORDER, "seed"], kind="stable", na_position="first", ignore_index=True)
     frame.attrs["unreadable"] = []
     return frame
+
+
+def _seems_diverged(row: dict[str, Any]) -> bool | None:
+    """Of a row from before there was the column: whether one of its metrics is no finite number; None: nothing says."""
+    numbers = [value for name in METRICS if isinstance(value := row.get(name), float)]
+    return True if not np.isfinite(numbers).all() else None
 
 
 def load(path: Path | str) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from dpjax.results.schema import lower_is_better
 from dpjax.results.sheet import label
 from dpjax.results.summarize import require
 from experiments.figures import style
-from experiments.figures.points import Panel, best_per, hidden_choices, panels_of, values_of
+from experiments.figures.points import Panel, best_per, cross_out, hidden_choices, panels_of, values_of
 
 _SIZE = (style.PANEL[0] + 1.1, style.PANEL[1])  # the legend stands beside the lines
 
@@ -154,6 +154,7 @@ def _lines(axes: Axes, panel: Panel, metric: str, axis: str, names: list[str]) -
         edge: dict[str, Any] = {"mec": "white", "mew": 0.6, "zorder": 3}
         (line,) = axes.plot(x[joined], mean[joined], label=name, **edge, **look)
         axes.plot(x[~joined], mean[~joined], **edge, **look)
+        cross_out(axes, x, mean, points)
         handles.append((float(mean.iloc[-1]), line))
     if against_epsilon and len(panel.reference):
         axes.set_xlim(right=apart * ratio**0.07)
@@ -179,6 +180,7 @@ def _dumbbells(axes: Axes, panel: Panel, metric: str, names: list[str]) -> None:
             axes.plot([low, mean], [place, place], color=look["color"], lw=2.2, solid_capstyle="round", zorder=2)
             axes.plot(low, place, marker="|", ms=9, mew=2, color=look["color"], zorder=3)
             axes.plot(mean, place, marker=look["marker"], ms=7, mec="white", mew=0.6, color=look["color"], zorder=3)
+            cross_out(axes, [mean], [place], pd.DataFrame([row]))
             places.append(place)
             texts.append(row["algorithm"])
             place += 1.0

@@ -14,7 +14,7 @@ from dpjax.results.schema import lower_is_better
 from dpjax.results.sheet import label
 from dpjax.results.summarize import is_federated, require
 from experiments.figures import style
-from experiments.figures.points import Panel, best_per, hidden_choices, one_algorithm, panels_of, values_of
+from experiments.figures.points import Panel, best_per, cross_out, hidden_choices, one_algorithm, panels_of, values_of
 
 _SIZE = (style.PANEL[0] + 1.0, style.PANEL[1])  # the legend stands beside the lines, which leave no corner free
 
@@ -70,6 +70,7 @@ def _draw(axes: Axes, panel: Panel, metric: str) -> None:
         x, mean, std = line["clients_per_round"] * shift, line[f"{metric}_mean"], line[f"{metric}_std"].fillna(0.0)
         axes.errorbar(x, mean, std, fmt="none", ecolor=look["color"], capsize=2.5, elinewidth=1.0)
         lines += axes.plot(x, mean, mec="white", mew=0.6, zorder=3, label=name, **look)
+        cross_out(axes, x, mean, line)
     # In the order in which the lines lie, top to bottom.
     best_first = lines if lower_is_better(metric) else lines[::-1]
     axes.legend(handles=best_first, loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=3)

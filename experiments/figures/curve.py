@@ -14,7 +14,16 @@ from dpjax.results.schema import lower_is_better
 from dpjax.results.sheet import label
 from dpjax.results.summarize import require
 from experiments.figures import style
-from experiments.figures.points import Panel, best_per, hidden_choices, mean_label, one_algorithm, panels_of, values_of
+from experiments.figures.points import (
+    Panel,
+    best_per,
+    cross_out,
+    hidden_choices,
+    mean_label,
+    one_algorithm,
+    panels_of,
+    values_of,
+)
 
 _BY = ("clip_norm", "clients_per_round")
 
@@ -80,6 +89,7 @@ def _draw(axes: Axes, panel: Panel, metric: str) -> None:
         handles += axes.plot(
             points["epsilon"], points[f"{metric}_mean"], mec="white", mew=0.6, zorder=3, label=name, **look
         )
+        cross_out(axes, points["epsilon"], points[f"{metric}_mean"], points)
     if by == "clip_norm":
         best = best_per(panel.private, ["epsilon"], metric)
         axes.plot(best["epsilon"], best[f"{metric}_mean"], color=style.BEST, lw=8, solid_capstyle="round", zorder=1.5)

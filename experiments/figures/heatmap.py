@@ -88,7 +88,8 @@ def _draw(axes: Axes, panel: Panel, metric: str, norm: Normalize) -> None:
         for row, clip in enumerate(clips):
             if not np.isnan(means[row]):
                 std = float(column[f"{metric}_std"].get(clip, np.nan))
-                _cell(axes, left, row, float(means[row]), std, norm, row == best)
+                broken = column["diverged"].get(clip, 0) > 0
+                _cell(axes, left, row, float(means[row]), std, norm, best=row == best, broken=broken)
     ticks = [left + 0.5 for _, left in columns]
     axes.set_xticks(ticks, [small(epsilon) for epsilon, _ in columns])
     axes.set_yticks([row + 0.5 for row in range(len(clips))], [small(clip) for clip in clips])
@@ -109,7 +110,9 @@ def _draw(axes: Axes, panel: Panel, metric: str, norm: Normalize) -> None:
     axes.set_ylabel(label("clip_norm"))
 
 
-def _cell(axes: Axes, left: float, row: int, mean: float, std: float, norm: Normalize, best: bool) -> None:
+def _cell(
+    axes: Axes, left: float, row: int, mean: float, std: float, norm: Normalize, *, best: bool, broken: bool
+) -> None:
     red, green, blue, _ = colormaps["cividis"](norm(mean))
     # Relative luminance as in the web's contrast rule: 0.18 is where black and white stand out equally.
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (red, green, blue)]
@@ -119,7 +122,8 @@ def _cell(axes: Axes, left: float, row: int, mean: float, std: float, norm: Norm
     has_std = not math.isnan(std)
     weight = "bold" if best else "normal"
     middle = row + (0.62 if has_std else 0.5)
-    axes.text(left + 0.5, middle, f"{mean:.{digits}f}", color=ink, weight=weight, size=9, ha="center", va="center")
+    mean_text = f"{mean:.{digits}f}{' ×' if broken else ''}"
+    axes.text(left + 0.5, middle, mean_text, color=ink, weight=weight, size=9, ha="center", va="center")
     if has_std:
         axes.text(left + 0.5, row + 0.3, f"± {std:.{digits}f}", color=ink, size=6.8, ha="center", va="center")
     if best:

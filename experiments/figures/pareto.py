@@ -16,7 +16,7 @@ from dpjax.results.schema import lower_is_better
 from dpjax.results.sheet import label
 from dpjax.results.summarize import require
 from experiments.figures import style
-from experiments.figures.points import Panel, panels_of, values_of
+from experiments.figures.points import Panel, cross_out, panels_of, values_of
 
 
 def pareto_front(df: pd.DataFrame, metric: str = "test_accuracy") -> Figure:
@@ -83,6 +83,7 @@ def _draw(axes: Axes, panel: Panel, metric: str) -> None:
         ringed = front[chosen]
         axes.scatter(x[~ringed], y[~ringed], color=colour, marker=marker, s=26, alpha=0.3, lw=0)
         axes.scatter(x[ringed], y[ringed], color=colour, marker=marker, s=52, edgecolors=style.INK, lw=1.0, zorder=3)
+        cross_out(axes, x, y, of_epsilon)
         handles.append(Line2D([], [], color=colour, marker=marker, ls="", label=name))
     handles.append(Line2D([], [], color="white", mec=style.INK, marker="o", ls="", label="beaten by none"))
     axes.set_xscale("log")

@@ -4,12 +4,15 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 
 from dpjax.results.claims import sampling_word, small
 from dpjax.results.schema import lower_is_better
 from dpjax.results.sheet import label, mean_and_std
 from dpjax.results.summarize import FAMILY, is_federated, summary
+from experiments.figures.style import INK
 
 # What may differ among points of one family; what a chart does not show of these, it takes the best over.
 _FREE = ("clip_norm", "clipping", "clients_per_round", "num_clients", "learning_rate", "num_steps", "sampling_rate")
@@ -56,7 +59,7 @@ def panels_of(frame: pd.DataFrame, metric: str, by: Sequence[str] = ()) -> list[
     ('digits', 1, 1)
     """
     points: Any = summary(frame, metric)
-    points = points[points[f"{metric}_mean"].notna() & points["epsilon"].notna()]
+    points = points[points["epsilon"].notna()]
     keys = [*FAMILY, *by]
     # Central before federated.
     points = points.assign(federated=is_federated(points)).sort_values("federated", kind="stable")
@@ -64,11 +67,14 @@ def panels_of(frame: pd.DataFrame, metric: str, by: Sequence[str] = ()) -> list[
     found = []
     for values, group in points.groupby(keys, dropna=False, sort=False):
         where = dict(zip(keys, values, strict=True))
+        lines, group = _lines(group), group[group[f"{metric}_mean"].notna()]
+        if not len(group):
+            continue
         is_private = group["epsilon"] < math.inf
         found.append(
             Panel(
                 title=_title(where, by, several),
-                lines=_lines(group),
+                lines=lines,
                 private=group[is_private].sort_values("epsilon", kind="stable"),
                 reference=group[~is_private],
             )
@@ -195,7 +201,7 @@ def values_of(points: pd.DataFrame, name: str) -> list[float]:
 
 
 def mean_label(point: Any, metric: str) -> str:
-    """A point's mean and standard deviation, to print beside it.
+    """A point's mean and standard deviation, to print beside it; × if a run of it diverged.
 
     Args:
       point: a row of ``summary``.
@@ -204,7 +210,8 @@ def mean_label(point: Any, metric: str) -> str:
     >>> mean_label({"test_accuracy_mean": 0.97, "test_accuracy_std": 0.005}, "test_accuracy")
     '0.970 ± 0.005'
     """
-    return mean_and_std(point[f"{metric}_mean"], point[f"{metric}_std"])
+    told = mean_and_std(point[f"{metric}_mean"], point[f"{metric}_std"])
+    return f"{told} ×" if point.get("diverged") else told
 
 
 def _title(where: dict[str, Any], by: Sequence[str], several_experiments: bool) -> str:
@@ -228,9 +235,30 @@ def _lines(points: Any) -> list[str]:
         parts.append(sampling_word(first["sampling"]) + rate)
     word = "rounds" if pd.notna(first["clients_per_round"]) else "steps"
     parts += [f"{small(steps[0])} {word}"] if len(steps) == 1 else []
+    diverged = int(points["diverged"].sum())
     seeds = sorted(set(points["n"]))
     count = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
     spread = "one seed" if seeds == [1] else f"mean ± std over {count} seeds"
     private = points[points["epsilon"] < math.inf]
     paid = len(private) and bool((private["tuning_accounted"].fillna(False)).all())
-    return [", ".join(parts), f"{spread}; tuning {'accounted' if paid else 'not accounted'}"]
+    lines = [", ".join(parts), f"{spread}; tuning {'accounted' if paid else 'not accounted'}"]
+    return [*lines, f"×: {diverged} of {points['n'].sum()} runs diverged"] if diverged else lines
+
+
+def cross_out(axes: Axes, x: Any, y: Any, points: Any) -> None:
+    """A cross over each point of which a run diverged; what it then shows is no result.
+
+    Args:
+      axes: the panel.
+      x, y: where the points were drawn.
+      points: rows of ``summary``, in the same order.
+
+    >>> from matplotlib.figure import Figure
+    >>> axes = Figure().subplots()
+    >>> cross_out(axes, [1.0, 2.0], [0.9, 0.1], pd.DataFrame({"diverged": [0, 1]}))
+    >>> axes.lines[0].get_xydata().tolist()
+    [[2.0, 0.1]]
+    """
+    broken = (points["diverged"] > 0).to_numpy()
+    if broken.any():
+        axes.plot(np.asarray(x)[broken], np.asarray(y)[broken], ls="", marker="x", ms=10, mew=2.2, color=INK, zorder=4)

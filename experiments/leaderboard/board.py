@@ -52,6 +52,7 @@ def leaderboard(frame: Any, tasks: Mapping[str, Task], methods: Mapping[str, Met
                 "declaration changed: delete the task's folder below 'reported' and run it again"
             )
         first = runs.iloc[0]
+        accuracies = runs["test_accuracy"].fillna(0.0)  # a run that diverged is right about nothing
         steps = first["num_steps"] * first["sampling_rate"] * first["population"]
         rows.append(
             {
@@ -63,8 +64,8 @@ def leaderboard(frame: Any, tasks: Mapping[str, Task], methods: Mapping[str, Met
                 "epsilon": epsilon,
                 "delta": first["delta"],
                 "method": method,
-                "mean": runs["test_accuracy"].mean(),
-                "std": runs["test_accuracy"].std(ddof=1),
+                "mean": accuracies.mean(),
+                "std": accuracies.std(ddof=1),
                 "seeds": len(runs),
                 "gradients": round(steps),
                 "seconds": runs["wall_seconds"].median(),
