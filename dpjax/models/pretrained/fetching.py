@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from dpjax.datasets import archives, cache, download
 from dpjax.datasets.hub import newest_revision
@@ -143,7 +144,7 @@ def verify(folder: Path) -> str:
     """
     if not (folder / MANIFEST).is_file():
         return f"folder {folder.name}"
-    manifest = read_json(folder / MANIFEST)
+    manifest = _manifest(folder)
     for name, expected in manifest["sha256"].items():
         path = folder / name
         if not path.is_file() or archives.sha256_of(path) != expected:
@@ -157,6 +158,18 @@ def verify(folder: Path) -> str:
 def digest(folder: Path) -> str:
     """One hash that names a checkpoint's content, for caches of what it computes."""
     if (folder / MANIFEST).is_file():
-        return hashlib.sha256(json.dumps(read_json(folder / MANIFEST)["sha256"], sort_keys=True).encode()).hexdigest()
-    parts = [(path.name, archives.sha256_of(path)) for path in sorted(folder.iterdir()) if path.name in FILES]
+        return hashlib.sha256(json.dumps(_manifest(folder)["sha256"], sort_keys=True).encode()).hexdigest()
+    own = [path for path in sorted(folder.iterdir()) if path.name in FILES or ".safetensors" in path.suffixes]
+    parts = [(path.name, archives.sha256_of(path)) for path in own if path.is_file()]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    manifest = read_json(folder / MANIFEST)
+    hashes = manifest.get("sha256")
+    if not isinstance(hashes, dict) or not hashes or not isinstance(manifest.get("source"), str):
+        raise CheckpointError(
+            f"{folder / MANIFEST} is damaged: it must have sha256 and source; fetch the checkpoint again with "
+            f"`dpjax models fetch {folder.name.replace('--', '/')} --force`."
+        )
+    return manifest

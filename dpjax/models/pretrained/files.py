@@ -9,6 +9,7 @@ import numpy as np
 
 from dpjax.models.pretrained.names import IGNORED, PREFIX, Tensor, tensors
 from dpjax.models.transformers.architecture import Architecture
+from dpjax.models.transformers.fields import shown
 
 
 class CheckpointError(ValueError):
@@ -19,44 +20,89 @@ Flat = dict[str, np.ndarray]
 """Parameters by path, each layer by itself: ``"layers.3.attention.query.kernel"``."""
 
 
+_READABLE = {"F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL"}
+"""Kinds of numbers that NumPy has; others are quantised and need scales that no architecture here knows."""
+
+
 def read_safetensors(folder: Path) -> Flat:
     """Every tensor of a folder's ``model.safetensors``, or of the shards that its index lists.
 
     Raises:
-      CheckpointError: no such file, cut short, or not of that format.
+      CheckpointError: no such file, cut short, not of that format, or shards that are not what their index says.
+    """
+    index = folder / "model.safetensors.index.json"
+    if (folder / "model.safetensors").exists() or not index.exists():
+        return read_tensors(folder / "model.safetensors")
+    home = read_json(index).get("weight_map")
+    names = list(home.values()) if isinstance(home, dict) else []
+    if (
+        not isinstance(home, dict)
+        or not names
+        or not all(isinstance(name, str) and Path(name).name == name for name in names)
+    ):
+        raise CheckpointError(
+            f"{index}: weight_map is {shown(home)}, but must name a file of the same folder for each tensor; fetch it "
+            "again."
+        )
+    found: Flat = {}
+    for shard in sorted(set(names)):
+        own = read_tensors(folder / shard)
+        listed = {name for name, where in home.items() if where == shard}
+        if own.keys() != listed:
+            one = min(own.keys() ^ listed)
+            says, is_there = ("lists", "is not") if one in listed else ("does not list", "is")
+            raise CheckpointError(
+                f"{index} {says} {one} in {shard}, where it {is_there}; the files belong to different checkpoints."
+            )
+        found |= own
+    return found
+
+
+def read_tensors(path: Path) -> Flat:
+    """Every tensor of one safetensors file.
+
+    Raises:
+      CheckpointError: it is not there, damaged, or holds numbers that NumPy has no kind for, as float8.
     """
     import safetensors
     from safetensors.numpy import load_file
 
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        shards = sorted(set(json.loads(index.read_text())["weight_map"].values()))
-    else:
-        shards = ["model.safetensors"]
-    found: Flat = {}
-    for shard in shards:
-        path = folder / shard
-        if not path.is_file():
-            raise CheckpointError(f"{folder} has no {shard}; take the whole checkpoint, in the safetensors format.")
-        try:
-            found |= load_file(path)
-        except (safetensors.SafetensorError, ValueError, OSError) as error:
-            raise CheckpointError(f"{path} is damaged or cut short ({error}); fetch it again.") from error
-    return found
+    if not path.exists():
+        raise CheckpointError(f"{path.parent} has no {path.name}; take the whole of it, in the safetensors format.")
+    try:
+        with safetensors.safe_open(path, "np") as file:
+            names = sorted(file.keys())
+            kinds = {name: file.get_slice(name).get_dtype() for name in names}
+        for name, kind in kinds.items():
+            if kind not in _READABLE:
+                raise CheckpointError(
+                    f"{path}: {name} is stored as {kind}, quantised; take a copy in bfloat16, float16 or float32."
+                )
+        return load_file(path)
+    except CheckpointError:
+        raise
+    except (safetensors.SafetensorError, ValueError, OSError) as error:
+        raise CheckpointError(f"{path} is damaged or cut short ({error}); fetch it again.") from error
 
 
-def to_parameters(stored: Mapping[str, np.ndarray], arch: Architecture, what: str) -> Flat:
+def to_parameters(stored: Mapping[str, np.ndarray], arch: Architecture, what: str, stated: str = "config.json") -> Flat:
     """A checkpoint's tensors as parameters: renamed, turned, cut, and each checked.
 
     Args:
       stored: name → tensor.
       arch: what they must fit.
       what: names the checkpoint in errors.
+      stated: names what the architecture was read from.
 
     Raises:
-      CheckpointError: a tensor is missing, too many, or of another shape or kind; the first few are named.
+      CheckpointError: a tensor is missing, too many, of another shape or kind, or holds NaN; the first few are named.
     """
     stored = _without_prefix(stored, arch)
+    if arch.num_layers > len(stored):  # no layer is without a tensor; absurd numbers are not even counted up to
+        raise CheckpointError(
+            f"{what}: {stated} asks for {arch.num_layers} layers, but there are only {len(stored)} tensors; the two "
+            "belong to different models."
+        )
     plan = tensors(arch)
     missing = sorted({t.name for t in plan.values() if not t.optional and t.name not in stored})
     if missing:
@@ -68,21 +114,28 @@ def to_parameters(stored: Mapping[str, np.ndarray], arch: Architecture, what: st
     extra = sorted(n for n in stored if n not in known and not any(part in n for part in IGNORED[arch.family]))
     if extra:
         raise CheckpointError(
-            f"{what} holds {_some(extra)}, which a {arch.family} of {arch.num_layers} layers does not have; its "
-            "config.json belongs to another model."
+            f"{what} holds {_some(extra)}, which a {arch.family} of {arch.num_layers} layers does not have; {stated} "
+            "belongs to another model."
         )
+    for t in plan.values():
+        if t.stored == "third" and (stored[t.name].ndim < 1 or stored[t.name].shape[-1] % 3):
+            raise CheckpointError(
+                f"{what}: {t.name} has shape {stored[t.name].shape}, which is not query, key and value side by side; "
+                "the file is damaged."
+            )
     params = {path: _restored(stored[t.name], t) for path, t in plan.items() if t.name in stored}
     for path, array in params.items():
         expected = _shape(path, arch)
         if expected is not None and array.shape != expected:
             raise CheckpointError(
-                f"{what}: {plan[path].name} has shape {array.shape} as {path} where config.json asks for {expected}; "
-                "the two files belong to different models."
+                f"{what}: {plan[path].name} has shape {array.shape} as {path} where {stated} asks for {expected}; the "
+                "two belong to different models."
             )
         if not (np.issubdtype(array.dtype, np.floating) or array.dtype.name == "bfloat16"):
             raise CheckpointError(
                 f"{what}: {plan[path].name} is {array.dtype}, not floating; take an unquantised copy."
             )
+        refuse_non_finite(array, what, plan[path].name)
     if arch.tied:
         params.pop("vocabulary", None)
     return params
@@ -128,14 +181,33 @@ def read_json(path: Path) -> dict[str, Any]:
       CheckpointError: there is none, or it is damaged.
     """
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise CheckpointError(f"{path.parent} has no {path.name}; take the whole checkpoint.") from None
+    except OSError as error:  # a folder of that name, or one that may not be read
+        raise CheckpointError(f"{path} cannot be read ({error.strerror}); take the whole checkpoint.") from error
+    except RecursionError:
+        raise CheckpointError(f"{path} is damaged (nested too deeply); fetch it again.") from None
     except ValueError as error:
         raise CheckpointError(f"{path} is damaged ({error}); fetch it again.") from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} holds a {type(content).__name__} where an object is expected; fetch it again.")
     return content
+
+
+def refuse_non_finite(array: np.ndarray, what: str, name: str) -> None:
+    """Raises where one number of a tensor is NaN or infinite: all that is computed from it would be NaN.
+
+    Raises:
+      CheckpointError: naming the tensor and the first place.
+    """
+    wrong = ~np.isfinite(array)
+    if wrong.any():
+        place = tuple(int(i) for i in np.argwhere(wrong)[0])
+        raise CheckpointError(
+            f"{what}: {name} holds {array[place]} at {place} and {int(wrong.sum())} such numbers in all; take another "
+            "copy of the checkpoint."
+        )
 
 
 def _without_prefix(stored: Mapping[str, np.ndarray], arch: Architecture) -> Flat:

@@ -22,7 +22,7 @@ from dpjax.models.pretrained.files import (
 )
 from dpjax.models.pretrained.gguf_files import read_gguf
 from dpjax.models.pretrained.tokens import TextTokenizer, read_tokenizer
-from dpjax.models.transformers.architecture import Architecture, from_hub_config, to_hub_config
+from dpjax.models.transformers.architecture import Architecture, ArchitectureError, from_hub_config, to_hub_config
 
 
 @dataclass(frozen=True)
@@ -84,10 +84,18 @@ def load(name_or_path: str | os.PathLike[str], *, cache_dir: str | os.PathLike[s
     source = verify(path)
     if not (path / "config.json").is_file() and (path / "model.gguf").is_file():
         return _load_gguf(name, path / "model.gguf", source, digest(path))
-    arch = from_hub_config(read_json(path / "config.json"))
+    arch = _architecture(path / "config.json")
     params = to_parameters(read_safetensors(path), arch, name)
     tokenizer = read_tokenizer(path / "tokenizer.json", _special(path), arch.vocab_size)
     return Pretrained(name, arch, _frozen(params), tokenizer, source, digest(path))
+
+
+def _architecture(path: Path) -> Architecture:
+    config = read_json(path)
+    try:
+        return from_hub_config(config)
+    except ArchitectureError as error:
+        raise ArchitectureError(f"{path}: {error}") from None
 
 
 def _load_gguf(name: str, path: Path, source: str, known_digest: str) -> Pretrained:
@@ -143,11 +151,14 @@ def save(
     return folder
 
 
-def _special(path: Path) -> dict[str, str]:
-    """Special tokens by role, whichever way the file writes them."""
+def _special(path: Path) -> dict[str, str | bool]:
+    """Special tokens by role, whichever way the file writes them, and which are put around a text."""
     file = path / "tokenizer_config.json"
-    config: dict[str, Any] = read_json(file) if file.is_file() else {}
-    found = {}
+    config: dict[str, Any] = read_json(file) if file.exists() else {}
+    found: dict[str, str | bool] = {}
+    for role in ("add_eos_token", "add_bos_token"):
+        if isinstance(config.get(role), bool):
+            found[role] = config[role]
     for role in ("eos_token", "bos_token"):
         value = config.get(role)
         if isinstance(value, dict):

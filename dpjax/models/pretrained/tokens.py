@@ -1,6 +1,6 @@
 """From texts to token ids and back, with no padding token and no text that can pose as a special token."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,28 +34,38 @@ class TextTokenizer:
       raw: the ``tokenizers.Tokenizer``, padding and truncation off.
       separator: id of the token that ends a text (``[SEP]``, ``<|im_end|>``, ``<|endoftext|>``); None if it has none.
       mask: id of ``[MASK]``; None if it has none.
-      framed: whether the tokenizer itself puts special tokens around a text, as BERT's does.
+      framed: whether the tokenizer itself ends a text with a special token, as BERT's does.
+      opening: ids that come before a text: ``[CLS]``, ``<s>``, or none.
+      closing: ids that come after it.
+      between: ids between the two texts of a pair; None: the second goes on where the first ends.
     """
 
     raw: Any = field(repr=False)
     separator: int | None
     mask: int | None
     framed: bool
+    opening: tuple[int, ...] = ()
+    closing: tuple[int, ...] = ()
+    between: tuple[int, ...] | None = None
 
     @property
     def vocab_size(self) -> int:
         """Ids that it can give: one more than the largest."""
         return max(self.raw.get_vocab(with_added_tokens=True).values(), default=-1) + 1
 
-    def encode(self, texts: Sequence[str] | Sequence[tuple[str, str]] | np.ndarray, max_length: int) -> Encoded:
+    def encode(
+        self, texts: Sequence[str] | Sequence[tuple[str, str]] | np.ndarray, max_length: int, *, ended: bool = True
+    ) -> Encoded:
         """Token ids of texts, or of pairs of texts.
 
-        A text that is written like a special token (``"[SEP]"``) is read as the letters it is made of. A tokenizer that
-        frames nothing gets its separator after each text, so that a model can learn where texts end.
+        A text that is written like a special token (``"[SEP]"``) is read as the letters it is made of. Before and
+        after a text comes what the tokenizer's template says, as in ``transformers``. A template that ends no text gets
+        the separator after each, so that a model can learn where texts end.
 
         Args:
           texts: one string each, or two.
           max_length: tokens of a row; longer texts lose their end, a pair's longer text first.
+          ended: False leaves out what comes after a text, for a model that is to go on.
 
         Raises:
           CheckpointError: ``max_length`` too small to hold any text.
@@ -64,15 +74,18 @@ class TextTokenizer:
           >>> word_tokenizer(["a", "b"]).encode(["a b", "b"], max_length=4).ids.tolist()
           [[2, 3, 1, -1], [3, 1, -1, -1]]
         """
-        if max_length < 4:
-            raise CheckpointError(f"max_length is {max_length}, which leaves no room for a text; use at least 4.")
-        rows, answers, cut = [], [], []
         items = [(str(t[0]), str(t[1])) if _is_pair(t) else (str(t), None) for t in texts]
+        least = max(4, self._frame(any(partner is not None for _, partner in items)) + 1)
+        if max_length < least:
+            raise CheckpointError(f"max_length is {max_length}, which leaves no room for a text; use at least {least}.")
+        rows, answers, cut = [], [], []
         for own, partner in self._tokenized(items):
             room = max_length - self._frame(partner is not None)
             kept, kept_partner = _fit(own, partner, room)
             cut.append(len(kept) + len(kept_partner or ()) < len(own) + len(partner or ()))
             ids, answer = self._joined(kept, kept_partner)
+            if not ended and self.closing:
+                ids = ids[: -len(self.closing)]
             rows.append(ids)
             answers.append(answer)
         table = np.full((len(rows), max_length), PADDING, np.int32)
@@ -86,21 +99,21 @@ class TextTokenizer:
 
     def _tokenized(self, items: Sequence[tuple[str, str | None]]) -> list[tuple[list[int], list[int] | None]]:
         flat = [text for item in items for text in item if text is not None]
-        ids = iter(each.ids for each in self.raw.encode_batch(flat, add_special_tokens=False))
+        try:
+            encoded = self.raw.encode_batch(flat, add_special_tokens=False)
+        except Exception as error:  # the library raises bare Exception
+            raise CheckpointError(
+                f"tokenizer.json cannot read the texts ({str(error).splitlines()[0]}); take the checkpoint's own."
+            ) from error
+        ids = iter(each.ids for each in encoded)
         return [(next(ids), None if second is None else next(ids)) for _, second in items]
 
     def _frame(self, pair: bool) -> int:
-        if self.framed:
-            return self.raw.num_special_tokens_to_add(pair)
-        return 0 if self.separator is None else 1
+        return len(self.opening) + len(self.closing) + (len(self.between or ()) if pair else 0)
 
     def _joined(self, own: list[int], partner: list[int] | None) -> tuple[list[int], int]:
-        if not self.framed:
-            last = [] if self.separator is None else [self.separator]
-            return [*own, *(partner or ()), *last], len(own) if partner is not None else 0
-        start, end = self.raw.token_to_id("[CLS]"), self.separator or 0
-        first = [start, *own, end]
-        return (first, 0) if partner is None else ([*first, *partner, end], len(first))
+        first = [*self.opening, *own, *((self.between or ()) if partner is not None else ())]
+        return [*first, *(partner or ()), *self.closing], 0 if partner is None else len(first)
 
 
 def _is_pair(item: object) -> bool:
@@ -118,12 +131,13 @@ def _fit(own: list[int], partner: list[int] | None, room: int) -> tuple[list[int
     return own[: room - keep_partner], partner[:keep_partner]
 
 
-def read_tokenizer(path: Path, special: dict[str, str], vocab_size: int) -> TextTokenizer:
+def read_tokenizer(path: Path, special: Mapping[str, str | bool], vocab_size: int) -> TextTokenizer:
     """A checkpoint's ``tokenizer.json``.
 
     Args:
       path: of the file.
-      special: what ``tokenizer_config.json`` says of ``eos_token`` and the like.
+      special: what ``tokenizer_config.json`` says of ``eos_token``, ``bos_token``, ``add_bos_token`` and
+        ``add_eos_token``; the last two, where given, stand above the file's own template, as in ``transformers``.
       vocab_size: rows of the embedding it must fit.
 
     Raises:
@@ -137,23 +151,99 @@ def read_tokenizer(path: Path, special: dict[str, str], vocab_size: int) -> Text
         raw = Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises bare Exception
         raise CheckpointError(f"{path} is damaged ({str(error).splitlines()[0]}); fetch it again.") from error
+    if "add_bos_token" in special or "add_eos_token" in special:
+        roles = [role for role in ("bos_token", "eos_token") if special.get(f"add_{role}")]
+        ids = {role: raw.token_to_id(str(special[role])) for role in roles if role in special}
+        for role in roles:
+            if ids.get(role) is None:
+                raise CheckpointError(
+                    f"{path.parent / 'tokenizer_config.json'}: add_{role} is true, but {role} is "
+                    f"{special.get(role)!r}, which {path.name} does not have; take both anew."
+                )
+        frame(raw, ids.get("bos_token"), ids.get("eos_token"))
     return fitted(raw, special, vocab_size, str(path))
 
 
-def fitted(raw: Any, special: dict[str, str], vocab_size: int, what: str) -> TextTokenizer:
-    """A ``tokenizers.Tokenizer`` made ready, and checked against the embedding."""
+def frame(raw: Any, first: int | None, last: int | None) -> None:
+    """Gives a ``tokenizers.Tokenizer`` a template that puts one token before each text and one after it.
+
+    Args:
+      raw: is changed.
+      first, last: their ids; None: none.
+    """
+    from tokenizers import processors
+
+    ends = [None if each is None else raw.id_to_token(each) for each in (first, last)]
+    texts = [[part for part in (ends[0], f"${name}", ends[1]) if part] for name in "AB"]
+    raw.post_processor = processors.TemplateProcessing(
+        single=texts[0],
+        pair=texts[0] + texts[1],
+        special_tokens=[(token, number) for token, number in zip(ends, (first, last), strict=True) if token],
+    )
+
+
+def fitted(raw: Any, special: Mapping[str, str | bool], vocab_size: int, what: str) -> TextTokenizer:
+    """A ``tokenizers.Tokenizer`` made ready, and checked against the embedding.
+
+    Raises:
+      CheckpointError: no tokens, more than the embedding has rows, or texts that it cannot read.
+    """
     raw.no_padding()
     raw.no_truncation()
     raw.encode_special_tokens = True  # a text must not be able to say "[SEP]"
-    framed = raw.token_to_id("[CLS]") is not None and raw.token_to_id("[SEP]") is not None
-    end = "[SEP]" if framed else special.get("eos_token", "<|endoftext|>")
-    made = TextTokenizer(raw, raw.token_to_id(end), raw.token_to_id("[MASK]"), framed)
+    ends: list[int] = [raw.token_to_id(token) for token in ("[CLS]", "[SEP]") if raw.token_to_id(token) is not None]
+    bert = len(ends) == 2
+    end = "[SEP]" if bert else str(special.get("eos_token", "<|endoftext|>"))
+    separator = raw.token_to_id(end)
+    if separator is None and not bert and "eos_token" in special:
+        raise CheckpointError(
+            f"{what} has no token {end!r}, which tokenizer_config.json calls its end; take both anew."
+        )
+    opening, closing, between = _template(raw, what)
+    if bert and not (opening or closing):
+        opening, closing, between = (ends[0],), (ends[1],), (ends[1],)
+    framed = bool(closing)
+    split: tuple[int, ...] | None = between
+    if not framed:  # a pair is then one text that goes on
+        closing, split = (() if separator is None else (separator,)), None
+    elif separator is None:
+        separator = closing[-1]
+    made = TextTokenizer(raw, separator, raw.token_to_id("[MASK]"), framed, opening, closing, split)
+    if not made.vocab_size:
+        raise CheckpointError(f"{what} has no tokens; take the whole checkpoint.")
     if made.vocab_size > vocab_size:
         raise CheckpointError(
             f"{what} gives ids up to {made.vocab_size - 1}, but the embedding has {vocab_size} rows; the tokenizer "
             "belongs to another model."
         )
     return made
+
+
+_PROBE = "a text, 42 \U0001f5ff"
+"""Has words that a small vocabulary lacks, so that a tokenizer without a token for them shows it at once."""
+
+
+def _template(raw: Any, what: str) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+    """Ids that the tokenizer's own template puts before and after a text, and between two."""
+    try:
+        single, pair = raw.encode(_PROBE), raw.encode(_PROBE, _PROBE)
+    except Exception as error:  # the library raises bare Exception
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(
+            f"{what} cannot read a text ({reason}); it needs a token for unknown words, so take the checkpoint's own."
+        ) from error
+    before, _, after = _parts(single)
+    return before, after, _parts(pair)[1]
+
+
+def _parts(encoding: Any) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+    """Ids of no text: before the first that is of one, between two texts, after the last."""
+    owners = encoding.sequence_ids
+    places = [i for i, owner in enumerate(owners) if owner is not None]
+    first, last = (places[0], places[-1]) if places else (len(owners), len(owners) - 1)
+    middle = [i for i in range(first, last + 1) if owners[i] is None]
+    before, after = range(first), range(last + 1, len(owners))
+    return tuple(tuple(encoding.ids[i] for i in part) for part in (before, middle, after))  # pyright: ignore[reportReturnType]
 
 
 def word_tokenizer(words: Sequence[str]) -> TextTokenizer:

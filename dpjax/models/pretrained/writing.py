@@ -91,8 +91,8 @@ def write_tuned(
     if not prompts or any(not prompt.strip() for prompt in prompts):
         raise CheckpointError("prompt is empty; give the beginning of a text.")
     longest = max(len(tokenizer.raw.encode(prompt, add_special_tokens=False).ids) for prompt in prompts)
-    rows = tokenizer.encode(list(prompts), max(longest + 1, 4)).ids
-    rows = np.where(rows == tokenizer.separator, -1, rows)  # a text that is to go on has not ended
+    room = longest + len(tokenizer.opening) + len(tokenizer.closing)
+    rows = tokenizer.encode(list(prompts), max(room, 4), ended=False).ids  # a text that is to go on has not ended
     generate = make_generate(tuned.arch, tuned.added, tuned.plan, num_tokens=num_tokens, end=tokenizer.separator)
     everything = tuned.bind(tuned.frozen)(trained)
     written: list[str] = []

@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from dpjax.models.transformers.fields import LARGEST, ArchitectureError, divided, only, positive, shown, size, switch
+
 Activation = Literal["gelu", "gelu_tanh", "silu", "relu"]
 
 _ACTIVATIONS: dict[str, Activation] = {
@@ -15,11 +17,8 @@ _ACTIVATIONS: dict[str, Activation] = {
     "swish": "silu",
     "relu": "relu",
 }
+_SIZES = "vocab_size", "width", "num_layers", "num_heads", "num_kv_heads", "head_width", "hidden_width", "max_length"
 _WRITTEN = {"gelu": "gelu", "gelu_tanh": "gelu_new", "silu": "silu", "relu": "relu"}
-
-
-class ArchitectureError(ValueError):
-    """A checkpoint's configuration that dpjax cannot build; one sentence with the field, the value and the fix."""
 
 
 @dataclass(frozen=True)
@@ -71,9 +70,8 @@ class Architecture:
     tied: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("vocab_size", "width", "num_layers", "num_heads", "num_kv_heads", "head_width", "hidden_width"):
-            if getattr(self, name) < 1:
-                raise ArchitectureError(f"{name} is {getattr(self, name)}, but a transformer needs at least 1.")
+        for name in _SIZES:
+            size({name: getattr(self, name)}, name)
         if self.num_heads % self.num_kv_heads:
             raise ArchitectureError(
                 f"num_kv_heads is {self.num_kv_heads}, which does not divide num_heads={self.num_heads}; every key "
@@ -98,14 +96,23 @@ def from_hub_config(config: Mapping[str, Any]) -> Architecture:
       32
       >>> from_hub_config({"model_type": "t5"})
       Traceback (most recent call last):
-      dpjax.models.transformers.architecture.ArchitectureError: model_type is 't5', but dpjax builds bert, gpt2 and \
+      dpjax.models.transformers.fields.ArchitectureError: model_type is 't5', but dpjax builds bert, gpt2 and \
 llama; take a checkpoint of one of these.
     """
     kind = config.get("model_type")
-    if kind not in _READERS:
+    if not isinstance(kind, str) or kind not in _READERS:
         raise ArchitectureError(
-            f"model_type is {kind!r}, but dpjax builds {', '.join(sorted(_READERS)[:-1])} and {max(_READERS)}; take a "
-            "checkpoint of one of these."
+            f"model_type is {shown(kind)}, but dpjax builds {', '.join(sorted(_READERS)[:-1])} and {max(_READERS)}; "
+            "take a checkpoint of one of these."
+        )
+    if config.get("quantization_config"):
+        raise ArchitectureError(
+            f"quantization_config is {shown(config['quantization_config'])}, and dpjax reads floating weights; take an "
+            "unquantised copy."
+        )
+    if config.get("pruned_heads"):
+        raise ArchitectureError(
+            f"pruned_heads is {shown(config['pruned_heads'])}, and dpjax has all heads; take another checkpoint."
         )
     try:
         return _READERS[kind](config)
@@ -160,78 +167,109 @@ def to_hub_config(architecture: Architecture) -> dict[str, Any]:
 
 
 def _bert(config: Mapping[str, Any]) -> Architecture:
-    _refuse(config, "position_embedding_type", ("absolute",))
-    _refuse(config, "is_decoder", (False,))
-    heads, width = config["num_attention_heads"], config["hidden_size"]
+    only(config, "position_embedding_type", "absolute")
+    for field in ("is_decoder", "add_cross_attention"):
+        only(config, field, False)
+    heads = size(config, "num_attention_heads")
     return Architecture(
         family="bert",
-        vocab_size=config["vocab_size"],
-        width=width,
-        num_layers=config["num_hidden_layers"],
+        vocab_size=size(config, "vocab_size"),
+        width=size(config, "hidden_size"),
+        num_layers=size(config, "num_hidden_layers"),
         num_heads=heads,
         num_kv_heads=heads,
-        head_width=width // heads,
-        hidden_width=config["intermediate_size"],
-        max_length=config["max_position_embeddings"],
-        norm_epsilon=config.get("layer_norm_eps", 1e-12),
+        head_width=divided(config, "hidden_size", "num_attention_heads"),
+        hidden_width=size(config, "intermediate_size"),
+        max_length=size(config, "max_position_embeddings"),
+        norm_epsilon=positive(config, "layer_norm_eps", 1e-12, below=1),
         activation=_activation(config, "hidden_act", "gelu"),
         causal=False,
         norm_first=False,
-        num_segments=config.get("type_vocab_size", 2),
-        tied=config.get("tie_word_embeddings", True),
+        num_segments=size(config, "type_vocab_size", 2),
+        tied=switch(config, "tie_word_embeddings", True),
     )
 
 
 def _llama(config: Mapping[str, Any]) -> Architecture:
-    rope = dict(config.get("rope_parameters") or config.get("rope_scaling") or {})
-    if rope.get("rope_type", rope.get("type", "default")) != "default":
-        raise ArchitectureError(
-            f"rope_scaling is {rope}, and dpjax has plain rotary positions; take a checkpoint without scaling."
-        )
-    heads, width = config["num_attention_heads"], config["hidden_size"]
+    rope_base = _rope_base(config)
+    heads, width = size(config, "num_attention_heads"), size(config, "hidden_size")
     return Architecture(
         family="llama",
-        vocab_size=config["vocab_size"],
+        vocab_size=size(config, "vocab_size"),
         width=width,
-        num_layers=config["num_hidden_layers"],
+        num_layers=size(config, "num_hidden_layers"),
         num_heads=heads,
-        num_kv_heads=config.get("num_key_value_heads") or heads,
-        head_width=config.get("head_dim") or width // heads,
-        hidden_width=config["intermediate_size"],
-        max_length=config.get("max_position_embeddings", 2048),
-        norm_epsilon=config.get("rms_norm_eps", 1e-6),
+        num_kv_heads=size(config, "num_key_value_heads", heads, nullable=True),
+        head_width=size(config, "head_dim", max(width // heads, 1), nullable=True),
+        hidden_width=size(config, "intermediate_size"),
+        max_length=size(config, "max_position_embeddings", 2048),
+        norm_epsilon=positive(config, "rms_norm_eps", 1e-6, below=1),
         activation=_activation(config, "hidden_act", "silu"),
         causal=True,
         norm_first=True,
         norm="rms",
         gated=True,
-        bias=config.get("attention_bias", False),
-        mlp_bias=config.get("mlp_bias", False),
-        rope_base=float(config.get("rope_theta") or rope.get("rope_theta") or 10_000.0),
-        tied=config.get("tie_word_embeddings", False),
+        bias=switch(config, "attention_bias", False),
+        mlp_bias=switch(config, "mlp_bias", False),
+        rope_base=rope_base,
+        tied=switch(config, "tie_word_embeddings", False),
     )
 
 
+def _rope_base(config: Mapping[str, Any]) -> float:
+    """The base of plain rotary positions; whatever scales them is refused."""
+    bases = {"rope_theta": config["rope_theta"]} if config.get("rope_theta") is not None else {}
+    for field in ("rope_parameters", "rope_scaling"):
+        rope = config.get(field)
+        if rope is None:
+            continue
+        if not isinstance(rope, Mapping):
+            raise ArchitectureError(
+                f"{field} is {shown(rope)}, but must be an object or null; take another checkpoint."
+            )
+        plain = {
+            "rope_type": "default",
+            "type": "default",
+            "factor": 1,
+            "attention_factor": 1,
+            "partial_rotary_factor": 1,
+        }
+        scaled = any(rope.get(name) is not None and rope[name] != usual for name, usual in plain.items())
+        if scaled or any(isinstance(value, Mapping) for value in rope.values()):
+            raise ArchitectureError(
+                f"{field} is {shown(dict(rope))}, and dpjax has plain rotary positions; take a checkpoint without "
+                "scaling."
+            )
+        if rope.get("rope_theta") is not None:
+            bases[f"{field}.rope_theta"] = rope["rope_theta"]
+    only(config, "partial_rotary_factor", 1.0, 1)
+    found = {name: positive({name: base}, name, 10_000.0) for name, base in bases.items()}
+    if len(set(found.values())) > 1:
+        both = " and ".join(f"{name}={base:g}" for name, base in found.items())
+        raise ArchitectureError(f"{both} contradict each other; keep the one that the checkpoint was trained with.")
+    return next(iter(found.values()), 10_000.0)
+
+
 def _gpt2(config: Mapping[str, Any]) -> Architecture:
-    for field, usual in (("scale_attn_by_inverse_layer_idx", False), ("add_cross_attention", False)):
-        _refuse(config, field, (usual,))
-    _refuse(config, "scale_attn_weights", (True,))
-    heads, width = config["n_head"], config["n_embd"]
+    for field in ("scale_attn_by_inverse_layer_idx", "add_cross_attention"):
+        only(config, field, False)
+    only(config, "scale_attn_weights", True)
+    heads, width = size(config, "n_head"), size(config, "n_embd")
     return Architecture(
         family="gpt2",
-        vocab_size=config.get("vocab_size", 50_257),
+        vocab_size=size(config, "vocab_size", 50_257),
         width=width,
-        num_layers=config["n_layer"],
+        num_layers=size(config, "n_layer"),
         num_heads=heads,
         num_kv_heads=heads,
-        head_width=width // heads,
-        hidden_width=config.get("n_inner") or 4 * width,
-        max_length=config.get("n_positions", 1024),
-        norm_epsilon=config.get("layer_norm_epsilon", 1e-5),
+        head_width=divided(config, "n_embd", "n_head"),
+        hidden_width=size(config, "n_inner", min(4 * width, LARGEST), nullable=True),
+        max_length=size(config, "n_positions", 1024),
+        norm_epsilon=positive(config, "layer_norm_epsilon", 1e-5, below=1),
         activation=_activation(config, "activation_function", "gelu_new"),
         causal=True,
         norm_first=True,
-        tied=config.get("tie_word_embeddings", True),
+        tied=switch(config, "tie_word_embeddings", True),
     )
 
 
@@ -240,16 +278,11 @@ _READERS: dict[str, Callable[[Mapping[str, Any]], Architecture]] = {"bert": _ber
 
 def _activation(config: Mapping[str, Any], field: str, usual: str) -> Activation:
     name = config.get(field, usual)
-    if name not in _ACTIVATIONS:
-        raise ArchitectureError(f"{field} is {name!r}, but dpjax has {', '.join(_ACTIVATIONS)}.")
+    if not isinstance(name, str) or name not in _ACTIVATIONS:
+        raise ArchitectureError(
+            f"{field} is {shown(name)}, but dpjax has {', '.join(_ACTIVATIONS)}; take another checkpoint."
+        )
     return _ACTIVATIONS[name]
-
-
-def _refuse(config: Mapping[str, Any], field: str, known: tuple[Any, ...]) -> None:
-    """Raise where a checkpoint was trained with a variant that would be computed wrongly."""
-    value = config.get(field, known[0])
-    if value is not None and value not in known:
-        raise ArchitectureError(f"{field} is {value!r}, but dpjax computes only {known[0]!r}; take another checkpoint.")
 
 
 def tiny(family: str, **changes: Any) -> Architecture:
