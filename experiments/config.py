@@ -1,9 +1,10 @@
 """Typed configs: every field says what it means and whether a sweep over it recompiles."""
 
 import hashlib
+import re
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
@@ -221,7 +222,7 @@ class TrackerConf:
 
 @dataclass
 class Config:
-    experiment: str = traced("default", "name of the sweep and of its results folder")
+    experiment: str = traced("default", "file of settings, which names the sweep and its results folder")
     method: str = traced("", "name under which a leaderboard lists the run")
     task: str = traced("", "name of a leaderboard's task")
     data: DataConf = field(default_factory=DataConf)
@@ -254,14 +255,53 @@ ConfigStore.instance().store(name="schema", node=Config)
 def job_dir(override_dirname: str) -> str:
     """Folder name of a job: its overrides, cut and hashed where a file system would refuse their length.
 
+    A number has one name, however it is spelt.
+
     Example:
-      >>> job_dir("privacy.epsilon=1,privacy.clip_norm=0.1")
+      >>> job_dir("privacy.epsilon=1.0,privacy.clip_norm=1e-1")
       'privacy.epsilon=1,privacy.clip_norm=0.1'
     """
-    name = override_dirname.replace("/", "_") or "defaults"
+    name = ",".join(map(one_spelling, re.split(r",(?=[\w.+~/@]+=)", override_dirname)))
+    name = name.replace("/", "_") or "defaults"
     if len(name.encode()) <= 200:
         return name
     return f"{name[:160]}...{hashlib.sha256(name.encode()).hexdigest()[:12]}"
+
+
+def one_spelling(override: str) -> str:
+    """An override of a number as every other spelling of it would be; any other as it is.
+
+    Example:
+      >>> one_spelling("privacy.epsilon=1.0"), one_spelling("optimizer.learning_rate=1e-5"), one_spelling("model=mlp")
+      ('privacy.epsilon=1', 'optimizer.learning_rate=1e-05', 'model=mlp')
+    """
+    name, _, text = override.partition("=")
+    if types().get(name.lstrip("+")) not in (int, float):
+        return override
+    try:
+        value = float(text)
+        whole = value.is_integer() and abs(value) < 2**53
+    except ValueError:
+        return override
+    return f"{name}={int(value) if whole else value!r}"
+
+
+def types() -> dict[str, Any]:
+    """Field → ``int``, ``float``, ``str``, ``bool``, or ``list`` for lists of them."""
+    return dict(_types(Config))
+
+
+def _types(node: Any, prefix: str = "") -> list[tuple[str, Any]]:
+    found: list[tuple[str, Any]] = []
+    for spec in fields(node):
+        if isinstance(spec.type, type) and is_dataclass(spec.type):
+            found += _types(spec.type, f"{prefix}{spec.name}.")
+        elif getattr(spec.type, "__origin__", None) is list:
+            found.append((prefix + spec.name, list))
+        else:
+            kinds = [kind for kind in get_args(spec.type) if kind is not type(None)]
+            found.append((prefix + spec.name, kinds[0] if kinds else spec.type))
+    return found
 
 
 OmegaConf.register_new_resolver("job_dir", job_dir, replace=True)

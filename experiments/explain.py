@@ -62,24 +62,54 @@ def _of_the_disk(error: OSError) -> str:
 
 def _of_the_config(error: BaseException, text: str) -> str:
     cause = _flat(error.__cause__) if error.__cause__ is not None else text
+    whole = f"{text} {cause}"
+    if found := re.search(r"Interpolation key '([^']*)' not found", whole):
+        return f"${{{found[1]}}}: {no_field(found[1])}"
+    if "Recursive interpolation" in whole:
+        return "a field is given as itself, by ${...}; give it a value."
+    if found := re.search(r"Unsupported interpolation type (\S+)", whole):
+        return f"${{{found[1]}:...}} asks for what dpjax does not know; give the field a value."
+    if found := re.search(r"raised while resolving interpolation: (.+?)(?: full_key|$)", whole):
+        return f"${{...}} can't be looked up ({found[1]}); give the field a value."
+    if found := re.search(r"unexpected keyword argument '(\w+)'.* full_key: (\S+)", whole):
+        return no_field(f"{found[2]}.{found[1]}")
     if found := re.search(r"Could not override '([^']+)'", text):
+        return no_field(found[1])
+    if found := re.search(r"Key '[^']*' not in '\w+' full_key: (\S+)", whole):
         return no_field(found[1])
     if found := re.search(
         r"Could not find '([\w/]+)/([^']+)'(?: Available options in '[^']+': (.+?) Config search)?", text
     ):
         options = (found[3] or "").split()
-        return f"{found[1]}={found[2]} is not there; {_nearest(found[2], options, 'use ' + ' or '.join(options))}"
+        apart = " To keep results apart, give results_dir=FOLDER." if found[1] == "experiment" else ""
+        return (
+            f"{found[1]}={found[2]} is not there; {_nearest(found[2], options, 'use ' + ' or '.join(options))}{apart}"
+        )
     if found := re.search(r"Ambiguous value for argument '([^']+)'", text):
         return f"{found[1]} has several values, which makes a sweep; add -m to run it."
-    if found := re.search(r"full_key: (\S+)", f"{text} {cause}"):
-        said = re.search(r"Value '(.*?)' of type '\w+' could not be converted to (\w+)", f"{text} {cause}")
+    if found := re.search(r"full_key: (\S+)", whole):
+        said = re.search(r"Value '(.*?)' of type '\w+' could not be converted to (\w+)", whole)
         if said:
             kind = {"Float": "a number", "Integer": "a whole number"}.get(said[2], f"a {said[2].lower()}")
             return f"{found[1]}={said[1]} has the wrong type; give {kind}."
         return f"{found[1]} has a value of the wrong type ({cause.split(' full_key')[0]}); see --help for the fields."
     if found := re.match(r"(.+?) See https://hydra.cc/\S+ for details", text):
-        return f"{found[1]}; write overrides as field=value, and quote what a shell would read: 'model.hidden=[64,32]'."
+        return _unreadable(found[1])
     return text
+
+
+def _unreadable(said: str) -> str:
+    """A sentence about an override that Hydra's parser refused, which speaks of tokens and of its own exceptions."""
+    named = re.match(r"Error parsing override '(.*?)' (.*)", said) or re.match(r"(?:\w+: )?(.*?)( \^.*)$", said)
+    override, why = (named[1], named[2]) if named else ("an empty word" if "<EOF>" in said else said, "")
+    if strange := re.search(r"[^\x00-\x7f]", override):
+        return f"{override} holds {strange[0]!r} outside of quotes; quote it as \"field='value'\"."
+    if found := re.search(r"while evaluating '.*?': (.*)", why):
+        return f"{override} can't be read ({found[1]}); give it one or more values."
+    return (
+        f"{override} can't be read; write overrides as field=value, and quote what a shell would read: "
+        "'model.hidden=[64,32]'."
+    )
 
 
 def no_field(name: str) -> str:
@@ -89,6 +119,8 @@ def no_field(name: str) -> str:
       >>> no_field("privacy.eps")
       'privacy.eps is no field of the config; did you mean privacy.epsilon?'
     """
+    if name.startswith("hydra."):
+        return f"{name} can't be set so; see --hydra-help, and write a sweep's axes as privacy.epsilon=1,8."
     fields = [row[0] for row in config.describe()]
     return f"{name} is no field of the config; {_nearest(name, fields, 'see --help for all fields')}"
 

@@ -15,6 +15,7 @@ from experiments.compose import as_job, make_compose
 from experiments.config import ConfigError
 from experiments.explain import explain, is_disk_full
 from experiments.progress import Progress
+from experiments.strict import refuse_choices
 from experiments.task import Job, Outcome, Task
 
 log = logging.getLogger(__name__)
@@ -59,6 +60,7 @@ def launch(
             progress.tell("composing configs", i, len(job_overrides))
             try:
                 composed[i] = compose(overrides)
+                refuse_choices(composed[i].hydra, sweep=True)
                 jobs[i] = as_job(composed[i], overrides, first_index + i)
                 task.validate(jobs[i].cfg)
                 _check_folder(jobs, i)

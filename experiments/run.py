@@ -5,12 +5,14 @@ uv run python -m experiments.run -m experiment=quickstart
 
 import logging
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
 import hydra
+from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
@@ -21,6 +23,7 @@ from dpjax.results import read_job_result
 from experiments import config, identity, validation
 from experiments.explain import explain, is_expected
 from experiments.progress import Progress
+from experiments.strict import refuse_choices
 from experiments.task import Job, Outcome, Rows, Tell
 
 
@@ -28,6 +31,7 @@ def task(cfg: DictConfig) -> Rows:
     """One job by itself: what a launcher other than the batched one calls."""
     single = HydraConfig.get().mode == RunMode.RUN
     try:
+        refuse_choices(HydraConfig.get(), sweep=not single)
         validation.validate(cfg)
         plain = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
         assert isinstance(plain, DictConfig)
@@ -85,6 +89,7 @@ def main() -> None:
         return print_help()
     # Hydra's parser takes -m in front of the overrides only.
     sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
+    _refuse_flags(sys.argv[1:])
     os.environ["HYDRA_FULL_ERROR"] = "1"  # or Hydra prints errors itself
     logging.raiseExceptions = False  # a log that can't be written, on a full disk say, is no reason for a traceback
     try:
@@ -96,6 +101,21 @@ def main() -> None:
         if _wants_trace() or not is_expected(error):
             raise
         _give_up(error)
+
+
+def _refuse_flags(words: Sequence[str]) -> None:
+    """Hydra would answer a flag that it does not know with ten lines of usage."""
+
+    def refuse(message: str) -> NoReturn:
+        message = re.sub(r"(unrecognized arguments: -\S+).*", r"\1", message)
+        print(
+            f"error: {message}; fields are written without dashes, as privacy.epsilon=1: see --help.", file=sys.stderr
+        )
+        raise SystemExit(2)
+
+    parser = get_args_parser()
+    parser.error = refuse
+    parser.parse_args(words)
 
 
 def _wants_trace() -> bool:

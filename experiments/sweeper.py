@@ -13,7 +13,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 
 from dpjax.results import write_atomically
-from experiments.config import CONF, ConfigError, describe
+from experiments.config import CONF, ConfigError, describe, one_spelling
 from experiments.explain import no_field
 
 Axes = dict[str, list[str]]
@@ -21,6 +21,11 @@ Axes = dict[str, list[str]]
 
 EPSILON = "privacy.epsilon"
 BOUND = "privacy.records_per_unit"  # which decides what there is to learn from, with privacy or without
+
+GIVEN = "privacy.noise_multiplier"  # which a reference has none of
+
+_ONE_RUN_EACH = ("results_dir", "experiment", "figures", "tracker")
+"""What a sweep has one of: its folder, its settings, its figures and its tracker."""
 
 _FIELDS = {row[0] for row in describe()} | {path.name for path in CONF.iterdir()}
 
@@ -96,15 +101,24 @@ def expand(
                 axes[name] = [value for value in axes.get(name, [""]) if not _is_without_privacy(value)]
         for job in itertools.product(*axes.values()):
             named = tuple(override for override in job if override)
-            private.setdefault(frozenset(named), named)
+            private.setdefault(_point(named), named)
         # Axes that privacy alone reads collapse; what is fixed for the whole sweep stays.
         of_privacy = ("privacy", "clipping")
         ignored = {k for k, v in axes.items() if k.startswith(of_privacy) and len(v) != 1} - {BOUND}
+        if (
+            reference and axes[EPSILON] and axes["privacy"]
+        ):  # or it is no reference, and what was asked for would be lost
+            ignored.add(GIVEN)
         kept = {k: v for k, v in axes.items() if k not in ignored and k != EPSILON}
         for job in itertools.product(*kept.values()):
             named = (*(override for override in job if override), f"{EPSILON}=inf")
-            references.setdefault(frozenset(named), named)
+            references.setdefault(_point(named), named)
     return list({**references, **private}.values()) if reference else list(private.values())
+
+
+def _point(job: Iterable[str]) -> frozenset[str]:
+    """What jobs that are one have in common: overrides in any order, numbers in any spelling."""
+    return frozenset(map(one_spelling, job))
 
 
 def _text(key: str, value: Any) -> str:
@@ -125,10 +139,18 @@ def _axes(parser: OverridesParser, overrides: Iterable[str]) -> Axes:
     axes: Axes = {}
     for override in parser.parse_overrides(list(overrides)):
         key = override.get_key_element()
+        name = key.lstrip("+~")
         # Jobs would fail on it one by one, and after the references had run.
-        if not (key[0] in "+~" or key in _FIELDS or key.startswith("hydra")):
-            raise ConfigError(no_field(key))
-        axes[key.lstrip("+~")] = _values(override)
+        if name.partition("@")[0] not in _FIELDS:
+            raise ConfigError(no_field(name))
+        axes[name] = values = _values(override)
+        if not values:
+            raise ConfigError(f"{override.input_line} has no values; give it one or more, or leave it out.")
+        if len(values) > 1 and name.startswith(_ONE_RUN_EACH):
+            raise ConfigError(
+                f"{override.input_line} has several values, but a sweep has one {name.partition('.')[0]}; run the "
+                "command once for each."
+            )
     return axes
 
 

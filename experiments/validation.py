@@ -6,8 +6,9 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from experiments import strict
 from experiments.combinations import validate_messages, validate_noise
-from experiments.config import NOISES, Config, ConfigError, leaves
+from experiments.config import NOISES, ConfigError
 
 
 def validate(cfg: DictConfig) -> None:
@@ -24,9 +25,8 @@ def validate(cfg: DictConfig) -> None:
     def one_of(name: str, *choices: str) -> None:
         need(OmegaConf.select(cfg, name) in choices, name, f"is not known; use {' or '.join(choices)}")
 
-    for name, _ in leaves(Config):
-        value = OmegaConf.select(cfg, name)
-        need(not (isinstance(value, float) and math.isnan(value)), name, "is not a number; give it a value")
+    strict.refuse_strangers(cfg)
+    strict.refuse_misfits(cfg)
     need(cfg.privacy.epsilon > 0, "privacy.epsilon", "must be > 0; use inf to train without privacy")
     noise = cfg.privacy.noise_multiplier
     need(
@@ -49,11 +49,6 @@ def validate(cfg: DictConfig) -> None:
     need(
         cfg.privacy.clip_norm >= 1e-12, "privacy.clip_norm", "must be > 0; use privacy.epsilon=inf to turn clipping off"
     )
-    need(
-        math.isfinite(cfg.privacy.clip_norm),
-        "privacy.clip_norm",
-        "must be finite; use privacy.epsilon=inf to turn clipping off",
-    )
     records = cfg.privacy.records_per_unit
     need(records is None or records >= 1, "privacy.records_per_unit", "must be at least 1, or null")
     for ok, what in (
@@ -72,6 +67,8 @@ def validate(cfg: DictConfig) -> None:
     _validate_clipping(cfg, need)
     one_of("optimizer.name", "sgd", "adam", "adamw", "adam_corrected", "yogi")
     one_of("optimizer.decay", "none", "linear", "cosine")
+    for name in ("optimizer.num_steps", "optimizer.evaluate_every", "num_seeds", "federated.num_clients"):
+        need(OmegaConf.select(cfg, name) >= 1, name, "must be at least 1")
     need(
         0 <= cfg.optimizer.warmup_steps <= cfg.optimizer.num_steps,
         "optimizer.warmup_steps",
@@ -103,9 +100,7 @@ def validate(cfg: DictConfig) -> None:
     need(0 <= cfg.optimizer.momentum < 1, "optimizer.momentum", "must be in [0, 1)")
     need(cfg.optimizer.weight_decay >= 0, "optimizer.weight_decay", "must be ≥ 0")
     need(0 <= cfg.optimizer.second_decay < 1, "optimizer.second_decay", "must be in [0, 1)")
-    need(0 < cfg.optimizer.adaptivity < math.inf, "optimizer.adaptivity", "must be > 0 and finite")
-    for name in ("optimizer.num_steps", "optimizer.evaluate_every", "num_seeds", "federated.num_clients"):
-        need(OmegaConf.select(cfg, name) >= 1, name, "must be at least 1")
+    need(cfg.optimizer.adaptivity > 0, "optimizer.adaptivity", "must be > 0 and finite")
     one_of("engine", "auto", "bookkeeping", "microbatch", "materialize", "tuned")
     need(
         cfg.microbatch_size is None or cfg.microbatch_size >= 1,

@@ -48,7 +48,37 @@ CASES = {
     "num_seeds=0": "num_seeds=0 must be at least 1.",
     "tracker.name=foo": "tracker.name=foo is not known; use none or wandb.",
     "results_dir=/dev/null/here": "/dev/null/here",
-    "privacy.epsilon=(1": "Error parsing override 'privacy.epsilon=(1'",
+    "privacy.epsilon=(1": "privacy.epsilon=(1 can't be read; write overrides as field=value",
+    # a field that is none, however it is added
+    "+privacy.eps=8": "privacy.eps is no field of the config; did you mean privacy.epsilon?",
+    "++privacy.foo=1": "privacy.foo is no field of the config",
+    "+foo.bar=1": "is no field of the config",
+    "+foo=1": "foo is no field of the config",
+    "+federated.corruption.foo=1": "federated.corruption.foo is no field of the config",
+    "+model@foo=mlp": "foo is no field of the config",
+    "+hydra.foo=1": "hydra.foo is none of Hydra's settings",
+    "+hydra.job.foo=1": "hydra.job.foo is none of Hydra's settings",
+    "privacy=[dp,none]": "privacy=[dp,none] chooses several files of one group; take one",
+    "data.name=???": "data.name has no value; give it one, or leave it at its default.",
+    # what a program can't hold
+    "optimizer.learning_rate=inf": "optimizer.learning_rate=inf must be finite; give it a value.",
+    "optimizer.learning_rate=1e39": "optimizer.learning_rate=1e+39 is more than float32 can compute with",
+    "privacy.clip_norm=1e39": "privacy.clip_norm=1e+39 is more than float32 can compute with",
+    "privacy.noise_multiplier=1e-40": "privacy.noise_multiplier=1e-40 is zero in float32",
+    "federated.client_learning_rate=1e30": "federated.client_learning_rate=1e+30 is more than float32 can compute with",
+    "federated.threshold=inf": "federated.threshold=inf must be finite",
+    "seed=99999999999999999999": "seed=99999999999999999999 is too large a number",
+    "optimizer.evaluate_every=99999999999999999999": "is too large a number; give at most 2147483647",
+    # sentences that name the right thing
+    "optimizer.num_steps=-1": "optimizer.num_steps=-1 must be at least 1.",
+    "privacy.epsilon=${foo}": "${foo}: foo is no field of the config",
+    "optimizer.name=${optimizer.name}": "a field is given as itself, by ${...}; give it a value.",
+    "optimizer.name=${oc.env:NOT_THERE}": "can't be looked up",
+    'privacy.epsilon="1': "privacy.epsilon=\"1 can't be read; write overrides as field=value",
+    "privacy..epsilon=1": "privacy..epsilon=1 can't be read; write overrides as field=value",
+    "privacy.epsilön=1": "privacy.epsilön=1 holds 'ö' outside of quotes; quote it as \"field='value'\".",
+    "experiment=gen": "To keep results apart, give results_dir=FOLDER.",
+    "--foo": "unrecognized arguments: --foo; fields are written without dashes, as privacy.epsilon=1: see --help.",
 }
 
 
@@ -68,6 +98,43 @@ def test_one_sentence_names_the_field_and_the_fix(main, arguments, mode, monkeyp
     assert CASES[arguments.removesuffix(f" results_dir={tmp_path}")] in said[0]
     assert "Traceback" not in out + err
     assert not list(tmp_path.rglob("result.json"))
+
+
+SWEEPS = {
+    "privacy.epsilon=range(3,1)": "privacy.epsilon=range(3,1) has no values; give it one or more, or leave it out.",
+    "seed=range(0,0)": "seed=range(0,0) has no values",
+    "seed=choice()": "seed=choice() can't be read (empty choice is not legal); give it one or more values.",
+    "model=glob(x*)": "model=glob(x*) has no values",
+    "hydra.sweeper.grids=[{seed:'range(1,1)'}]": "seed=range(1,1) has no values",
+    "+privacy.eps=2,8": "privacy.eps is no field of the config; did you mean privacy.epsilon?",
+    "experiment=quickstart,dp_ftrl": "has several values, but a sweep has one experiment",
+    "results_dir=a,b": "results_dir=a,b has several values, but a sweep has one results_dir",
+    "figures=true,false": "but a sweep has one figures",
+    "tracker.group=a,b": "but a sweep has one tracker",
+    "hydra.sweeper.params={a:1}": "hydra.sweeper.params can't be set so",
+    "hydra.sweeper.grids=[{hydra.job.name:1}]": "hydra.job.name can't be set so",
+    "+hydra.sweeper.foo=1": "hydra.sweeper.foo can't be set so",
+    "hydra.run.dir=x": "hydra.run.dir=x is read by single runs only",
+    "${foo}=1": "can't be read",
+}
+
+
+@pytest.mark.parametrize("arguments", SWEEPS)
+def test_nothing_of_a_sweep_is_passed_over(main, arguments, tmp_path):
+    code, out, err = main("-m", *QUICK, *arguments.split())
+    assert code in (1, 2)
+    assert SWEEPS[arguments] in err
+    assert err.startswith("error: ")
+    assert len(err.splitlines()) == 1
+    assert "Traceback" not in out + err
+    assert not list(tmp_path.rglob("result.json"))
+
+
+@pytest.mark.parametrize("argument", ["hydra.sweeper.reference=false", "hydra/launcher=basic", "hydra.sweep.dir=x"])
+def test_what_only_sweeps_read_is_refused_in_a_single_run(main, argument):
+    code, _, err = main(*QUICK, argument)
+    assert code == 1
+    assert err == f"error: {argument} is read by sweeps only; add -m, or leave it out.\n"
 
 
 def test_commas_without_m_are_explained(main):

@@ -35,6 +35,16 @@ def test_grids_are_a_union_without_repetition():
     ]
 
 
+def test_a_number_is_one_point_however_it_is_spelt():
+    assert jobs("privacy.epsilon=1,1.0,1e0,10e-1", "seed=3") == ["privacy.epsilon=1 seed=3"]
+    grids = [{"privacy.clip_norm": "0.1"}, {"privacy.clip_norm": "1e-1"}]
+    assert jobs("privacy.epsilon=inf,1", grids=grids, reference=True) == [
+        "privacy.clip_norm=0.1 privacy.epsilon=inf",
+        "privacy.clip_norm=0.1 privacy.epsilon=1",
+    ]
+    assert len(jobs("data.name=10,010,1e1")) == 3  # names are not numbers
+
+
 def test_the_command_line_replaces_an_axis_and_adds_one():
     grids = [{"privacy.epsilon": "1,2", "privacy.clip_norm": "0.1,1"}, {"privacy.epsilon": "8"}]
     found = jobs("privacy.epsilon=4", "seed=7", grids=grids, params={"num_seeds": 2, "privacy.clip_norm": 3})
@@ -90,6 +100,14 @@ def test_a_sweep_without_privacy_is_its_references():
     ]
     assert jobs("privacy.epsilon=inf", reference=True) == ["privacy.epsilon=inf"]
     assert jobs("privacy=none") == ["privacy=none"]
+
+
+def test_a_reference_has_no_noise_of_its_own():
+    assert jobs("privacy.noise_multiplier=2", reference=True) == ["privacy.epsilon=inf", "privacy.noise_multiplier=2"]
+    # without private jobs it is no reference, and what was asked for stays, to be refused
+    assert jobs("privacy.epsilon=inf", "privacy.noise_multiplier=2", reference=True) == [
+        "privacy.noise_multiplier=2 privacy.epsilon=inf"
+    ]
 
 
 def test_each_grid_has_its_reference():

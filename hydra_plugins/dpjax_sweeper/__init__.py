@@ -11,7 +11,7 @@ from hydra.plugins.sweeper import Sweeper
 @dataclass
 class UnionSweeperConf:
     _target_: str = "hydra_plugins.dpjax_sweeper.UnionSweeper"
-    params: dict[str, Any] | None = None
+    params: dict[str, Any] = field(default_factory=dict)
     grids: list[dict[str, Any]] = field(default_factory=list)
     reference: bool = True
 
