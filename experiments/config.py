@@ -108,7 +108,11 @@ class PrivacyConf:
         None,
         "central: ε is for the owner of rows, who keeps at most so many, drawn and clipped one by one; null: for a row",
     )
-    adjacency: str = static("add_or_remove_one", "add_or_remove_one, zero_out or replace_one")
+    adjacency: str | None = static(
+        None,
+        "zero_out (the number of units is public), add_or_remove_one or replace_one; null: zero_out, and "
+        "add_or_remove_one for independent noise on fixed_size cohorts, where it has the smaller ε",
+    )
     accountant: str = traced("pld", "which accountant calibrates the noise: pld (tight) or rdp")
     noise: str = static(
         "gaussian",

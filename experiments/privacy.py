@@ -101,13 +101,19 @@ def mechanism(
     return accounting.Mechanism.from_sampler(
         run.sampler,
         unit=run.unit,
-        adjacency=cfg.privacy.adjacency,
+        adjacency=adjacency(cfg),
         noise_multiplier=noise_multiplier,
         num_steps=run.num_steps,
         factorization=run.factorization,
         noise=noise,
         records_per_unit=run.records_per_unit,
     )
+
+
+def adjacency(cfg: DictConfig) -> str:
+    """The neighbouring relation: the config's, or where it names none, that of its cohorts and noise."""
+    independent = cfg.privacy.noise == "gaussian"
+    return cfg.privacy.adjacency or accounting.default_adjacency(cfg.optimizer.sampling, independent=independent)
 
 
 def has_pure_reports(run: Accounted) -> bool:

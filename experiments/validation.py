@@ -55,10 +55,15 @@ def validate(cfg: DictConfig) -> None:
         (cfg.federated.clients_per_round is None, "central training; federated=fedsgd draws users whole"),
         (cfg.optimizer.sampling == "poisson", "optimizer.sampling=poisson"),
         (cfg.privacy.noise == "gaussian", "privacy.noise=gaussian"),
-        (cfg.privacy.adjacency != "replace_one", "privacy.adjacency=add_or_remove_one or zero_out"),
+        (cfg.privacy.adjacency != "replace_one", "privacy.adjacency=zero_out or add_or_remove_one"),
     ):
         need(records is None or ok, "privacy.records_per_unit", f"is for {what}; change that, or leave it null")
-    one_of("privacy.adjacency", "add_or_remove_one", "zero_out", "replace_one")
+    relations = ("zero_out", "add_or_remove_one", "replace_one")
+    need(
+        cfg.privacy.adjacency in (None, *relations),
+        "privacy.adjacency",
+        f"is not known; use {' or '.join(relations)}, or null",
+    )
     one_of("privacy.accountant", "pld", "rdp")
     one_of("privacy.noise", *NOISES)
     one_of("privacy.factorization", "banded", "optimal", "buffered", "tree")

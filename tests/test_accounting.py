@@ -17,17 +17,22 @@ from dp_accounting import pld, rdp
 from scipy import stats
 
 from dpjax.accounting import (
+    DistributedNoise,
+    LocalReports,
     Mechanism,
     accountants,
     calibrate_noise,
     calibrate_noise_grid,
+    default_adjacency,
     divergences,
     domination,
     epsilon,
     event,
+    independent_noise,
     rdp_epsilon,
     shuffle_epsilon_lower_bound,
     spent,
+    tree_aggregation,
 )
 from dpjax.accounting.mechanism import SAMPLINGS, is_count
 
@@ -218,6 +223,38 @@ class TestHockeyStick:
             upper, lower = others + self.rate * self.density(x), others + self.rate * self.density(w)
             real = [np.maximum(upper - math.exp(level) * lower, 0).sum() * 1e-4 for level in levels]
             assert np.all(np.asarray(real) <= bound + 1e-9), (y, x, w)
+
+
+def kinds_of_noise(sampling, rate):
+    """(mechanism's fields, whether the noise is fresh on the sum) of all noise that a run can have."""
+    schema = Mechanism("client", "zero_out", sampling, rate, 1.0, 40, 1000).participation
+    shares = {"noise": DistributedNoise("skellam", dimension=100, levels=4096, shares=50)}
+    return [
+        ({}, True),
+        ({"records_per_unit": 3 if sampling in ("poisson", "full") else 1}, True),
+        ({"factorization": tree_aggregation(schema)}, False),
+        ({"factorization": independent_noise(schema)}, False),
+        (shares, False),
+        ({"noise": LocalReports("gaussian")}, False),
+    ]
+
+
+@pytest.mark.parametrize("accountant", ["pld", "rdp"])
+@pytest.mark.parametrize("sampling", SAMPLINGS)
+def test_the_default_relation_is_zero_out_wherever_epsilon_is_no_larger(sampling, accountant):
+    rate = 1.0 if sampling == "full" else 0.1
+
+    def of(adjacency, fields):
+        try:
+            return epsilon(Mechanism("client", adjacency, sampling, rate, 2.0, 40, 1000, **fields), 1e-5, accountant)
+        except ValueError:
+            return math.inf  # nothing accounts for it
+
+    for fields, fresh in kinds_of_noise(sampling, rate):
+        zeroed, removed = of("zero_out", fields), of("add_or_remove_one", fields)
+        chosen = default_adjacency(sampling, independent=fresh)
+        assert chosen == ("zero_out" if zeroed <= removed else "add_or_remove_one"), fields
+        assert math.isinf(removed) or chosen == "add_or_remove_one" or zeroed == removed, fields
 
 
 class TestLaws:

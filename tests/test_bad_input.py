@@ -29,8 +29,10 @@ CASES = {
     "privacy.delta=0.001": "privacy.delta=0.001 must be below 1/population = 1/1438 examples; use 7e-05 or less.",
     "privacy.clip_norm=0": "privacy.clip_norm=0.0 must be > 0; use privacy.epsilon=inf to turn clipping off.",
     "privacy.clip_norm=inf": "privacy.clip_norm=inf must be finite; use privacy.epsilon=inf to turn clipping off.",
-    "privacy.adjacency=foo": "privacy.adjacency=foo is not known; use add_or_remove_one or zero_out or replace_one.",
-    "optimizer.sampling=shuffled": "use 'zero_out' or 'replace_one', or sampling='poisson'",
+    "privacy.adjacency=foo": "privacy.adjacency=foo is not known; use zero_out or add_or_remove_one or replace_one, "
+    "or null.",
+    "optimizer.sampling=shuffled privacy.adjacency=add_or_remove_one": "use 'zero_out' or 'replace_one', "
+    "or sampling='poisson'",
     "optimizer.sampling_rate=1.5": "optimizer.sampling_rate=1.5 must be in (0, 1]",
     "optimizer.name=foo": "optimizer.name=foo is not known; use sgd or adam or adamw or adam_corrected or yogi.",
     "federated.clients_per_round=401": "federated.clients_per_round=401 is more than the population of "

@@ -93,7 +93,7 @@ def test_worked_examples_of_the_accountant_run(call):
 
 
 def test_epsilon_agrees_with_the_library_and_makes_the_claim(call):
-    mechanism = accounting.Mechanism("example", "add_or_remove_one", "poisson", 0.25, 4.0, 100)
+    mechanism = accounting.Mechanism("example", "zero_out", "poisson", 0.25, 4.0, 100)
     status, out, _ = call("epsilon", "--noise-multiplier", "4", *RUN, "--json")
     assert status == 0
     found = json.loads(out)
@@ -101,7 +101,25 @@ def test_epsilon_agrees_with_the_library_and_makes_the_claim(call):
     assert found["epsilon_rdp"] == pytest.approx(accounting.epsilon(mechanism, 1e-5, "rdp"))
     _, text, _ = call("epsilon", "--noise-multiplier", "4", *RUN)
     assert text.splitlines()[2] == found["claim"]
-    assert found["claim"].endswith("example, add_or_remove_one, Poisson q=0.25, 100 steps; tuning not accounted")
+    assert found["claim"].endswith("example, zero_out, Poisson q=0.25, 100 steps; tuning not accounted")
+
+
+@pytest.mark.parametrize("command", [["epsilon", "--noise-multiplier", "4"], ["calibrate", "--epsilon", "8"]])
+@pytest.mark.parametrize("sampling", ["poisson", "fixed_size", "shuffled", "cyclic", "full"])
+def test_the_relation_is_the_librarys_default_and_can_be_chosen(call, command, sampling):
+    words = [*command, "--num-steps", "40", "--delta", "1e-5", "--population", "1000", "--accountant", "rdp", "--json"]
+    words += ["--sampling", sampling, *([] if sampling == "full" else ["--sampling-rate", "0.1"])]
+
+    def relation(*given):
+        status, out, _ = call(*words, *given)
+        assert status == 0
+        found = json.loads(out)
+        return (found if isinstance(found, dict) else found[0])["adjacency"]
+
+    assert relation() == accounting.default_adjacency(sampling)
+    assert relation("--adjacency", "replace_one") == "replace_one"
+    if sampling not in ("shuffled", "cyclic"):
+        assert relation("--adjacency", "add_or_remove_one") == "add_or_remove_one"
 
 
 def test_a_cohort_and_epochs_say_what_a_rate_and_steps_say(call):

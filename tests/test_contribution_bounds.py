@@ -424,7 +424,7 @@ def test_what_a_config_runs_is_what_is_accounted_for_and_nobody_has_more_rows(ma
         asked = Mechanism.from_sampler(
             made.sampler,
             unit="user",
-            adjacency="add_or_remove_one",
+            adjacency="zero_out",
             noise_multiplier=2.0,
             num_steps=3,
             records_per_unit=most,
@@ -467,7 +467,7 @@ def test_references_keep_the_bound_on_rows():
             "privacy.records_per_unit=2 is for central training; federated=fedsgd draws",
         ),
         (["optimizer.sampling=fixed_size"], "privacy.records_per_unit=2 is for optimizer.sampling=poisson"),
-        (["privacy.adjacency=replace_one"], "privacy.records_per_unit=2 is for privacy.adjacency=add_or_remove_one"),
+        (["privacy.adjacency=replace_one"], "privacy.records_per_unit=2 is for privacy.adjacency=zero_out"),
         (["privacy.noise=correlated"], "privacy.records_per_unit=2 is for privacy.noise=gaussian"),
         (["data.num_train=10"], "privacy.records_per_unit=2 needs to know whose the rows are"),
         (["data=digits"], "privacy.records_per_unit=2 needs to know whose the rows are, which data=digits"),

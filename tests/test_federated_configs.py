@@ -160,7 +160,7 @@ def test_personal_heads_remember_what_they_kept_back(tmp_path):
 def test_the_loop_over_clients_can_be_chosen_by_the_clock(tmp_path, monkeypatch):
     monkeypatch.setenv("DPJAX_CACHE_DIR", str(tmp_path / "cache"))
     few = ["federated.num_clients=10", "federated.clients_per_round=3", "optimizer.sampling=fixed_size"]
-    few += ["privacy.adjacency=zero_out", "privacy.epsilon=8"]
+    few += ["privacy.epsilon=8"]
     tuned = row(tmp_path, "federated=scaffold", *few, "engine=tuned")
     assert len(list((tmp_path / "cache" / "autotune").glob("*.json"))) == 1
     assert tuned["test_loss"] == pytest.approx(row(tmp_path, "federated=scaffold", *few)["test_loss"], rel=1e-5)

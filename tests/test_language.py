@@ -125,7 +125,7 @@ def test_next_tokens_are_learnt(family, overrides, data, world, tmp_path):
 
 
 def test_noise_may_be_correlated_over_the_steps_of_a_language_model(world, tmp_path):
-    correlated = ["privacy.noise=correlated", "optimizer.sampling=cyclic", "privacy.adjacency=zero_out"]
+    correlated = ["privacy.noise=correlated", "optimizer.sampling=cyclic"]
     row = row_of(composed(world, "tuning=lora", *correlated), tmp_path)
     assert row["noise"] == "correlated(banded 2)"
     assert row["epsilon_pld"] == pytest.approx(1, abs=1e-3)

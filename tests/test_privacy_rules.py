@@ -26,6 +26,7 @@ from dpjax import (
     private_grad,
     user_gradient,
 )
+from dpjax.accounting import default_adjacency
 
 KEY = jax.random.key(0)
 
@@ -52,7 +53,7 @@ def test_rule_2_the_sum_travels_with_the_bound_that_was_applied():
         ([], "poisson", 0.25),
         (["optimizer.sampling_rate=0.1"], "poisson", 0.1),
         (["optimizer.sampling=fixed_size"], "fixed_size", 360 / 1438),
-        (["optimizer.sampling=shuffled", "privacy.adjacency=zero_out"], "shuffled", 360 / 1438),
+        (["optimizer.sampling=shuffled"], "shuffled", 360 / 1438),
         (["federated.clients_per_round=50"], "poisson", 0.125),
     ],
 )
@@ -69,6 +70,7 @@ def test_rule_3_an_experiment_accounts_for_the_sampler_that_it_runs(overrides, k
     for field in ("population", "sampling_rate", "overflow_probability"):
         assert getattr(ran, field) == getattr(built.sampler, field)
     assert ran.num_steps == cfg.optimizer.num_steps
+    assert ran.adjacency == default_adjacency(kind)
     assert ran.unit == ("client" if "federated" in str(overrides) else "example")
     assert len(jax.tree.leaves(built.arrays.units)[0]) == ran.population
 

@@ -14,7 +14,7 @@ from dpjax.accounting.factorization import (
     tree_aggregation,
 )
 from dpjax.accounting.local import LocalReports, calibrate_report_epsilon, composed_epsilon
-from dpjax.accounting.mechanism import Mechanism, Sampler
+from dpjax.accounting.mechanism import Mechanism, Sampler, default_adjacency
 from dpjax.accounting.participation import Participation
 from dpjax.accounting.shuffling import shuffle_epsilon_lower_bound
 from dpjax.accounting.spending import spent
@@ -32,6 +32,7 @@ __all__ = [
     "calibrate_noise_grid",
     "calibrate_report_epsilon",
     "composed_epsilon",
+    "default_adjacency",
     "epsilon",
     "event",
     "independent_noise",

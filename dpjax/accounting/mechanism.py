@@ -12,9 +12,31 @@ from dpjax.accounting.local import LocalReports
 from dpjax.accounting.participation import Participation, is_count, participation_of
 
 UNITS = ("example", "user", "client")
-ADJACENCIES = ("add_or_remove_one", "zero_out", "replace_one")
+ADJACENCIES = ("zero_out", "add_or_remove_one", "replace_one")
 SAMPLINGS = ("poisson", "fixed_size", "shuffled", "cyclic", "full")
 WALKS = ("shuffled", "cyclic")  # through all units, so that a unit that joins moves the others
+
+
+def default_adjacency(sampling: str, *, independent: bool = True) -> str:
+    """The neighbouring relation where none is named: "zero_out", as a run divides by what is then said to be public.
+
+    Guarantees: nowhere a larger ε than "add_or_remove_one" has, and the same wherever that is accounted for. The one
+    exception to "zero_out" follows from it: independent noise on cohorts of fixed size, where a unit that is gone
+    leaves its place to another, and one that is zero does not ("subset" in ``domination.py``).
+
+    Args:
+      sampling: as in `Mechanism`.
+      independent: whether the noise is fresh in each step and added to the sum; False if it is correlated over the
+        steps, or the clients add it.
+
+    Returns:
+      "zero_out" or "add_or_remove_one".
+
+    Example:
+      >>> [default_adjacency(sampling) for sampling in ("poisson", "shuffled", "fixed_size")]
+      ['zero_out', 'zero_out', 'add_or_remove_one']
+    """
+    return "add_or_remove_one" if sampling == "fixed_size" and independent else "zero_out"
 
 
 @runtime_checkable
@@ -40,8 +62,9 @@ class Mechanism:
 
     Args:
       unit: what one row of the neighbouring relation is: "example", "user" or "client".
-      adjacency: "add_or_remove_one" (a unit is there or not), "zero_out" (its contribution becomes zero, the
-        population's size stays) or "replace_one" (it becomes any other unit).
+      adjacency: "zero_out" (a unit's contribution becomes zero, the population's size is public),
+        "add_or_remove_one" (the unit is there or not) or "replace_one" (it becomes any other unit). A claim is to
+        choose it, so it has no default here; `default_adjacency` is what configs and the command line take.
       sampling: "poisson" (each unit by its own coin), "fixed_size" (a subset without replacement, drawn afresh each
         step), "shuffled" (epochs over disjoint cohorts of a random order, the last one short if they do not divide; a
         loader that drops the rest is that of the population without it), "cyclic" (the same in ONE order, so that
@@ -64,11 +87,11 @@ class Mechanism:
         part more often or more densely than the factorization's sensitivity is for.
 
     Example:
-      >>> run = Mechanism(unit="example", adjacency="add_or_remove_one", sampling="poisson", sampling_rate=0.01,
+      >>> run = Mechanism(unit="example", adjacency="zero_out", sampling="poisson", sampling_rate=0.01,
       ...                 noise_multiplier=1.1, num_steps=10_000)
       >>> print(run.describe())
-      example-level privacy, neighbours add or remove one example; Poisson sampling at rate 0.01; 10,000 steps with \
-noise multiplier 1.1 (standard deviation / clip norm); one run, hyper-parameter tuning not paid for
+      example-level privacy, neighbours zero out one example's contribution; Poisson sampling at rate 0.01; 10,000 \
+steps with noise multiplier 1.1 (standard deviation / clip norm); one run, hyper-parameter tuning not paid for
 
     References:
       Abadi et al. 2016, https://arxiv.org/abs/1607.00133; adjacency: Ponomareva et al. 2023,

@@ -30,7 +30,7 @@ def spent(mechanism: Mechanism, steps: Sequence[int], delta: float, accountant: 
         is not Poisson, or neighbours of which one is replaced.
 
     Example:
-      >>> run = Mechanism(unit="example", adjacency="add_or_remove_one", sampling="poisson", sampling_rate=0.01,
+      >>> run = Mechanism(unit="example", adjacency="zero_out", sampling="poisson", sampling_rate=0.01,
       ...                 noise_multiplier=1.1, num_steps=1000)
       >>> [round(value, 3) for value in spent(run, [10, 1000], 1e-5, "rdp")]
       [0.823, 1.712]

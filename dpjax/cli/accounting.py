@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from dpjax.accounting import Mechanism
 
 Unit = Literal["example", "user", "client"]
-Adjacency = Literal["add_or_remove_one", "zero_out", "replace_one"]
+Adjacency = Literal["zero_out", "add_or_remove_one", "replace_one"]
 Sampling = Literal["poisson", "fixed_size", "shuffled", "cyclic", "full"]
 Accountant = Literal["pld", "rdp"]
 
@@ -25,7 +25,11 @@ _STEPS = typer.Option("--num-steps", help="Noisy steps in the whole run; rounds 
 _EPOCHS = typer.Option("--epochs", help="Passes over the data, instead of --num-steps: epochs / sampling rate steps.")
 _DELTA = typer.Option("--delta", help="δ of the guarantee; well below 1 / population.")
 _SAMPLING = typer.Option("--sampling", help="How cohorts are drawn. The sampler that runs must be the one named here.")
-_ADJACENCY = typer.Option("--adjacency", help="Neighbouring data sets: one unit more or less, zeroed out, or replaced.")
+_ADJACENCY = typer.Option(
+    "--adjacency",
+    help="Neighbouring data sets: one unit zeroed out (their number is public), one more or less, or one replaced.",
+    show_default="zero_out; of fixed_size cohorts add_or_remove_one",
+)
 _UNIT = typer.Option("--unit", help="What is protected; only words, the arithmetic is the same.")
 _RECORDS = typer.Option(
     "--records-per-unit",
@@ -46,7 +50,7 @@ def epsilon_command(
     num_steps: Annotated[int | None, _STEPS] = None,
     epochs: Annotated[float | None, _EPOCHS] = None,
     sampling: Annotated[Sampling, _SAMPLING] = "poisson",
-    adjacency: Annotated[Adjacency, _ADJACENCY] = "add_or_remove_one",
+    adjacency: Annotated[Adjacency | None, _ADJACENCY] = None,
     unit: Annotated[Unit, _UNIT] = "example",
     records_per_unit: Annotated[int, _RECORDS] = 1,
     accountant: Annotated[
@@ -112,7 +116,7 @@ def calibrate_command(
     num_steps: Annotated[int | None, _STEPS] = None,
     epochs: Annotated[float | None, _EPOCHS] = None,
     sampling: Annotated[Sampling, _SAMPLING] = "poisson",
-    adjacency: Annotated[Adjacency, _ADJACENCY] = "add_or_remove_one",
+    adjacency: Annotated[Adjacency | None, _ADJACENCY] = None,
     unit: Annotated[Unit, _UNIT] = "example",
     records_per_unit: Annotated[int, _RECORDS] = 1,
     accountant: Annotated[
@@ -180,11 +184,11 @@ def _mechanism(
     num_steps: int | None,
     epochs: float | None,
     sampling: Sampling,
-    adjacency: Adjacency,
+    adjacency: Adjacency | None,
     unit: Unit,
     records_per_unit: int,
 ) -> "Mechanism":
-    from dpjax.accounting import Mechanism
+    from dpjax.accounting import Mechanism, default_adjacency
 
     if population is not None and population < 1:
         raise ValueError(f"--population {population} is no number of units: give at least 1")
@@ -216,7 +220,7 @@ def _mechanism(
     assert steps is not None
     return Mechanism(
         unit=unit,
-        adjacency=adjacency,
+        adjacency=adjacency or default_adjacency(sampling),
         sampling=sampling,
         sampling_rate=rate,
         noise_multiplier=noise_multiplier,

@@ -66,7 +66,8 @@ Sweeps are run by: uv run python -m experiments.run -m experiment=quickstart
 
   [bold]unit[/bold]: what is protected, one example, one user or one client of a federation.
 
-  [bold]adjacency[/bold]: which two data sets must be hard to tell apart: one unit more or less, or one replaced.
+  [bold]adjacency[/bold]: which two data sets must be hard to tell apart: one unit or zero in its place, one more or
+  less, or one replaced.
 
   [bold]noise multiplier[/bold]: standard deviation of the noise on a step's sum, divided by the clip norm.
 
@@ -144,7 +145,7 @@ def run(arguments: Sequence[str]) -> int:
     >>> run(["epsilon", "--noise-multiplier", "4", "--sampling-rate", "0.25", "--num-steps", "100", "--delta", "1e-5",
     ...      "--accountant", "rdp"])
     RDP  ε = 2.9353
-    (ε=2.94 RDP, δ=1e-5)-DP per example, add_or_remove_one, Poisson q=0.25, 100 steps; tuning not accounted
+    (ε=2.94 RDP, δ=1e-5)-DP per example, zero_out, Poisson q=0.25, 100 steps; tuning not accounted
     0
     """
     from dpjax.results.errors import ResultsError

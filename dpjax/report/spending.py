@@ -23,7 +23,7 @@ def epsilon_over_steps(row: Any, steps: Sequence[int]) -> list[float] | None:
       row: a results row.
       steps: in ascending order, each at most the row's ``num_steps``.
 
-    >>> row = {"unit": "example", "adjacency": "add_or_remove_one", "sampling": "poisson", "sampling_rate": 0.01,
+    >>> row = {"unit": "example", "adjacency": "zero_out", "sampling": "poisson", "sampling_rate": 0.01,
     ...        "noise_multiplier": 1.1, "num_steps": 1000, "delta": 1e-5, "noise": "gaussian"}
     >>> [round(value, 1) for value in epsilon_over_steps(row, [10, 100, 1000])]
     [0.8, 1.0, 1.7]

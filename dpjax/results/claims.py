@@ -22,8 +22,8 @@ def claim(row: Row) -> str:
       row: a results row, or any mapping with its column names; what is missing is left out of the sentence.
 
     >>> claim({"epsilon": 1.0, "epsilon_pld": 0.9661, "delta": 1e-5, "unit": "example", "num_steps": 100,
-    ...        "adjacency": "add_or_remove_one", "sampling": "poisson", "sampling_rate": 0.25})
-    '(ε=0.967 PLD, δ=1e-5)-DP per example, add_or_remove_one, Poisson q=0.25, 100 steps; tuning not accounted'
+    ...        "adjacency": "zero_out", "sampling": "poisson", "sampling_rate": 0.25})
+    '(ε=0.967 PLD, δ=1e-5)-DP per example, zero_out, Poisson q=0.25, 100 steps; tuning not accounted'
     >>> claim({"epsilon": float("inf"), "unit": "example", "num_steps": 100})
     'not private (ε=∞), example, 100 steps'
     """

@@ -54,7 +54,7 @@ COLUMNS: tuple[Column, ...] = (
         "records",
         "Most records of a unit, where records are drawn and clipped one by one; empty if units are.",
     ),
-    Column("adjacency", "str", "", "Which data sets count as neighbours, such as add_or_remove_one."),
+    Column("adjacency", "str", "", "Which data sets count as neighbours, such as zero_out."),
     Column("sampling", "str", "", "How cohorts are drawn: poisson, fixed_size, shuffled, cyclic, ..."),
     Column("sampling_rate", "float", "probability", "Chance that a given unit is in a given cohort."),
     Column("num_steps", "int", "steps", "Noisy steps (federated: rounds) taken."),

@@ -108,7 +108,7 @@ def privacy_spent(df: pd.DataFrame, metric: str = "test_accuracy") -> Figure:
       ResultsError: no private run has independent noise on the sum.
 
     >>> from dpjax.results.table import frame_of
-    >>> run = {"unit": "example", "adjacency": "add_or_remove_one", "sampling": "poisson", "sampling_rate": 0.1}
+    >>> run = {"unit": "example", "adjacency": "zero_out", "sampling": "poisson", "sampling_rate": 0.1}
     >>> run |= {"noise_multiplier": 2.0, "num_steps": 8, "noise": "gaussian", "delta": 1e-5, "test_accuracy": 0.9}
     >>> privacy_spent(frame_of([run | {"epsilon": 1.0}])).axes[0].get_ylabel()
     'ε spent'
