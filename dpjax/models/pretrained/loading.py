@@ -100,7 +100,7 @@ def _architecture(path: Path) -> Architecture:
 
 def _load_gguf(name: str, path: Path, source: str, known_digest: str) -> Pretrained:
     arch, stored, tokenizer, kinds = read_gguf(path)
-    params = _frozen(to_parameters(stored, arch, name))
+    params = _frozen(to_parameters(stored, arch, name, "its header"))
     rounded = "" if not kinds or kinds.split("_")[0] in source or "rounded" in source else f"; rounded to {kinds}"
     from dpjax.datasets.archives import sha256_of
 
