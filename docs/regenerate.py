@@ -1,8 +1,8 @@
 """Rewrite what the docs take from code and from runs: tables, a drawing, and the quickstart's own table and figures.
 
-python docs/regenerate.py                       # the tables that come from code or from benchmarks, and the drawing
-python docs/regenerate.py results/quickstart    # and the quickstart's own, from a finished run
-python docs/regenerate.py leaderboard           # the pages and figures of the leaderboard, from paper/results
+python docs/regenerate.py                     # what comes from code, benchmarks/results or paper/results; the drawing
+python docs/regenerate.py results/quickstart  # and the quickstart's own table and figures, from a finished run
+python docs/regenerate.py leaderboard         # and the leaderboard's figures, from paper/results
 """
 
 import re
@@ -265,27 +265,24 @@ fractional orders, and dpjax integrates.
 """
 
 
-def _leaderboard() -> None:
+def _leaderboard_figures() -> None:
     from experiments.leaderboard import declare, pages
     from paper import gather
 
-    folder = DOCS / "benchmark"
-    folder.mkdir(exist_ok=True)
-    for name, text in leaderboard_pages().items():
-        (folder / name).write_text(text, encoding="utf-8")
-    (folder / "published.md").write_text(published_page(), encoding="utf-8")
     frame: Any = gather.read(PROFILE)
     pages.figures(frame[frame["stage"] == "reported"], declare.tasks(), declare.methods(), DOCS / "images")
 
 
 def main() -> None:
-    """Rewrite the blocks and the drawing, and with a folder the quickstart's table and figures."""
-    if sys.argv[1:] == ["leaderboard"]:
-        return _leaderboard()
+    """Rewrite the blocks, the leaderboard's pages and the drawing, and what an argument asks for."""
+    for name, text in (leaderboard_pages() | {"published.md": published_page()}).items():
+        (DOCS / "benchmark" / name).write_text(text, encoding="utf-8")
     for name, (page, content) in BLOCKS.items():
         _replace(DOCS / page, name, content())
     draw_taps(DOCS / "images/taps.png")
-    if len(sys.argv) > 1:
+    if sys.argv[1:] == ["leaderboard"]:
+        _leaderboard_figures()
+    elif len(sys.argv) > 1:
         folder = Path(sys.argv[1])
         _replace(DOCS / "tutorial.md", "quickstart", quickstart(folder))
         for source, target in FIGURES.items():

@@ -239,7 +239,9 @@ class Config:
     federated: FederatedConf = field(default_factory=FederatedConf)
     tracker: TrackerConf = field(default_factory=TrackerConf)
     plugin: str = static(
-        "", "a .py file, or module, whose make_optimizer or clipping_rule take the place of the config's"
+        "",
+        "a .py file, or module, whose make_optimizer(hparams, cohort_size) or clipping_rule() takes the place of the "
+        "config's",
     )
     num_seeds: int = traced(3, "runs of each point, as lanes; mean and deviation are over them")
     seed: int = traced(0, "first seed; the others follow")

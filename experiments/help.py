@@ -4,6 +4,7 @@ import json
 
 from rich.console import Console
 from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
 
 from experiments import config
@@ -43,13 +44,27 @@ def print_help() -> None:
         "\n[bold]Fields[/bold]: FIELD=VALUE sets one. Sweeping a field costs no compilation, "
         "but [yellow]*[/yellow] one for each value."
     )
+    _print_fields(console)
+    console.print("\nHydra's own options: --hydra-help. Full tracebacks: DPJAX_TRACEBACK=1.")
+
+
+def _print_fields(console: Console) -> None:
+    """A table where it has room for the meanings, and a list where their words would be cut."""
+    rows = [
+        ("[yellow]*[/yellow]" if kind == "static" else " ", escape(name), escape(_shown(default)), escape(meaning))
+        for name, default, kind, meaning in config.describe()
+    ]
+    taken = max(len(name) for _, name, _, _ in rows) + max(len(default) for _, _, default, _ in rows) + 6
+    if console.width - taken < 40:
+        for mark, name, default, meaning in rows:
+            console.print(f"{mark} {name} [dim]= {default}[/dim]", soft_wrap=True)
+            console.print(Padding(meaning, (0, 0, 0, 6)))
+        return
     table = Table("  field", "default", "meaning", box=None, padding=(0, 2, 0, 0), header_style="dim")
     table.columns[0].no_wrap = table.columns[1].no_wrap = True
-    for name, default, kind, meaning in config.describe():
-        mark = "[yellow]*[/yellow]" if kind == "static" else " "
-        table.add_row(f"{mark} {name}", escape(_shown(default)), escape(meaning))
+    for mark, name, default, meaning in rows:
+        table.add_row(f"{mark} {name}", default, meaning)
     console.print(table)
-    console.print("\nHydra's own options: --hydra-help. Full tracebacks: DPJAX_TRACEBACK=1.")
 
 
 def _shown(default: object) -> str:

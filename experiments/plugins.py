@@ -6,6 +6,7 @@ clip norm. Noise is not to be replaced here, for the accountant would not know.
 
 import importlib
 import importlib.util
+import inspect
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
@@ -16,7 +17,8 @@ from dpjax.clipping import ClippingRule
 from dpjax.types import HParams
 from experiments.config import ConfigError
 
-HOOKS = ("make_optimizer", "clipping_rule")
+HOOKS = {"make_optimizer": ("hparams", "cohort_size"), "clipping_rule": ()}
+"""What a plugin may define → the arguments it is called with."""
 
 
 @lru_cache(maxsize=8)
@@ -27,7 +29,8 @@ def load_plugin(name: str) -> ModuleType | None:
       name: path of a ``.py`` file, or a module that can be imported.
 
     Raises:
-      ConfigError: there is no such file, it can't be imported, or it has none of ``HOOKS``.
+      ConfigError: there is no such file, it can't be imported, or what it has of ``HOOKS`` is nothing or can't be
+        called as they say.
 
     >>> load_plugin("") is None
     True
@@ -43,11 +46,29 @@ def load_plugin(name: str) -> ModuleType | None:
             spec.loader.exec_module(module)
         else:
             module = importlib.import_module(name)
-    except (ImportError, OSError, SyntaxError) as error:
-        raise ConfigError(f"plugin={name} can't be imported ({error}); give a .py file or a module.") from error
+    except Exception as error:  # it is anybody's code, and runs as it is imported
+        raise ConfigError(
+            f"plugin={name} can't be imported ({type(error).__name__}: {error}); give a .py file or a module that can."
+        ) from error
     if not any(hasattr(module, hook) for hook in HOOKS):
         raise ConfigError(f"plugin={name} has neither {' nor '.join(HOOKS)}; define one of them.")
+    for hook, given in HOOKS.items():
+        if hasattr(module, hook) and not _takes(getattr(module, hook), len(given)):
+            raise ConfigError(f"plugin={name}: {hook} must be a function that is called as {hook}({', '.join(given)}).")
     return module
+
+
+def _takes(function: object, count: int) -> bool:
+    """Whether it can be called with so many arguments, as far as its signature tells."""
+    if not callable(function):
+        return False
+    try:
+        inspect.signature(function).bind(*range(count))
+    except TypeError:
+        return False
+    except ValueError:  # some functions written in C tell nothing
+        return True
+    return True
 
 
 def own_optimizer(name: str, hparams: HParams, cohort_size: float) -> optax.GradientTransformation | None:
@@ -69,12 +90,17 @@ def own_rule(name: str) -> ClippingRule | None:
       name: of the plugin; may be empty.
 
     Raises:
-      ConfigError: it is no ``ClippingRule``, so that nothing bounds a unit.
+      ConfigError: it fails, or gives no ``ClippingRule``, so that nothing bounds a unit.
     """
     module = load_plugin(name)
     if not hasattr(module, "clipping_rule"):
         return None
-    rule = module.clipping_rule()  # pyright: ignore[reportOptionalMemberAccess]
+    try:
+        rule = module.clipping_rule()  # pyright: ignore[reportOptionalMemberAccess]
+    except Exception as error:
+        raise ConfigError(
+            f"plugin={name}: clipping_rule() failed ({type(error).__name__}: {error}); mend it."
+        ) from error
     if not isinstance(rule, ClippingRule):
         raise ConfigError(
             f"plugin={name}: clipping_rule() gave a {type(rule).__name__}; give a dpjax.clipping.ClippingRule."

@@ -80,6 +80,17 @@ def test_every_command_shows_a_worked_example(call, words):
     assert "Example" in out
 
 
+def test_help_cuts_no_word_on_a_narrow_terminal(call, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    for command in ("epsilon", "calibrate", "report", "compare", "plot", "generate"):
+        status, out, _ = call(command, "--help")
+        assert (status, "…" in out) == (0, False), command
+    _, out, _ = call("epsilon", "--help")
+    words = re.findall(r"[\w-]+", out)
+    for word in ("--expected-cohort-size", *accounting.mechanism.ADJACENCIES, *accounting.mechanism.SAMPLINGS):
+        assert word in words
+
+
 def test_worked_examples_of_the_accountant_run(call):
     for command in ("epsilon", "calibrate"):
         _, out, _ = call(command, "--help")

@@ -121,6 +121,7 @@ class TestPublished:
         assert run.num_participations == 6
         assert 1 / (2 * run.noise_multiplier**2) == pytest.approx(0.8061, abs=5e-5)
         assert rdp_epsilon(run, 1e-10, orders=TF_ORDERS) == pytest.approx(8.8986, abs=5e-5)
+        assert epsilon(run, 1e-10) == pytest.approx(8.526, abs=5e-4)  # as docs/concepts/accounting.md says
         assert epsilon(run, 1e-10) < rdp_epsilon(run, 1e-10) <= rdp_epsilon(run, 1e-10, orders=TF_ORDERS)
 
     @pytest.mark.parametrize(("steps", "expected", "digits"), [(512, 3.05184086, 5e-9), (1024, 3.272554, 5e-7)])

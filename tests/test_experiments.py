@@ -506,6 +506,17 @@ def test_help_names_every_field_and_group(main):
         assert option.partition("=")[2] in out
 
 
+@pytest.mark.parametrize("columns", ["60", "80", "200"])
+def test_help_cuts_no_word_at_any_width(main, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", columns)
+    _, out, _ = main("--help")
+    assert "…" not in out
+    printed = " ".join(out.split())
+    for name, _, _, meaning in config.describe():
+        assert name in printed
+        assert [word for word in meaning.split() if word not in printed.split()] == [], name
+
+
 # ---- federated runs --------------------------------------------------------------------------------------------------
 
 SMALL = ["federated=fedavg", "federated.num_clients=60", "federated.clients_per_round=12", "num_seeds=1"]

@@ -32,6 +32,12 @@ def test_its_clipping_rule_takes_the_place_of_the_configs(tmp_path):
     assert setup._rule(made(tmp_path, text)).stability == 0.5
 
 
+def test_a_rule_that_fails_says_whose_and_why(tmp_path):
+    cfg = made(tmp_path, "def clipping_rule():\n    return {}['gone']\n")
+    with pytest.raises(config.ConfigError, match=r"clipping_rule\(\) failed \(KeyError: 'gone'\); mend it\."):
+        own_rule(cfg.plugin)
+
+
 def test_what_bounds_nothing_is_refused(tmp_path):
     cfg = made(tmp_path, "def clipping_rule():\n    return lambda gradient: gradient\n")
     with pytest.raises(config.ConfigError, match=r"clipping_rule\(\) gave a function; give a dpjax"):
@@ -40,7 +46,22 @@ def test_what_bounds_nothing_is_refused(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "sentence"),
-    [("x = 1\n", "has neither make_optimizer nor clipping_rule"), ("x = (\n", "can't be imported")],
+    [
+        ("x = 1\n", "has neither make_optimizer nor clipping_rule"),
+        ("x = (\n", "can't be imported"),
+        ("x = 1 / 0\n", "can't be imported .ZeroDivisionError: division by zero.; give"),
+        ("clipping_rule = 3\n", r"clipping_rule must be a function that is called as clipping_rule\(\)\."),
+        (
+            "from dpjax.clipping import flat_clipping\nclipping_rule = flat_clipping()\n",
+            "clipping_rule must be a function",
+        ),
+        ("def clipping_rule(c):\n    pass\n", "clipping_rule must be a function"),
+        (
+            "def make_optimizer(h):\n    pass\n",
+            r"must be a function that is called as make_optimizer\(hparams, cohort_s",
+        ),
+        ("class make_optimizer:\n    pass\n", "make_optimizer must be a function"),
+    ],
 )
 def test_files_that_are_no_plugin_are_named_before_anything_runs(tmp_path, text, sentence):
     with pytest.raises(config.ConfigError, match=sentence):

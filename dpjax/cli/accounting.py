@@ -24,13 +24,20 @@ _COHORT = typer.Option(
 _STEPS = typer.Option("--num-steps", help="Noisy steps in the whole run; rounds if federated.")
 _EPOCHS = typer.Option("--epochs", help="Passes over the data, instead of --num-steps: epochs / sampling rate steps.")
 _DELTA = typer.Option("--delta", help="δ of the guarantee; well below 1 / population.")
-_SAMPLING = typer.Option("--sampling", help="How cohorts are drawn. The sampler that runs must be the one named here.")
+_SAMPLING = typer.Option(
+    "--sampling",
+    metavar="NAME",  # and the choices as words of the help, for narrow terminals cut what stands in < | >
+    help="How cohorts are drawn, by the sampler that runs: poisson, fixed_size, shuffled, cyclic or full.",
+)
 _ADJACENCY = typer.Option(
     "--adjacency",
-    help="Neighbouring data sets: one unit zeroed out (their number is public), one more or less, or one replaced.",
+    metavar="NAME",
+    help="Neighbouring data sets: zero_out (of one unit; their number is public), add_or_remove_one or replace_one.",
     show_default="zero_out; of fixed_size cohorts add_or_remove_one",
 )
-_UNIT = typer.Option("--unit", help="What is protected; only words, the arithmetic is the same.")
+_UNIT = typer.Option(
+    "--unit", metavar="NAME", help="What is protected: example, user or client. Only words, the arithmetic is the same."
+)
 _RECORDS = typer.Option(
     "--records-per-unit",
     help="Most records that a user or client owns, where records are drawn and clipped one by one; then rate and "
@@ -54,7 +61,8 @@ def epsilon_command(
     unit: Annotated[Unit, _UNIT] = "example",
     records_per_unit: Annotated[int, _RECORDS] = 1,
     accountant: Annotated[
-        Literal["pld", "rdp", "both"], typer.Option("--accountant", help="pld is tight; rdp is instant and looser.")
+        Literal["pld", "rdp", "both"],
+        typer.Option("--accountant", metavar="NAME", help="pld (tight), rdp (instant and looser) or both."),
     ] = "both",
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
@@ -120,7 +128,8 @@ def calibrate_command(
     unit: Annotated[Unit, _UNIT] = "example",
     records_per_unit: Annotated[int, _RECORDS] = 1,
     accountant: Annotated[
-        Accountant, typer.Option("--accountant", help="pld needs the least noise; rdp is what older papers report.")
+        Accountant,
+        typer.Option("--accountant", metavar="NAME", help="pld, which needs the least noise, or rdp, of older papers."),
     ] = "pld",
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
