@@ -1,5 +1,7 @@
 """Ragged units in buckets of like size: few shapes, little padding."""
 
+from collections.abc import Sequence
+from functools import reduce
 from typing import NamedTuple
 
 import jax
@@ -8,7 +10,17 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from dpjax.clipping import SumFactory
-from dpjax.types import ClippedSum, Cohort, ContributionFn, GradientContribution, Metrics, Params, Records, Stateful
+from dpjax.types import (
+    Added,
+    ClippedSum,
+    Cohort,
+    ContributionFn,
+    GradientContribution,
+    Metrics,
+    Params,
+    Records,
+    Stateful,
+)
 
 
 class Buckets(NamedTuple):
@@ -132,19 +144,30 @@ def bucketed_sum(factory: SumFactory, buckets: Buckets) -> SumFactory:
                 return part._replace(norms=back(part.norms), per_unit=jax.tree.map(back, part.per_unit))
 
             parts = [one(b) for b in range(len(ends))]
-            added = jax.tree.map(lambda *x: add_up(x), *parts)
-            return added._replace(clip_norm=parts[0].clip_norm, released=parts[0].released, report=parts[0].report)
+            return add_up_parts(parts)
 
         return fun
 
     return make
 
 
-def add_up(values: tuple[Array, ...]) -> Array:
-    total = values[0]
-    for value in values[1:]:
-        total = total | value if total.dtype == bool else total + value
-    return total
+def add_up_parts(parts: Sequence[ClippedSum]) -> ClippedSum:
+    """The sum of clipped sums of disjoint parts of one cohort, by one factory: one unit is in one of them.
+
+    It is released if all parts are, and holds the least noise that covers any unit.
+    """
+    first = parts[0]
+    added = jax.tree.map(lambda *x: reduce(_add, x), *parts)
+    noise, released = first.noise, first.released
+    if isinstance(noise, Added):
+        noise = Added(reduce(jnp.minimum, [part.noise.multiplier for part in parts if isinstance(part.noise, Added)]))
+    if released is not None:
+        released = reduce(jnp.logical_and, [part.released for part in parts if part.released is not None])
+    return added._replace(clip_norm=first.clip_norm, released=released, noise=noise, report=first.report)
+
+
+def _add(left: Array, right: Array) -> Array:
+    return left | right if left.dtype == bool else left + right
 
 
 def with_own_key(contribution_fn: ContributionFn) -> ContributionFn:

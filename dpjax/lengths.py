@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
-from dpjax.buckets import add_up, with_own_key
+from dpjax.buckets import add_up_parts, with_own_key
 from dpjax.clipping import Aggregation, SumFactory
 from dpjax.types import ClippedSum, Cohort, ContributionFn, Params
 
@@ -82,8 +82,7 @@ def length_buckets(
                     return part._replace(norms=back(part.norms), per_unit=jax.tree.map(back, part.per_unit))
 
                 parts = [one(b, length) for b, length in enumerate(lengths)]
-                added = jax.tree.map(lambda *x: add_up(x), *parts)
-                return added._replace(clip_norm=parts[0].clip_norm, released=parts[0].released, report=parts[0].report)
+                return add_up_parts(parts)
 
             return fun
 

@@ -5,9 +5,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jax.core import Tracer
-from jaxtyping import Array, ArrayLike, Float, Int, Key, PyTree
+from jaxtyping import Array, ArrayLike, Float, Int, Key, PyTree, ScalarLike
 
+from dpjax.checks import number
 from dpjax.gaussian import standard_normal
 from dpjax.types import at_least_float32
 
@@ -19,16 +19,22 @@ class GaussianState(NamedTuple):
     step: Int[Array, ""]
 
 
-def noise_stddev(noise_multiplier: float | Float[Array, ""], clip_norm: float | Float[Array, ""]) -> Float[Array, ""]:
+def noise_stddev(noise_multiplier: ScalarLike, clip_norm: ScalarLike) -> Float[Array, ""]:
     """``noise_multiplier × clip_norm``: the standard deviation of the noise on a clipped SUM, never on a mean.
 
-    0 without noise, also when clipping is off (``clip_norm`` infinite).
+    0 without noise, also when clipping is off (``clip_norm`` infinite). NaN, and so is all that is noised with it, for
+    a traced multiplier that is negative or not finite, or a clip norm that is no number ≥ 0.
+
+    Raises:
+      ValueError: a concrete multiplier or clip norm out of range.
 
     Example:
       >>> print(noise_stddev(1.5, 0.2), noise_stddev(0.0, float("inf")))
       0.3 0.0
     """
-    multiplier, bound = jnp.asarray(noise_multiplier, jnp.float32), jnp.asarray(clip_norm, jnp.float32)
+    z = number("noise_multiplier", noise_multiplier, least=0, fix="it is noise stddev / clip_norm")
+    norm = number("clip_norm", clip_norm, least=0, finite=False, fix="use inf to turn clipping off")
+    multiplier, bound = jnp.asarray(z, jnp.float32), jnp.asarray(norm, jnp.float32)
     return jnp.where(multiplier == 0, 0.0, multiplier * bound)
 
 
@@ -46,7 +52,7 @@ def gaussian_privatizer(stddev: PyTree[ArrayLike], key: Key[Array, ""]) -> optax
       key: the noise key. Use it nowhere else: not for sampling, not for initialisation.
 
     Raises:
-      ValueError: a concrete negative or non-finite ``stddev``.
+      ValueError: a concrete negative or non-finite ``stddev``; a traced one gives NaN.
       TypeError: no key, an old-style key array, or a number in its place.
 
     Example:
@@ -60,9 +66,7 @@ def gaussian_privatizer(stddev: PyTree[ArrayLike], key: Key[Array, ""]) -> optax
     References:
       Dwork & Roth, The Algorithmic Foundations of Differential Privacy, 2014, appendix A.
     """
-    for value in jax.tree.leaves(stddev):
-        if not isinstance(value, Tracer) and not 0 <= float(value) < float("inf"):
-            raise ValueError(f"stddev={float(value)} must be finite and ≥ 0; compute it with noise_stddev.")
+    stddev = jax.tree.map(lambda x: number("stddev", x, least=0, fix="compute it with noise_stddev"), stddev)
     if not (isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):
         raise TypeError(f"key={key!r} is not a JAX key; pass one made by jax.random.key(seed) or split.")
 

@@ -6,26 +6,18 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float, Int, Key, PyTree
 
+from dpjax.checks import is_traced
 from dpjax.clipping import BoundedSum
 from dpjax.clipping import adaptive as adapting
 from dpjax.noise import gaussian_privatizer, noise_stddev
 from dpjax.population import take_home
 from dpjax.results.schema import NORM_BIN_EDGES
-from dpjax.types import ClippedSum, Cohort, HParams, Metrics, Params
+from dpjax.types import Added, ClippedSum, Cohort, HParams, Metrics, NoSensitivity, Params
 
 MakePrivatizer = Callable[[ArrayLike, Key[Array, ""]], optax.GradientTransformation]
 """``make_privatizer(stddev, key)``: what adds noise to a clipped sum."""
-
-
-SENSITIVITY_LOST = "sensitivity_lost"
-"""The entry of a ``ClippedSum``'s report by which an aggregation says that the clip norm bounds nothing."""
-
-
-NOISED = "added_noise_multiplier"
-"""The entry of a report by which an aggregation says that its clients added the noise, and how much."""
 
 
 class TrainState(NamedTuple):
@@ -72,8 +64,9 @@ def make_stepper(
 ) -> Stepper:
     """What ``make_train`` scans over, and what a federated process takes round by round.
 
-    Formal guarantees: a step releases one noised sum and nothing else; see ``make_train``. Where the aggregation says
-    that clients added noise, that is the noise, and ``hparams.noise_multiplier`` is not read. An aborted aggregation
+    Formal guarantees: a step releases one noised sum, and whether it was aborted; see ``make_train``. Where
+    ``ClippedSum.noise`` is ``Added``, that is the noise, and ``hparams.noise_multiplier`` is not read; where it is
+    ``NoSensitivity``, a noise multiplier above 0 is refused, or gives NaN where it is traced. An aborted aggregation
     leaves parameters, optimizer and units' states as they were, but uses its noise up.
 
     Args:
@@ -92,7 +85,7 @@ def make_stepper(
 
     def add_noise(clipped: ClippedSum, cohort: Cohort, state: TrainState) -> tuple[Params, optax.OptState, Array]:
         """(noised sum, privatizer state, clip norm of the next step)"""
-        if NOISED in dict(clipped.report):
+        if isinstance(clipped.noise, Added):
             if adaptive is not None:
                 raise ValueError(
                     "adaptive clipping noises its count with the sum, which clients that add the noise themselves do "
@@ -119,7 +112,7 @@ def make_stepper(
     ) -> tuple[TrainState, Metrics]:
         clip_norm = hparams.clip_norm if adaptive is None else state.clip_norm
         clipped = bounded_sum(state.params, cohort, key, clip_norm)
-        if SENSITIVITY_LOST in dict(clipped.report):
+        if isinstance(clipped.noise, NoSensitivity):
             clipped = clipped._replace(total=_never_noised(clipped.total, hparams.noise_multiplier))
         noised, privatizer_state, next_norm = add_noise(clipped, cohort, state)
         mean = jax.tree.map(lambda x: x / expected_size, noised)
@@ -128,6 +121,7 @@ def make_stepper(
         cohort_size = jnp.sum(cohort.mask, dtype=jnp.int32)
         accepted = jnp.maximum(cohort_size - clipped.num_rejected, 1).astype(jnp.float32)
         metrics = {
+            **dict(clipped.report),
             **jax.tree.map(lambda x: x / accepted, clipped.aux),
             "cohort_size": cohort_size,
             "num_rejected": clipped.num_rejected,
@@ -136,7 +130,6 @@ def make_stepper(
             "norm_counts": _norm_counts(clipped, cohort),
             "total_norm": optax.tree.norm(clipped.total),
             "clip_norm": state.clip_norm,
-            **dict(clipped.report),
         }
         unit_states = take_home(state.unit_states, index, clipped)
         after = TrainState(params, optimizer_state, privatizer_state, state.step, next_norm, unit_states)
@@ -160,9 +153,9 @@ def _norm_counts(clipped: ClippedSum, cohort: Cohort) -> Int[Array, "bins"]:
 
 def _never_noised(total: Params, noise_multiplier: float | Float[Array, ""]) -> Params:
     """The sum of an aggregation that has no sensitivity: noise would only look like privacy."""
-    if not isinstance(noise_multiplier, Tracer) and float(noise_multiplier) > 0:
+    if not is_traced(noise_multiplier) and float(noise_multiplier) != 0:
         raise ValueError(
             f"noise_multiplier={float(noise_multiplier)} with an aggregation whose sum has no sensitivity, so that no "
             "noise makes it private; set it to 0, or sum plainly."
         )
-    return jax.tree.map(lambda x: jnp.where(noise_multiplier > 0, jnp.nan, x), total)
+    return jax.tree.map(lambda x: jnp.where(noise_multiplier == 0, x, jnp.nan), total)

@@ -121,8 +121,22 @@ class HParams(NamedTuple):
     epsilon_per_report: float | Float[Array, "*lanes"] = 1.0
 
 
+class Added(NamedTuple):
+    """The sum holds noise already, which the clients added: nobody adds more.
+
+    Attributes:
+      multiplier: scalar; standard deviation of one coordinate's noise / clip norm, as the aggregation counts it.
+    """
+
+    multiplier: Float[Array, ""]
+
+
+class NoSensitivity(NamedTuple):
+    """No bound on how far one unit moves the sum: no noise makes it private, and a step that would add some fails."""
+
+
 class ClippedSum(NamedTuple):
-    """What the kernel returns: an un-noised sum that travels with its own sensitivity.
+    """What the kernel returns: a sum that travels with its own sensitivity and with the noise that it holds.
 
     Attributes:
       total: pytree like the contribution; the sum over the cohort of every clipped contribution.
@@ -133,7 +147,10 @@ class ClippedSum(NamedTuple):
       per_unit: the ``PerUnit`` metrics by name, leaves ``[slots, ...]``; zero in empty slots and for rejected
         contributions. Private.
       released: scalar; False if the aggregation was aborted, so that there is no sum. None: it can't be.
-      report: scalars of the aggregation itself, such as bytes sent; not averaged over units.
+      noise: None: the sum is bare, and a private step adds noise to it. ``Added``: clients did. ``NoSensitivity``:
+        there is none to add. Which of the three is fixed when the program is made.
+      report: scalars of the aggregation itself, such as bytes sent; not averaged over units. For diagnosis: nothing is
+        ever decided by a name in it.
     """
 
     total: Params
@@ -143,6 +160,7 @@ class ClippedSum(NamedTuple):
     aux: Metrics
     per_unit: PyTree[Array] = ()
     released: Bool[Array, ""] | None = None
+    noise: Added | NoSensitivity | None = None
     report: PyTree[Array] = ()
 
 

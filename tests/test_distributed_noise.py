@@ -63,7 +63,7 @@ def test_the_deviation_may_be_traced_and_zero_is_zero(kind):
     fun = jax.jit(lambda s: SAMPLERS[kind](KEY, 1000, s))
     assert not fun(0.0).any()
     assert float(fun(40.0).std()) == pytest.approx(40, rel=0.1)
-    with pytest.raises(ValueError, match=r"stddev=-1\.0 must be from 0"):
+    with pytest.raises(ValueError, match=r"stddev=-1\.0 must be in \[0, 524288\]"):
         SAMPLERS[kind](KEY, 5, -1.0)
 
 
@@ -216,14 +216,14 @@ def test_a_released_sum_has_the_noise_that_is_accounted(noise):
     assert bool(out.released)
     assert float(out.total.std()) == pytest.approx(6.0, rel=0.03)
     np.testing.assert_allclose(out.total, summed(False, jnp.ones(4, bool)).total)
-    assert float(out.report["added_noise_multiplier"]) == 2.0
+    assert float(out.noise.multiplier) == 2.0
     assert float(out.report["aggregation_error"]) < 1e-3  # of rounding; the noise is no error
     # One of four may collude: three others' noise must be enough by itself.
     assert float(summed(False, jnp.ones(4, bool), 1).total.std()) == pytest.approx(6 * math.sqrt(4 / 3), rel=0.03)
     assert not bool(summed(False, jnp.arange(4) < 3).released)
 
 
-def test_the_step_adds_none_and_says_how_much_there_is():
+def test_the_step_adds_none_to_what_clients_added():
     noise = {"noise": "skellam", "noise_multiplier": 2.0}
     train = make_train(
         lambda key: jnp.zeros(5000),
@@ -234,9 +234,8 @@ def test_the_step_adds_none_and_says_how_much_there_is():
         make_optimizer=lambda h: optax.sgd(1.0),
         aggregation=secure_aggregation(threshold=6, masks=False, **noise),
     )
-    state, history = jax.jit(train)(HParams(clip_norm=3.0, noise_multiplier=100.0), KEY)
+    state, _ = jax.jit(train)(HParams(clip_norm=3.0, noise_multiplier=100.0), KEY)
     assert float(state.params.std()) == pytest.approx(2 * 3 / 6, rel=0.05)
-    assert float(history.steps["added_noise_multiplier"][0]) == 2.0
 
 
 def test_the_accountant_is_told_what_runs():

@@ -168,7 +168,7 @@ def reported(kind, rows, mask=None, clip_norm=1.0, **options):
 def test_noise_has_the_deviation_that_is_told_and_is_as_much_for_zeros(kind, options, spread):
     for rows in (jnp.zeros((5, 20_000)), jnp.full((5, 20_000), jnp.nan)):
         out = reported(kind, rows, clip_norm=3.0, **options)
-        told = float(out.report["added_noise_multiplier"])
+        told = float(out.noise.multiplier)
         assert told == pytest.approx(spread, rel=0.06)
         assert float(out.total.std()) == pytest.approx(told * 3 * math.sqrt(5), rel=0.05)
 

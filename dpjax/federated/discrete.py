@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from dpjax.checks import number
 from dpjax.gaussian import threefry
 
 LARGEST_STDDEV = 2.0**19
@@ -39,7 +39,7 @@ def discrete_gaussian(key: Key[Array, ""], size: int, stddev: float | Float[Arra
         below 1.
 
     Raises:
-      ValueError: a concrete ``stddev`` out of range.
+      ValueError: a ``stddev`` out of range; one that is traced gives uniform 32-bit numbers, which hide everything.
 
     Example:
       >>> samples = discrete_gaussian(jax.random.key(0), 10_000, 3.0)
@@ -72,7 +72,7 @@ def skellam(key: Key[Array, ""], size: int, stddev: float | Float[Array, ""]) ->
       stddev: standard deviation in [0, 2¹⁹], traced or not; 0 gives zeros.
 
     Raises:
-      ValueError: a concrete ``stddev`` out of range.
+      ValueError: as ``discrete_gaussian``.
 
     Example:
       >>> samples = skellam(jax.random.key(0), 10_000, 3.0)
@@ -100,15 +100,14 @@ def skellam(key: Key[Array, ""], size: int, stddev: float | Float[Array, ""]) ->
 
 
 def _checked(stddev: float | Float[Array, ""]) -> Float[Array, ""]:
-    if not isinstance(stddev, Tracer) and not 0 <= float(stddev) <= LARGEST_STDDEV:
-        raise ValueError(f"stddev={float(stddev)} must be from 0 to 2**19 grid steps; take a coarser grid.")
-    return jnp.asarray(stddev, jnp.float32)
+    return jnp.asarray(number("stddev", stddev, least=0, most=LARGEST_STDDEV, fix="take a coarser grid"), jnp.float32)
 
 
 def _sampled(key: Key[Array, ""], size: int, stddev: Float[Array, ""], excess: Excess) -> Int[Array, "size"]:
     """Proposals until enough are accepted; the first of them in order, so that none is favoured."""
     proposals = math.ceil(size * _SPARE) + 64
-    none = stddev <= 0
+    unknown = jnp.isnan(stddev)  # it was out of range
+    none = unknown | (stddev <= 0)
     shift = jnp.clip(jnp.floor(jnp.log2(jnp.maximum(1.5 * stddev, 1.0))), 0, 20).astype(jnp.uint32)
 
     def short(carry: tuple[Array, Array, Array]) -> Bool[Array, ""]:
@@ -121,7 +120,11 @@ def _sampled(key: Key[Array, ""], size: int, stddev: Float[Array, ""], excess: E
         samples = samples.at[jnp.where(accepted, place, size)].set(proposed, mode="drop")
         return attempt + 1, count + jnp.sum(accepted, dtype=jnp.int32), samples
 
-    return jax.lax.while_loop(short, more, (jnp.int32(0), jnp.int32(0), jnp.zeros(size, jnp.int32)))[2]
+    samples = jax.lax.while_loop(short, more, (jnp.int32(0), jnp.int32(0), jnp.zeros(size, jnp.int32)))[2]
+    drowned = jax.lax.cond(
+        unknown, lambda: jax.random.bits(key, (size,), jnp.uint32), lambda: jnp.zeros(size, jnp.uint32)
+    )
+    return samples + jax.lax.bitcast_convert_type(drowned, jnp.int32)
 
 
 def _proposed(

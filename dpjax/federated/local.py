@@ -7,14 +7,14 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.special import ndtri
 from jax.scipy.stats import norm as normal
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Key, ScalarLike
 
 from dpjax.accounting.local import KINDS, MAX_REPORT_EPSILON
+from dpjax.checks import number, spoilt_by
 from dpjax.clipping import Aggregation, ClippingRule, SumFactory
 from dpjax.federated.messages import clipped_rows, collected, finite_clip_norm, like_total, side_key
 from dpjax.gaussian import standard_normal
-from dpjax.steps import NOISED
-from dpjax.types import ClippedSum, Cohort, ContributionFn, Params
+from dpjax.types import Added, ClippedSum, Cohort, ContributionFn, Params
 
 Report = Float[Array, "size"]
 
@@ -22,8 +22,8 @@ Report = Float[Array, "size"]
 def local_privacy(
     kind: str,
     *,
-    noise_multiplier: float | Float[Array, ""] | None = None,
-    epsilon_per_report: float | Float[Array, ""] | None = None,
+    noise_multiplier: ScalarLike | None = None,
+    epsilon_per_report: ScalarLike | None = None,
     rule: ClippingRule | None = None,
 ) -> Aggregation:
     """Adds up reports that were randomised by their clients, in place of contributions.
@@ -41,11 +41,12 @@ def local_privacy(
       rule: of clipping; the one that ``make_train`` has.
 
     Returns:
-      For ``make_train(aggregation=...)``; needs a finite clip norm and holds slots × parameters in memory. Per step it
-      reports ``added_noise_multiplier``, the noise of ONE report in a coordinate / clip norm, and ``uplink_bytes``.
+      For ``make_train(aggregation=...)``; needs a finite clip norm and holds slots × parameters in memory.
+      ``ClippedSum.noise`` is the noise of ONE report in a coordinate / clip norm; per step it reports ``uplink_bytes``.
 
     Raises:
-      ValueError: an unknown kind, or a number out of range, missing, or of no use to the kind.
+      ValueError: an unknown kind, or a number out of range, missing, or of no use to the kind. A traced one out of
+        range gives a sum of NaN.
 
     Example:
       >>> from dpjax import clipped_sum, example_gradient
@@ -67,10 +68,10 @@ def local_privacy(
     name = "noise_multiplier" if kind == "gaussian" else "epsilon_per_report"
     if given is None or other is not None:
         raise ValueError(f"kind={kind!r} is set by {name} and by nothing else; give that one.")
-    if name == "noise_multiplier" and isinstance(given, int | float) and not 0 <= given < float("inf"):
-        raise ValueError(f"noise_multiplier={given} must be finite and ≥ 0; it is noise stddev / clip_norm.")
-    if name == "epsilon_per_report" and isinstance(given, int | float) and not 0 < given <= MAX_REPORT_EPSILON:
-        raise ValueError(f"epsilon_per_report={given} must be in (0, {MAX_REPORT_EPSILON:g}]; it is one report's ε.")
+    if kind == "gaussian":
+        checked = number(name, given, least=0, fix="it is noise stddev / clip_norm")
+    else:
+        checked = number(name, given, above=0, most=MAX_REPORT_EPSILON, fix="it is one report's ε")
     randomise = {"gaussian": _gaussian, "laplace": _laplace, "privunit": privunit}[kind]
 
     def aggregation(factory: SumFactory) -> SumFactory:
@@ -86,13 +87,13 @@ def local_privacy(
                 limit = finite_clip_norm(clip_norm, "a randomised report")
                 rows = clipped_rows(vectors, cohort._replace(weights=None), limit, rule)
                 keys = jax.random.split(side_key(key, 6), len(rows))
-                amount = jnp.asarray(given, jnp.float32)
+                amount = jnp.asarray(checked, jnp.float32)
                 reports = jax.vmap(partial(randomise, amount=amount))(rows / limit, keys)
                 # p_k are public, so the server weighs what it was told.
                 weights = 1.0 if cohort.weights is None else jnp.clip(jnp.nan_to_num(cohort.weights), 0, 1)
-                total = jnp.where(cohort.mask, weights, 0.0) @ reports * limit
-                report = {NOISED: _spread(kind, amount), "uplink_bytes": jnp.float32(4 * rows.shape[1])}
-                return plain._replace(total=like_total(total, plain), report=dict(plain.report) | report)
+                total = spoilt_by(jnp.where(cohort.mask, weights, 0.0) @ reports * limit, checked)
+                report = dict(plain.report) | {"uplink_bytes": jnp.float32(4 * rows.shape[1])}
+                return plain._replace(total=like_total(total, plain), noise=Added(_spread(kind, amount)), report=report)
 
             return fun
 

@@ -14,7 +14,8 @@ from dpjax.clipping.bounding import bound, group_squared_norms, leaf_groups, wei
 from dpjax.population import STATE
 from dpjax.types import ClippedSum, Cohort, ContributionFn, Metrics, Params, PerUnit
 
-MESSAGE = "message"
+MESSAGE = "dpjax:message"
+"""Under which a message travels through the kernel; no contribution's own metric has such a name."""
 
 
 class Messages(NamedTuple):
@@ -41,17 +42,17 @@ def collected(
     def make(contribution_fn: ContributionFn):
         def sending(params: Params, unit: PyTree[Array], key: Key[Array, ""]) -> tuple[Params, Metrics]:
             vector, metrics = contribution_fn(params, unit, key)
+            if MESSAGE in metrics:
+                raise ValueError(
+                    "two of robust, local, secure and homomorphic aggregation are around each other, and each forms "
+                    "the sum from every message; use one of them."
+                )
             return vector, metrics | {MESSAGE: PerUnit(vector)}
 
         inner = factory(sending)
 
         def fun(params: Params, cohort: Cohort, key: Key[Array, ""], clip_norm: float | Float[Array, ""]) -> Messages:
             plain = inner(params, cohort, key, clip_norm)
-            if MESSAGE not in plain.per_unit:
-                raise ValueError(
-                    "two of robust, secure and homomorphic aggregation are around each other, and each forms the sum "
-                    "from every message; use one of them."
-                )
             rest = {name: value for name, value in plain.per_unit.items() if name != MESSAGE}
             return Messages(plain.per_unit[MESSAGE], plain._replace(per_unit=rest))
 

@@ -9,8 +9,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from dpjax.clipping import Aggregation, ClippingRule, SumFactory
 from dpjax.federated.messages import clipped_rows, collected, like_total
-from dpjax.steps import SENSITIVITY_LOST
-from dpjax.types import ClippedSum, Cohort, ContributionFn, Metrics, Params, PerUnit
+from dpjax.types import ClippedSum, Cohort, ContributionFn, Metrics, NoSensitivity, Params, PerUnit
 
 KINDS = ("trimmed_mean", "median", "krum", "multi_krum", "geometric_median")
 """How messages become one; see ``robust_aggregation``."""
@@ -19,7 +18,7 @@ Rows = Float[Array, "slots size"]
 Present = Bool[Array, "slots"]
 Combine = Callable[[Rows, Present], Float[Array, "size"]]
 
-_PRESENT = "present"
+_PRESENT = "dpjax:present"
 
 
 def robust_aggregation(
@@ -37,8 +36,9 @@ def robust_aggregation(
 
     Formal guarantees: none of privacy. **The sensitivity of the sum is lost**: one client more or less can change which
     messages count, so that in a cohort of n the total can move by more than n × clip norm. Noise of noise multiplier ×
-    clip norm does not cover that, so no finite ε may be stated: ``ClippedSum.clip_norm`` is ``inf``, the report says
-    ``sensitivity_lost``, and a step that would add noise is refused, or all NaN where the noise multiplier is traced.
+    clip norm does not cover that, so no finite ε may be stated: ``ClippedSum.clip_norm`` is ``inf`` and its
+    ``noise`` ``NoSensitivity``, and a step that would add noise is refused, or all NaN where the noise multiplier is
+    traced.
 
     Args:
       kind: ``"trimmed_mean"`` (of each coordinate, without the share's largest and smallest), ``"median"`` (of each
@@ -118,7 +118,7 @@ def _in_place_of_the_sum(combine: Combine, rule: ClippingRule | None) -> Aggrega
                     total=like_total(total, plain),
                     clip_norm=jnp.full_like(plain.clip_norm, jnp.inf),
                     per_unit={name: value for name, value in plain.per_unit.items() if name != _PRESENT},
-                    report=dict(plain.report) | {SENSITIVITY_LOST: jnp.int32(1)},
+                    noise=NoSensitivity(),
                 )
 
             return fun

@@ -8,9 +8,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, Key, UInt32
+from jaxtyping import Array, Bool, Float, Int, Key, ScalarLike, UInt32
 
 from dpjax.accounting.distributed import KINDS, DistributedNoise
+from dpjax.checks import number, spoilt_by, whole_number
 from dpjax.clipping import Aggregation, ClippingRule, SumFactory
 from dpjax.federated.discrete import discrete_gaussian, skellam
 from dpjax.federated.key_agreement import SEALED_BYTES, SECRET_BYTES, SHARE_BYTES, agree
@@ -25,8 +26,7 @@ from dpjax.federated.messages import (
     side_key,
 )
 from dpjax.federated.quantization import inner_fraction, safe_levels, stochastic_round
-from dpjax.steps import NOISED
-from dpjax.types import ClippedSum, Cohort, ContributionFn, Params
+from dpjax.types import Added, ClippedSum, Cohort, ContributionFn, NoSensitivity, Params
 
 
 def secure_aggregation(
@@ -34,13 +34,13 @@ def secure_aggregation(
     threshold: int,
     bits: int = 32,
     levels: int | None = None,
-    dropout_rate: float | Float[Array, ""] = 0.0,
-    late_dropout_rate: float | Float[Array, ""] = 0.0,
+    dropout_rate: ScalarLike = 0.0,
+    late_dropout_rate: ScalarLike = 0.0,
     allow_wraparound: bool = False,
     masks: bool = True,
     rule: ClippingRule | None = None,
     noise: str | None = None,
-    noise_multiplier: float | Float[Array, ""] = 0.0,
+    noise_multiplier: ScalarLike = 0.0,
     colluding: int = 0,
 ) -> Aggregation:
     """Sums contributions as masked integers, by a protocol that really runs: keys, shares, dropouts and recovery.
@@ -50,9 +50,11 @@ def secure_aggregation(
     are rebuilt from the shares that ``threshold`` others hold. If fewer answer, the round is aborted and leaves
     parameters, optimizer and clients' states as they were.
 
-    Formal guarantees: the sum's sensitivity is the clip norm, rounding included. Unless ``allow_wraparound``, a ring in
-    which a sum could wrap around is refused. Against honest-but-curious parties, fewer than ``threshold`` clients and
-    the server together see of the others the sum of their vectors, and nothing else; see ``key_agreement.agree``.
+    Formal guarantees: the sum's sensitivity is the clip norm, rounding included. A ring in which a sum could wrap
+    around is refused; under ``allow_wraparound`` one client can move such a sum by half the ring, so that it has NO
+    sensitivity (``ClippedSum.noise`` says ``NoSensitivity``) and a step that would add noise to it is refused. Against
+    honest-but-curious parties, fewer than ``threshold`` clients and the server together see of the others the sum of
+    their vectors, and nothing else; see ``key_agreement.agree``.
     Who drops out must not depend on the data.
 
     Without ``noise`` that of central DP is added to the sum by the server, which is trusted with the sum and no more.
@@ -66,7 +68,8 @@ def secure_aggregation(
       levels: grid steps in a clip norm; the most that the ring holds without wrapping around if None.
       dropout_rate: chance that a client is lost after it shared its keys and before its upload, traced or not.
       late_dropout_rate: chance that one of the others is lost before it opens shares.
-      allow_wraparound: take a ring in which a sum may wrap around; coordinates that did are counted.
+      allow_wraparound: take a ring in which a sum may wrap around, for runs without the server's noise; coordinates
+        that did are counted. Noise that clients add is in the sum before it wraps, and covers it still.
       masks: False leaves out what cancels exactly (keys, shares and masks), for sweeps: equal sums, in less time.
       rule: of clipping; the one that ``make_train`` has.
       noise: ``"discrete_gaussian"`` or ``"skellam"``: what clients add; None: nothing.
@@ -80,7 +83,8 @@ def secure_aggregation(
       plain sum of who arrived) and ``uplink_bytes`` of a client.
 
     Raises:
-      ValueError: a number out of range, at once or when the cohort's size is known.
+      ValueError: a number out of range, at once or when the cohort's size is known. One that is traced gives a sum of
+        NaN.
 
     Example:
       >>> from dpjax import Cohort, clipped_sum, example_gradient
@@ -95,15 +99,14 @@ def secure_aggregation(
       Bonawitz et al., 2017 (https://eprint.iacr.org/2017/281); Kairouz et al., 2021
       (https://arxiv.org/abs/2102.06387).
     """
-    if threshold < 2:
-        raise ValueError(f"threshold={threshold} must be at least 2: of 1, every share would be the secret itself.")
-    if levels is not None and not 1 <= levels <= 2**22:
-        raise ValueError(f"levels={levels} must be from 1 to 2**22; leave it out to have it chosen.")
-    for name, rate in (("dropout_rate", dropout_rate), ("late_dropout_rate", late_dropout_rate)):
-        if isinstance(rate, int | float) and not 0 <= rate <= 1:
-            raise ValueError(f"{name}={rate} must be in [0, 1]; it is a share of the cohort.")
-
-    _check_noise(noise, threshold, colluding)
+    threshold, colluding = _checked(noise, threshold, colluding)
+    if levels is not None:
+        levels = whole_number("levels", levels, most=2**22, fix="leave it out to have it chosen")
+    lost, lost_late = (
+        number(name, rate, least=0, most=1, fix="it is a share of the cohort")
+        for name, rate in (("dropout_rate", dropout_rate), ("late_dropout_rate", late_dropout_rate))
+    )
+    z = number("noise_multiplier", noise_multiplier, least=0, fix="it is noise stddev / clip_norm")
 
     def aggregation(factory: SumFactory) -> SumFactory:
         collect = collected(factory)
@@ -129,15 +132,15 @@ def secure_aggregation(
                 numbers = jax.vmap(partial(stochastic_round, levels=grid))(rows * (grid / limit), keys)
                 added = jnp.zeros_like(numbers)
                 if noise is not None:
-                    share = noise_multiplier * grid / math.sqrt(threshold - colluding)
+                    share = z * grid / math.sqrt(threshold - colluding)
                     added = _drawn(noise, side_key(key, 7), numbers.shape, share)
                     numbers = numbers + added
-                arrived = cohort.mask & ~jax.random.bernoulli(side_key(key, 1), dropout_rate, (slots,))
-                answering = arrived & ~jax.random.bernoulli(side_key(key, 2), late_dropout_rate, (slots,))
+                arrived = cohort.mask & ~jax.random.bernoulli(side_key(key, 1), lost, (slots,))
+                answering = arrived & ~jax.random.bernoulli(side_key(key, 2), lost_late, (slots,))
                 protocol = _protocol if masks else _shortcut
                 summed, released = protocol(numbers, cohort.mask, arrived, answering, threshold)
                 signed = _signed(summed, bits)
-                total = signed.astype(rows.dtype) * (limit / grid)
+                total = spoilt_by(signed.astype(rows.dtype) * (limit / grid), z, lost, lost_late)
                 exact = arrived.astype(jnp.float32) @ numbers.astype(jnp.float32)
                 error = total - clipped_sum_of(vectors, cohort._replace(mask=arrived), limit, rule)
                 if noise is not None:
@@ -151,10 +154,18 @@ def secure_aggregation(
                     "aggregation_error": jnp.max(jnp.abs(error)) / limit,
                     "uplink_bytes": uplink_bytes(size, bits, jnp.sum(cohort.mask, dtype=jnp.int32)),
                 }
-                if noise is not None:
-                    report[NOISED] = jnp.asarray(noise_multiplier, jnp.float32)
+                wraps = noise is None and grid > safe_levels(bits, slots)
                 return plain._replace(
-                    total=like_total(total, plain), per_unit=heard(plain, arrived), released=released, report=report
+                    total=like_total(total, plain),
+                    clip_norm=jnp.full_like(plain.clip_norm, jnp.inf) if wraps else plain.clip_norm,
+                    per_unit=heard(plain, arrived),
+                    released=released,
+                    noise=NoSensitivity()
+                    if wraps
+                    else Added(jnp.asarray(z, jnp.float32))
+                    if noise is not None
+                    else None,
+                    report=dict(plain.report) | report,
                 )
 
             return fun
@@ -207,7 +218,7 @@ def distributed_noise(
       >>> distributed_noise("skellam", dimension=1000, slots=100, threshold=60).shares
       60
     """
-    _check_noise(kind, threshold, colluding)
+    threshold, colluding = _checked(kind, threshold, colluding)
     grid = grid_levels(slots, bits, levels, False, True)
     return DistributedNoise(kind, dimension, grid, threshold - colluding, secret_cohorts)
 
@@ -215,14 +226,18 @@ def distributed_noise(
 _LEVELS_UNDER_NOISE = 2**14
 
 
-def _check_noise(kind: str | None, threshold: int, colluding: int) -> None:
+def _checked(kind: str | None, threshold: int, colluding: int) -> tuple[int, int]:
+    """(threshold, colluding), in their ranges."""
+    threshold = whole_number("threshold", threshold, least=2, fix="of 1, every share would be the secret itself")
+    colluding = whole_number("colluding", colluding, least=0, fix="it is a number of clients")
     if kind is not None and kind not in KINDS:
         raise ValueError(f"noise={kind!r} is not known; use one of {', '.join(KINDS)}.")
-    if not 0 <= colluding < threshold:
+    if colluding >= threshold:
         raise ValueError(
             f"colluding={colluding} must be from 0 to below threshold={threshold}: those who collude add no noise that "
             "counts, and as many as the threshold could unmask everybody."
         )
+    return threshold, colluding
 
 
 def uplink_bytes(size: int, bits: int, clients: Int[Array, ""]) -> Float[Array, ""]:
