@@ -15,6 +15,7 @@ from experiments.compose import as_job, make_compose
 from experiments.config import ConfigError
 from experiments.explain import explain, is_disk_full
 from experiments.progress import Progress
+from experiments.readers import Sweep, refuse_unread
 from experiments.strict import refuse_choices
 from experiments.task import Job, Outcome, Task
 
@@ -68,8 +69,16 @@ def launch(
                 returns[i] = _failed(overrides, error)
                 if i in jobs:
                     _remember(jobs[i], error)
+        valid = [i for i in jobs if i not in returns]
+        together = Sweep([jobs[i].cfg for i in valid])
+        for i in valid:
+            try:
+                refuse_unread(jobs[i].cfg, composed[i].hydra.runtime.choices, together)
+            except ConfigError as error:
+                returns[i] = _failed(job_overrides[i], error)
+                _remember(jobs[i], error)
         if len(returns) == len(job_overrides):
-            return list(returns.values())
+            return [returns[i] for i in range(len(job_overrides))]
         for failed in returns.values():
             progress.failed(" ".join(failed.overrides or []), failed._return_value)
         groups: dict[str, list[int]] = {}

@@ -31,7 +31,9 @@ def outputs(lane: Lane) -> dict[str, Any]:
     """The columns that a lane's output fills."""
     steps, evaluations, counts, traces, clients, *_ = lane.output
     held_out = evaluations.get("validation")
+    losses = [float(split["loss"][-1]) for split in evaluations.values()]
     return {
+        "diverged": not (bool(counts["finite"]) and all(map(math.isfinite, losses))),
         **_fairness(clients),
         **{column: None if (x := counts.get(name)) is None else float(x) for name, column in _REPORTED.items()},
         "overflow_count": int(counts["overflowed"]),

@@ -23,6 +23,7 @@ from dpjax.results import read_job_result
 from experiments import config, identity, validation
 from experiments.explain import explain, is_expected
 from experiments.progress import Progress
+from experiments.readers import refuse_unread
 from experiments.strict import refuse_choices
 from experiments.task import Job, Outcome, Rows, Tell
 
@@ -33,6 +34,8 @@ def task(cfg: DictConfig) -> Rows:
     try:
         refuse_choices(HydraConfig.get(), sweep=not single)
         validation.validate(cfg)
+        if single:  # of a sweep all jobs are looked at together, before they are launched
+            refuse_unread(cfg, HydraConfig.get().runtime.choices)
         plain = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
         assert isinstance(plain, DictConfig)
         job = Job(plain, Path(HydraConfig.get().runtime.output_dir), " ".join(HydraConfig.get().overrides.task))

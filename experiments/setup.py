@@ -181,6 +181,7 @@ def build(cfg: DictConfig, tell: Tell = lambda stage, done, total: None) -> Setu
             overflows = jnp.round(history.steps[LOCAL_OVERFLOWS] * sent.astype(jnp.float32)).astype(jnp.int32)
             counts["overflowed"] += jnp.sum(overflows, dtype=jnp.int32)
         counts["clip_norm"] = history.steps["clip_norm"][-1]
+        counts["finite"] = _all_finite(_kept(cfg, state))
         own = None
         if federal:
             counts.setdefault("uplink_bytes", jnp.float32(4 * dimension))
@@ -192,6 +193,12 @@ def build(cfg: DictConfig, tell: Tell = lambda stage, done, total: None) -> Setu
         return Report(history.evaluation_steps, history.evaluations, counts, traces, own, trained, unmoved)
 
     return Setup(train, arrays, sampler, run_as, problem, whole)
+
+
+def _all_finite(params: Any) -> jax.Array:
+    """Whether every number is one."""
+    finite = [jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(params) if jnp.issubdtype(x.dtype, jnp.inexact)]
+    return jnp.all(jnp.array(finite))
 
 
 SUMMED = ("overflowed", "num_rejected", "dropped", "aborted", "wrapped")

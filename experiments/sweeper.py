@@ -10,11 +10,14 @@ from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from dpjax.results import write_atomically
+from experiments.compose import as_job, make_compose
 from experiments.config import CONF, ConfigError, describe, one_spelling
 from experiments.explain import no_field
+from experiments.readers import Sweep, depends_on, refuse_unread
+from experiments.strict import refuse_strangers
 
 Axes = dict[str, list[str]]
 """Field → its overrides, more than one if it is swept."""
@@ -34,6 +37,8 @@ def sweep(sweeper: Any, arguments: Sequence[str]) -> Any:
     """Make the jobs, launch them, and finish the sweep with its table and figures."""
     loader = sweeper.hydra_context.config_loader
     jobs = expand(arguments, sweeper.grids, sweeper.params, reference=sweeper.reference, config_loader=loader)
+    if "BatchedLauncher" not in type(sweeper.launcher).__name__:  # which does it itself, job by job
+        _refuse_unread(loader, sweeper.config, jobs)
     folder = Path(sweeper.config.hydra.sweep.dir)
     folder.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(sweeper.config, folder / "multirun.yaml")
@@ -47,6 +52,17 @@ def sweep(sweeper: Any, arguments: Sequence[str]) -> Any:
     else:
         finish_sweep(folder, sweeper.config, returns)
         return returns
+
+
+def _refuse_unread(loader: Any, config: DictConfig, jobs: Sequence[Sequence[str]]) -> None:
+    """What another launcher's jobs, each by itself, could not know: whether anything in the sweep reads a field."""
+    compose = make_compose(loader, config)
+    composed = [compose(job) for job in jobs]
+    cfgs = [as_job(each, job, 0).cfg for each, job in zip(composed, jobs, strict=True)]
+    together = Sweep(cfgs)
+    for each, cfg in zip(composed, cfgs, strict=True):
+        refuse_strangers(cfg)
+        refuse_unread(cfg, each.hydra.runtime.choices, together)
 
 
 def _tell_plan(folder: Path, jobs: Sequence[Sequence[str]]) -> None:
@@ -105,10 +121,9 @@ def expand(
         # Axes that privacy alone reads collapse; what is fixed for the whole sweep stays.
         of_privacy = ("privacy", "clipping")
         ignored = {k for k, v in axes.items() if k.startswith(of_privacy) and len(v) != 1} - {BOUND}
-        if (
-            reference and axes[EPSILON] and axes["privacy"]
-        ):  # or it is no reference, and what was asked for would be lost
-            ignored.add(GIVEN)
+        ignored |= {k for k in axes if k.startswith(of_privacy) and depends_on(k) & (ignored - {EPSILON})}
+        if reference and axes[EPSILON] and axes["privacy"]:
+            ignored.add(GIVEN)  # without private jobs it is no reference, and what was asked for would be lost
         kept = {k: v for k, v in axes.items() if k not in ignored and k != EPSILON}
         for job in itertools.product(*kept.values()):
             named = (*(override for override in job if override), f"{EPSILON}=inf")

@@ -110,6 +110,11 @@ def test_a_reference_has_no_noise_of_its_own():
     ]
 
 
+def test_a_reference_keeps_nothing_of_what_it_lost():
+    found = jobs("privacy.noise=gaussian,correlated", "privacy.factorization=tree", "privacy.epsilon=1", reference=True)
+    assert found[0] == "privacy.epsilon=inf"
+
+
 def test_each_grid_has_its_reference():
     grids = [{"privacy.epsilon": "1,2"}, {"privacy.epsilon": 1, "federated.clients_per_round": "10,20"}]
     found = [job for job in jobs(grids=grids, reference=True) if "inf" in job]
