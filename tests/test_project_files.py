@@ -119,3 +119,43 @@ def test_a_release_with_something_missing_or_left_over_is_refused(check_wheel, t
     assert "has no experiments/conf/config.yaml" in write("dpjax/noise.py", "experiments/conf/config.yaml")[0]
     assert check_wheel.problems_of(tmp_path, "v1.2.4")[-1] == "the tag v1.2.4 does not name version 1.2.3"
     assert "0 wheels" in check_wheel.problems_of(tmp_path / "nothing")[0]
+
+
+@pytest.fixture(scope="module")
+def constraints():
+    spec = importlib.util.spec_from_file_location("constraints", ROOT / ".ci/constraints.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+LOCK = """
+[[package]]
+name = "dpjax"
+version = "0.1"
+source = { editable = "." }
+
+[[package]]
+name = "jax"
+version = "0.11"
+source = { registry = "https://example.org" }
+"""
+
+
+def test_the_tested_resolution_is_written_and_read_back(constraints):
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert constraints.pins(LOCK) == ["jax==0.11"]
+    written = tomllib.loads(constraints.rewritten(project, constraints.pins(LOCK)))
+    assert written["tool"]["uv"] == tomllib.loads(project)["tool"]["uv"] | {"constraint-dependencies": ["jax==0.11"]}
+    with pytest.raises(ValueError, match=r"jax has the versions 0\.11 and 0\.12"):
+        constraints.pins(LOCK + LOCK.replace("0.11", "0.12"))
+
+
+def test_what_pip_installs_is_the_resolution_that_is_kept():
+    kept = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["uv"]["constraint-dependencies"]
+    pinned = re.findall(r"^([\w.-]+==\S+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
+    assert len(pinned) > 50
+    assert [line for line in pinned if line not in kept] == []
+    assert all("==" in line for line in kept)
