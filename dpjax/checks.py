@@ -22,6 +22,23 @@ def is_traced(value: object) -> bool:
     return jax is not None and isinstance(value, jax.core.Tracer)
 
 
+def as_number(value: Any) -> float | None:
+    """A known scalar of any type as a Python ``float``; None for what is no number, such as a bool, a string, a vector.
+
+    Example:
+      >>> as_number(3), as_number(True), as_number("3")
+      (3.0, None, None)
+    """
+    if isinstance(value, bool | str | bytes) or getattr(value, "shape", ()) != () or _kind(value) in tuple("bcmMOSU"):
+        return None
+    try:
+        return float(value)
+    except OverflowError:  # an int beyond every float
+        return math.inf if value > 0 else -math.inf
+    except (TypeError, ValueError):
+        return None
+
+
 def number(
     name: str,
     value: Any,
@@ -60,7 +77,7 @@ def number(
     range_ = _range(least, above, most, below, finite)
     if is_traced(value):
         return _or_nan(name, value, range_, fix, least, above, most, below, finite)
-    known = _as_float(value)
+    known = as_number(value)
     if known is None:
         raise ValueError(f"{name}={value!r} must be a number {range_}; {fix}.")
     if not _inside(known, least, above, most, below, finite):
@@ -101,6 +118,28 @@ def whole_number(name: str, value: Any, *, fix: str, least: int = 1, most: int |
     return known
 
 
+def seed_number(name: str, value: Any, *, count: int = 1) -> int:
+    """The first of some seeds that follow each other: from 0 to 2³² less their number.
+
+    ``jax.random.key`` folds seeds that are equal modulo 2³² into one key, so that two of them would be one run.
+
+    Args:
+      name: of the field.
+      value: a whole number.
+      count: how many seeds follow from it on.
+
+    Raises:
+      ValueError: no whole number, or one outside.
+
+    Example:
+      >>> seed_number("seed", 2**32, count=3)
+      Traceback (most recent call last):
+      ValueError: seed=4294967296 must be from 0 to 4294967293; seeds that are equal modulo 2**32 are one run.
+    """
+    fix = "seeds that are equal modulo 2**32 are one run"
+    return whole_number(name, value, least=0, most=2**32 - count, fix=fix)
+
+
 def is_whole_number(value: object, *, least: int = 1) -> bool:
     """Whether ``whole_number`` takes it.
 
@@ -136,21 +175,9 @@ def spoilt_by(tree: Any, *values: Any) -> Any:
     return jax.tree.map(lambda x: jax.numpy.where(spoilt, jax.numpy.nan, x), tree)
 
 
-def _as_float(value: Any) -> float | None:
-    """The value as a float; None if it is no scalar number."""
-    if isinstance(value, bool | str | bytes) or getattr(value, "shape", ()) != () or _kind(value) in tuple("bcmMOSU"):
-        return None
-    try:
-        return float(value)
-    except OverflowError:  # an int beyond every float
-        return math.inf if value > 0 else -math.inf
-    except (TypeError, ValueError):
-        return None
-
-
 def _shown(value: Any) -> str:
     """The value for an error message; a number too long to read as what it rounds to."""
-    return str(value) if not isinstance(value, int) or abs(value) < 10**20 else f"{_as_float(value):g}"
+    return str(value) if not isinstance(value, int) or abs(value) < 10**20 else f"{as_number(value):g}"
 
 
 def _kind(value: Any) -> str | None:

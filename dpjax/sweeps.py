@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
+from dpjax.checks import seed_number
 from dpjax.types import HParams
 
 
@@ -116,7 +117,7 @@ def run_lanes(
     Args:
       program: from ``compile_lanes``.
       hparams: one per lane.
-      seeds: one per lane.
+      seeds: one per lane, from 0 to 2³² − 1.
       workers: calls under way at once. Two small programs on two cores finish sooner side by side.
 
     Example:
@@ -128,6 +129,7 @@ def run_lanes(
     """
     if len(hparams) != len(seeds):
         raise ValueError(f"{len(hparams)} hyper-parameters and {len(seeds)} seeds were given; give one seed per lane.")
+    seeds = [seed_number("seed", seed) for seed in seeds]
 
     def run_chunk(start: int) -> list[Lane]:
         index = range(start, min(start + program.width, len(hparams)))

@@ -106,6 +106,11 @@ def validate(cfg: DictConfig) -> None:
     need(cfg.optimizer.weight_decay >= 0, "optimizer.weight_decay", "must be ≥ 0")
     need(0 <= cfg.optimizer.second_decay < 1, "optimizer.second_decay", "must be in [0, 1)")
     need(cfg.optimizer.adaptivity > 0, "optimizer.adaptivity", "must be > 0 and finite")
+    need(
+        0 <= cfg.seed <= 2**32 - cfg.num_seeds,
+        "seed",
+        f"must be from 0 to 2**32 - num_seeds = {2**32 - cfg.num_seeds}; seeds that are equal modulo 2**32 are one run",
+    )
     one_of("engine", "auto", "bookkeeping", "microbatch", "materialize", "tuned")
     need(
         cfg.microbatch_size is None or cfg.microbatch_size >= 1,

@@ -385,19 +385,19 @@ class TestCalibration:
 
 class TestCache:
     @pytest.fixture
-    def no_accountant(self, monkeypatch):
+    def no_search(self, monkeypatch):
         def refuse(*_args, **_options):
-            raise AssertionError("an accountant was called")
+            raise AssertionError("a search was called")
 
-        monkeypatch.setattr(calibration, "charged", refuse)
+        monkeypatch.setattr(calibration, "_calibrate", refuse)
 
     def grid(self, folder, **changes):
         call = {"epsilons": [1.0, 2.0], "delta": 1e-5, "accountant": "rdp", "cache_dir": folder}
         return calibrate_noise_grid(run(), **(call | changes))
 
-    def test_second_call_computes_nothing(self, tmp_path, request):
+    def test_second_call_searches_nothing(self, tmp_path, request):
         first = self.grid(tmp_path)
-        request.getfixturevalue("no_accountant")
+        request.getfixturevalue("no_search")
         assert self.grid(tmp_path) == first
         # The mechanism's own noise multiplier is no part of the question.
         again = calibrate_noise_grid(
@@ -407,7 +407,7 @@ class TestCache:
 
     def test_every_field_counts(self, tmp_path, request):
         self.grid(tmp_path)
-        request.getfixturevalue("no_accountant")
+        request.getfixturevalue("no_search")
         others = [{"delta": 1e-6}, {"accountant": "pld"}, {"epsilons": [1.0001]}]
         for change in others:
             with pytest.raises(AssertionError, match="was called"):
@@ -449,6 +449,23 @@ class TestCache:
             file.write_text(json.dumps(json.loads(file.read_text()) | {"noise_multiplier": value}))
             with pytest.warns(UserWarning, match="could not be read"):
                 assert self.grid(tmp_path, epsilons=[1.0]) == first
+
+    @pytest.mark.parametrize("accountant", ["pld", "rdp"])
+    def test_a_noise_that_does_not_buy_the_epsilon_is_computed_again(self, tmp_path, accountant):
+        """Edited to less noise, to more, or copied from the file of another ε: whatever its key says."""
+        asked = {"epsilons": [1.0, 2.0], "accountant": accountant}
+        first = self.grid(tmp_path, **asked)
+        for factor in (0.5, 0.998, 1.002, 3.0):
+            for file in tmp_path.glob("*.json"):
+                entry = json.loads(file.read_text())
+                file.write_text(json.dumps(entry | {"noise_multiplier": entry["noise_multiplier"] * factor}))
+            with pytest.warns(UserWarning, match="could not be believed"):
+                assert self.grid(tmp_path, **asked) == first
+        one, other = tmp_path.glob("*.json")
+        noise = json.loads(one.read_text())["noise_multiplier"]
+        other.write_text(json.dumps(json.loads(other.read_text()) | {"noise_multiplier": noise}))
+        with pytest.warns(UserWarning, match="could not be believed"):
+            assert self.grid(tmp_path, **asked) == first
 
     def test_unwritable_folder(self, tmp_path):
         blocker = tmp_path / "file"
@@ -564,7 +581,7 @@ def test_describe_states_everything():
 
 
 def test_imports_are_light():
-    """No JAX at all; no scipy or dp_accounting before they are needed, nor for an answer from the cache."""
+    """No JAX at all; no scipy or dp_accounting before they are needed, nor to check an answer from the cache by RDP."""
     script = """
 import sys, tempfile
 from dpjax.accounting import *

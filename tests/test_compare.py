@@ -9,6 +9,7 @@ from scipy import stats
 from dpjax.cli import main
 from dpjax.results import ResultsError, write_job_result
 from dpjax.results.compare import as_rows, compare, judged, notes
+from dpjax.results.summarize import summary
 from dpjax.results.table import frame_of
 
 
@@ -75,6 +76,15 @@ def test_only_common_seeds_count():
     (found,) = compare(frame_of([*runs("a", A), *runs("b", B[:3])]), "algorithm").differences
     assert found.seeds == 3
     assert found.p == pytest.approx(stats.ttest_rel(A[:3], B[:3]).pvalue)
+
+
+def test_seeds_that_are_one_run_count_once():
+    """Seeds that are equal modulo 2³² train the same model, as results of before may hold."""
+    rows = [*runs("a", A), *runs("b", B)]
+    again = [row | {"seed": row["seed"] + 2**32 * k} for row in rows for k in (0, 1, 2)]
+    (once,), (thrice,) = (compare(frame_of(given), "algorithm").differences for given in (rows, again))
+    assert once == thrice
+    assert summary(frame_of(again))["n"].tolist() == [5, 5]
 
 
 def test_of_a_loss_the_lower_is_better():

@@ -80,3 +80,10 @@ def test_bad_axes_and_seeds_are_named():
     program = compile_lanes(train, X, num_lanes=1)
     with pytest.raises(ValueError, match="6 hyper-parameters and 1 seeds"):
         list(run_lanes(program, POINTS, [0]))
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_a_seed_that_is_another_one_s_run_is_refused(seed):
+    program = compile_lanes(lambda arrays, hparams, key: hparams.learning_rate, (), num_lanes=1)
+    with pytest.raises(ValueError, match=r"^seed=.* must be"):
+        next(run_lanes(program, [HParams()], [seed]))

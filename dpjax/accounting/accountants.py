@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 from dpjax.accounting.domination import Pair, curves, dominating_pair
 from dpjax.accounting.events import check_accountable
@@ -47,6 +48,11 @@ def epsilon(mechanism: Mechanism, delta: float, accountant: str = "pld") -> floa
       Doroshenko et al. 2022 (PLD, connect the dots), https://arxiv.org/abs/2207.04380; Mironov 2017 (RDP),
       https://arxiv.org/abs/1702.07476; Zhu et al. 2022 (dominating pairs), https://arxiv.org/abs/2106.08567.
     """
+    return _epsilon(mechanism, float(delta), accountant)
+
+
+@lru_cache(maxsize=1024)  # a calibration asks what a results row asks again
+def _epsilon(mechanism: Mechanism, delta: float, accountant: str) -> float:
     return charged(mechanism, delta, bound_of(accountant))
 
 

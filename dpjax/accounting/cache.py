@@ -38,6 +38,10 @@ class CalibrationCache:
             return None
         return value
 
+    def refuse(self, key: str, why: str) -> None:
+        """Warn that what is stored under a key is not believed; it is computed and written anew."""
+        self._warn("believed", self._path(key), ValueError(why))
+
     def store(self, key: str, noise_multiplier: float) -> None:
         """Write one calibration; readers see the old file or the new one, never a part."""
         import tempfile

@@ -21,6 +21,9 @@ from dpjax.accounting.accountants import (
     pld_bound,
     rdp_bound,
 )
+from dpjax.accounting.accountants import (
+    epsilon as epsilon_of,
+)
 from dpjax.accounting.cache import CalibrationCache, calibration_key
 from dpjax.accounting.events import check_accountable
 from dpjax.accounting.mechanism import Mechanism
@@ -76,7 +79,8 @@ def calibrate_noise_grid(
 
     Guarantees what `calibrate_noise` does for each. Every result is cached on disk under all it depends on (each field
     of the mechanism but its noise multiplier, ε, δ, the accountant and dp-accounting's version); a cache that cannot be
-    read or written costs one warning and the time to compute.
+    read or written costs one warning and the time to compute. What is read is believed only if its ε, computed anew, is
+    the target: a file that was edited, damaged or made for another mechanism is computed again.
 
     Args:
       mechanism: the run; its own noise multiplier is not read.
@@ -114,6 +118,9 @@ def calibrate_noise_grid(
         if target not in solved:
             key = calibration_key(mechanism, epsilon=target, delta=delta, accountant=accountant)
             noise = cache.load(key)
+            if noise is not None and not _holds(mechanism, noise, target, delta, accountant):
+                cache.refuse(key, f"its ε is not {target:g}")
+                noise = None
             if noise is None:
                 noise, looser = _calibrate(mechanism, target, delta, accountant, looser or 1.1)
                 cache.store(key, noise)
@@ -138,6 +145,20 @@ def _check(mechanism: Mechanism, targets: list[float], delta: float, accountant:
                 f"overflow_probability is {overflow!r}, too large for epsilon={target!r} at delta={delta!r}; raise the "
                 f"capacity until overflow_probability * (1 + exp(epsilon)) <= delta * {OVERFLOW_SHARE}"
             )
+
+
+def _holds(mechanism: Mechanism, noise: float, target: float, delta: float, accountant: str) -> bool:
+    """Whether a noise multiplier from elsewhere buys ε: it is at most the target, and not far below it.
+
+    It is asked of the accountant itself, once; whoever can write to the cache can't lower a guarantee.
+    """
+
+    def epsilon(multiplier: float) -> float:
+        return epsilon_of(replace(mechanism, noise_multiplier=multiplier), delta, accountant)
+
+    if epsilon(noise) > target:
+        return False
+    return noise <= _LEAST or epsilon(noise) >= target * (1 - 2 * _WINDOW) or epsilon(noise * (1 - 1e-9)) > target
 
 
 def _calibrate(

@@ -10,6 +10,7 @@ from dpjax.accounting.distributed import DistributedNoise
 from dpjax.accounting.factorization import Factorization
 from dpjax.accounting.local import LocalReports
 from dpjax.accounting.participation import Participation, is_count, participation_of
+from dpjax.checks import as_number
 
 UNITS = ("example", "user", "client")
 ADJACENCIES = ("zero_out", "add_or_remove_one", "replace_one")
@@ -115,6 +116,13 @@ steps with noise multiplier 1.1 (standard deviation / clip norm); one run, hyper
             value = getattr(self, field)
             if value not in choices:
                 raise ValueError(f"{field} is {value!r}; choose one of {', '.join(choices)}")
+        for name in ("sampling_rate", "noise_multiplier", "overflow_probability"):
+            # A NumPy or JAX scalar is the same mechanism; what is no number is out of every range.
+            value = as_number(getattr(self, name))
+            if value is not None:
+                object.__setattr__(self, name, value)
+            else:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; give a number that is known, no traced one")
         if not 0 < self.sampling_rate <= 1:
             raise ValueError(
                 f"sampling_rate is {self.sampling_rate!r}; give cohort size / population, above 0 and at most 1"

@@ -12,7 +12,7 @@ from dpjax.results.claims import small
 from dpjax.results.errors import ResultsError
 from dpjax.results.schema import lower_is_better
 from dpjax.results.sheet import label
-from dpjax.results.summarize import IDENTITY, require
+from dpjax.results.summarize import IDENTITY, require, same_runs
 
 CONTEXT = ("dataset", "unit", "partition", "delta", "epsilon")
 """What two runs must share to be comparable at all: data, what is protected, and how well."""
@@ -227,6 +227,7 @@ def _points(rows: Any, by: str, metric: str, best: bool) -> dict[Any, Any]:
     tied = {"noise"} if by in ("algorithm", "tuning") else set()
     knobs = [name for name in IDENTITY if name not in (*CONTEXT, *_NAMES, by) and name not in tied]
     rows = rows[rows[metric].notna()].sort_values("timestamp", kind="stable", na_position="first")
+    rows = rows.assign(seed=same_runs(rows["seed"]))
     found = {}
     for settings, group in rows.groupby(["config_hash", *knobs], dropna=False, sort=False):
         found[tuple(map(_cell, settings[1:])), settings[0]] = group.drop_duplicates("seed", keep="last").set_index(

@@ -91,6 +91,7 @@ def summary(frame: pd.DataFrame, metric: str = "test_accuracy") -> pd.DataFrame:
     seeded = frame["seed"].notna()
     # Any: pandas ships no stubs, and the types inferred for a group-by are unions of everything it might be.
     latest: Any = frame.sort_values("timestamp", kind="stable", na_position="first")
+    latest = latest.assign(seed=same_runs(latest["seed"]))
     latest = latest[~(latest.duplicated([*IDENTITY, "seed"], keep="last") & seeded.reindex(latest.index))]
     groups: Any = latest.sort_index().groupby(list(IDENTITY), dropna=False, sort=False)
     points = groups.size().rename("n").reset_index()
@@ -106,6 +107,18 @@ def summary(frame: pd.DataFrame, metric: str = "test_accuracy") -> pd.DataFrame:
     points["best"] = _best(points, metric)
     points["claim"] = [claim(row) for row in points.to_dict("records")]
     return points.sort_values(ORDER, kind="stable", na_position="first", ignore_index=True)
+
+
+def same_runs(seeds: Any) -> Any:
+    """Seeds with those alike that JAX's generator takes for one: they are one run, and count once.
+
+    Args:
+      seeds: a column of them; missing ones stay so.
+
+    >>> same_runs(pd.Series([3, 3 + 2**32, -1])).tolist()
+    [3, 3, 4294967295]
+    """
+    return seeds.map(lambda seed: seed % 2**32, na_action="ignore")
 
 
 def require(frame: pd.DataFrame, *names: str) -> None:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
+from dpjax.checks import seed_number
 from dpjax.models.generation import Sampling, make_generate
 from dpjax.models.pretrained.adapters import load_adapters, merge_adapters
 from dpjax.models.pretrained.files import CheckpointError
@@ -80,7 +81,7 @@ def write_tuned(
       prompts: texts to continue, none of them empty.
       num_tokens: most tokens to write after each.
       sampling: how tokens are drawn.
-      seed: of the draws.
+      seed: of the draws, from 0 to 2³² − 1.
       batch_size: prompts at once; keys and values of each are in memory.
       progress: told (texts done, texts in all).
 
@@ -90,6 +91,7 @@ def write_tuned(
     """
     if not prompts or any(not prompt.strip() for prompt in prompts):
         raise CheckpointError("prompt is empty; give the beginning of a text.")
+    seed = seed_number("seed", seed)
     longest = max(len(tokenizer.raw.encode(prompt, add_special_tokens=False).ids) for prompt in prompts)
     room = longest + len(tokenizer.opening) + len(tokenizer.closing)
     rows = tokenizer.encode(list(prompts), max(room, 4), ended=False).ids  # a text that is to go on has not ended
