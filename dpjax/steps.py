@@ -58,6 +58,7 @@ def make_stepper(
     hparams: HParams,
     *,
     expected_size: float,
+    expected_cohort_size: float | None = None,
     noise_key: Key[Array, ""],
     adaptive: adapting.AdaptiveClipping | None = None,
     make_privatizer: MakePrivatizer = gaussian_privatizer,
@@ -74,13 +75,15 @@ def make_stepper(
       optimizer: applied to the noised mean.
       hparams: its ``clip_norm`` and ``noise_multiplier``, traced or not.
       expected_size: public number that the noised sum is divided by.
+      expected_cohort_size: units in a cohort, whatever their weights, for ``adaptive``; ``expected_size`` if None.
       noise_key: for the noise of the whole run, and nothing else.
       adaptive, make_privatizer: see ``make_train``.
     """
     sum_multiplier, count_stddev = hparams.noise_multiplier, 0.0
+    counted = expected_size if expected_cohort_size is None else expected_cohort_size
     if adaptive is not None:
         adapting.check_initial_clip_norm(hparams.clip_norm)
-        sum_multiplier, count_stddev = adapting.split_noise(adaptive, hparams.noise_multiplier, expected_size)
+        sum_multiplier, count_stddev = adapting.split_noise(adaptive, hparams.noise_multiplier, counted)
     privatizer = make_privatizer(noise_stddev(sum_multiplier, hparams.clip_norm), noise_key)
 
     def add_noise(clipped: ClippedSum, cohort: Cohort, state: TrainState) -> tuple[Params, optax.OptState, Array]:
@@ -100,7 +103,7 @@ def make_stepper(
         noised: Any
         noised, after = gaussian_privatizer(stddevs, noise_key).update(pair, state.privatizer_state)
         total, count = noised
-        return total, after, adapting.next_clip_norm(adaptive, state.clip_norm, count, expected_size)
+        return total, after, adapting.next_clip_norm(adaptive, state.clip_norm, count, counted)
 
     def init(params: Params, noised: PyTree[Array], unit_states: PyTree[Array]) -> TrainState:
         clip_norm = jnp.asarray(hparams.clip_norm, jnp.float32)

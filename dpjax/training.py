@@ -164,6 +164,7 @@ def make_train(
             make_optimizer(hparams),
             hparams,
             expected_size=population.expected_size,
+            expected_cohort_size=sampler.expected_cohort_size,
             noise_key=noise_key,
             adaptive=adaptive,
             make_privatizer=make_privatizer,

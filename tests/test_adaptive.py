@@ -187,6 +187,19 @@ def test_a_run_equals_its_definition_step_by_step():
     assert float(state.clip_norm) == pytest.approx(clip_norm, rel=1e-5)
 
 
+def test_the_quantile_is_that_of_the_units_whatever_their_weights():
+    """One unit of five-fold weight: the noised sum's divisor is then a fifth of the cohort, the count's is not."""
+    weights = np.where(np.arange(60) == 0, 5.0, 1.0) / 64
+    sampler, config = poisson_sampler(60, 0.5, num_steps=300), adaptive_clipping(0.8, 0.2, count_stddev=0.1)
+    hparams = HParams(learning_rate=0.0, clip_norm=1.0, noise_multiplier=0.1)
+    alike, heavy = (
+        jax.jit(make(UNITS, sampler, 300, config, weights=w))(hparams, KEY)[0].clip_norm for w in (None, weights)
+    )
+    assert float(heavy) == pytest.approx(float(alike), rel=1e-5)
+    norms = np.linalg.norm(UNITS, axis=1)
+    assert np.mean(norms <= float(heavy)) == pytest.approx(0.8, abs=0.1)
+
+
 @pytest.mark.parametrize("quantile", [0.2, 0.5, 0.9])
 def test_the_clip_norm_finds_the_quantile(quantile):
     config = adaptive_clipping(quantile, 0.2)
@@ -256,7 +269,7 @@ def test_too_much_noise_to_share_surfaces_when_traced_and_is_named_when_not():
 @pytest.mark.parametrize("clip_norm", [np.inf, 0.0, np.nan])
 def test_a_clip_norm_that_cannot_adapt_is_named(clip_norm):
     train = make(UNITS, fixed_size_sampler(60, 20), 2, adaptive_clipping())
-    with pytest.raises(ValueError, match=f"clip_norm={clip_norm} with adaptive clipping"):
+    with pytest.raises(ValueError, match=f"clip_norm={clip_norm} must be .* where adaptive clipping starts"):
         train(HParams(clip_norm=clip_norm), KEY)
 
 

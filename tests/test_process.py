@@ -94,7 +94,10 @@ def test_it_adds_fresh_noise_in_every_round_and_takes_other_aggregations():
     [
         ({"expected_clients": 0}, "expected_clients=0 must be finite and > 0"),
         ({"noise_multiplier": 1.0}, "clip_norm=inf bounds nothing"),
-        ({"noise_multiplier": -1.0, "clip_norm": 1.0}, "noise_multiplier=-1.0 must be ≥ 0"),
+        ({"noise_multiplier": -1.0, "clip_norm": 1.0}, "noise_multiplier=-1.0 must be finite and ≥ 0"),
+        ({"noise_multiplier": math.inf, "clip_norm": 1.0}, "noise_multiplier=inf must be finite and ≥ 0"),
+        ({"clip_norm": 0.0}, "clip_norm=0.0 must be > 0"),
+        ({"num_clients": 0}, "num_clients=0 must be ≥ 1"),
         (
             {"solver": lambda loss: scaffold(loss, learning_rate=1.0, num_steps=1, participation=0.5)},
             "num_clients=None, but these clients remember something",

@@ -101,6 +101,60 @@ def test_rejected_messages_and_empty_slots_have_no_vote(kind):
     assert (total(kind, mask=jnp.zeros(9, bool), **options)[0] == 0).all()
 
 
+def attacked(seed, distance, offset, spread=0.01, size=8):
+    """Ten messages: one attacker near, who is a little off, and one far away."""
+    rng = np.random.default_rng(seed)
+    rows = 100 * spread * rng.normal(size=size) + offset + spread * rng.normal(size=(10, size))
+    rows[0] = rows[1:9].mean(0) + 1000 * spread * np.eye(size)[0]
+    rows[9] = distance * rng.normal(size=size)
+    return rows.astype(np.float32)
+
+
+@pytest.mark.parametrize("distance", [1.0, 1e6, 1e18, np.inf])
+@pytest.mark.parametrize(("offset", "spread"), [(0.0, 0.01), (300.0, 0.01), (0.0, 1e-8)])
+def test_a_far_attacker_costs_the_others_no_digits(distance, offset, spread):
+    """Against float64, whatever the messages have in common and however small they are."""
+    for seed in range(5):
+        rows = attacked(seed, distance, offset, spread)
+        n = 10 if np.isfinite(distance) else 9  # a message that is not finite is not there
+        sent, there = jnp.asarray(rows), rows[:n].astype(np.float64)
+        near, everyone = 20 * spread + 1e-6 * offset, jnp.ones(10, bool)
+        for many in (False, True):
+            found = total("multi_krum" if many else "krum", sent, everyone, corrupted_fraction=0.25)[0] / n
+            np.testing.assert_allclose(found, krum(there, 2, many), atol=near / 10, rtol=1e-6)
+        for kind in ("median", "geometric_median", "trimmed_mean"):
+            options = {"corrupted_fraction": 0.25} if kind == "trimmed_mean" else {}
+            found = total(kind, sent, everyone, **options)[0] / n
+            assert np.abs(found - there[1:9].mean(0)).max() < near, kind
+
+
+@pytest.mark.parametrize(
+    ("share", "clients", "assumed"),
+    [(0.333, 3, 0), (1 / 3, 3, 1), (0.29, 100, 29), (0.4999, 100, 49), (0.2, 5, 1), (0.19999, 5, 0), (0.07, 100, 7)],
+)
+def test_the_share_is_rounded_down(share, clients, assumed):
+    rows = jnp.arange(float(clients))[:, None] ** 2
+    expected = np.sort(np.asarray(rows[:, 0]))[assumed : clients - assumed].mean()
+
+    def mean(share):
+        fun = robust_aggregation("trimmed_mean", corrupted_fraction=share)(clipped_sum)(SEND)
+        return fun(jnp.zeros(1), Cohort(rows, jnp.ones(clients, bool)), KEY, jnp.inf).total[0] / clients
+
+    assert float(mean(share)) == pytest.approx(expected, rel=1e-6)
+    assert float(jax.jit(mean)(share)) == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_traced_share_out_of_range_is_no_mean():
+    fun = jax.jit(lambda share: total_of_share(share))
+    assert np.isnan(fun(0.5)).all()
+    assert np.isfinite(fun(0.4)).all()
+
+
+def total_of_share(share):
+    fun = robust_aggregation("krum", corrupted_fraction=share)(clipped_sum)(SEND)
+    return fun(jnp.zeros(5), Cohort(ROWS, MASK), KEY, 1.0).total
+
+
 def test_the_sum_says_that_it_has_no_sensitivity_and_one_client_shows_why():
     """One client more moves the median of eight by more than the clip norm: no noise made for the sum covers that."""
     rows = jnp.asarray([[1.0]] * 4 + [[-1.0]] * 4 + [[-1.0]])
@@ -150,8 +204,9 @@ def test_a_robust_mean_around_secure_aggregation_is_refused():
         (lambda: robust_aggregation("mode"), "kind='mode' is not known; use one of trimmed_mean"),
         (lambda: robust_aggregation("krum"), "corrupted_fraction=None, but kind='krum' needs"),
         (lambda: robust_aggregation("trimmed_mean", corrupted_fraction=0.5), r"must be in \[0, 0.5\)"),
+        (lambda: robust_aggregation("krum", corrupted_fraction=jnp.float32(0.7)), r"must be in \[0, 0.5\)"),
         (lambda: robust_aggregation("median", corrupted_fraction=0.1), "is not used by kind='median'"),
-        (lambda: robust_aggregation("geometric_median", num_iterations=0), "num_iterations=0 must be at least 1"),
+        (lambda: robust_aggregation("geometric_median", num_iterations=0), "num_iterations=0 must be ≥ 1"),
         (lambda: corruption("evil"), "kind='evil' is not known; use one of nan"),
         (lambda: corruption("scaled", factor=-1.0), "factor=-1.0 must be finite and ≥ 0"),
         (lambda: corruption("noise", stddev=-1.0), "stddev=-1.0 must be finite and ≥ 0"),

@@ -116,7 +116,21 @@ def test_the_proximal_term_grows_when_the_loss_rises_and_shrinks_after_falls_in_
         updates, state = server.update(Broadcast(jnp.float32(0), jnp.float32(loss)), state, carried)
         carried = optax.apply_updates(carried, updates)
         seen.append(round(float(carried.extra), 3))
-    assert seen == [0.15, 0.15, 0.05, 0.05, 0.05, 0.15, 0.25, 0.25, 0.25, 0.15]
+    assert seen == [0.15, 0.15, 0.15, 0.05, 0.05, 0.15, 0.25, 0.25, 0.25, 0.15]
+
+
+@pytest.mark.parametrize(
+    ("losses", "end"), [([2.0], 0.3), ([2.0, 2.0, 2.0], 0.3), ([2.0, 1.0], 0.2), ([2.0, 3.0], 0.4)]
+)
+def test_the_first_loss_and_one_that_stays_are_no_fall(losses, end):
+    solver = adaptive_fedprox(quadratic, optax.sgd(0.1), initial=0.3, step=0.1, patience=1, num_steps=1)
+    server = solver.wrap_optimizer(optax.sgd(1.0))
+    carried = solver.init(jnp.float32(0))
+    state = server.init(carried)
+    for loss in losses:
+        updates, state = server.update(Broadcast(jnp.float32(0), jnp.float32(loss)), state, carried)
+        carried = optax.apply_updates(carried, updates)
+    assert float(carried.extra) == pytest.approx(end)
 
 
 def test_clients_tell_their_loss_inside_the_bound_that_is_noised():

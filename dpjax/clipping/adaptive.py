@@ -3,8 +3,9 @@
 from typing import NamedTuple
 
 import jax.numpy as jnp
-from jax.core import Tracer
 from jaxtyping import Array, Bool, Float
+
+from dpjax.checks import is_traced, number
 
 SMALLEST, LARGEST = 1e-12, 1e12
 """Where a clip norm that adapts stops: what the kernel's guarantee covers, with room for every float32 norm."""
@@ -33,7 +34,7 @@ def adaptive_clipping(
 
     At each step the units of the cohort are counted whose norm is at most the clip norm C, each as ``1[norm ≤ C] − ½``.
     With noise of ``count_stddev`` on the count, b̃ = noisy count / expected cohort size + ½ estimates their share, and
-    C becomes ``C · exp(−learning_rate · (b̃ − target_quantile))``.
+    C becomes ``C · exp(−learning_rate · (b̃ − target_quantile))``. Units count alike, whatever their weights in the sum.
 
     Formal guarantees: sum and count are one Gaussian mechanism whose noise multiplier is the run's z, and it is z
     that ``Mechanism`` accounts for. One unit moves the sum by at most C and the centred count by at most ½, so noise
@@ -57,13 +58,13 @@ def adaptive_clipping(
     References:
       Andrew et al., Differentially Private Learning with Adaptive Clipping, 2021 (https://arxiv.org/abs/1905.03871).
     """
-    if not isinstance(target_quantile, Tracer) and not 0 <= float(target_quantile) <= 1:
-        raise ValueError(f"target_quantile={target_quantile} must be in [0, 1]; 0.5 is the median.")
-    if not isinstance(learning_rate, Tracer) and not 0 < float(learning_rate) < float("inf"):
-        raise ValueError(f"learning_rate={learning_rate} must be > 0 and finite; the paper uses 0.2.")
-    if count_stddev is not None and not 0 < count_stddev < float("inf"):
-        raise ValueError(f"count_stddev={count_stddev} must be > 0 and finite; leave it out for cohort size / 20.")
-    return AdaptiveClipping(target_quantile, learning_rate, count_stddev)
+    quantile = number("target_quantile", target_quantile, least=0, most=1, fix="0.5 is the median")
+    rate = number("learning_rate", learning_rate, above=0, fix="the paper uses 0.2")
+    if count_stddev is not None:
+        if is_traced(count_stddev):
+            raise ValueError("count_stddev is traced, but the noise is split by it beforehand; give a plain number.")
+        count_stddev = number("count_stddev", count_stddev, above=0, fix="leave it out for cohort size / 20")
+    return AdaptiveClipping(quantile, rate, count_stddev)
 
 
 def stddev_of_count(adaptive: AdaptiveClipping, expected_cohort_size: float) -> float:
@@ -96,15 +97,15 @@ def sum_noise_multiplier(noise_multiplier: float | Float[Array, ""], count_stdde
     References:
       Andrew et al., 2021, theorem 1 (https://arxiv.org/abs/1905.03871).
     """
-    if not isinstance(noise_multiplier, Tracer):
-        if not float(noise_multiplier) >= 0:
-            raise ValueError(f"noise_multiplier={noise_multiplier} must be ≥ 0; it is noise stddev / clip_norm.")
-        if float(noise_multiplier) >= 2 * count_stddev:
-            raise ValueError(
-                f"noise_multiplier={float(noise_multiplier):g} must be below 2 × count_stddev = {2 * count_stddev:g}, "
-                "or no noise on the sum is enough; raise count_stddev of adaptive_clipping (expected cohort size / 20 "
-                "if it is left out), or take larger cohorts."
-            )
+    noise_multiplier = number(
+        "noise_multiplier", noise_multiplier, least=0, finite=False, fix="it is noise stddev / clip_norm"
+    )
+    if isinstance(noise_multiplier, float) and noise_multiplier >= 2 * count_stddev:
+        raise ValueError(
+            f"noise_multiplier={noise_multiplier:g} must be below 2 × count_stddev = {2 * count_stddev:g}, or no noise "
+            "on the sum is enough; raise count_stddev of adaptive_clipping (expected cohort size / 20 if it is left "
+            "out), or take larger cohorts."
+        )
     z = jnp.asarray(noise_multiplier, jnp.float32)
     ratio = z / (2 * count_stddev)
     reachable = ratio < 1
@@ -180,8 +181,5 @@ def check_initial_clip_norm(clip_norm: float | Float[Array, ""]) -> None:
     Example:
       >>> check_initial_clip_norm(1.0)
     """
-    if not isinstance(clip_norm, Tracer) and not SMALLEST <= float(clip_norm) <= LARGEST:
-        raise ValueError(
-            f"clip_norm={float(clip_norm)} with adaptive clipping must be between {SMALLEST:g} and {LARGEST:g}: it is "
-            "where the clip norm starts; leave `adaptive` out to turn clipping off."
-        )
+    start = "it is where adaptive clipping starts, so leave `adaptive` out to turn clipping off"
+    number("clip_norm", clip_norm, least=SMALLEST, most=LARGEST, fix=start)

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jax.core import Tracer
 from jaxtyping import Array, Float, Int, Key
 
+from dpjax.checks import number, whole_number
 from dpjax.clipping import Aggregation, ClippingRule, SumFactory, clipped_sum
 from dpjax.federated.solvers import Solver, fedavg
 from dpjax.models import Model, cross_entropy_loss
@@ -107,12 +107,13 @@ def build_federated_averaging_process(
     References:
       McMahan et al., 2017 (https://arxiv.org/abs/1602.05629).
     """
-    if not 0 < expected_clients < math.inf:
-        raise ValueError(f"expected_clients={expected_clients} must be finite and > 0: sampling rate × clients.")
-    concrete = not isinstance(noise_multiplier, Tracer) and not isinstance(clip_norm, Tracer)
-    if concrete and not float(noise_multiplier) >= 0:
-        raise ValueError(f"noise_multiplier={noise_multiplier} must be ≥ 0; it is noise stddev / clip_norm.")
-    if concrete and float(noise_multiplier) > 0 and math.isinf(float(clip_norm)):
+    expected_clients = number("expected_clients", expected_clients, above=0, fix="it is sampling rate × clients")
+    noise_multiplier = number("noise_multiplier", noise_multiplier, least=0, fix="it is noise stddev / clip_norm")
+    clip_norm = number("clip_norm", clip_norm, above=0, finite=False, fix="use inf to turn clipping off")
+    if num_clients is not None:
+        whole_number("num_clients", num_clients, fix="it is the size of the population")
+    concrete = isinstance(noise_multiplier, float) and isinstance(clip_norm, float)
+    if concrete and noise_multiplier > 0 and math.isinf(clip_norm):
         raise ValueError(f"clip_norm={clip_norm} bounds nothing, so that no noise hides a client; give a finite one.")
     loss = loss_fn or cross_entropy_loss(model)
     if solver is None:

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, Key, PyTree
 
+from dpjax.checks import number, whole_number
 from dpjax.contributions import client_delta
 from dpjax.federated.solvers import Broadcast, Solver, model_of
 from dpjax.types import ClientContribution, ClientRows, LossFn, Metrics
@@ -16,7 +17,7 @@ class ProximalState(NamedTuple):
 
     Attributes:
       model: of the model's optimizer.
-      last: scalar; the loss that clients told last.
+      last: scalar; the loss that clients told last, inf before they told one.
       falls: scalar; how often in a row it has fallen.
     """
 
@@ -55,11 +56,11 @@ def adaptive_fedprox(
     References:
       Li et al., Federated Optimization in Heterogeneous Networks, 2020, section 5.3.2 (https://arxiv.org/abs/1812.06127).
     """
-    for name, value, least in (("initial", initial, 0), ("step", step, 0), ("patience", patience, 1)):
-        if isinstance(value, int | float) and not least <= value < float("inf"):
-            raise ValueError(f"{name}={value} must be finite and at least {least}.")
-    if not 0 < loss_bound < float("inf"):
-        raise ValueError(f"loss_bound={loss_bound} must be finite and > 0; it is the largest loss told apart.")
+    initial = number("initial", initial, least=0, fix="it is the first μ")
+    step = number("step", step, least=0, fix="μ moves by it")
+    whole_number("patience", patience, fix="it counts falls of the loss in a row")
+    loss_bound = number("loss_bound", loss_bound, above=0, fix="it is the largest loss told apart")
+    report_norm = number("report_norm", report_norm, above=0, fix="a tenth of the clip norm is a fair share")
     unit_per_loss = report_norm / loss_bound
 
     def work(
@@ -77,8 +78,9 @@ def adaptive_fedprox(
 
         def update(updates: Any, state: Any, params: Any = None):
             moved, model_state = optimizer.update(updates.model, state.model, params.model)
-            rose = updates.extra > state.last
-            falls = jnp.where(rose, 0, state.falls + 1)
+            # The first loss told has none before it to have fallen from.
+            rose, fell = updates.extra > state.last, (updates.extra < state.last) & jnp.isfinite(state.last)
+            falls = jnp.where(fell, state.falls + 1, 0)
             shrink = falls >= patience
             change = jnp.where(rose, step, jnp.where(shrink, -jnp.minimum(step, params.extra), 0.0))
             after = ProximalState(model_state, updates.extra, jnp.where(shrink, 0, falls))

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
+from dpjax.checks import number, spoilt_by, whole_number
 from dpjax.clipping import Aggregation, ClippingRule, SumFactory
 from dpjax.federated.messages import clipped_rows, collected, like_total
 from dpjax.types import ClippedSum, Cohort, ContributionFn, Metrics, NoSensitivity, Params, PerUnit
@@ -46,9 +47,10 @@ def robust_aggregation(
         the share of messages that are farthest from theirs) or ``"geometric_median"`` (the point with the least sum of
         distances, by smoothed Weiszfeld steps).
       corrupted_fraction: share in [0, 0.5) of the clients present that may be corrupted, traced or not: of n, the
-        number assumed is f = ⌊share × n⌋. Needed by ``"trimmed_mean"``, ``"krum"`` and ``"multi_krum"``, and by them
-        only. A cohort drawn at random can hold a larger share than the population: leave room. Krum's own bound needs
-        n ≥ 2f + 3; with fewer it goes by the nearest neighbour.
+        number assumed is f = ⌊share × n⌋, the share being float32's next number up, so that .29 of 100 are 29.
+        Needed by ``"trimmed_mean"``, ``"krum"`` and ``"multi_krum"``, and by them only. A cohort drawn at random can
+        hold a larger share than the population: leave room. Krum's own bound needs n ≥ 2f + 3; with fewer it goes by
+        the nearest neighbour.
       num_iterations: Weiszfeld steps ≥ 1 of ``"geometric_median"``.
       rule: of clipping; the one that ``make_train`` has.
 
@@ -73,8 +75,7 @@ def robust_aggregation(
     """
     if kind not in KINDS:
         raise ValueError(f"kind={kind!r} is not known; use one of {', '.join(KINDS)}.")
-    if num_iterations < 1:
-        raise ValueError(f"num_iterations={num_iterations} must be at least 1 step.")
+    whole_number("num_iterations", num_iterations, fix="it counts Weiszfeld steps")
     if kind in ("median", "geometric_median"):
         if corrupted_fraction is not None:
             raise ValueError(f"corrupted_fraction={corrupted_fraction} is not used by kind={kind!r}; leave it out.")
@@ -82,14 +83,13 @@ def robust_aggregation(
         return _in_place_of_the_sum(combine, rule)
     if corrupted_fraction is None:
         raise ValueError(f"corrupted_fraction=None, but kind={kind!r} needs the share of clients to do without.")
-    if isinstance(corrupted_fraction, int | float) and not 0 <= corrupted_fraction < 0.5:
-        raise ValueError(f"corrupted_fraction={corrupted_fraction} must be in [0, 0.5): a majority cannot be outvoted.")
+    fraction = number("corrupted_fraction", corrupted_fraction, least=0, below=0.5, fix="a majority cannot be outvoted")
     if kind == "trimmed_mean":
-        return _in_place_of_the_sum(partial(_trimmed_mean, fraction=corrupted_fraction), rule)
-    return _in_place_of_the_sum(partial(_krum, fraction=corrupted_fraction, many=kind == "multi_krum"), rule)
+        return _in_place_of_the_sum(partial(_trimmed_mean, fraction=fraction), rule, fraction)
+    return _in_place_of_the_sum(partial(_krum, fraction=fraction, many=kind == "multi_krum"), rule, fraction)
 
 
-def _in_place_of_the_sum(combine: Combine, rule: ClippingRule | None) -> Aggregation:
+def _in_place_of_the_sum(combine: Combine, rule: ClippingRule | None, *shares: float | Array) -> Aggregation:
     def aggregation(factory: SumFactory) -> SumFactory:
         collect = collected(factory)
 
@@ -114,6 +114,7 @@ def _in_place_of_the_sum(combine: Combine, rule: ClippingRule | None) -> Aggrega
                 rows = clipped_rows(vectors, everyone, jnp.asarray(clip_norm, jnp.float32), rule)
                 count = jnp.sum(present, dtype=jnp.int32)
                 total = jnp.where(count > 0, combine(rows, present) * count.astype(rows.dtype), 0.0)
+                total = spoilt_by(total, *shares)
                 return plain._replace(
                     total=like_total(total, plain),
                     clip_norm=jnp.full_like(plain.clip_norm, jnp.inf),
@@ -131,9 +132,9 @@ def _in_place_of_the_sum(combine: Combine, rule: ClippingRule | None) -> Aggrega
 def _assumed(present: Present, fraction: float | Float[Array, ""]) -> tuple[Int[Array, ""], Int[Array, ""]]:
     """How many are present, and how many of them may be corrupted: always a minority."""
     count = jnp.sum(present, dtype=jnp.int32)
-    share = jnp.asarray(fraction, jnp.float32) * count.astype(jnp.float32)
-    # 0.29 × 100 is 28.999999 in float32.
-    assumed = jnp.floor(share + 1e-3).astype(jnp.int32)
+    # 0.29 is a little less in float32, and 100 of it are 28.999999: one number up, what was meant is reached.
+    share = jnp.nextafter(jnp.asarray(fraction, jnp.float32), jnp.float32(1)) * count.astype(jnp.float32)
+    assumed = jnp.floor(share).astype(jnp.int32)
     return count, jnp.clip(assumed, 0, jnp.maximum(count - 1, 0) // 2)
 
 
@@ -164,11 +165,8 @@ def _krum(rows: Rows, present: Present, fraction: float | Float[Array, ""], many
     slots = len(rows)
     count, assumed = _assumed(present, fraction)
     rank = jnp.arange(slots, dtype=jnp.int32)
-    # Distances by one matmul; around the mean, so that what all have in common costs no digits.
-    centred = jnp.where(present[:, None], rows - _mean(rows, present)[None], 0)
-    products = jnp.matmul(centred, centred.T, precision=jax.lax.Precision.HIGHEST)
-    squares = jnp.diagonal(products)
-    distances = jnp.maximum(squares[:, None] + squares[None] - (products + products.T), 0)
+    # By differences, row by row: from products, one attacker far away would cost all others their digits.
+    distances = jax.lax.map(lambda row: jnp.sum(jnp.square(rows - row[None]), axis=1), rows)
     others = present[None] & ~jnp.eye(slots, dtype=bool)
     ordered = jnp.sort(jnp.where(others, distances, jnp.inf), axis=1)
     neighbours = jnp.minimum(jnp.maximum(count - assumed - 2, 1), count - 1)
@@ -179,10 +177,19 @@ def _krum(rows: Rows, present: Present, fraction: float | Float[Array, ""], many
 
 
 def _geometric_median(rows: Rows, present: Present, num_iterations: int) -> Float[Array, "size"]:
-    def step(_: Int[Array, ""], point: Float[Array, "size"]) -> Float[Array, "size"]:
-        distance = jnp.sqrt(jnp.sum(jnp.square(rows - point[None]), axis=1))
-        weight = jnp.where(present, 1 / jnp.maximum(distance, 1e-6), 0)  # as smooth as in the paper
-        moved = jnp.matmul(weight, rows, precision=jax.lax.Precision.HIGHEST)
-        return moved / jnp.maximum(jnp.sum(weight), jnp.finfo(rows.dtype).tiny)
+    # From the coordinates' median, and as seen from there: neither far attackers nor what all have in common count.
+    start = _median(rows, present)
+    away = jnp.where(present[:, None], rows - start[None], 0)
 
-    return jax.lax.fori_loop(0, num_iterations, step, _mean(rows, present))
+    def distance_to(point: Float[Array, "size"]) -> Float[Array, "slots"]:
+        return jnp.sqrt(jnp.sum(jnp.square(away - point[None]), axis=1))
+
+    typical = _median(distance_to(jnp.zeros_like(start))[:, None], present)[0]
+    smooth = jnp.maximum(1e-6 * typical, jnp.finfo(rows.dtype).tiny ** 0.5)  # the paper's 1e-6, at every scale
+
+    def step(_: Int[Array, ""], point: Float[Array, "size"]) -> Float[Array, "size"]:
+        weight = jnp.where(present, 1 / jnp.maximum(distance_to(point), smooth), 0)
+        weight = weight / jnp.maximum(jnp.sum(weight), jnp.finfo(rows.dtype).tiny)
+        return jnp.matmul(weight, away, precision=jax.lax.Precision.HIGHEST)
+
+    return start + jax.lax.fori_loop(0, num_iterations, step, jnp.zeros_like(start))
