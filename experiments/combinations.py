@@ -90,6 +90,13 @@ def validate_messages(cfg: DictConfig, need: Any, one_of: Any) -> None:
         need(
             0 <= fed.robust_fraction < 0.5, "federated.robust_fraction", "must be in [0, 0.5): a majority wins any vote"
         )
+    assumed = math.floor(fed.robust_fraction * fed.clients_per_round + 1e-3)
+    need(
+        fed.robust not in ("krum", "multi_krum") or fed.clients_per_round >= 2 * assumed + 3,
+        "federated.clients_per_round",
+        f"is too few for federated.robust={fed.robust}, which with {assumed} corrupted clients takes "
+        f"{2 * assumed + 3}; raise it, or lower federated.robust_fraction",
+    )
     one_of("federated.corruption.name", "none", "nan", "scaled", "sign_flipped", "noise", "labels")
     need(0 <= fed.corruption.fraction <= 1, "federated.corruption.fraction", "must be in [0, 1]; it is a share")
     factor = fed.corruption.factor

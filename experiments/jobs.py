@@ -15,6 +15,7 @@ from dpjax.results import ResultsError, write_job_result
 from dpjax.sweeps import Program, compile_lanes, run_lanes
 from dpjax.types import HParams
 from experiments import config, identity
+from experiments.memory import refuse_lanes
 from experiments.models import save_model
 from experiments.privacy import clip_norm, has_pure_reports, mechanism, noise_share
 from experiments.rows import common, outputs, pace
@@ -42,8 +43,9 @@ def run_group(jobs: Sequence[Job], tell: Tell = lambda stage, done, total: None)
       ValueError: what fails all of them alike.
     """
     first = jobs[0].cfg
-    setup = build(first, tell)
     num_lanes = sum(job.cfg.num_seeds for job in jobs)
+    refuse_lanes(first, num_lanes)
+    setup = build(first, tell)
     helpers = ThreadPoolExecutor(2)  # XLA compiles on one core while ε is computed on another
     try:
         tell("compiling", 0, 1)
@@ -179,8 +181,12 @@ def _check_count_noise(point: Point, setup: Setup) -> None:
     stddev = stddev_of_count(adaptive, setup.sampler.expected_cohort_size)
     z = point.noise_multiplier
     if not z < 2 * stddev:
+        asked = point.job.cfg.privacy
+        has = f"privacy.epsilon={asked.epsilon:g} takes a noise multiplier of {z:.3g},"
+        if asked.noise_multiplier is not None:
+            has = f"privacy.noise_multiplier={z:.3g} is one"
         raise config.ConfigError(
-            f"privacy.epsilon={point.job.cfg.privacy.epsilon:g} takes a noise multiplier of {z:.3g}, which "
+            f"{has} which "
             f"clipping=adaptive cannot share between sum and count with clipping.count_stddev={stddev:.3g}; "
             f"set that to {z:.2g} or more, or take larger cohorts."
         )

@@ -21,6 +21,7 @@ from dpjax.training import make_train
 from dpjax.types import HParams
 from experiments.federated import compressed, make_aggregation, make_clients, make_solver, message_size
 from experiments.identity import capacity_epsilon
+from experiments.memory import refuse_partition, refuse_run
 from experiments.plugins import own_optimizer, own_rule
 from experiments.privacy import Accounted, accounted, count_parameters, local_sampler, make_privatizer
 from experiments.problem import BATCH, Problem, make_problem, num_owners
@@ -98,6 +99,8 @@ def build(cfg: DictConfig, tell: Tell = lambda stage, done, total: None) -> Setu
     dataset = problem.dataset
     rows = (dataset.train_inputs, dataset.train_labels)
     federal = cfg.federated.clients_per_round is not None
+    if federal:
+        refuse_partition(cfg)
     clients = make_clients(cfg, dataset) if federal else None
     most_records = 0
     if clients is None:
@@ -134,6 +137,7 @@ def build(cfg: DictConfig, tell: Tell = lambda stage, done, total: None) -> Setu
         return solver.message_like(solver.init(problem.init(frozen, key)))
 
     whole = count_parameters(jax.eval_shape(message, arrays.frozen, jax.random.key(0)))
+    refuse_run(cfg, num_parameters=whole, slots=sampler.capacity, clients=clients.number if clients else 0)
     dimension = message_size(cfg, whole)
     owners = None if cfg.privacy.records_per_unit is None else num_owners(dataset)
     run_as = accounted(cfg, sampler, unit, most_records=most_records, dimension=dimension, num_owners=owners)

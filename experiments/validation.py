@@ -10,6 +10,8 @@ from experiments import strict
 from experiments.combinations import validate_messages, validate_noise
 from experiments.config import NOISES, ConfigError
 
+LEAST_EPSILON, MOST_EPSILON = 1e-3, 500.0
+
 
 def validate(cfg: DictConfig) -> None:
     """Refuse what can't run, before anything is computed.
@@ -28,6 +30,16 @@ def validate(cfg: DictConfig) -> None:
     strict.refuse_strangers(cfg)
     strict.refuse_misfits(cfg)
     need(cfg.privacy.epsilon > 0, "privacy.epsilon", "must be > 0; use inf to train without privacy")
+    need(
+        cfg.privacy.epsilon >= LEAST_EPSILON,
+        "privacy.epsilon",
+        f"is below what accountants resolve; give at least {LEAST_EPSILON:g}",
+    )
+    need(
+        cfg.privacy.epsilon <= MOST_EPSILON or math.isinf(cfg.privacy.epsilon),
+        "privacy.epsilon",
+        f"is beyond what accountants resolve; give at most {MOST_EPSILON:g}, or inf to train without privacy",
+    )
     noise = cfg.privacy.noise_multiplier
     need(
         noise is None or (0 < noise < math.inf),
@@ -209,6 +221,7 @@ def _validate_federated(cfg: DictConfig, need: Any, one_of: Any) -> None:
     need(0 <= cfg.federated.proximal < math.inf, "federated.proximal", "must be finite and ≥ 0")
     for name in ("straggler_rate", "dropout_rate"):
         need(0 <= cfg.federated[name] <= 1, f"federated.{name}", "must be in [0, 1]; it is a chance")
+    need(cfg.federated.dropout_rate < 1, "federated.dropout_rate", "loses every message; lower it")
     one_of("federated.weights", "uniform", "sizes")
     need(
         cfg.federated.weights == "uniform" or math.isinf(cfg.privacy.epsilon),
@@ -233,13 +246,14 @@ def _validate_aggregation(cfg: DictConfig, need: Any) -> None:
         "federated.levels",
         "must be from 1 to 2**22, or null to have it chosen",
     )
-    least, clients = threshold(cfg), cfg.federated.clients_per_round
+    clients = cfg.federated.clients_per_round
+    need(clients >= 2, "federated.clients_per_round", "must be at least 2 where nobody may see a single message")
+    least = threshold(cfg)
     need(
         0 < cfg.federated.threshold <= 1 and least <= clients,
         "federated.threshold",
         f"is a threshold above the cohort of {clients} clients or below 1; it is a share of it, in (0, 1]",
     )
-    need(clients >= 2, "federated.clients_per_round", "must be at least 2 where nobody may see a single message")
 
 
 def threshold(cfg: DictConfig) -> int:

@@ -82,6 +82,14 @@ CASES = {
     'privacy.epsilon="1': "privacy.epsilon=\"1 can't be read; write overrides as field=value",
     "privacy..epsilon=1": "privacy..epsilon=1 can't be read; write overrides as field=value",
     "privacy.epsilön=1": "privacy.epsilön=1 holds 'ö' outside of quotes; quote it as \"field='value'\".",
+    "privacy.epsilon=1e-308": "privacy.epsilon=1e-308 is below what accountants resolve; give at least 0.001.",
+    "privacy.epsilon=1e300": "privacy.epsilon=1e+300 is beyond what accountants resolve; give at most 500, or inf",
+    "clipping=adaptive privacy.noise_multiplier=1e6": "privacy.noise_multiplier=1e+06 is one which clipping=adaptive",
+    "federated.clients_per_round=9 federated.dropout_rate=1": "federated.dropout_rate=1.0 loses every message",
+    "privacy=none federated.clients_per_round=8 federated.robust=krum federated.robust_fraction=0.4": "is too few for "
+    "federated.robust=krum, which with 3 corrupted clients takes 9",
+    "federated.clients_per_round=1 federated.aggregation=secure": "federated.clients_per_round=1 must be at least 2",
+    "federated=distributed_privacy federated.bits=4": "bits=4 are too few for a cohort",
     "experiment=gen": "To keep results apart, give results_dir=FOLDER.",
     "--foo": "unrecognized arguments: --foo; fields are written without dashes, as privacy.epsilon=1: see --help.",
 }

@@ -204,6 +204,20 @@ def test_a_mistake_is_one_sentence_with_flag_value_and_fix(call, words, parts):
         assert part in err
 
 
+@pytest.mark.parametrize(("noise", "found"), [("1e-300", "∞"), ("1e-90", "∞"), ("1e300", "0")])
+def test_noise_that_squares_to_nothing_or_to_inf_has_its_epsilon(call, noise, found):
+    status, out, err = call("epsilon", "--noise-multiplier", noise, *RUN)
+    assert (status, err) == (0, "")
+    assert f"RDP  ε = {found}" in out
+    assert f"PLD  ε = {found}" in out
+
+
+def test_a_tiny_epsilon_is_refused_at_once(call):
+    status, _, err = call("calibrate", "--epsilon", "1e-9", *RUN)
+    assert status == 1
+    assert err.startswith("error: --epsilon is 1e-09, below the 0.001 that PLD's grid resolves; give at least 0.001")
+
+
 def test_a_bug_keeps_its_traceback(monkeypatch, call):
     def broken(*args, **kwargs):
         raise RuntimeError("a bug")

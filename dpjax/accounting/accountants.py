@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 from dpjax.accounting.domination import Pair, curves, dominating_pair
@@ -95,6 +96,9 @@ def rdp_epsilon(
     return charged(mechanism, delta, lambda pair, rest: rdp_bound(pair, rest, orders, conversion))
 
 
+_TINY, _HUGE = 1e-100, 1e12
+"""Noise multipliers whose squares and ratios doubles hold; below, ε is stated as inf, above, as that of less noise."""
+
 Bound = Callable[[Pair, float], float]
 """A dominating pair and δ to ε."""
 
@@ -104,8 +108,10 @@ def charged(mechanism: Mechanism, delta: float, bound: Bound) -> float:
     check_accountable(mechanism)
     check_delta(delta)
     noise = mechanism.noise
-    if mechanism.noise_multiplier == 0 and not (noise is not None and noise.pure):
+    if mechanism.noise_multiplier < _TINY and not (noise is not None and noise.pure):
         return math.inf
+    if mechanism.noise_multiplier > _HUGE:  # more noise has no larger ε
+        mechanism = replace(mechanism, noise_multiplier=_HUGE)
     # Cut cohorts turn P(S) <= e^ε Q(S) + δ into P(S) <= e^ε Q(S) + δ + β (1 + e^ε): each run differs from its
     # uncut twin with probability at most β.
     overflow = overflow_charged(mechanism)

@@ -31,6 +31,7 @@ from dpjax.accounting.mechanism import Mechanism
 _COARSE = 1e-3  # accuracy of the PLD that the search looks at before it asks the real one
 _WINDOW = 3e-4  # a result's ε lies at most this much below the target, relatively
 _EXACT = 1e-9  # the same where ε costs nothing to compute
+_SMALLEST = 1e-3  # the least ε for which the search by PLD has an end
 _LEAST = 0.01  # the smallest noise multiplier ever returned for a finite ε
 
 
@@ -139,6 +140,11 @@ def _check(mechanism: Mechanism, targets: list[float], delta: float, accountant:
     for target in targets:
         if not target > 0:
             raise ValueError(f"epsilon is {target!r}; give a number above 0, or inf for no privacy")
+        if target < _SMALLEST and accountant == "pld" and not is_closed_form(mechanism):
+            raise ValueError(
+                f"epsilon is {target!r}, below the {_SMALLEST:g} that PLD's grid resolves; give at least "
+                f"{_SMALLEST:g}, or accountant='rdp'"
+            )
         overflow = overflow_charged(mechanism)
         if target < math.inf and not overflow_fits(overflow, target, delta):
             raise ValueError(

@@ -89,8 +89,13 @@ def fair_uniform(key: Key[Array, ""], size: int) -> Float[Array, "size"]:
     return ((high ^ low) >> jnp.uint32(8)).astype(jnp.float32) * jnp.float32(2.0**-24)
 
 
-def safe_levels(bits: int, clients: int) -> int:
+def safe_levels(bits: int, clients: int, reserved: int = 0) -> int:
     """The most grid steps in a clip norm with which a sum over ``clients`` can't wrap around.
+
+    Args:
+      bits: width of the ring.
+      clients: of a cohort.
+      reserved: bits of it that are left to noise.
 
     Raises:
       ValueError: ``bits`` out of range, or a ring too small for so many clients.
@@ -101,10 +106,11 @@ def safe_levels(bits: int, clients: int) -> int:
     """
     if not 2 <= bits <= 32:
         raise ValueError(f"bits={bits} must be from 2 to 32, the width of a ring element.")
-    levels = min((2 ** (bits - 1) - 1) // clients, 2**22)
+    levels = min((2 ** (bits - reserved - 1) - 1) // clients, 2**22) if bits - reserved >= 2 else 0
     if levels < 1:
+        left = ", half of them for noise" if reserved else ""
         raise ValueError(
-            f"bits={bits} are too few for a cohort of {clients} clients: the ring holds {2**bits} numbers; take at "
-            f"least {math.ceil(math.log2(clients + 1)) + 2} bits."
+            f"bits={bits} are too few for a cohort of {clients} clients: the ring holds {2**bits} numbers{left}; take "
+            f"at least {math.ceil(math.log2(clients + 1)) + 2 + reserved} bits."
         )
     return levels

@@ -183,7 +183,7 @@ def grid_levels(slots: int, bits: int, levels: int | None, allow_wraparound: boo
     Raises:
       ValueError: levels at which a sum may wrap around.
     """
-    safe = safe_levels(bits - noised, slots)
+    safe = safe_levels(bits, slots, reserved=int(noised))
     if levels is not None and levels > safe and not allow_wraparound:
         raise ValueError(
             f"levels={levels} with bits={bits} let a sum over {slots} clients wrap around; take at most {safe} "
