@@ -639,7 +639,7 @@ def test_one_file_of_any_kind_is_split_by_class(tmp_path, suffix):
     assert sorted(both) == sorted(row["Text"] for row in ROWS)
     for text, label in zip(data.train_inputs, data.train_labels, strict=True):
         assert label == int(re.findall(r"\d+", text)[0]) % 2
-    assert "1 copies left out" in datasets.describe(str(path)).encoding
+    assert datasets.describe(str(path)).remarks == data.remarks == "1 copies left out"
     assert datasets.fetch(str(path)) == path  # nothing to fetch
     assert not cache.cache_folder().exists()
 
@@ -678,9 +678,12 @@ def test_pairs_are_guessed_before_single_texts(tmp_path):
             r"train has no column 'kind' \(it has words, label\)|has no column 'kind'",
         ),
         ("{}/unlabelled.csv", r"which column holds labels\? \(it has text, x\); append \?label=COLUMN, or \?label="),
-        ("{}/unlabelled.csv?label=x", "column 'x' holds double; it must hold words or whole numbers"),
+        ("{}/unlabelled.parquet?label=x", "column 'x' holds binary; it must hold words or numbers"),
         ("{}/empty.jsonl", "row 1 is an empty text"),
-        ("{}/odd.csv?texts=words", r"says 'texts'; after '\?' come text=, label=, test= and config="),
+        (
+            "{}/odd.csv?texts=words",
+            r"says 'texts'; after '\?' come text=, label=, owner=, test=, config= and encoding=",
+        ),
         ("{}/odd.csv?text", r"says 'text'; after"),
         ("{}/odd.csv?text=words&test=held_out", r"no split is called 'held_out' \(it has odd\)"),
         ("{}/broken.parquet", r"broken\.parquet cannot be read"),
@@ -690,6 +693,7 @@ def test_pairs_are_guessed_before_single_texts(tmp_path):
 def test_what_is_wrong_with_ones_own_texts_is_one_sentence(tmp_path, name, message):
     write_rows(tmp_path / "odd.csv", [{"words": "a", "label": "b"}])
     write_rows(tmp_path / "unlabelled.csv", [{"text": "a", "x": 0.5}])
+    write_rows(tmp_path / "unlabelled.parquet", [{"text": "a", "x": b"b"}])
     write_rows(tmp_path / "empty.jsonl", [{"text": "a", "label": 0}, {"text": " ", "label": 1}])
     (tmp_path / "broken.parquet").write_bytes(b"PAR1")
     with pytest.raises(DatasetError, match=message) as raised:

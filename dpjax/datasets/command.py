@@ -1,6 +1,7 @@
 """``dpjax data``: list the data sets, fetch them, look at one."""
 
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
@@ -141,13 +142,16 @@ def show(name: Annotated[str, typer.Argument(metavar="NAME", help="A name as `dp
             ("cite", entry.citation),
             ("sources", ", then ".join(map(str, entry.sources))),
             ("here", entry.fetched_from or f"no; fetch it with: dpjax data fetch {name}"),
+            ("read", entry.remarks),
             ("note", entry.note),
         ):
             if text:
                 facts.add_row(label, text)
         console.print(facts)
         if entry.fetched:
-            dataset = datasets.load(name)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # the table says it
+                dataset = datasets.load(name)
             console.print(_balance(dataset))
             if dataset.task == "image":
                 first = _pictures(dataset, console.width)

@@ -159,7 +159,7 @@ def read_document_splits(splits: dict[str, Any], source: HubSource) -> RawArrays
     if source.label_column is None:
         labels = {split: np.zeros(len(array), np.int32) for split, array in texts.items()}
     else:
-        labels, _ = tables.read_labels(wanted, source.label_column, f"{source.repo}:")
+        labels = tables.read_numbers(wanted, source.label_column, f"{source.repo}:")
     train, test = wanted
     return RawArrays(texts[train], labels[train], texts[test], labels[test])
 

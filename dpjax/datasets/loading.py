@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,7 @@ def load(name: str, *, source: str = "auto", cache_dir: str | os.PathLike[str] |
       ((1438, 8, 8, 1), 10)
     """
     if own.is_own(name) and not own.parse_name(name).on_hub:
-        return _dataset(*own.read_own(name, _silent))
+        return _told(_dataset(*own.read_own(name, _silent)))
     entry = own.find(name) if own.is_own(name) else registry.find(name)
     _check_kind(entry, source)
     first = entry.sources[0]
@@ -65,7 +66,7 @@ def load(name: str, *, source: str = "auto", cache_dir: str | os.PathLike[str] |
                 f"data.source={source!r}: the copy of {name!r} on this machine is from {served_by}; replace it with "
                 f"`dpjax data fetch {name} --source {source} --force`"
             )
-    return _dataset(entry, raw, served_by)
+    return _told(_dataset(entry, raw, served_by))
 
 
 def read_documents(
@@ -74,24 +75,32 @@ def read_documents(
     text_columns: Sequence[str] | None = None,
     label_column: str | None = None,
     test_split: str | None = None,
+    owner_column: str | None = None,
+    encoding: str | None = None,
 ) -> Dataset:
-    """Reads texts of one's own from CSV, TSV, JSON lines or Parquet. It never touches the network.
+    """Reads texts of one's own from CSV, TSV, JSON, Parquet or .txt files. It never touches the network.
 
-    Guarantees that no text is empty and that, where it makes the split itself, no text is in both parts.
+    Guarantees that no text is empty and that, where it makes the split itself, no text is in both parts, of rows with
+    owners no owner. Rows without a label or an owner are left out, and so are copies; a warning and
+    ``Dataset.remarks`` count them.
 
     Args:
       path: a file; or a folder whose files are called after their splits, as ``train.csv`` and ``test.csv`` or
-        ``train-00000-of-00001.parquet``. Without a test split, rows are split 80/20 by class with a fixed seed.
+        ``train-00000-of-00001.parquet``, or which has a folder of .txt files for every class. All but Parquet may be
+        compressed (.gz, .bz2, .xz). Without a test split, rows are split 80/20 by class with a fixed seed.
       text_columns: one column of texts, or two of pairs; None: those of a usual name, as ``text`` or ``sentence``.
-      label_column: of words or whole numbers; empty: there is none and all rows are of one class; None: the one of a
-        usual name, as ``label``.
+      label_column: of words or numbers, each a class as it is written; empty: there is none and all rows are of one
+        class; None: the one of a usual name, as ``label``.
       test_split: to test on; None: ``test``, or where its labels are hidden ``validation``.
+      owner_column: of words or numbers that say whose a row is; None: rows stand alone.
+      encoding: of the characters, as Python calls it; None: UTF-8, or UTF-16 where the file begins with its mark.
 
     Returns:
       Inputs ``[rows]`` or ``[rows, 2]`` of dtype ``np.dtypes.StringDType()``, labels int32; read-only.
 
     Raises:
-      DatasetError: no such file; a column cannot be guessed or is not there; a row has no text or no label.
+      DatasetError: no such file; a column cannot be guessed or is not there; a row has no text; there is one class, or
+        no row to test on.
 
     Example:
       >>> import pathlib, tempfile
@@ -102,10 +111,17 @@ def read_documents(
       >>> data.train_inputs.shape, data.class_names
       ((8,), ('h', 's'))
     """
-    told = {"text": text_columns and ",".join(text_columns), "label": label_column, "test": test_split}
-    query = "&".join(f"{key}={quote(value, safe=',')}" for key, value in told.items() if value is not None)
+    told = {"label": label_column, "test": test_split, "owner": owner_column, "encoding": encoding}
+    said = [] if text_columns is None else ["text=" + ",".join(quote(each, safe="") for each in text_columns)]
+    query = "&".join([*said, *(f"{key}={quote(value, safe='')}" for key, value in told.items() if value is not None)])
     place = os.path.join(".", path) if not own.is_own(str(path)) else str(path)
     return load(f"{place}?{query}" if query else place)
+
+
+def _told(dataset: Dataset) -> Dataset:
+    if dataset.remarks:
+        warnings.warn(f"data.name={dataset.name!r}: {dataset.remarks}", stacklevel=3)
+    return dataset
 
 
 def _dataset(entry: Entry, raw: RawArrays, served_by: str) -> Dataset:
@@ -128,6 +144,7 @@ def _dataset(entry: Entry, raw: RawArrays, served_by: str) -> Dataset:
         num_units=entry.num_units,
         num_train_units=entry.num_train_units,
         unit_names=() if raw.unit_names is None else tuple(raw.unit_names.tolist()),
+        remarks=entry.remarks,
     )
     for field in RawArrays._fields:
         if isinstance(array := getattr(dataset, field), np.ndarray):
@@ -272,6 +289,12 @@ def _check_content(entry: Entry, raw: RawArrays, candidate: Source) -> None:
         raise DatasetError(
             f"{candidate} holds {found[0]} + {found[1]} rows where {entry.num_train} + {entry.num_test} are expected"
         )
+    for part, labels in (("train", raw.train_labels), ("test", raw.test_labels)):
+        wrong = np.flatnonzero((labels < 0) | (labels >= entry.num_classes))
+        if len(wrong):
+            raise DatasetError(
+                f"{candidate}: {part} row {wrong[0]} is of class {labels[wrong[0]]} where {entry.num_classes} are known"
+            )
     if entry.task == "document":
         for part, inputs in (("train", raw.train_inputs), ("test", raw.test_inputs)):
             texts.check_texts(inputs, f"{candidate}: {part}")

@@ -4,49 +4,19 @@ import dataclasses
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import unquote
 
 import numpy as np
 
 from dpjax.datasets import cache, hub, tables
+from dpjax.datasets.files import ENDINGS
+from dpjax.datasets.own_rows import Location, Read, document_arrays
 from dpjax.datasets.schema import DatasetError, Entry, HubSource, PathSource, Progress, RawArrays
-from dpjax.datasets.splits import stratified_split
-from dpjax.datasets.texts import first_of_each, keep_texts, text_array
+from dpjax.datasets.texts import keep_texts, text_array
 
-PAIRS = (
-    ("premise", "hypothesis"),
-    ("question", "sentence"),
-    ("sentence1", "sentence2"),
-    ("question1", "question2"),
-    ("text1", "text2"),
-)
-TEXTS = ("text", "sentence", "content", "document", "review", "body", "message", "article")
-LABELS = ("label", "labels", "class", "category", "target", "rating")
-TESTS = ("test", "validation", "valid", "dev", "val", "validation_matched")
-"""Usual names of columns and of splits to test on, likeliest first."""
-
+_KEYS = ("text", "label", "owner", "test", "config", "encoding")
 _UNKNOWN = "unknown to dpjax; look where it comes from before you pass it on"
-
-
-class Location(NamedTuple):
-    """What a name says of where texts are, and of the columns to read.
-
-    Attributes:
-      place: repository on the hub, or path.
-      on_hub: which of the two.
-      text_columns: of texts; None: guess.
-      label_column: of labels; empty: there are none, all rows are of one class; None: guess.
-      test_split: to test on; None: guess.
-      config: which of a repository's data sets, or which folder of the path; None: it holds one.
-    """
-
-    place: str
-    on_hub: bool
-    text_columns: tuple[str, ...] | None = None
-    label_column: str | None = None
-    test_split: str | None = None
-    config: str | None = None
 
 
 def is_own(name: str) -> bool:
@@ -57,15 +27,15 @@ def is_own(name: str) -> bool:
       [False, True, True, True]
     """
     place = name.partition("?")[0]
-    return name.startswith("hub:") or "/" in place or os.sep in place or place.endswith(tables.SUFFIXES)
+    return name.startswith("hub:") or "/" in place or os.sep in place or place.lower().endswith(ENDINGS)
 
 
 def parse_name(name: str) -> Location:
     """Reads ``hub:owner/name`` or a path, and after a question mark what it says of the columns.
 
     Args:
-      name: with ``?text=``, ``label=``, ``test=`` and ``config=``, joined by ``&``; ``text`` may name two columns,
-        joined by a comma.
+      name: with ``?text=``, ``label=``, ``owner=``, ``test=``, ``config=`` and ``encoding=``, joined by ``&``; ``text``
+        may name two columns, joined by a comma.
 
     Raises:
       DatasetError: it says something else.
@@ -75,18 +45,35 @@ def parse_name(name: str) -> Location:
       ('premise', 'claim')
     """
     place, _, query = name.partition("?")
-    said = {}
+    on_hub = place.startswith("hub:")
+    said: dict[str, str] = {}
     for part in filter(None, query.split("&")):
         key, equals, value = part.partition("=")
-        if not equals or key not in ("text", "label", "test", "config"):
-            raise DatasetError(f"data.name={name!r} says {key!r}; after '?' come text=, label=, test= and config=")
-        said[key] = unquote(value)
-    columns = tuple(said["text"].split(",")) if said.get("text") else None
-    on_hub = place.startswith("hub:")
+        if not equals or key not in _KEYS:
+            keys = " and ".join((", ".join(f"{each}=" for each in _KEYS[:-1]), f"{_KEYS[-1]}="))
+            raise DatasetError(f"data.name={name!r} says {key!r}; after '?' come {keys}")
+        if key in said:
+            raise DatasetError(f"data.name={name!r} says {key}= twice; keep one")
+        if not value and key != "label":
+            raise DatasetError(f"data.name={name!r} says {key}= and nothing after it; name one, or leave it out")
+        said[key] = value
+    # A comma inside a column's name is written %2C.
+    columns = tuple(unquote(each) for each in said.pop("text").split(",")) if "text" in said else None
+    said = {key: unquote(value) for key, value in said.items()}
     if on_hub and place.count("/") != 1:
         raise DatasetError(f"data.name={name!r} names no repository; write hub:owner/name")
-    place = place.removeprefix("hub:")
-    return Location(place, on_hub, columns, said.get("label"), said.get("test"), said.get("config"))
+    if on_hub and "encoding" in said:
+        raise DatasetError(f"data.name={name!r} says encoding=, which the hub decides; leave it out")
+    return Location(
+        place.removeprefix("hub:"),
+        on_hub,
+        columns,
+        said.get("label"),
+        said.get("test"),
+        said.get("config"),
+        said.get("owner"),
+        said.get("encoding"),
+    )
 
 
 def read_own(name: str, progress: Progress, folder: Path | None = None) -> tuple[Entry, RawArrays, str]:
@@ -110,17 +97,15 @@ def read_own(name: str, progress: Progress, folder: Path | None = None) -> tuple
         served_by, own = f"{source}@{revision[:12]}", HubSource(location.place, config=location.config)
     else:
         path = Path(location.place).expanduser()
-        splits = tables.read_tables(path / location.config if location.config else path)
+        splits = tables.read_tables(path / location.config if location.config else path, location.encoding)
         served_by, licence, own = location.place, "", PathSource(location.place)
-    raw, names, told = document_arrays(splits, location, f"data.name={name!r}:")
-    entry = describe_own(name, own, raw, names, licence=licence, told=told)
-    return entry, raw, served_by
+    read = document_arrays(splits, location, f"data.name={name!r}:")
+    return describe_own(name, own, read, licence=licence), read.raw, served_by
 
 
-def describe_own(
-    name: str, source: HubSource | PathSource, raw: RawArrays, names: tuple[str, ...], *, licence: str, told: str
-) -> Entry:
+def describe_own(name: str, source: HubSource | PathSource, read: Read, *, licence: str) -> Entry:
     """Returns the row that the registry would have of texts that it does not know."""
+    raw = read.raw
     return Entry(
         name=name,
         title=str(source),
@@ -129,18 +114,34 @@ def describe_own(
         input_shape=raw.train_inputs.shape[1:],
         num_train=len(raw.train_labels),
         num_test=len(raw.test_labels),
-        class_names=names,
+        class_names=read.class_names,
         licence=licence or _UNKNOWN,
         citation="",
-        encoding=told,
+        encoding=read.told,
         sources=(source,),
         content_sha256=None,
         encode=keep_texts,
+        unit="owner" if raw.num_units else "example",
+        num_units=raw.num_units,
+        num_train_units=raw.num_train_units,
         note="Not in dpjax's table: its content is not pinned by a hash.",
+        remarks=read.remarks,
     )
 
 
-_STORED = ("summary", "input_shape", "num_train", "num_test", "class_names", "licence", "encoding")
+_STORED = (
+    "summary",
+    "input_shape",
+    "num_train",
+    "num_test",
+    "class_names",
+    "licence",
+    "encoding",
+    "unit",
+    "num_units",
+    "num_train_units",
+    "remarks",
+)
 
 
 def find(name: str) -> Entry:
@@ -153,7 +154,7 @@ def find(name: str) -> Entry:
     location = parse_name(name)
     nothing = np.zeros(0, np.int32)
     raw = RawArrays(text_array([]), nothing, text_array([]), nothing)
-    return describe_own(name, HubSource(location.place, config=location.config), raw, (), licence="", told="")
+    return describe_own(name, HubSource(location.place, config=location.config), Read(raw, (), "", ""), licence="")
 
 
 def as_stored(entry: Entry, manifest: Mapping[str, Any] | None) -> Entry:
@@ -180,77 +181,8 @@ def fetch_own(name: str, given: Path | None, folder: Path, progress: Progress) -
     with cache.workspace_in(folder, "own") as workspace:
         entry, raw, served_by = read_own(name, progress, given)
         progress(f"licence of {entry.title}: {entry.licence}", None)
+        if entry.remarks:
+            progress(f"{entry.title}: {entry.remarks}", None)
         progress(f"storing {entry.title}", None)
         known = {field: getattr(entry, field) for field in _STORED}
         return cache.write_copy(entry, raw, {"kind": "hub", "source": served_by, "entry": known}, workspace, folder)
-
-
-def document_arrays(
-    splits: Mapping[str, Any], location: Location, where: str
-) -> tuple[RawArrays, tuple[str, ...], str]:
-    """Turns tables of texts into arrays.
-
-    Args:
-      splits: split → ``pyarrow.Table``.
-      location: names the columns, as far as they are not to be guessed.
-      where: names the data set in messages.
-
-    Returns:
-      The arrays; a name per class; how they were made, in words. Where only one split can be used it is split 80/20
-      by class, each text once; splits that are there are taken as they are.
-
-    Raises:
-      DatasetError: a column or a split is missing or cannot be guessed, or a row lacks text or label.
-    """
-    first = next(iter(splits.values()))
-    columns = location.text_columns or _guess_texts(first.column_names, where)
-    label = _guess_label(first.column_names, where) if location.label_column is None else location.label_column
-    train, test = _choose_splits(splits, label, location.test_split, where)
-    used = {split: splits[split] for split in (train, test) if split}
-    texts = {split: tables.read_texts(table, columns, f"{where} {split}") for split, table in used.items()}
-    labels, names = {split: np.zeros(len(array), np.int32) for split, array in texts.items()}, ("text",)
-    if label:
-        labels, names = tables.read_labels(used, label, where)
-    read = f"texts of {' and '.join(columns)}, classes of {label or 'none'}"
-    if test:
-        raw = RawArrays(texts[train], labels[train], texts[test], labels[test])
-        return raw, names, f"{read}; splits {train} and {test} as they are"
-    rows = texts[train].reshape(len(texts[train]), -1).tolist()
-    kept = first_of_each(["\n\0\n".join(row) for row in rows])
-    raw = stratified_split(texts[train][kept], labels[train][kept])
-    copies = f"; {len(rows) - len(kept):,} copies left out" if len(kept) < len(rows) else ""
-    return raw, names, f"{read}; {train} split 80/20 by class with a fixed seed{copies}"
-
-
-def _choose_splits(splits: Mapping[str, Any], label: str, wanted: str | None, where: str) -> tuple[str, str | None]:
-    train = "train" if "train" in splits else next(iter(splits))
-    if train != "train" and len(splits) > 1:
-        raise DatasetError(f"{where} no split is called 'train' (it has {', '.join(splits)}); rename the file")
-    if wanted is not None and wanted not in splits:
-        raise DatasetError(f"{where} no split is called {wanted!r} (it has {', '.join(splits)})")
-    # Benchmarks hide the labels of their test set behind -1.
-    open_ones = (each for each in TESTS if each in splits and each != train and not _is_hidden(splits[each], label))
-    return train, wanted or next(open_ones, None)
-
-
-def _is_hidden(table: Any, label: str) -> bool:
-    if not label or label not in table.column_names:
-        return bool(label)
-    return all(each is None or each == -1 for each in table.column(label).to_pylist())
-
-
-def _guess_texts(columns: list[str], where: str) -> tuple[str, ...]:
-    lower = {column.lower(): column for column in columns}
-    for names in (*PAIRS, *((name,) for name in TEXTS)):
-        if all(name in lower for name in names):
-            return tuple(lower[name] for name in names)
-    raise DatasetError(f"{where} which column holds texts? (it has {', '.join(columns)}); append ?text=COLUMN")
-
-
-def _guess_label(columns: list[str], where: str) -> str:
-    lower = {column.lower(): column for column in columns}
-    for name in LABELS:
-        if name in lower:
-            return lower[name]
-    fix = "append ?label=COLUMN, or ?label= if none does"
-    raise DatasetError(f"{where} which column holds labels? (it has {', '.join(columns)}); {fix}")

@@ -78,6 +78,7 @@ class Dataset:
       num_units: number of natural clients, 0 where rows stand alone.
       num_train_units: number of those with training rows.
       unit_names: one name per client, or empty.
+      remarks: which rows were left out while reading and what else is odd, counted, in words; empty if all were.
     """
 
     name: str
@@ -98,6 +99,7 @@ class Dataset:
     num_units: int = 0
     num_train_units: int = 0
     unit_names: tuple[str, ...] = ()
+    remarks: str = ""
 
 
 @dataclass(frozen=True)
@@ -211,6 +213,7 @@ class Entry:
       num_units: number of natural clients, 0 where rows stand alone.
       num_train_units: number of those with training rows.
       note: what a user has to know besides, or empty.
+      remarks: which rows were left out while reading and what else is odd, counted, in words, or empty.
       fetched_from: the source that served the copy on this machine, or None when there is none.
     """
 
@@ -233,6 +236,7 @@ class Entry:
     num_units: int = 0
     num_train_units: int = 0
     note: str = ""
+    remarks: str = ""
     fetched_from: str | None = None
 
     @property

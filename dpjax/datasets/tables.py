@@ -1,4 +1,4 @@
-"""Tables of texts in files: CSV, TSV, JSON lines and Parquet, one table a split, as hub repositories lay them out."""
+"""Tables of texts in files and folders, one table a split, as hub repositories lay them out."""
 
 import json
 import re
@@ -9,67 +9,136 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int32, Shaped
 
+from dpjax.datasets.files import SUFFIXES, decode, ending_of, kind_of, read_file
 from dpjax.datasets.schema import DatasetError
 from dpjax.datasets.texts import check_texts, text_array
 
-SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
-_PART = re.compile(r"[-_.]?\d+(-of-\d+)?$")  # "train-00000-of-00003"
+TESTS = ("test", "validation", "valid", "dev", "val", "validation_matched")
+"""Usual names of splits to test on, likeliest first."""
+
+_PART = re.compile(r"[-_.]?\d+(-of-(\d+))?$")  # "train-00000-of-00003"
 
 
-def read_tables(path: Path) -> dict[str, Any]:
+def read_tables(path: Path, encoding: str | None = None) -> dict[str, Any]:
     """Reads the splits of a data set.
 
     Args:
       path: a file, which is one split; or a folder, where a file's name up to the numbers at its end names its split
-        and files of one name are parts of one.
+        and files of one name are parts of one; or a folder of .txt files (see ``read_folder_of_texts``).
+      encoding: of all files, as Python calls it; None: UTF-8, or UTF-16 where a mark says so.
 
     Returns:
       Name of the split → ``pyarrow.Table``, in the order of the names.
 
     Raises:
-      DatasetError: there is no such file, or it is not of its form.
+      DatasetError: there is no such file, it is not of its form, a part is missing or two do not belong together.
     """
     import pyarrow
 
+    where = f"data.name={str(path)!r}:"
     if path.is_dir():
-        files = sorted(each for each in path.rglob("*") if each.suffix in SUFFIXES and not each.name.startswith("."))
+        files = sorted(each for each in path.rglob("*") if ending_of(each.name) and not each.name.startswith("."))
         # A file about the data set, as `dataset_infos.json`, is none of its splits.
         files = [each for each in files if not each.name.startswith("dataset_info")]
+        if not files and next(path.rglob("*.txt"), None):
+            return read_folder_of_texts(path, encoding)
     else:
         files = [path]
-    if not files or not path.exists() or files[0].suffix not in SUFFIXES:
-        raise DatasetError(f"data.name={str(path)!r}: no file {' or '.join(f'*{each}' for each in SUFFIXES)} is there")
+    if not files or not path.exists() or not ending_of(files[0].name):
+        forms = " or ".join(f"*{each}" for each in SUFFIXES)
+        raise DatasetError(f"{where} no file {forms} is there; all but Parquet may be .gz, .bz2 or .xz")
     parts: dict[str, list[Any]] = {}
-    for file in files:
-        split = _PART.sub("", file.stem) or file.stem
+    for split, members in _by_split(files, path, where).items():
+        for file in members:
+            try:
+                table = read_file(file, encoding)
+            except (pyarrow.ArrowException, ValueError, OSError) as error:
+                raise DatasetError(f"{where} {file.name} cannot be read: {_one_line(error)}") from error
+            if not table.num_rows:
+                raise DatasetError(f"{where} {file.name} holds no rows; fill it or take it away")
+            parts.setdefault(split, []).append(table)
+    joined = {}
+    for split, several in parts.items():
         try:
-            parts.setdefault(split, []).append(_read_table(file))
-        except (pyarrow.ArrowException, ValueError, OSError) as error:
-            raise DatasetError(f"data.name={str(path)!r}: {file.name} cannot be read ({error})") from error
-    return {split: pyarrow.concat_tables(tables, promote_options="default") for split, tables in parts.items()}
+            if any(sorted(each.column_names) != sorted(several[0].column_names) for each in several):
+                raise ValueError("their columns are not the same")
+            joined[split] = pyarrow.concat_tables(several, promote_options="default") if several[1:] else several[0]
+        except (pyarrow.ArrowException, ValueError) as error:
+            raise DatasetError(f"{where} the parts of {split!r} cannot be joined: {_one_line(error)}") from error
+    return joined
 
 
-def _read_table(file: Path) -> Any:
+def _by_split(files: list[Path], path: Path, where: str) -> dict[str, list[Path]]:
+    """Files by the split that their names say; refused where they are copies, parts of others, or too few."""
+    splits: dict[str, list[Path]] = {}
+    totals: dict[str, set[int]] = {}
+    for file in files:
+        stem = file.name[: -len(ending_of(file.name))]
+        split = _PART.sub("", stem) or stem
+        splits.setdefault(split, []).append(file)
+        part = _PART.search(stem)
+        totals.setdefault(split, set()).add(int(part[2]) if part and part[2] else 0)
+    for split, members in splits.items():
+        first = members[0]
+        for other in members[1:]:
+            if (other.parent, ending_of(other.name)) != (first.parent, ending_of(first.name)):
+                raise DatasetError(
+                    f"{where} {first.relative_to(path)} and {other.relative_to(path)} are both called {split!r}; keep "
+                    "one, or name the folder to read"
+                )
+        whole = max(totals[split])
+        if path.is_dir() and whole and (len(totals[split]) > 1 or len(members) != whole):
+            raise DatasetError(f"{where} {split!r} has {len(members)} of its {whole} parts; fetch the others too")
+    return splits
+
+
+def read_folder_of_texts(path: Path, encoding: str | None = None) -> dict[str, Any]:
+    """Reads .txt files, one text each: ``CLASS/name.txt``, or ``SPLIT/CLASS/name.txt``, or all in one folder.
+
+    Args:
+      path: the folder.
+      encoding: of the files; None: see ``read_tables``.
+
+    Returns:
+      Split → ``pyarrow.Table`` with columns ``text`` and, of folders of classes, ``label``.
+
+    Raises:
+      DatasetError: files at different depths, an empty one, or one that is not of the encoding; it names the first.
+    """
     import pyarrow
 
-    if file.suffix == ".parquet":
-        from pyarrow import parquet
+    where = f"data.name={str(path)!r}:"
+    files = sorted(each.relative_to(path) for each in path.rglob("*.txt"))
+    files = [each for each in files if not any(part.startswith(".") for part in each.parts)]
+    depth = len(files[0].parts) if files else 0
+    form = "CLASS/name.txt or SPLIT/CLASS/name.txt"
+    rows: dict[str, tuple[list[str], list[str]]] = {}
+    for file in files:
+        if len(file.parts) != depth or depth > 3:
+            raise DatasetError(f"{where} {file} and {files[0]} are not both {form}; move those that are no texts away")
+        try:
+            text = decode((path / file).read_bytes(), encoding).strip()
+        except (ValueError, OSError) as error:
+            raise DatasetError(f"{where} {file} cannot be read: {_one_line(error)}") from error
+        if not text:
+            raise DatasetError(f"{where} {file} is an empty text; leave it out")
+        texts, labels = rows.setdefault(file.parts[0] if depth == 3 else "train", ([], []))
+        texts.append(text)
+        labels.append(file.parts[-2] if depth > 1 else "")
+    if not rows:
+        raise DatasetError(f"{where} its .txt files are hidden; put them into folders as {form}")
+    if depth == 2 and {file.parts[0] for file in files} <= {"train", *TESTS}:
+        raise DatasetError(f"{where} {files[0]} is in a folder of a split, not of a class; lay it out as {form}")
+    columns = ("text", "label") if depth > 1 else ("text",)
+    text_type = pyarrow.large_string()
+    return {
+        split: pyarrow.table({name: pyarrow.array(each, text_type) for name, each in zip(columns, both, strict=False)})
+        for split, both in rows.items()
+    }
 
-        return parquet.ParquetFile(file).read()  # not `read_table`, which reads columns out of the folder's name
-    size = min(max(file.stat().st_size, 1), 2**31 - 1)  # a row must fit into a block
-    if file.suffix in (".csv", ".tsv"):
-        from pyarrow import csv
 
-        return csv.read_csv(
-            file,
-            csv.ReadOptions(block_size=size),
-            csv.ParseOptions(delimiter="\t" if file.suffix == ".tsv" else ",", newlines_in_values=True),
-        )
-    if file.suffix == ".json" and (rows := file.read_text(encoding="utf-8").lstrip()).startswith("["):
-        return pyarrow.Table.from_pylist(json.loads(rows))
-    from pyarrow import json as lines
-
-    return lines.read_json(file, lines.ReadOptions(block_size=size))
+def _one_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 def read_texts(table: Any, columns: tuple[str, ...], where: str) -> Shaped[np.ndarray, "rows ..."]:
@@ -86,15 +155,12 @@ def read_texts(table: Any, columns: tuple[str, ...], where: str) -> Shaped[np.nd
     Raises:
       DatasetError: a column is missing or holds something else, or a text is empty; it names the first such row.
     """
-    import pyarrow
-
-    check_columns(table, columns, where)
     values = []
     for column in columns:
-        kind = table.schema.field(column).type
-        if not (pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind)):
-            raise DatasetError(f"{where} column {column!r} holds {kind}; it must hold texts")
-        values.append([(text or "").strip() for text in table.column(column).to_pylist()])
+        taken = take_column(table, column, where)
+        if not _is_words(taken.type):
+            raise DatasetError(f"{where} column {column!r} holds {kind_of(taken.type)}; it must hold texts")
+        values.append([(text or "").strip() for text in taken.to_pylist()])
     texts = (
         text_array(values[0])
         if len(columns) == 1
@@ -104,57 +170,115 @@ def read_texts(table: Any, columns: tuple[str, ...], where: str) -> Shaped[np.nd
     return texts
 
 
+def take_column(table: Any, column: str, where: str) -> Any:
+    """Returns one column of a table, of a dictionary (pandas' category) the values.
+
+    Raises:
+      DatasetError: see ``check_columns``.
+    """
+    import pyarrow
+
+    check_columns(table, (column,), where)
+    taken = table.column(column)
+    return taken.cast(taken.type.value_type) if pyarrow.types.is_dictionary(taken.type) else taken
+
+
 def check_columns(table: Any, columns: tuple[str, ...], where: str) -> None:
-    """Checks that a table has the columns.
+    """Checks that a table has the columns, and each once.
 
     Raises:
       DatasetError: where one is missing; it lists those that there are.
     """
     for column in columns:
-        if column not in table.column_names:
+        number = table.column_names.count(column)
+        if not number:
             raise DatasetError(f"{where} has no column {column!r} (it has {', '.join(table.column_names)})")
+        if number > 1:
+            raise DatasetError(f"{where} has {number} columns {column!r}; rename or remove all but one")
 
 
-def read_labels(
-    tables: Mapping[str, Any], column: str, where: str
-) -> tuple[dict[str, Int32[np.ndarray, "rows"]], tuple[str, ...]]:
-    """Turns one column of several tables into class numbers, the same in all.
+def _is_words(kind: Any) -> bool:
+    from pyarrow import types
+
+    return any(is_it(kind) for is_it in (types.is_string, types.is_large_string, types.is_string_view))
+
+
+def read_written(table: Any, column: str, where: str) -> list[str | None]:
+    """Returns the values of a column of labels or owners in words, as they are written; None where there is none.
+
+    Words lose white space at their ends and nothing else: 7, 07 and 007 stay three. A number is written as short as
+    can be, so that 1 and 1.0, where the file says that they are numbers, are one.
+
+    Args:
+      table: ``pyarrow.Table``.
+      column: of words, truth values or numbers; where the hub's library left names for its numbers, -1 stands for none.
+      where: names the table in messages.
+
+    Raises:
+      DatasetError: a column is missing or holds something else, or a number has no name.
+    """
+    from pyarrow import types
+
+    taken = take_column(table, column, where)
+    fit = types.is_boolean, types.is_integer, types.is_floating, types.is_null
+    if not _is_words(taken.type) and not any(is_it(taken.type) for is_it in fit):
+        raise DatasetError(f"{where} column {column!r} holds {kind_of(taken.type)}; it must hold words or numbers")
+    values, names = taken.to_pylist(), label_names(table, column)
+    if names and types.is_integer(taken.type):
+        for row, value in enumerate(values):
+            if value is not None and not -1 <= value < len(names):
+                raise DatasetError(f"{where} row {row} column {column!r} is {value}, for which there is no name")
+        return [None if value is None or value < 0 else names[value] for value in values]
+    return [_write(value) for value in values]
+
+
+def _write(value: Any) -> str | None:
+    if isinstance(value, str):
+        return value.strip() or None
+    if isinstance(value, float):
+        if value != value:
+            return None
+        return str(int(value)) if value.is_integer() and abs(value) < 2**53 else str(value)
+    return None if value is None else str(value)
+
+
+def in_order(names: set[str]) -> tuple[str, ...]:
+    """Returns names in their order, which is that of numbers where all are whole numbers.
+
+    Example:
+      >>> in_order({"10", "9", "-1"}), in_order({"10", "9", "09"})
+      (('-1', '9', '10'), ('09', '10', '9'))
+    """
+    whole = all(re.fullmatch(r"0|-?[1-9]\d{0,17}", name) for name in names)
+    return tuple(sorted(names, key=int) if whole else sorted(names))
+
+
+def read_numbers(tables: Mapping[str, Any], column: str, where: str) -> dict[str, Int32[np.ndarray, "rows"]]:
+    """Reads the class numbers of a data set whose classes are known.
 
     Args:
       tables: split → ``pyarrow.Table``.
-      column: of labels: words, truth values or whole numbers from 0.
+      column: of whole numbers from 0.
       where: names the tables in messages.
 
-    Returns:
-      Split → ``[rows]``; and a name per class: the hub's, else the words in their order, else the numbers.
-
     Raises:
-      DatasetError: a label is missing, hidden (negative) or of another kind; it names the first such row.
+      DatasetError: a label is missing, hidden (negative), or of another kind; it names the first such row.
     """
-    import pyarrow
+    from pyarrow import types
 
-    types = pyarrow.types
-    read: dict[str, list[Any]] = {}
+    read = {}
     for split, table in tables.items():
-        check_columns(table, (column,), f"{where} {split}")
-        kind = table.schema.field(column).type
-        if not any(
-            is_it(kind) for is_it in (types.is_string, types.is_large_string, types.is_boolean, types.is_integer)
-        ):
-            raise DatasetError(f"{where} {split} column {column!r} holds {kind}; it must hold words or whole numbers")
-        read[split] = table.column(column).to_pylist()
-        for row, label in enumerate(read[split]):
-            if label is None or (isinstance(label, int) and label < 0):
+        taken = take_column(table, column, f"{where} {split}")
+        if not types.is_integer(taken.type):
+            kind = kind_of(taken.type)
+            raise DatasetError(f"{where} {split} column {column!r} holds {kind}; it must hold whole numbers")
+        for row, label in enumerate(values := taken.to_pylist()):
+            if label is None or label < 0:
                 raise DatasetError(
                     f"{where} {split} row {row} has no label in column {column!r} ({label}); leave it out"
                 )
-    seen = {label for labels in read.values() for label in labels}
-    if all(isinstance(label, int) and not isinstance(label, bool) for label in seen):
-        names = label_names(next(iter(tables.values())), column) or tuple(map(str, range(max(seen, default=-1) + 1)))
-        return {split: np.array(labels, np.int32) for split, labels in read.items()}, names
-    order = sorted(map(str, seen))
-    number = {name: i for i, name in enumerate(order)}
-    return {s: np.array([number[str(label)] for label in labels], np.int32) for s, labels in read.items()}, tuple(order)
+        read[split] = np.array(values, np.int32)
+    return read
 
 
 def label_names(table: Any, column: str) -> tuple[str, ...]:
