@@ -251,6 +251,9 @@ class Config:
     save_model: bool = static(
         False, "write what each job's first seed has trained: LoRA in PEFT's layout, tuned models as safetensors"
     )
+    resume: str = traced(
+        "same", "which results count as finished: same (config, code and files) or config (code and files may differ)"
+    )
     figures: bool = traced(True, "whether a sweep ends in figures")
     results_dir: str = traced("results", "folder of all results")
 

@@ -12,12 +12,17 @@ from dpjax.models import pretrained
 from dpjax.models.embedding import embed, kept
 from dpjax.models.pretrained import Encoded, Pretrained
 from dpjax.models.transformers import Head, Plan
+from experiments.inputs import checkpoint_inputs, digest_of
 from experiments.task import Tell
 
 
-@lru_cache(maxsize=2)
 def load_checkpoint(checkpoint: str) -> Pretrained:
-    """A checkpoint; the last two stay in memory."""
+    """A checkpoint as its files are now; the last two stay in memory."""
+    return _loaded(checkpoint, digest_of(checkpoint_inputs(checkpoint)))
+
+
+@lru_cache(maxsize=2)
+def _loaded(checkpoint: str, digest: str) -> Pretrained:
     return pretrained.load(checkpoint)
 
 

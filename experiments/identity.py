@@ -3,12 +3,15 @@
 import hashlib
 import json
 import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.config import LOCAL_NOISE, SHARED_NOISE, Config, leaves
+from experiments.inputs import digest_of, inputs
 
-_NOT_OF_THE_RESULT = ("results_dir", "tracker", "experiment", "method", "task", "lanes", "figures")
+_NOT_OF_THE_RESULT = ("results_dir", "tracker", "experiment", "method", "task", "lanes", "figures", "resume")
 
 
 def signature(cfg: DictConfig) -> str:
@@ -37,9 +40,64 @@ def capacity_epsilon(cfg: DictConfig) -> float:
     return 10.0 if math.isinf(cfg.privacy.epsilon) else max(10.0, float(cfg.privacy.epsilon))
 
 
-def digest(cfg: DictConfig) -> str:
-    """Hash of everything that decides a job's result; where it is written and tracked is left out."""
-    return _hash(cfg, without=_NOT_OF_THE_RESULT)
+def digest(cfg: DictConfig, files: dict[str, str] | None = None) -> str:
+    """Hash of everything that decides a job's result, in two parts: its config, and the code and files that it reads.
+
+    Where it is written and tracked is left out.
+
+    Args:
+      cfg: of the job.
+      files: what ``experiments.inputs.inputs`` found before the job ran; None: as they are now.
+    """
+    return f"{_hash(cfg, without=_NOT_OF_THE_RESULT)}-{digest_of(inputs(cfg) if files is None else files)}"
+
+
+def is_finished(cfg: DictConfig, rows: Sequence[Mapping[str, Any]], found: str) -> bool:
+    """Whether rows on disk are the result of a job as it stands now.
+
+    Guarantees: with ``resume=same``, only if the config, dpjax's numbers and the bytes of every file are the same. A
+    field that the config did not have when they were made must be at its default. With ``resume=config`` code and files
+    may differ.
+
+    Args:
+      cfg: of the job.
+      rows: that were found.
+      found: the digest beside them.
+    """
+    mine = digest(cfg)
+    config, _, files = mine.partition("-")
+    was, _, read = found.partition("-")
+    if files != read and cfg.resume != "config":
+        return False
+    return config == was or (bool(rows) and _differs_in_new_fields_only(rows[0].get("config"), cfg))
+
+
+def _differs_in_new_fields_only(written: Any, cfg: DictConfig) -> bool:
+    try:
+        old = json.loads(written)
+    except (TypeError, ValueError, RecursionError):
+        return False
+    new, plain = (json.loads(written_config(each)) for each in (cfg, OmegaConf.structured(Config)))
+
+    def agree(old: Any, new: Any, plain: Any) -> bool:
+        if not (isinstance(old, dict) and isinstance(new, dict) and isinstance(plain, dict)):
+            return old == new
+        return old.keys() <= new.keys() and all(
+            agree(old[name], new[name], plain.get(name)) if name in old else new[name] == plain.get(name)
+            for name in new
+        )
+
+    for each in (old, new):
+        if not isinstance(each, dict):
+            return False
+        for name in _NOT_OF_THE_RESULT:
+            each.pop(name, None)
+    return agree(old, new, plain)
+
+
+def written_config(cfg: DictConfig) -> str:
+    """The resolved config as a row has it."""
+    return json.dumps(OmegaConf.to_container(cfg, resolve=True)).replace("Infinity", '"inf"')
 
 
 def point_hash(cfg: DictConfig) -> str:

@@ -15,6 +15,7 @@ from dpjax.results import ResultsError, write_job_result
 from dpjax.sweeps import Program, compile_lanes, run_lanes
 from dpjax.types import HParams
 from experiments import config, identity
+from experiments.inputs import inputs
 from experiments.memory import refuse_lanes
 from experiments.models import save_model
 from experiments.privacy import clip_norm, has_pure_reports, mechanism, noise_share
@@ -45,7 +46,9 @@ def run_group(jobs: Sequence[Job], tell: Tell = lambda stage, done, total: None)
     first = jobs[0].cfg
     num_lanes = sum(job.cfg.num_seeds for job in jobs)
     refuse_lanes(first, num_lanes)
+    files = inputs(first)  # all jobs of one signature read the same
     setup = build(first, tell)
+    _check_unchanged(files, inputs(first))
     helpers = ThreadPoolExecutor(2)  # XLA compiles on one core while ε is computed on another
     try:
         tell("compiling", 0, 1)
@@ -54,11 +57,11 @@ def run_group(jobs: Sequence[Job], tell: Tell = lambda stage, done, total: None)
         yield from refused
         if not points:
             return
-        facts = [helpers.submit(common, *point, setup) for point in points]
+        facts = [helpers.submit(common, *point, setup, files) for point in points]
         tell("compiling", 0, 1)
         program = compiling.result()
         tell("compiling", 1, 1)
-        yield from _train(points, facts, program, tell, setup)
+        yield from _train(points, facts, program, tell, setup, files)
     finally:  # an interrupt need not wait for what nobody will read
         helpers.shutdown(wait=False, cancel_futures=True)
 
@@ -69,6 +72,7 @@ def _train(
     program: Program,
     tell: Tell,
     setup: Setup,
+    files: dict[str, str],
 ) -> Iterator[Outcome]:
     """Run every seed of every point as a lane; a job is done when its last seed is."""
     owners = [i for i, point in enumerate(points) for _ in range(point.job.cfg.num_seeds)]
@@ -92,7 +96,18 @@ def _train(
         tell("training", done, len(seeds))
         if len(finished[i]) == points[i].job.cfg.num_seeds:
             done_rows = finished.pop(i)
-            yield Outcome(job, [], failed[i]) if i in failed else _finish(job, facts[i], done_rows, lane.output.unmoved)
+            yield (
+                Outcome(job, [], failed[i])
+                if i in failed
+                else _finish(job, facts[i], done_rows, lane.output.unmoved, identity.digest(job.cfg, files))
+            )
+
+
+def _check_unchanged(before: dict[str, str], after: dict[str, str]) -> None:
+    """What was hashed is what was loaded."""
+    changed = [name for name in after if before.get(name) != after[name]]
+    if changed:
+        raise config.ConfigError(f"{changed[0]} changed while it was read; run the same command again.")
 
 
 def _workers(program: Program) -> int:
@@ -101,12 +116,14 @@ def _workers(program: Program) -> int:
     return min(os.cpu_count() or 1, 8) if one_by_one else 1
 
 
-def _finish(job: Job, facts: Future[dict[str, Any]], outputs: dict[int, dict[str, Any]], unmoved: Any) -> Outcome:
+def _finish(
+    job: Job, facts: Future[dict[str, Any]], outputs: dict[int, dict[str, Any]], unmoved: Any, digest: str
+) -> Outcome:
     try:
         if job.cfg.optimizer.num_steps > 1:  # after one step an adapter's `a` has seen no gradient yet
             refuse_unmoved(unmoved)
         rows = [{**facts.result(), "seed": seed, **outputs[seed]} for seed in sorted(outputs)]
-        write_job_result(job.folder, rows, identity.digest(job.cfg))
+        write_job_result(job.folder, rows, digest)
     except (ValueError, ResultsError, OSError) as error:
         return Outcome(job, [], error)
     return Outcome(job, rows)

@@ -5,8 +5,8 @@ clip norm. Noise is not to be replaced here, for the accountant would not know.
 """
 
 import importlib
-import importlib.util
 import inspect
+import sys
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
@@ -16,14 +16,14 @@ import optax
 from dpjax.clipping import ClippingRule
 from dpjax.types import HParams
 from experiments.config import ConfigError
+from experiments.inputs import digest_of, is_own, plugin_files, plugin_inputs
 
 HOOKS = {"make_optimizer": ("hparams", "cohort_size"), "clipping_rule": ()}
 """What a plugin may define → the arguments it is called with."""
 
 
-@lru_cache(maxsize=8)
 def load_plugin(name: str) -> ModuleType | None:
-    """The module of ``plugin=``; None where none is named.
+    """The module of ``plugin=`` as its file is now; None where none is named.
 
     Args:
       name: path of a ``.py`` file, or a module that can be imported.
@@ -35,21 +35,28 @@ def load_plugin(name: str) -> ModuleType | None:
     >>> load_plugin("") is None
     True
     """
-    if not name:
-        return None
+    return _load(name, digest_of(plugin_inputs(name))) if name else None
+
+
+@lru_cache(maxsize=8)
+def _load(name: str, digest: str) -> ModuleType:
+    for module in [each for each in plugin_files(name) if each == name or is_own(each)]:
+        sys.modules.pop(module, None)  # it, or what it imports, may have been edited since
+    # Python's cache of bytecode takes two edits within a second for one.
+    writes, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
         if name.endswith(".py"):
-            spec = importlib.util.spec_from_file_location(f"dpjax_plugin_{Path(name).stem}", name)
-            assert spec is not None
-            assert spec.loader is not None
-            module = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(module)
+            module = ModuleType(f"dpjax_plugin_{Path(name).stem}")
+            module.__file__ = name
+            exec(compile(Path(name).read_bytes(), name, "exec"), vars(module))
         else:
             module = importlib.import_module(name)
     except Exception as error:  # it is anybody's code, and runs as it is imported
         raise ConfigError(
             f"plugin={name} can't be imported ({type(error).__name__}: {error}); give a .py file or a module that can."
         ) from error
+    finally:
+        sys.dont_write_bytecode = writes
     if not any(hasattr(module, hook) for hook in HOOKS):
         raise ConfigError(f"plugin={name} has neither {' nor '.join(HOOKS)}; define one of them.")
     for hook, given in HOOKS.items():
@@ -81,6 +88,18 @@ def own_optimizer(name: str, hparams: HParams, cohort_size: float) -> optax.Grad
     """
     module = load_plugin(name)
     return module.make_optimizer(hparams, cohort_size) if hasattr(module, "make_optimizer") else None  # pyright: ignore
+
+
+def has_own_optimizer(name: str) -> bool:
+    """Whether a plugin takes the place of the config's optimizer.
+
+    Args:
+      name: of the plugin; may be empty.
+
+    >>> has_own_optimizer("")
+    False
+    """
+    return hasattr(load_plugin(name), "make_optimizer")
 
 
 def own_rule(name: str) -> ClippingRule | None:

@@ -15,6 +15,7 @@ from dpjax import metrics, models
 from dpjax.clipping import Aggregation
 from dpjax.datasets import Dataset, bound_contributions, load
 from experiments.config import ConfigError
+from experiments.inputs import data_inputs, digest_of
 from experiments.task import Tell
 
 BATCH = 2048
@@ -204,8 +205,12 @@ def num_owners(dataset: Dataset) -> int:
     return 0 if dataset.train_units is None else len(np.unique(dataset.train_units))
 
 
-@lru_cache(maxsize=4)
 def _load(name: str) -> Dataset:
+    return _loaded(name, digest_of(data_inputs(name)))
+
+
+@lru_cache(maxsize=4)
+def _loaded(name: str, digest: str) -> Dataset:
     return load(name)
 
 

@@ -14,14 +14,17 @@ from typing import Any
 
 import jax
 import numpy as np
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 import dpjax
 from dpjax import accounting
+from dpjax._version import SAME_NUMBERS_SINCE
 from dpjax.results.claims import rounded_up
 from dpjax.sweeps import Lane
 from experiments import identity
 from experiments.config import ConfigError
+from experiments.naming import named
+from experiments.plugins import has_own_optimizer
 from experiments.privacy import clip_norm, describe_noise, mechanism
 from experiments.setup import Setup
 from experiments.task import Job
@@ -112,13 +115,21 @@ def _fairness(clients: np.ndarray | None) -> dict[str, float | None]:
     }
 
 
-def common(job: Job, noise_multiplier: float, epsilon_per_report: float | None, setup: Setup) -> dict[str, Any]:
-    """The columns that all seeds of a job share."""
+def common(
+    job: Job, noise_multiplier: float, epsilon_per_report: float | None, setup: Setup, files: Mapping[str, str]
+) -> dict[str, Any]:
+    """The columns that all seeds of a job share.
+
+    Args:
+      job: that ran.
+      noise_multiplier, epsilon_per_report: its noise.
+      setup: of its group.
+      files: what ``experiments.inputs.inputs`` found before the group was built.
+    """
     cfg = job.cfg
     ran = mechanism(cfg, setup.accounted, noise_multiplier, epsilon_per_report)
     private = math.isfinite(cfg.privacy.epsilon)
     federated = cfg.federated.clients_per_round is not None
-    content = OmegaConf.to_container(cfg, resolve=True)
     spent = {name: _epsilon(ran, cfg.privacy.delta, name) if private else math.inf for name in ("pld", "rdp")}
     asked = cfg.privacy.epsilon
     if private and cfg.privacy.noise_multiplier is not None:
@@ -130,6 +141,7 @@ def common(job: Job, noise_multiplier: float, epsilon_per_report: float | None, 
         "overrides": job.overrides,
         "dataset": cfg.data.name,
         **setup.problem.facts,
+        **named(cfg, files),
         "trained_parameters": setup.num_parameters,
         "unit": ran.unit,
         "records_per_unit": cfg.privacy.records_per_unit,
@@ -150,7 +162,6 @@ def common(job: Job, noise_multiplier: float, epsilon_per_report: float | None, 
         "epsilon_per_report": epsilon_per_report,
         "noise_cohort_size": cfg.federated.noise_cohort if federated and private else None,
         "clip_norm": clip_norm(cfg),
-        "clipping": _clipping(cfg),
         "learning_rate": cfg.optimizer.learning_rate,
         "clients_per_round": cfg.federated.clients_per_round if federated else None,
         "num_clients": setup.sampler.population if federated else None,
@@ -165,16 +176,10 @@ def common(job: Job, noise_multiplier: float, epsilon_per_report: float | None, 
         "dpjax_version": dpjax.__version__,
         "jax_version": jax.__version__,
         "python_version": platform.python_version(),
-        "config": json.dumps(content).replace("Infinity", '"inf"'),
+        "code": SAME_NUMBERS_SINCE,
+        "inputs": json.dumps(files, ensure_ascii=False),
+        "config": identity.written_config(cfg),
     }
-
-
-def _clipping(cfg: DictConfig) -> str | None:
-    rule = cfg.clipping
-    if math.isinf(clip_norm(cfg)):
-        return None  # a reference is not clipped, whatever the rule
-    own = {"automatic": f"(γ={rule.stability:g})", "adaptive": f"(q={rule.target_quantile:g})"}
-    return rule.name + own.get(rule.name, "")
 
 
 def _partition(cfg: DictConfig) -> str:
@@ -186,13 +191,15 @@ def _partition(cfg: DictConfig) -> str:
 
 def algorithm(cfg: DictConfig) -> str:
     """Name of what clients and server do together."""
-    name, server = cfg.federated.algorithm, cfg.optimizer.name
+    name = cfg.federated.algorithm
+    own = has_own_optimizer(cfg.plugin)
+    server = Path(cfg.plugin).stem if own else cfg.optimizer.name
     if name == "fedprox":
         name = "fedprox(adaptive)" if cfg.federated.adaptive_proximal else f"fedprox({cfg.federated.proximal:g})"
-    if server == "sgd":
+    if server == "sgd" and not own:
         return name
     # Reddi et al. name a FedAvg whose server adapts after the server.
-    return f"fed{server}" if name == "fedavg" else f"{name}+{server}"
+    return f"fed{server}" if name == "fedavg" and not own else f"{name}+{server}"
 
 
 def _robust(cfg: DictConfig) -> str:

@@ -68,9 +68,9 @@ def _run_single(job: Job) -> Rows:
 
 
 def finished(cfg: DictConfig, folder: Path) -> Rows | None:
-    """The rows of a job that is done already with this very config."""
+    """The rows of a job that is done already with this very config, code and data."""
     found = read_job_result(folder)
-    return found[0] if found is not None and found[1] == identity.digest(cfg) else None
+    return found[0] if found is not None and identity.is_finished(cfg, *found) else None
 
 
 def run(jobs: Sequence[Job], tell: Tell) -> Iterator[Outcome]:

@@ -124,7 +124,7 @@ def build(cfg: DictConfig, tell: Tell = lambda stage, done, total: None) -> Setu
     )
     local = local_sampler(cfg, most_records) if cfg.privacy.noise == "inside_clients" else None
 
-    rule = _rule(cfg)
+    rule = rule_of(cfg)
 
     def plain_solver(hparams: HParams, frozen: Any) -> Solver:
         loss_fn = problem.loss_fn(frozen)
@@ -256,7 +256,8 @@ def adaptive(cfg: DictConfig) -> AdaptiveClipping | None:
     return adaptive_clipping(cfg.clipping.target_quantile, cfg.clipping.learning_rate, cfg.clipping.count_stddev)
 
 
-def _rule(cfg: DictConfig) -> clipping.ClippingRule:
+def rule_of(cfg: DictConfig) -> clipping.ClippingRule:
+    """The clipping rule of a run: the plugin's, or the config's."""
     own = own_rule(cfg.plugin)
     if own is not None:
         return own

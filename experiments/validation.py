@@ -135,6 +135,7 @@ def validate(cfg: DictConfig) -> None:
         "is not known; use auto, map, vmap or a number ≥ 1 of lanes at a time",
     )
     one_of("tracker.name", "none", "wandb")
+    one_of("resume", "same", "config")
     if cfg.plugin:
         from experiments.plugins import load_plugin  # jax, which no other config needs here
 

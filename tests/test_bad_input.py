@@ -99,7 +99,7 @@ CASES = {
 @pytest.mark.parametrize("arguments", CASES)
 def test_one_sentence_names_the_field_and_the_fix(main, arguments, mode, monkeypatch, tmp_path):
     monkeypatch.setenv("DPJAX_DATA_DIR", str(tmp_path / "nothing"))
-    problem._load.cache_clear()
+    problem._loaded.cache_clear()
     if "results_dir" not in arguments:
         arguments += f" results_dir={tmp_path}"
     sweep = ["-m", "hydra.sweeper.reference=false", "seed=1,2"] if mode == "sweep" else []

@@ -39,7 +39,7 @@ def show(
       dpjax results show results/quickstart --latex > table.tex
 
     Under each table stands what its ε means and whether tuning was paid for. Files that cannot be read and jobs that
-    failed are named after it, and the exit status is then 1.
+    failed are named after it, and the exit status is then 1. So are rows that other code has made, or other data.
     """
     if markdown + latex + csv > 1:
         raise ValueError("--markdown, --latex and --csv exclude each other: give one of them")
@@ -66,7 +66,7 @@ def show(
 
 
 def name_what_is_left_out(frame: Any) -> None:
-    """Says which files and jobs a table lacks.
+    """Says which rows other code has made, and which files and jobs a table lacks.
 
     Args:
       frame: what ``load`` gave.
@@ -74,6 +74,10 @@ def name_what_is_left_out(frame: Any) -> None:
     Raises:
       SystemExit: with status 1, if it lacks any.
     """
+    from dpjax.results.provenance import made_by_other_code
+
+    for sentence in made_by_other_code(frame):
+        typer.echo(f"note: {sentence}.", err=True)
     lacking = frame.attrs.get("unreadable", [])
     for sentence in lacking:
         typer.echo(f"left out: {sentence}", err=True)

@@ -133,6 +133,8 @@ def _left_out(root: Path, unreadable: list[str], failed: list[Failure], going: P
 
 
 def _about(frame: Any, older: list[tuple[Path, list[str]]]) -> list[Notice]:
+    from dpjax.results.provenance import made_by_other_code
+
     notices = []
     if not len(frame):
         notices.append(Notice("error", "There is no finished job to report on.", []))
@@ -147,6 +149,9 @@ def _about(frame: Any, older: list[tuple[Path, list[str]]]) -> list[Notice]:
         runs = _count(len(dropped), "run")
         sentence = f"{runs} drew more units than there are slots in some steps; the claim of each says so."
         notices.append(Notice("note", sentence, list(dict.fromkeys(dropped))))
+    other = made_by_other_code(frame)
+    if other:
+        notices.append(Notice("note", "Rows were made by other code, or of other files.", other))
     diverged = [] if not len(frame) else [str(v) for v in frame["overrides"][frame["diverged"].fillna(False)]]
     if diverged:
         sentence = f"{_count(len(diverged), 'run')} diverged: no metric of them is a result."

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from dpjax.results.failures import read_document, read_failures, reason, visible_files
 
 PROGRESS_FILE = "progress.json"
-_NAMELESS = ("experiment", "results_dir", "lanes", "figures", "tracker")  # decide no result
+_NAMELESS = ("experiment", "results_dir", "lanes", "figures", "resume", "tracker")  # decide no result
 
 
 class Progress(NamedTuple):

@@ -10,10 +10,10 @@ from dpjax.results.summarize import FAMILY, IDENTITY
 # What a point of a chart may be told apart by, in the order in which charts prefer it.
 KNOBS = ("algorithm", "tuning", "noise", "records_per_unit", "clip_norm", "clients_per_round", "clipping")
 KNOBS += ("aggregation", "robust", "corruption", "compression", "learning_rate", "num_clients", "num_steps")
-KNOBS += ("sampling_rate", "max_length")
+KNOBS += ("sampling_rate", "max_length", "optimizer", "hidden", "plugin")
 _ADOPTED = ("adjacency", "sampling", "delta")  # what a non-private point takes over from its family
 _MADE_BY = ("config_hash", "overrides", "checkpoint", "git_revision", "dpjax_version", "jax_version")
-_MADE_BY += ("python_version", "timestamp", "device", "config")
+_MADE_BY += ("python_version", "timestamp", "device", "code", "inputs", "config")
 
 
 def pack_points(points: Any, rows: list[dict[str, Any]], texts: dict[str, int]) -> dict[str, Any]:

@@ -224,7 +224,9 @@ def _pairs(rows: Any, sides: Sequence[str], by: str, metric: str, best: bool) ->
 
 def _points(rows: Any, by: str, metric: str, best: bool) -> dict[Any, Any]:
     """Settings → the metric by seed, of one side in one context."""
-    tied = {"noise"} if by in ("algorithm", "tuning") else set()
+    tied = {"code", "inputs"}  # two versions of a method are what is compared
+    tied |= {"noise"} if by in ("algorithm", "tuning") else set()
+    tied |= {"optimizer", "momentum", "plugin", "clipping"} if by in ("optimizer", "momentum", "plugin") else set()
     knobs = [name for name in IDENTITY if name not in (*CONTEXT, *_NAMES, by) and name not in tied]
     rows = rows[rows[metric].notna()].sort_values("timestamp", kind="stable", na_position="first")
     rows = rows.assign(seed=same_runs(rows["seed"]))

@@ -41,6 +41,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("seed", "int", "", "Seed of this row; seeds of one point share config_hash."),
     Column("dataset", "str", "", "Name of the data set in the registry."),
     Column("model", "str", "", "Name of the model, or of the checkpoint that was tuned."),
+    Column("hidden", "str", "", "Widths of the hidden layers of mlp and text; empty for other models."),
     Column("tuning", "str", "", "What of a pretrained model was trained, such as lora(rank); empty from scratch."),
     Column("checkpoint", "str", "", "Where pretrained weights came from, and what is to be said of them."),
     Column("trained_parameters", "int", "numbers", "Numbers that were trained, each clipped and noised."),
@@ -93,9 +94,17 @@ COLUMNS: tuple[Column, ...] = (
     Column("clip_norm", "float", "L2 norm", "Bound on one unit's contribution; if adaptive, the first step's."),
     Column("final_clip_norm", "float", "L2 norm", "Bound in the last step; differs from clip_norm if adaptive."),
     Column(
-        "clipping", "str", "", "Rule of clipping: flat, per_layer, automatic(γ) or adaptive(quantile); empty if none."
+        "clipping",
+        "str",
+        "",
+        "Rule that clipped, a plugin's too: flat, per_layer, groups, automatic(γ), adaptive(quantile); empty if none.",
     ),
     # the optimizer and the federation
+    Column("optimizer", "str", "", "What was applied to the noised mean, with its parameters; a plugin's by its file."),
+    Column("momentum", "float", "", "Heavy-ball momentum of sgd; empty under other optimizers."),
+    Column(
+        "plugin", "str", "", "File whose optimizer or clipping rule ran, and what its source hashes to; empty: none."
+    ),
     Column("learning_rate", "float", "", "Step size of the (server) optimizer."),
     Column("clients_per_round", "float", "clients", "Expected cohort size of a federated round; empty if central."),
     Column("num_clients", "int", "clients", "Clients in the federation; empty if central."),
@@ -185,6 +194,8 @@ COLUMNS: tuple[Column, ...] = (
     Column("jax_version", "str", "", "Version of JAX."),
     Column("python_version", "str", "", "Version of Python."),
     Column("timestamp", "str", "", "When the row was made, ISO 8601 in UTC."),
+    Column("code", "str", "", "Oldest version of dpjax that computes the same numbers as the one that ran."),
+    Column("inputs", "json", "", "SHA-256 of each file that was read besides the config: plugin, data, checkpoint."),
     Column("config", "json", "", "The resolved config, as a JSON document."),
 )
 

@@ -140,7 +140,17 @@ _KNOBS = {
     "clients_per_round": 0,
 }
 _KNOBS |= {"robust": 1, "corruption": 1, "compression": 1, "learning_rate": 1, "num_clients": 2, "sampling_rate": 5}
-_KNOBS |= {"clipping": 0, "num_steps": 3, "population": 5, "accountant": 4, "tuning_accounted": 4}
+_KNOBS |= {
+    "optimizer": 1,
+    "hidden": 1,
+    "plugin": 1,
+    "code": 4,
+    "clipping": 0,
+    "num_steps": 3,
+    "population": 5,
+    "accountant": 4,
+    "tuning_accounted": 4,
+}
 
 
 def _sheet(points: list[dict[str, Any]], metric: str) -> Sheet:
@@ -214,9 +224,10 @@ def _swept(points: list[dict[str, Any]], fields: list[Field]) -> list[Field]:
         dict(pair.split("=", 1) for pair in re.split(r"[ ,](?=[\w./]+=)", line) if "=" in pair) for line in written
     ]
     # A reference may leave ε out, or have it last: ε is its own column.
-    keys = [key for key in dict.fromkeys(itertools.chain(*given)) if key.rsplit(".", 1)[-1] not in _KNOBS]
-    columns = {key: [line.get(key, "–") for line in given] for key in keys if key != "privacy.epsilon"}
-    differing = {key: cells for key, cells in columns.items() if len(set(cells)) > 1}
+    columns = {name for name in _KNOBS if any(_number(point, name) != "–" for point in points)}
+    keys = [key for key in dict.fromkeys(itertools.chain(*given)) if key.rsplit(".", 1)[-1] not in columns]
+    swept = {key: [line.get(key, "–") for line in given] for key in keys if key != "privacy.epsilon"}
+    differing = {key: cells for key, cells in swept.items() if len(set(cells)) > 1}
     found = [Field(label(key.rsplit(".", 1)[-1]), cells, 1) for key, cells in differing.items()]
     if 0 < len(found) <= 3 and _kinds(fields + found) == len(points):
         return found

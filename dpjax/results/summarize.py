@@ -29,6 +29,10 @@ IDENTITY: tuple[str, ...] = (
     "tuning_accounted",
     "clip_norm",
     "clipping",
+    "optimizer",
+    "momentum",
+    "hidden",
+    "plugin",
     "learning_rate",
     "clients_per_round",
     "num_clients",
@@ -41,6 +45,8 @@ IDENTITY: tuple[str, ...] = (
     "compression",
     "tuning",
     "max_length",
+    "code",
+    "inputs",
 )
 """Columns that seeds of one point share."""
 

@@ -16,7 +16,7 @@ from experiments.figures.style import INK
 
 # What may differ among points of one family; what a chart does not show of these, it takes the best over.
 _FREE = ("clip_norm", "clipping", "clients_per_round", "num_clients", "learning_rate", "num_steps", "sampling_rate")
-_FREE += ("algorithm", "aggregation", "overrides")
+_FREE += ("algorithm", "aggregation", "optimizer", "hidden", "plugin", "overrides")
 _COUNTED = {"clients_per_round": "clients per round", "num_clients": "clients in all"}
 
 

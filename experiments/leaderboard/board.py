@@ -46,10 +46,10 @@ def leaderboard(frame: Any, tasks: Mapping[str, Task], methods: Mapping[str, Met
         task = experiment.removeprefix("leaderboard_")
         if task not in tasks or method not in methods:
             continue
-        if runs["config_hash"].nunique() > 1:
+        if len(runs[["config_hash", "code", "inputs"]].drop_duplicates()) > 1:
             raise ResultsError(
                 f"{method} was reported on {task} at ε={epsilon:g} with several settings, of before and after its "
-                "declaration changed: delete the task's folder below 'reported' and run it again"
+                "declaration or its code changed: delete the task's folder below 'reported' and run it again"
             )
         first = runs.iloc[0]
         accuracies = runs["test_accuracy"].fillna(0.0)  # a run that diverged is right about nothing

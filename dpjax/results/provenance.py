@@ -1,0 +1,90 @@
+"""Which rows of a table were made by other code, or of other files, than a run of today would read."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from dpjax._version import SAME_NUMBERS_SINCE, __version__
+
+_LARGEST = 64 * 2**20
+"""Bytes of a file that a table is worth reading for."""
+
+
+def made_by_other_code(frame: pd.DataFrame) -> list[str]:
+    """What is to be said of the code and the files that rows were made of, one sentence each; none if nothing is.
+
+    Guarantees: a row of a version whose numbers may differ from this one's is told, and so is one that read a plugin or
+    a data file which has other bytes now, or had others in another row. Files that are not here, or larger than 64 MiB,
+    are compared between rows alone. Never raises.
+
+    Args:
+      frame: what ``collect`` or ``load`` gave.
+
+    >>> from dpjax.results.table import frame_of
+    >>> made_by_other_code(frame_of([{"seed": 0, "code": "0.0.1"}]))[0].partition(",")[0]
+    '1 row is of dpjax 0.0.1'
+    """
+    return [*_of_versions(frame), *_of_files(frame), *_of_revisions(frame)]
+
+
+def _of_versions(frame: pd.DataFrame) -> list[str]:
+    counts: dict[str, int] = {}
+    for code, version in zip(frame["code"], frame["dpjax_version"], strict=True):
+        told = code if isinstance(code, str) else version if version != __version__ else None
+        if isinstance(told, str) and told != SAME_NUMBERS_SINCE:
+            counts[told] = counts.get(told, 0) + 1
+    return [
+        f"{_rows(count)} of dpjax {version}, whose numbers may differ from those of {__version__}: the same command "
+        "run again makes them anew"
+        for version, count in counts.items()
+    ]
+
+
+def _of_files(frame: pd.DataFrame) -> list[str]:
+    hashes: dict[str, list[str]] = {}
+    for cell in frame["inputs"]:
+        for name, hashed in _read(cell).items():
+            hashes.setdefault(name, []).append(hashed)
+    sentences = []
+    for name, found in hashes.items():
+        now = _now(name)
+        stale = 0 if now is None else sum(each != now for each in found)
+        if stale:
+            sentences.append(
+                f"{_rows(stale)} of another {name} than the one that is there now: the same command run again makes "
+                "them anew"
+            )
+        elif len(set(found)) > 1:
+            sentences.append(f"rows are of {len(set(found))} different contents of {name}")
+    return sentences
+
+
+def _of_revisions(frame: pd.DataFrame) -> list[str]:
+    found = list(dict.fromkeys(each for each in frame["git_revision"] if isinstance(each, str)))
+    more = ", ..." if len(found) > 4 else ""
+    return [f"rows are of {len(found)} git revisions: {', '.join(found[:4])}{more}"] if len(found) > 1 else []
+
+
+def _read(cell: Any) -> dict[str, str]:
+    try:
+        found = json.loads(cell) if isinstance(cell, str) else cell
+    except (ValueError, RecursionError):
+        return {}
+    return {str(name): str(value) for name, value in found.items()} if isinstance(found, dict) else {}
+
+
+def _now(name: str) -> str | None:
+    try:
+        path = Path(name).expanduser()
+        if not path.is_file() or path.stat().st_size > _LARGEST:
+            return None
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except (OSError, ValueError, RuntimeError):
+        return None
+
+
+def _rows(count: int) -> str:
+    return "1 row is" if count == 1 else f"{count} rows are"

@@ -1,0 +1,223 @@
+"""What a result is computed from besides its config: dpjax's own numbers, and the bytes of plugins, data, checkpoints.
+
+A config names files, and a file may be edited under the same name: a result is of the bytes, not of the name.
+"""
+
+import ast
+import hashlib
+import importlib.util
+import json
+import os
+import site
+import sysconfig
+import time
+from collections.abc import Iterator, Mapping
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from dpjax._version import SAME_NUMBERS_SINCE
+
+_SETTLED_SECONDS = 2.0
+"""Age from which on a file's times say whether it has changed; a younger one may change within a tick of the clock."""
+
+_OF_CHECKPOINTS = (".json", ".safetensors", ".gguf", ".model", ".txt")
+
+_known: dict[tuple[str, int, int, int, int, int], str] = {}
+"""Hashes of files by path, device, inode, size and times: a sweep asks for the same checkpoint once a job."""
+
+
+def inputs(cfg: DictConfig) -> dict[str, str]:
+    """SHA-256 of each file that a job reads besides its config, by name.
+
+    Guarantees: never raises; a file that is not there or can't be read is said to be "absent", and its job will say
+    why. Data sets that dpjax pins by hash, or holds itself, are those of its version. Files of a cache are named after
+    what they are a copy of, so that the same content has the same hash on every machine.
+
+    Args:
+      cfg: of the job.
+    """
+    found: dict[str, str] = {}
+    if cfg.plugin:
+        found |= plugin_inputs(cfg.plugin)
+    found |= data_inputs(cfg.data.name)
+    if cfg.model.name == "pretrained":
+        found |= checkpoint_inputs(cfg.model.checkpoint)
+        if cfg.model.task == "synthetic":
+            found |= checkpoint_inputs(cfg.synthesis.checkpoint)
+    return dict(sorted(found.items()))
+
+
+def digest_of(files: dict[str, str]) -> str:
+    """One hash of the files that a job reads and of dpjax's own numbers.
+
+    Args:
+      files: what ``inputs`` found.
+
+    Example:
+      >>> digest_of({}) == digest_of({"mails.csv": "ab12"})
+      False
+    """
+    return hashlib.sha256(json.dumps([SAME_NUMBERS_SINCE, files], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def plugin_inputs(name: str) -> dict[str, str]:
+    """SHA-256 of a plugin's source and of what it imports.
+
+    Args:
+      name: path of a ``.py`` file, or a module.
+    """
+    return {each: _sha256(path) for each, path in plugin_files(name).items()} or {name: "absent"}
+
+
+def plugin_label(name: str, files: Mapping[str, str]) -> str:
+    """What a row calls a plugin: its name, and what its source and what it imports hash to.
+
+    Args:
+      name: of the plugin.
+      files: what ``inputs`` found.
+
+    Example:
+      >>> plugin_label("methods/mine.py", {"methods/mine.py": "ab12"})
+      'mine.py@2161ac2d'
+    """
+    own = {each: files.get(each) for each in (name, *plugin_files(name))}
+    return f"{Path(name).name}@{hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:8]}"
+
+
+def plugin_files(name: str) -> dict[str, Path]:
+    """The source of a plugin, and of what it imports from its own package or that is installed nowhere: name → path.
+
+    Args:
+      name: path of a ``.py`` file, or a module.
+    """
+    package = "" if name.endswith(".py") else name.partition(".")[0]
+    start = _source_of(name, package) if package else Path(name)
+    if start is None:
+        return {}
+    found, waiting = {name: start}, [start]
+    while waiting:
+        for module in _imported(waiting.pop()):
+            path = _source_of(module, package)
+            if path is not None and path.resolve() not in {known.resolve() for known in found.values()}:
+                found[module] = path
+                waiting.append(path)
+    return found
+
+
+def _imported(path: Path) -> Iterator[str]:
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _source_of(module: str, package: str) -> Path | None:
+    """Where a module of one's own lies; None for what is installed, part of Python, dpjax or no module at all."""
+    top = module.partition(".")[0]
+    if top != package and not is_own(top):
+        return None
+    spec = _spec_of(module)
+    return Path(spec.origin) if spec and spec.origin and spec.origin.endswith(".py") else None
+
+
+def is_own(module: str) -> bool:
+    """Whether a module is the user's: neither installed nor dpjax's own, of which the version tells.
+
+    Args:
+      module: its name.
+
+    Example:
+      >>> [is_own(name) for name in ("math", "numpy.linalg", "dpjax.types", "no_such_module")]
+      [False, False, False, False]
+    """
+    top = module.partition(".")[0]
+    if top in ("dpjax", "experiments", "hydra_plugins"):
+        return False
+    spec = _spec_of(top)  # of a package itself: to look below it would import it
+    places = [spec.origin, *(spec.submodule_search_locations or ())] if spec else []
+    return any(place and os.path.exists(place) and not _is_installed(Path(place)) for place in places)
+
+
+def _spec_of(module: str) -> ModuleSpec | None:
+    try:
+        return importlib.util.find_spec(module)
+    except Exception:  # a package that can't be imported, whatever it raises: its job will say so
+        return None
+
+
+def _is_installed(path: Path) -> bool:
+    installed = [*sysconfig.get_paths().values(), *site.getsitepackages(), site.getusersitepackages()]
+    return any(path.resolve().is_relative_to(Path(folder).resolve()) for folder in installed)
+
+
+def data_inputs(name: str) -> dict[str, str]:
+    """SHA-256 of the files of a data set, or of its content where a cache has it; nothing where dpjax pins it.
+
+    Args:
+      name: of the data set.
+    """
+    from dpjax.datasets import cache, own, registry, tables
+    from dpjax.datasets.schema import DatasetError
+
+    try:
+        if own.is_own(name) and not (location := own.parse_name(name)).on_hub:
+            path = Path(location.place).expanduser()
+            path = path / location.config if location.config else path
+            if path.is_dir():
+                files = {str(each): each for each in sorted(path.rglob("*")) if each.suffix in tables.SUFFIXES}
+                return {key: _sha256(each) for key, each in files.items()} or {location.place: "absent"}
+            return {location.place: _sha256(path)}
+        entry = own.find(name) if own.is_own(name) else registry.find(name)
+        if entry.embedded or entry.content_sha256 is not None:
+            return {}
+        copy = cache.read_manifest(entry, cache.cache_folder())
+    except (DatasetError, OSError):
+        return {f"data {name}": "absent"}
+    return {f"data {name}": str(copy["content_sha256"]) if copy else "absent"}
+
+
+def checkpoint_inputs(name: str) -> dict[str, str]:
+    """SHA-256 of the files of a checkpoint.
+
+    Args:
+      name: of the checkpoint.
+    """
+    from dpjax.datasets import cache  # not the models' own module, which imports JAX
+
+    found: dict[str, str] = {}
+    given = Path(name).expanduser()
+    kept = cache.user_folder("models", "DPJAX_MODELS_DIR") / name.replace("/", "--")
+    for label, path in ((name, given), (f"checkpoint {name}", kept)):
+        try:
+            files = [path] if path.is_file() else sorted(path.iterdir()) if path.is_dir() else []
+        except OSError:
+            files = []
+        for file in files:
+            if file.suffix in _OF_CHECKPOINTS and file.is_file():
+                found[label if file == path else f"{label}/{file.name}"] = _sha256(file)
+    return found or {f"checkpoint {name}": "absent"}
+
+
+def _sha256(path: Path) -> str:
+    """Hash of a file, read once a process as long as the file system says that it has not changed since."""
+    try:
+        before = path.stat()
+        key = (os.path.abspath(path), before.st_dev, before.st_ino, before.st_size, before.st_mtime_ns)
+        key = (*key, before.st_ctime_ns)  # which no copying of times can set back
+        if key not in _known:
+            with path.open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+            if time.time() - max(before.st_mtime, before.st_ctime) < _SETTLED_SECONDS:
+                return found
+            _known[key] = found
+        return _known[key]
+    except OSError:
+        return "absent"

@@ -1,0 +1,56 @@
+"""What a row calls the model's layers, the optimizer and the clipping rule: of those that ran, a plugin's too."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from dpjax.clipping import per_layer_clipping
+from dpjax.results.claims import small
+from experiments.inputs import plugin_label
+from experiments.plugins import has_own_optimizer
+from experiments.privacy import clip_norm
+from experiments.setup import rule_of
+
+
+def named(cfg: DictConfig, files: Mapping[str, str]) -> dict[str, Any]:
+    """The columns that say what was trained, and by which rule and optimizer.
+
+    Args:
+      cfg: of the job.
+      files: what ``experiments.inputs.inputs`` found before it ran.
+    """
+    own = has_own_optimizer(cfg.plugin)
+    return {
+        "hidden": str(list(cfg.model.hidden)) if cfg.model.name in ("mlp", "text") else None,
+        "plugin": plugin_label(cfg.plugin, files) if cfg.plugin else None,
+        "clipping": _clipping(cfg),
+        "optimizer": f"{Path(cfg.plugin).name}:make_optimizer" if own else _optimizer(cfg),
+        "momentum": None if own or cfg.optimizer.name != "sgd" else cfg.optimizer.momentum,
+    }
+
+
+def _clipping(cfg: DictConfig) -> str | None:
+    """The rule that ran, which a plugin may have put in place of the config's."""
+    if math.isinf(clip_norm(cfg)):
+        return None  # a reference is not clipped, whatever the rule
+    rule = rule_of(cfg)
+    parts = [f"adaptive(q={cfg.clipping.target_quantile:g})"] if cfg.clipping.name == "adaptive" else []
+    if rule.groups is not None:
+        parts.append("per_layer" if rule.groups == per_layer_clipping().groups else "groups")
+    parts += [f"automatic(γ={rule.stability:g})"] if rule.stability is not None else []
+    return " ".join(parts) or "flat"
+
+
+def _optimizer(cfg: DictConfig) -> str:
+    """The config's optimizer, with all that it was given but the learning rate."""
+    conf = cfg.optimizer
+    given = {"momentum": conf.momentum} if conf.name == "sgd" else {"b2": conf.second_decay, "eps": conf.adaptivity}
+    given |= {"weight_decay": conf.weight_decay} if conf.name == "adamw" else {}
+    given |= {"warmup": conf.warmup_steps} if conf.warmup_steps else {}
+    given |= {"decay": conf.decay} if conf.decay != "none" else {}
+    given |= {"ema": conf.ema} if conf.ema else {}
+    told = (f"{name}={value if isinstance(value, str) else small(value)}" for name, value in given.items())
+    return f"{conf.name}({', '.join(told)})"
