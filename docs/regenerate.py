@@ -252,7 +252,7 @@ def published_page() -> str:
 
 {trained.caption} Each recipe is a config, `experiments/conf/experiment/published_*.yaml`: model, noise, cohorts and
 steps are those of the paper. Where its data could not be had, the last column says what stood in; then the difference
-says more about the data than about the recipe. *Not run* needs a hub or an accelerator: `PROFILE=full`.
+says more about the data than about the recipe. Of what was *not run* that column says what it would take.
 
 {to_markdown(trained)}
 

@@ -18,7 +18,7 @@ class Table(NamedTuple):
       caption: one sentence or two.
       headers: of the columns.
       rows: texts; an empty row parts groups.
-      align: ``l``, ``r`` or ``w`` (left, in lines as wide as half the page) per column.
+      align: ``l``, ``r``, ``w`` or ``m`` (left, in lines as wide as nearly half or a fifth of the page) per column.
       bold: (row, column) of what is set off.
       cited: column whose sources LaTeX cites; None for none.
     """
@@ -30,6 +30,10 @@ class Table(NamedTuple):
     align: str
     bold: frozenset[tuple[int, int]] = frozenset()
     cited: int | None = None
+
+
+_RAGGED = r">{\raggedright\arraybackslash}"
+_WRAPPED = {"w": rf"{_RAGGED}p{{.45\linewidth}}", "m": rf"{_RAGGED}p{{.2\linewidth}}"}
 
 
 def to_markdown(table: Table) -> str:
@@ -56,7 +60,7 @@ def to_latex(table: Table) -> str:
     \\begin{longtable}{lr}
     """
     head = " & ".join(tex(header) for header in table.headers)
-    align = table.align.replace("w", r"p{.45\linewidth}")
+    align = "".join(_WRAPPED.get(side, side) for side in table.align)
     lines = [rf"\begin{{longtable}}{{{align}}}"]
     lines += [rf"  \caption{{{tex(table.caption)}}}\label{{tab:{table.name}}} \\", r"  \toprule", f"  {head} \\\\"]
     lines += [r"  \midrule", r"  \endfirsthead", r"  \toprule", f"  {head} \\\\", r"  \midrule", r"  \endhead"]
@@ -80,7 +84,7 @@ def accounting_table(rows: Sequence[Comparison]) -> Table:
     ]
     caption = "Published values of accounting and auditing, and those computed here."
     headers = ["row", "source", "quantity", "published", "ours", "tolerance", "verdict"]
-    return Table("accounting", caption, headers, cells, "rllrrrl", cited=1)
+    return Table("accounting", caption, headers, cells, "rmwrrrl", cited=1)
 
 
 def training_table(rows: Sequence[Comparison]) -> Table:
@@ -94,7 +98,7 @@ def training_table(rows: Sequence[Comparison]) -> Table:
         )
     caption = "Published test accuracies (%) and those of the same recipes here: mean and deviation over seeds."
     headers = ["row", "source", "what", "published", "ours", "off", "verdict", "data and model"]
-    return Table("training", caption, headers, cells, "rllrrrll", cited=1)
+    return Table("training", caption, headers, cells, "rmlrrrlm", cited=1)
 
 
 def leaderboard_table(board: Any, tasks: Mapping[str, Task], methods: Mapping[str, Method]) -> Table:

@@ -138,5 +138,5 @@ def _reviews(rows: _Rows) -> Iterator[Comparison]:
         quantity = f"RoBERTa-large, SST-2, ε={epsilon:g}"
         yield _percent(21, source, quantity, published, (*found, note))
     for task, published in (("MNLI", 87.9), ("QNLI", 91.1), ("QQP", 88.1)):
-        ours = (None, None, "from a hub, for an accelerator")
+        ours = (None, None, "no profile has it: RoBERTa-large from a hub, on an accelerator")
         yield _percent(21, "Yu et al., 2021", f"RoBERTa-large, {task}, ε=8", published, ours)

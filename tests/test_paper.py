@@ -78,6 +78,24 @@ def test_tables_escape_what_latex_and_markdown_would_read():
     assert written.count(r"\midrule") == 3
 
 
+def width(table, side=708.0, letter=4.8, gap=6.0):
+    """Points that a table takes of the landscape page's 708, at LaTeX's scriptsize; cells that wrap as wide as told."""
+    total = gap * len(table.headers)
+    for column, (header, kind) in enumerate(zip(table.headers, table.align, strict=True)):
+        share = re.search(r"p\{(.*)\\linewidth\}", tables._WRAPPED.get(kind, ""))
+        words = [len(row[column]) for row in table.rows if row]
+        total += float(share[1]) * side if share else letter * max(len(header), *words)
+    return total
+
+
+def test_wide_tables_stay_on_the_page():
+    found = [tables.accounting_table(accounting_rows())]
+    found.append(tables.training_table(training_rows(frame_of([trained("quickstart", 0.5)]))))
+    for table in found:
+        assert width(table) <= 708, table.name
+    assert width(found[0]._replace(align="rllrrrl")) > 708  # as it was, and LaTeX said so
+
+
 def test_every_profile_names_configs_that_are_there():
     for profile in PROFILES.values():
         for study in profile.studies:
@@ -154,6 +172,19 @@ def test_what_is_missing_or_off_ends_in_status_1(smoke, monkeypatch, capsys):
     assert "OFF: row 1, b: published 1.0, ours 2.0" in capsys.readouterr().err
 
 
+def test_the_abstract_tells_of_nothing_that_was_not_run():
+    def told(*rows):
+        made = numbers.macros("smoke", "minutes", frame_of([trained("quickstart", 0.5)]), rows, frame_of([]))
+        return made["Recipes"], made["Board"]
+
+    linear = Comparison(17, "a", "ScatterNet + linear, Fashion-MNIST, ε=3 by RDP", 89.7, 89.61, unit="%")
+    cnn = Comparison(17, "a", "CNN, Fashion-MNIST, ε=3 by RDP", 86.0, None, unit="%")
+    assert told(cnn) == ("Published recipes of training were not run in this profile.", "No leaderboard was run.")
+    only = "On Fashion-MNIST at $\\varepsilon \\le 3$ a linear model on scattering coefficients reaches 89.6"
+    assert told(linear, cnn)[0] == only + "\\,\\% (published: 89.7\\,\\%)."
+    assert " and a CNN reaches 86.1" in told(linear, cnn._replace(ours=86.1))[0]
+
+
 def test_a_profile_that_nobody_ran_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(gather, "FOLDER", tmp_path)
     with pytest.raises(ResultsError, match="run `make paper PROFILE=cpu` first"):
@@ -173,5 +204,5 @@ def test_numbers_of_the_text_are_macros():
     made = numbers.macros("smoke", "minutes", frame_of([trained("quickstart", 0.5)]), [], frame_of([]))
     for name in made:
         assert name.isalpha()
-    used = set(re.findall(r"\\((?:Num|Profile|Scattering|Cnn)[A-Za-z]*)", text))
+    used = set(re.findall(r"\\((?:Num|Profile|Recipes|Board)[A-Za-z]*)", text))
     assert used <= set(made)

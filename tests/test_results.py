@@ -395,6 +395,15 @@ def test_results_import_neither_jax_nor_pandas_before_a_table_is_asked_for():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_an_accountant_that_claims_nothing_beside_one_that_does_says_why():
+    rows = point(8.0, 1.0, [0.8], epsilon_rdp=INF) + point(1.0, 1.0, [0.8]) + point(INF, INF, [0.9])
+    (sheet,) = sheets(frame_of(rows))
+    (note,) = [note for note in sheet.notes if "∞" in note]
+    assert note.startswith("ε RDP is ∞ where ε is 8: its bound lies above the ε that the capacity")
+    (sheet,) = sheets(frame_of(point(1.0, 1.0, [0.8]) + point(INF, INF, [0.9])))
+    assert [note for note in sheet.notes if "∞" in note] == []
+
+
 def test_what_texts_and_messages_cost_stands_beside_what_they_buy():
     costs = {"tokens_per_second": 2_160.4, "epoch_seconds": 126.0, "peak_memory_mib": 6_550.2}
     rows = point(1.0, 1.0, [0.8], **costs) + point(INF, INF, [0.9], **costs)

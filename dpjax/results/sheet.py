@@ -121,7 +121,7 @@ _WORDS = {
     "tokens_per_second": "tokens / s",
     "peak_memory_mib": "MiB",
     "uplink_bytes": "bytes up",
-    "records_per_unit": "rows each",
+    "records_per_unit": "rows kept",
 }
 _TOLD_COSTS = ("uplink_bytes", "tokens_per_second", "epoch_seconds", "peak_memory_mib")
 _DEFAULTS = {"–", "none", "plain"}
@@ -284,9 +284,23 @@ def _warnings(points: list[dict[str, Any]]) -> list[str]:
     overflow = sum(number(point, "overflow_count") or 0 for point in points)
     diverged = sum(point["diverged"] for point in points)
     lines = [f"{overflow:.0f} steps overflowed their slots: raise the capacity."] if overflow else []
+    lines += [f"{label(name)} {why}." for name in _ROUNDED_UP if (why := _why_infinite(points, name))]
     if diverged:
         lines.append(f"{diverged_runs(diverged, sum(point['n'] for point in points))}: lower the learning rate.")
     return lines
+
+
+def _why_infinite(points: list[dict[str, Any]], name: str) -> str:
+    """Why an accountant claims nothing of runs of which the other claims a finite ε."""
+    other = next(column for column in _ROUNDED_UP if column != name)
+    unclaimed = [p for p in points if number(p, name) == math.inf and math.isfinite(number(p, other) or math.inf)]
+    if not unclaimed:
+        return ""
+    which = ", ".join(dict.fromkeys(_number(point, "epsilon") for point in unclaimed))
+    return (
+        f"is ∞ where ε is {which}: its bound lies above the ε that the capacity of the cohorts was made for, and so "
+        "claims nothing"
+    )
 
 
 def diverged_runs(diverged: int, runs: int) -> str:

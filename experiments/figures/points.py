@@ -134,10 +134,10 @@ def bounds_as_algorithms(frame: pd.DataFrame) -> pd.DataFrame:
     >>> from dpjax.results.table import frame_of
     >>> rows = [{"epsilon": 1.0, "algorithm": "fedsgd"}, {"epsilon": 1.0, "records_per_unit": 4}]
     >>> bounds_as_algorithms(frame_of(rows))["algorithm"].tolist()
-    ['fedsgd', '4 rows each']
+    ['fedsgd', '4 rows kept']
     """
     most: Any = frame["records_per_unit"]
-    named = most.map(lambda rows: "1 row each" if rows == 1 else f"{rows:.0f} rows each", na_action="ignore")
+    named = most.map(lambda rows: "1 row kept" if rows == 1 else f"{rows:.0f} rows kept", na_action="ignore")
     return frame.assign(algorithm=frame["algorithm"].where(most.isna(), named))
 
 
