@@ -74,7 +74,7 @@ class UnitData(NamedTuple):
 
     Attributes:
       examples: pytree whose leaves are ``[records, ...]``.
-      mask: ``[records]``; False marks padding, which never counts.
+      mask: ``[records]``; False marks padding, which never counts, whatever it holds and whatever the loss makes of it.
     """
 
     examples: PyTree[Array]
@@ -191,7 +191,7 @@ class ClientRows:
     """A client's own rows, gathered as they are asked for.
 
     Attributes:
-      take: positions ``[batch]`` among the padded records → examples, leaves ``[batch, ...]``; zeros for padding.
+      take: positions ``[batch]`` among the padded records → examples, leaves ``[batch, ...]``; anything for padding.
       mask: ``[records]``; False marks padding.
     """
 

@@ -10,6 +10,7 @@ import pytest
 
 from dpjax import Cohort, Records, UnitData, client_delta, clipped_sum, example_gradient, user_gradient
 from dpjax.contributions import gather_records
+from dpjax.contributions.losses import keys_of_records
 
 KEY = jax.random.key(0)
 
@@ -175,7 +176,8 @@ def test_a_users_records_are_augmented_each_by_itself():
     unit = UnitData((X[:3], Y[:3]), jnp.array([True, True, False]))
     vector, _ = user_gradient(loss_fn, augment=jitter, num_augmentations=2)(PARAMS, unit, KEY)
     own = example_gradient(loss_fn, augment=jitter, num_augmentations=2)
-    keys = jax.random.split(KEY, 3)
+    keys = keys_of_records(KEY, unit.mask)
+    assert len(np.unique(jax.random.key_data(keys[:2]), axis=0)) == 2
     close(vector["w"], sum(own(PARAMS, (X[i], Y[i]), keys[i])[0]["w"] for i in range(2)) / 2, 1e-5)
 
 

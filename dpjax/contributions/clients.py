@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, Key, PyTree
 
-from dpjax.contributions.losses import masked_mean_loss, with_metrics
+from dpjax.contributions.losses import masked_mean_loss, ordinals, with_metrics
 from dpjax.types import ClientContribution, ClientRows, ContributionFn, LossFn, Metrics, Params, UnitData
 
 
@@ -92,7 +92,8 @@ def local_training(
         count = jnp.sum(rows.mask, dtype=jnp.int32)
         per_epoch = (count + size - 1) // size
         # Own rows first, in random order: a walk over the first `count` never meets padding twice in a batch.
-        order = jnp.argsort(jnp.where(rows.mask, jax.random.uniform(order_key, (records,)), 2.0))
+        draws = jax.vmap(lambda number: jax.random.uniform(jax.random.fold_in(order_key, number)))(ordinals(rows.mask))
+        order = jnp.argsort(jnp.where(rows.mask, draws, 2.0))
 
         def batch(step: Array) -> UnitData:
             slot = jnp.arange(size)
@@ -103,7 +104,11 @@ def local_training(
                 position = (step % jnp.maximum(per_epoch, 1)) * size + slot
                 filled = position < count
             row = order[position % records]
-            return UnitData(rows.take(row), filled & rows.mask[row])
+            # In the rows' own order, which alone their keys then follow.
+            row = jnp.sort(jnp.where(filled & rows.mask[row], row, records))
+            inside = row < records
+            row = jnp.minimum(row, records - 1)
+            return UnitData(rows.take(row), inside)
 
         whole = UnitData(rows.take(jnp.arange(records)), rows.mask) if size == records else None
         planned = jnp.int32(num_steps) if num_epochs is None else per_epoch * num_epochs

@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Key, PyTree
+from jaxtyping import Array, Bool, Int, Key, PyTree
 
 from dpjax.types import LossFn, Metrics, Params, UnitData, describe_wrong_unit
 
@@ -23,13 +23,38 @@ def with_records(unit: object) -> UnitData:
     raise TypeError(describe_wrong_unit(unit))
 
 
+def ordinals(mask: Bool[Array, "records"]) -> Int[Array, "records"]:
+    """Each record's number among those of its unit: what its randomness follows, so that padding changes none of it."""
+    return jnp.maximum(jnp.cumsum(mask, dtype=jnp.int32) - 1, 0)
+
+
+def keys_of_records(key: Key[Array, ""], mask: Bool[Array, "records"]) -> Key[Array, "records"]:
+    """A key for each record. The first record's is the unit's own, so that a user of one record equals the example."""
+    number = ordinals(mask)
+    # Beside what the first record itself may split off.
+    others = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(jax.random.fold_in(key, _OTHERS), number)
+    return jnp.where(number == 0, key, others)
+
+
+_OTHERS = 0x0DD5
+
+
+def without_padding(unit: UnitData) -> UnitData:
+    """The unit with its first record in the place of padding: neither a value nor a gradient there can be NaN."""
+    first = jnp.argmax(unit.mask)
+
+    def real(x: Array) -> Array:
+        return jnp.where(unit.mask.reshape(-1, *[1] * (x.ndim - 1)), x, x[first][None])
+
+    return UnitData(jax.tree.map(real, unit.examples), unit.mask)
+
+
 def masked_mean_loss(loss_and_metrics: LossAndMetrics) -> LossAndMetrics:
     """The mean of a loss over a unit's records, padding left out; 0 for a unit that has none."""
 
     def mean_loss(params: Params, unit: Any, key: Key[Array, ""]) -> tuple[Array, Metrics]:
-        unit = with_records(unit)
-        # With one record the key is used as it is, so that such a user equals the example.
-        keys = key[None] if unit.mask.shape[0] == 1 else jax.random.split(key, unit.mask.shape[0])
+        unit = without_padding(with_records(unit))
+        keys = keys_of_records(key, unit.mask)
         losses, metrics = jax.vmap(loss_and_metrics, in_axes=(None, 0, 0))(params, unit.examples, keys)
         count = jnp.maximum(jnp.sum(unit.mask), 1)
 

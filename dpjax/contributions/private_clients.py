@@ -7,6 +7,7 @@ from jaxtyping import Array, Float, Key, PyTree
 
 from dpjax.clipping import ClippingRule, clipped_sum
 from dpjax.contributions.gradients import example_gradient
+from dpjax.contributions.losses import ordinals
 from dpjax.noise import gaussian_privatizer, noise_stddev
 from dpjax.sampling import Sampler
 from dpjax.types import ClientContribution, ClientRows, Cohort, ContributionFn, LossFn, Metrics, Params
@@ -83,11 +84,15 @@ def private_client_delta(
         count = jnp.sum(rows.mask, dtype=jnp.int32)
         expected = jnp.maximum(sampler.sampling_rate * count.astype(jnp.float32), 1e-6)
         privatizer = gaussian_privatizer(noise_stddev(noise_multiplier, clip_norm), noise_key)
+        number = ordinals(rows.mask)
+
+        def coin(key: Key[Array, ""], number: Array) -> Array:
+            # The default mode comes true too often where the rate is small.
+            return jax.random.bernoulli(jax.random.fold_in(key, number), sampler.sampling_rate, mode="high")
 
         def local_step(carry: tuple[Params, optax.OptState, optax.OptState], step: Array):
             local, optimizer_state, privatizer_state = carry
-            coins = jax.random.bernoulli(jax.random.fold_in(sampling_key, step), sampler.sampling_rate, (records,))
-            drawn = rows.mask & coins
+            drawn = rows.mask & jax.vmap(coin, in_axes=(None, 0))(jax.random.fold_in(sampling_key, step), number)
             position = jnp.argsort(~drawn)[:capacity]
             cohort = Cohort(rows.take(position), drawn[position])
             clipped = bounded_sum(local, cohort, jax.random.fold_in(loss_key, step), clip_norm)

@@ -37,11 +37,13 @@ def gather_records(contribution_fn: ContributionFn, examples: PyTree[Array]) -> 
     """
 
     def take(unit: Records, positions: Int[Array, "batch"]) -> PyTree[Array]:
-        index, own = unit.index[positions], unit.mask[positions]
+        # Padding names some other unit's row: the unit's own first one is in its place, or zeros where it has none, so
+        # that not even that row's NaN can be seen.
+        index = jnp.where(unit.mask[positions], unit.index[positions], unit.index[jnp.argmax(unit.mask)])
+        any_own = jnp.any(unit.mask)
 
         def rows(x: Array) -> Array:
-            # Padding names some other unit's row: zero it, so that not even its NaN can be seen.
-            return jnp.where(own.reshape(-1, *[1] * (x.ndim - 1)), x[index], jnp.zeros((), x.dtype))
+            return jnp.where(any_own, x[index], jnp.zeros((), x.dtype))
 
         return jax.tree.map(rows, examples)
 
