@@ -448,3 +448,33 @@ def test_any_bytes_are_read_or_refused_in_one_sentence(tmp_path_factory, content
     with pytest.raises(DatasetError) as raised:
         load(path)
     assert "\n" not in str(raised.value)
+
+
+# --- the command --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["show", "~nobody-of-this-name/t.csv"], "write the path in full"),
+        (["show", "./" + "x" * 300 + ".csv"], "File name too long"),
+        (["show", "{}/odd"], r"'a\nb.csv' holds no rows"),
+        (["show", "{}/t.csv?nothing=1"], "says 'nothing'"),
+        (["show", "{}/t.csv"], "no file *.csv or"),
+        (["show", "hub:"], "names no repository"),
+        (["show", ""], "data.name='' is unknown"),
+        (["fetch", "digits", "--source", "nowhere"], "data.source='nowhere' is not a source of 'digits'"),
+        (["fetch", "{}/odd/a.tsv", "--source", "hub"], "is read where it lies; leave the source at auto"),
+        (["fetch", "adult", "--source", "x" * 5000], "is not a source of 'adult'"),
+        (["fetch", "hub:a/b", "--source", "pypi"], "data.source='pypi' is not a source of 'hub:a/b'"),
+    ],
+)
+def test_bad_arguments_of_the_command_are_one_sentence(tmp_path, monkeypatch, arguments, message):
+    monkeypatch.setenv("DPJAX_DATA_DIR", str(tmp_path / "cache"))
+    write(tmp_path / "odd/a\nb.csv", "text,label\n")
+    write(tmp_path / "odd/a.tsv", letters(["a", "b"]).replace(",", "\t"))
+    result = CliRunner().invoke(command.app, [each.format(tmp_path) for each in arguments], env={"COLUMNS": "100"})
+    assert result.exit_code == 1
+    assert result.stderr.strip().startswith("error: ")
+    assert message in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1

@@ -97,6 +97,8 @@ def fetch(
     for name in names:
         with errors_in_one_line():
             before = datasets.describe(name)
+            if before.embedded:
+                datasets.fetch(name, source=source)  # says if there is no such source
             if before.embedded or (before.fetched and not force and source == "auto"):
                 console.print(f"{name} is here already ({before.fetched_from}).")
                 continue

@@ -52,6 +52,7 @@ def load(name: str, *, source: str = "auto", cache_dir: str | os.PathLike[str] |
       ((1438, 8, 8, 1), 10)
     """
     if own.is_own(name) and not own.parse_name(name).on_hub:
+        _check_path_source(name, source)
         return _told(_dataset(*own.read_own(name, _silent)))
     entry = own.find(name) if own.is_own(name) else registry.find(name)
     _check_kind(entry, source)
@@ -184,6 +185,7 @@ def fetch(
       'digits.csv.gz'
     """
     if own.is_own(name) and not own.parse_name(name).on_hub:
+        _check_path_source(name, source)
         return Path(own.parse_name(name).place)
     entry = own.find(name) if own.is_own(name) else registry.find(name)
     sources, given = _choose(entry, source)
@@ -249,6 +251,13 @@ def _silent(message: str, fraction: float | None) -> None:
     pass
 
 
+def _check_path_source(name: str, source: str) -> None:
+    if source != "auto":
+        raise DatasetError(
+            f"data.source={source!r}: data.name={name!r} is read where it lies; leave the source at auto"
+        )
+
+
 def _check_kind(entry: Entry, source: str) -> None:
     kinds = ["auto", *(each.kind for each in entry.sources)]
     if source not in kinds:
@@ -258,7 +267,7 @@ def _check_kind(entry: Entry, source: str) -> None:
 def _choose(entry: Entry, source: str) -> tuple[list[Source], Path | None]:
     """Returns the sources to try, and the archive or folder that the user handed over, if any."""
     path = Path(source)
-    if source not in ("auto", "hub", "embedded", *REGISTRIES) and path.exists():
+    if source not in ("auto", "hub", "embedded", *REGISTRIES) and os.path.exists(path):
         wanted = HubSource if path.is_dir() else PackageSource
         for each in entry.sources:
             if isinstance(each, wanted):

@@ -96,7 +96,10 @@ def read_own(name: str, progress: Progress, folder: Path | None = None) -> tuple
         splits, revision, licence = hub.read_hub_tables(source, progress)
         served_by, own = f"{source}@{revision[:12]}", HubSource(location.place, config=location.config)
     else:
-        path = Path(location.place).expanduser()
+        try:
+            path = Path(location.place).expanduser()
+        except RuntimeError as error:
+            raise DatasetError(f"data.name={name!r}: {error}; write the path in full") from error
         splits = tables.read_tables(path / location.config if location.config else path, location.encoding)
         served_by, licence, own = location.place, "", PathSource(location.place)
     read = document_arrays(splits, location, f"data.name={name!r}:")

@@ -36,7 +36,11 @@ def read_tables(path: Path, encoding: str | None = None) -> dict[str, Any]:
     import pyarrow
 
     where = f"data.name={str(path)!r}:"
-    if path.is_dir():
+    try:
+        is_folder, is_there = path.is_dir(), path.exists()
+    except OSError as error:  # a name too long, a folder that may not be entered
+        raise DatasetError(f"{where} cannot be looked at ({error.strerror}); name another path") from error
+    if is_folder:
         files = sorted(each for each in path.rglob("*") if ending_of(each.name) and not each.name.startswith("."))
         # A file about the data set, as `dataset_infos.json`, is none of its splits.
         files = [each for each in files if not each.name.startswith("dataset_info")]
@@ -44,7 +48,7 @@ def read_tables(path: Path, encoding: str | None = None) -> dict[str, Any]:
             return read_folder_of_texts(path, encoding)
     else:
         files = [path]
-    if not files or not path.exists() or not ending_of(files[0].name):
+    if not files or not is_there or not ending_of(files[0].name):
         forms = " or ".join(f"*{each}" for each in SUFFIXES)
         raise DatasetError(f"{where} no file {forms} is there; all but Parquet may be .gz, .bz2 or .xz")
     parts: dict[str, list[Any]] = {}
@@ -53,9 +57,9 @@ def read_tables(path: Path, encoding: str | None = None) -> dict[str, Any]:
             try:
                 table = read_file(file, encoding)
             except (pyarrow.ArrowException, ValueError, OSError) as error:
-                raise DatasetError(f"{where} {file.name} cannot be read: {_one_line(error)}") from error
+                raise DatasetError(f"{where} {_shown(file.name)} cannot be read: {_one_line(error)}") from error
             if not table.num_rows:
-                raise DatasetError(f"{where} {file.name} holds no rows; fill it or take it away")
+                raise DatasetError(f"{where} {_shown(file.name)} holds no rows; fill it or take it away")
             parts.setdefault(split, []).append(table)
     joined = {}
     for split, several in parts.items():
@@ -119,9 +123,9 @@ def read_folder_of_texts(path: Path, encoding: str | None = None) -> dict[str, A
         try:
             text = decode((path / file).read_bytes(), encoding).strip()
         except (ValueError, OSError) as error:
-            raise DatasetError(f"{where} {file} cannot be read: {_one_line(error)}") from error
+            raise DatasetError(f"{where} {_shown(file)} cannot be read: {_one_line(error)}") from error
         if not text:
-            raise DatasetError(f"{where} {file} is an empty text; leave it out")
+            raise DatasetError(f"{where} {_shown(file)} is an empty text; leave it out")
         texts, labels = rows.setdefault(file.parts[0] if depth == 3 else "train", ([], []))
         texts.append(text)
         labels.append(file.parts[-2] if depth > 1 else "")
@@ -135,6 +139,10 @@ def read_folder_of_texts(path: Path, encoding: str | None = None) -> dict[str, A
         split: pyarrow.table({name: pyarrow.array(each, text_type) for name, each in zip(columns, both, strict=False)})
         for split, both in rows.items()
     }
+
+
+def _shown(name: object) -> str:
+    return str(name) if str(name).isprintable() else repr(str(name))
 
 
 def _one_line(error: Exception) -> str:
