@@ -86,13 +86,13 @@ def _train(
         job = points[i].job
         finished[i][seed] = outputs(lane) | pace(job.cfg, setup, lane.wall_seconds)
         finished[i][seed]["compile_seconds"] = program.compile_seconds / len(seeds)
-        if job.cfg.save_model and seed == job.cfg.seed:
-            save_model(job.cfg, job.folder / "model", lane.output.trained)
-        if setup.problem.finish is not None:
-            try:
+        try:
+            if job.cfg.save_model and seed == job.cfg.seed:
+                save_model(job.cfg, job.folder / "model", lane.output.trained, setup.problem.dataset.class_names)
+            if setup.problem.finish is not None:
                 finished[i][seed] |= setup.problem.finish(lane.output.trained, seed, job.folder, tell)
-            except (ValueError, OSError) as error:  # of this job; the others go on
-                failed[i] = error
+        except (ValueError, OSError) as error:  # of this job; the others go on
+            failed[i] = error
         tell("training", done, len(seeds))
         if len(finished[i]) == points[i].job.cfg.num_seeds:
             done_rows = finished.pop(i)

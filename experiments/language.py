@@ -112,18 +112,23 @@ def make_problem(
 
 def make_tuned(cfg: DictConfig, body: Pretrained, num_classes: int) -> Tuned:
     """The checkpoint split into what the config trains and what stays."""
-    task = "causal" if cfg.model.task in ("completion", "synthetic") else cfg.model.task
     scan = cfg.model.scan_layers
     return fine_tune(
         body.arch,
         body.params,
-        Head(task, num_classes if task == "classify" else 0, cfg.model.pooling),
+        head_of(cfg, num_classes),
         method_of(cfg),
         plan=Plan(
             dtype=jnp.dtype(cfg.model.dtype), separator=body.tokenizer.separator if body.arch.num_segments else None
         ),
         scan_layers=body.arch.num_layers >= SCANNED_FROM if scan is None else scan,
     )
+
+
+def head_of(cfg: DictConfig, num_classes: int) -> Head:
+    """What comes out at the end."""
+    task = "causal" if cfg.model.task in ("completion", "synthetic") else cfg.model.task
+    return Head(task, num_classes if task == "classify" else 0, cfg.model.pooling)
 
 
 def method_of(cfg: DictConfig) -> Method:

@@ -1,5 +1,6 @@
 """What a run has trained, as files that other tools open."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,16 @@ from omegaconf import DictConfig
 from dpjax.models.tuning import flat_paths, unstacked
 
 
-def save_model(cfg: DictConfig, folder: Path, trained: Any) -> Path:
+def save_model(cfg: DictConfig, folder: Path, trained: Any, labels: Sequence[str] = ()) -> Path:
     """Writes the trained parameters: adapters as PEFT does, a tuned model as ``transformers`` does, others by path.
+
+    What PEFT or ``transformers`` opens scores as the run did, with its labels.
 
     Args:
       cfg: of the job.
       folder: made if it is not there.
       trained: parameters at the end of a run.
+      labels: names of the classes; (): numbered.
     """
     if cfg.model.name == "pretrained":
         from dpjax.models import pretrained
@@ -29,10 +33,15 @@ def save_model(cfg: DictConfig, folder: Path, trained: Any) -> Path:
             sizes = tuned.plan.sizes(body.arch.num_layers)
             whole = flat_paths(tuned.bind(tuned.frozen)(trained))
             params = unstacked({path: np.asarray(leaf, np.float32) for path, leaf in whole.items()}, sizes)
+            head = language.head_of(cfg, classes)
+            labels = labels if classes else ()
             if cfg.tuning.name == "lora":
-                return pretrained.save_adapters(folder, body.arch, params, language.method_of(cfg).lora, body.name)
+                lora, tokenizer = language.method_of(cfg).lora, body.tokenizer
+                return pretrained.save_adapters(
+                    folder, body.arch, params, lora, body, head=head, labels=labels, tokenizer=tokenizer
+                )
             if cfg.tuning.name not in ("prompt", "prefix"):
-                return pretrained.save(folder, body.arch, params, body.tokenizer)
+                return pretrained.save(folder, body.arch, params, body.tokenizer, head=head, labels=labels)
     from safetensors.numpy import save_file
 
     folder.mkdir(parents=True, exist_ok=True)

@@ -150,7 +150,8 @@ def fine_tune(
       scan_layers: equal layers as one loop: compiles in a fraction of the time, and may run a little slower.
 
     Raises:
-      ValueError: a method that leaves nothing to train, as BitFit of a model without biases.
+      ValueError: a method that leaves nothing to train, as BitFit of a model without biases; adapters among the
+        pretrained parameters that the model has no place for.
 
     Example:
       >>> from dpjax.models.transformers import tiny
@@ -177,7 +178,11 @@ def fine_tune(
     model = from_nnx(lambda rngs: Transformer(arch, head, method.added, plan, rngs=rngs))
     shapes = jax.eval_shape(model.init, jax.random.key(0))
     body = stacked(pretrained, plan.sizes(arch.num_layers))
-    new = tuple(sorted(path for path in flat_paths(shapes) if path not in body))
+    known = flat_paths(shapes)
+    lost = sorted(path for path in body if ".lora." in path and path not in known)
+    if lost:
+        raise ValueError(f"pretrained holds {lost[0]}, which this model has no place for; call merge_adapters first.")
+    new = tuple(sorted(path for path in known if path not in body))
     first_trained = len(plan.sizes(arch.num_layers)) - (1 if scan_layers else method.last_layers)
 
     def trained(path: str) -> bool:
@@ -191,6 +196,8 @@ def fine_tune(
                 return True
             case "bitfit":
                 return parts[-1] == "bias"
+            case "lora":
+                return "lora" in parts  # adapters that are there already are trained further
             case "last":
                 return parts[0] in ("final_norm", "pooler") or (parts[0] == "layers" and int(parts[1]) >= first_trained)
             case _:

@@ -1,118 +1,81 @@
-"""LoRA adapters as PEFT lays them out: ``adapter_config.json`` and ``adapter_model.safetensors``."""
+"""LoRA adapters as PEFT lays them out, read into parameters: ``adapter_config.json``, ``adapter_model.safetensors``."""
 
-import json
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from dpjax.models.pretrained.files import CheckpointError, Flat, read_json, write_safetensors
-from dpjax.models.pretrained.names import PREFIX, tensors
+from dpjax.models.pretrained.adapter_config import AdapterConfig, read_adapter_config
+from dpjax.models.pretrained.files import (
+    CheckpointError,
+    Flat,
+    read_tensors,
+    refuse_non_finite,
+    restored,
+    shape_of,
+)
+from dpjax.models.pretrained.heads import has_head, read_head
+from dpjax.models.pretrained.names import IGNORED, PREFIX, modules, tensors
 from dpjax.models.transformers.architecture import Architecture
+from dpjax.models.transformers.fields import shown
 from dpjax.models.transformers.layers import Lora
 
-_WEIGHTS, _CONFIG = "adapter_model.safetensors", "adapter_config.json"
-
-
-def save_adapters(
-    folder: str | os.PathLike[str],
-    arch: Architecture,
-    params: Mapping[str, np.ndarray],
-    lora: Lora,
-    base: str,
-) -> Path:
-    """Saves adapters so that ``PeftModel.from_pretrained`` opens them; a classifier goes along as PEFT does it.
-
-    Args:
-      folder: made if it is not there.
-      arch: of the body.
-      params: by path, each layer by itself; what is neither an adapter nor a classifier is left out.
-      lora: rank, scale and targets.
-      base: the checkpoint they belong to.
-
-    Returns:
-      The folder.
-
-    Raises:
-      CheckpointError: no adapters among the parameters, or adapters on one of GPT-2's joined query, key and value.
-    """
-    own = {path: array for path, array in params.items() if path.split(".")[-2:-1] == ["lora"]}
-    head = {path: array for path, array in params.items() if path.startswith("classifier.")}
-    if not own:
-        raise CheckpointError("params hold no adapters; tune with lora first, or use save.")
-    names = _module_names(arch)
-    prefix = "base_model.model." + (PREFIX[arch.family] if head or arch.causal else "")
-    stored = {}
-    for path, array in own.items():
-        module, which = path.rsplit(".lora.", 1)
-        stored[f"{prefix}{names[module]}.lora_{which.upper()}.weight"] = np.ascontiguousarray(array.T)
-    classifier = "classifier" if arch.family == "bert" else "score"
-    for path, array in head.items():
-        part = "weight" if path.endswith("kernel") else "bias"
-        stored[f"base_model.model.{classifier}.{part}"] = np.ascontiguousarray(array.T)
-    config = {
-        "peft_type": "LORA",
-        "task_type": "SEQ_CLS" if head else ("CAUSAL_LM" if arch.causal else None),
-        "base_model_name_or_path": base,
-        "r": lora.rank,
-        "lora_alpha": lora.alpha,
-        "lora_dropout": 0.0,
-        "bias": "none",
-        "fan_in_fan_out": arch.family == "gpt2",
-        "target_modules": sorted({names[path.rsplit(".lora.", 1)[0]].rsplit(".", 1)[-1] for path in own}),
-        "modules_to_save": [classifier] if head else None,
-        "inference_mode": True,
-    }
-    if arch.family == "bert" and "output" in lora.targets:  # BERT calls both its output and its down matrix "dense"
-        config["target_modules"] = sorted({names[path.rsplit(".lora.", 1)[0]].split(".", 3)[3] for path in own})
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_safetensors(stored, folder / _WEIGHTS)
-    (folder / _CONFIG).write_text(json.dumps(config, indent=1))
-    return folder
+WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 
 
 def load_adapters(folder: str | os.PathLike[str], arch: Architecture) -> tuple[Flat, Lora]:
-    """Adapters, and a classifier if there is one, from a folder that PEFT or ``save_adapters`` wrote.
+    """Adapters, and what else was trained beside them, from a folder that PEFT or ``save_adapters`` wrote.
+
+    Guarantees the numbers that PEFT computes, or an error: patterns of ranks and alphas, rsLoRA, adapters on GPT-2's
+    joined query, key and value, biases and whole modules that were trained too. Where ranks or scales differ between
+    layers, adapters are filled up with zeros to the largest rank, and ``b`` takes the scale.
 
     Args:
       folder: with ``adapter_config.json`` and ``adapter_model.safetensors``.
       arch: of the body they are for.
 
     Returns:
-      Parameters by path, each layer by itself; and rank, scale and targets.
+      Parameters by path, each layer by itself, float32; those of the base replace its own. And rank, scale and targets.
 
     Raises:
-      CheckpointError: another kind of adapter, a tensor that has no place in the architecture, or a damaged file.
+      CheckpointError: another kind of adapter, a field that is not computed, a tensor that has no place in the
+        architecture or another shape there, or a damaged file.
     """
-    import safetensors
-    from safetensors.numpy import load_file
-
     folder = Path(folder)
-    config = read_json(folder / _CONFIG)
-    if config.get("peft_type") != "LORA" or config.get("use_dora") or config.get("use_rslora"):
-        raise CheckpointError(f"{folder / _CONFIG}: peft_type={config.get('peft_type')!r} is not plain LoRA; use that.")
-    try:
-        stored = load_file(folder / _WEIGHTS)
-    except FileNotFoundError:
-        raise CheckpointError(f"{folder} has no {_WEIGHTS}; take the whole adapter.") from None
-    except (safetensors.SafetensorError, ValueError, OSError) as error:
-        raise CheckpointError(f"{folder / _WEIGHTS} is damaged or cut short ({error}); fetch it again.") from error
-    paths = {name: path for path, name in _module_names(arch).items()}
-    found, targets = Flat(), set[str]()
-    for name, array in stored.items():
-        bare = name.removeprefix("base_model.model.").removeprefix(PREFIX[arch.family])
-        module, _, rest = bare.partition(".lora_")
-        if rest and module in paths:
-            found[f"{paths[module]}.lora.{rest[0].lower()}"] = array.T
-            targets.add(paths[module].rsplit(".", 1)[-1])
-        elif bare.split(".")[0] in ("classifier", "score"):
-            part = "kernel" if bare.endswith("weight") else "bias"
-            found[f"classifier.{part}"] = array.T
+    config = read_adapter_config(folder / CONFIG)
+    found, own = Flat(), dict[str, dict[str, np.ndarray]]()
+    for name, array in read_tensors(folder / WEIGHTS).items():
+        array = _floating(array, folder / WEIGHTS, name)
+        bare = name.removeprefix("base_model.model.")
+        if "original_module" in bare.split("."):
+            continue  # a saved module as it was before training
+        lora = re.fullmatch(r"(.+)\.lora_([AB])(?:\.default)?\.(weight|bias)", bare)
+        if lora:
+            own.setdefault(lora[1], {})[f"{lora[2]}.{lora[3]}"] = array
         else:
-            raise CheckpointError(f"{folder / _WEIGHTS} holds {name}, which a {arch.family} has no place for.")
-    return found, Lora(config["r"], float(config["lora_alpha"]), tuple(sorted(targets)))
+            _add_base(found, re.sub(r"\.modules_to_save(\.default)?\.", ".", bare), array, config, arch)
+    if not own:
+        raise CheckpointError(f"{folder / WEIGHTS} holds no adapters; take the whole adapter.")
+    adapters = [each for name, parts in own.items() for each in _adapters(name, parts, config, arch)]
+    if has_head(folder):
+        found |= read_head(folder, arch)
+    if "classifier.kernel" in found and "classifier.bias" not in found:
+        found["classifier.bias"] = np.zeros(found["classifier.kernel"].shape[1], np.float32)
+    ranks, scales = {each.a.shape[1] for each in adapters}, {each.scale for each in adapters}
+    rank, scale = max(ranks), (max(scales) if len(scales) == 1 else 1.0) or 1.0
+    for each in adapters:
+        # Kept as they are where they can be: another training may go on from them.
+        factor = np.float32(each.scale / scale)
+        found[f"{each.path}.lora.a"] = _filled(each.a, rank, 1)
+        found[f"{each.path}.lora.b"] = _filled(each.b if factor == 1 else each.b * factor, rank, 0)
+        if each.bias is not None:
+            found[f"{each.path}.lora.bias"] = each.bias * np.float32(each.scale)
+    targets = {each.path.rsplit(".", 1)[-1] for each in adapters if each.path.startswith("layers.")}
+    plain = config.alpha / config.rank == scale and config.rank == rank
+    return found, Lora(rank, config.alpha if plain else scale * rank, tuple(sorted(targets)))
 
 
 def merge_adapters(params: Mapping[str, np.ndarray], lora: Lora) -> Flat:
@@ -121,19 +84,128 @@ def merge_adapters(params: Mapping[str, np.ndarray], lora: Lora) -> Flat:
     Args:
       params: all parameters by path, each layer by itself.
       lora: rank and scale.
+
+    Raises:
+      CheckpointError: an adapter on a matrix that the base does not have, or of another shape.
     """
     merged = {path: array for path, array in params.items() if ".lora." not in path}
     for path in [path for path in params if path.endswith(".lora.a")]:
         module = path.removesuffix(".lora.a")
-        update = (lora.alpha / lora.rank) * np.asarray(params[path]) @ np.asarray(params[f"{module}.lora.b"])
-        merged[f"{module}.kernel"] = np.asarray(merged[f"{module}.kernel"]) + update
+        a, b = np.asarray(params[path]), np.asarray(params[f"{module}.lora.b"])
+        whole = merged.get(f"{module}.kernel")
+        if whole is None or np.shape(whole) != (a.shape[0], b.shape[1]):
+            has = "none" if whole is None else f"shape {np.shape(whole)}"
+            raise CheckpointError(
+                f"an adapter of shape {(a.shape[0], b.shape[1])} sits on {module}.kernel, of which the base has {has}; "
+                "take the base that it was trained on."
+            )
+        merged[f"{module}.kernel"] = np.asarray(whole) + (lora.alpha / lora.rank) * (a @ b)
+        if f"{module}.lora.bias" in params:
+            merged[f"{module}.bias"] = np.asarray(merged[f"{module}.bias"]) + params[f"{module}.lora.bias"]
     return merged
 
 
-def _module_names(arch: Architecture) -> dict[str, str]:
-    """Path of each dense layer → the module's name in the checkpoint."""
-    return {
-        path.removesuffix(".kernel"): tensor.name.removesuffix(".weight")
-        for path, tensor in tensors(arch).items()
-        if path.startswith("layers.") and path.endswith(".kernel") and tensor.stored != "third"
-    }
+class _Adapter(NamedTuple):
+    """One dense layer's: ``scale · (x @ a) @ b``, and what it adds to the bias before the scale."""
+
+    path: str
+    a: np.ndarray
+    b: np.ndarray
+    bias: np.ndarray | None
+    scale: float
+
+
+def _adapters(
+    name: str, parts: Mapping[str, np.ndarray], config: AdapterConfig, arch: Architecture
+) -> Iterator[_Adapter]:
+    """The adapters of one module; three where query, key and value are one matrix."""
+    paths = modules(arch).get(name.removeprefix(PREFIX[arch.family]))
+    what = config.path.parent / WEIGHTS
+    if paths is None:
+        raise CheckpointError(f"{what} holds {name}.lora_A, which a {arch.family} has no place for.")
+    if not config.is_target(name):
+        raise CheckpointError(
+            f"{what} holds {name}.lora_A, where {config.path.name} puts no adapter (target_modules is "
+            f"{shown(config.targets)}); take both from one training."
+        )
+    rank = config.rank_of(name)
+    shapes = [shape for path in paths if (shape := shape_of(f"{path}.kernel", arch))]
+    width, outs = shapes[0][0], [shape[1] for shape in shapes]
+    for part, expected in (("A.weight", (rank, width)), ("B.weight", (sum(outs), rank)), ("B.bias", (sum(outs),))):
+        array = parts.get(part)
+        if array is None and part == "B.bias":
+            continue
+        if array is None or array.shape != expected:
+            has = "is missing" if array is None else f"has shape {array.shape}"
+            raise CheckpointError(
+                f"{what}: {name}.lora_{part} {has} where the model and r={rank} of {config.path.name} ask for "
+                f"{expected}; the adapter belongs to another model, or the rank to another adapter."
+            )
+    biased = "B.bias" in parts
+    if set(parts) - {"A.weight", "B.weight", "B.bias"} or (
+        biased and not (config.biased and f"{paths[0]}.bias" in tensors(arch))
+    ):
+        raise CheckpointError(
+            f"{what} holds a bias of {name}'s adapter, which lora_bias={config.biased} of {config.path.name} and a "
+            f"{arch.family} have no place for."
+        )
+    ends = np.cumsum(outs)[:-1]
+    bs = np.split(parts["B.weight"].T, ends, axis=1)
+    biases = np.split(parts["B.bias"], ends) if biased else [None] * len(paths)
+    idle = len(paths) > 1 and not parts["B.weight"].any()
+    for path, b, bias in zip(paths, bs, biases, strict=True):
+        used = np.ones(rank, bool) if len(paths) == 1 or idle else b.any(axis=1)
+        if used.any() or bias is not None:  # rows of another part's adapter add nothing to this one
+            yield _Adapter(path, parts["A.weight"].T[:, used], b[used], bias, config.scale_of(name))
+
+
+def _add_base(found: Flat, name: str, array: np.ndarray, config: AdapterConfig, arch: Architecture) -> None:
+    """A tensor of the base that was trained beside the adapters."""
+    what, wrapped = config.path.parent / WEIGHTS, ".base_layer." in name
+    name = name.replace(".base_layer.", ".")
+    module, bare = name.rpartition(".")[0], name.removeprefix(PREFIX[arch.family])
+    places = {path: tensor for path, tensor in tensors(arch).items() if tensor.name == bare}
+    if not places:
+        if any(part in bare for part in IGNORED[arch.family]):
+            return
+        raise CheckpointError(f"{what} holds {name}, which a {arch.family} has no place for.")
+    # PEFT loads whatever has a name in the model: under an adapter that of the base layer, elsewhere the plain one.
+    trained_bias = name.endswith(".bias") and config.biases != "none"
+    if config.is_target(module) and not (wrapped or trained_bias):
+        raise CheckpointError(
+            f"{what} holds {name}, while {config.path.name} has modules_to_save={shown(list(config.saved))} and "
+            f"bias={config.biases!r}; take both from one training."
+        )
+    apart = config.is_saved(module) and config.task not in ("SEQ_CLS", "FEATURE_EXTRACTION")
+    if arch.tied and ("vocabulary" in places or ("token" in places and apart)):
+        raise CheckpointError(
+            f"{what} holds {name}, trained apart from the matrix that it shares with the other end of the model; save "
+            "the merged model in PEFT, and load that."
+        )
+    for path, tensor in places.items():
+        if tensor.stored == "third" and array.shape[-1] % 3:
+            raise CheckpointError(f"{what}: {name} has shape {array.shape}, which is not query, key and value.")
+        own = restored(array, tensor)
+        expected = shape_of(path, arch)
+        classes = own.shape[-1] if path.startswith("classifier") and own.ndim else 0
+        expected = expected or ((arch.width, classes) if path.endswith("kernel") else (classes,))
+        if own.shape != expected:
+            raise CheckpointError(
+                f"{what}: {name} has shape {array.shape} as {path} where the model asks for {expected}; the adapter "
+                "belongs to another model."
+            )
+        found[path] = own
+
+
+def _floating(array: np.ndarray, path: Path, name: str) -> np.ndarray:
+    if not (np.issubdtype(array.dtype, np.floating) or array.dtype.name == "bfloat16"):
+        raise CheckpointError(f"{path}: {name} is {array.dtype}, not floating; take an unquantised copy.")
+    refuse_non_finite(array, str(path), name)
+    return array.astype(np.float32)
+
+
+def _filled(array: np.ndarray, rank: int, axis: int) -> np.ndarray:
+    """Zeros up to a rank."""
+    more = [(0, 0), (0, 0)]
+    more[axis] = 0, rank - array.shape[axis]
+    return np.pad(array, more) if more[axis][1] else array

@@ -123,9 +123,9 @@ def to_parameters(stored: Mapping[str, np.ndarray], arch: Architecture, what: st
                 f"{what}: {t.name} has shape {stored[t.name].shape}, which is not query, key and value side by side; "
                 "the file is damaged."
             )
-    params = {path: _restored(stored[t.name], t) for path, t in plan.items() if t.name in stored}
+    params = {path: restored(stored[t.name], t) for path, t in plan.items() if t.name in stored}
     for path, array in params.items():
-        expected = _shape(path, arch)
+        expected = shape_of(path, arch)
         if expected is not None and array.shape != expected:
             raise CheckpointError(
                 f"{what}: {plan[path].name} has shape {array.shape} as {path} where {stated} asks for {expected}; the "
@@ -221,7 +221,8 @@ def _without_prefix(stored: Mapping[str, np.ndarray], arch: Architecture) -> Fla
     }
 
 
-def _restored(array: np.ndarray, tensor: Tensor) -> np.ndarray:
+def restored(array: np.ndarray, tensor: Tensor) -> np.ndarray:
+    """A stored tensor as its parameter: turned, or a third of it."""
     match tensor.stored:
         case "transposed":
             return array.T
@@ -231,7 +232,7 @@ def _restored(array: np.ndarray, tensor: Tensor) -> np.ndarray:
             return array
 
 
-def _shape(path: str, arch: Architecture) -> tuple[int, ...] | None:
+def shape_of(path: str, arch: Architecture) -> tuple[int, ...] | None:
     """What a parameter's shape must be; None where the task decides."""
     inner, shared = arch.num_heads * arch.head_width, arch.num_kv_heads * arch.head_width
     table = {

@@ -213,7 +213,8 @@ def _tokenizer(fields: _Fields, arch: Architecture) -> TextTokenizer:
                 f"{fields.path}: tokenizer.ggml.add_{role}_token is true, but there is no "
                 f"tokenizer.ggml.{role}_token_id; take another checkpoint."
             )
-    frame(raw, first if opens else None, None)  # the end comes after each text in any case
+    if opens and first is not None:  # the end comes after each text in any case
+        frame(raw, [first], [])
     return fitted(raw, {} if last is None else {"eos_token": tokens[last]}, arch.vocab_size, str(fields.path))
 
 

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,18 @@ from dpjax.models.pretrained.files import (
     write_safetensors,
 )
 from dpjax.models.pretrained.gguf_files import read_gguf
-from dpjax.models.pretrained.tokens import TextTokenizer, read_tokenizer
+from dpjax.models.pretrained.heads import (
+    check_head,
+    has_head,
+    is_native,
+    label_fields,
+    read_head,
+    remove_head,
+    write_head,
+)
+from dpjax.models.pretrained.tokens import TextTokenizer, read_tokenizer, write_tokenizer
 from dpjax.models.transformers.architecture import Architecture, ArchitectureError, from_hub_config, to_hub_config
+from dpjax.models.transformers.transformer import Head
 
 
 @dataclass(frozen=True)
@@ -86,6 +96,8 @@ def load(name_or_path: str | os.PathLike[str], *, cache_dir: str | os.PathLike[s
         return _load_gguf(name, path / "model.gguf", source, digest(path))
     arch = _architecture(path / "config.json")
     params = to_parameters(read_safetensors(path), arch, name)
+    if has_head(path):
+        params |= read_head(path, arch)
     tokenizer = read_tokenizer(path / "tokenizer.json", _special(path), arch.vocab_size)
     return Pretrained(name, arch, _frozen(params), tokenizer, source, digest(path))
 
@@ -112,42 +124,53 @@ def save(
     arch: Architecture,
     params: Mapping[str, np.ndarray],
     tokenizer: TextTokenizer | None = None,
+    *,
+    head: Head | None = None,
+    labels: Sequence[str] = (),
 ) -> Path:
     """Saves a model as a folder that ``transformers`` and ``load`` open: config, safetensors, tokenizer.
+
+    Guarantees that what opens it scores the same. A classifier on BERT's pooler goes into the model, for
+    ``AutoModelForSequenceClassification``; any other, which that class would compute otherwise, lies beside the body,
+    for ``AutoModel`` and the script ``classify.py`` in the folder.
 
     Args:
       folder: made if it is not there.
       arch: of the body.
       params: by path, each layer by itself; a classifier or a vocabulary's head goes with the body.
       tokenizer: saved too if given.
+      head: of a classifier: how a text becomes the vector that it reads.
+      labels: names of its classes; (): numbered.
 
     Returns:
       The folder.
 
     Raises:
-      CheckpointError: a parameter without a place in such a checkpoint, such as an adapter that was not merged.
+      CheckpointError: a parameter without a place in such a checkpoint, such as an adapter that was not merged; a
+        classifier without its head.
     """
     folder = Path(folder)
     config = to_hub_config(arch)
-    heads = {"classifier.kernel": "ForSequenceClassification", "masked_head.bias": "ForMaskedLM"}
+    classifies = "classifier.kernel" in params
+    native = classifies and is_native(arch, check_head(head))
     kind = {"bert": "Bert", "llama": "Llama", "gpt2": "GPT2"}[arch.family]
-    own = next((suffix for path, suffix in heads.items() if path in params), None)
-    prefixed = own is not None or arch.causal
-    if own is not None:
-        config["architectures"] = [kind + own]
-        if "classifier.kernel" in params:
-            config["num_labels"] = params["classifier.kernel"].shape[1]
-            config["id2label"] = {str(i): f"LABEL_{i}" for i in range(config["num_labels"])}
-            config["label2id"] = {label: int(i) for i, label in config["id2label"].items()}
-    stored = to_tensors(params, arch, prefixed)
+    if native:
+        config["architectures"] = [f"{kind}ForSequenceClassification"]
+        config |= label_fields(labels, params["classifier.kernel"].shape[1])
+    elif classifies:
+        config["architectures"] = [f"{kind}Model"]
+    elif "masked_head.bias" in params:
+        config["architectures"] = [f"{kind}ForMaskedLM"]
+    body = {path: array for path, array in params.items() if native or not path.startswith("classifier.")}
+    stored = to_tensors(body, arch, not config["architectures"][0].endswith("Model"))
     folder.mkdir(parents=True, exist_ok=True)
+    remove_head(folder)
     write_safetensors(stored, folder / "model.safetensors")
-    (folder / "config.json").write_text(json.dumps(config, indent=1))
+    (folder / "config.json").write_text(json.dumps(config, indent=1, ensure_ascii=False), encoding="utf-8")
     if tokenizer is not None:
-        tokenizer.raw.save(str(folder / "tokenizer.json"))
-        if tokenizer.separator is not None:
-            end = tokenizer.raw.id_to_token(tokenizer.separator)
-            (folder / "tokenizer_config.json").write_text(json.dumps({"eos_token": end}))
+        write_tokenizer(folder, tokenizer, arch, ended=classifies)
+    if classifies and not native:
+        write_head(folder, params, check_head(head), labels)
     return folder
 
 

@@ -121,3 +121,19 @@ def _gpt2(arch: Architecture) -> Iterator[tuple[str, Tensor]]:
     yield from _norm("final_norm", "ln_f")
     yield "vocabulary", Tensor("lm_head.weight", optional=arch.tied, headed=True)
     yield from _dense("classifier", "score", optional=True, headed=True)
+
+
+def modules(arch: Architecture) -> dict[str, tuple[str, ...]]:
+    """Name of each matrix that an adapter may sit on → paths of the dense layers in it: three where they are joined.
+
+    Example:
+      >>> from dpjax.models.transformers import tiny
+      >>> modules(tiny("gpt2"))["h.1.attn.c_attn"]
+      ('layers.1.attention.query', 'layers.1.attention.key', 'layers.1.attention.value')
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    for path, tensor in tensors(arch).items():
+        if path.endswith(".kernel") and path != "classifier.kernel":
+            name = tensor.name.removesuffix(".weight")
+            found[name] = (*found.get(name, ()), path.removesuffix(".kernel"))
+    return found

@@ -1,5 +1,6 @@
 """From texts to token ids and back, with no padding token and no text that can pose as a special token."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Int32
 
 from dpjax.models.pretrained.files import CheckpointError
+from dpjax.models.transformers.architecture import Architecture
 from dpjax.models.transformers.transformer import PADDING
 
 
@@ -152,34 +154,69 @@ def read_tokenizer(path: Path, special: Mapping[str, str | bool], vocab_size: in
     except Exception as error:  # the library raises bare Exception
         raise CheckpointError(f"{path} is damaged ({str(error).splitlines()[0]}); fetch it again.") from error
     if "add_bos_token" in special or "add_eos_token" in special:
-        roles = [role for role in ("bos_token", "eos_token") if special.get(f"add_{role}")]
-        ids = {role: raw.token_to_id(str(special[role])) for role in roles if role in special}
-        for role in roles:
-            if ids.get(role) is None:
+        around: dict[str, list[int]] = {"bos_token": [], "eos_token": []}
+        for role, ids in around.items():
+            id_ = raw.token_to_id(str(special.get(role)))
+            if special.get(f"add_{role}") and id_ is None:
                 raise CheckpointError(
                     f"{path.parent / 'tokenizer_config.json'}: add_{role} is true, but {role} is "
                     f"{special.get(role)!r}, which {path.name} does not have; take both anew."
                 )
-        frame(raw, ids.get("bos_token"), ids.get("eos_token"))
+            if special.get(f"add_{role}") and id_ is not None:
+                ids.append(id_)
+        frame(raw, around["bos_token"], around["eos_token"])
     return fitted(raw, special, vocab_size, str(path))
 
 
-def frame(raw: Any, first: int | None, last: int | None) -> None:
-    """Gives a ``tokenizers.Tokenizer`` a template that puts one token before each text and one after it.
+def frame(raw: Any, first: Sequence[int], last: Sequence[int]) -> None:
+    """Gives a ``tokenizers.Tokenizer`` a template that puts tokens before each text and after it.
 
     Args:
       raw: is changed.
-      first, last: their ids; None: none.
+      first, last: their ids.
     """
     from tokenizers import processors
 
-    ends = [None if each is None else raw.id_to_token(each) for each in (first, last)]
-    texts = [[part for part in (ends[0], f"${name}", ends[1]) if part] for name in "AB"]
+    names = {number: raw.id_to_token(number) for number in (*first, *last)}
+    texts = [[*(names[i] for i in first), f"${name}", *(names[i] for i in last)] for name in "AB"]
     raw.post_processor = processors.TemplateProcessing(
-        single=texts[0],
-        pair=texts[0] + texts[1],
-        special_tokens=[(token, number) for token, number in zip(ends, (first, last), strict=True) if token],
+        single=texts[0], pair=texts[0] + texts[1], special_tokens=[(token, i) for i, token in names.items()]
     )
+
+
+def write_tokenizer(folder: Path, tokenizer: TextTokenizer, arch: Architecture, *, ended: bool) -> None:
+    """Writes a tokenizer that gives the same ids in ``transformers``.
+
+    Args:
+      folder: gets ``tokenizer.json`` and ``tokenizer_config.json``.
+      tokenizer: as it was used.
+      arch: of the model.
+      ended: whether the end that dpjax puts after each text belongs in the template: for a classifier, which reads it,
+        but not for a model that is to go on.
+    """
+    from tokenizers import Tokenizer
+
+    raw = Tokenizer.from_str(tokenizer.raw.to_str())
+    if ended and not tokenizer.framed and tokenizer.closing:
+        frame(raw, tokenizer.opening, tokenizer.closing)
+    raw.save(str(folder / "tokenizer.json"))
+    end = None if tokenizer.separator is None else raw.id_to_token(tokenizer.separator)
+    named = {"mask": "[MASK]", "cls": "[CLS]", "sep": "[SEP]", "unk": "[UNK]", "pad": "[PAD]"}
+    config: dict[str, Any] = {
+        f"{role}_token": token for role, token in named.items() if raw.token_to_id(token) is not None
+    }
+    if end is not None and "sep_token" not in config:
+        config["eos_token"] = end
+    first = tokenizer.opening[0] if tokenizer.opening else tokenizer.closing[0] if tokenizer.closing else 0
+    config.setdefault("pad_token", end or raw.id_to_token(first))  # any will do: padding is masked
+    inputs = ["input_ids", "token_type_ids", "attention_mask"] if arch.num_segments else ["input_ids", "attention_mask"]
+    config |= {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": arch.max_length,
+        "model_input_names": inputs,
+        "padding_side": "right",
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=1, ensure_ascii=False), encoding="utf-8")
 
 
 def fitted(raw: Any, special: Mapping[str, str | bool], vocab_size: int, what: str) -> TextTokenizer:
