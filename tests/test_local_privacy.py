@@ -112,15 +112,43 @@ def test_bad_input_is_one_sentence(call, words):
 # ---- PrivUnit ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("eps", [0.1, 1.0, 4.0, 12.0])
+@pytest.mark.parametrize("eps", [0.1, 1.0, 4.0, 12.0, 80.0, 100.0, 250.0, 500.0])
 def test_the_cap_has_densities_of_ratio_e_to_the_epsilon(eps):
     """The report's density is normal × probability / mass inside, and × (1 − probability) / (1 − mass) outside."""
     cap = jax.tree.map(float, privunit_cap(jnp.float32(eps)))
-    inside, outside = cap.probability / cap.mass, (1 - cap.probability) / (1 - cap.mass)
-    assert inside / outside == pytest.approx(math.exp(eps), rel=2e-3 if eps < 10 else 2e-2)
-    assert cap.mass == pytest.approx(stats.norm.sf(cap.threshold), rel=1e-3)
-    length = cap.probability / cap.mass * stats.norm.pdf(cap.threshold) - outside * stats.norm.pdf(cap.threshold)
-    assert cap.length == pytest.approx(length, rel=1e-2)
+    log_mass, log_rest = stats.norm.logsf(cap.threshold), stats.norm.logcdf(cap.threshold)  # in float64
+    assert cap.log_mass == pytest.approx(log_mass, rel=1e-6)
+    inside, outside = math.log(cap.probability) - log_mass, math.log1p(-cap.probability) - log_rest
+    assert inside - outside == pytest.approx(eps, abs=2e-4, rel=1e-6)
+    at = stats.norm.logpdf(cap.threshold)
+    assert cap.length == pytest.approx(math.exp(inside + at) - math.exp(outside + at), rel=2e-4)
+    # No other cap has less noise.
+    others = np.linspace(-2, 40, 4201)
+    both = np.logaddexp(stats.norm.logsf(others), stats.norm.logcdf(others) - eps)
+    longest = np.exp(stats.norm.logpdf(others) + np.log(-np.expm1(-eps)) - both).max()
+    assert cap.length == pytest.approx(longest, rel=1e-3)
+
+
+@pytest.mark.parametrize("eps", [0.5, 8.0, 80.0, 100.0, 500.0])
+def test_reports_have_the_distribution_that_epsilon_is_for(eps):
+    """Along the direction: outside as often as accounted, and normal on either side of the threshold."""
+    cap = jax.tree.map(float, privunit_cap(jnp.float32(eps)))
+    keys = jax.random.split(KEY, 50_000)
+    # Of a vector whose squares are below every float32, too.
+    for scale in (3.0, 1e-30):
+        row = jnp.zeros(3).at[1].set(scale)
+        along = np.asarray(jax.jit(jax.vmap(lambda k, r=row: privunit(r, k, jnp.float32(eps))[1]))(keys), float)
+        assert np.isfinite(along).all()
+        # A unit vector's mean is 1: its direction is told without bias.
+        assert abs(along.mean() - 1) < 4.5 * along.std() / math.sqrt(len(along))
+        values = along * cap.length
+        out = values < cap.threshold * (1 - 1e-6) if cap.threshold > 0 else values < cap.threshold
+        assert stats.binomtest(int(out.sum()), len(out), 1 - cap.probability).pvalue > 1e-4
+        beyond = np.exp(stats.norm.logsf(values[~out]) - stats.norm.logsf(cap.threshold))
+        assert stats.kstest(beyond[:5000], "uniform").pvalue > 1e-4
+        if out.sum() > 20:
+            below = np.exp(stats.norm.logcdf(values[out]) - stats.norm.logcdf(cap.threshold))
+            assert stats.kstest(below[:5000], "uniform").pvalue > 1e-4
 
 
 @pytest.mark.parametrize("eps", [0.5, 3.0])
