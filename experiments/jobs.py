@@ -18,7 +18,7 @@ from experiments import config, identity
 from experiments.inputs import inputs
 from experiments.memory import refuse_lanes
 from experiments.models import save_model
-from experiments.privacy import clip_norm, has_pure_reports, mechanism, noise_share
+from experiments.privacy import abort_probability, check_aborts, clip_norm, has_pure_reports, mechanism, noise_share
 from experiments.rows import common, outputs, pace
 from experiments.setup import Setup, build
 from experiments.setup import adaptive as adaptive_of
@@ -131,12 +131,18 @@ def _finish(
 
 def _calibrate(jobs: Sequence[Job], setup: Setup, tell: Tell) -> tuple[list[Point], list[Outcome]]:
     """Each job's noise multiplier, a grid of ε at a time; and the jobs that can't have one."""
-    grids: dict[tuple[float, str], list[Job]] = {}
-    for job in jobs:
-        grids.setdefault((job.cfg.privacy.delta, job.cfg.privacy.accountant), []).append(job)
+    grids: dict[tuple[float, str, float], list[Job]] = {}
     found: list[Point] = []
     refused: list[Outcome] = []
-    for (delta, accountant), members in grids.items():
+    for job in jobs:
+        try:
+            check_aborts(job.cfg, setup.accounted)
+        except config.ConfigError as error:
+            refused.append(Outcome(job, [], error))
+            continue
+        aborts = abort_probability(job.cfg, setup.accounted)  # of dropouts, which differ from job to job
+        grids.setdefault((job.cfg.privacy.delta, job.cfg.privacy.accountant, aborts), []).append(job)
+    for (delta, accountant, _), members in grids.items():
         private = [job for job in members if math.isfinite(job.cfg.privacy.epsilon)]
         # Without noise there is nothing to account, whatever the sampler.
         found += [Point(job, 0.0) for job in members if math.isinf(job.cfg.privacy.epsilon)]

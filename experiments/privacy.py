@@ -107,7 +107,38 @@ def mechanism(
         factorization=run.factorization,
         noise=noise,
         records_per_unit=run.records_per_unit,
+        abort_probability=abort_probability(cfg, run),
     )
+
+
+def abort_probability(cfg: DictConfig, run: Accounted) -> float:
+    """The chance that any round is given up, as far as that says who is there."""
+    if cfg.federated.clients_per_round is None or cfg.federated.aggregation != "secure":
+        return 0.0
+    return accounting.abort_probability(
+        run.sampler,
+        num_steps=cfg.optimizer.num_steps,
+        threshold=threshold(cfg),
+        dropout_rate=cfg.federated.dropout_rate,
+    )
+
+
+def check_aborts(cfg: DictConfig, run: Accounted) -> None:
+    """Refuse rounds that may be given up, where ε does not pay for what that says.
+
+    Raises:
+      ConfigError: the threshold is too near to the number of clients in a round.
+    """
+    if math.isinf(cfg.privacy.epsilon):
+        return
+    relies_on_sampling = run.noise is None or run.noise.amplified
+    chance = abort_probability(cfg, run) if relies_on_sampling else 0.0
+    if not accounting.overflow_fits(chance, cfg.privacy.epsilon, cfg.privacy.delta):
+        raise ConfigError(
+            f"federated.threshold={cfg.federated.threshold:g} lets some round be aborted with chance {chance:.2g}, and "
+            "whether one was depends on who is there, which no noise hides; use optimizer.sampling=fixed_size, a lower "
+            "federated.threshold or more federated.clients_per_round."
+        )
 
 
 def adjacency(cfg: DictConfig) -> str:

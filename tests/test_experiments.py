@@ -21,7 +21,9 @@ from hydra import compose, initialize_config_dir
 
 from dpjax import results
 from dpjax.datasets import available, load
+from dpjax.sampling import fixed_size_sampler, poisson_sampler
 from experiments import config, identity, jobs, problem, setup, validation
+from experiments.privacy import Accounted, check_aborts
 from experiments.progress import Progress
 from experiments.rows import algorithm
 from experiments.task import Job
@@ -524,6 +526,7 @@ SMALL = ["federated=fedavg", "federated.num_clients=60", "federated.clients_per_
 
 def test_secure_and_plain_runs_are_one_run_to_their_precision(main, tmp_path):
     axes = ["federated.aggregation=plain,secure,homomorphic", "privacy.epsilon=20", "privacy.delta=1e-4"]
+    axes += ["optimizer.sampling=fixed_size"]
     assert main("-m", *QUICK, *SMALL, *axes)[0] == 0
     rows = {r["aggregation"]: r for r in rows_of(tmp_path).values() if r["epsilon"] == 20}
     assert rows.keys() == {"plain", "secure", "homomorphic"}
@@ -537,6 +540,23 @@ def test_secure_and_plain_runs_are_one_run_to_their_precision(main, tmp_path):
     assert rows["homomorphic"]["encrypt_seconds"] > 0
     references = {r["aggregation"]: r["clip_norm"] for r in rows_of(tmp_path).values() if r["epsilon"] == math.inf}
     assert references == {"plain": math.inf, "secure": 1.0, "homomorphic": 1.0}
+
+
+@pytest.mark.parametrize("relation", ["add_or_remove_one", "zero_out", "replace_one"])
+def test_aborts_that_nothing_pays_for_are_refused(relation):
+    def check(sampler, *overrides):
+        with initialize_config_dir(str(config.CONF), version_base="1.3"):
+            cfg = compose(
+                "config", [*SMALL, "federated.aggregation=secure", *overrides, f"privacy.adjacency={relation}"]
+            )
+        check_aborts(cfg, Accounted(sampler, "client", cfg.optimizer.num_steps, sampler.population))
+
+    often = poisson_sampler(60, 0.2, num_steps=100)
+    with pytest.raises(config.ConfigError, match=r"^federated.threshold=0.5 lets some round be aborted.*fixed_size"):
+        check(often)
+    check(often, "privacy.epsilon=inf")
+    check(fixed_size_sampler(60, 12), "federated.dropout_rate=0.3")
+    check(poisson_sampler(6000, 0.2, num_steps=100), "federated.clients_per_round=1200")
 
 
 @pytest.mark.parametrize(

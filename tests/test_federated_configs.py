@@ -116,7 +116,7 @@ def test_local_reports_of_a_group_are_told_to_the_accountant_point_by_point():
         (["federated.compression.name=quantized"], "compression", "quantized(8)"),
         (["federated.compression.name=random_k"], "compression", "random_k(0.1)"),
         (
-            ["federated.compression.name=sketch", "federated.aggregation=secure", "federated.masks=false"],
+            ["federated.compression.name=sketch", "federated=secure", "federated.masks=false"],
             "compression",
             "sketch(0.1)",
         ),

@@ -1,6 +1,8 @@
 """What a run releases, and that nothing but noise that ε pays for decides about it."""
 
 import ast
+import math
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -9,8 +11,26 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from scipy import optimize, stats
 
-from dpjax import Cohort, HParams, adaptive_clipping, clipped_sum, example_gradient, fixed_size_sampler, make_train
+from dpjax import (
+    Cohort,
+    HParams,
+    Mechanism,
+    adaptive_clipping,
+    calibrate_noise,
+    clipped_sum,
+    cyclic_sampler,
+    draw_cohort,
+    epsilon,
+    example_gradient,
+    fixed_size_sampler,
+    make_train,
+    poisson_sampler,
+    shuffled_sampler,
+)
+from dpjax.accounting import abort_probability
+from dpjax.auditing.bounds import epsilon_from_rates
 from dpjax.federated import local_privacy, robust_aggregation, secure_aggregation
 from dpjax.steps import make_stepper
 from dpjax.types import Added, NoSensitivity
@@ -140,3 +160,115 @@ def test_noise_out_of_range_under_jit_is_never_no_noise(bad):
         assert jnp.isnan(out).all()
     state, _ = jax.jit(trained)(bad)
     assert not jnp.isfinite(state.params)
+
+
+# ---- aborted rounds ------------------------------------------------------------------------------------------------
+
+
+def divergence(first, second, epsilon):
+    """The hockey-stick divergence of two laws of the same counts, the worse way round."""
+    return max(float(np.maximum(p - math.exp(epsilon) * q, 0).sum()) for p, q in ((first, second), (second, first)))
+
+
+def epsilon_of_counts(clients, rate, threshold, rounds, delta):
+    """ε of the number of aborted rounds alone: two binomial laws, of all clients and of one less."""
+    counts = np.arange(rounds + 1)
+    laws = [stats.binom.pmf(counts, rounds, stats.binom.cdf(threshold - 1, n, rate)) for n in (clients, clients - 1)]
+    return optimize.brentq(lambda e: divergence(*laws, e) - delta, 0, 50)
+
+
+@pytest.mark.parametrize(
+    ("threshold", "dropout_rate", "rounds", "published"), [(20, 0.0, 30, 2.74), (10, 0.2, 100, 2.07)]
+)
+def test_aborts_by_themselves_have_an_epsilon_and_are_refused(threshold, dropout_rate, rounds, published):
+    """40 clients, 20 a round, by two binomial laws at δ = 1e-5; the sampler's own rate says nothing of it."""
+    alone = epsilon_of_counts(40, 0.5 * (1 - dropout_rate), threshold, rounds, 1e-5)
+    assert alone == pytest.approx(published, abs=0.005)
+    sampler = poisson_sampler(40, 0.5, num_steps=rounds)
+    chance = abort_probability(sampler, num_steps=rounds, threshold=threshold, dropout_rate=dropout_rate)
+    for adjacency in ("add_or_remove_one", "zero_out"):
+        run = Mechanism.from_sampler(
+            sampler, unit="client", adjacency=adjacency, num_steps=rounds, abort_probability=chance
+        )
+        with pytest.raises(ValueError, match=r"abort_probability is .*lower the threshold or draw larger cohorts"):
+            calibrate_noise(run, epsilon=0.1, delta=1e-5)
+        assert epsilon(replace(run, noise_multiplier=1000.0), 1e-5) == math.inf
+
+
+def test_a_rare_abort_is_paid_out_of_delta():
+    sampler = poisson_sampler(400, 0.5, num_steps=30)
+    fields = {"unit": "client", "adjacency": "add_or_remove_one", "num_steps": 30, "noise_multiplier": 20.0}
+    chance = abort_probability(sampler, num_steps=30, threshold=100)
+    assert 0 < chance < 1e-20
+    rare, never = (Mechanism.from_sampler(sampler, **fields, abort_probability=c) for c in (chance, 0.0))
+    assert epsilon(rare, 1e-5) == epsilon(never, 1e-5) < 10
+    assert "abort probability" in rare.describe()
+    # As the chance of one unit less: it bounds both neighbours.
+    assert chance == pytest.approx(30 * stats.binom.cdf(99, 399, 0.5), rel=1e-6)
+    # The largest that still fits, and one that does not.
+    value = epsilon(replace(never, overflow_probability=1e-30), 1e-5)
+    most = 1e-8 / (1 + math.exp(value))
+    assert epsilon(replace(rare, abort_probability=0.99 * most), 1e-5) == value
+    assert epsilon(replace(rare, abort_probability=1.01 * most), 1e-5) == math.inf
+
+
+def test_an_abort_weakens_amplification_where_the_number_of_units_is_public():
+    """Zero-out, two clients of rate ½ and threshold 2: exactly, what is released is farther apart than is sampled for.
+
+    A round that was not aborted had both, so that the unit was surely in it: ¼ of a whole Gaussian, not a mixture.
+    """
+
+    def gaussian(epsilon, stddev):
+        mean = 1 / stddev
+        tail = stats.norm.sf([epsilon / mean - mean / 2, epsilon / mean + mean / 2])
+        return tail[0] - math.exp(epsilon) * tail[1]
+
+    epsilon, stddev, rate = 2.0, 2.0, 0.5
+    sampled = rate * gaussian(math.log1p(math.expm1(epsilon) / rate), stddev)
+    released = rate**2 * gaussian(epsilon, stddev)
+    assert released > 10 * sampled
+    assert abort_probability(poisson_sampler(2, rate, num_steps=1), num_steps=1, threshold=2) == 1.0
+
+
+def test_cohorts_of_fixed_size_abort_by_coins_alone():
+    for sampler in (fixed_size_sampler(40, 20), shuffled_sampler(40, 20), cyclic_sampler(40, 20)):
+        assert abort_probability(sampler, num_steps=30, threshold=20, dropout_rate=0.3) == 0.0
+
+
+@pytest.fixture(scope="module")
+def attack():
+    """The lower bound on ε that whoever counts aborted rounds can show, in 95 of 100 attacks: 20 clients against 19."""
+    num_runs = 3000
+
+    def counts(sampler, threshold, dropout_rate):
+        secure = secure_aggregation(threshold=threshold, dropout_rate=dropout_rate, masks=False)(clipped_sum)(LINEAR)
+        units = jnp.ones((sampler.population, 1))
+
+        def aborted(key, step):  # all but what it needs is left out of the program
+            cohort, _ = draw_cohort(sampler, key, step, units)
+            return ~secure(jnp.zeros(1), cohort, jax.random.fold_in(key, step), 1.0).released
+
+        keys = jax.random.split(jax.random.key(sampler.population), num_runs)
+        run = jax.vmap(jax.vmap(aborted, in_axes=(None, 0)), in_axes=(0, None))
+        return np.asarray(jax.jit(run)(keys, jnp.arange(30))).sum(1)
+
+    def lower_bound(make_sampler, threshold, dropout_rate=0.0):
+        many, few = (counts(make_sampler(n), threshold, dropout_rate) for n in (20, 19))
+        half = num_runs // 2
+        # The cut is chosen on one half of the runs and judged on the other.
+        cuts = range(31)
+        cut = max(cuts, key=lambda c: np.mean(few[:half] >= c) - np.mean(many[:half] >= c))
+        true, false = int((few[half:] >= cut).sum()), int((many[half:] >= cut).sum())
+        return epsilon_from_rates(true, half, false, half, delta=1e-5)
+
+    return lower_bound
+
+
+def test_who_counts_aborts_learns_no_more_than_epsilon(attack):
+    """Poisson cohorts with a threshold in their middle gave a client away at any noise; they are refused now."""
+    claimed = 0.0386
+    open_to_attack = attack(lambda n: poisson_sampler(n, 0.5, num_steps=30, capacity=20), 10)
+    assert open_to_attack > 0.5 > claimed
+    allowed = fixed_size_sampler(20, 10)
+    assert attack(lambda n: fixed_size_sampler(n, 10), 8, dropout_rate=0.2) <= claimed
+    assert abort_probability(allowed, num_steps=30, threshold=8, dropout_rate=0.2) == 0.0

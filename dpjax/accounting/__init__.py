@@ -1,6 +1,7 @@
 """Accounting: what ran (`Mechanism`) to what it costs (`epsilon`), and back (`calibrate_noise`). Imports no JAX."""
 
-from dpjax.accounting.accountants import epsilon, rdp_epsilon
+from dpjax.accounting.aborts import abort_probability
+from dpjax.accounting.accountants import epsilon, overflow_fits, rdp_epsilon
 from dpjax.accounting.calibration import calibrate_noise, calibrate_noise_grid
 from dpjax.accounting.distributed import DistributedNoise
 from dpjax.accounting.events import event
@@ -26,6 +27,7 @@ __all__ = [
     "Mechanism",
     "Participation",
     "Sampler",
+    "abort_probability",
     "banded_toeplitz",
     "buffered_toeplitz",
     "calibrate_noise",
@@ -37,6 +39,7 @@ __all__ = [
     "event",
     "independent_noise",
     "optimal_toeplitz",
+    "overflow_fits",
     "prefix_stddev",
     "rdp_epsilon",
     "shuffle_epsilon_lower_bound",

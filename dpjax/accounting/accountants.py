@@ -112,16 +112,18 @@ def charged(mechanism: Mechanism, delta: float, bound: Bound) -> float:
         return math.inf
     if mechanism.noise_multiplier > _HUGE:  # more noise has no larger ε
         mechanism = replace(mechanism, noise_multiplier=_HUGE)
-    # Cut cohorts turn P(S) <= e^ε Q(S) + δ into P(S) <= e^ε Q(S) + δ + β (1 + e^ε): each run differs from its
-    # uncut twin with probability at most β.
+    # Cut cohorts and aborted steps turn P(S) <= e^ε Q(S) + δ into P(S) <= e^ε Q(S) + δ + β (1 + e^ε): each run differs
+    # from its twin without any with probability at most β.
     overflow = overflow_charged(mechanism)
     value = bound(dominating_pair(mechanism), delta * (1 - OVERFLOW_SHARE) if overflow else delta)
     return value if overflow_fits(overflow, value, delta) else math.inf
 
 
 def overflow_charged(mechanism: Mechanism) -> float:
-    """The overflow probability, or 0 where ε does not rely on how units are drawn."""
-    return mechanism.overflow_probability if mechanism.noise is None or mechanism.noise.amplified else 0.0
+    """The chance that a step overflowed or was aborted, or 0 where ε does not rely on how units are drawn."""
+    if mechanism.noise is not None and not mechanism.noise.amplified:
+        return 0.0
+    return mechanism.overflow_probability + mechanism.abort_probability
 
 
 def overflow_fits(overflow_probability: float, epsilon: float, delta: float) -> bool:

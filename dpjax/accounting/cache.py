@@ -76,6 +76,8 @@ class CalibrationCache:
 def calibration_key(mechanism: Mechanism, *, epsilon: float, delta: float, accountant: str) -> str:
     """Everything a calibration depends on, as JSON text."""
     fields = {name: value for name, value in asdict(mechanism).items() if name != "noise_multiplier"}
+    if not fields["abort_probability"]:
+        del fields["abort_probability"]  # calibrations of before there was one stay valid
     for name in ("num_steps", "population", "records_per_unit"):  # NumPy integers are the same mechanism
         fields[name] = None if fields[name] is None else int(fields[name])
     for name in ("sampling_rate", "overflow_probability"):

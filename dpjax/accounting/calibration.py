@@ -147,6 +147,12 @@ def _check(mechanism: Mechanism, targets: list[float], delta: float, accountant:
             )
         overflow = overflow_charged(mechanism)
         if target < math.inf and not overflow_fits(overflow, target, delta):
+            if mechanism.abort_probability > mechanism.overflow_probability:
+                raise ValueError(
+                    f"abort_probability is {mechanism.abort_probability!r}, too large for epsilon={target!r} at "
+                    f"delta={delta!r}; lower the threshold or draw larger cohorts until abort_probability * (1 + "
+                    f"exp(epsilon)) <= delta * {OVERFLOW_SHARE}, or draw cohorts of fixed size"
+                )
             raise ValueError(
                 f"overflow_probability is {overflow!r}, too large for epsilon={target!r} at delta={delta!r}; raise the "
                 f"capacity until overflow_probability * (1 + exp(epsilon)) <= delta * {OVERFLOW_SHARE}"

@@ -82,6 +82,8 @@ class Mechanism:
       records_per_unit: the most records that one unit owns, if the sampling draws records one by one and each of them
         is clipped alone; then `sampling_rate`, `population` and `overflow_probability` are of records. 1: it draws
         units. Above 1 with "poisson" or "full", "add_or_remove_one" or "zero_out", and independent noise on the sum.
+      abort_probability: the chance that ANY step of the run is aborted, if aborts are seen and depend on who is there;
+        see `abort_probability`.
 
     Raises:
       ValueError: a field is out of its range, or two of them contradict each other, as a sampling in which a unit takes
@@ -110,13 +112,14 @@ steps with noise multiplier 1.1 (standard deviation / clip norm); one run, hyper
     factorization: Factorization | None = None
     noise: LocalReports | DistributedNoise | None = None
     records_per_unit: int = 1
+    abort_probability: float = 0.0
 
     def __post_init__(self) -> None:
         for field, choices in (("unit", UNITS), ("adjacency", ADJACENCIES), ("sampling", SAMPLINGS)):
             value = getattr(self, field)
             if value not in choices:
                 raise ValueError(f"{field} is {value!r}; choose one of {', '.join(choices)}")
-        for name in ("sampling_rate", "noise_multiplier", "overflow_probability"):
+        for name in ("sampling_rate", "noise_multiplier", "overflow_probability", "abort_probability"):
             # A NumPy or JAX scalar is the same mechanism; what is no number is out of every range.
             value = as_number(getattr(self, name))
             if value is not None:
@@ -136,10 +139,10 @@ steps with noise multiplier 1.1 (standard deviation / clip norm); one run, hyper
             raise ValueError(f"num_steps is {self.num_steps!r}; give a whole number of at least 1")
         if self.population is not None and not is_count(self.population):
             raise ValueError(f"population is {self.population!r}; give the number of units, at least 1")
-        if not 0 <= self.overflow_probability < 1:
-            raise ValueError(
-                f"overflow_probability is {self.overflow_probability!r}; give a probability of at least 0, below 1"
-            )
+        for name, most in (("overflow_probability", "below 1"), ("abort_probability", "at most 1")):
+            value = getattr(self, name)
+            if not (0 <= value < 1 or (value == 1 and most == "at most 1")):
+                raise ValueError(f"{name} is {value!r}; give a probability of at least 0, {most}")
         if self.sampling == "full" and self.sampling_rate != 1:
             raise ValueError(f"sampling_rate is {self.sampling_rate!r} with sampling='full'; set it to 1")
         self._check_records()
@@ -196,14 +199,15 @@ steps with noise multiplier 1.1 (standard deviation / clip norm); one run, hyper
         factorization: Factorization | None = None,
         noise: LocalReports | DistributedNoise | None = None,
         records_per_unit: int = 1,
+        abort_probability: float = 0.0,
     ) -> Mechanism:
         """The mechanism of the sampler that runs, so that the sampling is never typed twice.
 
         Args:
           sampler: anything with the attributes `kind`, `population`, `sampling_rate` and `overflow_probability`. If
             it has `num_steps` too, that is how many steps its overflow probability speaks for.
-          unit, adjacency, num_steps, noise_multiplier, factorization, noise, records_per_unit: as in `Mechanism`; a
-            mechanism that is yet to be calibrated needs no multiplier.
+          unit, adjacency, num_steps, noise_multiplier, factorization, noise, records_per_unit, abort_probability: as
+            in `Mechanism`; a mechanism that is yet to be calibrated needs no multiplier.
 
         Returns:
           A `Mechanism` whose sampling, rate, population and overflow probability are the sampler's own.
@@ -236,6 +240,7 @@ steps with noise multiplier 1.1 (standard deviation / clip norm); one run, hyper
             factorization=factorization,
             noise=noise,
             records_per_unit=records_per_unit,
+            abort_probability=abort_probability,
         )
 
     @property
@@ -280,6 +285,7 @@ steps with noise multiplier 1.1 (standard deviation / clip norm); one run, hyper
             "full": f"full participation{of}",
         }[self.sampling]
         overflow = f" and overflow probability {self.overflow_probability:.2g}" if self.overflow_probability else ""
+        overflow += f" and abort probability {self.abort_probability:.2g}" if self.abort_probability else ""
         steps = "step" if self.num_steps == 1 else "steps"
         if self.noise is not None:
             noise = self.noise.describe(self)

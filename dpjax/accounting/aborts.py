@@ -1,0 +1,63 @@
+"""Aborted rounds: whether a sum was released is seen by all who see what is released, and no noise is on it."""
+
+from __future__ import annotations
+
+from dpjax.accounting.mechanism import Sampler
+from dpjax.checks import number, whole_number
+
+
+def abort_probability(
+    sampler: Sampler,
+    *,
+    num_steps: int,
+    threshold: int,
+    dropout_rate: float = 0.0,
+    late_dropout_rate: float = 0.0,
+) -> float:
+    """The chance that any step of a run is aborted, as far as an abort says something of who is there.
+
+    Guarantees an upper bound for a population with one unit less than the sampler's, so for both neighbours of every
+    pair. For `Mechanism(abort_probability=...)`, which has it paid out of δ as an overflow is.
+
+    What an abort says depends on the sampler; every dropout is a coin of its own, which knows no data:
+
+    - "poisson": how many were drawn differs from step to step, and in a step that was not aborted a unit is there with
+      a larger chance than the sampling rate. So under every neighbouring relation an abort weakens the amplification
+      by sampling, and under add-or-remove-one it shows by itself whether a unit is there. The chance is exact here.
+    - "fixed_size": as many are drawn in every step, whoever exists. How many of them answer is decided by coins of
+      slots, which say nothing of who is in them: 0.
+    - "shuffled", "cyclic": the sizes of cohorts follow from the number of units, which is the same for both neighbours
+      of every relation that is accounted with them, and no amplification is claimed: 0.
+
+    Args:
+      sampler: of the cohorts.
+      num_steps: steps of the run.
+      threshold: answers without which a step is aborted.
+      dropout_rate, late_dropout_rate: chances of a drawn unit not to answer, one after the other; the largest that the
+        run can have.
+
+    Raises:
+      ValueError: an argument out of range.
+
+    Example:
+      >>> from types import SimpleNamespace
+      >>> sampler = SimpleNamespace(kind="poisson", population=40, sampling_rate=0.5, overflow_probability=0.0)
+      >>> round(abort_probability(sampler, num_steps=1, threshold=20), 3)
+      0.5
+
+    References:
+      Bonawitz et al. 2017 (secure aggregation), https://eprint.iacr.org/2017/281.
+    """
+    num_steps = whole_number("num_steps", num_steps, fix="give the steps of the run")
+    threshold = whole_number("threshold", threshold, least=0, fix="it is a number of clients")
+    fix = "it is a share of the cohort"
+    answers = sampler.sampling_rate
+    for name, rate in (("dropout_rate", dropout_rate), ("late_dropout_rate", late_dropout_rate)):
+        answers *= 1 - number(name, rate, least=0, most=1, fix=fix)
+    if sampler.kind != "poisson" or threshold == 0:
+        return 0.0
+    if threshold > sampler.population - 1 or answers == 0:
+        return 1.0
+    from scipy.special import bdtr
+
+    return min(1.0, num_steps * float(bdtr(threshold - 1, sampler.population - 1, answers)))
