@@ -107,8 +107,8 @@ def bucketed_sum(factory: SumFactory, buckets: Buckets) -> SumFactory:
     """Clipped sums over cohorts of unit NUMBERS into ``buckets``: each bucket's members summed in their own shape.
 
     Formal guarantees: as of ``factory``; a unit is in exactly one bucket. Its key follows its slot in the cohort, and a
-    record's its number among those of the unit, so that neither the number of buckets nor their padding changes what it contributes,
-    beyond rounding.
+    record's its number among those of the unit, so that neither the number of buckets nor their padding changes what it
+    contributes, beyond rounding.
 
     Args:
       factory: such as ``clipped_sum``.

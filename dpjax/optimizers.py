@@ -9,7 +9,7 @@ import optax
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float, Int
 
-from dpjax.types import Params
+from dpjax.types import Params, at_least_float32
 
 DECAYS = ("none", "linear", "cosine")
 
@@ -19,7 +19,7 @@ class CorrectedAdamState(NamedTuple):
 
     Attributes:
       step: scalar; updates seen.
-      first: pytree like the parameters; moving average of the noised gradients.
+      first: pytree like the parameters, in at least float32; moving average of the noised gradients.
       second: the same of their squares.
     """
 
@@ -65,7 +65,7 @@ def scale_by_corrected_adam(
         raise ValueError(f"floor={floor} must be above 0; 1e-8 is usual.")
 
     def init(params: Params) -> CorrectedAdamState:
-        zeros = jax.tree.map(jnp.zeros_like, params)
+        zeros = jax.tree.map(lambda p: jnp.zeros(p.shape, at_least_float32(p.dtype)), params)
         return CorrectedAdamState(jnp.zeros((), jnp.int32), zeros, zeros)
 
     def update(
@@ -73,8 +73,8 @@ def scale_by_corrected_adam(
     ) -> tuple[Params, CorrectedAdamState]:
         del params
         step = state.step + 1
-        first = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.first, updates)
-        second = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * jnp.square(g), state.second, updates)
+        first = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g.astype(m.dtype), state.first, updates)
+        second = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * jnp.square(g.astype(v.dtype)), state.second, updates)
         steps = step.astype(jnp.float32)
 
         def direction(m: Array, v: Array) -> Array:

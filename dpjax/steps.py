@@ -14,7 +14,7 @@ from dpjax.clipping import adaptive as adapting
 from dpjax.noise import gaussian_privatizer, noise_stddev
 from dpjax.population import take_home
 from dpjax.results.schema import NORM_BIN_EDGES
-from dpjax.types import Added, ClippedSum, Cohort, HParams, Metrics, NoSensitivity, Params
+from dpjax.types import Added, ClippedSum, Cohort, HParams, Metrics, NoSensitivity, Params, at_least_float32
 
 MakePrivatizer = Callable[[ArrayLike, Key[Array, ""]], optax.GradientTransformation]
 """``make_privatizer(stddev, key)``: what adds noise to a clipped sum."""
@@ -72,7 +72,7 @@ def make_stepper(
 
     Args:
       bounded_sum: such as ``clipped_sum(...)``.
-      optimizer: applied to the noised mean.
+      optimizer: applied to the noised mean, in at least float32 whatever the parameters' dtype.
       hparams: its ``clip_norm`` and ``noise_multiplier``, traced or not.
       expected_size: public number that the noised sum is divided by.
       expected_cohort_size: units in a cohort, whatever their weights, for ``adaptive``; ``expected_size`` if None.
@@ -107,7 +107,7 @@ def make_stepper(
 
     def init(params: Params, noised: PyTree[Array], unit_states: PyTree[Array]) -> TrainState:
         clip_norm = jnp.asarray(hparams.clip_norm, jnp.float32)
-        start, noise = optimizer.init(params), privatizer.init(noised)
+        start, noise = optimizer.init(_wide(params)), privatizer.init(noised)
         return TrainState(params, start, noise, jnp.int32(0), clip_norm, unit_states)
 
     def step(
@@ -119,8 +119,9 @@ def make_stepper(
             clipped = clipped._replace(total=_never_noised(clipped.total, hparams.noise_multiplier))
         noised, privatizer_state, next_norm = add_noise(clipped, cohort, state)
         mean = jax.tree.map(lambda x: x / expected_size, noised)
-        updates, optimizer_state = optimizer.update(mean, state.optimizer_state, state.params)
-        params = optax.apply_updates(state.params, updates)
+        updates, optimizer_state = optimizer.update(mean, state.optimizer_state, _wide(state.params))
+        moved = optax.apply_updates(_wide(state.params), updates)
+        params = jax.tree.map(lambda x, old: x.astype(old.dtype), moved, state.params)
         cohort_size = jnp.sum(cohort.mask, dtype=jnp.int32)
         accepted = jnp.maximum(cohort_size - clipped.num_rejected, 1).astype(jnp.float32)
         metrics = {
@@ -143,6 +144,11 @@ def make_stepper(
         return after._replace(step=state.step + 1), metrics
 
     return Stepper(init, step)
+
+
+def _wide(params: Params) -> Params:
+    """Parameters as the optimizer sees them: as wide as the noised mean, or its moments would change dtype or stick."""
+    return jax.tree.map(lambda x: x.astype(at_least_float32(x.dtype)), params)
 
 
 def _norm_counts(clipped: ClippedSum, cohort: Cohort) -> Int[Array, "bins"]:
