@@ -45,4 +45,4 @@ def test_the_second_moment_does_not_stick():
         return optimizer.update(gradient, state)[1], None
 
     state, _ = jax.lax.scan(step, optimizer.init(gradient), length=1000)
-    assert float(state.second[0]) == pytest.approx(1 - 0.999**1000, rel=1e-3)
+    assert float(jax.tree.leaves(state)[2][0]) == pytest.approx(1 - 0.999**1000, rel=1e-3)
