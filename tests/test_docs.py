@@ -300,3 +300,29 @@ def test_every_rule_names_tests_that_exist():
     assert rows == list("123456789")
     for row in re.findall(r"^\| \d \|.*$", text, re.MULTILINE):
         assert "tests/" in row
+
+
+STRONG = re.compile(r"\b(never|always|exact|exactly|every)\b", re.IGNORECASE)
+CONCEPTS = [page for page in sorted((ROOT / "docs/concepts").glob("*.md")) if page.stem != "privacy-rules"]
+
+
+def strong_sentences(text: str) -> list[str]:
+    """The sentences and rows of a page, apart from code, generated blocks and references, with a word of ``STRONG``."""
+    text = re.sub(r"^## (?:References|What tests the strong words)\n.*?(?=^## |\Z)", "", text, flags=re.M | re.S)
+    text = re.sub(r"<!-- generated: .*?<!-- end -->", "", re.sub(_FENCE, "", text), flags=re.S)
+    parts = re.split(r"\n(?=[|#-])|\n\n|(?<=[.:;])\s", text)
+    return [" ".join(part.split()) for part in parts if STRONG.search(part)]
+
+
+@pytest.mark.parametrize("page", CONCEPTS, ids=lambda p: p.stem)
+def test_strong_words_of_the_concepts_name_their_tests(page):
+    text = page.read_text(encoding="utf-8")
+    _, _, told = text.partition("## What tests the strong words\n")
+    rows = re.findall(r"^\| (.*?) \| (`.*`) \|$", told, re.MULTILINE)
+    rest = " ".join(text.removesuffix(told).split())
+    for words, named in rows:
+        assert words in rest, f"{page.name} does not say: {words}"
+        for file, name in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", named):
+            assert f"def {name}(" in (ROOT / file).read_text(encoding="utf-8"), f"{file}::{name}"
+    untested = [s for s in strong_sentences(text) if not any(words in s for words, _ in rows)]
+    assert untested == [], f"{page.name}: name a test of it in the table at its end, or say less"

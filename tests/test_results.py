@@ -395,6 +395,16 @@ def test_results_import_neither_jax_nor_pandas_before_a_table_is_asked_for():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@pytest.mark.parametrize(
+    "other",
+    [{"adjacency": "zero_out"}, {"unit": "client"}, {"sampling": "shuffled"}, {"delta": 1e-6}, {"dataset": "adult"}],
+)
+def test_epsilons_of_different_claims_never_share_a_table(other):
+    rows = point(1.0, 1.0, [0.8]) + point(1.0, 1.0, [0.9], config_hash="b", **other)
+    assert [len(sheet.best) for sheet in sheets(frame_of(rows))] == [1, 1]
+    assert len(sheets(frame_of(point(1.0, 1.0, [0.8]) + point(2.0, 1.0, [0.9])))) == 1
+
+
 def test_an_accountant_that_claims_nothing_beside_one_that_does_says_why():
     rows = point(8.0, 1.0, [0.8], epsilon_rdp=INF) + point(1.0, 1.0, [0.8]) + point(INF, INF, [0.9])
     (sheet,) = sheets(frame_of(rows))
