@@ -231,6 +231,7 @@ def kinds_of_noise(sampling, rate):
     shares = {"noise": DistributedNoise("skellam", dimension=100, levels=4096, shares=50)}
     return [
         ({}, True),
+        ({"abort_probability": 1e-20, "overflow_probability": 1e-20}, True),
         ({"records_per_unit": 3 if sampling in ("poisson", "full") else 1}, True),
         ({"factorization": tree_aggregation(schema)}, False),
         ({"factorization": independent_noise(schema)}, False),

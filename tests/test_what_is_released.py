@@ -186,7 +186,7 @@ def test_aborts_by_themselves_have_an_epsilon_and_are_refused(threshold, dropout
     assert alone == pytest.approx(published, abs=0.005)
     sampler = poisson_sampler(40, 0.5, num_steps=rounds)
     chance = abort_probability(sampler, num_steps=rounds, threshold=threshold, dropout_rate=dropout_rate)
-    for adjacency in ("add_or_remove_one", "zero_out"):
+    for adjacency in ("add_or_remove_one", "zero_out", "replace_one"):
         run = Mechanism.from_sampler(
             sampler, unit="client", adjacency=adjacency, num_steps=rounds, abort_probability=chance
         )
