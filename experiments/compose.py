@@ -62,7 +62,8 @@ def make_compose(config_loader: Any, master: DictConfig) -> Callable[[Sequence[s
 
 
 def _is_plain(override: Override) -> bool:
-    return override.type == OverrideType.CHANGE and override.package is None and not override.is_hydra_override()
+    one = override.type == OverrideType.CHANGE and not override.is_sweep_override()
+    return one and override.package is None and not override.is_hydra_override()
 
 
 def as_job(composed: DictConfig, overrides: Sequence[str], index: int) -> Job:

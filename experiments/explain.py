@@ -41,6 +41,8 @@ def explain(error: BaseException | None) -> str:
     if error is None:
         return "no reason was given."
     text = _flat(error)
+    if found := re.search(r"invalid literal for int\(\) with base 10: '(\w+)'", text):
+        return f"an item of a list is set by its number, which {found[1]!r} is not; give the whole list, as [64,32]."
     if isinstance(error, (HydraException, OmegaConfBaseException)):
         return _of_the_config(error, text)  # before OSError, as a missing config is both
     if isinstance(error, OSError):
@@ -78,12 +80,16 @@ def _of_the_config(error: BaseException, text: str) -> str:
     if found := re.search(r"Key '[^']*' not in '\w+' full_key: (\S+)", whole):
         return no_field(found[1])
     if found := re.search(
-        r"Could not find '([\w/]+)/([^']+)'(?: Available options in '[^']+': (.+?) Config search)?", text
+        r"Could not find '([\w/]+)/([^']*)'(?: Available options in '[^']+': (.+?) Config search)?", text
     ):
         options = (found[3] or "").split()
         apart = " To keep results apart, give results_dir=FOLDER." if found[1] == "experiment" else ""
         return (
             f"{found[1]}={found[2]} is not there; {_nearest(found[2], options, 'use ' + ' or '.join(options))}{apart}"
+        )
+    if "Config group override must be" in text:
+        return (
+            "a group is chosen by the name of a file, as model=mlp or experiment=quickstart, not by a number or null."
         )
     if found := re.search(r"Ambiguous value for argument '([^']+)'", text):
         return f"{found[1]} has several values, which makes a sweep; add -m to run it."

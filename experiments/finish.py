@@ -9,7 +9,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig
 
 from dpjax import results
-from experiments.explain import report
+from experiments.explain import explain, report
 
 
 def finish_sweep(folder: Path, cfg: DictConfig, returns: Sequence[JobReturn]) -> None:
@@ -21,38 +21,62 @@ def finish_sweep(folder: Path, cfg: DictConfig, returns: Sequence[JobReturn]) ->
       returns: what came back, one per job.
 
     Raises:
-      SystemExit: with status 1, if a job failed.
+      SystemExit: with status 1, if a job failed, its result is gone, or the table could not be written.
     """
     failures = [r for r in returns if r.status == JobStatus.FAILED]
-    if len(failures) < len(returns):
-        _show(folder)
-        _track(folder, cfg, returns, _draw(folder) if cfg.figures else [])
+    lost = [r for r in returns if r.status == JobStatus.COMPLETED and not _result_of(r).is_file()]
+    unwritten = None
+    if len(failures) + len(lost) < len(returns):
+        unwritten = _show(folder)
+        _track(folder, cfg, returns, _draw(folder) if cfg.figures and unwritten is None else [])
+    if lost:
+        jobs = "1 job was" if len(lost) == 1 else f"{len(lost)} jobs were"
+        print(
+            f"error: {jobs} finished, but the results are gone from {folder}: {_result_of(lost[0]).parent.name}"
+            f"{' and others' if len(lost) > 1 else ''}; run the same command again.",
+            file=sys.stderr,
+        )
+    if unwritten is not None:
+        print(f"error: the table is not on disk: {explain(unwritten)}", file=sys.stderr)
     if failures:
         befell = [(" ".join(r.overrides or []), r._return_value) for r in failures]
         print(*report(befell, len(returns), len(returns) - len(failures)), sep="\n", file=sys.stderr)
+    if failures or lost or unwritten is not None:
         raise SystemExit(1)
 
 
-def finish_interrupted(folder: Path) -> None:
-    """Write and show the table of what was finished when the user stopped the sweep, and exit with status 130.
+def _result_of(done: JobReturn) -> Path:
+    assert done.hydra_cfg is not None
+    return Path(done.hydra_cfg.hydra.runtime.output_dir) / "result.json"
+
+
+def finish_interrupted(folder: Path, status: int = 130) -> None:
+    """Write and show the table of what was finished when the sweep was stopped, and exit.
 
     Args:
       folder: the sweep's folder.
+      status: as a shell reports the signal: 130 after Ctrl-C, 143 after SIGTERM.
 
     Raises:
-      SystemExit: with status 130, as a shell reports a Ctrl-C.
+      SystemExit: with that status.
     """
-    finished = _num_finished(folder)
+    finished = num_finished(folder)
     if finished:
         _show(folder)
     are = "1 job is" if finished == 1 else f"{finished} jobs are"
     print(f"interrupted: {are} finished and on disk in {folder}; run the same command again to go on.", file=sys.stderr)
-    raise SystemExit(130)
+    raise SystemExit(status)
 
 
 def finish_single(folder: Path, cfg: DictConfig) -> None:
-    """Show the table of one run and feed the tracker."""
-    _show(folder)
+    """Show the table of one run and feed the tracker.
+
+    Raises:
+      ResultsError: the table could not be written.
+    """
+    unwritten = _show(folder)
+    if unwritten is not None:
+        raise unwritten
     found = results.read_job_result(folder)
     if found is not None and cfg.tracker.name != "none":
         from experiments import tracking
@@ -62,11 +86,13 @@ def finish_single(folder: Path, cfg: DictConfig) -> None:
         sink.finish()
 
 
-def _num_finished(folder: Path) -> int:
+def num_finished(folder: Path) -> int:
+    """Jobs of a sweep that have a result."""
     return len(list(folder.glob("*/result.json")))
 
 
-def _show(folder: Path) -> None:
+def _show(folder: Path) -> Exception | None:
+    """Show the table and write it; what kept it from being written."""
     from rich.console import Console
 
     from dpjax.results.sheet import sheets  # pandas: seconds, which bad input need not wait for
@@ -74,10 +100,14 @@ def _show(folder: Path) -> None:
     from dpjax.results.table import write_frame
 
     frame = results.load(folder)
-    paths = write_frame(frame, folder)
     console = Console()
     console.print(to_rich(sheets(frame), console.width))
+    try:
+        paths = write_frame(frame, folder)
+    except (OSError, results.ResultsError) as error:  # a disk that can only be read has its table shown all the same
+        return error
     print(f"Table:   {paths[0]}  (and {paths[1].name})")
+    return None
 
 
 def _draw(folder: Path) -> list[Path]:

@@ -1,45 +1,98 @@
-"""Ctrl-C that is heard wherever it comes."""
+"""Ctrl-C, and the signals of a scheduler or a closed terminal, that are heard wherever they come."""
 
 import signal
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any, Self
 
+_ASKING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+"""What asks a process to end, beside Ctrl-C: SLURM and ``timeout`` send the one, a terminal that closes the other."""
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal that asked the run to end; it ends as after a Ctrl-C.
+
+    Attributes:
+      number: of the signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+
+def status_of(stop: KeyboardInterrupt) -> int:
+    """The exit status that a shell gives a process that a signal ended: 130 after Ctrl-C."""
+    return 128 + int(getattr(stop, "number", signal.SIGINT))
+
+
+@contextmanager
+def heard() -> Iterator[None]:
+    """Within it SIGTERM and SIGHUP raise ``Stopped``, unless they are handled or ignored (``nohup``) already."""
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        before = {number: signal.SIG_DFL for number in _ASKING if signal.getsignal(number) == signal.SIG_DFL}
+    for number in before:
+        signal.signal(number, _stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise Stopped(number)
+
 
 class Interrupts:
-    """Remembers a Ctrl-C, so that ``check`` can raise it again.
+    """Remembers what asked the run to end, so that ``check`` can raise it again.
 
     Python drops an exception that is raised in a callback, and JAX has one in every garbage collection: a sweep of
     long jobs would go on to its end as if nothing had been said.
     """
 
     def __init__(self) -> None:
-        self._asked = False
+        self._asked: int | None = None
         self._report = sys.unraisablehook
+        self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
-        in_main_thread = threading.current_thread() is threading.main_thread()
-        if in_main_thread and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-            signal.signal(signal.SIGINT, self._hear)
+        if threading.current_thread() is threading.main_thread():
+            ours = (signal.default_int_handler, _stop)
+            numbers = (signal.SIGINT, *_ASKING)
+            self._before = {n: signal.getsignal(n) for n in numbers if signal.getsignal(n) in ours}
+        for number in self._before:
+            signal.signal(number, self._hear)
+        if self._before:
             sys.unraisablehook, self._report = self._keep_quiet, sys.unraisablehook
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if signal.getsignal(signal.SIGINT) == self._hear:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number, handler in self._before.items():
+            if signal.getsignal(number) == self._hear:
+                signal.signal(number, handler)
+        if self._before:
             sys.unraisablehook = self._report
+            self._before = {}
 
     def check(self) -> None:
-        """Raise the KeyboardInterrupt that was asked for and lost."""
-        if self._asked:
-            raise KeyboardInterrupt
+        """Raise what was asked for and lost.
+
+        Raises:
+          Stopped: a signal asked the run to end.
+        """
+        if self._asked is not None:
+            raise Stopped(self._asked)
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
-        self._asked = True
-        raise KeyboardInterrupt
+        self._asked = number
+        raise Stopped(number)
 
     def _keep_quiet(self, lost: Any) -> None:
         # Python would print a traceback of what it drops; this one is not dropped.

@@ -22,6 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 from dpjax.results import read_job_result
 from experiments import config, identity, validation
 from experiments.explain import explain, is_expected
+from experiments.interrupts import heard, status_of
 from experiments.progress import Progress
 from experiments.readers import refuse_unread
 from experiments.strict import refuse_choices
@@ -96,10 +97,11 @@ def main() -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # or Hydra prints errors itself
     logging.raiseExceptions = False  # a log that can't be written, on a full disk say, is no reason for a traceback
     try:
-        hydra.main(version_base="1.3", config_path=str(config.CONF), config_name="config")(task)()
-    except KeyboardInterrupt:
+        with heard():
+            hydra.main(version_base="1.3", config_path=str(config.CONF), config_name="config")(task)()
+    except KeyboardInterrupt as stop:
         print("interrupted: finished jobs are on disk; run the same command again to go on.", file=sys.stderr)
-        raise SystemExit(130) from None
+        raise SystemExit(status_of(stop)) from None
     except Exception as error:
         if _wants_trace() or not is_expected(error):
             raise

@@ -6,7 +6,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 from hydra.conf import HydraConf
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from experiments.config import CONF, Config, ConfigError, types
 from experiments.explain import no_field
@@ -58,6 +58,8 @@ def refuse_misfits(cfg: DictConfig) -> None:
     """
     for path, kind in types().items():
         value = OmegaConf.select(cfg, path)
+        if kind is list and any(isinstance(each, ListConfig | DictConfig) for each in value):
+            raise ConfigError(f"{path}={value} is a list of lists; give plain values.")
         for each in value if kind is list else [value]:
             wrong = _misfit(path, each)
             if wrong:

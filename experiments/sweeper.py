@@ -12,10 +12,12 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
-from dpjax.results import write_atomically
+from dpjax.results import ResultsError, write_atomically
+from dpjax.results.files import discard_leftovers
 from experiments.compose import as_job, make_compose
 from experiments.config import CONF, ConfigError, describe, one_spelling
 from experiments.explain import no_field
+from experiments.interrupts import status_of
 from experiments.readers import Sweep, depends_on, refuse_unread
 from experiments.strict import refuse_strangers
 
@@ -40,15 +42,21 @@ def sweep(sweeper: Any, arguments: Sequence[str]) -> Any:
     if "BatchedLauncher" not in type(sweeper.launcher).__name__:  # which does it itself, job by job
         _refuse_unread(loader, sweeper.config, jobs)
     folder = Path(sweeper.config.hydra.sweep.dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    OmegaConf.save(sweeper.config, folder / "multirun.yaml")
-    _tell_plan(folder, jobs)
-    from experiments.finish import finish_interrupted, finish_sweep
+    from experiments.finish import finish_interrupted, finish_sweep, num_finished
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        discard_leftovers(folder)
+        OmegaConf.save(sweeper.config, folder / "multirun.yaml")
+        _tell_plan(folder, jobs)
+    except (OSError, ResultsError):
+        if num_finished(folder) < len(jobs):  # of a finished sweep the table can be shown from any disk
+            raise
 
     try:
         returns = sweeper.launcher.launch([list(job) for job in jobs], initial_job_idx=0)
-    except KeyboardInterrupt:
-        finish_interrupted(folder)
+    except KeyboardInterrupt as stop:
+        finish_interrupted(folder, status_of(stop))
     else:
         finish_sweep(folder, sweeper.config, returns)
         return returns

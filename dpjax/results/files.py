@@ -5,10 +5,13 @@ that JSON lacks are the texts "inf", "-inf" and "nan" (see ``dpjax.results.schem
 """
 
 import errno
+import hashlib
 import json
 import logging
 import os
 import re
+import socket
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +22,8 @@ from dpjax.results.schema import decode, encode
 JOB_FILE = "result.json"
 _FORMAT = "dpjax-result"
 _VERSION = 1
+_MACHINE = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+_OLD = 3600.0  # seconds: writing a file takes far less
 _FIXES = {
     errno.ENOSPC: "free space on that disk and run the same command again, finished jobs are skipped",
     errno.EDQUOT: "free space in your quota and run the same command again, finished jobs are skipped",
@@ -50,8 +55,8 @@ def write_atomically(path: Path | str, data: bytes) -> Path:
     b'a,b\\n'
     """
     path = Path(path)
-    # The process id keeps two writers apart; the dot keeps the file out of collect().
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # Machine and process keep two writers apart; the dot keeps the file out of collect().
+    temporary = path.with_name(f".{path.name}.{_MACHINE}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as stream:
             stream.write(data)
@@ -68,6 +73,45 @@ def write_atomically(path: Path | str, data: bytes) -> Path:
         raise
     _sync_folder(path.parent)
     return path
+
+
+def discard_leftovers(directory: Path | str) -> list[Path]:
+    """Removes the temporary files of writers that were killed.
+
+    Guarantees: none of a process that lives on this machine goes, nor of another machine's within an hour.
+
+    Args:
+      directory: a sweep's folder; its jobs' folders are looked at too.
+
+    Returns:
+      What was removed.
+
+    >>> discard_leftovers("/nowhere")
+    []
+    """
+    removed = []
+    for path in Path(directory).rglob(".*.tmp"):
+        found = re.fullmatch(r"\..+?\.(?:(\w+)\.)?(\d+)\.tmp", path.name)
+        try:
+            if found is None or not path.is_file():
+                continue
+            old = time.time() - path.stat().st_mtime > _OLD
+            if old or (found[1] == _MACHINE and not _lives(int(found[2]))):
+                path.unlink(missing_ok=True)
+                removed.append(path)
+        except OSError:
+            log.debug("left a temporary file behind: %s", path)
+    return removed
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
 
 
 def write_job_result(job_dir: Path | str, rows: Iterable[Mapping[str, Any]], digest: str) -> Path:
