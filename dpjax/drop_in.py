@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jax.core import Tracer
-from jaxtyping import Array, Float, Key, PyTree
+from jaxtyping import Array, Float, Key, PyTree, ScalarLike
 
+from dpjax.checks import number
 from dpjax.clipping import ClippingRule, clipped_sum
 from dpjax.contributions import example_gradient
 from dpjax.noise import gaussian_privatizer, noise_stddev
@@ -18,8 +18,8 @@ def private_grad(
     loss_fn: Callable[..., PyTree[Array]],
     *,
     clip_norm: float | Float[Array, ""],
-    noise_multiplier: float | Float[Array, ""],
-    expected_batch_size: float,
+    noise_multiplier: ScalarLike,
+    expected_batch_size: ScalarLike,
     rule: ClippingRule | None = None,
     engine: str = "auto",
     microbatch_size: int | None = None,
@@ -55,10 +55,9 @@ def private_grad(
       >>> print(grad(jnp.float32(0), jnp.array([0.25, 9.0]), jax.random.key(0)))
       -0.75
     """
-    if not expected_batch_size > 0:
-        raise ValueError(f"expected_batch_size={expected_batch_size} must be > 0: sampling rate × data set size.")
-    if not isinstance(noise_multiplier, Tracer) and not float(noise_multiplier) >= 0:
-        raise ValueError(f"noise_multiplier={noise_multiplier} must be ≥ 0; it is noise stddev / clip_norm.")
+    size_fix = "it is sampling rate × data set size"
+    divisor = number("expected_batch_size", expected_batch_size, above=0, fix=size_fix)
+    multiplier = number("noise_multiplier", noise_multiplier, least=0, fix="it is noise stddev / clip_norm")
     takes_key = len(inspect.signature(loss_fn).parameters) > 2
     keyed = loss_fn if takes_key else lambda params, example, key: loss_fn(params, example)
     bounded_sum = clipped_sum(example_gradient(keyed), rule=rule, engine=engine, microbatch_size=microbatch_size)
@@ -68,8 +67,8 @@ def private_grad(
         cohort = Cohort(batch, jnp.ones(size, bool) if mask is None else mask)
         noise_key, loss_key = jax.random.split(key)
         clipped = bounded_sum(params, cohort, loss_key, clip_norm)
-        privatizer = gaussian_privatizer(noise_stddev(noise_multiplier, clipped.clip_norm), noise_key)
+        privatizer = gaussian_privatizer(noise_stddev(multiplier, clipped.clip_norm), noise_key)
         noised, _ = privatizer.update(clipped.total, privatizer.init(params))
-        return jax.tree.map(lambda x, p: (x / expected_batch_size).astype(p.dtype), noised, params)
+        return jax.tree.map(lambda x, p: (x / divisor).astype(p.dtype), noised, params)
 
     return grad

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
+from dpjax.checks import number, whole_number
 from dpjax.types import Cohort
 
 
@@ -88,12 +89,10 @@ def poisson_sampler(
       Chua et al., Scalable DP-SGD, 2024 (https://arxiv.org/abs/2411.04205).
     """
     _check_population(population)
-    if not 0 < sampling_rate <= 1:
-        raise ValueError(f"sampling_rate={sampling_rate} must be in (0, 1]; use cohort size / population.")
-    if num_steps < 1:
-        raise ValueError(f"num_steps={num_steps} must be at least 1.")
-    if not 0 < delta < 1:
-        raise ValueError(f"delta={delta} must be in (0, 1); below 1/population is customary.")
+    sampling_rate = number("sampling_rate", sampling_rate, above=0, most=1, fix="use cohort size / population")
+    num_steps = whole_number("num_steps", num_steps, fix="give the steps of the run")
+    delta = number("delta", delta, above=0, below=1, fix="below 1/population is customary")
+    epsilon = number("epsilon", epsilon, above=0, finite=False, fix="give the largest that the run is to support")
     if capacity is None:
         allowed = delta / 1000 / (1 + math.exp(min(epsilon, 500.0)))
         capacity = _poisson_capacity(population, sampling_rate, allowed / num_steps)

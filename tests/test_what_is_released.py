@@ -19,19 +19,30 @@ from dpjax import (
     Mechanism,
     adaptive_clipping,
     calibrate_noise,
+    client_delta,
     clipped_sum,
     cyclic_sampler,
     draw_cohort,
     epsilon,
     example_gradient,
     fixed_size_sampler,
+    gaussian_privatizer,
     make_train,
+    noise_stddev,
     poisson_sampler,
+    private_grad,
     shuffled_sampler,
 )
 from dpjax.accounting import abort_probability
 from dpjax.auditing.bounds import epsilon_from_rates
-from dpjax.federated import local_privacy, robust_aggregation, secure_aggregation
+from dpjax.federated import (
+    corruption,
+    dropouts,
+    homomorphic_aggregation,
+    local_privacy,
+    robust_aggregation,
+    secure_aggregation,
+)
 from dpjax.steps import make_stepper
 from dpjax.types import Added, NoSensitivity
 
@@ -272,3 +283,44 @@ def test_who_counts_aborts_learns_no_more_than_epsilon(attack):
     allowed = fixed_size_sampler(20, 10)
     assert attack(lambda n: fixed_size_sampler(n, 10), 8, dropout_rate=0.2) <= claimed
     assert abort_probability(allowed, num_steps=30, threshold=8, dropout_rate=0.2) == 0.0
+
+
+# ---- numbers of every type -----------------------------------------------------------------------------------------
+
+OUT_OF_RANGE = {
+    "dropouts": lambda of: dropouts(of(2.0)),
+    "homomorphic": lambda of: homomorphic_aggregation(dropout_rate=of(-0.5)),
+    "secure, dropouts": lambda of: secure_aggregation(threshold=2, dropout_rate=of(1.5)),
+    "secure, late dropouts": lambda of: secure_aggregation(threshold=2, late_dropout_rate=of(-1.0)),
+    "secure, noise": lambda of: secure_aggregation(threshold=2, noise="skellam", noise_multiplier=of(-1.0)),
+    "local, laplace": lambda of: local_privacy("laplace", epsilon_per_report=of(1e4)),
+    "local, gaussian": lambda of: local_privacy("gaussian", noise_multiplier=of(-2.0)),
+    "corruption, factor": lambda of: corruption("scaled", factor=of(-1.0)),
+    "corruption, stddev": lambda of: corruption("noise", stddev=of(math.inf)),
+    "noise": lambda of: noise_stddev(of(-1.0), 1.0),
+    "privatizer": lambda of: gaussian_privatizer(of(-1.0), KEY),
+    "private_grad": lambda of: private_grad(
+        lambda w, x: w * x, clip_norm=1.0, noise_multiplier=of(-1.0), expected_batch_size=2.0
+    ),
+    "stragglers": lambda of: client_delta(lambda w, x, key: w * x, optax.sgd(1.0), num_steps=1, straggler_rate=of(2.0)),
+    "proximal": lambda of: client_delta(lambda w, x, key: w * x, optax.sgd(1.0), num_steps=1, proximal=of(-1.0)),
+}
+
+
+@pytest.mark.parametrize("of", [float, np.float16, np.float32, np.float64, np.array, jnp.float32, jnp.bfloat16])
+def test_ranges_hold_for_every_scalar_type(of):
+    for make in OUT_OF_RANGE.values():
+        with pytest.raises(ValueError, match=r"^\w+=\S+ must be [^\n]*; [^\n]*\.$"):
+            make(of)
+
+
+def test_a_rate_out_of_range_under_jit_gives_no_sum():
+    cohort = Cohort(jnp.ones((3, 4)), jnp.ones(3, bool))
+
+    @jax.jit
+    def totals(rate):
+        made = dropouts(rate), secure_aggregation(threshold=2, masks=False, dropout_rate=rate)
+        return [each(clipped_sum)(LINEAR)(jnp.zeros(4), cohort, KEY, 1.0).total for each in made]
+
+    assert all(jnp.isfinite(total).all() for total in totals(0.5))
+    assert all(jnp.isnan(total).all() for total in totals(1.5) + totals(-0.1))

@@ -6,8 +6,9 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, Key, PyTree
+from jaxtyping import Array, Float, Int, Key, PyTree, ScalarLike
 
+from dpjax.checks import is_traced, number, whole_number
 from dpjax.contributions.losses import masked_mean_loss, ordinals, with_metrics
 from dpjax.types import ClientContribution, ClientRows, ContributionFn, LossFn, Metrics, Params, UnitData
 
@@ -46,7 +47,7 @@ def local_training(
     num_steps: int | None = None,
     num_epochs: int | None = None,
     batch_size: int | None = None,
-    straggler_rate: float | Float[Array, ""] = 0.0,
+    straggler_rate: ScalarLike = 0.0,
 ) -> LocalTraining:
     """The loop in every local solver: minibatches of a client's rows, in a fresh random order each round.
 
@@ -71,13 +72,12 @@ def local_training(
     if (num_steps is None) == (num_epochs is None):
         raise ValueError(f"num_steps={num_steps} and num_epochs={num_epochs}: give exactly one of them.")
     for name, value in (("num_steps", num_steps), ("num_epochs", num_epochs)):
-        if value is not None and value < 1:
-            raise ValueError(f"{name}={value} must be at least 1 local step or epoch.")
-    if batch_size is not None and batch_size < 1:
-        raise ValueError(f"batch_size={batch_size} must be at least 1; leave it out to use all records each step.")
-    always_whole = isinstance(straggler_rate, int | float) and straggler_rate == 0
-    if isinstance(straggler_rate, int | float) and not 0 <= straggler_rate <= 1:
-        raise ValueError(f"straggler_rate={straggler_rate} must be in [0, 1]; it is the share of slow clients.")
+        if value is not None:
+            whole_number(name, value, fix="it counts local steps or epochs")
+    if batch_size is not None:
+        batch_size = whole_number("batch_size", batch_size, fix="leave it out to use all records each step")
+    slow = number("straggler_rate", straggler_rate, least=0, most=1, fix="it is the share of slow clients")
+    always_whole = not is_traced(slow) and slow == 0
     mean_loss = masked_mean_loss(with_metrics(loss_fn))
 
     def run(
@@ -112,7 +112,7 @@ def local_training(
 
         whole = UnitData(rows.take(jnp.arange(records)), rows.mask) if size == records else None
         planned = jnp.int32(num_steps) if num_epochs is None else per_epoch * num_epochs
-        stop = planned if always_whole else _stop(stop_key, planned, straggler_rate)
+        stop = planned if always_whole else _stop(stop_key, planned, slow)
 
         def local_step(carry: tuple[Params, optax.OptState], inputs: tuple[Array, UnitData | None]):
             (local, state), (step, ready) = carry, inputs
@@ -160,8 +160,8 @@ def client_delta(
     num_steps: int | None = None,
     num_epochs: int | None = None,
     batch_size: int | None = None,
-    proximal: float | Float[Array, ""] = 0.0,
-    straggler_rate: float | Float[Array, ""] = 0.0,
+    proximal: ScalarLike = 0.0,
+    straggler_rate: ScalarLike = 0.0,
     effective_steps: float | None = None,
 ) -> ContributionFn:
     """What a federated client changed by local training: the contribution of DP-FedAvg, FedProx and Reptile.
@@ -213,11 +213,10 @@ def client_delta(
         batch_size=batch_size,
         straggler_rate=straggler_rate,
     )
-    plain = isinstance(proximal, int | float) and proximal == 0
-    if isinstance(proximal, int | float) and not 0 <= proximal < float("inf"):
-        raise ValueError(f"proximal={proximal} must be finite and ≥ 0; it is FedProx's μ.")
-    if effective_steps is not None and not 0 < effective_steps < float("inf"):
-        raise ValueError(f"effective_steps={effective_steps} must be finite and > 0; it is FedNova's τ.")
+    proximal = number("proximal", proximal, least=0, fix="it is FedProx's μ")
+    plain = not is_traced(proximal) and proximal == 0
+    if effective_steps is not None:
+        effective_steps = number("effective_steps", effective_steps, above=0, fix="it is FedNova's τ")
 
     def work(params: Params, rows: ClientRows, state: PyTree[Array], key: Key[Array, ""]) -> tuple[Params, Metrics]:
         del state

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Key, PyTree
 
+from dpjax.checks import whole_number
 from dpjax.clipping import ClippingRule, clipped_sum
 from dpjax.contributions.gradients import example_gradient
 from dpjax.contributions.losses import ordinals
@@ -65,8 +66,7 @@ def private_client_delta(
       Abadi et al., 2016 (https://arxiv.org/abs/1607.00133); Liu et al., On Privacy and Personalization in Cross-Silo
       Federated Learning, 2022 (https://arxiv.org/abs/2206.07902).
     """
-    if num_steps < 1:
-        raise ValueError(f"num_steps={num_steps} must be at least 1 local step.")
+    num_steps = whole_number("num_steps", num_steps, fix="it counts local steps")
     if sampler.kind != "poisson":
         raise ValueError(f"sampler is {sampler.kind!r}, but clients draw rows by coins; use poisson_sampler.")
     bounded_sum = clipped_sum(example_gradient(loss_fn), rule=rule)

@@ -6,9 +6,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Bool, Float, Key, PyTree
+from jaxtyping import Array, ArrayLike, Bool, Key, PyTree, ScalarLike
 
 from dpjax.buckets import Buckets
+from dpjax.checks import number, whole_number
 from dpjax.clipping import Aggregation, SumFactory
 from dpjax.federated.messages import MESSAGE, side_key
 from dpjax.types import ContributionFn, Metrics, Params, PerUnit, Records, Stateful
@@ -43,10 +44,8 @@ def draw_corrupted(key: Key[Array, ""], population: int, fraction: float) -> Boo
       >>> int(draw_corrupted(jax.random.key(0), 40, 0.25).sum())
       10
     """
-    if population < 1:
-        raise ValueError(f"population={population} must be at least 1 client.")
-    if not 0 <= fraction <= 1:
-        raise ValueError(f"corrupted_fraction={fraction} must be in [0, 1]; it is a share of the population.")
+    population = whole_number("population", population, fix="it is a number of clients")
+    fraction = number("corrupted_fraction", fraction, least=0, most=1, fix="it is a share of the population")
     return jax.random.permutation(key, population) < round(fraction * population)
 
 
@@ -81,8 +80,8 @@ KINDS = ("nan", "scaled", "sign_flipped", "noise")
 def corruption(
     kind: str,
     *,
-    factor: float | Float[Array, ""] | None = None,
-    stddev: float | Float[Array, ""] = 1.0,
+    factor: ScalarLike | None = None,
+    stddev: ScalarLike = 1.0,
 ) -> Aggregation:
     """Clients that send something else than what they learnt, before anything is clipped.
 
@@ -115,12 +114,11 @@ def corruption(
     """
     if kind not in KINDS:
         raise ValueError(f"kind={kind!r} is not known; use one of {', '.join(KINDS)}.")
-    if isinstance(factor, int | float) and not 0 <= factor < float("inf"):
-        raise ValueError(f"factor={factor} must be finite and ≥ 0; kind='sign_flipped' turns the sign by itself.")
-    if isinstance(stddev, int | float) and not 0 <= stddev < float("inf"):
-        raise ValueError(f"stddev={stddev} must be finite and ≥ 0; it is that of one coordinate of a message.")
     default = 10.0 if kind == "scaled" else 1.0
-    multiplier = (default if factor is None else factor) * (-1 if kind == "sign_flipped" else 1)
+    fix = "kind='sign_flipped' turns the sign by itself"
+    size = number("factor", default if factor is None else factor, least=0, fix=fix)
+    stddev = number("stddev", stddev, least=0, fix="it is that of one coordinate of a message")
+    multiplier = size * (-1 if kind == "sign_flipped" else 1)
 
     def corrupt(vector: Params, key: Key[Array, ""]) -> Params:
         leaves, structure = jax.tree.flatten(vector)

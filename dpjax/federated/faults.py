@@ -2,14 +2,15 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Key, ScalarLike
 
+from dpjax.checks import number, spoilt_by
 from dpjax.clipping import Aggregation, SumFactory
 from dpjax.federated.messages import heard, side_key
 from dpjax.types import ClippedSum, Cohort, ContributionFn, Params
 
 
-def dropouts(rate: float | Float[Array, ""]) -> Aggregation:
+def dropouts(rate: ScalarLike) -> Aggregation:
     """Clients that were drawn, and are never heard: each by its own coin, whatever it holds.
 
     Formal guarantees: a sum of fewer contributions has the same sensitivity. Dropouts do not amplify: ε stays that of
@@ -22,7 +23,7 @@ def dropouts(rate: float | Float[Array, ""]) -> Aggregation:
       For ``make_train(aggregation=...)``; reports ``dropped`` clients.
 
     Raises:
-      ValueError: a concrete rate out of range.
+      ValueError: a rate out of range; a traced one gives a sum of NaN.
 
     Example:
       >>> from dpjax import clipped_sum, example_gradient
@@ -31,8 +32,7 @@ def dropouts(rate: float | Float[Array, ""]) -> Aggregation:
       >>> print(out.total, out.report["dropped"])
       0.0 4
     """
-    if isinstance(rate, int | float) and not 0 <= rate <= 1:
-        raise ValueError(f"dropout_rate={rate} must be in [0, 1]; it is a share of the cohort.")
+    lost_share = number("dropout_rate", rate, least=0, most=1, fix="it is a share of the cohort")
 
     def aggregation(factory: SumFactory) -> SumFactory:
         def make(contribution_fn: ContributionFn):
@@ -41,10 +41,11 @@ def dropouts(rate: float | Float[Array, ""]) -> Aggregation:
             def fun(
                 params: Params, cohort: Cohort, key: Key[Array, ""], clip_norm: float | Float[Array, ""]
             ) -> ClippedSum:
-                lost = cohort.mask & jax.random.bernoulli(side_key(key, 1), rate, cohort.mask.shape)
+                lost = cohort.mask & jax.random.bernoulli(side_key(key, 1), lost_share, cohort.mask.shape)
                 out = inner(params, cohort._replace(mask=cohort.mask & ~lost), key, clip_norm)
                 report = dict(out.report) | {"dropped": jnp.sum(lost, dtype=jnp.int32)}
-                return out._replace(per_unit=heard(out, ~lost), report=report)
+                total = spoilt_by(out.total, lost_share)
+                return out._replace(total=total, per_unit=heard(out, ~lost), report=report)
 
             return fun
 

@@ -6,8 +6,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Key, ScalarLike
 
+from dpjax.checks import number, spoilt_by, whole_number
 from dpjax.clipping import Aggregation, ClippingRule, SumFactory
 from dpjax.federated.encryption import homomorphic_sum
 from dpjax.federated.messages import (
@@ -26,7 +27,7 @@ from dpjax.types import ClippedSum, Cohort, ContributionFn, Params
 def homomorphic_aggregation(
     *,
     levels: int = 2**16,
-    dropout_rate: float | Float[Array, ""] = 0.0,
+    dropout_rate: ScalarLike = 0.0,
     rule: ClippingRule | None = None,
 ) -> Aggregation:
     """Sums contributions under CKKS encryption that really runs; clients' weights are applied under encryption too.
@@ -56,10 +57,8 @@ def homomorphic_aggregation(
     References:
       Cheon et al., 2017 (https://eprint.iacr.org/2016/421).
     """
-    if not 1 <= levels <= 2**18:
-        raise ValueError(f"levels={levels} must be from 1 to 2**18, where CKKS still tells neighbours apart.")
-    if isinstance(dropout_rate, int | float) and not 0 <= dropout_rate <= 1:
-        raise ValueError(f"dropout_rate={dropout_rate} must be in [0, 1]; it is a share of the cohort.")
+    levels = whole_number("levels", levels, most=2**18, fix="beyond, CKKS can't tell neighbours apart")
+    lost = number("dropout_rate", dropout_rate, least=0, most=1, fix="it is a share of the cohort")
 
     def aggregation(factory: SumFactory) -> SumFactory:
         collect = collected(factory)
@@ -76,9 +75,9 @@ def homomorphic_aggregation(
                 rows = clipped_rows(vectors, cohort._replace(weights=None), limit * inner_fraction(levels, size), rule)
                 keys = jax.random.split(side_key(key, 0), len(rows))
                 numbers = jax.vmap(partial(stochastic_round, levels=levels))(rows * (levels / limit), keys)
-                arrived = cohort.mask & ~jax.random.bernoulli(side_key(key, 1), dropout_rate, (len(rows),))
+                arrived = cohort.mask & ~jax.random.bernoulli(side_key(key, 1), lost, (len(rows),))
                 total, costs = _on_host(numbers, arrived, cohort.weights, levels)
-                total = total * limit
+                total = spoilt_by(total * limit, lost)
                 error = total - clipped_sum_of(vectors, cohort._replace(mask=arrived), limit, rule)
                 report = {
                     "dropped": jnp.sum(cohort.mask & ~arrived, dtype=jnp.int32),

@@ -1,6 +1,5 @@
 """Every client's own message, for aggregations that do more than add contributions up on the spot."""
 
-import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -9,6 +8,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Key, PyTree
 
+from dpjax.checks import number
 from dpjax.clipping import ClippingRule, SumFactory, flat_clipping
 from dpjax.clipping.bounding import bound, group_squared_norms, leaf_groups, weighted_product
 from dpjax.population import STATE
@@ -111,7 +111,6 @@ def side_key(key: Key[Array, ""], purpose: int) -> Key[Array, ""]:
 
 
 def finite_clip_norm(clip_norm: float | Float[Array, ""], holder: str) -> Float[Array, ""]:
-    """The clip norm as an array, refused if it is infinite."""
-    if isinstance(clip_norm, int | float) and not math.isfinite(clip_norm):
-        raise ValueError(f"clip_norm={clip_norm} must be finite: {holder} holds vectors of bounded norm only.")
-    return jnp.asarray(clip_norm, jnp.float32)
+    """The clip norm as an array, refused if it is infinite; NaN where it is traced, and so is the sum."""
+    fix = f"{holder} holds vectors of bounded norm only"
+    return jnp.asarray(number("clip_norm", clip_norm, above=0, fix=fix), jnp.float32)

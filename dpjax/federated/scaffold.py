@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Key, PyTree
 
+from dpjax.checks import number
 from dpjax.contributions import local_training
 from dpjax.federated.solvers import Broadcast, Solver, beside, model_of
 from dpjax.population import STATE
@@ -41,8 +42,7 @@ def scaffold(
       Karimireddy et al., SCAFFOLD, 2020, option II (https://arxiv.org/abs/1910.06378); Noble et al., Differentially
       Private Federated Learning on Heterogeneous Data, 2022 (https://arxiv.org/abs/2111.09278).
     """
-    if not 0 < participation <= 1:
-        raise ValueError(f"participation={participation} must be in (0, 1]; it is the sampler's sampling_rate.")
+    participation = number("participation", participation, above=0, most=1, fix="it is the sampler's sampling_rate")
     run = local_training(
         loss_fn,
         optax.sgd(learning_rate),
