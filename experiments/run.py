@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from dpjax.results import read_job_result
+from dpjax.results.failures import clear_failure
 from experiments import config, identity, validation
 from experiments.explain import explain, is_expected
 from experiments.interrupts import heard, status_of
@@ -71,7 +72,10 @@ def _run_single(job: Job) -> Rows:
 def finished(cfg: DictConfig, folder: Path) -> Rows | None:
     """The rows of a job that is done already with this very config, code and data."""
     found = read_job_result(folder)
-    return found[0] if found is not None and identity.is_finished(cfg, *found) else None
+    if found is None or not identity.is_finished(cfg, *found):
+        return None
+    clear_failure(folder)
+    return found[0]
 
 
 def run(jobs: Sequence[Job], tell: Tell) -> Iterator[Outcome]:

@@ -82,7 +82,7 @@ def gather(directory: Path | str, now: datetime.datetime | None = None) -> Conte
     rows, older, unreadable, finished = _rows(root)
     frame = frame_of(rows)
     tables = [root / table for table in ("results.parquet", "results.json") if (root / table).exists()]
-    if not rows and tables:
+    if not rows and tables and not job_files(root):
         try:
             frame = load(root)
         except ResultsError as error:

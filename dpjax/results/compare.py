@@ -115,6 +115,8 @@ def compare(
       Holm, A Simple Sequentially Rejective Multiple Test Procedure, 1979.
     """
     require(frame, metric)
+    if metric in ("seed", by):
+        raise ResultsError(f"metric {metric!r} is what runs are told apart by: choose one such as test_accuracy")
     if not 0 < confidence < 1:
         raise ResultsError(f"confidence is {confidence}: give a number between 0 and 1, such as 0.95")
     if by not in frame.columns or bool(frame[by].isna().to_numpy().all()):

@@ -1,14 +1,15 @@
 """Jobs that ended without a result: what is written of them, so that no table forgets them."""
 
+import contextlib
+import hashlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from dpjax.results.errors import ResultsError
-from dpjax.results.files import JOB_FILE, write_atomically
+from dpjax.results.files import FAILURE_FILE, JOB_FILE, parse_job_file, write_atomically
 
-FAILURE_FILE = "failure.json"
 _FORMAT, _VERSION = "dpjax-failure", 1
 
 
@@ -34,8 +35,8 @@ class Failure(NamedTuple):
 def write_failure(job_dir: Path | str, experiment: str, overrides: str, error: str) -> Path | None:
     """Says in a job's folder that it failed, and why.
 
-    Guarantees: a result that is written later counts, and this no more. A folder that can't be written is no reason to
-    fail once more.
+    Guarantees: a result that is written later counts, and this no more, whatever the clock says. A folder that can't
+    be written is no reason to fail once more.
 
     Args:
       job_dir: the job's folder; made if it is not there.
@@ -52,13 +53,23 @@ def write_failure(job_dir: Path | str, experiment: str, overrides: str, error: s
     ...     print(*read_failures(folder)[0])
     failed: privacy.epsilon=1: too little noise
     """
-    told = {"experiment": experiment, "overrides": overrides, "error": error}
+    told = {"experiment": experiment, "overrides": overrides, "error": error, "beside": _beside(Path(job_dir))}
     text = json.dumps({"format": _FORMAT, "version": _VERSION, **told}, ensure_ascii=False, indent=1)
     try:
         Path(job_dir).mkdir(parents=True, exist_ok=True)
         return write_atomically(Path(job_dir) / FAILURE_FILE, (text + "\n").encode())
     except (OSError, ResultsError):
         return None
+
+
+def clear_failure(job_dir: Path | str) -> None:
+    """Takes away what an earlier try left of its failure, now that the job is known to be finished.
+
+    Args:
+      job_dir: the job's folder.
+    """
+    with contextlib.suppress(OSError):
+        (Path(job_dir) / FAILURE_FILE).unlink(missing_ok=True)
 
 
 def read_failures(directory: Path | str) -> tuple[list[Failure], list[str]]:
@@ -74,9 +85,9 @@ def read_failures(directory: Path | str) -> tuple[list[Failure], list[str]]:
     found, unreadable = [], []
     for path in visible_files(root, FAILURE_FILE):
         try:
-            if _is_newer(path.with_name(JOB_FILE), path):
-                continue  # it was run again, and finished
             told = read_document(path, _FORMAT)
+            if _has_finished_since(path.parent, told.get("beside")):
+                continue  # it was run again
         except (OSError, ValueError) as error:
             unreadable.append(f"{path} {reason(error)}")
             continue
@@ -118,7 +129,10 @@ def read_document(path: Path, kind: str) -> dict[str, Any]:
       ValueError: it is another's, of another version or not JSON.
       OSError: it can't be read.
     """
-    document = json.loads(path.read_bytes())
+    try:
+        document = json.loads(path.read_bytes())
+    except RecursionError as error:
+        raise ValueError("is nested too deeply to be read") from error
     if not isinstance(document, dict) or document.get("format") != kind:
         raise ValueError("was not written by dpjax")
     if document.get("version") != _VERSION:
@@ -139,5 +153,18 @@ def reason(error: Exception) -> str:
     return str(error)
 
 
-def _is_newer(path: Path, than: Path) -> bool:
-    return path.exists() and path.stat().st_mtime_ns >= than.stat().st_mtime_ns
+def _beside(job_dir: Path) -> str | None:
+    """What names the result in a job's folder, which an earlier try has left; None: there is none."""
+    try:
+        return hashlib.sha256((job_dir / JOB_FILE).read_bytes()).hexdigest()
+    except OSError:
+        return None
+
+
+def _has_finished_since(job_dir: Path, beside: object) -> bool:
+    if _beside(job_dir) in (None, beside):
+        return False
+    try:
+        return bool(parse_job_file(job_dir / JOB_FILE))
+    except ResultsError:
+        return False

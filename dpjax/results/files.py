@@ -20,6 +20,7 @@ from dpjax.results.errors import ResultsError
 from dpjax.results.schema import decode, encode
 
 JOB_FILE = "result.json"
+FAILURE_FILE = "failure.json"
 _FORMAT = "dpjax-result"
 _VERSION = 1
 _MACHINE = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
@@ -118,7 +119,7 @@ def write_job_result(job_dir: Path | str, rows: Iterable[Mapping[str, Any]], dig
     """Writes a finished job's rows as ``result.json``: the mark that a rerun may skip the job.
 
     Guarantees: atomic and durable, so a job is finished exactly if the file is there and its digest is that of the
-    config; valid JSON; ``read_job_result`` gives back equal rows.
+    config; valid JSON; ``read_job_result`` gives back equal rows. What an earlier try left of its failure goes.
 
     Args:
       job_dir: the job's output folder; created if missing.
@@ -129,7 +130,7 @@ def write_job_result(job_dir: Path | str, rows: Iterable[Mapping[str, Any]], dig
       The path of the file.
 
     Raises:
-      ResultsError: a value does not fit its column, or the file could not be written (a full disk, say).
+      ResultsError: no row, a value that does not fit its column, or the file could not be written (a full disk, say).
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -138,6 +139,8 @@ def write_job_result(job_dir: Path | str, rows: Iterable[Mapping[str, Any]], dig
     ([{'seed': 0, 'epsilon': inf}], 'd1')
     """
     encoded = [{name: encode(name, value) for name, value in row.items()} for row in rows]
+    if not encoded:
+        raise ResultsError(f"the job of {job_dir} has no rows: give one for each seed")
     document = {"format": _FORMAT, "version": _VERSION, "digest": digest, "rows": encoded}
     job_dir = Path(job_dir)
     try:
@@ -145,7 +148,9 @@ def write_job_result(job_dir: Path | str, rows: Iterable[Mapping[str, Any]], dig
     except OSError as error:
         fix = _FIXES.get(error.errno or 0, "choose another output folder")
         raise ResultsError(f"could not create the job folder {job_dir}: {error.strerror}; {fix}") from error
-    return write_atomically(job_dir / JOB_FILE, _dump(document))
+    path = write_atomically(job_dir / JOB_FILE, _dump(document))
+    _discard(job_dir / FAILURE_FILE)  # what failed here before has now been done
+    return path
 
 
 def read_job_result(job_dir: Path | str) -> tuple[list[dict[str, Any]], str] | None:
@@ -193,7 +198,7 @@ def parse_job_file(path: Path) -> list[dict[str, Any]]:
       path: the file.
 
     Raises:
-      ResultsError: it is cut short, not JSON or not dpjax's.
+      ResultsError: it is cut short, not JSON, not dpjax's, without rows, or a cell of it does not fit its column.
 
     >>> parse_job_file(Path("/nowhere/result.json"))
     Traceback (most recent call last):
@@ -210,6 +215,8 @@ def _parse(path: Path) -> tuple[list[dict[str, Any]], str]:
         raise ResultsError(f"{path} cannot be read ({error.strerror})") from error
     except ValueError as error:
         raise ResultsError(f"{path} is cut short or not JSON") from error
+    except RecursionError as error:
+        raise ResultsError(f"{path} is nested too deeply to be read") from error
     known = isinstance(document, dict) and document.get("format") == _FORMAT
     rows = document.get("rows") if known else None
     digest = document.get("digest") if known else None
@@ -217,7 +224,16 @@ def _parse(path: Path) -> tuple[list[dict[str, Any]], str]:
         raise ResultsError(f"{path} was not written by dpjax")
     if document.get("version") != _VERSION:
         raise ResultsError(f"{path} has format version {document.get('version')}, this dpjax reads {_VERSION}")
-    return [{name: decode(name, value) for name, value in row.items()} for row in rows], digest
+    if not rows:
+        raise ResultsError(f"{path} holds no rows")
+    try:
+        decoded = [{name: decode(name, value) for name, value in row.items()} for row in rows]
+        for row in decoded:
+            for name, value in row.items():
+                encode(name, value)  # raises where a cell does not fit its column
+    except (ResultsError, RecursionError) as error:
+        raise ResultsError(f"{path} holds a row of another schema ({error})") from error
+    return decoded, digest
 
 
 def _dump(document: Mapping[str, Any]) -> bytes:

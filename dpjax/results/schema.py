@@ -253,7 +253,7 @@ def encode(name: str, value: Any) -> Any:
     checked = _check(column, value)
     if checked is _MISFIT:
         raise ResultsError(
-            f"results column {name!r} holds {column.dtype} ({column.meaning.rstrip('.')}), not {value!r}: "
+            f"results column {name!r} holds {column.dtype} ({column.meaning.rstrip('.')}), not {_short(value)}: "
             f"give it a {column.dtype} or None"
         )
     return _plain(name, checked)
@@ -296,10 +296,11 @@ def _check(column: Column, value: Any) -> Any:
         case "int":
             # A float that is whole is an int that went through an array of floats.
             whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
-            return int(value) if whole and not isinstance(value, bool) else _MISFIT
+            # Beyond 64 bits no table can hold it.
+            return int(value) if whole and not isinstance(value, bool) and abs(value) < 2**63 else _MISFIT
         case "float":
-            is_number = isinstance(value, int | float) and not isinstance(value, bool)
-            return float(value) if is_number else _MISFIT
+            is_number = isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**1023)
+            return float(value) if is_number and not isinstance(value, bool) else _MISFIT
         case _:
             if not isinstance(value, list | tuple):
                 return _MISFIT
@@ -312,18 +313,45 @@ def _scalar(value: Any) -> Any:
     return value.tolist() if hasattr(value, "tolist") else value
 
 
-def _plain(name: str, value: Any) -> Any:
+def _short(value: Any) -> str:
+    try:
+        told = repr(value)
+    except (ValueError, RecursionError):  # an integer of thousands of digits, or a list in lists without end
+        told = f"a {type(value).__name__}"
+    return told if len(told) <= 60 else f"{told[:60]}..."
+
+
+_DEEPEST = 20
+
+
+def _is_text(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _plain(name: str, value: Any, depth: int = 0) -> Any:
     value = _scalar(value)
-    if value is None or isinstance(value, str | bool | int):
+    if depth > _DEEPEST:
+        raise ResultsError(f"results column {name!r} is nested more than {_DEEPEST} deep: give it a flatter value")
+    if isinstance(value, str) and not _is_text(value):
+        raise ResultsError(f"results column {name!r} holds half a character, {value[:60]!r}: give it whole text")
+    if value is None or isinstance(value, str | bool):
         return value
+    if isinstance(value, int):
+        if abs(value) < 2**63:
+            return value
+        raise ResultsError(f"results column {name!r} holds an integer past 64 bits: give it as a text or a float")
     if isinstance(value, float):
         if math.isfinite(value):
             return value
         return "nan" if math.isnan(value) else ("inf" if value > 0 else "-inf")
     if isinstance(value, list | tuple):
-        return [_plain(name, item) for item in value]
+        return [_plain(name, item, depth + 1) for item in value]
     if isinstance(value, Mapping):
-        return {str(key): _plain(name, item) for key, item in value.items()}
+        return {str(key): _plain(name, item, depth + 1) for key, item in value.items()}
     raise ResultsError(
         f"results column {name!r} holds a {type(value).__name__}, which JSON cannot hold: "
         "give it a number, a text, a list or a dict of those"

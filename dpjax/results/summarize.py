@@ -93,13 +93,8 @@ def summary(frame: pd.DataFrame, metric: str = "test_accuracy") -> pd.DataFrame:
     """
     metrics = list(dict.fromkeys([*METRICS, metric, *_COSTS, *_CLIENTS]))
     require(frame, metric)
-    frame = _adopt(frame)
-    seeded = frame["seed"].notna()
     # Any: pandas ships no stubs, and the types inferred for a group-by are unions of everything it might be.
-    latest: Any = frame.sort_values("timestamp", kind="stable", na_position="first")
-    latest = latest.assign(seed=same_runs(latest["seed"]))
-    latest = latest[~(latest.duplicated([*IDENTITY, "seed"], keep="last") & seeded.reindex(latest.index))]
-    groups: Any = latest.sort_index().groupby(list(IDENTITY), dropna=False, sort=False)
+    groups: Any = latest_runs(_adopt(frame)).groupby(list(IDENTITY), dropna=False, sort=False)
     points = groups.size().rename("n").reset_index()
     parts = {name: groups[name].first().to_numpy() for name in _SAME}
     parts |= {name: groups[name].max().to_numpy() for name in ("epsilon_pld", "epsilon_rdp")}
@@ -113,6 +108,22 @@ def summary(frame: pd.DataFrame, metric: str = "test_accuracy") -> pd.DataFrame:
     points["best"] = _best(points, metric)
     points["claim"] = [claim(row) for row in points.to_dict("records")]
     return points.sort_values(ORDER, kind="stable", na_position="first", ignore_index=True)
+
+
+def latest_runs(frame: Any) -> Any:
+    """Each seed of a point once, by its latest row; rows without a seed all.
+
+    Args:
+      frame: what ``collect`` or ``load`` gave.
+
+    >>> from dpjax.results.table import frame_of
+    >>> latest_runs(frame_of([{"seed": 0, "test_loss": 2.0}, {"seed": 0, "test_loss": 1.0}]))["test_loss"].tolist()
+    [1.0]
+    """
+    latest = frame.sort_values("timestamp", kind="stable", na_position="first")
+    latest = latest.assign(seed=same_runs(latest["seed"]))
+    repeated = latest.duplicated([*IDENTITY, "seed"], keep="last") & latest["seed"].notna()
+    return latest[~repeated].sort_index()
 
 
 def same_runs(seeds: Any) -> Any:

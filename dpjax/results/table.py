@@ -25,6 +25,16 @@ _ARROW: dict[str, pa.DataType] = {
     "ints": pa.list_(pa.int64()),
     "floats": pa.list_(pa.float64()),
 }
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    RecursionError,
+    OverflowError,
+    pa.ArrowException,
+)
 ORDER = [
     "experiment",
     "dataset",
@@ -59,18 +69,9 @@ def collect(directory: Path | str) -> pd.DataFrame:
     unreadable: list[str] = []
     for path in job_files(directory):
         try:
-            found = parse_job_file(path)
+            rows.extend(parse_job_file(path))
         except ResultsError as error:
             unreadable.append(str(error))
-            continue
-        try:
-            for row in found:
-                for name, value in row.items():
-                    encode(name, value)  # raises where a cell does not fit its column
-        except ResultsError as error:
-            unreadable.append(f"{path} holds a row of another schema ({error})")
-            continue
-        rows.extend(found)
     failures, spoilt = read_failures(directory)
     frame = frame_of(rows)
     frame.attrs["unreadable"] = [*unreadable, *spoilt, *failed_sentences(failures)]
@@ -110,7 +111,7 @@ def load(path: Path | str) -> pd.DataFrame:
     """A results table from a sweep's folder, or from a ``results.parquet`` or ``results.json`` that was passed on.
 
     Guarantees: a folder's ``result.json`` files come before its ``results.parquet`` or ``.json``, so that a table is
-    never older than the jobs beside it.
+    never older than the jobs beside it; where none of these can be read, that is said and no table is given.
 
     Args:
       path: the folder or the file.
@@ -131,10 +132,14 @@ def load(path: Path | str) -> pd.DataFrame:
     frame = collect(path)
     if len(frame):
         return frame
-    for name in ("results.parquet", "results.json"):
-        if (path / name).exists():
-            return _read_table(path / name)
     spoilt = frame.attrs["unreadable"]
+    # A table of before would hide that its jobs can't be read any more.
+    tables = [] if job_files(path) else [path / name for name in ("results.parquet", "results.json")]
+    for table in tables:
+        if table.exists():
+            frame = _read_table(table)
+            frame.attrs["unreadable"] = spoilt
+            return frame
     why = f" that can be read ({spoilt[0]})" if spoilt else ""
     raise ResultsError(f"there is no result.json{why} below {path}: give the folder of a sweep with finished jobs")
 
@@ -223,7 +228,7 @@ def arrow_table(frame: pd.DataFrame) -> pa.Table:
             continue
         try:
             arrays[str(name)] = pa.array(values)
-        except (pa.ArrowInvalid, pa.ArrowTypeError):
+        except (pa.ArrowException, OverflowError, ValueError, TypeError):
             # A column of mixed kinds has no Arrow type; its JSON does.
             arrays[str(name)] = pa.array([json.dumps(encode(str(name), value)) for value in values])
     return pa.table(arrays)
@@ -232,12 +237,20 @@ def arrow_table(frame: pd.DataFrame) -> pa.Table:
 def _read_table(path: Path) -> pd.DataFrame:
     try:
         if path.suffix == ".parquet":
-            return frame_of(pq.read_table(path).to_pylist())
+            rows = pq.read_table(path).to_pylist()
+            for row in rows:
+                for name, value in row.items():
+                    encode(name, value)
+            return frame_of(rows)
         document = json.loads(path.read_bytes())
         rows = document["rows"] if isinstance(document, dict) else None
         if not isinstance(rows, list):
             raise ValueError("it has no rows")
-        return frame_of([{name: decode(name, value) for name, value in row.items()} for row in rows])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, pa.ArrowException) as error:
+        rows = [{name: decode(name, value) for name, value in row.items()} for row in rows]
+        for row in rows:
+            for name, value in row.items():
+                encode(name, value)
+        return frame_of(rows)
+    except (*_UNREADABLE, ResultsError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ResultsError(f"{path} is no results table ({reason}): give a results.parquet or results.json") from error

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from dpjax.results import ResultsError
 from dpjax.results.claims import number, small
 from dpjax.results.schema import NORM_BIN_EDGES
+from dpjax.results.summarize import latest_runs
 from experiments.figures import style
 from experiments.figures.points import Panel, best_per, panels_of
 
@@ -160,10 +161,12 @@ def _shown(df: pd.DataFrame, metric: str, *columns: str) -> list[Shown]:
         if name not in df.columns or df[name].isna().to_numpy().all():
             raise ResultsError(f"the results have no values in column {name!r}: sweep or record it first")
     found = []
-    private: Any = df[df["epsilon"] < math.inf]
+    private: Any = latest_runs(df[df["epsilon"] < math.inf])
     for panel in panels_of(private, metric):
         for point in best_per(panel.private, ["epsilon"], metric).to_dict("records"):
-            same = private[(private["config_hash"] == point["config_hash"]) | private["config_hash"].isna()]
+            same = private
+            for name in ("config_hash", "code", "inputs"):
+                same = same[(same[name] == point[name]) | same[name].isna()]
             rows = same[same["epsilon"] == point["epsilon"]].dropna(subset=list(columns))
             if len(rows):
                 found.append((panel, point, rows))

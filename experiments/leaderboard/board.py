@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from dpjax.results import ResultsError, collect
+from dpjax.results.summarize import latest_runs
 from experiments.leaderboard.declare import Method, Task
 from experiments.leaderboard.rounds import REPORTED
 
@@ -42,7 +43,9 @@ def leaderboard(frame: Any, tasks: Mapping[str, Task], methods: Mapping[str, Met
       ResultsError: runs of several settings, as after a change of what is declared.
     """
     rows = []
-    for (experiment, method, epsilon), runs in frame.groupby(["experiment", "method", "epsilon"], sort=False):
+    for (experiment, method, epsilon), runs in latest_runs(frame).groupby(
+        ["experiment", "method", "epsilon"], sort=False
+    ):
         task = experiment.removeprefix("leaderboard_")
         if task not in tasks or method not in methods:
             continue
