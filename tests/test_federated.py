@@ -106,7 +106,7 @@ def test_stragglers_stop_after_some_of_their_steps_and_never_before_the_first():
     [
         ({}, "num_steps=None and num_epochs=None: give exactly one"),
         ({"num_steps": 1, "num_epochs": 1}, "give exactly one"),
-        ({"num_epochs": 0}, "num_epochs=0 must be at least 1"),
+        ({"num_epochs": 0}, "num_epochs=0 must be ≥ 1"),
         ({"num_steps": 1, "proximal": -1.0}, "proximal=-1.0 must be finite"),
         ({"num_steps": 1, "straggler_rate": 1.5}, r"straggler_rate=1.5 must be in \[0, 1\]"),
     ],

@@ -350,7 +350,7 @@ def test_lanes_of_a_sweep_run_the_protocol_each_for_itself():
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"threshold": 1}, "threshold=1 must be at least 2"),
+        ({"threshold": 1}, "threshold=1 must be ≥ 2"),
         ({"threshold": 20}, "threshold=20 is above the cohort's 9 slots"),
         ({"threshold": 2, "bits": 33}, "bits=33 must be from 2 to 32"),
         ({"threshold": 2, "bits": 4}, "bits=4 are too few for a cohort of 9 clients"),
