@@ -24,9 +24,18 @@ from experiments.sweeper import expand
 from experiments.task import Job
 from experiments.validation import validate
 
-AROUND = {"experiment", "task", "num_seeds", "seed", "lanes", "save_model", "figures", "results_dir", "plugin"} | {
-    name for name in READ_WHEN if name.startswith("tracker.")
-}
+AROUND = {
+    "experiment",
+    "task",
+    "num_seeds",
+    "seed",
+    "lanes",
+    "save_model",
+    "figures",
+    "results_dir",
+    "plugin",
+    "resume",
+} | {name for name in READ_WHEN if name.startswith("tracker.")}
 """Read by what stands around a run."""
 
 SPLITS = ("train", "test")
