@@ -17,7 +17,7 @@ from experiments.explain import explain, is_disk_full
 from experiments.progress import Progress
 from experiments.readers import Sweep, refuse_unread
 from experiments.strict import refuse_choices
-from experiments.task import Job, Outcome, Task
+from experiments.task import Job, Outcome, Task, Told
 
 log = logging.getLogger(__name__)
 
@@ -149,7 +149,7 @@ def _hand_over(hydra_context: Any, composed: DictConfig, outcome: Outcome) -> Jo
         if outcome.error is not None:
             log.error("%s", explain(outcome.error), exc_info=outcome.error)
             raise outcome.error
-        return outcome.rows
+        return Told(outcome.rows)
 
     try:
         return run_job(
@@ -166,7 +166,7 @@ def _hand_over(hydra_context: Any, composed: DictConfig, outcome: Outcome) -> Jo
 
 def _completed(composed: DictConfig, job: Job, rows: list[dict[str, Any]]) -> JobReturn:
     done = JobReturn(overrides=list(composed.hydra.overrides.task), status=JobStatus.COMPLETED)
-    done.cfg, done.hydra_cfg, done.return_value = job.cfg, composed, rows
+    done.cfg, done.hydra_cfg, done.return_value = job.cfg, composed, Told(rows)
     return done
 
 

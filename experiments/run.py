@@ -27,7 +27,7 @@ from experiments.interrupts import heard, status_of
 from experiments.progress import Progress
 from experiments.readers import refuse_unread
 from experiments.strict import refuse_choices
-from experiments.task import Job, Outcome, Rows, Tell
+from experiments.task import Job, Outcome, Rows, Tell, Told
 
 
 def task(cfg: DictConfig) -> Rows:
@@ -41,7 +41,7 @@ def task(cfg: DictConfig) -> Rows:
         plain = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
         assert isinstance(plain, DictConfig)
         job = Job(plain, Path(HydraConfig.get().runtime.output_dir), " ".join(HydraConfig.get().overrides.task))
-        return _run_single(job) if single else _run_job(job)
+        return Told(_run_single(job) if single else _run_job(job))
     except Exception as error:
         if single and is_expected(error) and not _wants_trace():
             _give_up(error)  # here, since Hydra would print its own line before it lets the error out

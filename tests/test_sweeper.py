@@ -1,13 +1,20 @@
 """From grids to jobs: unions, references, Hydra's grammar; and configs composed once, equal to Hydra's."""
 
+import math
+import pickle
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
+from experiments import launcher
 from experiments.compose import make_compose
 from experiments.config import CONF, ConfigError
 from experiments.sweeper import expand
+from experiments.task import Told
 
 
 def jobs(*arguments, **options):
@@ -173,3 +180,20 @@ def test_what_hydra_refuses_is_refused_alike(hydra_loader, override):
     with pytest.raises(type(want.value)) as found:
         make_compose(hydra_loader, master)([override])
     assert str(found.value) == str(want.value)
+
+
+@pytest.mark.parametrize(
+    ("rows", "objective"),
+    [
+        ([{"test_accuracy": 0.5, "validation_accuracy": None}, {"test_accuracy": 0.7}], 0.6),
+        ([{"test_accuracy": 0.5, "validation_accuracy": 0.75}], 0.75),  # to choose by the test set would flatter
+        ([{"seed": 0}], math.nan),
+    ],
+)
+def test_a_job_is_a_number_to_a_sweeper_that_searches(rows, objective):
+    job = SimpleNamespace(cfg=None)
+    composed = OmegaConf.create({"hydra": {"overrides": {"task": ["a=1"]}}})
+    done: Any = launcher._completed(composed, job, Told(rows)).return_value  # pyright: ignore[reportArgumentType]
+    assert float(done) == pytest.approx(objective, nan_ok=True)
+    assert done == rows  # and its rows to everything else
+    assert pickle.loads(pickle.dumps(done)) == rows
