@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from dpjax import Cohort, clipped_sum, example_gradient
 from dpjax.clipping import ENGINES
+from dpjax.contributions.losses import keys_of_records
 from tests.zoo import ZOO, Entry, compose
 
 TOLERANCE = {"float64": 1e-12, "float32": 1e-5}
@@ -208,7 +209,7 @@ def by_hand(entry, loss_fn, params, unit, key):
             return out[0] if isinstance(out, tuple) else out
         losses = [
             loss_fn(params, jax.tree.map(lambda x, i=i: x[i], unit.examples), one)[0]
-            for i, one in enumerate(jax.random.split(key, unit.mask.shape[0]))
+            for i, one in enumerate(keys_of_records(key, unit.mask))
         ]
         keep = unit.mask.astype(losses[0].dtype)
         return jnp.stack(losses) @ keep / jnp.maximum(keep.sum(), 1)

@@ -110,6 +110,11 @@ class _Analysis:
                 why = f"{eqn.primitive.name} makes complex numbers of it"
                 self._mark(eqn, DATA)
                 self.entries[number] = self._entered(eqn, from_params, why)
+            elif eqn.primitive.name == "gather" and (entry := self._factored(eqn, from_params)):
+                # A table read at constant rows: few beside the table, and a unit's own from here on.
+                self._mark(eqn, DATA)
+                if eqn.outvars[0] in self.live:
+                    self.entries[number] = entry
             else:
                 self._derive(eqn, tags, from_params)
         else:
@@ -127,7 +132,7 @@ class _Analysis:
         if all(isinstance(tags[i], View) for i in from_params):
             followed = follow(eqn, views, [tuple(aval(v).shape) for v in eqn.invars])
             if followed is not None:
-                self.tags.update(zip(eqn.outvars, followed, strict=True))
+                self.tags.update(zip(eqn.outvars, (CONSTANT if v is None else v for v in followed), strict=True))
                 return None
         roots = frozenset(r for i in from_params for r in _roots(tags[i]))
         return self._mark(eqn, Derived(roots))
@@ -136,17 +141,22 @@ class _Analysis:
         name = eqn.primitive.name
         if name == "scan" or name in REMAT:
             return self._body(eqn, tags, from_params)
-        if len(from_params) == 1 and len(eqn.outvars) == 1:
-            position = from_params[0]
-            maker = MAKERS.get(name)
-            if maker is not None and not jnp.issubdtype(aval(eqn.outvars[0]).dtype, jnp.complexfloating):
-                view = self._view(eqn.invars[position])
-                made = maker(self.labels, eqn, position, view) if view is not None else None
-                if made is not None:
-                    place, saved = made
-                    return Entry(tap=self._add(place), saved=saved)
         why = f"{name} is not an operation whose per-unit gradient has a known factored form"
-        return self._entered(eqn, from_params, why)
+        return self._factored(eqn, from_params) or self._entered(eqn, from_params, why)
+
+    def _factored(self, eqn: Equation, from_params: list[int]) -> Entry | None:
+        """A place with a known factored form at the output, if there is one."""
+        maker = MAKERS.get(eqn.primitive.name)
+        if maker is None or len(from_params) != 1 or len(eqn.outvars) != 1:
+            return None
+        if jnp.issubdtype(aval(eqn.outvars[0]).dtype, jnp.complexfloating):
+            return None
+        view = self._view(eqn.invars[from_params[0]])
+        made = maker(self.labels, eqn, from_params[0], view) if view is not None else None
+        if made is None:
+            return None
+        place, saved = made
+        return Entry(tap=self._add(place), saved=saved)
 
     def _entered(self, eqn: Equation, positions: Sequence[int], why: str) -> Entry:
         return Entry(enters=tuple((i, self._enter(eqn.invars[i], eqn.primitive.name, why)) for i in positions))

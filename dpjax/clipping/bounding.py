@@ -1,14 +1,19 @@
 """Clipping rules: from the norms of contributions to the factors that bound them."""
 
+import math
 from collections.abc import Callable
 from functools import reduce
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from dpjax.types import ClippedSum, Cohort, Metrics, Params, PerUnit, at_least_float32
+
+SMALLEST_CLIP_NORM = 1e-12
+"""Below it squared norms leave float32; a traced clip norm that is smaller counts every contribution as zero."""
 
 
 class ClippingRule(NamedTuple):
@@ -76,9 +81,28 @@ def automatic_clipping(stability: float = 0.01, *, groups: Callable[[str], str] 
     References:
       Bu et al., Automatic Clipping, 2022 (https://arxiv.org/abs/2206.07136).
     """
-    if not stability > 0:
-        raise ValueError(f"stability={stability} must be > 0; the paper uses 0.01.")
-    return ClippingRule(groups, stability)
+    return check_rule(ClippingRule(groups, stability))
+
+
+def check_rule(rule: ClippingRule) -> ClippingRule:
+    """The rule itself.
+
+    Raises:
+      TypeError: no ``ClippingRule``, or a ``stability`` that is no number.
+      ValueError: ``stability`` that is not a finite number > 0. One that is traced can't be read: ``bound`` holds then.
+    """
+    if not isinstance(rule, ClippingRule):
+        raise TypeError(f"rule={rule!r} is no ClippingRule; use flat_clipping(), or leave it out.")
+    stability = rule.stability
+    if stability is None or isinstance(stability, Tracer):
+        return rule
+    try:
+        number = float(stability)
+    except (TypeError, ValueError):
+        raise TypeError(f"stability={stability!r} must be a number > 0; the paper uses 0.01.") from None
+    if isinstance(stability, bool) or not 0 < number < math.inf:
+        raise ValueError(f"stability={stability} must be a finite number > 0; the paper uses 0.01.")
+    return rule
 
 
 def _parent(path: str) -> str:
@@ -119,11 +143,14 @@ def bound(
     # A finite contribution whose squared norm overflows is rejected too: zero always obeys the bound.
     accepted = cohort.mask & jnp.isfinite(norms)
     group_norms = jnp.where(accepted, jnp.sqrt(squared), 0.0)
-    limit = clip_norm.astype(norms.dtype) / squared.shape[0] ** 0.5
+    limit = jnp.where(clip_norm >= SMALLEST_CLIP_NORM, clip_norm, 0.0).astype(norms.dtype) / squared.shape[0] ** 0.5
+    # Whatever the rule says, no group leaves with more than its limit.
+    largest = limit / jnp.maximum(group_norms, jnp.finfo(norms.dtype).tiny)
     if rule.stability is None:
-        scale = jnp.minimum(1.0, limit / jnp.maximum(group_norms, jnp.finfo(norms.dtype).tiny))
+        scale = jnp.minimum(1.0, largest)
     else:
         scale = jnp.where(jnp.isinf(limit), 1.0, limit / (group_norms + rule.stability))
+        scale = jnp.where((scale >= 0) & (scale <= largest), scale, 0.0)
     if cohort.weights is not None:
         scale = scale * jnp.nan_to_num(jnp.clip(cohort.weights, 0.0, 1.0)).astype(scale.dtype)[None]
     tame = jnp.all(jnp.isfinite(norms))

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int, Key
 from dpjax.clipping.bookkeeping import make_recipe, one_pass
 from dpjax.clipping.bounding import ClippingRule, clip_and_sum
 from dpjax.clipping.planner import contribution_microbatch
-from dpjax.clipping.program import lowered
+from dpjax.clipping.program import lowered, uses_references
 from dpjax.types import ClippedSum, Cohort, ContributionFn, GradientContribution, Params
 
 
@@ -74,6 +74,11 @@ def bookkeeping(
             "contribution function is none; use engine='microbatch'."
         )
     recipe = make_recipe(contribution_fn, params, cohort, key, settings.microbatch_size, settings.memory_budget)
+    if uses_references(recipe.program.jaxpr):
+        raise ValueError(
+            "engine='bookkeeping' can't follow parameters through a reference (jax.new_ref), which the loss makes; "
+            "use engine='auto' or 'microbatch'."
+        )
 
     def one(part: Cohort, slots: Int[Array, "slots"]) -> ClippedSum:
         return one_pass(recipe, params, part, slots, key, settings.clip_norm, settings.rule)

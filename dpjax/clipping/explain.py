@@ -19,8 +19,9 @@ class Row(NamedTuple):
       path: of the parameter, as ``jax.tree_util.keystr`` writes it.
       shape: of the parameter.
       enters: operations by which it enters, one per place, such as ``"dot_general"`` or ``"gather in 1 scan"``.
-      strategy: of ``planner.Piece``, or ``"unused"``; ``"materialize"`` wherever ``why`` is not empty.
-      size: stack, positions, rows and columns of one unit's gradient in factored form.
+      strategy: of ``planner.Piece``, or ``"unused"``; ``"materialize"`` wherever ``why`` is not empty; several where
+        parts of the parameter are used apart.
+      size: stack, positions, rows and columns of one unit's gradient in factored form, of the largest part.
       kept_bytes: memory for units' own gradients in one microbatch.
       why: what keeps the parameter from being served in factored form; empty if nothing does.
     """
@@ -130,22 +131,23 @@ def explain(
     paths = [
         (jax.tree_util.keystr(path), tuple(leaf.shape)) for path, leaf in jax.tree_util.tree_leaves_with_path(params)
     ]
-    by_leaf = {leaf: piece for piece in recipe.pieces for leaf in piece.leaves}
-    rows = tuple(_row(path, shape, by_leaf.get(i), recipe) for i, (path, shape) in enumerate(paths))
+    by_leaf = [[piece for piece in recipe.pieces if i in piece.leaves] for i in range(len(paths))]
+    rows = tuple(_row(path, shape, pieces, recipe) for (path, shape), pieces in zip(paths, by_leaf, strict=True))
     return Explanation("bookkeeping", recipe.microbatch_size, rows)
 
 
-def _row(path: str, shape: tuple[int, ...], piece: Piece | None, recipe: Recipe) -> Row:
-    if piece is None:
+def _row(path: str, shape: tuple[int, ...], pieces: list[Piece], recipe: Recipe) -> Row:
+    if not pieces:
         return Row(path, shape, (), "unused", Size(0, 0, 0, 0), 0.0, "")
     enters = []
-    for i in piece.places:
-        place = recipe.level.places[i]
+    for place in (recipe.level.places[i] for piece in pieces for i in piece.places):
         loops = f" in {place.depth} scan{'s' if place.depth > 1 else ''}" if place.depth else ""
         enters.append(place.primitive + loops)
-    kept = kept_bytes(piece, recipe.microbatch_size)
-    strategy = "materialize" if piece.why else piece.strategy
-    return Row(path, shape, tuple(enters), strategy, piece.size, kept, piece.why)
+    kept = sum(kept_bytes(piece, recipe.microbatch_size) for piece in pieces)
+    largest = max(pieces, key=lambda piece: piece.size.rows * piece.size.columns)
+    why = next((piece.why for piece in pieces if piece.why), "")
+    strategy = "materialize" if why else " + ".join(dict.fromkeys(piece.strategy for piece in pieces))
+    return Row(path, shape, tuple(enters), strategy, largest.size, kept, why)
 
 
 def _counted(names: tuple[str, ...]) -> list[str]:

@@ -98,10 +98,13 @@ def _with_unit(labels: tuple[Label, ...], depth: int) -> tuple[Label, ...]:
 
 
 def _in_range(ids: Array, rows: int, mode: GatherScatterMode) -> tuple[Array, Array]:
+    """Ids as int32 rows of the table, and which pick one; the arithmetic of a small integer type would wrap."""
+    if jnp.iinfo(ids.dtype).bits < 32:
+        ids = ids.astype(jnp.int32)
     valid = (ids >= 0) & (ids < rows)
     if mode == GatherScatterMode.CLIP:
         valid = jnp.ones_like(valid)
-    return jnp.clip(ids, 0, rows - 1), valid
+    return jnp.clip(ids, 0, rows - 1).astype(jnp.int32), valid
 
 
 def _align(x: Array, labels: tuple[Label, ...], target: tuple[Label, ...]) -> Array:
@@ -210,47 +213,132 @@ def weighted(part: Factors, scale: Float[Array, "slots"], rows: int) -> Float[Ar
     return jnp.einsum("bksi,bkso->kio", left, right, precision=HIGHEST)
 
 
-def rank_one_norms(part: Factors) -> Float[Array, "slots"]:
-    """Squared norms where there is one position: the product of the factors' squared norms."""
+class Squares(NamedTuple):
+    """Squared norms of a stack of units, and whose can't be trusted: they are to be taken from the product itself.
+
+    Attributes:
+      values: ``[slots]``.
+      doubtful: ``[slots]``; True where rounding, under- or overflow of what they are made of may show in the result.
+    """
+
+    values: Float[Array, "slots"]
+    doubtful: Bool[Array, "slots"]
+
+
+MARGIN = 16
+"""In units of rounding: what inner products of positions may lose though they are trusted, and are given beforehand."""
+
+
+def rank_one_squares(part: Factors, least: Float[Array, ""]) -> Squares:
+    """Squared norms where there is one position: the product of the factors' squared norms.
+
+    ``least`` is the square below which a norm need not be told from zero: that of the clip norm.
+    """
     dtype = at_least_float32(part.right.dtype)
     if part.left is None:
-        return jnp.sum(jnp.square(part.right.astype(dtype)), axis=(1, 2, 3))
-    left = jnp.sum(jnp.square(part.left.astype(dtype)), axis=(2, 3))
-    right = jnp.sum(jnp.square(part.right.astype(dtype)), axis=(2, 3))
-    return jnp.sum(left * right, axis=1)
+        values = jnp.sum(jnp.square(part.right.astype(dtype)), axis=(1, 2, 3))
+        return Squares(values, jnp.zeros(values.shape, bool))
+    left, right = _lengths(part, dtype)
+    values = jnp.sum(left * right, axis=(1, 2))
+    return Squares(values, _loses(part, left, right, values, least))
 
 
-def gram_norms(parts: list[Factors]) -> Float[Array, "slots"]:
-    """Squared norms from inner products between positions: ``Σ_st (left_s·left_t)(right_s·right_t)``."""
-    total = sum(_gram(part) for part in parts)
+def product_squares(parts: list[Factors], product: Array, least: Float[Array, ""]) -> Squares:
+    """Squared norms of a product that is formed once for them and again, otherwise added up, for the sum."""
+    lengths = [_lengths(part, at_least_float32(part.right.dtype)) for part in parts]
+    values = jnp.sum(jnp.square(product), axis=tuple(range(1, product.ndim)))
+    return Squares(values, _doubtful(parts, lengths, values, least))
+
+
+def gram_squares(parts: list[Factors], least: Float[Array, ""]) -> Squares:
+    """Squared norms from inner products between positions: ``Σ_st (left_s·left_t)(right_s·right_t)``.
+
+    Where the terms cancel, their rounding stays: a value is trusted only if it is not small beside
+    ``(Σ_s ‖left_s‖ ‖right_s‖)²``, which bounds them all.
+    """
+    grams = [_gram(part) for part in parts]
+    values = sum(gram for gram, _ in grams)
     if len(parts) == 2:
         dense, picked = parts
-        total = total + 2 * _cross(dense, picked)
-    return jnp.asarray(total)
+        values = values + 2 * _cross(dense, picked)
+    values = jnp.asarray(values)
+    values = values * (1 + MARGIN * jnp.finfo(values.dtype).eps)
+    return Squares(values, _doubtful(parts, [lengths for _, lengths in grams], values, least))
 
 
-def _gram(part: Factors) -> Float[Array, "slots"]:
+Lengths = tuple[Array, Array]
+"""Squared norms of left and right factors at each position, ``[slots, stack, positions]``."""
+
+
+def _lengths(part: Factors, dtype: jnp.dtype) -> Lengths:
+    """One reduction each: no matmul, whose rounding adds up where all its terms are alike."""
+    right = jnp.sum(jnp.square(part.right.astype(dtype)), axis=3)
+    left = jnp.ones_like(right) if part.left is None else jnp.sum(jnp.square(part.left.astype(dtype)), axis=3)
+    return left, right
+
+
+def _doubtful(parts: list[Factors], lengths: list[Lengths], values: Array, least: Array) -> Bool[Array, "slots"]:
+    positions = sum(part.right.shape[2] for part in parts)
+    # Positions that know nothing of each other have a ratio of 1 / positions.
+    largest = jnp.square(sum(jnp.sum(jnp.sqrt(left * right), axis=2) for left, right in lengths))
+    doubtful = ~(values * (4 * positions + 12) >= jnp.sum(largest, axis=1))
+    for part, (left, right) in zip(parts, lengths, strict=True):
+        doubtful |= _loses(part, left, right, values, least)
+    return doubtful
+
+
+def _loses(part: Factors, left: Array, right: Array, values: Array, least: Array) -> Bool[Array, "slots"]:
+    """Whether squares under- or overflow that would count beside a value, or beside the least that does."""
+    tiny = jnp.finfo(values.dtype).tiny
+    columns, rows = part.right.shape[3], 1 if part.left is None else part.left.shape[3]
+    positions = part.right.shape[1] * part.right.shape[2]
+    lost = tiny * positions**2 * (columns * jnp.max(left, axis=(1, 2)) + rows * jnp.max(right, axis=(1, 2)))
+    counts = jnp.finfo(values.dtype).eps * jnp.maximum(values, jnp.square(least.astype(values.dtype)))
+    return ~jnp.isfinite(values) | ~(lost <= counts)
+
+
+def _gram(part: Factors) -> tuple[Float[Array, "slots"], Lengths]:
     dtype = at_least_float32(part.right.dtype)
-    right = _inner(part.right, part.right, dtype)
+    left, right = _lengths(part, dtype)
+    product = _inner(part.right, right, dtype)
     if part.ids is not None:
-        left: Array = part.ids[:, :, :, None] == part.ids[:, :, None, :]
-        return jnp.sum(jnp.where(left, right, 0), axis=(1, 2, 3))
+        same: Array = part.ids[:, :, :, None] == part.ids[:, :, None, :]
+        return jnp.sum(jnp.where(same, product, 0), axis=(1, 2, 3)), (left, right)
     assert part.left is not None
-    return jnp.sum(_inner(part.left, part.left, dtype) * right, axis=(1, 2, 3))
+    return jnp.sum(_inner(part.left, left, dtype) * product, axis=(1, 2, 3)), (left, right)
 
 
 def _cross(dense: Factors, picked: Factors) -> Float[Array, "slots"]:
     assert dense.left is not None
     assert picked.ids is not None
     dtype = at_least_float32(dense.right.dtype)
-    right = _inner(dense.right, picked.right, dtype)
+    right = jnp.einsum("bksi,bkti->bkst", dense.right, picked.right, precision=HIGHEST, preferred_element_type=dtype)
     left = jnp.take_along_axis(dense.left, picked.ids[:, :, None, :], axis=3).astype(dtype)
-    return jnp.sum(left * right, axis=(1, 2, 3))
+    return jnp.sum(left * lax.optimization_barrier(right), axis=(1, 2, 3))
 
 
-def _inner(a: Array, b: Array, dtype: jnp.dtype) -> Float[Array, "slots stack positions positions2"]:
-    inner = jnp.einsum("bksi,bkti->bkst", a, b, precision=HIGHEST, preferred_element_type=dtype)
-    return lax.optimization_barrier(inner)  # XLA's CPU backend would fuse two matmuls and their reduction: slower
+def _inner(x: Array, squares: Array, dtype: jnp.dtype) -> Float[Array, "slots stack positions positions2"]:
+    """Inner products between positions, brought to the lengths that are known better.
+
+    A matmul adds up one term after the other; where these are alike, so are their roundings, and those of all its
+    inner products.
+    """
+    inner = jnp.einsum("bksi,bkti->bkst", x, x, precision=HIGHEST, preferred_element_type=dtype)
+    inner = lax.optimization_barrier(inner)  # XLA's CPU backend would fuse two matmuls and their reduction: slower
+    own = jnp.diagonal(inner, axis1=2, axis2=3)
+    right = jnp.where(own > 0, jnp.sqrt(squares / jnp.where(own > 0, own, 1)), 1)
+    return inner * right[:, :, :, None] * right[:, :, None, :]
+
+
+def merged(part: Factors) -> Factors:
+    """A picked part whose positions of one row are added up in the first of them: the gradient's own rows."""
+    assert part.ids is not None
+    dtype = at_least_float32(part.right.dtype)
+    same = part.ids[:, :, :, None] == part.ids[:, :, None, :]
+    first = jnp.argmax(same, axis=3) == jnp.arange(part.ids.shape[2])[None, None]
+    into = (same & first[:, :, :, None]).astype(dtype)
+    right = jnp.einsum("bkst,bkti->bksi", into, part.right.astype(dtype), precision=HIGHEST)
+    return Factors(None, right, part.ids)
 
 
 def clean(accepted: Bool[Array, "slots"], part: Factors) -> Factors:

@@ -5,14 +5,15 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from jax.core import Tracer
-from jax.sharding import Mesh
+from jax.extend.core import Jaxpr
+from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, Key, PyTree
 
 from dpjax.clipping import engines
-from dpjax.clipping.bounding import ClippingRule, flat_clipping
+from dpjax.clipping.bounding import SMALLEST_CLIP_NORM, ClippingRule, check_rule, flat_clipping
 from dpjax.clipping.engines import Settings
-from dpjax.clipping.program import check_independence
-from dpjax.clipping.sharding import over_devices
+from dpjax.clipping.program import check_independence, open_jaxpr, uses_references
+from dpjax.clipping.sharding import has_explicit_axes, over_devices
 from dpjax.types import ClippedSum, Cohort, ContributionFn, GradientContribution, Params
 
 ENGINES = {"materialize": engines.materialize, "microbatch": engines.microbatch, "bookkeeping": engines.bookkeeping}
@@ -40,8 +41,9 @@ def clipped_sum(
     """The sum over a cohort of every unit's contribution, each clipped to an L2 bound.
 
     Formal guarantees:
-      * Adding or removing one unit moves ``total`` by at most ``clip_norm`` in L2 (up to float32
-        rounding, relative 1e-6); replacing one unit, by at most twice that. ``clip_norm`` must be ≥ 1e-12.
+      * Adding or removing one unit moves ``total`` by at most ``clip_norm`` in L2; replacing one unit, by at most twice
+        that. This holds up to rounding: a unit adds at most ``clip_norm · (1 + 1e-6)``, and the sum of many units is
+        rounded to float32 at each addition. ``clip_norm`` must be ≥ 1e-12.
       * Empty slots and contributions that are not finite count as zero; the latter are counted in ``num_rejected``.
       * No engine, microbatch size or amount of padding changes the result beyond rounding.
 
@@ -66,8 +68,10 @@ def clipped_sum(
       ``inf`` for no clipping. jit, vmap and scan apply.
 
     Raises:
-      ValueError: unknown engine, microbatch size < 1, a concrete ``clip_norm`` ≤ 0, a loss that couples units through
-        a collective or a host callback, or slots that the mesh can't share.
+      ValueError: unknown engine, microbatch size < 1, a concrete ``clip_norm`` < 1e-12, a rule whose ``stability`` is
+        not a finite number > 0, no parameters, slots that the mesh can't share, or a loss that couples units: by a
+        collective, a host callback, a batching rule of its own (``jax.custom_batching.custom_vmap``, a foreign
+        operation), a reference made outside of it.
       TypeError: an integer parameter or leaf of a contribution, named; ``"bookkeeping"`` for what is no gradient.
 
     Example:
@@ -84,19 +88,28 @@ def clipped_sum(
     """
     if engine not in (*ENGINES, "auto"):
         raise ValueError(f"engine={engine!r} is not known; use one of {', '.join(['auto', *ENGINES])}.")
+    rule = check_rule(flat_clipping() if rule is None else rule)
     if microbatch_size is not None and microbatch_size < 1:
         raise ValueError(f"microbatch_size={microbatch_size} must be at least 1; leave it out to have it chosen.")
 
     def fun(params: Params, cohort: Cohort, key: Key[Array, ""], clip_norm: float | Float[Array, ""]) -> ClippedSum:
         bound = _check_clip_norm(clip_norm)
-        check_contribution(contribution_fn, params, cohort, key)
+        params = with_arrays(params)
+        if mesh is None and has_explicit_axes((params, cohort)):
+            spread = jax.sharding.auto_axes(summed, out_sharding=PartitionSpec())
+            return spread(params, cohort, key, bound)  # pyright: ignore[reportCallIssue]
+        return summed(params, cohort, key, bound)
+
+    def summed(params: Params, cohort: Cohort, key: Key[Array, ""], bound: Float[Array, ""]) -> ClippedSum:
+        jaxpr = check_contribution(contribution_fn, params, cohort, key)
         chosen = engine
         if engine == "auto":
-            chosen = "bookkeeping" if isinstance(contribution_fn, GradientContribution) else "microbatch"
+            one_pass = isinstance(contribution_fn, GradientContribution) and not uses_references(jaxpr)
+            chosen = "bookkeeping" if one_pass else "microbatch"
 
         def one_device(params: Params, cohort: Cohort, key: Array, bound: Array, first_slot: Array) -> ClippedSum:
             budget = memory_budget or default_memory_budget()
-            settings = Settings(rule or flat_clipping(), bound, microbatch_size, budget, first_slot)
+            settings = Settings(rule, bound, microbatch_size, budget, first_slot)
             return ENGINES[chosen](contribution_fn, params, cohort, key, settings)
 
         run = one_device if mesh is None else over_devices(one_device, mesh, cohort.mask.shape[0])
@@ -111,15 +124,28 @@ def default_memory_budget() -> float:
 
 
 def _check_clip_norm(clip_norm: float | Float[Array, ""]) -> Float[Array, ""]:
-    if not isinstance(clip_norm, Tracer) and not float(clip_norm) > 0:
-        raise ValueError(f"clip_norm={float(clip_norm)} must be > 0; use inf to turn clipping off.")
+    if not isinstance(clip_norm, Tracer) and not float(clip_norm) >= SMALLEST_CLIP_NORM:
+        raise ValueError(f"clip_norm={float(clip_norm)} must be ≥ {SMALLEST_CLIP_NORM}; use inf to turn clipping off.")
     bound = jnp.asarray(clip_norm)
     return bound if jnp.issubdtype(bound.dtype, jnp.floating) else bound.astype(jnp.float32)
 
 
-def check_contribution(contribution_fn: ContributionFn, params: Params, cohort: Cohort, key: Key[Array, ""]) -> None:
-    """Refuse what no engine can bound: integer leaves, collectives, host callbacks."""
+def with_arrays(params: Params) -> Params:
+    """Parameters whose Python numbers are arrays."""
+    return jax.tree.map(lambda x: x if hasattr(x, "dtype") else jnp.asarray(x), params)
+
+
+def check_contribution(contribution_fn: ContributionFn, params: Params, cohort: Cohort, key: Key[Array, ""]) -> Jaxpr:
+    """One unit's contribution as a program; refuses what no engine can bound.
+
+    Raises:
+      ValueError: no parameter, or a loss that couples units: by a collective, a host callback, a batching rule of
+        its own, a reference made outside of it.
+      TypeError: an integer leaf.
+    """
     if isinstance(contribution_fn, GradientContribution):
+        if not jax.tree.leaves(params):
+            raise ValueError(f"params={params!r} holds no array to differentiate by; give the parameters to train.")
         _check_floating("params", params)
     unit = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), cohort.units)
     try:
@@ -133,7 +159,10 @@ def check_contribution(contribution_fn: ContributionFn, params: Params, cohort: 
             "per-unit clipping; compute the loss of ONE unit without collectives or axis_name."
         ) from error
     check_independence(jaxpr)
+    if not jax.tree.leaves(vector):
+        raise ValueError(f"contribution={vector!r} holds no array to clip; return what a unit is to send.")
     _check_floating("contribution", vector)
+    return open_jaxpr(jaxpr)[0]
 
 
 def _check_floating(name: str, tree: PyTree) -> None:

@@ -10,6 +10,7 @@ from jax.extend.core import Jaxpr
 from dpjax.clipping import factors as fx
 from dpjax.clipping.analysis import Level
 from dpjax.clipping.program import REMAT, Program, aval, inner_jaxprs
+from dpjax.clipping.views import disjoint
 from dpjax.types import Params
 
 
@@ -19,7 +20,8 @@ class Piece(NamedTuple):
     Attributes:
       leaves: numbers of the parameters; more than one only where they are computed into one weight.
       places: numbers of the places where they enter.
-      strategy: ``"rank_one"``, ``"gram"``, ``"product"`` (every unit's gradient formed for the norm, then forgotten),
+      strategy: ``"rank_one"``, ``"gram"``, ``"rows"`` (of a table, those that a unit picks are formed),
+        ``"product"`` (every unit's gradient formed for the norm, then forgotten),
         ``"kept"`` (formed once and kept until the sum), or ``"materialize"`` (as ``"kept"``, pulled back to the
         parameter first).
       axes: split of the base shared by the places; None under ``"materialize"``.
@@ -49,8 +51,7 @@ def plan(program: Program, level: Level, slots: int, budget: float) -> tuple[Pie
     shapes = [tuple(aval(v).shape) for v in program.jaxpr.invars[: program.num_params]]
     pieces = []
     for leaves, places in _components(program, level):
-        piece = _piece(level, leaves, places, shapes)
-        pieces.append(piece)
+        pieces += [_piece(level, leaves, part, shapes) for part in _apart(level, leaves, places)]
     left = budget
     planned = []
     # Small products first: they gain most from being kept.
@@ -60,7 +61,7 @@ def plan(program: Program, level: Level, slots: int, budget: float) -> tuple[Pie
         chosen = piece if piece.strategy else piece._replace(strategy=cheapest(piece, level, slots, fits))
         left -= kept_bytes(chosen, slots)
         planned.append(_widest_last(chosen, level))
-    return tuple(sorted(planned, key=lambda p: p.leaves))
+    return tuple(sorted(planned, key=lambda p: (p.leaves, p.places)))
 
 
 def _widest_last(piece: Piece, level: Level) -> Piece:
@@ -95,6 +96,20 @@ def _components(program: Program, level: Level) -> list[tuple[tuple[int, ...], t
     for number, place in enumerate(level.places):
         found.setdefault(group[members(place.view.root)[0]], []).append(number)
     return [(tuple(i for i in range(n) if group[i] == g), tuple(places)) for g, places in sorted(found.items())]
+
+
+def _apart(level: Level, leaves: tuple[int, ...], numbers: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """Places of one parameter by the parts of it that they use, if no number belongs to two; else all together."""
+    views = [level.places[i].view for i in numbers]
+    if len(leaves) > 1 or any(view.root >= level.num_roots for view in views):
+        return [numbers]
+    parts: dict[Any, list[int]] = {}
+    for number, view in zip(numbers, views, strict=True):
+        parts.setdefault(view.key, []).append(number)
+    firsts = [level.places[part[0]].view for part in parts.values()]
+    if not all(disjoint(a, b) for i, a in enumerate(firsts) for b in firsts[:i]):
+        return [numbers]
+    return [tuple(part) for part in parts.values()]
 
 
 def derived_roots(program: Program, level: Level) -> list[frozenset[int]]:
@@ -139,7 +154,7 @@ def cheapest(piece: Piece, level: Level, slots: int, may_keep: bool) -> str:
     """The strategy with the least estimated time, by the cost model."""
     kinds = {_kind(level.places[i]) for i in piece.places}
     if "picked" in kinds:
-        return "gram"
+        return "rows" if len(kinds) == 1 else "gram"
     if "ones" in kinds or (1 in (piece.size.rows, piece.size.columns) and piece.size.positions > 1):
         return "kept"
     costs = strategy_costs(piece.size, slots)

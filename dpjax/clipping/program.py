@@ -1,10 +1,13 @@
 """A unit's loss as one flat jaxpr: calls inlined, dead code gone, convolutions and pooling rewritten as matmuls."""
 
+import inspect
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 import jax
 from jax.extend.core import Jaxpr, Literal
+from jax.interpreters import batching
 from jaxtyping import Array, Key, PyTree
 
 from dpjax.clipping.lowering import lower, lower_stacked
@@ -31,6 +34,16 @@ COUPLING |= {"ppermute", "axis_index", "reduce_scatter", "pgather", "pbroadcast"
 
 CALLBACKS = {"pure_callback", "io_callback"}
 """Host callbacks that return values: under ``vmap`` they may see many units at once."""
+
+CUSTOM_RULES = {"custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr"}
+"""Functions with a derivative of their own, by any name JAX has given them: what it computes shows only once taken."""
+
+OWN_BATCHING = "dpjax.clipping.finishing"
+"""The one module whose batching rule is trusted: a client that clips its own records runs the kernel inside."""
+
+
+BATCHED_BY = ("jax", "jaxlib", "equinox", "lineax")
+"""Libraries whose batching rules keep units apart."""
 
 
 class Program(NamedTuple):
@@ -111,8 +124,14 @@ def inner_jaxprs(eqn: Equation) -> Iterator[Jaxpr]:
 
 
 def check_independence(jaxpr: Any) -> None:
-    """Refuse a unit's computation that could look at another unit."""
-    for eqn in open_jaxpr(jaxpr)[0].eqns:
+    """Refuse a unit's computation that could look at another unit: now, through a device, or when units are stacked."""
+    opened, _ = open_jaxpr(jaxpr)
+    if any(_is_reference(v) for v in opened.constvars):
+        raise ValueError(
+            "the loss reads or writes a reference (jax.new_ref) that was made outside of it, through which one unit "
+            "would see another; make it inside the loss of ONE unit."
+        )
+    for eqn in opened.eqns:
         name = eqn.primitive.name
         axes = eqn.params.get("axes", eqn.params.get("axis_name"))
         # A number is an axis of the unit's own, which an inner vmap has named.
@@ -126,8 +145,55 @@ def check_independence(jaxpr: Any) -> None:
                 f"the loss calls {name!r}, a host callback that may see several units at once and voids per-unit "
                 "clipping; compute it beforehand, or in JAX."
             )
+        stranger = _own_batching(eqn)
+        if stranger:
+            raise ValueError(
+                f"the loss calls {stranger}, whose batching rule is its own and sees all units of a cohort at once, "
+                "which voids per-unit clipping; leave the rule out, so that JAX's own batching keeps units apart."
+            )
         for inner in inner_jaxprs(eqn):
             check_independence(inner)
+
+
+def _own_batching(eqn: Equation) -> str:
+    """What to call an operation that JAX does not batch itself; empty if JAX does."""
+    name = eqn.primitive.name
+    if name == "custom_vmap_call":
+        rule = eqn.params["rule"]
+        trusted = getattr(rule, "__module__", "") == OWN_BATCHING
+        return "" if trusted else f"a function with jax.custom_batching.custom_vmap ({_named(rule)})"
+    if name == "ffi_call":
+        method = eqn.params.get("vmap_method")
+        return "" if method in (None, "sequential", "sequential_unrolled") else f"jax.ffi with vmap_method={method!r}"
+    module = _batched_in(eqn.primitive)
+    return "" if module.partition(".")[0] in BATCHED_BY else f"the operation {name!r} of {module}"
+
+
+@cache
+def _batched_in(primitive: Any) -> str:
+    """The module of an operation's batching rule; JAX's own where there is none, as it says so itself."""
+    rule = batching.fancy_primitive_batchers.get(primitive)
+    if inspect.isfunction(rule):  # one that was registered from outside is wrapped
+        rule = inspect.getclosurevars(rule).nonlocals.get("batcher", rule)
+    return getattr(getattr(rule, "func", rule), "__module__", None) or "jax"
+
+
+def _named(rule: Any) -> str:
+    return getattr(rule, "__qualname__", None) or repr(rule)
+
+
+def _is_reference(variable: Any) -> bool:
+    return type(aval(variable)).__name__ == "AbstractRef"  # JAX exports no name for it
+
+
+def holds(jaxpr: Jaxpr, wanted: Callable[[Equation], bool]) -> bool:
+    """Whether an equation is wanted, in a program or in what its equations carry."""
+    return any(wanted(eqn) or any(holds(inner, wanted) for inner in inner_jaxprs(eqn)) for eqn in jaxpr.eqns)
+
+
+def uses_references(jaxpr: Jaxpr) -> bool:
+    """Whether a program writes in place, so that values are not what their equation alone says."""
+    return holds(jaxpr, lambda eqn: any(_is_reference(v) for v in eqn.outvars))
 
 
 class ScanArguments(NamedTuple):
@@ -173,8 +239,66 @@ def apply(eqn: Equation, values: Sequence[Any], rules: Rules = lower) -> Sequenc
     if name == "scan":
         inner, consts = open_jaxpr(eqn.params["jaxpr"])
         return scan(eqn, lambda args: evaluate(inner, consts, args, rules), values)
+    if name == "cond":
+        return _cond(eqn, values, rules)
+    if name == "while":
+        return _while(eqn, values, rules)
     lowered = rules(eqn, values)
     return bind(eqn, values) if lowered is None else lowered
+
+
+def _cond(eqn: Equation, values: Sequence[Any], rules: Rules) -> Sequence[Any]:
+    """Branches lowered too: stacked units take all of them, each unit with weights of its own."""
+    if not any(holds(open_jaxpr(branch)[0], _is_convolution) for branch in eqn.params["branches"]):
+        return bind(eqn, values)
+
+    def branch(jaxpr: Any) -> Callable[..., list[Any]]:
+        inner, consts = open_jaxpr(jaxpr)
+        return lambda *args: evaluate(inner, consts, args, rules)
+
+    return jax.lax.switch(values[0], [branch(b) for b in eqn.params["branches"]], *values[1:])
+
+
+def _while(eqn: Equation, values: Sequence[Any], rules: Rules) -> Sequence[Any]:
+    """A loop whose body is lowered too."""
+    if not any(holds(inner, _is_convolution) for inner in inner_jaxprs(eqn)):
+        return bind(eqn, values)
+    parts = []
+    left = list(values)
+    for which in ("cond", "body"):
+        inner, consts = open_jaxpr(eqn.params[f"{which}_jaxpr"])
+        count = eqn.params[f"{which}_nconsts"]
+        own, left = left[:count], left[count:]
+        parts.append((inner, consts, own))
+
+    def call(part: tuple[Jaxpr, Sequence[Any], list[Any]]) -> Callable[[Sequence[Any]], list[Any]]:
+        inner, consts, own = part
+        return lambda carry: evaluate(inner, consts, [*own, *carry], rules)
+
+    test, body = map(call, parts)
+    return jax.lax.while_loop(lambda carry: test(carry)[0], lambda carry: tuple(body(carry)), tuple(left))
+
+
+def _is_convolution(eqn: Equation) -> bool:
+    return eqn.primitive.name == "conv_general_dilated"
+
+
+def differentiated(fun: Callable[..., Any], jaxpr: Jaxpr) -> Callable[..., Any]:
+    """``fun``, a derivative, lowered once more where ``jaxpr``, what it is of, has derivatives of its own making.
+
+    What those compute shows only now; stacked units must not share one of its convolutions either.
+    """
+    if not holds(jaxpr, lambda eqn: eqn.primitive.name in CUSTOM_RULES):
+        return fun
+
+    def call(*args: Any) -> Any:
+        traced, shapes = jax.make_jaxpr(fun, return_shape=True)(*args)
+        if not holds(open_jaxpr(traced)[0], _is_convolution):
+            return fun(*args)
+        out = evaluate(*open_jaxpr(traced), jax.tree.leaves(args))
+        return jax.tree.unflatten(jax.tree.structure(shapes), out)
+
+    return call
 
 
 def bind(eqn: Equation, values: Sequence[Any]) -> Sequence[Any]:

@@ -17,6 +17,11 @@ LocalSum = Callable[[Params, Cohort, Key[Array, ""], Float[Array, ""], Int[Array
 """``(params, cohort, key, clip_norm, number of the first slot) -> ClippedSum`` over the slots of one device."""
 
 
+def has_explicit_axes(tree: PyTree[Array]) -> bool:
+    """Whether arrays carry their layout over a mesh in their type, where a loss of ONE unit can't say how it splits."""
+    return any(jax.typeof(x).sharding.mesh.explicit_axes for x in jax.tree.leaves(tree))
+
+
 def over_devices(local_sum: LocalSum, mesh: Mesh, slots: int) -> LocalSum:
     """A sum over a cohort whose slots are split over the devices of a one-axis mesh; parameters are on all of them.
 

@@ -9,8 +9,7 @@ from jax.extend.core import Literal
 from jaxtyping import Array, Key, PyTree
 
 from dpjax.clipping.analysis import Entry, Level
-from dpjax.clipping.places import Place
-from dpjax.clipping.program import REMAT, Program, bind, open_jaxpr, remat, scan
+from dpjax.clipping.program import REMAT, Program, bind, differentiated, open_jaxpr, remat, scan
 from dpjax.types import Metrics, Params
 
 
@@ -32,26 +31,18 @@ class Tapped(NamedTuple):
 def tap(program: Program, level: Level, params: Params, units: PyTree[Array], keys: Key[Array, "slots"]) -> Tapped:
     """One forward pass and one backward pass over a stack of units, for the taps' cotangents only."""
     leaves = jax.tree.leaves(params)
-    slots = keys.shape[0]
     depths = [place.depth for place in level.places]
 
-    def one(taps: Sequence[Array], unit: PyTree[Array], key: Key[Array, ""]) -> tuple[Any, Any, Any]:
+    def one(taps: Sequence[Array], unit: PyTree[Array], key: Key[Array, ""]) -> tuple[Any, tuple[Any, Any]]:
         values = [*leaves, *jax.tree.leaves((unit, key))]
         (loss, *metrics), saved = run(level, program.consts, values, taps)
-        return loss, metrics, saved
+        return loss, (metrics, saved)
 
-    def total(taps: Sequence[Array]) -> tuple[Array, tuple[Any, Any]]:
-        losses, metrics, saved = jax.vmap(one, in_axes=(depths, 0, 0), out_axes=(0, 0, depths))(taps, units, keys)
-        return jnp.sum(losses), (metrics, saved)
-
-    zeros = [_zeros(place, slots) for place in level.places]
-    (_, (metrics, saved)), cotangents = jax.value_and_grad(total, has_aux=True)(zeros)
+    own = [jnp.zeros(place.shape, place.dtype) for place in level.places]
+    both = differentiated(jax.value_and_grad(one, has_aux=True), program.jaxpr)
+    axes = ((0, (0, depths)), depths)
+    (_, (metrics, saved)), cotangents = jax.vmap(both, in_axes=(None, 0, 0), out_axes=axes)(own, units, keys)
     return Tapped(saved, cotangents, jax.tree.unflatten(program.metrics, metrics))
-
-
-def _zeros(place: Place, slots: int) -> Array:
-    shape = (*place.shape[: place.depth], slots, *place.shape[place.depth :])
-    return jnp.zeros(shape, place.dtype)
 
 
 def run(

@@ -1,11 +1,14 @@
 """How a value inside a program comes from a parameter, when the way there keeps the norm of gradients."""
 
+import math
 from collections.abc import Callable, Hashable
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.extend.core import Literal
 from jaxtyping import Array
 
@@ -15,7 +18,7 @@ from dpjax.clipping.program import Equation
 class Step(NamedTuple):
     """One operation between a parameter and its base; steps with equal keys are the same operation."""
 
-    key: Hashable
+    key: Any
     fun: Callable[[Array], Array]
 
 
@@ -61,11 +64,18 @@ def whole(root: int, shape: tuple[int, ...]) -> View:
     return View(root, (), shape, tuple(range(len(shape))))
 
 
-def follow(eqn: Equation, views: list[View | None], shapes: list[tuple[int, ...]]) -> list[View] | None:
+IDENTITIES = {"convert_element_type", "copy", "copy_p", "reduce_precision", "name", "pvary", "mesh_cast"}
+IDENTITIES |= {"sharding_constraint", "reshard", "layout_constraint"}
+"""Operations that change a value's type, name or place, and no number but by rounding."""
+
+
+def follow(eqn: Equation, views: list[View | None], shapes: list[tuple[int, ...]]) -> list[View | None] | None:
     """The views of an equation's outputs, or None if it is no norm-keeping operation on one view.
 
-    ``views`` holds None for operands that are constants; ``shapes`` are those of the operands.
+    ``views`` holds None for operands that are constants, as an output does; ``shapes`` are those of the operands.
     """
+    if eqn.primitive.name == "optimization_barrier":
+        return list(views)
     seen = [(i, view) for i, view in enumerate(views) if view is not None]
     if len(seen) != 1:
         return None
@@ -73,7 +83,7 @@ def follow(eqn: Equation, views: list[View | None], shapes: list[tuple[int, ...]
     shape = shapes[position]
     name = eqn.primitive.name
     outs = [tuple(v.aval.shape) for v in eqn.outvars]
-    if name in ("convert_element_type", "copy", "copy_p", "reduce_precision", "optimization_barrier"):
+    if name in IDENTITIES:
         return [view] if all(jnp.issubdtype(v.aval.dtype, jnp.floating) for v in eqn.outvars) else None
     if name == "transpose":
         return [view._replace(axes=tuple(view.axes[i] for i in eqn.params["permutation"]))]
@@ -87,13 +97,14 @@ def follow(eqn: Equation, views: list[View | None], shapes: list[tuple[int, ...]
         return [view._replace(axes=tuple(axes))]
     if name == "reshape" and eqn.params.get("dimensions") is None:
         return _reshape(view, shape, outs[0])
-    if name in ("slice", "rev", "split", "neg"):
-        options = {k: v for k, v in eqn.params.items() if k != "sharding"}
-        return (
-            [stepped(view, shape, out, (name, repr(options), i), _unary(eqn, i)) for i, out in enumerate(outs)]
-            if solid(view, shape)
-            else None
-        )
+    if name in ("slice", "split"):
+        return [stepped(view, shape, *cut) for cut in _cuts(eqn, shape)] if solid(view, shape) else None
+    if name in ("rev", "neg"):
+        key = (name, repr(eqn.params.get("dimensions")))
+        return [stepped(view, shape, outs[0], key, _unary(eqn))] if solid(view, shape) else None
+    if name == "reduce_sum" and solid(view, shape):
+        summed = stepped(view, shape, outs[0], (name, eqn.params["axes"]), _unary(eqn))
+        return [summed._replace(scale=view.scale * math.prod(shape[i] for i in eqn.params["axes"]) ** 0.5)]
     if name in ("add", "sub", "mul", "div"):
         return _affine(eqn, view, position, shape, outs[0])
     return None
@@ -104,7 +115,7 @@ def solid(view: View, shape: tuple[int, ...]) -> bool:
     return all(a is not None or n == 1 for a, n in zip(view.axes, shape, strict=True))
 
 
-def _reshape(view: View, shape: tuple[int, ...], out: tuple[int, ...]) -> list[View] | None:
+def _reshape(view: View, shape: tuple[int, ...], out: tuple[int, ...]) -> list[View | None] | None:
     if [n for n in shape if n != 1] == [n for n in out if n != 1]:
         kept = iter([a for a, n in zip(view.axes, shape, strict=True) if n != 1])
         return [view._replace(axes=tuple(next(kept) if n != 1 else None for n in out))]
@@ -127,17 +138,59 @@ def stepped(
     return view._replace(steps=(*view.steps, step), base=out, axes=tuple(range(len(out))))
 
 
-def _unary(eqn: Equation, index: int) -> Callable[[Array], Array]:
-    def fun(x: Array) -> Array:
-        out = eqn.primitive.bind(x, **eqn.params)
-        return out[index] if eqn.primitive.multiple_results else out
+def _unary(eqn: Equation) -> Callable[[Array], Array]:
+    return lambda x: eqn.primitive.bind(x, **eqn.params)
 
-    return fun
+
+class Window(NamedTuple):
+    """The part of a value that a slice cuts out: the key of its step.
+
+    Attributes:
+      start: first index on each axis.
+      limit: index after the last, on each axis.
+      strides: step on each axis; None for 1.
+    """
+
+    start: tuple[int, ...]
+    limit: tuple[int, ...]
+    strides: tuple[int, ...] | None
+
+
+def _cuts(eqn: Equation, shape: tuple[int, ...]) -> list[tuple[tuple[int, ...], Window, Callable[[Array], Array]]]:
+    """Shape, window and operation of each output of a slice or a split."""
+    if eqn.primitive.name == "slice":
+        start, limit, strides = (eqn.params[name] for name in ("start_indices", "limit_indices", "strides"))
+        windows = [Window(tuple(start), tuple(limit), None if strides is None else tuple(strides))]
+    else:
+        axis, ends = eqn.params["axis"], list(accumulate(eqn.params["sizes"]))
+        windows = [
+            Window(
+                tuple(end - size if i == axis else 0 for i in range(len(shape))),
+                tuple(end if i == axis else n for i, n in enumerate(shape)),
+                None,
+            )
+            for size, end in zip(eqn.params["sizes"], ends, strict=True)
+        ]
+    outs = [tuple(v.aval.shape) for v in eqn.outvars]
+    return [(out, w, lambda x, w=w: lax.slice(x, *w)) for out, w in zip(outs, windows, strict=True)]
+
+
+def disjoint(one: View, other: View) -> bool:
+    """Whether two views of one parameter are of parts that share no number, so that their squared norms add up."""
+    for mine, theirs in zip(one.steps, other.steps, strict=False):
+        if mine.key == theirs.key:
+            continue
+        (order, shape, cut), (order2, shape2, cut2) = mine.key, theirs.key
+        if (order, shape) != (order2, shape2) or not (isinstance(cut, Window) and isinstance(cut2, Window)):
+            return False
+        apart = zip(cut.start, cut.limit, cut2.start, cut2.limit, strict=True)
+        return any(limit <= start2 or limit2 <= start for start, limit, start2, limit2 in apart)
+    return False
 
 
 def _affine(
     eqn: Equation, view: View, position: int, shape: tuple[int, ...], out: tuple[int, ...]
-) -> list[View] | None:
+) -> list[View | None] | None:
     """``± value + constant`` and ``value × number``: the gradient keeps its norm, or is scaled by a known number."""
     if shape != out or not solid(view, shape):
         return None
@@ -148,6 +201,8 @@ def _affine(
         # The constant itself moves no gradient.
         return [stepped(view, shape, out, ("sign", sign), lambda x: x * jnp.asarray(sign, x.dtype))]
     if not isinstance(other, Literal) or np.ndim(other.val) or (name == "div" and position == 1):
+        return None
+    if not np.isfinite(other.val) or (name == "div" and other.val == 0):
         return None
     factor = float(other.val) if name == "mul" else 1.0 / float(other.val)
     scaled = stepped(view, shape, out, ("times", factor), lambda x: x * jnp.asarray(factor, x.dtype))
