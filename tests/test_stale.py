@@ -113,7 +113,8 @@ def test_replaced_labels_are_another_data_set(tmp_path, as_folder):
         written(folder / "README.md", "of no consequence")
 
 
-def test_a_file_with_its_old_times_and_size_is_still_another(tmp_path):
+def test_a_file_with_its_old_times_and_size_is_still_another(tmp_path, monkeypatch):
+    monkeypatch.setattr(inputs, "_SETTLED_SECONDS", 0.0)
     path = mails(tmp_path / "mails.csv", "spam")
     os.utime(path, (time.time() - 1000,) * 2)
     cfg = made(f"data.name={path}")
