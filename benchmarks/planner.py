@@ -37,9 +37,9 @@ def step(strategy: str, left: jax.Array, right: jax.Array) -> tuple[jax.Array, j
     rows = left.shape[-1]
     product = None
     if strategy == "rank_one":
-        norms = fx.rank_one_norms(part)
+        norms = fx.rank_one_squares(part, jnp.float32(1)).values
     elif strategy == "gram":
-        norms = fx.gram_norms([part])
+        norms = fx.gram_squares([part], jnp.float32(1)).values
     else:
         product = fx.product(part, rows)
         norms = jnp.sum(jnp.square(product), axis=(1, 2, 3))

@@ -172,6 +172,44 @@ def test_a_unit_of_nans_is_rejected_alone(engine, name):
     assert_agrees(out, expected._replace(num_rejected=1), max(TOLERANCE["float64"], entry.tolerance))
 
 
+def check_sensitivity(entry: Entry, engine: str, dtype: str, size: int, slack: float):
+    """Any one unit taken away moves the sum by no more than the clip norm, and any one alone is within it.
+
+    The same program runs on other masks; the clip norm is a twentieth of the median, so that units are clipped.
+    """
+    clip_norm, expected = reference(entry)
+    clip_norm = np.float32(clip_norm / 20)
+    together = (
+        (engine,) if engine == "microbatch" or dtype != "float64" else tuple(e for e in ENGINES if e != "microbatch")
+    )
+    fun, _ = compiled(entry, together, dtype, size)
+    with jax.enable_x64(dtype == "float64"):
+        params, _, cohort = make_entry(entry, dtype, "garbage")
+
+        def total(mask):
+            out = fun(params, cohort._replace(mask=jnp.asarray(mask)), jax.random.key(3), clip_norm)
+            return jax.tree.map(lambda x: np.asarray(x, np.float64), out[engine].total)
+
+        everyone = np.asarray(cohort.mask)
+        whole = total(everyone)
+        for i in np.flatnonzero(everyone):
+            only = np.arange(SLOTS) == i
+            assert norm(total(only)) <= clip_norm * (1 + slack)
+            rest = jax.tree.map(np.subtract, whole, total(everyone & ~only))
+            assert norm(rest) <= clip_norm * (1 + slack) + slack * norm(whole)
+    assert np.any(expected.norms > clip_norm) or not np.any(expected.norms)
+
+
+@pytest.mark.parametrize(("engine", "name"), cases())
+def test_no_unit_weighs_more_than_the_clip_norm(engine, name):
+    check_sensitivity(ZOO[name], engine, "float64", SIZE, 1e-6)
+
+
+@pytest.mark.parametrize(("engine", "name"), cases(every=5))
+def test_no_unit_weighs_more_than_the_clip_norm_in_float32(engine, name):
+    check_sensitivity(ZOO[name], engine, "float32", SLOTS, 1e-6)
+
+
 @pytest.mark.parametrize("engine", OTHERS)
 @pytest.mark.parametrize("name", ["tied_embedding", "scan_layers"])
 @pytest.mark.parametrize("size", [1, 8])

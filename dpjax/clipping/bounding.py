@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
@@ -96,11 +97,9 @@ def check_rule(rule: ClippingRule) -> ClippingRule:
     stability = rule.stability
     if stability is None or isinstance(stability, Tracer):
         return rule
-    try:
-        number = float(stability)
-    except (TypeError, ValueError):
-        raise TypeError(f"stability={stability!r} must be a number > 0; the paper uses 0.01.") from None
-    if isinstance(stability, bool) or not 0 < number < math.inf:
+    if isinstance(stability, bool | str) or np.shape(stability) != ():
+        raise TypeError(f"stability={stability!r} must be a number > 0; the paper uses 0.01.")
+    if not 0 < float(stability) < math.inf:
         raise ValueError(f"stability={stability} must be a finite number > 0; the paper uses 0.01.")
     return rule
 

@@ -92,7 +92,7 @@ def clipped_sum(
     if microbatch_size is not None and microbatch_size < 1:
         raise ValueError(f"microbatch_size={microbatch_size} must be at least 1; leave it out to have it chosen.")
 
-    def fun(params: Params, cohort: Cohort, key: Key[Array, ""], clip_norm: float | Float[Array, ""]) -> ClippedSum:
+    def fun(params: PyTree, cohort: Cohort, key: Key[Array, ""], clip_norm: float | Float[Array, ""]) -> ClippedSum:
         bound = _check_clip_norm(clip_norm)
         params = with_arrays(params)
         if mesh is None and has_explicit_axes((params, cohort)):
@@ -130,7 +130,7 @@ def _check_clip_norm(clip_norm: float | Float[Array, ""]) -> Float[Array, ""]:
     return bound if jnp.issubdtype(bound.dtype, jnp.floating) else bound.astype(jnp.float32)
 
 
-def with_arrays(params: Params) -> Params:
+def with_arrays(params: PyTree) -> Params:
     """Parameters whose Python numbers are arrays."""
     return jax.tree.map(lambda x: x if hasattr(x, "dtype") else jnp.asarray(x), params)
 
