@@ -135,6 +135,21 @@ class NoSensitivity(NamedTuple):
     """No bound on how far one unit moves the sum: no noise makes it private, and a step that would add some fails."""
 
 
+@jax.tree_util.register_static
+@dataclass(frozen=True)
+class ClippedBy:
+    """By which rule a sum's contributions are clipped: a static part of the sum, which nothing adds up or averages.
+
+    Attributes:
+      rule: the ``ClippingRule``.
+    """
+
+    rule: Any
+
+    def __hash__(self) -> int:
+        return hash(ClippedBy)  # a rule's stability may be an array, which has no hash
+
+
 class ClippedSum(NamedTuple):
     """What the kernel returns: a sum that travels with its own sensitivity and with the noise that it holds.
 
@@ -151,6 +166,7 @@ class ClippedSum(NamedTuple):
         there is none to add. Which of the three is fixed when the program is made.
       report: scalars of the aggregation itself, such as bytes sent; not averaged over units. For diagnosis: nothing is
         ever decided by a name in it.
+      clipped_by: the rule, for an aggregation that bounds every message anew. None: the sum does not say.
     """
 
     total: Params
@@ -162,6 +178,7 @@ class ClippedSum(NamedTuple):
     released: Bool[Array, ""] | None = None
     noise: Added | NoSensitivity | None = None
     report: PyTree[Array] = ()
+    clipped_by: ClippedBy | None = None
 
 
 @runtime_checkable

@@ -202,9 +202,9 @@ def message_size(cfg: DictConfig, size: int) -> int:
     return math.ceil(made.fraction * size) if made.name == "sketch" else size
 
 
-def make_aggregation(cfg: DictConfig, hparams: HParams, rule: ClippingRule) -> Aggregation | None:
+def make_aggregation(cfg: DictConfig, hparams: HParams) -> Aggregation | None:
     """How messages meet; None for the plain sum that nothing disturbs."""
-    parts = [_sum_of_messages(cfg, hparams, rule)]
+    parts = [_sum_of_messages(cfg, hparams)]
     made = cfg.federated.corruption
     if made.name not in ("none", "labels"):
         factor = {"factor": made.factor} if made.name in ("scaled", "sign_flipped") else {}
@@ -215,7 +215,7 @@ def make_aggregation(cfg: DictConfig, hparams: HParams, rule: ClippingRule) -> A
     return lambda factory: functools.reduce(lambda inner, part: part(inner), kept, factory)
 
 
-def _sum_of_messages(cfg: DictConfig, hparams: HParams, rule: ClippingRule) -> Aggregation | None:
+def _sum_of_messages(cfg: DictConfig, hparams: HParams) -> Aggregation | None:
     fed, noise = cfg.federated, cfg.privacy.noise
     private = math.isfinite(cfg.privacy.epsilon)
     dropout_rate = hparams.dropout_rate if fed.dropout_rate > 0 else 0.0
@@ -227,13 +227,12 @@ def _sum_of_messages(cfg: DictConfig, hparams: HParams, rule: ClippingRule) -> A
             levels=fed.levels,
             dropout_rate=dropout_rate,
             masks=fed.masks,
-            rule=rule,
             noise=noise if shared else None,
             noise_multiplier=hparams.noise_multiplier if shared else 0.0,
             colluding=cfg.privacy.colluding if shared else 0,
         )
     if fed.aggregation == "homomorphic":
-        return federated.homomorphic_aggregation(dropout_rate=dropout_rate, rule=rule)
+        return federated.homomorphic_aggregation(dropout_rate=dropout_rate)
     lost = federated.dropouts(dropout_rate) if fed.dropout_rate > 0 else None
     own: Aggregation | None = None
     if noise in LOCAL_NOISE and private:
@@ -241,10 +240,10 @@ def _sum_of_messages(cfg: DictConfig, hparams: HParams, rule: ClippingRule) -> A
         amount = {"noise_multiplier": hparams.noise_multiplier}
         if kind != "gaussian":
             amount = {"epsilon_per_report": hparams.epsilon_per_report}
-        own = federated.local_privacy(kind, rule=rule, **amount)
+        own = federated.local_privacy(kind, **amount)
     elif fed.robust != "none":
         share = {} if "median" in fed.robust else {"corrupted_fraction": fed.robust_fraction}
-        own = federated.robust_aggregation(fed.robust, rule=rule, **share)
+        own = federated.robust_aggregation(fed.robust, **share)
     if own is None or lost is None:
         return own or lost
     return lambda factory: lost(own(factory))

@@ -174,7 +174,7 @@ def build(cfg: DictConfig, tell: Tell = lambda stage, done, total: None) -> Setu
             microbatch_size=microbatch_size,
             weights=clients.weights if clients else None,
             init_unit_state=solver.init_unit_state,
-            aggregation=make_aggregation(cfg, hparams, rule) if federal else problem.by_length,
+            aggregation=make_aggregation(cfg, hparams) if federal else problem.by_length,
             make_privatizer=make_privatizer(run_as),
         )
         state, history = run(outer, key)

@@ -14,7 +14,7 @@ from dpjax.clipping.bounding import SMALLEST_CLIP_NORM, ClippingRule, check_rule
 from dpjax.clipping.engines import Settings
 from dpjax.clipping.program import check_independence, open_jaxpr, uses_references
 from dpjax.clipping.sharding import has_explicit_axes, over_devices
-from dpjax.types import ClippedSum, Cohort, ContributionFn, GradientContribution, Params
+from dpjax.types import ClippedBy, ClippedSum, Cohort, ContributionFn, GradientContribution, Params
 
 ENGINES = {"materialize": engines.materialize, "microbatch": engines.microbatch, "bookkeeping": engines.bookkeeping}
 """Engine name → implementation. All agree to rounding; they differ in speed and memory only."""
@@ -113,7 +113,8 @@ def clipped_sum(
             return ENGINES[chosen](contribution_fn, params, cohort, key, settings)
 
         run = one_device if mesh is None else over_devices(one_device, mesh, cohort.mask.shape[0])
-        return run(params, cohort, key, bound, jnp.int32(0))
+        out = run(params, cohort, key, bound, jnp.int32(0))
+        return out._replace(clipped_by=ClippedBy(rule))
 
     return fun
 

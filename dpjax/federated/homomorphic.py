@@ -9,11 +9,12 @@ import numpy as np
 from jaxtyping import Array, Float, Key, ScalarLike
 
 from dpjax.checks import number, spoilt_by, whole_number
-from dpjax.clipping import Aggregation, ClippingRule, SumFactory
+from dpjax.clipping import Aggregation, SumFactory
 from dpjax.federated.encryption import homomorphic_sum
 from dpjax.federated.messages import (
     clipped_rows,
     clipped_sum_of,
+    clipping_as_the_sum,
     collected,
     finite_clip_norm,
     heard,
@@ -24,16 +25,17 @@ from dpjax.federated.quantization import inner_fraction, stochastic_round
 from dpjax.types import ClippedSum, Cohort, ContributionFn, Params
 
 
+@clipping_as_the_sum
 def homomorphic_aggregation(
     *,
     levels: int = 2**16,
     dropout_rate: ScalarLike = 0.0,
-    rule: ClippingRule | None = None,
 ) -> Aggregation:
     """Sums contributions under CKKS encryption that really runs; clients' weights are applied under encryption too.
 
-    Each client clips its contribution, rounds it at random to a grid of clip norm / ``levels``, and encrypts that.
-    Without weights the decrypted sum is rounded to the grid again, which makes it exact.
+    Each client clips its contribution by the rule of the sum that this is put around, rounds it at random to a grid of
+    clip norm / ``levels``, and encrypts that. Without weights the decrypted sum is rounded to the grid again, which
+    makes it exact.
 
     Formal guarantees: the sum's sensitivity is the clip norm, rounding included. There is ONE secret key: key holder
     and server must not work together; see ``encryption.homomorphic_sum``. The noise of central DP is added by the key
@@ -42,7 +44,6 @@ def homomorphic_aggregation(
     Args:
       levels: grid steps in a clip norm, from 1 to 2¹⁸.
       dropout_rate: chance that a client is lost before its message arrives, traced or not.
-      rule: of clipping; the one that ``make_train`` has.
 
     Returns:
       For ``make_train(aggregation=...)``; needs a finite clip norm and the extra ``he``. Per step it reports
@@ -69,16 +70,17 @@ def homomorphic_aggregation(
             def fun(
                 params: Params, cohort: Cohort, key: Key[Array, ""], clip_norm: float | Float[Array, ""]
             ) -> ClippedSum:
-                vectors, plain = gather(params, cohort, key, clip_norm)
-                limit = finite_clip_norm(clip_norm, "a ciphertext")
+                messages = gather(params, cohort, key, clip_norm)
+                plain = messages.plain
+                limit = finite_clip_norm(clip_norm, plain, "a ciphertext")
                 size = sum(x.size for x in jax.tree.leaves(plain.total))
-                rows = clipped_rows(vectors, cohort._replace(weights=None), limit * inner_fraction(levels, size), rule)
+                rows = clipped_rows(messages, cohort._replace(weights=None), limit * inner_fraction(levels, size))
                 keys = jax.random.split(side_key(key, 0), len(rows))
                 numbers = jax.vmap(partial(stochastic_round, levels=levels))(rows * (levels / limit), keys)
                 arrived = cohort.mask & ~jax.random.bernoulli(side_key(key, 1), lost, (len(rows),))
                 total, costs = _on_host(numbers, arrived, cohort.weights, levels)
                 total = spoilt_by(total * limit, lost)
-                error = total - clipped_sum_of(vectors, cohort._replace(mask=arrived), limit, rule)
+                error = total - clipped_sum_of(messages, cohort._replace(mask=arrived), limit)
                 report = {
                     "dropped": jnp.sum(cohort.mask & ~arrived, dtype=jnp.int32),
                     "aggregation_error": jnp.max(jnp.abs(error)) / limit,

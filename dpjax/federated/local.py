@@ -11,22 +11,31 @@ from jaxtyping import Array, Float, Key, ScalarLike
 
 from dpjax.accounting.local import KINDS, MAX_REPORT_EPSILON
 from dpjax.checks import number, spoilt_by
-from dpjax.clipping import Aggregation, ClippingRule, SumFactory
-from dpjax.federated.messages import clipped_rows, collected, finite_clip_norm, like_total, side_key
+from dpjax.clipping import Aggregation, SumFactory
+from dpjax.federated.messages import (
+    clipped_rows,
+    clipping_as_the_sum,
+    collected,
+    finite_clip_norm,
+    like_total,
+    side_key,
+)
 from dpjax.gaussian import standard_normal
 from dpjax.types import Added, ClippedSum, Cohort, ContributionFn, Params
 
 Report = Float[Array, "size"]
 
 
+@clipping_as_the_sum
 def local_privacy(
     kind: str,
     *,
     noise_multiplier: ScalarLike | None = None,
     epsilon_per_report: ScalarLike | None = None,
-    rule: ClippingRule | None = None,
 ) -> Aggregation:
     """Adds up reports that were randomised by their clients, in place of contributions.
+
+    A client clips its contribution by the rule of the sum that this is put around, and randomises what is left.
 
     Formal guarantees: a report is one mechanism of ``Mechanism(noise=LocalReports(kind, ...))`` under replace-one,
     against the server too: of a client that takes part, whatever it holds, the server sees its report and no more. A
@@ -38,7 +47,6 @@ def local_privacy(
         (only the direction is told, at the length of the clip norm).
       noise_multiplier: of ``"gaussian"``, ≥ 0, traced or not.
       epsilon_per_report: pure ε of a ``"laplace"`` or ``"privunit"`` report, in (0, 500], traced or not.
-      rule: of clipping; the one that ``make_train`` has.
 
     Returns:
       For ``make_train(aggregation=...)``; needs a finite clip norm and holds slots × parameters in memory.
@@ -83,9 +91,10 @@ def local_privacy(
             def fun(
                 params: Params, cohort: Cohort, key: Key[Array, ""], clip_norm: float | Float[Array, ""]
             ) -> ClippedSum:
-                vectors, plain = gather(params, cohort, key, clip_norm)
-                limit = finite_clip_norm(clip_norm, "a randomised report")
-                rows = clipped_rows(vectors, cohort._replace(weights=None), limit, rule)
+                messages = gather(params, cohort, key, clip_norm)
+                plain = messages.plain
+                limit = finite_clip_norm(clip_norm, plain, "a randomised report")
+                rows = clipped_rows(messages, cohort._replace(weights=None), limit)
                 keys = jax.random.split(side_key(key, 6), len(rows))
                 amount = jnp.asarray(checked, jnp.float32)
                 reports = jax.vmap(partial(randomise, amount=amount))(rows / limit, keys)

@@ -1,6 +1,7 @@
 """Every client's own message, for aggregations that do more than add contributions up on the spot."""
 
 from collections.abc import Callable
+from functools import wraps
 from typing import NamedTuple
 
 import jax
@@ -9,13 +10,28 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Key, PyTree
 
 from dpjax.checks import number
-from dpjax.clipping import ClippingRule, SumFactory, flat_clipping
+from dpjax.clipping import Aggregation, SumFactory
 from dpjax.clipping.bounding import bound, group_squared_norms, leaf_groups, weighted_product
 from dpjax.population import STATE
 from dpjax.types import ClippedSum, Cohort, ContributionFn, Metrics, Params, PerUnit
 
 MESSAGE = "dpjax:message"
 """Under which a message travels through the kernel; no contribution's own metric has such a name."""
+
+
+def clipping_as_the_sum[**Given](make: Callable[Given, Aggregation]) -> Callable[Given, Aggregation]:
+    """An aggregation that takes no rule of clipping of its own, and says so to who gives one."""
+
+    @wraps(make)
+    def made(*args: Given.args, **options: Given.kwargs) -> Aggregation:
+        if "rule" in options:
+            raise TypeError(
+                f"rule is given to {make.__name__}, which clips by the rule of the sum that it is put around; give it "
+                "to make_train, build_federated_averaging_process or clipped_sum alone."
+            )
+        return make(*args, **options)
+
+    return made
 
 
 class Messages(NamedTuple):
@@ -61,34 +77,35 @@ def collected(
     return make
 
 
-def clipped_rows(
-    vectors: PyTree[Array], cohort: Cohort, clip_norm: Float[Array, ""], rule: ClippingRule | None
-) -> Float[Array, "slots size"]:
+def clipped_rows(messages: Messages, cohort: Cohort, clip_norm: Float[Array, ""]) -> Float[Array, "slots size"]:
     """Each client's message bounded and weighted, flat; zeros for empty slots and messages that are not finite."""
     leaves = [
         (x * scale.reshape(-1, *[1] * (x.ndim - 1))).reshape(len(x), -1).astype(scale.dtype)
-        for x, scale in _scaled(vectors, cohort, clip_norm, rule)
+        for x, scale in _scaled(messages, cohort, clip_norm)
     ]
     return jnp.concatenate(leaves, axis=1) if len(leaves) > 1 else leaves[0]
 
 
-def clipped_sum_of(
-    vectors: PyTree[Array], cohort: Cohort, clip_norm: Float[Array, ""], rule: ClippingRule | None
-) -> Float[Array, "size"]:
+def clipped_sum_of(messages: Messages, cohort: Cohort, clip_norm: Float[Array, ""]) -> Float[Array, "size"]:
     """The sum of ``clipped_rows``, which are never formed."""
     leaves = [
-        weighted_product(scale, x.astype(scale.dtype)).ravel() for x, scale in _scaled(vectors, cohort, clip_norm, rule)
+        weighted_product(scale, x.astype(scale.dtype)).ravel() for x, scale in _scaled(messages, cohort, clip_norm)
     ]
     return jnp.concatenate(leaves) if len(leaves) > 1 else leaves[0]
 
 
 def _scaled(
-    vectors: PyTree[Array], cohort: Cohort, clip_norm: Float[Array, ""], rule: ClippingRule | None
+    messages: Messages, cohort: Cohort, clip_norm: Float[Array, ""]
 ) -> list[tuple[Array, Float[Array, "slots"]]]:
-    """Every leaf with the slots' factors on it."""
-    rule = rule or flat_clipping()
-    groups = leaf_groups(rule, vectors)
-    bounded = bound(rule, group_squared_norms(vectors, groups), cohort, clip_norm)
+    """Every leaf with the slots' factors on it, by the rule of the plain sum: there is no other."""
+    said, vectors = messages.plain.clipped_by, messages.vectors
+    if said is None:
+        raise ValueError(
+            "the sum under this aggregation does not say by which rule it clips (ClippedSum.clipped_by), and every "
+            "message is clipped by that; make it from clipped_sum, or set clipped_by=ClippedBy(rule)."
+        )
+    groups = leaf_groups(said.rule, vectors)
+    bounded = bound(said.rule, group_squared_norms(vectors, groups), cohort, clip_norm)
     return [(x, bounded.scale[g]) for x, g in zip(jax.tree.leaves(vectors), groups, strict=True)]
 
 
@@ -110,7 +127,12 @@ def side_key(key: Key[Array, ""], purpose: int) -> Key[Array, ""]:
     return jax.random.fold_in(key, 2**32 - 1 - purpose)
 
 
-def finite_clip_norm(clip_norm: float | Float[Array, ""], holder: str) -> Float[Array, ""]:
-    """The clip norm as an array, refused if it is infinite; NaN where it is traced, and so is the sum."""
+def finite_clip_norm(clip_norm: float | Float[Array, ""], plain: ClippedSum, holder: str) -> Float[Array, ""]:
+    """``clip_norm_of``, refused if the clip norm is infinite; NaN where it is traced, and so is the sum."""
     fix = f"{holder} holds vectors of bounded norm only"
-    return jnp.asarray(number("clip_norm", clip_norm, above=0, fix=fix), jnp.float32)
+    return clip_norm_of(number("clip_norm", clip_norm, above=0, fix=fix), plain)
+
+
+def clip_norm_of(clip_norm: float | Float[Array, ""], plain: ClippedSum) -> Float[Array, ""]:
+    """What bounds a message: the clip norm asked for, or that of the plain sum where something within lowered it."""
+    return jnp.minimum(jnp.asarray(clip_norm, jnp.float32), plain.clip_norm.astype(jnp.float32))

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from dpjax.checks import number, spoilt_by, whole_number
-from dpjax.clipping import Aggregation, ClippingRule, SumFactory
-from dpjax.federated.messages import clipped_rows, collected, like_total
+from dpjax.clipping import Aggregation, SumFactory
+from dpjax.federated.messages import clip_norm_of, clipped_rows, clipping_as_the_sum, collected, like_total
 from dpjax.types import ClippedSum, Cohort, ContributionFn, Metrics, NoSensitivity, Params, PerUnit
 
 KINDS = ("trimmed_mean", "median", "krum", "multi_krum", "geometric_median")
@@ -22,18 +22,19 @@ Combine = Callable[[Rows, Present], Float[Array, "size"]]
 _PRESENT = "dpjax:present"
 
 
+@clipping_as_the_sum
 def robust_aggregation(
     kind: str,
     *,
     corrupted_fraction: float | Float[Array, ""] | None = None,
     num_iterations: int = 16,
-    rule: ClippingRule | None = None,
 ) -> Aggregation:
     """Robust means of clipped messages in place of their sum: what some corrupted clients send has limited effect.
 
     The total is the robust mean × the number of clients present, those whose message arrived and is finite. Where all
     send the same it is the plain sum, with all that follows from it: an empty cohort gives zero, and after the division
-    by the expected cohort a small cohort takes a small step, as without an attack.
+    by the expected cohort a small cohort takes a small step, as without an attack. Messages are clipped by the rule of
+    the sum that this is put around.
 
     Formal guarantees: none of privacy. **The sensitivity of the sum is lost**: one client more or less can change which
     messages count, so that in a cohort of n the total can move by more than n × clip norm. Noise of noise multiplier ×
@@ -52,7 +53,6 @@ def robust_aggregation(
         hold a larger share than the population: leave room. Krum's own bound needs n ≥ 2f + 3; with fewer it goes by
         the nearest neighbour.
       num_iterations: Weiszfeld steps ≥ 1 of ``"geometric_median"``.
-      rule: of clipping; the one that ``make_train`` has.
 
     Returns:
       For ``make_train(aggregation=...)``; it holds slots × parameters in memory.
@@ -80,16 +80,16 @@ def robust_aggregation(
         if corrupted_fraction is not None:
             raise ValueError(f"corrupted_fraction={corrupted_fraction} is not used by kind={kind!r}; leave it out.")
         combine = _median if kind == "median" else partial(_geometric_median, num_iterations=num_iterations)
-        return _in_place_of_the_sum(combine, rule)
+        return _in_place_of_the_sum(combine)
     if corrupted_fraction is None:
         raise ValueError(f"corrupted_fraction=None, but kind={kind!r} needs the share of clients to do without.")
     fraction = number("corrupted_fraction", corrupted_fraction, least=0, below=0.5, fix="a majority cannot be outvoted")
     if kind == "trimmed_mean":
-        return _in_place_of_the_sum(partial(_trimmed_mean, fraction=fraction), rule, fraction)
-    return _in_place_of_the_sum(partial(_krum, fraction=fraction, many=kind == "multi_krum"), rule, fraction)
+        return _in_place_of_the_sum(partial(_trimmed_mean, fraction=fraction), fraction)
+    return _in_place_of_the_sum(partial(_krum, fraction=fraction, many=kind == "multi_krum"), fraction)
 
 
-def _in_place_of_the_sum(combine: Combine, rule: ClippingRule | None, *shares: float | Array) -> Aggregation:
+def _in_place_of_the_sum(combine: Combine, *shares: float | Array) -> Aggregation:
     def aggregation(factory: SumFactory) -> SumFactory:
         collect = collected(factory)
 
@@ -108,10 +108,11 @@ def _in_place_of_the_sum(combine: Combine, rule: ClippingRule | None, *shares: f
                     raise ValueError(
                         "weights are given, but a robust mean counts all clients alike; leave weights out."
                     )
-                vectors, plain = gather(params, cohort, key, clip_norm)
+                messages = gather(params, cohort, key, clip_norm)
+                plain = messages.plain
                 present = plain.per_unit[_PRESENT]
                 everyone = Cohort(cohort.units, present)
-                rows = clipped_rows(vectors, everyone, jnp.asarray(clip_norm, jnp.float32), rule)
+                rows = clipped_rows(messages, everyone, clip_norm_of(clip_norm, plain))
                 count = jnp.sum(present, dtype=jnp.int32)
                 total = jnp.where(count > 0, combine(rows, present) * count.astype(rows.dtype), 0.0)
                 total = spoilt_by(total, *shares)

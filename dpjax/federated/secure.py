@@ -12,13 +12,14 @@ from jaxtyping import Array, Bool, Float, Int, Key, ScalarLike, UInt32
 
 from dpjax.accounting.distributed import KINDS, DistributedNoise
 from dpjax.checks import number, spoilt_by, whole_number
-from dpjax.clipping import Aggregation, ClippingRule, SumFactory
+from dpjax.clipping import Aggregation, SumFactory
 from dpjax.federated.discrete import discrete_gaussian, skellam
 from dpjax.federated.key_agreement import SEALED_BYTES, SECRET_BYTES, SHARE_BYTES, agree
 from dpjax.federated.masking import masked_vectors, unmasked_sum
 from dpjax.federated.messages import (
     clipped_rows,
     clipped_sum_of,
+    clipping_as_the_sum,
     collected,
     finite_clip_norm,
     heard,
@@ -29,6 +30,7 @@ from dpjax.federated.quantization import inner_fraction, safe_levels, stochastic
 from dpjax.types import Added, ClippedSum, Cohort, ContributionFn, NoSensitivity, Params
 
 
+@clipping_as_the_sum
 def secure_aggregation(
     *,
     threshold: int,
@@ -38,17 +40,16 @@ def secure_aggregation(
     late_dropout_rate: ScalarLike = 0.0,
     allow_wraparound: bool = False,
     masks: bool = True,
-    rule: ClippingRule | None = None,
     noise: str | None = None,
     noise_multiplier: ScalarLike = 0.0,
     colluding: int = 0,
 ) -> Aggregation:
     """Sums contributions as masked integers, by a protocol that really runs: keys, shares, dropouts and recovery.
 
-    Each client clips its contribution, rounds it at random to a grid of clip norm / ``levels``, adds its masks in the
-    ring of 2^``bits`` numbers and uploads the result. Masks of pairs cancel in the sum; those of clients that drop out
-    are rebuilt from the shares that ``threshold`` others hold. If fewer answer, the round is aborted and leaves
-    parameters, optimizer and clients' states as they were.
+    Each client clips its contribution by the rule of the sum that this is put around, rounds it at random to a grid of
+    clip norm / ``levels``, adds its masks in the ring of 2^``bits`` numbers and uploads the result. Masks of pairs
+    cancel in the sum; those of clients that drop out are rebuilt from the shares that ``threshold`` others hold. If
+    fewer answer, the round is aborted and leaves parameters, optimizer and clients' states as they were.
 
     Formal guarantees: the sum's sensitivity is the clip norm, rounding included. A ring in which a sum could wrap
     around is refused; under ``allow_wraparound`` one client can move such a sum by half the ring, so that it has NO
@@ -71,7 +72,6 @@ def secure_aggregation(
       allow_wraparound: take a ring in which a sum may wrap around, for runs without the server's noise; coordinates
         that did are counted. Noise that clients add is in the sum before it wraps, and covers it still.
       masks: False leaves out what cancels exactly (keys, shares and masks), for sweeps: equal sums, in less time.
-      rule: of clipping; the one that ``make_train`` has.
       noise: ``"discrete_gaussian"`` or ``"skellam"``: what clients add; None: nothing.
       noise_multiplier: standard deviation of the noise of ``threshold − colluding`` clients / clip norm, traced or not;
         whoever arrives beyond them makes it larger.
@@ -123,11 +123,12 @@ def secure_aggregation(
                         f"threshold={threshold} is above the cohort's {slots} slots, so that every round would be "
                         "aborted; lower it."
                     )
-                vectors, plain = gather(params, cohort, key, clip_norm)
+                messages = gather(params, cohort, key, clip_norm)
+                plain = messages.plain
                 size = sum(x.size for x in jax.tree.leaves(plain.total))
                 grid = grid_levels(slots, bits, levels, allow_wraparound, noise is not None)
-                limit = finite_clip_norm(clip_norm, "a ring")
-                rows = clipped_rows(vectors, cohort, limit * inner_fraction(grid, size), rule)
+                limit = finite_clip_norm(clip_norm, plain, "a ring")
+                rows = clipped_rows(messages, cohort, limit * inner_fraction(grid, size))
                 keys = jax.random.split(side_key(key, 0), slots)
                 numbers = jax.vmap(partial(stochastic_round, levels=grid))(rows * (grid / limit), keys)
                 added = jnp.zeros_like(numbers)
@@ -142,7 +143,7 @@ def secure_aggregation(
                 signed = _signed(summed, bits)
                 total = spoilt_by(signed.astype(rows.dtype) * (limit / grid), z, lost, lost_late)
                 exact = arrived.astype(jnp.float32) @ numbers.astype(jnp.float32)
-                error = total - clipped_sum_of(vectors, cohort._replace(mask=arrived), limit, rule)
+                error = total - clipped_sum_of(messages, cohort._replace(mask=arrived), limit)
                 if noise is not None:
                     error -= arrived.astype(jnp.float32) @ added.astype(jnp.float32) * (limit / grid)
                 report = {
