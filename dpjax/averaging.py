@@ -8,6 +8,7 @@ import optax
 from jax.core import Tracer
 from jaxtyping import Array, Float, Int, PyTree
 
+from dpjax.checks import number
 from dpjax.types import Params, at_least_float32
 
 
@@ -62,8 +63,8 @@ def parameter_ema(decay: float | Float[Array, ""], *, warm_up: bool = True) -> o
       De et al., Unlocking High-Accuracy DP Image Classification through Scale, 2022 (https://arxiv.org/abs/2204.13650);
       Polyak & Juditsky, Acceleration of Stochastic Approximation by Averaging, 1992 (https://doi.org/10.1137/0330046).
     """
-    if not isinstance(decay, Tracer) and not 0 <= float(decay) <= 1:
-        raise ValueError(f"decay={decay} must be in [0, 1]; 0.999 averages over about 1,000 steps.")
+    if not isinstance(decay, Tracer):
+        decay = number("decay", decay, least=0, most=1, fix="0.999 averages over about 1,000 steps")
 
     def init(params: Params) -> ParameterEmaState:
         average = jax.tree.map(lambda p: p.astype(at_least_float32(p.dtype)), params)

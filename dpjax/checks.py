@@ -1,4 +1,4 @@
-"""Checks of numbers that a user gives: of any scalar type, and never passed over where the number is traced.
+"""Checks of what a user gives: numbers of any scalar type, never passed over where they are traced, and other types.
 
 Nothing here imports JAX, as accounting uses these checks too; only who has imported JAX can hold a traced value.
 """
@@ -79,7 +79,7 @@ def number(
         return _or_nan(name, value, range_, fix, least, above, most, below, finite)
     known = as_number(value)
     if known is None:
-        raise ValueError(f"{name}={value!r} must be a number {range_}; {fix}.")
+        raise ValueError(f"{name}={brief(value)} must be a number {range_}; {fix}.")
     if not _inside(known, least, above, most, below, finite):
         raise ValueError(f"{name}={_shown(value)} must be {range_}; {fix}.")
     return known
@@ -108,11 +108,11 @@ def whole_number(name: str, value: Any, *, fix: str, least: int = 1, most: int |
     if is_traced(value):
         raise ValueError(f"{name} is traced but must be a whole number {range_} known when the program is made; {fix}.")
     if isinstance(value, bool) or _kind(value) not in ("i", "u", None):
-        raise ValueError(f"{name}={value!r} must be a whole number {range_}; {fix}.")
+        raise ValueError(f"{name}={brief(value)} must be a whole number {range_}; {fix}.")
     try:
         known = value.__index__()
     except (AttributeError, TypeError):
-        raise ValueError(f"{name}={value!r} must be a whole number {range_}; {fix}.") from None
+        raise ValueError(f"{name}={brief(value)} must be a whole number {range_}; {fix}.") from None
     if known < least or (most is not None and known > most):
         raise ValueError(f"{name}={_shown(known)} must be {range_}; {fix}.")
     return known
@@ -152,6 +152,69 @@ def is_whole_number(value: object, *, least: int = 1) -> bool:
     except ValueError:
         return False
     return True
+
+
+def instance(name: str, value: Any, kinds: type | tuple[type, ...], *, fix: str) -> None:
+    """Refuse what is of no such type, before it is asked for attributes that it does not have.
+
+    Args:
+      name: of the field.
+      value: what was given.
+      kinds: the types that it may have.
+      fix: what to do, the second half of the sentence.
+
+    Raises:
+      TypeError: it has none of them.
+
+    Example:
+      >>> instance("steps", "flat", int, fix="count them")
+      Traceback (most recent call last):
+      TypeError: steps='flat' must be of type int; count them.
+    """
+    if not isinstance(value, kinds):
+        allowed = " or ".join(kind.__name__ for kind in (kinds if isinstance(kinds, tuple) else (kinds,)))
+        raise TypeError(f"{name}={brief(value)} must be of type {allowed}; {fix}.")
+
+
+def function(name: str, value: Any, *, fix: str) -> None:
+    """Refuse what can't be called, before it is.
+
+    Raises:
+      TypeError: it is no function.
+
+    Example:
+      >>> function("loss_fn", 3, fix="give loss_fn(params, example, key)")
+      Traceback (most recent call last):
+      TypeError: loss_fn=3 must be a function; give loss_fn(params, example, key).
+    """
+    if not callable(value):
+        raise TypeError(f"{name}={brief(value)} must be a function; {fix}.")
+
+
+def optimizer(name: str, value: Any) -> None:
+    """Refuse what is no optax optimizer, such as its name or its learning rate.
+
+    Raises:
+      TypeError: it has no ``init`` and ``update`` to call.
+    """
+    if not (callable(getattr(value, "init", None)) and callable(getattr(value, "update", None))):
+        raise TypeError(f"{name}={brief(value)} must be an optax optimizer; make one, such as optax.sgd(0.1).")
+
+
+def brief(value: object) -> str:
+    """A value in one short line of an error message, whatever it is.
+
+    Example:
+      >>> brief([1.0] * 100)
+      '[1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1....'
+    """
+    return in_one_line(repr(value), 60)
+
+
+def in_one_line(text: str, most: int) -> str:
+    """Words of another library inside of a sentence: at most so many letters, on one line."""
+    line = " ".join(text.split())
+    return line if len(line) <= most else f"{line[: most - 3]}..."
 
 
 def spoilt_by(tree: Any, *values: Any) -> Any:

@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree, ScalarLike
 
-from dpjax.checks import number
+from dpjax.checks import function, number
 from dpjax.clipping import ClippingRule, clipped_sum
 from dpjax.contributions import example_gradient
 from dpjax.noise import gaussian_privatizer, noise_stddev
-from dpjax.types import Cohort, Params
+from dpjax.types import Cohort, Params, leading_size
 
 
 def private_grad(
@@ -58,12 +58,14 @@ def private_grad(
     size_fix = "it is sampling rate × data set size"
     divisor = number("expected_batch_size", expected_batch_size, above=0, fix=size_fix)
     multiplier = number("noise_multiplier", noise_multiplier, least=0, fix="it is noise stddev / clip_norm")
+    number("clip_norm", clip_norm, above=0, finite=False, fix="use inf to turn clipping off")
+    function("loss_fn", loss_fn, fix="give loss_fn(params, example) or loss_fn(params, example, key)")
     takes_key = len(inspect.signature(loss_fn).parameters) > 2
     keyed = loss_fn if takes_key else lambda params, example, key: loss_fn(params, example)
     bounded_sum = clipped_sum(example_gradient(keyed), rule=rule, engine=engine, microbatch_size=microbatch_size)
 
     def grad(params: Params, batch: PyTree[Array], key: Key[Array, ""], mask: Array | None = None) -> Params:
-        size = jax.tree.leaves(batch)[0].shape[0]
+        size = leading_size("batch", batch, "batch")
         cohort = Cohort(batch, jnp.ones(size, bool) if mask is None else mask)
         noise_key, loss_key = jax.random.split(key)
         clipped = bounded_sum(params, cohort, loss_key, clip_norm)

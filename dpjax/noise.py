@@ -9,7 +9,7 @@ from jaxtyping import Array, ArrayLike, Float, Int, Key, PyTree, ScalarLike
 
 from dpjax.checks import number
 from dpjax.gaussian import standard_normal
-from dpjax.types import at_least_float32
+from dpjax.types import at_least_float32, check_key
 
 
 class GaussianState(NamedTuple):
@@ -66,9 +66,10 @@ def gaussian_privatizer(stddev: PyTree[ArrayLike], key: Key[Array, ""]) -> optax
     References:
       Dwork & Roth, The Algorithmic Foundations of Differential Privacy, 2014, appendix A.
     """
+    if not jax.tree.leaves(stddev):
+        raise ValueError(f"stddev={stddev} holds no number; compute it with noise_stddev.")
     stddev = jax.tree.map(lambda x: number("stddev", x, least=0, fix="compute it with noise_stddev"), stddev)
-    if not (isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):
-        raise TypeError(f"key={key!r} is not a JAX key; pass one made by jax.random.key(seed) or split.")
+    check_key("key", key)
 
     def init(params: PyTree[Array]) -> GaussianState:
         del params

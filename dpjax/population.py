@@ -9,8 +9,9 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, Key, PyTree
 
 from dpjax.buckets import Buckets
+from dpjax.checks import brief
 from dpjax.sampling import Sampler, SamplingInfo, draw_cohort
-from dpjax.types import ClippedSum, Cohort, Params, Stateful
+from dpjax.types import ClippedSum, Cohort, Params, Stateful, leading_size
 
 STATE = "unit_state"
 """The entry of a contribution's metrics in which a unit's next state travels; see ``remember``."""
@@ -44,7 +45,9 @@ def make_population(
       sampler: of the run.
 
     Raises:
-      ValueError: weights of the wrong length, negative, not finite, or that don't sum to 1.
+      TypeError: units or weights that are no arrays.
+      ValueError: units of the wrong number, or weights of the wrong length, negative, not finite, or that don't sum to
+        1.
 
     Example:
       >>> from dpjax import fixed_size_sampler
@@ -52,10 +55,19 @@ def make_population(
       >>> print(population.factors, population.expected_size)
       [1.  0.5 0.5 0.5] 1.25
     """
+    if isinstance(units, Buckets):
+        size = sum(leading_size("units", table, "units of a bucket") for table in units.tables)
+    else:
+        size = leading_size("units", units, "population")
+    if size != sampler.population:
+        raise ValueError(f"units hold {size} units but sampler.population={sampler.population}; make them equal.")
     units = jax.tree.map(jnp.asarray, units)
     if weights is None:
         return Population(units, None, sampler.expected_cohort_size)
-    given = np.asarray(weights, np.float64)
+    try:
+        given = np.asarray(weights, np.float64)
+    except (TypeError, ValueError):
+        raise TypeError(f"weights={brief(weights)} must be numbers; give one p_k for each unit.") from None
     if given.shape != (sampler.population,):
         raise ValueError(
             f"weights have shape {given.shape}, but the population has {sampler.population} units; give one p_k each."

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
-from dpjax.checks import number, whole_number
-from dpjax.types import Cohort
+from dpjax.checks import instance, is_traced, number, whole_number
+from dpjax.types import Cohort, check_key, leading_size
 
 
 class SamplingInfo(NamedTuple):
@@ -53,6 +53,15 @@ class Sampler:
         return self.sampling_rate * self.population
 
 
+def check_sampler(sampler: object) -> None:
+    """Refuse what is no sampler, such as its name.
+
+    Raises:
+      TypeError: it is none.
+    """
+    instance("sampler", sampler, Sampler, fix="make one, such as poisson_sampler(population, rate, num_steps=...)")
+
+
 def poisson_sampler(
     population: int,
     sampling_rate: float,
@@ -88,17 +97,20 @@ def poisson_sampler(
       Ponomareva et al., How to DP-fy ML, 2023, section 5 (https://arxiv.org/abs/2303.00654);
       Chua et al., Scalable DP-SGD, 2024 (https://arxiv.org/abs/2411.04205).
     """
-    _check_population(population)
+    population = whole_number("population", population, fix=_COUNT_UNITS)
     sampling_rate = number("sampling_rate", sampling_rate, above=0, most=1, fix="use cohort size / population")
     num_steps = whole_number("num_steps", num_steps, fix="give the steps of the run")
     delta = number("delta", delta, above=0, below=1, fix="below 1/population is customary")
     epsilon = number("epsilon", epsilon, above=0, finite=False, fix="give the largest that the run is to support")
-    if capacity is None:
+    multiple_of = whole_number("multiple_of", multiple_of, fix="leave it out to round to none")
+    if capacity is not None:
+        capacity = whole_number("capacity", capacity, fix="leave it out to have enough slots")
+    else:
         allowed = delta / 1000 / (1 + math.exp(min(epsilon, 500.0)))
         capacity = _poisson_capacity(population, sampling_rate, allowed / num_steps)
         capacity = -(-capacity // multiple_of) * multiple_of
     beta = min(1.0, num_steps * _binomial_tail(capacity, population, sampling_rate))
-    return Sampler("poisson", population, float(sampling_rate), capacity, beta, num_steps)
+    return Sampler("poisson", population, sampling_rate, capacity, beta, num_steps)
 
 
 def fixed_size_sampler(population: int, cohort_size: int) -> Sampler:
@@ -113,8 +125,7 @@ def fixed_size_sampler(population: int, cohort_size: int) -> Sampler:
     References:
       Wang, Balle & Kasiviswanathan, Subsampled Rényi DP, 2019 (https://arxiv.org/abs/1808.00087).
     """
-    _check_cohort_size(population, cohort_size)
-    return Sampler("fixed_size", population, cohort_size / population, cohort_size)
+    return _of_one_size("fixed_size", population, cohort_size)
 
 
 def shuffled_sampler(population: int, cohort_size: int) -> Sampler:
@@ -130,8 +141,7 @@ def shuffled_sampler(population: int, cohort_size: int) -> Sampler:
     References:
       Chua et al., How Private are DP-SGD Implementations?, 2024 (https://arxiv.org/abs/2403.17673).
     """
-    _check_cohort_size(population, cohort_size)
-    return Sampler("shuffled", population, cohort_size / population, cohort_size)
+    return _of_one_size("shuffled", population, cohort_size)
 
 
 def cyclic_sampler(population: int, cohort_size: int) -> Sampler:
@@ -149,8 +159,7 @@ def cyclic_sampler(population: int, cohort_size: int) -> Sampler:
       Kairouz et al., Practical and Private (Deep) Learning without Sampling or Shuffling, 2021
       (https://arxiv.org/abs/2103.00039).
     """
-    _check_cohort_size(population, cohort_size)
-    return Sampler("cyclic", population, cohort_size / population, cohort_size)
+    return _of_one_size("cyclic", population, cohort_size)
 
 
 def draw_cohort(
@@ -173,7 +182,10 @@ def draw_cohort(
       >>> print(cohort.units.shape, info.cohort_size)
       (3,) 3
     """
-    population = _population_of(units)
+    check_sampler(sampler)
+    check_key("key", key)
+    _check_step(step)
+    population = leading_size("units", units, "population")
     if population != sampler.population:
         raise ValueError(f"units hold {population} units but sampler.population={sampler.population}; make them equal.")
     if sampler.kind == "poisson":
@@ -197,7 +209,7 @@ def poisson_cohort(
     Args:
       key: key of this draw.
       units: pytree, leaves ``[population, ...]``.
-      sampling_rate: scalar in (0, 1], traced or not.
+      sampling_rate: scalar in (0, 1], traced or not; a traced one that is outside draws nobody.
       capacity: slots; see ``poisson_sampler`` for how many are enough.
 
     Example:
@@ -206,13 +218,16 @@ def poisson_cohort(
       >>> print(cohort.mask.sum() == info.cohort_size, info.overflowed)
       True False
     """
-    population = _population_of(units)
+    check_key("key", key)
+    population = leading_size("units", units, "population")
+    capacity = whole_number("capacity", capacity, fix="poisson_sampler tells how many slots are enough")
+    sampling_rate = number("sampling_rate", sampling_rate, above=0, most=1, fix="use cohort size / population")
     bits = jax.random.bits(key, (capacity + 1, 2), jnp.uint32)  # a larger capacity draws the same units
     with jax.enable_x64(True):  # float32 cannot tell small gaps apart at small rates
         high, low = bits.astype(jnp.float64).T
         uniform = (high + (low + 0.5) * 2.0**-32) * 2.0**-32
         failures = jnp.log(uniform) / jnp.log1p(-jnp.asarray(sampling_rate).astype(jnp.float64))
-        gaps = jnp.minimum(jnp.floor(failures), population) + 1.0
+        gaps = jnp.fmin(jnp.floor(failures), population) + 1.0  # of a rate out of range past all units
         position = jnp.minimum(jnp.cumsum(gaps) - 1.0, population).astype(jnp.int32)
     chosen = position < population
     cohort = _gather(units, position[:capacity], chosen[:capacity])
@@ -228,7 +243,8 @@ def fixed_size_cohort(key: Key[Array, ""], units: PyTree[Array], *, size: int) -
       >>> print(sorted(cohort.units.tolist()))
       [0, 1, 2, 3, 4]
     """
-    index = jax.random.permutation(key, _population_of(units))[:size]
+    population = _check_walk(key, units, size)
+    index = jax.random.permutation(key, population)[:size]
     return _gather(units, index, jnp.ones(size, bool)), SamplingInfo(jnp.int32(size), jnp.bool_(False))
 
 
@@ -245,7 +261,8 @@ def shuffled_cohort(
       >>> sorted(x for part in parts for x in part.units[part.mask].tolist())
       [0, 1, 2, 3, 4]
     """
-    population = _population_of(units)
+    population = _check_walk(key, units, size)
+    _check_step(step)
     steps_per_epoch = -(-population // size)
     epoch, part = jnp.asarray(step) // steps_per_epoch, jnp.asarray(step) % steps_per_epoch
     order = jax.random.permutation(jax.random.fold_in(key, epoch), population)
@@ -265,18 +282,13 @@ def cyclic_cohort(
       >>> print((first.units == again.units).all())
       True
     """
-    return shuffled_cohort(key, units, jnp.asarray(step) % -(-_population_of(units) // size), size=size)
+    population = _check_walk(key, units, size)
+    _check_step(step)
+    return shuffled_cohort(key, units, jnp.asarray(step) % -(-population // size), size=size)
 
 
 def _gather(units: PyTree[Array], index: Int[Array, "slots"], mask: Bool[Array, "slots"]) -> Cohort:
     return Cohort(jax.tree.map(lambda x: x[jnp.where(mask, index, 0)], units), mask)
-
-
-def _population_of(units: PyTree[Array]) -> int:
-    sizes = {x.shape[0] for x in jax.tree.leaves(units)}
-    if len(sizes) != 1:
-        raise ValueError(f"units have leaves of lengths {sorted(sizes)}; every leaf must be [population, ...].")
-    return sizes.pop()
 
 
 def _poisson_capacity(population: int, sampling_rate: float, allowed: float) -> int:
@@ -296,12 +308,24 @@ def _binomial_tail(capacity: int, population: int, sampling_rate: float) -> floa
     return 0.0 if capacity >= population else float(bdtrc(capacity, population, sampling_rate))
 
 
-def _check_population(population: int) -> None:
-    if population < 1:
-        raise ValueError(f"population={population} must be at least 1 unit.")
+def _check_step(step: int | Int[Array, ""]) -> None:
+    if not is_traced(step):
+        whole_number("step", step, least=0, fix="count the steps of the run from 0")
 
 
-def _check_cohort_size(population: int, cohort_size: int) -> None:
-    _check_population(population)
-    if not 1 <= cohort_size <= population:
-        raise ValueError(f"cohort_size={cohort_size} must be between 1 and the population of {population} units.")
+def _check_walk(key: Key[Array, ""], units: PyTree[Array], size: int) -> int:
+    """The population, of which no cohort can have more."""
+    check_key("key", key)
+    population = leading_size("units", units, "population")
+    whole_number("size", size, most=population, fix="it is the units of a cohort")
+    return population
+
+
+def _of_one_size(kind: str, population: int, cohort_size: int) -> Sampler:
+    population = whole_number("population", population, fix=_COUNT_UNITS)
+    what = f"it is how many of the population of {population} units"
+    cohort_size = whole_number("cohort_size", cohort_size, most=population, fix=what)
+    return Sampler(kind, population, cohort_size / population, cohort_size)
+
+
+_COUNT_UNITS = "give the number of units"

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, ArrayLike, Float, Int, Key, PyTree
 
-from dpjax.checks import is_traced
+from dpjax.checks import in_one_line, is_traced
+from dpjax.checks import optimizer as optimizing
 from dpjax.clipping import BoundedSum
 from dpjax.clipping import adaptive as adapting
 from dpjax.noise import gaussian_privatizer, noise_stddev
@@ -105,6 +106,8 @@ def make_stepper(
         total, count = noised
         return total, after, adapting.next_clip_norm(adaptive, state.clip_norm, count, counted)
 
+    optimizing("the optimizer", optimizer)
+
     def init(params: Params, noised: PyTree[Array], unit_states: PyTree[Array]) -> TrainState:
         clip_norm = jnp.asarray(hparams.clip_norm, jnp.float32)
         start, noise = optimizer.init(_wide(params)), privatizer.init(noised)
@@ -119,8 +122,7 @@ def make_stepper(
             clipped = clipped._replace(total=_never_noised(clipped.total, hparams.noise_multiplier))
         noised, privatizer_state, next_norm = add_noise(clipped, cohort, state)
         mean = jax.tree.map(lambda x: x / expected_size, noised)
-        updates, optimizer_state = optimizer.update(mean, state.optimizer_state, _wide(state.params))
-        moved = optax.apply_updates(_wide(state.params), updates)
+        moved, optimizer_state = _moved(optimizer, mean, state)
         params = jax.tree.map(lambda x, old: x.astype(old.dtype), moved, state.params)
         cohort_size = jnp.sum(cohort.mask, dtype=jnp.int32)
         accepted = jnp.maximum(cohort_size - clipped.num_rejected, 1).astype(jnp.float32)
@@ -144,6 +146,28 @@ def make_stepper(
         return after._replace(step=state.step + 1), metrics
 
     return Stepper(init, step)
+
+
+def _moved(optimizer: optax.GradientTransformation, mean: Params, state: TrainState) -> tuple[Params, optax.OptState]:
+    """Parameters and optimizer after one update, or in one sentence why there is none."""
+    wide, before = _wide(state.params), state.optimizer_state
+    try:
+        updates, after = optimizer.update(mean, before, wide)
+        moved = optax.apply_updates(wide, updates)
+    except (TypeError, ValueError, AttributeError, LookupError, NotImplementedError) as error:
+        why = f"{type(error).__name__}: {in_one_line(str(error), 200)}"
+    else:
+        if _shapes(moved) == _shapes(wide) and _shapes(after) == _shapes(before):
+            return moved, after
+        why = "it gives parameters or a state of other shapes or dtypes than it was given"
+    raise TypeError(
+        f"the optimizer can't go on from a noised mean and parameters alone ({why}); use one that is given no loss, "
+        "which is private, and parameters of the model's own shapes, such as optax.adam."
+    )
+
+
+def _shapes(tree: PyTree) -> tuple[Any, list[Any]]:
+    return jax.tree.structure(tree), [(jnp.shape(x), jnp.result_type(x)) for x in jax.tree.leaves(tree)]
 
 
 def _wide(params: Params) -> Params:

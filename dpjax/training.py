@@ -11,14 +11,15 @@ from jax.sharding import Mesh
 from jaxtyping import Array, ArrayLike, Int, Key, PyTree
 
 from dpjax.buckets import Buckets, bucketed_sum
+from dpjax.checks import function, instance, whole_number
 from dpjax.clipping import Aggregation, ClippingRule, SumFactory, clipped_sum
 from dpjax.clipping import adaptive as adapting
 from dpjax.contributions import gather_records
 from dpjax.noise import gaussian_privatizer
 from dpjax.population import draw, make_population, remember
-from dpjax.sampling import Sampler
+from dpjax.sampling import Sampler, check_sampler
 from dpjax.steps import MakePrivatizer, TrainState, make_stepper
-from dpjax.types import ContributionFn, HParams, Metrics, Params
+from dpjax.types import ContributionFn, HParams, Metrics, Params, check_key
 
 
 class History(NamedTuple):
@@ -82,7 +83,10 @@ def make_train(
         them, if ``examples`` is given.
       sampler: which units take part in a step.
       num_steps: steps (rounds) of the run.
-      make_optimizer: hyper-parameters → optax optimizer, applied to the noised mean.
+      make_optimizer: hyper-parameters → optax optimizer, applied to the noised mean. It is given no loss: one that
+        asks for it (``lbfgs`` with a line search, ``reduce_on_plateau``, ``polyak_sgd``), or for parameters of other
+        shapes (``lookahead``), is refused. ``prodigy`` and ``dadapt_adamw`` are NaN after a first mean that is all
+        zero, as of a cohort of nobody without noise; so is ``adam`` with ``eps=0``.
       examples: the data set that ``Records`` point into, leaves ``[rows, ...]``.
       evaluate: parameters → pytree of arrays, such as accuracies on held-out data.
       evaluate_every: steps between evaluations; only after the last step if None.
@@ -106,6 +110,7 @@ def make_train(
       ``clip_norm`` and ``noise_multiplier``. jit and vmap over both apply.
 
     Raises:
+      TypeError: an argument of a wrong type, as a sampler, a rule or units that are none.
       ValueError: ``num_steps`` or ``evaluate_every`` < 1, more steps than the sampler was made for, weights that don't
         sum to 1, or ``adaptive`` with a rule that has groups or with another privatizer; from ``train``, concrete
         hyper-parameters out of range, as a ``noise_multiplier`` that is too large for ``adaptive``.
@@ -126,17 +131,32 @@ def make_train(
     References:
       Abadi et al., 2016 (https://arxiv.org/abs/1607.00133); McMahan et al., 2018 (https://arxiv.org/abs/1710.06963).
     """
-    if num_steps < 1:
-        raise ValueError(f"num_steps={num_steps} must be at least 1.")
+    check_sampler(sampler)
+    num_steps = whole_number("num_steps", num_steps, fix="give the steps of the run")
+    for name, given in (
+        ("init_fn", init_fn),
+        ("contribution_fn", contribution_fn),
+        ("make_optimizer", make_optimizer),
+        ("make_privatizer", make_privatizer),
+        ("evaluate", evaluate),
+        ("evaluate_params", evaluate_params),
+        ("init_unit_state", init_unit_state),
+        ("aggregation", aggregation),
+    ):
+        if given is not None or name in ("init_fn", "contribution_fn", "make_optimizer", "make_privatizer"):
+            function(name, given, fix="see make_train for what it is given and returns")
+    if rule is not None:
+        instance("rule", rule, ClippingRule, fix="make one, such as flat_clipping()")
+    if adaptive is not None:
+        instance("adaptive", adaptive, adapting.AdaptiveClipping, fix="make one with adaptive_clipping()")
+        adaptive = adapting.adaptive_clipping(*adaptive)  # one that was made by hand is held to the same ranges
     if sampler.num_steps is not None and num_steps > sampler.num_steps:
         raise ValueError(
             f"num_steps={num_steps} is more than the {sampler.num_steps} steps that the sampler's capacity was chosen "
             "for; make the sampler for as many steps as the run has."
         )
-    if evaluate_every is not None and evaluate_every < 1:
-        raise ValueError(
-            f"evaluate_every={evaluate_every} must be at least 1 step; leave it out to evaluate at the end."
-        )
+    if evaluate_every is not None:
+        evaluate_every = whole_number("evaluate_every", evaluate_every, fix="leave it out to evaluate at the end")
     if adaptive is not None and rule is not None and rule.groups is not None:
         raise ValueError(
             "adaptive clipping follows the norm over all parameters, but rule.groups clips groups of them; leave out "
@@ -158,6 +178,7 @@ def make_train(
     bounded_sum = (factory if aggregation is None else aggregation(factory))(contribution)
 
     def train(hparams: HParams, key: Key[Array, ""]) -> tuple[TrainState, History]:
+        check_key("key", key)
         init_key, sampling_key, contribution_key, noise_key = jax.random.split(key, 4)
         stepper = make_stepper(
             bounded_sum,

@@ -6,7 +6,10 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
+
+from dpjax.checks import brief
 
 Params = PyTree[Array]
 """A model's parameters: any pytree of floating-point arrays."""
@@ -53,6 +56,74 @@ class Cohort(NamedTuple):
     units: PyTree[Array]
     mask: Bool[Array, "slots"]
     weights: Float[Array, "slots"] | None = None
+
+
+def leading_size(name: str, tree: Any, axis: str) -> int:
+    """The length of the first axis, which all leaves must share; a list of numbers is a tree of leaves without one.
+
+    Args:
+      name: of the tree, for errors.
+      tree: pytree of arrays, leaves ``[axis, ...]``.
+      axis: what the first axis counts, for errors.
+
+    Raises:
+      TypeError: a leaf is no array of numbers, or there is none.
+      ValueError: leaves of different lengths, or of none.
+
+    Example:
+      >>> leading_size("units", [1.0, 2.0], "population")
+      Traceback (most recent call last):
+      TypeError: units[0] is a float, but every leaf must be an array [population, ...]; stack them with jnp.asarray.
+    """
+    sizes: set[int] = set()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        dtype: Any = getattr(leaf, "dtype", None)
+        shape: tuple[int, ...] = tuple(getattr(leaf, "shape", ()))
+        if dtype is None or not shape or getattr(dtype, "kind", "V") in tuple("OUSMm"):
+            what = f"a {type(leaf).__name__}" if dtype is None else f"of dtype {dtype} and shape {shape}"
+            raise TypeError(
+                f"{name}{jax.tree_util.keystr(path)} is {what}, but every leaf must be an array [{axis}, ...]; stack "
+                "them with jnp.asarray."
+            )
+        sizes.add(shape[0])
+    if not sizes:
+        raise TypeError(f"{name} hold no array; give a pytree of arrays [{axis}, ...].")
+    if len(sizes) > 1 or 0 in sizes:
+        raise ValueError(f"{name} have leaves of lengths {sorted(sizes)}; every leaf must be [{axis}, ...].")
+    return sizes.pop()
+
+
+def check_cohort(cohort: Cohort) -> None:
+    """Refuse slots that are counted in two ways, and a mask that is none: ``~mask`` of integers is no other mask.
+
+    Raises:
+      TypeError: a mask that is no array of bools, or weights that are no array.
+      ValueError: units, mask and weights of different lengths.
+    """
+    slots, mask, weights = leading_size("units", cohort.units, "slots"), cohort.mask, cohort.weights
+    if not jnp.issubdtype(getattr(mask, "dtype", object), bool):
+        found = getattr(mask, "dtype", type(mask).__name__)
+        raise TypeError(
+            f"mask is of type {found}, but must be an array of bools [slots]; write jnp.asarray(mask) != 0."
+        )
+    if mask.shape != (slots,):
+        raise ValueError(f"mask has shape {mask.shape}, but units have {slots} slots; give one bool for each.")
+    if weights is not None and jnp.shape(weights) != (slots,):
+        raise ValueError(f"weights have shape {jnp.shape(weights)}, but units have {slots} slots; give one for each.")
+    if weights is not None and not jnp.issubdtype(getattr(weights, "dtype", object), jnp.floating):
+        raise TypeError("weights must be an array of floating-point factors [slots]; make it one with jnp.asarray.")
+
+
+def check_key(name: str, key: object) -> None:
+    """Refuse what is no key of ``jax.random.key``.
+
+    Raises:
+      TypeError: no key, an old-style key array, or a number in its place.
+    """
+    if not (isinstance(key, jax.Array | Tracer) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):
+        raise TypeError(f"{name}={brief(key)} is not a JAX key; pass one made by jax.random.key(seed) or split.")
+    if key.shape != ():
+        raise TypeError(f"{name} holds {key.shape} keys, but one is needed; pass one of them.")
 
 
 class Records(NamedTuple):

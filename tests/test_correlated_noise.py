@@ -527,7 +527,7 @@ class TestCyclicSampler:
 
     @pytest.mark.parametrize("size", [0, 6])
     def test_bad_size(self, size):
-        with pytest.raises(ValueError, match=f"cohort_size={size} must be between 1 and the population of 5 units"):
+        with pytest.raises(ValueError, match=f"cohort_size={size} must be from 1 to 5; it is how many"):
             cyclic_sampler(5, size)
 
 

@@ -10,6 +10,7 @@ from functools import lru_cache
 from dpjax.accounting.domination import Pair, curves, dominating_pair
 from dpjax.accounting.events import check_accountable
 from dpjax.accounting.mechanism import Mechanism
+from dpjax.checks import as_number, brief, instance
 
 ACCOUNTANTS = ("pld", "rdp")
 OVERFLOW_SHARE = 1e-3  # of δ, set aside for the chance that a fixed capacity overflows
@@ -49,7 +50,8 @@ def epsilon(mechanism: Mechanism, delta: float, accountant: str = "pld") -> floa
       Doroshenko et al. 2022 (PLD, connect the dots), https://arxiv.org/abs/2207.04380; Mironov 2017 (RDP),
       https://arxiv.org/abs/1702.07476; Zhu et al. 2022 (dominating pairs), https://arxiv.org/abs/2106.08567.
     """
-    return _epsilon(mechanism, float(delta), accountant)
+    instance("mechanism", mechanism, Mechanism, fix="make one, such as Mechanism.from_sampler(...)")
+    return _epsilon(mechanism, check_delta(delta), _known(accountant))
 
 
 @lru_cache(maxsize=1024)  # a calibration asks what a results row asks again
@@ -133,17 +135,23 @@ def overflow_fits(overflow_probability: float, epsilon: float, delta: float) -> 
     return math.log(overflow_probability) + math.log1p(math.exp(-epsilon)) + epsilon <= math.log(delta * OVERFLOW_SHARE)
 
 
-def check_delta(delta: float) -> None:
+def check_delta(delta: float) -> float:
     """Raise ValueError unless delta is a probability strictly between 0 and 1."""
-    if not 0 < delta < 1:
-        raise ValueError(f"delta is {delta!r}; give a probability above 0 and well below 1 / population")
+    known = as_number(delta)
+    if known is None or not 0 < known < 1:
+        raise ValueError(f"delta is {brief(delta)}; give a probability above 0 and well below 1 / population")
+    return known
 
 
 def bound_of(accountant: str) -> Bound:
     """The accountant's function, or ValueError."""
+    return pld_bound if _known(accountant) == "pld" else rdp_bound
+
+
+def _known(accountant: str) -> str:
     if accountant not in ACCOUNTANTS:
-        raise ValueError(f"accountant is {accountant!r}; choose pld or rdp")
-    return pld_bound if accountant == "pld" else rdp_bound
+        raise ValueError(f"accountant is {brief(accountant)}; choose pld or rdp")
+    return accountant
 
 
 def rdp_bound(

@@ -27,6 +27,7 @@ from dpjax.accounting.accountants import (
 from dpjax.accounting.cache import CalibrationCache, calibration_key
 from dpjax.accounting.events import check_accountable
 from dpjax.accounting.mechanism import Mechanism
+from dpjax.checks import as_number, brief
 
 _COARSE = 1e-3  # accuracy of the PLD that the search looks at before it asks the real one
 _WINDOW = 3e-4  # a result's ε lies at most this much below the target, relatively
@@ -107,7 +108,8 @@ def calibrate_noise_grid(
     References:
       Gopi et al. 2021 (numerical composition), https://arxiv.org/abs/2106.02848.
     """
-    targets = [float(target) for target in epsilons]
+    targets = [_target(target) for target in epsilons]
+    delta = check_delta(delta)
     _check(mechanism, targets, delta, accountant)
     if mechanism.factorization is not None:  # one Gaussian mechanism, whatever the factorization and the sampling
         mechanism = replace(mechanism, factorization=None, sampling="full", sampling_rate=1.0, num_steps=1)
@@ -131,15 +133,19 @@ def calibrate_noise_grid(
     return [solved[target] for target in targets]
 
 
+def _target(epsilon: float) -> float:
+    known = as_number(epsilon)
+    if known is None or not known > 0:
+        raise ValueError(f"epsilon is {brief(epsilon)}; give a number above 0, or inf for no privacy")
+    return known
+
+
 def _check(mechanism: Mechanism, targets: list[float], delta: float, accountant: str) -> None:
     check_accountable(mechanism)
-    check_delta(delta)
     bound_of(accountant)
     if mechanism.noise is not None:
         mechanism.noise.check_calibration(accountant)
     for target in targets:
-        if not target > 0:
-            raise ValueError(f"epsilon is {target!r}; give a number above 0, or inf for no privacy")
         if target < _SMALLEST and accountant == "pld" and not is_closed_form(mechanism):
             raise ValueError(
                 f"epsilon is {target!r}, below the {_SMALLEST:g} that PLD's grid resolves; give at least "

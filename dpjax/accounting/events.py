@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dpjax.accounting.mechanism import WALKS, Mechanism
+from dpjax.checks import instance
 
 if TYPE_CHECKING:
     import dp_accounting
@@ -78,7 +79,8 @@ def _drawn_records(mechanism: Mechanism) -> dp_accounting.DpEvent:
 
 
 def check_accountable(mechanism: Mechanism) -> None:
-    """Raise ValueError if nothing accounts for this pair of sampling and adjacency."""
+    """Raise ValueError if nothing accounts for this pair of sampling and adjacency, TypeError if it is no mechanism."""
+    instance("mechanism", mechanism, Mechanism, fix="make one, such as Mechanism.from_sampler(...)")
     if mechanism.adjacency != "add_or_remove_one":
         return
     if mechanism.sampling in WALKS:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from dpjax.accounting.participation import Participation, toeplitz_sensitivity, tree_sensitivity
+from dpjax.checks import brief, instance, is_whole_number
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 KINDS = ("toeplitz", "buffered", "tree")
 OBJECTIVES = ("mean", "max")
+_FROM_SAMPLER = "make one with Participation.from_sampler(sampler, num_steps)"
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ class Factorization:
     sensitivity: float = field(init=False)
 
     def __post_init__(self) -> None:
+        instance("participation", self.participation, Participation, fix=_FROM_SAMPLER)
         if self.kind not in KINDS:
             raise ValueError(f"kind is {self.kind!r}; choose one of {', '.join(KINDS)}")
         for name, kind in (("coefficients", "toeplitz"), ("buffers", "buffered")):
@@ -243,8 +246,9 @@ def buffered_toeplitz(participation: Participation, *, buffers: int = 3, objecti
     from dpjax.accounting.toeplitz import optimize_buffered
 
     _check_objective(objective)
-    if not 1 <= buffers <= 10:
-        raise ValueError(f"buffers is {buffers!r}; give a whole number from 1 to 10")
+    instance("participation", participation, Participation, fix=_FROM_SAMPLER)
+    if not is_whole_number(buffers) or buffers > 10:
+        raise ValueError(f"buffers is {brief(buffers)}; give a whole number from 1 to 10")
     if participation.num_steps < 2:
         return independent_noise(participation)
     weights, decays = optimize_buffered(participation, buffers, objective)
@@ -271,9 +275,10 @@ def tree_aggregation(participation: Participation) -> Factorization:
 
 
 def _check_bands(bands: int, participation: Participation) -> int:
-    if not 1 <= bands <= participation.num_steps:
-        raise ValueError(f"bands is {bands!r}; give a whole number from 1 to num_steps={participation.num_steps}")
-    return bands
+    instance("participation", participation, Participation, fix=_FROM_SAMPLER)
+    if not is_whole_number(bands) or bands > participation.num_steps:
+        raise ValueError(f"bands is {brief(bands)}; give a whole number from 1 to num_steps={participation.num_steps}")
+    return int(bands)
 
 
 def _check_objective(objective: str) -> None:

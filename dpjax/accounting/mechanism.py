@@ -10,7 +10,7 @@ from dpjax.accounting.distributed import DistributedNoise
 from dpjax.accounting.factorization import Factorization
 from dpjax.accounting.local import LocalReports
 from dpjax.accounting.participation import Participation, is_count, participation_of
-from dpjax.checks import as_number
+from dpjax.checks import as_number, brief, instance
 
 UNITS = ("example", "user", "client")
 ADJACENCIES = ("zero_out", "add_or_remove_one", "replace_one")
@@ -118,14 +118,18 @@ steps with noise multiplier 1.1 (standard deviation / clip norm); one run, hyper
         for field, choices in (("unit", UNITS), ("adjacency", ADJACENCIES), ("sampling", SAMPLINGS)):
             value = getattr(self, field)
             if value not in choices:
-                raise ValueError(f"{field} is {value!r}; choose one of {', '.join(choices)}")
+                raise ValueError(f"{field} is {brief(value)}; choose one of {', '.join(choices)}")
         for name in ("sampling_rate", "noise_multiplier", "overflow_probability", "abort_probability"):
             # A NumPy or JAX scalar is the same mechanism; what is no number is out of every range.
             value = as_number(getattr(self, name))
             if value is not None:
                 object.__setattr__(self, name, value)
             else:
-                raise ValueError(f"{name} is {getattr(self, name)!r}; give a number that is known, no traced one")
+                raise ValueError(f"{name} is {brief(getattr(self, name))}; give a number that is known, no traced one")
+        if self.factorization is not None:
+            instance("factorization", self.factorization, Factorization, fix="make one, such as tree_aggregation(...)")
+        if self.noise is not None:
+            instance("noise", self.noise, (LocalReports, DistributedNoise), fix="leave it out for Gaussian noise")
         if not 0 < self.sampling_rate <= 1:
             raise ValueError(
                 f"sampling_rate is {self.sampling_rate!r}; give cohort size / population, above 0 and at most 1"
@@ -136,9 +140,9 @@ steps with noise multiplier 1.1 (standard deviation / clip norm); one run, hyper
                 "least 0"
             )
         if not is_count(self.num_steps):
-            raise ValueError(f"num_steps is {self.num_steps!r}; give a whole number of at least 1")
+            raise ValueError(f"num_steps is {brief(self.num_steps)}; give a whole number of at least 1")
         if self.population is not None and not is_count(self.population):
-            raise ValueError(f"population is {self.population!r}; give the number of units, at least 1")
+            raise ValueError(f"population is {brief(self.population)}; give the number of units, at least 1")
         for name, most in (("overflow_probability", "below 1"), ("abort_probability", "at most 1")):
             value = getattr(self, name)
             if not (0 <= value < 1 or (value == 1 and most == "at most 1")):
@@ -146,6 +150,9 @@ steps with noise multiplier 1.1 (standard deviation / clip norm); one run, hyper
         if self.sampling == "full" and self.sampling_rate != 1:
             raise ValueError(f"sampling_rate is {self.sampling_rate!r} with sampling='full'; set it to 1")
         self._check_records()
+        for name in ("num_steps", "population", "records_per_unit"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, int(getattr(self, name)))
         if self.sampling in ("fixed_size", *WALKS):
             self._check_cohort()
         if self.noise is not None:
@@ -159,7 +166,7 @@ steps with noise multiplier 1.1 (standard deviation / clip norm); one run, hyper
     def _check_records(self) -> None:
         most = self.records_per_unit
         if not is_count(most):
-            raise ValueError(f"records_per_unit is {most!r}; give a whole number of at least 1")
+            raise ValueError(f"records_per_unit is {brief(most)}; give a whole number of at least 1")
         if most == 1:
             return
         if self.unit == "example":
@@ -222,6 +229,10 @@ steps with noise multiplier 1.1 (standard deviation / clip norm); one run, hyper
           ...                        num_steps=10).population
           600
         """
+        if not isinstance(sampler, Sampler) or isinstance(sampler, type):
+            raise TypeError(f"sampler={brief(sampler)} is no sampler; make one, such as poisson_sampler(...).")
+        if not is_count(num_steps):
+            raise ValueError(f"num_steps is {brief(num_steps)}; give a whole number of at least 1")
         covered = getattr(sampler, "num_steps", None)
         if covered is not None and num_steps > covered:
             raise ValueError(

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from dpjax.checks import brief, is_whole_number
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -51,7 +53,7 @@ class Participation:
     def __post_init__(self) -> None:
         for name in ("num_steps", "max_participations", "min_separation"):
             if not is_count(value := getattr(self, name)):
-                raise ValueError(f"{name} is {value!r}; give a whole number of at least 1")
+                raise ValueError(f"{name} is {brief(value)}; give a whole number of at least 1")
 
     @classmethod
     def from_sampler(cls, sampler: Schedule, num_steps: int) -> Participation:
@@ -221,5 +223,5 @@ def _join(left: tuple[int, _Tables], right: tuple[int, _Tables], most: int, apar
 
 
 def is_count(value: object) -> bool:
-    """A whole number of at least 1; NumPy's integers too, without importing NumPy."""
-    return not isinstance(value, bool) and hasattr(value, "__index__") and value.__index__() >= 1  # pyright: ignore
+    """A whole number of at least 1; NumPy's integers too."""
+    return is_whole_number(value)

@@ -1,16 +1,15 @@
 """Clipping rules: from the norms of contributions to the factors that bound them."""
 
-import math
 from collections.abc import Callable
 from functools import reduce
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
+from dpjax.checks import brief, function, number
 from dpjax.types import ClippedSum, Cohort, Metrics, Params, PerUnit, at_least_float32
 
 SMALLEST_CLIP_NORM = 1e-12
@@ -64,6 +63,7 @@ def group_clipping(groups: Callable[[str], str]) -> ClippingRule:
     Example:
       >>> rule = group_clipping(lambda path: "head" if "head" in path else "body")
     """
+    function("groups", groups, fix="it takes a parameter's path to the label of its group")
     return ClippingRule(groups=groups)
 
 
@@ -82,6 +82,8 @@ def automatic_clipping(stability: float = 0.01, *, groups: Callable[[str], str] 
     References:
       Bu et al., Automatic Clipping, 2022 (https://arxiv.org/abs/2206.07136).
     """
+    if not isinstance(stability, Tracer):
+        stability = number("stability", stability, above=0, fix="the paper uses 0.01")
     return check_rule(ClippingRule(groups, stability))
 
 
@@ -89,18 +91,17 @@ def check_rule(rule: ClippingRule) -> ClippingRule:
     """The rule itself.
 
     Raises:
-      TypeError: no ``ClippingRule``, or a ``stability`` that is no number.
+      TypeError: no ``ClippingRule``, or ``groups`` that is no function.
       ValueError: ``stability`` that is not a finite number > 0. One that is traced can't be read: ``bound`` holds then.
     """
     if not isinstance(rule, ClippingRule):
-        raise TypeError(f"rule={rule!r} is no ClippingRule; use flat_clipping(), or leave it out.")
+        raise TypeError(f"rule={brief(rule)} is no ClippingRule; use flat_clipping(), or leave it out.")
+    if rule.groups is not None:
+        function("groups", rule.groups, fix="it takes a parameter's path to the label of its group")
     stability = rule.stability
     if stability is None or isinstance(stability, Tracer):
         return rule
-    if isinstance(stability, bool | str) or np.shape(stability) != ():
-        raise TypeError(f"stability={stability!r} must be a number > 0; the paper uses 0.01.")
-    if not 0 < float(stability) < math.inf:
-        raise ValueError(f"stability={stability} must be a finite number > 0; the paper uses 0.01.")
+    number("stability", stability, above=0, fix="the paper uses 0.01")
     return rule
 
 

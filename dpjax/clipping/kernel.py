@@ -9,12 +9,22 @@ from jax.extend.core import Jaxpr
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, Key, PyTree
 
+from dpjax.checks import function, instance, number, whole_number
 from dpjax.clipping import engines
 from dpjax.clipping.bounding import SMALLEST_CLIP_NORM, ClippingRule, check_rule, flat_clipping
 from dpjax.clipping.engines import Settings
 from dpjax.clipping.program import check_independence, open_jaxpr, uses_references
 from dpjax.clipping.sharding import has_explicit_axes, over_devices
-from dpjax.types import ClippedBy, ClippedSum, Cohort, ContributionFn, GradientContribution, Params
+from dpjax.types import (
+    ClippedBy,
+    ClippedSum,
+    Cohort,
+    ContributionFn,
+    GradientContribution,
+    Params,
+    check_cohort,
+    check_key,
+)
 
 ENGINES = {"materialize": engines.materialize, "microbatch": engines.microbatch, "bookkeeping": engines.bookkeeping}
 """Engine name → implementation. All agree to rounding; they differ in speed and memory only."""
@@ -89,10 +99,16 @@ def clipped_sum(
     if engine not in (*ENGINES, "auto"):
         raise ValueError(f"engine={engine!r} is not known; use one of {', '.join(['auto', *ENGINES])}.")
     rule = check_rule(flat_clipping() if rule is None else rule)
-    if microbatch_size is not None and microbatch_size < 1:
-        raise ValueError(f"microbatch_size={microbatch_size} must be at least 1; leave it out to have it chosen.")
+    function("contribution_fn", contribution_fn, fix="make one, such as example_gradient(loss_fn)")
+    instance("mesh", mesh, (Mesh, type(None)), fix="leave it out to use one device")
+    if microbatch_size is not None:
+        microbatch_size = whole_number("microbatch_size", microbatch_size, fix="leave it out to have it chosen")
+    if memory_budget is not None:
+        memory_budget = number("memory_budget", memory_budget, above=0, fix="it counts bytes")
 
     def fun(params: PyTree, cohort: Cohort, key: Key[Array, ""], clip_norm: float | Float[Array, ""]) -> ClippedSum:
+        check_cohort(cohort)
+        check_key("key", key)
         bound = _check_clip_norm(clip_norm)
         params = with_arrays(params)
         if mesh is None and has_explicit_axes((params, cohort)):
@@ -125,8 +141,8 @@ def default_memory_budget() -> float:
 
 
 def _check_clip_norm(clip_norm: float | Float[Array, ""]) -> Float[Array, ""]:
-    if not isinstance(clip_norm, Tracer) and not float(clip_norm) >= SMALLEST_CLIP_NORM:
-        raise ValueError(f"clip_norm={float(clip_norm)} must be ≥ {SMALLEST_CLIP_NORM}; use inf to turn clipping off.")
+    if not isinstance(clip_norm, Tracer):
+        number("clip_norm", clip_norm, least=SMALLEST_CLIP_NORM, finite=False, fix="use inf to turn clipping off")
     bound = jnp.asarray(clip_norm)
     return bound if jnp.issubdtype(bound.dtype, jnp.floating) else bound.astype(jnp.float32)
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, Key, PyTree, ScalarLike
 
-from dpjax.checks import is_traced, number, whole_number
+from dpjax.checks import is_traced, number, optimizer, whole_number
 from dpjax.contributions.losses import masked_mean_loss, ordinals, with_metrics
 from dpjax.types import ClientContribution, ClientRows, ContributionFn, LossFn, Metrics, Params, UnitData
 
@@ -76,6 +76,7 @@ def local_training(
             whole_number(name, value, fix="it counts local steps or epochs")
     if batch_size is not None:
         batch_size = whole_number("batch_size", batch_size, fix="leave it out to use all records each step")
+    optimizer("local_optimizer", local_optimizer)
     slow = number("straggler_rate", straggler_rate, least=0, most=1, fix="it is the share of slow clients")
     always_whole = not is_traced(slow) and slow == 0
     mean_loss = masked_mean_loss(with_metrics(loss_fn))

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, Key, PyTree
 
+from dpjax.checks import function, whole_number
 from dpjax.types import LossFn, Metrics, Params, UnitData, describe_wrong_unit
 
 AugmentFn = Callable[[Any, Key[Array, ""]], Any]
@@ -68,9 +69,10 @@ def masked_mean_loss(loss_and_metrics: LossAndMetrics) -> LossAndMetrics:
 
 def augmented(loss_and_metrics: LossAndMetrics, augment: AugmentFn | None, num_augmentations: int) -> LossAndMetrics:
     """The mean of a loss over augmented copies of its example; with one copy, the loss of that copy."""
-    if num_augmentations < 1:
-        raise ValueError(f"num_augmentations={num_augmentations} must be at least 1 copy.")
-    if augment is None:
+    num_augmentations = whole_number("num_augmentations", num_augmentations, fix="it counts copies of an example")
+    if augment is not None:
+        function("augment", augment, fix="give augment(example, key)")
+    else:
         if num_augmentations > 1:
             raise ValueError(
                 f"num_augmentations={num_augmentations} without augment would average equal copies of the example; "
@@ -95,6 +97,8 @@ def augmented(loss_and_metrics: LossAndMetrics, augment: AugmentFn | None, num_a
 
 def with_metrics(loss_fn: LossFn) -> LossAndMetrics:
     """Accept a bare loss as well as (loss, metrics), and insist on a scalar."""
+
+    function("loss_fn", loss_fn, fix="give loss_fn(params, example, key) of ONE example")
 
     def loss_and_metrics(params: Params, example: PyTree[Array], key: Key[Array, ""]) -> tuple[Array, Metrics]:
         out = loss_fn(params, example, key)

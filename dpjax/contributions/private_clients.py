@@ -5,12 +5,12 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Key, PyTree
 
-from dpjax.checks import whole_number
+from dpjax.checks import number, optimizer, whole_number
 from dpjax.clipping import ClippingRule, clipped_sum
 from dpjax.contributions.gradients import example_gradient
 from dpjax.contributions.losses import ordinals
 from dpjax.noise import gaussian_privatizer, noise_stddev
-from dpjax.sampling import Sampler
+from dpjax.sampling import Sampler, check_sampler
 from dpjax.types import ClientContribution, ClientRows, Cohort, ContributionFn, LossFn, Metrics, Params
 
 LOCAL_OVERFLOWS = "local_overflows"
@@ -67,6 +67,10 @@ def private_client_delta(
       Federated Learning, 2022 (https://arxiv.org/abs/2206.07902).
     """
     num_steps = whole_number("num_steps", num_steps, fix="it counts local steps")
+    optimizer("local_optimizer", local_optimizer)
+    check_sampler(sampler)
+    noise_multiplier = number("noise_multiplier", noise_multiplier, least=0, fix="it is noise stddev / clip_norm")
+    clip_norm = number("clip_norm", clip_norm, above=0, finite=False, fix="use inf to turn clipping off")
     if sampler.kind != "poisson":
         raise ValueError(f"sampler is {sampler.kind!r}, but clients draw rows by coins; use poisson_sampler.")
     bounded_sum = clipped_sum(example_gradient(loss_fn), rule=rule)

@@ -142,7 +142,9 @@ def homomorphic_sum(
     no noise of differential privacy: the sum's sensitivity is that of the vectors, and what is published needs noise.
 
     Args:
-      vectors: float; what a sum may come to is checked. Its error is about 1e-7 for magnitudes up to 1.
+      vectors: float; what a sum may come to is checked. Its error grows with clients, coordinates and weights, and is
+        not bounded beforehand: ``max_abs_error`` is what it was. Measured, for magnitudes up to 1: 7e-7 for 16 clients
+        of 5,000 coordinates with weights, 2e-6 for 240 of 100.
       present: who sends; nothing of the others is read.
       weights: in [0, 1]; None: all 1, in half the bytes and two thirds of the time.
       parameters: ``ADDING`` without weights and ``WEIGHING`` with them if None.

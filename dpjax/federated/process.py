@@ -10,13 +10,13 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, Key
 
-from dpjax.checks import number, whole_number
+from dpjax.checks import function, instance, number, optimizer, whole_number
 from dpjax.clipping import Aggregation, ClippingRule, SumFactory, clipped_sum
 from dpjax.federated.solvers import Solver, fedavg
 from dpjax.models import Model, cross_entropy_loss
 from dpjax.population import remember
 from dpjax.steps import TrainState, make_stepper
-from dpjax.types import Cohort, HParams, LossFn, Metrics, Params, Stateful
+from dpjax.types import Cohort, HParams, LossFn, Metrics, Params, Stateful, check_cohort
 
 
 class ServerState(NamedTuple):
@@ -107,6 +107,12 @@ def build_federated_averaging_process(
     References:
       McMahan et al., 2017 (https://arxiv.org/abs/1602.05629).
     """
+    instance("model", model, Model, fix="make one, such as logistic(...), or Model(init, apply)")
+    optimizer("client_optimizer", client_optimizer)
+    optimizer("server_optimizer", server_optimizer)
+    for name, given in (("loss_fn", loss_fn), ("solver", solver), ("aggregation", aggregation)):
+        if given is not None:
+            function(name, given, fix="leave it out, or see build_federated_averaging_process")
     expected_clients = number("expected_clients", expected_clients, above=0, fix="it is sampling rate × clients")
     noise_multiplier = number("noise_multiplier", noise_multiplier, least=0, fix="it is noise stddev / clip_norm")
     clip_norm = number("clip_norm", clip_norm, above=0, finite=False, fix="use inf to turn clipping off")
@@ -144,6 +150,7 @@ def build_federated_averaging_process(
     def next_round(
         state: ServerState, cohort: Cohort, clients: Int[Array, "slots"] | None = None
     ) -> tuple[ServerState, Metrics]:
+        check_cohort(cohort)
         if stateful:
             if clients is None:
                 raise ValueError("clients=None, but these clients remember something; give the cohort's numbers.")

@@ -1,0 +1,220 @@
+"""Every public constructor, tried by type and range, with no checker of types in between: what a user's script sees.
+
+Run by ``test_wrong_types.py`` as a process of its own, as the tests' import hook would take wrong types first. Prints
+what was accepted, or refused otherwise than by one sentence that names the argument.
+"""
+
+import inspect
+import math
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+import dpjax
+from dpjax import accounting, federated, models
+
+# What is wrong for an argument of each kind; "?" after a kind: None is allowed.
+NAN = math.nan
+COUNT = [1.5, 3.0, 0, -1, True, "3", [3], (), NAN, math.inf, np.ones(2, int), jnp.float32(2), {}, None]
+REAL = [True, "0.1", [0.1], np.ones(2), NAN, -1.0, np.float32(-1), jnp.float32(NAN), 1j, {}, object, None]
+BAD: dict[str, list[Any]] = {
+    "count": COUNT,
+    "count from 0": [x for x in COUNT if not (type(x) is int and x == 0)],
+    "≥ 0": [*REAL, math.inf],
+    "> 0": [*REAL, math.inf, 0],
+    "> 0 or inf": [*REAL, 0],
+    "rate": [*REAL, 0, 1.5, math.inf],
+    "share": [*REAL, 1.5, math.inf],
+    "word": ["no such", 3, None, [], 0.5],
+    "object": ["flat", 3, 0.5, [], object, True, None],
+    "function": ["f", 3, 0.5, [], (), None],
+    "key": [0, "0", None, 1.5, [0, 0], jax.random.PRNGKey(0)],
+    "units": [1.0, None, "abc", [1.0, 2.0], [[1.0], [2.0]], (), {}, jnp.float32(1), np.array(["a"] * 20), object,
+              (np.ones(20), np.ones(3)), ["a"], {"x": np.ones(20), "y": 3}],
+    "mask": [np.full(20, 2), np.ones(20), [True] * 20, True, np.ones(3, bool), np.ones((20, 1), bool), "mask", 1],
+    "factors": [np.ones(3), np.ones((20, 1)), np.full(20, 2), 1.0, "weights", object],
+    "p_k": [np.full(3, 1 / 3), np.full(20, NAN), np.full(20, 0.5), -np.ones(20), 1.0, "weights", object, ["a"] * 20],
+}  # fmt: skip
+
+BAD["population"] = [*BAD["units"], np.ones(21)]
+UNITS = np.ones((20, 2), np.float32)
+KEY = jax.random.key(0)
+LOSS = lambda params, x, key: jnp.sum((params - x) ** 2)  # noqa: E731
+POISSON = dpjax.poisson_sampler(20, 0.5, num_steps=2)
+CYCLE = accounting.Participation(4, 2, 2)
+RUN: dict[str, Any] = {"unit": "example", "adjacency": "zero_out"}
+MECHANISM = dpjax.Mechanism(sampling="poisson", sampling_rate=0.1, noise_multiplier=1.0, num_steps=2, **RUN)
+LOGISTIC = models.logistic(num_classes=2, input_shape=(3,))
+
+
+def train(**arguments: Any) -> Any:
+    hparams = dpjax.HParams(
+        learning_rate=0.1, clip_norm=arguments.pop("clip_norm"), noise_multiplier=arguments.pop("noise_multiplier")
+    )
+    key = arguments.pop("key")
+    run = dpjax.make_train(lambda key: jnp.zeros(2), dpjax.example_gradient(LOSS), **arguments)
+    return jax.eval_shape(lambda: run(hparams, key))
+
+
+def one_optimizer(optimizer: Any) -> Any:
+    given = {"units": UNITS, "sampler": POISSON, "num_steps": 2, "make_optimizer": lambda h: optimizer}
+    return train(**given, clip_norm=1.0, noise_multiplier=0.5, key=KEY)
+
+
+def one_gradient(mask: Any, batch: Any, **arguments: Any) -> Any:
+    grad = dpjax.private_grad(LOSS, **arguments)
+    return jax.eval_shape(lambda: grad(jnp.zeros(2), batch, KEY, mask))
+
+
+def one_sum(units: Any, mask: Any, weights: Any, clip_norm: Any, **arguments: Any) -> Any:
+    bounded_sum = dpjax.clipped_sum(dpjax.example_gradient(LOSS), **arguments)
+    return jax.eval_shape(lambda: bounded_sum(jnp.zeros(2), dpjax.Cohort(units, mask, weights), KEY, clip_norm))
+
+
+def by_hand(target_quantile: Any, learning_rate: Any, count_stddev: Any) -> Any:
+    adaptive = dpjax.AdaptiveClipping(target_quantile, learning_rate, count_stddev)
+    return dpjax.make_train(
+        lambda key: jnp.zeros(2), dpjax.example_gradient(LOSS), UNITS, sampler=POISSON, num_steps=2,
+        make_optimizer=lambda h: optax.sgd(0.1), adaptive=adaptive,
+    )  # fmt: skip
+
+
+def one_round(mask: Any, **arguments: Any) -> Any:
+    process = federated.build_federated_averaging_process(**arguments)
+    state = jax.eval_shape(process.initialize, KEY)
+    rows = dpjax.UnitData((jnp.ones((20, 5, 3)), jnp.ones((20, 5), jnp.int32)), jnp.ones((20, 5), bool))
+    return jax.eval_shape(lambda state: process.next(state, dpjax.Cohort(rows, mask)), state)
+
+
+SGD = optax.sgd(0.1)
+GOOD_MASK = np.ones(20, bool)
+ENGINE = {"rule": (None, "object?"), "engine": ("auto", "word"), "microbatch_size": (None, "count?")}
+CASES: list[tuple[Callable[..., Any], dict[str, tuple[Any, str]]]] = [
+    (dpjax.poisson_sampler, {
+        "population": (20, "count"), "sampling_rate": (0.5, "rate"), "num_steps": (2, "count"),
+        "epsilon": (1.0, "> 0 or inf"), "delta": (1e-5, "rate"), "capacity": (None, "count?"),
+        "multiple_of": (1, "count")}),
+    *((f, {"population": (20, "count"), "cohort_size": (4, "count")})
+      for f in (dpjax.fixed_size_sampler, dpjax.shuffled_sampler, dpjax.cyclic_sampler)),
+    (dpjax.poisson_cohort, {
+        "key": (KEY, "key"), "units": (UNITS, "units"), "sampling_rate": (0.5, "rate"), "capacity": (9, "count")}),
+    (dpjax.fixed_size_cohort, {"key": (KEY, "key"), "units": (UNITS, "units"), "size": (4, "count")}),
+    *((f, {"key": (KEY, "key"), "units": (UNITS, "units"), "step": (0, "count from 0"), "size": (4, "count")})
+      for f in (dpjax.shuffled_cohort, dpjax.cyclic_cohort)),
+    (dpjax.draw_cohort, {
+        "sampler": (POISSON, "object"), "key": (KEY, "key"), "step": (0, "count from 0"),
+        "units": (UNITS, "population")}),
+    (dpjax.Mechanism, {
+        "unit": ("example", "word"), "adjacency": ("zero_out", "word"), "sampling": ("poisson", "word"),
+        "sampling_rate": (0.1, "rate"), "noise_multiplier": (1.0, "≥ 0"), "num_steps": (2, "count"),
+        "population": (None, "count?"), "overflow_probability": (0.0, "share"), "factorization": (None, "object?"),
+        "noise": (None, "object?"), "records_per_unit": (1, "count"), "abort_probability": (0.0, "share")}),
+    (lambda sampler, **rest: dpjax.Mechanism.from_sampler(sampler, **RUN, **rest), {
+        "sampler": (POISSON, "object"), "num_steps": (2, "count"), "noise_multiplier": (1.0, "≥ 0"),
+        "factorization": (None, "object?"), "noise": (None, "object?"), "records_per_unit": (1, "count")}),
+    (dpjax.epsilon, {"mechanism": (MECHANISM, "object"), "delta": (1e-5, "rate"), "accountant": ("rdp", "word")}),
+    (dpjax.calibrate_noise, {
+        "mechanism": (MECHANISM, "object"), "epsilon": (50.0, "> 0 or inf"), "delta": (1e-5, "rate"),
+        "accountant": ("rdp", "word")}),
+    (accounting.Participation, dict.fromkeys(("num_steps", "max_participations", "min_separation"), (4, "count"))),
+    (accounting.banded_toeplitz, {"participation": (CYCLE, "object"), "bands": (2, "count")}),
+    (accounting.buffered_toeplitz, {"participation": (CYCLE, "object"), "buffers": (1, "count")}),
+    (accounting.tree_aggregation, {"participation": (CYCLE, "object")}),
+    (dpjax.noise_stddev, {"noise_multiplier": (1.0, "≥ 0"), "clip_norm": (1.0, "> 0 or inf, or 0")}),
+    (dpjax.gaussian_privatizer, {"stddev": (1.0, "≥ 0, each"), "key": (KEY, "key")}),
+    (dpjax.adaptive_clipping, {
+        "target_quantile": (0.5, "share"), "learning_rate": (0.2, "> 0"), "count_stddev": (None, "> 0?")}),
+    (by_hand, {"target_quantile": (0.5, "share"), "learning_rate": (0.2, "> 0"), "count_stddev": (None, "> 0?")}),
+    (dpjax.automatic_clipping, {"stability": (0.01, "> 0")}),
+    (dpjax.group_clipping, {"groups": (str, "function")}),
+    (dpjax.parameter_ema, {"decay": (0.9, "share")}),
+    (dpjax.example_gradient, {
+        "loss_fn": (LOSS, "function"), "augment": (lambda x, key: x, "function?"), "num_augmentations": (1, "count")}),
+    (dpjax.user_gradient, {
+        "loss_fn": (LOSS, "function"), "augment": (lambda x, key: x, "function?"), "num_augmentations": (1, "count")}),
+    (dpjax.client_delta, {
+        "loss_fn": (LOSS, "function"), "local_optimizer": (SGD, "object"), "num_steps": (2, "count"),
+        "batch_size": (None, "count?"), "proximal": (0.0, "≥ 0"), "straggler_rate": (0.0, "share"),
+        "effective_steps": (None, "> 0?")}),
+    (dpjax.private_client_delta, {
+        "loss_fn": (LOSS, "function"), "local_optimizer": (SGD, "object"), "num_steps": (2, "count"),
+        "sampler": (POISSON, "object"), "clip_norm": (1.0, "> 0 or inf"), "noise_multiplier": (1.0, "≥ 0"),
+        "rule": (None, "object?")}),
+    (one_sum, {
+        "units": (UNITS, "population"), "mask": (GOOD_MASK, "mask"), "weights": (None, "factors?"),
+        "clip_norm": (1.0, "> 0 or inf"), **ENGINE, "memory_budget": (None, "> 0?"), "mesh": (None, "object?")}),
+    (one_gradient, {
+        "batch": (UNITS, "units"), "mask": (GOOD_MASK, "mask"), "clip_norm": (1.0, "> 0 or inf"),
+        "noise_multiplier": (0.5, "≥ 0"), "expected_batch_size": (9.0, "> 0"), **ENGINE}),
+    (train, {
+        "units": (UNITS, "population"), "sampler": (POISSON, "object"), "num_steps": (2, "count"),
+        "make_optimizer": (lambda h: SGD, "function"), "evaluate": (None, "function?"),
+        "evaluate_every": (None, "count?"), "evaluate_params": (None, "function?"), "adaptive": (None, "object?"),
+        "mesh": (None, "object?"), "weights": (np.full(20, 0.05), "p_k?"), "init_unit_state": (None, "function?"),
+        "aggregation": (None, "function?"), "make_privatizer": (dpjax.gaussian_privatizer, "function"),
+        "key": (KEY, "key"), "clip_norm": (1.0, "> 0 or inf"), "noise_multiplier": (0.5, "≥ 0"), **ENGINE}),
+    (one_optimizer, {"optimizer": (SGD, "object")}),
+    (one_round, {
+        "model": (LOGISTIC, "object"), "client_optimizer": (SGD, "object"), "server_optimizer": (SGD, "object"),
+        "expected_clients": (9.0, "> 0"), "num_steps": (2, "count"), "batch_size": (None, "count?"),
+        "loss_fn": (None, "function?"), "clip_norm": (1.0, "> 0 or inf"), "noise_multiplier": (0.5, "≥ 0"),
+        "solver": (None, "function?"), "num_clients": (None, "count?"), "rule": (None, "object?"),
+        "aggregation": (None, "function?"), "microbatch_size": (None, "count?"), "mask": (GOOD_MASK, "mask")}),
+]  # fmt: skip
+
+
+def complaint(function: Callable[..., Any], arguments: dict[str, Any], name: str) -> str | None:
+    """What is wrong with how it was refused; None where it was refused well."""
+    try:
+        function(**arguments)
+    except (ValueError, TypeError) as error:
+        said, frame = str(error), error.__traceback__
+        while frame is not None and frame.tb_next is not None:
+            frame = frame.tb_next
+        home = frame.tb_frame.f_code.co_filename if frame is not None else ""
+        if "/dpjax/" not in home or "\n" in said or len(said) > 400 or name not in said.replace("population", name):
+            return f"{type(error).__name__} of {home.rpartition('/')[2]}: {said[:150]!r}"
+    except Exception as error:
+        return f"{type(error).__name__}: {str(error)[:150]!r}"
+    else:
+        return "was taken"
+    return None
+
+
+def main() -> int:
+    tried = wrong = 0
+    counts: dict[str, Any] = {"num_steps": np.int32(2), "population": jnp.int32(10)}  # are numbers like any other
+    walks = [dpjax.Mechanism(sampling="cyclic", sampling_rate=0.5, noise_multiplier=1.0, **counts, **RUN)]
+    walks += [dpjax.Mechanism("example", "zero_out", "cyclic", 0.5, 1.0, 2, 10)]
+    assert len(set(walks)) == 1
+    for function, arguments in CASES:
+        good = {name: value for name, (value, _) in arguments.items()}
+        function(**good)
+        title = getattr(function, "__name__", "")
+        title = "Mechanism.from_sampler" if title == "<lambda>" else title
+        for name, (_, kind) in arguments.items():
+            optional, kind = kind.endswith("?"), kind.removesuffix("?")
+            each, kind = kind.endswith(", each"), kind.removesuffix(", each")
+            zero_too, kind = kind.endswith(", or 0"), kind.removesuffix(", or 0")
+            for value in BAD[kind]:
+                if (optional and value is None) or (zero_too and type(value) is int and value == 0):
+                    continue
+                if each and isinstance(value, list):
+                    continue
+                tried += 1
+                if said := complaint(function, good | {name: value}, name):
+                    wrong += 1
+                    shown = " ".join(repr(value).split())[:60]
+                    print(f"{title}({name}={shown}) {said}")
+    print(f"{tried} tried, {wrong} not refused in one sentence")
+    return min(wrong, 1)
+
+
+if __name__ == "__main__":
+    assert "beartype" not in str(inspect.getclosurevars(dpjax.poisson_sampler))
+    sys.exit(main())
