@@ -68,7 +68,8 @@ def make_stepper(
 
     Formal guarantees: a step releases one noised sum, and whether it was aborted; see ``make_train``. Where
     ``ClippedSum.noise`` is ``Added``, that is the noise, and ``hparams.noise_multiplier`` is not read; where it is
-    ``NoSensitivity``, a noise multiplier above 0 is refused, or gives NaN where it is traced. An aborted aggregation
+    ``NoSensitivity``, a noise multiplier above 0 is refused, or gives NaN where it is traced. A sum that says that it
+    bounds units by more than the clip norm asked for gives NaN, as its noise would be too small. An aborted aggregation
     leaves parameters, optimizer and units' states as they were, but uses its noise up.
 
     Args:
@@ -120,6 +121,8 @@ def make_stepper(
         clipped = bounded_sum(state.params, cohort, key, clip_norm)
         if isinstance(clipped.noise, NoSensitivity):
             clipped = clipped._replace(total=_never_noised(clipped.total, hparams.noise_multiplier))
+        elif clipped.noise is None:
+            clipped = clipped._replace(total=_noised_enough(clipped, clip_norm, hparams.noise_multiplier))
         noised, privatizer_state, next_norm = add_noise(clipped, cohort, state)
         mean = jax.tree.map(lambda x: x / expected_size, noised)
         moved, optimizer_state = _moved(optimizer, mean, state)
@@ -182,6 +185,14 @@ def _norm_counts(clipped: ClippedSum, cohort: Cohort) -> Int[Array, "bins"]:
     at_least = jnp.sum(reached & cohort.mask[:, None], axis=0, dtype=jnp.int32)
     size = jnp.sum(cohort.mask, dtype=jnp.int32)[None]
     return -jnp.diff(jnp.concatenate([size, at_least, jnp.zeros_like(size)]))
+
+
+def _noised_enough(
+    clipped: ClippedSum, clip_norm: float | Float[Array, ""], noise_multiplier: float | Float[Array, ""]
+) -> Params:
+    """The sum; NaN if it bounds units by more than the clip norm that noise is about to be made for."""
+    enough = (clipped.clip_norm <= clip_norm) | (noise_multiplier == 0)
+    return jax.tree.map(lambda x: jnp.where(enough, x, jnp.nan), clipped.total)
 
 
 def _never_noised(total: Params, noise_multiplier: float | Float[Array, ""]) -> Params:

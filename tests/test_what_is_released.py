@@ -130,6 +130,22 @@ def test_metrics_of_a_contribution_may_have_any_name():
         assert float(told.aux["present"]) == float(told.aux["message"]) == 14.0
 
 
+def at_a_larger_norm(factory):
+    """Sums at twice the clip norm that it is asked for, and says so."""
+
+    def make(contribution_fn):
+        inner = factory(contribution_fn)
+        return lambda params, cohort, key, clip_norm: inner(params, cohort, key, 2 * clip_norm)
+
+    return make
+
+
+def test_a_sum_at_a_larger_norm_than_its_noise_is_for_is_never_released():
+    assert np.isfinite(trained(1.0)[0].params)
+    assert np.isnan(trained(1.0, at_a_larger_norm)[0].params)
+    assert np.isfinite(trained(0.0, at_a_larger_norm)[0].params)
+
+
 def test_a_sum_that_may_wrap_around_has_no_sensitivity_and_says_so():
     def summed(mask, **ring):
         aggregation = secure_aggregation(threshold=2, masks=False, **ring)
