@@ -343,7 +343,7 @@ def test_the_sweep_tells_its_plan_before_it_runs(tmp_path):
     context = SimpleNamespace(config_loader=None)
     sweeper = SimpleNamespace(
         hydra_context=context, grids=[], params=None, reference=False, config=config,
-        launcher=SimpleNamespace(launch=launch),
+        launcher=type("BatchedLauncher", (), {"launch": staticmethod(launch)})(),
     )  # fmt: skip
     with pytest.raises(SystemExit):
         run_sweep(sweeper, ["privacy.epsilon=1,8"])

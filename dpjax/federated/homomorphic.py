@@ -20,6 +20,7 @@ from dpjax.federated.messages import (
     heard,
     like_total,
     side_key,
+    told,
 )
 from dpjax.federated.quantization import inner_fraction, stochastic_round
 from dpjax.types import ClippedSum, Cohort, ContributionFn, Params
@@ -88,7 +89,9 @@ def homomorphic_aggregation(
                         zip(("encrypt_seconds", "add_seconds", "decrypt_seconds", "uplink_bytes"), costs, strict=True)
                     ),
                 }
-                return plain._replace(total=like_total(total, plain), per_unit=heard(plain, arrived), report=report)
+                return plain._replace(
+                    total=like_total(total, plain), per_unit=heard(plain, arrived), **told(plain, report)
+                )
 
             return fun
 

@@ -19,6 +19,7 @@ from dpjax.federated.messages import (
     finite_clip_norm,
     like_total,
     side_key,
+    told,
 )
 from dpjax.gaussian import standard_normal
 from dpjax.types import Added, ClippedSum, Cohort, ContributionFn, Params
@@ -101,8 +102,8 @@ def local_privacy(
                 # p_k are public, so the server weighs what it was told.
                 weights = 1.0 if cohort.weights is None else jnp.clip(jnp.nan_to_num(cohort.weights), 0, 1)
                 total = spoilt_by(jnp.where(cohort.mask, weights, 0.0) @ reports * limit, checked)
-                report = dict(plain.report) | {"uplink_bytes": jnp.float32(4 * rows.shape[1])}
-                return plain._replace(total=like_total(total, plain), noise=Added(_spread(kind, amount)), report=report)
+                report = told(plain, {"uplink_bytes": jnp.float32(4 * rows.shape[1])})
+                return plain._replace(total=like_total(total, plain), noise=Added(_spread(kind, amount)), **report)
 
             return fun
 

@@ -122,6 +122,13 @@ def heard(plain: ClippedSum, arrived: Bool[Array, "slots"]) -> PyTree[Array]:
     return plain.per_unit | {STATE: (state, kept & arrived)}
 
 
+def told(plain: ClippedSum, report: dict[str, Array]) -> dict[str, PyTree[Array]]:
+    """Fields of a sum by messages: what is reported of them stands in the place of what a contribution said of itself."""
+    everything = dict(plain.report) | report
+    aux = {name: metric for name, metric in plain.aux.items() if name not in everything}
+    return {"aux": aux, "report": everything}
+
+
 def side_key(key: Key[Array, ""], purpose: int) -> Key[Array, ""]:
     """A key beside those of the slots, which count up from 0."""
     return jax.random.fold_in(key, 2**32 - 1 - purpose)

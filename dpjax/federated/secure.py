@@ -25,6 +25,7 @@ from dpjax.federated.messages import (
     heard,
     like_total,
     side_key,
+    told,
 )
 from dpjax.federated.quantization import inner_fraction, safe_levels, stochastic_round
 from dpjax.types import Added, ClippedSum, Cohort, ContributionFn, NoSensitivity, Params
@@ -166,7 +167,7 @@ def secure_aggregation(
                     else Added(jnp.asarray(z, jnp.float32))
                     if noise is not None
                     else None,
-                    report=dict(plain.report) | report,
+                    **told(plain, report),
                 )
 
             return fun
