@@ -123,7 +123,7 @@ def heard(plain: ClippedSum, arrived: Bool[Array, "slots"]) -> PyTree[Array]:
 
 
 def told(plain: ClippedSum, report: dict[str, Array]) -> dict[str, PyTree[Array]]:
-    """Fields of a sum by messages: what is reported of them stands in the place of what a contribution said of itself."""
+    """Fields of a sum by messages: a report of them stands in the place of what a contribution said of itself."""
     everything = dict(plain.report) | report
     aux = {name: metric for name, metric in plain.aux.items() if name not in everything}
     return {"aux": aux, "report": everything}
