@@ -520,16 +520,21 @@ def column(page, name: str) -> list[float]:
     return [math.inf if cell == "∞" else float(cell) for cell in cells]
 
 
-def test_a_thousand_runs_open_within_two_seconds_in_light_dark_and_on_paper(browser, visit, thousand):
-    took, worked = [], []
-    for _ in range(2):
+def test_a_thousand_runs_open_at_the_price_of_their_table_in_light_dark_and_on_paper(
+    browser, visit, thousand, tmp_path
+):
+    page = visit(thousand)
+    bare = tmp_path / "bare.html"
+    bare.write_text("<!doctype html><meta charset=utf-8>" + page.evaluate("document.querySelector('.runs').outerHTML"))
+    took, worked = [], {thousand: [], bare: []}
+    for path in (bare, thousand) * 2:
         start, before = time.perf_counter(), processor_seconds(browser)
-        page = visit(thousand)
+        page = visit(path)
         assert page.locator(".runs tbody tr").count() == 1000
-        worked.append(processor_seconds(browser) - before)
+        worked[path].append(processor_seconds(browser) - before)
         took.append(time.perf_counter() - start)
-    # What all of the browser's processes worked together does not grow while other tests run; the clock's time does.
-    assert min(worked) < 2  # measured: 1.3 s, 0.7 s by the clock
+    # Of a machine's own speed, and of what else it does, the same browser's work on the bare table knows as much.
+    assert min(worked[thousand]) < 3 * min(worked[bare])  # measured: 1.4 s to 0.9 s, by the clock 0.8 s to 0.5 s
     assert min(took) < 8  # a page that waits would pass the other
     ARTIFACTS.mkdir(parents=True, exist_ok=True)
     colours = {}
