@@ -11,7 +11,6 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 
 from dpjax.clipping import SumFactory
 from dpjax.types import (
-    Added,
     ClippedSum,
     Cohort,
     ContributionFn,
@@ -111,8 +110,11 @@ def bucketed_sum(factory: SumFactory, buckets: Buckets) -> SumFactory:
     contributes, beyond rounding.
 
     Args:
-      factory: such as ``clipped_sum``.
+      factory: such as ``clipped_sum``; an aggregation goes around the buckets.
       buckets: the population.
+
+    Raises:
+      ValueError: when traced, a factory that is an aggregation.
     """
     ends = np.cumsum(buckets.sizes)
     starts = ends - np.array(buckets.sizes)
@@ -155,16 +157,18 @@ def bucketed_sum(factory: SumFactory, buckets: Buckets) -> SumFactory:
 def add_up_parts(parts: Sequence[ClippedSum]) -> ClippedSum:
     """The sum of clipped sums of disjoint parts of one cohort, by one factory: one unit is in one of them.
 
-    It is released if all parts are, and holds the least noise that covers any unit.
+    Raises:
+      ValueError: the parts are sums of an aggregation. Which bucket holds enough clients to go on would depend on what
+        they hold, and their noise on one key.
     """
     first = parts[0]
+    if first.released is not None or first.noise is not None or first.report:
+        raise ValueError(
+            "buckets are around an aggregation, which forms one sum of all messages of a round; put the aggregation "
+            "around the buckets, as in secure_aggregation(...)(length_buckets(...)(clipped_sum))."
+        )
     added = jax.tree.map(lambda *x: reduce(_add, x), *parts)
-    noise, released = first.noise, first.released
-    if isinstance(noise, Added):
-        noise = Added(reduce(jnp.minimum, [part.noise.multiplier for part in parts if isinstance(part.noise, Added)]))
-    if released is not None:
-        released = reduce(jnp.logical_and, [part.released for part in parts if part.released is not None])
-    return added._replace(clip_norm=first.clip_norm, released=released, noise=noise, report=first.report)
+    return added._replace(clip_norm=first.clip_norm)
 
 
 def _add(left: Array, right: Array) -> Array:

@@ -37,7 +37,8 @@ def length_buckets(
       What ``make_train(aggregation=...)`` takes.
 
     Raises:
-      ValueError: no lengths, or not ascending; when traced, a last length other than the rows'.
+      ValueError: no lengths, or not ascending; when traced, a last length other than the rows', or buckets around an
+        aggregation, which goes around them.
 
     Example:
       >>> import jax, jax.numpy as jnp

@@ -237,7 +237,7 @@ def _validate_federated(cfg: DictConfig, need: Any, one_of: Any) -> None:
 
 def _validate_aggregation(cfg: DictConfig, need: Any) -> None:
     need(
-        cfg.clipping.name in ("flat", "per_layer"),
+        cfg.clipping.name != "adaptive",
         "clipping.name",
         f"is not for federated.aggregation={cfg.federated.aggregation}, whose grid follows a fixed clip norm; use flat",
     )

@@ -572,6 +572,7 @@ def test_aborts_that_nothing_pays_for_are_refused(relation):
         ["federated=personalized", "federated.partition=sampled", "federated.records_per_client=8", "model=mlp"],
         ["federated.local_epochs=1", "federated.straggler_rate=0.5", "federated.dropout_rate=0.5"],
         ["federated.weights=sizes", "privacy.epsilon=inf", "federated.partition=dirichlet"],
+        ["federated.aggregation=secure", "clipping=automatic", "optimizer.sampling=fixed_size"],
     ],
     ids=lambda choice: choice[0],
 )

@@ -138,7 +138,6 @@ BETWEEN = {
     "dropouts within": lambda secure, factory: secure(dropouts(0.0)(factory)),
     "dropouts around": lambda secure, factory: dropouts(0.0)(secure(factory)),
     "buckets within": lambda secure, factory: secure(by_length(factory)),
-    "buckets around": lambda secure, factory: by_length(secure(factory)),
     "compiled by itself": lambda secure, factory: secure(lambda send: jax.jit(factory(send))),
     "in microbatches": lambda secure, factory: secure(partial(factory, engine="microbatch", microbatch_size=2)),
 }
@@ -150,6 +149,13 @@ def test_the_rule_passes_whatever_is_between(between):
     out = sum_of(BETWEEN[between](secure, factory_of("per_layer")))
     np.testing.assert_allclose(flat(out.total), plain_total("per_layer"), atol=1e-5)
     assert out.clipped_by == ClippedBy(RULES["per_layer"])
+
+
+@pytest.mark.parametrize("name", AGGREGATIONS)
+def test_buckets_around_an_aggregation_are_refused(name):
+    """Whether a bucket holds enough clients to go on is nothing that dropouts alone decide."""
+    with pytest.raises(ValueError, match="put the aggregation around the buckets"):
+        sum_of(by_length(AGGREGATIONS[name][0]()(factory_of("per_layer"))))
 
 
 def test_attackers_messages_are_clipped_by_the_same_rule():
