@@ -19,6 +19,7 @@ from dpjax.types import (
     Params,
     Records,
     Stateful,
+    check_padding,
 )
 
 
@@ -50,6 +51,7 @@ def bucketed(records: Records, num_buckets: int = 4) -> tuple[Buckets, Int[np.nd
       The buckets, and for each unit of theirs its number in ``records``.
 
     Raises:
+      TypeError: a mask that is no array of bools.
       ValueError: ``num_buckets`` < 1.
 
     Example:
@@ -60,6 +62,7 @@ def bucketed(records: Records, num_buckets: int = 4) -> tuple[Buckets, Int[np.nd
     """
     if num_buckets < 1:
         raise ValueError(f"num_buckets={num_buckets} must be at least 1.")
+    check_padding(records)
     index, mask = np.asarray(records.index), np.asarray(records.mask)
     sizes = mask.sum(1)
     order = np.argsort(sizes, kind="stable")

@@ -71,7 +71,7 @@ def length_buckets(
 
                 def one(b: int, length: int) -> ClippedSum:
                     slot = jnp.roll(order, -jnp.searchsorted(home[order], b))  # this bucket's texts come first
-                    units = jax.tree.map(lambda x: x[slot], cohort.units)
+                    units = jax.tree.map(lambda x: jnp.asarray(x)[slot], cohort.units)
                     units = replace_ids(units, ids_of(units)[:, :length])
                     mask: Bool[Array, "slots"] = home[slot] == b
                     weights = None if cohort.weights is None else cohort.weights[slot]

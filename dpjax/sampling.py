@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Key, PyTree
+from jaxtyping import Array, ArrayLike, Bool, Float, Int, Key, PyTree
 
 from dpjax.checks import instance, is_traced, number, whole_number
 from dpjax.types import Cohort, check_key, leading_size
@@ -163,7 +163,7 @@ def cyclic_sampler(population: int, cohort_size: int) -> Sampler:
 
 
 def draw_cohort(
-    sampler: Sampler, key: Key[Array, ""], step: int | Int[Array, ""], units: PyTree[Array]
+    sampler: Sampler, key: Key[Array, ""], step: int | Int[Array, ""], units: PyTree[ArrayLike]
 ) -> tuple[Cohort, SamplingInfo]:
     """The cohort of one step, drawn on the device.
 
@@ -198,7 +198,7 @@ def draw_cohort(
 
 
 def poisson_cohort(
-    key: Key[Array, ""], units: PyTree[Array], sampling_rate: float | Float[Array, ""], *, capacity: int
+    key: Key[Array, ""], units: PyTree[ArrayLike], sampling_rate: float | Float[Array, ""], *, capacity: int
 ) -> tuple[Cohort, SamplingInfo]:
     """Each unit independently with chance ``sampling_rate``, in ``capacity`` slots, at O(capacity) cost.
 
@@ -234,7 +234,7 @@ def poisson_cohort(
     return cohort, SamplingInfo(jnp.sum(cohort.mask, dtype=jnp.int32), chosen[capacity])
 
 
-def fixed_size_cohort(key: Key[Array, ""], units: PyTree[Array], *, size: int) -> tuple[Cohort, SamplingInfo]:
+def fixed_size_cohort(key: Key[Array, ""], units: PyTree[ArrayLike], *, size: int) -> tuple[Cohort, SamplingInfo]:
     """A uniformly random subset of ``size`` units, without replacement.
 
     Example:
@@ -249,7 +249,7 @@ def fixed_size_cohort(key: Key[Array, ""], units: PyTree[Array], *, size: int) -
 
 
 def shuffled_cohort(
-    key: Key[Array, ""], units: PyTree[Array], step: int | Int[Array, ""], *, size: int
+    key: Key[Array, ""], units: PyTree[ArrayLike], step: int | Int[Array, ""], *, size: int
 ) -> tuple[Cohort, SamplingInfo]:
     """The cohort of ``step`` in a walk that visits every unit once per epoch, reshuffled each epoch.
 
@@ -272,7 +272,7 @@ def shuffled_cohort(
 
 
 def cyclic_cohort(
-    key: Key[Array, ""], units: PyTree[Array], step: int | Int[Array, ""], *, size: int
+    key: Key[Array, ""], units: PyTree[ArrayLike], step: int | Int[Array, ""], *, size: int
 ) -> tuple[Cohort, SamplingInfo]:
     """The cohort of ``step`` in a walk that visits every unit once per cycle, in one random order for the whole run.
 
@@ -287,8 +287,8 @@ def cyclic_cohort(
     return shuffled_cohort(key, units, jnp.asarray(step) % -(-population // size), size=size)
 
 
-def _gather(units: PyTree[Array], index: Int[Array, "slots"], mask: Bool[Array, "slots"]) -> Cohort:
-    return Cohort(jax.tree.map(lambda x: x[jnp.where(mask, index, 0)], units), mask)
+def _gather(units: PyTree[ArrayLike], index: Int[Array, "slots"], mask: Bool[Array, "slots"]) -> Cohort:
+    return Cohort(jax.tree.map(lambda x: jnp.asarray(x)[jnp.where(mask, index, 0)], units), mask)
 
 
 def _poisson_capacity(population: int, sampling_rate: float, allowed: float) -> int:
@@ -313,7 +313,7 @@ def _check_step(step: int | Int[Array, ""]) -> None:
         whole_number("step", step, least=0, fix="count the steps of the run from 0")
 
 
-def _check_walk(key: Key[Array, ""], units: PyTree[Array], size: int) -> int:
+def _check_walk(key: Key[Array, ""], units: PyTree[ArrayLike], size: int) -> int:
     """The population, of which no cohort can have more."""
     check_key("key", key)
     population = leading_size("units", units, "population")

@@ -97,7 +97,7 @@ def check_cohort(cohort: Cohort) -> None:
     """Refuse slots that are counted in two ways, and a mask that is none: ``~mask`` of integers is no other mask.
 
     Raises:
-      TypeError: a mask that is no array of bools, or weights that are no array.
+      TypeError: a mask, of slots or of a unit's records, that is no array of bools, or weights that are no array.
       ValueError: units, mask and weights of different lengths.
     """
     slots, mask, weights = leading_size("units", cohort.units, "slots"), cohort.mask, cohort.weights
@@ -106,12 +106,32 @@ def check_cohort(cohort: Cohort) -> None:
         raise TypeError(
             f"mask is of type {found}, but must be an array of bools [slots]; write jnp.asarray(mask) != 0."
         )
+    check_padding(cohort.units)
     if mask.shape != (slots,):
         raise ValueError(f"mask has shape {mask.shape}, but units have {slots} slots; give one bool for each.")
     if weights is not None and jnp.shape(weights) != (slots,):
         raise ValueError(f"weights have shape {jnp.shape(weights)}, but units have {slots} slots; give one for each.")
     if weights is not None and not jnp.issubdtype(getattr(weights, "dtype", object), jnp.floating):
         raise TypeError("weights must be an array of floating-point factors [slots]; make it one with jnp.asarray.")
+
+
+def check_padding(units: PyTree[Array]) -> None:
+    """Refuse ``Records`` and ``UnitData`` whose mask is none: a record marked 2 would count twice.
+
+    Raises:
+      TypeError: a mask that is no array of bools.
+    """
+
+    def holds_records(x: object) -> bool:
+        return isinstance(x, Records | UnitData)
+
+    for part in jax.tree.leaves(units, is_leaf=holds_records):
+        if holds_records(part) and not jnp.issubdtype(getattr(part.mask, "dtype", object), bool):
+            found = getattr(part.mask, "dtype", type(part.mask).__name__)
+            raise TypeError(
+                f"the mask of {type(part).__name__} is of type {found}, but must be an array of bools [..., records]; "
+                "write jnp.asarray(mask) != 0."
+            )
 
 
 def check_key(name: str, key: object) -> None:
@@ -304,7 +324,7 @@ class ClientContribution:
             raise TypeError(describe_wrong_unit(data))
 
         def take(positions: Int[Array, "batch"]) -> PyTree[Array]:
-            return jax.tree.map(lambda x: x[positions], data.examples)
+            return jax.tree.map(lambda x: jnp.asarray(x)[positions], data.examples)
 
         return self.work(params, ClientRows(take, data.mask), state, key)
 

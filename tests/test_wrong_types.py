@@ -9,8 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dpjax import Cohort, clipped_sum, example_gradient, poisson_cohort
-from dpjax.types import check_cohort, leading_size
+from dpjax import Cohort, clipped_sum, example_gradient, poisson_cohort, user_gradient
+from dpjax.buckets import bucketed
+from dpjax.contributions import gather_records
+from dpjax.sampling import cyclic_cohort, fixed_size_cohort, shuffled_cohort
+from dpjax.types import Records, UnitData, check_cohort, leading_size
 
 
 def test_every_constructor_refuses_wrong_types_and_ranges_in_one_sentence():
@@ -28,6 +31,36 @@ def test_a_mask_is_of_bools_or_refused(mask):
     assert check_cohort(cohort) is None
     with pytest.raises(TypeError, match=r"mask is of type \w+, but must be an array of bools \[slots\]; write"):
         check_cohort(cohort._replace(mask=mask))
+
+
+@pytest.mark.parametrize("dtype", ["int32", "float32"])
+@pytest.mark.parametrize("kind", [UnitData, Records])
+def test_a_mask_of_records_is_of_bools(kind, dtype):
+    """A record marked 2 would count twice, and ``~1`` is -2."""
+    units = kind(jnp.zeros((3, 4), jnp.int32), jnp.full((3, 4), 2, dtype))
+    contribution = user_gradient(lambda w, x, key: w * x)
+    with pytest.raises(TypeError, match=rf"mask of {kind.__name__} is of type {dtype}, but must be an array of bools"):
+        clipped_sum(contribution)(jnp.float32(1), Cohort(units, jnp.ones(3, bool)), jax.random.key(0), 1.0)
+    with pytest.raises(TypeError, match="must be an array of bools"):
+        bucketed(Records(jnp.zeros((3, 4), jnp.int32), jnp.full((3, 4), 2, dtype)))
+
+
+def test_numpy_rows_that_a_compiled_function_closes_over_are_gathered():
+    rows, unit = np.arange(8, dtype=np.float32), Records(jnp.array([[1, 2], [3, 0]]), jnp.array([[True, True]] * 2))
+
+    @jax.jit
+    def drawn(key):
+        cohorts = [
+            poisson_cohort(key, rows, 1.0, capacity=8),
+            fixed_size_cohort(key, rows, size=8),
+            shuffled_cohort(key, rows, 0, size=8),
+            cyclic_cohort(key, rows, 0, size=8),
+        ]
+        gathered = gather_records(user_gradient(lambda w, x, key: w * x), rows)
+        total = clipped_sum(gathered)(jnp.float32(1), Cohort(unit, jnp.ones(2, bool)), key, 100.0).total
+        return [jnp.sum(cohort.units) for cohort, _ in cohorts], total
+
+    assert tuple(map(float, jax.tree.leaves(drawn(jax.random.key(0))))) == (28, 28, 28, 28, 3)
 
 
 def test_every_leaf_has_the_slots_of_the_mask():

@@ -2,7 +2,7 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int, Key, PyTree
+from jaxtyping import Array, ArrayLike, Int, Key, PyTree
 
 from dpjax.types import (
     ClientContribution,
@@ -17,7 +17,7 @@ from dpjax.types import (
 )
 
 
-def gather_records(contribution_fn: ContributionFn, examples: PyTree[Array]) -> ContributionFn:
+def gather_records(contribution_fn: ContributionFn, examples: PyTree[ArrayLike]) -> ContributionFn:
     """A contribution function on ``Records`` (row numbers) from one on ``UnitData`` (the rows themselves).
 
     Rows are gathered as a microbatch needs them, and a client's as a local step needs them, so memory never holds a
@@ -42,8 +42,9 @@ def gather_records(contribution_fn: ContributionFn, examples: PyTree[Array]) -> 
         index = jnp.where(unit.mask[positions], unit.index[positions], unit.index[jnp.argmax(unit.mask)])
         any_own = jnp.any(unit.mask)
 
-        def rows(x: Array) -> Array:
-            return jnp.where(any_own, x[index], jnp.zeros((), x.dtype))
+        def rows(x: ArrayLike) -> Array:
+            held = jnp.asarray(x)
+            return jnp.where(any_own, held[index], jnp.zeros((), held.dtype))
 
         return jax.tree.map(rows, examples)
 
