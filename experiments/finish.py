@@ -95,13 +95,16 @@ def _show(folder: Path) -> Exception | None:
     """Show the table and write it; what kept it from being written."""
     from rich.console import Console
 
-    from dpjax.results.sheet import sheets  # pandas: seconds, which bad input need not wait for
+    from dpjax.results.provenance import made_by_other_code  # pandas: seconds, which bad input need not wait for
+    from dpjax.results.sheet import sheets
     from dpjax.results.show import to_rich
     from dpjax.results.table import write_frame
 
     frame = results.load(folder)
     console = Console()
     console.print(to_rich(sheets(frame), console.width))
+    for sentence in made_by_other_code(frame):
+        print(f"note: {sentence}.", file=sys.stderr)
     try:
         paths = write_frame(frame, folder)
     except (OSError, results.ResultsError) as error:  # a disk that can only be read has its table shown all the same

@@ -16,7 +16,7 @@ from dpjax.results import load, read_job_result, summary, write_job_result
 from dpjax.results.provenance import made_by_other_code
 from dpjax.results.sheet import sheets
 from dpjax.results.table import frame_of
-from experiments import config, identity, inputs, jobs, naming, rows, run, validation
+from experiments import config, finish, identity, inputs, jobs, naming, rows, run, validation
 from experiments.plugins import own_optimizer, own_rule
 from experiments.problem import _load
 from experiments.task import Job
@@ -296,6 +296,9 @@ def test_a_table_names_what_other_code_and_other_files_have_made(tmp_path, capsy
     assert f"3 rows are of another {plugin} than the one that is there now" in told[1]
     assert "rows are of 2 different contents of /nowhere/a.csv" in told[2]
     assert "rows are of 2 git revisions: " in told[3]
+    with pytest.raises(SystemExit):
+        finish.finish_interrupted(tmp_path / "out")  # a sweep's own table says so too
+    assert capsys.readouterr().err.splitlines()[:4] == told
     assert "other code" in " ".join(notice.text for notice in gather(tmp_path / "out").notices)
 
 
