@@ -293,12 +293,17 @@ def attack():
 
 def test_who_counts_aborts_learns_no_more_than_epsilon(attack):
     """Poisson cohorts with a threshold in their middle gave a client away at any noise; they are refused now."""
-    claimed = 0.0386
-    open_to_attack = attack(lambda n: poisson_sampler(n, 0.5, num_steps=30, capacity=20), 10)
-    assert open_to_attack > 0.5 > claimed
-    allowed = fixed_size_sampler(20, 10)
-    assert attack(lambda n: fixed_size_sampler(n, 10), 8, dropout_rate=0.2) <= claimed
-    assert abort_probability(allowed, num_steps=30, threshold=8, dropout_rate=0.2) == 0.0
+
+    def claimed(sampler, chance):
+        given = {"unit": "client", "adjacency": "zero_out", "num_steps": 30, "noise_multiplier": 200.0}
+        return epsilon(Mechanism.from_sampler(sampler, **given, abort_probability=chance), 1e-5)
+
+    refused, allowed = poisson_sampler(20, 0.5, num_steps=30, capacity=20), fixed_size_sampler(20, 10)
+    open_to_attack = attack(lambda n: replace(refused, population=n), 10)
+    assert open_to_attack > 0.5 > 10 * claimed(refused, 0.0)  # what it would claim if aborts were nothing
+    assert claimed(refused, abort_probability(refused, num_steps=30, threshold=10)) == math.inf
+    chance = abort_probability(allowed, num_steps=30, threshold=8, dropout_rate=0.2)
+    assert attack(lambda n: fixed_size_sampler(n, 10), 8, dropout_rate=0.2) <= claimed(allowed, chance) < 0.1
 
 
 # ---- numbers of every type -----------------------------------------------------------------------------------------

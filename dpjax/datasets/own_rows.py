@@ -267,7 +267,10 @@ def _guess_texts(columns: list[str], where: str) -> tuple[str, ...]:
         found = [_named(name, columns, "text", where) for name in names]
         if all(found):
             return tuple(each for each in found if each)
-    raise DatasetError(f"{where} which column holds texts? (it has {', '.join(columns)}); append ?text=COLUMN")
+    raise DatasetError(
+        f"{where} which column holds texts? (it has {', '.join(columns)}); append ?text=COLUMN, or, for a table of "
+        "numbers, which is not read from a file, pass arrays to make_train"
+    )
 
 
 def _guess_label(columns: list[str], where: str) -> str:
