@@ -58,6 +58,12 @@ def run_group(jobs: Sequence[Job], tell: Tell = lambda stage, done, total: None)
         if not points:
             return
         facts = [helpers.submit(common, *point, setup, files) for point in points]
+        refused = _unstated(points, facts)
+        yield from refused.values()
+        points = [point for i, point in enumerate(points) if i not in refused]
+        facts = [each for i, each in enumerate(facts) if i not in refused]
+        if not points:
+            return
         tell("compiling", 0, 1)
         program = compiling.result()
         tell("compiling", 1, 1)
@@ -101,6 +107,16 @@ def _train(
                 if i in failed
                 else _finish(job, facts[i], done_rows, lane.output.unmoved, identity.digest(job.cfg, files))
             )
+
+
+def _unstated(points: Sequence[Point], facts: Sequence[Future[dict[str, Any]]]) -> dict[int, Outcome]:
+    """The points whose noise was given and has no ε that could be stated: known before they train."""
+    given = {i: point for i, point in enumerate(points) if point.job.cfg.privacy.noise_multiplier is not None}
+    errors = {i: facts[i].exception() for i in given}
+    for error in errors.values():
+        if error is not None and not isinstance(error, ValueError):
+            raise error
+    return {i: Outcome(given[i].job, [], error) for i, error in errors.items() if isinstance(error, ValueError)}
 
 
 def _check_unchanged(before: dict[str, str], after: dict[str, str]) -> None:

@@ -8,7 +8,8 @@ import platform
 import resource
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from experiments.plugins import has_own_optimizer
 from experiments.privacy import clip_norm, describe_noise, mechanism
 from experiments.setup import Setup
 from experiments.task import Job
+from experiments.validation import MOST_EPSILON
 
 
 def outputs(lane: Lane) -> dict[str, Any]:
@@ -71,8 +73,13 @@ def pace(cfg: DictConfig, setup: Setup, wall_seconds: float) -> dict[str, Any]:
     }
 
 
-def stated(cfg: DictConfig, spent: Mapping[str, float | None]) -> float:
+def stated(cfg: DictConfig, spent: Mapping[str, float | None], ample: Callable[[], float | None]) -> float:
     """The ε of a job whose noise was given, by the accountant that it names.
+
+    Args:
+      cfg: of the job.
+      spent: accountant → ε; infinite where the cohorts' capacity was not made for it.
+      ample: ε if the cohorts had room for everybody.
 
     Raises:
       ConfigError: no accountant knows the mechanism, or its cohorts were not made for an ε as large.
@@ -83,9 +90,16 @@ def stated(cfg: DictConfig, spent: Mapping[str, float | None]) -> float:
     if epsilon is None:
         raise ConfigError(f"privacy.noise_multiplier={noise:g} has no ε with this sampling; calibrate to an ε instead.")
     if epsilon > identity.capacity_epsilon(cfg):
+        beyond = ample()
+        if beyond is None or beyond > MOST_EPSILON:
+            raise ConfigError(
+                f"privacy.noise_multiplier={noise:g} has an ε beyond what accountants resolve, which is "
+                f"{MOST_EPSILON:g}; give more noise."
+            )
         raise ConfigError(
             f"privacy.noise_multiplier={noise:g} has a larger ε than the capacity of the cohorts supports, which is "
-            f"{identity.capacity_epsilon(cfg):g}; set privacy.epsilon beside it to the ε that you expect, or above."
+            f"{identity.capacity_epsilon(cfg):g}; set privacy.epsilon beside it to the ε that you expect, about "
+            f"{beyond:.3g}, or above."
         )
     return float(rounded_up(epsilon))
 
@@ -133,7 +147,7 @@ def common(
     spent = {name: _epsilon(ran, cfg.privacy.delta, name) if private else math.inf for name in ("pld", "rdp")}
     asked = cfg.privacy.epsilon
     if private and cfg.privacy.noise_multiplier is not None:
-        asked = stated(cfg, spent)
+        asked = stated(cfg, spent, lambda: _epsilon(replace(ran, overflow_probability=0.0), cfg.privacy.delta, "rdp"))
     return {
         "experiment": cfg.experiment,
         "method": cfg.method or None,

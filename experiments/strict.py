@@ -84,7 +84,7 @@ def _misfit(path: str, value: Any) -> str | None:
         return None
     if abs(value) > LARGEST:
         return f"is more than float32 can compute with; give at most {LARGEST:g}"
-    return f"is zero in float32; give 0, or at least {SMALLEST:g}" if abs(value) < SMALLEST else None
+    return f"is below {SMALLEST:g}, where float32 has zero; give a larger number" if abs(value) < SMALLEST else None
 
 
 def refuse_choices(hydra: Any, *, sweep: bool) -> None:

@@ -11,6 +11,8 @@ from experiments.combinations import validate_messages, validate_noise
 from experiments.config import NOISES, ConfigError
 
 LEAST_EPSILON, MOST_EPSILON = 1e-3, 500.0
+LEAST_CLIP_NORM = 1e-12
+"""The kernel's ``SMALLEST_CLIP_NORM``, said here too so that bad input need not wait for JAX; a test compares them."""
 
 
 def validate(cfg: DictConfig) -> None:
@@ -59,7 +61,9 @@ def validate(cfg: DictConfig) -> None:
     )
     need(0 < cfg.privacy.delta < 1, "privacy.delta", "must be in (0, 1); below 1/population is customary")
     need(
-        cfg.privacy.clip_norm >= 1e-12, "privacy.clip_norm", "must be > 0; use privacy.epsilon=inf to turn clipping off"
+        cfg.privacy.clip_norm >= LEAST_CLIP_NORM,
+        "privacy.clip_norm",
+        f"must be at least {LEAST_CLIP_NORM:g}; use privacy.epsilon=inf to turn clipping off",
     )
     records = cfg.privacy.records_per_unit
     need(records is None or records >= 1, "privacy.records_per_unit", "must be at least 1, or null")

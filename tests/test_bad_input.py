@@ -27,7 +27,8 @@ CASES = {
     "privacy.epsilon=nan": "privacy.epsilon=nan is not a number; give it a value.",
     "privacy.delta=0": "privacy.delta=0.0 must be in (0, 1); below 1/population is customary.",
     "privacy.delta=0.001": "privacy.delta=0.001 must be below 1/population = 1/1438 examples; use 7e-05 or less.",
-    "privacy.clip_norm=0": "privacy.clip_norm=0.0 must be > 0; use privacy.epsilon=inf to turn clipping off.",
+    "privacy.clip_norm=1e-13": "privacy.clip_norm=1e-13 must be at least 1e-12; use privacy.epsilon=inf to turn",
+    "privacy.clip_norm=0": "privacy.clip_norm=0.0 must be at least 1e-12; use privacy.epsilon=inf to turn",
     "privacy.clip_norm=inf": "privacy.clip_norm=inf must be finite; use privacy.epsilon=inf to turn clipping off.",
     "privacy.adjacency=foo": "privacy.adjacency=foo is not known; use zero_out or add_or_remove_one or replace_one, "
     "or null.",
@@ -69,7 +70,7 @@ CASES = {
     "optimizer.learning_rate=inf": "optimizer.learning_rate=inf must be finite; give it a value.",
     "optimizer.learning_rate=1e39": "optimizer.learning_rate=1e+39 is more than float32 can compute with",
     "privacy.clip_norm=1e39": "privacy.clip_norm=1e+39 is more than float32 can compute with",
-    "privacy.noise_multiplier=1e-40": "privacy.noise_multiplier=1e-40 is zero in float32",
+    "privacy.noise_multiplier=1e-40": "privacy.noise_multiplier=1e-40 is below 1.2e-38, where float32 has zero; give",
     "federated.client_learning_rate=1e30": "federated.client_learning_rate=1e+30 is more than float32 can compute with",
     "federated.threshold=inf": "federated.threshold=inf must be finite",
     "seed=99999999999999999999": "seed=99999999999999999999 is too large a number",

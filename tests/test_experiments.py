@@ -20,6 +20,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from dpjax import results
+from dpjax.clipping.bounding import SMALLEST_CLIP_NORM
 from dpjax.datasets import available, load
 from dpjax.sampling import fixed_size_sampler, poisson_sampler
 from experiments import config, identity, jobs, problem, setup, validation
@@ -688,9 +689,21 @@ def test_a_given_noise_multiplier_is_what_runs_and_its_epsilon_is_stated(tmp_pat
     assert len(row["eval_signal_to_noise"]) == len(row["eval_steps"])
 
 
-def test_a_noise_multiplier_beyond_the_capacity_is_refused(tmp_path):
-    outcome = _one_run(tmp_path, "privacy.noise_multiplier=0.3")
-    assert "set privacy.epsilon beside it" in str(outcome.error)
+@pytest.mark.parametrize(
+    ("noise", "fix"),
+    [
+        ("0.3", "set privacy.epsilon beside it"),
+        ("1e-9", "beyond what accountants resolve, which is 500; give more noise"),
+    ],
+)
+def test_a_noise_multiplier_without_a_fitting_epsilon_is_refused_before_it_trains(noise, fix, tmp_path, monkeypatch):
+    monkeypatch.setattr(jobs, "_train", None)
+    outcome = _one_run(tmp_path, f"privacy.noise_multiplier={noise}")
+    assert fix in str(outcome.error)
+
+
+def test_the_least_clip_norm_of_a_config_is_the_kernels():
+    assert validation.LEAST_CLIP_NORM == SMALLEST_CLIP_NORM
 
 
 def test_rows_held_out_train_nothing_and_are_evaluated():
