@@ -93,6 +93,12 @@ def _of_the_config(error: BaseException, text: str) -> str:
         )
     if found := re.search(r"Ambiguous value for argument '([^']+)'", text):
         return f"{found[1]} has several values, which makes a sweep; add -m to run it."
+    if found := re.search(
+        r"does not support deletion.* full_key: (\S+)|Could not delete from config.*?'([^']+)'", whole
+    ):
+        return f"{found[1] or found[2]} can't be taken away, as every field is needed; give it a value."
+    if found := re.search(r"field '([^']+)' is not Optional", whole):
+        return f"{found[1]}=null has the wrong type; give it a value."
     if found := re.search(r"full_key: (\S+)", whole):
         said = re.search(r"Value '(.*?)' of type '\w+' could not be converted to (\w+)", whole)
         if said:

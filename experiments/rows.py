@@ -35,21 +35,23 @@ from experiments.validation import MOST_EPSILON
 def outputs(lane: Lane) -> dict[str, Any]:
     """The columns that a lane's output fills."""
     steps, evaluations, counts, traces, clients, *_ = lane.output
-    held_out = evaluations.get("validation")
     losses = [float(split["loss"][-1]) for split in evaluations.values()]
+    diverged = not (bool(counts["finite"]) and all(map(math.isfinite, losses)))
+
+    def last(split: str, name: str) -> float | None:
+        """One rule for every run that diverged, whatever its logits still were: right about nothing, and no loss."""
+        if split not in evaluations:
+            return None
+        return float(evaluations[split][name][-1]) if not diverged else 0.0 if name == "accuracy" else math.nan
+
     return {
-        "diverged": not (bool(counts["finite"]) and all(map(math.isfinite, losses))),
-        **_fairness(clients),
+        "diverged": diverged,
+        **_fairness(None if clients is None else np.zeros_like(clients) if diverged else clients),
         **{column: None if (x := counts.get(name)) is None else float(x) for name, column in _REPORTED.items()},
         "overflow_count": int(counts["overflowed"]),
         "rejected_count": int(counts["num_rejected"]),
         "final_clip_norm": float(counts["clip_norm"]),
-        "test_accuracy": float(evaluations["test"]["accuracy"][-1]),
-        "train_accuracy": float(evaluations["train"]["accuracy"][-1]),
-        "test_loss": float(evaluations["test"]["loss"][-1]),
-        "train_loss": float(evaluations["train"]["loss"][-1]),
-        "validation_accuracy": None if held_out is None else float(held_out["accuracy"][-1]),
-        "validation_loss": None if held_out is None else float(held_out["loss"][-1]),
+        **{f"{split}_{name}": last(split, name) for split in ("test", "train", "validation") for name in _FINAL},
         **{name: None if np.isnan(values).all() else values.tolist() for name, values in traces.items()},
         "eval_steps": [int(x) for x in steps],
         "eval_test_accuracy": [float(x) for x in evaluations["test"]["accuracy"]],
@@ -103,6 +105,8 @@ def stated(cfg: DictConfig, spent: Mapping[str, float | None], ample: Callable[[
         )
     return float(rounded_up(epsilon))
 
+
+_FINAL = ("accuracy", "loss")
 
 _REPORTED = {
     "dropped": "dropped_count",

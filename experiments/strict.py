@@ -99,6 +99,8 @@ def refuse_choices(hydra: Any, *, sweep: bool) -> None:
     """
     for override in hydra.overrides.task:
         name, _, choice = override.lstrip("+").partition("=")
+        if name.startswith("~"):
+            raise ConfigError(f"{name[1:]} can't be taken away, as every field is needed; choose another, or a value.")
         if name in GROUPS and choice.startswith("["):
             raise ConfigError(f"{override} chooses several files of one group; take one, or sweep them: {name}=A,B.")
     for path in _strangers(hydra, HydraConf, "hydra."):

@@ -155,6 +155,11 @@ def test_calibrate_takes_commas_and_repeats_in_the_order_given(call):
     rows = [line.split() for line in out.splitlines()[1:4]]
     assert [row[0] for row in rows] == ["4", "1", "∞"]
     four, one, none = (float(row[1]) for row in rows)
+    claims = [
+        call("calibrate", "--epsilon", x, *RUN, "--accountant", "rdp")[1].splitlines()[-1] for x in ("inf,4", "4")
+    ]
+    assert claims[0] == claims[1].removesuffix("; the others alike")  # of what is private, wherever it stands
+    assert out.splitlines()[-1] == f"{claims[1]}; the others alike"
     assert none == 0 < four < one
     _, text, _ = call("calibrate", "--epsilon", "1", *RUN, "--accountant", "rdp", "--json")
     (row,) = json.loads(text)
@@ -188,7 +193,7 @@ def test_calibrate_takes_commas_and_repeats_in_the_order_given(call):
         ),
         (["calibrate", "--epsilon", "1,two", *RUN], ["--epsilon 1,two", "0.5,1,2,inf"]),
         (["calibrate", "--epsilon", "0", *RUN], ["--epsilon 0", "positive"]),
-        (["calibrate", "--epsilon", ",", *RUN], ["--epsilon is empty"]),
+        (["calibrate", "--epsilon", ",", *RUN], ["error: --epsilon is empty"]),
         (["calibrat"], ["calibrat", "Did you mean 'calibrate'", "dpjax --help"]),
         (["results", "show", "/nowhere"], ["/nowhere", "folder of a sweep"]),
         (["plot", "/nowhere"], ["/nowhere", "folder of a sweep"]),

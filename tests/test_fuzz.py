@@ -182,7 +182,8 @@ def test_what_is_accepted_trains_and_the_row_says_how_it_ended(main, overrides, 
     assert found is not None
     ((row,), _) = found
     finite = math.isfinite(row["test_loss"]) and math.isfinite(row["train_loss"])
-    assert row["diverged"] or finite
+    assert row["diverged"] != finite
+    assert not row["diverged"] or row["test_accuracy"] == row["train_accuracy"] == 0  # right about nothing
     assert "relu" not in overrides or row["diverged"]
     for each in overrides.split():
         assert each.split("=")[0].rpartition(".")[2] in row["config"]

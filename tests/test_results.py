@@ -285,6 +285,18 @@ def test_a_run_that_diverged_says_so_in_every_table(epsilon, tmp_path, capsys):
     assert not [f for f in sheets(frame_of(whole))[0].fields if f.header == "diverged"]
 
 
+def test_a_point_that_diverged_is_the_best_only_where_all_did():
+    lower, higher = point(1.0, 0.1, [0.5, 0.5]), point(1.0, 0.5, [0.9, 0.9])
+    higher[0]["diverged"] = True
+    best = results.summary(frame_of(lower + higher)).set_index("clip_norm")["best"]
+    assert best.to_dict() == {0.1: True, 0.5: False}
+    lower[1]["diverged"] = True
+    points = results.summary(frame_of(lower + higher))
+    assert points["best"].sum() == 1  # for a chart, which crosses it out
+    (sheet,) = sheets(frame_of(lower + higher))
+    assert sheet.best == [False, False]  # and no star
+
+
 def test_what_older_rows_do_not_say_of_divergence_their_losses_do():
     rows = [{"seed": 0, "test_loss": math.nan}, {"seed": 1, "test_loss": 0.5}, {"seed": 2, "test_loss": None}]
     assert frame_of(rows)["diverged"].tolist() == [True, pd.NA, pd.NA]

@@ -182,7 +182,8 @@ def calibrate_command(
     for target, noise in zip(targets, found, strict=True):
         # Rounded up: less noise than was found would not reach ε.
         typer.echo(f"{small(target):>{width}}  {math.ceil(noise * 1e5 - 1e-6) / 1e5:.5f}")
-    typer.echo(claim(rows[0]) + ("; the others alike" if len(rows) > 1 else ""))
+    private = [row for row in rows if math.isfinite(row["epsilon"])]
+    typer.echo(claim((private or rows)[0]) + ("; the others alike" if len(private) > 1 else ""))
 
 
 def _mechanism(
@@ -251,7 +252,7 @@ def _targets(words: list[str]) -> list[float]:
     except ValueError:
         raise ValueError(f"--epsilon {','.join(parts)} is no list of numbers: write it like 0.5,1,2,inf") from None
     if not targets:
-        raise ValueError("--epsilon is empty: give one or more numbers, like 0.5,1,2")
+        raise ValueError("epsilon is empty: give one or more numbers, like 0.5,1,2")
     for target in targets:
         if not target > 0:
             raise ValueError(f"--epsilon {target:g} is not above 0: give a positive number, or inf for no privacy")

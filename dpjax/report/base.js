@@ -63,12 +63,13 @@ const ROUNDED_UP = new Set(["epsilon_pld", "epsilon_rdp"]);
 function show(name, value) {
   if (value === null || value === undefined) return "–";
   if (ROUNDED_UP.has(name)) return smallUp(value);
-  if (/accuracy|loss/.test(name) && isNumber(value)) return value.toFixed(Math.abs(value) < 100 ? 3 : 0);
+  if (/accuracy|loss/.test(name) && isNumber(value) && Math.abs(value) < 1e6) return value.toFixed(Math.abs(value) < 100 ? 3 : 0);
   return typeof value === "number" || value in INFINITE ? small(value) : String(value);
 }
 
 function spread(mean, std) {
   if (!isNumber(mean)) return "–";
+  if (Math.abs(mean) >= 1e6) return [mean, std].filter(isNumber).map((x) => small(Number(x.toPrecision(3)))).join(" ± ");
   const digits = Math.abs(mean) < 100 ? 3 : 0;
   return mean.toFixed(digits) + (isNumber(std) ? ` ± ${std.toFixed(digits)}` : "");
 }

@@ -85,9 +85,13 @@ def mean_and_std(mean: float | int, std: float | int) -> str:
 
     >>> mean_and_std(0.9534, 0.0041), mean_and_std(0.9534, float("nan")), mean_and_std(float("nan"), 0.0)
     ('0.953 ± 0.004', '0.953', '–')
+    >>> mean_and_std(1.69e18, 1.5e17)
+    '1.69e18 ± 1.5e17'
     """
     if math.isnan(mean):
         return "–"
+    if abs(mean) >= 1e6:
+        return " ± ".join(small(float(f"{x:.3g}")) for x in (mean, std) if not math.isnan(x))
     digits = 3 if abs(mean) < 100 else 0
     spread = "" if math.isnan(std) else f" ± {std:.{digits}f}"
     return f"{mean:.{digits}f}{spread}"
@@ -193,7 +197,7 @@ def _sheet(points: list[dict[str, Any]], metric: str) -> Sheet:
         title=_title(points[0]),
         notes=_notes(points, shared, seeds, metric),
         fields=[field for field in fields if set(field.cells) != {"–"}],
-        best=[bool(point["best"]) for point in points],
+        best=[bool(point["best"]) and not point["diverged"] for point in points],
         private=[not _is_infinite(point) for point in points],
     )
 
