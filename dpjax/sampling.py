@@ -38,6 +38,8 @@ class Sampler:
       capacity: slots of a cohort.
       overflow_probability: bound on the chance that any cohort of the run overflows its capacity.
       num_steps: cohorts that this bound speaks for; None where none can overflow.
+      abort_probability: bound on the chance that any step of the run is aborted, by ``accounting.abort_probability``;
+        None: no step can be. Set it by ``dataclasses.replace``; ``Mechanism.from_sampler`` reads it.
     """
 
     kind: str
@@ -46,6 +48,7 @@ class Sampler:
     capacity: int
     overflow_probability: float = 0.0
     num_steps: int | None = None
+    abort_probability: float | None = None
 
     @property
     def expected_cohort_size(self) -> float:

@@ -8,18 +8,18 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
-from jaxtyping import Array, ArrayLike, Int, Key, PyTree
+from jaxtyping import Array, ArrayLike, Float, Int, Key, PyTree
 
 from dpjax.buckets import Buckets, bucketed_sum
 from dpjax.checks import function, instance, whole_number
-from dpjax.clipping import Aggregation, ClippingRule, SumFactory, clipped_sum
+from dpjax.clipping import Aggregation, BoundedSum, ClippingRule, SumFactory, clipped_sum
 from dpjax.clipping import adaptive as adapting
 from dpjax.contributions import gather_records
 from dpjax.noise import gaussian_privatizer
 from dpjax.population import draw, make_population, remember
 from dpjax.sampling import Sampler, check_sampler
 from dpjax.steps import MakePrivatizer, TrainState, make_stepper
-from dpjax.types import ContributionFn, HParams, Metrics, Params, check_key
+from dpjax.types import Added, ClippedSum, Cohort, ContributionFn, HParams, Metrics, Params, check_key
 
 
 class History(NamedTuple):
@@ -102,7 +102,8 @@ def make_train(
       init_unit_state: initial parameters → the state that EVERY unit starts with. Units then reach the contribution
         as ``Stateful(unit, state)``, and it hands over ``metrics["unit_state"] = PerUnit((new_state, True))``. A state
         stays with its unit and is not noised: only the unit itself may see it.
-      aggregation: changes how the clipped sum is formed, as ``dpjax.federated.secure_aggregation`` does.
+      aggregation: changes how the clipped sum is formed, as ``dpjax.federated.secure_aggregation`` does. If it can
+        abort a step, a Poisson sampler has to say with what chance: see ``accounting.abort_probability``.
       make_privatizer: ``(stddev, key) -> optax.GradientTransformation``; the noise on the sum.
 
     Returns:
@@ -112,8 +113,9 @@ def make_train(
     Raises:
       TypeError: an argument of a wrong type, as a sampler, a rule or units that are none.
       ValueError: ``num_steps`` or ``evaluate_every`` < 1, more steps than the sampler was made for, weights that don't
-        sum to 1, or ``adaptive`` with a rule that has groups or with another privatizer; from ``train``, concrete
-        hyper-parameters out of range, as a ``noise_multiplier`` that is too large for ``adaptive``.
+        sum to 1, or ``adaptive`` with a rule that has groups or with another privatizer; from ``train``, an aggregation
+        that can abort steps of a Poisson sampler without an ``abort_probability``, and concrete hyper-parameters out of
+        range, as a ``noise_multiplier`` that is too large for ``adaptive``.
 
     Example:
       >>> import jax, jax.numpy as jnp, optax
@@ -175,7 +177,9 @@ def make_train(
     factory: SumFactory = partial(clipped_sum, rule=rule, engine=engine, microbatch_size=microbatch_size, mesh=mesh)
     if isinstance(population.units, Buckets):
         factory = bucketed_sum(factory, population.units)
-    bounded_sum = (factory if aggregation is None else aggregation(factory))(contribution)
+    bounded_sum = _aborting_as_accounted(
+        (factory if aggregation is None else aggregation(factory))(contribution), sampler
+    )
 
     def train(hparams: HParams, key: Key[Array, ""]) -> tuple[TrainState, History]:
         check_key("key", key)
@@ -224,3 +228,22 @@ def make_train(
         return state, History(metrics, at, values, unmoved)
 
     return train
+
+
+def _aborting_as_accounted(bounded_sum: BoundedSum, sampler: Sampler) -> BoundedSum:
+    """The same sum, refused where it can be aborted and the sampler, whose amplification that weakens, says nothing."""
+
+    def fun(params: Params, cohort: Cohort, key: Key[Array, ""], clip_norm: float | Float[Array, ""]) -> ClippedSum:
+        out = bounded_sum(params, cohort, key, clip_norm)
+        noised_by_server = not isinstance(out.noise, Added)  # clients' own noise is charged without amplification
+        silent = sampler.kind == "poisson" and sampler.abort_probability is None
+        if out.released is not None and noised_by_server and silent:
+            raise ValueError(
+                "sampler.abort_probability=None, but this aggregation aborts a round in which too few clients answer, "
+                "which says who was drawn; use fixed_size_sampler, or replace(sampler, abort_probability="
+                "accounting.abort_probability(sampler, num_steps=..., threshold=..., dropout_rate=...)), for the "
+                "accountant too."
+            )
+        return out
+
+    return fun

@@ -199,7 +199,7 @@ class FederatedConf:
     straggler_rate: float = traced(0.0, "chance that a client is stopped after a part of its local steps")
     dropout_rate: float = traced(0.0, "chance that a client is lost before its message arrives")
     aggregation: str = static("plain", "plain, secure (masks and shares) or homomorphic (CKKS)")
-    threshold: float = static(0.5, "secure: share of clients_per_round whose shares rebuild a secret; fewer abort")
+    threshold: float = static(0.5, "secure: share of clients_per_round that could unmask others; fewer answers abort")
     bits: int = static(32, "secure: width of a ring element")
     levels: int | None = static(None, "secure: grid steps in a clip norm; the most that cannot wrap around if null")
     masks: bool = static(True, "secure: run keys, shares and masks; false leaves out what cancels, for large sweeps")

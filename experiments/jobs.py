@@ -18,7 +18,7 @@ from experiments import config, identity
 from experiments.inputs import inputs
 from experiments.memory import refuse_lanes
 from experiments.models import save_model
-from experiments.privacy import abort_probability, check_aborts, clip_norm, has_pure_reports, mechanism, noise_share
+from experiments.privacy import abort_probability_of, check_aborts, clip_norm, has_pure_reports, mechanism, noise_share
 from experiments.rows import common, outputs, pace
 from experiments.setup import Setup, build
 from experiments.setup import adaptive as adaptive_of
@@ -49,11 +49,15 @@ def run_group(jobs: Sequence[Job], tell: Tell = lambda stage, done, total: None)
     files = inputs(first)  # all jobs of one signature read the same
     setup = build(first, tell)
     _check_unchanged(files, inputs(first))
+    sound, refused = _sound(jobs, setup)
+    yield from refused
+    if not sound:
+        return
     helpers = ThreadPoolExecutor(2)  # XLA compiles on one core while ε is computed on another
     try:
         tell("compiling", 0, 1)
         compiling = helpers.submit(compile_lanes, setup.train, setup.arrays, num_lanes=num_lanes, lanes=first.lanes)
-        points, refused = _calibrate(jobs, setup, tell)
+        points, refused = _calibrate(sound, setup, tell)
         yield from refused
         if not points:
             return
@@ -145,18 +149,28 @@ def _finish(
     return Outcome(job, rows)
 
 
+def _sound(jobs: Sequence[Job], setup: Setup) -> tuple[list[Job], list[Outcome]]:
+    """The jobs that are worth compiling for, and those whose ε could not be stated whatever the noise."""
+    sound: list[Job] = []
+    refused: list[Outcome] = []
+    for job in jobs:
+        try:
+            check_aborts(job.cfg, setup.accounted)
+            if math.isfinite(job.cfg.privacy.epsilon):
+                _check_delta(job.cfg.privacy.delta, setup)
+            sound.append(job)
+        except config.ConfigError as error:
+            refused.append(Outcome(job, [], error))
+    return sound, refused
+
+
 def _calibrate(jobs: Sequence[Job], setup: Setup, tell: Tell) -> tuple[list[Point], list[Outcome]]:
     """Each job's noise multiplier, a grid of ε at a time; and the jobs that can't have one."""
     grids: dict[tuple[float, str, float], list[Job]] = {}
     found: list[Point] = []
     refused: list[Outcome] = []
     for job in jobs:
-        try:
-            check_aborts(job.cfg, setup.accounted)
-        except config.ConfigError as error:
-            refused.append(Outcome(job, [], error))
-            continue
-        aborts = abort_probability(job.cfg, setup.accounted)  # of dropouts, which differ from job to job
+        aborts = abort_probability_of(job.cfg, setup.accounted)  # of dropouts, which differ from job to job
         grids.setdefault((job.cfg.privacy.delta, job.cfg.privacy.accountant, aborts), []).append(job)
     for (delta, accountant, _), members in grids.items():
         private = [job for job in members if math.isfinite(job.cfg.privacy.epsilon)]
@@ -165,7 +179,6 @@ def _calibrate(jobs: Sequence[Job], setup: Setup, tell: Tell) -> tuple[list[Poin
         if not private:
             continue
         try:
-            _check_delta(delta, setup)
             points = _points(private, setup, delta, accountant, tell)
         except ValueError as error:
             refused += [Outcome(job, [], error) for job in private]

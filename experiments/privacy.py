@@ -107,20 +107,32 @@ def mechanism(
         factorization=run.factorization,
         noise=noise,
         records_per_unit=run.records_per_unit,
-        abort_probability=abort_probability(cfg, run),
+        abort_probability=abort_probability_of(cfg, run),
     )
 
 
-def abort_probability(cfg: DictConfig, run: Accounted) -> float:
-    """The chance that any round is given up, as far as that says who is there."""
+def abort_probability(cfg: DictConfig, sampler: sampling.Sampler) -> float | None:
+    """The chance that any round is given up, as far as that says who is there; None: no round can be.
+
+    Args:
+      cfg: of the job.
+      sampler: of the cohorts of clients.
+    """
     if cfg.federated.clients_per_round is None or cfg.federated.aggregation != "secure":
-        return 0.0
+        return None
     return accounting.abort_probability(
-        run.sampler,
+        sampler,
         num_steps=cfg.optimizer.num_steps,
         threshold=threshold(cfg),
         dropout_rate=cfg.federated.dropout_rate,
     )
+
+
+def abort_probability_of(cfg: DictConfig, run: Accounted) -> float:
+    """The same as far as it says who is there of those that ε protects."""
+    if cfg.privacy.noise == "inside_clients":  # which clients answer does not depend on the rows that ε protects
+        return 0.0
+    return abort_probability(cfg, run.sampler) or 0.0
 
 
 def check_aborts(cfg: DictConfig, run: Accounted) -> None:
@@ -132,12 +144,12 @@ def check_aborts(cfg: DictConfig, run: Accounted) -> None:
     if math.isinf(cfg.privacy.epsilon):
         return
     relies_on_sampling = run.noise is None or run.noise.amplified
-    chance = abort_probability(cfg, run) if relies_on_sampling else 0.0
+    chance = abort_probability_of(cfg, run) if relies_on_sampling else 0.0
     if not accounting.overflow_fits(chance, cfg.privacy.epsilon, cfg.privacy.delta):
         raise ConfigError(
             f"federated.threshold={cfg.federated.threshold:g} lets some round be aborted with chance {chance:.2g}, and "
-            "whether one was depends on who is there, which no noise hides; use optimizer.sampling=fixed_size, a lower "
-            "federated.threshold or more federated.clients_per_round."
+            "whether one was depends on who is there, which no noise hides; use optimizer.sampling=fixed_size or more "
+            "federated.clients_per_round, or a lower federated.threshold, which fewer clients and the server can undo."
         )
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
@@ -23,7 +24,14 @@ from experiments.federated import compressed, make_aggregation, make_clients, ma
 from experiments.identity import capacity_epsilon
 from experiments.memory import refuse_partition, refuse_run
 from experiments.plugins import own_optimizer, own_rule
-from experiments.privacy import Accounted, accounted, count_parameters, local_sampler, make_privatizer
+from experiments.privacy import (
+    Accounted,
+    abort_probability,
+    accounted,
+    count_parameters,
+    local_sampler,
+    make_privatizer,
+)
 from experiments.problem import BATCH, Problem, make_problem, num_owners
 from experiments.task import Tell
 from experiments.traces import norm_traces
@@ -110,6 +118,7 @@ def build(cfg: DictConfig, tell: Tell = lambda stage, done, total: None) -> Setu
         unit = "user" if cfg.federated.algorithm == "fedsgd" else "client"
         units, rows = clients.units, (dataset.train_inputs, clients.labels)
         sampler = _sampler(cfg, clients.number, cfg.federated.clients_per_round / clients.number)
+        sampler = replace(sampler, abort_probability=abort_probability(cfg, sampler))
         most_records = clients.records.mask.shape[1]
     put = jnp.asarray
     arrays = Arrays(

@@ -222,6 +222,25 @@ def test_aborts_by_themselves_have_an_epsilon_and_are_refused(threshold, dropout
         assert epsilon(replace(run, noise_multiplier=1000.0), 1e-5) == math.inf
 
 
+def test_a_run_that_can_abort_poisson_rounds_says_so_to_the_accountant_or_does_not_run():
+    def run(sampler, **ring):
+        given = {"sampler": sampler, "num_steps": 3, "make_optimizer": lambda h: optax.sgd(h.learning_rate)}
+        aggregation = secure_aggregation(threshold=8, masks=False, **ring)
+        train = make_train(lambda key: jnp.zeros(4), LINEAR, jnp.ones((20, 4)), **given, aggregation=aggregation)
+        return jax.jit(train)(HParams(learning_rate=0.1, clip_norm=1.0, noise_multiplier=5.0), KEY)
+
+    sampler = poisson_sampler(20, 0.5, num_steps=3, capacity=20)
+    with pytest.raises(ValueError, match=r"sampler.abort_probability=None, .*use fixed_size_sampler, or replace"):
+        run(sampler)
+    run(sampler, noise="skellam", noise_multiplier=5.0)  # charged without amplification
+    run(fixed_size_sampler(20, 10))
+    told = replace(sampler, abort_probability=abort_probability(sampler, num_steps=3, threshold=8))
+    run(told)
+    ran = Mechanism.from_sampler(told, unit="client", adjacency="zero_out", num_steps=3, noise_multiplier=5.0)
+    assert ran.abort_probability == told.abort_probability > 0.1
+    assert epsilon(ran, 1e-5) == math.inf  # as it is not rare
+
+
 def test_a_rare_abort_is_paid_out_of_delta():
     sampler = poisson_sampler(400, 0.5, num_steps=30)
     fields = {"unit": "client", "adjacency": "add_or_remove_one", "num_steps": 30, "noise_multiplier": 20.0}

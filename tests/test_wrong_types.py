@@ -33,6 +33,26 @@ def test_a_mask_is_of_bools_or_refused(mask):
         check_cohort(cohort._replace(mask=mask))
 
 
+@pytest.mark.parametrize(
+    ("returned", "words"),
+    [
+        (lambda w, x: (w * x, x), "beside the loss where a dict of metrics is expected; return the loss, or"),
+        (lambda w, x: (w * x, x, x), "3 values where a dict of metrics is expected"),
+        (lambda w, x: {"loss": w * x}, "where one example's scalar loss is needed"),
+        (lambda w, x: None, "None where one example's scalar loss is needed"),
+        (lambda w, x: jnp.stack([w, x]), r"shape \(2,\) where"),
+        (lambda w, x: jnp.int32(3), "a loss of type int32, which has no gradient"),
+    ],
+)
+@pytest.mark.parametrize("engine", ["auto", "materialize"])
+def test_what_a_loss_may_return_is_said_in_one_sentence(engine, returned, words):
+    contribution = example_gradient(lambda w, x, key: returned(w, x))
+    with pytest.raises(TypeError, match=rf"^loss_fn returned [^\n]*{words}[^\n]*\.(\n|$)"):
+        clipped_sum(contribution, engine=engine)(
+            jnp.float32(1), Cohort(jnp.ones(3), jnp.ones(3, bool)), jax.random.key(0), 1.0
+        )
+
+
 @pytest.mark.parametrize("dtype", ["int32", "float32"])
 @pytest.mark.parametrize("kind", [UnitData, Records])
 def test_a_mask_of_records_is_of_bools(kind, dtype):

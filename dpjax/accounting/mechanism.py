@@ -206,15 +206,16 @@ steps with noise multiplier 1.1 (standard deviation / clip norm); one run, hyper
         factorization: Factorization | None = None,
         noise: LocalReports | DistributedNoise | None = None,
         records_per_unit: int = 1,
-        abort_probability: float = 0.0,
+        abort_probability: float | None = None,
     ) -> Mechanism:
         """The mechanism of the sampler that runs, so that the sampling is never typed twice.
 
         Args:
           sampler: anything with the attributes `kind`, `population`, `sampling_rate` and `overflow_probability`. If
             it has `num_steps` too, that is how many steps its overflow probability speaks for.
-          unit, adjacency, num_steps, noise_multiplier, factorization, noise, records_per_unit, abort_probability: as
-            in `Mechanism`; a mechanism that is yet to be calibrated needs no multiplier.
+          unit, adjacency, num_steps, noise_multiplier, factorization, noise, records_per_unit: as in `Mechanism`; a
+            mechanism that is yet to be calibrated needs no multiplier.
+          abort_probability: as in `Mechanism`; None: the sampler's own, or 0 if it has none.
 
         Returns:
           A `Mechanism` whose sampling, rate, population and overflow probability are the sampler's own.
@@ -239,6 +240,7 @@ steps with noise multiplier 1.1 (standard deviation / clip norm); one run, hyper
                 f"num_steps is {num_steps!r}, but the sampler's overflow probability speaks for {covered} steps; "
                 "make the sampler for as many steps as the run has"
             )
+        own = getattr(sampler, "abort_probability", None) or 0.0
         return cls(
             unit=unit,
             adjacency=adjacency,
@@ -251,7 +253,7 @@ steps with noise multiplier 1.1 (standard deviation / clip norm); one run, hyper
             factorization=factorization,
             noise=noise,
             records_per_unit=records_per_unit,
-            abort_probability=abort_probability,
+            abort_probability=own if abort_probability is None else abort_probability,
         )
 
     @property

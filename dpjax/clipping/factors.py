@@ -334,7 +334,9 @@ def merged(part: Factors) -> Factors:
     """A picked part whose positions of one row are added up in the first of them: the gradient's own rows."""
     assert part.ids is not None
     dtype = at_least_float32(part.right.dtype)
-    same = part.ids[:, :, :, None] == part.ids[:, :, None, :]
+    # Ids that are constants of the program would have XLA fold all of this, element by element, as it compiles.
+    ids = jax.lax.optimization_barrier(part.ids)
+    same = ids[:, :, :, None] == ids[:, :, None, :]
     first = jnp.argmax(same, axis=3) == jnp.arange(part.ids.shape[2])[None, None]
     into = (same & first[:, :, :, None]).astype(dtype)
     right = jnp.einsum("bkst,bkti->bksi", into, part.right.astype(dtype), precision=HIGHEST)

@@ -1,13 +1,14 @@
 """The losses under the contributions: with metrics, augmented, averaged over one unit's records."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Int, Key, PyTree
 
-from dpjax.checks import function, whole_number
+from dpjax.checks import brief, function, whole_number
 from dpjax.types import LossFn, Metrics, Params, UnitData, describe_wrong_unit
 
 AugmentFn = Callable[[Any, Key[Array, ""]], Any]
@@ -102,12 +103,26 @@ def with_metrics(loss_fn: LossFn) -> LossAndMetrics:
 
     def loss_and_metrics(params: Params, example: PyTree[Array], key: Key[Array, ""]) -> tuple[Array, Metrics]:
         out = loss_fn(params, example, key)
-        loss, metrics = out if isinstance(out, tuple) else (out, {})
+        loss, metrics = out if isinstance(out, tuple) and len(out) == 2 else (out, {})
+        if isinstance(out, tuple) and not (len(out) == 2 and isinstance(metrics, Mapping)):
+            what = f"{len(out)} values" if len(out) != 2 else f"{brief(metrics)} beside the loss"
+            raise TypeError(
+                f"loss_fn returned {what} where a dict of metrics is expected; return the loss, or (loss, "
+                '{"name": metric}).'
+            )
+        if not isinstance(loss, jax.Array | np.generic | np.ndarray | float):
+            raise TypeError(f"loss_fn returned {brief(loss)} where one example's scalar loss is needed; return that.")
         if jnp.shape(loss) != ():
             raise TypeError(
                 f"loss_fn returned shape {jnp.shape(loss)} where one example's scalar loss is needed; "
                 "write loss_fn for ONE example, without a batch axis, and sum or average over its outputs."
             )
+        if not jnp.issubdtype(jnp.result_type(loss), jnp.floating):
+            raise TypeError(
+                f"loss_fn returned a loss of type {jnp.result_type(loss)}, which has no gradient; "
+                "make it a floating-point number."
+            )
+        loss = jnp.asarray(loss)
         return loss, {"loss": loss, **metrics}
 
     return loss_and_metrics

@@ -57,15 +57,18 @@ def secure_aggregation(
     sensitivity (``ClippedSum.noise`` says ``NoSensitivity``) and a step that would add noise to it is refused. Against
     honest-but-curious parties, fewer than ``threshold`` clients and the server together see of the others the sum of
     their vectors, and nothing else; see ``key_agreement.agree``.
-    Who drops out must not depend on the data.
+    Who drops out must not depend on the data. A threshold of half of the clients or less trusts the server to tell who
+    dropped out: one that lies could have two halves rebuild everything.
+
+    That a round was aborted is seen, and under Poisson sampling it says who was drawn: the sampler then has to carry
+    ``accounting.abort_probability``, which the accountant takes out of δ, or ``make_train`` refuses to run.
 
     Without ``noise`` that of central DP is added to the sum by the server, which is trusted with the sum and no more.
     With it, each client adds whole-number noise of its own before it masks: ``distributed_noise`` says what the
     accountant is told, and the server adds none.
 
     Args:
-      threshold: clients whose shares rebuild a secret, from 2 to the cohort's slots; above half of the cohort, else
-        two halves could rebuild everything.
+      threshold: clients whose shares rebuild a secret, from 2 to the cohort's slots; see above for half of it.
       bits: width of a ring element, 2 to 32.
       levels: grid steps in a clip norm; the most that the ring holds without wrapping around if None.
       dropout_rate: chance that a client is lost after it shared its keys and before its upload, traced or not.
