@@ -12,7 +12,7 @@ from dpjax import accounting
 from dpjax.clipping.adaptive import stddev_of_count
 from dpjax.models.tuning import refuse_unmoved
 from dpjax.results import ResultsError, write_job_result
-from dpjax.sweeps import Program, compile_lanes, run_lanes
+from dpjax.sweeps import Lane, Program, compile_lanes, run_lanes
 from dpjax.types import HParams
 from experiments import config, identity
 from experiments.inputs import inputs
@@ -97,11 +97,8 @@ def _train(
         finished[i][seed] = outputs(lane) | pace(job.cfg, setup, lane.wall_seconds)
         finished[i][seed]["compile_seconds"] = program.compile_seconds / len(seeds)
         try:
-            if job.cfg.save_model and seed == job.cfg.seed:
-                save_model(job.cfg, job.folder / "model", lane.output.trained, setup.problem.dataset.class_names)
-            if setup.problem.finish is not None:
-                finished[i][seed] |= setup.problem.finish(lane.output.trained, seed, job.folder, tell)
-        except (ValueError, OSError) as error:  # of this job; the others go on
+            finished[i][seed] |= _release(job, seed, lane, setup, facts[i], finished[i][seed], tell)
+        except (ValueError, OSError, ResultsError) as error:  # of this job; the others go on
             failed[i] = error
         tell("training", done, len(seeds))
         if len(finished[i]) == points[i].job.cfg.num_seeds:
@@ -111,6 +108,19 @@ def _train(
                 if i in failed
                 else _finish(job, facts[i], done_rows, lane.output.unmoved, identity.digest(job.cfg, files))
             )
+
+
+def _release(
+    job: Job, seed: int, lane: Lane, setup: Setup, facts: Future[dict[str, Any]], output: dict[str, Any], tell: Tell
+) -> dict[str, Any]:
+    """Write what a lane has trained, and what that writes, each with its claim; what came out on the way."""
+    saved, finish = job.cfg.save_model and seed == job.cfg.seed, setup.problem.finish
+    if not saved and finish is None:
+        return {}
+    row, trained = facts.result() | {"seed": seed} | output, lane.output.trained
+    if saved:
+        save_model(job.cfg, job.folder / "model", trained, row, setup.problem.dataset.class_names)
+    return {} if finish is None else finish(trained, seed, job.folder, row, tell)
 
 
 def _unstated(points: Sequence[Point], facts: Sequence[Future[dict[str, Any]]]) -> dict[int, Outcome]:

@@ -1,7 +1,7 @@
 """What is learnt: data and model as pure functions, whether the model starts from scratch or from a checkpoint."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,8 +20,8 @@ from experiments.task import Tell
 
 BATCH = 2048
 
-Finish = Callable[[Any, int, Path, Tell], dict[str, Any]]
-"""``finish(trained, seed, folder, tell)``: what is done with a lane's parameters, and the columns that it overrides."""
+Finish = Callable[[Any, int, Path, Mapping[str, Any], Tell], dict[str, Any]]
+"""``finish(trained, seed, folder, row, tell)``: what is done with a lane's parameters, and the columns it overrides."""
 
 
 class Rows(NamedTuple):

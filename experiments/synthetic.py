@@ -5,6 +5,7 @@ The head sees nothing but what was written, which is computed from the tuned par
 
 import csv
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from dpjax.models.generation import Sampling
 from dpjax.models.pretrained import Pretrained
 from dpjax.models.pretrained.writing import write_tuned
 from dpjax.models.tuning import Tuned
+from dpjax.results import write_claim
 from experiments.config import ConfigError
 from experiments.features import load_checkpoint, vectors
 from experiments.problem import Finish
@@ -85,7 +87,7 @@ def make_finish(cfg: DictConfig, dataset: Dataset, body: Pretrained, tuned: Tune
             "after the instruction; lower it."
         )
 
-    def finish(trained: Any, seed: int, folder: Path, tell: Tell) -> dict[str, float]:
+    def finish(trained: Any, seed: int, folder: Path, row: Mapping[str, Any], tell: Tell) -> dict[str, float]:
         # As many of each class: how many there are among the private texts is not given away.
         labels = np.arange(made.num_texts) % classes
         texts = write_tuned(
@@ -105,6 +107,8 @@ def make_finish(cfg: DictConfig, dataset: Dataset, body: Pretrained, tuned: Tune
                 "nothing to learn from; lower optimizer.learning_rate, or raise privacy.epsilon."
             )
         _save(folder / f"synthetic-{seed}.csv", written, dataset.class_names)
+        weights = "average" if cfg.optimizer.ema else "last"
+        write_claim(folder, row, weights=weights, class_names=True, file=f"synthetic-{seed}.privacy.json", readme=False)
 
         def read(rows: Any, keep: bool) -> np.ndarray:
             return vectors(cfg, reader, reader.tokenizer.encode(rows, cfg.model.max_length), tell, keep=keep)

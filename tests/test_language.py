@@ -13,6 +13,7 @@ from safetensors.numpy import load_file
 from dpjax.models import pretrained
 from dpjax.models.transformers import tiny
 from dpjax.models.tuning import fresh_parameters
+from dpjax.results import claim
 from experiments import features, identity, jobs, synthetic
 from experiments.config import CONF, ConfigError
 from experiments.setup import build
@@ -84,7 +85,13 @@ def test_every_tuning_runs_and_says_what_it_trained(tuning, world, tmp_path, mon
     if tuning in expected:
         assert row["trained_parameters"] == expected[tuning]
     saved = tmp_path / "model"
+    released = json.loads((saved / "privacy.json").read_text(encoding="utf-8"))
+    assert (released["claim"], released["epsilon"], released["max_length"]) == (claim(row), row["epsilon_pld"], 12)
+    page = (saved / "README.md").read_text(encoding="utf-8")
+    assert claim(row) in page
+    assert ("The names of its classes" in page) == (tuning in ("lora", "bitfit", "last", "full"))
     if tuning == "lora":
+        assert page.startswith("---\nlibrary_name: peft\n")
         assert json.loads((saved / "adapter_config.json").read_text())["r"] == 8
     elif tuning in ("bitfit", "last", "full"):
         # What was saved is a whole model: the next run may start from it.
@@ -92,6 +99,14 @@ def test_every_tuning_runs_and_says_what_it_trained(tuning, world, tmp_path, mon
         assert again.params["classifier.kernel"].shape == (16, 2)
     else:
         assert load_file(saved / "trained.safetensors").keys() >= {"classifier.kernel"} or tuning == "head"
+
+
+def test_which_weights_were_saved_is_said_and_a_run_without_noise_says_that_too(world, tmp_path):
+    asked = ["tuning=lora", "save_model=true", "optimizer.ema=0.9", "privacy=none"]
+    row_of(composed(world, *asked), tmp_path)
+    released = json.loads((tmp_path / "model" / "privacy.json").read_text(encoding="utf-8"))
+    assert (released["weights"], released["private"], released["epsilon"]) == ("average", False, None)
+    pretrained.load_adapters(tmp_path / "model", tiny("bert"))
 
 
 def test_epsilon_is_that_of_any_other_run_of_the_sampler(world):
@@ -141,6 +156,7 @@ def test_a_head_learns_from_what_a_private_decoder_wrote(world, tmp_path, monkey
     assert row["epsilon_pld"] <= 1.001
     assert 0 <= row["test_accuracy"] <= 1
     assert row["model"].endswith("llama")
+    assert json.loads((tmp_path / "one" / "synthetic-0.privacy.json").read_text())["claim"] == claim(row)
     with (tmp_path / "one" / "synthetic-0.csv").open(newline="") as file:
         written = list(csv.DictReader(file))
     assert 0 < len(written) <= 10

@@ -153,7 +153,7 @@ def test_what_the_table_says_is_read_of_texts_is_read(run, asked, letters, texts
     start = jax.eval_shape(made.problem.init, made.arrays.frozen, jax.random.key(0))
     if made.problem.finish is not None:
         few = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), start)
-        made.problem.finish(few, 0, tmp_path, lambda *stage: None)
+        made.problem.finish(few, 0, tmp_path, {}, lambda *stage: None)
     of_texts = {name for name in READ_WHEN if name.startswith(("model.", "tuning.", "synthesis."))}
     assert not says_nobody_read(cfg, asked) & of_texts
 

@@ -1,7 +1,8 @@
 """Results: one row per (point, seed), on disk in whole files, read back as a table that says what it claims.
 
 ``write_job_result`` ends a job and ``read_job_result`` tells whether it ended; ``collect`` and ``write_table`` make
-one table of a sweep; ``summary`` takes means over seeds; ``claim`` is the sentence that every ε owes. No JAX in here,
+one table of a sweep; ``summary`` takes means over seeds; ``claim`` is the sentence that every ε owes,
+and ``write_claim`` puts it beside what is released. No JAX in here,
 and no pandas until a table is asked for.
 """
 
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from dpjax.results.claims import claim
 from dpjax.results.errors import ResultsError
 from dpjax.results.files import read_job_result, write_atomically, write_job_result
+from dpjax.results.released import claim_document, write_claim
 from dpjax.results.schema import COLUMNS, METRICS, SCHEMA, Column, decode, encode
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ __all__ = [
     "Column",
     "ResultsError",
     "claim",
+    "claim_document",
     "collect",
     "decode",
     "encode",
@@ -31,6 +34,7 @@ __all__ = [
     "read_job_result",
     "summary",
     "write_atomically",
+    "write_claim",
     "write_job_result",
     "write_table",
 ]

@@ -1,0 +1,143 @@
+"""What a row may say of its privacy, in the folder of what it releases: for people, and for machines."""
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+from dpjax.results.claims import Row, claim, number, stated_epsilon, text
+from dpjax.results.files import write_atomically
+
+CLAIM_FILE = "privacy.json"
+
+_TEXTS = ("unit", "adjacency", "sampling", "noise", "clipping", "optimizer", "tuning", "checkpoint", "dpjax_version")
+_NUMBERS = ("sampling_rate", "noise_multiplier", "clip_norm", "epsilon_per_report", "noise_cohort_size")
+_COUNTS = ("records_per_unit", "num_steps", "max_length")
+_BEGIN, _END = "<!-- privacy: written by dpjax -->", "<!-- end -->"
+
+
+def claim_document(row: Row, *, weights: str = "last", class_names: bool = False) -> dict[str, Any]:
+    """What a released model or text owes its reader, as a document that JSON holds.
+
+    Guarantees: ``claim`` is the row's sentence, and ``epsilon`` the ε in it; None without noise, and then ``private``
+    is false. Nothing of it depends on the training data beyond what the mechanism released: no metric, no count of
+    units, no hash of a file. The seed is not in it, for whoever knows the seed knows the noise.
+
+    Args:
+      row: the results row of the run, or any mapping with its column names.
+      weights: which parameters were saved: those after the ``last`` step, or their ``average`` over the steps.
+      class_names: whether names of classes are saved too.
+
+    >>> row = {"epsilon": 1.0, "epsilon_pld": 0.9661, "delta": 1e-5, "unit": "example", "num_steps": 100}
+    >>> told = claim_document(row)
+    >>> told["claim"], told["epsilon"], told["accountant"], told["num_steps"]
+    ('(ε=0.967 PLD, δ=1e-5)-DP per example, 100 steps; tuning not accounted', 0.9661, 'PLD', 100)
+    """
+    value, accountant = stated_epsilon(row)
+    private = value is not None and math.isfinite(value)
+    told: dict[str, Any] = {
+        "format": "dpjax-privacy",
+        "version": 1,
+        "private": private,
+        "claim": claim(row),
+        "epsilon": value if private else None,
+        "delta": number(row, "delta") if private else None,
+        "accountant": accountant if private else None,
+        "tuning_accounted": str(row.get("tuning_accounted")) == "True",
+        "weights": weights,
+    }
+    told |= {name: text(row, name) or None for name in _TEXTS}
+    told |= {name: _finite(number(row, name)) for name in _NUMBERS}
+    told |= {name: None if (x := number(row, name)) is None else int(x) for name in _COUNTS}
+    return told | {"notes": _notes(row, private, weights, class_names)}
+
+
+def write_claim(
+    folder: str | os.PathLike[str],
+    row: Row,
+    *,
+    weights: str = "last",
+    class_names: bool = False,
+    file: str = CLAIM_FILE,
+    readme: bool = True,
+) -> Path:
+    """Writes ``privacy.json`` beside what is released, and the same in words into its README.md.
+
+    Guarantees: of a README that is there everything else stays; written twice, the words stand in it once. ``peft``,
+    ``transformers`` and ``dpjax.models.pretrained`` open the folder as before.
+
+    Args:
+      folder: of the model; made if it is not there.
+      row: the results row of the run, or any mapping with its column names.
+      weights: which parameters were saved, ``last`` or ``average``.
+      class_names: whether names of classes are saved too.
+      file: name of the document.
+      readme: False: the document alone.
+
+    Returns:
+      The document's path.
+
+    Raises:
+      ResultsError: a file could not be written.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = write_claim(folder, {"epsilon": float("inf")})
+    ...     print((path.parent / "README.md").read_text().splitlines()[3])
+    **not private (ε=∞).**
+    """
+    told = claim_document(row, weights=weights, class_names=class_names)
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    path = write_atomically(
+        Path(folder) / file, (json.dumps(told, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    )
+    if readme:
+        page = Path(folder) / "README.md"
+        before = page.read_text(encoding="utf-8") if page.is_file() else ""
+        head, _, rest = before.partition(_BEGIN)
+        parts = [head.strip("\n"), "\n".join(_words(told, file)), rest.partition(_END)[2].strip("\n")]
+        write_atomically(page, ("\n\n".join(part for part in parts if part) + "\n").encode())
+    return path
+
+
+def _words(told: dict[str, Any], file: str) -> list[str]:
+    notes = [line for note in told["notes"] for line in (note, "")]
+    return [
+        _BEGIN,
+        "## Privacy",
+        "",
+        f"**{told['claim']}.**",
+        "",
+        *notes,
+        f"[{file}]({file}) says it for machines.",
+        _END,
+    ]
+
+
+def _notes(row: Row, private: bool, weights: str, class_names: bool) -> list[str]:
+    notes = []
+    if private:
+        notes.append(
+            "This ε holds against those who do not know the seed of the run: whoever knows it can make the noise again "
+            "and take it out. Folders and rows of results write seeds down, and benchmarks use small ones on purpose; "
+            "for a release draw a secret seed once, use it for one run, and keep it out of everything that is shared."
+        )
+    else:
+        notes.append("No ε is claimed: take it that the training data can be read out of this.")
+    notes.append(
+        "The model has the average of the weights over the steps, not those of the last one."
+        if weights == "average"
+        else "The model has the weights of the last step."
+    )
+    if class_names:
+        covers = "; ε does not cover them." if private else "."
+        notes.append(f"The names of its classes are those of the training data's labels{covers}")
+    length = number(row, "max_length")
+    if length is not None:
+        notes.append(f"Texts were cut at {length:.0f} tokens (max_length).")
+    return notes
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
