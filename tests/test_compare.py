@@ -66,6 +66,11 @@ def test_runs_that_diverged_are_spoken_of():
     assert "diverged" not in " ".join(notes(compare(two(A, B), "algorithm")))
 
 
+def test_rounds_that_were_aborted_are_spoken_of():
+    rows = [row | {"num_steps": 10, "aborted_count": 4} for row in two(A, B).to_dict("records")]
+    assert "rounds were aborted" in " ".join(notes(compare(frame_of(rows), "algorithm")))
+
+
 def test_seeds_are_paired_by_number_and_not_by_order():
     shuffled = list(reversed(runs("b", B)))
     (found,) = compare(frame_of([*runs("a", A), *shuffled]), "algorithm").differences

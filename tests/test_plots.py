@@ -167,6 +167,12 @@ def test_a_run_that_diverged_is_crossed_out_in_every_chart():
     assert any("9 of 54 runs diverged" in text.get_text() for text in figure.axes[0].texts)
 
 
+def test_rounds_that_were_aborted_are_told_in_the_figure():
+    every = [row | {"aborted_count": 5.0, "num_steps": 20} for rows in federated() for row in rows]
+    words = [text.get_text() for axes in plots.draw("accuracy_by_clients", frame_of(every)).axes for text in axes.texts]
+    assert any("rounds were aborted" in word for word in words)
+
+
 def test_the_heatmap_leaves_white_what_was_not_run():
     axes = plots.epsilon_clip_heatmap(table([point(1.0, 0.1), point(1.0, 1.0), point(2.0, 1.0)])).axes[0]
     assert sum(text.get_text().startswith("0.") for text in axes.texts) == 3

@@ -245,6 +245,15 @@ def test_what_cannot_be_read_is_named_and_the_status_says_so(sweep, capsys, cont
     assert notice["items"][0].startswith("broken/result.json ")  # and not where the folder was
 
 
+def test_rounds_that_were_aborted_are_told_before_the_numbers(sweep, capsys):
+    write(sweep, [row(2, 0.3, 0) | {"aborted_count": 15, "dropped_count": 243, "num_steps": 20}])
+    assert report(sweep) == 0
+    data = data_of(Path(capsys.readouterr().out.strip()).read_text())
+    told = [notice["text"] for notice in data["notices"] if notice["level"] == "note"]
+    assert any(text.startswith("15 of 20 rounds were aborted") for text in told)
+    assert any(text.startswith("243 clients dropped out") for text in told)
+
+
 def test_files_of_an_older_schema_are_named_but_count(sweep, capsys):
     old = {name: value for name, value in row(2, 0.3, 0).items() if not name.startswith("norm_counts")}
     write(sweep, [old])

@@ -285,6 +285,42 @@ def test_a_run_that_diverged_says_so_in_every_table(epsilon, tmp_path, capsys):
     assert not [f for f in sheets(frame_of(whole))[0].fields if f.header == "diverged"]
 
 
+def secure(epsilon: float, aborted: list[int], dropped: list[int]) -> list[dict]:
+    told = [{"aborted_count": a, "dropped_count": d, "wrapped_count": 0} for a, d in zip(aborted, dropped, strict=True)]
+    rows = point(epsilon, 1.0, [0.5] * len(told), clients_per_round=10, aggregation="secure", num_steps=20)
+    return [row | each for row, each in zip(rows, told, strict=True)]
+
+
+def test_aborted_rounds_and_dropped_clients_are_summed_shown_and_told(tmp_path, capsys):
+    plain = point(4.0, 1.0, [0.9, 0.9], clients_per_round=10, aggregation="plain", num_steps=20)
+    rows = [*secure(1.0, [15, 0], [243, 100]), *secure(2.0, [0, 0], [3, 4]), *plain]
+    points = results.summary(frame_of(rows)).set_index("epsilon")
+    assert points["aborted_count"].tolist()[:2] == [15, 0]
+    assert points["dropped_count"].tolist()[:2] == [343, 7]
+    assert points.loc[4.0, ["aborted_count", "dropped_count"]].isna().all()  # nothing to abort is not 0
+    (sheet,) = sheets(frame_of(rows))
+    shown = {field.header: field.cells for field in sheet.fields}
+    assert (shown["aborted"], shown["dropped"]) == (["15", "0", "–"], ["343", "7", "–"])
+    assert "wrapped" not in shown
+    results.write_job_result(tmp_path / "0", rows, "d")
+    for option in ([], ["--markdown"], ["--latex"]):
+        with pytest.raises(SystemExit, match=r"^0$"):
+            main(["results", "show", str(tmp_path), *option])
+        told = " ".join(capsys.readouterr().out.split())
+        assert "15 of 80 rounds were aborted" in told
+        assert "350 clients dropped out" in told
+    calm = sheets(frame_of([*secure(1.0, [0, 0], [0, 0]), *plain]))[0]
+    assert not {"aborted", "dropped"} & {field.header for field in calm.fields}
+    assert not [note for note in calm.notes if "aborted" in note or "dropped" in note]
+
+
+@pytest.mark.parametrize(("column", "told"), [("wrapped_count", "left the ring"), ("rejected_count", "not finite")])
+def test_whatever_is_counted_is_told_with_what_to_do(column, told):
+    rows = [row | {column: 2} for row in point(1.0, 1.0, [0.5, 0.5])]
+    (sheet,) = sheets(frame_of(rows))
+    assert any(told in note and note.startswith("4 ") for note in sheet.notes)
+
+
 def test_a_point_that_diverged_is_the_best_only_where_all_did():
     lower, higher = point(1.0, 0.1, [0.5, 0.5]), point(1.0, 0.5, [0.9, 0.9])
     higher[0]["diverged"] = True

@@ -9,6 +9,7 @@ from dpjax.results.claims import text
 from dpjax.results.errors import ResultsError
 from dpjax.results.failures import Failure, read_failures
 from dpjax.results.files import job_files, parse_job_file
+from dpjax.results.mishaps import count_sentences
 from dpjax.results.schema import COLUMNS, METRICS
 
 
@@ -149,6 +150,10 @@ def _about(frame: Any, older: list[tuple[Path, list[str]]]) -> list[Notice]:
         runs = _count(len(dropped), "run")
         sentence = f"{runs} drew more units than there are slots in some steps; the claim of each says so."
         notices.append(Notice("note", sentence, list(dict.fromkeys(dropped))))
+    for column, sentence in count_sentences(frame.to_dict("records")).items():
+        if column != "overflow_count":
+            these = frame["overrides"][frame[column].fillna(0) > 0]
+            notices.append(Notice("note", sentence, list(dict.fromkeys(map(str, these)))))
     other = made_by_other_code(frame)
     if other:
         notices.append(Notice("note", "Rows were made by other code, or of other files.", other))

@@ -13,6 +13,7 @@ from dpjax.report.points import KNOBS, pack_points
 from dpjax.report.spending import epsilon_over_steps
 from dpjax.results.claims import claim, number, text
 from dpjax.results.failures import Failure
+from dpjax.results.mishaps import COUNTED
 from dpjax.results.schema import COLUMNS, METRICS, NORM_BIN_EDGES, SCHEMA, lower_is_better
 from dpjax.results.sheet import label
 
@@ -175,7 +176,7 @@ def _place(name: str) -> int:
 def _is_shown(name: str, values: set[Any]) -> bool:
     if name in ("epsilon", "test_accuracy", "test_loss"):
         return True
-    if name in ("overflow_count", "rejected_count", "aborted_count", "wrapped_count"):
+    if name in COUNTED:
         return values != {0}
     if name == "diverged":
         return True in values

@@ -10,6 +10,7 @@ import pandas as pd
 
 from dpjax.results.claims import small
 from dpjax.results.errors import ResultsError
+from dpjax.results.mishaps import count_sentences
 from dpjax.results.schema import lower_is_better
 from dpjax.results.sheet import label
 from dpjax.results.summarize import IDENTITY, require, same_runs
@@ -67,6 +68,7 @@ class Comparison(NamedTuple):
       differences: one per pair.
       unpaired: one sentence for each point that met no other.
       diverged: runs among those compared that ended in numbers that are not finite.
+      counted: one sentence for each thing that went wrong in their steps.
     """
 
     metric: str
@@ -74,6 +76,7 @@ class Comparison(NamedTuple):
     differences: list[Difference]
     unpaired: list[str]
     diverged: int = 0
+    counted: Sequence[str] = ()
 
 
 def compare(
@@ -135,11 +138,10 @@ def compare(
     if not raw:
         why = f": {unpaired[0]}" if unpaired else ""
         raise ResultsError(f"no two points of different {by} share ε, data and two seeds{why}")
-    return Comparison(metric, confidence, judged(raw, metric, 1 - confidence), unpaired, _diverged(named_rows, sides))
-
-
-def _diverged(rows: Any, sides: Sequence[str]) -> int:
-    return int((rows["side"].isin(list(sides)) & rows["diverged"].fillna(False)).sum()) if "diverged" in rows else 0
+    compared = named_rows[named_rows["side"].isin(sides)]
+    diverged = int(compared["diverged"].fillna(False).sum()) if "diverged" in compared else 0
+    counted = list(count_sentences(compared.to_dict("records")).values())
+    return Comparison(metric, confidence, judged(raw, metric, 1 - confidence), unpaired, diverged, counted)
 
 
 def as_rows(found: Comparison) -> tuple[list[str], list[list[str]]]:
@@ -184,6 +186,7 @@ def notes(found: Comparison) -> list[str]:
             f"{runs} of those compared diverged: their answers count as wrong, and where they have no number their "
             "seeds are left out."
         )
+    lines += found.counted
     if any(not d.verdict for d in found.differences):
         lines.append("'No difference shown' is no proof of equality: the interval says what was not excluded.")
     if seeds < 6:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from dpjax.results.claims import number, rounded_up, sampling_word, small, text
+from dpjax.results.mishaps import COUNTED, count_sentences
 from dpjax.results.schema import METRICS, SCHEMA
 from dpjax.results.summarize import FAMILY, IDENTITY, is_federated, summary
 
@@ -120,6 +121,9 @@ _WORDS = {
     "wall_seconds": "seconds",
     "overflow_count": "overflow",
     "rejected_count": "rejected",
+    "dropped_count": "dropped",
+    "aborted_count": "aborted",
+    "wrapped_count": "wrapped",
     "trained_parameters": "trained",
     "epoch_seconds": "s / epoch",
     "tokens_per_second": "tokens / s",
@@ -182,8 +186,8 @@ def _sheet(points: list[dict[str, Any]], metric: str) -> Sheet:
         fields.append(Field(label(name), cells, 5 * rank, is_metric=name == metric))
     fields += _costs(points)
     fields += [
-        Field(label(name), [_number(point, name) for point in points], 1)
-        for name in ("overflow_count", "rejected_count")
+        Field(label(name), [_number(point, name) for point in points], 2 if name == "dropped_count" else 1)
+        for name in COUNTED
         if any(number(point, name) for point in points)
     ]
     if any(point["diverged"] for point in points):
@@ -285,9 +289,8 @@ def _notes(points: list[dict[str, Any]], shared: dict[str, str], seeds: list[str
 
 
 def _warnings(points: list[dict[str, Any]]) -> list[str]:
-    overflow = sum(number(point, "overflow_count") or 0 for point in points)
     diverged = sum(point["diverged"] for point in points)
-    lines = [f"{overflow:.0f} steps overflowed their slots: raise the capacity."] if overflow else []
+    lines = list(count_sentences(points).values())
     lines += [f"{label(name)} {why}." for name in _ROUNDED_UP if (why := _why_infinite(points, name))]
     if diverged:
         lines.append(f"{diverged_runs(diverged, sum(point['n'] for point in points))}: lower the learning rate.")

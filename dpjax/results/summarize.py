@@ -8,6 +8,7 @@ import pandas as pd
 
 from dpjax.results.claims import claim
 from dpjax.results.errors import ResultsError
+from dpjax.results.mishaps import COUNTED
 from dpjax.results.schema import METRICS, lower_is_better
 from dpjax.results.table import ORDER
 
@@ -72,7 +73,8 @@ def summary(frame: pd.DataFrame, metric: str = "test_accuracy") -> pd.DataFrame:
     once, by its latest row. Mean, standard deviation and ``n`` are of the same seeds: where one of them has no number
     (the loss of a run that diverged), the mean and the deviation are missing, for those of the rest would flatter. The
     deviation is the sample's (``ddof=1``), missing for a single seed. ε computed is the largest of the seeds';
-    overflow, rejections and runs that ``diverged`` are summed. ``best`` marks the best mean of ``metric`` for each
+    what is counted over steps (overflow, rejections, dropped clients, aborted rounds, wrapped sums) and runs that
+    ``diverged`` are summed. ``best`` marks the best mean of ``metric`` for each
     family (``FAMILY``) and ε; ``claim`` is the point's privacy sentence.
 
     Args:
@@ -98,7 +100,8 @@ def summary(frame: pd.DataFrame, metric: str = "test_accuracy") -> pd.DataFrame:
     points = groups.size().rename("n").reset_index()
     parts = {name: groups[name].first().to_numpy() for name in _SAME}
     parts |= {name: groups[name].max().to_numpy() for name in ("epsilon_pld", "epsilon_rdp")}
-    parts |= {name: groups[name].sum().to_numpy() for name in ("overflow_count", "rejected_count")}
+    # Of runs that have no such count, as central ones have no aborted rounds, there is none: not 0.
+    parts |= {name: groups[name].sum(min_count=1).to_numpy() for name in COUNTED}
     parts["diverged"] = groups["diverged"].sum().to_numpy(int)
     for name in metrics:
         of_all = groups[name].count().to_numpy() == groups.size().to_numpy()

@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from dpjax.results.claims import sampling_word, small
+from dpjax.results.mishaps import aborted_rounds
 from dpjax.results.schema import lower_is_better
 from dpjax.results.sheet import label, mean_and_std
 from dpjax.results.summarize import FAMILY, is_federated, summary
@@ -242,7 +243,8 @@ def _lines(points: Any) -> list[str]:
     private = points[points["epsilon"] < math.inf]
     paid = len(private) and bool((private["tuning_accounted"].fillna(False)).all())
     lines = [", ".join(parts), f"{spread}; tuning {'accounted' if paid else 'not accounted'}"]
-    return [*lines, f"×: {diverged} of {points['n'].sum()} runs diverged"] if diverged else lines
+    lines += [f"×: {diverged} of {points['n'].sum()} runs diverged"] if diverged else []
+    return [*lines, *filter(None, [aborted_rounds(points.to_dict("records"))])]
 
 
 def cross_out(axes: Axes, x: Any, y: Any, points: Any) -> None:
