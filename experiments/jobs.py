@@ -19,7 +19,7 @@ from experiments.inputs import inputs
 from experiments.memory import refuse_lanes
 from experiments.models import save_model
 from experiments.privacy import abort_probability_of, check_aborts, clip_norm, has_pure_reports, mechanism, noise_share
-from experiments.rows import common, outputs, pace
+from experiments.rows import common, outputs, pace, warn_of_owners
 from experiments.setup import Setup, build
 from experiments.setup import adaptive as adaptive_of
 from experiments.task import Job, Outcome, Tell
@@ -49,6 +49,7 @@ def run_group(jobs: Sequence[Job], tell: Tell = lambda stage, done, total: None)
     files = inputs(first)  # all jobs of one signature read the same
     setup = build(first, tell)
     _check_unchanged(files, inputs(first))
+    warn_of_owners(jobs, setup)
     sound, refused = _sound(jobs, setup)
     yield from refused
     if not sound:

@@ -8,7 +8,8 @@ import platform
 import resource
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from omegaconf import DictConfig
 import dpjax
 from dpjax import accounting
 from dpjax._version import SAME_NUMBERS_SINCE
-from dpjax.results.claims import rounded_up
+from dpjax.results.claims import owners_sentence, rounded_up
 from dpjax.sweeps import Lane
 from experiments import identity
 from experiments.config import ConfigError
@@ -163,6 +164,7 @@ def common(
         "trained_parameters": setup.num_parameters,
         "unit": ran.unit,
         "records_per_unit": cfg.privacy.records_per_unit,
+        **owners(cfg, setup),
         "adjacency": ran.adjacency,
         "sampling": ran.sampling,
         "sampling_rate": ran.sampling_rate,
@@ -198,6 +200,33 @@ def common(
         "inputs": json.dumps(files, ensure_ascii=False),
         "config": identity.written_config(cfg),
     }
+
+
+def owners(cfg: DictConfig, setup: Setup) -> dict[str, int | None]:
+    """Whose the training rows are, where ε is not for an owner of rows.
+
+    Args:
+      cfg: of a job.
+      setup: of its group.
+    """
+    known = setup.problem.dataset.train_units
+    natural = cfg.federated.clients_per_round is not None and cfg.federated.partition == "natural"
+    is_theirs = cfg.privacy.records_per_unit is not None or (natural and setup.accounted.unit != "example")
+    if known is None or is_theirs:
+        return {"owners": None, "rows_per_owner": None}
+    counts = np.unique(known, return_counts=True)[1]
+    return {"owners": len(counts), "rows_per_owner": int(counts.max())}
+
+
+def warn_of_owners(jobs: Sequence[Job], setup: Setup) -> None:
+    """Say once for jobs of one group that their ε is not for those whose the rows are."""
+    private = [job.cfg for job in jobs if math.isfinite(job.cfg.privacy.epsilon)]
+    if private:
+        cfg, unit = private[0], setup.accounted.unit
+        row = {"unit": unit, "clients_per_round": cfg.federated.clients_per_round} | owners(cfg, setup)
+        told = owners_sentence(row)
+        if told:
+            warnings.warn(f"data.name={cfg.data.name!r}: {told}", stacklevel=2)
 
 
 def _partition(cfg: DictConfig) -> str:

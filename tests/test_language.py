@@ -14,6 +14,8 @@ from dpjax.models import pretrained
 from dpjax.models.transformers import tiny
 from dpjax.models.tuning import fresh_parameters
 from dpjax.results import claim
+from dpjax.results.sheet import sheets
+from dpjax.results.table import frame_of
 from experiments import features, identity, jobs, synthetic
 from experiments.config import CONF, ConfigError
 from experiments.setup import build
@@ -99,6 +101,37 @@ def test_every_tuning_runs_and_says_what_it_trained(tuning, world, tmp_path, mon
         assert again.params["classifier.kernel"].shape == (16, 2)
     else:
         assert load_file(saved / "trained.safetensors").keys() >= {"classifier.kernel"} or tuning == "head"
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ((), "up to 3 to one, and ε is for one example: privacy.records_per_unit=k"),
+        (
+            ("federated=fedavg", "federated.num_clients=4", "federated.clients_per_round=2"),
+            "federated.partition=natural",
+        ),
+        (("privacy.records_per_unit=2",), ""),
+        (("federated=fedsgd", "federated.partition=natural", "federated.clients_per_round=4"), ""),
+        (("privacy=none",), ""),
+    ],
+)
+def test_owners_whose_rows_epsilon_is_for_are_told_of(asked, told, world, tmp_path, recwarn):
+    path = tmp_path / "letters.csv"
+    words = "\n".join(f"{('good', 'bad')[i % 2]} w{i} w{i // 2},{('a', 'b')[i % 2]},p{i // 3}" for i in range(60))
+    path.write_text(f"text,label,who\n{words}\n")
+    row = row_of(composed(world, "tuning=head", *asked, f'data.name="{path}?owner=who"'), tmp_path / "job")
+    warned = [str(each.message) for each in recwarn if "rows belong to" in str(each.message)]
+    (sheet,) = sheets(frame_of([row]))
+    noted = [note for note in sheet.notes if "belong to" in note]
+    assert (len(warned), len(noted)) == ((1, 1) if told else (0, 0))
+    if told:
+        assert (row["owners"], row["rows_per_owner"]) == (16, 3)
+        assert told in warned[0]
+        assert told in noted[0]
+        assert noted[0].startswith("Rows belong to 16 owners")
+    elif asked != ("privacy=none",):
+        assert (row["owners"], row["rows_per_owner"]) == (None, None)
 
 
 def test_which_weights_were_saved_is_said_and_a_run_without_noise_says_that_too(world, tmp_path):

@@ -25,6 +25,8 @@ ROW = {
     "train_accuracy": 0.9371,
     "rejected_count": 31,
     "cut_share": 0.0906,
+    "owners": 1078,
+    "rows_per_owner": 77,
     "inputs": '{"letters.csv": "abad1dea"}',
 }
 
@@ -38,14 +40,20 @@ def test_the_document_has_the_claim_and_each_of_its_numbers(tmp_path):
         assert told[name] == ROW[name]
     page = (tmp_path / "README.md").read_text(encoding="utf-8")
     assert claim(ROW) in page
-    for words in ("do not know the seed", "of the last step", "labels; ε does not cover them", "cut at 16 tokens"):
+    for words in (
+        "do not know the seed",
+        "of the last step",
+        "labels; ε does not cover them",
+        "cut at 16 tokens",
+        "owns several",
+    ):
         assert words in page
 
 
 def test_neither_the_seed_nor_what_noise_does_not_hide_is_in_it(tmp_path):
     path = write_claim(tmp_path, ROW, class_names=True)
     written = path.read_text(encoding="utf-8") + (tmp_path / "README.md").read_text(encoding="utf-8")
-    for told in ("1234567", "402", "9371", "31", "0906", "abad1dea"):
+    for told in ("1234567", "402", "9371", "31", "0906", "1078", "77", "abad1dea"):
         assert told not in written
     # A column that is computed from the data without noise can't come in by its name either.
     unprotected = {name for name, column in SCHEMA.items() if "NOT private" in column.meaning}

@@ -124,6 +124,27 @@ def rounded_up(value: float | int, digits: int = 3) -> str:
     return small(raised)
 
 
+def owners_sentence(row: Row) -> str:
+    """What is to be said where rows have owners with several of them, and ε is not for an owner; empty where it is.
+
+    Args:
+      row: a results row or a point.
+
+    >>> owners_sentence({"unit": "example", "epsilon": 3.0, "owners": 107, "rows_per_owner": 3}).partition(":")[0]
+    'rows belong to 107 owners, up to 3 to one, and ε is for one example'
+    """
+    owners, most = number(row, "owners"), number(row, "rows_per_owner")
+    if owners is None or most is None or most < 2 or number(row, "epsilon") == math.inf:
+        return ""
+    unit, federated = text(row, "unit"), number(row, "clients_per_round") is not None
+    told = f"rows belong to {owners:,.0f} owners, up to {most:,.0f} to one, and ε is for one {unit}"
+    if not federated:
+        return f"{told}: privacy.records_per_unit=k makes it the owner's"
+    if unit == "example":
+        return f"{told}: privacy.noise=gaussian makes it the client's"
+    return f"{told}, over several of which an owner's rows lie: federated.partition=natural makes it the owner's"
+
+
 def sampling_word(sampling: str) -> str:
     """A sampler's name as one writes it.
 

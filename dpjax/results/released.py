@@ -125,6 +125,11 @@ def _notes(row: Row, private: bool, weights: str, class_names: bool) -> list[str
         )
     else:
         notes.append("No ε is claimed: take it that the training data can be read out of this.")
+    if private and number(row, "owners") is not None:
+        notes.append(
+            f"Its training rows say whose they are, and this ε is for one {text(row, 'unit')}: whoever owns several "
+            "rows is protected less."
+        )
     notes.append(
         "The model has the average of the weights over the steps, not those of the last one."
         if weights == "average"

@@ -55,6 +55,14 @@ COLUMNS: tuple[Column, ...] = (
         "records",
         "Most records of a unit, where records are drawn and clipped one by one; empty if units are.",
     ),
+    Column(
+        "owners",
+        "int",
+        "owners",
+        "Who the training rows belong to, where ε is not for an owner of rows; empty if it is, or if nobody says. "
+        "NOT private.",
+    ),
+    Column("rows_per_owner", "int", "rows", "Most training rows that one of those owners has; NOT private."),
     Column("adjacency", "str", "", "Which data sets count as neighbours, such as zero_out."),
     Column("sampling", "str", "", "How cohorts are drawn: poisson, fixed_size, shuffled, cyclic, ..."),
     Column("sampling_rate", "float", "probability", "Chance that a given unit is in a given cohort."),

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from dpjax.results.claims import number, rounded_up, sampling_word, small, text
+from dpjax.results.claims import number, owners_sentence, rounded_up, sampling_word, small, text
 from dpjax.results.mishaps import COUNTED, count_sentences
 from dpjax.results.schema import METRICS, SCHEMA
 from dpjax.results.summarize import FAMILY, IDENTITY, is_federated, summary
@@ -282,6 +282,8 @@ def _notes(points: list[dict[str, Any]], shared: dict[str, str], seeds: list[str
     if all(_is_infinite(point) for point in points):
         return [note for note in [*notes, *warned] if note]
     tuning = "is" if paid == "True" else "is not"
+    owned = next(filter(None, map(owners_sentence, points)), "")
+    notes += [f"{owned[0].upper()}{owned[1:]}."] if owned else []
     notes.append(f"Hyper-parameter tuning {tuning} accounted; the best of each ε (★) is chosen by {label(metric)}.")
     if len(set(seeds)) == 1 and int(seeds[0]) > 1:
         notes.append(f"Mean ± standard deviation over {seeds[0]} seeds.")

@@ -56,6 +56,8 @@ _SAME = (
     "checkpoint",
     "trained_parameters",
     "cut_share",
+    "owners",
+    "rows_per_owner",
     "noise_multiplier",
     "capacity",
     "device",
