@@ -64,12 +64,20 @@ def is_finished(cfg: DictConfig, rows: Sequence[Mapping[str, Any]], found: str) 
       rows: that were found.
       found: the digest beside them.
     """
-    mine = digest(cfg)
+    # A plugin's row names what was imported only as it ran, too.
+    mine = digest(cfg, inputs(cfg, also=_files_of(rows)))
     config, _, files = mine.partition("-")
     was, _, read = found.partition("-")
     if files != read and cfg.resume != "config":
         return False
     return config == was or (bool(rows) and _differs_in_new_fields_only(rows[0].get("config"), cfg))
+
+
+def _files_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    try:
+        return [str(name) for name in json.loads(rows[0]["inputs"])]
+    except (LookupError, TypeError, ValueError, RecursionError):
+        return []
 
 
 def _differs_in_new_fields_only(written: Any, cfg: DictConfig) -> bool:

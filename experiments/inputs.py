@@ -9,10 +9,13 @@ import importlib.util
 import json
 import os
 import site
+import stat
+import sys
 import sysconfig
 import time
-from collections.abc import Iterator, Mapping
-from importlib.machinery import ModuleSpec
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -27,16 +30,21 @@ _OF_CHECKPOINTS = (".json", ".safetensors", ".gguf", ".model", ".txt")
 _known: dict[tuple[str, int, int, int, int, int], str] = {}
 """Hashes of files by path, device, inode, size and times: a sweep asks for the same checkpoint once a job."""
 
+_imports: dict[str, dict[str, tuple[Path, str]]] = {}
+"""Plugin → module that its code was seen to import → where that lies, and what it hashed to then."""
 
-def inputs(cfg: DictConfig) -> dict[str, str]:
+
+def inputs(cfg: DictConfig, also: Iterable[str] = ()) -> dict[str, str]:
     """SHA-256 of each file that a job reads besides its config, by name.
 
     Guarantees: never raises; a file that is not there or can't be read is said to be "absent", and its job will say
     why. Data sets that dpjax pins by hash, or holds itself, are those of its version. Files of a cache are named after
-    what they are a copy of, so that the same content has the same hash on every machine.
+    what they are a copy of, so that the same content has the same hash on every machine; modules are named by their
+    path. What a plugin imports only when its functions are called is among them once this process has called them.
 
     Args:
       cfg: of the job.
+      also: names of files that a row of the job says it has read.
     """
     found: dict[str, str] = {}
     if cfg.plugin:
@@ -46,6 +54,7 @@ def inputs(cfg: DictConfig) -> dict[str, str]:
         found |= checkpoint_inputs(cfg.model.checkpoint)
         if cfg.model.task == "synthetic":
             found |= checkpoint_inputs(cfg.synthesis.checkpoint)
+    found |= {name: _sha256(Path(name)) for name in also if name not in found}
     return dict(sorted(found.items()))
 
 
@@ -87,28 +96,117 @@ def plugin_label(name: str, files: Mapping[str, str]) -> str:
 
 
 def plugin_files(name: str) -> dict[str, Path]:
-    """The source of a plugin, and of what it imports from its own package or that is installed nowhere: name → path.
+    """The source of a plugin, and of what it imports from its own package or that is installed nowhere.
 
     Args:
       name: path of a ``.py`` file, or a module.
+
+    Returns:
+      The path as it was given, or as a row names it → the file.
     """
-    package = "" if name.endswith(".py") else name.partition(".")[0]
+    return {name if each == name and name.endswith(".py") else _label(path): path for each, path in _modules(name)}
+
+
+def own_modules(name: str) -> set[str]:
+    """The modules among ``plugin_files``.
+
+    Args:
+      name: of the plugin.
+    """
+    return {module for module, _ in _modules(name) if module == name or is_own(module)}
+
+
+def _modules(name: str) -> list[tuple[str, Path]]:
+    package = _package(name)
     start = _source_of(name, package) if package else Path(name)
     if start is None:
-        return {}
-    found, waiting = {name: start}, [start]
+        return []
+    found = {name: start} | {module: path for module, (path, _) in _imports.get(name, {}).items()}
+    waiting = list(found.values())
     while waiting:
         for module in _imported(waiting.pop()):
             path = _source_of(module, package)
             if path is not None and path.resolve() not in {known.resolve() for known in found.values()}:
                 found[module] = path
                 waiting.append(path)
-    return found
+    return list(found.items())
+
+
+def _package(name: str) -> str:
+    return "" if name.endswith(".py") else name.partition(".")[0]
+
+
+def _label(path: Path) -> str:
+    """A module as a row names it: from the folder of the run on, if it lies there, so that a table can look at it."""
+    whole = Path(os.path.abspath(path))
+    return str(whole.relative_to(Path.cwd()) if whole.is_relative_to(Path.cwd()) else whole)
+
+
+@contextmanager
+def noting_imports(name: str) -> Iterator[None]:
+    """While a plugin's code runs: which modules of the user's own it imports, however it does that.
+
+    Args:
+      name: of the plugin.
+    """
+    mine = _imports.setdefault(name, {})
+    # What another plugin has brought here would be no new import of this one's.
+    forget({module for other in _imports.values() for module in other if is_own(module)} - mine.keys())
+    before = set(sys.modules)
+    try:
+        yield
+    finally:
+        for module in sorted(set(sys.modules) - before):
+            path = _source_of(module, _package(name))
+            if path is not None:
+                mine[module] = (path, _sha256(path))
+
+
+def noted_imports(name: str) -> dict[str, str]:
+    """What the modules that a plugin's code was seen to import hashed to when it did.
+
+    Args:
+      name: of the plugin.
+    """
+    return {_label(path): hashed for path, hashed in _imports.get(name, {}).values()}
+
+
+def is_as_imported(name: str) -> bool:
+    """Whether all that a plugin's code was seen to import is as it was then.
+
+    Args:
+      name: of the plugin.
+    """
+    return all(_sha256(path) == hashed for path, hashed in _imports.get(name, {}).values())
+
+
+def forget(modules: Iterable[str]) -> None:
+    """Have modules imported anew when they are asked for next.
+
+    Args:
+      modules: their names.
+    """
+    for module in modules:
+        parent, _, name = module.rpartition(".")
+        if not str(getattr(sys.modules.get(module), "__file__", "")).endswith(".py"):
+            continue  # nor can a library of C be loaded twice
+        if sys.modules.pop(module, None) is not None and parent in sys.modules:
+            vars(sys.modules[parent]).pop(name, None)  # or `from parent import name` would find it there
+
+
+def forget_plugin(name: str) -> None:
+    """Have a plugin and all that it imports read anew.
+
+    Args:
+      name: of the plugin.
+    """
+    forget(own_modules(name))
+    _imports.pop(name, None)
 
 
 def _imported(path: Path) -> Iterator[str]:
     try:
-        tree = ast.parse(path.read_bytes())
+        tree = ast.parse(path.read_bytes() if path.is_file() else b"")
     except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
         return
     for node in ast.walk(tree):
@@ -125,7 +223,7 @@ def _source_of(module: str, package: str) -> Path | None:
     if top != package and not is_own(top):
         return None
     spec = _spec_of(module)
-    return Path(spec.origin) if spec and spec.origin and spec.origin.endswith(".py") else None
+    return Path(spec.origin) if spec and spec.origin and os.path.isfile(spec.origin) else None
 
 
 def is_own(module: str) -> bool:
@@ -141,16 +239,22 @@ def is_own(module: str) -> bool:
     top = module.partition(".")[0]
     if top in ("dpjax", "experiments", "hydra_plugins"):
         return False
-    spec = _spec_of(top)  # of a package itself: to look below it would import it
+    spec = _spec_of(top)
     places = [spec.origin, *(spec.submodule_search_locations or ())] if spec else []
     return any(place and os.path.exists(place) and not _is_installed(Path(place)) for place in places)
 
 
 def _spec_of(module: str) -> ModuleSpec | None:
+    """Where a module lies, found without importing what is above it."""
+    top, *below = module.split(".")
     try:
-        return importlib.util.find_spec(module)
-    except Exception:  # a package that can't be imported, whatever it raises: its job will say so
+        spec = importlib.util.find_spec(top)
+        for i in range(len(below)):
+            places = spec and spec.submodule_search_locations
+            spec = PathFinder.find_spec(".".join([top, *below[: i + 1]]), list(places)) if places else None
+    except Exception:  # a finder or a module of anybody's, whatever it raises: its job will say so
         return None
+    return spec
 
 
 def _is_installed(path: Path) -> bool:
@@ -210,6 +314,8 @@ def _sha256(path: Path) -> str:
     """Hash of a file, read once a process as long as the file system says that it has not changed since."""
     try:
         before = path.stat()
+        if not stat.S_ISREG(before.st_mode):
+            return "absent"  # a pipe would be waited for without end
         key = (os.path.abspath(path), before.st_dev, before.st_ino, before.st_size, before.st_mtime_ns)
         key = (*key, before.st_ctime_ns)  # which no copying of times can set back
         if key not in _known:

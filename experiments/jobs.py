@@ -15,10 +15,11 @@ from dpjax.results import ResultsError, write_job_result
 from dpjax.sweeps import Lane, Program, compile_lanes, run_lanes
 from dpjax.types import HParams
 from experiments import config, identity
-from experiments.inputs import inputs
+from experiments.inputs import inputs, noted_imports, plugin_inputs
 from experiments.memory import refuse_lanes
 from experiments.models import save_model
 from experiments.privacy import abort_probability_of, check_aborts, clip_norm, has_pure_reports, mechanism, noise_share
+from experiments.readers import Sweep, refuse_unread_by_plugin
 from experiments.rows import common, outputs, pace, warn_of_owners
 from experiments.setup import Setup, build
 from experiments.setup import adaptive as adaptive_of
@@ -48,7 +49,11 @@ def run_group(jobs: Sequence[Job], tell: Tell = lambda stage, done, total: None)
     refuse_lanes(first, num_lanes)
     files = inputs(first)  # all jobs of one signature read the same
     setup = build(first, tell)
-    _check_unchanged(files, inputs(first))
+    found = inputs(first)
+    # What a plugin imports only when it is called is known from now on, and was hashed as it was imported.
+    late = plugin_inputs(first.plugin) | noted_imports(first.plugin) if first.plugin else {}
+    _check_unchanged(late | files, found)
+    files = found
     warn_of_owners(jobs, setup)
     sound, refused = _sound(jobs, setup)
     yield from refused
@@ -71,6 +76,7 @@ def run_group(jobs: Sequence[Job], tell: Tell = lambda stage, done, total: None)
             return
         tell("compiling", 0, 1)
         program = compiling.result()
+        _check_known(first.plugin, files)
         tell("compiling", 1, 1)
         yield from _train(points, facts, program, tell, setup, files)
     finally:  # an interrupt need not wait for what nobody will read
@@ -141,6 +147,15 @@ def _check_unchanged(before: dict[str, str], after: dict[str, str]) -> None:
         raise config.ConfigError(f"{changed[0]} changed while it was read; run the same command again.")
 
 
+def _check_known(plugin: str, files: dict[str, str]) -> None:
+    """What a plugin imported while it was compiled was known before."""
+    unknown = sorted(noted_imports(plugin).keys() - files.keys())
+    if unknown:
+        raise config.ConfigError(
+            f"plugin={plugin} imported {unknown[0]} in one call and not in the one before; import it at the top."
+        )
+
+
 def _workers(program: Program) -> int:
     """Lanes under way at once: a small program leaves most of a CPU's cores idle."""
     one_by_one = program.width == 1 and jax.default_backend() == "cpu"
@@ -164,8 +179,11 @@ def _sound(jobs: Sequence[Job], setup: Setup) -> tuple[list[Job], list[Outcome]]
     """The jobs that are worth compiling for, and those whose ε could not be stated whatever the noise."""
     sound: list[Job] = []
     refused: list[Outcome] = []
+    together = Sweep([job.cfg for job in jobs])
     for job in jobs:
         try:
+            if setup.read is not None:
+                refuse_unread_by_plugin(job.cfg, job.overrides, setup.read, together)
             check_aborts(job.cfg, setup.accounted)
             if math.isfinite(job.cfg.privacy.epsilon):
                 _check_delta(job.cfg.privacy.delta, setup)

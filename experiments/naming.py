@@ -1,42 +1,49 @@
 """What a row calls the model's layers, the optimizer and the clipping rule: of those that ran, a plugin's too."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
-from dpjax.clipping import per_layer_clipping
+from dpjax.clipping import ClippingRule, per_layer_clipping
 from dpjax.results.claims import small
 from experiments.inputs import plugin_label
-from experiments.plugins import has_own_optimizer
 from experiments.privacy import clip_norm
-from experiments.setup import rule_of
 
 
-def named(cfg: DictConfig, files: Mapping[str, str]) -> dict[str, Any]:
+def named(
+    cfg: DictConfig, files: Mapping[str, str], rule: ClippingRule, read: Collection[str] | None
+) -> dict[str, Any]:
     """The columns that say what was trained, and by which rule and optimizer.
 
     Args:
       cfg: of the job.
-      files: what ``experiments.inputs.inputs`` found before it ran.
+      files: what ``experiments.inputs.inputs`` found of it.
+      rule: that clipped.
+      read: the hyper-parameters that a plugin's optimizer depends on; None: the optimizer is the config's.
     """
-    own = has_own_optimizer(cfg.plugin)
+    conf = cfg.optimizer
+    if read is None:
+        read, optimizer = {"learning_rate"} | ({"momentum"} if conf.name == "sgd" else set()), _optimizer(cfg)
+    else:  # what a plugin's optimizer does not depend on had no part in the run
+        optimizer = f"{Path(cfg.plugin).name}:make_optimizer"
+        optimizer += f"(weight_decay={small(conf.weight_decay)})" if "weight_decay" in read else ""
     return {
         "hidden": str(list(cfg.model.hidden)) if cfg.model.name in ("mlp", "text") else None,
         "plugin": plugin_label(cfg.plugin, files) if cfg.plugin else None,
-        "clipping": _clipping(cfg),
-        "optimizer": f"{Path(cfg.plugin).name}:make_optimizer" if own else _optimizer(cfg),
-        "momentum": None if own or cfg.optimizer.name != "sgd" else cfg.optimizer.momentum,
+        "clipping": _clipping(cfg, rule),
+        "optimizer": optimizer,
+        "momentum": conf.momentum if "momentum" in read else None,
+        "learning_rate": conf.learning_rate if "learning_rate" in read else None,
     }
 
 
-def _clipping(cfg: DictConfig) -> str | None:
+def _clipping(cfg: DictConfig, rule: ClippingRule) -> str | None:
     """The rule that ran, which a plugin may have put in place of the config's."""
     if math.isinf(clip_norm(cfg)):
         return None  # a reference is not clipped, whatever the rule
-    rule = rule_of(cfg)
     parts = [f"adaptive(q={cfg.clipping.target_quantile:g})"] if cfg.clipping.name == "adaptive" else []
     if rule.groups is not None:
         parts.append("per_layer" if rule.groups == per_layer_clipping().groups else "groups")

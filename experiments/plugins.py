@@ -1,25 +1,36 @@
 """A method of one's own: a Python file that takes the place of the config's optimizer or clipping rule.
 
-Neither can break the guarantee: the optimizer sees noised sums only, and every ``ClippingRule`` bounds a unit by the
-clip norm. Noise is not to be replaced here, for the accountant would not know.
+What either gives can't break the guarantee: the optimizer sees noised sums only, and every ``ClippingRule`` bounds a
+unit by the clip norm. Noise is not to be replaced here, for the accountant would not know.
 """
 
 import importlib
 import inspect
 import sys
-from functools import lru_cache
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
+import jax
+import jax.numpy as jnp
 import optax
 
+from dpjax.checks import brief, in_one_line
 from dpjax.clipping import ClippingRule
-from dpjax.types import HParams
+from dpjax.clipping.bounding import check_rule, leaf_groups
+from dpjax.types import HParams, Params
 from experiments.config import ConfigError
-from experiments.inputs import digest_of, is_own, plugin_files, plugin_inputs
+from experiments.inputs import forget_plugin, is_as_imported, noting_imports, plugin_inputs
 
 HOOKS = {"make_optimizer": ("hparams", "cohort_size"), "clipping_rule": ()}
 """What a plugin may define → the arguments it is called with."""
+
+_loaded: dict[str, tuple[dict[str, str], ModuleType]] = {}
+"""Plugin → hashes of its files, and the module that was made of them."""
 
 
 def load_plugin(name: str) -> ModuleType | None:
@@ -35,25 +46,32 @@ def load_plugin(name: str) -> ModuleType | None:
     >>> load_plugin("") is None
     True
     """
-    return _load(name, digest_of(plugin_inputs(name))) if name else None
+    if not name:
+        return None
+    if name in _loaded:
+        known, module = _loaded[name]
+        if known.items() <= plugin_inputs(name).items() and is_as_imported(name):
+            return module
+    forget_plugin(name)  # it, or what it imports, may have been edited since
+    files = plugin_inputs(name)
+    _loaded[name] = files, _load(name)
+    return _loaded[name][1]
 
 
-@lru_cache(maxsize=8)
-def _load(name: str, digest: str) -> ModuleType:
-    for module in [each for each in plugin_files(name) if each == name or is_own(each)]:
-        sys.modules.pop(module, None)  # it, or what it imports, may have been edited since
+def _load(name: str) -> ModuleType:
     # Python's cache of bytecode takes two edits within a second for one.
     writes, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
-        if name.endswith(".py"):
-            module = ModuleType(f"dpjax_plugin_{Path(name).stem}")
-            module.__file__ = name
-            exec(compile(Path(name).read_bytes(), name, "exec"), vars(module))
-        else:
-            module = importlib.import_module(name)
-    except Exception as error:  # it is anybody's code, and runs as it is imported
+        with noting_imports(name):
+            if name.endswith(".py"):
+                module = ModuleType(f"dpjax_plugin_{Path(name).stem}")
+                module.__file__ = name
+                exec(compile(_source(name), name, "exec"), vars(module))
+            else:
+                module = importlib.import_module(name)
+    except (Exception, SystemExit) as error:  # it is anybody's code, and runs as it is imported
         raise ConfigError(
-            f"plugin={name} can't be imported ({type(error).__name__}: {error}); give a .py file or a module that can."
+            f"plugin={name} can't be imported ({_said(error)}); give a .py file or a module that can."
         ) from error
     finally:
         sys.dont_write_bytecode = writes
@@ -63,6 +81,13 @@ def _load(name: str, digest: str) -> ModuleType:
         if hasattr(module, hook) and not _takes(getattr(module, hook), len(given)):
             raise ConfigError(f"plugin={name}: {hook} must be a function that is called as {hook}({', '.join(given)}).")
     return module
+
+
+def _source(name: str) -> bytes:
+    path = Path(name)
+    if path.exists() and not path.is_file():  # a pipe would be waited for without end
+        raise OSError("it is no regular file")
+    return path.read_bytes()
 
 
 def _takes(function: object, count: int) -> bool:
@@ -78,16 +103,102 @@ def _takes(function: object, count: int) -> bool:
     return True
 
 
-def own_optimizer(name: str, hparams: HParams, cohort_size: float) -> optax.GradientTransformation | None:
+@contextmanager
+def _running(name: str, what: str) -> Iterator[None]:
+    """While a plugin's function runs: what it imports is noted, and what it raises becomes one sentence."""
+    try:
+        with noting_imports(name):
+            yield
+    except ConfigError:
+        raise
+    except (Exception, SystemExit) as error:
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == name]
+        where = f" in line {lines[-1]}" if lines else ""
+        fix = "mend it"
+        if isinstance(error, jax.errors.JAXTypeError):
+            fix = "hyper-parameters and arrays are traced, so use jax.numpy where it takes Python's numbers"
+        raise ConfigError(f"plugin={name}: {what} failed{where} ({_said(error)}); {fix}.") from error
+
+
+def _said(error: BaseException) -> str:
+    jaxs = isinstance(error, jax.errors.JAXTypeError)  # which goes on with advice of several lines
+    first = str(error).partition("\n")[0] if jaxs else str(error)
+    return f"{type(error).__name__}: {in_one_line(first, 200).rstrip('.')}" if first else type(error).__name__
+
+
+def own_optimizer(
+    name: str, hparams: HParams, cohort_size: float, module: ModuleType | None = None
+) -> optax.GradientTransformation | None:
     """What the plugin's ``make_optimizer(hparams, cohort_size)`` makes; None: the config's own optimizer is to be used.
 
     Args:
       name: of the plugin; may be empty.
       hparams: traced.
       cohort_size: that the noised sum was divided by.
+      module: of the plugin as it was loaded before; None: as its file is now.
+
+    Raises:
+      ConfigError: it fails, or gives no optimizer. So do ``init`` and ``update`` of what it gives.
     """
-    module = load_plugin(name)
-    return module.make_optimizer(hparams, cohort_size) if hasattr(module, "make_optimizer") else None  # pyright: ignore
+    module = load_plugin(name) if module is None else module
+    if not hasattr(module, "make_optimizer"):
+        return None
+    called = "make_optimizer(hparams, cohort_size)"
+    with _running(name, called):
+        made = module.make_optimizer(hparams, cohort_size)  # pyright: ignore[reportOptionalMemberAccess]
+    if not (callable(getattr(made, "init", None)) and callable(getattr(made, "update", None))):
+        raise ConfigError(
+            f"plugin={name}: {called} gave {brief(made)}; return an optax.GradientTransformation, such as "
+            "optax.sgd(0.1)."
+        )
+
+    @wraps(made.init)
+    def init(params: Params) -> optax.OptState:
+        with _running(name, "init of its optimizer"):
+            return made.init(params)
+
+    @wraps(made.update)
+    def update(updates: Params, *args: Any, **kwargs: Any) -> tuple[Params, optax.OptState]:
+        with _running(name, "update of its optimizer, which is given the noised mean and the parameters alone,"):
+            moved, state = made.update(updates, *args, **kwargs)
+            return moved, state
+
+    kind = type(made) if isinstance(made, optax.GradientTransformation) else optax.GradientTransformation
+    return kind(init, update)
+
+
+def try_optimizer(make: Callable[[HParams], optax.GradientTransformation], name: str, params: Params) -> frozenset[str]:
+    """The hyper-parameters that a plugin's optimizer depends on, as one update shows without computing it.
+
+    Args:
+      make: ``own_optimizer`` of hyper-parameters.
+      name: of the plugin.
+      params: shapes and dtypes of the parameters that the optimizer moves.
+
+    Raises:
+      ConfigError: it can't make an update of them.
+    """
+
+    def once(hparams: HParams, params: Params) -> Any:
+        optimizer = make(hparams)
+        before = optimizer.init(params)
+        updates, after = optimizer.update(params, before, params)
+        with _running(name, "adding what its optimizer gave to the parameters"):
+            moved = optax.apply_updates(params, updates)
+        if _shapes(moved) != _shapes(params) or _shapes(after) != _shapes(before):
+            raise ConfigError(
+                f"plugin={name}: its optimizer gives parameters or a state of other shapes or dtypes than it was "
+                "given; keep them."
+            )
+        return moved, after
+
+    program = jax.make_jaxpr(once)(jax.tree.map(jnp.float32, HParams()), params).jaxpr
+    read = {id(var) for equation in program.eqns for var in equation.invars} | {id(var) for var in program.outvars}
+    return frozenset(field for field, var in zip(HParams._fields, program.invars, strict=False) if id(var) in read)
+
+
+def _shapes(tree: Any) -> tuple[Any, list[Any]]:
+    return jax.tree.structure(tree), [(jnp.shape(x), jnp.result_type(x)) for x in jax.tree.leaves(tree)]
 
 
 def has_own_optimizer(name: str) -> bool:
@@ -114,14 +225,26 @@ def own_rule(name: str) -> ClippingRule | None:
     module = load_plugin(name)
     if not hasattr(module, "clipping_rule"):
         return None
-    try:
+    with _running(name, "clipping_rule()"):
         rule = module.clipping_rule()  # pyright: ignore[reportOptionalMemberAccess]
-    except Exception as error:
-        raise ConfigError(
-            f"plugin={name}: clipping_rule() failed ({type(error).__name__}: {error}); mend it."
-        ) from error
     if not isinstance(rule, ClippingRule):
         raise ConfigError(
             f"plugin={name}: clipping_rule() gave a {type(rule).__name__}; give a dpjax.clipping.ClippingRule."
         )
-    return rule
+    with _running(name, "what its clipping_rule() gave"):
+        return check_rule(rule)
+
+
+def try_rule(name: str, rule: ClippingRule, params: Params) -> None:
+    """Have a plugin's rule say the groups of a run's parameters.
+
+    Args:
+      name: of the plugin.
+      rule: its own.
+      params: that contributions have the paths of.
+
+    Raises:
+      ConfigError: it can't.
+    """
+    with _running(name, "groups of its clipping_rule()"):
+        jax.eval_shape(lambda params: (leaf_groups(rule, params), params)[1], params)

@@ -7,8 +7,9 @@ had no part in.
 import functools
 import json
 import math
+import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from omegaconf import DictConfig, OmegaConf
@@ -268,6 +269,30 @@ def refuse_unread(cfg: DictConfig, choices: Mapping[str, Any], sweep: "Sweep | N
             continue
         if sweep is None or not sweep.is_read(name, cfg) or sweep.is_repeated(name, cfg):
             raise ConfigError(sentence)
+
+
+def refuse_unread_by_plugin(cfg: DictConfig, overrides: str, read: Collection[str], group: "Sweep") -> None:
+    """Refuse what a plugin's optimizer could have read, and does not: known only once it has been called.
+
+    Args:
+      cfg: of a job with a plugin's optimizer.
+      overrides: that made the job.
+      read: the hyper-parameters that the optimizer depends on.
+      group: the jobs that share its program.
+
+    Raises:
+      ConfigError: such a field was given a value, or makes the job run a second time.
+    """
+    for field in ("learning_rate", "momentum", "weight_decay"):
+        name = f"optimizer.{field}"
+        if field in read:
+            continue
+        value, was_given = OmegaConf.select(cfg, name), re.search(rf"(^|[\s+]){re.escape(name)}=", overrides)
+        if (was_given and value != DEFAULTS[name]) or group.is_repeated(name, cfg):
+            raise ConfigError(
+                f"{name}={value} is read by nothing, as the optimizer of plugin={cfg.plugin} does not depend on it; "
+                f"leave it {_shown(DEFAULTS[name])}, or use hparams.{field} there."
+            )
 
 
 class Sweep:

@@ -26,7 +26,6 @@ from dpjax.sweeps import Lane
 from experiments import identity
 from experiments.config import ConfigError
 from experiments.naming import named
-from experiments.plugins import has_own_optimizer
 from experiments.privacy import clip_norm, describe_noise, mechanism
 from experiments.setup import Setup
 from experiments.task import Job
@@ -160,7 +159,7 @@ def common(
         "overrides": job.overrides,
         "dataset": cfg.data.name,
         **setup.problem.facts,
-        **named(cfg, files),
+        **named(cfg, files, setup.rule, setup.read),
         "trained_parameters": setup.num_parameters,
         "unit": ran.unit,
         "records_per_unit": cfg.privacy.records_per_unit,
@@ -182,10 +181,9 @@ def common(
         "epsilon_per_report": epsilon_per_report,
         "noise_cohort_size": cfg.federated.noise_cohort if federated and private else None,
         "clip_norm": clip_norm(cfg),
-        "learning_rate": cfg.optimizer.learning_rate,
         "clients_per_round": cfg.federated.clients_per_round if federated else None,
         "num_clients": setup.sampler.population if federated else None,
-        "algorithm": algorithm(cfg) if federated else None,
+        "algorithm": algorithm(cfg, setup.read is not None) if federated else None,
         "aggregation": cfg.federated.aggregation if federated else None,
         "robust": _robust(cfg) if federated else None,
         "corruption": _corruption(cfg) if federated else None,
@@ -236,10 +234,9 @@ def _partition(cfg: DictConfig) -> str:
     return name + own.get(name, "")
 
 
-def algorithm(cfg: DictConfig) -> str:
-    """Name of what clients and server do together."""
+def algorithm(cfg: DictConfig, own: bool = False) -> str:
+    """Name of what clients and server do together; ``own``: the server's optimizer is a plugin's."""
     name = cfg.federated.algorithm
-    own = has_own_optimizer(cfg.plugin)
     server = Path(cfg.plugin).stem if own else cfg.optimizer.name
     if name == "fedprox":
         name = "fedprox(adaptive)" if cfg.federated.adaptive_proximal else f"fedprox({cfg.federated.proximal:g})"

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import jax
@@ -19,11 +20,11 @@ from dpjax.noise import noise_stddev
 from dpjax.steps import TrainState
 from dpjax.subsets import merge_params
 from dpjax.training import make_train
-from dpjax.types import HParams
+from dpjax.types import HParams, at_least_float32
 from experiments.federated import compressed, make_aggregation, make_clients, make_solver, message_size
 from experiments.identity import capacity_epsilon
 from experiments.memory import refuse_partition, refuse_run
-from experiments.plugins import own_optimizer, own_rule
+from experiments.plugins import load_plugin, own_optimizer, own_rule, try_optimizer, try_rule
 from experiments.privacy import (
     Accounted,
     abort_probability,
@@ -61,6 +62,8 @@ class Setup(NamedTuple):
       accounted: what the accountant is told of the run.
       problem: data and model.
       num_parameters: numbers that are trained.
+      rule: of clipping.
+      read: the hyper-parameters that a plugin's optimizer depends on; None: the optimizer is the config's.
     """
 
     train: Callable[..., Any]
@@ -69,6 +72,8 @@ class Setup(NamedTuple):
     accounted: Accounted
     problem: Problem
     num_parameters: int
+    rule: clipping.ClippingRule
+    read: frozenset[str] | None
 
 
 class Report(NamedTuple):
@@ -133,6 +138,7 @@ def build(cfg: DictConfig, tell: Tell = lambda stage, done, total: None) -> Setu
     )
     local = local_sampler(cfg, most_records) if cfg.privacy.noise == "inside_clients" else None
 
+    plugin = load_plugin(cfg.plugin)  # once: an edit while it is compiled is none of this run's
     rule = rule_of(cfg)
 
     def plain_solver(hparams: HParams, frozen: Any) -> Solver:
@@ -145,7 +151,8 @@ def build(cfg: DictConfig, tell: Tell = lambda stage, done, total: None) -> Setu
         solver = plain_solver(HParams(), frozen)
         return solver.message_like(solver.init(problem.init(frozen, key)))
 
-    whole = count_parameters(jax.eval_shape(message, arrays.frozen, jax.random.key(0)))
+    sent = jax.eval_shape(message, arrays.frozen, jax.random.key(0))
+    whole = count_parameters(sent)
     refuse_run(cfg, num_parameters=whole, slots=sampler.capacity, clients=clients.number if clients else 0)
     dimension = message_size(cfg, whole)
     owners = None if cfg.privacy.records_per_unit is None else num_owners(dataset)
@@ -172,7 +179,7 @@ def build(cfg: DictConfig, tell: Tell = lambda stage, done, total: None) -> Setu
             arrays.units,
             sampler=sampler,
             num_steps=cfg.optimizer.num_steps,
-            make_optimizer=lambda h: solver.wrap_optimizer(_optimizer(cfg, h, sampler.expected_cohort_size)),
+            make_optimizer=lambda h: solver.wrap_optimizer(_optimizer(cfg, h, sampler.expected_cohort_size, plugin)),
             examples=arrays.examples,
             evaluate=evaluate,
             evaluate_every=cfg.optimizer.evaluate_every,
@@ -205,7 +212,33 @@ def build(cfg: DictConfig, tell: Tell = lambda stage, done, total: None) -> Setu
         traces = norm_traces(history, on_sum, whole, cfg.optimizer.evaluate_every)
         return Report(history.evaluation_steps, history.evaluations, counts, traces, own, trained, unmoved)
 
-    return Setup(train, arrays, sampler, run_as, problem, whole)
+    if hasattr(plugin, "clipping_rule"):
+        try_rule(cfg.plugin, rule, sent)
+    read = None
+    if hasattr(plugin, "make_optimizer"):
+
+        def make(hparams: HParams) -> Any:
+            return own_optimizer(cfg.plugin, hparams, sampler.expected_cohort_size, plugin)
+
+        solver = compressed(cfg, plain_solver(HParams(), arrays.frozen), whole)
+        read = try_optimizer(make, cfg.plugin, _moved_by_server(solver, problem, arrays))
+    return Setup(train, arrays, sampler, run_as, problem, whole, rule, read)
+
+
+def _moved_by_server(solver: Solver, problem: Problem, arrays: Arrays) -> Any:
+    """Shapes of the parameters that the server's optimizer moves, which may be a part of what a run carries."""
+    seen: list[Any] = []
+
+    def init(params: Any) -> optax.OptState:
+        seen.append(jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, at_least_float32(x.dtype)), params))
+        return optax.EmptyState()
+
+    watched = optax.GradientTransformation(init, optax.identity().update)
+    jax.eval_shape(
+        lambda key: solver.wrap_optimizer(watched).init(solver.init(problem.init(arrays.frozen, key))),
+        jax.random.key(0),
+    )
+    return seen[0]
 
 
 def _all_finite(params: Any) -> jax.Array:
@@ -282,8 +315,10 @@ def _kept(cfg: DictConfig, state: TrainState) -> Any:
     return averaged_params(state) if cfg.optimizer.ema else state.params
 
 
-def _optimizer(cfg: DictConfig, hparams: HParams, cohort_size: float) -> optax.GradientTransformation:
-    own, conf = own_optimizer(cfg.plugin, hparams, cohort_size), cfg.optimizer
+def _optimizer(
+    cfg: DictConfig, hparams: HParams, cohort_size: float, plugin: ModuleType | None
+) -> optax.GradientTransformation:
+    own, conf = own_optimizer(cfg.plugin, hparams, cohort_size, plugin), cfg.optimizer
     if own is not None:
         return own
     rate: Any = hparams.learning_rate

@@ -6,6 +6,7 @@ import os
 import time
 from pathlib import Path
 
+import optax
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
@@ -17,8 +18,9 @@ from dpjax.results.provenance import made_by_other_code
 from dpjax.results.sheet import sheets
 from dpjax.results.table import frame_of
 from experiments import config, finish, identity, inputs, jobs, naming, rows, run, validation
-from experiments.plugins import own_optimizer, own_rule
+from experiments.plugins import has_own_optimizer, load_plugin, own_optimizer, own_rule
 from experiments.problem import _load
+from experiments.setup import rule_of
 from experiments.task import Job
 
 STEP = "import optax\n\n\ndef make_optimizer(hparams, cohort_size):\n    return optax.sgd({})\n"
@@ -68,15 +70,116 @@ def test_what_a_plugin_imports_is_part_of_it(tmp_path, monkeypatch):
     part = written(package / "rate.py", "RATE = 1.0\n")
     text = "import numpy\nimport optax\nfrom my_steps import rate\n\n\ndef make_optimizer(hparams, cohort_size):\n"
     plugin = written(tmp_path / "mine.py", f"{text}    return optax.sgd(rate.RATE)\n")
-    assert set(inputs.plugin_files(str(plugin))) == {str(plugin), "my_steps", "my_steps.rate"}
+    assert set(inputs.plugin_files(str(plugin))) == {str(plugin), str(package / "__init__.py"), str(part)}
     cfg = made(f"plugin={plugin}")
     before, files = identity.digest(cfg), inputs.inputs(cfg)
     step = own_optimizer(cfg.plugin, None, 1.0).update(1.0, (own_optimizer(cfg.plugin, None, 1.0).init(1.0)))[0]
     part.write_text("RATE = 0.5\n")
     assert identity.digest(cfg) != before
-    assert [name for name, hashed in inputs.inputs(cfg).items() if files[name] != hashed] == ["my_steps.rate"]
+    assert [name for name, hashed in inputs.inputs(cfg).items() if files[name] != hashed] == [str(part)]
     optimizer = own_optimizer(cfg.plugin, None, 1.0)  # the new one, not what was imported before
     assert optimizer.update(1.0, optimizer.init(1.0))[0] == step / 2
+
+
+LAZY = (
+    "import importlib\n\nimport optax\n\n\ndef make_optimizer(hparams, cohort_size):\n"
+    "    return optax.sgd(importlib.import_module('{}').RATE)\n"
+)
+
+
+def test_what_a_plugin_imports_only_as_it_is_called_is_part_of_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "my_late").mkdir()
+    written(tmp_path / "my_late" / "__init__.py", "")
+    part = written(tmp_path / "my_late" / "rate.py", "RATE = 1.0\n")
+    plugin = written(tmp_path / "mine.py", LAZY.format("my_late.rate"))
+    cfg, folder = made(f"plugin={plugin}"), tmp_path / "out"
+    assert str(part) not in inputs.inputs(cfg)
+    (before,) = jobs.run_group([Job(cfg, folder, "")])
+    assert json.loads(before.rows[0]["inputs"])[str(part)] == sha256(part)
+    assert run.finished(cfg, folder) == before.rows
+    inputs.forget_plugin(str(plugin))  # as another process, which has called nothing yet
+    assert run.finished(cfg, folder) == before.rows
+    part.write_text("RATE = 0.0\n")
+    assert run.finished(cfg, folder) is None
+    assert run.finished(made(f"plugin={plugin}", "resume=config"), folder) == before.rows
+    with pytest.raises(SystemExit, match=r"^0$"):
+        main(["results", "show", str(folder)])
+    assert f"1 row is of another {part} than the one that is there now" in capsys.readouterr().err
+    (after,) = jobs.run_group([Job(cfg, folder, "")])
+    assert after.rows[0]["test_loss"] == pytest.approx(2.302585, rel=1e-5)  # ln 10: nothing moved
+    assert before.rows[0]["plugin"] != after.rows[0]["plugin"]
+    part.write_text("RATE = 1.0\n")  # in one process
+    assert own_optimizer(cfg.plugin, None, 1.0).update(1.0, own_optimizer(cfg.plugin, None, 1.0).init(1.0))[0] == -1.0
+
+
+def test_a_module_that_two_plugins_import_as_they_are_called_is_part_of_both(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    part = written(tmp_path / "my_shared.py", "RATE = 1.0\n")
+    for name in ("one", "two"):
+        plugin = written(tmp_path / f"{name}.py", f"# {name}\n{LAZY.format('my_shared')}")
+        load_plugin(str(plugin))
+    for name in ("one", "two", "one"):
+        plugin = str(tmp_path / f"{name}.py")
+        own_optimizer(plugin, None, 1.0)
+        assert inputs.plugin_inputs(plugin) == {plugin: sha256(Path(plugin)), str(part): sha256(part)}
+
+
+def test_a_module_that_is_imported_relatively_or_by_its_package_is_part_of_a_plugin(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    package = tmp_path / "my_package"
+    package.mkdir()
+    written(package / "__init__.py", "import importlib\n\nimportlib.import_module('my_package.found')\n")
+    written(package / "found.py", "")
+    written(package / "rate.py", "RATE = 1.0\n")
+    plugin = written(package / "mine.py", "from .rate import RATE\n\n\n" + STEP.format("RATE"))
+    load_plugin("my_package.mine")
+    read = inputs.plugin_inputs("my_package.mine")
+    assert read == {
+        str(each): sha256(each) for each in (plugin, *(package / f"{n}.py" for n in ("__init__", "found", "rate")))
+    }
+    written(package / "rate.py", "RATE = 2.0\n")
+    assert own_optimizer("my_package.mine", None, 1.0).update(1.0, (optax.EmptyState(),) * 2)[0] == -2.0
+
+
+def test_a_module_that_changes_once_it_was_imported_fails_its_job(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    part = written(tmp_path / "my_moving.py", "RATE = 1.0\n")
+    plugin = written(tmp_path / "mine.py", LAZY.format("my_moving"))
+    build = jobs.build
+
+    def edited(*args):
+        made = build(*args)
+        part.write_text("RATE = 0.0\n")
+        return made
+
+    monkeypatch.setattr(jobs, "build", edited)
+    with pytest.raises(
+        config.ConfigError, match=r"my_moving\.py changed while it was read; run the same command again"
+    ):
+        list(jobs.run_group([Job(made(f"plugin={plugin}"), tmp_path / "out", "")]))
+
+
+def test_what_only_some_calls_import_is_refused_and_an_edit_while_it_is_compiled_is_no_part(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    written(tmp_path / "my_second.py", "RATE = 1.0\n")
+    seldom = "import optax\n\ncalls = []\n\n\ndef make_optimizer(hparams, cohort_size):\n    calls.append(1)\n"
+    seldom += "    if len(calls) > 1:\n        __import__('my_second')\n    return optax.sgd(1.0)\n"
+    plugin = written(tmp_path / "mine.py", seldom)
+    with pytest.raises(config.ConfigError, match=r"my_second\.py in one call and not in the one before; import it at"):
+        list(jobs.run_group([Job(made(f"plugin={plugin}"), tmp_path / "out", "")]))
+    plugin.write_text(STEP.format("0.0"))
+    compile_lanes = jobs.compile_lanes
+
+    def edited(*args, **kwargs):
+        plugin.write_text("x = (")
+        return compile_lanes(*args, **kwargs)
+
+    monkeypatch.setattr(jobs, "compile_lanes", edited)
+    cfg = made(f"plugin={plugin}")
+    (outcome,) = jobs.run_group([Job(cfg, tmp_path / "out", "")])
+    assert outcome.rows[0]["test_loss"] == pytest.approx(2.302585, rel=1e-5)
+    assert run.finished(cfg, tmp_path / "out") is None
 
 
 def test_a_plugin_may_be_a_module(tmp_path, monkeypatch):
@@ -89,9 +192,10 @@ def test_a_plugin_may_be_a_module(tmp_path, monkeypatch):
     assert identity.digest(cfg) != before
     assert own_rule("my_rule").stability == 2.5
     # One that is installed, or part of the project, has a source too.
-    for name in ("yaml", "experiments.task"):
-        assert name in inputs.plugin_inputs(name)
-        assert "absent" not in inputs.plugin_inputs(name).values()
+    for name, end in (("yaml", "yaml/__init__.py"), ("experiments.task", "experiments/task.py")):
+        read = inputs.plugin_inputs(name)
+        assert any(each.endswith(end) for each in read)
+        assert "absent" not in read.values()
 
 
 @pytest.mark.parametrize("as_folder", [False, True])
@@ -248,7 +352,7 @@ def test_a_row_names_what_really_ran(overrides, columns, tmp_path, monkeypatch):
         overrides = [f"plugin={written(tmp_path / 'mine.py', overrides[0])}", *overrides[1:]]
     cfg = made(*overrides)
     validation.validate(cfg)
-    told = naming.named(cfg, inputs.inputs(cfg))
+    told = naming.named(cfg, inputs.inputs(cfg), rule_of(cfg), set() if has_own_optimizer(cfg.plugin) else None)
     assert {name: told[name] for name in columns} == columns
     assert (told["plugin"] or "").startswith("mine.py@" if cfg.plugin else "")
 
@@ -256,8 +360,8 @@ def test_a_row_names_what_really_ran(overrides, columns, tmp_path, monkeypatch):
 def test_a_federation_whose_server_is_a_plugin_is_not_named_after_the_configs(tmp_path):
     plugin = written(tmp_path / "mine.py", STEP.format("1.0"))
     federal = ["federated=fedavg", "optimizer=adam"]
-    assert rows.algorithm(made(*federal)) == "fedadam"
-    assert rows.algorithm(made(*federal, f"plugin={plugin}")) == "fedavg+mine"
+    assert rows.algorithm(made(*federal), own=False) == "fedadam"
+    assert rows.algorithm(made(*federal, f"plugin={plugin}"), own=True) == "fedavg+mine"
 
 
 def test_a_row_carries_its_code_and_the_hashes_of_what_it_read(tmp_path):

@@ -109,11 +109,11 @@ COLUMNS: tuple[Column, ...] = (
     ),
     # the optimizer and the federation
     Column("optimizer", "str", "", "What was applied to the noised mean, with its parameters; a plugin's by its file."),
-    Column("momentum", "float", "", "Heavy-ball momentum of sgd; empty under other optimizers."),
+    Column("momentum", "float", "", "Heavy-ball momentum of sgd, or that a plugin's depends on; else empty."),
     Column(
         "plugin", "str", "", "File whose optimizer or clipping rule ran, and what its source hashes to; empty: none."
     ),
-    Column("learning_rate", "float", "", "Step size of the (server) optimizer."),
+    Column("learning_rate", "float", "", "Step size of the (server) optimizer; empty if a plugin's depends on none."),
     Column("clients_per_round", "float", "clients", "Expected cohort size of a federated round; empty if central."),
     Column("num_clients", "int", "clients", "Clients in the federation; empty if central."),
     Column("partition", "str", "", "How the rows are split over clients, such as dirichlet(α); empty if central."),
@@ -203,7 +203,12 @@ COLUMNS: tuple[Column, ...] = (
     Column("python_version", "str", "", "Version of Python."),
     Column("timestamp", "str", "", "When the row was made, ISO 8601 in UTC."),
     Column("code", "str", "", "Oldest version of dpjax that computes the same numbers as the one that ran."),
-    Column("inputs", "json", "", "SHA-256 of each file that was read besides the config: plugin, data, checkpoint."),
+    Column(
+        "inputs",
+        "json",
+        "",
+        "SHA-256 of each file that was read besides the config: plugin, its modules, data, checkpoint.",
+    ),
     Column("config", "json", "", "The resolved config, as a JSON document."),
 )
 
