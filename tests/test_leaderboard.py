@@ -7,6 +7,7 @@ import math
 import pytest
 from hydra import compose, initialize_config_dir
 
+from dpjax.accounting import Mechanism, epsilon
 from dpjax.results import ResultsError
 from dpjax.results.table import frame_of
 from experiments import config, jobs, validation
@@ -158,3 +159,59 @@ def test_what_seeds_do_not_tell_apart_from_the_best_is_marked():
     ]
     frame = frame_of(rows)
     assert not_told_apart(frame, board.leaderboard(frame, TASKS, METHODS)) == {("dp_adam", 1.0)}
+
+
+def some_runs(relations, reference=0.5):
+    """Made-up reported runs on digits: method → its neighbouring relation."""
+    ran = {"experiment": "leaderboard_digits", "dataset": "digits", "model": "mlp", "unit": "example", "num_steps": 10}
+    ran |= {"sampling": "poisson", "sampling_rate": 0.1, "population": 100, "delta": 1e-5, "wall_seconds": 1.0}
+    ran |= {"config": "{}"}
+    private = [ran | {"method": m, "adjacency": a, "epsilon": 1.0, "test_accuracy": 0.6} for m, a in relations.items()]
+    none = ran | {"method": "non_private", "epsilon": math.inf, "test_accuracy": reference}
+    return frame_of([row | {"seed": seed} for row in [*private, none] for seed in range(2)])
+
+
+def made(monkeypatch, *given, **more):
+    from experiments.leaderboard import pages
+
+    monkeypatch.setattr(pages, "_chosen", lambda row, method: "")
+    return pages.pages(some_runs(*given, **more), "some", TASKS, METHODS)
+
+
+def test_a_row_whose_relation_does_not_compare_is_marked_and_the_page_says_why(monkeypatch):
+    relations = {"dp_sgd": "add_or_remove_one", "dp_ftrl": "zero_out", "dp_adam": "replace_one"}
+    found = made(monkeypatch, relations)
+    page, index = (" ".join(found[name].split()) for name in ("digits.md", "index.md"))
+    assert "| DP-Adam† |" in page
+    assert "| DP-SGD |" in page
+    assert "| DP-FTRL |" in page
+    assert "Every ε holds under *zero_out*: rows that state *add_or_remove_one* drew Poisson" in page
+    assert "† is under *replace_one*" in page
+    assert "DP-Adam† |" in index
+    alike = made(monkeypatch, {"dp_sgd": "zero_out", "dp_adam": "zero_out"})["digits.md"]
+    assert "Every ε is under *zero_out*." in alike
+    assert "†" not in alike
+
+
+@pytest.mark.parametrize("reference", [0.5, 0.7])
+def test_the_index_says_how_the_reference_is_tuned_and_where_it_loses(reference, monkeypatch):
+    index = made(monkeypatch, {"dp_sgd": "zero_out", "dp_adam": "zero_out"}, reference=reference)["index.md"]
+    told = " ".join(index.partition("## Without privacy")[2].split())
+    assert "6 settings (optimizer sgd, learning rate 0.03 or 0.3 or 3; optimizer adam" in told
+    assert ("On 1 of 1 tasks" in told) == (reference < 0.6)
+
+
+@pytest.mark.parametrize("accountant", ["rdp", "pld"])
+def test_what_is_said_to_compare_has_one_epsilon_under_both_relations(accountant):
+    from experiments.leaderboard.pages import holds_under_zero_out
+
+    def epsilons(**fields):
+        fields |= {"unit": "example", "noise_multiplier": 2.0, "num_steps": 20, "sampling_rate": 0.1}
+        relations = ("zero_out", "add_or_remove_one")
+        return [epsilon(Mechanism(**fields, adjacency=each), 1e-5, accountant) for each in relations]
+
+    zeroed, removed = epsilons(sampling="poisson")
+    assert zeroed == pytest.approx(removed, rel=1e-9)
+    zeroed, removed = epsilons(sampling="fixed_size", population=1000)
+    assert zeroed > 1.01 * removed
+    assert not holds_under_zero_out({"adjacency": "add_or_remove_one", "sampling": "fixed_size"})

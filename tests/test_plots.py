@@ -12,6 +12,7 @@ import pytest
 from dpjax.results import ResultsError, write_job_result
 from dpjax.results.table import frame_of, load
 from experiments import plots
+from experiments.figures import style
 
 INF = math.inf
 CLIPS = (0.1, 0.3, 1.0)
@@ -253,6 +254,22 @@ def test_algorithms_have_a_line_each_and_infinity_stands_apart():
     looks = {(line.get_color(), line.get_marker()) for line in axes.get_lines() if line.get_label() in entries}
     assert len({colour for colour, _ in looks}) == len({marker for _, marker in looks}) == 3
     assert "each point: best over clients" in [text.get_text() for text in axes.texts]
+
+
+def test_what_ran_without_privacy_alone_looks_like_no_method_and_like_no_cross():
+    runs = [row for rows in algorithms("a", "b", "c", "d", "e", "f") for row in rows if row["epsilon"] < INF]
+    runs += [row | {"algorithm": "no privacy"} for rows in algorithms("a") for row in rows if row["epsilon"] == INF]
+    axes = plots.draw("algorithms_by_epsilon", frame_of(runs)).axes[0]
+    handles = {text.get_text(): line for text, line in zip(
+        axes.get_legend().get_texts(), axes.get_legend().legend_handles, strict=True
+    )}  # fmt: skip
+    looks = {name: (line.get_color(), line.get_marker()) for name, line in handles.items()}
+    colour, marker = looks.pop("no privacy")
+    assert (colour, marker) == (style.INK, style.REFERENCE)
+    assert len(looks) == 6
+    assert colour not in {each for each, _ in looks.values()}
+    assert marker not in {each for _, each in looks.values()}
+    assert not {"x", "X", "*"} & set(style.MARKERS)  # a cross is a run that diverged
 
 
 def test_algorithms_by_clients_has_a_panel_per_epsilon_and_one_look_per_algorithm():

@@ -91,12 +91,12 @@ def client_fairness(df: pd.DataFrame, metric: str = "client_accuracy_mean") -> F
     """
     require(df, "client_accuracy_p10", "client_accuracy_mean")
     found = _panels(df, metric)
-    names = _names(found)
+    private = _private(found)
     rows = max(len(panel.points.drop_duplicates(["algorithm", "epsilon"])) for panel in found)
     with style.styled():
         figure, grid = style.panels(len(found), (style.PANEL[0] + 0.9, 1.8 + 0.26 * rows))
         for axes, panel in zip(grid, found, strict=True):
-            _dumbbells(axes, panel, metric, names)
+            _dumbbells(axes, panel, metric, private)
     return figure
 
 
@@ -115,25 +115,33 @@ def _names(panels: list[Panel]) -> list[str]:
     return sorted({name for panel in panels for name in panel.points["algorithm"].dropna()})
 
 
+def _private(panels: list[Panel]) -> list[str]:
+    """Those that were run with privacy, each with a look of its own; all of them where none was."""
+    return sorted({name for panel in panels for name in panel.private["algorithm"].dropna()}) or _names(panels)
+
+
 def _look(names: list[str], name: str) -> dict[str, Any]:
+    """Colour, dash and marker of an algorithm; of one that is not among the private ones, the reference's."""
+    if name not in names:
+        return {"color": style.INK, "ls": "", "marker": style.REFERENCE, "ms": 10}
     rank = names.index(name)
     colour, dash = style.PALETTE[rank % len(style.PALETTE)], style.LINES[rank % len(style.LINES)]
     return {"color": colour, "ls": dash, "marker": style.MARKERS[rank % len(style.MARKERS)]}
 
 
 def _figure(panels: list[Panel], metric: str, axis: str, xlabel: str) -> Figure:
-    names = _names(panels)
+    names, private = _names(panels), _private(panels)
     with style.styled():
         figure, grid = style.panels(len(panels), _SIZE)
         for axes, panel in zip(grid, panels, strict=True):
-            _lines(axes, panel, metric, axis, names)
+            _lines(axes, panel, metric, axis, names, private)
             axes.set_xlabel(xlabel)
             axes.set_ylabel(label(metric))
             axes.margins(y=0.08)
     return figure
 
 
-def _lines(axes: Axes, panel: Panel, metric: str, axis: str, names: list[str]) -> None:
+def _lines(axes: Axes, panel: Panel, metric: str, axis: str, names: list[str], private: list[str]) -> None:
     against_epsilon = axis == "epsilon"
     places = values_of(panel.private if against_epsilon else panel.points, axis)
     style.log_axis(axes, places)
@@ -146,7 +154,7 @@ def _lines(axes: Axes, panel: Panel, metric: str, axis: str, names: list[str]) -
         points = best_per(of_algorithm, [axis], metric)
         # Lines stand a little apart, so that bars do not hide each other.
         shift = ratio ** (0.012 * (rank - (len(shown) - 1) / 2))
-        look = _look(names, name)
+        look = _look(private, name)
         x = points[axis].where(points[axis] < math.inf, apart) * shift
         mean, std = points[f"{metric}_mean"], points[f"{metric}_std"].fillna(0.0)
         axes.errorbar(x, mean, std, fmt="none", ecolor=look["color"], capsize=2.5, elinewidth=1.0)
@@ -166,7 +174,7 @@ def _lines(axes: Axes, panel: Panel, metric: str, axis: str, names: list[str]) -
     _head(axes, panel, [axis, "algorithm"])
 
 
-def _dumbbells(axes: Axes, panel: Panel, metric: str, names: list[str]) -> None:
+def _dumbbells(axes: Axes, panel: Panel, metric: str, private: list[str]) -> None:
     points = best_per(panel.points, ["epsilon", "algorithm"], metric)
     epsilons = values_of(points, "epsilon")
     places, texts, place = [], [], 0.0
@@ -175,7 +183,7 @@ def _dumbbells(axes: Axes, panel: Panel, metric: str, names: list[str]) -> None:
         of_epsilon: Any = points[points["epsilon"] == epsilon]
         top = place
         for row in of_epsilon.to_dict("records"):
-            look = _look(names, row["algorithm"])
+            look = _look(private, row["algorithm"])
             low, mean = row["client_accuracy_p10_mean"], row["client_accuracy_mean_mean"]
             axes.plot([low, mean], [place, place], color=look["color"], lw=2.2, solid_capstyle="round", zorder=2)
             axes.plot(low, place, marker="|", ms=9, mew=2, color=look["color"], zorder=3)

@@ -76,7 +76,7 @@ def _draw(axes: Axes, panel: Panel, metric: str) -> None:
         chosen = (points["epsilon"] == epsilon).to_numpy()
         private = epsilon < math.inf
         colour = style.PALETTE[rank % len(style.PALETTE)] if private else style.INK
-        marker = style.MARKERS[rank % len(style.MARKERS)] if private else "*"
+        marker = style.MARKERS[rank % len(style.MARKERS)] if private else style.REFERENCE
         name = f"ε = {small(epsilon)}" if private else "non-private"
         of_epsilon = points[chosen]
         x, y = of_epsilon["wall_seconds_mean"], of_epsilon[f"{metric}_mean"]

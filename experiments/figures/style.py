@@ -23,8 +23,10 @@ from dpjax.results.claims import small
 
 # Okabe and Ito's palette, without its yellow, which white paper swallows; darkest first, for grey print.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
+MARKERS = ("o", "s", "^", "D", "v", "P", "p", "<", ">")  # no cross: that is a run that diverged
 LINES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)), (0, (3, 1, 1, 1, 1, 1)))
+REFERENCE = "*"
+"""Marker of what was run without privacy, in ink: no colour and no marker of a method."""
 INK, MUTED, GRID = "#1a1a1a", "#5f5f5f", "#e3e3e3"
 BEST = "#F6EE8E"  # the palette's yellow, paled to a highlighter
 
