@@ -151,7 +151,11 @@ def validate(cfg: DictConfig) -> None:
 
 
 def _validate_clipping(cfg: DictConfig, need: Any) -> None:
-    need(cfg.clipping.stability > 0, "clipping.stability", "must be > 0; the paper of automatic clipping uses 0.01")
+    need(
+        cfg.clipping.stability >= LEAST_CLIP_NORM,
+        "clipping.stability",
+        f"must be at least {LEAST_CLIP_NORM:g}; the paper of automatic clipping uses 0.01",
+    )
     need(0 <= cfg.clipping.target_quantile <= 1, "clipping.target_quantile", "must be in [0, 1]; 0.5 is the median")
     need(0 < cfg.clipping.learning_rate < math.inf, "clipping.learning_rate", "must be > 0 and finite; 0.2 is usual")
     count_stddev = cfg.clipping.count_stddev

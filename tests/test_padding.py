@@ -7,17 +7,20 @@ import optax
 import pytest
 
 from dpjax import (
+    Cohort,
     HParams,
     Records,
     UnitData,
     bucketed,
     client_delta,
+    clipped_sum,
     fixed_size_sampler,
     make_train,
     poisson_sampler,
     private_client_delta,
     user_gradient,
 )
+from dpjax.clipping import ENGINES
 from dpjax.contributions import gather_records
 
 KEY = jax.random.key(0)
@@ -103,3 +106,14 @@ def test_buckets_and_their_padding_change_no_contribution(name):
         ends.append(jax.jit(train)(HParams(), KEY)[0].params)
     np.testing.assert_allclose(ends[1], ends[0], atol=1e-5)
     np.testing.assert_allclose(ends[2], ends[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_user_without_records_is_not_rejected_for_what_its_padding_holds(engine):
+    rows = jnp.array([[1.0, 2.0], [jnp.nan, jnp.nan], [3.0, jnp.nan]])
+    mask = jnp.array([[True, True], [False, False], [True, False]])
+    contribution = user_gradient(lambda w, x, key: jnp.tanh(w * x))
+    out = clipped_sum(contribution, engine=engine)(
+        jnp.float32(0), Cohort(UnitData(rows, mask), jnp.ones(3, bool)), KEY, 9.0
+    )
+    assert (float(out.total), out.norms.tolist(), int(out.num_rejected)) == (4.5, [1.5, 0.0, 3.0], 0)

@@ -9,9 +9,10 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from dpjax.clipping import factors as fx
 from dpjax.clipping.analysis import Level, analyse
 from dpjax.clipping.bounding import ClippingRule, count_rejected, sum_metrics
-from dpjax.clipping.finishing import Prepared, Work, finishing, formed, square
+from dpjax.clipping.finishing import Prepared, Work, finishing, formed
 from dpjax.clipping.planner import Piece, one_pass_microbatch, plan
 from dpjax.clipping.program import Program, trace
+from dpjax.clipping.summing import sum_squares
 from dpjax.clipping.tapping import Tapped, derived_values, tap
 from dpjax.types import ClippedSum, Cohort, GradientContribution, Params, at_least_float32
 
@@ -86,7 +87,7 @@ def _prepare(
     """What the sum will need of a piece, its leaves' squared norms, and whose are doubtful."""
     if piece.axes is None:
         stacks = _materialized(piece, recipe, tapped, leaves)
-        return Prepared(tuple(stacks), ()), [square(x) for x in stacks], False
+        return Prepared(tuple(stacks), ()), [sum_squares(x) for x in stacks], False
     places = [recipe.level.places[i] for i in piece.places]
     own = [
         fx.factors(place, fx.split(place), tapped.saved[i], jax.lax.optimization_barrier(tapped.cotangents[i]))
@@ -96,7 +97,7 @@ def _prepare(
     factor = places[0].view.scale ** 2
     if piece.strategy == "rows":
         parts = [fx.merged(part) for part in parts]
-        return Prepared((), tuple(parts)), [factor * square(parts[0].right)], False
+        return Prepared((), tuple(parts)), [factor * sum_squares(parts[0].right)], False
     if piece.strategy == "rank_one":
         squares = fx.rank_one_squares(parts[0], clip_norm)
     elif piece.strategy == "gram":
@@ -104,7 +105,7 @@ def _prepare(
     else:
         product = formed(parts, piece)
         if piece.strategy == "kept":
-            return Prepared((product,), ()), [factor * square(product)], False
+            return Prepared((product,), ()), [factor * sum_squares(product)], False
         squares = fx.product_squares(parts, product, clip_norm)
     return Prepared((), tuple(parts)), [factor * squares.values], squares.doubtful
 

@@ -1,7 +1,6 @@
 """Clipping rules: from the norms of contributions to the factors that bound them."""
 
 from collections.abc import Callable
-from functools import reduce
 from typing import NamedTuple
 
 import jax
@@ -10,10 +9,12 @@ from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from dpjax.checks import brief, function, number
+from dpjax.clipping.summing import add_up, sum_squares
 from dpjax.types import ClippedSum, Cohort, Metrics, Params, PerUnit, at_least_float32
 
 SMALLEST_CLIP_NORM = 1e-12
-"""Below it squared norms leave float32; a traced clip norm that is smaller counts every contribution as zero."""
+"""Below it squared norms leave float32; a traced clip norm that is smaller counts every contribution as zero. A
+``stability`` below it would divide by a norm that is zero only because its squares are: the same holds."""
 
 
 class ClippingRule(NamedTuple):
@@ -22,7 +23,7 @@ class ClippingRule(NamedTuple):
     Attributes:
       groups: path of a parameter (as ``jax.tree_util.keystr`` writes it) → label of its group; one group if None.
         Each of K groups is bounded to ``clip_norm / √K``.
-      stability: None clips to the bound; a number γ > 0 normalises to it, by ``bound / (norm + γ)``.
+      stability: None clips to the bound; a number γ ≥ 1e-12 normalises to it, by ``bound / (norm + γ)``.
     """
 
     groups: Callable[[str], str] | None = None
@@ -73,17 +74,17 @@ def automatic_clipping(stability: float = 0.01, *, groups: Callable[[str], str] 
     The learning rate takes over the clip norm's part, so leave ``clip_norm`` at 1.
 
     Args:
-      stability: γ > 0, in the units of the gradient; small gradients stay small.
+      stability: γ ≥ 1e-12, in the units of the gradient; small gradients stay small.
       groups: as for ``group_clipping``; one group if None.
 
     Raises:
-      ValueError: ``stability`` ≤ 0.
+      ValueError: ``stability`` < 1e-12.
 
     References:
       Bu et al., Automatic Clipping, 2022 (https://arxiv.org/abs/2206.07136).
     """
     if not isinstance(stability, Tracer):
-        stability = number("stability", stability, above=0, fix="the paper uses 0.01")
+        stability = number("stability", stability, least=SMALLEST_CLIP_NORM, fix="the paper uses 0.01")
     return check_rule(ClippingRule(groups, stability))
 
 
@@ -92,7 +93,8 @@ def check_rule(rule: ClippingRule) -> ClippingRule:
 
     Raises:
       TypeError: no ``ClippingRule``, or ``groups`` that is no function.
-      ValueError: ``stability`` that is not a finite number > 0. One that is traced can't be read: ``bound`` holds then.
+      ValueError: ``stability`` that is not a finite number ≥ 1e-12. Where it is traced, ``bound``
+        holds.
     """
     if not isinstance(rule, ClippingRule):
         raise TypeError(f"rule={brief(rule)} is no ClippingRule; use flat_clipping(), or leave it out.")
@@ -101,7 +103,7 @@ def check_rule(rule: ClippingRule) -> ClippingRule:
     stability = rule.stability
     if stability is None or isinstance(stability, Tracer):
         return rule
-    number("stability", stability, above=0, fix="the paper uses 0.01")
+    number("stability", stability, least=SMALLEST_CLIP_NORM, fix="the paper uses 0.01")
     return rule
 
 
@@ -150,7 +152,8 @@ def bound(
         scale = jnp.minimum(1.0, largest)
     else:
         scale = jnp.where(jnp.isinf(limit), 1.0, limit / (group_norms + rule.stability))
-        scale = jnp.where((scale >= 0) & (scale <= largest), scale, 0.0)
+        sound = jnp.asarray(rule.stability) >= SMALLEST_CLIP_NORM
+        scale = jnp.where(sound & (scale >= 0) & (scale <= largest), scale, 0.0)
     if cohort.weights is not None:
         scale = scale * jnp.nan_to_num(jnp.clip(cohort.weights, 0.0, 1.0)).astype(scale.dtype)[None]
     tame = jnp.all(jnp.isfinite(norms))
@@ -161,14 +164,14 @@ def group_squared_norms(stack: PyTree[Array], groups: tuple[int, ...]) -> Float[
     """Squared L2 norm of each group of each contribution, leaves ``[slots, ...]``, in at least float32."""
     leaves = jax.tree.leaves(stack)
     dtype = at_least_float32(*(x.dtype for x in leaves))
-    squares = [jnp.sum(jnp.square(x.astype(dtype)), axis=tuple(range(1, x.ndim))) for x in leaves]
+    squares = [sum_squares(x.astype(dtype)) for x in leaves]
     return add_up_groups(squares, groups)
 
 
 def add_up_groups(squares: list[Float[Array, "slots"]], groups: tuple[int, ...]) -> Float[Array, "groups slots"]:
     """Rows of squared norms, one for each group, from those of the leaves."""
     members = [[s for s, g in zip(squares, groups, strict=True) if g == k] for k in range(max(groups) + 1)]
-    return jnp.stack([reduce(jnp.add, row) for row in members])
+    return jnp.stack([add_up(row) for row in members])
 
 
 def clip_and_sum(

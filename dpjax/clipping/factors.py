@@ -10,6 +10,7 @@ from jax.lax import GatherScatterMode
 from jaxtyping import Array, Bool, Float, Int
 
 from dpjax.clipping.places import Label, Place
+from dpjax.clipping.summing import sum_rows, sum_squares
 from dpjax.types import at_least_float32
 
 HIGHEST = lax.Precision.HIGHEST
@@ -236,17 +237,17 @@ def rank_one_squares(part: Factors, least: Float[Array, ""]) -> Squares:
     """
     dtype = at_least_float32(part.right.dtype)
     if part.left is None:
-        values = jnp.sum(jnp.square(part.right.astype(dtype)), axis=(1, 2, 3))
+        values = sum_squares(part.right.astype(dtype))
         return Squares(values, jnp.zeros(values.shape, bool))
     left, right = _lengths(part, dtype)
-    values = jnp.sum(left * right, axis=(1, 2))
+    values = sum_rows(left * right)
     return Squares(values, _loses(part, left, right, values, least))
 
 
 def product_squares(parts: list[Factors], product: Array, least: Float[Array, ""]) -> Squares:
     """Squared norms of a product that is formed once for them and again, otherwise added up, for the sum."""
     lengths = [_lengths(part, at_least_float32(part.right.dtype)) for part in parts]
-    values = jnp.sum(jnp.square(product), axis=tuple(range(1, product.ndim)))
+    values = sum_squares(product)
     return Squares(values, _doubtful(parts, lengths, values, least))
 
 
@@ -303,9 +304,9 @@ def _gram(part: Factors) -> tuple[Float[Array, "slots"], Lengths]:
     product = _inner(part.right, right, dtype)
     if part.ids is not None:
         same: Array = part.ids[:, :, :, None] == part.ids[:, :, None, :]
-        return jnp.sum(jnp.where(same, product, 0), axis=(1, 2, 3)), (left, right)
+        return sum_rows(jnp.where(same, product, 0)), (left, right)
     assert part.left is not None
-    return jnp.sum(_inner(part.left, left, dtype) * product, axis=(1, 2, 3)), (left, right)
+    return sum_rows(_inner(part.left, left, dtype) * product), (left, right)
 
 
 def _cross(dense: Factors, picked: Factors) -> Float[Array, "slots"]:
@@ -314,7 +315,7 @@ def _cross(dense: Factors, picked: Factors) -> Float[Array, "slots"]:
     dtype = at_least_float32(dense.right.dtype)
     right = jnp.einsum("bksi,bkti->bkst", dense.right, picked.right, precision=HIGHEST, preferred_element_type=dtype)
     left = jnp.take_along_axis(dense.left, picked.ids[:, :, None, :], axis=3).astype(dtype)
-    return jnp.sum(left * lax.optimization_barrier(right), axis=(1, 2, 3))
+    return sum_rows(left * lax.optimization_barrier(right))
 
 
 def _inner(x: Array, squares: Array, dtype: jnp.dtype) -> Float[Array, "slots stack positions positions2"]:

@@ -19,6 +19,7 @@ from dpjax.clipping.bounding import (
     weighted_sum,
 )
 from dpjax.clipping.planner import Piece
+from dpjax.clipping.summing import sum_squares
 from dpjax.types import Cohort, Params, at_least_float32
 
 
@@ -144,11 +145,6 @@ def formed(parts: Sequence[fx.Factors], piece: Piece) -> Float[Array, "slots sta
     return jnp.asarray(sum(fx.product(part, piece.size.rows) for part in parts))
 
 
-def square(stack: Array) -> Float[Array, "slots"]:
-    """Squared norms of a stack of units."""
-    return jnp.sum(jnp.square(stack), axis=tuple(range(1, stack.ndim)))
-
-
 def _with_gradient(piece: Piece, ready: Prepared) -> Prepared:
     """The gradient in the place of factors whose sum over positions rounds as it likes, each time it is made."""
     if piece.strategy not in ("gram", "product"):
@@ -168,7 +164,7 @@ def _renewed(
         if piece.strategy in ("rank_one", "gram", "product"):
             factor = level.places[piece.places[0]].view.scale ** 2
             gradient = ready.stacks[0] if ready.stacks else _outer(ready.parts[0])
-            squares = squares.at[row].set((factor * square(gradient)).astype(squares.dtype))
+            squares = squares.at[row].set((factor * sum_squares(gradient)).astype(squares.dtype))
         row += len(piece.leaves)
     return squares
 

@@ -14,7 +14,7 @@ from dpjax.clipping import engines
 from dpjax.clipping.bounding import SMALLEST_CLIP_NORM, ClippingRule, check_rule, flat_clipping
 from dpjax.clipping.engines import Settings
 from dpjax.clipping.program import check_independence, open_jaxpr, uses_references
-from dpjax.clipping.sharding import has_explicit_axes, over_devices
+from dpjax.clipping.sharding import explicit_mesh, over_devices, with_auto_axes
 from dpjax.types import (
     ClippedBy,
     ClippedSum,
@@ -111,9 +111,11 @@ def clipped_sum(
         check_key("key", key)
         bound = _check_clip_norm(clip_norm)
         params = with_arrays(params)
-        if mesh is None and has_explicit_axes((params, cohort)):
-            spread = jax.sharding.auto_axes(summed, out_sharding=PartitionSpec())
-            return spread(params, cohort, key, bound)  # pyright: ignore[reportCallIssue]
+        laid_out = explicit_mesh((params, cohort))
+        if laid_out is not None:
+            with laid_out:
+                spread = jax.sharding.auto_axes(summed, out_sharding=PartitionSpec())
+                return spread(params, cohort, key, bound)  # pyright: ignore[reportCallIssue]
         return summed(params, cohort, key, bound)
 
     def summed(params: Params, cohort: Cohort, key: Key[Array, ""], bound: Float[Array, ""]) -> ClippedSum:
@@ -128,7 +130,7 @@ def clipped_sum(
             settings = Settings(rule, bound, microbatch_size, budget, first_slot)
             return ENGINES[chosen](contribution_fn, params, cohort, key, settings)
 
-        run = one_device if mesh is None else over_devices(one_device, mesh, cohort.mask.shape[0])
+        run = one_device if mesh is None else over_devices(one_device, with_auto_axes(mesh), cohort.mask.shape[0])
         out = run(params, cohort, key, bound, jnp.int32(0))
         return out._replace(clipped_by=ClippedBy(rule))
 

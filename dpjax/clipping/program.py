@@ -6,6 +6,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jax.extend.core import Jaxpr, Literal
 from jax.interpreters import batching
 from jaxtyping import Array, Key, PyTree
@@ -115,6 +116,11 @@ def open_jaxpr(jaxpr: Any) -> tuple[Jaxpr, Sequence[Any]]:
     return (jaxpr.jaxpr, jaxpr.consts) if hasattr(jaxpr, "consts") else (jaxpr, ())
 
 
+def as_arrays(consts: Sequence[Any]) -> list[Any]:
+    """Constants as JAX's arrays: a literal of the loss is NumPy's, which a derivative rule can't index while traced."""
+    return [x if isinstance(x, jax.Array) else jnp.asarray(x) for x in consts]
+
+
 def inner_jaxprs(eqn: Equation) -> Iterator[Jaxpr]:
     """The jaxprs that an equation carries: bodies, branches."""
     for value in eqn.params.values():
@@ -220,7 +226,7 @@ def evaluate(jaxpr: Jaxpr, consts: Sequence[Any], args: Sequence[Any], rules: Ru
     def read(atom: Any) -> Any:
         return atom.val if isinstance(atom, Literal) else env[atom]
 
-    env.update(zip([*jaxpr.constvars, *jaxpr.invars], [*consts, *args], strict=True))
+    env.update(zip([*jaxpr.constvars, *jaxpr.invars], [*as_arrays(consts), *args], strict=True))
     for eqn in jaxpr.eqns:
         values = apply(eqn, [read(v) for v in eqn.invars], rules)
         env.update(zip(eqn.outvars, values, strict=True))

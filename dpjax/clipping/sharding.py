@@ -1,13 +1,15 @@
 """A cohort spread over devices: each clips its own slots, and one all-reduce adds the sums up."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
 from itertools import accumulate
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh
+from jax.core import Tracer
+from jax.sharding import AxisType, Mesh, set_mesh
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int, Key, PyTree
 
@@ -17,9 +19,18 @@ LocalSum = Callable[[Params, Cohort, Key[Array, ""], Float[Array, ""], Int[Array
 """``(params, cohort, key, clip_norm, number of the first slot) -> ClippedSum`` over the slots of one device."""
 
 
-def has_explicit_axes(tree: PyTree[Array]) -> bool:
-    """Whether arrays carry their layout over a mesh in their type, where a loss of ONE unit can't say how it splits."""
-    return any(jax.typeof(x).sharding.mesh.explicit_axes for x in jax.tree.leaves(tree))
+def explicit_mesh(tree: PyTree[Array]) -> AbstractContextManager[Any] | None:
+    """The mesh whose layout arrays carry in their type, where a loss of ONE unit can't say how it splits; to enter."""
+    for x in jax.tree.leaves(tree):
+        if jax.typeof(x).sharding.mesh.explicit_axes:
+            traced = isinstance(x, Tracer)
+            return jax.sharding.use_abstract_mesh(jax.typeof(x).sharding.mesh) if traced else set_mesh(x.sharding.mesh)
+    return None
+
+
+def with_auto_axes(mesh: Mesh) -> Mesh:
+    """The same devices, whose arrays say nothing of their layout: how ``jax.make_mesh`` makes them is up to JAX."""
+    return Mesh(mesh.devices, mesh.axis_names, axis_types=(AxisType.Auto,) * len(mesh.axis_names))
 
 
 def over_devices(local_sum: LocalSum, mesh: Mesh, slots: int) -> LocalSum:

@@ -9,7 +9,7 @@ from jax.extend.core import Literal
 from jaxtyping import Array, Key, PyTree
 
 from dpjax.clipping.analysis import Entry, Level
-from dpjax.clipping.program import REMAT, Program, bind, differentiated, open_jaxpr, remat, scan
+from dpjax.clipping.program import REMAT, Program, as_arrays, bind, differentiated, open_jaxpr, remat, scan
 from dpjax.types import Metrics, Params
 
 
@@ -49,7 +49,9 @@ def run(
     level: Level, consts: Sequence[Any], values: Sequence[Any], taps: Sequence[Array]
 ) -> tuple[list[Any], list[Any]]:
     """Evaluate a level for one unit; returns its outputs and, for each place, the saved operand."""
-    env: dict[Any, Any] = dict(zip([*level.jaxpr.constvars, *level.jaxpr.invars], [*consts, *values], strict=True))
+    env: dict[Any, Any] = dict(
+        zip([*level.jaxpr.constvars, *level.jaxpr.invars], [*as_arrays(consts), *values], strict=True)
+    )
     saved: list[Any] = [None] * len(level.places)
 
     def read(atom: Any) -> Any:
@@ -104,7 +106,7 @@ def _run_body(eqn: Any, entry: Entry, operands: list[Any], taps: Sequence[Array]
 
 def derived_values(level: Level, consts: Sequence[Any], leaves: Sequence[Array]) -> list[Array]:
     """The values computed from parameters alone that are used as weights, from the parameters' leaves."""
-    env: dict[Any, Any] = dict(zip(level.jaxpr.constvars, consts, strict=True))
+    env: dict[Any, Any] = dict(zip(level.jaxpr.constvars, as_arrays(consts), strict=True))
     env.update(zip(level.jaxpr.invars, leaves, strict=False))
     for eqn in level.jaxpr.eqns:
         if all(isinstance(v, Literal) or v in env for v in eqn.invars):

@@ -42,11 +42,12 @@ _OTHERS = 0x0DD5
 
 
 def without_padding(unit: UnitData) -> UnitData:
-    """The unit with its first record in the place of padding: neither a value nor a gradient there can be NaN."""
-    first = jnp.argmax(unit.mask)
+    """The unit with its first record, or zeros if it has none, in the place of padding, whose NaN nobody sees."""
+    first, any_own = jnp.argmax(unit.mask), jnp.any(unit.mask)
 
     def real(x: Array) -> Array:
-        return jnp.where(unit.mask.reshape(-1, *[1] * (x.ndim - 1)), x, x[first][None])
+        instead = jnp.where(any_own, x[first], jnp.zeros((), x.dtype))
+        return jnp.where(unit.mask.reshape(-1, *[1] * (x.ndim - 1)), x, instead[None])
 
     return UnitData(jax.tree.map(real, unit.examples), unit.mask)
 
