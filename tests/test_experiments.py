@@ -23,7 +23,8 @@ from dpjax import results
 from dpjax.clipping.bounding import SMALLEST_CLIP_NORM
 from dpjax.datasets import available, load
 from dpjax.sampling import fixed_size_sampler, poisson_sampler
-from experiments import config, identity, jobs, problem, setup, validation
+from dpjax.sweeps import Lane
+from experiments import config, identity, jobs, problem, rows, setup, validation
 from experiments.privacy import Accounted, check_aborts
 from experiments.progress import Progress
 from experiments.rows import algorithm
@@ -700,6 +701,26 @@ def test_a_noise_multiplier_without_a_fitting_epsilon_is_refused_before_it_train
     monkeypatch.setattr(jobs, "_train", None)
     outcome = _one_run(tmp_path, f"privacy.noise_multiplier={noise}")
     assert fix in str(outcome.error)
+
+
+@pytest.mark.parametrize("why", ["a parameter", "the test loss", "the training loss", None])
+def test_a_run_that_diverged_is_right_about_nothing_whatever_its_logits_were(why):
+    """By one rule: a model whose loss is infinite may have logits that decide."""
+
+    def split(loss):
+        return {"accuracy": np.array([0.5, 0.4]), "loss": np.array([1.0, loss])}
+
+    evaluations = {
+        "train": split(math.inf if why == "the training loss" else 1.5),
+        "test": split(math.nan if why == "the test loss" else 1.5),
+    }
+    counts = {"finite": np.bool_(why != "a parameter"), "overflowed": 0, "num_rejected": 0, "clip_norm": 1.0}
+    report = setup.Report(np.array([1, 2]), evaluations, counts, {}, np.array([0.3, 0.7]), None, ())
+    row = rows.outputs(Lane(0, report, 1.0))
+    measured = (0.4, 0.4, 0.5, False) if why is None else (0.0, 0.0, 0.0, True)
+    assert (row["test_accuracy"], row["train_accuracy"], row["client_accuracy_mean"], row["diverged"]) == measured
+    assert math.isnan(row["test_loss"]) == math.isnan(row["train_loss"]) == (why is not None)
+    assert row["eval_test_accuracy"] == [0.5, 0.4]  # curves are what was measured
 
 
 def test_the_least_clip_norm_of_a_config_is_the_kernels():
