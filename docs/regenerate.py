@@ -250,15 +250,21 @@ def published_page() -> str:
 
 ## Trained
 
-{trained.caption} Each recipe is a config, `experiments/conf/experiment/published_*.yaml`: model, noise, cohorts and
-steps are those of the paper. Where its data could not be had, the last column says what stood in; then the difference
-says more about the data than about the recipe. Of what was *not run* that column says what it would take.
+{trained.caption} Each recipe is a config, `experiments/conf/experiment/published_*.yaml`: model, noise, cohorts
+and steps are those of the paper. Where its data could not be had, the last column says what stood in; then the
+difference says more about the data than about the recipe: rows of *other data* are no check of a published
+accuracy. Of what was *not run* that column says what it would take.
 
 {to_markdown(trained)}
 
 ## Accounting and auditing
 
-{exact.caption} Where ours is below a published Rényi ε at the same orders, the cause is that dp-accounting rounds up at
+{exact.caption} Each row is a function of `paper/accounting.py`, which has its mechanism in full: rows 1 to 15
+stand there in this order, and rows 16 to 21 of the table above in `paper/training.py`. *RDP* without more takes
+the orders 1.1, 1.2, ..., 10.9, 12, 13, ..., 63 of TensorFlow Privacy and the tighter conversion to ε; *old
+conversion* is that of Abadi et al. (`rdp_epsilon(..., conversion="classic")`), of the same orders in rows 2 and
+3, and of 2, 3, ..., 32 in rows 1 and 10. Other orders give other digits: `dpjax epsilon` searches all real
+ones. Where ours is below a published Rényi ε at the same orders, the cause is that dp-accounting rounds up at
 fractional orders, and dpjax integrates.
 
 {to_markdown(exact)}

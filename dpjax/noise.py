@@ -1,5 +1,6 @@
 """Privatizers: noise for a clipped sum, as optax transformations."""
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -26,7 +27,7 @@ def noise_stddev(noise_multiplier: ScalarLike, clip_norm: ScalarLike) -> Float[A
     a traced multiplier that is negative or not finite, or a clip norm that is no number ≥ 0.
 
     Raises:
-      ValueError: a concrete multiplier or clip norm out of range.
+      ValueError: a concrete multiplier or clip norm out of range, or noise on a sum without a clip norm.
 
     Example:
       >>> print(noise_stddev(1.5, 0.2), noise_stddev(0.0, float("inf")))
@@ -34,6 +35,11 @@ def noise_stddev(noise_multiplier: ScalarLike, clip_norm: ScalarLike) -> Float[A
     """
     z = number("noise_multiplier", noise_multiplier, least=0, fix="it is noise stddev / clip_norm")
     norm = number("clip_norm", clip_norm, least=0, finite=False, fix="use inf to turn clipping off")
+    if isinstance(z, float) and isinstance(norm, float) and z > 0 and math.isinf(norm):
+        raise ValueError(
+            f"clip_norm=inf with noise_multiplier={z:g}: no noise hides an unbounded unit; give a finite clip_norm, or "
+            "noise_multiplier=0."
+        )
     multiplier, bound = jnp.asarray(z, jnp.float32), jnp.asarray(norm, jnp.float32)
     return jnp.where(multiplier == 0, 0.0, multiplier * bound)
 

@@ -115,7 +115,8 @@ def make_train(
       ValueError: ``num_steps`` or ``evaluate_every`` < 1, more steps than the sampler was made for, weights that don't
         sum to 1, or ``adaptive`` with a rule that has groups or with another privatizer; from ``train``, an aggregation
         that can abort steps of a Poisson sampler without an ``abort_probability``, and concrete hyper-parameters out of
-        range, as a ``noise_multiplier`` that is too large for ``adaptive``.
+        range, as a ``clip_norm`` below 0, or infinite with noise. Under jit these are traced, and their release is NaN,
+        or of units that count as zero: call ``train`` once without jit to be told why.
 
     Example:
       >>> import jax, jax.numpy as jnp, optax

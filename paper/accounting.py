@@ -75,10 +75,10 @@ def _tutorials() -> Iterator[Comparison]:
     ):
         for (noise, epochs), value in zip(_TUTORIALS, values, strict=True):
             run = _run(cohort / 60_000, noise, math.ceil(epochs * 60_000 / cohort))
-            quantity = f"noise {noise}, {epochs} epochs in cohorts of {cohort}: RDP, old conversion"
+            quantity = f"noise {noise}, {epochs} epochs in cohorts of {cohort}, δ=1e-5: RDP, old conversion"
             yield Comparison(row, source, quantity, value, _classic(run, 1e-5, TF_ORDERS), _ROUNDING)
     run = _run(256 / 60_000, 1.1, 14_063)
-    setting = "noise 1.1, 60 epochs in cohorts of 256"
+    setting = "noise 1.1, 60 epochs in cohorts of 256, δ=1e-5"
     yield Comparison(2, "dp-accounting", f"{setting}: RDP", 2.5967, rdp_epsilon(run, 1e-5, orders=TF_ORDERS), 1e-4)
     yield Comparison(2, "dp-accounting", f"{setting}: PLD", 2.3818, epsilon(run, 1e-5), 0.002)
 
@@ -102,7 +102,9 @@ def _opacus() -> Iterator[Comparison]:
     yield Comparison(5, source, f"{setting}: PLD", 6.7688, epsilon(run, 1e-5), 0.003)
     for accountant, value, tolerance in (("rdp", 1.4159, 2e-4), ("pld", 1.3460, 4e-4)):
         noise = calibrate_noise(run, epsilon=8.0, delta=1e-5, accountant=accountant)
-        yield Comparison(5, source, f"noise for ε=8 by {accountant.upper()}", value, noise, tolerance)
+        yield Comparison(
+            5, source, f"noise for ε=8, q=.04, 2,250 steps, δ=1e-5: {accountant.upper()}", value, noise, tolerance
+        )
 
 
 def _prv() -> Iterator[Comparison]:
@@ -171,7 +173,12 @@ def _tff() -> Iterator[Comparison]:
     run = _run(120 / 3383, 1.2, 100, unit="client")
     ours = rdp_epsilon(run, 1e-5, orders=TF_ORDERS)
     yield Comparison(
-        13, "TensorFlow Federated's tutorial", "120 of 3,383 clients, noise 1.2, 100 rounds: RDP", 1.9861, ours, 5.1e-5
+        13,
+        "TensorFlow Federated's tutorial",
+        "120 of 3,383 clients, noise 1.2, 100 rounds, δ=1e-5: RDP",
+        1.9861,
+        ours,
+        5.1e-5,
     )
 
 

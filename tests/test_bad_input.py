@@ -61,6 +61,10 @@ CASES = {
     "privacy.epsilon=(1": "privacy.epsilon=(1 can't be read; write overrides as field=value",
     # a field that is none, however it is added
     "+privacy.eps=8": "privacy.eps is no field of the config; did you mean privacy.epsilon?",
+    # what is looked for under a name that no field has
+    "privacy.unit=patient": "privacy.unit is no field of the config; the unit follows from what is drawn",
+    "optimizer.batch_size=64": "optimizer.batch_size is no field of the config; cohorts are drawn at a rate",
+    "optimizer.epochs=3": "optimizer.epochs is no field of the config; a run is as long as optimizer.num_steps",
     "++privacy.foo=1": "privacy.foo is no field of the config",
     "+foo.bar=1": "is no field of the config",
     "+foo=1": "foo is no field of the config",

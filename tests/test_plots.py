@@ -85,7 +85,7 @@ def test_the_curve_has_a_line_per_clip_norm_over_plain_ticks():
     assert entries == ["0.1", "0.3", "1", "best at each ε"]
     assert axes.get_legend().get_title().get_text() == "clip norm"
     words = " ".join(text.get_text() for text in axes.texts)
-    for word in ("δ=1e-5", "add or remove one", "Poisson q=0.25", "100 steps", "3 seeds", "tuning not accounted"):
+    for word in ("δ=1e-5", "add_or_remove_one", "Poisson q=0.25", "100 steps", "3 seeds", "tuning not accounted"):
         assert word in words
     assert "non-private: 0.97" in words
     assert axes.get_title(loc="left") == "digits, mlp, per example"
@@ -384,6 +384,14 @@ def test_histograms_tell_the_share_above_the_clip_norm(traces):
     assert titles == ["ε = 1", "ε = 4"]
     printed = {text.get_text() for text in figure.axes[0].texts}
     assert "above the clip norm: 100% at first, 33% at last" in printed
+
+
+def test_the_legend_of_histograms_covers_no_bar_even_where_all_norms_lie_in_one_bin():
+    collapsed = [row | {"norm_counts_first": [0] * 8 + [9] + [0] * 25} for row in traced(1.0, 0.1, 1.0)]
+    figure = plots.draw("norm_histograms", frame_of(collapsed))
+    figure.draw_without_rendering()
+    legend = figure.axes[-1].get_legend().get_window_extent()
+    assert not any(legend.overlaps(axes.get_window_extent()) for axes in figure.axes)
 
 
 def test_signal_to_noise_has_a_line_per_epsilon_and_one_at_one(traces):

@@ -65,6 +65,14 @@ def test_a_run_equals_its_definition_step_by_step():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), state.params, params)
 
 
+@pytest.mark.parametrize(
+    ("clip_norm", "noise_multiplier"), [(-1.0, 0.0), (0.0, 1.0), (float("nan"), 0.0), (float("inf"), 1.0), (1.0, -1.0)]
+)
+def test_concrete_hyper_parameters_out_of_range_are_refused_before_a_step(clip_norm, noise_multiplier):
+    with pytest.raises(ValueError, match=r"clip_norm=|noise_multiplier="):
+        make(1)(HParams(0.1, clip_norm, noise_multiplier), jax.random.key(0))
+
+
 def test_the_divisor_is_the_expected_size_whatever_was_drawn():
     """Rule 1: with one step, no noise and no clipping the update is the sum / (q N), not / realised size."""
     sampler = poisson_sampler(N, 0.4, num_steps=1)

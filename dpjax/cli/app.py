@@ -156,6 +156,7 @@ def run(arguments: Sequence[str]) -> int:
     except TyperException as error:
         if type(error).__name__ != "NoArgsIsHelpError":  # it has shown the help already
             path = getattr(getattr(error, "ctx", None), "command_path", "dpjax")
+            _lead_to_longer(error)
             sentence = _with_value(error.format_message().replace("Value error, ", "").rstrip(".?"), arguments)
             return _refuse(f"{sentence}; see {path} --help", error.exit_code)
         return error.exit_code
@@ -197,6 +198,15 @@ _FLAGS = (
     "delta",
     "accountant",
 )
+
+
+def _lead_to_longer(error: Any) -> None:
+    """A flag that was cut short means one that begins so, before any that only looks alike."""
+    name, context = getattr(error, "option_name", None), getattr(error, "ctx", None)
+    if name is None or context is None:
+        return
+    known = [flag for each in context.command.params for flag in (*each.opts, *each.secondary_opts)]
+    error.possibilities = sorted(flag for flag in known if flag.startswith(name)) or error.possibilities
 
 
 def _with_value(sentence: str, arguments: Sequence[str]) -> str:

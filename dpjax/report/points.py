@@ -62,7 +62,7 @@ def _family(points: list[dict[str, Any]]) -> dict[str, Any]:
     names += [f"per {unit}" if unit else "", text(first, "partition")]
     delta = number(first, "delta")
     notes = [f"δ={small(delta)}"] if delta is not None else []
-    notes += [text(first, "adjacency").replace("_", " ")] if text(first, "adjacency") else []
+    notes += [text(first, "adjacency")] if text(first, "adjacency") else []
     notes += [f"{sampling_word(text(first, 'sampling'))} sampling"] if text(first, "sampling") else []
     private = [point for point in points if point.get("epsilon") != math.inf]
     paid = bool(private) and all(str(point.get("tuning_accounted")) == "True" for point in private)

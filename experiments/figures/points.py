@@ -229,7 +229,7 @@ def _title(where: dict[str, Any], by: Sequence[str], several_experiments: bool) 
 def _lines(points: Any) -> list[str]:
     first = points.iloc[0]
     parts = [f"δ={small(first['delta'])}"] if pd.notna(first["delta"]) else []
-    parts += [first["adjacency"].replace("_", " ")] if isinstance(first["adjacency"], str) else []
+    parts += [first["adjacency"]] if isinstance(first["adjacency"], str) else []
     rates, steps = values_of(points, "sampling_rate"), values_of(points, "num_steps")
     if isinstance(first["sampling"], str):
         rate = f" q={small(float(f'{rates[0]:.3g}'))}" if len(rates) == 1 else ""

@@ -48,7 +48,8 @@ def norm_histograms(df: pd.DataFrame, metric: str = "test_accuracy") -> Figure:
             # Bin 17 begins at the clip norm itself.
             shares = f"above the clip norm: {over[0]:.0%} at first, {over[1]:.0%} at last"
             style.head(axes, _title(panel, point, whole=several), [panel.lines[0], shares])
-        grid[0].legend(loc="upper left")
+        # Beside the last panel: a run whose norms lie in one bin has a bar as high as the panel.
+        grid[-1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
 

@@ -49,6 +49,9 @@ def test_rule_two_the_stddev_is_multiplier_times_clip_norm():
     assert float(noise_stddev(1.5, 0.2)) == pytest.approx(0.3)
     assert float(noise_stddev(0.0, np.inf)) == 0.0
     assert float(jax.jit(noise_stddev)(0.0, jnp.inf)) == 0.0
+    for norm in (np.inf, jnp.inf, np.float32("inf")):
+        with pytest.raises(ValueError, match=r"clip_norm=inf with noise_multiplier=1\.5: .*give a finite clip_norm"):
+            noise_stddev(1.5, norm)
 
 
 def test_bfloat16_sums_get_float32_noise():
