@@ -565,6 +565,25 @@ def test_a_thousand_runs_open_at_the_price_of_their_table_in_light_dark_and_on_p
     page.screenshot(path=ARTIFACTS / "report-run-print.png", full_page=True)
 
 
+def test_points_that_diverged_are_crossed_out_in_the_page_too(visit, tmp_path):
+    for epsilon in (1, 8):
+        for norm in (0.3, 1):
+            broken = {"diverged": True, "test_accuracy": 0.0, "test_loss": math.nan}
+            bad = norm == 1 or epsilon == 8  # at ε = 8 both are
+            write(tmp_path / "made_up", [row(epsilon, norm, seed) | (broken if bad else {}) for seed in range(2)])
+    path = tmp_path / "report.html"
+    path.write_text(render(pack(gather(tmp_path / "made_up"), "2026-01-01T00:00:00+00:00")))
+    page = visit(path)
+    figure = page.locator("#curves figure").first
+    assert figure.locator("path.broken").count() == 3
+    assert "×: runs of the point diverged" in figure.inner_text()
+    assert "diverged" in figure.locator("button.point").nth(1).get_attribute("aria-label")
+    table = figure.locator("table").first.inner_text() if figure.locator("table").count() else page.content()
+    assert table.count("★") <= 2  # of the heading, and of the one point that is a result
+    ARTIFACTS.mkdir(parents=True, exist_ok=True)
+    figure.screenshot(path=ARTIFACTS / "report-diverged.png")
+
+
 def test_the_filter_narrows_the_table_and_headings_sort_it(visit, forty):
     page = visit(forty)
     box = page.get_by_label("Filter")

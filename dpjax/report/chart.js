@@ -130,6 +130,7 @@ function drawLine(line, toX, toY, usable) {
     if (i % every && !p.big) return;
     group.append(svg("path", { class: p.big ? "marker big" : "marker", d: marker, transform: `translate(${at(p, p.y)})${p.big ? " scale(1.7)" : ""}` }));
   });
+  for (const p of seen) if (p.broken) group.append(svg("path", { class: "broken", d: "M-6-6L6 6M-6 6L6-6", transform: `translate(${at(p, p.y)})` }));
   return group;
 }
 

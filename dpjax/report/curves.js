@@ -43,7 +43,8 @@ function curve(model, family, metric) {
   const narrowed = varying(model, priv);
   const knobs = narrowed.length || !priv.length ? narrowed : varying(model, everyone);
   const knob = knobs.includes(KNOB_CHOSEN[family.title]) ? KNOB_CHOSEN[family.title] : knobs[0];
-  const better = (a, b) => (metric.lower ? mean(a) - mean(b) : mean(b) - mean(a));
+  const broken = (p) => Number(p.get("diverged") > 0); // no metric of such runs is a result: the best only where all are
+  const better = (a, b) => broken(a) - broken(b) || (metric.lower ? mean(a) - mean(b) : mean(b) - mean(a));
   const values = knob ? sorted(new Set(priv.map((p) => p.get(knob)))) : [null];
   const ranks = knob ? sorted(new Set(everyone.map((p) => p.get(knob)))) : [null]; // a line keeps its colour as the filter narrows
   const key = `curve-${family.place}`;
@@ -68,7 +69,7 @@ function curve(model, family, metric) {
   const figure = chart({
     key,
     title: family.title,
-    note: `${family.notes}; ${seeds > 1 ? `mean and band of one standard deviation over up to ${seeds} seeds` : "one seed"}.${over}`,
+    note: `${family.notes}; ${seeds > 1 ? `mean and band of one standard deviation over up to ${seeds} seeds` : "one seed"}.${over}${told.some(broken) ? " ×: runs of the point diverged." : ""}`,
     description: describeCurve(metric, series, rule),
     x: { label: "privacy budget ε (smaller is more private)", log: true, ticks },
     y: { label: metric.label },
@@ -125,8 +126,11 @@ function about(model, point, metric, knobs) {
     ["claim", point.get("claim")],
     ["again", command],
   ];
+  const diverged = point.get("diverged") > 0;
+  if (diverged) facts.splice(1, 0, ["diverged", `${point.get("diverged")} of ${plural(point.get("n"), "run")}: no metric of them is a result`]);
   return {
-    label: `ε ${epsilon}, ${metric.label} ${value}, ${settings.join(", ")}`,
+    broken: diverged,
+    label: `ε ${epsilon}, ${metric.label} ${value}, ${settings.join(", ")}${diverged ? ", diverged" : ""}`,
     tip: () => [tipList(facts), open ? el("p", { class: "quiet" }, "Click, or Enter, opens the run.") : null].filter(Boolean),
     open,
   };
@@ -141,6 +145,7 @@ function curveTable(model, family, metric, told, knobs) {
   const best = new Map();
   for (const p of told) {
     const rival = best.get(p.get("epsilon"));
+    if (p.get("diverged") > 0) continue;
     if (!rival || (metric.lower ? mean(p) < mean(rival) : mean(p) > mean(rival))) best.set(p.get("epsilon"), p);
   }
   const rows = told.toSorted((a, b) => a.get("epsilon") - b.get("epsilon")).map((p) => {
