@@ -85,8 +85,9 @@ def make_train(
       num_steps: steps (rounds) of the run.
       make_optimizer: hyper-parameters → optax optimizer, applied to the noised mean. It is given no loss: one that
         asks for it (``lbfgs`` with a line search, ``reduce_on_plateau``, ``polyak_sgd``), or for parameters of other
-        shapes (``lookahead``), is refused. ``prodigy`` and ``dadapt_adamw`` are NaN after a first mean that is all
-        zero, as of a cohort of nobody without noise; so is ``adam`` with ``eps=0``.
+        shapes (``lookahead``), is refused. ``prodigy`` and ``dadapt_adamw`` are NaN after a mean that is all
+        zero, as of a cohort of nobody without noise; so is ``adam`` with ``eps=0``, and ``acprop`` jumps far away
+        (``findings/optax_prodigy_dadapt_acprop_ruined_by_one_zero_gradient.sh``).
       examples: the data set that ``Records`` point into, leaves ``[rows, ...]``.
       evaluate: parameters → pytree of arrays, such as accuracies on held-out data.
       evaluate_every: steps between evaluations; only after the last step if None.
