@@ -2,6 +2,8 @@
 
 import json
 import math
+import re
+from pathlib import Path
 
 import pytest
 
@@ -25,21 +27,23 @@ ROW = {
     "train_accuracy": 0.9371,
     "rejected_count": 31,
     "cut_share": 0.0906,
+    "overflow_count": 57,
     "owners": 1078,
     "rows_per_owner": 77,
     "inputs": '{"letters.csv": "abad1dea"}',
 }
+CLAIM = claim(ROW | {"overflow_count": 0})
 
 
 def test_the_document_has_the_claim_and_each_of_its_numbers(tmp_path):
     told = json.loads(write_claim(tmp_path, ROW, class_names=True).read_text(encoding="utf-8"))
-    assert told["claim"] == claim(ROW)
+    assert told["claim"] == CLAIM
     assert told["private"] is True
     assert (told["epsilon"], told["delta"], told["accountant"]) == (2.9999, 1e-3, "PLD")
     for name in ("unit", "adjacency", "sampling", "sampling_rate", "noise_multiplier", "num_steps", "max_length"):
         assert told[name] == ROW[name]
     page = (tmp_path / "README.md").read_text(encoding="utf-8")
-    assert claim(ROW) in page
+    assert CLAIM in page
     for words in (
         "do not know the seed",
         "of the last step",
@@ -53,7 +57,7 @@ def test_the_document_has_the_claim_and_each_of_its_numbers(tmp_path):
 def test_neither_the_seed_nor_what_noise_does_not_hide_is_in_it(tmp_path):
     path = write_claim(tmp_path, ROW, class_names=True)
     written = path.read_text(encoding="utf-8") + (tmp_path / "README.md").read_text(encoding="utf-8")
-    for told in ("1234567", "402", "9371", "31", "0906", "1078", "77", "abad1dea"):
+    for told in ("1234567", "402", "9371", "31", "57 ", "0906", "1078", "77", "abad1dea"):
         assert told not in written
     # A column that is computed from the data without noise can't come in by its name either.
     unprotected = {name for name, column in SCHEMA.items() if "NOT private" in column.meaning}
@@ -94,3 +98,10 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):
     (tmp_path / "privacy.json").mkdir()
     with pytest.raises(ResultsError, match=r"privacy\.json"):
         write_claim(tmp_path, ROW)
+
+
+def test_the_columns_that_are_marked_are_those_that_the_page_lists():
+    page = (Path(__file__).parents[1] / "docs/concepts/what-is-released.md").read_text(encoding="utf-8")
+    listed = page.partition("**None of these is covered by ε**")[2].partition("The table of")[0]
+    named = set(re.findall(r"`(\w+)`", listed)) & set(SCHEMA)
+    assert named == {name for name, column in SCHEMA.items() if "NOT private" in column.meaning}

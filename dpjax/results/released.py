@@ -17,6 +17,16 @@ _COUNTS = ("records_per_unit", "num_steps", "max_length")
 _BEGIN, _END = "<!-- privacy: written by dpjax -->", "<!-- end -->"
 
 
+class _Without:
+    """A row without its count of overflows: the claim holds whatever it was, and it has no noise."""
+
+    def __init__(self, row: Row):
+        self.row = row
+
+    def get(self, name: str, /) -> Any:
+        return None if name == "overflow_count" else self.row.get(name)
+
+
 def claim_document(row: Row, *, weights: str = "last", class_names: bool = False) -> dict[str, Any]:
     """What a released model or text owes its reader, as a document that JSON holds.
 
@@ -40,7 +50,7 @@ def claim_document(row: Row, *, weights: str = "last", class_names: bool = False
         "format": "dpjax-privacy",
         "version": 1,
         "private": private,
-        "claim": claim(row),
+        "claim": claim(_Without(row)),
         "epsilon": value if private else None,
         "delta": number(row, "delta") if private else None,
         "accountant": accountant if private else None,

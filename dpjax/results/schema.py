@@ -46,7 +46,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("checkpoint", "str", "", "Where pretrained weights came from, and what is to be said of them."),
     Column("trained_parameters", "int", "numbers", "Numbers that were trained, each clipped and noised."),
     Column("max_length", "int", "tokens", "Longest text; longer ones lost their end. Empty where rows are no texts."),
-    Column("cut_share", "float", "fraction", "Share of the training texts that lost their end."),
+    Column("cut_share", "float", "fraction", "Share of the training texts that lost their end; NOT private."),
     # the mechanism
     Column("unit", "str", "", "What is protected: example, user or client."),
     Column(
@@ -132,14 +132,17 @@ COLUMNS: tuple[Column, ...] = (
         "overflow_count",
         "int",
         "steps",
-        "Steps that drew more units than there are slots, and dropped some; 0 is sound.",
+        "Steps that drew more units than there are slots, and dropped some; 0 is sound; NOT private.",
     ),
-    Column("rejected_count", "int", "units", "Non-finite contributions counted as zero, over the whole run."),
+    Column(
+        "rejected_count", "int", "units", "Non-finite contributions counted as zero, over the whole run; NOT private."
+    ),
     Column(
         "diverged",
         "bool",
         "",
-        "Whether a parameter, a test logit or a loss was not finite after the last step; no metric of it is a result.",
+        "Whether a parameter, a test logit or a loss was not finite after the last step; no metric of it is a result; "
+        "NOT private.",
     ),
     Column("test_accuracy", "float", "fraction", "Accuracy on the test set after the last step.", "higher"),
     Column("train_accuracy", "float", "fraction", "Accuracy on the training set; NOT private.", "higher"),
@@ -181,20 +184,43 @@ COLUMNS: tuple[Column, ...] = (
     ),
     Column("client_accuracy_std", "float", "fraction", "Deviation of those accuracies over the clients; NOT private."),
     # how messages travelled
-    Column("dropped_count", "int", "clients", "Clients lost before their message arrived, over the whole run."),
-    Column("aborted_count", "int", "steps", "Rounds given up because too few clients answered; they change nothing."),
-    Column("wrapped_count", "int", "coordinates", "Sums that left the ring and came back wrong; 0 is sound."),
-    Column("aggregation_error", "float", "clip norms", "Mean over rounds of the largest coordinate error of the sum."),
-    Column("uplink_bytes", "float", "bytes", "What one client sends in a round, protocol included."),
-    Column("encrypt_seconds", "float", "s", "Encrypting one round's messages, all clients together."),
-    Column("add_seconds", "float", "s", "Adding one round's ciphertexts."),
-    Column("decrypt_seconds", "float", "s", "Decrypting one round's sum."),
+    Column(
+        "dropped_count", "int", "clients", "Clients lost before their message arrived, over the whole run; NOT private."
+    ),
+    Column(
+        "aborted_count",
+        "int",
+        "steps",
+        "Rounds given up because too few clients answered; they change nothing; NOT private.",
+    ),
+    Column(
+        "wrapped_count", "int", "coordinates", "Sums that left the ring and came back wrong; 0 is sound; NOT private."
+    ),
+    Column(
+        "aggregation_error",
+        "float",
+        "clip norms",
+        "Mean over rounds of the largest coordinate error of the sum; NOT private.",
+    ),
+    Column("uplink_bytes", "float", "bytes", "What one client sends in a round, protocol included; NOT private."),
+    Column("encrypt_seconds", "float", "s", "Encrypting one round's messages, all clients together; NOT private."),
+    Column("add_seconds", "float", "s", "Adding one round's ciphertexts; NOT private."),
+    Column("decrypt_seconds", "float", "s", "Decrypting one round's sum; NOT private."),
     # what it cost
-    Column("wall_seconds", "float", "s", "This lane's own time without compiling; lanes side by side overlap."),
-    Column("epoch_seconds", "float", "s", "Time for one pass over the training units, evaluations included."),
-    Column("tokens_per_second", "float", "tokens / s", "Training tokens read per second, evaluations included."),
+    Column(
+        "wall_seconds", "float", "s", "This lane's own time without compiling; lanes side by side overlap; NOT private."
+    ),
+    Column(
+        "epoch_seconds", "float", "s", "Time for one pass over the training units, evaluations included; NOT private."
+    ),
+    Column(
+        "tokens_per_second",
+        "float",
+        "tokens / s",
+        "Training tokens read per second, evaluations included; NOT private.",
+    ),
     Column("compile_seconds", "float", "s", "Compilation time, its share where several points shared one."),
-    Column("peak_memory_mib", "float", "MiB", "Peak memory of the process or device while it ran."),
+    Column("peak_memory_mib", "float", "MiB", "Peak memory of the process or device while it ran; NOT private."),
     Column("device", "str", "", "Kind of device that ran it."),
     # how to run it again
     Column("git_revision", "str", "", "Git commit of the code, with -dirty if files had changed."),
@@ -207,7 +233,7 @@ COLUMNS: tuple[Column, ...] = (
         "inputs",
         "json",
         "",
-        "SHA-256 of each file that was read besides the config: plugin, its modules, data, checkpoint.",
+        "SHA-256 of each file that was read besides the config: plugin, its modules, data, checkpoint; NOT private.",
     ),
     Column("config", "json", "", "The resolved config, as a JSON document."),
 )
