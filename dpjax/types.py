@@ -25,6 +25,16 @@ def at_least_float32(*dtypes: Any) -> jnp.dtype:
     return max((jnp.dtype(d) for d in (*dtypes, jnp.float32)), key=lambda d: d.itemsize)
 
 
+def widened(params: Params) -> Params:
+    """Parameters as an optimizer sees them: at least float32, or its moments and its small steps would stick.
+
+    Example:
+      >>> print(widened({"w": jnp.ones(2, jnp.bfloat16)})["w"].dtype)
+      float32
+    """
+    return jax.tree.map(lambda x: x.astype(at_least_float32(x.dtype)), params)
+
+
 Metrics = dict[str, Any]
 """Named scalars that one unit, one step or one evaluation reports; a unit's may hold ``PerUnit`` values too."""
 

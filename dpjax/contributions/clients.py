@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int, Key, PyTree, ScalarLike
 
 from dpjax.checks import is_traced, number, optimizer, whole_number
 from dpjax.contributions.losses import masked_mean_loss, ordinals, with_metrics
-from dpjax.types import ClientContribution, ClientRows, ContributionFn, LossFn, Metrics, Params, UnitData
+from dpjax.types import ClientContribution, ClientRows, ContributionFn, LossFn, Metrics, Params, UnitData, widened
 
 
 class LocalOutcome(NamedTuple):
@@ -18,11 +18,13 @@ class LocalOutcome(NamedTuple):
 
     Attributes:
       params: the client's own parameters.
+      delta: ``params before − params after``, taken before it is rounded to the parameters' dtype.
       num_steps: scalar; steps that it took: 0 for a client without records.
       metrics: averaged over those steps.
     """
 
     params: Params
+    delta: Params
     num_steps: Int[Array, ""]
     metrics: Metrics
 
@@ -87,6 +89,9 @@ def local_training(
         key: Key[Array, ""],
         correction: Callable[[Params], Params] | None = None,
     ) -> LocalOutcome:
+        def like(wide: Params) -> Params:
+            return jax.tree.map(lambda x, p: x.astype(p.dtype), wide, params)
+
         order_key, loss_key, stop_key = jax.random.split(key, 3)
         records = rows.mask.shape[0]
         size = min(batch_size or records, records)
@@ -119,9 +124,11 @@ def local_training(
             (local, state), (step, ready) = carry, inputs
             step_key = jax.random.fold_in(loss_key, step)
             data = whole or ready or batch(step)
-            (_, metrics), gradient = jax.value_and_grad(mean_loss, has_aux=True)(local, data, step_key)
+            own = like(local)
+            (_, metrics), gradient = jax.value_and_grad(mean_loss, has_aux=True)(own, data, step_key)
             if correction is not None:
-                gradient = jax.tree.map(jnp.add, gradient, correction(local))
+                gradient = jax.tree.map(jnp.add, gradient, correction(own))
+            gradient = widened(gradient)
             updates, after = local_optimizer.update(gradient, state, local)
             moved = optax.apply_updates(local, updates), after
             if num_epochs is None and always_whole:
@@ -131,17 +138,19 @@ def local_training(
             return keep, jax.tree.map(lambda m: jnp.where(on, m, 0), metrics)
 
         length = num_steps or -(-records // size) * (num_epochs or 0)
-        start = (params, local_optimizer.init(params))
+        # Local steps are small beside the parameters: at bfloat16's precision they would be rounded away.
+        before = widened(params)
+        start = (before, local_optimizer.init(before))
         steps = jnp.arange(length)
         # One gather of all batches is cheaper than one in each step, as long as they are small.
         ahead = whole is None and length * _bytes(jax.eval_shape(batch, steps[0])) <= _AHEAD
         ready = jax.vmap(batch)(steps) if ahead else None
         (local, _), metrics = jax.lax.scan(local_step, start, (steps, ready))
         # Weight decay would move even a client that has nothing to say.
-        local = jax.tree.map(lambda new, old: jnp.where(count > 0, new, old), local, params)
+        local = jax.tree.map(lambda new, old: jnp.where(count > 0, new, old), local, before)
         taken = jnp.where(count > 0, stop, 0)
         mean = jax.tree.map(lambda m: jnp.sum(m, axis=0) / jnp.maximum(stop, 1).astype(m.dtype), metrics)
-        return LocalOutcome(local, taken, mean)
+        return LocalOutcome(like(local), like(jax.tree.map(jnp.subtract, before, local)), taken, mean)
 
     return run
 
@@ -223,7 +232,7 @@ def client_delta(
         del state
         pull = None if plain else lambda local: jax.tree.map(lambda w, w0: proximal * (w - w0), local, params)
         outcome = run(params, rows, key, pull)
-        delta = jax.tree.map(jnp.subtract, params, outcome.params)
+        delta = outcome.delta
         if effective_steps is not None:
             share = effective_steps / jnp.maximum(outcome.num_steps, 1).astype(jnp.float32)
             delta = jax.tree.map(lambda x: x * share.astype(x.dtype), delta)

@@ -11,7 +11,7 @@ from dpjax.contributions.gradients import example_gradient
 from dpjax.contributions.losses import ordinals
 from dpjax.noise import gaussian_privatizer, noise_stddev
 from dpjax.sampling import Sampler, check_sampler
-from dpjax.types import ClientContribution, ClientRows, Cohort, ContributionFn, LossFn, Metrics, Params
+from dpjax.types import ClientContribution, ClientRows, Cohort, ContributionFn, LossFn, Metrics, Params, widened
 
 LOCAL_OVERFLOWS = "local_overflows"
 """The metric in which a client counts its local steps that drew more rows than the sampler has slots."""
@@ -77,6 +77,10 @@ def private_client_delta(
 
     def work(params: Params, rows: ClientRows, state: PyTree[Array], key: Key[Array, ""]) -> tuple[Params, Metrics]:
         del state
+
+        def like(wide: Params) -> Params:
+            return jax.tree.map(lambda x, p: x.astype(p.dtype), wide, params)
+
         sampling_key, loss_key, noise_key = jax.random.split(key, 3)
         records = rows.mask.shape[0]
         if records > sampler.population:
@@ -99,20 +103,21 @@ def private_client_delta(
             drawn = rows.mask & jax.vmap(coin, in_axes=(None, 0))(jax.random.fold_in(sampling_key, step), number)
             position = jnp.argsort(~drawn)[:capacity]
             cohort = Cohort(rows.take(position), drawn[position])
-            clipped = bounded_sum(local, cohort, jax.random.fold_in(loss_key, step), clip_norm)
+            clipped = bounded_sum(like(local), cohort, jax.random.fold_in(loss_key, step), clip_norm)
             noised, privatizer_state = privatizer.update(clipped.total, privatizer_state)
-            mean = jax.tree.map(lambda x: x / expected.astype(x.dtype), noised)
+            mean = widened(jax.tree.map(lambda x: x / expected.astype(x.dtype), noised))
             updates, optimizer_state = local_optimizer.update(mean, optimizer_state, local)
             accepted = jnp.sum(cohort.mask, dtype=jnp.int32) - clipped.num_rejected
             overflowed = jnp.sum(drawn, dtype=jnp.int32) > capacity
             moved = optax.apply_updates(local, updates), optimizer_state, privatizer_state
             return moved, (clipped.aux, accepted, overflowed)
 
-        start = (params, local_optimizer.init(params), privatizer.init(params))
+        before = widened(params)  # as in local_training
+        start = (before, local_optimizer.init(before), privatizer.init(params))
         (local, _, _), (sums, sizes, overflowed) = jax.lax.scan(local_step, start, jnp.arange(num_steps))
         seen = jnp.maximum(jnp.sum(sizes, dtype=jnp.int32), 1)
         metrics = jax.tree.map(lambda m: jnp.sum(m, axis=0) / seen.astype(m.dtype), sums)
         metrics |= {LOCAL_OVERFLOWS: jnp.sum(overflowed, dtype=jnp.float32)}
-        return jax.tree.map(lambda w0, w: jnp.where(count > 0, w0 - w, 0), params, local), metrics
+        return like(jax.tree.map(lambda w0, w: jnp.where(count > 0, w0 - w, 0), before, local)), metrics
 
     return ClientContribution(work)

@@ -59,15 +59,16 @@ def personalized(
         body, head = carried.model, state
         if head_steps is None:
             outcome = training(loss_fn, **local)(merge_params(body, head), rows, key)
-            new_head, new_body = split_params(outcome.params, personal)
+            new_head, _ = split_params(outcome.params, personal)
+            _, delta = split_params(outcome.delta, personal)
         else:
             head_key, key = jax.random.split(key)
             fit_head = training(lambda p, e, k: loss_fn(merge_params(body, p), e, k), num_steps=head_steps)
             new_head = fit_head(head, rows, head_key).params
             outcome = training(lambda p, e, k: loss_fn(merge_params(p, new_head), e, k), **local)(body, rows, key)
-            new_body = outcome.params
+            delta = outcome.delta
         metrics = outcome.metrics | {STATE: PerUnit((new_head, jnp.bool_(True)))}
-        return Broadcast(jax.tree.map(jnp.subtract, body, new_body), ()), metrics
+        return Broadcast(delta, ()), metrics
 
     def init(params: Params) -> Broadcast:
         head, body = split_params(params, personal)

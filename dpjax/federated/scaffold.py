@@ -57,7 +57,7 @@ def scaffold(
         per_step = 1.0 / (num_steps * learning_rate)
         drift = jax.tree.map(lambda c, own: (c - own) * per_step, carried.extra, state)
         outcome = run(carried.model, rows, key, lambda local: drift)
-        delta = jax.tree.map(jnp.subtract, carried.model, outcome.params)
+        delta = outcome.delta
         stretch = num_steps / jnp.maximum(outcome.num_steps, 1).astype(jnp.float32)  # a straggler's path, made whole
 
         def next_state(own: Array, c: Array, d: Array) -> Array:
