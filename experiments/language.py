@@ -59,6 +59,7 @@ def make_problem(
     facts = {
         "model": _describe_model(cfg, body),
         "tuning": describe(cfg),
+        "dtype": None if cfg.model.dtype == "float32" else cfg.model.dtype,
         "checkpoint": body.source,
         "max_length": cfg.model.max_length,
         "cut_share": float(np.mean(train.cut)),

@@ -168,6 +168,9 @@ def test_next_tokens_are_learnt(family, overrides, data, world, tmp_path):
     )
     row = row_of(cfg, tmp_path)
     assert row["test_loss"] < math.log(64)
+    bfloat16 = "model.dtype=bfloat16" in overrides
+    assert row["dtype"] == ("bfloat16" if bfloat16 else None)
+    assert ("dtype bfloat16" in sheets(frame_of([row]), "test_loss")[0].notes[0]) == bfloat16
     assert row["model"].endswith(f"({cfg.model.task})")
     assert row["tokens_per_second"] > 0
 

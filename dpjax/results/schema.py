@@ -43,6 +43,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("model", "str", "", "Name of the model, or of the checkpoint that was tuned."),
     Column("hidden", "str", "", "Widths of the hidden layers of mlp and text; empty for other models."),
     Column("tuning", "str", "", "What of a pretrained model was trained, such as lora(rank); empty from scratch."),
+    Column("dtype", "str", "", "Numbers that a pretrained model computed in, such as bfloat16; empty: float32."),
     Column("checkpoint", "str", "", "Where pretrained weights came from, and what is to be said of them."),
     Column("trained_parameters", "int", "numbers", "Numbers that were trained, each clipped and noised."),
     Column("max_length", "int", "tokens", "Longest text; longer ones lost their end. Empty where rows are no texts."),

@@ -139,6 +139,7 @@ _ROUNDED_UP = ("epsilon_pld", "epsilon_rdp")
 _KNOBS = {
     "tuning": 0,
     "trained_parameters": 3,
+    "dtype": 1,
     "algorithm": 0,
     "records_per_unit": 0,
     "aggregation": 0,

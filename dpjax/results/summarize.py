@@ -45,6 +45,7 @@ IDENTITY: tuple[str, ...] = (
     "corruption",
     "compression",
     "tuning",
+    "dtype",
     "max_length",
     "code",
     "inputs",
