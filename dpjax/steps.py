@@ -1,5 +1,6 @@
 """One step of a private run: clip, sum, add noise once, divide by the expected cohort, update."""
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -67,7 +68,8 @@ def make_stepper(
     """What ``make_train`` scans over, and what a federated process takes round by round.
 
     Formal guarantees: a step releases one noised sum, and whether it was aborted; see ``make_train``. Where
-    ``ClippedSum.noise`` is ``Added``, that is the noise, and ``hparams.noise_multiplier`` is not read; where it is
+    ``ClippedSum.noise`` is ``Added``, that is the noise: an ``hparams.noise_multiplier`` that is neither 0 nor as large
+    is refused, or gives NaN where one of the two is traced, since ε would be computed from the wrong one; where it is
     ``NoSensitivity``, a noise multiplier above 0 is refused, or gives NaN where it is traced. A sum that says that it
     bounds units by more than the clip norm asked for gives NaN, as its noise would be too small. An aborted aggregation
     leaves parameters, optimizer and units' states as they were, but uses its noise up.
@@ -96,7 +98,8 @@ def make_stepper(
                     "adaptive clipping noises its count with the sum, which clients that add the noise themselves do "
                     "not; leave out adaptive."
                 )
-            return clipped.total, state.privatizer_state, state.clip_norm
+            total = _noised_by_clients(clipped.total, clipped.noise, hparams.noise_multiplier)
+            return total, state.privatizer_state, state.clip_norm
         if adaptive is None:
             return *privatizer.update(clipped.total, state.privatizer_state), state.clip_norm
         # One Gaussian mechanism on the pair; its leaves, so sum and count, draw from keys of their own.
@@ -193,6 +196,21 @@ def _noised_enough(
     """The sum; NaN if it bounds units by more than the clip norm that noise is about to be made for."""
     enough = (clipped.clip_norm <= clip_norm) | (noise_multiplier == 0)
     return jax.tree.map(lambda x: jnp.where(enough, x, jnp.nan), clipped.total)
+
+
+def _noised_by_clients(total: Params, noise: Added, noise_multiplier: float | Float[Array, ""]) -> Params:
+    """The sum that clients noised; NaN if a run is told of another noise, whose ε would be taken for its own."""
+    if not is_traced(noise_multiplier) and float(noise_multiplier) == 0:
+        return total
+    if not is_traced(noise_multiplier) and not is_traced(noise.multiplier):
+        mine, told = float(noise.multiplier), float(noise_multiplier)
+        if not math.isclose(mine, told, rel_tol=1e-6):
+            raise ValueError(
+                f"noise_multiplier={told:g} is added by nobody, as the aggregation's clients add noise of "
+                f"{mine:g} themselves; give both the same, or leave this one at 0."
+            )
+    same = jnp.isclose(noise.multiplier, noise_multiplier, rtol=1e-6, atol=0.0)
+    return jax.tree.map(lambda x: jnp.where(same | (noise_multiplier == 0), x, jnp.nan), total)
 
 
 def _never_noised(total: Params, noise_multiplier: float | Float[Array, ""]) -> Params:

@@ -234,8 +234,12 @@ def test_the_step_adds_none_to_what_clients_added():
         make_optimizer=lambda h: optax.sgd(1.0),
         aggregation=secure_aggregation(threshold=6, masks=False, **noise),
     )
-    state, _ = jax.jit(train)(HParams(clip_norm=3.0, noise_multiplier=100.0), KEY)
-    assert float(state.params.std()) == pytest.approx(2 * 3 / 6, rel=0.05)
+    for told in (0.0, 2.0):
+        state, _ = jax.jit(train)(HParams(clip_norm=3.0, noise_multiplier=told), KEY)
+        assert float(state.params.std()) == pytest.approx(2 * 3 / 6, rel=0.05)
+    for other in (1.0, 100.0):  # whoever states an ε by it states another run's
+        for run in (train, jax.jit(train)):
+            assert jnp.isnan(run(HParams(clip_norm=3.0, noise_multiplier=other), KEY)[0].params).all()
 
 
 def test_the_accountant_is_told_what_runs():

@@ -15,6 +15,7 @@ from dpjax.accounting import LocalReports, calibrate_report_epsilon, composed_ep
 from dpjax.federated import local_privacy
 from dpjax.federated.local import privunit, privunit_cap
 from dpjax.sampling import fixed_size_sampler, poisson_sampler
+from dpjax.steps import make_stepper
 
 KEY = jax.random.key(0)
 SEND = example_gradient(lambda w, x, key: w @ x)
@@ -233,9 +234,23 @@ def train_with(aggregation, hparams, **options):
 
 
 def test_a_step_adds_no_noise_to_reports():
+    for told in (0.0, 2.0):
+        hparams = HParams(clip_norm=1.0, noise_multiplier=told)
+        params = train_with(local_privacy("gaussian", noise_multiplier=2.0), hparams)
+        assert float(params.std()) == pytest.approx(2.0 * math.sqrt(8) / 8, rel=0.06)
+
+
+def test_a_run_that_is_told_of_other_noise_than_its_clients_add_is_refused_or_nan():
     hparams = HParams(clip_norm=1.0, noise_multiplier=50.0)
-    params = train_with(local_privacy("gaussian", noise_multiplier=2.0), hparams)
-    assert float(params.std()) == pytest.approx(2.0 * math.sqrt(8) / 8, rel=0.06)
+    assert jnp.isnan(train_with(local_privacy("gaussian", noise_multiplier=2.0), hparams)).all()
+    summed = local_privacy("gaussian", noise_multiplier=2.0)(clipped_sum)(SEND)
+    stepper = make_stepper(summed, optax.sgd(1.0), hparams, expected_size=8, noise_key=KEY)
+    start = jnp.zeros(4000)
+    cohort = Cohort(jnp.zeros((8, 4000)), jnp.ones(8, bool))
+    with pytest.raises(
+        ValueError, match=r"noise_multiplier=50 is added by nobody, .* noise of 2 themselves; give both"
+    ):
+        stepper.step(stepper.init(start, start, ()), cohort, jnp.arange(8), KEY)
 
 
 def test_adaptive_clipping_of_reports_is_refused():
