@@ -153,6 +153,19 @@ def make_solver(
             )
 
 
+def refuse_personal(cfg: DictConfig, params: Any) -> None:
+    """Refuse a word that names no parameter to keep, or leaves none to share.
+
+    Raises:
+      ConfigError: it lists the parameters.
+    """
+    word, paths = cfg.federated.personal, [jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path(params)]
+    named = [path for path in paths if word in path]
+    if not named or len(named) == len(paths):
+        says = "is in the path of every parameter, so that none is shared" if named else "is in no parameter's path"
+        raise ConfigError(f"federated.personal={word} {says}; use a word of some of {', '.join(paths)}.")
+
+
 def _usual_steps(cfg: DictConfig, clients: Clients | None) -> float:
     """Local steps of a client with a mean number of rows, which is public as the number of rows and clients are."""
     fed = cfg.federated

@@ -76,6 +76,12 @@ def make_problem(cfg: DictConfig, tell: Tell) -> Problem:
     """
     dataset, held_out = hold_out(subset(_load(cfg.data.name), cfg.data.num_train), cfg.data.validation)
     kept = bounded(dataset, cfg.privacy.records_per_unit)
+    rows = len(dataset.train_labels if kept is None else dataset.train_labels[kept])
+    if (cfg.data.num_evaluated or 0) > rows:
+        raise ConfigError(
+            f"data.num_evaluated={cfg.data.num_evaluated} is more than the {rows} rows of data={dataset.name} that are "
+            "trained on; lower it, or leave it null."
+        )
     if cfg.model.name == "pretrained":
         from experiments import language  # tokenizers and checkpoints, which other models need none of
 

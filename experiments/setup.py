@@ -21,7 +21,7 @@ from dpjax.steps import TrainState
 from dpjax.subsets import merge_params
 from dpjax.training import make_train
 from dpjax.types import HParams, at_least_float32
-from experiments.federated import compressed, make_aggregation, make_clients, make_solver, message_size
+from experiments.federated import compressed, make_aggregation, make_clients, make_solver, message_size, refuse_personal
 from experiments.identity import capacity_epsilon
 from experiments.memory import refuse_partition, refuse_run
 from experiments.plugins import load_plugin, own_optimizer, own_rule, try_optimizer, try_rule
@@ -151,6 +151,8 @@ def build(cfg: DictConfig, tell: Tell = lambda stage, done, total: None) -> Setu
         solver = plain_solver(HParams(), frozen)
         return solver.message_like(solver.init(problem.init(frozen, key)))
 
+    if federal and cfg.federated.algorithm == "personalized":
+        refuse_personal(cfg, jax.eval_shape(problem.init, arrays.frozen, jax.random.key(0)))
     sent = jax.eval_shape(message, arrays.frozen, jax.random.key(0))
     whole = count_parameters(sent)
     refuse_run(cfg, num_parameters=whole, slots=sampler.capacity, clients=clients.number if clients else 0)

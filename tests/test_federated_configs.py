@@ -206,3 +206,28 @@ def test_what_can_not_go_together_is_refused_in_a_sentence(overrides):
         validation.validate(composed(*overrides.split()))
     assert BAD[overrides] in str(error.value)
     assert str(error.value).count("\n") == 0
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (
+            ["federated.personal=nosuch"],
+            r"federated.personal=nosuch is in no parameter's path; use a word of some of \['",
+        ),
+        (
+            ["federated.personal='['"],
+            r"federated.personal=\[ is in the path of every parameter, so that none is shared",
+        ),
+        (
+            ["data.num_evaluated=2000"],
+            "data.num_evaluated=2000 is more than the 1438 rows of data=digits that are trained",
+        ),
+        (["data.num_evaluated=101", "data.num_train=100"], "data.num_evaluated=101 is more than the 100 rows"),
+    ],
+)
+def test_a_part_that_is_not_there_is_named(overrides, sentence):
+    cfg = composed("federated=personalized", "model=mlp", *overrides, *FEW)
+    validation.validate(cfg)
+    with pytest.raises(config.ConfigError, match=sentence):
+        setup.build(cfg)
