@@ -98,6 +98,7 @@ def main() -> None:
     # Hydra's parser takes -m in front of the overrides only.
     sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
     _refuse_flags(sys.argv[1:])
+    _refuse_no_folder(sys.argv[1:])
     os.environ["HYDRA_FULL_ERROR"] = "1"  # or Hydra prints errors itself
     logging.raiseExceptions = False  # a log that can't be written, on a full disk say, is no reason for a traceback
     try:
@@ -125,6 +126,18 @@ def _refuse_flags(words: Sequence[str]) -> None:
     parser = get_args_parser()
     parser.error = refuse
     parser.parse_args(words)
+
+
+def _refuse_no_folder(words: Sequence[str]) -> None:
+    """Before Hydra makes a folder: a path that begins with nothing begins at the root of the file system."""
+    for word in words:
+        name, equals, value = word.lstrip("+").partition("=")
+        if name in _FOLDERS and equals and not value.strip("'\" "):
+            print(f"error: {name}= is empty; give a folder, as {name}=results, or leave it out.", file=sys.stderr)
+            raise SystemExit(1)
+
+
+_FOLDERS = ("results_dir", "hydra.run.dir", "hydra.sweep.dir")
 
 
 def _wants_trace() -> bool:

@@ -209,3 +209,12 @@ def test_a_report_is_short():
     assert len(lines) == 1 + 1 + 5 + 1
     assert lines[-1] == "    and 4 more"
     assert report([("a=1", ValueError("no a."))], 1, 0) == ["error: no a."]
+
+
+@pytest.mark.parametrize("words", ["results_dir=", "-m results_dir=''", "hydra.run.dir=", "-m hydra.sweep.dir="])
+def test_an_empty_folder_is_refused_before_anything_is_written(main, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    name = words.removeprefix("-m ").partition("=")[0]
+    code, _, err = main(*QUICK, *words.split(), "optimizer.num_steps=0")  # which is refused later, should this not be
+    assert (code, err) == (1, f"error: {name}= is empty; give a folder, as {name}=results, or leave it out.\n")
+    assert not list(tmp_path.iterdir())
