@@ -1,10 +1,13 @@
 """A method of one's own: its optimizer and clipping rule are used, bounded, and told apart."""
 
+import os
+
 import pytest
 from hydra import compose, initialize_config_dir
 
-from experiments import config, identity, jobs, setup, validation
-from experiments.plugins import own_rule
+from dpjax.datasets import load
+from experiments import config, identity, inputs, jobs, setup, validation
+from experiments.plugins import load_plugin, own_rule
 from experiments.task import Job
 
 FROZEN = "import optax\n\n\ndef make_optimizer(hparams, cohort_size):\n    return optax.set_to_zero()\n"
@@ -181,3 +184,13 @@ def test_a_hyper_parameter_that_its_optimizer_does_not_depend_on_is_refused_wher
             )
     assert refused(0.5) == []
     assert refused(0.7, given=False) == []  # a chosen file may say it
+
+
+def test_a_pipe_is_waited_for_neither_as_a_plugin_nor_as_data(tmp_path):
+    os.mkfifo(tmp_path / "pipe.py")
+    os.mkfifo(tmp_path / "pipe.csv")
+    with pytest.raises(config.ConfigError, match=r"can't be imported .OSError: it is no regular file"):
+        load_plugin(str(tmp_path / "pipe.py"))
+    assert inputs.data_inputs(str(tmp_path / "pipe.csv")) == {str(tmp_path / "pipe.csv"): "absent"}
+    with pytest.raises(ValueError, match=r"pipe\.csv cannot be read: it is no regular file; give one"):
+        load(str(tmp_path / "pipe.csv"))

@@ -48,6 +48,8 @@ def read_file(file: Path, encoding: str | None = None) -> Any:
     Raises:
       ValueError: it is not of its form; the message says where, and what to do.
     """
+    if file.exists() and not file.is_file():  # a pipe would be waited for without end
+        raise ValueError("it is no regular file; give one")
     ending = ending_of(file.name)
     if ending == ".parquet":
         from pyarrow import parquet
