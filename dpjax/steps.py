@@ -16,7 +16,7 @@ from dpjax.clipping import adaptive as adapting
 from dpjax.noise import gaussian_privatizer, noise_stddev
 from dpjax.population import take_home
 from dpjax.results.schema import NORM_BIN_EDGES
-from dpjax.types import Added, ClippedSum, Cohort, HParams, Metrics, NoSensitivity, Params, at_least_float32
+from dpjax.types import Added, ClippedSum, Cohort, HParams, Metrics, NoSensitivity, Params, widened
 
 MakePrivatizer = Callable[[ArrayLike, Key[Array, ""]], optax.GradientTransformation]
 """``make_privatizer(stddev, key)``: what adds noise to a clipped sum."""
@@ -114,7 +114,7 @@ def make_stepper(
 
     def init(params: Params, noised: PyTree[Array], unit_states: PyTree[Array]) -> TrainState:
         clip_norm = jnp.asarray(hparams.clip_norm, jnp.float32)
-        start, noise = optimizer.init(_wide(params)), privatizer.init(noised)
+        start, noise = optimizer.init(widened(params)), privatizer.init(noised)
         return TrainState(params, start, noise, jnp.int32(0), clip_norm, unit_states)
 
     def step(
@@ -156,7 +156,7 @@ def make_stepper(
 
 def _moved(optimizer: optax.GradientTransformation, mean: Params, state: TrainState) -> tuple[Params, optax.OptState]:
     """Parameters and optimizer after one update, or in one sentence why there is none."""
-    wide, before = _wide(state.params), state.optimizer_state
+    wide, before = widened(state.params), state.optimizer_state
     try:
         updates, after = optimizer.update(mean, before, wide)
         moved = optax.apply_updates(wide, updates)
@@ -174,11 +174,6 @@ def _moved(optimizer: optax.GradientTransformation, mean: Params, state: TrainSt
 
 def _shapes(tree: PyTree) -> tuple[Any, list[Any]]:
     return jax.tree.structure(tree), [(jnp.shape(x), jnp.result_type(x)) for x in jax.tree.leaves(tree)]
-
-
-def _wide(params: Params) -> Params:
-    """Parameters as the optimizer sees them: as wide as the noised mean, or its moments would change dtype or stick."""
-    return jax.tree.map(lambda x: x.astype(at_least_float32(x.dtype)), params)
 
 
 def _norm_counts(clipped: ClippedSum, cohort: Cohort) -> Int[Array, "bins"]:
