@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, ArrayLike, Float, Int, Key, PyTree
 
 from dpjax.buckets import Buckets, bucketed_sum
-from dpjax.checks import function, instance, whole_number
+from dpjax.checks import function, instance, is_traced, number, whole_number
 from dpjax.clipping import Aggregation, BoundedSum, ClippingRule, SumFactory, clipped_sum
 from dpjax.clipping import adaptive as adapting
 from dpjax.contributions import gather_records
@@ -185,6 +185,7 @@ def make_train(
 
     def train(hparams: HParams, key: Key[Array, ""]) -> tuple[TrainState, History]:
         check_key("key", key)
+        hparams = _in_range(hparams)
         init_key, sampling_key, contribution_key, noise_key = jax.random.split(key, 4)
         stepper = make_stepper(
             bounded_sum,
@@ -230,6 +231,18 @@ def make_train(
         return state, History(metrics, at, values, unmoved)
 
     return train
+
+
+def _in_range(hparams: HParams) -> HParams:
+    """Known rates of the optimizers, refused out of range: ``optax.sgd(None)`` goes uphill without a word."""
+    for name in ("learning_rate", "momentum", "weight_decay", "client_learning_rate"):
+        value = getattr(hparams, name, 0.0)
+        if is_traced(value):
+            continue
+        known = number(f"hparams.{name}", value, least=0, fix="give the optimizer a finite rate")
+        if isinstance(value, int):  # of any size
+            hparams = hparams._replace(**{name: known})
+    return hparams
 
 
 def _aborting_as_accounted(bounded_sum: BoundedSum, sampler: Sampler) -> BoundedSum:

@@ -373,8 +373,8 @@ class TestBoundContributions:
     @pytest.mark.parametrize(
         ("owners", "most", "seed", "message"),
         [
-            ([1, 2], 0, 0, "max_records=0 must be a whole number of at least 1"),
-            ([1, 2], 1, -1, "seed=-1 must be at least 0"),
+            ([1, 2], 0, 0, "max_records=0 must be ≥ 1"),
+            ([1, 2], 1, -1, "seed=-1 must be ≥ 0"),
             ([1.0, 2.0], 1, 0, "type float64 must be a vector of whole numbers"),
             ([[1, 2]], 1, 0, r"owners of shape \(1, 2\)"),
         ],

@@ -427,9 +427,9 @@ def test_layers_that_share_a_parameter_have_it_once():
         (lambda: cnn(2, (8, 8), blocks=[ConvBlock(4, strides=0)]), ["below 1"]),
         (lambda: cnn(2, (8, 8), hidden=0), ["hidden is 0"]),
         (lambda: cnn(2, (8, 8), activation="tan"), ["activation is 'tan'", "tanh"]),
-        (lambda: mlp(2, (4,), hidden=(0,)), ["hidden is (0,)"]),
+        (lambda: mlp(2, (4,), hidden=(0,)), ["hidden=0 must be"]),
         (lambda: mlp(2, (4,), activation="swish"), ["activation is 'swish'"]),
-        (lambda: logistic(1, (4,)), ["num_classes is 1"]),
+        (lambda: logistic(1, (4,)), ["num_classes=1 must be"]),
         (lambda: logistic(2, ()), ["input_shape is ()"]),
         (lambda: mlp(2, (4,)).apply(some_params(mlp(2, (4,))), jnp.ones((5, 4)), None), ["jax.vmap"]),
         (

@@ -125,13 +125,13 @@ def test_small_alpha_leaves_a_client_few_classes():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"num_clients": 0, "alpha": 1.0}, "federated.num_clients=0 must be at least 1"),
+        ({"num_clients": 0, "alpha": 1.0}, "federated.num_clients=0 must be ≥ 1"),
         ({"num_clients": 11, "alpha": 1.0}, "federated.num_clients=11 cannot share 10 rows; use at most 10"),
         ({"num_clients": 4, "alpha": 1.0, "min_records": 3}, "of 3 rows each cannot share 10 rows; use at most 3"),
         ({"num_clients": 2, "alpha": 0.0}, "federated.alpha=0.0 must be finite and > 0"),
         ({"num_clients": 2, "alpha": float("inf")}, "federated.alpha=inf must be finite"),
         ({"num_clients": 2, "alpha": float("nan")}, "federated.alpha=nan must be finite"),
-        ({"num_clients": 2, "alpha": 1.0, "min_records": -1}, "min_records=-1 must be at least 0"),
+        ({"num_clients": 2, "alpha": 1.0, "min_records": -1}, "min_records=-1 must be ≥ 0"),
     ],
 )
 def test_wrong_values_are_named(arguments, message):
@@ -243,3 +243,35 @@ def test_a_hundred_thousand_clients_fit():
 def test_bad_partitions_are_named(make, words):
     with pytest.raises(ValueError, match=words):
         make()
+
+
+@pytest.mark.parametrize("wrong", [-1, True])
+def test_seeds_and_numbers_out_of_range_are_named(wrong):
+    labels = np.arange(10) % 2
+    makes = [
+        lambda seed: iid_partition(10, 2, seed=seed),
+        lambda seed: dirichlet_partition(labels, 2, alpha=1.0, seed=seed),
+        lambda seed: shard_partition(labels, 2, seed=seed),
+        lambda seed: quantity_partition(10, 2, alpha=1.0, seed=seed),
+        lambda seed: sampled_partition(labels, 2, records_per_client=2, seed=seed),
+    ]
+    for make in makes:
+        with pytest.raises(ValueError, match=r"^seed=.* must be .*the same one gives the same partition"):
+            make(wrong)
+    with pytest.raises(ValueError, match=r"^federated.num_clients=.* must be "):
+        iid_partition(10, wrong, seed=0)
+
+
+@pytest.mark.parametrize(
+    "labels", [np.array([0.0, np.nan, 1.0, 1.0]), np.array([0.0, 1.0]), np.zeros((2, 2), int), [0, 1]]
+)
+def test_labels_that_could_lose_a_row_are_refused(labels):
+    """NaN is equal to no class: its row belonged to nobody."""
+    for make in (
+        lambda: dirichlet_partition(labels, 2, alpha=1.0, seed=0, min_records=0),
+        lambda: shard_partition(labels, 2, shards_per_client=1, seed=0),
+        lambda: sampled_partition(labels, 2, records_per_client=1, seed=0),
+        lambda: natural_partition(labels),
+    ):
+        with pytest.raises(TypeError):
+            make()

@@ -41,6 +41,8 @@ BAD: dict[str, list[Any]] = {
     "p_k": [np.full(3, 1 / 3), np.full(20, NAN), np.full(20, 0.5), -np.ones(20), 1.0, "weights", object, ["a"] * 20],
 }  # fmt: skip
 
+BAD["labels"] = [[0, 1], "abc", None, 3, np.ones(20), np.full(20, NAN), np.ones((4, 5), int), np.array(3), {}, object]
+BAD["widths"] = ["64", 64, None, np.array([64]), (0,), (-1,), (1.5,), ("8",), (None,), (NAN,), (True,), {}, object]
 BAD["population"] = [*BAD["units"], np.ones(21)]
 UNITS = np.ones((20, 2), np.float32)
 KEY = jax.random.key(0)
@@ -54,7 +56,9 @@ LOGISTIC = models.logistic(num_classes=2, input_shape=(3,))
 
 def train(**arguments: Any) -> Any:
     hparams = dpjax.HParams(
-        learning_rate=0.1, clip_norm=arguments.pop("clip_norm"), noise_multiplier=arguments.pop("noise_multiplier")
+        learning_rate=arguments.pop("learning_rate"),
+        clip_norm=arguments.pop("clip_norm"),
+        noise_multiplier=arguments.pop("noise_multiplier"),
     )
     key = arguments.pop("key")
     run = dpjax.make_train(lambda key: jnp.zeros(2), dpjax.example_gradient(LOSS), **arguments)
@@ -63,7 +67,7 @@ def train(**arguments: Any) -> Any:
 
 def one_optimizer(optimizer: Any) -> Any:
     given = {"units": UNITS, "sampler": POISSON, "num_steps": 2, "make_optimizer": lambda h: optimizer}
-    return train(**given, clip_norm=1.0, noise_multiplier=0.5, key=KEY)
+    return train(**given, learning_rate=0.1, clip_norm=1.0, noise_multiplier=0.5, key=KEY)
 
 
 def one_gradient(mask: Any, batch: Any, **arguments: Any) -> Any:
@@ -94,7 +98,23 @@ def one_round(mask: Any, **arguments: Any) -> Any:
 SGD = optax.sgd(0.1)
 GOOD_MASK = np.ones(20, bool)
 ENGINE = {"rule": (None, "object?"), "engine": ("auto", "word"), "microbatch_size": (None, "count?")}
+LABELS = np.arange(20) % 2
+DEALT = {"num_clients": (2, "count"), "seed": (0, "count from 0")}
 CASES: list[tuple[Callable[..., Any], dict[str, tuple[Any, str]]]] = [
+    (federated.iid_partition, {"num_examples": (20, "count from 0"), **DEALT}),
+    (federated.quantity_partition, {
+        "num_examples": (20, "count from 0"), "alpha": (1.0, "> 0"), "min_records": (1, "count from 0"), **DEALT}),
+    (federated.dirichlet_partition, {
+        "labels": (LABELS, "labels"), "alpha": (1.0, "> 0"), "min_records": (1, "count from 0"), **DEALT}),
+    (federated.shard_partition, {"labels": (LABELS, "labels"), "shards_per_client": (1, "count"), **DEALT}),
+    (federated.sampled_partition, {
+        "labels": (LABELS, "labels"), "alpha": (1.0, "> 0 or inf"), "records_per_client": (2, "count"), **DEALT}),
+    (federated.natural_partition, {
+        "owners": (LABELS, "labels"), "min_records": (1, "count"), "max_records": (None, "count?"),
+        "seed": (0, "count from 0")}),
+    (federated.distributed_noise, {
+        "kind": ("skellam", "word"), "dimension": (5, "count"), "slots": (6, "count"), "threshold": (3, "count"),
+        "colluding": (0, "count from 0")}),
     (dpjax.poisson_sampler, {
         "population": (20, "count"), "sampling_rate": (0.5, "rate"), "num_steps": (2, "count"),
         "epsilon": (1.0, "> 0 or inf"), "delta": (1e-5, "rate"), "capacity": (None, "count?"),
@@ -151,8 +171,11 @@ CASES: list[tuple[Callable[..., Any], dict[str, tuple[Any, str]]]] = [
     (one_gradient, {
         "batch": (UNITS, "units"), "mask": (GOOD_MASK, "mask"), "clip_norm": (1.0, "> 0 or inf"),
         "noise_multiplier": (0.5, "≥ 0"), "expected_batch_size": (9.0, "> 0"), **ENGINE}),
+    (models.mlp, {
+        "num_classes": (2, "count"), "input_shape": ((3,), "widths"), "hidden": ((4,), "widths")}),
     (train, {
-        "units": (UNITS, "population"), "sampler": (POISSON, "object"), "num_steps": (2, "count"),
+        "learning_rate": (0.1, "≥ 0"), "num_steps": (2, "count"),
+        "units": (UNITS, "population"), "sampler": (POISSON, "object"),
         "make_optimizer": (lambda h: SGD, "function"), "evaluate": (None, "function?"),
         "evaluate_every": (None, "count?"), "evaluate_params": (None, "function?"), "adaptive": (None, "object?"),
         "mesh": (None, "object?"), "weights": (np.full(20, 0.05), "p_k?"), "init_unit_state": (None, "function?"),

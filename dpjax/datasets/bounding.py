@@ -3,6 +3,8 @@
 import numpy as np
 from jaxtyping import Int64, Shaped
 
+from dpjax.checks import whole_number
+
 
 def bound_contributions(
     owners: Shaped[np.ndarray, "*rows"], max_records: int, *, seed: int
@@ -36,10 +38,8 @@ def bound_contributions(
       Charles et al., Fine-Tuning Large Language Models with User-Level Differential Privacy, 2024
       (https://arxiv.org/abs/2407.07737).
     """
-    if max_records < 1 or max_records != int(max_records):
-        raise ValueError(f"max_records={max_records} must be a whole number of at least 1.")
-    if seed < 0:
-        raise ValueError(f"seed={seed} must be at least 0.")
+    max_records = whole_number("max_records", max_records, fix="it counts rows of an owner")
+    seed = whole_number("seed", seed, least=0, fix="the same one keeps the same rows")
     owners = np.asarray(owners)
     if owners.ndim != 1 or (owners.size and not np.issubdtype(owners.dtype, np.integer)):
         raise ValueError(f"owners of shape {owners.shape} and type {owners.dtype} must be a vector of whole numbers.")

@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Integer
 
+from dpjax.checks import brief, number, whole_number
 from dpjax.datasets import bound_contributions
 from dpjax.types import Records
 
@@ -31,7 +32,7 @@ def iid_partition(num_examples: int, num_clients: int, *, seed: int) -> Records:
       [3, 3, 2, 2]
     """
     _check(num_examples, num_clients, min_records=1)
-    order = np.random.default_rng(seed).permutation(num_examples)
+    order = _generator(seed).permutation(num_examples)
     return _pad(np.array_split(order, num_clients))
 
 
@@ -73,9 +74,10 @@ def dirichlet_partition(
     References:
       Yurochkin et al., 2019 (https://arxiv.org/abs/1905.12022); Hsu et al., 2019 (https://arxiv.org/abs/1909.06335).
     """
+    _check_labels(labels)
     _check(len(labels), num_clients, min_records)
     _check_alpha(alpha)
-    rng = np.random.default_rng(seed)
+    rng = _generator(seed)
     parts: list[list[np.ndarray]] = [[] for _ in range(num_clients)]
     for label in np.unique(labels):
         rows = rng.permutation(np.flatnonzero(labels == label))
@@ -122,10 +124,10 @@ def shard_partition(
     References:
       McMahan et al., 2017 (https://arxiv.org/abs/1602.05629).
     """
-    if shards_per_client < 1:
-        raise ValueError(f"federated.shards_per_client={shards_per_client} must be at least 1.")
+    whole_number("federated.shards_per_client", shards_per_client, fix="it counts shards")
+    _check_labels(labels)
     _check(len(labels), num_clients, min_records=shards_per_client)
-    rng = np.random.default_rng(seed)
+    rng = _generator(seed)
     shuffled = rng.permutation(len(labels))  # else rows of one class would keep the file's order
     rows = shuffled[np.argsort(labels[shuffled], kind="stable")]
     shards = np.array_split(rows, num_clients * shards_per_client)
@@ -164,7 +166,7 @@ def quantity_partition(
     """
     _check(num_examples, num_clients, min_records)
     _check_alpha(alpha)
-    rng = np.random.default_rng(seed)
+    rng = _generator(seed)
     spare = num_examples - num_clients * min_records
     cuts = (np.cumsum(rng.dirichlet(np.full(num_clients, alpha)))[:-1] * spare).astype(np.int64)
     sizes = min_records + np.diff(np.concatenate([[0], cuts, [spare]]))
@@ -198,8 +200,10 @@ def natural_partition(
       ([2, 3], [3, 7])
     """
     for name, value in (("min_records", min_records), ("max_records", max_records)):
-        if value is not None and value < 1:
-            raise ValueError(f"{name}={value} must be at least 1.")
+        if value is not None or name == "min_records":
+            whole_number(name, value, fix="it counts rows of a client")
+    _check_labels(owners, "owners")
+    seed = whole_number("seed", seed, least=0, fix="the same one gives the same partition")
     found, place, counts = np.unique(owners, return_inverse=True, return_counts=True)
     kept = np.flatnonzero(counts >= min_records)
     if not len(kept):
@@ -249,13 +253,13 @@ def sampled_partition(
       Hsu et al., Measuring the Effects of Non-Identical Data Distribution, 2019 (https://arxiv.org/abs/1909.06335).
     """
     for name, value in (("num_clients", num_clients), ("records_per_client", records_per_client)):
-        if value < 1:
-            raise ValueError(f"federated.{name}={value} must be at least 1.")
+        whole_number(f"federated.{name}", value, fix="give a number of clients, and of the rows of each")
+    _check_labels(labels)
     if not len(labels):
         raise ValueError("labels hold no row; give a data set that has some.")
-    if not alpha > 0:
-        raise ValueError(f"federated.alpha={alpha} must be > 0; inf gives every client the data's own label mix.")
-    rng = np.random.default_rng(seed)
+    fix = "inf gives every client the data's own label mix"
+    alpha = number("federated.alpha", alpha, above=0, finite=False, fix=fix)
+    rng = _generator(seed)
     _, place, counts = np.unique(labels, return_inverse=True, return_counts=True)
     by_class, starts = np.argsort(place, kind="stable"), np.cumsum(counts) - counts
     share = counts / counts.sum()
@@ -267,11 +271,14 @@ def sampled_partition(
     return Records(index=jnp.asarray(index), mask=jnp.ones(index.shape, bool))
 
 
+def _generator(seed: int) -> np.random.Generator:
+    return np.random.default_rng(whole_number("seed", seed, least=0, fix="the same one gives the same partition"))
+
+
 def _check(num_examples: int, num_clients: int, min_records: int) -> None:
-    if num_clients < 1:
-        raise ValueError(f"federated.num_clients={num_clients} must be at least 1.")
-    if min_records < 0:
-        raise ValueError(f"min_records={min_records} must be at least 0.")
+    whole_number("num_examples", num_examples, least=0, fix="it counts the rows of the data set")
+    whole_number("federated.num_clients", num_clients, fix="it counts clients")
+    whole_number("min_records", min_records, least=0, fix="it counts rows of a client")
     if num_examples < max(1, num_clients * min_records):
         each = "" if min_records <= 1 else f" of {min_records} rows each"
         raise ValueError(
@@ -281,8 +288,16 @@ def _check(num_examples: int, num_clients: int, min_records: int) -> None:
 
 
 def _check_alpha(alpha: float) -> None:
-    if not 0 < alpha < np.inf:
-        raise ValueError(f"federated.alpha={alpha} must be finite and > 0; use the iid partition for equal shares.")
+    number("federated.alpha", alpha, above=0, fix="use the iid partition for equal shares")
+
+
+def _check_labels(labels: Integer[np.ndarray, "rows"], name: str = "labels") -> None:
+    """Refuse what is equal to no class, as NaN is: its row would be with nobody."""
+    if not (isinstance(labels, np.ndarray) and labels.ndim == 1 and labels.dtype.kind in "iuUSb"):
+        raise TypeError(
+            f"{name} must be a NumPy array [rows] of class numbers or names, not {brief(labels)}; make it one, and NaN "
+            "a class of its own."
+        )
 
 
 def _pad(clients: list[np.ndarray]) -> Records:

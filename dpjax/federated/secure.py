@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, ScalarLike, UInt32
 
 from dpjax.accounting.distributed import KINDS, DistributedNoise
-from dpjax.checks import number, spoilt_by, whole_number
+from dpjax.checks import brief, number, spoilt_by, whole_number
 from dpjax.clipping import Aggregation, SumFactory
 from dpjax.federated.discrete import discrete_gaussian, skellam
 from dpjax.federated.key_agreement import SEALED_BYTES, SECRET_BYTES, SHARE_BYTES, agree
@@ -103,7 +103,7 @@ def secure_aggregation(
       Bonawitz et al., 2017 (https://eprint.iacr.org/2017/281); Kairouz et al., 2021
       (https://arxiv.org/abs/2102.06387).
     """
-    threshold, colluding = _checked(noise, threshold, colluding)
+    threshold, colluding = _checked("noise", noise, threshold, colluding)
     if levels is not None:
         levels = whole_number("levels", levels, most=2**22, fix="leave it out to have it chosen")
     lost, lost_late = (
@@ -122,11 +122,7 @@ def secure_aggregation(
                 params: Params, cohort: Cohort, key: Key[Array, ""], clip_norm: float | Float[Array, ""]
             ) -> ClippedSum:
                 slots = cohort.mask.shape[0]
-                if threshold > slots:
-                    raise ValueError(
-                        f"threshold={threshold} is above the cohort's {slots} slots, so that every round would be "
-                        "aborted; lower it."
-                    )
+                _reachable(threshold, slots)
                 messages = gather(params, cohort, key, clip_norm)
                 plain = messages.plain
                 size = sum(x.size for x in jax.tree.leaves(plain.total))
@@ -223,7 +219,10 @@ def distributed_noise(
       >>> distributed_noise("skellam", dimension=1000, slots=100, threshold=60).shares
       60
     """
-    threshold, colluding = _checked(kind, threshold, colluding)
+    threshold, colluding = _checked("kind", kind, threshold, colluding)
+    slots = whole_number("slots", slots, fix="give the sampler's capacity")
+    dimension = whole_number("dimension", dimension, fix="it counts coordinates of a message")
+    _reachable(threshold, slots)
     grid = grid_levels(slots, bits, levels, False, True)
     return DistributedNoise(kind, dimension, grid, threshold - colluding, secret_cohorts)
 
@@ -231,18 +230,26 @@ def distributed_noise(
 _LEVELS_UNDER_NOISE = 2**14
 
 
-def _checked(kind: str | None, threshold: int, colluding: int) -> tuple[int, int]:
+def _checked(name: str, kind: str | None, threshold: int, colluding: int) -> tuple[int, int]:
     """(threshold, colluding), in their ranges."""
     threshold = whole_number("threshold", threshold, least=2, fix="of 1, every share would be the secret itself")
     colluding = whole_number("colluding", colluding, least=0, fix="it is a number of clients")
-    if kind is not None and kind not in KINDS:
-        raise ValueError(f"noise={kind!r} is not known; use one of {', '.join(KINDS)}.")
+    if kind is not None and not (isinstance(kind, str) and kind in KINDS):
+        raise ValueError(f"{name}={brief(kind)} is not known; use one of {', '.join(KINDS)}.")
     if colluding >= threshold:
         raise ValueError(
             f"colluding={colluding} must be from 0 to below threshold={threshold}: those who collude add no noise that "
             "counts, and as many as the threshold could unmask everybody."
         )
     return threshold, colluding
+
+
+def _reachable(threshold: int, slots: int) -> None:
+    if threshold > slots:
+        raise ValueError(
+            f"threshold={threshold} is above the cohort's {slots} slots, so that every round would be aborted; lower "
+            "it."
+        )
 
 
 def uplink_bytes(size: int, bits: int, clients: Int[Array, ""]) -> Float[Array, ""]:

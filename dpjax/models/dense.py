@@ -7,6 +7,7 @@ from itertools import pairwise
 from flax import nnx
 from jaxtyping import Array, Float
 
+from dpjax.checks import brief, whole_number
 from dpjax.models.adapters import from_nnx
 from dpjax.models.model import Model, check_example, check_sizes, find_activation, linear
 
@@ -87,8 +88,8 @@ def mlp(
     {'0': {'bias': (64,), 'kernel': (64, 64)}}
     """
     shape = check_sizes("mlp", num_classes, input_shape)
-    widths = tuple(int(width) for width in hidden)
-    if any(width < 1 for width in widths):
-        raise ValueError(f"mlp: hidden is {widths}, but every width must be at least 1.")
+    if isinstance(hidden, str) or not isinstance(hidden, Sequence):
+        raise ValueError(f"mlp: hidden={brief(hidden)} must be a list or tuple of widths; write it like (64, 32).")
+    widths = tuple(whole_number("mlp: hidden", width, fix="every layer needs a width") for width in hidden)
     find_activation("mlp", activation)
     return from_nnx(lambda rngs: _MLP("mlp", num_classes, shape, widths, activation, rngs))

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int, Key, PyTree
 
+from dpjax.checks import brief, whole_number
 from dpjax.metrics import predicted
 from dpjax.types import Metrics, Params
 
@@ -86,9 +87,13 @@ def cross_entropy_loss(
 
 def check_sizes(factory: str, num_classes: int, input_shape: Sequence[int]) -> tuple[int, ...]:
     """Returns ``input_shape`` as a tuple of Python ints, or says in one sentence what is wrong with it."""
-    if num_classes < 2:
-        raise ValueError(f"{factory}: num_classes is {num_classes}, but a classifier needs at least 2.")
-    shape = tuple(int(size) for size in input_shape)
+    whole_number(f"{factory}: num_classes", num_classes, least=2, fix="a classifier needs at least two")
+    if isinstance(input_shape, str) or not isinstance(input_shape, Sequence):
+        raise ValueError(
+            f"{factory}: input_shape={brief(input_shape)} must be a tuple of sizes; write it like (28, 28, 1)."
+        )
+    fix = "give the shape of ONE example"
+    shape = tuple(whole_number(f"{factory}: input_shape", size, least=0, fix=fix) for size in input_shape)
     if not shape or min(shape) < 1:
         raise ValueError(
             f"{factory}: input_shape is {shape}, but it must be the shape of ONE example, such as (30,) or (28, 28, 1)."
