@@ -12,13 +12,14 @@ from dpjax.results import ResultsError
 from experiments import config
 
 _OUT_OF_DISK = (errno.ENOSPC, errno.EDQUOT)
+_NO_BACKEND = re.compile(r"Unable to initialize backend '([^']*)'")
 _OUT_OF_MEMORY = re.compile("RESOURCE_EXHAUSTED|out of memory|Unable to allocate", re.IGNORECASE)
 
 
 def is_expected(error: BaseException) -> bool:
     """Whether a sentence says all there is to say; anything else is a bug and deserves its traceback."""
     known = (HydraException, OmegaConfBaseException, ValueError, ResultsError, OSError, MemoryError)
-    return isinstance(error, known) or bool(_OUT_OF_MEMORY.search(str(error)))
+    return isinstance(error, known) or bool(_OUT_OF_MEMORY.search(str(error)) or _NO_BACKEND.search(str(error)))
 
 
 def is_disk_full(error: BaseException | None) -> bool:
@@ -41,6 +42,8 @@ def explain(error: BaseException | None) -> str:
     if error is None:
         return "no reason was given."
     text = _flat(error)
+    if found := _NO_BACKEND.search(text):
+        return f"JAX_PLATFORMS={found[1]} names no device that JAX finds here; leave it out, or set it to cpu."
     if found := re.search(r"invalid literal for int\(\) with base 10: '(\w+)'", text):
         return f"an item of a list is set by its number, which {found[1]!r} is not; give the whole list, as [64,32]."
     if isinstance(error, (HydraException, OmegaConfBaseException)):

@@ -69,10 +69,17 @@ def _run_single(job: Job) -> Rows:
     return rows
 
 
+def _is_saved(cfg: DictConfig, folder: Path) -> bool:
+    """Whether the model and the texts that a job was to leave are there: who deleted them wants them anew."""
+    texts = [folder / f"synthetic-{cfg.seed + k}.csv" for k in range(cfg.num_seeds)]
+    written = cfg.model.task != "synthetic" or all(path.is_file() for path in texts)
+    return written and (not cfg.save_model or any((folder / "model").glob("*.safetensors")))
+
+
 def finished(cfg: DictConfig, folder: Path) -> Rows | None:
-    """The rows of a job that is done already with this very config, code and data."""
+    """The rows of a job that is done already with this very config, code and data, and whose files are there."""
     found = read_job_result(folder)
-    if found is None or not identity.is_finished(cfg, *found):
+    if found is None or not identity.is_finished(cfg, *found) or not _is_saved(cfg, folder):
         return None
     clear_failure(folder)
     return found[0]

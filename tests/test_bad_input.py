@@ -5,7 +5,7 @@ from flax import nnx
 
 from dpjax.models import from_nnx, registry
 from experiments import problem
-from experiments.explain import explain, report
+from experiments.explain import explain, is_expected, report
 
 QUICK = ["optimizer.num_steps=2", "privacy.accountant=rdp", "figures=false", "num_seeds=1"]
 
@@ -202,6 +202,12 @@ def test_a_bug_keeps_its_traceback(main, monkeypatch):
 def test_memory_that_ran_out_is_explained():
     assert explain(RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 8 bytes.")).startswith("memory ran out;")
     assert explain(MemoryError()).startswith("memory ran out;")
+
+
+def test_a_device_that_is_not_there_is_named():
+    error = RuntimeError("Unable to initialize backend 'cuda': no devices. (set JAX_PLATFORMS='' to choose one)")
+    assert is_expected(error)
+    assert explain(error) == "JAX_PLATFORMS=cuda names no device that JAX finds here; leave it out, or set it to cpu."
 
 
 def test_a_report_is_short():

@@ -290,6 +290,21 @@ def test_a_file_that_changes_while_it_is_read_fails_its_job(tmp_path, monkeypatc
         list(jobs.run_group([Job(cfg, tmp_path / "out", "")]))
 
 
+def test_a_job_whose_saved_files_were_deleted_is_not_finished(tmp_path):
+    for overrides, name in (
+        (["save_model=true"], "model/trained.safetensors"),
+        (["model.task=synthetic"], "synthetic-0.csv"),
+    ):
+        cfg, folder = made(*overrides, "num_seeds=1"), tmp_path / overrides[0]
+        write_job_result(folder, [{"seed": 0, "inputs": "{}"}], identity.digest(cfg))
+        assert run.finished(cfg, folder) is None
+        (folder / name).parent.mkdir(exist_ok=True)
+        written(folder / name, "x")
+        assert run.finished(cfg, folder)
+        (folder / name).unlink()
+        assert run.finished(cfg, folder) is None
+
+
 def test_results_of_other_code_are_made_again_unless_asked_to_keep_them(tmp_path, monkeypatch):
     cfg = made()
     row = {"seed": 0, "config": identity.written_config(cfg)}
