@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from dpjax.federated.encryption import homomorphic_sum
+from dpjax.federated.aggregation.ckks import homomorphic_sum
 
 CLIENTS, SIZES = (10, 100), (10_000, 100_000)
 PARTS = ("encrypt_seconds", "add_seconds", "decrypt_seconds")

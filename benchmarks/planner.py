@@ -16,9 +16,9 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-from dpjax.clipping import factors as fx
-from dpjax.clipping.bounding import weighted_product
-from dpjax.clipping.planner import strategy_costs
+from dpjax.clipping.one_pass import factors as fx
+from dpjax.clipping.one_pass.planner import strategy_costs
+from dpjax.clipping.rules import weighted_product
 
 # positions, rows, columns, units
 SHAPES = [

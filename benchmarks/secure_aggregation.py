@@ -21,8 +21,8 @@ import numpy as np
 
 from dpjax import Cohort, clipped_sum, example_gradient
 from dpjax.federated import secure_aggregation
-from dpjax.federated.key_agreement import agree
-from dpjax.federated.masking import masked_vectors, unmasked_sum
+from dpjax.federated.aggregation.key_agreement import agree
+from dpjax.federated.aggregation.masking import masked_vectors, unmasked_sum
 
 CLIENTS, SIZE, THRESHOLD, DROPOUT, TARGET = 100, 100_000, 50, 0.1, 2.0
 RESULTS = Path(__file__).parent / "results"

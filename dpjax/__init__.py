@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         per_layer_clipping,
     )
     from dpjax.clipping.adaptive import AdaptiveClipping, adaptive_clipping
+    from dpjax.contribution import ContributionFn
     from dpjax.contributions import client_delta, example_gradient, private_client_delta, user_gradient
     from dpjax.correlated_noise import correlated_privatizer
     from dpjax.drop_in import private_grad
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from dpjax.steps import TrainState
     from dpjax.subsets import merge_params, split_params
     from dpjax.training import History, make_train
-    from dpjax.types import ClippedSum, Cohort, ContributionFn, HParams, PerUnit, Records, Stateful, UnitData
+    from dpjax.types import ClippedSum, Cohort, HParams, PerUnit, Records, Stateful, UnitData
 
 # jax takes seconds to import; `dpjax --version` and the accountant must not pay for it.
 _HOME = {

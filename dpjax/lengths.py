@@ -4,11 +4,15 @@ from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
-from dpjax.buckets import add_up_parts, with_own_key
+from dpjax.bucket_sums import add_up_parts, with_own_key
+from dpjax.buckets import cuts
 from dpjax.clipping import Aggregation, SumFactory
-from dpjax.types import ClippedSum, Cohort, ContributionFn, Params
+from dpjax.contribution import ContributionFn
+from dpjax.models.pretrained import Encoded
+from dpjax.types import ClippedSum, Cohort, Params
 
 
 def length_buckets(
@@ -90,3 +94,15 @@ def length_buckets(
         return make
 
     return aggregation
+
+
+def lengths_of(rows: Encoded, num_lengths: int) -> tuple[int, ...]:
+    """Where texts are cut so that little padding is left; multiples of 8, which matmuls like.
+
+    They follow from the data, but only how fast a run is depends on them.
+    """
+    longest = rows.ids.shape[1]
+    sizes = np.sort((rows.ids >= 0).sum(1))
+    ends = [int(sizes[end - 1]) for _, end in cuts(sizes, num_lengths)]
+    rounded = {min(longest, -(-end // 8) * 8) for end in ends[:-1]}
+    return (*sorted(length for length in rounded if length < longest), longest)

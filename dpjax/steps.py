@@ -14,8 +14,8 @@ from dpjax.checks import optimizer as optimizing
 from dpjax.clipping import BoundedSum
 from dpjax.clipping import adaptive as adapting
 from dpjax.noise import gaussian_privatizer, noise_stddev
+from dpjax.norm_bins import NORM_BIN_EDGES
 from dpjax.population import take_home
-from dpjax.results.schema import NORM_BIN_EDGES
 from dpjax.types import Added, ClippedSum, Cohort, HParams, Metrics, NoSensitivity, Params, widened
 
 MakePrivatizer = Callable[[ArrayLike, Key[Array, ""]], optax.GradientTransformation]

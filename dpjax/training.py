@@ -10,16 +10,18 @@ import optax
 from jax.sharding import Mesh
 from jaxtyping import Array, ArrayLike, Float, Int, Key, PyTree
 
-from dpjax.buckets import Buckets, bucketed_sum
+from dpjax.bucket_sums import bucketed_sum
+from dpjax.buckets import Buckets
 from dpjax.checks import function, instance, is_traced, number, whole_number
 from dpjax.clipping import Aggregation, BoundedSum, ClippingRule, SumFactory, clipped_sum
 from dpjax.clipping import adaptive as adapting
+from dpjax.contribution import ContributionFn
 from dpjax.contributions import gather_records
 from dpjax.noise import gaussian_privatizer
 from dpjax.population import draw, make_population, remember
 from dpjax.sampling import Sampler, check_sampler
 from dpjax.steps import MakePrivatizer, TrainState, make_stepper
-from dpjax.types import Added, ClippedSum, Cohort, ContributionFn, HParams, Metrics, Params, check_key
+from dpjax.types import Added, ClippedSum, Cohort, HParams, Metrics, Params, check_key
 
 
 class History(NamedTuple):

@@ -9,7 +9,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig
 
 from dpjax import results
-from experiments.explain import explain, report
+from experiments.error_words import explain, report
 
 
 def finish_sweep(folder: Path, cfg: DictConfig, returns: Sequence[JobReturn]) -> None:

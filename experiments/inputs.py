@@ -269,7 +269,7 @@ def data_inputs(name: str) -> dict[str, str]:
       name: of the data set.
     """
     from dpjax.datasets import cache, own, registry, tables
-    from dpjax.datasets.schema import DatasetError
+    from dpjax.fetching.sources import DatasetError
 
     try:
         if own.is_own(name) and not (location := own.parse_name(name)).on_hub:

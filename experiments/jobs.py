@@ -17,8 +17,8 @@ from dpjax.types import HParams
 from experiments import config, identity
 from experiments.inputs import inputs, noted_imports, plugin_inputs
 from experiments.memory import refuse_lanes
-from experiments.models import save_model
 from experiments.privacy import abort_probability_of, check_aborts, clip_norm, has_pure_reports, mechanism, noise_share
+from experiments.problems.saving import save_model
 from experiments.readers import Sweep, refuse_unread_by_plugin
 from experiments.rows import common, outputs, pace, warn_of_owners
 from experiments.setup import Setup, build

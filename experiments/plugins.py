@@ -21,7 +21,7 @@ import optax
 
 from dpjax.checks import brief, in_one_line
 from dpjax.clipping import ClippingRule
-from dpjax.clipping.bounding import check_rule, leaf_groups
+from dpjax.clipping.rules import check_rule, leaf_groups
 from dpjax.types import HParams, Params
 from experiments.config import ConfigError
 from experiments.inputs import forget_plugin, is_as_imported, noting_imports, plugin_inputs

@@ -22,9 +22,9 @@ from omegaconf.errors import OmegaConfBaseException
 from dpjax.results import read_job_result
 from dpjax.results.failures import clear_failure
 from experiments import config, identity, validation
-from experiments.explain import explain, is_expected
-from experiments.interrupts import heard, status_of
-from experiments.progress import Progress
+from experiments.error_words import explain, is_expected
+from experiments.launching.interrupts import heard, status_of
+from experiments.launching.progress import Progress
 from experiments.readers import refuse_unread
 from experiments.strict import refuse_choices
 from experiments.task import Job, Outcome, Rows, Tell, Told

@@ -21,6 +21,7 @@ from dpjax.steps import TrainState
 from dpjax.subsets import merge_params
 from dpjax.training import make_train
 from dpjax.types import HParams, at_least_float32
+from experiments.engine_choice import tuned
 from experiments.federated import compressed, make_aggregation, make_clients, make_solver, message_size, refuse_personal
 from experiments.identity import capacity_epsilon
 from experiments.memory import refuse_partition, refuse_run
@@ -33,10 +34,10 @@ from experiments.privacy import (
     local_sampler,
     make_privatizer,
 )
-from experiments.problem import BATCH, Problem, make_problem, num_owners
+from experiments.problems.choice import make_problem
+from experiments.problems.problem import BATCH, Problem, num_owners
 from experiments.task import Tell
 from experiments.traces import norm_traces
-from experiments.tuning import tuned
 
 
 class Arrays(NamedTuple):

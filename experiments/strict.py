@@ -9,7 +9,7 @@ from hydra.conf import HydraConf
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from experiments.config import CONF, Config, ConfigError, types
-from experiments.explain import no_field
+from experiments.error_words import no_field
 
 LARGEST = 1e18
 """Of the numbers that programs compute with: in float32 a product of two is finite still."""

@@ -4,8 +4,8 @@ import pytest
 from flax import nnx
 
 from dpjax.models import from_nnx, registry
-from experiments import problem
-from experiments.explain import explain, is_expected, report
+from experiments.error_words import explain, is_expected, report
+from experiments.problems import choice
 
 QUICK = ["optimizer.num_steps=2", "privacy.accountant=rdp", "figures=false", "num_seeds=1"]
 
@@ -108,7 +108,7 @@ CASES = {
 @pytest.mark.parametrize("arguments", CASES)
 def test_one_sentence_names_the_field_and_the_fix(main, arguments, mode, monkeypatch, tmp_path):
     monkeypatch.setenv("DPJAX_DATA_DIR", str(tmp_path / "nothing"))
-    problem._loaded.cache_clear()
+    choice._loaded.cache_clear()
     if "results_dir" not in arguments:
         arguments += f" results_dir={tmp_path}"
     sweep = ["-m", "hydra.sweeper.reference=false", "seed=1,2"] if mode == "sweep" else []

@@ -10,9 +10,10 @@ import optax
 import pytest
 
 from dpjax import Cohort, HParams, client_delta, clipped_sum, example_gradient, make_train, poisson_sampler
-from dpjax.clipping import autotune, explain, per_layer_clipping, planner
-from dpjax.clipping.factors import Axes, Size, orient
-from dpjax.clipping.planner import strategy_costs
+from dpjax.clipping import autotune, explain, per_layer_clipping
+from dpjax.clipping.one_pass import planner
+from dpjax.clipping.one_pass.factors import Axes, Size, orient
+from dpjax.clipping.one_pass.planner import strategy_costs
 
 KEY = jax.random.key(0)
 WIDTH, LENGTH, WORDS = 4, 6, 11

@@ -28,7 +28,8 @@ from dpjax import (
     flat_clipping,
     per_layer_clipping,
 )
-from dpjax.clipping import ENGINES, explain, planner
+from dpjax.clipping import ENGINES, explain
+from dpjax.clipping.one_pass import planner
 
 KEY = jax.random.key(0)
 

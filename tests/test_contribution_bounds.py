@@ -32,10 +32,11 @@ from dpjax.accounting import (
 from dpjax.accounting.domination import dominating_pair
 from dpjax.datasets import bound_contributions, load
 from dpjax.results import claim
-from experiments import config, jobs, problem
+from experiments import config, jobs
+from experiments.launching.sweeper import expand
 from experiments.privacy import mechanism as mechanism_of
+from experiments.problems import problem
 from experiments.setup import build
-from experiments.sweeper import expand
 from experiments.task import Job
 from experiments.validation import validate
 

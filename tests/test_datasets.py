@@ -23,9 +23,13 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from dpjax import datasets
-from dpjax.datasets import adult, archives, cache, command, download, embedded, hub, images, registry
-from dpjax.datasets.schema import DatasetError, Entry, HubSource, PackageSource, RawArrays
+from dpjax.cli import data as command
+from dpjax.datasets import cache, hub, registry
+from dpjax.datasets.readers import adult, embedded, images
+from dpjax.datasets.schema import Entry, HubSource, RawArrays
 from dpjax.datasets.splits import scale_images, stratified_split
+from dpjax.fetching import archives, download
+from dpjax.fetching.sources import DatasetError, PackageSource
 
 # --- tiny archives ------------------------------------------------------------------------------------------------
 
@@ -622,7 +626,7 @@ def test_without_the_hub_library_the_extra_is_named(monkeypatch):
 
 
 def test_import_is_light():
-    code = "import sys, dpjax.datasets, dpjax.datasets.command; print([m for m in sys.argv[1:] if m in sys.modules])"
+    code = "import sys, dpjax.datasets, dpjax.cli.data; print([m for m in sys.argv[1:] if m in sys.modules])"
     heavy = ["jax", "sklearn", "datasets", "huggingface_hub", "pandas", "pyarrow", "scipy", "platformdirs"]
     done = subprocess.run([sys.executable, "-c", code, *heavy], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

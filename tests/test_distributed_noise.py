@@ -15,7 +15,7 @@ from dpjax.accounting import DistributedNoise, rdp_epsilon
 from dpjax.accounting.accountants import rdp_bound
 from dpjax.accounting.domination import dominating_pair
 from dpjax.federated import distributed_noise, secure_aggregation
-from dpjax.federated.discrete import discrete_gaussian, skellam
+from dpjax.federated.aggregation.discrete import discrete_gaussian, skellam
 from dpjax.sampling import fixed_size_sampler
 
 KEY = jax.random.key(0)

@@ -196,7 +196,7 @@ def test_experiments_run_commands_compose_into_jobs_that_can_run(page, command, 
     from hydra import compose, initialize_config_dir
 
     from experiments import validation
-    from experiments.sweeper import expand
+    from experiments.launching.sweeper import expand
 
     words = shlex.split(command.split("&&")[-1], comments=True)
     words = words[words.index("experiments.run") + 1 :]
@@ -227,7 +227,7 @@ def test_experiments_run_commands_compose_into_jobs_that_can_run(page, command, 
 def test_yaml_experiments_of_the_docs_are_swept_as_written(config_path):
     from hydra import compose, initialize_config_dir
 
-    from experiments.sweeper import expand
+    from experiments.launching.sweeper import expand
 
     with initialize_config_dir(str(config_path), version_base="1.3"):
         cfg = compose("config", ["experiment=mine"], return_hydra_config=True)

@@ -20,24 +20,13 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from dpjax import datasets
-from dpjax.datasets import (
-    archives,
-    cache,
-    command,
-    download,
-    hub,
-    icd10,
-    licences,
-    mails,
-    news,
-    own,
-    registry,
-    reviews,
-    tables,
-    texts,
-)
-from dpjax.datasets.schema import DatasetError, Entry, HubSource, PackageSource, RawArrays
+from dpjax.cli import data as command
+from dpjax.datasets import cache, hub, own, registry, tables, texts
+from dpjax.datasets.readers import icd10, licences, mails, news, reviews
+from dpjax.datasets.schema import Entry, HubSource, RawArrays
 from dpjax.datasets.splits import split_large_units, split_whole_groups
+from dpjax.fetching import archives, download
+from dpjax.fetching.sources import DatasetError, PackageSource
 
 DOCUMENTS = [entry.name for entry in registry.ENTRIES.values() if entry.task == "document"]
 FETCHABLE = ["rotten_tomatoes", "spam_assassin", "bbc_news", "reuters_r8", "licences", "drug_reviews", "icd10"]

@@ -5,7 +5,7 @@ import weakref
 import numpy as np
 import pytest
 
-from dpjax.federated.encryption import ADDING, WEIGHING, Server, homomorphic_sum, make_keys, process_keys
+from dpjax.federated.aggregation.ckks import ADDING, WEIGHING, Server, homomorphic_sum, make_keys, process_keys
 
 ts = pytest.importorskip("tenseal")
 

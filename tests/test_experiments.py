@@ -20,13 +20,14 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from dpjax import results
-from dpjax.clipping.bounding import SMALLEST_CLIP_NORM
+from dpjax.clipping.rules import SMALLEST_CLIP_NORM
 from dpjax.datasets import available, load
 from dpjax.sampling import fixed_size_sampler, poisson_sampler
 from dpjax.sweeps import Lane
-from experiments import config, identity, jobs, problem, rows, setup, validation
+from experiments import config, identity, jobs, rows, setup, validation
+from experiments.launching.progress import Progress
 from experiments.privacy import Accounted, check_aborts
-from experiments.progress import Progress
+from experiments.problems import problem
 from experiments.rows import algorithm
 from experiments.task import Job
 
@@ -728,7 +729,7 @@ def test_the_least_clip_norm_of_a_config_is_the_kernels():
 
 
 def test_rows_held_out_train_nothing_and_are_evaluated():
-    from experiments.problem import hold_out
+    from experiments.problems.problem import hold_out
 
     dataset = load("digits")
     rest, held = hold_out(dataset, 0.1)
@@ -743,7 +744,7 @@ def test_rows_held_out_train_nothing_and_are_evaluated():
 def test_owners_held_out_take_all_their_rows_with_them():
     import dataclasses
 
-    from experiments.problem import hold_out
+    from experiments.problems.problem import hold_out
 
     dataset = load("digits")
     rows = len(dataset.train_labels)

@@ -10,8 +10,8 @@ import pytest
 
 from dpjax.results import ResultsError, files
 from experiments import jobs
-from experiments.interrupts import Stopped, heard, status_of
-from experiments.progress import Progress
+from experiments.launching.interrupts import Stopped, heard, status_of
+from experiments.launching.progress import Progress
 
 QUICK = ["model=logistic", "optimizer.num_steps=2", "num_seeds=1", "privacy.accountant=rdp", "figures=false"]
 SWEEP = ["-m", *QUICK, "seed=1,2", "hydra.sweeper.reference=false"]
@@ -79,8 +79,8 @@ def test_a_finished_sweep_shows_its_table_from_a_disk_that_can_only_be_read(main
         raise OSError(30, "Read-only file system", str(tmp_path))
 
     monkeypatch.setattr("dpjax.results.table.write_atomically", refuse)
-    monkeypatch.setattr("experiments.sweeper.write_atomically", refuse)
-    monkeypatch.setattr("experiments.sweeper.OmegaConf.save", read_only)
+    monkeypatch.setattr("experiments.launching.sweeper.write_atomically", refuse)
+    monkeypatch.setattr("experiments.launching.sweeper.OmegaConf.save", read_only)
     code, out, err = main(*SWEEP)
     assert code == 1
     assert "digits" in out

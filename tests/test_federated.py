@@ -24,7 +24,7 @@ from dpjax import (
     poisson_sampler,
     user_gradient,
 )
-from dpjax.buckets import bucketed_sum
+from dpjax.bucket_sums import bucketed_sum
 from dpjax.contributions import gather_records
 from dpjax.federated import dirichlet_partition, dropouts
 

@@ -15,9 +15,9 @@ from omegaconf import OmegaConf
 
 from dpjax.results import read_job_result
 from experiments import identity, memory
-from experiments.compose import as_job, make_compose
 from experiments.config import CONF, types
-from experiments.explain import explain, is_expected
+from experiments.error_words import explain, is_expected
+from experiments.launching.compose import as_job, make_compose
 from experiments.readers import DEFAULTS, READ_WHEN, refuse_unread
 from experiments.strict import refuse_choices
 from experiments.validation import validate

@@ -8,7 +8,7 @@ import pytest
 
 from dpjax import Cohort, HParams, client_delta, clipped_sum, example_gradient, fixed_size_sampler, make_train
 from dpjax.federated import homomorphic_aggregation, iid_partition
-from dpjax.federated.encryption import ADDING, WEIGHING, homomorphic_sum, make_keys
+from dpjax.federated.aggregation.ckks import ADDING, WEIGHING, homomorphic_sum, make_keys
 
 ts = pytest.importorskip("tenseal")
 

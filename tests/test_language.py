@@ -16,8 +16,9 @@ from dpjax.models.tuning import fresh_parameters
 from dpjax.results import claim
 from dpjax.results.sheet import sheets
 from dpjax.results.table import frame_of
-from experiments import features, identity, jobs, synthetic
+from experiments import identity, jobs
 from experiments.config import CONF, ConfigError
+from experiments.problems import features, synthetic
 from experiments.setup import build
 from experiments.task import Job
 from experiments.validation import validate

@@ -13,7 +13,7 @@ from scipy import stats
 from dpjax import Cohort, HParams, Mechanism, calibrate_noise, clipped_sum, epsilon, example_gradient, make_train
 from dpjax.accounting import LocalReports, calibrate_report_epsilon, composed_epsilon
 from dpjax.federated import local_privacy
-from dpjax.federated.local import privunit, privunit_cap
+from dpjax.federated.aggregation.local_reports import privunit, privunit_cap
 from dpjax.sampling import fixed_size_sampler, poisson_sampler
 from dpjax.steps import make_stepper
 

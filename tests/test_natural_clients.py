@@ -18,21 +18,13 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from dpjax import datasets
-from dpjax.datasets import (
-    archives,
-    cache,
-    command,
-    download,
-    hospitals,
-    patients,
-    plays,
-    purchases,
-    r_tables,
-    registry,
-    sdist,
-)
-from dpjax.datasets.schema import DatasetError, PackageSource, RawArrays
+from dpjax.cli import data as command
+from dpjax.datasets import cache, registry
+from dpjax.datasets.readers import hospitals, patients, plays, purchases, r_tables
+from dpjax.datasets.schema import RawArrays
 from dpjax.datasets.splits import split_rows, split_whole_units, stratified_split
+from dpjax.fetching import archives, download, sdist
+from dpjax.fetching.sources import DatasetError, PackageSource
 
 NATURAL = ("heart", "nafld", "cdnow", "shakespeare")
 

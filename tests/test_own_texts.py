@@ -18,8 +18,10 @@ from pyarrow import parquet
 from typer.testing import CliRunner
 
 from dpjax import datasets
-from dpjax.datasets import command, files
-from dpjax.datasets.schema import Dataset, DatasetError
+from dpjax.cli import data as command
+from dpjax.datasets import files
+from dpjax.datasets.schema import Dataset
+from dpjax.fetching.sources import DatasetError
 
 
 def load(name: str | Path, **said) -> Dataset:

@@ -15,12 +15,13 @@ from dpjax.datasets import load
 from dpjax.models import pretrained
 from dpjax.models.transformers import tiny
 from dpjax.models.tuning import fresh_parameters
-from experiments import jobs, problem, readers, rows
-from experiments.compose import make_compose
+from experiments import jobs, readers, rows
 from experiments.config import CONF, Config, ConfigError, leaves
+from experiments.launching.compose import make_compose
+from experiments.launching.sweeper import expand
+from experiments.problems import problem
 from experiments.readers import READ_WHEN, Sweep, refuse_unread, unread
 from experiments.setup import build
-from experiments.sweeper import expand
 from experiments.task import Job
 from experiments.validation import validate
 

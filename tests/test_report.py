@@ -22,7 +22,8 @@ import pytest
 
 from dpjax import accounting
 from dpjax.cli import main as dpjax_main
-from dpjax.report import jobs, packing
+from dpjax.report import packing
+from dpjax.report import runs as jobs
 from dpjax.report.contents import gather
 from dpjax.report.packing import pack
 from dpjax.report.page import render
@@ -338,7 +339,7 @@ def test_time_left_is_the_pace_of_this_start(sweep):
 
 
 def test_the_sweep_tells_its_plan_before_it_runs(tmp_path):
-    from experiments.sweeper import sweep as run_sweep
+    from experiments.launching.sweeper import sweep as run_sweep
 
     seen = {}
 

@@ -22,7 +22,7 @@ from dpjax import (
     split_params,
 )
 from dpjax.clipping import ENGINES
-from dpjax.clipping.bounding import leaf_groups
+from dpjax.clipping.rules import leaf_groups
 
 KEY = jax.random.key(0)
 

@@ -23,9 +23,9 @@ from dpjax import (
     poisson_sampler,
 )
 from dpjax.federated import dirichlet_partition, scaffold, secure_aggregation
-from dpjax.federated.key_agreement import PRIME, Client, agree
-from dpjax.federated.masking import masked_vectors, unmasked_sum
-from dpjax.federated.quantization import inner_fraction, safe_levels, stochastic_round
+from dpjax.federated.aggregation.key_agreement import PRIME, Client, agree
+from dpjax.federated.aggregation.masking import masked_vectors, unmasked_sum
+from dpjax.federated.aggregation.quantization import inner_fraction, safe_levels, stochastic_round
 
 KEY = jax.random.key(0)
 RNG = np.random.default_rng(0)
@@ -141,7 +141,7 @@ def test_fewer_shares_than_the_threshold_say_nothing_of_a_secret():
     client = Client(0)
     shares = client.shares(5, 3)
     secret = int.from_bytes(client.self_secret, "big")
-    from dpjax.federated.key_agreement import _weights_at_zero
+    from dpjax.federated.aggregation.key_agreement import _weights_at_zero
 
     for chosen in ([1, 2, 3], [5, 1, 4]):
         assert (

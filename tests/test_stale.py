@@ -19,7 +19,7 @@ from dpjax.results.sheet import sheets
 from dpjax.results.table import frame_of
 from experiments import config, finish, identity, inputs, jobs, naming, rows, run, validation
 from experiments.plugins import has_own_optimizer, load_plugin, own_optimizer, own_rule
-from experiments.problem import _load
+from experiments.problems.choice import _load
 from experiments.setup import rule_of
 from experiments.task import Job
 

@@ -10,10 +10,10 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
-from experiments import launcher
-from experiments.compose import make_compose
 from experiments.config import CONF, ConfigError
-from experiments.sweeper import expand
+from experiments.launching import launcher
+from experiments.launching.compose import make_compose
+from experiments.launching.sweeper import expand
 from experiments.task import Told
 
 

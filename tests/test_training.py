@@ -199,7 +199,7 @@ def test_private_grad_names_bad_input(name, value):
 
 
 def test_norms_fall_into_their_bins_and_padding_into_none():
-    from dpjax.results.schema import NORM_BIN_EDGES
+    from dpjax.norm_bins import NORM_BIN_EDGES
 
     units = jnp.array([0.0, 2.0**-20, 0.5, 0.5, 0.6, 1.0, 3.0, 1e9], jnp.float32)
     train = make_train(

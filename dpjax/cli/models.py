@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from dpjax.datasets.command import errors_in_one_line, fetching_bar
+from dpjax.cli.data import errors_in_one_line, fetching_bar
 
 app = typer.Typer(
     name="models",

@@ -4,15 +4,15 @@ One public function, several rules of clipping, and several engines that return 
 """
 
 from dpjax.clipping.autotune import Choice, autotune
-from dpjax.clipping.bounding import (
+from dpjax.clipping.explain import Explanation, explain
+from dpjax.clipping.kernel import ENGINES, Aggregation, BoundedSum, SumFactory, clipped_sum
+from dpjax.clipping.rules import (
     ClippingRule,
     automatic_clipping,
     flat_clipping,
     group_clipping,
     per_layer_clipping,
 )
-from dpjax.clipping.explain import Explanation, explain
-from dpjax.clipping.kernel import ENGINES, Aggregation, BoundedSum, SumFactory, clipped_sum
 
 __all__ = [
     "ENGINES",

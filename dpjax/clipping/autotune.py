@@ -13,9 +13,10 @@ from typing import NamedTuple
 import jax
 from jaxtyping import Array, Key
 
-from dpjax.clipping.bounding import ClippingRule, leaf_groups
 from dpjax.clipping.kernel import clipped_sum
-from dpjax.types import Cohort, ContributionFn, GradientContribution, Params
+from dpjax.clipping.rules import ClippingRule, leaf_groups
+from dpjax.contribution import ContributionFn, GradientContribution
+from dpjax.types import Cohort, Params
 
 
 class Choice(NamedTuple):

@@ -7,11 +7,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
-from dpjax.clipping.bookkeeping import make_recipe, one_pass
-from dpjax.clipping.bounding import ClippingRule, clip_and_sum
-from dpjax.clipping.planner import contribution_microbatch
+from dpjax.clipping.one_pass.bookkeeping import make_recipe, one_pass
+from dpjax.clipping.one_pass.planner import contribution_microbatch
 from dpjax.clipping.program import lowered, uses_references
-from dpjax.types import ClippedSum, Cohort, ContributionFn, GradientContribution, Params
+from dpjax.clipping.rules import ClippingRule, clip_and_sum
+from dpjax.contribution import ContributionFn, GradientContribution
+from dpjax.types import ClippedSum, Cohort, Params
 
 
 class Settings(NamedTuple):

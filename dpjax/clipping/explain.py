@@ -5,11 +5,12 @@ from typing import NamedTuple
 import jax
 from jaxtyping import Array, Key
 
-from dpjax.clipping.bookkeeping import Recipe, make_recipe
-from dpjax.clipping.factors import Size
 from dpjax.clipping.kernel import check_contribution, default_memory_budget
-from dpjax.clipping.planner import Piece, kept_bytes
-from dpjax.types import Cohort, ContributionFn, GradientContribution, Params
+from dpjax.clipping.one_pass.bookkeeping import Recipe, make_recipe
+from dpjax.clipping.one_pass.factors import Size
+from dpjax.clipping.one_pass.planner import Piece, kept_bytes
+from dpjax.contribution import ContributionFn, GradientContribution
+from dpjax.types import Cohort, Params
 
 
 class Row(NamedTuple):

@@ -11,20 +11,12 @@ from jaxtyping import Array, Float, Key, PyTree
 
 from dpjax.checks import function, instance, number, whole_number
 from dpjax.clipping import engines
-from dpjax.clipping.bounding import SMALLEST_CLIP_NORM, ClippingRule, check_rule, flat_clipping
 from dpjax.clipping.engines import Settings
 from dpjax.clipping.program import check_independence, open_jaxpr, uses_references
+from dpjax.clipping.rules import SMALLEST_CLIP_NORM, ClippingRule, check_rule, flat_clipping
 from dpjax.clipping.sharding import explicit_mesh, over_devices, with_auto_axes
-from dpjax.types import (
-    ClippedBy,
-    ClippedSum,
-    Cohort,
-    ContributionFn,
-    GradientContribution,
-    Params,
-    check_cohort,
-    check_key,
-)
+from dpjax.contribution import ContributionFn, GradientContribution
+from dpjax.types import ClippedBy, ClippedSum, Cohort, Params, check_cohort, check_key
 
 ENGINES = {"materialize": engines.materialize, "microbatch": engines.microbatch, "bookkeeping": engines.bookkeeping}
 """Engine name → implementation. All agree to rounding; they differ in speed and memory only."""

@@ -12,7 +12,8 @@ from jax.interpreters import batching
 from jaxtyping import Array, Key, PyTree
 
 from dpjax.clipping.lowering import lower, lower_stacked
-from dpjax.types import ContributionFn, GradientContribution, Metrics, Params
+from dpjax.contribution import ContributionFn, GradientContribution
+from dpjax.types import Metrics, Params
 
 Equation = Any
 """A ``jax.extend.core.JaxprEqn``, whose variables JAX leaves untyped."""
@@ -39,7 +40,7 @@ CALLBACKS = {"pure_callback", "io_callback"}
 CUSTOM_RULES = {"custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr"}
 """Functions with a derivative of their own, by any name JAX has given them: what it computes shows only once taken."""
 
-OWN_BATCHING = "dpjax.clipping.finishing"
+OWN_BATCHING = "dpjax.clipping.one_pass.finishing"
 """The one module whose batching rule is trusted: a client that clips its own records runs the kernel inside."""
 
 

@@ -9,8 +9,9 @@ import optax
 from jaxtyping import Array, Float, Int, Key, PyTree, ScalarLike
 
 from dpjax.checks import is_traced, number, optimizer, whole_number
+from dpjax.contribution import ClientContribution, ClientRows, ContributionFn, LossFn
 from dpjax.contributions.losses import masked_mean_loss, ordinals, with_metrics
-from dpjax.types import ClientContribution, ClientRows, ContributionFn, LossFn, Metrics, Params, UnitData, widened
+from dpjax.types import Metrics, Params, UnitData, widened
 
 
 class LocalOutcome(NamedTuple):

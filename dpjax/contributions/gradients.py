@@ -1,7 +1,7 @@
 """Contributions that are gradients: an example's, and a user's."""
 
+from dpjax.contribution import ContributionFn, GradientContribution, LossFn
 from dpjax.contributions.losses import AugmentFn, augmented, masked_mean_loss, with_metrics
-from dpjax.types import ContributionFn, GradientContribution, LossFn
 
 
 def example_gradient(

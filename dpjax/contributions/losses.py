@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Int, Key, PyTree
 
 from dpjax.checks import brief, function, whole_number
-from dpjax.types import LossFn, Metrics, Params, UnitData, describe_wrong_unit
+from dpjax.contribution import LossFn, describe_wrong_unit
+from dpjax.types import Metrics, Params, UnitData
 
 AugmentFn = Callable[[Any, Key[Array, ""]], Any]
 """``augment(example, key) -> example``: one random change of ONE example, such as a flip and a crop."""

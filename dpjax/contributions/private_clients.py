@@ -7,11 +7,12 @@ from jaxtyping import Array, Float, Key, PyTree
 
 from dpjax.checks import number, optimizer, whole_number
 from dpjax.clipping import ClippingRule, clipped_sum
+from dpjax.contribution import ClientContribution, ClientRows, ContributionFn, LossFn
 from dpjax.contributions.gradients import example_gradient
 from dpjax.contributions.losses import ordinals
 from dpjax.noise import gaussian_privatizer, noise_stddev
 from dpjax.sampling import Sampler, check_sampler
-from dpjax.types import ClientContribution, ClientRows, Cohort, ContributionFn, LossFn, Metrics, Params, widened
+from dpjax.types import Cohort, Metrics, Params, widened
 
 LOCAL_OVERFLOWS = "local_overflows"
 """The metric in which a client counts its local steps that drew more rows than the sampler has slots."""

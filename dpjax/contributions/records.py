@@ -4,17 +4,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Int, Key, PyTree
 
-from dpjax.types import (
-    ClientContribution,
-    ClientRows,
-    ContributionFn,
-    GradientContribution,
-    Metrics,
-    Params,
-    Records,
-    Stateful,
-    UnitData,
-)
+from dpjax.contribution import ClientContribution, ClientRows, ContributionFn, GradientContribution
+from dpjax.types import Metrics, Params, Records, Stateful, UnitData
 
 
 def gather_records(contribution_fn: ContributionFn, examples: PyTree[ArrayLike]) -> ContributionFn:

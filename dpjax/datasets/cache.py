@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from dpjax.datasets import texts
-from dpjax.datasets.schema import DatasetError, Entry, RawArrays
+from dpjax.datasets.schema import Entry, RawArrays
+from dpjax.fetching.sources import DatasetError
 
 LAYOUT = 1  # of the cached file; a copy of another layout is fetched again
 _ENDS = "_ends"  # of each text of a field; its bytes are kept under the field's own name

@@ -2,9 +2,10 @@
 
 from functools import partial
 
-from dpjax.datasets import icd10, licences, mails, news, reviews
-from dpjax.datasets.schema import Entry, PackageSource
+from dpjax.datasets.readers import icd10, licences, mails, news, reviews
+from dpjax.datasets.schema import Entry
 from dpjax.datasets.texts import keep_texts
+from dpjax.fetching.sources import PackageSource
 
 _ONCE = "texts that differ in white space only are kept once"
 _R8 = {

@@ -14,7 +14,8 @@ import numpy as np
 from jaxtyping import Shaped
 
 from dpjax.datasets import tables
-from dpjax.datasets.schema import DatasetError, HubSource, Progress, RawArrays
+from dpjax.datasets.schema import HubSource, RawArrays
+from dpjax.fetching.sources import DatasetError, Progress
 
 PARQUET_COPY = "refs/convert/parquet"  # the hub's own copy of a repository that is a program
 PROBE_SECONDS = 3.0

@@ -10,20 +10,11 @@ from urllib.parse import quote
 
 import numpy as np
 
-from dpjax.datasets import archives, cache, download, hub, own, registry, texts
-from dpjax.datasets.embedded import scikit_learn_file
-from dpjax.datasets.schema import (
-    REGISTRIES,
-    Dataset,
-    DatasetError,
-    EmbeddedSource,
-    Entry,
-    HubSource,
-    PackageSource,
-    Progress,
-    RawArrays,
-    Source,
-)
+from dpjax.datasets import cache, hub, own, registry, texts
+from dpjax.datasets.readers.embedded import scikit_learn_file
+from dpjax.datasets.schema import Dataset, EmbeddedSource, Entry, HubSource, RawArrays, Source
+from dpjax.fetching import archives, download
+from dpjax.fetching.sources import REGISTRIES, DatasetError, PackageSource, Progress
 
 
 def load(name: str, *, source: str = "auto", cache_dir: str | os.PathLike[str] | None = None) -> Dataset:

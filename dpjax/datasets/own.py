@@ -12,8 +12,9 @@ import numpy as np
 from dpjax.datasets import cache, hub, tables
 from dpjax.datasets.files import ENDINGS
 from dpjax.datasets.own_rows import Location, Read, document_arrays
-from dpjax.datasets.schema import DatasetError, Entry, HubSource, PathSource, Progress, RawArrays
+from dpjax.datasets.schema import Entry, HubSource, PathSource, RawArrays
 from dpjax.datasets.texts import keep_texts, text_array
+from dpjax.fetching.sources import DatasetError, Progress
 
 _KEYS = ("text", "label", "owner", "test", "config", "encoding")
 _UNKNOWN = "unknown to dpjax; look where it comes from before you pass it on"

@@ -2,9 +2,11 @@
 
 import difflib
 
-from dpjax.datasets import adult, documents, embedded, hub_documents, images, natural
-from dpjax.datasets.schema import DatasetError, EmbeddedSource, Entry, HubSource, PackageSource
+from dpjax.datasets import documents, hub_documents, natural
+from dpjax.datasets.readers import adult, embedded, images
+from dpjax.datasets.schema import EmbeddedSource, Entry, HubSource
 from dpjax.datasets.splits import scale_images
+from dpjax.fetching.sources import DatasetError, PackageSource
 
 _DIGITS = tuple("0123456789")
 _CLOTHES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
@@ -219,7 +221,7 @@ def find(name: str) -> Entry:
       1438
       >>> find("digit")
       Traceback (most recent call last):
-      dpjax.datasets.schema.DatasetError: data.name='digit' is unknown; did you mean 'digits'?
+      dpjax.fetching.sources.DatasetError: data.name='digit' is unknown; did you mean 'digits'?
     """
     if name in ENTRIES:
         return ENTRIES[name]

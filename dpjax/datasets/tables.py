@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Int32, Shaped
 
 from dpjax.datasets.files import SUFFIXES, decode, ending_of, kind_of, read_file
-from dpjax.datasets.schema import DatasetError
 from dpjax.datasets.texts import check_texts, text_array
+from dpjax.fetching.sources import DatasetError
 
 TESTS = ("test", "validation", "valid", "dev", "val", "validation_matched")
 """Usual names of splits to test on, likeliest first."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Int64, Shaped, UInt8
 
-from dpjax.datasets.schema import DatasetError
+from dpjax.fetching.sources import DatasetError
 
 
 def text_array(texts: Sequence[str] | Sequence[Sequence[str]], *, columns: int | None = None) -> np.ndarray:
@@ -84,7 +84,7 @@ def check_texts(texts: Shaped[np.ndarray, "rows ..."], where: str) -> None:
     Example:
       >>> check_texts(text_array(["a", " ", ""]), "data.name='mine': train")
       Traceback (most recent call last):
-      dpjax.datasets.schema.DatasetError: data.name='mine': train row 1 is an empty text, and 1 more; leave those out
+      dpjax.fetching.sources.DatasetError: data.name='mine': train row 1 is an empty text, and 1 more; leave those out
     """
     empty = np.strings.str_len(np.strings.strip(texts)) == 0
     rows = np.flatnonzero(empty.any(1) if empty.ndim > 1 else empty)

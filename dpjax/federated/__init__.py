@@ -1,10 +1,12 @@
 """Federated learning on the same kernel: who the clients are, how they train, and how what they send is added up."""
 
+from dpjax.federated.aggregation.dropouts import dropouts
+from dpjax.federated.aggregation.homomorphic import homomorphic_aggregation
+from dpjax.federated.aggregation.local_reports import local_privacy
+from dpjax.federated.aggregation.robust import robust_aggregation
+from dpjax.federated.aggregation.secure import distributed_noise, secure_aggregation
 from dpjax.federated.compression import quantized, random_k, remember_residual, top_k
 from dpjax.federated.corruption import corruptible, corruption, draw_corrupted, flip_labels
-from dpjax.federated.faults import dropouts
-from dpjax.federated.homomorphic import homomorphic_aggregation
-from dpjax.federated.local import local_privacy
 from dpjax.federated.partitions import (
     dirichlet_partition,
     iid_partition,
@@ -13,14 +15,12 @@ from dpjax.federated.partitions import (
     sampled_partition,
     shard_partition,
 )
-from dpjax.federated.personalization import personalized
 from dpjax.federated.process import FederatedProcess, ServerState, build_federated_averaging_process
-from dpjax.federated.proximal import adaptive_fedprox
-from dpjax.federated.robust import robust_aggregation
-from dpjax.federated.scaffold import scaffold
-from dpjax.federated.secure import distributed_noise, secure_aggregation
 from dpjax.federated.sketching import count_sketch
-from dpjax.federated.solvers import Broadcast, Solver, fedavg
+from dpjax.federated.solvers.personalization import personalized
+from dpjax.federated.solvers.proximal import adaptive_fedprox
+from dpjax.federated.solvers.scaffold import scaffold
+from dpjax.federated.solvers.solver import Broadcast, Solver, fedavg
 
 __all__ = [
     "Broadcast",

@@ -9,19 +9,11 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Key, PyTree
 
-from dpjax.federated.messages import side_key
-from dpjax.federated.quantization import fair_uniform
+from dpjax.contribution import ClientContribution, ClientRows, ContributionFn
+from dpjax.federated.aggregation.messages import side_key
+from dpjax.federated.aggregation.quantization import fair_uniform
 from dpjax.population import STATE
-from dpjax.types import (
-    ClientContribution,
-    ClientRows,
-    ContributionFn,
-    Metrics,
-    Params,
-    PerUnit,
-    Stateful,
-    at_least_float32,
-)
+from dpjax.types import Metrics, Params, PerUnit, Stateful, at_least_float32
 
 Flat = Float[Array, "size"]
 Send = Callable[[Params, Params, Metrics, PyTree[Array], Key[Array, ""]], tuple[PyTree[Array], Metrics]]

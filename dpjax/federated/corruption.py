@@ -11,8 +11,9 @@ from jaxtyping import Array, ArrayLike, Bool, Key, PyTree, ScalarLike
 from dpjax.buckets import Buckets
 from dpjax.checks import number, whole_number
 from dpjax.clipping import Aggregation, SumFactory
-from dpjax.federated.messages import MESSAGE, side_key
-from dpjax.types import ContributionFn, Metrics, Params, PerUnit, Records, Stateful
+from dpjax.contribution import ContributionFn
+from dpjax.federated.aggregation.messages import MESSAGE, side_key
+from dpjax.types import Metrics, Params, PerUnit, Records, Stateful
 
 
 class Corruptible(NamedTuple):

@@ -12,11 +12,12 @@ from jaxtyping import Array, Float, Int, Key
 
 from dpjax.checks import function, instance, number, optimizer, whole_number
 from dpjax.clipping import Aggregation, ClippingRule, SumFactory, clipped_sum
-from dpjax.federated.solvers import Solver, fedavg
+from dpjax.contribution import LossFn
+from dpjax.federated.solvers.solver import Solver, fedavg
 from dpjax.models import Model, cross_entropy_loss
 from dpjax.population import remember
 from dpjax.steps import TrainState, make_stepper
-from dpjax.types import Cohort, HParams, LossFn, Metrics, Params, Stateful, check_cohort
+from dpjax.types import Cohort, HParams, Metrics, Params, Stateful, check_cohort
 
 
 class ServerState(NamedTuple):

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, Key, PyTree
 
+from dpjax.contribution import ContributionFn
 from dpjax.federated.compression import Flat, around, check_shapes, counted, flatten
-from dpjax.types import ContributionFn, Metrics, Params
+from dpjax.types import Metrics, Params
 
 
 class Sketched(NamedTuple):

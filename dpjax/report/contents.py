@@ -4,7 +4,7 @@ import datetime
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from dpjax.report.jobs import Progress, progress
+from dpjax.report.runs import Progress, progress
 from dpjax.results.claims import text
 from dpjax.results.errors import ResultsError
 from dpjax.results.failures import Failure, read_failures

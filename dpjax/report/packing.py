@@ -6,15 +6,16 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from dpjax.norm_bins import NORM_BIN_EDGES
 from dpjax.report.cells import DIGITS, column, raised, records, rounded
 from dpjax.report.contents import Contents, Notice
-from dpjax.report.jobs import command
 from dpjax.report.points import KNOBS, pack_points
+from dpjax.report.runs import command
 from dpjax.report.spending import epsilon_over_steps
 from dpjax.results.claims import claim, number, text
 from dpjax.results.failures import Failure
 from dpjax.results.mishaps import COUNTED
-from dpjax.results.schema import COLUMNS, METRICS, NORM_BIN_EDGES, SCHEMA, lower_is_better
+from dpjax.results.schema import COLUMNS, METRICS, SCHEMA, lower_is_better
 from dpjax.results.sheet import label
 
 CURVE_BYTES = 3_500_000

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import NamedTuple, cast
 
 from dpjax.report.contents import gather
-from dpjax.report.jobs import PROGRESS_FILE, Progress
 from dpjax.report.packing import pack
 from dpjax.report.page import as_json, render
+from dpjax.report.runs import PROGRESS_FILE, Progress
 from dpjax.results.errors import ResultsError
 from dpjax.results.failures import FAILURE_FILE
 from dpjax.results.files import JOB_FILE

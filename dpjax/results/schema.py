@@ -239,8 +239,6 @@ COLUMNS: tuple[Column, ...] = (
     Column("config", "json", "", "The resolved config, as a JSON document."),
 )
 
-NORM_BIN_EDGES: tuple[float, ...] = tuple(2.0 ** (k / 2) for k in range(-16, 17))
-"""Edges of the bins of ``norm_counts_*``, in clip norms (in 1 where there is none); below and above lie two more."""
 
 SCHEMA: Mapping[str, Column] = {column.name: column for column in COLUMNS}
 

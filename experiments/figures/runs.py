@@ -8,9 +8,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from dpjax.norm_bins import NORM_BIN_EDGES
 from dpjax.results import ResultsError
 from dpjax.results.claims import number, small
-from dpjax.results.schema import NORM_BIN_EDGES
 from dpjax.results.summarize import latest_runs
 from experiments.figures import style
 from experiments.figures.points import Panel, best_per, panels_of

@@ -1,4 +1,4 @@
-"""Hydra finds launchers by scanning this namespace; the work is in experiments.launcher."""
+"""Hydra finds launchers by scanning this namespace; the work is in experiments.launching.launcher."""
 
 # No `from __future__ import annotations` here: Hydra reads these types at run time.
 from collections.abc import Sequence
@@ -26,6 +26,6 @@ class BatchedLauncher(Launcher):
         self.config = config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[Any]:
-        from experiments.launcher import launch
+        from experiments.launching.launcher import launch
 
         return launch(self.hydra_context, self.task_function, self.config, job_overrides, initial_job_idx)

@@ -1,4 +1,4 @@
-"""Hydra finds sweepers by scanning this namespace; the work is in experiments.sweeper."""
+"""Hydra finds sweepers by scanning this namespace; the work is in experiments.launching.sweeper."""
 
 # No `from __future__ import annotations` here: Hydra reads these types at run time.
 from dataclasses import dataclass, field
@@ -37,6 +37,6 @@ class UnionSweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> Any:
-        from experiments.sweeper import sweep
+        from experiments.launching.sweeper import sweep
 
         return sweep(self, arguments)

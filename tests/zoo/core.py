@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from dpjax import example_gradient
-from dpjax.types import ContributionFn, LossFn, Params
+from dpjax.contribution import ContributionFn, LossFn
+from dpjax.types import Params
 
 
 class Entry(NamedTuple):

@@ -1,6 +1,6 @@
 """Pretrained language models: fetched once, verified, loaded from safetensors or GGUF, and saved again."""
 
-from dpjax.models.pretrained.adapters import load_adapters, merge_adapters
+from dpjax.models.pretrained.adapter_files import load_adapters, merge_adapters
 from dpjax.models.pretrained.checkpoints import CHECKPOINTS, Checkpoint
 from dpjax.models.pretrained.exporting import save_adapters
 from dpjax.models.pretrained.fetching import fetch, folder_of, models_folder

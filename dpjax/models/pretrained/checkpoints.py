@@ -5,7 +5,7 @@ import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from dpjax.datasets.schema import PackageSource
+from dpjax.fetching.sources import PackageSource
 
 FILES = ("config.json", "model.safetensors", "model.gguf", "tokenizer.json", "tokenizer_config.json")
 """What a folder of a checkpoint may hold; nothing else is fetched."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dpjax.models.pretrained.adapters import CONFIG, WEIGHTS
+from dpjax.models.pretrained.adapter_files import CONFIG, WEIGHTS
 from dpjax.models.pretrained.checkpoints import CHECKPOINTS
 from dpjax.models.pretrained.files import CheckpointError, Flat, write_safetensors
 from dpjax.models.pretrained.heads import check_head, is_native, label_fields, remove_head, write_head

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dpjax.datasets import archives, cache, download
+from dpjax.datasets import cache
 from dpjax.datasets.hub import newest_revision
-from dpjax.datasets.schema import DatasetError, Progress
+from dpjax.fetching import archives, download
+from dpjax.fetching.sources import DatasetError, Progress
 from dpjax.models.pretrained.checkpoints import CHECKPOINTS, FILES, Checkpoint
 from dpjax.models.pretrained.files import CheckpointError, read_json
 

@@ -114,7 +114,7 @@ def _load_gguf(name: str, path: Path, source: str, known_digest: str) -> Pretrai
     arch, stored, tokenizer, kinds = read_gguf(path)
     params = _frozen(to_parameters(stored, arch, name, "its header"))
     rounded = "" if not kinds or kinds.split("_")[0] in source or "rounded" in source else f"; rounded to {kinds}"
-    from dpjax.datasets.archives import sha256_of
+    from dpjax.fetching.archives import sha256_of
 
     return Pretrained(name, arch, params, tokenizer, source + rounded, known_digest or sha256_of(path))
 

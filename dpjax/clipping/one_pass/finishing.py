@@ -1,0 +1,210 @@
+"""From norms to the clipped sum: all units at once where that is safe, one by one where it is not."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, PyTree
+
+from dpjax.clipping.one_pass import factors as fx
+from dpjax.clipping.one_pass.analysis import Level
+from dpjax.clipping.one_pass.planner import Piece
+from dpjax.clipping.rules import (
+    Bounded,
+    ClippingRule,
+    add_up_groups,
+    bound,
+    leaf_groups,
+    weighted_product,
+    weighted_sum,
+)
+from dpjax.clipping.summing import sum_squares
+from dpjax.types import Cohort, Params, at_least_float32
+
+
+class Prepared(NamedTuple):
+    """A piece between norms and sum: either every unit's gradients of its leaves, or the factors of them."""
+
+    stacks: tuple[Array, ...]
+    parts: tuple[fx.Factors, ...]
+
+
+class Work(NamedTuple):
+    """All that the sum is made of.
+
+    Attributes:
+      prepared: of each piece.
+      squares: ``[rows, slots]`` squared norms: a row for each leaf (zero), then one for each leaf of each piece.
+      doubtful: ``[slots]`` filled slots whose squares must be taken from the gradient itself.
+      mask: ``[slots]`` filled slots.
+      weights: ``[slots]`` of the cohort, or None.
+      clip_norm: scalar.
+    """
+
+    prepared: list[Prepared]
+    squares: Float[Array, "rows slots"]
+    doubtful: Bool[Array, "slots"]
+    mask: Bool[Array, "slots"]
+    weights: Float[Array, "slots"] | None
+    clip_norm: Float[Array, ""]
+
+
+class Outcome(NamedTuple):
+    """What became of each slot."""
+
+    norms: Float[Array, "slots"]
+    accepted: Bool[Array, "slots"]
+
+
+Done = tuple[list[Array], Outcome]
+"""The clipped sums of all pieces' leaves, and what became of each slot."""
+
+
+def finishing(
+    level: Level, pieces: Sequence[Piece], params: Params, rule: ClippingRule
+) -> Callable[[Work, PyTree[Array]], Done]:
+    """``finish(work, the rule's stability)``: the clipped sums of all pieces' leaves.
+
+    A rejected slot's NaN must not be multiplied by zero, and a unit whose norm is doubtful must be bounded by the norm
+    of the very numbers that are summed. Both are seldom, and then units are taken one by one.
+    """
+    leaves, groups = jax.tree.leaves(params), leaf_groups(rule, params)
+    row_groups = (*groups, *(groups[leaf] for piece in pieces for leaf in piece.leaves))
+
+    def sums(prepared: list[Prepared], scale: Array) -> list[Array]:
+        return [
+            total
+            for piece, ready in zip(pieces, prepared, strict=True)
+            for total in _totals(piece, ready, level, leaves, scale, groups)
+        ]
+
+    def bounded(work: Work, stability: PyTree[Array]) -> Bounded:
+        squares = add_up_groups(list(work.squares), row_groups)
+        clip_norm = jnp.asarray(work.clip_norm)  # JAX hands a constant to a batched function as a number of its own
+        return bound(rule._replace(stability=stability), squares, Cohort((), work.mask, work.weights), clip_norm)
+
+    def together(work: Work, stability: PyTree[Array]) -> Done:
+        found = bounded(work, stability)
+        return sums(work.prepared, found.scale), Outcome(found.norms, found.accepted)
+
+    def one_by_one(work: Work, stability: PyTree[Array], todo: Bool[Array, "slots"], start: Done) -> Done:
+        """The units to do, each bounded by its own gradient's norm, added to ``start``."""
+        order = jnp.argsort(~todo)
+        per_slot = (work.prepared, work.squares.T, work.doubtful, work.mask, work.weights)
+
+        def add(turn: Int[Array, ""], carry: Done) -> Done:
+            totals, outcome = carry
+            i = order[turn]
+            own, squares, doubt, filled, weight = jax.tree.map(
+                lambda x: jax.lax.dynamic_slice_in_dim(x, i, 1), per_slot
+            )
+            ready = [_with_gradient(piece, part) for piece, part in zip(pieces, own, strict=True)]
+            squares = _renewed(level, pieces, ready, squares.T, len(leaves))
+            found = bounded(Work(ready, squares, doubt, filled, weight, work.clip_norm), stability)
+            clean = [_clean(part, found.accepted) for part in ready]
+            totals = [t + x for t, x in zip(totals, sums(clean, found.scale), strict=True)]
+            return totals, jax.tree.map(
+                lambda all, own: all.at[i].set(own[0]), outcome, Outcome(found.norms, found.accepted)
+            )
+
+        return jax.lax.fori_loop(jnp.int32(0), jnp.sum(todo, dtype=jnp.int32), add, start)
+
+    def alone(work: Work, stability: PyTree[Array]) -> Done:
+        zero = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(together, work, stability))
+        return one_by_one(work, stability, work.mask, zero)
+
+    def lanes(work: Work, stability: PyTree[Array]) -> Done:
+        # Loops of no turns, most of the time: with lanes, a branch would always do the work of both its sides.
+        found = bounded(work, stability)
+
+        def cleaned(carry: tuple[Array, list[Prepared]]) -> tuple[Array, list[Prepared]]:
+            return jnp.zeros_like(carry[0]), [_clean(ready, found.accepted) for ready in carry[1]]
+
+        _, prepared = jax.lax.while_loop(lambda carry: carry[0], cleaned, (~found.tame, work.prepared))
+        start = sums(prepared, jnp.where(work.doubtful, 0, found.scale)), Outcome(found.norms, found.accepted)
+        return one_by_one(work, stability, work.doubtful, start)
+
+    @jax.custom_batching.custom_vmap  # the one that check_independence trusts
+    def finish(work: Work, stability: PyTree[Array]) -> Done:
+        # A branch takes its operands as they lie; a loop would have to copy those that are the caller's.
+        safe = jnp.all(jnp.isfinite(work.squares)) & ~jnp.any(work.doubtful)
+        return jax.lax.cond(safe, together, alone, work, stability)
+
+    @finish.def_vmap
+    def _(size: int, batched: list[Any], *args: Any) -> tuple[Done, Any]:
+        axes = jax.tree.map(lambda b: 0 if b else None, tuple(batched))
+        out = jax.vmap(lanes, in_axes=axes, axis_size=size)(*args)
+        return out, jax.tree.map(lambda _: True, out)
+
+    return finish
+
+
+def formed(parts: Sequence[fx.Factors], piece: Piece) -> Float[Array, "slots stack rows columns"]:
+    """Every unit's own gradient of a piece, at its base."""
+    return jnp.asarray(sum(fx.product(part, piece.size.rows) for part in parts))
+
+
+def _with_gradient(piece: Piece, ready: Prepared) -> Prepared:
+    """The gradient in the place of factors whose sum over positions rounds as it likes, each time it is made."""
+    if piece.strategy not in ("gram", "product"):
+        return ready
+    return Prepared((formed(ready.parts, piece),), ())
+
+
+def _renewed(
+    level: Level,
+    pieces: Sequence[Piece],
+    prepared: Sequence[Prepared],
+    squares: Float[Array, "rows slots"],
+    row: int,
+) -> Float[Array, "rows slots"]:
+    """Squared norms with those of factors taken anew from the gradient; ``row`` is the first."""
+    for piece, ready in zip(pieces, prepared, strict=True):
+        if piece.strategy in ("rank_one", "gram", "product"):
+            factor = level.places[piece.places[0]].view.scale ** 2
+            gradient = ready.stacks[0] if ready.stacks else _outer(ready.parts[0])
+            squares = squares.at[row].set((factor * sum_squares(gradient)).astype(squares.dtype))
+        row += len(piece.leaves)
+    return squares
+
+
+def _outer(part: fx.Factors) -> Array:
+    """The gradient of one position, as a product of numbers that is only squared and never stored."""
+    dtype = at_least_float32(part.right.dtype)
+    right = part.right.astype(dtype)
+    return right if part.left is None else part.left.astype(dtype)[..., :, None] * right[..., None, :]
+
+
+def _clean(ready: Prepared, accepted: Bool[Array, "slots"]) -> Prepared:
+    """Rejected slots made zero."""
+
+    def keep(stack: Array) -> Array:
+        return jnp.where(accepted.reshape(-1, *[1] * (stack.ndim - 1)), stack, jnp.zeros((), stack.dtype))
+
+    return Prepared(tuple(map(keep, ready.stacks)), tuple(fx.clean(accepted, part) for part in ready.parts))
+
+
+def _totals(
+    piece: Piece,
+    ready: Prepared,
+    level: Level,
+    leaves: list[Array],
+    scale: Float[Array, "groups slots"],
+    groups: tuple[int, ...],
+) -> list[Array]:
+    """The clipped sum of each leaf of a piece."""
+    if piece.axes is None:
+        everyone = jnp.ones(scale.shape[1], bool)
+        return [
+            weighted_sum(scale[groups[leaf]], everyone, stack)
+            for leaf, stack in zip(piece.leaves, ready.stacks, strict=True)
+        ]
+    (leaf,) = piece.leaves
+    factor = scale[groups[leaf]]
+    if ready.stacks:
+        summed = weighted_product(factor, ready.stacks[0])
+    else:
+        summed = sum(fx.weighted(part, factor, piece.size.rows) for part in ready.parts)
+    view = level.places[piece.places[0]].view
+    return [view.pull_back(fx.to_base(jnp.asarray(summed), piece.axes, view.base), leaves[leaf])]

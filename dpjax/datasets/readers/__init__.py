@@ -1,0 +1,1 @@
+"""One module a data set: from the file that its source ships to a ``Dataset``."""

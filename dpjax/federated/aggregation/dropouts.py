@@ -1,0 +1,55 @@
+"""Faults of clients that a simulation can have."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key, ScalarLike
+
+from dpjax.checks import number, spoilt_by
+from dpjax.clipping import Aggregation, SumFactory
+from dpjax.contribution import ContributionFn
+from dpjax.federated.aggregation.messages import heard, side_key
+from dpjax.types import ClippedSum, Cohort, Params
+
+
+def dropouts(rate: ScalarLike) -> Aggregation:
+    """Clients that were drawn, and are never heard: each by its own coin, whatever it holds.
+
+    Formal guarantees: a sum of fewer contributions has the same sensitivity. Dropouts do not amplify: ε stays that of
+    the sampler. What a lost client remembers stays as it was.
+
+    Args:
+      rate: chance of each client, in [0, 1], traced or not.
+
+    Returns:
+      For ``make_train(aggregation=...)``; reports ``dropped`` clients.
+
+    Raises:
+      ValueError: a rate out of range; a traced one gives a sum of NaN.
+
+    Example:
+      >>> from dpjax import clipped_sum, example_gradient
+      >>> lossy = dropouts(1.0)(clipped_sum)(example_gradient(lambda w, x, key: w * x))
+      >>> out = lossy(jnp.float32(0), Cohort(jnp.ones(4), jnp.ones(4, bool)), jax.random.key(0), 1.0)
+      >>> print(out.total, out.report["dropped"])
+      0.0 4
+    """
+    lost_share = number("dropout_rate", rate, least=0, most=1, fix="it is a share of the cohort")
+
+    def aggregation(factory: SumFactory) -> SumFactory:
+        def make(contribution_fn: ContributionFn):
+            inner = factory(contribution_fn)
+
+            def fun(
+                params: Params, cohort: Cohort, key: Key[Array, ""], clip_norm: float | Float[Array, ""]
+            ) -> ClippedSum:
+                lost = cohort.mask & jax.random.bernoulli(side_key(key, 1), lost_share, cohort.mask.shape)
+                out = inner(params, cohort._replace(mask=cohort.mask & ~lost), key, clip_norm)
+                report = dict(out.report) | {"dropped": jnp.sum(lost, dtype=jnp.int32)}
+                total = spoilt_by(out.total, lost_share)
+                return out._replace(total=total, per_unit=heard(out, ~lost), report=report)
+
+            return fun
+
+        return make
+
+    return aggregation

@@ -1,0 +1,207 @@
+"""Local privacy: every client randomises its own report, so that nobody need be trusted with it."""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.special import ndtri
+from jax.scipy.stats import norm as normal
+from jaxtyping import Array, Float, Key, ScalarLike
+
+from dpjax.accounting.local import KINDS, MAX_REPORT_EPSILON
+from dpjax.checks import number, spoilt_by
+from dpjax.clipping import Aggregation, SumFactory
+from dpjax.contribution import ContributionFn
+from dpjax.federated.aggregation.messages import (
+    clipped_rows,
+    clipping_as_the_sum,
+    collected,
+    finite_clip_norm,
+    like_total,
+    side_key,
+    told,
+)
+from dpjax.gaussian import standard_normal
+from dpjax.types import Added, ClippedSum, Cohort, Params
+
+Report = Float[Array, "size"]
+
+
+@clipping_as_the_sum
+def local_privacy(
+    kind: str,
+    *,
+    noise_multiplier: ScalarLike | None = None,
+    epsilon_per_report: ScalarLike | None = None,
+) -> Aggregation:
+    """Adds up reports that were randomised by their clients, in place of contributions.
+
+    A client clips its contribution by the rule of the sum that this is put around, and randomises what is left.
+
+    Formal guarantees: a report is one mechanism of ``Mechanism(noise=LocalReports(kind, ...))`` under replace-one,
+    against the server too: of a client that takes part, whatever it holds, the server sees its report and no more. A
+    contribution that is not finite is reported as zero, with all the noise. The step adds no noise of its own.
+
+    Args:
+      kind: ``"gaussian"`` (standard deviation noise multiplier × clip norm in each coordinate), ``"laplace"`` (the
+        contribution's L1 norm is bounded by the clip norm, and its noise has scale 2 × clip norm / ε) or ``"privunit"``
+        (only the direction is told, at the length of the clip norm).
+      noise_multiplier: of ``"gaussian"``, ≥ 0, traced or not.
+      epsilon_per_report: pure ε of a ``"laplace"`` or ``"privunit"`` report, in (0, 500], traced or not.
+
+    Returns:
+      For ``make_train(aggregation=...)``; needs a finite clip norm and holds slots × parameters in memory.
+      ``ClippedSum.noise`` is the noise of ONE report in a coordinate / clip norm; per step it reports ``uplink_bytes``.
+
+    Raises:
+      ValueError: an unknown kind, or a number out of range, missing, or of no use to the kind. A traced one out of
+        range gives a sum of NaN.
+
+    Example:
+      >>> from dpjax import clipped_sum, example_gradient
+      >>> reports = local_privacy("gaussian", noise_multiplier=1.0)(clipped_sum)
+      >>> fun = reports(example_gradient(lambda w, x, key: w @ x))
+      >>> out = fun(jnp.zeros(1000), Cohort(jnp.zeros((4, 1000)), jnp.ones(4, bool)), jax.random.key(0), 1.0)
+      >>> print(out.total.std().round(1))  # four reports' noise
+      2.0
+
+    References:
+      Duchi, Jordan & Wainwright, 2013 (https://arxiv.org/abs/1302.3203); PrivUnit: Bhowmick et al., 2018
+      (https://arxiv.org/abs/1812.00984).
+    """
+    if kind not in KINDS:
+        raise ValueError(f"kind={kind!r} is not known; use one of {', '.join(KINDS)}.")
+    given, other = (
+        (noise_multiplier, epsilon_per_report) if kind == "gaussian" else (epsilon_per_report, noise_multiplier)
+    )
+    name = "noise_multiplier" if kind == "gaussian" else "epsilon_per_report"
+    if given is None or other is not None:
+        raise ValueError(f"kind={kind!r} is set by {name} and by nothing else; give that one.")
+    if kind == "gaussian":
+        checked = number(name, given, least=0, fix="it is noise stddev / clip_norm")
+    else:
+        checked = number(name, given, above=0, most=MAX_REPORT_EPSILON, fix="it is one report's ε")
+    randomise = {"gaussian": _gaussian, "laplace": _laplace, "privunit": privunit}[kind]
+
+    def aggregation(factory: SumFactory) -> SumFactory:
+        collect = collected(factory)
+
+        def make(contribution_fn: ContributionFn):
+            gather = collect(contribution_fn)
+
+            def fun(
+                params: Params, cohort: Cohort, key: Key[Array, ""], clip_norm: float | Float[Array, ""]
+            ) -> ClippedSum:
+                messages = gather(params, cohort, key, clip_norm)
+                plain = messages.plain
+                limit = finite_clip_norm(clip_norm, plain, "a randomised report")
+                rows = clipped_rows(messages, cohort._replace(weights=None), limit)
+                keys = jax.random.split(side_key(key, 6), len(rows))
+                amount = jnp.asarray(checked, jnp.float32)
+                reports = jax.vmap(partial(randomise, amount=amount))(rows / limit, keys)
+                # p_k are public, so the server weighs what it was told.
+                weights = 1.0 if cohort.weights is None else jnp.clip(jnp.nan_to_num(cohort.weights), 0, 1)
+                total = spoilt_by(jnp.where(cohort.mask, weights, 0.0) @ reports * limit, checked)
+                report = told(plain, {"uplink_bytes": jnp.float32(4 * rows.shape[1])})
+                return plain._replace(total=like_total(total, plain), noise=Added(_spread(kind, amount)), **report)
+
+            return fun
+
+        return make
+
+    return aggregation
+
+
+def _spread(kind: str, amount: Float[Array, ""]) -> Float[Array, ""]:
+    """Standard deviation of a report's noise in one coordinate, in units of the clip norm."""
+    if kind == "gaussian":
+        return amount
+    return 2 * jnp.sqrt(2.0) / amount if kind == "laplace" else 1 / privunit_cap(amount).length
+
+
+def _gaussian(row: Report, key: Key[Array, ""], amount: Float[Array, ""]) -> Report:
+    return row + amount * standard_normal(key, row.shape)
+
+
+def _laplace(row: Report, key: Key[Array, ""], amount: Float[Array, ""]) -> Report:
+    bounded = row / jnp.maximum(jnp.sum(jnp.abs(row)), 1.0)
+    return bounded + 2 / amount * jax.random.laplace(key, row.shape, row.dtype)
+
+
+class Cap(NamedTuple):
+    """PrivUnit's choice at a given ε.
+
+    Attributes:
+      threshold: how far along the true direction the cap begins, in standard deviations.
+      log_mass: log of the chance of a normal variable to lie beyond it, which itself may be below every float32.
+      probability: chance that a report comes from the cap.
+      length: mean of a report along the true direction; what reports are divided by.
+    """
+
+    threshold: Float[Array, ""]
+    log_mass: Float[Array, ""]
+    probability: Float[Array, ""]
+    length: Float[Array, ""]
+
+
+def privunit_cap(epsilon: Float[Array, ""]) -> Cap:
+    """The cap whose reports have the least noise at ε ≤ 500: densities inside and outside are e^ε : 1.
+
+    Everything is a sum of logarithms: at ε = 100 the cap holds 1e-40 of the normal distribution, at 500 1e-214.
+
+    Example:
+      >>> print(privunit_cap(jnp.float32(1.0)).length.round(3), privunit_cap(jnp.float32(8.0)).length.round(2))
+      0.397 2.74
+    """
+    thresholds = jnp.arange(-100, 3501).astype(jnp.float32) / 100
+    inside = normal.logsf(thresholds)
+    odds = inside - normal.logcdf(thresholds) + epsilon
+    both = inside + jax.nn.softplus(-odds)
+    lengths = normal.logpdf(thresholds) + jnp.log(-jnp.expm1(-epsilon)) - both
+    best = jnp.argmax(lengths)
+    return Cap(thresholds[best], inside[best], jax.nn.sigmoid(odds[best]), jnp.exp(lengths[best]))
+
+
+def _beyond(threshold: Float[Array, ""], log_mass: Float[Array, ""], uniform: Float[Array, ""]) -> Float[Array, ""]:
+    """A normal variable beyond a threshold, by inversion: where the log of the chance to lie beyond has the value.
+
+    That log is concave, so that from the second of Newton's steps on they come down to the root, twice as many digits
+    a step; the first overshoots, and each of the next halves what is too much.
+    """
+    target = log_mass + jnp.log(uniform)
+
+    def step(_: Any, x: Float[Array, ""]) -> Float[Array, ""]:
+        beyond = normal.logsf(x)
+        return jnp.maximum(x + (beyond - target) * jnp.exp(beyond - normal.logpdf(x)), threshold)
+
+    return jax.lax.fori_loop(0, 16, step, threshold)
+
+
+def privunit(row: Report, key: Key[Array, ""], amount: Float[Array, ""]) -> Report:
+    """A report of a vector's direction: normal around it, more often in the cap that it points at.
+
+    Formal guarantees: pure ε between any two rows, zero among them, as at every point the density is a normal one times
+    one of two numbers whose ratio is e^ε. Without bias for unit vectors.
+
+    Args:
+      row: any vector; of zero a direction is drawn.
+      key: of this report.
+      amount: ε.
+
+    Returns:
+      Its mean is ``row / ‖row‖``; a coordinate's standard deviation is about 1 / ``privunit_cap(ε).length``.
+    """
+    zero_key, side, place_key, rest_key = jax.random.split(key, 4)
+    largest = jnp.max(jnp.abs(row), initial=0.0)
+    # Of entries whose squares underflow, a length would be wrong: 1 is then the largest of them.
+    scaled = row / jnp.maximum(largest, jnp.finfo(row.dtype).tiny)
+    aim = jnp.where(largest >= jnp.finfo(row.dtype).tiny, scaled, standard_normal(zero_key, row.shape))
+    aim = aim / jnp.linalg.norm(aim)
+    cap = privunit_cap(amount)
+    uniform = jax.random.uniform(place_key, minval=2.0**-24)
+    inside = jax.random.bernoulli(side, cap.probability)
+    below = jnp.minimum(ndtri(-jnp.expm1(cap.log_mass) * uniform), cap.threshold)
+    along = jnp.where(inside, _beyond(cap.threshold, cap.log_mass, uniform), below)
+    rest = standard_normal(rest_key, row.shape)
+    return ((along - rest @ aim) * aim + rest) / cap.length

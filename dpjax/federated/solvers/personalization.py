@@ -1,0 +1,87 @@
+"""Personal heads on a shared body."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Key, PyTree
+
+from dpjax.contribution import ClientContribution, ClientRows, LossFn
+from dpjax.contributions import local_training
+from dpjax.federated.solvers.solver import Broadcast, Solver, beside
+from dpjax.population import STATE
+from dpjax.subsets import merge_params, split_params
+from dpjax.types import Metrics, Params, PerUnit
+
+
+def personalized(
+    loss_fn: LossFn,
+    local_optimizer: optax.GradientTransformation,
+    *,
+    personal: Callable[[str], bool],
+    head_steps: int | None = None,
+    batch_size: int | None = None,
+    **local: Any,
+) -> Solver:
+    """Personal heads on a shared body: FedPer, or FedRep with ``head_steps``.
+
+    Formal guarantees: clients send the change of the body only; a head never leaves its client, and ε covers what
+    everyone else can see. Whoever sees a client's own predictions sees its head, which is not noised.
+
+    Args:
+      loss_fn, local_optimizer: as for ``client_delta``; the loss takes the whole parameters.
+      personal: path of a parameter, as ``jax.tree_util.keystr`` writes it → whether it is the clients' own.
+      head_steps: None trains head and body together (FedPer); a number takes so many steps on the head first, and then
+        ``num_steps`` on the body (FedRep).
+      batch_size, **local: see ``local_training``.
+
+    Returns:
+      A solver whose ``model_of`` gives the body joined with the heads' common start; for a client's own parameters put
+      its row of ``TrainState.unit_states`` in: ``merge_params(state.params.model, head)``.
+
+    Raises:
+      ValueError: ``head_steps`` < 1, or nothing or everything is personal.
+
+    References:
+      Arivazhagan et al., 2019 (https://arxiv.org/abs/1912.00818); Collins et al., 2021
+      (https://arxiv.org/abs/2102.07078).
+    """
+    if head_steps is not None and head_steps < 1:
+        raise ValueError(f"head_steps={head_steps} must be at least 1; leave it out to train head and body together.")
+
+    def training(loss: LossFn, **options: Any):
+        return local_training(loss, local_optimizer, batch_size=batch_size, **options)
+
+    def work(
+        carried: Broadcast, rows: ClientRows, state: PyTree[Array], key: Key[Array, ""]
+    ) -> tuple[Broadcast, Metrics]:
+        body, head = carried.model, state
+        if head_steps is None:
+            outcome = training(loss_fn, **local)(merge_params(body, head), rows, key)
+            new_head, _ = split_params(outcome.params, personal)
+            _, delta = split_params(outcome.delta, personal)
+        else:
+            head_key, key = jax.random.split(key)
+            fit_head = training(lambda p, e, k: loss_fn(merge_params(body, p), e, k), num_steps=head_steps)
+            new_head = fit_head(head, rows, head_key).params
+            outcome = training(lambda p, e, k: loss_fn(merge_params(p, new_head), e, k), **local)(body, rows, key)
+            delta = outcome.delta
+        metrics = outcome.metrics | {STATE: PerUnit((new_head, jnp.bool_(True)))}
+        return Broadcast(delta, ()), metrics
+
+    def init(params: Params) -> Broadcast:
+        head, body = split_params(params, personal)
+        if not jax.tree.leaves(body):
+            raise ValueError("every parameter is personal, so that clients would share nothing; narrow `personal`.")
+        return Broadcast(body, head)
+
+    return Solver(
+        ClientContribution(work),
+        init=init,
+        wrap_optimizer=lambda optimizer: beside(optimizer, lambda told, head: jax.tree.map(jnp.zeros_like, head)),
+        init_unit_state=lambda carried: carried.extra,
+        message_like=lambda carried: Broadcast(carried.model, ()),
+        model_of=lambda carried: merge_params(carried.model, carried.extra),
+    )

@@ -1,0 +1,1 @@
+"""Files from package registries: found, downloaded, checked against their hash and unpacked."""

@@ -1,0 +1,1 @@
+"""Hydra's side of a sweep: how its jobs are composed, grouped, shown and stopped."""

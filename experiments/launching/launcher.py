@@ -1,0 +1,176 @@
+"""The batched launcher: Hydra's jobs, grouped by their static signature, as lanes of one compiled program each.
+
+Configs, folders, logs, callbacks and job returns stay Hydra's own; only the work is done together.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from hydra.core.utils import JobReturn, JobStatus, configure_log, run_job, setup_globals
+from omegaconf import DictConfig
+
+from dpjax.results.failures import write_failure
+from experiments.config import ConfigError
+from experiments.error_words import explain, is_disk_full
+from experiments.launching.compose import as_job, make_compose
+from experiments.launching.progress import Progress
+from experiments.readers import Sweep, refuse_unread
+from experiments.strict import refuse_choices
+from experiments.task import Job, Outcome, Task, Told
+
+log = logging.getLogger(__name__)
+
+
+def launch(
+    hydra_context: Any, task: Task, config: DictConfig, job_overrides: Sequence[Sequence[str]], first_index: int
+) -> list[JobReturn]:
+    """Run jobs group by group; finished ones are handed over as they are, a failing one names its overrides.
+
+    Args:
+      hydra_context: Hydra's, for composing and for its callbacks.
+      task: the task function, which also knows how to run jobs together.
+      config: the sweep's master config.
+      job_overrides: overrides of each job.
+      first_index: number of the first job.
+
+    Returns:
+      One ``JobReturn`` per job, in order.
+
+    Raises:
+      ResultsError, OSError: the disk is full or can't be written; what was finished before is on disk.
+    """
+    setup_globals()
+    configure_log(config.hydra.hydra_logging, config.hydra.verbose)
+    returns: dict[int, JobReturn] = {}
+    jobs: dict[int, Job] = {}
+    composed: dict[int, DictConfig] = {}
+    with Progress(len(job_overrides)) as progress:
+
+        def hand_over(i: int, outcome: Outcome) -> None:
+            returns[i] = _hand_over(hydra_context, composed[i], outcome)
+            if outcome.error is None:
+                return progress.finished()
+            progress.failed(outcome.job.overrides, outcome.error)
+            _remember(outcome.job, outcome.error)
+            if is_disk_full(outcome.error):
+                raise outcome.error  # every job to come would compute in vain
+
+        compose = make_compose(hydra_context.config_loader, config)
+        for i, overrides in enumerate(job_overrides):
+            progress.tell("composing configs", i, len(job_overrides))
+            try:
+                composed[i] = compose(overrides)
+                refuse_choices(composed[i].hydra, sweep=True)
+                jobs[i] = as_job(composed[i], overrides, first_index + i)
+                task.validate(jobs[i].cfg)
+                _check_folder(jobs, i)
+            except Exception as error:
+                returns[i] = _failed(overrides, error)
+                if i in jobs:
+                    _remember(jobs[i], error)
+        valid = [i for i in jobs if i not in returns]
+        together = Sweep([jobs[i].cfg for i in valid])
+        for i in valid:
+            try:
+                refuse_unread(jobs[i].cfg, composed[i].hydra.runtime.choices, together)
+            except ConfigError as error:
+                returns[i] = _failed(job_overrides[i], error)
+                _remember(jobs[i], error)
+        if len(returns) == len(job_overrides):
+            return [returns[i] for i in range(len(job_overrides))]
+        for failed in returns.values():
+            progress.failed(" ".join(failed.overrides or []), failed._return_value)
+        groups: dict[str, list[int]] = {}
+        for i, job in jobs.items():
+            if i in returns:
+                continue
+            rows = task.finished(job.cfg, job.folder)
+            if rows is None:
+                groups.setdefault(task.key(job.cfg), []).append(i)
+            else:
+                hydras = job.folder / str(config.hydra.output_subdir or "")
+                # Without them it was killed between its result and what Hydra writes for it.
+                returns[i] = (
+                    _completed(composed[i], job, rows)
+                    if hydras.is_dir()
+                    else _hand_over(hydra_context, composed[i], Outcome(job, rows))
+                )
+                progress.skipped()
+        if not groups and all(done.status == JobStatus.COMPLETED for done in returns.values()):
+            progress.all_skipped()
+        for number, members in enumerate(groups.values(), start=1):
+            progress.group(number, len(groups), len(members))
+            index = {id(jobs[i]): i for i in members}
+            for outcome in _run(task, [jobs[i] for i in members], progress):
+                hand_over(index[id(outcome.job)], outcome)
+    configure_log(config.hydra.hydra_logging, config.hydra.verbose)
+    return [returns[i] for i in range(len(job_overrides))]
+
+
+def _remember(job: Job, error: Exception) -> None:
+    """So that no table of the folder forgets the job."""
+    write_failure(job.folder, job.cfg.experiment, job.overrides, explain(error))
+
+
+def _check_folder(jobs: Mapping[int, Job], new: int) -> None:
+    """Two jobs in one folder would take each other's results for their own."""
+    for i, job in jobs.items():
+        if i != new and job.folder == jobs[new].folder:
+            raise ConfigError(
+                f"{jobs[new].overrides} has the folder of {job.overrides}; num_seeds, lanes, figures and tracker name "
+                "no folder, so sweep them in runs of their own with results_dir=FOLDER."
+            )
+
+
+def _run(task: Task, jobs: list[Job], progress: Progress) -> Iterator[Outcome]:
+    """The group's outcomes; if it fails as a whole for want of resources, each job alone."""
+    done: set[int] = set()
+    try:
+        for outcome in task.run(jobs, progress.tell):
+            done.add(id(outcome.job))
+            yield outcome
+    except Exception as error:
+        rest = [job for job in jobs if id(job) not in done]
+        if isinstance(error, (ValueError, OSError)) or len(jobs) == 1:
+            yield from (Outcome(job, [], error) for job in rest)
+            return
+        progress.say(f"{len(rest)} jobs failed together, so each runs alone: {explain(error)}")
+        for job in rest:
+            yield from _run(task, [job], progress)
+
+
+def _hand_over(hydra_context: Any, composed: DictConfig, outcome: Outcome) -> JobReturn:
+    """Hydra's own run_job around a result that is there already."""
+
+    def stub(cfg: DictConfig) -> Any:
+        for row in outcome.rows:
+            log.info("seed %s: test accuracy %.4f, ε %s", row["seed"], row["test_accuracy"], row["epsilon_pld"])
+        if outcome.error is not None:
+            log.error("%s", explain(outcome.error), exc_info=outcome.error)
+            raise outcome.error
+        return Told(outcome.rows)
+
+    try:
+        return run_job(
+            hydra_context=hydra_context,
+            task_function=stub,
+            config=composed,
+            job_dir_key="hydra.sweep.dir",
+            job_subdir_key="hydra.sweep.subdir",
+        )
+    except OSError as error:
+        error.filename = error.filename or str(outcome.job.folder)  # a failed write does not name its file
+        raise
+
+
+def _completed(composed: DictConfig, job: Job, rows: list[dict[str, Any]]) -> JobReturn:
+    done = JobReturn(overrides=list(composed.hydra.overrides.task), status=JobStatus.COMPLETED)
+    done.cfg, done.hydra_cfg, done.return_value = job.cfg, composed, Told(rows)
+    return done
+
+
+def _failed(overrides: Sequence[str], error: Exception) -> JobReturn:
+    failed = JobReturn(overrides=list(overrides), status=JobStatus.FAILED)
+    failed.return_value = error
+    return failed

@@ -1,0 +1,117 @@
+"""One progress line for a sweep: what is being done, how many jobs are finished, how long it will take."""
+
+import sys
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from experiments.error_words import explain
+from experiments.launching.interrupts import Interrupts
+
+_EVERY = 10.0  # seconds between lines where there is no terminal
+
+
+class Progress:
+    """A bar over the jobs of a sweep and one over the stage at hand; now and then a line where there is no terminal."""
+
+    def __init__(self, total: int) -> None:
+        self._console = Console(file=sys.stderr, soft_wrap=True)
+        self._bar = Bar(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(compact=True),
+            console=self._console,
+            transient=True,
+            disable=not self._console.is_terminal,
+        )
+        self._total = total
+        self._ended = 0
+        self._skipped = 0
+        self._began = self._spoke = time.monotonic()
+        self._jobs = self._bar.add_task("jobs", total=total)
+        self._name = "starting"
+        self._stage = self._bar.add_task(self._name, total=None)
+        self._reasons: dict[str, str] = {}
+        self._interrupts = Interrupts()
+
+    def __enter__(self) -> Self:
+        self._interrupts.__enter__()
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+        self._interrupts.__exit__(kind, error, trace)
+
+    def tell(self, stage: str, done: int, total: int) -> None:
+        """Show where the stage at hand is.
+
+        Raises:
+          KeyboardInterrupt: Ctrl-C was pressed where Python loses it.
+        """
+        self._interrupts.check()
+        if stage != self._name:
+            self._bar.reset(self._stage, description=escape(stage), total=total)
+            self._name = stage
+        self._bar.update(self._stage, completed=done, total=total)
+        now = time.monotonic()
+        if not self._console.is_terminal and now - self._spoke >= _EVERY:
+            self._spoke = now
+            jobs = f"{self._ended} of {self._total} jobs ended"
+            self._console.print(f"{jobs} after {now - self._began:.0f} s; {escape(stage)}, {done} of {total}.")
+
+    def group(self, number: int, groups: int, jobs: int) -> None:
+        """Say which group begins, and once before them how many jobs there is nothing to do for."""
+        if number == 1 and self._skipped:
+            self._console.print(f"{_jobs(self._skipped)} finished before and skipped.")
+        self._flush()
+        self._console.print(f"Group {number} of {groups}: {_jobs(jobs)}, one compilation.")
+        self.tell("loading", 0, 1)
+
+    def say(self, text: str) -> None:
+        """Put a line of its own above the bars."""
+        self._console.print(escape(text))
+
+    def finished(self) -> None:
+        """Count a job that finished now."""
+        self._flush()
+        self._count()
+
+    def skipped(self) -> None:
+        """Count a job that was finished before."""
+        self._skipped += 1
+        self._count()
+
+    def all_skipped(self) -> None:
+        """Say that there was nothing to do."""
+        self._console.print(f"All {_jobs(self._total)} finished before; delete the folder to run them again.")
+
+    def failed(self, overrides: str, error: Exception) -> None:
+        """Name a job that failed, the first one of each reason, as soon as the sweep goes on."""
+        reason = explain(error)
+        self._reasons.setdefault(reason, f"[red]failed[/red] {escape(overrides)}: {escape(reason)}")
+        self._count()
+
+    def _count(self) -> None:
+        self._ended += 1
+        self._bar.advance(self._jobs)
+
+    def _flush(self) -> None:
+        # Held back till here: where nothing follows, the report at the end says it once.
+        for reason, line in self._reasons.items():
+            if line:
+                self._console.print(line)
+                self._reasons[reason] = ""
+
+
+def _jobs(number: int) -> str:
+    return f"{number} job{'s' * (number != 1)}"

@@ -1,0 +1,75 @@
+"""Which problem a config asks for."""
+
+from functools import lru_cache
+
+import jax
+from omegaconf import DictConfig
+
+from dpjax import models
+from dpjax.datasets import Dataset, load
+from experiments.config import ConfigError
+from experiments.inputs import data_inputs, digest_of
+from experiments.problems.problem import Problem, bounded, hold_out, only, plain_problem, subset
+from experiments.task import Tell
+
+
+def make_problem(cfg: DictConfig, tell: Tell) -> Problem:
+    """The problem of a config.
+
+    Args:
+      cfg: of the group of jobs.
+      tell: hears what takes long.
+
+    Raises:
+      ValueError: data and model that do not go together, in one sentence.
+    """
+    dataset, held_out = hold_out(subset(_load(cfg.data.name), cfg.data.num_train), cfg.data.validation)
+    kept = bounded(dataset, cfg.privacy.records_per_unit)
+    rows = len(dataset.train_labels if kept is None else dataset.train_labels[kept])
+    if (cfg.data.num_evaluated or 0) > rows:
+        raise ConfigError(
+            f"data.num_evaluated={cfg.data.num_evaluated} is more than the {rows} rows of data={dataset.name} that are "
+            "trained on; lower it, or leave it null."
+        )
+    if cfg.model.name == "pretrained":
+        from experiments.problems import language  # tokenizers and checkpoints, which other models need none of
+
+        return language.make_problem(cfg, dataset, kept, held_out, tell)
+    if cfg.model.name == "scattering":
+        from experiments.problems import wavelets
+
+        return wavelets.make_problem(cfg, dataset, kept, held_out, tell)
+    if dataset.task == "document":
+        raise ConfigError(
+            f"model={cfg.model.name} reads no texts, which data={dataset.name} holds; use model=pretrained."
+        )
+    return plain_problem(cfg, only(dataset, kept), _model(cfg, dataset), {"model": cfg.model.name}, held_out)
+
+
+def _load(name: str) -> Dataset:
+    return _loaded(name, digest_of(data_inputs(name)))
+
+
+@lru_cache(maxsize=4)
+def _loaded(name: str, digest: str) -> Dataset:
+    return load(name)
+
+
+def _model(cfg: DictConfig, dataset: Dataset) -> models.Model:
+    options = {}
+    if cfg.model.name in ("mlp", "text"):
+        options["hidden"] = tuple(cfg.model.hidden)
+    if cfg.model.name in ("mlp", "cnn", "text"):
+        options["activation"] = cfg.model.activation
+    if cfg.model.name == "text":
+        options |= {"context": cfg.model.context, "embedding": cfg.model.embedding}
+    example = jax.ShapeDtypeStruct(dataset.input_shape, dataset.train_inputs.dtype)
+    try:
+        model = models.build(
+            cfg.model.name, num_classes=dataset.num_classes, input_shape=dataset.input_shape, **options
+        )
+        # A model of numbers refuses characters, and the other way round, only when it is applied.
+        jax.eval_shape(lambda x: model.apply(model.init(jax.random.key(0)), x, None), example)
+        return model
+    except ValueError as error:
+        raise ConfigError(f"model={cfg.model.name} with data={cfg.data.name}: {error}") from error

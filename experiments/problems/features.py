@@ -1,0 +1,58 @@
+"""Checkpoints that jobs share, and texts as vectors that no run computes twice."""
+
+from functools import lru_cache
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+from omegaconf import DictConfig
+
+from dpjax.lengths import lengths_of
+from dpjax.models import pretrained
+from dpjax.models.embedding import embed, kept
+from dpjax.models.pretrained import Encoded, Pretrained
+from dpjax.models.transformers import Head, Plan
+from experiments.inputs import checkpoint_inputs, digest_of
+from experiments.task import Tell
+
+
+def load_checkpoint(checkpoint: str) -> Pretrained:
+    """A checkpoint as its files are now; the last two stay in memory."""
+    return _loaded(checkpoint, digest_of(checkpoint_inputs(checkpoint)))
+
+
+@lru_cache(maxsize=2)
+def _loaded(checkpoint: str, digest: str) -> Pretrained:
+    return pretrained.load(checkpoint)
+
+
+def vectors(cfg: DictConfig, body: Pretrained, rows: Encoded, tell: Tell, *, keep: bool = True) -> np.ndarray:
+    """One vector per text, computed once for each checkpoint and set of texts.
+
+    Args:
+      cfg: of the group of jobs.
+      body: what reads.
+      rows: the texts.
+      tell: hears how far it is.
+      keep: on disk for the next run.
+    """
+    head = Head("embed", pooling=cfg.model.pooling)
+
+    def compute() -> np.ndarray:
+        return embed(
+            body.arch,
+            body.params,
+            rows.ids,
+            head,
+            plan=Plan(dtype=jnp.dtype(cfg.model.dtype)),
+            lengths=lengths_of(rows, cfg.model.num_lengths),
+            progress=lambda done, total: tell("embedding texts", done, total),
+        )
+
+    # A millionth is lost between one cut of lengths and another; that is no reason to compute again.
+    return kept(compute, features_folder(), body.digest, rows.ids, head, cfg.model.dtype) if keep else compute()
+
+
+def features_folder() -> Path:
+    """Where vectors of texts are kept."""
+    return pretrained.models_folder().parent / "features"

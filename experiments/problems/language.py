@@ -1,0 +1,216 @@
+"""A pretrained language model on texts: tokens, lengths, what is trained, and what it is scored by."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from omegaconf import DictConfig
+
+from dpjax.datasets import Dataset
+from dpjax.lengths import length_buckets, lengths_of
+from dpjax.models import logistic, objectives
+from dpjax.models.pretrained import Encoded, Pretrained
+from dpjax.models.transformers import Head, Lora, Plan
+from dpjax.models.tuning import Method, Tuned, fine_tune
+from experiments.config import ConfigError
+from experiments.problems import synthetic
+from experiments.problems.features import load_checkpoint, vectors
+from experiments.problems.problem import Problem, Rows, only, plain_problem
+from experiments.task import Tell
+
+EVALUATED = 512
+"""Training rows that are evaluated if the config does not say: a forward pass over all of them would cost an epoch."""
+
+SCANNED_FROM = 12
+"""Layers from which on they are compiled as one loop."""
+
+
+def make_problem(
+    cfg: DictConfig, dataset: Dataset, kept: np.ndarray | None, held_out: Rows | None, tell: Tell
+) -> Problem:
+    """Texts and a checkpoint as a problem.
+
+    Args:
+      cfg: of the group of jobs.
+      dataset: all of the texts.
+      kept: the rows of them that train; None: all.
+      held_out: texts for validation, which the data set has no more.
+      tell: hears what takes long.
+
+    Raises:
+      ValueError: no texts, a task that they or the checkpoint are not made for, or a checkpoint that is not here.
+    """
+    if dataset.task != "document":
+        raise ConfigError(
+            f"model=pretrained reads texts, and data={dataset.name} is a {dataset.task}; `dpjax data list` names those "
+            "with input text."
+        )
+    body = load_checkpoint(cfg.model.checkpoint)
+    _check(cfg, dataset, body)
+    made_up = cfg.model.task == "synthetic"
+    shown = synthetic.as_pairs(cfg, dataset) if made_up else dataset
+    tell(f"tokenizing {dataset.name}", 0, 1)
+    train, test = (
+        body.tokenizer.encode(texts, cfg.model.max_length) for texts in (shown.train_inputs, shown.test_inputs)
+    )
+    checked = None if held_out is None else body.tokenizer.encode(held_out.inputs, cfg.model.max_length)
+    facts = {
+        "model": _describe_model(cfg, body),
+        "tuning": describe(cfg),
+        "dtype": None if cfg.model.dtype == "float32" else cfg.model.dtype,
+        "checkpoint": body.source,
+        "max_length": cfg.model.max_length,
+        "cut_share": float(np.mean(train.cut)),
+    }
+    if cfg.model.task == "classify" and cfg.tuning.name == "head" and cfg.tuning.cache_features:
+        table = None
+        if held_out is not None and checked is not None:
+            table = held_out._replace(inputs=vectors(cfg, body, checked, tell))
+        return _on_features(cfg, dataset, kept, body, (train, test), facts, tell, table)
+    if kept is not None:
+        dataset, train = only(dataset, kept), Encoded(*(column[kept] for column in train))
+    numbers = (
+        (dataset.train_labels, dataset.test_labels) if cfg.model.task == "classify" else (train.answer, test.answer)
+    )
+    tuned = make_tuned(cfg, body, dataset.num_classes)
+    encoded = dataclasses.replace(
+        dataset,
+        train_inputs=train.ids,
+        test_inputs=test.ids,
+        train_labels=numbers[0].astype(np.int32),
+        test_labels=numbers[1].astype(np.int32),
+        input_shape=(cfg.model.max_length,),
+    )
+    lengths = lengths_of(train, cfg.model.num_lengths)
+    some = slice(EVALUATED if cfg.data.num_evaluated is None else cfg.data.num_evaluated)
+    # Synthetic text is tested by its readers; of the decoder's own loss an estimate will do.
+    asked = some if made_up else slice(None)
+    validation = None
+    if held_out is not None and checked is not None:
+        validation = objectives.by_length(
+            checked.ids, held_out.labels if cfg.model.task == "classify" else checked.answer, lengths
+        )
+    return Problem(
+        dataset=encoded,
+        frozen=(tuned.start, tuned.frozen),
+        init=lambda frozen, key: tuned.init(frozen[0], key),
+        loss_fn=lambda frozen: objectives.mean_loss(_score(cfg, tuned, body, frozen)),
+        evaluate=lambda frozen, params, rows: objectives.evaluate(
+            _score(cfg, tuned, body, frozen), params, rows, batch_size=16
+        ),
+        train_rows=objectives.by_length(train.ids[some], numbers[0][some], lengths),
+        test_rows=objectives.by_length(test.ids[asked], numbers[1][asked], lengths),
+        predict=(lambda frozen: _batched(tuned, frozen)) if cfg.model.task == "classify" else None,
+        by_length=length_buckets(lengths) if len(lengths) > 1 else None,
+        facts=facts,
+        validation_rows=validation,
+        tokens_per_row=float(np.mean((train.ids >= 0).sum(1))),
+        finish=synthetic.make_finish(cfg, dataset, body, tuned) if made_up else None,
+    )
+
+
+def make_tuned(cfg: DictConfig, body: Pretrained, num_classes: int) -> Tuned:
+    """The checkpoint split into what the config trains and what stays."""
+    scan = cfg.model.scan_layers
+    return fine_tune(
+        body.arch,
+        body.params,
+        head_of(cfg, num_classes),
+        method_of(cfg),
+        plan=Plan(
+            dtype=jnp.dtype(cfg.model.dtype), separator=body.tokenizer.separator if body.arch.num_segments else None
+        ),
+        scan_layers=body.arch.num_layers >= SCANNED_FROM if scan is None else scan,
+    )
+
+
+def head_of(cfg: DictConfig, num_classes: int) -> Head:
+    """What comes out at the end."""
+    task = "causal" if cfg.model.task in ("completion", "synthetic") else cfg.model.task
+    return Head(task, num_classes if task == "classify" else 0, cfg.model.pooling)
+
+
+def method_of(cfg: DictConfig) -> Method:
+    """What is trained."""
+    made = cfg.tuning
+    return Method(made.name, Lora(made.rank, made.alpha, tuple(made.targets)), made.last_layers, made.length)
+
+
+def describe(cfg: DictConfig) -> str:
+    """What is trained, in a word and its own number."""
+    made = cfg.tuning
+    own = {"lora": made.rank, "last": made.last_layers, "prompt": made.length, "prefix": made.length}
+    return f"{made.name}({own[made.name]})" if made.name in own else made.name
+
+
+def _describe_model(cfg: DictConfig, body: Pretrained) -> str:
+    match cfg.model.task:
+        case "classify":
+            return body.name
+        case "synthetic":
+            return f"{cfg.synthesis.checkpoint} on {cfg.synthesis.num_texts} texts by {body.name}"
+        case task:
+            return f"{body.name} ({task})"
+
+
+def _score(cfg: DictConfig, tuned: Tuned, body: Pretrained, frozen: Any) -> objectives.ScoreFn:
+    model = tuned.applying(frozen[1])
+    match cfg.model.task:
+        case "classify":
+            return objectives.classification(model)
+        case "masked":
+            assert body.tokenizer.mask is not None
+            special = [] if body.tokenizer.separator is None else [body.tokenizer.separator]
+            return objectives.masked(model, body.tokenizer.mask, body.arch.vocab_size, special=special)
+        case _:
+            return objectives.causal(model)
+
+
+def _batched(tuned: Tuned, frozen: Any) -> Any:
+    model = tuned.applying(frozen[1])
+    return jax.vmap(lambda params, row: model.apply(params, row, None), in_axes=(None, 0))
+
+
+def _on_features(
+    cfg: DictConfig,
+    dataset: Dataset,
+    kept: np.ndarray | None,
+    body: Pretrained,
+    encoded: tuple[Encoded, Encoded],
+    facts: dict[str, Any],
+    tell: Tell,
+    held_out: Rows | None,
+) -> Problem:
+    """A head on vectors: the body is run once over every text, and never again."""
+    train, test = (vectors(cfg, body, rows, tell) for rows in encoded)
+    table = dataclasses.replace(
+        dataset, train_inputs=train, test_inputs=test, input_shape=train.shape[1:], task="table"
+    )
+    model = logistic(num_classes=dataset.num_classes, input_shape=table.input_shape)
+    return plain_problem(cfg, only(table, kept), model, facts, held_out)
+
+
+def _check(cfg: DictConfig, dataset: Dataset, body: Pretrained) -> None:
+    made, arch = cfg.model, body.arch
+    if made.max_length > arch.max_length:
+        raise ConfigError(
+            f"model.max_length={made.max_length} is more than the {arch.max_length} tokens that {body.name} knows "
+            "positions for; lower it."
+        )
+    if made.task in ("causal", "completion", "synthetic") and not arch.causal:
+        raise ConfigError(
+            f"model.task={made.task}: {body.name} is a {arch.family}, which sees later tokens; use masked."
+        )
+    if made.task == "masked" and body.tokenizer.mask is None:
+        raise ConfigError(f"model.task=masked: {body.name} has no [MASK] token; use causal.")
+    if made.task == "completion" and dataset.input_shape != (2,):
+        raise ConfigError(
+            f"model.task=completion takes pairs of instruction and answer, and data={dataset.name} has single texts; "
+            "use causal."
+        )
+    if made.task == "classify" and dataset.num_classes < 2:
+        raise ConfigError(f"model.task=classify: data={dataset.name} has no classes; use causal or completion.")
+    if made.pooling == "pooler" and "pooler.kernel" not in body.params:
+        raise ConfigError(f"model.pooling=pooler: {body.name} has none; use mean, first or last.")

@@ -1,0 +1,63 @@
+"""What a run has trained, as files that other tools open."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from omegaconf import DictConfig
+
+from dpjax.models.tuning import flat_paths, unstacked
+from dpjax.results import write_claim
+from dpjax.results.claims import Row
+
+
+def save_model(cfg: DictConfig, folder: Path, trained: Any, row: Row, labels: Sequence[str] = ()) -> Path:
+    """Writes the trained parameters: adapters as PEFT does, a tuned model as ``transformers`` does, others by path.
+
+    What PEFT or ``transformers`` opens scores as the run did, with its labels. README.md and privacy.json in the folder
+    say what may be claimed of it.
+
+    Args:
+      cfg: of the job.
+      folder: made if it is not there.
+      trained: parameters at the end of a run.
+      row: results row of the run.
+      labels: names of the classes; (): numbered.
+    """
+    named = _save(cfg, folder, trained, labels)
+    write_claim(folder, row, weights="average" if cfg.optimizer.ema else "last", class_names=named)
+    return folder
+
+
+def _save(cfg: DictConfig, folder: Path, trained: Any, labels: Sequence[str]) -> bool:
+    """Writes the files of a model, and says whether the names of classes are in them."""
+    if cfg.model.name == "pretrained":
+        from dpjax.models import pretrained
+        from experiments.problems import language
+
+        body = language.load_checkpoint(cfg.model.checkpoint)
+        features = cfg.tuning.name == "head" and cfg.tuning.cache_features and cfg.model.task == "classify"
+        if not features:
+            classes = trained["classifier"]["bias"].shape[0] if cfg.model.task == "classify" else 0
+            tuned = language.make_tuned(cfg, body, classes)
+            sizes = tuned.plan.sizes(body.arch.num_layers)
+            whole = flat_paths(tuned.bind(tuned.frozen)(trained))
+            params = unstacked({path: np.asarray(leaf, np.float32) for path, leaf in whole.items()}, sizes)
+            head = language.head_of(cfg, classes)
+            labels = labels if classes else ()
+            if cfg.tuning.name == "lora":
+                lora, tokenizer = language.method_of(cfg).lora, body.tokenizer
+                pretrained.save_adapters(
+                    folder, body.arch, params, lora, body, head=head, labels=labels, tokenizer=tokenizer
+                )
+                return bool(labels)
+            if cfg.tuning.name not in ("prompt", "prefix"):
+                pretrained.save(folder, body.arch, params, body.tokenizer, head=head, labels=labels)
+                return bool(labels)
+    from safetensors.numpy import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    flat = {path: np.ascontiguousarray(leaf) for path, leaf in flat_paths(trained).items()}
+    save_file(flat, folder / "trained.safetensors")
+    return False
