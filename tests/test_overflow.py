@@ -1,4 +1,4 @@
-"""Overflow: sampler, accountants, calibration and report pay for it by one share of δ, and convert RDP by one function."""
+"""Overflow: sampler, accountants, calibration and report pay for it by one share of δ; RDP is converted once."""
 
 import math
 import pathlib
