@@ -10,46 +10,17 @@ ratios of neighbouring turns with the range that holds their middle half.
 
 import argparse
 import json
-import os
-import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median, quantiles
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from benchmarks.sides import Side
 
 TURN_MS = 100.0
 """About how long one turn lasts, where a step is shorter."""
-
-
-class Side:
-    """A process that takes steps with the code of one tree."""
-
-    def __init__(self, tree: Path):
-        # -P keeps this file's own folder off the path, so that every import is the tree's.
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", str(Path(__file__).resolve()), "--serve"],
-            cwd=tree,
-            env=os.environ | {"PYTHONPATH": str(tree)},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def ask(self, **request: Any) -> Any:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        print(json.dumps(request), file=self._process.stdin, flush=True)
-        line = self._process.stdout.readline()
-        if not line:
-            raise SystemExit(f"{request}: the process with this tree's code ended; its own message stands above.")
-        return json.loads(line)
-
-    def close(self) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait()
 
 
 def serve() -> None:
@@ -73,7 +44,7 @@ def serve() -> None:
         print(json.dumps(answer), flush=True)
 
 
-def in_turns(old: Side, new: Side, work: str, seconds: float) -> str:
+def in_turns(old: "Side", new: "Side", work: str, seconds: float) -> str:
     """One row of the table."""
     compiled = [side.ask(work=work) for side in (old, new)]
     assert compiled[0]["code"] != compiled[1]["code"], f"both sides run {compiled[0]['code']}."
@@ -91,23 +62,17 @@ def in_turns(old: Side, new: Side, work: str, seconds: float) -> str:
 
 
 def compare(revision: str, works: Sequence[str], seconds: float) -> None:
-    root = Path(__file__).resolve().parents[2]
-    with tempfile.TemporaryDirectory() as folder:
-        tree = Path(folder) / "old"
-        git = ["git", "-C", str(root), "worktree"]
-        subprocess.run([*git, "add", "--quiet", "--detach", str(tree), revision], check=True)
-        old, new = Side(tree), Side(root)
-        try:
-            print(
-                f"| work | compile s, {revision} | compile s, now | ms, {revision} | ms, now | ratio | half | turns |"
-            )
-            print("|---|---:|---:|---:|---:|---:|---:|---:|", flush=True)
-            for work in works:
-                print(in_turns(old, new, work, seconds), flush=True)
-        finally:
-            old.close()
-            new.close()
-            subprocess.run([*git, "remove", "--force", str(tree)], check=True)
+    from benchmarks.sides import ROOT, Side, checked_out  # which the older revision may lack
+
+    with (
+        checked_out(revision) as tree,
+        Side(tree, Path(__file__), tree) as old,
+        Side(ROOT, Path(__file__), ROOT) as new,
+    ):
+        print(f"| work | compile s, {revision} | compile s, now | ms, {revision} | ms, now | ratio | half | turns |")
+        print("|---|---:|---:|---:|---:|---:|---:|---:|", flush=True)
+        for work in works:
+            print(in_turns(old, new, work, seconds), flush=True)
 
 
 def main() -> None:

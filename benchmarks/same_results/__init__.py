@@ -1,0 +1,1 @@
+"""Whether two revisions compute the same: ``python -m benchmarks.same_results BASE``."""
