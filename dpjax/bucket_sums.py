@@ -1,12 +1,12 @@
 """Clipped sums bucket by bucket: each part of a cohort in a shape of its own."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import reduce
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key, PyTree
+from jaxtyping import Array, Float, Int, Key, PyTree
 
 from dpjax.buckets import Buckets
 from dpjax.clipping import SumFactory
@@ -31,35 +31,65 @@ def bucketed_sum(factory: SumFactory, buckets: Buckets) -> SumFactory:
     ends = np.cumsum(buckets.sizes)
     starts = ends - np.array(buckets.sizes)
 
+    def number_and_state(units: PyTree[Array]) -> tuple[Int[Array, "slots"], PyTree[Array]]:
+        return units if isinstance(units, Stateful) else (units, ())
+
+    def home_of(units: PyTree[Array]) -> Int[Array, "slots"]:
+        return jnp.searchsorted(jnp.asarray(ends), number_and_state(units)[0], side="right")
+
+    def members(units: PyTree[Array], bucket: int, slot: Int[Array, "slots"]) -> PyTree[Array]:
+        number, state = number_and_state(units)
+        row = jnp.clip(number[slot] - int(starts[bucket]), 0, buckets.sizes[bucket] - 1)
+        data = jax.tree.map(lambda x: x[row], buckets.tables[bucket])
+        return Stateful(data, jax.tree.map(lambda x: x[slot], state)) if isinstance(units, Stateful) else data
+
+    return sum_by_bucket(factory, len(ends), home_of, members)
+
+
+def sum_by_bucket(
+    factory: SumFactory,
+    num_buckets: int,
+    home_of: Callable[[PyTree[Array]], Int[Array, "slots"]],
+    members: Callable[[PyTree[Array], int, Int[Array, "slots"]], PyTree[Array]],
+) -> SumFactory:
+    """Clipped sums over each bucket's units in a shape of their own, added up.
+
+    Formal guarantees: as of ``factory``; a unit is in exactly one bucket, and its key follows its slot in the cohort,
+    whatever the buckets.
+
+    Args:
+      factory: such as ``clipped_sum``.
+      num_buckets: each is compiled by itself.
+      home_of: a cohort's units → the bucket of each, from 0.
+      members: (units, bucket, slots) → the units of these slots in the bucket's shape. Those of the bucket come first;
+        of the rest, which count as empty, any values will do.
+
+    Raises:
+      ValueError: when traced, a factory that is an aggregation.
+    """
+
     def make(contribution_fn: ContributionFn):
         inner = factory(with_own_key(contribution_fn))
 
         def fun(params: Params, cohort: Cohort, key: Key[Array, ""], clip_norm: float | Float[Array, ""]) -> ClippedSum:
-            slots = cohort.mask.shape[0]
-            stateful = isinstance(cohort.units, Stateful)
-            number, state = cohort.units if stateful else (cohort.units, ())
-            keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, jnp.arange(slots, dtype=jnp.int32))
-            keys = jax.random.key_data(keys)
-            home = jnp.where(cohort.mask, jnp.searchsorted(jnp.asarray(ends), number, side="right"), len(ends))
+            slots = jnp.arange(cohort.mask.shape[0], dtype=jnp.int32)
+            keys = jax.random.key_data(jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, slots))
+            home = jnp.where(cohort.mask, home_of(cohort.units), num_buckets)
             order = jnp.argsort(home)
-            first = jnp.searchsorted(home[order], jnp.arange(len(ends)))
+            first = jnp.searchsorted(home[order], jnp.arange(num_buckets))
 
-            def one(b: int) -> ClippedSum:
-                slot = jnp.roll(order, -first[b])  # this bucket's members come first
-                row = jnp.clip(number[slot] - int(starts[b]), 0, buckets.sizes[b] - 1)
-                unit = jax.tree.map(lambda x: x[row], buckets.tables[b])
-                if stateful:
-                    unit = Stateful(unit, jax.tree.map(lambda x: x[slot], state))
+            def one(bucket: int) -> ClippedSum:
+                slot = jnp.roll(order, -first[bucket])  # this bucket's members come first
+                units = members(cohort.units, bucket, slot)
                 weights = None if cohort.weights is None else cohort.weights[slot]
-                part = inner(params, Cohort((unit, keys[slot]), home[slot] == b, weights), key, clip_norm)
+                part = inner(params, Cohort((units, keys[slot]), home[slot] == bucket, weights), key, clip_norm)
 
                 def back(x: Array) -> Array:
                     return jnp.zeros_like(x).at[slot].set(x)
 
                 return part._replace(norms=back(part.norms), per_unit=jax.tree.map(back, part.per_unit))
 
-            parts = [one(b) for b in range(len(ends))]
-            return add_up_parts(parts)
+            return add_up_parts([one(bucket) for bucket in range(num_buckets)])
 
         return fun
 

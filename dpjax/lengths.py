@@ -5,14 +5,12 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, Key, PyTree
+from jaxtyping import Array, Int, PyTree
 
-from dpjax.bucket_sums import add_up_parts, with_own_key
+from dpjax.bucket_sums import sum_by_bucket
 from dpjax.buckets import cuts
-from dpjax.clipping import Aggregation, SumFactory
-from dpjax.contribution import ContributionFn
+from dpjax.clipping import Aggregation
 from dpjax.models.pretrained import Encoded
-from dpjax.types import ClippedSum, Cohort, Params
 
 
 def length_buckets(
@@ -57,43 +55,17 @@ def length_buckets(
     if not lengths or list(lengths) != sorted(set(lengths)) or lengths[0] < 1:
         raise ValueError(f"lengths={list(lengths)} must be ascending numbers of tokens, at least one.")
 
-    def aggregation(factory: SumFactory) -> SumFactory:
-        def make(contribution_fn: ContributionFn):
-            inner = factory(with_own_key(contribution_fn))
+    def home_of(units: PyTree[Array]) -> Int[Array, "slots"]:
+        ids = ids_of(units)
+        if ids.shape[1] != lengths[-1]:
+            raise ValueError(f"lengths={list(lengths)} must end at the rows' length, {ids.shape[1]}.")
+        return jnp.searchsorted(jnp.asarray(lengths), jnp.sum(ids >= 0, axis=1))
 
-            def fun(
-                params: Params, cohort: Cohort, key: Key[Array, ""], clip_norm: float | Float[Array, ""]
-            ) -> ClippedSum:
-                ids, slots = ids_of(cohort.units), cohort.mask.shape[0]
-                if ids.shape[1] != lengths[-1]:
-                    raise ValueError(f"lengths={list(lengths)} must end at the rows' length, {ids.shape[1]}.")
-                keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, jnp.arange(slots, dtype=jnp.int32))
-                keys = jax.random.key_data(keys)
-                home = jnp.searchsorted(jnp.asarray(lengths), jnp.sum(ids >= 0, axis=1))
-                home = jnp.where(cohort.mask, home, len(lengths))
-                order = jnp.argsort(home)
+    def members(units: PyTree[Array], bucket: int, slot: Int[Array, "slots"]) -> PyTree[Array]:
+        units = jax.tree.map(lambda x: jnp.asarray(x)[slot], units)
+        return replace_ids(units, ids_of(units)[:, : lengths[bucket]])
 
-                def one(b: int, length: int) -> ClippedSum:
-                    slot = jnp.roll(order, -jnp.searchsorted(home[order], b))  # this bucket's texts come first
-                    units = jax.tree.map(lambda x: jnp.asarray(x)[slot], cohort.units)
-                    units = replace_ids(units, ids_of(units)[:, :length])
-                    mask: Bool[Array, "slots"] = home[slot] == b
-                    weights = None if cohort.weights is None else cohort.weights[slot]
-                    part = inner(params, Cohort((units, keys[slot]), mask, weights), key, clip_norm)
-
-                    def back(x: Array) -> Array:
-                        return jnp.zeros_like(x).at[slot].set(x)
-
-                    return part._replace(norms=back(part.norms), per_unit=jax.tree.map(back, part.per_unit))
-
-                parts = [one(b, length) for b, length in enumerate(lengths)]
-                return add_up_parts(parts)
-
-            return fun
-
-        return make
-
-    return aggregation
+    return lambda factory: sum_by_bucket(factory, len(lengths), home_of, members)
 
 
 def lengths_of(rows: Encoded, num_lengths: int) -> tuple[int, ...]:
