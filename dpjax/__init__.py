@@ -54,6 +54,7 @@ _HOME = {
         "per_layer_clipping",
     ),
     "clipping.adaptive": ("AdaptiveClipping", "adaptive_clipping"),
+    "contribution": ("ContributionFn",),
     "contributions": ("client_delta", "example_gradient", "private_client_delta", "user_gradient"),
     "noise": ("gaussian_privatizer", "noise_stddev"),
     "correlated_noise": ("correlated_privatizer",),
@@ -73,7 +74,7 @@ _HOME = {
     "subsets": ("merge_params", "split_params"),
     "steps": ("TrainState",),
     "training": ("History", "make_train"),
-    "types": ("ClippedSum", "Cohort", "ContributionFn", "HParams", "PerUnit", "Records", "Stateful", "UnitData"),
+    "types": ("ClippedSum", "Cohort", "HParams", "PerUnit", "Records", "Stateful", "UnitData"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 

@@ -1,6 +1,5 @@
 """Cohorts of fixed shape, and the samplers that draw them: what runs is what is accounted."""
 
-import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -8,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, Key, PyTree
 
+from dpjax.accounting.overflow import most_overflow
 from dpjax.checks import instance, is_traced, number, whole_number
 from dpjax.types import Cohort, check_key, leading_size
 
@@ -109,8 +109,7 @@ def poisson_sampler(
     if capacity is not None:
         capacity = whole_number("capacity", capacity, fix="leave it out to have enough slots")
     else:
-        allowed = delta / 1000 / (1 + math.exp(min(epsilon, 500.0)))
-        capacity = _poisson_capacity(population, sampling_rate, allowed / num_steps)
+        capacity = _poisson_capacity(population, sampling_rate, most_overflow(epsilon, delta) / num_steps)
         capacity = -(-capacity // multiple_of) * multiple_of
     beta = min(1.0, num_steps * _binomial_tail(capacity, population, sampling_rate))
     return Sampler("poisson", population, sampling_rate, capacity, beta, num_steps)

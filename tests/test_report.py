@@ -373,7 +373,7 @@ def test_the_sweep_tells_its_plan_before_it_runs(tmp_path):
     ],
 )
 def test_epsilon_over_steps_bounds_each_part_of_the_run_closely(change):
-    run = {**row(2, 0.3, 0), "noise_multiplier": 4.0, **change}
+    run = {**row(2, 0.3, 0), "noise_multiplier": 4.0, "epsilon_rdp": None, **change}
     steps = [1, 40, 333, 1000]
     fields = ("unit", "adjacency", "sampling", "sampling_rate", "noise_multiplier", "population")
     found = epsilon_over_steps(run, steps)

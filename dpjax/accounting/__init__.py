@@ -1,7 +1,7 @@
 """Accounting: what ran (`Mechanism`) to what it costs (`epsilon`), and back (`calibrate_noise`). Imports no JAX."""
 
 from dpjax.accounting.aborts import abort_probability
-from dpjax.accounting.accountants import epsilon, overflow_fits, rdp_epsilon
+from dpjax.accounting.accountants import epsilon, rdp_epsilon
 from dpjax.accounting.calibration import calibrate_noise, calibrate_noise_grid
 from dpjax.accounting.distributed import DistributedNoise
 from dpjax.accounting.events import event
@@ -16,6 +16,7 @@ from dpjax.accounting.factorization import (
 )
 from dpjax.accounting.local import LocalReports, calibrate_report_epsilon, composed_epsilon
 from dpjax.accounting.mechanism import Mechanism, Sampler, default_adjacency
+from dpjax.accounting.overflow import overflow_fits
 from dpjax.accounting.participation import Participation
 from dpjax.accounting.shuffling import shuffle_epsilon_lower_bound
 from dpjax.accounting.spending import spent

@@ -10,10 +10,10 @@ from functools import lru_cache
 from dpjax.accounting.domination import Pair, curves, dominating_pair
 from dpjax.accounting.events import check_accountable
 from dpjax.accounting.mechanism import Mechanism
+from dpjax.accounting.overflow import delta_left, overflow_fits
 from dpjax.checks import as_number, brief, instance
 
 ACCOUNTANTS = ("pld", "rdp")
-OVERFLOW_SHARE = 1e-3  # of δ, set aside for the chance that a fixed capacity overflows
 PLD_ACCURACY = 5e-5  # by how much, relatively, discretisation may raise ε
 _ABSURD = 1000.0  # an ε past which RDP's value is returned, as the losses would fill the memory
 _MAX_POINTS = 5e5  # of one step's discretised losses; past it the interval grows, and ε only rises
@@ -117,7 +117,7 @@ def charged(mechanism: Mechanism, delta: float, bound: Bound) -> float:
     # Cut cohorts and aborted steps turn P(S) <= e^ε Q(S) + δ into P(S) <= e^ε Q(S) + δ + β (1 + e^ε): each run differs
     # from its twin without any with probability at most β.
     overflow = overflow_charged(mechanism)
-    value = bound(dominating_pair(mechanism), delta * (1 - OVERFLOW_SHARE) if overflow else delta)
+    value = bound(dominating_pair(mechanism), delta_left(overflow, delta))
     return value if overflow_fits(overflow, value, delta) else math.inf
 
 
@@ -126,13 +126,6 @@ def overflow_charged(mechanism: Mechanism) -> float:
     if mechanism.noise is not None and not mechanism.noise.amplified:
         return 0.0
     return mechanism.overflow_probability + mechanism.abort_probability
-
-
-def overflow_fits(overflow_probability: float, epsilon: float, delta: float) -> bool:
-    """Whether β (1 + exp ε) is within the share of δ that is set aside for it."""
-    if overflow_probability == 0:
-        return True
-    return math.log(overflow_probability) + math.log1p(math.exp(-epsilon)) + epsilon <= math.log(delta * OVERFLOW_SHARE)
 
 
 def check_delta(delta: float) -> float:
@@ -162,15 +155,19 @@ def rdp_bound(
 
     def convert(order: float) -> float:
         one = renyi(pair, [order]) if pair.model is None else pair.model.renyi([order])
-        divergence = pair.times * float(one[0])
-        if conversion == "classic":
-            return divergence - math.log(delta) / (order - 1)
-        return divergence + math.log1p(-1 / order) - math.log(delta * order) / (order - 1)
+        return rdp_to_epsilon(pair.times * float(one[0]), order, delta, conversion)
 
     if orders is not None:
         return max(0.0, min(convert(float(order)) for order in orders))
     least = _least(lambda log_excess: convert(1 + math.exp(log_excess)))
     return max(0.0, least if pair.model is None else min(least, pair.times * pair.model.pure_epsilon))
+
+
+def rdp_to_epsilon(divergence: float, order: float, delta: float, conversion: str = "improved") -> float:
+    """The ε at δ that a Rényi divergence of one order allows, which may be below 0: the only such conversion."""
+    if conversion == "classic":
+        return divergence - math.log(delta) / (order - 1)
+    return divergence + math.log1p(-1 / order) - math.log(delta * order) / (order - 1)
 
 
 def _least(function: Callable[[float], float], start: float = 2.0) -> float:

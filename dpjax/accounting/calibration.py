@@ -9,7 +9,6 @@ from dataclasses import replace
 from functools import partial
 
 from dpjax.accounting.accountants import (
-    OVERFLOW_SHARE,
     PLD_ACCURACY,
     Bound,
     bound_of,
@@ -17,7 +16,6 @@ from dpjax.accounting.accountants import (
     check_delta,
     is_closed_form,
     overflow_charged,
-    overflow_fits,
     pld_bound,
     rdp_bound,
 )
@@ -27,6 +25,7 @@ from dpjax.accounting.accountants import (
 from dpjax.accounting.cache import CalibrationCache, calibration_key
 from dpjax.accounting.events import check_accountable
 from dpjax.accounting.mechanism import Mechanism
+from dpjax.accounting.overflow import OVERFLOW_SHARE, overflow_fits
 from dpjax.checks import as_number, brief
 
 _COARSE = 1e-3  # accuracy of the PLD that the search looks at before it asks the real one

@@ -12,7 +12,7 @@ from dpjax.report.contents import Contents, Notice
 from dpjax.report.points import KNOBS, pack_points
 from dpjax.report.runs import command
 from dpjax.report.spending import epsilon_over_steps
-from dpjax.results.claims import claim, number, text
+from dpjax.results.claims import claim, text
 from dpjax.results.failures import Failure
 from dpjax.results.mishaps import COUNTED
 from dpjax.results.schema import COLUMNS, METRICS, SCHEMA, lower_is_better
@@ -49,7 +49,7 @@ def pack(contents: Contents, made: str) -> dict[str, Any]:
     rows = records(contents.frame)
     for row in rows:
         if steps := row.get("eval_steps"):
-            row[_SPENT] = _spent(row, steps)
+            row[_SPENT] = epsilon_over_steps(row, steps)
     lists, thinned, notice = _thin(rows)
     claims = [claim(row) for row in rows]
     for row in rows:
@@ -83,13 +83,6 @@ def pack(contents: Contents, made: str) -> dict[str, Any]:
         "texts": list(texts),
         "lists": [json.loads(each) for each in lists],
     }
-
-
-def _spent(row: dict[str, Any], steps: list[int]) -> list[float] | None:
-    values = epsilon_over_steps(row, steps)
-    # No part spends more than the whole, for which all real orders were searched.
-    whole = number(row, "epsilon_rdp")
-    return values if values is None or whole is None else [min(value, whole) for value in values]
 
 
 def _thin(rows: list[dict[str, Any]]) -> tuple[dict[str, int], list[str], Notice | None]:

@@ -15,9 +15,11 @@ _LOWEST, _HIGHEST = 0.02, 2000.0  # of order - 1
 def epsilon_over_steps(row: Any, steps: Sequence[int]) -> list[float] | None:
     """ε at the row's δ after so many steps, by RDP; None where it is not a plain composition of the row's own columns.
 
+    None too where the whole run has no finite ε by RDP, as one whose cohorts overflow too often has none.
+
     Guarantees: an upper bound at each step. Divergences of one step are computed once, at a grid of orders, and scaled;
-    so each value is up to about one percent above ``dpjax.epsilon(..., accountant="rdp")`` of that many steps. Where
-    cohorts are drawn at random, a thousandth of δ is set aside for those that overflow their slots.
+    so each value is up to about one percent above ``dpjax.epsilon(..., accountant="rdp")`` of that many steps, and none
+    is above the whole run's. Where cohorts are drawn at random, the share of δ for those that overflow is set aside.
 
     Args:
       row: a results row.
@@ -41,7 +43,11 @@ def epsilon_over_steps(row: Any, steps: Sequence[int]) -> list[float] | None:
         text(row, "unit"), text(row, "adjacency"), text(row, "sampling"), rate, multiplier, delta,
         None if population is None else int(population), int(records or 1), tuple(int(step) for step in steps),
     )  # fmt: skip
-    return None if spent is None else list(spent)
+    whole = number(row, "epsilon_rdp")
+    if spent is None or whole == math.inf:
+        return None
+    # No part spends more than the whole, for which all real orders were searched.
+    return list(spent) if whole is None else [min(value, whole) for value in spent]
 
 
 @functools.lru_cache(maxsize=4096)  # seeds share it, and so does every look at a sweep that goes on
@@ -58,10 +64,12 @@ def _spent(
 ) -> tuple[float, ...] | None:
     import numpy as np
 
+    from dpjax.accounting.accountants import rdp_to_epsilon
     from dpjax.accounting.divergences import renyi
     from dpjax.accounting.domination import dominating_pair
     from dpjax.accounting.events import check_accountable
     from dpjax.accounting.mechanism import Mechanism
+    from dpjax.accounting.overflow import delta_left
 
     def after(num_steps: int) -> Mechanism:
         return Mechanism(
@@ -77,7 +85,7 @@ def _spent(
     orders = 1 + np.geomspace(_LOWEST, _HIGHEST, _ORDERS)
     with np.errstate(all="ignore"):
         one = np.asarray(renyi(pairs[0], orders.tolist()))
-    rest = delta * 0.999 if sampling == "poisson" else delta
-    price = np.log1p(-1 / orders) - np.log(rest * orders) / (orders - 1)
-    bounds = np.array([pair.times for pair in pairs])[:, None] * one + price
+    rest = delta_left(1.0 if sampling == "poisson" else 0.0, delta)
+    prices = np.array([rdp_to_epsilon(0.0, float(order), rest) for order in orders])
+    bounds = np.array([pair.times for pair in pairs])[:, None] * one + prices
     return tuple(float(max(0.0, np.nanmin(row))) for row in bounds)
