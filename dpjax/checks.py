@@ -5,6 +5,7 @@ Nothing here imports JAX, as accounting uses these checks too; only who has impo
 
 import math
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 _FINITE = "finite and "
@@ -152,6 +153,23 @@ def is_whole_number(value: object, *, least: int = 1) -> bool:
     except ValueError:
         return False
     return True
+
+
+def one_of(name: str, value: Any, choices: Iterable[str]) -> str:
+    """One of some words.
+
+    Raises:
+      ValueError: it is none of them.
+
+    Example:
+      >>> one_of("accountant", "gdp", ("pld", "rdp"))
+      Traceback (most recent call last):
+      ValueError: accountant='gdp' is not known; use one of pld, rdp.
+    """
+    known = tuple(choices)
+    if not isinstance(value, str) or value not in known:
+        raise ValueError(f"{name}={brief(value)} is not known; use one of {', '.join(known)}.")
+    return value
 
 
 def instance(name: str, value: Any, kinds: type | tuple[type, ...], *, fix: str) -> None:

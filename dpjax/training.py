@@ -253,7 +253,7 @@ def _aborting_as_accounted(bounded_sum: BoundedSum, sampler: Sampler) -> Bounded
     def fun(params: Params, cohort: Cohort, key: Key[Array, ""], clip_norm: float | Float[Array, ""]) -> ClippedSum:
         out = bounded_sum(params, cohort, key, clip_norm)
         noised_by_server = not isinstance(out.noise, Added)  # clients' own noise is charged without amplification
-        silent = sampler.kind == "poisson" and sampler.abort_probability is None
+        silent = sampler.sampling.aborts_tell and sampler.abort_probability is None
         if out.released is not None and noised_by_server and silent:
             raise ValueError(
                 "sampler.abort_probability=None, but this aggregation aborts a round in which too few clients answer, "

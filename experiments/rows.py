@@ -165,7 +165,7 @@ def common(
         "records_per_unit": cfg.privacy.records_per_unit,
         **owners(cfg, setup),
         "adjacency": ran.adjacency,
-        "sampling": ran.sampling,
+        "sampling": ran.sampling.name,
         "sampling_rate": ran.sampling_rate,
         "num_steps": ran.num_steps,
         "population": setup.accounted.sampler.population,

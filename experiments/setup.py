@@ -278,20 +278,13 @@ def _client_accuracies(
 
 
 def _sampler(cfg: DictConfig, population: int, sampling_rate: float) -> sampling.Sampler:
-    if cfg.optimizer.sampling == "poisson":
-        return sampling.poisson_sampler(
-            population,
-            sampling_rate,
-            num_steps=cfg.optimizer.num_steps,
-            epsilon=capacity_epsilon(cfg),
-            delta=cfg.privacy.delta,
-        )
-    make = {
-        "fixed_size": sampling.fixed_size_sampler,
-        "shuffled": sampling.shuffled_sampler,
-        "cyclic": sampling.cyclic_sampler,
-    }
-    return make[cfg.optimizer.sampling](population, max(1, round(sampling_rate * population)))
+    return sampling.SAMPLERS[cfg.optimizer.sampling].at_rate(
+        population,
+        sampling_rate,
+        num_steps=cfg.optimizer.num_steps,
+        epsilon=capacity_epsilon(cfg),
+        delta=cfg.privacy.delta,
+    )
 
 
 def adaptive(cfg: DictConfig) -> AdaptiveClipping | None:

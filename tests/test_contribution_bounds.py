@@ -9,6 +9,7 @@ import dp_accounting
 import numpy as np
 import pytest
 from dp_accounting import pld
+from dpjax.accounting.domination import dominating_pair
 from hydra import compose, initialize_config_dir
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,7 +30,6 @@ from dpjax.accounting import (
     mixture,
     rdp_epsilon,
 )
-from dpjax.accounting.domination import dominating_pair
 from dpjax.datasets import bound_contributions, load
 from dpjax.results import claim
 from experiments import config, jobs

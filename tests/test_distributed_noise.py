@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from dpjax.accounting.domination import dominating_pair
 from scipy import special, stats
 
 from dpjax import Cohort, HParams, Mechanism, calibrate_noise, clipped_sum, epsilon, example_gradient, make_train
 from dpjax.accounting import DistributedNoise, rdp_epsilon
 from dpjax.accounting.accountants import rdp_bound
-from dpjax.accounting.domination import dominating_pair
 from dpjax.federated import distributed_noise, secure_aggregation
 from dpjax.federated.aggregation.discrete import discrete_gaussian, skellam
 from dpjax.sampling import fixed_size_sampler

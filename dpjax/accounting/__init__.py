@@ -2,7 +2,7 @@
 
 from dpjax.accounting.aborts import abort_probability
 from dpjax.accounting.accountants import epsilon, rdp_epsilon
-from dpjax.accounting.calibration import calibrate_noise, calibrate_noise_grid
+from dpjax.accounting.calibration import calibrate_noise, calibrate_noise_grid, calibrate_report_epsilon
 from dpjax.accounting.distributed import DistributedNoise
 from dpjax.accounting.events import event
 from dpjax.accounting.factorization import (
@@ -14,20 +14,40 @@ from dpjax.accounting.factorization import (
     prefix_stddev,
     tree_aggregation,
 )
-from dpjax.accounting.local import LocalReports, calibrate_report_epsilon, composed_epsilon
-from dpjax.accounting.mechanism import Mechanism, Sampler, default_adjacency
+from dpjax.accounting.local import LocalReports, composed_epsilon
+from dpjax.accounting.mechanism import Mechanism, Sampler
+from dpjax.accounting.noises import Noise
 from dpjax.accounting.overflow import overflow_fits
 from dpjax.accounting.participation import Participation
+from dpjax.accounting.samplings import (
+    SAMPLINGS,
+    Cyclic,
+    FixedSize,
+    Full,
+    Poisson,
+    Sampling,
+    Shuffled,
+    default_adjacency,
+    sampling_of,
+)
 from dpjax.accounting.shuffling import shuffle_epsilon_lower_bound
 from dpjax.accounting.spending import spent
 
 __all__ = [
+    "SAMPLINGS",
+    "Cyclic",
     "DistributedNoise",
     "Factorization",
+    "FixedSize",
+    "Full",
     "LocalReports",
     "Mechanism",
+    "Noise",
     "Participation",
+    "Poisson",
     "Sampler",
+    "Sampling",
+    "Shuffled",
     "abort_probability",
     "banded_toeplitz",
     "buffered_toeplitz",
@@ -43,6 +63,7 @@ __all__ = [
     "overflow_fits",
     "prefix_stddev",
     "rdp_epsilon",
+    "sampling_of",
     "shuffle_epsilon_lower_bound",
     "spent",
     "tree_aggregation",

@@ -41,7 +41,8 @@ def abort_probability(
 
     Example:
       >>> from types import SimpleNamespace
-      >>> sampler = SimpleNamespace(kind="poisson", population=40, sampling_rate=0.5, overflow_probability=0.0)
+      >>> from dpjax.accounting import Poisson
+      >>> sampler = SimpleNamespace(sampling=Poisson(0.5, population=40), overflow_probability=0.0)
       >>> round(abort_probability(sampler, num_steps=1, threshold=20), 3)
       0.5
 
@@ -51,13 +52,13 @@ def abort_probability(
     num_steps = whole_number("num_steps", num_steps, fix="give the steps of the run")
     threshold = whole_number("threshold", threshold, least=0, fix="it is a number of clients")
     fix = "it is a share of the cohort"
-    answers = sampler.sampling_rate
+    answers, population = sampler.sampling.sampling_rate, sampler.sampling.population
     for name, rate in (("dropout_rate", dropout_rate), ("late_dropout_rate", late_dropout_rate)):
         answers *= 1 - number(name, rate, least=0, most=1, fix=fix)
-    if sampler.kind != "poisson" or threshold == 0:
+    if not sampler.sampling.aborts_tell or threshold == 0:
         return 0.0
-    if threshold > sampler.population - 1 or answers == 0:
+    if threshold > population - 1 or answers == 0:
         return 1.0
     from scipy.special import bdtr
 
-    return min(1.0, num_steps * float(bdtr(threshold - 1, sampler.population - 1, answers)))
+    return min(1.0, num_steps * float(bdtr(threshold - 1, population - 1, answers)))

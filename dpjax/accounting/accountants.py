@@ -7,10 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 
-from dpjax.accounting.domination import Pair, curves, dominating_pair
-from dpjax.accounting.events import check_accountable
-from dpjax.accounting.mechanism import Mechanism
+from dpjax.accounting.mechanism import Mechanism, check_accountable, dominating_pair
 from dpjax.accounting.overflow import delta_left, overflow_fits
+from dpjax.accounting.pairs import Pair, curves
 from dpjax.checks import as_number, brief, instance
 
 ACCOUNTANTS = ("pld", "rdp")
@@ -109,8 +108,7 @@ def charged(mechanism: Mechanism, delta: float, bound: Bound) -> float:
     """`bound` at the run's dominating pair, with the overflow of a fixed capacity paid out of δ."""
     check_accountable(mechanism)
     check_delta(delta)
-    noise = mechanism.noise
-    if mechanism.noise_multiplier < _TINY and not (noise is not None and noise.pure):
+    if mechanism.noise_multiplier < _TINY and not mechanism.noising.pure:
         return math.inf
     if mechanism.noise_multiplier > _HUGE:  # more noise has no larger ε
         mechanism = replace(mechanism, noise_multiplier=_HUGE)
@@ -123,7 +121,7 @@ def charged(mechanism: Mechanism, delta: float, bound: Bound) -> float:
 
 def overflow_charged(mechanism: Mechanism) -> float:
     """The chance that a step overflowed or was aborted, or 0 where ε does not rely on how units are drawn."""
-    if mechanism.noise is not None and not mechanism.noise.amplified:
+    if not mechanism.noising.amplified:
         return 0.0
     return mechanism.overflow_probability + mechanism.abort_probability
 

@@ -76,12 +76,9 @@ class CalibrationCache:
 def calibration_key(mechanism: Mechanism, *, epsilon: float, delta: float, accountant: str) -> str:
     """Everything a calibration depends on, as JSON text."""
     fields = {name: value for name, value in asdict(mechanism).items() if name != "noise_multiplier"}
+    fields |= fields.pop("sampling") | {"sampling": mechanism.sampling.name}
     if not fields["abort_probability"]:
         del fields["abort_probability"]  # calibrations of before there was one stay valid
-    for name in ("num_steps", "population", "records_per_unit"):  # NumPy integers are the same mechanism
-        fields[name] = None if fields[name] is None else int(fields[name])
-    for name in ("sampling_rate", "overflow_probability"):
-        fields[name] = float(fields[name])
     asked = {"epsilon": float(epsilon), "delta": float(delta), "accountant": accountant}
     return json.dumps(fields | asked | {"dp_accounting": _version(), "schema": SCHEMA}, sort_keys=True)
 

@@ -23,10 +23,11 @@ from dpjax.accounting.accountants import (
     epsilon as epsilon_of,
 )
 from dpjax.accounting.cache import CalibrationCache, calibration_key
-from dpjax.accounting.events import check_accountable
-from dpjax.accounting.mechanism import Mechanism
+from dpjax.accounting.local import MAX_REPORT_EPSILON, LocalReports
+from dpjax.accounting.mechanism import Mechanism, check_accountable
 from dpjax.accounting.overflow import OVERFLOW_SHARE, overflow_fits
-from dpjax.checks import as_number, brief
+from dpjax.accounting.samplings import Full
+from dpjax.checks import as_number, brief, number
 
 _COARSE = 1e-3  # accuracy of the PLD that the search looks at before it asks the real one
 _WINDOW = 3e-4  # a result's ε lies at most this much below the target, relatively
@@ -111,7 +112,7 @@ def calibrate_noise_grid(
     delta = check_delta(delta)
     _check(mechanism, targets, delta, accountant)
     if mechanism.factorization is not None:  # one Gaussian mechanism, whatever the factorization and the sampling
-        mechanism = replace(mechanism, factorization=None, sampling="full", sampling_rate=1.0, num_steps=1)
+        mechanism = replace(mechanism, factorization=None, sampling=Full(population=mechanism.population), num_steps=1)
     solved = {math.inf: 0.0}
     cache = CalibrationCache(cache_dir)
     looser = None  # how much more ε RDP asks for than PLD at the same noise, from the target before
@@ -132,6 +133,48 @@ def calibrate_noise_grid(
     return [solved[target] for target in targets]
 
 
+def calibrate_report_epsilon(mechanism: Mechanism, *, epsilon: float, delta: float, accountant: str = "pld") -> float:
+    """The largest ε that each report may have, so that all reports of a client together satisfy (ε, δ)-DP.
+
+    Guarantees that `epsilon` of the mechanism with the returned `epsilon_per_report` is at most the target.
+
+    Args:
+      mechanism: with `noise=LocalReports("laplace" or "privunit", ...)`, whose own ε is not read.
+      epsilon: the target, above 0 and finite.
+      delta: the δ of the guarantee.
+      accountant: "pld", exact, or "rdp".
+
+    Returns:
+      ε per report, within a relative 1e-6 of the largest; at most 500.
+
+    Raises:
+      ValueError: the mechanism has no pure reports, or an argument is out of range.
+
+    Example:
+      >>> from dpjax.accounting import Mechanism
+      >>> run = Mechanism(unit="client", adjacency="replace_one", sampling="full", sampling_rate=1.0,
+      ...                 noise_multiplier=0.0, num_steps=100, noise=LocalReports("privunit", 1.0))
+      >>> round(calibrate_report_epsilon(run, epsilon=8.0, delta=1e-6), 3)
+      0.156
+    """
+    reports = mechanism.noise
+    if not isinstance(reports, LocalReports) or not reports.pure:
+        raise ValueError(f"noise is {reports!r}, which has no ε per report; use calibrate_noise")
+    epsilon = number("epsilon", epsilon, above=0, fix="only noise of none has an infinite one")
+
+    def meets(per_report: float) -> bool:
+        noise = replace(reports, epsilon_per_report=per_report)
+        return epsilon_of(replace(mechanism, noise=noise), delta, accountant) <= epsilon
+
+    low, high = min(epsilon / mechanism.num_participations, MAX_REPORT_EPSILON) * (1 - 1e-9), MAX_REPORT_EPSILON
+    if meets(high):
+        return high
+    while high > low * (1 + 1e-6):
+        middle = math.sqrt(low * high)
+        low, high = (middle, high) if meets(middle) else (low, middle)
+    return low
+
+
 def _target(epsilon: float) -> float:
     known = as_number(epsilon)
     if known is None or not known > 0:
@@ -142,8 +185,7 @@ def _target(epsilon: float) -> float:
 def _check(mechanism: Mechanism, targets: list[float], delta: float, accountant: str) -> None:
     check_accountable(mechanism)
     bound_of(accountant)
-    if mechanism.noise is not None:
-        mechanism.noise.check_calibration(accountant)
+    mechanism.noising.check_calibration(accountant)
     for target in targets:
         if target < _SMALLEST and accountant == "pld" and not is_closed_form(mechanism):
             raise ValueError(

@@ -25,20 +25,21 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar, NoReturn
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, NoReturn
+
+from dpjax.accounting.noises import Noise, Run
+from dpjax.accounting.pairs import Pair
+from dpjax.checks import one_of, whole_number
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from dpjax.accounting.mechanism import Mechanism
-
-KINDS = {"discrete_gaussian": "discrete Gaussian", "skellam": "Skellam"}
 _MAX_ORDER = 1024  # of sampling without replacement, whose bound is a sum of so many terms
 
 
 @dataclass(frozen=True)
-class DistributedNoise:
+class DistributedNoise(Noise):
     """`Mechanism(noise=...)`: clients add whole-number noise before secure aggregation; nobody sees the bare sum.
 
     Guarantees of a mechanism that has it: noise_multiplier × clip norm is the standard deviation of the noise in a sum
@@ -78,55 +79,52 @@ class DistributedNoise:
     secret_cohorts: bool = False
 
     trust: ClassVar[str] = "distributed"
-    pure: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise ValueError(f"kind is {self.kind!r}; choose one of {', '.join(KINDS)}")
+        one_of("kind", self.kind, KINDS)
         for name in ("dimension", "levels", "shares"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not hasattr(value, "__index__") or value < 1:
-                raise ValueError(f"{name} is {value!r}; give a whole number of at least 1")
+            whole = whole_number(name, getattr(self, name), fix="see distributed_noise, which makes it from what runs")
+            object.__setattr__(self, name, whole)
 
     @property
     def amplified(self) -> bool:
         """Whether ε relies on who takes part staying secret."""
         return self.secret_cohorts
 
-    def check(self, mechanism: Mechanism) -> None:
-        """Raise ValueError if a mechanism's other fields do not go with distributed noise."""
-        if mechanism.adjacency == "add_or_remove_one":
+    def check(self, run: Run) -> None:
+        if run.adjacency == "add_or_remove_one":
             raise ValueError(
                 "adjacency is 'add_or_remove_one' with distributed noise, but a client that is not there takes its "
                 "share of the noise along; use 'zero_out' or 'replace_one'"
             )
-        if mechanism.factorization is not None:
-            raise ValueError("factorization is given with distributed noise, which is fresh in each step; leave it out")
 
     def check_calibration(self, accountant: str) -> None:
-        """Raise ValueError if the accountant knows nothing of this noise."""
         if accountant == "pld":
             _refuse(self.kind)
 
-    def describe(self, mechanism: Mechanism) -> str:
-        """The clause of a claim that says where the noise comes from."""
+    def pair(self, run: Run) -> Pair:
+        step = self.step(run)
+        return Pair("model", step.rate, run.noise_multiplier, run.num_participations, step)
+
+    def step(self, run: Run) -> NoisyStep:
+        """One step at its worst, for the accountant."""
+        distance = 2 if run.adjacency == "replace_one" else 1
+        rate = run.sampling.secret_rate if self.secret_cohorts else 1.0
+        return KINDS[self.kind].step(
+            self, float(run.noise_multiplier), distance, rate, run.sampling.without_replacement
+        )
+
+    def describe(self, run: Run) -> str:
         against = (
             "it holds against those who see no more than what is released"
             if self.secret_cohorts
             else "it holds against the server too, no amplification claimed"
         )
         return (
-            f" with noise multiplier {mechanism.noise_multiplier:.6g} (standard deviation / clip norm) of distributed "
-            f"{KINDS[self.kind]} noise, the sum of {self.shares:,} clients' shares on a grid of {self.levels:,} levels "
-            f"in {self.dimension:,} dimensions; {against}"
+            f" with noise multiplier {run.noise_multiplier:.6g} (standard deviation / clip norm) of distributed "
+            f"{KINDS[self.kind].words} noise, the sum of {self.shares:,} clients' shares on a grid of {self.levels:,} "
+            f"levels in {self.dimension:,} dimensions; {against}"
         )
-
-    def step(self, mechanism: Mechanism) -> NoisyStep:
-        """One step at its worst, for the accountant."""
-        distance = 2 if mechanism.adjacency == "replace_one" else 1
-        sampled = self.secret_cohorts and mechanism.sampling in ("poisson", "fixed_size")
-        rate = mechanism.sampling_rate if sampled else 1.0
-        return NoisyStep(self, float(mechanism.noise_multiplier), distance, rate, mechanism.sampling == "fixed_size")
 
 
 @dataclass(frozen=True)
@@ -139,7 +137,10 @@ class NoisyStep:
     rate: float
     without_replacement: bool
 
-    pure_epsilon: ClassVar[float] = math.inf
+    @property
+    def pure_epsilon(self) -> float:
+        """None that is finite."""
+        return math.inf
 
     def composed(self, times: int, delta: float) -> NoReturn:
         """Nothing: no pair of distributions is known to dominate this noise in many dimensions."""
@@ -154,7 +155,7 @@ class NoisyStep:
 
     def _at(self, order: float) -> float:
         if self.rate == 1:
-            return self._whole(order) if self.noise.kind == "discrete_gaussian" else _chord(self._whole, order)
+            return self._everybody(order)
         whole = (order - 1) * _chord(self._whole, order)
         rest = (1 - self.rate) * math.exp(-whole)
         mixture = math.log1p(self.rate * math.expm1(whole)) if whole < 50 else whole + math.log(self.rate + rest)
@@ -163,38 +164,21 @@ class NoisyStep:
             bound = min(bound, _chord(self._drawn, order))
         return bound
 
+    def _everybody(self, order: float) -> float:
+        """The step with everybody in it, at any order."""
+        return _chord(self._whole, order)
+
     def _whole(self, order: float, distance: int | None = None) -> float:
-        """The step with everybody in it, at any order (discrete Gaussian) or at whole ones (Skellam)."""
+        """The same at whole orders, for a unit that moves the sum by so many clip norms."""
+        raise NotImplementedError
+
+    def _sides(self, distance: int | None) -> tuple[float, float, float]:
+        """How far a unit moves the sum in L2 and in L1, in units of the noise, and the noise's standard deviation."""
         distance = self.distance if distance is None else distance
-        noise, root = self.noise, math.sqrt(self.noise.dimension)
-        stddev = self.noise_multiplier * noise.levels
-        l2 = distance / self.noise_multiplier
-        # In units of the noise. Two rounded vectors differ by at most the sum of their L1 norms.
-        l1 = distance * min(root, noise.levels) / self.noise_multiplier
-        plain = order / 2 * l2**2
-        if noise.kind == "skellam":
-            fourth = ((2 * order - 1) * l2**2 + 6 * l1 / stddev) / (4 * stddev**2)
-            return plain + min(fourth, 1.5 * l1 / stddev)
-        tau = self._tau
-        if tau == math.inf:
-            return math.inf
-        return min(
-            plain + tau * noise.dimension,
-            order / 2 * (l2**2 + 2 * l1 * tau + tau**2 * noise.dimension),
-            order / 2 * (l2 + root * tau) ** 2,
-        )
-
-    @cached_property
-    def _tau(self) -> float:
-        """How far, at most, the log of the sum's probabilities is from a discrete Gaussian's, twice; inf if unknown."""
-        import numpy as np
-
-        shares = self.noise.shares
-        variance = (self.noise_multiplier * self.noise.levels) ** 2 / shares
-        if shares > 1 and variance < 0.25:
-            return math.inf
-        k = np.arange(1, shares)
-        return 10 * float(np.sum(np.exp(-2 * math.pi**2 * variance * k / (k + 1))))
+        # Two rounded vectors differ by at most the sum of their L1 norms.
+        longest = min(math.sqrt(self.noise.dimension), self.noise.levels)
+        stddev = self.noise_multiplier * self.noise.levels
+        return distance / self.noise_multiplier, distance * longest / self.noise_multiplier, stddev
 
     def _drawn(self, order: float) -> float:
         """Sampling without replacement at a whole order: another unit takes the place of one that is not drawn."""
@@ -211,6 +195,64 @@ class NoisyStep:
         counts = gammaln(order + 1) - gammaln(j + 1) - gammaln(order - j + 1)
         total = np.logaddexp.reduce(np.append(counts + j * math.log(self.rate) + moments, 0.0))
         return float(total) / (order - 1)
+
+
+class SkellamStep(NoisyStep):
+    """Of Skellam noise; see the module."""
+
+    def _whole(self, order: float, distance: int | None = None) -> float:
+        l2, l1, stddev = self._sides(distance)
+        fourth = ((2 * order - 1) * l2**2 + 6 * l1 / stddev) / (4 * stddev**2)
+        return order / 2 * l2**2 + min(fourth, 1.5 * l1 / stddev)
+
+
+class DiscreteGaussianStep(NoisyStep):
+    """Of a sum of discrete Gaussians, whose bound holds at every order; see the module."""
+
+    def _everybody(self, order: float) -> float:
+        return self._whole(order)
+
+    def _whole(self, order: float, distance: int | None = None) -> float:
+        l2, l1, _ = self._sides(distance)
+        root, tau = math.sqrt(self.noise.dimension), self._tau
+        if tau == math.inf:
+            return math.inf
+        return min(
+            order / 2 * l2**2 + tau * self.noise.dimension,
+            order / 2 * (l2**2 + 2 * l1 * tau + tau**2 * self.noise.dimension),
+            order / 2 * (l2 + root * tau) ** 2,
+        )
+
+    @cached_property
+    def _tau(self) -> float:
+        """How far, at most, the log of the sum's probabilities is from a discrete Gaussian's, twice; inf if unknown."""
+        import numpy as np
+
+        shares = self.noise.shares
+        variance = (self.noise_multiplier * self.noise.levels) ** 2 / shares
+        if shares > 1 and variance < 0.25:
+            return math.inf
+        k = np.arange(1, shares)
+        return 10 * float(np.sum(np.exp(-2 * math.pi**2 * variance * k / (k + 1))))
+
+
+class DistributedKind(NamedTuple):
+    """One distribution of clients' shares of noise.
+
+    Attributes:
+      words: in a claim.
+      step: what a sum of them is worth.
+    """
+
+    words: str
+    step: type[NoisyStep]
+
+
+KINDS: dict[str, DistributedKind] = {
+    "discrete_gaussian": DistributedKind("discrete Gaussian", DiscreteGaussianStep),
+    "skellam": DistributedKind("Skellam", SkellamStep),
+}
+"""Name → kind: all that clients can add before secure aggregation; `dpjax.federated.aggregation` has how they draw."""
 
 
 def _chord(bound_at: Callable[[float], float], order: float) -> float:

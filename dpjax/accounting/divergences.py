@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpjax.accounting import mixture
-from dpjax.accounting.domination import Pair
 from dpjax.accounting.moments import log_one_plus
+from dpjax.accounting.pairs import Pair
 
 Floats = NDArray[np.float64]
 

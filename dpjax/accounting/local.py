@@ -4,21 +4,44 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
+
+from dpjax.accounting.noises import Noise, Run
+from dpjax.accounting.pairs import Pair
+from dpjax.checks import number, one_of
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from dpjax.accounting.mechanism import Mechanism
 
-KINDS = {"gaussian": "Gaussian noise", "laplace": "Laplace noise", "privunit": "PrivUnit"}
+class ReportKind(NamedTuple):
+    """One way in which a client randomises its report.
+
+    Attributes:
+      noise: its name in configs and rows.
+      words: in a claim.
+      pure: whether a report has an ε of its own; False: Gaussian, of the mechanism's noise multiplier.
+    """
+
+    noise: str
+    words: str
+    pure: bool
+
+
+KINDS: dict[str, ReportKind] = {
+    "gaussian": ReportKind("local_gaussian", "Gaussian noise", pure=False),
+    "laplace": ReportKind("laplace", "Laplace noise", pure=True),
+    "privunit": ReportKind("privunit", "PrivUnit", pure=True),
+}
+"""Name → kind: all that clients can report by. How they do is in `dpjax.federated.aggregation`."""
+
 MAX_REPORT_EPSILON = 500.0  # beyond, the probabilities of PrivUnit's cap leave float64
 
 
 @dataclass(frozen=True)
-class LocalReports:
+class LocalReports(Noise):
     """`Mechanism(noise=...)`: each client randomises its own report, so that the server need not be trusted.
 
     Guarantees of a mechanism that has it: whoever sees all reports of a client, the server too, learns of its data no
@@ -49,62 +72,62 @@ class LocalReports:
     epsilon_per_report: float | None = None
 
     trust: ClassVar[str] = "local"
-    amplified: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise ValueError(f"kind is {self.kind!r}; choose one of {', '.join(KINDS)}")
-        if self.kind == "gaussian":
-            if self.epsilon_per_report is not None:
-                raise ValueError(
-                    f"epsilon_per_report is {self.epsilon_per_report!r} with kind='gaussian', whose reports have no "
-                    "pure ε; leave it out and give the mechanism a noise_multiplier"
-                )
-        elif self.epsilon_per_report is None or not 0 < self.epsilon_per_report <= MAX_REPORT_EPSILON:
+        one_of("kind", self.kind, KINDS)
+        if self.pure:
+            fix = f"it is the ε of one report of kind={self.kind!r}"
+            pure = number("epsilon_per_report", self.epsilon_per_report, above=0, most=MAX_REPORT_EPSILON, fix=fix)
+            object.__setattr__(self, "epsilon_per_report", pure)
+        elif self.epsilon_per_report is not None:
             raise ValueError(
-                f"epsilon_per_report is {self.epsilon_per_report!r} with kind={self.kind!r}; give the ε of one report, "
-                f"above 0 and at most {MAX_REPORT_EPSILON:g}"
+                f"epsilon_per_report={self.epsilon_per_report!r} with kind={self.kind!r}, whose reports have no pure "
+                "ε; leave it out and give the mechanism a noise_multiplier."
             )
 
     @property
     def pure(self) -> bool:
         """Whether a report has an ε of its own, and no use for a noise multiplier."""
-        return self.kind != "gaussian"
+        return KINDS[self.kind].pure
 
-    def check(self, mechanism: Mechanism) -> None:
-        """Raise ValueError if a mechanism's other fields do not go with local reports."""
-        if mechanism.adjacency != "replace_one":
+    @property
+    def amplified(self) -> bool:
+        """Nothing is: the server sees who takes part."""
+        return False
+
+    def check(self, run: Run) -> None:
+        if run.adjacency != "replace_one":
             raise ValueError(
-                f"adjacency is {mechanism.adjacency!r} with local reports, which hide a contribution among all others; "
+                f"adjacency is {run.adjacency!r} with local reports, which hide a contribution among all others; "
                 "use 'replace_one'"
             )
-        if mechanism.factorization is not None:
-            raise ValueError("factorization is given with local reports, whose noise is drawn afresh; leave it out")
-        if self.pure and mechanism.noise_multiplier != 0:
+        if self.pure and run.noise_multiplier != 0:
             raise ValueError(
-                f"noise_multiplier is {mechanism.noise_multiplier!r} with local reports of kind {self.kind!r}, whose "
+                f"noise_multiplier is {run.noise_multiplier!r} with local reports of kind {self.kind!r}, whose "
                 "noise is set by epsilon_per_report; set it to 0"
             )
 
+    def pair(self, run: Run) -> Pair:
+        if self.epsilon_per_report is not None:
+            return Pair("model", 1.0, 0.0, run.num_participations, PureReport(self.epsilon_per_report))
+        return Pair("gaussian", 1.0, run.noise_multiplier / 2, run.num_participations)
+
     def check_calibration(self, accountant: str) -> None:
-        """Raise ValueError if there is no noise multiplier to calibrate."""
         if self.pure:
             raise ValueError(
                 f"noise is LocalReports({self.kind!r}), which has no noise multiplier to calibrate; use "
                 "calibrate_report_epsilon"
             )
 
-    def describe(self, mechanism: Mechanism) -> str:
-        """The clause of a claim that says how the reports are randomised."""
+    def describe(self, run: Run) -> str:
         of = (
             f"pure ε {self.epsilon_per_report:.6g} a report"
             if self.pure
-            else f"noise multiplier {mechanism.noise_multiplier:.6g} (standard deviation / clip norm)"
+            else f"noise multiplier {run.noise_multiplier:.6g} (standard deviation / clip norm)"
         )
-        times = mechanism.num_participations
         return (
-            f" of local privacy, which holds against the server: each {mechanism.unit} randomises its own reports, at "
-            f"most {times:,}, by {KINDS[self.kind]} of {of}, no amplification claimed"
+            f" of local privacy, which holds against the server: each {run.unit} randomises its own reports, at "
+            f"most {run.num_participations:,}, by {KINDS[self.kind].words} of {of}, no amplification claimed"
         )
 
 
@@ -167,51 +190,6 @@ def composed_epsilon(epsilon_per_report: float, times: int, delta: float) -> flo
         middle = (low + high) / 2
         low, high = (middle, high) if exceeds(middle) else (low, middle)
     return high
-
-
-def calibrate_report_epsilon(mechanism: Mechanism, *, epsilon: float, delta: float, accountant: str = "pld") -> float:
-    """The largest ε that each report may have, so that all reports of a client together satisfy (ε, δ)-DP.
-
-    Guarantees that `epsilon` of the mechanism with the returned `epsilon_per_report` is at most the target.
-
-    Args:
-      mechanism: with `noise=LocalReports("laplace" or "privunit", ...)`, whose own ε is not read.
-      epsilon: the target, above 0 and finite.
-      delta: the δ of the guarantee.
-      accountant: "pld", exact, or "rdp".
-
-    Returns:
-      ε per report, within a relative 1e-6 of the largest; at most 500.
-
-    Raises:
-      ValueError: the mechanism has no pure reports, or an argument is out of range.
-
-    Example:
-      >>> from dpjax.accounting import Mechanism
-      >>> run = Mechanism(unit="client", adjacency="replace_one", sampling="full", sampling_rate=1.0,
-      ...                 noise_multiplier=0.0, num_steps=100, noise=LocalReports("privunit", 1.0))
-      >>> round(calibrate_report_epsilon(run, epsilon=8.0, delta=1e-6), 3)
-      0.156
-    """
-    from dpjax.accounting.accountants import epsilon as epsilon_of
-
-    reports = mechanism.noise
-    if not isinstance(reports, LocalReports) or not reports.pure:
-        raise ValueError(f"noise is {reports!r}, which has no ε per report; use calibrate_noise")
-    if not 0 < epsilon < math.inf:
-        raise ValueError(f"epsilon is {epsilon!r}; give a finite number above 0")
-
-    def meets(per_report: float) -> bool:
-        noise = replace(reports, epsilon_per_report=per_report)
-        return epsilon_of(replace(mechanism, noise=noise), delta, accountant) <= epsilon
-
-    low, high = min(epsilon / mechanism.num_participations, MAX_REPORT_EPSILON) * (1 - 1e-9), MAX_REPORT_EPSILON
-    if meets(high):
-        return high
-    while high > low * (1 + 1e-6):
-        middle = math.sqrt(low * high)
-        low, high = (middle, high) if meets(middle) else (low, middle)
-    return low
 
 
 def _log_answers(epsilon: float) -> tuple[float, float]:

@@ -2,59 +2,41 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
-from dpjax.accounting.distributed import DistributedNoise
 from dpjax.accounting.factorization import Factorization
-from dpjax.accounting.local import LocalReports
-from dpjax.accounting.participation import Participation, is_count, participation_of
-from dpjax.checks import as_number, brief, instance
+from dpjax.accounting.noises import INDEPENDENT, CorrelatedNoise, Noise
+from dpjax.accounting.pairs import Pair
+from dpjax.accounting.participation import Participation
+from dpjax.accounting.samplings import Sampling, sampling_of
+from dpjax.checks import as_number, brief, instance, number, one_of, whole_number
 
 UNITS = ("example", "user", "client")
-ADJACENCIES = ("zero_out", "add_or_remove_one", "replace_one")
-SAMPLINGS = ("poisson", "fixed_size", "shuffled", "cyclic", "full")
-WALKS = ("shuffled", "cyclic")  # through all units, so that a unit that joins moves the others
-
-
-def default_adjacency(sampling: str, *, independent: bool = True) -> str:
-    """The neighbouring relation where none is named: "zero_out", as a run divides by what is then said to be public.
-
-    Guarantees: nowhere a larger ε than "add_or_remove_one" has, and the same wherever that is accounted for. The one
-    exception to "zero_out" follows from it: independent noise on cohorts of fixed size, where a unit that is gone
-    leaves its place to another, and one that is zero does not ("subset" in ``domination.py``).
-
-    Args:
-      sampling: as in `Mechanism`.
-      independent: whether the noise is fresh in each step and added to the sum; False if it is correlated over the
-        steps, or the clients add it.
-
-    Returns:
-      "zero_out" or "add_or_remove_one".
-
-    Example:
-      >>> [default_adjacency(sampling) for sampling in ("poisson", "shuffled", "fixed_size")]
-      ['zero_out', 'zero_out', 'add_or_remove_one']
-    """
-    return "add_or_remove_one" if sampling == "fixed_size" and independent else "zero_out"
+ADJACENCIES = {
+    "zero_out": "zero out one {unit}'s contribution",
+    "add_or_remove_one": "add or remove one {unit}",
+    "replace_one": "replace one {unit}",
+}
+"""Neighbouring relation → its words in a claim."""
 
 
 @runtime_checkable
 class Sampler(Protocol):
-    """What `Mechanism.from_sampler` reads of a sampler: four attributes."""
+    """What `Mechanism.from_sampler` reads of a sampler."""
 
     @property
-    def kind(self) -> str: ...
+    def sampling(self) -> Any:
+        """What it is to the accountant: a kind of sampling, such as `Poisson`."""
+        ...
+
     @property
-    def population(self) -> int: ...
-    @property
-    def sampling_rate(self) -> float: ...
-    @property
-    def overflow_probability(self) -> float: ...
+    def overflow_probability(self) -> float:
+        """The chance that any cohort of the run overflows its capacity."""
+        ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Mechanism:
     """A whole run as the accountant sees it: `num_steps` noisy sums of clipped contributions.
 
@@ -66,15 +48,14 @@ class Mechanism:
       adjacency: "zero_out" (a unit's contribution becomes zero, the population's size is public),
         "add_or_remove_one" (the unit is there or not) or "replace_one" (it becomes any other unit). A claim is to
         choose it, so it has no default here; `default_adjacency` is what configs and the command line take.
-      sampling: "poisson" (each unit by its own coin), "fixed_size" (a subset without replacement, drawn afresh each
-        step), "shuffled" (epochs over disjoint cohorts of a random order, the last one short if they do not divide; a
-        loader that drops the rest is that of the population without it), "cyclic" (the same in ONE order, so that
-        participations are an epoch apart) or "full" (everyone, each step).
-      sampling_rate: expected cohort size / population, in (0, 1]; 1 for "full".
+      sampling: who takes part in a step: a kind such as `Poisson(0.01)`, `FixedSize`, `Shuffled`, `Cyclic` or `Full()`;
+        or its name in `SAMPLINGS`, with `sampling_rate` and `population` beside it.
+      sampling_rate: beside a name: expected cohort size / population, in (0, 1]; 1 for "full". Beside a kind it is left
+        out, as the kind has it.
       noise_multiplier: noise standard deviation / clip norm, whatever the adjacency; 0 means no privacy. With a
         `factorization`, that of the ONE Gaussian mechanism which the whole run then is.
       num_steps: noisy sums released in the whole run.
-      population: number of units; needed by "fixed_size", "shuffled" and "cyclic".
+      population: beside a name: number of units, which "fixed_size", "shuffled" and "cyclic" need.
       overflow_probability: the chance that ANY step of the run drew more units than its fixed capacity holds.
       factorization: how the noise is correlated over the steps, as given to `correlated_privatizer`; None if each step
         has its own.
@@ -103,70 +84,53 @@ steps with noise multiplier 1.1 (standard deviation / clip norm); one run, hyper
 
     unit: str
     adjacency: str
-    sampling: str
-    sampling_rate: float
+    sampling: Sampling
     noise_multiplier: float
     num_steps: int
-    population: int | None = None
-    overflow_probability: float = 0.0
-    factorization: Factorization | None = None
-    noise: LocalReports | DistributedNoise | None = None
-    records_per_unit: int = 1
-    abort_probability: float = 0.0
+    overflow_probability: float
+    factorization: Factorization | None
+    noise: Noise | None
+    records_per_unit: int
+    abort_probability: float
 
-    def __post_init__(self) -> None:
-        for field, choices in (("unit", UNITS), ("adjacency", ADJACENCIES), ("sampling", SAMPLINGS)):
-            value = getattr(self, field)
-            if value not in choices:
-                raise ValueError(f"{field} is {brief(value)}; choose one of {', '.join(choices)}")
-        for name in ("sampling_rate", "noise_multiplier", "overflow_probability", "abort_probability"):
-            # A NumPy or JAX scalar is the same mechanism; what is no number is out of every range.
-            value = as_number(getattr(self, name))
-            if value is not None:
-                object.__setattr__(self, name, value)
-            else:
-                raise ValueError(f"{name} is {brief(getattr(self, name))}; give a number that is known, no traced one")
-        if self.factorization is not None:
-            instance("factorization", self.factorization, Factorization, fix="make one, such as tree_aggregation(...)")
-        if self.noise is not None:
-            instance("noise", self.noise, (LocalReports, DistributedNoise), fix="leave it out for Gaussian noise")
-        if not 0 < self.sampling_rate <= 1:
-            raise ValueError(
-                f"sampling_rate is {self.sampling_rate!r}; give cohort size / population, above 0 and at most 1"
-            )
-        if not 0 <= self.noise_multiplier < math.inf:
-            raise ValueError(
-                f"noise_multiplier is {self.noise_multiplier!r}; give standard deviation / clip norm, finite and at "
-                "least 0"
-            )
-        if not is_count(self.num_steps):
-            raise ValueError(f"num_steps is {brief(self.num_steps)}; give a whole number of at least 1")
-        if self.population is not None and not is_count(self.population):
-            raise ValueError(f"population is {brief(self.population)}; give the number of units, at least 1")
-        for name, most in (("overflow_probability", "below 1"), ("abort_probability", "at most 1")):
-            value = getattr(self, name)
-            if not (0 <= value < 1 or (value == 1 and most == "at most 1")):
-                raise ValueError(f"{name} is {value!r}; give a probability of at least 0, {most}")
-        if self.sampling == "full" and self.sampling_rate != 1:
-            raise ValueError(f"sampling_rate is {self.sampling_rate!r} with sampling='full'; set it to 1")
+    def __init__(
+        self,
+        *,
+        unit: str,
+        adjacency: str,
+        sampling: Sampling | str,
+        noise_multiplier: float,
+        num_steps: int,
+        sampling_rate: float | None = None,
+        population: int | None = None,
+        overflow_probability: float = 0.0,
+        factorization: Factorization | None = None,
+        noise: Noise | None = None,
+        records_per_unit: int = 1,
+        abort_probability: float = 0.0,
+    ) -> None:
+        if factorization is not None:
+            instance("factorization", factorization, Factorization, fix="make one, such as tree_aggregation(...)")
+        if noise is not None:
+            instance("noise", noise, Noise, fix="leave it out for Gaussian noise")
+        for name, value in {
+            "unit": one_of("unit", unit, UNITS),
+            "adjacency": one_of("adjacency", adjacency, ADJACENCIES),
+            "sampling": _sampling(sampling, sampling_rate, population),
+            "noise_multiplier": _known("noise_multiplier", noise_multiplier, fix="it is noise stddev / clip_norm"),
+            "num_steps": whole_number("num_steps", num_steps, fix="give the steps of the run"),
+            "overflow_probability": _known("overflow_probability", overflow_probability, below=1, fix="it is a chance"),
+            "factorization": factorization,
+            "noise": noise,
+            "records_per_unit": whole_number("records_per_unit", records_per_unit, fix="it counts a unit's records"),
+            "abort_probability": _known("abort_probability", abort_probability, most=1, fix="it is a chance"),
+        }.items():
+            object.__setattr__(self, name, value)
         self._check_records()
-        for name in ("num_steps", "population", "records_per_unit"):
-            if getattr(self, name) is not None:
-                object.__setattr__(self, name, int(getattr(self, name)))
-        if self.sampling in ("fixed_size", *WALKS):
-            self._check_cohort()
-        if self.noise is not None:
-            self.noise.check(self)
-        if self.factorization is not None and not self.factorization.participation.covers(self.participation):
-            raise ValueError(
-                f"factorization is for {_limits(self.factorization.participation)}, but sampling={self.sampling!r} has "
-                f"{_limits(self.participation)}; make it for Participation.from_sampler(sampler, num_steps)"
-            )
+        self._check_noise()
 
     def _check_records(self) -> None:
         most = self.records_per_unit
-        if not is_count(most):
-            raise ValueError(f"records_per_unit is {brief(most)}; give a whole number of at least 1")
         if most == 1:
             return
         if self.unit == "example":
@@ -176,7 +140,7 @@ steps with noise multiplier 1.1 (standard deviation / clip norm); one run, hyper
         # Of these nobody has shown which pair of distributions is the worst.
         refused = {
             "adjacency='replace_one'": (self.adjacency == "replace_one", "'add_or_remove_one' or 'zero_out'"),
-            f"sampling={self.sampling!r}": (self.sampling not in ("poisson", "full"), "'poisson' or 'full'"),
+            f"sampling={self.sampling.name!r}": (not self.sampling.draws_records, "'poisson' or 'full'"),
             "correlated noise": (self.factorization is not None, "independent noise, or draw units"),
             "noise that clients add": (self.noise is not None, "noise on the sum, or draw units"),
         }
@@ -184,14 +148,18 @@ steps with noise multiplier 1.1 (standard deviation / clip norm); one run, hyper
             if is_asked:
                 raise ValueError(f"records_per_unit is {most!r} with {what}, for which nothing accounts; use {fix}")
 
-    def _check_cohort(self) -> None:
-        if self.population is None:
-            raise ValueError(f"population is None with sampling={self.sampling!r}; give the number of units")
-        size = self.sampling_rate * self.population
-        if round(size) < 1 or abs(size - round(size)) > 1e-6 * size:
+    def _check_noise(self) -> None:
+        if self.noise is not None:
+            if self.factorization is not None:
+                raise ValueError(
+                    "factorization is given with noise that clients add, which is fresh in each step; leave it out"
+                )
+            self.noise.check(self)
+        if self.factorization is not None and not self.factorization.participation.covers(self.participation):
             raise ValueError(
-                f"sampling_rate is {self.sampling_rate!r}, a cohort of {size:g} of {self.population} units; "
-                "make sampling_rate * population a whole number of at least 1"
+                f"factorization is for {_limits(self.factorization.participation)}, but sampling="
+                f"{self.sampling.name!r} has {_limits(self.participation)}; make it for "
+                "Participation.from_sampler(sampler, num_steps)"
             )
 
     @classmethod
@@ -204,15 +172,15 @@ steps with noise multiplier 1.1 (standard deviation / clip norm); one run, hyper
         num_steps: int,
         noise_multiplier: float = 0.0,
         factorization: Factorization | None = None,
-        noise: LocalReports | DistributedNoise | None = None,
+        noise: Noise | None = None,
         records_per_unit: int = 1,
         abort_probability: float | None = None,
     ) -> Mechanism:
         """The mechanism of the sampler that runs, so that the sampling is never typed twice.
 
         Args:
-          sampler: anything with the attributes `kind`, `population`, `sampling_rate` and `overflow_probability`. If
-            it has `num_steps` too, that is how many steps its overflow probability speaks for.
+          sampler: anything with the attributes `sampling`, a kind such as `Poisson`, and `overflow_probability`; those
+            of `dpjax.sampling` are. If it has `num_steps`, that is how many steps its overflow probability speaks for.
           unit, adjacency, num_steps, noise_multiplier, factorization, noise, records_per_unit: as in `Mechanism`; a
             mechanism that is yet to be calibrated needs no multiplier.
           abort_probability: as in `Mechanism`; None: the sampler's own, or 0 if it has none.
@@ -225,15 +193,15 @@ steps with noise multiplier 1.1 (standard deviation / clip norm); one run, hyper
 
         Example:
           >>> from types import SimpleNamespace
-          >>> sampler = SimpleNamespace(kind="poisson", population=600, sampling_rate=0.04, overflow_probability=0.0)
+          >>> from dpjax.accounting import Poisson
+          >>> sampler = SimpleNamespace(sampling=Poisson(0.04, population=600), overflow_probability=0.0)
           >>> Mechanism.from_sampler(sampler, unit="example", adjacency="zero_out", noise_multiplier=1.0,
           ...                        num_steps=10).population
           600
         """
         if not isinstance(sampler, Sampler) or isinstance(sampler, type):
             raise TypeError(f"sampler={brief(sampler)} is no sampler; make one, such as poisson_sampler(...).")
-        if not is_count(num_steps):
-            raise ValueError(f"num_steps is {brief(num_steps)}; give a whole number of at least 1")
+        num_steps = whole_number("num_steps", num_steps, fix="give the steps of the run")
         covered = getattr(sampler, "num_steps", None)
         if covered is not None and num_steps > covered:
             raise ValueError(
@@ -244,11 +212,9 @@ steps with noise multiplier 1.1 (standard deviation / clip norm); one run, hyper
         return cls(
             unit=unit,
             adjacency=adjacency,
-            sampling=sampler.kind,
-            sampling_rate=sampler.sampling_rate,
+            sampling=sampler.sampling,
             noise_multiplier=noise_multiplier,
             num_steps=num_steps,
-            population=sampler.population,
             overflow_probability=sampler.overflow_probability,
             factorization=factorization,
             noise=noise,
@@ -257,16 +223,26 @@ steps with noise multiplier 1.1 (standard deviation / clip norm); one run, hyper
         )
 
     @property
-    def cohort_size(self) -> int:
-        """Units in a cohort of fixed size; for "fixed_size", "shuffled" and "cyclic"."""
-        if self.sampling not in ("fixed_size", *WALKS) or self.population is None:
-            raise ValueError(f"sampling is {self.sampling!r}, whose cohort has no fixed size; use sampling_rate")
-        return round(self.sampling_rate * self.population)
+    def sampling_rate(self) -> float:
+        """Expected cohort size / population."""
+        return self.sampling.sampling_rate
+
+    @property
+    def population(self) -> int | None:
+        """Number of units, or of their records where those are drawn; None if it is not needed."""
+        return self.sampling.population
+
+    @property
+    def noising(self) -> Noise:
+        """Whose noise hides a unit: the clients' own, or on the sum, correlated or not."""
+        if self.noise is not None:
+            return self.noise
+        return INDEPENDENT if self.factorization is None else CorrelatedNoise(self.factorization)
 
     @property
     def participation(self) -> Participation:
         """How often and how densely one unit can take part."""
-        return participation_of(self.sampling, self.population, self.sampling_rate, self.num_steps)
+        return self.sampling.participation(self.num_steps)
 
     @property
     def num_participations(self) -> int:
@@ -280,39 +256,50 @@ steps with noise multiplier 1.1 (standard deviation / clip norm); one run, hyper
           Unit, its records if they are drawn, adjacency, sampling, steps, noise multiplier, overflow probability if
           any, and what is not paid for.
         """
-        neighbours = {
-            "add_or_remove_one": f"add or remove one {self.unit}",
-            "zero_out": f"zero out one {self.unit}'s contribution",
-            "replace_one": f"replace one {self.unit}",
-        }[self.adjacency]
+        neighbours = ADJACENCIES[self.adjacency].format(unit=self.unit)
         drawn, owned = self.unit, ""
         if self.records_per_unit > 1:
             drawn = "record"
             owned = f"; each {self.unit} owns at most {self.records_per_unit:,} records, which are drawn one by one"
-        of = f" of {self.population:,} {drawn}s" if self.population else ""
-        sampling = {
-            "poisson": f"Poisson sampling at rate {self.sampling_rate:.6g}{of}",
-            "fixed_size": f"fixed-size sampling without replacement at rate {self.sampling_rate:.6g}{of}",
-            "shuffled": f"shuffled epochs at rate {self.sampling_rate:.6g}{of}, no amplification claimed",
-            "cyclic": f"cycles through one order at rate {self.sampling_rate:.6g}{of}, no amplification claimed",
-            "full": f"full participation{of}",
-        }[self.sampling]
         overflow = f" and overflow probability {self.overflow_probability:.2g}" if self.overflow_probability else ""
         overflow += f" and abort probability {self.abort_probability:.2g}" if self.abort_probability else ""
         steps = "step" if self.num_steps == 1 else "steps"
-        if self.noise is not None:
-            noise = self.noise.describe(self)
-        elif self.factorization is None:
-            noise = f" with noise multiplier {self.noise_multiplier:.6g} (standard deviation / clip norm)"
-        else:
-            noise = (
-                f" that are one Gaussian mechanism of noise multiplier {self.noise_multiplier:.6g} (standard deviation "
-                f"/ clip norm, the encoder at sensitivity 1), its noise correlated by {self.factorization.describe()}"
-            )
         return (
-            f"{self.unit}-level privacy, neighbours {neighbours}{owned}; {sampling}; {self.num_steps:,} {steps}{noise}"
-            f"{overflow}; one run, hyper-parameter tuning not paid for"
+            f"{self.unit}-level privacy, neighbours {neighbours}{owned}; {self.sampling.describe(drawn)}; "
+            f"{self.num_steps:,} {steps}{self.noising.describe(self)}{overflow}; one run, hyper-parameter tuning not "
+            "paid for"
         )
+
+
+def dominating_pair(mechanism: Mechanism) -> Pair:
+    """The pair that dominates each of the `times` steps that one unit may be in, or the whole of a correlated run."""
+    return mechanism.noising.pair(mechanism)
+
+
+def check_accountable(mechanism: Mechanism) -> None:
+    """Raise ValueError if nothing accounts for this pair of sampling and adjacency, TypeError if it is no mechanism."""
+    instance("mechanism", mechanism, Mechanism, fix="make one, such as Mechanism.from_sampler(...)")
+    mechanism.noising.check(mechanism)
+
+
+def _sampling(sampling: Sampling | str, sampling_rate: float | None, population: int | None) -> Sampling:
+    """The kind that was given, or that of a name."""
+    if isinstance(sampling, str):
+        if sampling_rate is None:
+            raise ValueError(f"sampling_rate=None with sampling={sampling!r}; give cohort size / population.")
+        return sampling_of(sampling, sampling_rate, population)
+    instance("sampling", sampling, Sampling, fix="make one, such as Poisson(0.01), or give its name")
+    for name, value in (("sampling_rate", sampling_rate), ("population", population)):
+        if value is not None:
+            raise ValueError(f"{name}={brief(value)} beside sampling={sampling}, which has its own; leave it out.")
+    return sampling
+
+
+def _known(name: str, value: float, *, fix: str, most: float | None = None, below: float | None = None) -> float:
+    """A number ≥ 0 that is known: nothing that is accounted for is traced."""
+    if as_number(value) is None:
+        raise ValueError(f"{name}={brief(value)} must be a number that is known, no traced one; {fix}.")
+    return number(name, value, least=0, most=most, below=below, fix=fix)
 
 
 def _limits(participation: Participation) -> str:

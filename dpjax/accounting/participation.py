@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from dpjax.checks import brief, is_whole_number
+from dpjax.checks import instance, whole_number
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,15 +15,11 @@ if TYPE_CHECKING:
 
 
 @runtime_checkable
-class Schedule(Protocol):
-    """What `Participation.from_sampler` reads of a sampler: three attributes."""
+class Scheduled(Protocol):
+    """A sampler, as far as `Participation.from_sampler` reads it: what it is to the accountant."""
 
     @property
-    def kind(self) -> str: ...
-    @property
-    def population(self) -> int: ...
-    @property
-    def sampling_rate(self) -> float: ...
+    def sampling(self) -> Any: ...
 
 
 @dataclass(frozen=True)
@@ -52,29 +48,32 @@ class Participation:
 
     def __post_init__(self) -> None:
         for name in ("num_steps", "max_participations", "min_separation"):
-            if not is_count(value := getattr(self, name)):
-                raise ValueError(f"{name} is {brief(value)}; give a whole number of at least 1")
+            whole_number(name, getattr(self, name), fix="it counts steps")
 
     @classmethod
-    def from_sampler(cls, sampler: Schedule, num_steps: int) -> Participation:
+    def from_sampler(cls, sampler: Scheduled, num_steps: int) -> Participation:
         """What a sampler lets a unit do in so many steps, so that the schema is never typed twice.
 
         Guarantees that no run of the sampler exceeds it. Only "cyclic" keeps participations apart; one unit may be in
         every step of "poisson", "fixed_size" and "full", and in two steps in a row where "shuffled" reshuffles.
 
         Args:
-          sampler: anything with the attributes `kind`, `population` and `sampling_rate`.
+          sampler: anything whose `sampling` is a kind of sampling, such as `Cyclic`; those of `dpjax.sampling` are.
           num_steps: steps of the run.
 
         Raises:
+          TypeError: it has none.
           ValueError: `num_steps` is no whole number of at least 1.
 
         Example:
           >>> from types import SimpleNamespace
-          >>> Participation.from_sampler(SimpleNamespace(kind="cyclic", population=100, sampling_rate=0.1), 35)
+          >>> from dpjax.accounting import Cyclic
+          >>> Participation.from_sampler(SimpleNamespace(sampling=Cyclic(0.1, population=100)), 35)
           Participation(num_steps=35, max_participations=4, min_separation=10)
         """
-        return participation_of(sampler.kind, sampler.population, sampler.sampling_rate, num_steps)
+        num_steps = whole_number("num_steps", num_steps, fix="give the steps of the run")
+        instance("sampler", sampler, Scheduled, fix="make one, such as cyclic_sampler(...)")
+        return sampler.sampling.participation(num_steps)
 
     @property
     def most(self) -> int:
@@ -88,14 +87,6 @@ class Participation:
             and self.max_participations >= other.most
             and (self.min_separation <= other.min_separation or other.most == 1)
         )
-
-
-def participation_of(sampling: str, population: int | None, sampling_rate: float, num_steps: int) -> Participation:
-    """How often and how densely a unit can take part under a kind of sampling."""
-    if sampling not in ("cyclic", "shuffled") or population is None or not is_count(num_steps):
-        return Participation(num_steps, num_steps, 1)
-    steps_per_epoch = -(-population // round(sampling_rate * population))
-    return Participation(num_steps, -(-num_steps // steps_per_epoch), steps_per_epoch if sampling == "cyclic" else 1)
 
 
 def toeplitz_sensitivity(coefficients: Sequence[float] | NDArray[np.float64], participation: Participation) -> float:
@@ -220,8 +211,3 @@ def _join(left: tuple[int, _Tables], right: tuple[int, _Tables], most: int, apar
                 best = np.maximum(best, np.where((after >= 0)[:, None], here, _NEVER))
         joined.append(np.where(best > 0, best + count * count, best) if is_node else best)
     return joined
-
-
-def is_count(value: object) -> bool:
-    """A whole number of at least 1; NumPy's integers too."""
-    return is_whole_number(value)

@@ -40,7 +40,7 @@ def spent(mechanism: Mechanism, steps: Sequence[int], delta: float, accountant: 
       Gaussian Differential Privacy, 2020, https://arxiv.org/abs/1911.11607.
     """
     check_delta(delta)
-    if mechanism.factorization is not None or mechanism.noise is not None:
+    if not mechanism.noising.independent:
         raise ValueError(
             "the noise of this mechanism is not independent noise on the sum, so no step has a cost of its own"
         )
@@ -55,14 +55,11 @@ def spent(mechanism: Mechanism, steps: Sequence[int], delta: float, accountant: 
 def _central_limit(mechanism: Mechanism, count: int, delta: float) -> float:
     from dp_accounting import get_epsilon_gaussian
 
-    if mechanism.sampling not in ("poisson", "full") or mechanism.adjacency == "replace_one":
+    noise = mechanism.noise_multiplier
+    mu = mechanism.sampling.central_limit(noise or 1.0, count)
+    if mu is None or mechanism.adjacency == "replace_one":
         raise ValueError(
-            f"the central limit is for Poisson sampling of units that are there or not, not {mechanism.sampling} with "
-            f"{mechanism.adjacency}"
+            "the central limit is for Poisson sampling of units that are there or not, not "
+            f"{mechanism.sampling.name} with {mechanism.adjacency}"
         )
-    if mechanism.noise_multiplier == 0:
-        return math.inf
-    growth = math.expm1(1 / mechanism.noise_multiplier**2) if mechanism.sampling == "poisson" else None
-    rate, noise = mechanism.sampling_rate, mechanism.noise_multiplier
-    mu = math.sqrt(count) * (rate * math.sqrt(growth) if growth is not None else 1 / noise)
-    return float(get_epsilon_gaussian(1 / mu, delta))
+    return math.inf if noise == 0 else float(get_epsilon_gaussian(1 / mu, delta))

@@ -264,7 +264,7 @@ def _row(mechanism: "Mechanism", delta: float) -> dict[str, Any]:
     return records | {
         "unit": mechanism.unit,
         "adjacency": mechanism.adjacency,
-        "sampling": mechanism.sampling,
+        "sampling": mechanism.sampling.name,
         "sampling_rate": mechanism.sampling_rate,
         "num_steps": mechanism.num_steps,
         "population": mechanism.population,

@@ -11,7 +11,7 @@ from dpjax.contribution import ClientContribution, ClientRows, ContributionFn, L
 from dpjax.contributions.gradients import example_gradient
 from dpjax.contributions.losses import ordinals
 from dpjax.noise import gaussian_privatizer, noise_stddev
-from dpjax.sampling import Sampler, check_sampler
+from dpjax.sampling import PoissonSampler, Sampler, check_sampler
 from dpjax.types import Cohort, Metrics, Params, widened
 
 LOCAL_OVERFLOWS = "local_overflows"
@@ -72,8 +72,8 @@ def private_client_delta(
     check_sampler(sampler)
     noise_multiplier = number("noise_multiplier", noise_multiplier, least=0, fix="it is noise stddev / clip_norm")
     clip_norm = number("clip_norm", clip_norm, above=0, finite=False, fix="use inf to turn clipping off")
-    if sampler.kind != "poisson":
-        raise ValueError(f"sampler is {sampler.kind!r}, but clients draw rows by coins; use poisson_sampler.")
+    if not isinstance(sampler, PoissonSampler):
+        raise ValueError(f"sampler is {sampler.sampling.name!r}, but clients draw rows by coins; use poisson_sampler.")
     bounded_sum = clipped_sum(example_gradient(loss_fn), rule=rule)
 
     def work(params: Params, rows: ClientRows, state: PyTree[Array], key: Key[Array, ""]) -> tuple[Params, Metrics]:

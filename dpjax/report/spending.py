@@ -66,9 +66,7 @@ def _spent(
 
     from dpjax.accounting.accountants import rdp_to_epsilon
     from dpjax.accounting.divergences import renyi
-    from dpjax.accounting.domination import dominating_pair
-    from dpjax.accounting.events import check_accountable
-    from dpjax.accounting.mechanism import Mechanism
+    from dpjax.accounting.mechanism import Mechanism, check_accountable, dominating_pair
     from dpjax.accounting.overflow import delta_left
 
     def after(num_steps: int) -> Mechanism:

@@ -1,0 +1,74 @@
+"""Kinds of sampling, as the accountant sees them: one class each, which answers for itself."""
+
+from dpjax.accounting.samplings.fixed_size import FixedSize
+from dpjax.accounting.samplings.full import Full
+from dpjax.accounting.samplings.poisson import Poisson
+from dpjax.accounting.samplings.sampling import Sampling
+from dpjax.accounting.samplings.walks import Cyclic, Shuffled
+from dpjax.checks import brief, instance
+
+SAMPLINGS: dict[str, type[Sampling]] = {kind.name: kind for kind in (Poisson, FixedSize, Shuffled, Cyclic, Full)}
+"""Name → kind: all that a mechanism can have."""
+
+
+def sampling_of(name: str, sampling_rate: float, population: int | None = None) -> Sampling:
+    """The sampling of a name, as configs, rows and the command line have it.
+
+    Args:
+      name: one of `SAMPLINGS`.
+      sampling_rate: expected cohort size / population, in (0, 1].
+      population: number of units; None where the kind needs none.
+
+    Raises:
+      ValueError: an unknown name, or what the kind refuses.
+
+    Example:
+      >>> sampling_of("poisson", 0.25)
+      Poisson(sampling_rate=0.25, population=None)
+    """
+    if not isinstance(name, str) or name not in SAMPLINGS:
+        raise ValueError(f"sampling is {brief(name)}; choose one of {', '.join(SAMPLINGS)}")
+    return SAMPLINGS[name](sampling_rate, population)
+
+
+def default_adjacency(sampling: str | Sampling, *, independent: bool = True) -> str:
+    """The neighbouring relation where none is named: "zero_out", as a run divides by what is then said to be public.
+
+    Guarantees: nowhere a larger ε than "add_or_remove_one" has, and the same wherever that is accounted for. The one
+    exception to "zero_out" follows from it: independent noise on cohorts of fixed size, where a unit that is gone
+    leaves its place to another, and one that is zero does not (see `FixedSize`).
+
+    Args:
+      sampling: a kind's name, or a sampling.
+      independent: whether the noise is fresh in each step and added to the sum; False if it is correlated over the
+        steps, or the clients add it.
+
+    Returns:
+      "zero_out" or "add_or_remove_one".
+
+    Raises:
+      ValueError: an unknown name.
+
+    Example:
+      >>> [default_adjacency(sampling) for sampling in ("poisson", "shuffled", "fixed_size")]
+      ['zero_out', 'zero_out', 'add_or_remove_one']
+    """
+    if isinstance(sampling, str):
+        if sampling not in SAMPLINGS:
+            raise ValueError(f"sampling is {brief(sampling)}; choose one of {', '.join(SAMPLINGS)}")
+        return SAMPLINGS[sampling].default_adjacency(independent=independent)
+    instance("sampling", sampling, Sampling, fix="make one, such as Poisson(0.01)")
+    return sampling.default_adjacency(independent=independent)
+
+
+__all__ = [
+    "SAMPLINGS",
+    "Cyclic",
+    "FixedSize",
+    "Full",
+    "Poisson",
+    "Sampling",
+    "Shuffled",
+    "default_adjacency",
+    "sampling_of",
+]

@@ -1,0 +1,133 @@
+"""What a kind of sampling is to the accountant: who takes part when, and what that is worth."""
+
+from __future__ import annotations
+
+import abc
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from dpjax.accounting.pairs import Pair, gaussian_pair
+from dpjax.accounting.participation import Participation
+from dpjax.checks import number, whole_number
+
+if TYPE_CHECKING:
+    import dp_accounting
+
+
+@dataclass(frozen=True)
+class Sampling(abc.ABC):
+    """Who takes part in a step. Each kind is a subclass, in a module of its own, and is listed in `SAMPLINGS`.
+
+    Guarantees nothing by itself: each kind says in its own words, and proves, what it claims. What stands here claims
+    no amplification: whoever takes part is charged in full.
+
+    Args:
+      sampling_rate: expected cohort size / population, in (0, 1].
+      population: number of units; None if it is not needed.
+
+    Raises:
+      ValueError: a number out of range, or a population that the kind needs and that is not given.
+    """
+
+    sampling_rate: float
+    population: int | None = None
+
+    name: ClassVar[str]
+    """In configs, rows and on the command line."""
+    word: ClassVar[str]
+    """In a claim, before the rate."""
+    draws_records: ClassVar[bool] = False
+    """Whether anything accounts for records that are drawn one by one, of which a unit owns several."""
+    aborts_tell: ClassVar[bool] = False
+    """Whether an aborted step says something of who is there; see `abort_probability`."""
+    without_replacement: ClassVar[bool] = False
+    """Whether each cohort is a random subset of fixed size, drawn afresh."""
+
+    def __post_init__(self) -> None:
+        fix = "give cohort size / population"
+        object.__setattr__(self, "sampling_rate", number("sampling_rate", self.sampling_rate, above=0, most=1, fix=fix))
+        if self.population is not None:
+            population = whole_number("population", self.population, fix="give the number of units")
+            object.__setattr__(self, "population", population)
+
+    def participation(self, num_steps: int) -> Participation:
+        """How often and how densely one unit can take part in so many steps: in each, unless the kind knows better."""
+        return Participation(num_steps, num_steps, 1)
+
+    def check(self, adjacency: str, *, independent: bool) -> None:
+        """Raise ValueError if nothing accounts for a neighbouring relation.
+
+        Args:
+          adjacency: as in `Mechanism`.
+          independent: whether the noise is fresh in each step.
+        """
+        del adjacency, independent
+
+    @classmethod
+    def default_adjacency(cls, *, independent: bool) -> str:
+        """The neighbouring relation where none is named; see `dpjax.accounting.default_adjacency`."""
+        del independent
+        return "zero_out"
+
+    def pair(self, noise_multiplier: float, adjacency: str, times: int, records: int = 1) -> Pair:
+        """The pair that dominates each of `times` steps with independent Gaussian noise on the sum.
+
+        Args:
+          noise_multiplier: noise standard deviation / clip norm.
+          adjacency: as in `Mechanism`.
+          times: steps that one unit may be in.
+          records: the most that one unit owns, if the sampling draws records.
+        """
+        assert records == 1 or self.draws_records
+        return gaussian_pair(noise_multiplier, adjacency, times)
+
+    def event(self, noise_multiplier: float, adjacency: str, records: int = 1) -> dp_accounting.DpEvent:
+        """One of those steps as a dp-accounting event."""
+        del adjacency
+        import dp_accounting
+
+        assert records == 1 or self.draws_records
+        return dp_accounting.GaussianDpEvent(noise_multiplier)
+
+    @property
+    def secret_rate(self) -> float:
+        """Chance of a unit to be in a step, independent of all others; 1 if there is none that could stay secret."""
+        return 1.0
+
+    def central_limit(self, noise_multiplier: float, num_steps: int) -> float | None:
+        """μ of the Gaussian mechanism that many steps tend to, where a unit is there or not; None if nobody knows."""
+        del noise_multiplier, num_steps
+        return None
+
+    @abc.abstractmethod
+    def describe(self, drawn: str) -> str:
+        """The clause of a claim that says how cohorts come about.
+
+        Args:
+          drawn: what is drawn, such as "example".
+        """
+
+    def _rate_of(self, drawn: str) -> str:
+        of = f" of {self.population:,} {drawn}s" if self.population else ""
+        return f"at rate {self.sampling_rate:.6g}{of}"
+
+
+@dataclass(frozen=True)
+class CohortsOfOneSize(Sampling):
+    """Cohorts that hold the same number of units each, but for the last of an epoch."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.population is None:
+            raise ValueError(f"population=None with sampling={self.name!r}; give the number of units.")
+        size = self.sampling_rate * self.population
+        if round(size) < 1 or abs(size - round(size)) > 1e-6 * size:
+            raise ValueError(
+                f"sampling_rate={self.sampling_rate!r} is a cohort of {size:g} of {self.population} units; make "
+                "sampling_rate × population a whole number of at least 1."
+            )
+
+    @property
+    def cohort_size(self) -> int:
+        """Units in a cohort."""
+        return round(self.sampling_rate * (self.population or 0))

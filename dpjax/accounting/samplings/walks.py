@@ -1,0 +1,82 @@
+"""Walks through all units, cohort by cohort: in a fresh order each epoch, or in one order for the whole run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from dpjax.accounting.participation import Participation
+from dpjax.accounting.samplings.sampling import CohortsOfOneSize
+
+
+@dataclass(frozen=True)
+class Walk(CohortsOfOneSize):
+    """Disjoint cohorts that together hold everybody. A unit that joins moves the others between them."""
+
+    def participation(self, num_steps: int) -> Participation:
+        return Participation(num_steps, -(-num_steps // self.steps_per_epoch), 1)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Cohorts that hold everybody; the last is short if the cohort size does not divide the population."""
+        return -(-(self.population or 0) // self.cohort_size)
+
+    def check(self, adjacency: str, *, independent: bool) -> None:
+        del independent
+        if adjacency == "add_or_remove_one":
+            raise ValueError(
+                f"adjacency is 'add_or_remove_one' with sampling={self.name!r}, for which no event accounts because a "
+                "unit that joins moves the others between cohorts; use 'zero_out' or 'replace_one', or "
+                "sampling='poisson'"
+            )
+
+
+@dataclass(frozen=True)
+class Shuffled(Walk):
+    """Epochs over disjoint cohorts of a random order: the usual data loader. No amplification is claimed.
+
+    A loader that drops the rest is that of the population without it.
+
+    Args:
+      sampling_rate: cohort size / population, in (0, 1].
+      population: number of units.
+
+    Example:
+      >>> Shuffled(0.3, 100).participation(10)
+      Participation(num_steps=10, max_participations=3, min_separation=1)
+
+    References:
+      Chua et al. 2024, https://arxiv.org/abs/2403.17673.
+    """
+
+    name: ClassVar[str] = "shuffled"
+    word: ClassVar[str] = "shuffled"
+
+    def describe(self, drawn: str) -> str:
+        return f"shuffled epochs {self._rate_of(drawn)}, no amplification claimed"
+
+
+@dataclass(frozen=True)
+class Cyclic(Walk):
+    """The same in ONE order for the whole run, so that a unit's participations are an epoch apart.
+
+    Args:
+      sampling_rate: cohort size / population, in (0, 1].
+      population: number of units.
+
+    Example:
+      >>> Cyclic(0.3, 100).participation(10)
+      Participation(num_steps=10, max_participations=3, min_separation=4)
+
+    References:
+      Kairouz et al. 2021, https://arxiv.org/abs/2103.00039.
+    """
+
+    name: ClassVar[str] = "cyclic"
+    word: ClassVar[str] = "cyclic"
+
+    def participation(self, num_steps: int) -> Participation:
+        return Participation(num_steps, -(-num_steps // self.steps_per_epoch), self.steps_per_epoch)
+
+    def describe(self, drawn: str) -> str:
+        return f"cycles through one order {self._rate_of(drawn)}, no amplification claimed"

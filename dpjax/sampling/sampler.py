@@ -1,0 +1,176 @@
+"""What a sampler is: how cohorts of fixed shape are drawn, and what the accountant is told of it."""
+
+import abc
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple, Self
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Bool, Int, Key, PyTree
+
+from dpjax.accounting.samplings import Sampling
+from dpjax.checks import instance, is_traced, whole_number
+from dpjax.types import Cohort, check_key, leading_size
+
+
+class SamplingInfo(NamedTuple):
+    """What a draw reports. Private: it depends on which units are there.
+
+    Attributes:
+      cohort_size: filled slots.
+      overflowed: True if the draw held more units than there are slots; the last ones were dropped.
+    """
+
+    cohort_size: Int[Array, ""]
+    overflowed: Bool[Array, ""]
+
+
+Drawn = tuple[Cohort, SamplingInfo]
+"""A step's cohort, and what its draw reports."""
+
+
+@dataclass(frozen=True)
+class Sampler(abc.ABC):
+    """How cohorts are drawn. Static, as it fixes shapes. Each kind is a subclass, in a module of its own.
+
+    Make one with ``poisson_sampler``, ``fixed_size_sampler``, ``shuffled_sampler``, ``cyclic_sampler`` or
+    ``balls_in_bins_sampler``; draw with ``draw_cohort``; account with ``Mechanism.from_sampler``.
+
+    Attributes:
+      population: number of units.
+      sampling_rate: expected cohort size / population, in (0, 1].
+      capacity: slots of a cohort.
+      overflow_probability: bound on the chance that any cohort of the run overflows its capacity.
+      num_steps: cohorts that this bound speaks for; None where none can overflow.
+      abort_probability: bound on the chance that any step of the run is aborted, by ``accounting.abort_probability``;
+        None: no step can be. Set it by ``dataclasses.replace``; ``Mechanism.from_sampler`` reads it.
+    """
+
+    population: int
+    sampling_rate: float
+    capacity: int
+    overflow_probability: float = 0.0
+    num_steps: int | None = None
+    abort_probability: float | None = None
+
+    accounted_as: ClassVar[type[Sampling]]
+    """The kind of sampling that the accountant knows."""
+
+    @property
+    def sampling(self) -> Sampling:
+        """What ``Mechanism.from_sampler`` reads: who takes part, as the accountant sees it."""
+        return self.accounted_as(self.sampling_rate, self.population)
+
+    @property
+    def expected_cohort_size(self) -> float:
+        """Public divisor of the noised sum: sampling_rate × population."""
+        return self.sampling_rate * self.population
+
+    @classmethod
+    @abc.abstractmethod
+    def at_rate(
+        cls, population: int, sampling_rate: float, *, num_steps: int, epsilon: float = 10.0, delta: float = 1e-5
+    ) -> "Sampler":
+        """The sampler of a config, which names the kind and a rate.
+
+        Args:
+          population: number of units, ≥ 1.
+          sampling_rate: expected cohort size / population, in (0, 1]; rounded to what the kind can have.
+          num_steps: cohorts drawn in the run.
+          epsilon, delta: what the run is to support, where cohorts can overflow; see ``poisson_sampler``.
+        """
+
+    @abc.abstractmethod
+    def draw(
+        self, key: Key[Array, ""], step: int | Int[Array, ""], units: PyTree[ArrayLike]
+    ) -> tuple[Cohort, SamplingInfo]:
+        """The cohort of one step.
+
+        Args:
+          key: the sampling key of the whole run; steps differ by ``step``.
+          step: scalar int, from 0, traced or not.
+          units: pytree of the whole population, leaves ``[population, ...]``.
+        """
+
+
+@dataclass(frozen=True)
+class OneSizeSampler(Sampler):
+    """A sampler whose cohorts all have one size, so that none overflows."""
+
+    @classmethod
+    def at_rate(
+        cls, population: int, sampling_rate: float, *, num_steps: int, epsilon: float = 10.0, delta: float = 1e-5
+    ) -> Self:
+        del num_steps, epsilon, delta  # of one size: none overflows
+        return cls.of_size(population, max(1, round(sampling_rate * population)))
+
+    @classmethod
+    def of_size(cls, population: int, cohort_size: int) -> Self:
+        """The sampler of cohorts of so many units.
+
+        Raises:
+          ValueError: a population or a size that is no whole number of at least 1, or more than there are.
+        """
+        population = whole_number("population", population, fix=COUNT_UNITS)
+        what = f"it is how many of the population of {population} units"
+        cohort_size = whole_number("cohort_size", cohort_size, most=population, fix=what)
+        return cls(population, cohort_size / population, cohort_size)
+
+
+def check_sampler(sampler: object) -> None:
+    """Refuse what is no sampler, such as its name.
+
+    Raises:
+      TypeError: it is none.
+    """
+    instance("sampler", sampler, Sampler, fix="make one, such as poisson_sampler(population, rate, num_steps=...)")
+
+
+def draw_cohort(
+    sampler: Sampler, key: Key[Array, ""], step: int | Int[Array, ""], units: PyTree[ArrayLike]
+) -> tuple[Cohort, SamplingInfo]:
+    """The cohort of one step, drawn on the device.
+
+    Args:
+      sampler: how to draw.
+      key: the sampling key of the whole run; steps differ by ``step``.
+      step: scalar int, from 0.
+      units: pytree of the whole population, leaves ``[population, ...]``.
+
+    Raises:
+      ValueError: ``units`` does not hold ``sampler.population`` units.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from dpjax import fixed_size_sampler
+      >>> cohort, info = draw_cohort(fixed_size_sampler(10, 3), jax.random.key(0), 0, jnp.arange(10))
+      >>> print(cohort.units.shape, info.cohort_size)
+      (3,) 3
+    """
+    check_sampler(sampler)
+    check_key("key", key)
+    check_step(step)
+    population = leading_size("units", units, "population")
+    if population != sampler.population:
+        raise ValueError(f"units hold {population} units but sampler.population={sampler.population}; make them equal.")
+    return sampler.draw(key, step, units)
+
+
+def gather(units: PyTree[ArrayLike], index: Int[Array, "slots"], mask: Bool[Array, "slots"]) -> Cohort:
+    return Cohort(jax.tree.map(lambda x: jnp.asarray(x)[jnp.where(mask, index, 0)], units), mask)
+
+
+def check_step(step: int | Int[Array, ""]) -> None:
+    if not is_traced(step):
+        whole_number("step", step, least=0, fix="count the steps of the run from 0")
+
+
+def check_walk(key: Key[Array, ""], units: PyTree[ArrayLike], size: int) -> int:
+    """The population, of which no cohort can have more."""
+    check_key("key", key)
+    population = leading_size("units", units, "population")
+    whole_number("size", size, most=population, fix="it is the units of a cohort")
+    return population
+
+
+COUNT_UNITS = "give the number of units"
