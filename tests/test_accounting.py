@@ -17,24 +17,28 @@ from dp_accounting import pld, rdp
 from scipy import stats
 
 from dpjax.accounting import (
+    SAMPLINGS,
     DistributedNoise,
+    FixedSize,
     LocalReports,
     Mechanism,
+    Poisson,
     accountants,
     calibrate_noise,
     calibrate_noise_grid,
     default_adjacency,
     divergences,
-    domination,
     epsilon,
     event,
     independent_noise,
+    pairs,
     rdp_epsilon,
+    sampling_of,
     shuffle_epsilon_lower_bound,
     spent,
     tree_aggregation,
 )
-from dpjax.accounting.mechanism import SAMPLINGS, is_count
+from dpjax.accounting.mechanism import dominating_pair
 
 calibration = importlib.import_module("dpjax.accounting.calibration")
 
@@ -158,7 +162,7 @@ class TestAgainstOthers:
     def test_renyi_is_dp_accountings_at_whole_orders(self, rate, noise):
         orders = [2.0, 3.0, 5.0, 10.0, 32.0, 63.0]
         theirs = rdp.RdpAccountant(orders).compose(event(run(rate, noise, 1))).rdp
-        pair = domination.dominating_pair(run(rate, noise, 1))
+        pair = dominating_pair(run(rate, noise, 1))
         assert divergences.renyi(pair, orders) == pytest.approx(theirs, rel=1e-8)
 
     def test_renyi_at_fractional_orders_is_tighter_than_dp_accountings(self):
@@ -177,14 +181,14 @@ class TestAgainstOthers:
 
     @pytest.mark.parametrize("shape", ["add_remove", "replace", "subset"])
     def test_discretisation_costs_what_is_stated(self, shape):
-        pair = domination.Pair(shape, 0.02, 0.9, 2000)
-        fine = max(accountants._composed(pair, name, 1e-5, 6e-5) for name in domination.curves(shape))
+        pair = pairs.Pair(shape, 0.02, 0.9, 2000)
+        fine = max(accountants._composed(pair, name, 1e-5, 6e-5) for name in pairs.curves(shape))
         assert fine <= accountants.pld_bound(pair, 1e-5) <= fine * (1 + 1.2e-4)
 
     @pytest.mark.parametrize(("steps", "delta"), [(1000, 1e-10), (100_000, 1e-9)])
     def test_rounding_is_paid_for_at_tiny_delta(self, steps, delta):
         # At rate 1 the curve is that of a Gaussian, whose ε is known: composing it must not fall below.
-        pair = domination.Pair("remove", 1.0, math.sqrt(steps), steps)
+        pair = pairs.Pair("remove", 1.0, math.sqrt(steps), steps)
         exact = dp_accounting.get_epsilon_gaussian(1.0, delta)
         assert exact <= accountants.pld_bound(pair, delta) <= exact * 1.005
 
@@ -210,12 +214,12 @@ class TestHockeyStick:
         }[curve]
         levels = np.array([-2.0, -0.3, -0.1, 0.0, 0.1, 0.2, 0.3, 1.0])
         expected = [np.maximum(upper - math.exp(level) * lower, 0).sum() * 1e-4 for level in levels]
-        pair = domination.Pair("", self.rate, self.noise, 1)
+        pair = pairs.Pair("", self.rate, self.noise, 1)
         assert divergences.hockey_stick(pair, curve, levels) == pytest.approx(expected, abs=1e-9)
 
     def test_no_fixed_size_neighbours_exceed_the_subset_curve(self):
         # The unit in question takes the place of y and sends x; its replacement sends w. All norms are at most 1.
-        pair = domination.Pair("subset", self.rate, self.noise / 2, 1)
+        pair = pairs.Pair("subset", self.rate, self.noise / 2, 1)
         levels = np.linspace(-1, 1, 21)
         bound = divergences.hockey_stick(pair, "subset", levels)
         for y, x, w in [(-1, 1, -1), (-1, 1, 0), (0, 1, -1), (1, 1, -1), (1, -1, 1), (0.5, -1, 1)]:
@@ -227,7 +231,7 @@ class TestHockeyStick:
 
 def kinds_of_noise(sampling, rate):
     """(mechanism's fields, whether the noise is fresh on the sum) of all noise that a run can have."""
-    schema = Mechanism("client", "zero_out", sampling, rate, 1.0, 40, 1000).participation
+    schema = sampling_of(sampling, rate, 1000).participation(40)
     shares = {"noise": DistributedNoise("skellam", dimension=100, levels=4096, shares=50)}
     return [
         ({}, True),
@@ -247,7 +251,8 @@ def test_the_default_relation_is_zero_out_wherever_epsilon_is_no_larger(sampling
 
     def of(adjacency, fields):
         try:
-            return epsilon(Mechanism("client", adjacency, sampling, rate, 2.0, 40, 1000, **fields), 1e-5, accountant)
+            whole = {"unit": "client", "adjacency": adjacency, "noise_multiplier": 2.0, "num_steps": 40} | fields
+            return epsilon(Mechanism(sampling=sampling_of(sampling, rate, 1000), **whole), 1e-5, accountant)
         except ValueError:
             return math.inf  # nothing accounts for it
 
@@ -269,7 +274,7 @@ class TestLaws:
         assert noise[0] > noise[1] > noise[2] > noise[3] > noise[4]
         steps = [cost(num_steps=value) for value in (1, 2, 10, 500, 501)]
         assert steps == sorted(set(steps))
-        rates = [cost(sampling_rate=value) for value in (0.001, 0.02, 0.021, 0.5, 1.0)]
+        rates = [cost(sampling=Poisson(value)) for value in (0.001, 0.02, 0.021, 0.5, 1.0)]
         assert rates == sorted(set(rates))
 
     @pytest.mark.parametrize(
@@ -415,10 +420,10 @@ class TestCache:
                 self.grid(tmp_path, **change)
         for change in (
             {"num_steps": 999},
-            {"sampling_rate": 0.011},
+            {"sampling": Poisson(0.011)},
             {"adjacency": "zero_out"},
             {"unit": "user"},
-            {"population": 5000},
+            {"sampling": Poisson(0.01, 5000)},
             {"overflow_probability": 1e-20},
             {"unit": "user", "records_per_unit": 2},
         ):
@@ -489,26 +494,29 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("change", "message"),
         [
-            ({"unit": "row"}, "unit is 'row'; choose one of example, user, client"),
-            ({"adjacency": "swap"}, "adjacency is 'swap'; choose"),
-            ({"sampling": "weekly"}, "sampling is 'weekly'; choose"),
-            ({"sampling_rate": 0.0}, "sampling_rate is 0.0; give"),
-            ({"sampling_rate": 1.5}, "sampling_rate is 1.5; give cohort size / population"),
-            ({"sampling_rate": math.nan}, "sampling_rate is nan; give"),
-            ({"noise_multiplier": -1.0}, "noise_multiplier is -1.0; give standard deviation / clip norm"),
-            ({"noise_multiplier": math.inf}, "noise_multiplier is inf; give"),
-            ({"num_steps": 0}, "num_steps is 0; give"),
-            ({"num_steps": True}, "num_steps is True; give"),
-            ({"population": 0}, "population is 0; give"),
-            ({"overflow_probability": 1.0}, "overflow_probability is 1.0; give"),
-            ({"sampling": "full"}, "sampling_rate is 0.01 with sampling='full'; set it to 1"),
-            ({"sampling": "fixed_size"}, "population is None with sampling='fixed_size'; give"),
-            ({"sampling": "shuffled", "population": 150}, "sampling_rate is 0.01, a cohort of 1.5 of 150 units; make"),
+            ({"unit": "row"}, "unit='row' is not known; use one of example, user, client"),
+            ({"adjacency": "swap"}, "adjacency='swap' is not known; use"),
+            ({"sampling": "weekly"}, "sampling='weekly' is not known; use one of poisson"),
+            ({"sampling_rate": 0.0}, "sampling_rate=0.0 must be in (0, 1]; give cohort size / population"),
+            ({"sampling_rate": 1.5}, "sampling_rate=1.5 must be in (0, 1]"),
+            ({"sampling_rate": math.nan}, "sampling_rate=nan must be"),
+            (
+                {"noise_multiplier": -1.0},
+                "noise_multiplier=-1.0 must be finite and ≥ 0; it is noise stddev",
+            ),
+            ({"noise_multiplier": math.inf}, "noise_multiplier=inf must be finite"),
+            ({"num_steps": 0}, "num_steps=0 must be ≥ 1; give"),
+            ({"num_steps": True}, "num_steps=True must be a whole number"),
+            ({"population": 0}, "population=0 must be ≥ 1; give"),
+            ({"overflow_probability": 1.0}, "overflow_probability=1.0 must be in [0, 1)"),
+            ({"sampling": "full"}, "sampling_rate=0.01 with sampling='full'; set it to 1"),
+            ({"sampling": "fixed_size"}, "population=None with sampling='fixed_size'; give"),
+            ({"sampling": "shuffled", "population": 150}, "sampling_rate=0.01 is a cohort of 1.5 of 150 units; make"),
         ],
     )
     def test_fields(self, change, message):
         with pytest.raises(ValueError) as refused:  # noqa: PT011
-            replace(run(), **change)
+            run(**change)
         assert message in str(refused.value)
         assert "\n" not in str(refused.value)
 
@@ -551,17 +559,18 @@ class TestRefusals:
 
 
 def test_what_counts_as_a_count():
-    assert is_count(np.int64(3))
-    assert is_count(1)
-    assert not any(map(is_count, (0, 1.0, 1.5, True, np.float64(2), None)))
+    assert run(num_steps=np.int64(3)).num_steps == run(num_steps=3).num_steps == 3
+    for value in (0, 1.0, 1.5, True, np.float64(2), None):
+        with pytest.raises(ValueError, match="num_steps="):
+            run(num_steps=value)
 
 
 def test_from_sampler_types_nothing_twice():
-    sampler = SimpleNamespace(kind="fixed_size", population=500, sampling_rate=0.02, overflow_probability=1e-15)
+    sampler = SimpleNamespace(sampling=FixedSize(0.02, 500), overflow_probability=1e-15)
     mechanism = Mechanism.from_sampler(
         sampler, unit="client", adjacency="replace_one", noise_multiplier=2.0, num_steps=10
     )
-    assert (mechanism.sampling, mechanism.population, mechanism.sampling_rate) == ("fixed_size", 500, 0.02)
+    assert (mechanism.sampling.name, mechanism.population, mechanism.sampling_rate) == ("fixed_size", 500, 0.02)
     assert mechanism.overflow_probability == 1e-15
     assert event(mechanism).event == dp_accounting.SampledWithoutReplacementDpEvent(
         500, 10, dp_accounting.GaussianDpEvent(2.0)

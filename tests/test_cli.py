@@ -87,7 +87,7 @@ def test_help_cuts_no_word_on_a_narrow_terminal(call, monkeypatch):
         assert (status, "…" in out) == (0, False), command
     _, out, _ = call("epsilon", "--help")
     words = re.findall(r"[\w-]+", out)
-    for word in ("--expected-cohort-size", *accounting.mechanism.ADJACENCIES, *accounting.mechanism.SAMPLINGS):
+    for word in ("--expected-cohort-size", *accounting.mechanism.ADJACENCIES, *accounting.SAMPLINGS):
         assert word in words
 
 

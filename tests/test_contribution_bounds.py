@@ -9,33 +9,37 @@ import dp_accounting
 import numpy as np
 import pytest
 from dp_accounting import pld
-from dpjax.accounting.domination import dominating_pair
 from hydra import compose, initialize_config_dir
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
 from dpjax.accounting import (
+    Cyclic,
+    FixedSize,
     LocalReports,
     Mechanism,
     Participation,
+    Poisson,
+    Shuffled,
     accountants,
     banded_toeplitz,
     calibrate_noise,
     calibrate_noise_grid,
     divergences,
-    domination,
     epsilon,
     event,
     mixture,
+    pairs,
     rdp_epsilon,
 )
+from dpjax.accounting.mechanism import dominating_pair
 from dpjax.datasets import bound_contributions, load
 from dpjax.results import claim
 from experiments import config, jobs
 from experiments.launching.sweeper import expand
 from experiments.privacy import mechanism as mechanism_of
-from experiments.problems import problem
+from experiments.problems import choice
 from experiments.setup import build
 from experiments.task import Job
 from experiments.validation import validate
@@ -63,14 +67,13 @@ def run(records_per_unit, sampling_rate=0.01, noise_multiplier=4.0, num_steps=10
 
 
 def one_step(records, rate, stddev):
-    return domination.Pair("records", rate, stddev, 1, records=records)
+    return pairs.Pair("records", rate, stddev, 1, records=records)
 
 
 class TestSameAs:
     @pytest.mark.parametrize(("rate", "noise", "steps"), [(0.01, 1.0, 1000), (0.3, 3.0, 50), (0.001, 0.6, 1)])
     def test_one_record_is_the_subsampled_gaussian(self, rate, noise, steps):
-        plain = Mechanism("user", "add_or_remove_one", "poisson", rate, noise, steps)
-        assert run(1, rate, noise, steps) == plain
+        plain = run(1, rate, noise, steps)
         as_mixture = dominating_pair(plain)._replace(shape="records")
         for bound in (accountants.pld_bound, accountants.rdp_bound):
             assert bound(as_mixture, 1e-5) == pytest.approx(bound(dominating_pair(plain), 1e-5), rel=1e-6)
@@ -78,7 +81,7 @@ class TestSameAs:
     @pytest.mark.parametrize("adjacency", list(RELATION))
     @pytest.mark.parametrize("accountant", ["pld", "rdp"])
     def test_all_records_in_all_steps_are_one_of_k_clip_norms(self, adjacency, accountant):
-        plain = Mechanism("user", adjacency, "full", 1.0, 2.0, 20)
+        plain = run(1, 1.0, 2.0, 20, sampling="full", adjacency=adjacency)
         for sampling in ("full", "poisson"):
             bounded = run(5, 1.0, 10.0, 20, sampling=sampling, adjacency=adjacency)
             assert epsilon(bounded, 1e-5, accountant) == pytest.approx(epsilon(plain, 1e-5, accountant), rel=1e-12)
@@ -231,7 +234,7 @@ class TestLaws:
 
     def test_drawing_the_user_with_all_records_is_not_the_same(self):
         # At one rate the mean number of a user's records is alike, but to have them all at once is worse.
-        together = Mechanism("user", "zero_out", "poisson", 0.01, 4.0 / 8, 1000)
+        together = run(1, 0.01, 4.0 / 8, 1000, adjacency="zero_out")
         assert epsilon(run(8, adjacency="zero_out"), 1e-5) < epsilon(together, 1e-5)
 
     def test_far_out(self):
@@ -270,20 +273,20 @@ class TestMechanism:
         assert "records" not in run(1, population=80_000).describe()
 
     def test_from_sampler(self):
-        sampler = SimpleNamespace(kind="poisson", population=600, sampling_rate=0.04, overflow_probability=0.0)
+        sampler = SimpleNamespace(sampling=Poisson(0.04, 600), overflow_probability=0.0)
         made = Mechanism.from_sampler(sampler, unit="client", adjacency="zero_out", num_steps=10, records_per_unit=3)
         assert (made.records_per_unit, made.population) == (3, 600)
 
     @pytest.mark.parametrize(
         ("change", "message"),
         [
-            ({"records_per_unit": 0}, "records_per_unit is 0; give a whole number of at least 1"),
-            ({"records_per_unit": True}, "records_per_unit is True; give"),
+            ({"records_per_unit": 0}, "records_per_unit=0 must be ≥ 1; it counts"),
+            ({"records_per_unit": True}, "records_per_unit=True must be a whole number"),
             ({"unit": "example"}, "records_per_unit is 2 with unit='example', which is one record; use unit='user'"),
             ({"adjacency": "replace_one"}, "with adjacency='replace_one', for which nothing accounts; use 'add_or"),
-            ({"sampling": "fixed_size", "population": 100}, "with sampling='fixed_size', for which nothing accounts;"),
-            ({"sampling": "shuffled", "population": 100, "adjacency": "zero_out"}, "sampling='shuffled', for which"),
-            ({"sampling": "cyclic", "population": 100, "adjacency": "zero_out"}, "use 'poisson' or 'full'"),
+            ({"sampling": FixedSize(0.01, 100)}, "with sampling='fixed_size', for which nothing accounts;"),
+            ({"sampling": Shuffled(0.01, 100), "adjacency": "zero_out"}, "sampling='shuffled', for which"),
+            ({"sampling": Cyclic(0.01, 100), "adjacency": "zero_out"}, "use 'poisson' or 'full'"),
             ({"factorization": banded_toeplitz(Participation(9, 9, 1), 2), "num_steps": 9}, "with correlated noise,"),
             ({"noise": LocalReports("gaussian")}, "with noise that clients add, for which nothing accounts; use noise"),
         ],
@@ -411,7 +414,7 @@ def mails(monkeypatch):
         input_shape=(5,),
         train_units=owners,
     )
-    monkeypatch.setattr(problem, "_load", lambda name: whole)
+    monkeypatch.setattr(choice, "_load", lambda name: whole)
     return whole
 
 

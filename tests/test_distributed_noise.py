@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from dpjax.accounting.domination import dominating_pair
 from scipy import special, stats
 
 from dpjax import Cohort, HParams, Mechanism, calibrate_noise, clipped_sum, epsilon, example_gradient, make_train
 from dpjax.accounting import DistributedNoise, rdp_epsilon
 from dpjax.accounting.accountants import rdp_bound
+from dpjax.accounting.mechanism import dominating_pair
 from dpjax.federated import distributed_noise, secure_aggregation
 from dpjax.federated.aggregation.discrete import discrete_gaussian, skellam
 from dpjax.sampling import fixed_size_sampler
@@ -179,8 +179,11 @@ def test_too_little_noise_for_a_discrete_gaussian_sum_is_infinite():
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda: DistributedNoise("laplace", 1, 1, 1), "kind is 'laplace'; choose one of discrete_gaussian, skellam"),
-        (lambda: DistributedNoise("skellam", 0, 1, 1), "dimension is 0; give a whole number of at least 1"),
+        (
+            lambda: DistributedNoise("laplace", 1, 1, 1),
+            "kind='laplace' is not known; use one of discrete",
+        ),
+        (lambda: DistributedNoise("skellam", 0, 1, 1), "dimension=0 must be ≥ 1; see distributed_noise"),
         (lambda: run("skellam", **COARSE, adjacency="add_or_remove_one"), "takes its share of the noise along"),
         (lambda: epsilon(run("skellam", **COARSE), 1e-5), "use accountant='rdp'"),
         (lambda: calibrate_noise(run("skellam", **COARSE), epsilon=1.0, delta=1e-5), "use accountant='rdp'"),

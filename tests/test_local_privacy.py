@@ -90,10 +90,10 @@ def test_calibration_of_gaussian_reports():
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda: LocalReports("cauchy"), "kind is 'cauchy'; choose one of gaussian, laplace, privunit"),
+        (lambda: LocalReports("cauchy"), "kind='cauchy' is not known; use one of gaussian, laplace, privunit"),
         (lambda: LocalReports("gaussian", 1.0), "whose reports have no pure ε"),
-        (lambda: LocalReports("laplace"), "give the ε of one report"),
-        (lambda: LocalReports("privunit", 0.0), "give the ε of one report"),
+        (lambda: LocalReports("laplace"), "it is the ε of one report"),
+        (lambda: LocalReports("privunit", 0.0), "it is the ε of one report"),
         (lambda: mechanism("gaussian", adjacency="zero_out"), "adjacency is 'zero_out' with local reports"),
         (lambda: mechanism("laplace", 1.0, noise_multiplier=1.0), "set it to 0"),
         (lambda: calibrate_noise(mechanism("laplace", 1.0), epsilon=1.0, delta=1e-5), "use calibrate_report_epsilon"),

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dpjax.accounting.mechanism import Mechanism
-from dpjax.checks import instance
+from dpjax.accounting.mechanism import Mechanism, check_accountable
 
 if TYPE_CHECKING:
     import dp_accounting
@@ -38,5 +37,5 @@ def event(mechanism: Mechanism) -> dp_accounting.DpEvent:
     References:
       https://github.com/google/differential-privacy/tree/main/python/dp_accounting
     """
-    instance("mechanism", mechanism, Mechanism, fix="make one, such as Mechanism.from_sampler(...)")
+    check_accountable(mechanism)
     return mechanism.noising.event(mechanism)

@@ -9,7 +9,7 @@ from dpjax.accounting.factorization import Factorization
 from dpjax.accounting.noises import INDEPENDENT, CorrelatedNoise, Noise
 from dpjax.accounting.pairs import Pair
 from dpjax.accounting.participation import Participation
-from dpjax.accounting.samplings import Sampling, sampling_of
+from dpjax.accounting.samplings import SAMPLINGS, Sampling, sampling_of
 from dpjax.checks import as_number, brief, instance, number, one_of, whole_number
 
 UNITS = ("example", "user", "client")
@@ -95,19 +95,19 @@ steps with noise multiplier 1.1 (standard deviation / clip norm); one run, hyper
 
     def __init__(
         self,
-        *,
-        unit: str,
-        adjacency: str,
-        sampling: Sampling | str,
-        noise_multiplier: float,
-        num_steps: int,
-        sampling_rate: float | None = None,
-        population: int | None = None,
-        overflow_probability: float = 0.0,
-        factorization: Factorization | None = None,
-        noise: Noise | None = None,
-        records_per_unit: int = 1,
-        abort_probability: float = 0.0,
+        *,  # of any type, so that each is refused in a sentence
+        unit: str | Any,
+        adjacency: str | Any,
+        sampling: Sampling | str | Any,
+        noise_multiplier: float | Any,
+        num_steps: int | Any,
+        sampling_rate: float | Any = None,
+        population: int | Any = None,
+        overflow_probability: float | Any = 0.0,
+        factorization: Factorization | Any = None,
+        noise: Noise | Any = None,
+        records_per_unit: int | Any = 1,
+        abort_probability: float | Any = 0.0,
     ) -> None:
         if factorization is not None:
             instance("factorization", factorization, Factorization, fix="make one, such as tree_aggregation(...)")
@@ -285,7 +285,7 @@ def check_accountable(mechanism: Mechanism) -> None:
 def _sampling(sampling: Sampling | str, sampling_rate: float | None, population: int | None) -> Sampling:
     """The kind that was given, or that of a name."""
     if isinstance(sampling, str):
-        if sampling_rate is None:
+        if sampling_rate is None and sampling in SAMPLINGS:
             raise ValueError(f"sampling_rate=None with sampling={sampling!r}; give cohort size / population.")
         return sampling_of(sampling, sampling_rate, population)
     instance("sampling", sampling, Sampling, fix="make one, such as Poisson(0.01), or give its name")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
 from dpjax.accounting.factorization import Factorization
 from dpjax.accounting.pairs import Pair, gaussian_pair
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import dp_accounting
 
 
+@runtime_checkable
 class Run(Protocol):
     """What a noise reads of a mechanism."""
 

@@ -16,13 +16,14 @@ shape is one of these; which of them dominates a run is said, and proved, where 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 
+@runtime_checkable
 class StepModel(Protocol):
     """One step whose noise is not Gaussian, or not known to be."""
 

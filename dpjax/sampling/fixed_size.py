@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Int, Key, PyTree
 
 from dpjax.accounting.samplings import FixedSize, Sampling
-from dpjax.sampling.sampler import OneSizeSampler, SamplingInfo, check_walk, gather
+from dpjax.sampling.sampler import OneSizeSampler, SamplingInfo, check_walk, gather, of_one_size
 from dpjax.types import Cohort
 
 
@@ -36,7 +36,7 @@ def fixed_size_sampler(population: int, cohort_size: int) -> FixedSizeSampler:
     References:
       Wang, Balle & Kasiviswanathan, Subsampled Rényi DP, 2019 (https://arxiv.org/abs/1808.00087).
     """
-    return FixedSizeSampler.of_size(population, cohort_size)
+    return of_one_size(FixedSizeSampler, population, cohort_size)
 
 
 def fixed_size_cohort(key: Key[Array, ""], units: PyTree[ArrayLike], *, size: int) -> tuple[Cohort, SamplingInfo]:

@@ -2,7 +2,7 @@
 
 import abc
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple, Self
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -93,28 +93,27 @@ class Sampler(abc.ABC):
         """
 
 
-@dataclass(frozen=True)
 class OneSizeSampler(Sampler):
     """A sampler whose cohorts all have one size, so that none overflows."""
 
     @classmethod
     def at_rate(
         cls, population: int, sampling_rate: float, *, num_steps: int, epsilon: float = 10.0, delta: float = 1e-5
-    ) -> Self:
-        del num_steps, epsilon, delta  # of one size: none overflows
-        return cls.of_size(population, max(1, round(sampling_rate * population)))
+    ) -> Sampler:
+        del num_steps, epsilon, delta
+        return of_one_size(cls, population, max(1, round(sampling_rate * population)))
 
-    @classmethod
-    def of_size(cls, population: int, cohort_size: int) -> Self:
-        """The sampler of cohorts of so many units.
 
-        Raises:
-          ValueError: a population or a size that is no whole number of at least 1, or more than there are.
-        """
-        population = whole_number("population", population, fix=COUNT_UNITS)
-        what = f"it is how many of the population of {population} units"
-        cohort_size = whole_number("cohort_size", cohort_size, most=population, fix=what)
-        return cls(population, cohort_size / population, cohort_size)
+def of_one_size[Kind: Sampler](kind: type[Kind], population: int, cohort_size: int) -> Kind:
+    """The sampler of a kind whose cohorts hold so many units.
+
+    Raises:
+      ValueError: a population or a size that is no whole number of at least 1, or more than there are.
+    """
+    population = whole_number("population", population, fix=COUNT_UNITS)
+    what = f"it is how many of the population of {population} units"
+    cohort_size = whole_number("cohort_size", cohort_size, most=population, fix=what)
+    return kind(population, cohort_size / population, cohort_size)
 
 
 def check_sampler(sampler: object) -> None:

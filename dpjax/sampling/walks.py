@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Int, Key, PyTree
 
 from dpjax.accounting.samplings import Cyclic, Sampling, Shuffled
-from dpjax.sampling.sampler import OneSizeSampler, SamplingInfo, check_step, check_walk, gather
+from dpjax.sampling.sampler import OneSizeSampler, SamplingInfo, check_step, check_walk, gather, of_one_size
 from dpjax.types import Cohort
 
 
@@ -49,7 +49,7 @@ def shuffled_sampler(population: int, cohort_size: int) -> ShuffledSampler:
     References:
       Chua et al., How Private are DP-SGD Implementations?, 2024 (https://arxiv.org/abs/2403.17673).
     """
-    return ShuffledSampler.of_size(population, cohort_size)
+    return of_one_size(ShuffledSampler, population, cohort_size)
 
 
 def cyclic_sampler(population: int, cohort_size: int) -> CyclicSampler:
@@ -67,7 +67,7 @@ def cyclic_sampler(population: int, cohort_size: int) -> CyclicSampler:
       Kairouz et al., Practical and Private (Deep) Learning without Sampling or Shuffling, 2021
       (https://arxiv.org/abs/2103.00039).
     """
-    return CyclicSampler.of_size(population, cohort_size)
+    return of_one_size(CyclicSampler, population, cohort_size)
 
 
 def shuffled_cohort(

@@ -1,17 +1,19 @@
 """Kinds of sampling, as the accountant sees them: one class each, which answers for itself."""
 
+from typing import Any
+
 from dpjax.accounting.samplings.fixed_size import FixedSize
 from dpjax.accounting.samplings.full import Full
 from dpjax.accounting.samplings.poisson import Poisson
 from dpjax.accounting.samplings.sampling import Sampling
 from dpjax.accounting.samplings.walks import Cyclic, Shuffled
-from dpjax.checks import brief, instance
+from dpjax.checks import instance, one_of
 
 SAMPLINGS: dict[str, type[Sampling]] = {kind.name: kind for kind in (Poisson, FixedSize, Shuffled, Cyclic, Full)}
 """Name → kind: all that a mechanism can have."""
 
 
-def sampling_of(name: str, sampling_rate: float, population: int | None = None) -> Sampling:
+def sampling_of(name: str, sampling_rate: Any, population: Any = None) -> Sampling:
     """The sampling of a name, as configs, rows and the command line have it.
 
     Args:
@@ -26,9 +28,7 @@ def sampling_of(name: str, sampling_rate: float, population: int | None = None) 
       >>> sampling_of("poisson", 0.25)
       Poisson(sampling_rate=0.25, population=None)
     """
-    if not isinstance(name, str) or name not in SAMPLINGS:
-        raise ValueError(f"sampling is {brief(name)}; choose one of {', '.join(SAMPLINGS)}")
-    return SAMPLINGS[name](sampling_rate, population)
+    return SAMPLINGS[one_of("sampling", name, SAMPLINGS)](sampling_rate, population)
 
 
 def default_adjacency(sampling: str | Sampling, *, independent: bool = True) -> str:
@@ -54,9 +54,7 @@ def default_adjacency(sampling: str | Sampling, *, independent: bool = True) -> 
       ['zero_out', 'zero_out', 'add_or_remove_one']
     """
     if isinstance(sampling, str):
-        if sampling not in SAMPLINGS:
-            raise ValueError(f"sampling is {brief(sampling)}; choose one of {', '.join(SAMPLINGS)}")
-        return SAMPLINGS[sampling].default_adjacency(independent=independent)
+        return SAMPLINGS[one_of("sampling", sampling, SAMPLINGS)].default_adjacency(independent=independent)
     instance("sampling", sampling, Sampling, fix="make one, such as Poisson(0.01)")
     return sampling.default_adjacency(independent=independent)
 

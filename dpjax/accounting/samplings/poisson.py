@@ -38,7 +38,7 @@ class Poisson(Sampling):
       >>> run = Mechanism(unit="example", adjacency="zero_out", sampling=Poisson(0.01), noise_multiplier=1.1,
       ...                 num_steps=10_000)
       >>> round(epsilon(run, delta=1e-5), 2)
-      5.64
+      5.19
 
     References:
       Abadi et al. 2016, https://arxiv.org/abs/1607.00133; Zhu et al. 2022, https://arxiv.org/abs/2106.08567.

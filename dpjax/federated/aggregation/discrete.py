@@ -175,3 +175,7 @@ def _small_log_weights(variance: Float[Array, ""]) -> Float[Array, "orders"]:
     orders = jnp.arange(1, _TABLE, dtype=jnp.float32)
     _, ratios = jax.lax.scan(ratio, jnp.zeros((), v.dtype), orders, reverse=True)
     return jnp.concatenate([jnp.zeros(1, v.dtype), jnp.cumsum(jnp.log(ratios))])
+
+
+DRAWS = {"discrete_gaussian": discrete_gaussian, "skellam": skellam}
+"""Kind → how a client draws its share; ``dpjax.accounting.distributed.KINDS`` has what a sum of them is worth."""

@@ -1,6 +1,6 @@
 """Local privacy: every client randomises its own report, so that nobody need be trusted with it."""
 
-from functools import partial
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -10,7 +10,7 @@ from jax.scipy.stats import norm as normal
 from jaxtyping import Array, Float, Key, ScalarLike
 
 from dpjax.accounting.local import KINDS, MAX_REPORT_EPSILON
-from dpjax.checks import number, spoilt_by
+from dpjax.checks import number, one_of, spoilt_by
 from dpjax.clipping import Aggregation, SumFactory
 from dpjax.contribution import ContributionFn
 from dpjax.federated.aggregation.messages import (
@@ -70,19 +70,16 @@ def local_privacy(
       Duchi, Jordan & Wainwright, 2013 (https://arxiv.org/abs/1302.3203); PrivUnit: Bhowmick et al., 2018
       (https://arxiv.org/abs/1812.00984).
     """
-    if kind not in KINDS:
-        raise ValueError(f"kind={kind!r} is not known; use one of {', '.join(KINDS)}.")
-    given, other = (
-        (noise_multiplier, epsilon_per_report) if kind == "gaussian" else (epsilon_per_report, noise_multiplier)
-    )
-    name = "noise_multiplier" if kind == "gaussian" else "epsilon_per_report"
+    pure = KINDS[one_of("kind", kind, KINDS)].pure
+    given, other = (epsilon_per_report, noise_multiplier) if pure else (noise_multiplier, epsilon_per_report)
+    name = "epsilon_per_report" if pure else "noise_multiplier"
     if given is None or other is not None:
         raise ValueError(f"kind={kind!r} is set by {name} and by nothing else; give that one.")
-    if kind == "gaussian":
-        checked = number(name, given, least=0, fix="it is noise stddev / clip_norm")
-    else:
+    if pure:
         checked = number(name, given, above=0, most=MAX_REPORT_EPSILON, fix="it is one report's ε")
-    randomise = {"gaussian": _gaussian, "laplace": _laplace, "privunit": privunit}[kind]
+    else:
+        checked = number(name, given, least=0, fix="it is noise stddev / clip_norm")
+    randomise, spread = REPORTS[kind]
 
     def aggregation(factory: SumFactory) -> SumFactory:
         collect = collected(factory)
@@ -99,25 +96,18 @@ def local_privacy(
                 rows = clipped_rows(messages, cohort._replace(weights=None), limit)
                 keys = jax.random.split(side_key(key, 6), len(rows))
                 amount = jnp.asarray(checked, jnp.float32)
-                reports = jax.vmap(partial(randomise, amount=amount))(rows / limit, keys)
+                reports = jax.vmap(randomise, in_axes=(0, 0, None))(rows / limit, keys, amount)
                 # p_k are public, so the server weighs what it was told.
                 weights = 1.0 if cohort.weights is None else jnp.clip(jnp.nan_to_num(cohort.weights), 0, 1)
                 total = spoilt_by(jnp.where(cohort.mask, weights, 0.0) @ reports * limit, checked)
                 report = told(plain, {"uplink_bytes": jnp.float32(4 * rows.shape[1])})
-                return plain._replace(total=like_total(total, plain), noise=Added(_spread(kind, amount)), **report)
+                return plain._replace(total=like_total(total, plain), noise=Added(spread(amount)), **report)
 
             return fun
 
         return make
 
     return aggregation
-
-
-def _spread(kind: str, amount: Float[Array, ""]) -> Float[Array, ""]:
-    """Standard deviation of a report's noise in one coordinate, in units of the clip norm."""
-    if kind == "gaussian":
-        return amount
-    return 2 * jnp.sqrt(2.0) / amount if kind == "laplace" else 1 / privunit_cap(amount).length
 
 
 def _gaussian(row: Report, key: Key[Array, ""], amount: Float[Array, ""]) -> Report:
@@ -205,3 +195,23 @@ def privunit(row: Report, key: Key[Array, ""], amount: Float[Array, ""]) -> Repo
     along = jnp.where(inside, _beyond(cap.threshold, cap.log_mass, uniform), below)
     rest = standard_normal(rest_key, row.shape)
     return ((along - rest @ aim) * aim + rest) / cap.length
+
+
+class Randomiser(NamedTuple):
+    """How a kind of report is made.
+
+    Attributes:
+      report: ``report(row, key, amount)``; the row is the contribution / clip norm, the amount the kind's own number.
+      spread: the amount → standard deviation of a report's noise in one coordinate / clip norm.
+    """
+
+    report: Callable[[Report, Key[Array, ""], Float[Array, ""]], Report]
+    spread: Callable[[Float[Array, ""]], Float[Array, ""]]
+
+
+REPORTS: dict[str, Randomiser] = {
+    "gaussian": Randomiser(_gaussian, lambda noise_multiplier: noise_multiplier),
+    "laplace": Randomiser(_laplace, lambda epsilon: 2 * jnp.sqrt(2.0) / epsilon),
+    "privunit": Randomiser(privunit, lambda epsilon: 1 / privunit_cap(epsilon).length),
+}
+"""Kind → how its reports are made; ``dpjax.accounting.local.KINDS`` has what they cost."""

@@ -11,10 +11,10 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, ScalarLike, UInt32
 
 from dpjax.accounting.distributed import KINDS, DistributedNoise
-from dpjax.checks import brief, number, spoilt_by, whole_number
+from dpjax.checks import number, one_of, spoilt_by, whole_number
 from dpjax.clipping import Aggregation, SumFactory
 from dpjax.contribution import ContributionFn
-from dpjax.federated.aggregation.discrete import discrete_gaussian, skellam
+from dpjax.federated.aggregation.discrete import DRAWS
 from dpjax.federated.aggregation.key_agreement import SEALED_BYTES, SECRET_BYTES, SHARE_BYTES, agree
 from dpjax.federated.aggregation.masking import masked_vectors, unmasked_sum
 from dpjax.federated.aggregation.messages import (
@@ -235,8 +235,8 @@ def _checked(name: str, kind: str | None, threshold: int, colluding: int) -> tup
     """(threshold, colluding), in their ranges."""
     threshold = whole_number("threshold", threshold, least=2, fix="of 1, every share would be the secret itself")
     colluding = whole_number("colluding", colluding, least=0, fix="it is a number of clients")
-    if kind is not None and not (isinstance(kind, str) and kind in KINDS):
-        raise ValueError(f"{name}={brief(kind)} is not known; use one of {', '.join(KINDS)}.")
+    if kind is not None:
+        one_of(name, kind, KINDS)
     if colluding >= threshold:
         raise ValueError(
             f"colluding={colluding} must be from 0 to below threshold={threshold}: those who collude add no noise that "
@@ -269,8 +269,7 @@ def _drawn(
     noise: str, key: Key[Array, ""], shape: tuple[int, ...], stddev: float | Float[Array, ""]
 ) -> Int[Array, "slots size"]:
     """Each client's own noise; in a loop, as all clients' proposals at once would be several times their vectors."""
-    draw = discrete_gaussian if noise == "discrete_gaussian" else skellam
-    return jax.lax.map(lambda k: draw(k, shape[1], stddev), jax.random.split(key, shape[0]))
+    return jax.lax.map(lambda k: DRAWS[noise](k, shape[1], stddev), jax.random.split(key, shape[0]))
 
 
 Summed = tuple[UInt32[Array, "size"], Bool[Array, ""]]
