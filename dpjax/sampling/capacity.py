@@ -16,7 +16,8 @@ def capacity_for(
 ) -> tuple[int, float]:
     """(slots, chance of any overflow in the whole run) of cohorts that each hold a binomial number of units.
 
-    The chance β is at most ``most_overflow(epsilon, delta)``, by the exact binomial tail in each step and a union bound over them.
+    The chance β is at most ``most_overflow(epsilon, delta)``, by the exact binomial tail in each step and a union bound
+    over them.
 
     Args:
       population, sampling_rate, num_steps: of the run, in their ranges.
