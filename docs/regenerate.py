@@ -33,7 +33,7 @@ def columns() -> str:
 
 def fields() -> str:
     """The fields of the config."""
-    from experiments.config import describe
+    from experiments.fields import describe
 
     rows = [
         f"| `{name}` | `{'null' if value is None else value}` | {kind} | {meaning} |"

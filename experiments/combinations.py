@@ -3,12 +3,10 @@
 import math
 from typing import Any
 
-from omegaconf import DictConfig
-
-from experiments.config import LOCAL_NOISE, SHARED_NOISE
+from experiments.config import LOCAL_NOISE, SHARED_NOISE, Config
 
 
-def validate_noise(cfg: DictConfig, need: Any) -> None:
+def validate_noise(cfg: Config, need: Any) -> None:
     """Refuse noise that the rest of the config has no room for.
 
     Raises:
@@ -30,7 +28,7 @@ def validate_noise(cfg: DictConfig, need: Any) -> None:
         "privacy.noise",
         "is added by clients; set federated.clients_per_round, or use gaussian or correlated",
     )
-    need(fed.weights == "uniform" or math.isinf(cfg.privacy.epsilon), "federated.weights", f"must be uniform {shown}")
+    need(fed.weights == "uniform" or not cfg.privacy.is_private, "federated.weights", f"must be uniform {shown}")
     need(
         fed.noise_cohort is None,
         "federated.noise_cohort",
@@ -52,7 +50,7 @@ def validate_noise(cfg: DictConfig, need: Any) -> None:
         _validate_inside(cfg, need, shown)
 
 
-def _validate_inside(cfg: DictConfig, need: Any, shown: str) -> None:
+def _validate_inside(cfg: Config, need: Any, shown: str) -> None:
     fed = cfg.federated
     need(fed.algorithm == "fedavg", "federated.algorithm", f"must be fedavg {shown}")
     need(fed.aggregation == "plain", "federated.aggregation", f"must be plain {shown}, as deltas have no bound")
@@ -70,7 +68,7 @@ def _validate_inside(cfg: DictConfig, need: Any, shown: str) -> None:
     )
 
 
-def validate_messages(cfg: DictConfig, need: Any, one_of: Any) -> None:
+def validate_messages(cfg: Config, need: Any, one_of: Any) -> None:
     """Refuse corruption, robust means and compression that do not go together, or with the aggregation.
 
     Raises:
@@ -80,7 +78,7 @@ def validate_messages(cfg: DictConfig, need: Any, one_of: Any) -> None:
     one_of("federated.robust", "none", "trimmed_mean", "median", "krum", "multi_krum", "geometric_median")
     if fed.robust != "none":
         need(
-            math.isinf(cfg.privacy.epsilon) or cfg.privacy.noise == "inside_clients",
+            not cfg.privacy.is_private or cfg.privacy.noise == "inside_clients",
             "federated.robust",
             "has no sensitivity, so that no noise makes it private; use none, privacy.epsilon=inf or "
             "privacy.noise=inside_clients",
@@ -90,9 +88,9 @@ def validate_messages(cfg: DictConfig, need: Any, one_of: Any) -> None:
         need(
             0 <= fed.robust_fraction < 0.5, "federated.robust_fraction", "must be in [0, 0.5): a majority wins any vote"
         )
-    assumed = math.floor(fed.robust_fraction * fed.clients_per_round + 1e-3)
+    assumed = math.floor(fed.robust_fraction * fed.expected_clients + 1e-3)
     need(
-        fed.robust not in ("krum", "multi_krum") or fed.clients_per_round >= 2 * assumed + 3,
+        fed.robust not in ("krum", "multi_krum") or fed.expected_clients >= 2 * assumed + 3,
         "federated.clients_per_round",
         f"is too few for federated.robust={fed.robust}, which with {assumed} corrupted clients takes "
         f"{2 * assumed + 3}; raise it, or lower federated.robust_fraction",
@@ -135,7 +133,7 @@ def validate_messages(cfg: DictConfig, need: Any, one_of: Any) -> None:
         "scales the noise on the sum, and clipping=adaptive has noise on a count too; use clipping=flat, or null",
     )
     need(
-        cohort is None or cohort >= fed.clients_per_round,
+        cohort is None or cohort >= fed.expected_clients,
         "federated.noise_cohort",
         f"must be at least federated.clients_per_round={fed.clients_per_round}, or null",
     )

@@ -1,13 +1,12 @@
 """Typed configs: every field says what it means and whether a sweep over it recompiles."""
 
-import hashlib
-import re
+import math
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 CONF = Path(__file__).parent / "conf"
 
@@ -32,12 +31,18 @@ def static(default: Any, meaning: str) -> Any:
     return field(default=default, metadata=metadata)
 
 
-def traced(default: Any, meaning: str) -> Any:
-    """A field that one compiled program takes as an argument, or that the program does not see at all."""
-    return field(default=default, metadata={"traced": True, "meaning": meaning})
+def traced(default: Any, meaning: str, *, hparam: bool = False) -> Any:
+    """A field that one compiled program takes as an argument, or that the program does not see at all.
+
+    Args:
+      default: its value if none is given.
+      meaning: for help texts and docs.
+      hparam: whether it is the field of ``HParams`` that has its name.
+    """
+    return field(default=default, metadata={"traced": True, "meaning": meaning, "hparam": hparam})
 
 
-@dataclass
+@dataclass(frozen=True)
 class DataConf:
     name: str = static("digits", "name in `dpjax data list`")
     validation: float = static(
@@ -49,7 +54,7 @@ class DataConf:
     )
 
 
-@dataclass
+@dataclass(frozen=True)
 class ModelConf:
     name: str = static("mlp", "logistic, mlp, cnn, scattering (fixed wavelets, then logistic), text or pretrained")
     hidden: list[int] = static([64], "widths of the hidden layers of mlp and text")
@@ -74,7 +79,7 @@ class ModelConf:
     )
 
 
-@dataclass
+@dataclass(frozen=True)
 class TuningConf:
     name: str = static("lora", "pretrained: head, bitfit, lora, last, prompt, prefix or full")
     rank: int = static(8, "lora: rank of the adapters")
@@ -85,7 +90,7 @@ class TuningConf:
     cache_features: bool = static(True, "head: embed every text once, and train the head on the vectors")
 
 
-@dataclass
+@dataclass(frozen=True)
 class SynthesisConf:
     instruction: str = static("A text of the class {class}:", "what the decoder is asked; {class} becomes a name")
     classes: list[str] = static([], "names of the classes in the instruction, in their order; []: the data's own")
@@ -96,7 +101,7 @@ class SynthesisConf:
     checkpoint: str = static("minilm", "what reads the texts; the head on it is what is tested")
 
 
-@dataclass
+@dataclass(frozen=True)
 class PrivacyConf:
     epsilon: float = traced(1.0, "target ε; inf trains without clipping and noise")
     noise_multiplier: float | None = traced(
@@ -128,8 +133,13 @@ class PrivacyConf:
         "discrete_gaussian, skellam: claim amplification, against those who do not see who takes part",
     )
 
+    @property
+    def is_private(self) -> bool:
+        """Whether there is a finite ε, without which there is neither clipping nor noise."""
+        return math.isfinite(self.epsilon)
 
-@dataclass
+
+@dataclass(frozen=True)
 class ClippingConf:
     name: str = static("flat", "flat, per_layer, automatic or adaptive")
     stability: float = static(0.01, "γ of automatic clipping: gradients far below it stay small")
@@ -140,12 +150,12 @@ class ClippingConf:
     )
 
 
-@dataclass
+@dataclass(frozen=True)
 class OptimizerConf:
     name: str = static("sgd", "sgd, adam, adamw, adam_corrected or yogi, applied to the noised mean")
-    learning_rate: float = traced(0.5, "step size; of the server if federated")
-    momentum: float = traced(0.9, "heavy-ball momentum of sgd")
-    weight_decay: float = traced(0.0, "decoupled weight decay of adamw")
+    learning_rate: float = traced(0.5, "step size; of the server if federated", hparam=True)
+    momentum: float = traced(0.9, "heavy-ball momentum of sgd", hparam=True)
+    weight_decay: float = traced(0.0, "decoupled weight decay of adamw", hparam=True)
     second_decay: float = static(0.999, "decay β₂ of the squares in all but sgd; 0.99 is usual in a server")
     adaptivity: float = static(
         1e-8, "what adam, adamw and yogi add to the root of the squares, 1e-3 in a server; floor of adam_corrected"
@@ -159,14 +169,14 @@ class OptimizerConf:
     evaluate_every: int = static(10, "steps between evaluations")
 
 
-@dataclass
+@dataclass(frozen=True)
 class CorruptionConf:
     name: str = static("none", "none, nan, scaled, sign_flipped, noise (what clients send) or labels (flipped rows)")
     fraction: float = static(0.1, "share of the clients that are corrupted")
     factor: float | None = static(None, "of scaled (10 if null) and sign_flipped (1)")
 
 
-@dataclass
+@dataclass(frozen=True)
 class CompressionConf:
     name: str = static("none", "none, quantized, random_k, top_k or sketch")
     bits: int = static(8, "quantized: of a coordinate, 2 to 16")
@@ -174,7 +184,7 @@ class CompressionConf:
     error_feedback: bool = static(False, "top_k: clients send later what they kept back")
 
 
-@dataclass
+@dataclass(frozen=True)
 class FederatedConf:
     clients_per_round: int | None = static(None, "expected clients in a round; null trains centrally")
     num_clients: int = static(400, "clients that share the training set; partition=natural has its own number")
@@ -191,13 +201,13 @@ class FederatedConf:
     local_steps: int = static(5, "local steps of a client")
     local_epochs: int | None = static(None, "passes over a client's rows instead of local_steps")
     local_batch_size: int = static(10, "records in a local step")
-    client_learning_rate: float = traced(0.5, "step size of local training")
-    proximal: float = traced(0.1, "μ of algorithm=fedprox; the first one if adaptive")
+    client_learning_rate: float = traced(0.5, "step size of local training", hparam=True)
+    proximal: float = traced(0.1, "μ of algorithm=fedprox; the first one if adaptive", hparam=True)
     adaptive_proximal: bool = static(False, "let μ follow the clients' loss, which is noised with the deltas")
     personal: str = static("head", "parameters whose path holds this word stay with their client if personalized")
     head_steps: int | None = static(None, "local steps on the personal part first; null trains all together")
-    straggler_rate: float = traced(0.0, "chance that a client is stopped after a part of its local steps")
-    dropout_rate: float = traced(0.0, "chance that a client is lost before its message arrives")
+    straggler_rate: float = traced(0.0, "chance that a client is stopped after a part of its local steps", hparam=True)
+    dropout_rate: float = traced(0.0, "chance that a client is lost before its message arrives", hparam=True)
     aggregation: str = static("plain", "plain, secure (masks and shares) or homomorphic (CKKS)")
     threshold: float = static(0.5, "secure: share of clients_per_round that could unmask others; fewer answers abort")
     bits: int = static(32, "secure: width of a ring element")
@@ -214,8 +224,19 @@ class FederatedConf:
         None, "simulate a federation as many times larger: noise is that of a round with so many clients"
     )
 
+    @property
+    def expected_clients(self) -> int:
+        """``clients_per_round`` of what is federated.
 
-@dataclass
+        Raises:
+          ConfigError: it trains centrally.
+        """
+        if self.clients_per_round is None:
+            raise ConfigError("federated.clients_per_round=None trains centrally; give the clients of a round.")
+        return self.clients_per_round
+
+
+@dataclass(frozen=True)
 class TrackerConf:
     name: str = traced("none", "none or wandb")
     project: str = traced("dpjax", "wandb project")
@@ -224,7 +245,7 @@ class TrackerConf:
     group: str | None = traced(None, "wandb group; the experiment's name if null")
 
 
-@dataclass
+@dataclass(frozen=True)
 class Config:
     experiment: str = traced("default", "file of settings, which names the sweep and its results folder")
     method: str = traced("", "name under which a leaderboard lists the run")
@@ -257,84 +278,24 @@ class Config:
     figures: bool = traced(True, "whether a sweep ends in figures")
     results_dir: str = traced("results", "folder of all results")
 
-
-ConfigStore.instance().store(name="schema", node=Config)
-
-
-def job_dir(override_dirname: str) -> str:
-    """Folder name of a job: its overrides, cut and hashed where a file system would refuse their length.
-
-    A number has one name, however it is spelt.
-
-    Example:
-      >>> job_dir("privacy.epsilon=1.0,privacy.clip_norm=1e-1")
-      'privacy.epsilon=1,privacy.clip_norm=0.1'
-    """
-    name = ",".join(map(one_spelling, re.split(r",(?=[\w.+~/@]+=)", override_dirname)))
-    name = name.replace("/", "_") or "defaults"
-    if len(name.encode()) <= 200:
-        return name
-    return f"{name[:160]}...{hashlib.sha256(name.encode()).hexdigest()[:12]}"
+    @property
+    def is_federated(self) -> bool:
+        """Whether clients train, or users are drawn whole."""
+        return self.federated.clients_per_round is not None
 
 
-def one_spelling(override: str) -> str:
-    """An override of a number as every other spelling of it would be; any other as it is.
-
-    Example:
-      >>> one_spelling("privacy.epsilon=1.0"), one_spelling("optimizer.learning_rate=1e-5"), one_spelling("model=mlp")
-      ('privacy.epsilon=1', 'optimizer.learning_rate=1e-05', 'model=mlp')
-    """
-    name, _, text = override.partition("=")
-    if types().get(name.lstrip("+")) not in (int, float):
-        return override
-    try:
-        value = float(text)
-        whole = value.is_integer() and abs(value) < 2**53
-    except ValueError:
-        return override
-    return f"{name}={int(value) if whole else value!r}"
+def _writable(schema: type) -> DictConfig:
+    """A schema that Hydra can compose into, whose objects can't be changed once they are made."""
+    node = OmegaConf.structured(schema)
+    for path in ("", *_groups(schema)):
+        OmegaConf.set_readonly(OmegaConf.select(node, path) if path else node, None)
+    return node
 
 
-def types() -> dict[str, Any]:
-    """Field → ``int``, ``float``, ``str``, ``bool``, or ``list`` for lists of them."""
-    return dict(_types(Config))
+def _groups(schema: Any, prefix: str = "") -> list[str]:
+    """The paths of what holds fields."""
+    nested = [spec for spec in fields(schema) if is_dataclass(spec.type)]
+    return [path for spec in nested for path in (prefix + spec.name, *_groups(spec.type, f"{prefix}{spec.name}."))]
 
 
-def _types(node: Any, prefix: str = "") -> list[tuple[str, Any]]:
-    found: list[tuple[str, Any]] = []
-    for spec in fields(node):
-        if isinstance(spec.type, type) and is_dataclass(spec.type):
-            found += _types(spec.type, f"{prefix}{spec.name}.")
-        elif getattr(spec.type, "__origin__", None) is list:
-            found.append((prefix + spec.name, list))
-        else:
-            kinds = [kind for kind in get_args(spec.type) if kind is not type(None)]
-            found.append((prefix + spec.name, kinds[0] if kinds else spec.type))
-    return found
-
-
-OmegaConf.register_new_resolver("job_dir", job_dir, replace=True)
-
-
-def describe() -> list[tuple[str, Any, str, str]]:
-    """(field, default, "traced" or "static", meaning) of every field, for help texts and docs."""
-    rows = []
-    for path, is_traced in leaves(Config):
-        holder: Any = Config()
-        spec: Any = None
-        for part in path.split("."):
-            spec = next(f for f in fields(holder) if f.name == part)
-            holder = getattr(holder, part)
-        rows.append((path, holder, "traced" if is_traced else "static", spec.metadata["meaning"]))
-    return rows
-
-
-def leaves(node: Any, prefix: str = "") -> list[tuple[str, bool]]:
-    """(path, whether it is traced) of every field."""
-    found: list[tuple[str, bool]] = []
-    for spec in fields(node):
-        if isinstance(spec.type, type) and is_dataclass(spec.type):
-            found += leaves(spec.type, f"{prefix}{spec.name}.")
-        else:
-            found.append((prefix + spec.name, spec.metadata["traced"]))
-    return found
+ConfigStore.instance().store(name="schema", node=_writable(Config))

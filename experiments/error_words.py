@@ -9,7 +9,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from dpjax.results import ResultsError
-from experiments import config
+from experiments.fields import describe
 
 _OUT_OF_DISK = (errno.ENOSPC, errno.EDQUOT)
 _NO_BACKEND = re.compile(r"Unable to initialize backend '([^']*)'")
@@ -138,7 +138,7 @@ def no_field(name: str) -> str:
         return f"{name} can't be set so; see --hydra-help, and write a sweep's axes as privacy.epsilon=1,8."
     if elsewhere := _ELSEWHERE.get(name.rsplit(".", 1)[-1]):
         return f"{name} is no field of the config; {elsewhere}."
-    fields = [row[0] for row in config.describe()]
+    fields = [row[0] for row in describe()]
     return f"{name} is no field of the config; {_nearest(name, fields, 'see --help for all fields')}"
 
 

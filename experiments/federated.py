@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import optax
-from omegaconf import DictConfig
 
 from dpjax import contributions, federated
 from dpjax.buckets import bucketed
@@ -15,7 +14,7 @@ from dpjax.clipping import Aggregation, ClippingRule
 from dpjax.datasets import Dataset
 from dpjax.sampling import Sampler
 from dpjax.types import HParams, Records
-from experiments.config import LOCAL_NOISE, SHARED_NOISE, ConfigError
+from experiments.config import LOCAL_NOISE, SHARED_NOISE, Config, ConfigError, FederatedConf
 from experiments.validation import threshold
 
 
@@ -39,7 +38,7 @@ class Clients(NamedTuple):
         return self.records.mask.shape[0]
 
 
-def make_clients(cfg: DictConfig, dataset: Dataset) -> Clients:
+def make_clients(cfg: Config, dataset: Dataset) -> Clients:
     """The data set shared out among clients, the same for every seed of a run.
 
     Raises:
@@ -48,7 +47,7 @@ def make_clients(cfg: DictConfig, dataset: Dataset) -> Clients:
     fed = cfg.federated
     records = _partition(fed, dataset)
     clients = records.mask.shape[0]
-    if fed.clients_per_round > clients:
+    if fed.expected_clients > clients:
         raise ConfigError(
             f"federated.clients_per_round={fed.clients_per_round} is more than the {clients} clients of "
             f"data={dataset.name} with federated.partition={fed.partition}; lower it."
@@ -69,7 +68,7 @@ def make_clients(cfg: DictConfig, dataset: Dataset) -> Clients:
     return Clients(units, records, weights, labels)
 
 
-def _partition(fed: DictConfig, dataset: Dataset) -> Records:
+def _partition(fed: FederatedConf, dataset: Dataset) -> Records:
     labels, clients = dataset.train_labels, fed.num_clients
     match fed.partition:
         case "iid":
@@ -82,7 +81,7 @@ def _partition(fed: DictConfig, dataset: Dataset) -> Records:
             return federated.quantity_partition(len(labels), clients, alpha=fed.alpha, seed=0)
         case "sampled":
             return federated.sampled_partition(
-                labels, clients, records_per_client=fed.records_per_client, alpha=fed.alpha, seed=0
+                labels, clients, records_per_client=fed.records_per_client or 0, alpha=fed.alpha, seed=0
             )
         case _:
             owners = getattr(dataset, "train_units", None)
@@ -95,7 +94,7 @@ def _partition(fed: DictConfig, dataset: Dataset) -> Records:
 
 
 def make_solver(
-    cfg: DictConfig,
+    cfg: Config,
     loss_fn: Any,
     hparams: HParams,
     participation: float,
@@ -137,7 +136,7 @@ def make_solver(
         case "fedavg":
             return federated.fedavg(loss_fn, optimizer, **local)
         case "fedprox" if fed.adaptive_proximal:
-            told = hparams.clip_norm / 10 if math.isfinite(cfg.privacy.epsilon) else 1.0
+            told = hparams.clip_norm / 10 if cfg.privacy.is_private else 1.0
             return federated.adaptive_fedprox(loss_fn, optimizer, initial=hparams.proximal, report_norm=told, **local)
         case "fedprox":
             return federated.fedavg(loss_fn, optimizer, proximal=hparams.proximal, **local)
@@ -153,7 +152,7 @@ def make_solver(
             )
 
 
-def refuse_personal(cfg: DictConfig, params: Any) -> None:
+def refuse_personal(cfg: Config, params: Any) -> None:
     """Refuse a word that names no parameter to keep, or leaves none to share.
 
     Raises:
@@ -166,7 +165,7 @@ def refuse_personal(cfg: DictConfig, params: Any) -> None:
         raise ConfigError(f"federated.personal={word} {says}; use a word of some of {', '.join(paths)}.")
 
 
-def _usual_steps(cfg: DictConfig, clients: Clients | None) -> float:
+def _usual_steps(cfg: Config, clients: Clients | None) -> float:
     """Local steps of a client with a mean number of rows, which is public as the number of rows and clients are."""
     fed = cfg.federated
     if fed.local_epochs is None or clients is None:
@@ -175,7 +174,7 @@ def _usual_steps(cfg: DictConfig, clients: Clients | None) -> float:
     return fed.local_epochs * max(1.0, rows / fed.local_batch_size)
 
 
-def compressed(cfg: DictConfig, solver: federated.Solver, size: int) -> federated.Solver:
+def compressed(cfg: Config, solver: federated.Solver, size: int) -> federated.Solver:
     """The algorithm with ``federated.compression`` on what its clients send.
 
     Args:
@@ -209,18 +208,18 @@ def compressed(cfg: DictConfig, solver: federated.Solver, size: int) -> federate
             return solver
 
 
-def message_size(cfg: DictConfig, size: int) -> int:
+def message_size(cfg: Config, size: int) -> int:
     """Coordinates of what a client sends, for so many of what the run carries."""
     made = cfg.federated.compression
     return math.ceil(made.fraction * size) if made.name == "sketch" else size
 
 
-def make_aggregation(cfg: DictConfig, hparams: HParams) -> Aggregation | None:
+def make_aggregation(cfg: Config, hparams: HParams) -> Aggregation | None:
     """How messages meet; None for the plain sum that nothing disturbs."""
     parts = [_sum_of_messages(cfg, hparams)]
     made = cfg.federated.corruption
     if made.name not in ("none", "labels"):
-        factor = {"factor": made.factor} if made.name in ("scaled", "sign_flipped") else {}
+        factor: dict[str, Any] = {"factor": made.factor} if made.name in ("scaled", "sign_flipped") else {}
         parts.append(federated.corruption(made.name, **factor))
     kept = [part for part in parts if part is not None]
     if not kept:
@@ -228,9 +227,9 @@ def make_aggregation(cfg: DictConfig, hparams: HParams) -> Aggregation | None:
     return lambda factory: functools.reduce(lambda inner, part: part(inner), kept, factory)
 
 
-def _sum_of_messages(cfg: DictConfig, hparams: HParams) -> Aggregation | None:
+def _sum_of_messages(cfg: Config, hparams: HParams) -> Aggregation | None:
     fed, noise = cfg.federated, cfg.privacy.noise
-    private = math.isfinite(cfg.privacy.epsilon)
+    private = cfg.privacy.is_private
     dropout_rate = hparams.dropout_rate if fed.dropout_rate > 0 else 0.0
     if fed.aggregation == "secure":
         shared = noise in SHARED_NOISE and private
@@ -255,7 +254,7 @@ def _sum_of_messages(cfg: DictConfig, hparams: HParams) -> Aggregation | None:
             amount = {"epsilon_per_report": hparams.epsilon_per_report}
         own = federated.local_privacy(kind, **amount)
     elif fed.robust != "none":
-        share = {} if "median" in fed.robust else {"corrupted_fraction": fed.robust_fraction}
+        share: dict[str, Any] = {} if "median" in fed.robust else {"corrupted_fraction": fed.robust_fraction}
         own = federated.robust_aggregation(fed.robust, **share)
     if own is None or lost is None:
         return own or lost

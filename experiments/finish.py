@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus
-from omegaconf import DictConfig
 
 from dpjax import results
+from experiments.border import as_typed
+from experiments.config import Config
 from experiments.error_words import explain, report
 
 
-def finish_sweep(folder: Path, cfg: DictConfig, returns: Sequence[JobReturn]) -> None:
+def finish_sweep(folder: Path, cfg: Config, returns: Sequence[JobReturn]) -> None:
     """Write and show the table, draw the figures, feed the tracker; name what failed and exit with status 1.
 
     Args:
@@ -68,7 +69,7 @@ def finish_interrupted(folder: Path, status: int = 130) -> None:
     raise SystemExit(status)
 
 
-def finish_single(folder: Path, cfg: DictConfig) -> None:
+def finish_single(folder: Path, cfg: Config) -> None:
     """Show the table of one run and feed the tracker.
 
     Raises:
@@ -125,13 +126,13 @@ def _draw(folder: Path) -> list[Path]:
     return [p for p in paths if p.suffix == ".png"]
 
 
-def _track(folder: Path, cfg: DictConfig, returns: Sequence[JobReturn], figures: Sequence[Path]) -> None:
+def _track(folder: Path, cfg: Config, returns: Sequence[JobReturn], figures: Sequence[Path]) -> None:
     if cfg.tracker.name == "none":
         return
     from experiments import tracking
 
     sink: Any = tracking.tracker(cfg, folder)
     for done in returns:
-        if done.status == JobStatus.COMPLETED and done.return_value:
-            sink.log_job(done.cfg, done.return_value)
+        if done.status == JobStatus.COMPLETED and done.return_value and done.cfg is not None:
+            sink.log_job(as_typed(done.cfg), done.return_value)
     sink.finish(figures=figures)

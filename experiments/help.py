@@ -7,7 +7,7 @@ from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 
-from experiments import config
+from experiments import config, fields
 
 EXAMPLES = r"""[bold]One run[/bold]
   uv run python -m experiments.run privacy.epsilon=3 privacy.clip_norm=0.3
@@ -52,7 +52,7 @@ def _print_fields(console: Console) -> None:
     """A table where it has room for the meanings, and a list where their words would be cut."""
     rows = [
         ("[yellow]*[/yellow]" if kind == "static" else " ", escape(name), escape(_shown(default)), escape(meaning))
-        for name, default, kind, meaning in config.describe()
+        for name, default, kind, meaning in fields.describe()
     ]
     taken = max(len(name) for _, name, _, _ in rows) + max(len(default) for _, _, default, _ in rows) + 6
     if console.width - taken < 40:

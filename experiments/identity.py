@@ -2,45 +2,41 @@
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
-
-from experiments.config import LOCAL_NOISE, SHARED_NOISE, Config, leaves
+from experiments.config import LOCAL_NOISE, SHARED_NOISE, Config
+from experiments.fields import as_dict, leaves, value_of
 from experiments.inputs import digest_of, inputs
 
 _NOT_OF_THE_RESULT = ("results_dir", "tracker", "experiment", "method", "task", "lanes", "figures", "resume")
 
 
-def signature(cfg: DictConfig) -> str:
+def signature(cfg: Config) -> str:
     """What fixes the compiled program: jobs with equal signatures share one compilation.
 
     Example:
       >>> from experiments.config import Config, PrivacyConf
-      >>> one, two = (OmegaConf.structured(Config(privacy=PrivacyConf(epsilon=e))) for e in (1.0, 8.0))
+      >>> one, two = (Config(privacy=PrivacyConf(epsilon=e)) for e in (1.0, 8.0))
       >>> signature(one) == signature(two)
       True
     """
-    chosen = {path: OmegaConf.select(cfg, path) for path, is_traced in leaves(Config) if not is_traced}
+    chosen = {path: value_of(cfg, path) for path, is_traced in leaves(Config) if not is_traced}
     # A run beyond ε = 10 wants a larger capacity: a shape of its own.
     chosen["capacity"] = capacity_epsilon(cfg)
     # Faults cost time in every round: a run without any has none in its program.
     chosen["faults"] = (cfg.federated.straggler_rate > 0, cfg.federated.dropout_rate > 0)
     # Nor has a run without privacy reports or shares of noise.
-    chosen["noised_by_clients"] = cfg.privacy.noise in (*LOCAL_NOISE, *SHARED_NOISE) and math.isfinite(
-        cfg.privacy.epsilon
-    )
-    return json.dumps(chosen, default=OmegaConf.to_container, sort_keys=True)
+    chosen["noised_by_clients"] = cfg.privacy.noise in (*LOCAL_NOISE, *SHARED_NOISE) and cfg.privacy.is_private
+    return json.dumps(chosen, sort_keys=True)
 
 
-def capacity_epsilon(cfg: DictConfig) -> float:
+def capacity_epsilon(cfg: Config) -> float:
     """The ε that the cohorts' capacity supports: one value for all usual sweeps, so that they share a shape."""
-    return 10.0 if math.isinf(cfg.privacy.epsilon) else max(10.0, float(cfg.privacy.epsilon))
+    return 10.0 if not cfg.privacy.is_private else max(10.0, cfg.privacy.epsilon)
 
 
-def digest(cfg: DictConfig, files: dict[str, str] | None = None) -> str:
+def digest(cfg: Config, files: dict[str, str] | None = None) -> str:
     """Hash of everything that decides a job's result, in two parts: its config, and the code and files that it reads.
 
     Where it is written and tracked is left out.
@@ -52,7 +48,7 @@ def digest(cfg: DictConfig, files: dict[str, str] | None = None) -> str:
     return f"{_hash(cfg, without=_NOT_OF_THE_RESULT)}-{digest_of(inputs(cfg) if files is None else files)}"
 
 
-def is_finished(cfg: DictConfig, rows: Sequence[Mapping[str, Any]], found: str) -> bool:
+def is_finished(cfg: Config, rows: Sequence[Mapping[str, Any]], found: str) -> bool:
     """Whether rows on disk are the result of a job as it stands now.
 
     Guarantees: with ``resume=same``, only if the config, dpjax's numbers and the bytes of every file are the same. A
@@ -80,12 +76,12 @@ def _files_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         return []
 
 
-def _differs_in_new_fields_only(written: Any, cfg: DictConfig) -> bool:
+def _differs_in_new_fields_only(written: Any, cfg: Config) -> bool:
     try:
         old = json.loads(written)
     except (TypeError, ValueError, RecursionError):
         return False
-    new, plain = (json.loads(written_config(each)) for each in (cfg, OmegaConf.structured(Config)))
+    new, plain = (json.loads(written_config(each)) for each in (cfg, Config()))
 
     def agree(old: Any, new: Any, plain: Any) -> bool:
         if not (isinstance(old, dict) and isinstance(new, dict) and isinstance(plain, dict)):
@@ -103,19 +99,18 @@ def _differs_in_new_fields_only(written: Any, cfg: DictConfig) -> bool:
     return agree(old, new, plain)
 
 
-def written_config(cfg: DictConfig) -> str:
+def written_config(cfg: Config) -> str:
     """The resolved config as a row has it."""
-    return json.dumps(OmegaConf.to_container(cfg, resolve=True)).replace("Infinity", '"inf"')
+    return json.dumps(as_dict(cfg)).replace("Infinity", '"inf"')
 
 
-def point_hash(cfg: DictConfig) -> str:
+def point_hash(cfg: Config) -> str:
     """Hash that names a point of a sweep: the digest without seeds."""
     return _hash(cfg, without=(*_NOT_OF_THE_RESULT, "seed", "num_seeds"))
 
 
-def _hash(cfg: DictConfig, without: tuple[str, ...]) -> str:
-    content = OmegaConf.to_container(cfg, resolve=True)
-    assert isinstance(content, dict)
+def _hash(cfg: Config, without: tuple[str, ...]) -> str:
+    content = as_dict(cfg)
     for name in without:
         content.pop(name, None)
     if not content.get("plugin"):

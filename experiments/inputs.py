@@ -18,9 +18,8 @@ from contextlib import contextmanager
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
-from omegaconf import DictConfig
-
 from dpjax._version import SAME_NUMBERS_SINCE
+from experiments.config import Config
 
 _SETTLED_SECONDS = 2.0
 """Age from which on a file's times say whether it has changed; a younger one may change within a tick of the clock."""
@@ -34,7 +33,7 @@ _imports: dict[str, dict[str, tuple[Path, str]]] = {}
 """Plugin → module that its code was seen to import → where that lies, and what it hashed to then."""
 
 
-def inputs(cfg: DictConfig, also: Iterable[str] = ()) -> dict[str, str]:
+def inputs(cfg: Config, also: Iterable[str] = ()) -> dict[str, str]:
     """SHA-256 of each file that a job reads besides its config, by name.
 
     Guarantees: never raises; a file that is not there or can't be read is said to be "absent", and its job will say

@@ -1,6 +1,5 @@
 """A group of jobs that share one compilation: calibrate, run as lanes, make rows."""
 
-import math
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,6 +14,7 @@ from dpjax.results import ResultsError, write_job_result
 from dpjax.sweeps import Lane, Program, compile_lanes, run_lanes
 from dpjax.types import HParams
 from experiments import config, identity
+from experiments.fields import hparams_in
 from experiments.inputs import inputs, noted_imports, plugin_inputs
 from experiments.memory import refuse_lanes
 from experiments.privacy import abort_probability_of, check_aborts, clip_norm, has_pure_reports, mechanism, noise_share
@@ -185,7 +185,7 @@ def _sound(jobs: Sequence[Job], setup: Setup) -> tuple[list[Job], list[Outcome]]
             if setup.read is not None:
                 refuse_unread_by_plugin(job.cfg, job.overrides, setup.read, together)
             check_aborts(job.cfg, setup.accounted)
-            if math.isfinite(job.cfg.privacy.epsilon):
+            if job.cfg.privacy.is_private:
                 _check_delta(job.cfg.privacy.delta, setup)
             sound.append(job)
         except config.ConfigError as error:
@@ -202,9 +202,9 @@ def _calibrate(jobs: Sequence[Job], setup: Setup, tell: Tell) -> tuple[list[Poin
         aborts = abort_probability_of(job.cfg, setup.accounted)  # of dropouts, which differ from job to job
         grids.setdefault((job.cfg.privacy.delta, job.cfg.privacy.accountant, aborts), []).append(job)
     for (delta, accountant, _), members in grids.items():
-        private = [job for job in members if math.isfinite(job.cfg.privacy.epsilon)]
+        private = [job for job in members if job.cfg.privacy.is_private]
         # Without noise there is nothing to account, whatever the sampler.
-        found += [Point(job, 0.0) for job in members if math.isinf(job.cfg.privacy.epsilon)]
+        found += [Point(job, 0.0) for job in members if not job.cfg.privacy.is_private]
         if not private:
             continue
         try:
@@ -222,11 +222,10 @@ def _calibrate(jobs: Sequence[Job], setup: Setup, tell: Tell) -> tuple[list[Poin
 
 
 def _points(jobs: Sequence[Job], setup: Setup, delta: float, accountant: str, tell: Tell) -> list[Point]:
-    given = [job for job in jobs if job.cfg.privacy.noise_multiplier is not None]
+    given = [Point(job, z) for job in jobs if (z := job.cfg.privacy.noise_multiplier) is not None]
     if given:
         rest = [job for job in jobs if job.cfg.privacy.noise_multiplier is None]
-        found = [Point(job, job.cfg.privacy.noise_multiplier) for job in given]
-        return found + (_points(rest, setup, delta, accountant, tell) if rest else [])
+        return given + (_points(rest, setup, delta, accountant, tell) if rest else [])
     epsilons = [job.cfg.privacy.epsilon for job in jobs]
     if has_pure_reports(setup.accounted):
         ran = mechanism(jobs[0].cfg, setup.accounted, 0.0)
@@ -276,14 +275,8 @@ def _check_count_noise(point: Point, setup: Setup) -> None:
 def _hparams(point: Point) -> HParams:
     cfg = point.job.cfg
     return HParams(
-        learning_rate=cfg.optimizer.learning_rate,
         clip_norm=clip_norm(cfg),
         noise_multiplier=point.noise_multiplier * noise_share(cfg),
         epsilon_per_report=point.epsilon_per_report or 1.0,
-        momentum=cfg.optimizer.momentum,
-        weight_decay=cfg.optimizer.weight_decay,
-        client_learning_rate=cfg.federated.client_learning_rate,
-        proximal=cfg.federated.proximal,
-        straggler_rate=cfg.federated.straggler_rate,
-        dropout_rate=cfg.federated.dropout_rate,
+        **hparams_in(cfg),
     )

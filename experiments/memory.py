@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import jax
-from omegaconf import DictConfig, OmegaConf
 
-from experiments.config import ConfigError
+from experiments.config import Config, ConfigError
+from experiments.fields import value_of
 
 _NUMBER = 4  # bytes: float32, int32
 _COPIES = 6  # of the parameters: they, the optimizer's two, a contribution, the sum and its noise
@@ -26,7 +26,7 @@ def machine_bytes() -> float:
     return min([*found, *(float(text) for text in limits if text.isdigit())])
 
 
-def refuse_lanes(cfg: DictConfig, num_lanes: int) -> None:
+def refuse_lanes(cfg: Config, num_lanes: int) -> None:
     """Refuse more runs than can be kept track of.
 
     Raises:
@@ -35,7 +35,7 @@ def refuse_lanes(cfg: DictConfig, num_lanes: int) -> None:
     refuse_oversized(cfg, {("num_seeds", "rows"): num_lanes * _LANE})
 
 
-def refuse_partition(cfg: DictConfig) -> None:
+def refuse_partition(cfg: Config) -> None:
     """Refuse clients whose lists of rows do not fit; other partitions share out what is there.
 
     Raises:
@@ -43,11 +43,11 @@ def refuse_partition(cfg: DictConfig) -> None:
     """
     fed = cfg.federated
     if fed.partition == "sampled":
-        rows = float(fed.num_clients) * fed.records_per_client
+        rows = float(fed.num_clients) * (fed.records_per_client or 0)
         refuse_oversized(cfg, {("federated.num_clients", "lists of rows"): rows * (2 * _NUMBER)})
 
 
-def refuse_run(cfg: DictConfig, *, num_parameters: int, slots: int, clients: int) -> None:
+def refuse_run(cfg: Config, *, num_parameters: int, slots: int, clients: int) -> None:
     """Refuse a run that does not fit: its parameters, messages kept one by one, clients' own states and history.
 
     Args:
@@ -74,7 +74,7 @@ def refuse_run(cfg: DictConfig, *, num_parameters: int, slots: int, clients: int
     refuse_oversized(cfg, parts)
 
 
-def refuse_oversized(cfg: DictConfig, parts: Mapping[tuple[str, str], float]) -> None:
+def refuse_oversized(cfg: Config, parts: Mapping[tuple[str, str], float]) -> None:
     """Refuse what is more than the machine has.
 
     Args:
@@ -89,12 +89,12 @@ def refuse_oversized(cfg: DictConfig, parts: Mapping[tuple[str, str], float]) ->
         return
     field, what = max(parts, key=lambda part: parts[part])
     raise ConfigError(
-        f"{field}={OmegaConf.select(cfg, field)} makes {what} of about {_gib(parts[field, what])}, but this machine "
+        f"{field}={value_of(cfg, field)} makes {what} of about {_gib(parts[field, what])}, but this machine "
         f"has {_gib(there)}; lower it."
     )
 
 
-def _of_the_model(cfg: DictConfig) -> str:
+def _of_the_model(cfg: Config) -> str:
     model = cfg.model
     if model.name == "text":
         sizes = {"hidden": max(model.hidden, default=0), "embedding": model.embedding, "context": model.context}

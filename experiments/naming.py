@@ -5,17 +5,14 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
-
 from dpjax.clipping import ClippingRule, per_layer_clipping
 from dpjax.results.claims import small
+from experiments.config import Config
 from experiments.inputs import plugin_label
 from experiments.privacy import clip_norm
 
 
-def named(
-    cfg: DictConfig, files: Mapping[str, str], rule: ClippingRule, read: Collection[str] | None
-) -> dict[str, Any]:
+def named(cfg: Config, files: Mapping[str, str], rule: ClippingRule, read: Collection[str] | None) -> dict[str, Any]:
     """The columns that say what was trained, and by which rule and optimizer.
 
     Args:
@@ -40,7 +37,7 @@ def named(
     }
 
 
-def _clipping(cfg: DictConfig, rule: ClippingRule) -> str | None:
+def _clipping(cfg: Config, rule: ClippingRule) -> str | None:
     """The rule that ran, which a plugin may have put in place of the config's."""
     if math.isinf(clip_norm(cfg)):
         return None  # a reference is not clipped, whatever the rule
@@ -51,7 +48,7 @@ def _clipping(cfg: DictConfig, rule: ClippingRule) -> str | None:
     return " ".join(parts) or "flat"
 
 
-def _optimizer(cfg: DictConfig) -> str:
+def _optimizer(cfg: Config) -> str:
     """The config's optimizer, with all that it was given but the learning rate."""
     conf = cfg.optimizer
     given = {"momentum": conf.momentum} if conf.name == "sgd" else {"b2": conf.second_decay, "eps": conf.adaptivity}

@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import jax
 from jaxtyping import Array, ArrayLike, Key
-from omegaconf import DictConfig
 from optax import GradientTransformation
 
 from dpjax import accounting, federated, sampling
@@ -14,7 +13,7 @@ from dpjax.accounting import DistributedNoise, Factorization, LocalReports, Part
 from dpjax.correlated_noise import correlated_privatizer
 from dpjax.noise import gaussian_privatizer
 from dpjax.steps import MakePrivatizer
-from experiments.config import LOCAL_NOISE, SHARED_NOISE, ConfigError
+from experiments.config import LOCAL_NOISE, SHARED_NOISE, Config, ConfigError
 from experiments.identity import capacity_epsilon
 from experiments.validation import threshold
 
@@ -42,7 +41,7 @@ class Accounted(NamedTuple):
 
 
 def accounted(
-    cfg: DictConfig,
+    cfg: Config,
     sampler: sampling.Sampler,
     unit: str,
     *,
@@ -65,7 +64,7 @@ def accounted(
     """
     steps, noise, population = cfg.optimizer.num_steps, cfg.privacy.noise, sampler.population
     if num_owners is not None:
-        return Accounted(sampler, unit, steps, num_owners, cfg.privacy.records_per_unit)
+        return Accounted(sampler, unit, steps, num_owners, cfg.privacy.records_per_unit or 1)
     if noise == "correlated":
         return Accounted(sampler, unit, steps, population, factorization=_factorization(cfg, sampler))
     if noise == "inside_clients":
@@ -92,7 +91,7 @@ def accounted(
 
 
 def mechanism(
-    cfg: DictConfig, run: Accounted, noise_multiplier: float, epsilon_per_report: float | None = None
+    cfg: Config, run: Accounted, noise_multiplier: float, epsilon_per_report: float | None = None
 ) -> accounting.Mechanism:
     """The mechanism that runs, read off the sampler that runs."""
     noise = run.noise
@@ -111,14 +110,14 @@ def mechanism(
     )
 
 
-def abort_probability(cfg: DictConfig, sampler: sampling.Sampler) -> float | None:
+def abort_probability(cfg: Config, sampler: sampling.Sampler) -> float | None:
     """The chance that any round is given up, as far as that says who is there; None: no round can be.
 
     Args:
       cfg: of the job.
       sampler: of the cohorts of clients.
     """
-    if cfg.federated.clients_per_round is None or cfg.federated.aggregation != "secure":
+    if not cfg.is_federated or cfg.federated.aggregation != "secure":
         return None
     return accounting.abort_probability(
         sampler,
@@ -128,20 +127,20 @@ def abort_probability(cfg: DictConfig, sampler: sampling.Sampler) -> float | Non
     )
 
 
-def abort_probability_of(cfg: DictConfig, run: Accounted) -> float:
+def abort_probability_of(cfg: Config, run: Accounted) -> float:
     """The same as far as it says who is there of those that ε protects."""
     if cfg.privacy.noise == "inside_clients":  # which clients answer does not depend on the rows that ε protects
         return 0.0
     return abort_probability(cfg, run.sampler) or 0.0
 
 
-def check_aborts(cfg: DictConfig, run: Accounted) -> None:
+def check_aborts(cfg: Config, run: Accounted) -> None:
     """Refuse rounds that may be given up, where ε does not pay for what that says.
 
     Raises:
       ConfigError: the threshold is too near to the number of clients in a round.
     """
-    if math.isinf(cfg.privacy.epsilon):
+    if not cfg.privacy.is_private:
         return
     relies_on_sampling = run.noise is None or run.noise.amplified
     chance = abort_probability_of(cfg, run) if relies_on_sampling else 0.0
@@ -153,7 +152,7 @@ def check_aborts(cfg: DictConfig, run: Accounted) -> None:
         )
 
 
-def adjacency(cfg: DictConfig) -> str:
+def adjacency(cfg: Config) -> str:
     """The neighbouring relation: the config's, or where it names none, that of its cohorts and noise."""
     independent = cfg.privacy.noise == "gaussian"
     return cfg.privacy.adjacency or accounting.default_adjacency(cfg.optimizer.sampling, independent=independent)
@@ -176,22 +175,22 @@ def make_privatizer(run: Accounted) -> MakePrivatizer:
     return correlated
 
 
-def clip_norm(cfg: DictConfig) -> float:
+def clip_norm(cfg: Config) -> float:
     """The bound on one unit: infinite for a reference without privacy, where nothing needs one."""
-    whole = cfg.federated.clients_per_round is None or cfg.federated.aggregation == "plain"
+    whole = not cfg.is_federated or cfg.federated.aggregation == "plain"
     # A ring and a cipher hold bounded vectors only, with privacy or without.
-    return math.inf if math.isinf(cfg.privacy.epsilon) and whole else cfg.privacy.clip_norm
+    return math.inf if not cfg.privacy.is_private and whole else cfg.privacy.clip_norm
 
 
-def noise_share(cfg: DictConfig) -> float:
+def noise_share(cfg: Config) -> float:
     """The part of the noise that a simulated cohort gets in place of one as large as ``noise_cohort``."""
     cohort = cfg.federated.noise_cohort
-    return 1.0 if cohort is None else cfg.federated.clients_per_round / cohort
+    return 1.0 if cohort is None else cfg.federated.expected_clients / cohort
 
 
-def describe_noise(cfg: DictConfig, run: Accounted) -> str | None:
+def describe_noise(cfg: Config, run: Accounted) -> str | None:
     """The noise in a word and its own number; None where there is no privacy."""
-    if math.isinf(cfg.privacy.epsilon):
+    if not cfg.privacy.is_private:
         return None
     if run.factorization is None:
         return cfg.privacy.noise
@@ -199,7 +198,7 @@ def describe_noise(cfg: DictConfig, run: Accounted) -> str | None:
     return f"correlated({kind} {bands})" if kind == "banded" else f"correlated({kind})"
 
 
-def local_sampler(cfg: DictConfig, most_records: int) -> sampling.Sampler:
+def local_sampler(cfg: Config, most_records: int) -> sampling.Sampler:
     """How a client draws its own rows under ``privacy.noise=inside_clients``."""
     return sampling.poisson_sampler(
         most_records,
@@ -210,7 +209,7 @@ def local_sampler(cfg: DictConfig, most_records: int) -> sampling.Sampler:
     )
 
 
-def _factorization(cfg: DictConfig, sampler: sampling.Sampler) -> Factorization:
+def _factorization(cfg: Config, sampler: sampling.Sampler) -> Factorization:
     participation = Participation.from_sampler(sampler, cfg.optimizer.num_steps)
     bands = cfg.privacy.bands or min(participation.min_separation, cfg.optimizer.num_steps)
     try:

@@ -4,17 +4,15 @@ A field that is set, and that nothing in the run reads, is refused: its value wo
 had no part in.
 """
 
-import functools
 import json
-import math
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from omegaconf import DictConfig, OmegaConf
-
-from experiments.config import CONF, SHARED_NOISE, ConfigError, describe
+from experiments.config import SHARED_NOISE, Config, ConfigError
+from experiments.fields import DEFAULTS, as_dict, value_of
+from experiments.presets import preset
 
 
 class When(NamedTuple):
@@ -27,21 +25,21 @@ class When(NamedTuple):
     """
 
     says: str
-    holds: Callable[[DictConfig], bool]
+    holds: Callable[[Config], bool]
     of: tuple[str, ...]
 
 
 def _is(field: str, *values: str) -> When:
     said = f"{field}={' or '.join(values)}"
-    return When(said, lambda cfg: OmegaConf.select(cfg, field) in values, (field,))
+    return When(said, lambda cfg: value_of(cfg, field) in values, (field,))
 
 
 def _is_not(field: str, value: Any) -> When:
     said = f"another {field} than {value}"
-    return When(said, lambda cfg: OmegaConf.select(cfg, field) != value, (field,))
+    return When(said, lambda cfg: value_of(cfg, field) != value, (field,))
 
 
-def _has_hook(cfg: DictConfig, hook: str) -> bool:
+def _has_hook(cfg: Config, hook: str) -> bool:
     if not cfg.plugin:
         return False
     from experiments.plugins import load_plugin  # jax, which no other config needs here
@@ -50,11 +48,9 @@ def _has_hook(cfg: DictConfig, hook: str) -> bool:
 
 
 ALWAYS: tuple[When, ...] = ()
-_PRIVATE = When("a finite privacy.epsilon", lambda cfg: math.isfinite(cfg.privacy.epsilon), ("privacy.epsilon",))
-_CENTRAL = When(
-    "central training", lambda cfg: cfg.federated.clients_per_round is None, ("federated.clients_per_round",)
-)
-_FEDERATED = When("federated.clients_per_round", lambda cfg: cfg.federated.clients_per_round is not None, _CENTRAL.of)
+_PRIVATE = When("a finite privacy.epsilon", lambda cfg: cfg.privacy.is_private, ("privacy.epsilon",))
+_CENTRAL = When("central training", lambda cfg: not cfg.is_federated, ("federated.clients_per_round",))
+_FEDERATED = When("federated.clients_per_round", lambda cfg: cfg.is_federated, _CENTRAL.of)
 _OWN_RULE = When(
     "a plugin without a clipping_rule of its own",
     lambda cfg: cfg.clipping.name == "adaptive" or not _has_hook(cfg, "clipping_rule"),
@@ -97,7 +93,7 @@ _INSIDE = (_FEDERATED, _is("privacy.noise", "inside_clients"))
 _IN_PARTS = _is("engine", "auto", "bookkeeping", "microbatch")
 _LEADERBOARD = When(
     "an experiment that is named after it",
-    lambda cfg: bool(cfg.task) and str(cfg.experiment).endswith(str(cfg.task)),
+    lambda cfg: bool(cfg.task) and cfg.experiment.endswith(cfg.task),
     ("experiment",),
 )
 
@@ -221,10 +217,8 @@ READ_WHEN: dict[str, tuple[When, ...]] = {
 }
 """Field → all that must be so for a run to read it. A field that is not here is refused by the tests."""
 
-DEFAULTS: dict[str, Any] = {name: default for name, default, _, _ in describe()}
 
-
-def unread(cfg: DictConfig) -> dict[str, str]:
+def unread(cfg: Config) -> dict[str, str]:
     """The fields that are set and that nothing in the run reads, each with the sentence that says so.
 
     Args:
@@ -232,12 +226,12 @@ def unread(cfg: DictConfig) -> dict[str, str]:
 
     Example:
       >>> from experiments.config import Config, PrivacyConf
-      >>> unread(OmegaConf.structured(Config(privacy=PrivacyConf(bands=5))))["privacy.bands"]
+      >>> unread(Config(privacy=PrivacyConf(bands=5)))["privacy.bands"]
       'privacy.bands=5 is read only with privacy.noise=correlated; set that, or leave it at null.'
     """
     found = {}
     for name, conditions in READ_WHEN.items():
-        value = OmegaConf.select(cfg, name)
+        value = value_of(cfg, name)
         if value == DEFAULTS[name]:
             continue
         lacking = [when.says for when in conditions if not when.holds(cfg)]
@@ -249,7 +243,7 @@ def unread(cfg: DictConfig) -> dict[str, str]:
     return found
 
 
-def refuse_unread(cfg: DictConfig, choices: Mapping[str, Any], sweep: "Sweep | None" = None) -> None:
+def refuse_unread(cfg: Config, choices: Mapping[str, Any], sweep: "Sweep | None" = None) -> None:
     """Refuse a config with a field that is set and that nothing reads.
 
     What a chosen file says may stay, as nobody typed it. So may, in a sweep, what another job reads, unless it makes
@@ -264,14 +258,14 @@ def refuse_unread(cfg: DictConfig, choices: Mapping[str, Any], sweep: "Sweep | N
       ConfigError: it names the first such field, and what would read it.
     """
     for name, sentence in unread(cfg).items():
-        value = OmegaConf.select(cfg, name)
-        if any(_preset(group, str(option)).get(name) == value for group, option in choices.items()):
+        value = value_of(cfg, name)
+        if any(preset(group, str(option)).get(name) == value for group, option in choices.items()):
             continue
         if sweep is None or not sweep.is_read(name, cfg) or sweep.is_repeated(name, cfg):
             raise ConfigError(sentence)
 
 
-def refuse_unread_by_plugin(cfg: DictConfig, overrides: str, read: Collection[str], group: "Sweep") -> None:
+def refuse_unread_by_plugin(cfg: Config, overrides: str, read: Collection[str], group: "Sweep") -> None:
     """Refuse what a plugin's optimizer could have read, and does not: known only once it has been called.
 
     Args:
@@ -287,7 +281,7 @@ def refuse_unread_by_plugin(cfg: DictConfig, overrides: str, read: Collection[st
         name = f"optimizer.{field}"
         if field in read:
             continue
-        value, was_given = OmegaConf.select(cfg, name), re.search(rf"(^|[\s+]){re.escape(name)}=", overrides)
+        value, was_given = value_of(cfg, name), re.search(rf"(^|[\s+]){re.escape(name)}=", overrides)
         if (was_given and value != DEFAULTS[name]) or group.is_repeated(name, cfg):
             raise ConfigError(
                 f"{name}={value} is read by nothing, as the optimizer of plugin={cfg.plugin} does not depend on it; "
@@ -298,43 +292,24 @@ def refuse_unread_by_plugin(cfg: DictConfig, overrides: str, read: Collection[st
 class Sweep:
     """The configs of a sweep, looked at together."""
 
-    def __init__(self, cfgs: Sequence[DictConfig]) -> None:
+    def __init__(self, cfgs: Sequence[Config]) -> None:
         self._cfgs = cfgs
         self._counted: dict[str, Counter[str]] = {}
 
-    def is_read(self, name: str, cfg: DictConfig) -> bool:
+    def is_read(self, name: str, cfg: Config) -> bool:
         """Whether a job with the same value of the field reads it."""
-        value = OmegaConf.select(cfg, name)
-        return any(OmegaConf.select(each, name) == value and _reads(each, name) for each in self._cfgs)
+        value = value_of(cfg, name)
+        return any(value_of(each, name) == value and _reads(each, name) for each in self._cfgs)
 
-    def is_repeated(self, name: str, cfg: DictConfig) -> bool:
+    def is_repeated(self, name: str, cfg: Config) -> bool:
         """Whether another job is the same but for the field."""
         if name not in self._counted:
             self._counted[name] = Counter(_without(name, each) for each in self._cfgs)
         return self._counted[name][_without(name, cfg)] > 1
 
 
-@functools.lru_cache(maxsize=64)
-def _preset(group: str, option: str) -> dict[str, Any]:
-    """Field → value, of a file of settings."""
-    path = CONF / group / f"{option}.yaml"
-    if not path.is_file():
-        return {}
-    text = path.read_text(encoding="utf-8")
-    content = OmegaConf.create(text)
-    node = content if "@package _global_" in text.partition("\n")[0] else OmegaConf.create({group: content})
-    plain: Any = OmegaConf.to_container(node)
-    return {name: value for name in DEFAULTS if (value := _found(plain, name)) is not None}
-
-
-def _found(content: Any, name: str) -> Any:
-    for part in name.split("."):
-        content = content.get(part) if isinstance(content, dict) else None
-    return content
-
-
-def _without(name: str, cfg: DictConfig) -> str:
-    content: Any = OmegaConf.to_container(cfg)
+def _without(name: str, cfg: Config) -> str:
+    content = as_dict(cfg)
     holder = content
     *parents, last = name.split(".")
     for parent in parents:
@@ -348,7 +323,7 @@ def depends_on(name: str) -> set[str]:
     return {field for when in READ_WHEN.get(name, ()) for field in when.of}
 
 
-def _reads(cfg: DictConfig, name: str) -> bool:
+def _reads(cfg: Config, name: str) -> bool:
     return all(when.holds(cfg) for when in READ_WHEN[name])
 
 

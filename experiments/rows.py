@@ -16,7 +16,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from omegaconf import DictConfig
 
 import dpjax
 from dpjax import accounting
@@ -24,7 +23,7 @@ from dpjax._version import SAME_NUMBERS_SINCE
 from dpjax.results.claims import owners_sentence, rounded_up
 from dpjax.sweeps import Lane
 from experiments import identity
-from experiments.config import ConfigError
+from experiments.config import Config, ConfigError
 from experiments.naming import named
 from experiments.privacy import clip_norm, describe_noise, mechanism
 from experiments.setup import Setup
@@ -63,11 +62,11 @@ def outputs(lane: Lane) -> dict[str, Any]:
     }
 
 
-def pace(cfg: DictConfig, setup: Setup, wall_seconds: float) -> dict[str, Any]:
+def pace(cfg: Config, setup: Setup, wall_seconds: float) -> dict[str, Any]:
     """How fast a lane went through its data."""
     steps, sampler = cfg.optimizer.num_steps, setup.sampler
     tokens = steps * sampler.expected_cohort_size * setup.problem.tokens_per_row
-    central = cfg.federated.clients_per_round is None
+    central = not cfg.is_federated
     return {
         "epoch_seconds": wall_seconds / (steps * sampler.sampling_rate),
         # A client passes over its texts as often as its local steps make it: no plain count.
@@ -75,7 +74,7 @@ def pace(cfg: DictConfig, setup: Setup, wall_seconds: float) -> dict[str, Any]:
     }
 
 
-def stated(cfg: DictConfig, spent: Mapping[str, float | None], ample: Callable[[], float | None]) -> float:
+def stated(cfg: Config, spent: Mapping[str, float | None], ample: Callable[[], float | None]) -> float:
     """The ε of a job whose noise was given, by the accountant that it names.
 
     Args:
@@ -146,8 +145,8 @@ def common(
     """
     cfg = job.cfg
     ran = mechanism(cfg, setup.accounted, noise_multiplier, epsilon_per_report)
-    private = math.isfinite(cfg.privacy.epsilon)
-    federated = cfg.federated.clients_per_round is not None
+    private = cfg.privacy.is_private
+    federated = cfg.is_federated
     spent = {name: _epsilon(ran, cfg.privacy.delta, name) if private else math.inf for name in ("pld", "rdp")}
     asked = cfg.privacy.epsilon
     if private and cfg.privacy.noise_multiplier is not None:
@@ -200,7 +199,7 @@ def common(
     }
 
 
-def owners(cfg: DictConfig, setup: Setup) -> dict[str, int | None]:
+def owners(cfg: Config, setup: Setup) -> dict[str, int | None]:
     """Whose the training rows are, where ε is not for an owner of rows.
 
     Args:
@@ -208,7 +207,7 @@ def owners(cfg: DictConfig, setup: Setup) -> dict[str, int | None]:
       setup: of its group.
     """
     known = setup.problem.dataset.train_units
-    natural = cfg.federated.clients_per_round is not None and cfg.federated.partition == "natural"
+    natural = cfg.is_federated and cfg.federated.partition == "natural"
     is_theirs = cfg.privacy.records_per_unit is not None or (natural and setup.accounted.unit != "example")
     if known is None or is_theirs:
         return {"owners": None, "rows_per_owner": None}
@@ -218,7 +217,7 @@ def owners(cfg: DictConfig, setup: Setup) -> dict[str, int | None]:
 
 def warn_of_owners(jobs: Sequence[Job], setup: Setup) -> None:
     """Say once for jobs of one group that their ε is not for those whose the rows are."""
-    private = [job.cfg for job in jobs if math.isfinite(job.cfg.privacy.epsilon)]
+    private = [job.cfg for job in jobs if job.cfg.privacy.is_private]
     if private:
         cfg, unit = private[0], setup.accounted.unit
         row = {"unit": unit, "clients_per_round": cfg.federated.clients_per_round} | owners(cfg, setup)
@@ -227,14 +226,14 @@ def warn_of_owners(jobs: Sequence[Job], setup: Setup) -> None:
             warnings.warn(f"data.name={cfg.data.name!r}: {told}", stacklevel=2)
 
 
-def _partition(cfg: DictConfig) -> str:
+def _partition(cfg: Config) -> str:
     name = cfg.federated.partition
     own = {"shards": f"({cfg.federated.shards_per_client})"}
     own |= dict.fromkeys(("dirichlet", "quantity", "sampled"), f"({cfg.federated.alpha:g})")
     return name + own.get(name, "")
 
 
-def algorithm(cfg: DictConfig, own: bool = False) -> str:
+def algorithm(cfg: Config, own: bool = False) -> str:
     """Name of what clients and server do together; ``own``: the server's optimizer is a plugin's."""
     name = cfg.federated.algorithm
     server = Path(cfg.plugin).stem if own else cfg.optimizer.name
@@ -246,17 +245,17 @@ def algorithm(cfg: DictConfig, own: bool = False) -> str:
     return f"fed{server}" if name == "fedavg" and not own else f"{name}+{server}"
 
 
-def _robust(cfg: DictConfig) -> str:
+def _robust(cfg: Config) -> str:
     name, share = cfg.federated.robust, cfg.federated.robust_fraction
     return f"{name}({share:g})" if name in ("trimmed_mean", "krum", "multi_krum") else name
 
 
-def _corruption(cfg: DictConfig) -> str:
+def _corruption(cfg: Config) -> str:
     made = cfg.federated.corruption
     return "none" if made.name == "none" else f"{made.name}({made.fraction:g})"
 
 
-def _compression(cfg: DictConfig) -> str:
+def _compression(cfg: Config) -> str:
     made = cfg.federated.compression
     if made.name == "none":
         return "none"

@@ -16,12 +16,14 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from dpjax.results import read_job_result
 from dpjax.results.failures import clear_failure
-from experiments import config, identity, validation
+from experiments import config, identity
+from experiments.border import from_hydra
+from experiments.config import Config
 from experiments.error_words import explain, is_expected
 from experiments.launching.interrupts import heard, status_of
 from experiments.launching.progress import Progress
@@ -35,12 +37,10 @@ def task(cfg: DictConfig) -> Rows:
     single = HydraConfig.get().mode == RunMode.RUN
     try:
         refuse_choices(HydraConfig.get(), sweep=not single)
-        validation.validate(cfg)
+        typed = from_hydra(cfg)
         if single:  # of a sweep all jobs are looked at together, before they are launched
-            refuse_unread(cfg, HydraConfig.get().runtime.choices)
-        plain = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
-        assert isinstance(plain, DictConfig)
-        job = Job(plain, Path(HydraConfig.get().runtime.output_dir), " ".join(HydraConfig.get().overrides.task))
+            refuse_unread(typed, HydraConfig.get().runtime.choices)
+        job = Job(typed, Path(HydraConfig.get().runtime.output_dir), " ".join(HydraConfig.get().overrides.task))
         return Told(_run_single(job) if single else _run_job(job))
     except Exception as error:
         if single and is_expected(error) and not _wants_trace():
@@ -69,14 +69,14 @@ def _run_single(job: Job) -> Rows:
     return rows
 
 
-def _is_saved(cfg: DictConfig, folder: Path) -> bool:
+def _is_saved(cfg: Config, folder: Path) -> bool:
     """Whether the model and the texts that a job was to leave are there: who deleted them wants them anew."""
     texts = [folder / f"synthetic-{cfg.seed + k}.csv" for k in range(cfg.num_seeds)]
     written = cfg.model.task != "synthetic" or all(path.is_file() for path in texts)
     return written and (not cfg.save_model or any((folder / "model").glob("*.safetensors")))
 
 
-def finished(cfg: DictConfig, folder: Path) -> Rows | None:
+def finished(cfg: Config, folder: Path) -> Rows | None:
     """The rows of a job that is done already with this very config, code and data, and whose files are there."""
     found = read_job_result(folder)
     if found is None or not identity.is_finished(cfg, *found) or not _is_saved(cfg, folder):
@@ -93,7 +93,7 @@ def run(jobs: Sequence[Job], tell: Tell) -> Iterator[Outcome]:
 
 
 # What the batched launcher asks of the task; see experiments.task.Task.
-vars(task).update(validate=validation.validate, key=identity.signature, finished=finished, run=run)
+vars(task).update(typed=from_hydra, key=identity.signature, finished=finished, run=run)
 
 
 def main() -> None:

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from omegaconf import DictConfig
 
 from dpjax import clipping, contributions, metrics, optimizers, sampling
 from dpjax.averaging import averaged_params, parameter_ema
@@ -21,6 +20,7 @@ from dpjax.steps import TrainState
 from dpjax.subsets import merge_params
 from dpjax.training import make_train
 from dpjax.types import HParams, at_least_float32
+from experiments.config import Config
 from experiments.engine_choice import tuned
 from experiments.federated import compressed, make_aggregation, make_clients, make_solver, message_size, refuse_personal
 from experiments.identity import capacity_epsilon
@@ -99,7 +99,7 @@ class Report(NamedTuple):
     unmoved: Any
 
 
-def build(cfg: DictConfig, tell: Tell = lambda stage, done, total: None) -> Setup:
+def build(cfg: Config, tell: Tell = lambda stage, done, total: None) -> Setup:
     """Load the data, build the model and the sampler, and tie them into one training function.
 
     Args:
@@ -112,7 +112,7 @@ def build(cfg: DictConfig, tell: Tell = lambda stage, done, total: None) -> Setu
     problem = make_problem(cfg, tell)
     dataset = problem.dataset
     rows = (dataset.train_inputs, dataset.train_labels)
-    federal = cfg.federated.clients_per_round is not None
+    federal = cfg.is_federated
     if federal:
         refuse_partition(cfg)
     clients = make_clients(cfg, dataset) if federal else None
@@ -123,7 +123,7 @@ def build(cfg: DictConfig, tell: Tell = lambda stage, done, total: None) -> Setu
     else:
         unit = "user" if cfg.federated.algorithm == "fedsgd" else "client"
         units, rows = clients.units, (dataset.train_inputs, clients.labels)
-        sampler = _sampler(cfg, clients.number, cfg.federated.clients_per_round / clients.number)
+        sampler = _sampler(cfg, clients.number, cfg.federated.expected_clients / clients.number)
         sampler = replace(sampler, abort_probability=abort_probability(cfg, sampler))
         most_records = clients.records.mask.shape[1]
     put = jnp.asarray
@@ -256,7 +256,7 @@ AVERAGED = ("aggregation_error", "uplink_bytes", "encrypt_seconds", "add_seconds
 
 
 def _client_accuracies(
-    cfg: DictConfig, solver: Solver, state: TrainState, arrays: Arrays, problem: Problem
+    cfg: Config, solver: Solver, state: TrainState, arrays: Arrays, problem: Problem
 ) -> jax.Array | None:
     """Each client's accuracy on its own training rows, with its own head where it has one; None without classes."""
     if problem.predict is None:
@@ -277,7 +277,7 @@ def _client_accuracies(
     )
 
 
-def _sampler(cfg: DictConfig, population: int, sampling_rate: float) -> sampling.Sampler:
+def _sampler(cfg: Config, population: int, sampling_rate: float) -> sampling.Sampler:
     return sampling.SAMPLERS[cfg.optimizer.sampling].at_rate(
         population,
         sampling_rate,
@@ -287,14 +287,14 @@ def _sampler(cfg: DictConfig, population: int, sampling_rate: float) -> sampling
     )
 
 
-def adaptive(cfg: DictConfig) -> AdaptiveClipping | None:
+def adaptive(cfg: Config) -> AdaptiveClipping | None:
     """How the clip norm adapts in a run; None where it stays."""
     if cfg.clipping.name != "adaptive":
         return None
     return adaptive_clipping(cfg.clipping.target_quantile, cfg.clipping.learning_rate, cfg.clipping.count_stddev)
 
 
-def rule_of(cfg: DictConfig) -> clipping.ClippingRule:
+def rule_of(cfg: Config) -> clipping.ClippingRule:
     """The clipping rule of a run: the plugin's, or the config's."""
     own = own_rule(cfg.plugin)
     if own is not None:
@@ -306,13 +306,13 @@ def rule_of(cfg: DictConfig) -> clipping.ClippingRule:
     return clipping.flat_clipping()
 
 
-def _kept(cfg: DictConfig, state: TrainState) -> Any:
+def _kept(cfg: Config, state: TrainState) -> Any:
     """What a run ends with: the parameters, or their average where one is kept."""
     return averaged_params(state) if cfg.optimizer.ema else state.params
 
 
 def _optimizer(
-    cfg: DictConfig, hparams: HParams, cohort_size: float, plugin: ModuleType | None
+    cfg: Config, hparams: HParams, cohort_size: float, plugin: ModuleType | None
 ) -> optax.GradientTransformation:
     own, conf = own_optimizer(cfg.plugin, hparams, cohort_size, plugin), cfg.optimizer
     if own is not None:
@@ -320,7 +320,7 @@ def _optimizer(
     rate: Any = hparams.learning_rate
     if conf.warmup_steps or conf.decay != "none":
         rate = optimizers.warmed_up(rate, warmup_steps=conf.warmup_steps, num_steps=conf.num_steps, decay=conf.decay)
-    squares = {"b2": conf.second_decay, "eps": conf.adaptivity}
+    squares: dict[str, Any] = {"b2": conf.second_decay, "eps": conf.adaptivity}
     match conf.name:
         case "sgd":
             made = optax.sgd(rate, momentum=hparams.momentum)

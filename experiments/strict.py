@@ -8,8 +8,9 @@ from typing import Any
 from hydra.conf import HydraConf
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from experiments.config import CONF, Config, ConfigError, types
+from experiments.config import CONF, Config, ConfigError
 from experiments.error_words import no_field
+from experiments.fields import types
 
 LARGEST = 1e18
 """Of the numbers that programs compute with: in float32 a product of two is finite still."""

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple, Protocol
 
 from omegaconf import DictConfig
 
+from experiments.config import Config
+
 Rows = list[dict[str, Any]]
 
 
@@ -34,9 +36,9 @@ Tell = Callable[[str, int, int], None]
 
 
 class Job(NamedTuple):
-    """One point: its resolved config, its folder, and the overrides that made it."""
+    """One point: its config, its folder, and the overrides that made it."""
 
-    cfg: DictConfig
+    cfg: Config
     folder: Path
     overrides: str
 
@@ -54,15 +56,15 @@ class Task(Protocol):
 
     def __call__(self, cfg: DictConfig) -> Rows: ...
 
-    def validate(self, cfg: DictConfig) -> None:
-        """Raise ConfigError if the job can't run."""
+    def typed(self, cfg: DictConfig) -> Config:
+        """The typed config of a job; ConfigError if it can't run."""
         ...
 
-    def key(self, cfg: DictConfig) -> str:
+    def key(self, cfg: Config) -> str:
         """The static signature; jobs of equal key can be run together."""
         ...
 
-    def finished(self, cfg: DictConfig, folder: Path) -> Rows | None:
+    def finished(self, cfg: Config, folder: Path) -> Rows | None:
         """The rows of a job that is done already."""
         ...
 

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 from urllib.parse import urlparse
 
 from dpjax.results import SCHEMA, ResultsError, claim
+from experiments.config import Config, TrackerConf
+from experiments.fields import as_dict
 
 _CURVES = {"test_accuracy": "eval_test_accuracy", "test_loss": "eval_test_loss", "train_loss": "train_loss_curve"}
 _LONG = ("config", "eval_steps", *_CURVES.values())
@@ -50,7 +52,7 @@ class Tracker(NamedTuple):
     finish: Callable[..., None]
 
 
-def tracker(cfg: Any, folder: Path | str) -> Tracker:
+def tracker(cfg: Config, folder: Path | str) -> Tracker:
     """The sink that ``cfg.tracker`` names.
 
     Guarantees: ``tracker=none``, or ``mode=disabled``, imports nothing of wandb and does nothing. With
@@ -59,26 +61,22 @@ def tracker(cfg: Any, folder: Path | str) -> Tracker:
     logged before is not logged again, so that rerunning a finished sweep adds nothing.
 
     Args:
-      cfg: the config; reads ``experiment`` and ``tracker`` with its ``name``, ``project``, ``entity``, ``mode``,
-        ``group`` and ``tags``, of which all but ``name`` may be missing.
+      cfg: the config; reads ``experiment`` and ``tracker``.
       folder: the sweep's folder.
 
     Raises:
       TrackerError: wandb is not installed, or ``mode=online`` without an account.
 
-    >>> sink = tracker({"tracker": {"name": "none"}}, "results/quickstart")
-    >>> sink.log_job({}, [{"seed": 0}])
+    >>> sink = tracker(Config(), "results/quickstart")
+    >>> sink.log_job(Config(), [{"seed": 0}])
     >>> sink.finish()
     """
-    options = _plain(cfg).get("tracker") or {}
-    if options.get("name", "none") == "none" or options.get("mode") == "disabled":
+    if cfg.tracker.name == "none" or cfg.tracker.mode == "disabled":
         return Tracker(lambda cfg, rows, figures=(): None, lambda figures=(): None)
-    if options["name"] != "wandb":
-        raise TrackerError(f"tracker.name={options['name']} is not known; use none or wandb")
-    return _wandb_tracker(_plain(cfg), options, Path(folder))
+    return _wandb_tracker(cfg.tracker, cfg.experiment, Path(folder))
 
 
-def _wandb_tracker(cfg: dict[str, Any], options: dict[str, Any], folder: Path) -> Tracker:
+def _wandb_tracker(conf: TrackerConf, experiment: str, folder: Path) -> Tracker:
     try:
         import wandb
     except ImportError as error:
@@ -86,8 +84,8 @@ def _wandb_tracker(cfg: dict[str, Any], options: dict[str, Any], folder: Path) -
             "tracker=wandb needs the package wandb: run the same command with `uv run --extra wandb ...`, or use "
             "tracker=none"
         ) from error
-    mode = _mode(options, folder)
-    group = options.get("group") or cfg.get("experiment") or folder.name
+    mode = _mode(conf, folder)
+    group = conf.group or experiment or folder.name
     logged: list[Mapping[str, Any]] = []
 
     def run(name: str, identity: Sequence[Any], config: dict[str, Any], tags: Sequence[str], kind: str) -> Any:
@@ -97,14 +95,14 @@ def _wandb_tracker(cfg: dict[str, Any], options: dict[str, Any], folder: Path) -
             return None
         try:
             return wandb.init(
-                project=options.get("project") or "dpjax",
-                entity=options.get("entity"),
+                project=conf.project or "dpjax",
+                entity=conf.entity,
                 dir=str(folder),
                 id=key,
                 name=name[:128],
                 group=group,
                 job_type=kind,
-                tags=[*(options.get("tags") or ()), *tags],
+                tags=[*tags],
                 config=config,
                 mode=mode,
                 reinit="create_new",
@@ -117,13 +115,13 @@ def _wandb_tracker(cfg: dict[str, Any], options: dict[str, Any], folder: Path) -
                 "`wandb sync` later"
             ) from error
 
-    def log_job(job_cfg: Any, rows: Sequence[Mapping[str, Any]], figures: Sequence[Path | str] = ()) -> None:
+    def log_job(cfg: Config, rows: Sequence[Mapping[str, Any]], figures: Sequence[Path | str] = ()) -> None:
         for row in rows:
             name = f"{row.get('overrides') or row.get('config_hash') or 'run'} seed={row.get('seed')}"
             identity = [row.get(key) for key in ("config_hash", "seed", "timestamp")]
             tags = [row[key] for key in ("dataset", "model", "unit") if row.get(key)]
             logged.append(row)
-            sink = run(name, identity, _plain(job_cfg) | {"seed": row.get("seed")}, tags, "train")
+            sink = run(name, identity, as_dict(cfg) | {"seed": row.get("seed")}, tags, "train")
             if sink is None:
                 continue
             for point in _curve(row):
@@ -169,8 +167,8 @@ def _settings(wandb: Any) -> Any:
     return wandb.Settings(**{name: value for name, value in _QUICK.items() if known is None or name in known})
 
 
-def _mode(options: dict[str, Any], folder: Path) -> Any:
-    wanted = options.get("mode") or os.environ.get("WANDB_MODE")
+def _mode(conf: TrackerConf, folder: Path) -> Any:
+    wanted = conf.mode or os.environ.get("WANDB_MODE")
     has_account = _has_account()
     if wanted == "online" and not has_account:
         raise TrackerError("tracker.mode=online found no wandb account: run `wandb login`, or use tracker.mode=offline")
@@ -197,16 +195,6 @@ def _has_account() -> bool:
         except (OSError, netrc.NetrcParseError):
             continue
     return False
-
-
-def _plain(cfg: Any) -> dict[str, Any]:
-    if isinstance(cfg, Mapping):
-        return dict(cfg)
-    from omegaconf import OmegaConf
-
-    content = OmegaConf.to_container(cfg, resolve=True)
-    assert isinstance(content, dict)
-    return {str(name): value for name, value in content.items()}
 
 
 def _cell(value: Any) -> Any:

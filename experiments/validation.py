@@ -4,18 +4,16 @@ import math
 import re
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
-
-from experiments import strict
 from experiments.combinations import validate_messages, validate_noise
-from experiments.config import NOISES, ConfigError
+from experiments.config import NOISES, Config, ConfigError
+from experiments.fields import value_of
 
 LEAST_EPSILON, MOST_EPSILON = 1e-3, 500.0
 LEAST_CLIP_NORM = 1e-12
 """The kernel's ``SMALLEST_CLIP_NORM``, said here too so that bad input need not wait for JAX; a test compares them."""
 
 
-def validate(cfg: DictConfig) -> None:
+def validate(cfg: Config) -> None:
     """Refuse what can't run, before anything is computed.
 
     Raises:
@@ -24,13 +22,11 @@ def validate(cfg: DictConfig) -> None:
 
     def need(ok: bool, name: str, fix: str) -> None:
         if not ok:
-            raise ConfigError(f"{name}={OmegaConf.select(cfg, name)} {fix}.")
+            raise ConfigError(f"{name}={value_of(cfg, name)} {fix}.")
 
     def one_of(name: str, *choices: str) -> None:
-        need(OmegaConf.select(cfg, name) in choices, name, f"is not known; use {' or '.join(choices)}")
+        need(value_of(cfg, name) in choices, name, f"is not known; use {' or '.join(choices)}")
 
-    strict.refuse_strangers(cfg)
-    strict.refuse_misfits(cfg)
     need(cfg.privacy.epsilon > 0, "privacy.epsilon", "must be > 0; use inf to train without privacy")
     need(
         cfg.privacy.epsilon >= LEAST_EPSILON,
@@ -38,7 +34,7 @@ def validate(cfg: DictConfig) -> None:
         f"is below what accountants resolve; give at least {LEAST_EPSILON:g}",
     )
     need(
-        cfg.privacy.epsilon <= MOST_EPSILON or math.isinf(cfg.privacy.epsilon),
+        cfg.privacy.epsilon <= MOST_EPSILON or not cfg.privacy.is_private,
         "privacy.epsilon",
         f"is beyond what accountants resolve; give at most {MOST_EPSILON:g}, or inf to train without privacy",
     )
@@ -68,7 +64,7 @@ def validate(cfg: DictConfig) -> None:
     records = cfg.privacy.records_per_unit
     need(records is None or records >= 1, "privacy.records_per_unit", "must be at least 1, or null")
     for ok, what in (
-        (cfg.federated.clients_per_round is None, "central training; federated=fedsgd draws users whole"),
+        (not cfg.is_federated, "central training; federated=fedsgd draws users whole"),
         (cfg.optimizer.sampling == "poisson", "optimizer.sampling=poisson"),
         (cfg.privacy.noise == "gaussian", "privacy.noise=gaussian"),
         (cfg.privacy.adjacency != "replace_one", "privacy.adjacency=zero_out or add_or_remove_one"),
@@ -89,7 +85,7 @@ def validate(cfg: DictConfig) -> None:
     one_of("optimizer.name", "sgd", "adam", "adamw", "adam_corrected", "yogi")
     one_of("optimizer.decay", "none", "linear", "cosine")
     for name in ("optimizer.num_steps", "optimizer.evaluate_every", "num_seeds", "federated.num_clients"):
-        need(OmegaConf.select(cfg, name) >= 1, name, "must be at least 1")
+        need(value_of(cfg, name) >= 1, name, "must be at least 1")
     need(
         0 <= cfg.optimizer.warmup_steps <= cfg.optimizer.num_steps,
         "optimizer.warmup_steps",
@@ -97,7 +93,7 @@ def validate(cfg: DictConfig) -> None:
     )
     need(0 <= cfg.optimizer.ema < 1, "optimizer.ema", "must be in [0, 1); 0 keeps no average")
     need(
-        cfg.optimizer.ema == 0 or cfg.federated.clients_per_round is None,
+        cfg.optimizer.ema == 0 or not cfg.is_federated,
         "optimizer.ema",
         "is for central training; leave it at 0, or use a server optimizer with momentum",
     )
@@ -146,11 +142,11 @@ def validate(cfg: DictConfig) -> None:
         load_plugin(cfg.plugin)
     _validate_language(cfg, need, one_of)
     validate_noise(cfg, need)
-    if cfg.federated.clients_per_round is not None:
+    if cfg.is_federated:
         _validate_federated(cfg, need, one_of)
 
 
-def _validate_clipping(cfg: DictConfig, need: Any) -> None:
+def _validate_clipping(cfg: Config, need: Any) -> None:
     need(
         cfg.clipping.stability >= LEAST_CLIP_NORM,
         "clipping.stability",
@@ -166,9 +162,9 @@ def _validate_clipping(cfg: DictConfig, need: Any) -> None:
     )
 
 
-def _validate_language(cfg: DictConfig, need: Any, one_of: Any) -> None:
+def _validate_language(cfg: Config, need: Any, one_of: Any) -> None:
     for name in ("data.num_train", "data.num_evaluated"):
-        value = OmegaConf.select(cfg, name)
+        value = value_of(cfg, name)
         need(value is None or value >= 1, name, "must be at least 1, or null")
     one_of("tuning.name", "head", "bitfit", "lora", "last", "prompt", "prefix", "full")
     one_of("model.task", "classify", "causal", "masked", "completion", "synthetic")
@@ -176,12 +172,12 @@ def _validate_language(cfg: DictConfig, need: Any, one_of: Any) -> None:
     one_of("model.dtype", "float32", "bfloat16")
     need("{class}" in cfg.synthesis.instruction, "synthesis.instruction", "must hold {class}, the name of a class")
     for name in ("num_texts", "num_tokens"):
-        need(cfg.synthesis[name] >= 2, f"synthesis.{name}", "must be at least 2")
+        need(value_of(cfg, f"synthesis.{name}") >= 2, f"synthesis.{name}", "must be at least 2")
     need(cfg.synthesis.temperature > 0, "synthesis.temperature", "must be > 0, or all texts of a class are the same")
     need(0 < cfg.synthesis.top_p <= 1, "synthesis.top_p", "must be in (0, 1]; 1 draws from all tokens")
     need(cfg.model.max_length >= 4, "model.max_length", "leaves no room for a text; use at least 4 tokens")
     for name in ("model.num_lengths", "tuning.rank", "tuning.last_layers", "tuning.length"):
-        need(OmegaConf.select(cfg, name) >= 1, name, "must be at least 1")
+        need(value_of(cfg, name) >= 1, name, "must be at least 1")
     known = ("query", "key", "value", "output", "gate", "up", "down")
     need(
         bool(cfg.tuning.targets) and set(cfg.tuning.targets) <= set(known),
@@ -190,15 +186,15 @@ def _validate_language(cfg: DictConfig, need: Any, one_of: Any) -> None:
     )
 
 
-def _validate_federated(cfg: DictConfig, need: Any, one_of: Any) -> None:
+def _validate_federated(cfg: Config, need: Any, one_of: Any) -> None:
     clients = cfg.federated.num_clients
     need(
-        cfg.federated.clients_per_round >= 1,
+        cfg.federated.expected_clients >= 1,
         "federated.clients_per_round",
         "must be at least 1, or null to train centrally",
     )
     need(
-        cfg.federated.clients_per_round <= clients or cfg.federated.partition == "natural",
+        cfg.federated.expected_clients <= clients or cfg.federated.partition == "natural",
         "federated.clients_per_round",
         f"is more than the population of federated.num_clients={clients}; lower it or add clients",
     )
@@ -212,9 +208,9 @@ def _validate_federated(cfg: DictConfig, need: Any, one_of: Any) -> None:
     one_of("federated.partition", "iid", "dirichlet", "shards", "quantity", "sampled", "natural")
     need(cfg.federated.alpha > 0, "federated.alpha", "must be > 0; large is close to iid")
     for name in ("local_steps", "local_batch_size", "shards_per_client", "num_buckets"):
-        need(cfg.federated[name] >= 1, f"federated.{name}", "must be at least 1")
+        need(value_of(cfg, f"federated.{name}") >= 1, f"federated.{name}", "must be at least 1")
     for name in ("local_epochs", "records_per_client", "head_steps"):
-        value = cfg.federated[name]
+        value = value_of(cfg, f"federated.{name}")
         need(value is None or value >= 1, f"federated.{name}", "must be at least 1, or null")
     need(
         cfg.federated.partition != "sampled" or cfg.federated.records_per_client is not None,
@@ -229,11 +225,11 @@ def _validate_federated(cfg: DictConfig, need: Any, one_of: Any) -> None:
     need(cfg.federated.client_learning_rate > 0, "federated.client_learning_rate", "must be > 0")
     need(0 <= cfg.federated.proximal < math.inf, "federated.proximal", "must be finite and ≥ 0")
     for name in ("straggler_rate", "dropout_rate"):
-        need(0 <= cfg.federated[name] <= 1, f"federated.{name}", "must be in [0, 1]; it is a chance")
+        need(0 <= value_of(cfg, f"federated.{name}") <= 1, f"federated.{name}", "must be in [0, 1]; it is a chance")
     need(cfg.federated.dropout_rate < 1, "federated.dropout_rate", "loses every message; lower it")
     one_of("federated.weights", "uniform", "sizes")
     need(
-        cfg.federated.weights == "uniform" or math.isinf(cfg.privacy.epsilon),
+        cfg.federated.weights == "uniform" or not cfg.privacy.is_private,
         "federated.weights",
         "are private and would change the sensitivity; use uniform, or privacy.epsilon=inf",
     )
@@ -243,7 +239,7 @@ def _validate_federated(cfg: DictConfig, need: Any, one_of: Any) -> None:
         _validate_aggregation(cfg, need)
 
 
-def _validate_aggregation(cfg: DictConfig, need: Any) -> None:
+def _validate_aggregation(cfg: Config, need: Any) -> None:
     need(
         cfg.clipping.name != "adaptive",
         "clipping.name",
@@ -255,7 +251,7 @@ def _validate_aggregation(cfg: DictConfig, need: Any) -> None:
         "federated.levels",
         "must be from 1 to 2**22, or null to have it chosen",
     )
-    clients = cfg.federated.clients_per_round
+    clients = cfg.federated.expected_clients
     need(clients >= 2, "federated.clients_per_round", "must be at least 2 where nobody may see a single message")
     least = threshold(cfg)
     need(
@@ -265,6 +261,6 @@ def _validate_aggregation(cfg: DictConfig, need: Any) -> None:
     )
 
 
-def threshold(cfg: DictConfig) -> int:
+def threshold(cfg: Config) -> int:
     """Clients whose shares rebuild a secret under secure aggregation."""
-    return max(2, math.ceil(cfg.federated.threshold * cfg.federated.clients_per_round))
+    return max(2, math.ceil(cfg.federated.threshold * cfg.federated.expected_clients))

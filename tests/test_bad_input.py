@@ -194,7 +194,7 @@ def test_a_bug_keeps_its_traceback(main, monkeypatch):
     def broken(cfg):
         raise KeyError("a bug")
 
-    monkeypatch.setattr("experiments.validation.validate", broken)
+    monkeypatch.setattr("experiments.border.validate", broken)
     with pytest.raises(KeyError):
         main(*QUICK)
 

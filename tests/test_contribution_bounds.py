@@ -37,12 +37,12 @@ from dpjax.accounting.mechanism import dominating_pair
 from dpjax.datasets import bound_contributions, load
 from dpjax.results import claim
 from experiments import config, jobs
+from experiments.border import from_hydra
 from experiments.launching.sweeper import expand
 from experiments.privacy import mechanism as mechanism_of
 from experiments.problems import choice
 from experiments.setup import build
 from experiments.task import Job
-from experiments.validation import validate
 
 RELATION = {
     "add_or_remove_one": dp_accounting.NeighboringRelation.ADD_OR_REMOVE_ONE,
@@ -393,9 +393,8 @@ class TestBoundContributions:
 
 def composed(*overrides):
     with initialize_config_dir(str(config.CONF), version_base="1.3"):
-        cfg = compose("config", ["model=logistic", "optimizer.num_steps=3", "privacy.delta=1e-4", *overrides])
-    validate(cfg)
-    return cfg
+        few = ["model=logistic", "optimizer.num_steps=3", "privacy.delta=1e-4"]
+        return from_hydra(compose("config", [*few, *overrides]))
 
 
 @pytest.fixture

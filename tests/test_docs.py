@@ -159,6 +159,7 @@ def test_the_method_that_the_guide_adds_is_one_and_trains(tmp_path, monkeypatch)
     from hydra import compose, initialize_config_dir
 
     from experiments import config, jobs
+    from experiments.border import from_hydra
     from experiments.leaderboard import declare
     from experiments.task import Job
 
@@ -172,7 +173,7 @@ def test_the_method_that_the_guide_adds_is_one_and_trains(tmp_path, monkeypatch)
     quick = ["optimizer.num_steps=2", "num_seeds=1", "privacy.accountant=rdp", "optimizer.learning_rate=0.01"]
     given = [f"{name}={value}" for name, value in method.overrides.items()]
     with initialize_config_dir(str(config.CONF), version_base="1.3"):
-        cfg = compose("config", [*given, *quick])
+        cfg = from_hydra(compose("config", [*given, *quick]))
     (outcome,) = jobs.run_group([Job(cfg, tmp_path / "out", "")])
     assert outcome.error is None
     assert outcome.rows[0]["test_accuracy"] > 0
@@ -195,7 +196,7 @@ def config_path(tmp_path):
 def test_experiments_run_commands_compose_into_jobs_that_can_run(page, command, config_path, tmp_path, monkeypatch):
     from hydra import compose, initialize_config_dir
 
-    from experiments import validation
+    from experiments.border import from_hydra
     from experiments.launching.sweeper import expand
 
     words = shlex.split(command.split("&&")[-1], comments=True)
@@ -221,7 +222,7 @@ def test_experiments_run_commands_compose_into_jobs_that_can_run(page, command, 
             assert len(jobs) > 2
             assert any("privacy.epsilon=inf" in job for job in jobs)
         for job in (jobs[0], jobs[-1]):
-            validation.validate(compose("config", list(job)))
+            from_hydra(compose("config", list(job)))
 
 
 def test_yaml_experiments_of_the_docs_are_swept_as_written(config_path):

@@ -24,10 +24,11 @@ from dpjax.clipping.rules import SMALLEST_CLIP_NORM
 from dpjax.datasets import available, load
 from dpjax.sampling import fixed_size_sampler, poisson_sampler
 from dpjax.sweeps import Lane
-from experiments import config, identity, jobs, rows, setup, validation
+from experiments import config, fields, identity, jobs, rows, setup, validation
+from experiments.border import from_hydra
 from experiments.launching.progress import Progress
 from experiments.privacy import Accounted, check_aborts
-from experiments.problems import problem
+from experiments.problems import choice
 from experiments.rows import algorithm
 from experiments.task import Job
 
@@ -70,8 +71,7 @@ def test_every_config_composes_and_runs_two_steps(choice, tmp_path, request):
     if choice.startswith("data") or choice == "model=text":
         quick.append("privacy.delta=1e-6")  # below 1/rows of the largest
     with initialize_config_dir(str(config.CONF), version_base="1.3"):
-        cfg = compose("config", [choice, *small, *quick])
-    validation.validate(cfg)
+        cfg = from_hydra(compose("config", [choice, *small, *quick]))
     if choice in ("tracker=none", "tracker=wandb", "data=digits", "privacy=dp", "optimizer=sgd", "federated=central"):
         return  # trackers have tests of their own; the others are the defaults, which model=mlp runs
     if "adam" in choice or "yogi" in choice:  # optax leaves this promotion to jax
@@ -93,8 +93,7 @@ def test_every_language_experiment_runs_two_steps(choice, tmp_path):
     quick = ["optimizer.num_steps=2", "num_seeds=1", "privacy.accountant=rdp", "optimizer.sampling_rate=0.01"]
     quick += ["data.num_evaluated=16", "model.max_length=32", "synthesis.num_texts=32", "synthesis.num_tokens=8"]
     with initialize_config_dir(str(config.CONF), version_base="1.3"):
-        cfg = compose("config", [choice, *quick])
-    validation.validate(cfg)
+        cfg = from_hydra(compose("config", [choice, *quick]))
     jax.config.update("jax_numpy_dtype_promotion", "standard")
     try:
         (outcome,) = jobs.run_group([Job(cfg, tmp_path, choice)])
@@ -147,7 +146,7 @@ def test_bad_rules_of_clipping_are_named(name, value):
     with initialize_config_dir(str(config.CONF), version_base="1.3"):
         cfg = compose("config", [f"{name}={value}"])
     with pytest.raises(config.ConfigError, match=f"{name}={value}"):
-        validation.validate(cfg)
+        from_hydra(cfg)
 
 
 # ---- launchers ----------------------------------------------------------------------------------------------------
@@ -505,7 +504,7 @@ def test_a_single_run_ends_in_its_table_and_is_skipped_the_second_time(main, tmp
 def test_help_names_every_field_and_group(main):
     code, out, _ = main("--help")
     assert code == 0
-    for name, *_ in config.describe():
+    for name, *_ in fields.describe():
         assert name in out
     for option in OPTIONS:
         assert option.partition("=")[2] in out
@@ -517,7 +516,7 @@ def test_help_cuts_no_word_at_any_width(main, monkeypatch, columns):
     _, out, _ = main("--help")
     assert "…" not in out
     printed = " ".join(out.split())
-    for name, _, _, meaning in config.describe():
+    for name, _, _, meaning in fields.describe():
         assert name in printed
         assert [word for word in meaning.split() if word not in printed.split()] == [], name
 
@@ -549,9 +548,8 @@ def test_secure_and_plain_runs_are_one_run_to_their_precision(main, tmp_path):
 def test_aborts_that_nothing_pays_for_are_refused(relation):
     def check(sampler, *overrides):
         with initialize_config_dir(str(config.CONF), version_base="1.3"):
-            cfg = compose(
-                "config", [*SMALL, "federated.aggregation=secure", *overrides, f"privacy.adjacency={relation}"]
-            )
+            more = [*SMALL, "federated.aggregation=secure", *overrides, f"privacy.adjacency={relation}"]
+            cfg = from_hydra(compose("config", more))
         check_aborts(cfg, Accounted(sampler, "client", cfg.optimizer.num_steps, sampler.population))
 
     often = poisson_sampler(60, 0.2, num_steps=100)
@@ -584,8 +582,7 @@ def test_every_kind_of_client_runs(choice, tmp_path, request):
         jax.config.update("jax_numpy_dtype_promotion", "standard")
         request.addfinalizer(lambda: jax.config.update("jax_numpy_dtype_promotion", "strict"))
     with initialize_config_dir(str(config.CONF), version_base="1.3"):
-        cfg = compose("config", [*QUICK, *SMALL, "privacy.epsilon=8", *choice])
-    validation.validate(cfg)
+        cfg = from_hydra(compose("config", [*QUICK, *SMALL, "privacy.epsilon=8", *choice]))
     (outcome,) = jobs.run_group([Job(cfg, tmp_path, "")])
     assert outcome.error is None
     (row,) = outcome.rows
@@ -610,7 +607,7 @@ def test_bad_federated_fields_are_named(override, words):
     with initialize_config_dir(str(config.CONF), version_base="1.3"):
         cfg = compose("config", [*SMALL, override])
     with pytest.raises(config.ConfigError, match=f"^{override.split('=')[0]}=.*{words}"):
-        validation.validate(cfg)
+        from_hydra(cfg)
 
 
 @pytest.mark.parametrize(
@@ -627,12 +624,12 @@ def test_bad_aggregations_are_named(overrides, words):
     with initialize_config_dir(str(config.CONF), version_base="1.3"):
         cfg = compose("config", [*SMALL, "federated.aggregation=secure", *overrides])
     with pytest.raises(config.ConfigError, match=words):
-        validation.validate(cfg)
+        from_hydra(cfg)
 
 
 def test_natural_clients_need_owners(tmp_path):
     with initialize_config_dir(str(config.CONF), version_base="1.3"):
-        cfg = compose("config", [*QUICK, *SMALL, "federated.partition=natural"])
+        cfg = from_hydra(compose("config", [*QUICK, *SMALL, "federated.partition=natural"]))
     with pytest.raises(config.ConfigError, match=r"federated\.partition=natural needs to know whose the rows are"):
         setup.build(cfg)
 
@@ -649,7 +646,7 @@ def test_natural_clients_need_owners(tmp_path):
 )
 def test_an_algorithm_is_named_after_clients_and_server(overrides, name):
     with initialize_config_dir(str(config.CONF), version_base="1.3"):
-        cfg = compose("config", [*SMALL, *overrides])
+        cfg = from_hydra(compose("config", [*SMALL, *overrides]))
     assert algorithm(cfg) == name
 
 
@@ -665,11 +662,10 @@ def test_a_text_model_trains_centrally_and_by_role(overrides, monkeypatch, tmp_p
         train_inputs=ids, train_labels=ids[:, -1], train_units=np.arange(40, dtype=np.int32) // 8,
         test_inputs=ids[:8], test_labels=ids[:8, -1], test_units=np.zeros(8, np.int32),
     )  # fmt: skip
-    monkeypatch.setattr(problem, "_load", lambda name: plays)
+    monkeypatch.setattr(choice, "_load", lambda name: plays)
     quick = ["optimizer.num_steps=30", "num_seeds=1", "privacy.epsilon=inf", "federated.num_clients=5"]
     with initialize_config_dir(str(config.CONF), version_base="1.3"):
-        cfg = compose("config", ["model=text", "model.context=2", *quick, *overrides])
-    validation.validate(cfg)
+        cfg = from_hydra(compose("config", ["model=text", "model.context=2", *quick, *overrides]))
     (outcome,) = jobs.run_group([Job(cfg, tmp_path, "")])
     assert outcome.error is None
     assert outcome.rows[0]["train_accuracy"] > 0.9  # the next character is the last one again
@@ -677,8 +673,7 @@ def test_a_text_model_trains_centrally_and_by_role(overrides, monkeypatch, tmp_p
 
 def _one_run(tmp_path, *overrides):
     with initialize_config_dir(str(config.CONF), version_base="1.3"):
-        cfg = compose("config", [*QUICK, "num_seeds=1", *overrides])
-    validation.validate(cfg)
+        cfg = from_hydra(compose("config", [*QUICK, "num_seeds=1", *overrides]))
     return next(iter(jobs.run_group([Job(cfg, tmp_path, "")])))
 
 

@@ -8,7 +8,8 @@ from hydra import compose, initialize_config_dir
 from dpjax import Mechanism, epsilon
 from dpjax.accounting import DistributedNoise, LocalReports
 from dpjax.results import claim
-from experiments import config, jobs, setup, validation
+from experiments import config, jobs, setup
+from experiments.border import from_hydra
 from experiments.privacy import mechanism
 from experiments.task import Job
 
@@ -17,12 +18,11 @@ QUICK = ["model=logistic", "optimizer.num_steps=2", "num_seeds=1", "figures=fals
 
 def composed(*overrides):
     with initialize_config_dir(str(config.CONF), version_base="1.3"):
-        return compose("config", [*QUICK, *overrides])
+        return from_hydra(compose("config", [*QUICK, *overrides]))
 
 
 def row(tmp_path, *overrides):
     cfg = composed(*overrides)
-    validation.validate(cfg)
     (outcome,) = jobs.run_group([Job(cfg, tmp_path, "")])
     assert outcome.error is None
     assert math.isfinite(outcome.rows[0]["test_loss"])
@@ -167,9 +167,9 @@ def test_the_loop_over_clients_can_be_chosen_by_the_clock(tmp_path, monkeypatch)
 
 
 def test_natural_clients_are_counted_by_the_data_and_not_by_the_config():
-    validation.validate(composed("federated.partition=natural", "federated.clients_per_round=500"))
+    composed("federated.partition=natural", "federated.clients_per_round=500")
     with pytest.raises(config.ConfigError, match="is more than the population"):
-        validation.validate(composed("federated.clients_per_round=500"))
+        composed("federated.clients_per_round=500")
 
 
 BAD = {
@@ -203,7 +203,7 @@ BAD = {
 @pytest.mark.parametrize("overrides", BAD)
 def test_what_can_not_go_together_is_refused_in_a_sentence(overrides):
     with pytest.raises(config.ConfigError) as error:
-        validation.validate(composed(*overrides.split()))
+        composed(*overrides.split())
     assert BAD[overrides] in str(error.value)
     assert str(error.value).count("\n") == 0
 
@@ -228,6 +228,5 @@ def test_what_can_not_go_together_is_refused_in_a_sentence(overrides):
 )
 def test_a_part_that_is_not_there_is_named(overrides, sentence):
     cfg = composed("federated=personalized", "model=mlp", *overrides, *FEW)
-    validation.validate(cfg)
     with pytest.raises(config.ConfigError, match=sentence):
         setup.build(cfg)

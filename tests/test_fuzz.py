@@ -11,16 +11,16 @@ import time
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from omegaconf import OmegaConf
 
 from dpjax.results import read_job_result
 from experiments import identity, memory
-from experiments.config import CONF, types
+from experiments.border import from_hydra
+from experiments.config import CONF
 from experiments.error_words import explain, is_expected
+from experiments.fields import DEFAULTS, types, value_of
 from experiments.launching.compose import as_job, make_compose
-from experiments.readers import DEFAULTS, READ_WHEN, refuse_unread
+from experiments.readers import READ_WHEN, refuse_unread
 from experiments.strict import refuse_choices
-from experiments.validation import validate
 
 LONGEST = 10.0  # seconds for one command line, on a busy machine
 
@@ -94,8 +94,7 @@ def judge(composer, world, base, name, text):
     try:
         composed = composer([*world, override])
         refuse_choices(composed.hydra, sweep=False)
-        cfg = as_job(composed, [override], 0).cfg
-        validate(cfg)
+        cfg = from_hydra(as_job(composed, [override], 0).cfg)
         refuse_unread(cfg, composed.hydra.runtime.choices)
         memory.refuse_lanes(cfg, cfg.num_seeds)
         memory.refuse_run(cfg, num_parameters=650, slots=400, clients=40)
@@ -114,10 +113,10 @@ def judge(composer, world, base, name, text):
         ), sentence
     if name[0] in "+~" or name.endswith(".x"):
         return "ignored", "a field that is none"
-    found = OmegaConf.select(cfg, name)
+    found = value_of(cfg, name)
     if not asked_for(text, found):
         return "ignored", f"holds {found!r}"
-    same = found == OmegaConf.select(base, name)
+    same = found == value_of(base, name)
     left_out = name.partition(".")[0] in identity._NOT_OF_THE_RESULT
     if not same and not left_out and identity.digest(cfg) == identity.digest(base):
         return "ignored", "the result is that of another value"
@@ -136,7 +135,9 @@ def judged():
         master = compose("config", ["hydra.job.config_name=config"], return_hydra_config=True)
         composer = make_compose(loader, master)
         worlds = {world: [*QUICK, *overrides] for world, overrides in WORLDS.items()}
-        bases = {world: as_job(composer(overrides), overrides, 0).cfg for world, overrides in worlds.items()}
+        bases = {
+            world: from_hydra(as_job(composer(overrides), overrides, 0).cfg) for world, overrides in worlds.items()
+        }
         try:
             for world, name, text in lines(bases):
                 signal.setitimer(signal.ITIMER_REAL, LONGEST)

@@ -17,11 +17,11 @@ from dpjax.results import claim
 from dpjax.results.sheet import sheets
 from dpjax.results.table import frame_of
 from experiments import identity, jobs
+from experiments.border import from_hydra
 from experiments.config import CONF, ConfigError
 from experiments.problems import features, synthetic
 from experiments.setup import build
 from experiments.task import Job
-from experiments.validation import validate
 
 WORDS = ["good", "bad", "film", "plot", "the", "a", "was", "fine", "dull", *[f"w{i}" for i in range(53)]]
 
@@ -64,8 +64,7 @@ def composed(world, *overrides, family="bert", data=""):
                 *overrides,
             ],
         )
-    validate(cfg)
-    return cfg
+    return from_hydra(cfg)
 
 
 def row_of(cfg, folder):

@@ -10,7 +10,8 @@ from hydra import compose, initialize_config_dir
 from dpjax.accounting import Mechanism, epsilon
 from dpjax.results import ResultsError
 from dpjax.results.table import frame_of
-from experiments import config, jobs, validation
+from experiments import config, jobs
+from experiments.border import from_hydra
 from experiments.leaderboard import board, declare, rounds
 from experiments.task import Job
 
@@ -27,8 +28,8 @@ def overrides(task, method, tune, *more):
 def test_every_method_composes_on_every_task_of_its_setting(task, method):
     with initialize_config_dir(str(config.CONF), version_base="1.3"):
         for tune in method.tune:
-            cfg = compose("config", overrides(task, method, tune, "data.validation=0.1", f"method={method.name}"))
-            validation.validate(cfg)
+            more = ("data.validation=0.1", f"method={method.name}")
+            cfg = from_hydra(compose("config", overrides(task, method, tune, *more)))
             assert math.isinf(cfg.privacy.epsilon) != method.private
 
 
@@ -40,7 +41,7 @@ def test_every_federated_method_runs_two_rounds_and_is_judged(method, tmp_path, 
     request.addfinalizer(lambda: jax.config.update("jax_numpy_dtype_promotion", "strict"))
     more = ("data.validation=0.1", "optimizer.num_steps=2", "num_seeds=1", "privacy.accountant=rdp")
     with initialize_config_dir(str(config.CONF), version_base="1.3"):
-        cfg = compose("config", overrides(TASKS["digits_clients"], method, method.tune[0], *more))
+        cfg = from_hydra(compose("config", overrides(TASKS["digits_clients"], method, method.tune[0], *more)))
     (outcome,) = jobs.run_group([Job(cfg, tmp_path, "")])
     assert outcome.error is None
     assert 0 <= outcome.rows[0]["validation_accuracy"] <= 1

@@ -4,9 +4,9 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from experiments import jobs, memory
+from experiments.border import from_hydra
 from experiments.config import CONF, ConfigError
 from experiments.task import Job
-from experiments.validation import validate
 
 FEW = ["federated=fedavg", "federated.clients_per_round=10", "federated.num_clients=40"]
 WIDE = ["model=mlp", "model.hidden=[3000000]"]
@@ -36,8 +36,7 @@ def test_what_does_not_fit_is_refused(case, monkeypatch, tmp_path):
     overrides, sentence = CASES[case]
     monkeypatch.setattr(memory, "machine_bytes", lambda: 2.0**34)
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        cfg = compose("config", ["model=logistic", "privacy.accountant=rdp", *overrides])
-    validate(cfg)
+        cfg = from_hydra(compose("config", ["model=logistic", "privacy.accountant=rdp", *overrides]))
     with pytest.raises(ConfigError, match=f"{sentence}.*this machine has 16 GiB; lower it"):
         list(jobs.run_group([Job(cfg, tmp_path, "")]))
 

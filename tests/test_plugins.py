@@ -6,7 +6,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from dpjax.datasets import load
-from experiments import config, identity, inputs, jobs, setup, validation
+from experiments import config, identity, inputs, jobs, setup
+from experiments.border import from_hydra
 from experiments.plugins import load_plugin, own_rule
 from experiments.task import Job
 
@@ -18,12 +19,11 @@ def made(tmp_path, text, *more):
     path.write_text(text)
     with initialize_config_dir(str(config.CONF), version_base="1.3"):
         quick = ["model=logistic", "optimizer.num_steps=2", "num_seeds=1", "privacy.accountant=rdp"]
-        return compose("config", [*quick, f"plugin={path}", *more])
+        return from_hydra(compose("config", [*quick, f"plugin={path}", *more]))
 
 
 def test_its_optimizer_takes_the_place_of_the_configs(tmp_path):
     cfg = made(tmp_path, FROZEN)
-    validation.validate(cfg)
     (outcome,) = jobs.run_group([Job(cfg, tmp_path / "out", "")])
     assert outcome.rows[0]["test_loss"] == pytest.approx(2.302585, rel=1e-5)  # ln 10: nothing moved
 
@@ -70,7 +70,7 @@ def test_what_bounds_nothing_is_refused(tmp_path):
 )
 def test_files_that_are_no_plugin_are_named_before_anything_runs(tmp_path, text, sentence):
     with pytest.raises(config.ConfigError, match=sentence):
-        validation.validate(made(tmp_path, text))
+        made(tmp_path, text)
 
 
 def test_a_plugin_is_part_of_what_a_result_is_of_and_none_is_not(tmp_path):
@@ -128,7 +128,6 @@ RULE = "from dpjax.clipping import group_clipping\n\n\ndef clipping_rule():\n   
 )
 def test_what_its_functions_do_wrong_is_one_sentence_before_anything_is_compiled(tmp_path, text, sentence):
     cfg = made(tmp_path, text)
-    validation.validate(cfg)
     with pytest.raises(config.ConfigError, match=sentence) as raised:
         setup.build(cfg)
     assert str(raised.value).startswith(f"plugin={cfg.plugin}: ")

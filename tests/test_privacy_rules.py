@@ -61,9 +61,10 @@ def test_rule_3_an_experiment_accounts_for_the_sampler_that_it_runs(overrides, k
     from hydra import compose, initialize_config_dir
 
     from experiments import jobs, setup
+    from experiments.border import from_hydra
 
     with initialize_config_dir(str(Path(__file__).parent.parent / "experiments/conf"), version_base="1.3"):
-        cfg = compose("config", overrides)
+        cfg = from_hydra(compose("config", overrides))
     built = setup.build(cfg)
     ran = jobs.mechanism(cfg, built.accounted, 1.0)
     assert (ran.sampling, ran.sampling_rate) == (kind, pytest.approx(rate))

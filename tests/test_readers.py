@@ -9,21 +9,22 @@ import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from dpjax.datasets import load
 from dpjax.models import pretrained
 from dpjax.models.transformers import tiny
 from dpjax.models.tuning import fresh_parameters
 from experiments import jobs, readers, rows
-from experiments.config import CONF, Config, ConfigError, leaves
+from experiments.border import as_typed, from_hydra
+from experiments.config import CONF, Config, ConfigError
+from experiments.fields import leaves
 from experiments.launching.compose import make_compose
 from experiments.launching.sweeper import expand
-from experiments.problems import problem
+from experiments.problems import choice
 from experiments.readers import READ_WHEN, Sweep, refuse_unread, unread
 from experiments.setup import build
 from experiments.task import Job
-from experiments.validation import validate
 
 AROUND = {
     "experiment",
@@ -78,20 +79,25 @@ TEXTS = {
 def composed(*overrides):
     few = ["optimizer.num_steps=2", "optimizer.evaluate_every=2", "num_seeds=1", "privacy.accountant=rdp"]
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("config", [*few, *overrides])
+        return from_hydra(compose("config", [*few, *overrides]))
 
 
 @pytest.fixture
 def asked(monkeypatch):
-    """The fields that code has looked at, as ``cfg.group.field`` or ``cfg.group["field"]``."""
+    """The fields that code has looked at, as ``cfg.group.field``."""
     found: set[str] = set()
-    real = DictConfig._get_impl
 
-    def noting(self, key, *args, **kwargs):
-        found.add(str(self._get_full_key(key)))
-        return real(self, key, *args, **kwargs)
+    def note(schema, prefix):
+        def noting(self, name):
+            found.add(prefix + name)
+            return object.__getattribute__(self, name)
 
-    monkeypatch.setattr(DictConfig, "_get_impl", noting)
+        monkeypatch.setattr(schema, "__getattribute__", noting)
+        for spec in dataclasses.fields(schema):
+            if dataclasses.is_dataclass(spec.type):
+                note(spec.type, f"{prefix}{spec.name}.")
+
+    note(Config, "")
     return found
 
 
@@ -101,7 +107,7 @@ def letters(monkeypatch):
     digits = load("digits")
     few = {f"{split}_inputs": getattr(digits, f"{split}_inputs")[:, 0, :4, 0].astype(np.uint8) for split in SPLITS}
     made = dataclasses.replace(digits, name="letters", input_shape=(4,), **few)
-    monkeypatch.setattr(problem, "_load", lambda name: made if name == "letters" else load(name))
+    monkeypatch.setattr(choice, "_load", lambda name: made if name == "letters" else load(name))
     jax.config.update("jax_numpy_dtype_promotion", "standard")
     yield
     jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -131,7 +137,6 @@ def says_nobody_read(cfg, found):
 @pytest.mark.parametrize("run", RUNS)
 def test_what_the_table_says_is_read_is_read(run, asked, letters, tmp_path):
     cfg = composed(*RUNS[run])
-    validate(cfg)
     asked.clear()
     made = build(cfg)
     points, refused = jobs._calibrate([Job(cfg, tmp_path, "")], made, lambda *stage: None)
@@ -148,7 +153,6 @@ def test_what_the_table_says_is_read_of_texts_is_read(run, asked, letters, texts
     where = [f"data.name='{texts / 'texts'}?text=text'", f"model.checkpoint={body}"]
     where.append(f"synthesis.checkpoint={texts / 'bert'}")
     cfg = composed("model=pretrained", *where, "model.max_length=12", "privacy.delta=1e-3", *TEXTS[run])
-    validate(cfg)
     asked.clear()
     made = build(cfg)
     start = jax.eval_shape(made.problem.init, made.arrays.frozen, jax.random.key(0))
@@ -191,7 +195,6 @@ CASES = {
 @pytest.mark.parametrize("overrides", CASES)
 def test_a_field_that_nothing_reads_is_refused(overrides):
     cfg = composed(*overrides.split())
-    validate(cfg)
     with pytest.raises(ConfigError, match=CASES[overrides]):
         refuse_unread(cfg, {})
 
@@ -234,7 +237,7 @@ def test_nothing_that_the_shipped_experiments_set_goes_unread():
             grids: Any = OmegaConf.to_container(sweeper.grids)
             chosen = expand([f"experiment={name}"], grids, reference=sweeper.reference, config_loader=loader)
             whole = [made(job) for job in chosen]
-            cfgs = [OmegaConf.masked_copy(each, [str(key) for key in each if key != "hydra"]) for each in whole]
+            cfgs = [as_typed(each) for each in whole]
             for each, cfg in zip(whole, cfgs, strict=True):
                 choices = dict(each.hydra.runtime.choices) | {"experiment": None}
                 refuse_unread(cfg, choices, Sweep(cfgs))

@@ -349,7 +349,7 @@ def test_the_sweep_tells_its_plan_before_it_runs(tmp_path):
 
     from omegaconf import OmegaConf
 
-    config = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}, "figures": False})
+    config = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}})
     context = SimpleNamespace(config_loader=None)
     sweeper = SimpleNamespace(
         hydra_context=context, grids=[], params=None, reference=False, config=config,

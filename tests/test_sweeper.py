@@ -10,7 +10,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
-from experiments.config import CONF, ConfigError
+from experiments.config import CONF, Config, ConfigError
 from experiments.launching import launcher
 from experiments.launching.compose import make_compose
 from experiments.launching.sweeper import expand
@@ -191,7 +191,7 @@ def test_what_hydra_refuses_is_refused_alike(hydra_loader, override):
     ],
 )
 def test_a_job_is_a_number_to_a_sweeper_that_searches(rows, objective):
-    job = SimpleNamespace(cfg=None)
+    job = SimpleNamespace(cfg=Config())
     composed = OmegaConf.create({"hydra": {"overrides": {"task": ["a=1"]}}})
     done: Any = launcher._completed(composed, job, Told(rows)).return_value  # pyright: ignore[reportArgumentType]
     assert float(done) == pytest.approx(objective, nan_ok=True)

@@ -10,9 +10,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from omegaconf import OmegaConf
 
 from experiments import tracking
+from experiments.config import Config, TrackerConf
 
 ROWS = [
     {
@@ -38,7 +38,7 @@ ROWS = [
 
 
 def config(**options: Any) -> Any:
-    return OmegaConf.create({"experiment": "quickstart", "tracker": {"name": "wandb", **options}})
+    return Config(experiment="quickstart", tracker=TrackerConf(name="wandb", **options))
 
 
 @pytest.fixture(autouse=True)
@@ -81,25 +81,26 @@ def fake(monkeypatch):
 
 def test_off_imports_nothing_of_wandb():
     code = (
-        "import sys; from experiments.tracking import tracker\n"
-        "for options in ({'name': 'none'}, {'name': 'wandb', 'mode': 'disabled'}, {}):\n"
-        "    sink = tracker({'tracker': options}, '/nowhere'); sink.log_job({}, [{}]); sink.finish()\n"
+        "import sys; from experiments.config import Config, TrackerConf; from experiments.tracking import tracker\n"
+        "for conf in (TrackerConf('none'), TrackerConf('wandb', mode='disabled'), TrackerConf()):\n"
+        "    sink = tracker(Config(tracker=conf), '/nowhere'); sink.log_job(Config(), [{}]); sink.finish()\n"
         "assert not [name for name in sys.modules if name.startswith('wandb')]"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_one_run_per_row_grouped_with_curve_and_summary(fake, tmp_path):
-    sink = tracking.tracker(config(tags=["mine"], entity="team"), tmp_path)
-    sink.log_job(OmegaConf.create({"privacy": {"epsilon": 1.0}, "seed": 7}), ROWS)
+    sink = tracking.tracker(config(entity="team"), tmp_path)
+    sink.log_job(Config(seed=7), ROWS)
     sink.finish(figures=[tmp_path / "curve.png", tmp_path / "curve.pdf"])
     first, second, last = fake.runs
     assert all(run.finished for run in fake.runs)
     assert {run.arguments["group"] for run in fake.runs} == {"quickstart"}
     assert {run.arguments["dir"] for run in fake.runs} == {str(tmp_path)}
     assert len({run.arguments["id"] for run in fake.runs}) == 3
-    assert first.arguments["config"] == {"privacy": {"epsilon": 1.0}, "seed": 0}
-    assert first.arguments["tags"] == ["mine", "digits", "example"]
+    assert first.arguments["config"]["privacy"]["epsilon"] == 1.0
+    assert [run.arguments["config"]["seed"] for run in (first, second)] == [0, 1]
+    assert first.arguments["tags"] == ["digits", "example"]
     assert first.arguments["project"] == "dpjax"
     assert first.arguments["entity"] == "team"
     assert first.logged[1] == (
@@ -124,7 +125,7 @@ def test_without_an_account_runs_stay_offline_and_one_line_says_so(fake, tmp_pat
         (tmp_path / "netrc").write_text(f"machine api.wandb.ai login user password {'x' * 40}\n")
         monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     sink = tracking.tracker(config(mode=None), tmp_path)
-    sink.log_job({}, ROWS[:1])
+    sink.log_job(Config(), ROWS[:1])
     assert fake.runs[0].arguments["mode"] == ("online" if account else "offline")
     out, err = capsys.readouterr()
     assert out == ""
@@ -147,7 +148,7 @@ def test_a_run_that_cannot_start_is_one_sentence(fake, tmp_path):
     with pytest.raises(
         tracking.TrackerError, match=r"^wandb could not start a run \(no route to host\); results are on"
     ):
-        sink.log_job({}, ROWS)
+        sink.log_job(Config(), ROWS)
 
 
 def test_wandb_missing_names_the_fix(tmp_path, monkeypatch):

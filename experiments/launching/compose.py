@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hydra._internal.config_loader_impl import get_overrides_dirname
 from hydra.core.hydra_config import HydraConfig
@@ -11,8 +11,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from experiments.config import CONF, describe
-from experiments.task import Job
+from experiments.config import CONF
+from experiments.fields import describe
 
 _FIELDS = {row[0] for row in describe()}
 _GROUPS = {path.name for path in CONF.iterdir() if path.is_dir()}
@@ -66,7 +66,15 @@ def _is_plain(override: Override) -> bool:
     return one and override.package is None and not override.is_hydra_override()
 
 
-def as_job(composed: DictConfig, overrides: Sequence[str], index: int) -> Job:
+class Composed(NamedTuple):
+    """A job as Hydra composed it, resolved, and not yet looked at."""
+
+    cfg: DictConfig
+    folder: Path
+    overrides: str
+
+
+def as_job(composed: DictConfig, overrides: Sequence[str], index: int) -> Composed:
     """The job that a composed config stands for: numbered, its folder known, its own part resolved.
 
     Args:
@@ -87,4 +95,4 @@ def as_job(composed: DictConfig, overrides: Sequence[str], index: int) -> Job:
         OmegaConf.resolve(plain)
     finally:
         HydraConfig.instance().cfg = before
-    return Job(plain, folder, " ".join(overrides))
+    return Composed(plain, folder, " ".join(overrides))

@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus, configure_log, run_job, setup_globals
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from dpjax.results.failures import write_failure
 from experiments.config import ConfigError
 from experiments.error_words import explain, is_disk_full
-from experiments.launching.compose import as_job, make_compose
+from experiments.launching.compose import Composed, as_job, make_compose
 from experiments.launching.progress import Progress
 from experiments.readers import Sweep, refuse_unread
 from experiments.strict import refuse_choices
@@ -44,6 +44,7 @@ def launch(
     configure_log(config.hydra.hydra_logging, config.hydra.verbose)
     returns: dict[int, JobReturn] = {}
     jobs: dict[int, Job] = {}
+    found: dict[int, Composed] = {}
     composed: dict[int, DictConfig] = {}
     with Progress(len(job_overrides)) as progress:
 
@@ -62,13 +63,13 @@ def launch(
             try:
                 composed[i] = compose(overrides)
                 refuse_choices(composed[i].hydra, sweep=True)
-                jobs[i] = as_job(composed[i], overrides, first_index + i)
-                task.validate(jobs[i].cfg)
-                _check_folder(jobs, i)
+                found[i] = as_job(composed[i], overrides, first_index + i)
+                jobs[i] = Job(task.typed(found[i].cfg), found[i].folder, found[i].overrides)
+                _check_folder(found, i)
             except Exception as error:
                 returns[i] = _failed(overrides, error)
-                if i in jobs:
-                    _remember(jobs[i], error)
+                if i in found:
+                    _remember(found[i], error)
         valid = [i for i in jobs if i not in returns]
         together = Sweep([jobs[i].cfg for i in valid])
         for i in valid:
@@ -108,12 +109,12 @@ def launch(
     return [returns[i] for i in range(len(job_overrides))]
 
 
-def _remember(job: Job, error: Exception) -> None:
+def _remember(job: Job | Composed, error: Exception) -> None:
     """So that no table of the folder forgets the job."""
-    write_failure(job.folder, job.cfg.experiment, job.overrides, explain(error))
+    write_failure(job.folder, str(job.cfg.experiment), job.overrides, explain(error))
 
 
-def _check_folder(jobs: Mapping[int, Job], new: int) -> None:
+def _check_folder(jobs: Mapping[int, Composed], new: int) -> None:
     """Two jobs in one folder would take each other's results for their own."""
     for i, job in jobs.items():
         if i != new and job.folder == jobs[new].folder:
@@ -166,7 +167,7 @@ def _hand_over(hydra_context: Any, composed: DictConfig, outcome: Outcome) -> Jo
 
 def _completed(composed: DictConfig, job: Job, rows: list[dict[str, Any]]) -> JobReturn:
     done = JobReturn(overrides=list(composed.hydra.overrides.task), status=JobStatus.COMPLETED)
-    done.cfg, done.hydra_cfg, done.return_value = job.cfg, composed, Told(rows)
+    done.cfg, done.hydra_cfg, done.return_value = OmegaConf.structured(job.cfg), composed, Told(rows)
     return done
 
 

@@ -14,11 +14,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from dpjax.results import ResultsError, write_atomically
 from dpjax.results.files import discard_leftovers
-from experiments.config import CONF, ConfigError, describe, one_spelling
+from experiments.border import as_typed
+from experiments.config import CONF, Config, ConfigError
 from experiments.error_words import no_field
+from experiments.fields import describe
 from experiments.launching.compose import as_job, make_compose
 from experiments.launching.interrupts import status_of
 from experiments.readers import Sweep, depends_on, refuse_unread
+from experiments.spelling import one_spelling
 from experiments.strict import refuse_strangers
 
 Axes = dict[str, list[str]]
@@ -58,7 +61,7 @@ def sweep(sweeper: Any, arguments: Sequence[str]) -> Any:
     except KeyboardInterrupt as stop:
         finish_interrupted(folder, status_of(stop))
     else:
-        finish_sweep(folder, sweeper.config, returns)
+        finish_sweep(folder, as_typed(sweeper.config), returns)
         return returns
 
 
@@ -66,10 +69,13 @@ def _refuse_unread(loader: Any, config: DictConfig, jobs: Sequence[Sequence[str]
     """What another launcher's jobs, each by itself, could not know: whether anything in the sweep reads a field."""
     compose = make_compose(loader, config)
     composed = [compose(job) for job in jobs]
-    cfgs = [as_job(each, job, 0).cfg for each, job in zip(composed, jobs, strict=True)]
+    cfgs: list[Config] = []
+    for each, job in zip(composed, jobs, strict=True):
+        cfg = as_job(each, job, 0).cfg
+        refuse_strangers(cfg)
+        cfgs.append(as_typed(cfg))
     together = Sweep(cfgs)
     for each, cfg in zip(composed, cfgs, strict=True):
-        refuse_strangers(cfg)
         refuse_unread(cfg, each.hydra.runtime.choices, together)
 
 

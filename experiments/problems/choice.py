@@ -3,17 +3,16 @@
 from functools import lru_cache
 
 import jax
-from omegaconf import DictConfig
 
 from dpjax import models
 from dpjax.datasets import Dataset, load
-from experiments.config import ConfigError
+from experiments.config import Config, ConfigError
 from experiments.inputs import data_inputs, digest_of
 from experiments.problems.problem import Problem, bounded, hold_out, only, plain_problem, subset
 from experiments.task import Tell
 
 
-def make_problem(cfg: DictConfig, tell: Tell) -> Problem:
+def make_problem(cfg: Config, tell: Tell) -> Problem:
     """The problem of a config.
 
     Args:
@@ -55,7 +54,7 @@ def _loaded(name: str, digest: str) -> Dataset:
     return load(name)
 
 
-def _model(cfg: DictConfig, dataset: Dataset) -> models.Model:
+def _model(cfg: Config, dataset: Dataset) -> models.Model:
     options = {}
     if cfg.model.name in ("mlp", "text"):
         options["hidden"] = tuple(cfg.model.hidden)

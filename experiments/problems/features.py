@@ -2,16 +2,18 @@
 
 from functools import lru_cache
 from pathlib import Path
+from typing import cast
 
 import jax.numpy as jnp
 import numpy as np
-from omegaconf import DictConfig
 
 from dpjax.lengths import lengths_of
 from dpjax.models import pretrained
 from dpjax.models.embedding import embed, kept
 from dpjax.models.pretrained import Encoded, Pretrained
 from dpjax.models.transformers import Head, Plan
+from dpjax.models.transformers.transformer import Pooling
+from experiments.config import Config, ModelConf
 from experiments.inputs import checkpoint_inputs, digest_of
 from experiments.task import Tell
 
@@ -26,7 +28,7 @@ def _loaded(checkpoint: str, digest: str) -> Pretrained:
     return pretrained.load(checkpoint)
 
 
-def vectors(cfg: DictConfig, body: Pretrained, rows: Encoded, tell: Tell, *, keep: bool = True) -> np.ndarray:
+def vectors(cfg: Config, body: Pretrained, rows: Encoded, tell: Tell, *, keep: bool = True) -> np.ndarray:
     """One vector per text, computed once for each checkpoint and set of texts.
 
     Args:
@@ -36,7 +38,7 @@ def vectors(cfg: DictConfig, body: Pretrained, rows: Encoded, tell: Tell, *, kee
       tell: hears how far it is.
       keep: on disk for the next run.
     """
-    head = Head("embed", pooling=cfg.model.pooling)
+    head = Head("embed", pooling=pooling_of(cfg.model))
 
     def compute() -> np.ndarray:
         return embed(
@@ -51,6 +53,11 @@ def vectors(cfg: DictConfig, body: Pretrained, rows: Encoded, tell: Tell, *, kee
 
     # A millionth is lost between one cut of lengths and another; that is no reason to compute again.
     return kept(compute, features_folder(), body.digest, rows.ids, head, cfg.model.dtype) if keep else compute()
+
+
+def pooling_of(model: ModelConf) -> Pooling:
+    """What a class is read from."""
+    return cast(Pooling, model.pooling)  # which is one of them, as validation has seen
 
 
 def features_folder() -> Path:

@@ -6,7 +6,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from omegaconf import DictConfig
 
 from dpjax.datasets import Dataset
 from dpjax.lengths import length_buckets, lengths_of
@@ -14,9 +13,9 @@ from dpjax.models import logistic, objectives
 from dpjax.models.pretrained import Encoded, Pretrained
 from dpjax.models.transformers import Head, Lora, Plan
 from dpjax.models.tuning import Method, Tuned, fine_tune
-from experiments.config import ConfigError
+from experiments.config import Config, ConfigError
 from experiments.problems import synthetic
-from experiments.problems.features import load_checkpoint, vectors
+from experiments.problems.features import load_checkpoint, pooling_of, vectors
 from experiments.problems.problem import Problem, Rows, only, plain_problem
 from experiments.task import Tell
 
@@ -27,9 +26,7 @@ SCANNED_FROM = 12
 """Layers from which on they are compiled as one loop."""
 
 
-def make_problem(
-    cfg: DictConfig, dataset: Dataset, kept: np.ndarray | None, held_out: Rows | None, tell: Tell
-) -> Problem:
+def make_problem(cfg: Config, dataset: Dataset, kept: np.ndarray | None, held_out: Rows | None, tell: Tell) -> Problem:
     """Texts and a checkpoint as a problem.
 
     Args:
@@ -111,7 +108,7 @@ def make_problem(
     )
 
 
-def make_tuned(cfg: DictConfig, body: Pretrained, num_classes: int) -> Tuned:
+def make_tuned(cfg: Config, body: Pretrained, num_classes: int) -> Tuned:
     """The checkpoint split into what the config trains and what stays."""
     scan = cfg.model.scan_layers
     return fine_tune(
@@ -126,26 +123,31 @@ def make_tuned(cfg: DictConfig, body: Pretrained, num_classes: int) -> Tuned:
     )
 
 
-def head_of(cfg: DictConfig, num_classes: int) -> Head:
+def head_of(cfg: Config, num_classes: int) -> Head:
     """What comes out at the end."""
-    task = "causal" if cfg.model.task in ("completion", "synthetic") else cfg.model.task
-    return Head(task, num_classes if task == "classify" else 0, cfg.model.pooling)
+    match cfg.model.task:
+        case "classify":
+            return Head("classify", num_classes, pooling_of(cfg.model))
+        case "masked":
+            return Head("masked", 0, pooling_of(cfg.model))
+        case _:
+            return Head("causal", 0, pooling_of(cfg.model))
 
 
-def method_of(cfg: DictConfig) -> Method:
+def method_of(cfg: Config) -> Method:
     """What is trained."""
     made = cfg.tuning
     return Method(made.name, Lora(made.rank, made.alpha, tuple(made.targets)), made.last_layers, made.length)
 
 
-def describe(cfg: DictConfig) -> str:
+def describe(cfg: Config) -> str:
     """What is trained, in a word and its own number."""
     made = cfg.tuning
     own = {"lora": made.rank, "last": made.last_layers, "prompt": made.length, "prefix": made.length}
     return f"{made.name}({own[made.name]})" if made.name in own else made.name
 
 
-def _describe_model(cfg: DictConfig, body: Pretrained) -> str:
+def _describe_model(cfg: Config, body: Pretrained) -> str:
     match cfg.model.task:
         case "classify":
             return body.name
@@ -155,7 +157,7 @@ def _describe_model(cfg: DictConfig, body: Pretrained) -> str:
             return f"{body.name} ({task})"
 
 
-def _score(cfg: DictConfig, tuned: Tuned, body: Pretrained, frozen: Any) -> objectives.ScoreFn:
+def _score(cfg: Config, tuned: Tuned, body: Pretrained, frozen: Any) -> objectives.ScoreFn:
     model = tuned.applying(frozen[1])
     match cfg.model.task:
         case "classify":
@@ -174,7 +176,7 @@ def _batched(tuned: Tuned, frozen: Any) -> Any:
 
 
 def _on_features(
-    cfg: DictConfig,
+    cfg: Config,
     dataset: Dataset,
     kept: np.ndarray | None,
     body: Pretrained,
@@ -192,7 +194,7 @@ def _on_features(
     return plain_problem(cfg, only(table, kept), model, facts, held_out)
 
 
-def _check(cfg: DictConfig, dataset: Dataset, body: Pretrained) -> None:
+def _check(cfg: Config, dataset: Dataset, body: Pretrained) -> None:
     made, arch = cfg.model, body.arch
     if made.max_length > arch.max_length:
         raise ConfigError(

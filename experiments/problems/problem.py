@@ -8,12 +8,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from omegaconf import DictConfig
 
 from dpjax import metrics, models
 from dpjax.clipping import Aggregation
 from dpjax.datasets import Dataset, bound_contributions
-from experiments.config import ConfigError
+from experiments.config import Config, ConfigError
 from experiments.task import Tell
 
 BATCH = 2048
@@ -63,7 +62,7 @@ class Problem(NamedTuple):
 
 
 def plain_problem(
-    cfg: DictConfig, dataset: Dataset, model: models.Model, facts: dict[str, Any], held_out: Rows | None = None
+    cfg: Config, dataset: Dataset, model: models.Model, facts: dict[str, Any], held_out: Rows | None = None
 ) -> Problem:
     """A classifier that starts from scratch, on rows of one shape."""
     batched = jax.vmap(lambda params, inputs: model.apply(params, inputs, None), in_axes=(None, 0))

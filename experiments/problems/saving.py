@@ -5,14 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from omegaconf import DictConfig
 
 from dpjax.models.tuning import flat_paths, unstacked
 from dpjax.results import write_claim
 from dpjax.results.claims import Row
+from experiments.config import Config
 
 
-def save_model(cfg: DictConfig, folder: Path, trained: Any, row: Row, labels: Sequence[str] = ()) -> Path:
+def save_model(cfg: Config, folder: Path, trained: Any, row: Row, labels: Sequence[str] = ()) -> Path:
     """Writes the trained parameters: adapters as PEFT does, a tuned model as ``transformers`` does, others by path.
 
     What PEFT or ``transformers`` opens scores as the run did, with its labels. README.md and privacy.json in the folder
@@ -30,7 +30,7 @@ def save_model(cfg: DictConfig, folder: Path, trained: Any, row: Row, labels: Se
     return folder
 
 
-def _save(cfg: DictConfig, folder: Path, trained: Any, labels: Sequence[str]) -> bool:
+def _save(cfg: Config, folder: Path, trained: Any, labels: Sequence[str]) -> bool:
     """Writes the files of a model, and says whether the names of classes are in them."""
     if cfg.model.name == "pretrained":
         from dpjax.models import pretrained

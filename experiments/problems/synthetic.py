@@ -13,7 +13,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from omegaconf import DictConfig
 
 from dpjax import metrics, models
 from dpjax.datasets import Dataset
@@ -22,7 +21,7 @@ from dpjax.models.pretrained import Pretrained
 from dpjax.models.pretrained.writing import write_tuned
 from dpjax.models.tuning import Tuned
 from dpjax.results import write_claim
-from experiments.config import ConfigError
+from experiments.config import Config, ConfigError
 from experiments.problems.features import load_checkpoint, vectors
 from experiments.problems.problem import Finish
 from experiments.task import Tell
@@ -31,7 +30,7 @@ STEPS, RATE = 300, 0.005
 """Of the head, without noise: on a few hundred vectors this is early stopping."""
 
 
-def as_pairs(cfg: DictConfig, dataset: Dataset) -> Dataset:
+def as_pairs(cfg: Config, dataset: Dataset) -> Dataset:
     """Each text as the answer to an instruction that names its class, which is what the decoder learns from.
 
     Raises:
@@ -54,7 +53,7 @@ def as_pairs(cfg: DictConfig, dataset: Dataset) -> Dataset:
     )
 
 
-def instructions(cfg: DictConfig, dataset: Dataset) -> np.ndarray:
+def instructions(cfg: Config, dataset: Dataset) -> np.ndarray:
     """``[classes]`` what the decoder is asked for each class."""
     names = list(cfg.synthesis.classes) or [name.replace("_", " ") for name in dataset.class_names]
     if len(names) != dataset.num_classes:
@@ -65,7 +64,7 @@ def instructions(cfg: DictConfig, dataset: Dataset) -> np.ndarray:
     return np.array([cfg.synthesis.instruction.replace("{class}", name) for name in names], np.dtypes.StringDType())
 
 
-def make_finish(cfg: DictConfig, dataset: Dataset, body: Pretrained, tuned: Tuned) -> Finish:
+def make_finish(cfg: Config, dataset: Dataset, body: Pretrained, tuned: Tuned) -> Finish:
     """What is done with a tuned decoder: write, learn a head from what was written, test it on real texts.
 
     Args:
@@ -100,7 +99,7 @@ def make_finish(cfg: DictConfig, dataset: Dataset, body: Pretrained, tuned: Tune
             seed=seed,
             progress=lambda done, total: tell("writing texts", done, total),
         )
-        written = [(text.strip(), label) for text, label in zip(texts, labels, strict=True) if text.strip()]
+        written = [(text.strip(), int(label)) for text, label in zip(texts, labels, strict=True) if text.strip()]
         if not written:
             raise ConfigError(
                 f"synthesis.num_texts={made.num_texts}: the tuned {body.name} ended every text at once, so there is "

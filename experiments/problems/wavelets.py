@@ -5,21 +5,18 @@ import hashlib
 
 import jax
 import numpy as np
-from omegaconf import DictConfig
 
 from dpjax.datasets import Dataset
 from dpjax.models import logistic
 from dpjax.models.scattering import scattering, scattering_features
-from experiments.config import ConfigError
+from experiments.config import Config, ConfigError
 from experiments.problems.problem import Problem, Rows, only, plain_problem
 from experiments.task import Tell
 
 KEPT = 3  # training, test and held-out images of one data set
 
 
-def make_problem(
-    cfg: DictConfig, dataset: Dataset, kept: np.ndarray | None, held_out: Rows | None, tell: Tell
-) -> Problem:
+def make_problem(cfg: Config, dataset: Dataset, kept: np.ndarray | None, held_out: Rows | None, tell: Tell) -> Problem:
     """Images as a problem for a linear model.
 
     Args:

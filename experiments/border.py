@@ -1,0 +1,50 @@
+"""Where Hydra ends: its config, looked at as it was composed, becomes the typed one that everything else reads."""
+
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from experiments.config import Config
+from experiments.strict import refuse_misfits, refuse_strangers
+from experiments.validation import validate
+
+
+def from_hydra(cfg: DictConfig) -> Config:
+    """The typed config of a job that can run.
+
+    Args:
+      cfg: as Hydra composed it, with or without its ``hydra`` node.
+
+    Raises:
+      ConfigError: the first field that is wrong: one that the schema does not know or that has no value, a number that
+        is none, or what can't be run.
+
+    Example:
+      >>> from_hydra(OmegaConf.structured(Config)).privacy.epsilon
+      1.0
+    """
+    refuse_strangers(cfg)
+    refuse_misfits(cfg)
+    typed = as_typed(cfg)
+    validate(typed)
+    return typed
+
+
+def as_typed(cfg: DictConfig) -> Config:
+    """The same of a config that need not be one that can run, such as that of a whole sweep.
+
+    Args:
+      cfg: with every field of the schema.
+    """
+    own = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
+    return _made(Config, OmegaConf.to_container(own, resolve=True))
+
+
+def _made(schema: Any, content: Any) -> Any:
+    return schema(
+        **{
+            spec.name: _made(spec.type, content[spec.name]) if is_dataclass(spec.type) else content[spec.name]
+            for spec in fields(schema)
+        }
+    )
