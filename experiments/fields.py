@@ -37,12 +37,12 @@ def hparams_in(cfg: Config) -> dict[str, float]:
       >>> sorted(hparams_in(Config()))[:3]
       ['client_learning_rate', 'dropout_rate', 'learning_rate']
     """
-    return {spec.name: value_of(cfg, path) for path, spec in _specs(Config) if spec.metadata.get("hparam")}
+    return {spec.name: value_of(cfg, path) for path, spec in specs(Config) if spec.metadata.get("hparam")}
 
 
 def types() -> dict[str, Any]:
     """Field → ``int``, ``float``, ``str``, ``bool``, or ``list`` for lists of them."""
-    return {path: _kind(spec.type) for path, spec in _specs(Config)}
+    return {path: _kind(spec.type) for path, spec in specs(Config)}
 
 
 def _kind(annotation: Any) -> Any:
@@ -57,21 +57,21 @@ def describe() -> list[tuple[str, Any, str, str]]:
     default = Config()
     return [
         (path, value_of(default, path), "traced" if spec.metadata["traced"] else "static", spec.metadata["meaning"])
-        for path, spec in _specs(Config)
+        for path, spec in specs(Config)
     ]
 
 
-def leaves(node: Any) -> list[tuple[str, bool]]:
+def leaves() -> list[tuple[str, bool]]:
     """(path, whether it is traced) of every field."""
-    return [(path, spec.metadata["traced"]) for path, spec in _specs(node)]
+    return [(path, spec.metadata["traced"]) for path, spec in specs(Config)]
 
 
-def _specs(node: Any, prefix: str = "") -> list[tuple[str, Any]]:
+def specs(node: Any, prefix: str = "") -> list[tuple[str, Any]]:
     """(path, dataclass field) of every field that holds a value."""
     found: list[tuple[str, Any]] = []
     for spec in fields(node):
         path = prefix + spec.name
-        found += _specs(spec.type, f"{path}.") if is_dataclass(spec.type) else [(path, spec)]
+        found += specs(spec.type, f"{path}.") if is_dataclass(spec.type) else [(path, spec)]
     return found
 
 

@@ -21,7 +21,7 @@ def signature(cfg: Config) -> str:
       >>> signature(one) == signature(two)
       True
     """
-    chosen = {path: value_of(cfg, path) for path, is_traced in leaves(Config) if not is_traced}
+    chosen = {path: value_of(cfg, path) for path, is_traced in leaves() if not is_traced}
     # A run beyond ε = 10 wants a larger capacity: a shape of its own.
     chosen["capacity"] = capacity_epsilon(cfg)
     # Faults cost time in every round: a run without any has none in its program.

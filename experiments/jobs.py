@@ -273,10 +273,13 @@ def _check_count_noise(point: Point, setup: Setup) -> None:
 
 
 def _hparams(point: Point) -> HParams:
-    cfg = point.job.cfg
-    return HParams(
-        clip_norm=clip_norm(cfg),
-        noise_multiplier=point.noise_multiplier * noise_share(cfg),
-        epsilon_per_report=point.epsilon_per_report or 1.0,
-        **hparams_in(cfg),
-    )
+    return HParams(**hparams_in(point.job.cfg), **_hparams_of_privacy(point))
+
+
+def _hparams_of_privacy(point: Point) -> dict[str, float]:
+    """The hyper-parameters that no field of the config says as it stands."""
+    return {
+        "clip_norm": clip_norm(point.job.cfg),
+        "noise_multiplier": point.noise_multiplier * noise_share(point.job.cfg),
+        "epsilon_per_report": point.epsilon_per_report or 1.0,
+    }

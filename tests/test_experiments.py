@@ -24,8 +24,9 @@ from dpjax.clipping.rules import SMALLEST_CLIP_NORM
 from dpjax.datasets import available, load
 from dpjax.sampling import fixed_size_sampler, poisson_sampler
 from dpjax.sweeps import Lane
+from dpjax.types import HParams
 from experiments import config, fields, identity, jobs, rows, setup, validation
-from experiments.border import from_hydra
+from experiments.border import as_typed, from_hydra
 from experiments.launching.progress import Progress
 from experiments.privacy import Accounted, check_aborts
 from experiments.problems import choice
@@ -549,7 +550,7 @@ def test_aborts_that_nothing_pays_for_are_refused(relation):
     def check(sampler, *overrides):
         with initialize_config_dir(str(config.CONF), version_base="1.3"):
             more = [*SMALL, "federated.aggregation=secure", *overrides, f"privacy.adjacency={relation}"]
-            cfg = from_hydra(compose("config", more))
+            cfg = as_typed(compose("config", more))
         check_aborts(cfg, Accounted(sampler, "client", cfg.optimizer.num_steps, sampler.population))
 
     often = poisson_sampler(60, 0.2, num_steps=100)
@@ -750,3 +751,11 @@ def test_owners_held_out_take_all_their_rows_with_them():
     assert rest.train_units is not None
     assert (rest.num_train_units, set(rest.train_units)) == (15, set(range(15)))
     assert len(held.labels) == rows - len(rest.train_labels)
+
+
+def test_every_hyper_parameter_has_one_source(tmp_path):
+    cfg = config.Config()
+    read = [*fields.hparams_in(cfg), *jobs._hparams_of_privacy(jobs.Point(Job(cfg, tmp_path, ""), 1.0))]
+    assert sorted(read) == sorted(HParams._fields)
+    marked = [spec.name for _, spec in fields.specs(config.Config) if spec.metadata.get("hparam")]
+    assert len(marked) == len(set(marked))

@@ -164,7 +164,7 @@ def test_what_the_table_says_is_read_of_texts_is_read(run, asked, letters, texts
 
 
 def test_every_field_says_who_reads_it():
-    assert set(READ_WHEN) == {name for name, _ in leaves(Config)}
+    assert set(READ_WHEN) == {name for name, _ in leaves()}
     fields = set(READ_WHEN)
     assert all(readers.depends_on(name) <= fields for name in fields)
 
