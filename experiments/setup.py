@@ -14,6 +14,7 @@ from dpjax import clipping, contributions, metrics, optimizers, sampling
 from dpjax.averaging import averaged_params, parameter_ema
 from dpjax.clipping.adaptive import AdaptiveClipping, adaptive_clipping
 from dpjax.contributions.private_clients import LOCAL_OVERFLOWS
+from dpjax.datasets.selection import num_owners
 from dpjax.federated import Solver
 from dpjax.noise import noise_stddev
 from dpjax.steps import TrainState
@@ -35,7 +36,7 @@ from experiments.privacy import (
     make_privatizer,
 )
 from experiments.problems.choice import make_problem
-from experiments.problems.problem import BATCH, Problem, num_owners
+from experiments.problems.problem import BATCH, Problem
 from experiments.task import Tell
 from experiments.traces import norm_traces
 

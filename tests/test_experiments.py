@@ -725,7 +725,7 @@ def test_the_least_clip_norm_of_a_config_is_the_kernels():
 
 
 def test_rows_held_out_train_nothing_and_are_evaluated():
-    from experiments.problems.problem import hold_out
+    from dpjax.datasets.selection import hold_out
 
     dataset = load("digits")
     rest, held = hold_out(dataset, 0.1)
@@ -733,14 +733,14 @@ def test_rows_held_out_train_nothing_and_are_evaluated():
     assert len(held.labels) + len(rest.train_labels) == len(dataset.train_labels)
     seen = {row.tobytes() for row in rest.train_inputs}
     assert sum(row.tobytes() in seen for row in held.inputs) == 0
-    with pytest.raises(ValueError, match=r"data\.validation=0\.0001"):
+    with pytest.raises(ValueError, match=r"^share=0\.0001 of 1438 leaves one side of dataset=digits empty"):
         hold_out(dataset, 0.0001)
 
 
 def test_owners_held_out_take_all_their_rows_with_them():
     import dataclasses
 
-    from experiments.problems.problem import hold_out
+    from dpjax.datasets.selection import hold_out
 
     dataset = load("digits")
     rows = len(dataset.train_labels)

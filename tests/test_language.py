@@ -11,6 +11,7 @@ from hydra import compose, initialize_config_dir
 from safetensors.numpy import load_file
 
 from dpjax.models import pretrained
+from dpjax.models.probing import head_scores
 from dpjax.models.transformers import tiny
 from dpjax.models.tuning import fresh_parameters
 from dpjax.results import claim
@@ -201,7 +202,7 @@ def test_a_head_learns_from_what_a_private_decoder_wrote(world, tmp_path, monkey
     known = [np.zeros((4, 3), np.float32), np.array([0, 1, 0, 1], np.int32)]
     known[0][1::2, 0] = 1
     with jax.numpy_dtype_promotion("standard"):
-        scores = synthetic.head_scores((known[0], known[1]), (known[0], 1 - known[1]), 2)
+        scores = head_scores((known[0], known[1]), (known[0], 1 - known[1]), 2)
     assert (scores["train_accuracy"], scores["test_accuracy"]) == (1, 0)
 
 

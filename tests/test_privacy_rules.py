@@ -67,7 +67,7 @@ def test_rule_3_an_experiment_accounts_for_the_sampler_that_it_runs(overrides, k
         cfg = from_hydra(compose("config", overrides))
     built = setup.build(cfg)
     ran = jobs.mechanism(cfg, built.accounted, 1.0)
-    assert (ran.sampling, ran.sampling_rate) == (kind, pytest.approx(rate))
+    assert (ran.sampling.name, ran.sampling_rate) == (kind, pytest.approx(rate))
     for field in ("population", "sampling_rate", "overflow_probability"):
         assert getattr(ran, field) == getattr(built.sampler, field)
     assert ran.num_steps == cfg.optimizer.num_steps

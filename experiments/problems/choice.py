@@ -6,9 +6,11 @@ import jax
 
 from dpjax import models
 from dpjax.datasets import Dataset, load
+from dpjax.datasets.selection import bounded, hold_out, only, subset
+from experiments.argument_fields import SELECTION, in_fields
 from experiments.config import Config, ConfigError
 from experiments.inputs import data_inputs, digest_of
-from experiments.problems.problem import Problem, bounded, hold_out, only, plain_problem, subset
+from experiments.problems.problem import Problem, plain_problem
 from experiments.task import Tell
 
 
@@ -22,8 +24,10 @@ def make_problem(cfg: Config, tell: Tell) -> Problem:
     Raises:
       ValueError: data and model that do not go together, in one sentence.
     """
-    dataset, held_out = hold_out(subset(_load(cfg.data.name), cfg.data.num_train), cfg.data.validation)
-    kept = bounded(dataset, cfg.privacy.records_per_unit)
+    whole = _load(cfg.data.name)
+    with in_fields(SELECTION):
+        dataset, held_out = hold_out(subset(whole, cfg.data.num_train), cfg.data.validation)
+        kept = bounded(dataset, cfg.privacy.records_per_unit)
     rows = len(dataset.train_labels if kept is None else dataset.train_labels[kept])
     if (cfg.data.num_evaluated or 0) > rows:
         raise ConfigError(

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dpjax.datasets import Dataset
+from dpjax.datasets.selection import Rows, only
 from dpjax.lengths import length_buckets, lengths_of
 from dpjax.models import logistic, objectives
 from dpjax.models.pretrained import Encoded, Pretrained
@@ -16,7 +17,7 @@ from dpjax.models.tuning import Method, Tuned, fine_tune
 from experiments.config import Config, ConfigError
 from experiments.problems import synthetic
 from experiments.problems.features import load_checkpoint, pooling_of, vectors
-from experiments.problems.problem import Problem, Rows, only, plain_problem
+from experiments.problems.problem import Problem, plain_problem
 from experiments.task import Tell
 
 EVALUATED = 512

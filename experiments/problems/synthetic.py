@@ -9,25 +9,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 
-from dpjax import metrics, models
 from dpjax.datasets import Dataset
 from dpjax.models.generation import Sampling
 from dpjax.models.pretrained import Pretrained
 from dpjax.models.pretrained.writing import write_tuned
+from dpjax.models.probing import head_scores
 from dpjax.models.tuning import Tuned
 from dpjax.results import write_claim
 from experiments.config import Config, ConfigError
 from experiments.problems.features import load_checkpoint, vectors
 from experiments.problems.problem import Finish
 from experiments.task import Tell
-
-STEPS, RATE = 300, 0.005
-"""Of the head, without noise: on a few hundred vectors this is early stopping."""
 
 
 def as_pairs(cfg: Config, dataset: Dataset) -> Dataset:
@@ -117,41 +111,6 @@ def make_finish(cfg: Config, dataset: Dataset, body: Pretrained, tuned: Tuned) -
         return head_scores(known, asked, classes)
 
     return finish
-
-
-def head_scores(
-    known: tuple[np.ndarray, np.ndarray], asked: tuple[np.ndarray, np.ndarray], num_classes: int
-) -> dict[str, float]:
-    """A logistic regression of one set of vectors, scored on another; not private by itself.
-
-    Args:
-      known: vectors ``[texts, width]`` and classes ``[texts]`` to learn from.
-      asked: those to be tested on.
-      num_classes: of both.
-    """
-    model = models.logistic(num_classes=num_classes, input_shape=known[0].shape[1:])
-    batched = jax.vmap(lambda params, x: model.apply(params, x, None), in_axes=(None, 0))
-    optimizer = optax.adam(RATE)
-
-    def loss(params: Any, inputs: Any, labels: Any) -> Any:
-        return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(batched(params, inputs), labels))
-
-    @jax.jit
-    def fit(inputs: Any, labels: Any) -> Any:
-        def step(carry: Any, _: None) -> tuple[Any, None]:
-            params, state = carry
-            updates, state = optimizer.update(jax.grad(loss)(params, inputs, labels), state)
-            return (optax.apply_updates(params, updates), state), None
-
-        start = model.init(jax.random.key(0))
-        return jax.lax.scan(step, (start, optimizer.init(start)), None, STEPS)[0][0]
-
-    params = fit(*known)
-    scores = {}
-    for split, (inputs, labels) in {"train": known, "test": asked}.items():
-        scores[f"{split}_accuracy"] = float(metrics.accuracy(batched(params, inputs), labels))
-        scores[f"{split}_loss"] = float(loss(params, inputs, labels))
-    return scores
 
 
 def _save(path: Path, written: list[tuple[str, int]], class_names: tuple[str, ...]) -> None:

@@ -7,10 +7,11 @@ import jax
 import numpy as np
 
 from dpjax.datasets import Dataset
+from dpjax.datasets.selection import Rows, only
 from dpjax.models import logistic
 from dpjax.models.scattering import scattering, scattering_features
 from experiments.config import Config, ConfigError
-from experiments.problems.problem import Problem, Rows, only, plain_problem
+from experiments.problems.problem import Problem, plain_problem
 from experiments.task import Tell
 
 KEPT = 3  # training, test and held-out images of one data set
