@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from dpjax import HParams, fixed_size_sampler, make_train
+from dpjax import HParams, Population, fixed_size_sampler, make_train
 from dpjax.datasets import load
 from dpjax.federated import (
     Solver,
@@ -58,14 +58,12 @@ def main() -> None:
     print("| message | bytes | no noise | noise multiplier 1 |\n|---|--:|--:|--:|")
     for name, solver in compressions(plain).items():
         train = make_train(
-            lambda key: solver.init(model.init(key)),  # noqa: B023
-            solver.contribution_fn,
-            clients,
+            model.init,
+            solver,
+            Population(clients, examples=(data.train_inputs, data.train_labels)),
             sampler=fixed_size_sampler(CLIENTS, COHORT),
             num_steps=ROUNDS,
-            make_optimizer=lambda h: solver.wrap_optimizer(optax.sgd(h.learning_rate)),  # noqa: B023
-            examples=(data.train_inputs, data.train_labels),
-            init_unit_state=solver.init_unit_state,
+            make_optimizer=lambda h: optax.sgd(h.learning_rate),
         )
         run, found = jax.jit(train), []
         for noise in (0.0, 1.0):

@@ -98,15 +98,19 @@ def step_time() -> str:
 
 
 def names() -> str:
-    """What ``dpjax`` itself exports, with the first sentence of each docstring."""
+    """What ``dpjax`` itself exports, stage by stage of a run, with the first sentence of each docstring."""
     import dpjax
 
-    rows = []
-    for name in sorted(set(dpjax.__all__) - {"__version__"}, key=str.lower):
-        home = f"dpjax.{dpjax._MODULE_OF[name]}"
-        summary = (getattr(dpjax, name).__doc__ or "").strip().partition("\n")[0].replace("``", "`").replace("|", "\\|")
-        rows.append(f"| [`{name}`][{home}.{name}] | {summary} |")
-    return "\n".join(["| name | |", "|---|---|", *rows])
+    parts = []
+    for stage, modules in dpjax.STAGES.items():
+        rows = [f"**{stage.capitalize()}**", "", "| name | |", "|---|---|"]
+        for module, exported in modules.items():
+            for name in exported.split():
+                summary = (getattr(dpjax, name).__doc__ or "").strip().partition("\n")[0]
+                summary = summary.replace("``", "`").replace("|", "\\|")
+                rows.append(f"| [`{name}`][dpjax.{module}.{name}] | {summary} |")
+        parts.append("\n".join(rows))
+    return "\n\n".join(parts)
 
 
 def measured(name: str) -> Callable[[], str]:

@@ -5,132 +5,164 @@ from typing import TYPE_CHECKING, Any
 
 from dpjax._version import __version__
 
-if TYPE_CHECKING:
-    from dpjax.accounting import Mechanism, calibrate_noise, calibrate_noise_grid, epsilon
-    from dpjax.averaging import averaged_params, parameter_ema
-    from dpjax.buckets import Buckets, bucketed
-    from dpjax.clipping import (
-        ClippingRule,
-        automatic_clipping,
-        clipped_sum,
-        flat_clipping,
-        group_clipping,
-        per_layer_clipping,
+if TYPE_CHECKING:  # what type checkers see of the table below; tests/test_front_page.py compares the two
+    # ruff: noqa: F401
+    # isort: off
+    # packages
+    from dpjax import (
+        accounting,
+        auditing,
+        clipping,
+        contributions,
+        datasets,
+        federated,
+        metrics,
+        models,
+        optimizers,
+        results,
+        sampling,
+        sweeps,
     )
-    from dpjax.clipping.adaptive import AdaptiveClipping, adaptive_clipping
-    from dpjax.contribution import ContributionFn
-    from dpjax.contributions import client_delta, example_gradient, private_client_delta, user_gradient
-    from dpjax.correlated_noise import correlated_privatizer
-    from dpjax.drop_in import private_grad
-    from dpjax.noise import gaussian_privatizer, noise_stddev
+
+    # units and cohorts
+    from dpjax.population import Population
+    from dpjax.types import Cohort, Records, UnitData
+    from dpjax.buckets import Buckets, bucketed
     from dpjax.sampling import (
         Sampler,
-        cyclic_cohort,
+        poisson_sampler,
+        fixed_size_sampler,
+        shuffled_sampler,
         cyclic_sampler,
         draw_cohort,
-        fixed_size_cohort,
-        fixed_size_sampler,
         poisson_cohort,
-        poisson_sampler,
+        fixed_size_cohort,
         shuffled_cohort,
-        shuffled_sampler,
+        cyclic_cohort,
     )
+
+    # contribution
+    from dpjax.contribution import ContributionFn
+    from dpjax.contributions import example_gradient, user_gradient, client_delta, private_client_delta
+    from dpjax.solver import Solver
+    from dpjax.types import PerUnit, Stateful
+    from dpjax.subsets import split_params, merge_params
+
+    # clip and sum
+    from dpjax.clipping import (
+        ClippingRule,
+        flat_clipping,
+        per_layer_clipping,
+        group_clipping,
+        automatic_clipping,
+        clipped_sum,
+        Summing,
+        Engine,
+    )
+    from dpjax.types import ClippedSum
+
+    # noise
+    from dpjax.noise import noise_stddev, gaussian_privatizer
+    from dpjax.correlated_noise import correlated_privatizer
+    from dpjax.accounting import (
+        Participation,
+        Factorization,
+        banded_toeplitz,
+        buffered_toeplitz,
+        optimal_toeplitz,
+        tree_aggregation,
+    )
+    from dpjax.clipping import AdaptiveClipping, adaptive_clipping
+
+    # optimizer
+    from dpjax.averaging import parameter_ema, averaged_params
+    from dpjax.optimizers import scale_by_corrected_adam, warmed_up
+
+    # train
+    from dpjax.types import HParams
+    from dpjax.training import make_train, Evaluation, History
     from dpjax.steps import TrainState
-    from dpjax.subsets import merge_params, split_params
-    from dpjax.training import History, make_train
-    from dpjax.types import ClippedSum, Cohort, HParams, PerUnit, Records, Stateful, UnitData
+    from dpjax.drop_in import private_grad
 
-# jax takes seconds to import; `dpjax --version` and the accountant must not pay for it.
-_HOME = {
-    "accounting": ("Mechanism", "calibrate_noise", "calibrate_noise_grid", "epsilon"),
-    "averaging": ("averaged_params", "parameter_ema"),
-    "buckets": ("Buckets", "bucketed"),
-    "clipping": (
-        "ClippingRule",
-        "automatic_clipping",
-        "clipped_sum",
-        "flat_clipping",
-        "group_clipping",
-        "per_layer_clipping",
-    ),
-    "clipping.adaptive": ("AdaptiveClipping", "adaptive_clipping"),
-    "contribution": ("ContributionFn",),
-    "contributions": ("client_delta", "example_gradient", "private_client_delta", "user_gradient"),
-    "noise": ("gaussian_privatizer", "noise_stddev"),
-    "correlated_noise": ("correlated_privatizer",),
-    "drop_in": ("private_grad",),
-    "sampling": (
-        "Sampler",
-        "cyclic_cohort",
-        "cyclic_sampler",
-        "draw_cohort",
-        "fixed_size_cohort",
-        "fixed_size_sampler",
-        "poisson_cohort",
-        "poisson_sampler",
-        "shuffled_cohort",
-        "shuffled_sampler",
-    ),
-    "subsets": ("merge_params", "split_params"),
-    "steps": ("TrainState",),
-    "training": ("History", "make_train"),
-    "types": ("ClippedSum", "Cohort", "HParams", "PerUnit", "Records", "Stateful", "UnitData"),
+    # account
+    from dpjax.accounting import Mechanism, epsilon, calibrate_noise, calibrate_noise_grid
+
+STAGES: dict[str, dict[str, str]] = {
+    "units and cohorts": {
+        "population": "Population",
+        "types": "Cohort Records UnitData",
+        "buckets": "Buckets bucketed",
+        "sampling": (
+            "Sampler poisson_sampler fixed_size_sampler shuffled_sampler cyclic_sampler draw_cohort "
+            "poisson_cohort fixed_size_cohort shuffled_cohort cyclic_cohort"
+        ),
+    },
+    "contribution": {
+        "contribution": "ContributionFn",
+        "contributions": "example_gradient user_gradient client_delta private_client_delta",
+        "solver": "Solver",
+        "types": "PerUnit Stateful",
+        "subsets": "split_params merge_params",
+    },
+    "clip and sum": {
+        "clipping": (
+            "ClippingRule flat_clipping per_layer_clipping group_clipping automatic_clipping clipped_sum Summing Engine"
+        ),
+        "types": "ClippedSum",
+    },
+    "noise": {
+        "noise": "noise_stddev gaussian_privatizer",
+        "correlated_noise": "correlated_privatizer",
+        "accounting": "Participation Factorization banded_toeplitz buffered_toeplitz optimal_toeplitz tree_aggregation",
+        "clipping": "AdaptiveClipping adaptive_clipping",
+    },
+    "optimizer": {
+        "averaging": "parameter_ema averaged_params",
+        "optimizers": "scale_by_corrected_adam warmed_up",
+    },
+    "train": {
+        "types": "HParams",
+        "training": "make_train Evaluation History",
+        "steps": "TrainState",
+        "drop_in": "private_grad",
+    },
+    "account": {
+        "accounting": "Mechanism epsilon calibrate_noise calibrate_noise_grid",
+    },
 }
-_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
+"""What a program needs, in the order of a run: stage → module → names."""
 
-__all__ = [
-    "AdaptiveClipping",
-    "Buckets",
-    "ClippedSum",
-    "ClippingRule",
-    "Cohort",
-    "ContributionFn",
-    "HParams",
-    "History",
-    "Mechanism",
-    "PerUnit",
-    "Records",
-    "Sampler",
-    "Stateful",
-    "TrainState",
-    "UnitData",
-    "__version__",
-    "adaptive_clipping",
-    "automatic_clipping",
-    "averaged_params",
-    "bucketed",
-    "calibrate_noise",
-    "calibrate_noise_grid",
-    "client_delta",
-    "clipped_sum",
-    "correlated_privatizer",
-    "cyclic_cohort",
-    "cyclic_sampler",
-    "draw_cohort",
-    "epsilon",
-    "example_gradient",
-    "fixed_size_cohort",
-    "fixed_size_sampler",
-    "flat_clipping",
-    "gaussian_privatizer",
-    "group_clipping",
-    "make_train",
-    "merge_params",
-    "noise_stddev",
-    "parameter_ema",
-    "per_layer_clipping",
-    "poisson_cohort",
-    "poisson_sampler",
-    "private_client_delta",
-    "private_grad",
-    "shuffled_cohort",
-    "shuffled_sampler",
-    "split_params",
-    "user_gradient",
-]
+PACKAGES = (
+    "accounting",
+    "auditing",
+    "clipping",
+    "contributions",
+    "datasets",
+    "federated",
+    "metrics",
+    "models",
+    "optimizers",
+    "results",
+    "sampling",
+    "sweeps",
+)
+"""What opens as an attribute of ``dpjax``."""
+
+_MODULE_OF = {
+    name: module for modules in STAGES.values() for module, names in modules.items() for name in names.split()
+}
+
+__all__ = ["__version__", *sorted(_MODULE_OF)]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
+# JAX takes seconds to import; `dpjax --version` and the accountant must not pay for it.
 def __getattr__(name: str) -> Any:
     if name in _MODULE_OF:
         return getattr(importlib.import_module(f"dpjax.{_MODULE_OF[name]}"), name)
+    if name in PACKAGES:
+        return importlib.import_module(f"dpjax.{name}")
     raise AttributeError(f"module 'dpjax' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, *PACKAGES])

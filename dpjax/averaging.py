@@ -31,7 +31,7 @@ def parameter_ema(decay: float | Float[Array, ""], *, warm_up: bool = True) -> o
 
     ``average ← d · average + (1 − d) · parameters`` at every update. Updates pass through unchanged, so training is not
     affected; the average is what to evaluate, and it is often markedly better under DP, where each iterate carries the
-    noise of the last steps. Read it with ``averaged_params``; ``make_train(..., evaluate_params=averaged_params)``
+    noise of the last steps. Read it with ``averaged_params``; ``Evaluation(..., params=averaged_params)``
     evaluates it.
 
     Formal guarantees: what it computes from is the noised updates only, so it is post-processing and costs no privacy.

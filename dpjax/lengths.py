@@ -36,7 +36,7 @@ def length_buckets(
       replace_ids: (units, cut ids) → units.
 
     Returns:
-      What ``make_train(aggregation=...)`` takes.
+      What ``Summing(aggregation=...)`` takes.
 
     Raises:
       ValueError: no lengths, or not ascending; when traced, a last length other than the rows', or buckets around an

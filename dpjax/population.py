@@ -1,12 +1,12 @@
 """Who there is to draw from: the units of a run, how much each weighs, and what each remembers."""
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float, Int, Key, PyTree
+from jaxtyping import Array, Float, Int, Key, PyTree
 
 from dpjax.buckets import Buckets
 from dpjax.checks import brief
@@ -18,7 +18,27 @@ STATE = "unit_state"
 
 
 class Population(NamedTuple):
-    """All units of a run.
+    """Who there is: what ``make_train`` takes where the units are not all.
+
+    Attributes:
+      units: pytree (NumPy or JAX), leaves ``[population, ...]``; with ``examples`` it is ``Records``, or ``Buckets`` of
+        them.
+      examples: the data set that ``Records`` point into, leaves ``[rows, ...]``; None: units hold their own data.
+      weights: ``[population]`` public p_k ≥ 0 that sum to 1, of the objective Σ p_k F_k; None: all equal.
+
+    Example:
+      >>> population = Population(jnp.arange(4), weights=[0.4, 0.2, 0.2, 0.2])
+      >>> population.examples is None
+      True
+    """
+
+    units: Any
+    examples: Any = None
+    weights: Any = None
+
+
+class WeightedUnits(NamedTuple):
+    """The units of a run, and what the weights come to in its sums.
 
     Attributes:
       units: pytree, leaves ``[population, ...]``, or ``Buckets``.
@@ -31,17 +51,14 @@ class Population(NamedTuple):
     expected_size: float
 
 
-def make_population(
-    units: PyTree[ArrayLike], weights: ArrayLike | Sequence[float] | None, sampler: Sampler
-) -> Population:
+def weigh_units(population: Population, sampler: Sampler) -> WeightedUnits:
     """Units with the weights p_k of the objective Σ p_k F_k.
 
     The factors are p_k / max p, so that no unit moves the sum by more than the clip norm, and the noised sum is
     divided by sampling rate / max p: an unbiased estimate of Σ p_k Δ_k.
 
     Args:
-      units: pytree, leaves ``[population, ...]``, or ``Buckets``.
-      weights: ``[population]`` public constants ≥ 0 that sum to 1; None: all equal.
+      population: its units, and its weights or None.
       sampler: of the run.
 
     Raises:
@@ -51,10 +68,11 @@ def make_population(
 
     Example:
       >>> from dpjax import fixed_size_sampler
-      >>> population = make_population(jnp.arange(4), [0.4, 0.2, 0.2, 0.2], fixed_size_sampler(4, 2))
-      >>> print(population.factors, population.expected_size)
+      >>> weighted = weigh_units(Population(jnp.arange(4), weights=[0.4, 0.2, 0.2, 0.2]), fixed_size_sampler(4, 2))
+      >>> print(weighted.factors, weighted.expected_size)
       [1.  0.5 0.5 0.5] 1.25
     """
+    units, weights = population.units, population.weights
     if isinstance(units, Buckets):
         size = sum(leading_size("units", table, "units of a bucket") for table in units.tables)
     else:
@@ -63,7 +81,7 @@ def make_population(
         raise ValueError(f"units hold {size} units but sampler.population={sampler.population}; make them equal.")
     units = jax.tree.map(jnp.asarray, units)
     if weights is None:
-        return Population(units, None, sampler.expected_cohort_size)
+        return WeightedUnits(units, None, sampler.expected_cohort_size)
     try:
         given = np.asarray(weights, np.float64)
     except (TypeError, ValueError):
@@ -77,7 +95,7 @@ def make_population(
     if abs(given.sum() - 1) > 1e-6:
         raise ValueError(f"weights sum to {given.sum():.6g}, but p_k must sum to 1; divide them by their sum.")
     largest = given.max()
-    return Population(units, jnp.asarray(given / largest, jnp.float32), sampler.sampling_rate / largest)
+    return WeightedUnits(units, jnp.asarray(given / largest, jnp.float32), sampler.sampling_rate / largest)
 
 
 def remember(init_state: Callable[[Params], PyTree[Array]] | None, params: Params, size: int) -> PyTree[Array]:
@@ -88,16 +106,16 @@ def remember(init_state: Callable[[Params], PyTree[Array]] | None, params: Param
 
 
 def draw(
-    population: Population, sampler: Sampler, key: Key[Array, ""], step: Int[Array, ""], states: PyTree[Array]
+    weighted: WeightedUnits, sampler: Sampler, key: Key[Array, ""], step: Int[Array, ""], states: PyTree[Array]
 ) -> tuple[Cohort, Int[Array, "slots"], SamplingInfo]:
     """One step's cohort, with weights and states, and the numbers of its units."""
     numbers = jnp.arange(sampler.population, dtype=jnp.int32)
-    units = numbers if isinstance(population.units, Buckets) else population.units
+    units = numbers if isinstance(weighted.units, Buckets) else weighted.units
     drawn, info = draw_cohort(sampler, key, step, (numbers, units))
     index, units = drawn.units
     if jax.tree.leaves(states):
         units = Stateful(units, jax.tree.map(lambda x: x[index], states))
-    factors = None if population.factors is None else population.factors[index]
+    factors = None if weighted.factors is None else weighted.factors[index]
     return Cohort(units, drawn.mask, factors), index, info
 
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, ArrayLike, Float, Int, Key, PyTree
 
-from dpjax.checks import in_one_line, is_traced
+from dpjax.checks import function, in_one_line, is_traced
 from dpjax.checks import optimizer as optimizing
 from dpjax.clipping import BoundedSum
 from dpjax.clipping import adaptive as adapting
@@ -20,6 +20,27 @@ from dpjax.types import Added, ClippedSum, Cohort, HParams, Metrics, NoSensitivi
 
 MakePrivatizer = Callable[[ArrayLike, Key[Array, ""]], optax.GradientTransformation]
 """``make_privatizer(stddev, key)``: what adds noise to a clipped sum."""
+
+Noise = MakePrivatizer | adapting.AdaptiveClipping
+"""What noises a run's sums: a privatizer, or adaptive clipping, which noises its count together with the sum."""
+
+
+def check_noise(noise: Any) -> Noise:
+    """The noise itself; adaptive clipping that was made by hand is held to the ranges of ``adaptive_clipping``.
+
+    Raises:
+      TypeError: neither a privatizer nor an ``AdaptiveClipping``.
+      ValueError: a number of adaptive clipping out of its range.
+
+    Example:
+      >>> check_noise(1.0)
+      Traceback (most recent call last):
+      TypeError: noise=1.0 must be a function; give a privatizer, such as gaussian_privatizer, or adaptive_clipping().
+    """
+    if isinstance(noise, adapting.AdaptiveClipping):
+        return adapting.adaptive_clipping(*noise)
+    function("noise", noise, fix="give a privatizer, such as gaussian_privatizer, or adaptive_clipping()")
+    return noise
 
 
 class TrainState(NamedTuple):
@@ -62,8 +83,7 @@ def make_stepper(
     expected_size: float,
     expected_cohort_size: float | None = None,
     noise_key: Key[Array, ""],
-    adaptive: adapting.AdaptiveClipping | None = None,
-    make_privatizer: MakePrivatizer = gaussian_privatizer,
+    noise: Noise = gaussian_privatizer,
 ) -> Stepper:
     """What ``make_train`` scans over, and what a federated process takes round by round.
 
@@ -79,12 +99,14 @@ def make_stepper(
       optimizer: applied to the noised mean, in at least float32 whatever the parameters' dtype.
       hparams: its ``clip_norm`` and ``noise_multiplier``, traced or not.
       expected_size: public number that the noised sum is divided by.
-      expected_cohort_size: units in a cohort, whatever their weights, for ``adaptive``; ``expected_size`` if None.
+      expected_cohort_size: units in a cohort, whatever their weights, for adaptive clipping; ``expected_size`` if None.
       noise_key: for the noise of the whole run, and nothing else.
-      adaptive, make_privatizer: see ``make_train``.
+      noise: see ``make_train``.
     """
     sum_multiplier, count_stddev = hparams.noise_multiplier, 0.0
     counted = expected_size if expected_cohort_size is None else expected_cohort_size
+    adaptive = noise if isinstance(noise, adapting.AdaptiveClipping) else None
+    make_privatizer = gaussian_privatizer if isinstance(noise, adapting.AdaptiveClipping) else noise
     if adaptive is not None:
         adapting.check_initial_clip_norm(hparams.clip_norm)
         sum_multiplier, count_stddev = adapting.split_noise(adaptive, hparams.noise_multiplier, counted)
@@ -96,7 +118,7 @@ def make_stepper(
             if adaptive is not None:
                 raise ValueError(
                     "adaptive clipping noises its count with the sum, which clients that add the noise themselves do "
-                    "not; leave out adaptive."
+                    "not; leave out adaptive clipping."
                 )
             total = _noised_by_clients(clipped.total, clipped.noise, hparams.noise_multiplier)
             return total, state.privatizer_state, state.clip_norm
@@ -122,6 +144,11 @@ def make_stepper(
     ) -> tuple[TrainState, Metrics]:
         clip_norm = hparams.clip_norm if adaptive is None else state.clip_norm
         clipped = bounded_sum(state.params, cohort, key, clip_norm)
+        if adaptive is not None and clipped.clipped_by is not None and clipped.clipped_by.rule.groups is not None:
+            raise ValueError(
+                "adaptive clipping follows the norm over all parameters, but rule.groups clips groups of them; leave "
+                "out adaptive clipping or the groups."
+            )
         if isinstance(clipped.noise, NoSensitivity):
             clipped = clipped._replace(total=_never_noised(clipped.total, hparams.noise_multiplier))
         elif clipped.noise is None:

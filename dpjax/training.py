@@ -1,26 +1,28 @@
 """A whole private training run as one jittable scan."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
+from operator import attrgetter
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from jax.sharding import Mesh
 from jaxtyping import Array, ArrayLike, Float, Int, Key, PyTree
 
 from dpjax.bucket_sums import bucketed_sum
 from dpjax.buckets import Buckets
 from dpjax.checks import function, instance, is_traced, number, whole_number
-from dpjax.clipping import Aggregation, BoundedSum, ClippingRule, SumFactory, clipped_sum
-from dpjax.clipping import adaptive as adapting
+from dpjax.checks import optimizer as check_optimizer
+from dpjax.clipping import AdaptiveClipping, BoundedSum, SumFactory, Summing
 from dpjax.contribution import ContributionFn
 from dpjax.contributions import gather_records
 from dpjax.noise import gaussian_privatizer
-from dpjax.population import draw, make_population, remember
+from dpjax.population import Population, draw, remember, weigh_units
+from dpjax.renamed import renamed
 from dpjax.sampling import Sampler, check_sampler
-from dpjax.steps import MakePrivatizer, TrainState, make_stepper
+from dpjax.solver import Solver, as_solver
+from dpjax.steps import Noise, TrainState, check_noise, make_stepper
 from dpjax.types import Added, ClippedSum, Cohort, HParams, Metrics, Params, check_key
 
 
@@ -44,34 +46,59 @@ class History(NamedTuple):
     unmoved: PyTree[Array] = ()
 
 
+class Evaluation(NamedTuple):
+    """What a run looks at on its way.
+
+    Attributes:
+      evaluate: the model's parameters → pytree of arrays, such as accuracies on held-out data.
+      every: steps between evaluations; only after the last step if None.
+      params: what of the state is evaluated: its ``params`` if None. ``averaged_params`` evaluates the average that a
+        ``parameter_ema`` in the optimizer keeps.
+
+    Example:
+      >>> Evaluation(lambda params: {"size": jnp.sum(params**2)}, every=10).every
+      10
+    """
+
+    evaluate: Callable[[Params], PyTree[Array]]
+    every: int | None = None
+    params: Callable[[TrainState], PyTree[Array]] | None = None
+
+
+@renamed(
+    contribution_fn="learner=...",
+    init_unit_state="learner=Solver(contribution_fn, init_unit_state=...)",
+    examples="units=Population(units, examples=...)",
+    weights="units=Population(units, weights=...)",
+    rule="sum_factory=Summing(rule=...)",
+    aggregation="sum_factory=Summing(aggregation=...)",
+    engine="sum_factory=Summing(engine=Engine(...))",
+    microbatch_size="sum_factory=Summing(engine=Engine(microbatch_size=...))",
+    mesh="sum_factory=Summing(engine=Engine(mesh=...))",
+    adaptive="noise=adaptive_clipping(...)",
+    make_privatizer="noise=...",
+    evaluate="evaluation=Evaluation(evaluate)",
+    evaluate_every="evaluation=Evaluation(evaluate, every=...)",
+    evaluate_params="evaluation=Evaluation(evaluate, params=...)",
+)
 def make_train(
     init_fn: Callable[[Key[Array, ""]], Params],
-    contribution_fn: ContributionFn,
-    units: PyTree[ArrayLike],
+    learner: ContributionFn | Solver,
+    units: PyTree[ArrayLike] | Population,
     *,
     sampler: Sampler,
     num_steps: int,
     make_optimizer: Callable[[HParams], optax.GradientTransformation],
-    examples: PyTree[ArrayLike] | None = None,
-    evaluate: Callable[[Params], PyTree[Array]] | None = None,
-    evaluate_every: int | None = None,
-    evaluate_params: Callable[[TrainState], Params] | None = None,
-    rule: ClippingRule | None = None,
-    adaptive: adapting.AdaptiveClipping | None = None,
-    engine: str = "auto",
-    microbatch_size: int | None = None,
-    mesh: Mesh | None = None,
-    weights: ArrayLike | Sequence[float] | None = None,
-    init_unit_state: Callable[[Params], PyTree[Array]] | None = None,
-    aggregation: Aggregation | None = None,
-    make_privatizer: MakePrivatizer = gaussian_privatizer,
+    sum_factory: SumFactory = Summing(),  # noqa: B008 - frozen
+    noise: Noise = gaussian_privatizer,
+    evaluation: Evaluation | None = None,
 ) -> Callable[[HParams, Key[Array, ""]], tuple[TrainState, History]]:
     """A private training run: sample, clip, sum, add noise once, divide by the expected cohort, update.
 
     Formal guarantees: the final parameters are the output of the mechanism
     ``Mechanism.from_sampler(sampler, noise_multiplier=hparams.noise_multiplier, num_steps=num_steps, ...)``;
-    everything after the noise is post-processing. The history is not covered by it. With ``adaptive`` that noise
-    multiplier covers the sum and the count together, so the same mechanism is accounted.
+    everything after the noise is post-processing. The history is not covered by it. With adaptive clipping that
+    noise multiplier covers the sum and the count together, so the same mechanism is accounted.
 
     The same function trains with DP-SGD (``example_gradient``), user-level DP-SGD (``user_gradient``) and
     DP-FedAvg (``client_delta``), with any optax optimizer. It may be called inside a trace, so that what it is
@@ -80,9 +107,11 @@ def make_train(
 
     Args:
       init_fn: key → initial parameters.
-      contribution_fn: what one unit sends; its unit is a row of ``units``, or ``UnitData`` if ``examples`` is given.
-      units: pytree of the population (NumPy or JAX), leaves ``[population, ...]``; ``Records``, or ``Buckets`` of
-        them, if ``examples`` is given.
+      learner: what one unit sends, a contribution function; or a ``Solver``, as ``scaffold(...)`` gives one, which also
+        says what the run carries, what units remember and how the server's optimizer is wrapped. Its unit is a row of
+        the units, or ``UnitData`` if there are ``examples``.
+      units: pytree of the population (NumPy or JAX), leaves ``[population, ...]``; or ``Population(units, examples,
+        weights)`` for units that are ``Records`` of a shared data set, or that weigh differently.
       sampler: which units take part in a step.
       num_steps: steps (rounds) of the run.
       make_optimizer: hyper-parameters → optax optimizer, applied to the noised mean. It is given no loss: one that
@@ -90,36 +119,25 @@ def make_train(
         shapes (``lookahead``), is refused. ``prodigy`` and ``dadapt_adamw`` are NaN after a mean that is all
         zero, as of a cohort of nobody without noise; so is ``adam`` with ``eps=0``, and ``acprop`` jumps far away
         (``findings/optax_prodigy_dadapt_acprop_ruined_by_one_zero_gradient.sh``).
-      examples: the data set that ``Records`` point into, leaves ``[rows, ...]``.
-      evaluate: parameters → pytree of arrays, such as accuracies on held-out data.
-      evaluate_every: steps between evaluations; only after the last step if None.
-      evaluate_params: what of the state is evaluated: its ``params`` if None. ``averaged_params`` evaluates the average
-        that a ``parameter_ema`` in the optimizer keeps.
-      rule: see ``clipped_sum``.
-      adaptive: ``adaptive_clipping(...)`` lets the clip norm follow a quantile of the norms, starting at
-        ``hparams.clip_norm``; it stays there if None.
-      engine: see ``clipped_sum``.
-      microbatch_size: see ``clipped_sum``.
-      mesh: devices to spread each cohort over, as a mesh of one axis whose size divides the sampler's capacity.
-      weights: ``[population]`` public p_k ≥ 0 that sum to 1, of the objective Σ p_k F_k; all equal if None.
-      init_unit_state: initial parameters → the state that EVERY unit starts with. Units then reach the contribution
-        as ``Stateful(unit, state)``, and it hands over ``metrics["unit_state"] = PerUnit((new_state, True))``. A state
-        stays with its unit and is not noised: only the unit itself may see it.
-      aggregation: changes how the clipped sum is formed, as ``dpjax.federated.secure_aggregation`` does. If it can
-        abort a step, a Poisson sampler has to say with what chance: see ``accounting.abort_probability``.
-      make_privatizer: ``(stddev, key) -> optax.GradientTransformation``; the noise on the sum.
+      sum_factory: how contributions become one clipped sum: ``Summing(rule, aggregation, engine)``, or any function
+        from a contribution to its ``BoundedSum``, such as ``clipped_sum``. If its aggregation can abort a step, a
+        Poisson sampler has to say with what chance: see ``accounting.abort_probability``.
+      noise: on the sum. A privatizer, ``(stddev, key) -> optax.GradientTransformation``: ``gaussian_privatizer``, or
+        ``partial(correlated_privatizer, factorization=...)``. Or ``adaptive_clipping(...)``: Gaussian noise under a
+        clip norm that follows a quantile of the norms, starting at ``hparams.clip_norm``.
+      evaluation: what is evaluated, and when; nothing if None.
 
     Returns:
       ``train(hparams, key) -> (TrainState, History)``; hparams is ``HParams`` or any NamedTuple that has its
       ``clip_norm`` and ``noise_multiplier``. jit and vmap over both apply.
 
     Raises:
-      TypeError: an argument of a wrong type, as a sampler, a rule or units that are none.
-      ValueError: ``num_steps`` or ``evaluate_every`` < 1, more steps than the sampler was made for, weights that don't
-        sum to 1, or ``adaptive`` with a rule that has groups or with another privatizer; from ``train``, an aggregation
-        that can abort steps of a Poisson sampler without an ``abort_probability``, and concrete hyper-parameters out of
-        range, as a ``clip_norm`` below 0, or infinite with noise. Under jit these are traced, and their release is NaN,
-        or of units that count as zero: call ``train`` once without jit to be told why.
+      TypeError: an argument of a wrong type, as a sampler, a solver or units that are none; an argument's old name.
+      ValueError: ``num_steps`` or ``evaluation.every`` < 1, more steps than the sampler was made for, or weights that
+        don't sum to 1; from ``train``, adaptive clipping with a rule that has groups, an aggregation that can abort
+        steps of a Poisson sampler without an ``abort_probability``, and concrete hyper-parameters out of range, as a
+        ``clip_norm`` below 0, or infinite with noise. Under jit these are traced, and their release is NaN, or of units
+        that count as zero: call ``train`` once without jit to be told why.
 
     Example:
       >>> import jax, jax.numpy as jnp, optax
@@ -139,89 +157,63 @@ def make_train(
     """
     check_sampler(sampler)
     num_steps = whole_number("num_steps", num_steps, fix="give the steps of the run")
-    for name, given in (
-        ("init_fn", init_fn),
-        ("contribution_fn", contribution_fn),
-        ("make_optimizer", make_optimizer),
-        ("make_privatizer", make_privatizer),
-        ("evaluate", evaluate),
-        ("evaluate_params", evaluate_params),
-        ("init_unit_state", init_unit_state),
-        ("aggregation", aggregation),
-    ):
-        if given is not None or name in ("init_fn", "contribution_fn", "make_optimizer", "make_privatizer"):
-            function(name, given, fix="see make_train for what it is given and returns")
-    if rule is not None:
-        instance("rule", rule, ClippingRule, fix="make one, such as flat_clipping()")
-    if adaptive is not None:
-        instance("adaptive", adaptive, adapting.AdaptiveClipping, fix="make one with adaptive_clipping()")
-        adaptive = adapting.adaptive_clipping(*adaptive)  # one that was made by hand is held to the same ranges
+    for name, given in (("init_fn", init_fn), ("make_optimizer", make_optimizer), ("sum_factory", sum_factory)):
+        function(name, given, fix="see make_train for what it is given and returns")
+    solver, noise = as_solver(learner), check_noise(noise)
     if sampler.num_steps is not None and num_steps > sampler.num_steps:
         raise ValueError(
             f"num_steps={num_steps} is more than the {sampler.num_steps} steps that the sampler's capacity was chosen "
             "for; make the sampler for as many steps as the run has."
         )
-    if evaluate_every is not None:
-        evaluate_every = whole_number("evaluate_every", evaluate_every, fix="leave it out to evaluate at the end")
-    if adaptive is not None and rule is not None and rule.groups is not None:
-        raise ValueError(
-            "adaptive clipping follows the norm over all parameters, but rule.groups clips groups of them; leave out "
-            "adaptive or the groups."
-        )
-    if adaptive is not None and make_privatizer is not gaussian_privatizer:
-        raise ValueError(
-            "adaptive clipping adds Gaussian noise of its own making; leave out adaptive or make_privatizer."
-        )
-    every = min(evaluate_every or num_steps, num_steps)
-    chosen = evaluate_params or (lambda state: state.params)
-    population = make_population(units, weights, sampler)
-    contribution = contribution_fn
-    if examples is not None:
-        contribution = gather_records(contribution_fn, jax.tree.map(jnp.asarray, examples))
-    factory: SumFactory = partial(clipped_sum, rule=rule, engine=engine, microbatch_size=microbatch_size, mesh=mesh)
-    if isinstance(population.units, Buckets):
-        factory = bucketed_sum(factory, population.units)
-    bounded_sum = _aborting_as_accounted(
-        (factory if aggregation is None else aggregation(factory))(contribution), sampler
-    )
+    every, evaluate = _check_evaluation(evaluation, solver, num_steps)
+    population = units if isinstance(units, Population) else Population(units)
+    weighted = weigh_units(population, sampler)
+    contribution = solver.contribution_fn
+    if population.examples is not None:
+        contribution = gather_records(contribution, jax.tree.map(jnp.asarray, population.examples))
+    if isinstance(weighted.units, Buckets):
+        bucketing = partial(bucketed_sum, buckets=weighted.units)
+        sum_factory = sum_factory.around(bucketing) if isinstance(sum_factory, Summing) else bucketing(sum_factory)
+    bounded_sum = _aborting_as_accounted(sum_factory(contribution), sampler)
 
     def train(hparams: HParams, key: Key[Array, ""]) -> tuple[TrainState, History]:
         check_key("key", key)
         hparams = _in_range(hparams)
         init_key, sampling_key, contribution_key, noise_key = jax.random.split(key, 4)
+        model_optimizer = make_optimizer(hparams)
+        check_optimizer("the optimizer", model_optimizer)
         stepper = make_stepper(
             bounded_sum,
-            make_optimizer(hparams),
+            solver.wrap_optimizer(model_optimizer),
             hparams,
-            expected_size=population.expected_size,
+            expected_size=weighted.expected_size,
             expected_cohort_size=sampler.expected_cohort_size,
             noise_key=noise_key,
-            adaptive=adaptive,
-            make_privatizer=make_privatizer,
+            noise=noise,
         )
 
         def one_step(state: TrainState, _: None) -> tuple[TrainState, Metrics]:
-            cohort, index, info = draw(population, sampler, sampling_key, state.step, state.unit_states)
+            cohort, index, info = draw(weighted, sampler, sampling_key, state.step, state.unit_states)
             step_key = jax.random.fold_in(contribution_key, state.step)
             state, metrics = stepper.step(state, cohort, index, step_key)
             return state, metrics | {"overflowed": info.overflowed}
 
         def stretch(state: TrainState, length: int) -> tuple[TrainState, tuple[Metrics, Array, PyTree[Array]]]:
             state, metrics = jax.lax.scan(one_step, state, length=length)
-            return state, (metrics, state.step, evaluate(chosen(state)) if evaluate else {})
+            return state, (metrics, state.step, evaluate(state))
 
-        def what_is_noised(params: Params) -> Params:
+        def what_is_noised() -> Params:
             # A solver's message need not have the shape of all that the run carries.
             def total() -> Params:
-                cohort, _, _ = draw(population, sampler, sampling_key, jnp.int32(0), remembered)
+                cohort, _, _ = draw(weighted, sampler, sampling_key, jnp.int32(0), remembered)
                 return bounded_sum(params, cohort, contribution_key, hparams.clip_norm).total
 
-            remembered = remember(init_unit_state, params, sampler.population)
             return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(total))
 
-        params = init_fn(init_key)
-        noised = what_is_noised(params) if make_privatizer is not gaussian_privatizer else params
-        state = stepper.init(params, noised, remember(init_unit_state, params, sampler.population))
+        params = solver.init(init_fn(init_key))
+        remembered = remember(solver.init_unit_state, params, sampler.population)
+        independent = noise is gaussian_privatizer or isinstance(noise, AdaptiveClipping)
+        state = stepper.init(params, params if independent else what_is_noised(), remembered)
         whole, rest = divmod(num_steps, every)
         state, (metrics, at, values) = jax.lax.scan(lambda s, _: stretch(s, every), state, length=whole)
         metrics = jax.tree.map(lambda x: x.reshape(whole * every, *x.shape[2:]), metrics)
@@ -233,6 +225,21 @@ def make_train(
         return state, History(metrics, at, values, unmoved)
 
     return train
+
+
+def _check_evaluation(
+    evaluation: Evaluation | None, solver: Solver, num_steps: int
+) -> tuple[int, Callable[[TrainState], PyTree[Array]]]:
+    """(steps between evaluations, a state → what is evaluated of it)"""
+    if evaluation is None:
+        return num_steps, lambda state: {}
+    instance("evaluation", evaluation, Evaluation, fix="make one, such as Evaluation(evaluate, every=100)")
+    function("evaluation.evaluate", evaluation.evaluate, fix="it takes the model's parameters to a pytree of arrays")
+    every = num_steps if evaluation.every is None else evaluation.every
+    every = whole_number("evaluation.every", every, fix="leave it out to evaluate at the end")
+    params = attrgetter("params") if evaluation.params is None else evaluation.params
+    function("evaluation.params", params, fix="it takes the state to parameters, as averaged_params does")
+    return min(every, num_steps), lambda state: evaluation.evaluate(solver.model_of(params(state)))
 
 
 def _in_range(hparams: HParams) -> HParams:

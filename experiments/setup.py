@@ -17,9 +17,10 @@ from dpjax.contributions.private_clients import LOCAL_OVERFLOWS
 from dpjax.datasets.selection import num_owners
 from dpjax.federated import Solver
 from dpjax.noise import noise_stddev
+from dpjax.population import Population
 from dpjax.steps import TrainState
 from dpjax.subsets import merge_params
-from dpjax.training import make_train
+from dpjax.training import Evaluation, make_train
 from dpjax.types import HParams, at_least_float32
 from experiments.config import Config
 from experiments.engine_choice import tuned
@@ -178,24 +179,19 @@ def build(cfg: Config, tell: Tell = lambda stage, done, total: None) -> Setup:
         if local is not None:  # what clients send is private already
             outer = hparams._replace(clip_norm=math.inf, noise_multiplier=0.0)
         run = make_train(
-            lambda key: solver.init(problem.init(arrays.frozen, key)),
-            solver.contribution_fn,
-            arrays.units,
+            lambda key: problem.init(arrays.frozen, key),
+            solver,
+            Population(arrays.units, arrays.examples, clients.weights if clients else None),
             sampler=sampler,
             num_steps=cfg.optimizer.num_steps,
-            make_optimizer=lambda h: solver.wrap_optimizer(_optimizer(cfg, h, sampler.expected_cohort_size, plugin)),
-            examples=arrays.examples,
-            evaluate=evaluate,
-            evaluate_every=cfg.optimizer.evaluate_every,
-            evaluate_params=lambda state: solver.model_of(_kept(cfg, state)),
-            rule=rule,
-            adaptive=adaptive(cfg),
-            engine=engine,
-            microbatch_size=microbatch_size,
-            weights=clients.weights if clients else None,
-            init_unit_state=solver.init_unit_state,
-            aggregation=make_aggregation(cfg, hparams) if federal else problem.by_length,
-            make_privatizer=make_privatizer(run_as),
+            make_optimizer=lambda h: _optimizer(cfg, h, sampler.expected_cohort_size, plugin),
+            sum_factory=clipping.Summing(
+                rule,
+                make_aggregation(cfg, hparams) if federal else problem.by_length,
+                clipping.Engine(engine, microbatch_size),
+            ),
+            noise=adaptive(cfg) or make_privatizer(run_as),
+            evaluation=Evaluation(evaluate, cfg.optimizer.evaluate_every, lambda state: _kept(cfg, state)),
         )
         state, history = run(outer, key)
         counts = {name: jnp.sum(history.steps[name]) for name in SUMMED if name in history.steps}

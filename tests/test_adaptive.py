@@ -1,5 +1,7 @@
 """Adaptive clipping: its update, its joint sensitivity, its noise, and that a run is what it says it is."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,11 +13,14 @@ from hypothesis import strategies as st
 from dpjax import (
     Cohort,
     HParams,
+    Population,
+    Summing,
     adaptive_clipping,
     clipped_sum,
     draw_cohort,
     example_gradient,
     fixed_size_sampler,
+    gaussian_privatizer,
     make_train,
     per_layer_clipping,
     poisson_sampler,
@@ -36,15 +41,15 @@ def linear(w, x, key):
     return jnp.sum(w * x)
 
 
-def make(units, sampler, num_steps, adaptive, loss_fn=linear, **options):
+def make(units, sampler, num_steps, noise, loss_fn=linear, **options):
     return make_train(
-        lambda key: jnp.zeros(units.shape[1]),
+        lambda key: jnp.zeros(jax.tree.leaves(units)[0].shape[1]),
         example_gradient(loss_fn),
         units,
         sampler=sampler,
         num_steps=num_steps,
         make_optimizer=lambda h: optax.sgd(h.learning_rate),
-        adaptive=adaptive,
+        noise=noise,
         **options,
     )
 
@@ -193,7 +198,8 @@ def test_the_quantile_is_that_of_the_units_whatever_their_weights():
     sampler, config = poisson_sampler(60, 0.5, num_steps=300), adaptive_clipping(0.8, 0.2, count_stddev=0.1)
     hparams = HParams(learning_rate=0.0, clip_norm=1.0, noise_multiplier=0.1)
     alike, heavy = (
-        jax.jit(make(UNITS, sampler, 300, config, weights=w))(hparams, KEY)[0].clip_norm for w in (None, weights)
+        jax.jit(make(Population(UNITS, weights=w), sampler, 300, config))(hparams, KEY)[0].clip_norm
+        for w in (None, weights)
     )
     assert float(heavy) == pytest.approx(float(alike), rel=1e-5)
     norms = np.linalg.norm(UNITS, axis=1)
@@ -275,7 +281,7 @@ def test_a_clip_norm_that_cannot_adapt_is_named(clip_norm):
 
 def test_an_infinite_clip_norm_is_a_reference_lane_without_noise_and_undefined_with_it():
     sampler = fixed_size_sampler(60, 20)
-    adapted, plain = (jax.jit(make(UNITS, sampler, 3, config)) for config in (adaptive_clipping(), None))
+    adapted, plain = (jax.jit(make(UNITS, sampler, 3, config)) for config in (adaptive_clipping(), gaussian_privatizer))
     reference = HParams(clip_norm=np.inf)
     (a, history), (b, _) = adapted(reference, KEY), plain(reference, KEY)
     np.testing.assert_allclose(a.params, b.params, rtol=1e-5)
@@ -285,7 +291,9 @@ def test_an_infinite_clip_norm_is_a_reference_lane_without_noise_and_undefined_w
 
 
 def test_without_adapting_the_state_and_the_history_hold_the_clip_norm():
-    state, history = jax.jit(make(UNITS, fixed_size_sampler(60, 20), 3, None))(HParams(clip_norm=0.25), KEY)
+    state, history = jax.jit(make(UNITS, fixed_size_sampler(60, 20), 3, gaussian_privatizer))(
+        HParams(clip_norm=0.25), KEY
+    )
     assert float(state.clip_norm) == 0.25
     assert history.steps["clip_norm"].tolist() == [0.25] * 3
 
@@ -304,9 +312,10 @@ def test_lanes_of_a_sweep_adapt_by_themselves():
         assert float(lanes.clip_norm[i]) == pytest.approx(float(alone.clip_norm), rel=1e-5)
 
 
-def test_groups_cannot_adapt():
+@pytest.mark.parametrize("factory", [Summing(per_layer_clipping()), partial(clipped_sum, rule=per_layer_clipping())])
+def test_groups_cannot_adapt(factory):
     with pytest.raises(ValueError, match=r"rule\.groups"):
-        make(UNITS, fixed_size_sampler(60, 20), 2, adaptive_clipping(), rule=per_layer_clipping())
+        make(UNITS, fixed_size_sampler(60, 20), 2, adaptive_clipping(), sum_factory=factory)(HParams(), KEY)
 
 
 @pytest.mark.parametrize(

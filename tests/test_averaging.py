@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dpjax import HParams, averaged_params, example_gradient, make_train, parameter_ema, shuffled_sampler
+from dpjax import Evaluation, HParams, averaged_params, example_gradient, make_train, parameter_ema, shuffled_sampler
 
 GRADIENTS = jax.random.normal(jax.random.key(0), (12, 3))
 START = {"w": jnp.array([1.0, -2.0, 0.5]), "b": jnp.float32(3.0)}
@@ -114,7 +114,7 @@ def test_bfloat16_parameters_are_averaged_in_float32():
     assert 1.0 < float(average[0]) < float(params["w"][0])
 
 
-def training(optimizer, **options):
+def training(optimizer, params=None):
     return make_train(
         lambda key: jnp.zeros(3),
         example_gradient(lambda w, x, key: jnp.sum((w - x) ** 2)),
@@ -122,16 +122,14 @@ def training(optimizer, **options):
         sampler=shuffled_sampler(12, 4),
         num_steps=9,
         make_optimizer=optimizer,
-        evaluate=lambda params: params,
-        evaluate_every=3,
-        **options,
+        evaluation=Evaluation(lambda params: params, every=3, params=params),
     )
 
 
 def test_a_run_evaluates_the_average_when_asked_and_trains_as_before():
     hparams, key = HParams(learning_rate=0.1, clip_norm=1.0, noise_multiplier=1.0), jax.random.key(1)
     optimizer = lambda h: optax.chain(optax.sgd(h.learning_rate), parameter_ema(0.9))  # noqa: E731
-    state, history = jax.jit(training(optimizer, evaluate_params=averaged_params))(hparams, key)
+    state, history = jax.jit(training(optimizer, averaged_params))(hparams, key)
     plain, plain_history = jax.jit(training(optimizer))(hparams, key)
     np.testing.assert_array_equal(state.params, plain.params)
     np.testing.assert_allclose(history.evaluations[-1], averaged_params(state), rtol=1e-6)
@@ -141,7 +139,7 @@ def test_a_run_evaluates_the_average_when_asked_and_trains_as_before():
 
 def test_a_run_without_an_average_to_evaluate_is_an_error():
     with pytest.raises(ValueError, match="parameter_ema"):
-        training(lambda h: optax.sgd(h.learning_rate), evaluate_params=averaged_params)(HParams(), jax.random.key(0))
+        training(lambda h: optax.sgd(h.learning_rate), averaged_params)(HParams(), jax.random.key(0))
 
 
 @pytest.mark.parametrize("decay", [-0.1, 1.1, float("nan")])

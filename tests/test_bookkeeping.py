@@ -9,7 +9,17 @@ import numpy as np
 import optax
 import pytest
 
-from dpjax import Cohort, HParams, client_delta, clipped_sum, example_gradient, make_train, poisson_sampler
+from dpjax import (
+    Cohort,
+    Engine,
+    HParams,
+    Summing,
+    client_delta,
+    clipped_sum,
+    example_gradient,
+    make_train,
+    poisson_sampler,
+)
 from dpjax.clipping import autotune, explain, per_layer_clipping
 from dpjax.clipping.one_pass import planner
 from dpjax.clipping.one_pass.factors import Axes, Size, orient
@@ -167,7 +177,7 @@ def test_a_run_in_one_scan_equals_the_microbatch_engine():
     def params_after(engine):
         train = make_train(
             lambda key: make_params(), example_gradient(loss_fn), data,
-            sampler=poisson_sampler(40, 0.3, num_steps=5), num_steps=5, engine=engine,
+            sampler=poisson_sampler(40, 0.3, num_steps=5), num_steps=5, sum_factory=Summing(engine=Engine(engine)),
             make_optimizer=lambda h: optax.sgd(h.learning_rate),
         )  # fmt: skip
         hparams = HParams(learning_rate=0.5, clip_norm=0.3, noise_multiplier=0.5)

@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from dpjax import Cohort, HParams, UnitData, clipped_sum, fixed_size_sampler, make_train
+from dpjax import Cohort, HParams, Summing, UnitData, clipped_sum, fixed_size_sampler, make_train
 from dpjax.federated import (
     count_sketch,
     dropouts,
@@ -106,14 +106,13 @@ CLIENTS = UnitData(jnp.asarray(RNG.normal(size=(10, 1, 30)), jnp.float32), jnp.o
 
 def run(solver, rounds=60, aggregation=None, clients=CLIENTS, **options):
     train = make_train(
-        lambda key: solver.init(jnp.zeros(clients.examples.shape[-1])),
-        solver.contribution_fn,
+        lambda key: jnp.zeros(clients.examples.shape[-1]),
+        solver,
         clients,
         sampler=fixed_size_sampler(10, 10),
         num_steps=rounds,
-        make_optimizer=lambda h: solver.wrap_optimizer(optax.sgd(h.learning_rate)),
-        init_unit_state=solver.init_unit_state,
-        aggregation=aggregation,
+        make_optimizer=lambda h: optax.sgd(h.learning_rate),
+        sum_factory=Summing(aggregation=aggregation),
     )
     hparams = HParams(**{"learning_rate": 1.0, "clip_norm": float("inf")} | options)
     state, history = jax.jit(train)(hparams, KEY)

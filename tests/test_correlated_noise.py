@@ -392,7 +392,7 @@ class TestTraining:
             sampler=sampler,
             num_steps=24,
             make_optimizer=lambda h: optax.sgd(h.learning_rate),
-            make_privatizer=partial(correlated_privatizer, factorization=noise),
+            noise=partial(correlated_privatizer, factorization=noise),
         )
         hparams = HParams(learning_rate=1.0, clip_norm=0.5, noise_multiplier=3.0)
         state, _ = jax.jit(jax.vmap(train, in_axes=(None, 0)))(hparams, jax.random.split(KEY, 16))

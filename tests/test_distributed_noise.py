@@ -10,7 +10,17 @@ import optax
 import pytest
 from scipy import special, stats
 
-from dpjax import Cohort, HParams, Mechanism, calibrate_noise, clipped_sum, epsilon, example_gradient, make_train
+from dpjax import (
+    Cohort,
+    HParams,
+    Mechanism,
+    Summing,
+    calibrate_noise,
+    clipped_sum,
+    epsilon,
+    example_gradient,
+    make_train,
+)
 from dpjax.accounting import DistributedNoise, rdp_epsilon
 from dpjax.accounting.accountants import rdp_bound
 from dpjax.accounting.mechanism import dominating_pair
@@ -235,7 +245,7 @@ def test_the_step_adds_none_to_what_clients_added():
         sampler=fixed_size_sampler(6, 6),
         num_steps=1,
         make_optimizer=lambda h: optax.sgd(1.0),
-        aggregation=secure_aggregation(threshold=6, masks=False, **noise),
+        sum_factory=Summing(aggregation=secure_aggregation(threshold=6, masks=False, **noise)),
     )
     for told in (0.0, 2.0):
         state, _ = jax.jit(train)(HParams(clip_norm=3.0, noise_multiplier=told), KEY)

@@ -11,10 +11,14 @@ import pytest
 from dpjax import (
     Buckets,
     Cohort,
+    Engine,
     HParams,
     PerUnit,
+    Population,
     Records,
+    Solver,
     Stateful,
+    Summing,
     UnitData,
     bucketed,
     client_delta,
@@ -166,12 +170,11 @@ def test_a_bucketed_run_equals_the_padded_one():
         "sampler": poisson_sampler(12, 0.5, num_steps=4),
         "num_steps": 4,
         "make_optimizer": lambda h: optax.sgd(1.0),
-        "examples": (X, Y),
     }
     contribution = client_delta(loss_fn, optax.sgd(0.2), num_steps=2, batch_size=4)
     runs = [
-        jax.jit(make_train(lambda key: PARAMS, contribution, units, **options))(HParams(noise_multiplier=1.0), KEY)
-        for units in (padded, buckets)
+        jax.jit(make_train(lambda key: PARAMS, contribution, population, **options))(HParams(noise_multiplier=1.0), KEY)
+        for population in (Population(padded, (X, Y)), Population(buckets, (X, Y)))
     ]
     close(runs[0][0].params, runs[1][0].params)
     assert isinstance(buckets, Buckets)
@@ -210,11 +213,10 @@ def test_weighted_rounds_estimate_the_weighted_sum_of_deltas():
     train = make_train(
         lambda key: jnp.zeros(()),
         constant,
-        units,
+        Population(units, weights=p),
         sampler=poisson_sampler(4, 0.5, num_steps=4000),
         num_steps=4000,
         make_optimizer=lambda h: optax.sgd(-1.0 / 4000),
-        weights=p,
     )
     state, _ = jax.jit(train)(HParams(clip_norm=10.0), KEY)
     deviation = np.sqrt(np.sum((p * np.asarray(units)) ** 2) / 4000)  # of a mean over fair coins
@@ -235,11 +237,10 @@ def test_bad_weights_are_named(weights, words):
         make_train(
             lambda key: jnp.zeros(()),
             constant,
-            jnp.ones(4),
+            Population(jnp.ones(4), weights=weights),
             sampler=fixed_size_sampler(4, 2),
             num_steps=1,
             make_optimizer=lambda h: optax.sgd(1.0),
-            weights=weights,
         )
 
 
@@ -252,19 +253,20 @@ def counting(params, unit, key):
     return value * jnp.ones(()), {"unit_state": PerUnit((count + 1, jnp.bool_(True)))}
 
 
+COUNTING = Solver(counting, init_unit_state=lambda params: jnp.int32(0))
+
+
 @pytest.mark.parametrize("engine", ["materialize", "microbatch"])
 def test_a_unit_remembers_its_own_rounds_and_a_rejected_one_forgets(engine):
     units = jnp.arange(10.0).at[4].set(jnp.nan)
     train = make_train(
         lambda key: jnp.zeros(()),
-        counting,
+        COUNTING,
         units,
         sampler=poisson_sampler(10, 0.5, num_steps=40),
         num_steps=40,
         make_optimizer=lambda h: optax.sgd(1.0),
-        init_unit_state=lambda params: jnp.int32(0),
-        engine=engine,
-        microbatch_size=3,
+        sum_factory=Summing(engine=Engine(engine, microbatch_size=3)),
     )
     state, history = jax.jit(train)(HParams(), KEY)
     counts = np.asarray(state.unit_states)
@@ -276,12 +278,11 @@ def test_a_unit_remembers_its_own_rounds_and_a_rejected_one_forgets(engine):
 def test_states_that_are_not_handed_over_are_missed():
     train = make_train(
         lambda key: jnp.zeros(()),
-        lambda params, unit, key: (unit.unit, {}),
+        COUNTING._replace(contribution_fn=lambda params, unit, key: (unit.unit, {})),
         jnp.arange(10.0),
         sampler=fixed_size_sampler(10, 5),
         num_steps=1,
         make_optimizer=lambda h: optax.sgd(1.0),
-        init_unit_state=lambda params: jnp.int32(0),
     )
     with pytest.raises(ValueError, match="hands no 'unit_state' over"):
         train(HParams(), KEY)
@@ -309,13 +310,12 @@ def test_an_aborted_round_leaves_everything_as_it_was():
     def run(num_steps):
         train = make_train(
             lambda key: jnp.zeros(()),
-            counting,
+            COUNTING,
             jnp.ones(10),
             sampler=fixed_size_sampler(10, 5),
             num_steps=num_steps,
             make_optimizer=lambda h: optax.sgd(1.0, momentum=0.9),
-            init_unit_state=lambda params: jnp.int32(0),
-            aggregation=aborting,
+            sum_factory=Summing(aggregation=aborting),
         )
         return jax.jit(train)(HParams(noise_multiplier=1.0), KEY)
 
@@ -370,13 +370,12 @@ def test_stacked_clients_send_what_each_would_send_alone(widths):
 def test_dropouts_are_lost_at_their_rate_and_forget_the_round():
     train = make_train(
         lambda key: jnp.zeros(()),
-        counting,
+        COUNTING,
         jnp.ones(50),
         sampler=fixed_size_sampler(50, 40),
         num_steps=50,
         make_optimizer=lambda h: optax.sgd(-1.0),
-        init_unit_state=lambda params: jnp.int32(0),
-        aggregation=dropouts(0.2),
+        sum_factory=Summing(aggregation=dropouts(0.2)),
     )
     state, history = jax.jit(train)(HParams(), KEY)
     dropped = int(history.steps["dropped"].sum())

@@ -6,7 +6,17 @@ import numpy as np
 import optax
 import pytest
 
-from dpjax import Cohort, HParams, client_delta, clipped_sum, example_gradient, fixed_size_sampler, make_train
+from dpjax import (
+    Cohort,
+    HParams,
+    Population,
+    Summing,
+    client_delta,
+    clipped_sum,
+    example_gradient,
+    fixed_size_sampler,
+    make_train,
+)
 from dpjax.federated import homomorphic_aggregation, iid_partition
 from dpjax.federated.aggregation.ckks import ADDING, WEIGHING, homomorphic_sum, make_keys
 
@@ -88,12 +98,11 @@ def test_a_run_is_the_plain_run():
         train = make_train(
             lambda key: jnp.zeros(5),
             client_delta(lambda w, e, k: (e[0] @ w - e[1]) ** 2, optax.sgd(0.05), num_steps=2),
-            iid_partition(40, 8, seed=0),
+            Population(iid_partition(40, 8, seed=0), (x, y)),
             sampler=fixed_size_sampler(8, 4),
             num_steps=3,
             make_optimizer=lambda h: optax.sgd(1.0),
-            examples=(x, y),
-            aggregation=aggregation,
+            sum_factory=Summing(aggregation=aggregation),
         )
         ends.append(jax.jit(train)(HParams(clip_norm=0.5), KEY))
     np.testing.assert_allclose(ends[0][0].params, ends[1][0].params, atol=1e-4)

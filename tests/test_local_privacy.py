@@ -10,7 +10,17 @@ import optax
 import pytest
 from scipy import stats
 
-from dpjax import Cohort, HParams, Mechanism, calibrate_noise, clipped_sum, epsilon, example_gradient, make_train
+from dpjax import (
+    Cohort,
+    HParams,
+    Mechanism,
+    Summing,
+    calibrate_noise,
+    clipped_sum,
+    epsilon,
+    example_gradient,
+    make_train,
+)
 from dpjax.accounting import LocalReports, calibrate_report_epsilon, composed_epsilon
 from dpjax.federated import local_privacy
 from dpjax.federated.aggregation.local_reports import privunit, privunit_cap
@@ -227,7 +237,7 @@ def train_with(aggregation, hparams, **options):
         sampler=fixed_size_sampler(8, 8),
         num_steps=1,
         make_optimizer=lambda h: optax.sgd(1.0),
-        aggregation=aggregation,
+        sum_factory=Summing(aggregation=aggregation),
         **options,
     )
     return jax.jit(train)(hparams, KEY)[0].params
@@ -260,7 +270,7 @@ def test_adaptive_clipping_of_reports_is_refused():
         train_with(
             local_privacy("gaussian", noise_multiplier=2.0),
             HParams(clip_norm=1.0, noise_multiplier=2.0),
-            adaptive=adaptive_clipping(0.5, 0.2, 5.0),
+            noise=adaptive_clipping(0.5, 0.2, 5.0),
         )
 
 

@@ -12,6 +12,7 @@ import pytest
 from dpjax import (
     Cohort,
     HParams,
+    Summing,
     automatic_clipping,
     clipped_sum,
     example_gradient,
@@ -26,6 +27,7 @@ from dpjax.federated import (
     corruptible,
     corruption,
     dropouts,
+    fedavg,
     homomorphic_aggregation,
     local_privacy,
     robust_aggregation,
@@ -191,8 +193,7 @@ def test_a_run_is_told_the_rule_once():
             sampler=fixed_size_sampler(6, 6),
             num_steps=2,
             make_optimizer=lambda h: optax.sgd(h.learning_rate),
-            rule=RULES["per_layer"],
-            aggregation=aggregation,
+            sum_factory=Summing(RULES["per_layer"], aggregation),
         )
         return flat(jax.jit(train)(HParams(clip_norm=CLIP_NORM, noise_multiplier=1.0), KEY)[0].params)
 
@@ -203,14 +204,11 @@ def test_a_process_is_told_the_rule_once():
     def after_a_round(aggregation):
         process = build_federated_averaging_process(
             Model(lambda key: PARAMS, lambda params, x, key: x),
-            optax.sgd(1.0),
+            fedavg(inner_product, optax.sgd(1.0), num_steps=1),
             optax.sgd(1.0),
             expected_clients=6,
-            num_steps=1,
-            loss_fn=inner_product,
             clip_norm=CLIP_NORM,
-            rule=RULES["per_layer"],
-            aggregation=aggregation,
+            sum_factory=Summing(RULES["per_layer"], aggregation),
         )
         rows = Cohort(UnitData(ROWS[:, None], jnp.ones((6, 1), bool)), jnp.ones(6, bool))
         return flat(jax.jit(process.next)(process.initialize(KEY), rows)[0].train.params)

@@ -9,6 +9,7 @@ import pytest
 from dpjax import (
     Cohort,
     HParams,
+    Population,
     Records,
     UnitData,
     bucketed,
@@ -97,8 +98,7 @@ def test_buckets_and_their_padding_change_no_contribution(name):
             CONTRIBUTIONS[name](
                 lambda w, e, k: jnp.sum(jnp.where(jax.random.bernoulli(k, 0.5, (3,)), (w - e[0]) ** 2, 0.0))
             ),
-            buckets,
-            examples=(X, Y),
+            Population(buckets, (X, Y)),
             sampler=fixed_size_sampler(6, 6),
             num_steps=2,
             make_optimizer=lambda h: optax.sgd(1.0),

@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from dpjax import HParams, Records, UnitData, fixed_size_sampler, make_train, poisson_sampler
+from dpjax import HParams, Population, Records, UnitData, fixed_size_sampler, make_train, poisson_sampler
 from dpjax.contributions import private_client_delta
 from dpjax.sampling import Sampler
 
@@ -108,11 +108,10 @@ def test_a_run_over_hospitals_adds_nothing_to_what_clients_send():
     train = make_train(
         lambda key: jnp.zeros(3),
         contribution,
-        owners,
+        Population(owners, ROWS),
         sampler=fixed_size_sampler(3, 3),
         num_steps=1,
         make_optimizer=lambda h: optax.sgd(1.0),
-        examples=ROWS,
     )
     state, _ = jax.jit(train)(HParams(clip_norm=jnp.inf, noise_multiplier=0.0), KEY)
     np.testing.assert_allclose(state.params, -clipped(ROWS).sum(0) / 4 / 3, rtol=1e-5)

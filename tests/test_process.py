@@ -1,6 +1,7 @@
 """The process that is taken round by round equals the run that is scanned."""
 
 import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -8,12 +9,35 @@ import numpy as np
 import optax
 import pytest
 
-from dpjax import Cohort, HParams, UnitData, fixed_size_sampler, make_train
-from dpjax.federated import build_federated_averaging_process, fedavg, scaffold, secure_aggregation
+from dpjax import (
+    Cohort,
+    HParams,
+    Participation,
+    Summing,
+    UnitData,
+    adaptive_clipping,
+    banded_toeplitz,
+    correlated_privatizer,
+    draw_cohort,
+    fixed_size_sampler,
+    flat_clipping,
+    gaussian_privatizer,
+    make_train,
+    per_layer_clipping,
+)
+from dpjax.federated import (
+    ServerState,
+    build_federated_averaging_process,
+    fedavg,
+    personalized,
+    scaffold,
+    secure_aggregation,
+)
 from dpjax.models import cross_entropy_loss, logistic
 
 KEY = jax.random.key(0)
 MODEL = logistic(num_classes=3, input_shape=(6,))
+LOSS_FN = cross_entropy_loss(MODEL)
 RNG = np.random.default_rng(0)
 CLIENTS = UnitData(
     (jnp.asarray(RNG.normal(size=(8, 5, 6)), jnp.float32), jnp.asarray(RNG.integers(0, 3, (8, 5)), jnp.int32)),
@@ -31,53 +55,91 @@ def by_rounds(process, rounds, **options):
 
 @pytest.mark.parametrize("name", ["fedavg", "scaffold"])
 def test_it_is_the_run_that_make_train_scans(name):
-    def solver(loss):
-        if name == "fedavg":
-            return fedavg(loss, optax.sgd(0.3), num_steps=3)
-        return scaffold(loss, learning_rate=0.3, num_steps=3, participation=1.0)
-
+    solver = {
+        "fedavg": fedavg(LOSS_FN, optax.sgd(0.3), num_steps=3),
+        "scaffold": scaffold(LOSS_FN, learning_rate=0.3, num_steps=3, participation=1.0),
+    }[name]
     process = build_federated_averaging_process(
-        MODEL,
-        optax.sgd(0.3),
-        optax.sgd(1.0, momentum=0.5),
-        expected_clients=8,
-        num_steps=3,
-        clip_norm=0.5,
-        solver=None if name == "fedavg" else solver,
-        num_clients=8,
+        MODEL, solver, optax.sgd(1.0, momentum=0.5), expected_clients=8, clip_norm=0.5, num_clients=8
     )
     state, metrics = by_rounds(process, 4, clients=jnp.arange(8))
-    algorithm = solver(cross_entropy_loss(MODEL))
     train = make_train(
-        lambda key: algorithm.init(MODEL.init(key)),
-        algorithm.contribution_fn,
+        MODEL.init,
+        solver,
         CLIENTS,
         sampler=fixed_size_sampler(8, 8),
         num_steps=4,
-        make_optimizer=lambda h: algorithm.wrap_optimizer(optax.sgd(1.0, momentum=0.5)),
-        init_unit_state=algorithm.init_unit_state,
+        make_optimizer=lambda h: optax.sgd(1.0, momentum=0.5),
     )
     whole, history = jax.jit(train)(HParams(clip_norm=0.5), KEY)
     # Zero at the start, the whole client in each local step, and everyone in each round: no key matters.
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6),
         process.model_of(state),
-        algorithm.model_of(whole.params),
+        solver.model_of(whole.params),
     )
     assert float(metrics["loss"]) == pytest.approx(float(history.steps["loss"][-1]), rel=1e-5)
     assert int(state.train.step) == 4
 
 
+NOISES = {
+    "gaussian": gaussian_privatizer,
+    "correlated": partial(
+        correlated_privatizer,
+        factorization=banded_toeplitz(Participation(5, max_participations=3, min_separation=2), 2),
+    ),
+    "adaptive": adaptive_clipping(0.6, 0.5, count_stddev=0.6),
+}
+SOLVERS = {
+    "fedavg": fedavg(LOSS_FN, optax.sgd(0.3), num_steps=2, batch_size=2),
+    "scaffold": scaffold(LOSS_FN, learning_rate=0.3, num_steps=2, participation=0.5),
+    "personalized": personalized(LOSS_FN, optax.sgd(0.3), personal=lambda path: "bias" in path, num_steps=2),
+}
+
+
+@pytest.mark.parametrize(
+    ("solver", "noise"),
+    [("fedavg", "gaussian"), ("scaffold", "adaptive"), ("scaffold", "correlated"), ("personalized", "correlated")],
+)
+def test_by_rounds_of_its_cohorts_it_is_make_train_under_each_noise(solver, noise):
+    """The same keys and the same cohorts, so the same clients, local batches, noise and clip norms."""
+    sampler, hparams = fixed_size_sampler(8, 4), HParams(clip_norm=0.2, noise_multiplier=1.0)
+    sums = {"sum_factory": Summing(per_layer_clipping() if noise != "adaptive" else flat_clipping())}
+    given = {"noise": NOISES[noise], **sums}
+    server = optax.sgd(0.5, momentum=0.5)
+    train = make_train(
+        MODEL.init, SOLVERS[solver], CLIENTS, sampler=sampler, num_steps=5, make_optimizer=lambda h: server, **given
+    )
+    whole, history = jax.jit(train)(hparams, KEY)
+
+    process = build_federated_averaging_process(
+        MODEL, SOLVERS[solver], server, expected_clients=4, clip_norm=0.2, noise_multiplier=1.0, num_clients=8, **given
+    )
+    _, sampling_key, contribution_key, noise_key = jax.random.split(KEY, 4)
+    state = process.initialize(KEY)
+    privatizer_state = state.train.privatizer_state._replace(key=noise_key)
+    start = state.train._replace(privatizer_state=privatizer_state)
+    state, advance = ServerState(start, noise_key, contribution_key), jax.jit(process.next)
+    for step in range(5):
+        cohort, _ = draw_cohort(sampler, sampling_key, step, (jnp.arange(8, dtype=jnp.int32), CLIENTS))
+        index, units = cohort.units
+        state, metrics = advance(state, cohort._replace(units=units), index)
+        assert float(metrics["clip_norm"]) == pytest.approx(float(history.steps["clip_norm"][step]), rel=1e-6)
+    assert history.steps["clip_norm"][-1] != 0.2 or noise != "adaptive"
+    close = partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
+    jax.tree.map(close, state.train.params, whole.params)
+    jax.tree.map(close, state.train.unit_states, whole.unit_states)
+
+
 def test_it_adds_fresh_noise_in_every_round_and_takes_other_aggregations():
     process = build_federated_averaging_process(
         MODEL,
-        optax.sgd(0.3),
+        fedavg(LOSS_FN, optax.sgd(0.3), num_steps=1),
         optax.sgd(1.0),
         expected_clients=8,
-        num_steps=1,
         clip_norm=1e-6,
         noise_multiplier=1e6,
-        aggregation=secure_aggregation(threshold=4, masks=False),
+        sum_factory=Summing(aggregation=secure_aggregation(threshold=4, masks=False)),
     )
     one, _ = by_rounds(process, 1)
     two, metrics = by_rounds(process, 2)
@@ -99,25 +161,24 @@ def test_it_adds_fresh_noise_in_every_round_and_takes_other_aggregations():
         ({"clip_norm": 0.0}, "clip_norm=0.0 must be > 0"),
         ({"num_clients": 0}, "num_clients=0 must be ≥ 1"),
         (
-            {"solver": lambda loss: scaffold(loss, learning_rate=1.0, num_steps=1, participation=0.5)},
+            {"learner": scaffold(LOSS_FN, learning_rate=1.0, num_steps=1, participation=0.5)},
             "num_clients=None, but these clients remember something",
         ),
     ],
 )
 def test_bad_settings_are_named(options, words):
-    settings = {"expected_clients": 4, "num_steps": 1} | options
+    settings = {"learner": fedavg(LOSS_FN, optax.sgd(0.1), num_steps=1), "expected_clients": 4} | options
     with pytest.raises(ValueError, match=words):
-        build_federated_averaging_process(MODEL, optax.sgd(0.1), optax.sgd(1.0), **settings)
+        build_federated_averaging_process(model=MODEL, server_optimizer=optax.sgd(1.0), **settings)
 
 
 def test_clients_that_remember_must_be_named():
     process = build_federated_averaging_process(
         MODEL,
-        optax.sgd(0.1),
+        scaffold(LOSS_FN, learning_rate=0.1, num_steps=1, participation=1.0),
         optax.sgd(1.0),
         expected_clients=8,
         num_clients=8,
-        solver=lambda loss: scaffold(loss, learning_rate=0.1, num_steps=1, participation=1.0),
     )
     with pytest.raises(ValueError, match="clients=None, but these clients remember"):
         process.next(process.initialize(KEY), EVERYONE)

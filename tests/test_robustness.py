@@ -6,7 +6,18 @@ import numpy as np
 import optax
 import pytest
 
-from dpjax import Cohort, HParams, Records, bucketed, clipped_sum, example_gradient, fixed_size_sampler, make_train
+from dpjax import (
+    Cohort,
+    HParams,
+    Population,
+    Records,
+    Summing,
+    bucketed,
+    clipped_sum,
+    example_gradient,
+    fixed_size_sampler,
+    make_train,
+)
 from dpjax.federated import (
     corruptible,
     corruption,
@@ -172,7 +183,7 @@ def trained(noise_multiplier, *, jit=True, aggregation=None):
         sampler=fixed_size_sampler(9, 9),
         num_steps=2,
         make_optimizer=lambda h: optax.sgd(h.learning_rate),
-        aggregation=aggregation or robust_aggregation("median"),
+        sum_factory=Summing(aggregation=aggregation or robust_aggregation("median")),
     )
     return (jax.jit(train) if jit else train)(HParams(noise_multiplier=noise_multiplier), KEY)[0].params
 
@@ -285,15 +296,13 @@ def test_who_is_corrupted_stays_the_same_in_a_whole_run(solver_name, buckets):
             return corruption("sign_flipped", factor=10.0)(inner)
 
         train = make_train(
-            lambda key: solver.init(jnp.float32(0)),
-            solver.contribution_fn,
-            corruptible(units, marks[order]),
+            lambda key: jnp.float32(0),
+            solver,
+            Population(corruptible(units, marks[order]), examples),
             sampler=fixed_size_sampler(clients, clients),
             num_steps=8,
-            make_optimizer=lambda h: solver.wrap_optimizer(optax.sgd(1.0)),
-            examples=examples,
-            init_unit_state=solver.init_unit_state,
-            aggregation=aggregation,
+            make_optimizer=lambda h: optax.sgd(1.0),
+            sum_factory=Summing(aggregation=aggregation),
         )
         state, history = jax.jit(train)(HParams(clip_norm=jnp.inf), KEY)
         np.testing.assert_allclose(history.steps["corrupted"], 0.3, rtol=1e-6)

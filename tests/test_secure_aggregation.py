@@ -14,6 +14,8 @@ from scipy.stats import chi2
 from dpjax import (
     Cohort,
     HParams,
+    Population,
+    Summing,
     bucketed,
     client_delta,
     clipped_sum,
@@ -285,20 +287,14 @@ def run(
     aggregation=None, solver=None, *, rounds=5, units=None, noise=0.5, weights=None, sampler=None, contribution=None
 ):
     records = dirichlet_partition(np.asarray(Y), 8, alpha=0.5, seed=0)
-    contribution = contribution or (
-        solver.contribution_fn if solver else client_delta(loss_fn, optax.sgd(0.3), num_steps=2, batch_size=4)
-    )
     train = make_train(
-        lambda key: solver.init(PARAMS) if solver else PARAMS,
-        contribution,
-        records if units is None else units,
+        lambda key: PARAMS,
+        solver or contribution or client_delta(loss_fn, optax.sgd(0.3), num_steps=2, batch_size=4),
+        Population(records if units is None else units, (X, Y), weights),
         sampler=sampler or fixed_size_sampler(8, 6),
         num_steps=rounds,
-        make_optimizer=lambda h: solver.wrap_optimizer(optax.sgd(1.0)) if solver else optax.sgd(1.0),
-        examples=(X, Y),
-        aggregation=aggregation,
-        init_unit_state=solver.init_unit_state if solver else None,
-        weights=weights,
+        make_optimizer=lambda h: optax.sgd(1.0),
+        sum_factory=Summing(aggregation=aggregation),
     )
     return train, HParams(clip_norm=0.5, noise_multiplier=noise)
 

@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from dpjax import HParams, UnitData, clipped_sum, fixed_size_sampler, make_train, poisson_sampler
+from dpjax import Evaluation, HParams, UnitData, clipped_sum, fixed_size_sampler, make_train, poisson_sampler
 from dpjax.federated import Broadcast, adaptive_fedprox, fedavg, personalized, scaffold
 from dpjax.types import Cohort
 
@@ -25,16 +25,13 @@ def quadratic(w, example, key):
 def run(solver, *, rounds, sampler=None, server=None, clip_norm=jnp.inf, start=0.0, units=CLIENTS, noise=0.0):
     population = units.mask.shape[0]
     train = make_train(
-        lambda key: solver.init(jax.tree.map(jnp.float32, start)),
-        solver.contribution_fn,
+        lambda key: jax.tree.map(jnp.float32, start),
+        solver._replace(model_of=lambda carried: carried),
         units,
         sampler=sampler or fixed_size_sampler(population, population),
         num_steps=rounds,
-        make_optimizer=lambda h: solver.wrap_optimizer(server or optax.sgd(1.0)),
-        init_unit_state=solver.init_unit_state,
-        evaluate=lambda params: params,
-        evaluate_every=1,
-        evaluate_params=lambda state: state.params,
+        make_optimizer=lambda h: server or optax.sgd(1.0),
+        evaluation=Evaluation(lambda carried: carried, every=1),
     )
     return jax.jit(train)(HParams(clip_norm=clip_norm, noise_multiplier=noise), KEY)
 

@@ -8,8 +8,10 @@ import pytest
 
 from dpjax import (
     Cohort,
+    Evaluation,
     HParams,
     Mechanism,
+    Population,
     Records,
     clipped_sum,
     draw_cohort,
@@ -106,7 +108,7 @@ def test_any_optax_optimizer_trains(optimizer):
 
 @pytest.mark.parametrize(("num_steps", "every", "at"), [(7, 3, [3, 6, 7]), (6, 3, [3, 6]), (4, None, [4]), (2, 9, [2])])
 def test_evaluation_happens_at_the_stated_interval_and_at_the_end(num_steps, every, at):
-    train = make(num_steps, evaluate=lambda p: {"w": p["w"]}, evaluate_every=every)
+    train = make(num_steps, evaluation=Evaluation(lambda p: {"w": p["w"]}, every))
     state, history = jax.jit(train)(HPARAMS, jax.random.key(0))
     assert history.evaluation_steps.tolist() == at
     assert history.steps["loss"].shape == (num_steps,)
@@ -115,7 +117,7 @@ def test_evaluation_happens_at_the_stated_interval_and_at_the_end(num_steps, eve
 
 
 def test_evaluating_more_often_changes_nothing():
-    often, _ = jax.jit(make(6, evaluate=lambda p: p, evaluate_every=1))(HPARAMS, jax.random.key(0))
+    often, _ = jax.jit(make(6, evaluation=Evaluation(lambda p: p, every=1)))(HPARAMS, jax.random.key(0))
     never, _ = jax.jit(make(6))(HPARAMS, jax.random.key(0))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), often.params, never.params)
 
@@ -153,7 +155,12 @@ def test_users_with_one_record_train_like_examples():
     sampler = poisson_sampler(N, 0.4, num_steps=5)
     optimizer = lambda h: optax.sgd(h.learning_rate)  # noqa: E731
     users = make_train(
-        init_fn, user_gradient(loss_fn), units, examples=(X, Y), sampler=sampler, num_steps=5, make_optimizer=optimizer
+        init_fn,
+        user_gradient(loss_fn),
+        Population(units, (X, Y)),
+        sampler=sampler,
+        num_steps=5,
+        make_optimizer=optimizer,
     )
     a, _ = jax.jit(users)(HPARAMS, jax.random.key(0))
     b, _ = jax.jit(make(5, sampler))(HPARAMS, jax.random.key(0))
@@ -170,10 +177,13 @@ def test_the_sampler_that_runs_is_the_sampler_that_is_accounted():
     assert mechanism.overflow_probability == sampler.overflow_probability
 
 
-@pytest.mark.parametrize(("name", "value"), [("num_steps", 0), ("evaluate_every", 0)])
-def test_bad_lengths_are_named(name, value):
-    with pytest.raises(ValueError, match=f"{name}={value}"):
-        make(**{"sampler": shuffled_sampler(N, 4), name: value})
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [({"num_steps": 0}, "num_steps=0"), ({"evaluation": Evaluation(lambda params: params, 0)}, "evaluation.every=0")],
+)
+def test_bad_lengths_are_named(options, words):
+    with pytest.raises(ValueError, match=words):
+        make(**({"sampler": shuffled_sampler(N, 4)} | options))
 
 
 def test_private_grad_is_clipped_noised_and_divided():

@@ -17,6 +17,7 @@ from dpjax import (
     Cohort,
     HParams,
     Mechanism,
+    Summing,
     adaptive_clipping,
     calibrate_noise,
     client_delta,
@@ -88,13 +89,13 @@ def trained(noise_multiplier, aggregation=None):
         sampler=fixed_size_sampler(64, 16),
         num_steps=3,
         make_optimizer=lambda h: optax.sgd(h.learning_rate),
-        aggregation=aggregation,
+        sum_factory=Summing(aggregation=aggregation),
     )
     return train(HParams(learning_rate=0.1, clip_norm=1.0, noise_multiplier=noise_multiplier), KEY)
 
 
-@pytest.mark.parametrize("adaptive", [None, adaptive_clipping(count_stddev=9.0)])
-def test_no_name_in_a_report_decides_anything(adaptive):
+@pytest.mark.parametrize("noise", [gaussian_privatizer, adaptive_clipping(count_stddev=9.0)])
+def test_no_name_in_a_report_decides_anything(noise):
     assert len(names_in_the_code()) > 1000
     hparams = HParams(clip_norm=1.0, noise_multiplier=5.0)
     cohort, index = Cohort(jnp.ones((3, 4)), jnp.arange(3) < 2), jnp.arange(3)
@@ -102,7 +103,7 @@ def test_no_name_in_a_report_decides_anything(adaptive):
     @jax.jit
     def step(value):
         factory = clipped_sum if value is None else reporting(value)(clipped_sum)
-        given = {"expected_size": 2.0, "noise_key": KEY, "adaptive": adaptive}
+        given = {"expected_size": 2.0, "noise_key": KEY, "noise": noise}
         stepper = make_stepper(factory(LINEAR), optax.sgd(0.1), hparams, **given)
         state, metrics = stepper.step(stepper.init(jnp.zeros(4), jnp.zeros(4), ()), cohort, index, KEY)
         key = jax.random.key_data(state.privatizer_state.key)
@@ -225,8 +226,8 @@ def test_aborts_by_themselves_have_an_epsilon_and_are_refused(threshold, dropout
 def test_a_run_that_can_abort_poisson_rounds_says_so_to_the_accountant_or_does_not_run():
     def run(sampler, **ring):
         given = {"sampler": sampler, "num_steps": 3, "make_optimizer": lambda h: optax.sgd(h.learning_rate)}
-        aggregation = secure_aggregation(threshold=8, masks=False, **ring)
-        train = make_train(lambda key: jnp.zeros(4), LINEAR, jnp.ones((20, 4)), **given, aggregation=aggregation)
+        given["sum_factory"] = Summing(aggregation=secure_aggregation(threshold=8, masks=False, **ring))
+        train = make_train(lambda key: jnp.zeros(4), LINEAR, jnp.ones((20, 4)), **given)
         return jax.jit(train)(HParams(learning_rate=0.1, clip_norm=1.0, noise_multiplier=5.0), KEY)
 
     sampler = poisson_sampler(20, 0.5, num_steps=3, capacity=20)

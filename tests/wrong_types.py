@@ -61,13 +61,39 @@ def train(**arguments: Any) -> Any:
         noise_multiplier=arguments.pop("noise_multiplier"),
     )
     key = arguments.pop("key")
-    run = dpjax.make_train(lambda key: jnp.zeros(2), dpjax.example_gradient(LOSS), **arguments)
+    run = dpjax.make_train(lambda key: jnp.zeros(2), **{"learner": dpjax.example_gradient(LOSS)} | arguments)
     return jax.eval_shape(lambda: run(hparams, key))
 
 
+def one_run(**options: Any) -> Any:
+    """``make_train`` with one of its objects made of these."""
+    given = {"units": UNITS, "sampler": POISSON, "num_steps": 2, "make_optimizer": lambda h: SGD}
+    hparams = {"learning_rate": 0.1, "clip_norm": 1.0, "noise_multiplier": 0.5, "key": KEY}
+    return train(**given | options, **hparams)
+
+
+def one_evaluation(**fields: Any) -> Any:
+    return one_run(evaluation=dpjax.Evaluation(**fields))
+
+
+def one_population(**fields: Any) -> Any:
+    return one_run(units=dpjax.Population(UNITS, **fields))
+
+
+def one_solver(**fields: Any) -> Any:
+    return one_run(learner=dpjax.Solver(**fields))
+
+
+def one_factory(engine: Any, **fields: Any) -> Any:
+    return one_run(sum_factory=dpjax.Summing(**fields, engine=engine))
+
+
+def one_engine(engine: Any, **fields: Any) -> Any:
+    return one_run(sum_factory=dpjax.Summing(engine=dpjax.Engine(engine, **fields)))
+
+
 def one_optimizer(optimizer: Any) -> Any:
-    given = {"units": UNITS, "sampler": POISSON, "num_steps": 2, "make_optimizer": lambda h: optimizer}
-    return train(**given, learning_rate=0.1, clip_norm=1.0, noise_multiplier=0.5, key=KEY)
+    return one_run(make_optimizer=lambda h: optimizer)
 
 
 def one_gradient(mask: Any, batch: Any, **arguments: Any) -> Any:
@@ -81,11 +107,7 @@ def one_sum(units: Any, mask: Any, weights: Any, clip_norm: Any, **arguments: An
 
 
 def by_hand(target_quantile: Any, learning_rate: Any, count_stddev: Any) -> Any:
-    adaptive = dpjax.AdaptiveClipping(target_quantile, learning_rate, count_stddev)
-    return dpjax.make_train(
-        lambda key: jnp.zeros(2), dpjax.example_gradient(LOSS), UNITS, sampler=POISSON, num_steps=2,
-        make_optimizer=lambda h: optax.sgd(0.1), adaptive=adaptive,
-    )  # fmt: skip
+    return one_run(noise=dpjax.AdaptiveClipping(target_quantile, learning_rate, count_stddev))
 
 
 def one_round(mask: Any, **arguments: Any) -> Any:
@@ -97,6 +119,7 @@ def one_round(mask: Any, **arguments: Any) -> Any:
 
 SGD = optax.sgd(0.1)
 GOOD_MASK = np.ones(20, bool)
+FEDAVG = federated.fedavg(models.cross_entropy_loss(LOGISTIC), SGD, num_steps=2)
 ENGINE = {"rule": (None, "object?"), "engine": ("auto", "word"), "microbatch_size": (None, "count?")}
 LABELS = np.arange(20) % 2
 DEALT = {"num_clients": (2, "count"), "seed": (0, "count from 0")}
@@ -176,18 +199,29 @@ CASES: list[tuple[Callable[..., Any], dict[str, tuple[Any, str]]]] = [
     (train, {
         "learning_rate": (0.1, "≥ 0"), "num_steps": (2, "count"),
         "units": (UNITS, "population"), "sampler": (POISSON, "object"),
-        "make_optimizer": (lambda h: SGD, "function"), "evaluate": (None, "function?"),
-        "evaluate_every": (None, "count?"), "evaluate_params": (None, "function?"), "adaptive": (None, "object?"),
-        "mesh": (None, "object?"), "weights": (np.full(20, 0.05), "p_k?"), "init_unit_state": (None, "function?"),
-        "aggregation": (None, "function?"), "make_privatizer": (dpjax.gaussian_privatizer, "function"),
-        "key": (KEY, "key"), "clip_norm": (1.0, "> 0 or inf"), "noise_multiplier": (0.5, "≥ 0"), **ENGINE}),
+        "make_optimizer": (lambda h: SGD, "function"), "learner": (dpjax.example_gradient(LOSS), "function"),
+        "sum_factory": (dpjax.clipped_sum, "function"), "noise": (dpjax.gaussian_privatizer, "function"),
+        "evaluation": (None, "object?"),
+        "key": (KEY, "key"), "clip_norm": (1.0, "> 0 or inf"), "noise_multiplier": (0.5, "≥ 0")}),
+    (one_evaluation, {
+        "evaluate": (lambda params: params, "function"), "every": (None, "count?"), "params": (None, "function?")}),
+    (one_population, {"weights": (np.full(20, 0.05), "p_k?")}),
+    (one_solver, {
+        "contribution_fn": (dpjax.example_gradient(LOSS), "function"), "init": (lambda params: params, "function"),
+        "wrap_optimizer": (lambda optimizer: optimizer, "function"), "init_unit_state": (None, "function?"),
+        "model_of": (lambda carried: carried, "function"), "message_like": (lambda carried: carried, "function")}),
+    (one_factory, {
+        "rule": (dpjax.flat_clipping(), "object"), "aggregation": (None, "function?"),
+        "engine": (dpjax.Engine(), "object")}),
+    (one_engine, {
+        "engine": ("auto", "word"), "microbatch_size": (None, "count?"), "memory_budget": (None, "> 0?"),
+        "mesh": (None, "object?")}),
     (one_optimizer, {"optimizer": (SGD, "object")}),
     (one_round, {
-        "model": (LOGISTIC, "object"), "client_optimizer": (SGD, "object"), "server_optimizer": (SGD, "object"),
-        "expected_clients": (9.0, "> 0"), "num_steps": (2, "count"), "batch_size": (None, "count?"),
-        "loss_fn": (None, "function?"), "clip_norm": (1.0, "> 0 or inf"), "noise_multiplier": (0.5, "≥ 0"),
-        "solver": (None, "function?"), "num_clients": (None, "count?"), "rule": (None, "object?"),
-        "aggregation": (None, "function?"), "microbatch_size": (None, "count?"), "mask": (GOOD_MASK, "mask")}),
+        "model": (LOGISTIC, "object"), "learner": (FEDAVG, "function"), "server_optimizer": (SGD, "object"),
+        "expected_clients": (9.0, "> 0"), "clip_norm": (1.0, "> 0 or inf"), "noise_multiplier": (0.5, "≥ 0"),
+        "sum_factory": (dpjax.clipped_sum, "function"), "noise": (dpjax.gaussian_privatizer, "function"),
+        "num_clients": (None, "count?"), "mask": (GOOD_MASK, "mask")}),
 ]  # fmt: skip
 
 

@@ -11,7 +11,7 @@ import optax
 from jaxtyping import PyTree
 
 from benchmarks.federated_rounds.works import Work
-from dpjax import Records, client_delta, fixed_size_sampler, make_train, poisson_sampler
+from dpjax import Population, Records, client_delta, fixed_size_sampler, make_train, poisson_sampler
 from dpjax.models.model import cross_entropy_loss
 from dpjax.types import Params
 
@@ -54,11 +54,10 @@ def dpjax_rounds(work: Work, rounds: int) -> Rounds:
         train = make_train(
             lambda _: start,
             client_delta(loss_fn, local, num_steps=work.local_steps, batch_size=work.batch),
-            units,
+            Population(units, examples),
             sampler=sampler,
             num_steps=rounds,
             make_optimizer=lambda h: optax.sgd(h.learning_rate),
-            examples=examples,
         )
         return train(hparams, key)[0].params
 

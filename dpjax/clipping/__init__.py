@@ -3,9 +3,11 @@
 One public function, several rules of clipping, and several engines that return the same numbers at different prices.
 """
 
+from dpjax.clipping.adaptive import AdaptiveClipping, adaptive_clipping
 from dpjax.clipping.autotune import Choice, autotune
 from dpjax.clipping.explain import Explanation, explain
-from dpjax.clipping.kernel import ENGINES, Aggregation, BoundedSum, SumFactory, clipped_sum
+from dpjax.clipping.factory import Summing
+from dpjax.clipping.kernel import ENGINES, Aggregation, BoundedSum, Engine, SumFactory, clipped_sum
 from dpjax.clipping.rules import (
     ClippingRule,
     automatic_clipping,
@@ -16,12 +18,16 @@ from dpjax.clipping.rules import (
 
 __all__ = [
     "ENGINES",
+    "AdaptiveClipping",
     "Aggregation",
     "BoundedSum",
     "Choice",
     "ClippingRule",
+    "Engine",
     "Explanation",
     "SumFactory",
+    "Summing",
+    "adaptive_clipping",
     "automatic_clipping",
     "autotune",
     "clipped_sum",

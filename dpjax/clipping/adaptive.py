@@ -30,7 +30,7 @@ def adaptive_clipping(
     learning_rate: float | Float[Array, ""] = 0.2,
     count_stddev: float | None = None,
 ) -> AdaptiveClipping:
-    """A clip norm that follows a quantile of the units' norms: for ``make_train(..., adaptive=...)``.
+    """A clip norm that follows a quantile of the units' norms: for ``make_train(..., noise=adaptive_clipping())``.
 
     At each step the units of the cohort are counted whose norm is at most the clip norm C, each as ``1[norm ≤ C] − ½``.
     With noise of ``count_stddev`` on the count, b̃ = noisy count / expected cohort size + ½ estimates their share, and
@@ -181,5 +181,5 @@ def check_initial_clip_norm(clip_norm: float | Float[Array, ""]) -> None:
     Example:
       >>> check_initial_clip_norm(1.0)
     """
-    start = "it is where adaptive clipping starts, so leave `adaptive` out to turn clipping off"
+    start = "it is where adaptive clipping starts, so take gaussian_privatizer for noise to turn clipping off"
     number("clip_norm", clip_norm, least=SMALLEST, most=LARGEST, fix=start)

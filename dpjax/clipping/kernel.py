@@ -1,6 +1,7 @@
 """``clipped_sum``: the one public function of the kernel."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
@@ -31,6 +32,48 @@ Aggregation = Callable[[SumFactory], SumFactory]
 """How contributions meet: a change of how a clipped sum is formed, such as secure aggregation."""
 
 
+@dataclass(frozen=True)
+class Engine:
+    """How a clipped sum is computed: its speed and its memory, never its result beyond rounding.
+
+    Attributes:
+      name: ``"bookkeeping"`` (for gradients of any JAX loss: one backward pass for all norms, no unit's gradient
+        formed where that can be helped), ``"microbatch"`` (for any contribution: a loop over parts of the cohort that
+        skips trailing empty parts), ``"materialize"`` (all contributions at once) or ``"auto"``: bookkeeping for
+        gradients, microbatch for the rest. ``dpjax.clipping.explain`` shows what bookkeeping makes of a model.
+      microbatch_size: units in one part under ``"bookkeeping"`` and ``"microbatch"``; chosen if None.
+      memory_budget: bytes of temporary memory to keep to when ``microbatch_size`` is chosen: an estimate, not a
+        limit. 1 GiB on CPU and 8 GiB on accelerators if None.
+      mesh: devices to spread the cohort's slots over, as a mesh of one axis whose size divides their number; the sums
+        are added up in one all-reduce, and ``norms`` stay where their units are. ``microbatch_size`` counts on each
+        device.
+
+    Raises:
+      TypeError: a mesh that is none.
+      ValueError: an unknown name, a microbatch size < 1, or a memory budget that is not above 0.
+
+    Example:
+      >>> Engine("microbatch", microbatch_size=32).mesh is None
+      True
+    """
+
+    name: str = "auto"
+    microbatch_size: int | None = None
+    memory_budget: float | None = None
+    mesh: Mesh | None = None
+
+    def __post_init__(self):
+        if self.name not in (*ENGINES, "auto"):
+            raise ValueError(f"engine={self.name!r} is not known; use one of {', '.join(['auto', *ENGINES])}.")
+        instance("mesh", self.mesh, (Mesh, type(None)), fix="leave it out to use one device")
+        if self.microbatch_size is not None:
+            size = whole_number("microbatch_size", self.microbatch_size, fix="leave it out to have it chosen")
+            object.__setattr__(self, "microbatch_size", size)
+        if self.memory_budget is not None:
+            budget = number("memory_budget", self.memory_budget, above=0, fix="it counts bytes")
+            object.__setattr__(self, "memory_budget", budget)
+
+
 def clipped_sum(
     contribution_fn: ContributionFn,
     *,
@@ -55,15 +98,7 @@ def clipped_sum(
       contribution_fn: one unit → (pytree of floating-point arrays, metrics); see ``dpjax.contributions``.
       rule: how a contribution is bounded: ``flat_clipping()`` if None, or ``per_layer_clipping()``,
         ``group_clipping(...)``, ``automatic_clipping()``. It changes what is computed, never the sensitivity.
-      engine: ``"bookkeeping"`` (for gradients of any JAX loss: one backward pass for all norms, no unit's gradient
-        formed where that can be helped), ``"microbatch"`` (for any contribution: a loop over parts of the cohort that
-        skips trailing empty parts), ``"materialize"`` (all contributions at once) or ``"auto"``: bookkeeping for
-        gradients, microbatch for the rest. ``dpjax.clipping.explain`` shows what bookkeeping makes of a model.
-      microbatch_size: units in one part under ``"bookkeeping"`` and ``"microbatch"``; chosen if None.
-      memory_budget: bytes of temporary memory to keep to when ``microbatch_size`` is chosen: an estimate, not a
-        limit. 1 GiB on CPU and 8 GiB on accelerators if None.
-      mesh: devices to spread the cohort's slots over, as a mesh of one axis; the sums are added up in one
-        all-reduce, and ``norms`` stay where their units are. ``microbatch_size`` counts on each device.
+      engine, microbatch_size, memory_budget, mesh: the fields of ``Engine``.
 
     Returns:
       ``fun(params, cohort, key, clip_norm) -> ClippedSum``; ``clip_norm`` is a scalar > 0, traced or not,
@@ -88,15 +123,9 @@ def clipped_sum(
     References:
       Abadi et al., Deep Learning with Differential Privacy, 2016 (https://arxiv.org/abs/1607.00133).
     """
-    if engine not in (*ENGINES, "auto"):
-        raise ValueError(f"engine={engine!r} is not known; use one of {', '.join(['auto', *ENGINES])}.")
+    chosen = Engine(engine, microbatch_size, memory_budget, mesh)
     rule = check_rule(flat_clipping() if rule is None else rule)
     function("contribution_fn", contribution_fn, fix="make one, such as example_gradient(loss_fn)")
-    instance("mesh", mesh, (Mesh, type(None)), fix="leave it out to use one device")
-    if microbatch_size is not None:
-        microbatch_size = whole_number("microbatch_size", microbatch_size, fix="leave it out to have it chosen")
-    if memory_budget is not None:
-        memory_budget = number("memory_budget", memory_budget, above=0, fix="it counts bytes")
 
     def fun(params: PyTree, cohort: Cohort, key: Key[Array, ""], clip_norm: float | Float[Array, ""]) -> ClippedSum:
         check_cohort(cohort)
@@ -112,15 +141,15 @@ def clipped_sum(
 
     def summed(params: Params, cohort: Cohort, key: Key[Array, ""], bound: Float[Array, ""]) -> ClippedSum:
         jaxpr = check_contribution(contribution_fn, params, cohort, key)
-        chosen = engine
-        if engine == "auto":
+        name = chosen.name
+        if name == "auto":
             one_pass = isinstance(contribution_fn, GradientContribution) and not uses_references(jaxpr)
-            chosen = "bookkeeping" if one_pass else "microbatch"
+            name = "bookkeeping" if one_pass else "microbatch"
 
         def one_device(params: Params, cohort: Cohort, key: Array, bound: Array, first_slot: Array) -> ClippedSum:
-            budget = memory_budget or default_memory_budget()
-            settings = Settings(rule, bound, microbatch_size, budget, first_slot)
-            return ENGINES[chosen](contribution_fn, params, cohort, key, settings)
+            budget = chosen.memory_budget or default_memory_budget()
+            settings = Settings(rule, bound, chosen.microbatch_size, budget, first_slot)
+            return ENGINES[name](contribution_fn, params, cohort, key, settings)
 
         run = one_device if mesh is None else over_devices(one_device, with_auto_axes(mesh), cohort.mask.shape[0])
         out = run(params, cohort, key, bound, jnp.int32(0))

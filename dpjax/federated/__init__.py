@@ -17,10 +17,12 @@ from dpjax.federated.partitions import (
 )
 from dpjax.federated.process import FederatedProcess, ServerState, build_federated_averaging_process
 from dpjax.federated.sketching import count_sketch
+from dpjax.federated.solvers.broadcast import Broadcast
+from dpjax.federated.solvers.fedavg import fedavg
 from dpjax.federated.solvers.personalization import personalized
 from dpjax.federated.solvers.proximal import adaptive_fedprox
 from dpjax.federated.solvers.scaffold import scaffold
-from dpjax.federated.solvers.solver import Broadcast, Solver, fedavg
+from dpjax.solver import Solver
 
 __all__ = [
     "Broadcast",

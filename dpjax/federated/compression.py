@@ -130,7 +130,7 @@ def top_k(contribution_fn: ContributionFn, fraction: float, *, error_feedback: b
     Args:
       contribution_fn: see ``quantized``. With ``error_feedback`` what it sends is shaped like what the run carries.
       fraction: share of the coordinates, in (0, 1].
-      error_feedback: needs ``make_train(init_unit_state=remember_residual(...))``.
+      error_feedback: needs ``Solver(init_unit_state=remember_residual(...))``.
 
     Raises:
       ValueError: ``fraction`` out of range; when traced, a contribution that was compressed before.
@@ -168,7 +168,7 @@ def around(contribution_fn: ContributionFn, send: Send, remembers: bool = False)
 
     def split(state: PyTree[Array]) -> tuple[PyTree[Array], PyTree[Array]]:
         if remembers and not isinstance(state, Residual):
-            raise TypeError("error_feedback=True needs make_train(init_unit_state=remember_residual()); give it.")
+            raise TypeError("error_feedback=True needs Solver(..., init_unit_state=remember_residual()); give it.")
         return (state.residual, state.state) if isinstance(state, Residual) and remembers else ((), state)
 
     if isinstance(contribution_fn, ClientContribution):

@@ -96,7 +96,7 @@ def corruption(
       stddev: of each coordinate of ``"noise"``, in the units of the message; traced or not.
 
     Returns:
-      For ``make_train(aggregation=...)``, whose units are ``corruptible(...)``. Among several aggregations its place
+      For ``Summing(aggregation=...)``, whose units are ``corruptible(...)``. Among several aggregations its place
       does not matter. The metric ``corrupted`` is the corrupted share of the clients whose message was accepted.
 
     Raises:
@@ -160,7 +160,7 @@ def flip_labels(
     """Labels of a data set in which corrupted clients turned round those of their rows: y becomes K − 1 − y.
 
     Such clients train honestly on bad data, so that no ``corruption`` and no marks are needed: put the result into
-    ``make_train(examples=...)``. With an odd number of classes the one in the middle stays as it is.
+    ``Population(examples=...)``. With an odd number of classes the one in the middle stays as it is.
 
     Formal guarantees: a change of a corrupted client's own rows only; it is data like any other to ε.
 

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -11,12 +10,14 @@ import optax
 from jaxtyping import Array, Float, Int, Key
 
 from dpjax.checks import function, instance, number, optimizer, whole_number
-from dpjax.clipping import Aggregation, ClippingRule, SumFactory, clipped_sum
-from dpjax.contribution import LossFn
-from dpjax.federated.solvers.solver import Solver, fedavg
-from dpjax.models import Model, cross_entropy_loss
+from dpjax.clipping import SumFactory, Summing
+from dpjax.contribution import ContributionFn
+from dpjax.models import Model
+from dpjax.noise import gaussian_privatizer
 from dpjax.population import remember
-from dpjax.steps import TrainState, make_stepper
+from dpjax.renamed import renamed
+from dpjax.solver import Solver, as_solver
+from dpjax.steps import Noise, TrainState, check_noise, make_stepper
 from dpjax.types import Cohort, HParams, Metrics, Params, Stateful, check_cohort
 
 
@@ -49,27 +50,32 @@ class FederatedProcess(NamedTuple):
     model_of: Callable[[ServerState], Params]
 
 
+@renamed(
+    client_optimizer="learner=fedavg(loss_fn, client_optimizer, num_steps=...)",
+    num_steps="learner=fedavg(loss_fn, client_optimizer, num_steps=...)",
+    num_epochs="learner=fedavg(loss_fn, client_optimizer, num_epochs=...)",
+    batch_size="learner=fedavg(loss_fn, client_optimizer, num_steps=..., batch_size=...)",
+    loss_fn="learner=fedavg(loss_fn, client_optimizer, num_steps=...)",
+    solver="learner=..., a Solver such as scaffold(loss_fn, ...)",
+    rule="sum_factory=Summing(rule=...)",
+    aggregation="sum_factory=Summing(aggregation=...)",
+    microbatch_size="sum_factory=Summing(engine=Engine(microbatch_size=...))",
+)
 def build_federated_averaging_process(
     model: Model,
-    client_optimizer: optax.GradientTransformation,
+    learner: ContributionFn | Solver,
     server_optimizer: optax.GradientTransformation,
     *,
     expected_clients: float,
-    num_steps: int | None = None,
-    num_epochs: int | None = None,
-    batch_size: int | None = None,
-    loss_fn: LossFn | None = None,
     clip_norm: float | Float[Array, ""] = math.inf,
     noise_multiplier: float | Float[Array, ""] = 0.0,
-    solver: Callable[[LossFn], Solver] | None = None,
+    sum_factory: SumFactory = Summing(),  # noqa: B008 - frozen
+    noise: Noise = gaussian_privatizer,
     num_clients: int | None = None,
-    rule: ClippingRule | None = None,
-    aggregation: Aggregation | None = None,
-    microbatch_size: int | None = None,
 ) -> FederatedProcess:
     """Federated averaging in the shape of an iterative process: ``initialize``, then ``next`` once a round.
 
-    The round is the one that ``make_train`` scans over: the same clipping, noise, solvers and aggregations.
+    The round is the one that ``make_train`` scans over, of the same objects: solver, sum and noise.
 
     Formal guarantees: one Gaussian mechanism with ``noise_multiplier`` per round on the cohort it is given.
     Amplification by sampling holds only if the cohort was drawn by the sampler you account for, as
@@ -77,28 +83,28 @@ def build_federated_averaging_process(
 
     Args:
       model: ``init`` and ``apply``; any pair of functions, see ``dpjax.models.Model``.
-      client_optimizer: of local training.
+      learner: what a client sends, such as ``fedavg(cross_entropy_loss(model), optax.sgd(0.5), num_steps=2)`` or
+        another ``Solver``; see ``make_train``.
       server_optimizer: applied to the noised mean delta; ``optax.sgd(1.0)`` is FedAvg.
       expected_clients: sampling rate × clients, a public number that the noised sum is divided by.
-      num_steps, num_epochs, batch_size: of local training, see ``client_delta``.
-      loss_fn: ``loss_fn(params, example, key)`` of ONE example; the cross-entropy of ``model`` if None.
       clip_norm: bound on one client's delta; inf for none.
       noise_multiplier: noise standard deviation / ``clip_norm``.
-      solver: loss → another algorithm, such as ``lambda loss: scaffold(loss, ...)``; it has local settings of its own,
-        and ``client_optimizer`` and the numbers of steps are then not used.
+      sum_factory, noise: see ``make_train``. Noise that remembers takes its shapes from the solver's ``message_like``.
       num_clients: the population, needed where clients remember something.
-      rule, aggregation, microbatch_size: see ``make_train``.
 
     Raises:
+      TypeError: an argument of a wrong type, or an argument's old name.
       ValueError: a number out of range, or noise without a finite clip norm.
 
     Example:
       >>> import optax
       >>> from dpjax import Cohort, UnitData
-      >>> from dpjax.models import logistic
+      >>> from dpjax.federated import fedavg
+      >>> from dpjax.models import cross_entropy_loss, logistic
+      >>> model = logistic(num_classes=2, input_shape=(3,))
       >>> process = build_federated_averaging_process(
-      ...     logistic(num_classes=2, input_shape=(3,)), optax.sgd(0.5), optax.sgd(1.0),
-      ...     expected_clients=4, num_steps=2, clip_norm=1.0, noise_multiplier=0.1)
+      ...     model, fedavg(cross_entropy_loss(model), optax.sgd(0.5), num_steps=2), optax.sgd(1.0),
+      ...     expected_clients=4, clip_norm=1.0, noise_multiplier=0.1)
       >>> rows = UnitData((jnp.ones((4, 5, 3)), jnp.ones((4, 5), jnp.int32)), jnp.ones((4, 5), bool))
       >>> state = process.initialize(jax.random.key(0))
       >>> state, metrics = jax.jit(process.next)(state, Cohort(rows, jnp.ones(4, bool)))
@@ -109,11 +115,9 @@ def build_federated_averaging_process(
       McMahan et al., 2017 (https://arxiv.org/abs/1602.05629).
     """
     instance("model", model, Model, fix="make one, such as logistic(...), or Model(init, apply)")
-    optimizer("client_optimizer", client_optimizer)
     optimizer("server_optimizer", server_optimizer)
-    for name, given in (("loss_fn", loss_fn), ("solver", solver), ("aggregation", aggregation)):
-        if given is not None:
-            function(name, given, fix="leave it out, or see build_federated_averaging_process")
+    function("sum_factory", sum_factory, fix="see make_train for what it is given and returns")
+    solver, noise = as_solver(learner), check_noise(noise)
     expected_clients = number("expected_clients", expected_clients, above=0, fix="it is sampling rate × clients")
     noise_multiplier = number("noise_multiplier", noise_multiplier, least=0, fix="it is noise stddev / clip_norm")
     clip_norm = number("clip_norm", clip_norm, above=0, finite=False, fix="use inf to turn clipping off")
@@ -122,31 +126,26 @@ def build_federated_averaging_process(
     concrete = isinstance(noise_multiplier, float) and isinstance(clip_norm, float)
     if concrete and noise_multiplier > 0 and math.isinf(clip_norm):
         raise ValueError(f"clip_norm={clip_norm} bounds nothing, so that no noise hides a client; give a finite one.")
-    loss = loss_fn or cross_entropy_loss(model)
-    if solver is None:
-        algorithm = fedavg(loss, client_optimizer, num_steps=num_steps, num_epochs=num_epochs, batch_size=batch_size)
-    else:
-        algorithm = solver(loss)
-    stateful = algorithm.init_unit_state is not None
+    stateful = solver.init_unit_state is not None
     if stateful and num_clients is None:
         raise ValueError("num_clients=None, but these clients remember something; give the size of the population.")
-    factory: SumFactory = partial(clipped_sum, rule=rule, microbatch_size=microbatch_size)
-    bounded_sum = (factory if aggregation is None else aggregation(factory))(algorithm.contribution_fn)
+    bounded_sum = sum_factory(solver.contribution_fn)
 
     def stepper(noise_key: Key[Array, ""]):
         return make_stepper(
             bounded_sum,
-            algorithm.wrap_optimizer(server_optimizer),
+            solver.wrap_optimizer(server_optimizer),
             HParams(clip_norm=clip_norm, noise_multiplier=noise_multiplier),
             expected_size=expected_clients,
             noise_key=noise_key,
+            noise=noise,
         )
 
     def initialize(key: Key[Array, ""]) -> ServerState:
         init_key, noise_key, client_key = jax.random.split(key, 3)
-        params = algorithm.init(model.init(init_key))
-        states = remember(algorithm.init_unit_state, params, num_clients or 0)
-        return ServerState(stepper(noise_key).init(params, params, states), noise_key, client_key)
+        params = solver.init(model.init(init_key))
+        states = remember(solver.init_unit_state, params, num_clients or 0)
+        return ServerState(stepper(noise_key).init(params, solver.message_like(params), states), noise_key, client_key)
 
     def next_round(
         state: ServerState, cohort: Cohort, clients: Int[Array, "slots"] | None = None
@@ -162,4 +161,4 @@ def build_federated_averaging_process(
         train, metrics = stepper(state.noise_key).step(state.train, cohort, index, key)
         return state._replace(train=train), metrics
 
-    return FederatedProcess(initialize, next_round, lambda state: algorithm.model_of(state.train.params))
+    return FederatedProcess(initialize, next_round, lambda state: solver.model_of(state.train.params))

@@ -21,7 +21,7 @@ def dropouts(rate: ScalarLike) -> Aggregation:
       rate: chance of each client, in [0, 1], traced or not.
 
     Returns:
-      For ``make_train(aggregation=...)``; reports ``dropped`` clients.
+      For ``Summing(aggregation=...)``; reports ``dropped`` clients.
 
     Raises:
       ValueError: a rate out of range; a traced one gives a sum of NaN.

@@ -48,7 +48,7 @@ def homomorphic_aggregation(
       dropout_rate: chance that a client is lost before its message arrives, traced or not.
 
     Returns:
-      For ``make_train(aggregation=...)``; needs a finite clip norm and the extra ``he``. Per step it reports
+      For ``Summing(aggregation=...)``; needs a finite clip norm and the extra ``he``. Per step it reports
       ``dropped`` clients, ``aggregation_error`` (largest coordinate error / clip norm against the plain sum of who
       arrived), ``encrypt_seconds`` of all clients together, ``add_seconds``, ``decrypt_seconds`` and ``uplink_bytes``
       of a client.

@@ -51,7 +51,7 @@ def local_privacy(
       epsilon_per_report: pure ε of a ``"laplace"`` or ``"privunit"`` report, in (0, 500], traced or not.
 
     Returns:
-      For ``make_train(aggregation=...)``; needs a finite clip norm and holds slots × parameters in memory.
+      For ``Summing(aggregation=...)``; needs a finite clip norm and holds slots × parameters in memory.
       ``ClippedSum.noise`` is the noise of ONE report in a coordinate / clip norm; per step it reports ``uplink_bytes``.
 
     Raises:

@@ -28,7 +28,7 @@ def clipping_as_the_sum[**Given](make: Callable[Given, Aggregation]) -> Callable
         if "rule" in options:
             raise TypeError(
                 f"rule is given to {make.__name__}, which clips by the rule of the sum that it is put around; give it "
-                "to make_train, build_federated_averaging_process or clipped_sum alone."
+                "to Summing or clipped_sum alone."
             )
         return make(*args, **options)
 

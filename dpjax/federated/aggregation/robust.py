@@ -56,7 +56,7 @@ def robust_aggregation(
       num_iterations: Weiszfeld steps ≥ 1 of ``"geometric_median"``.
 
     Returns:
-      For ``make_train(aggregation=...)``; it holds slots × parameters in memory.
+      For ``Summing(aggregation=...)``; it holds slots × parameters in memory.
 
     Raises:
       ValueError: an unknown kind, a number out of range, or a share given where none is used; when traced, weights, or

@@ -83,7 +83,7 @@ def secure_aggregation(
       colluding: clients whose noise does not count, as they may tell it to the server.
 
     Returns:
-      For ``make_train(aggregation=...)``; needs a finite clip norm. Per step it reports ``dropped`` clients,
+      For ``Summing(aggregation=...)``; needs a finite clip norm. Per step it reports ``dropped`` clients,
       ``aborted``, ``wrapped`` coordinates, ``aggregation_error`` (largest coordinate error / clip norm against the
       plain sum of who arrived) and ``uplink_bytes`` of a client.
 

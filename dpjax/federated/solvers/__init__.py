@@ -1,8 +1,10 @@
 """Federated algorithms: what clients learn and send, and what the server makes of it."""
 
+from dpjax.federated.solvers.broadcast import Broadcast
+from dpjax.federated.solvers.fedavg import fedavg
 from dpjax.federated.solvers.personalization import personalized
 from dpjax.federated.solvers.proximal import adaptive_fedprox
 from dpjax.federated.solvers.scaffold import scaffold
-from dpjax.federated.solvers.solver import Broadcast, Solver, fedavg
+from dpjax.solver import Solver
 
 __all__ = ["Broadcast", "Solver", "adaptive_fedprox", "fedavg", "personalized", "scaffold"]

@@ -10,8 +10,9 @@ from jaxtyping import Array, Key, PyTree
 
 from dpjax.contribution import ClientContribution, ClientRows, LossFn
 from dpjax.contributions import local_training
-from dpjax.federated.solvers.solver import Broadcast, Solver, beside
+from dpjax.federated.solvers.broadcast import Broadcast, beside
 from dpjax.population import STATE
+from dpjax.solver import Solver
 from dpjax.subsets import merge_params, split_params
 from dpjax.types import Metrics, Params, PerUnit
 

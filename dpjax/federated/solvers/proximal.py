@@ -9,7 +9,8 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 from dpjax.checks import number, whole_number
 from dpjax.contribution import ClientContribution, ClientRows, LossFn
 from dpjax.contributions import client_delta
-from dpjax.federated.solvers.solver import Broadcast, Solver, model_of
+from dpjax.federated.solvers.broadcast import Broadcast, model_of
+from dpjax.solver import Solver
 from dpjax.types import Metrics
 
 

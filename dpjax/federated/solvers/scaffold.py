@@ -8,8 +8,9 @@ from jaxtyping import Array, Float, Key, PyTree
 from dpjax.checks import number
 from dpjax.contribution import ClientContribution, ClientRows, LossFn
 from dpjax.contributions import local_training
-from dpjax.federated.solvers.solver import Broadcast, Solver, beside, model_of
+from dpjax.federated.solvers.broadcast import Broadcast, beside, model_of
 from dpjax.population import STATE
+from dpjax.solver import Solver
 from dpjax.types import Metrics, PerUnit
 
 
