@@ -174,7 +174,7 @@ def test_scaffold_remembers_its_variate_beside_the_residual():
 
 def test_error_feedback_without_a_residual_is_refused():
     solver = fedavg(quadratic, optax.sgd(0.1), num_steps=1)
-    with pytest.raises(TypeError, match="needs make_train"):
+    with pytest.raises(TypeError, match="needs Solver"):
         run(solver._replace(contribution_fn=top_k(solver.contribution_fn, 0.1, error_feedback=True)), 1)
 
 
