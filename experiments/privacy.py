@@ -1,6 +1,5 @@
 """What a config's run is to the accountant: its sampler, its noise, and who that protects against whom."""
 
-import functools
 import math
 from typing import NamedTuple
 
@@ -10,8 +9,10 @@ from optax import GradientTransformation
 
 from dpjax import accounting, federated, sampling
 from dpjax.accounting import DistributedNoise, Factorization, LocalReports, Participation
+from dpjax.accounting.recipes import factorization_of
 from dpjax.correlated_noise import correlated_privatizer
 from dpjax.noise import gaussian_privatizer
+from dpjax.results.mechanisms import columns_of
 from dpjax.steps import MakePrivatizer
 from experiments.config import LOCAL_NOISE, SHARED_NOISE, Config, ConfigError
 from experiments.identity import capacity_epsilon
@@ -188,14 +189,11 @@ def noise_share(cfg: Config) -> float:
     return 1.0 if cohort is None else cfg.federated.expected_clients / cohort
 
 
-def describe_noise(cfg: Config, run: Accounted) -> str | None:
+def describe_noise(cfg: Config, ran: accounting.Mechanism) -> str | None:
     """The noise in a word and its own number; None where there is no privacy."""
     if not cfg.privacy.is_private:
         return None
-    if run.factorization is None:
-        return cfg.privacy.noise
-    kind, bands = cfg.privacy.factorization, run.factorization.bands
-    return f"correlated({kind} {bands})" if kind == "banded" else f"correlated({kind})"
+    return cfg.privacy.noise if cfg.privacy.noise == "inside_clients" else columns_of(ran)["noise"]
 
 
 def local_sampler(cfg: Config, most_records: int) -> sampling.Sampler:
@@ -211,24 +209,10 @@ def local_sampler(cfg: Config, most_records: int) -> sampling.Sampler:
 
 def _factorization(cfg: Config, sampler: sampling.Sampler) -> Factorization:
     participation = Participation.from_sampler(sampler, cfg.optimizer.num_steps)
-    bands = cfg.privacy.bands or min(participation.min_separation, cfg.optimizer.num_steps)
     try:
-        return _solved(cfg.privacy.factorization, participation, bands)
+        return factorization_of(cfg.privacy.factorization, participation, cfg.privacy.bands)
     except ValueError as error:
         raise ConfigError(f"privacy.factorization={cfg.privacy.factorization}: {error}") from error
-
-
-@functools.lru_cache(maxsize=16)
-def _solved(kind: str, participation: Participation, bands: int) -> Factorization:
-    match kind:
-        case "banded":
-            return accounting.banded_toeplitz(participation, bands)
-        case "optimal":
-            return accounting.optimal_toeplitz(participation)
-        case "buffered":
-            return accounting.buffered_toeplitz(participation)
-        case _:
-            return accounting.tree_aggregation(participation)
 
 
 def count_parameters(tree: object) -> int:

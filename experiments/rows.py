@@ -21,6 +21,7 @@ import dpjax
 from dpjax import accounting
 from dpjax._version import SAME_NUMBERS_SINCE
 from dpjax.results.claims import owners_sentence, rounded_up
+from dpjax.results.mechanisms import columns_of
 from dpjax.sweeps import Lane
 from experiments import identity
 from experiments.config import Config, ConfigError
@@ -160,14 +161,10 @@ def common(
         **setup.problem.facts,
         **named(cfg, files, setup.rule, setup.read),
         "trained_parameters": setup.num_parameters,
-        "unit": ran.unit,
+        **columns_of(ran),
+        "noise": describe_noise(cfg, ran),
         "records_per_unit": cfg.privacy.records_per_unit,
         **owners(cfg, setup),
-        "adjacency": ran.adjacency,
-        "sampling": ran.sampling.name,
-        "sampling_rate": ran.sampling_rate,
-        "num_steps": ran.num_steps,
-        "population": setup.accounted.sampler.population,
         "capacity": setup.accounted.sampler.capacity,
         "epsilon": asked,
         "delta": cfg.privacy.delta,
@@ -175,9 +172,6 @@ def common(
         "epsilon_pld": spent["pld"],
         "epsilon_rdp": spent["rdp"],
         "tuning_accounted": False,
-        "noise_multiplier": noise_multiplier,
-        "noise": describe_noise(cfg, setup.accounted),
-        "epsilon_per_report": epsilon_per_report,
         "noise_cohort_size": cfg.federated.noise_cohort if federated and private else None,
         "clip_norm": clip_norm(cfg),
         "clients_per_round": cfg.federated.clients_per_round if federated else None,

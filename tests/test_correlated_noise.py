@@ -37,7 +37,7 @@ from dpjax.accounting import (
 from dpjax.accounting.participation import toeplitz_sensitivity, tree_sensitivity
 from dpjax.accounting.toeplitz import square_root
 from dpjax.correlated_noise import correlated_privatizer
-from dpjax.sampling import Sampler, cyclic_sampler, draw_cohort, poisson_sampler, shuffled_sampler
+from dpjax.sampling import PoissonSampler, cyclic_sampler, draw_cohort, poisson_sampler, shuffled_sampler
 
 KEY = jax.random.key(0)
 TF_ORDERS = [1 + tenth / 10 for tenth in range(1, 100)] + [float(order) for order in range(12, 64)]
@@ -580,7 +580,7 @@ class TestAccounting:
 
     def test_overflow_is_paid_for_here_too(self):
         always = independent_noise(Participation(20, 20, 1))
-        sampler = Sampler("poisson", 100, 0.1, 60, overflow_probability=1e-12, num_steps=20)
+        sampler = PoissonSampler(100, 0.1, 60, overflow_probability=1e-12, num_steps=20)
         fields = {"unit": "client", "adjacency": "zero_out", "num_steps": 20, "noise_multiplier": 3.0}
         cut = Mechanism.from_sampler(sampler, factorization=always, **fields)
         assert epsilon(cut, 1e-5) == epsilon(replace(cut, overflow_probability=0.0), 1e-5 * 0.999)
@@ -624,9 +624,9 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("make", "message"),
         [
-            (lambda: Participation(0, 1, 1), "num_steps is 0; give a whole number of at least 1"),
-            (lambda: Participation(5, True, 1), "max_participations is True; give"),
-            (lambda: Participation(5, 1, -2), "min_separation is -2; give"),
+            (lambda: Participation(0, 1, 1), "num_steps=0 must be ≥ 1; it counts steps"),
+            (lambda: Participation(5, True, 1), "max_participations=True must be a whole number"),
+            (lambda: Participation(5, 1, -2), "min_separation=-2 must be ≥ 1"),
             (lambda: optimal_toeplitz(SCHEMA, bands=12), "bands is 12; give a whole number from 1 to num_steps=11"),
             (lambda: banded_toeplitz(SCHEMA, 0), "bands is 0; give"),
             (lambda: banded_toeplitz(SCHEMA, 2, objective="least"), "objective is 'least'; choose one of mean, max"),

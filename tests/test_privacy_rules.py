@@ -14,7 +14,6 @@ from dpjax import (
     Cohort,
     HParams,
     Mechanism,
-    Sampler,
     UnitData,
     client_delta,
     clipped_sum,
@@ -27,6 +26,7 @@ from dpjax import (
     user_gradient,
 )
 from dpjax.accounting import default_adjacency
+from dpjax.sampling import PoissonSampler
 
 KEY = jax.random.key(0)
 
@@ -145,7 +145,7 @@ def test_rule_6_a_run_of_empty_cohorts_still_adds_its_noise():
         lambda key: jnp.zeros(2000),
         example_gradient(linear),
         jnp.ones((10, 2000)),
-        sampler=Sampler("poisson", 10, 1e-6, capacity=4),
+        sampler=PoissonSampler(10, 1e-6, capacity=4),
         num_steps=4,
         make_optimizer=lambda h: optax.sgd(1.0),
     )
@@ -180,12 +180,11 @@ def test_rule_8_a_loss_cannot_reach_over_to_other_units():
 
 @pytest.mark.parametrize("sampler", [poisson_sampler(1000, 0.1, num_steps=20), fixed_size_sampler(1000, 100)])
 def test_rule_9_a_mechanism_says_all_that_its_claim_needs(sampler):
-    from dataclasses import asdict
-
     from dpjax.results import claim
+    from dpjax.results.mechanisms import columns_of
 
     ran = Mechanism.from_sampler(sampler, unit="user", adjacency="replace_one", noise_multiplier=2.0, num_steps=20)
-    sentence = claim(asdict(ran) | {"delta": 1e-6, "epsilon_rdp": dpjax.epsilon(ran, 1e-6, "rdp")})
+    sentence = claim(columns_of(ran) | {"delta": 1e-6, "epsilon_rdp": dpjax.epsilon(ran, 1e-6, "rdp")})
     for fact in ("RDP", "δ=1e-6", "per user", "replace_one", "q=0.1", "20 steps", "tuning not accounted"):
         assert fact in sentence
 

@@ -8,12 +8,12 @@ import pytest
 
 from dpjax import HParams, Population, Records, UnitData, fixed_size_sampler, make_train, poisson_sampler
 from dpjax.contributions import private_client_delta
-from dpjax.sampling import Sampler
+from dpjax.sampling import PoissonSampler
 
 KEY = jax.random.key(0)
 RNG = np.random.default_rng(0)
 ROWS = jnp.asarray(RNG.normal(size=(12, 3)), jnp.float32)
-EVERYONE = Sampler("poisson", 12, 1.0, 12, 0.0, 100)
+EVERYONE = PoissonSampler(12, 1.0, 12, 0.0, 100)
 
 
 def linear(w, x, key):

@@ -173,7 +173,7 @@ def test_the_sampler_that_runs_is_the_sampler_that_is_accounted():
     mechanism = Mechanism.from_sampler(
         sampler, unit="example", adjacency="add_or_remove_one", noise_multiplier=1.0, num_steps=5
     )
-    assert (mechanism.sampling, mechanism.sampling_rate, mechanism.population) == ("poisson", 0.4, N)
+    assert (mechanism.sampling.name, mechanism.sampling_rate, mechanism.population) == ("poisson", 0.4, N)
     assert mechanism.overflow_probability == sampler.overflow_probability
 
 

@@ -17,6 +17,7 @@ import optax
 
 import dpjax
 from dpjax import accounting, federated, models
+from dpjax.accounting import Cyclic
 
 # What is wrong for an argument of each kind; "?" after a kind: None is allowed.
 NAN = math.nan
@@ -247,7 +248,7 @@ def main() -> int:
     tried = wrong = 0
     counts: dict[str, Any] = {"num_steps": np.int32(2), "population": jnp.int32(10)}  # are numbers like any other
     walks = [dpjax.Mechanism(sampling="cyclic", sampling_rate=0.5, noise_multiplier=1.0, **counts, **RUN)]
-    walks += [dpjax.Mechanism("example", "zero_out", "cyclic", 0.5, 1.0, 2, 10)]
+    walks += [dpjax.Mechanism(sampling=Cyclic(0.5, 10), noise_multiplier=1.0, num_steps=2, **RUN)]
     assert len(set(walks)) == 1
     for function, arguments in CASES:
         good = {name: value for name, (value, _) in arguments.items()}

@@ -19,6 +19,7 @@ from dpjax.accounting.mechanism import Mechanism, Sampler
 from dpjax.accounting.noises import Noise
 from dpjax.accounting.overflow import overflow_fits
 from dpjax.accounting.participation import Participation
+from dpjax.accounting.recipes import FACTORIZATIONS, factorization_of
 from dpjax.accounting.samplings import (
     SAMPLINGS,
     Cyclic,
@@ -34,6 +35,7 @@ from dpjax.accounting.shuffling import shuffle_epsilon_lower_bound
 from dpjax.accounting.spending import spent
 
 __all__ = [
+    "FACTORIZATIONS",
     "SAMPLINGS",
     "Cyclic",
     "DistributedNoise",
@@ -58,6 +60,7 @@ __all__ = [
     "default_adjacency",
     "epsilon",
     "event",
+    "factorization_of",
     "independent_noise",
     "optimal_toeplitz",
     "overflow_fits",

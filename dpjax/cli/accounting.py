@@ -2,18 +2,24 @@
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
 
+from dpjax.accounting.mechanism import UNITS
+from dpjax.accounting.samplings import SAMPLINGS
+
 if TYPE_CHECKING:
     from dpjax.accounting import Mechanism
 
-Unit = Literal["example", "user", "client"]
-Adjacency = Literal["zero_out", "add_or_remove_one", "replace_one"]
-Sampling = Literal["poisson", "fixed_size", "shuffled", "cyclic", "full"]
+
+def _words(names: Iterable[str]) -> str:
+    *most, last = names
+    return f"{', '.join(most)} or {last}"
+
+
 Accountant = Literal["pld", "rdp"]
 
 _RATE = typer.Option("--sampling-rate", help="Chance that a unit is in a step's cohort: batch size / population.")
@@ -27,7 +33,7 @@ _DELTA = typer.Option("--delta", help="δ of the guarantee; well below 1 / popul
 _SAMPLING = typer.Option(
     "--sampling",
     metavar="NAME",  # and the choices as words of the help, for narrow terminals cut what stands in < | >
-    help="How cohorts are drawn, by the sampler that runs: poisson, fixed_size, shuffled, cyclic or full.",
+    help=f"How cohorts are drawn, by the sampler that runs: {_words(SAMPLINGS)}.",
 )
 _ADJACENCY = typer.Option(
     "--adjacency",
@@ -36,7 +42,9 @@ _ADJACENCY = typer.Option(
     show_default="zero_out; of fixed_size cohorts add_or_remove_one",
 )
 _UNIT = typer.Option(
-    "--unit", metavar="NAME", help="What is protected: example, user or client. Only words, the arithmetic is the same."
+    "--unit",
+    metavar="NAME",
+    help=f"What is protected: {_words(UNITS)}. Only words, the arithmetic is the same.",
 )
 _RECORDS = typer.Option(
     "--records-per-unit",
@@ -56,9 +64,9 @@ def epsilon_command(
     expected_cohort_size: Annotated[float | None, _COHORT] = None,
     num_steps: Annotated[int | None, _STEPS] = None,
     epochs: Annotated[float | None, _EPOCHS] = None,
-    sampling: Annotated[Sampling, _SAMPLING] = "poisson",
-    adjacency: Annotated[Adjacency | None, _ADJACENCY] = None,
-    unit: Annotated[Unit, _UNIT] = "example",
+    sampling: Annotated[str, _SAMPLING] = "poisson",
+    adjacency: Annotated[str | None, _ADJACENCY] = None,
+    unit: Annotated[str, _UNIT] = "example",
     records_per_unit: Annotated[int, _RECORDS] = 1,
     accountant: Annotated[
         Literal["pld", "rdp", "both"],
@@ -123,9 +131,9 @@ def calibrate_command(
     expected_cohort_size: Annotated[float | None, _COHORT] = None,
     num_steps: Annotated[int | None, _STEPS] = None,
     epochs: Annotated[float | None, _EPOCHS] = None,
-    sampling: Annotated[Sampling, _SAMPLING] = "poisson",
-    adjacency: Annotated[Adjacency | None, _ADJACENCY] = None,
-    unit: Annotated[Unit, _UNIT] = "example",
+    sampling: Annotated[str, _SAMPLING] = "poisson",
+    adjacency: Annotated[str | None, _ADJACENCY] = None,
+    unit: Annotated[str, _UNIT] = "example",
     records_per_unit: Annotated[int, _RECORDS] = 1,
     accountant: Annotated[
         Accountant,
@@ -193,9 +201,9 @@ def _mechanism(
     expected_cohort_size: float | None,
     num_steps: int | None,
     epochs: float | None,
-    sampling: Sampling,
-    adjacency: Adjacency | None,
-    unit: Unit,
+    sampling: str,
+    adjacency: str | None,
+    unit: str,
     records_per_unit: int,
 ) -> "Mechanism":
     from dpjax.accounting import Mechanism, default_adjacency
@@ -260,18 +268,10 @@ def _targets(words: list[str]) -> list[float]:
 
 
 def _row(mechanism: "Mechanism", delta: float) -> dict[str, Any]:
-    records = {} if mechanism.records_per_unit == 1 else {"records_per_unit": mechanism.records_per_unit}
-    return records | {
-        "unit": mechanism.unit,
-        "adjacency": mechanism.adjacency,
-        "sampling": mechanism.sampling.name,
-        "sampling_rate": mechanism.sampling_rate,
-        "num_steps": mechanism.num_steps,
-        "population": mechanism.population,
-        "noise_multiplier": mechanism.noise_multiplier,
-        "delta": delta,
-        "tuning_accounted": False,
-    }
+    from dpjax.results.mechanisms import columns_of
+
+    columns = columns_of(mechanism) | {"delta": delta, "tuning_accounted": False}
+    return {name: value for name, value in columns.items() if value is not None}
 
 
 def _print_json(value: Any) -> None:

@@ -95,7 +95,7 @@ def columns(
 
       dpjax results columns
     """
-    from dpjax.results.schema import COLUMNS
+    from dpjax.results.columns import COLUMNS
 
     if markdown:
         typer.echo("| column | type | unit | meaning |\n|---|---|---|---|")

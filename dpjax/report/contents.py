@@ -6,11 +6,12 @@ from typing import Any, Literal, NamedTuple
 
 from dpjax.report.runs import Progress, progress
 from dpjax.results.claims import text
+from dpjax.results.columns import COLUMNS
 from dpjax.results.errors import ResultsError
 from dpjax.results.failures import Failure, read_failures
 from dpjax.results.files import job_files, parse_job_file
 from dpjax.results.mishaps import count_sentences
-from dpjax.results.schema import COLUMNS, METRICS
+from dpjax.results.schema import METRICS
 
 
 class Notice(NamedTuple):

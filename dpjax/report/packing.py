@@ -13,9 +13,10 @@ from dpjax.report.points import KNOBS, pack_points
 from dpjax.report.runs import command
 from dpjax.report.spending import epsilon_over_steps
 from dpjax.results.claims import claim, text
+from dpjax.results.columns import COLUMNS
 from dpjax.results.failures import Failure
 from dpjax.results.mishaps import COUNTED
-from dpjax.results.schema import COLUMNS, METRICS, SCHEMA, lower_is_better
+from dpjax.results.schema import METRICS, SCHEMA, lower_is_better
 from dpjax.results.sheet import label
 
 CURVE_BYTES = 3_500_000

@@ -3,9 +3,12 @@
 import functools
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-from dpjax.results.claims import number, text
+from dpjax.accounting.mechanism import Mechanism, check_accountable, dominating_pair
+from dpjax.results.claims import number
+from dpjax.results.mechanisms import mechanism_of
 
 _ORDERS = 64
 _LEAST_NOISE = 0.05  # below it ε is in the thousands and takes seconds to say so
@@ -30,60 +33,39 @@ def epsilon_over_steps(row: Any, steps: Sequence[int]) -> list[float] | None:
     >>> [round(value, 1) for value in epsilon_over_steps(row, [10, 100, 1000])]
     [0.8, 1.0, 1.7]
     """
-    known = [number(row, name) for name in ("sampling_rate", "noise_multiplier", "delta", "num_steps")]
-    rate, multiplier, delta, num_steps = known
-    if rate is None or multiplier is None or delta is None or num_steps is None or not steps:
+    delta, whole = number(row, "delta"), number(row, "epsilon_rdp")
+    if delta is None or not steps or math.inf in (whole, number(row, "epsilon")):
         return None
-    # Correlated noise is one release, and noise of clients is not told by these columns alone.
-    plain = text(row, "noise") in ("", "gaussian") and number(row, "noise_cohort_size") is None
-    if not plain or not _LEAST_NOISE < multiplier < math.inf or number(row, "epsilon") == math.inf:
+    if number(row, "noise_cohort_size") is not None:  # what is simulated is no composition of what ran
         return None
-    population, records = number(row, "population"), number(row, "records_per_unit")
-    spent = _spent(
-        text(row, "unit"), text(row, "adjacency"), text(row, "sampling"), rate, multiplier, delta,
-        None if population is None else int(population), int(records or 1), tuple(int(step) for step in steps),
-    )  # fmt: skip
-    whole = number(row, "epsilon_rdp")
-    if spent is None or whole == math.inf:
+    try:
+        mechanism = mechanism_of(row)
+        if mechanism is None or not mechanism.noising.independent or mechanism.noise_multiplier <= _LEAST_NOISE:
+            return None
+        # Rows of before it was a column: where it can be above 0, it counts as such.
+        stated = number(row, "overflow_probability") is not None
+        paying = mechanism if stated else replace(mechanism, overflow_probability=0.5)
+        spent = _spent(paying, delta, tuple(map(int, steps)))
+    except ValueError:
         return None
     # No part spends more than the whole, for which all real orders were searched.
     return list(spent) if whole is None else [min(value, whole) for value in spent]
 
 
 @functools.lru_cache(maxsize=4096)  # seeds share it, and so does every look at a sweep that goes on
-def _spent(
-    unit: str,
-    adjacency: str,
-    sampling: str,
-    rate: float,
-    multiplier: float,
-    delta: float,
-    population: int | None,
-    records: int,
-    steps: tuple[int, ...],
-) -> tuple[float, ...] | None:
+def _spent(mechanism: Mechanism, delta: float, steps: tuple[int, ...]) -> tuple[float, ...]:
     import numpy as np
 
-    from dpjax.accounting.accountants import rdp_to_epsilon
+    from dpjax.accounting.accountants import overflow_charged, rdp_to_epsilon
     from dpjax.accounting.divergences import renyi
-    from dpjax.accounting.mechanism import Mechanism, check_accountable, dominating_pair
     from dpjax.accounting.overflow import delta_left
 
-    def after(num_steps: int) -> Mechanism:
-        return Mechanism(
-            unit=unit, adjacency=adjacency, sampling=sampling, sampling_rate=rate, noise_multiplier=multiplier,
-            num_steps=num_steps, population=population, records_per_unit=records,
-        )  # fmt: skip
-
-    try:
-        check_accountable(after(steps[-1]))
-        pairs = [dominating_pair(after(step)) for step in steps]
-    except ValueError:
-        return None
+    check_accountable(mechanism)
+    pairs = [dominating_pair(replace(mechanism, num_steps=step)) for step in steps]
     orders = 1 + np.geomspace(_LOWEST, _HIGHEST, _ORDERS)
     with np.errstate(all="ignore"):
         one = np.asarray(renyi(pairs[0], orders.tolist()))
-    rest = delta_left(1.0 if sampling == "poisson" else 0.0, delta)
+    rest = delta_left(overflow_charged(mechanism), delta)
     prices = np.array([rdp_to_epsilon(0.0, float(order), rest) for order in orders])
     bounds = np.array([pair.times for pair in pairs])[:, None] * one + prices
     return tuple(float(max(0.0, np.nanmin(row))) for row in bounds)

@@ -3,6 +3,10 @@
 import math
 from typing import Any, Protocol, runtime_checkable
 
+from dpjax.accounting.distributed import KINDS as SHARES
+from dpjax.accounting.local import KINDS as REPORTS
+from dpjax.accounting.samplings import SAMPLINGS
+
 
 @runtime_checkable
 class Row(Protocol):
@@ -154,16 +158,17 @@ def sampling_word(sampling: str) -> str:
     >>> sampling_word("poisson"), sampling_word("fixed_size")
     ('Poisson', 'fixed-size')
     """
-    return "Poisson" if sampling == "poisson" else sampling.replace("_", "-")
+    kind = SAMPLINGS.get(sampling)
+    return sampling.replace("_", "-") if kind is None else kind.word
 
 
 def _whose_noise(row: Row) -> str:
     """Whom a guarantee that is not about noise on the sum holds against, and what is not real about it."""
     noise, cohort = text(row, "noise"), number(row, "noise_cohort_size")
     against = ""
-    if noise in ("local_gaussian", "laplace", "privunit"):
+    if noise in {kind.noise for kind in REPORTS.values()}:
         against = f"; {noise} reports, against the server too"
-    elif noise in ("discrete_gaussian", "skellam"):
+    elif noise in SHARES:
         against = f"; {noise} shares under secure aggregation"
     elif noise == "inside_clients":
         against = "; noise inside each client, against the server too"

@@ -1,0 +1,80 @@
+"""A row says what ran: from a mechanism to its columns and back, through JSON and through a table."""
+
+import json
+
+import pytest
+
+from dpjax.accounting import (
+    FACTORIZATIONS,
+    SAMPLINGS,
+    DistributedNoise,
+    Factorization,
+    LocalReports,
+    Mechanism,
+    Participation,
+    epsilon,
+    factorization_of,
+    sampling_of,
+)
+from dpjax.accounting.distributed import KINDS as SHARES
+from dpjax.accounting.local import KINDS as REPORTS
+from dpjax.results import claim, decode, encode
+from dpjax.results.mechanisms import columns_of, mechanism_of
+
+COMMON = {"unit": "client", "num_steps": 40, "overflow_probability": 1e-13, "abort_probability": 1e-14}
+
+
+def kinds():
+    for name in SAMPLINGS:
+        sampling = sampling_of(name, 1.0 if name == "full" else 0.1, 1000)
+        for adjacency in ("zero_out", "replace_one"):
+            yield {"sampling": sampling, "adjacency": adjacency, "noise_multiplier": 1.25}
+        yield {"sampling": sampling, "adjacency": "zero_out", "noise_multiplier": 0.0}
+        for recipe in FACTORIZATIONS:
+            factorization = factorization_of(recipe, sampling.participation(40), 3)
+            yield {
+                "sampling": sampling,
+                "adjacency": "zero_out",
+                "noise_multiplier": 2.0,
+                "factorization": factorization,
+            }
+        for kind, report in REPORTS.items():
+            noise = LocalReports(kind, 0.5 if report.pure else None)
+            multiplier = 0.0 if report.pure else 3.0
+            yield {"sampling": sampling, "adjacency": "replace_one", "noise_multiplier": multiplier, "noise": noise}
+        for kind in SHARES:
+            for secret in (False, True):
+                noise = DistributedNoise(kind, dimension=100, levels=4096, shares=50, secret_cohorts=secret)
+                yield {"sampling": sampling, "adjacency": "zero_out", "noise_multiplier": 3.0, "noise": noise}
+        if sampling.draws_records:
+            yield {"sampling": sampling, "adjacency": "zero_out", "noise_multiplier": 4.0, "records_per_unit": 3}
+
+
+@pytest.mark.parametrize("fields", list(kinds()), ids=str)
+def test_a_row_makes_the_mechanism_that_made_it(fields):
+    ran = Mechanism(**COMMON, **fields)
+    written = json.loads(json.dumps({name: encode(name, cell) for name, cell in columns_of(ran).items()}))
+    row = {name: decode(name, cell) for name, cell in written.items()}
+    again = mechanism_of(row)
+    assert again == ran
+    assert columns_of(again) == columns_of(ran)
+    if ran.noise_multiplier or ran.noising.pure:
+        assert epsilon(again, 1e-5, "rdp") == epsilon(ran, 1e-5, "rdp")
+    assert "per client" in claim(row | {"delta": 1e-5, "epsilon_rdp": 1.0})
+
+
+def test_a_factorization_of_ones_own_is_not_taken_for_another():
+    schema = Participation(num_steps=40, max_participations=40, min_separation=1)
+    own = Factorization("by hand", "toeplitz", schema, coefficients=(1.0, 0.5))
+    ran = Mechanism(
+        **COMMON, sampling=sampling_of("poisson", 0.1), adjacency="zero_out", noise_multiplier=1.0, factorization=own
+    )
+    assert columns_of(ran)["noise"] == "correlated"
+    assert mechanism_of(columns_of(ran)) is None
+
+
+@pytest.mark.parametrize("missing", ["unit", "adjacency", "sampling", "sampling_rate", "noise_multiplier", "num_steps"])
+def test_a_row_that_does_not_say_enough_says_no_mechanism(missing):
+    ran = Mechanism(**COMMON, sampling=sampling_of("poisson", 0.1), adjacency="zero_out", noise_multiplier=1.0)
+    assert mechanism_of(columns_of(ran) | {missing: None}) is None
+    assert mechanism_of(columns_of(ran) | {"noise": "of some other kind"}) is None
