@@ -3,11 +3,14 @@
 Seeds are fixed. A bound of five standard errors fails by chance less than once in a million per comparison.
 """
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dpjax.sampling import balls_in_bins_sampler
 from dpjax import (
     draw_cohort,
     fixed_size_sampler,
@@ -98,6 +101,25 @@ def test_shuffled_visits_everyone_once_an_epoch_in_a_fresh_order():
     assert np.asarray(info.cohort_size)[:3].tolist() == [4, 4, 2]
     first = epochs[:, 0].mean(0)
     assert np.abs(first - 0.4).max() <= 5 * np.sqrt(0.4 * 0.6 / 2000)
+
+
+def test_balls_in_bins_visits_everyone_once_an_epoch_and_nobody_moves_another():
+    """Bins are uniform and independent, over units and over epochs; without a unit the others fall as they did."""
+    bins, epochs = 4, 4000
+    sampler = balls_in_bins_sampler(10, bins, num_steps=bins * epochs)
+    hits, info = inclusion(sampler, bins * epochs)
+    assert not bool(info.overflowed.any())
+    by_epoch = hits.reshape(epochs, bins, 10)
+    assert (by_epoch.sum(1) == 1).all()
+    error = np.sqrt(0.25 * 0.75 / epochs)
+    assert np.abs(by_epoch.mean(0) - 0.25).max() <= 5 * error
+    first = by_epoch[:, 0]
+    pairs = (first.T @ first / epochs)[~np.eye(10, dtype=bool)]
+    assert np.abs(pairs - 1 / 16).max() <= 5 * np.sqrt(1 / 16 * 15 / 16 / epochs)
+    again = (first[1:] * first[:-1]).mean(0)
+    assert np.abs(again - 1 / 16).max() <= 5 * np.sqrt(1 / 16 * 15 / 16 / (epochs - 1))
+    fewer, _ = inclusion(replace(sampler, population=9), bins * 100)
+    np.testing.assert_array_equal(fewer, hits[: bins * 100, :9])
 
 
 def test_overflow_happens_at_the_computed_rate():

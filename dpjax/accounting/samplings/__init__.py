@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from dpjax.accounting.samplings.balls_in_bins import BallsInBins
 from dpjax.accounting.samplings.fixed_size import FixedSize
 from dpjax.accounting.samplings.full import Full
 from dpjax.accounting.samplings.poisson import Poisson
@@ -9,7 +10,9 @@ from dpjax.accounting.samplings.sampling import Sampling
 from dpjax.accounting.samplings.walks import Cyclic, Shuffled
 from dpjax.checks import instance, one_of
 
-SAMPLINGS: dict[str, type[Sampling]] = {kind.name: kind for kind in (Poisson, FixedSize, Shuffled, Cyclic, Full)}
+SAMPLINGS: dict[str, type[Sampling]] = {
+    kind.name: kind for kind in (Poisson, FixedSize, Shuffled, Cyclic, BallsInBins, Full)
+}
 """Name → kind: all that a mechanism can have."""
 
 
@@ -61,6 +64,7 @@ def default_adjacency(sampling: str | Sampling, *, independent: bool = True) -> 
 
 __all__ = [
     "SAMPLINGS",
+    "BallsInBins",
     "Cyclic",
     "FixedSize",
     "Full",
