@@ -8,6 +8,8 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
+from dpjax.accounting.samplings import DRAWN
+
 CONF = Path(__file__).parent / "conf"
 
 LOCAL_NOISE = ("local_gaussian", "laplace", "privunit")
@@ -164,7 +166,7 @@ class OptimizerConf:
     decay: str = static("none", "how it falls afterwards: none, linear or cosine")
     ema: float = static(0.0, "decay of a moving average of the parameters, which is what is evaluated; 0: none")
     num_steps: int = static(100, "steps; rounds if federated")
-    sampling: str = static("poisson", "poisson, fixed_size, shuffled or cyclic cohorts")
+    sampling: str = static("poisson", f"how cohorts are drawn: {', '.join(DRAWN)}")
     sampling_rate: float = static(0.25, "share of examples in a step; federated: clients_per_round / num_clients")
     evaluate_every: int = static(10, "steps between evaluations")
 

@@ -19,6 +19,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+import experiments.spelling  # noqa: F401  config.yaml names folders by its resolver
 from dpjax.results import read_job_result
 from dpjax.results.failures import clear_failure
 from experiments import config, identity

@@ -4,6 +4,7 @@ import math
 import re
 from typing import Any
 
+from dpjax.accounting.samplings import DRAWN
 from experiments.combinations import validate_messages, validate_noise
 from experiments.config import NOISES, Config, ConfigError
 from experiments.fields import value_of
@@ -107,7 +108,7 @@ def validate(cfg: Config) -> None:
         "optimizer.name",
         "needs a clip norm that stays; use adam, or clipping=flat",
     )
-    one_of("optimizer.sampling", "poisson", "fixed_size", "shuffled", "cyclic")
+    one_of("optimizer.sampling", *DRAWN)
     need(
         0 < cfg.optimizer.sampling_rate <= 1,
         "optimizer.sampling_rate",

@@ -60,7 +60,7 @@ def balls_in_bins_sampler(
     Example:
       >>> sampler = balls_in_bins_sampler(1000, 20, num_steps=100)
       >>> sampler.expected_cohort_size, sampler.capacity
-      (50.0, 134)
+      (50.0, 111)
 
     References:
       Chua et al., Balls-and-Bins Sampling for DP-SGD, 2025 (https://arxiv.org/abs/2412.16802).

@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dpjax.sampling import balls_in_bins_sampler
 from dpjax import (
     draw_cohort,
     fixed_size_sampler,
@@ -18,6 +17,8 @@ from dpjax import (
     poisson_sampler,
     shuffled_sampler,
 )
+from dpjax.accounting.samplings import DRAWN, SAMPLINGS
+from dpjax.sampling import SAMPLERS, balls_in_bins_sampler
 
 
 def inclusion(sampler, draws, seed=0):
@@ -101,6 +102,16 @@ def test_shuffled_visits_everyone_once_an_epoch_in_a_fresh_order():
     assert np.asarray(info.cohort_size)[:3].tolist() == [4, 4, 2]
     first = epochs[:, 0].mean(0)
     assert np.abs(first - 0.4).max() <= 5 * np.sqrt(0.4 * 0.6 / 2000)
+
+
+def test_every_sampler_is_accounted_for_and_every_name_of_a_config_is_drawn():
+    assert tuple(SAMPLERS) == DRAWN
+    for name, kind in SAMPLERS.items():
+        sampler = kind.at_rate(40, 0.25, num_steps=8)
+        assert sampler.sampling == SAMPLINGS[name](0.25, 40)
+        cohort, info = draw_cohort(sampler, jax.random.key(0), 0, jnp.arange(40))
+        assert cohort.mask.shape == (sampler.capacity,)
+        assert int(info.cohort_size) == int(cohort.mask.sum())
 
 
 def test_balls_in_bins_visits_everyone_once_an_epoch_and_nobody_moves_another():

@@ -15,6 +15,9 @@ SAMPLINGS: dict[str, type[Sampling]] = {
 }
 """Name → kind: all that a mechanism can have."""
 
+DRAWN: tuple[str, ...] = tuple(name for name, kind in SAMPLINGS.items() if kind.is_drawn)
+"""Names of those that configs can choose."""
+
 
 def sampling_of(name: str, sampling_rate: Any, population: Any = None) -> Sampling:
     """The sampling of a name, as configs, rows and the command line have it.
@@ -63,6 +66,7 @@ def default_adjacency(sampling: str | Sampling, *, independent: bool = True) -> 
 
 
 __all__ = [
+    "DRAWN",
     "SAMPLINGS",
     "BallsInBins",
     "Cyclic",

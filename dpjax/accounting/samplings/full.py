@@ -33,6 +33,7 @@ class Full(Sampling):
 
     name: ClassVar[str] = "full"
     word: ClassVar[str] = "full"
+    is_drawn: ClassVar[bool] = False
     draws_records: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

@@ -36,6 +36,8 @@ class Sampling(abc.ABC):
     """In configs, rows and on the command line."""
     word: ClassVar[str]
     """In a claim, before the rate."""
+    is_drawn: ClassVar[bool] = True
+    """Whether `dpjax.sampling` has a sampler of this kind, which configs can name."""
     draws_records: ClassVar[bool] = False
     """Whether anything accounts for records that are drawn one by one, of which a unit owns several."""
     aborts_tell: ClassVar[bool] = False
