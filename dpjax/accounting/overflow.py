@@ -11,8 +11,8 @@ def delta_left(overflow_probability: float, delta: float) -> float:
     """The δ that is left to the mechanism itself: all of it where nothing can overflow.
 
     Example:
-      >>> delta_left(0.0, 1e-5), delta_left(1e-20, 1e-5)
-      (1e-05, 9.99e-06)
+      >>> print(f"{delta_left(0.0, 1e-5):.3g} {delta_left(1e-20, 1e-5):.3g}")
+      1e-05 9.99e-06
     """
     return delta * (1 - OVERFLOW_SHARE) if overflow_probability else delta
 
