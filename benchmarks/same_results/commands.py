@@ -17,13 +17,14 @@ SWEEPS = {
     "model": f"{_CENTRAL} model=logistic,cnn,scattering",
     "correlated": f"{_CENTRAL} privacy.noise=correlated optimizer.sampling=cyclic "
     "privacy.factorization=banded,optimal,buffered,tree",
-    "given noise": f"{_CENTRAL} privacy.noise_multiplier=0.8,1.6 lanes=map,vmap,2",
+    "given noise": f"{_CENTRAL} privacy.noise_multiplier=0.8,1.6 lanes=vmap",
     "algorithm": f"{_FEDERATED} federated.algorithm=fedavg,fedprox,fednova,scaffold,personalized,fedsgd",
     "local work": f"{_FEDERATED} federated.local_epochs=1 federated.straggler_rate=0.3 federated.num_buckets=2 "
     "federated.partition=quantity federated.algorithm=fedavg,fednova",
     "proximal": f"{_FEDERATED} federated.algorithm=fedprox federated.adaptive_proximal=true",
     "weights": f"{_OPEN} federated.weights=uniform,sizes federated.partition=quantity",
-    "partition": f"{_FEDERATED} federated.partition=iid,dirichlet,shards,quantity,sampled",
+    "partition": f"{_FEDERATED} federated.partition=iid,dirichlet,shards,quantity",
+    "sampled": f"{_FEDERATED} federated.partition=sampled federated.records_per_client=20",
     "client sampling": f"{_FEDERATED} optimizer.sampling=poisson,fixed_size,shuffled,cyclic clipping=flat,adaptive",
     "local noise": f"{_FEDERATED} privacy.noise=local_gaussian,laplace,privunit privacy.adjacency=replace_one "
     "privacy.epsilon=50",
@@ -42,7 +43,10 @@ SWEEPS = {
 _TEXTS = f"{_CENTRAL} data.name='./texts.csv?text=text&label=label&owner=owner' data.num_train=60"
 CACHED = {
     "adult": ("datasets/adult.npz", f"{_CENTRAL} data=adult"),
-    "natural": ("datasets/heart.npz", f"{_OPEN} data=heart federated.partition=natural federated.num_clients=null"),
+    "natural": (
+        "datasets/heart.npz",
+        f"{_SMALL} data=heart federated.partition=natural privacy.epsilon=inf federated.clients_per_round=4",
+    ),
     "owners": ("datasets/heart.npz", f"{_CENTRAL} data=heart privacy.records_per_unit=4"),
     "lm_head": ("models/minilm/config.json", f"{_TEXTS} model=pretrained model.max_length=12 tuning=head,bitfit,lora"),
 }
