@@ -19,6 +19,7 @@ from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
 from dpjax._version import SAME_NUMBERS_SINCE
+from dpjax.fetching.folders import checkpoint_folder
 from experiments.config import Config
 
 _SETTLED_SECONDS = 2.0
@@ -293,12 +294,9 @@ def checkpoint_inputs(name: str) -> dict[str, str]:
     Args:
       name: of the checkpoint.
     """
-    from dpjax.datasets import cache  # not the models' own module, which imports JAX
-
     found: dict[str, str] = {}
     given = Path(name).expanduser()
-    kept = cache.user_folder("models", "DPJAX_MODELS_DIR") / name.replace("/", "--")
-    for label, path in ((name, given), (f"checkpoint {name}", kept)):
+    for label, path in ((name, given), (f"checkpoint {name}", checkpoint_folder(name))):
         try:
             files = [path] if path.is_file() else sorted(path.iterdir()) if path.is_dir() else []
         except OSError:

@@ -101,9 +101,9 @@ def _is_here(name: str) -> bool:
 
 
 def _is_model_here(name: str) -> bool:
-    from dpjax.models.pretrained import folder_of
+    from dpjax.models.pretrained import checkpoint_folder
 
-    return folder_of(name).is_dir()
+    return checkpoint_folder(name).is_dir()
 
 
 def _run_study(study: Study, folder: Path) -> int:

@@ -484,7 +484,7 @@ class TestCache:
         def full_disk(*_args):
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr("dpjax.accounting.cache.os.replace", full_disk)
+        monkeypatch.setattr("dpjax.keeping.os.replace", full_disk)
         with pytest.warns(UserWarning, match="No space left"):
             self.grid(tmp_path)
         assert list(tmp_path.iterdir()) == []

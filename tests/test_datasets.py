@@ -28,7 +28,7 @@ from dpjax.datasets import cache, hub, registry
 from dpjax.datasets.readers import adult, embedded, images
 from dpjax.datasets.schema import Entry, HubSource, RawArrays
 from dpjax.datasets.splits import scale_images, stratified_split
-from dpjax.fetching import archives, download
+from dpjax.fetching import archives, download, newest
 from dpjax.fetching.sources import DatasetError, PackageSource
 
 # --- tiny archives ------------------------------------------------------------------------------------------------
@@ -608,7 +608,7 @@ def test_nested_numbers_are_flattened_out_of_the_arrow_buffer():
 def test_a_hub_that_does_not_answer_costs_seconds_not_minutes(monkeypatch):
     library = pytest.importorskip("huggingface_hub")
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    monkeypatch.setattr(hub, "PROBE_SECONDS", 0.1)
+    monkeypatch.setattr(newest, "PROBE_SECONDS", 0.1)
     monkeypatch.setattr(library.HfApi, "dataset_info", lambda *args, **kwargs: time.sleep(5))
     start = time.perf_counter()
     with pytest.raises(DatasetError, match=r"the hub cannot be reached \(no answer within 0\.2 s\)"):

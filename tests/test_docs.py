@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from dpjax.datasets import describe
-from dpjax.models.pretrained import folder_of
+from dpjax.models.pretrained import checkpoint_folder
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
-FETCHED = folder_of("minilm").is_dir() and describe("rotten_tomatoes").fetched
+FETCHED = checkpoint_folder("minilm").is_dir() and describe("rotten_tomatoes").fetched
 TOLERANCE = 0.03  # of a printed number, relative: processors differ in the last bits of a training run
 
 _FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)

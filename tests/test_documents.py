@@ -26,6 +26,7 @@ from dpjax.datasets.readers import icd10, licences, mails, news, reviews
 from dpjax.datasets.schema import Entry, HubSource, RawArrays
 from dpjax.datasets.splits import split_large_units, split_whole_groups
 from dpjax.fetching import archives, download
+from dpjax.fetching.folders import workspace_in
 from dpjax.fetching.sources import DatasetError, PackageSource
 
 DOCUMENTS = [entry.name for entry in registry.ENTRIES.values() if entry.task == "document"]
@@ -103,7 +104,7 @@ def store(raw: RawArrays, monkeypatch, **fields) -> tuple[Entry, Path]:
     entry = document_entry(raw, content_sha256=cache.content_sha256(raw), **fields)
     monkeypatch.setitem(registry.ENTRIES, entry.name, entry)
     folder = cache.cache_folder()
-    with cache.workspace_in(folder, entry.name) as workspace:
+    with workspace_in(folder, entry.name) as workspace:
         path = cache.write_copy(entry, raw, {"kind": "hub", "source": "made here"}, workspace, folder)
     return entry, path
 

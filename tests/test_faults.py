@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from dpjax.results import ResultsError, files
+from dpjax import keeping
+from dpjax.results import ResultsError
 from experiments import jobs
 from experiments.launching.interrupts import Stopped, heard, status_of
 from experiments.launching.progress import Progress
@@ -117,14 +118,14 @@ def test_what_killed_writers_left_goes_and_what_living_ones_write_stays(main, tm
     folder = tmp_path / "default" / "seed=1"
     folder.mkdir(parents=True)
     names = {
-        "dead": f".progress.json.{files._MACHINE}.{child}.tmp",
-        "alive": f".result.json.{files._MACHINE}.{os.getpid()}.tmp",
+        "dead": f".progress.json.{keeping.MACHINE}.{child}.tmp",
+        "alive": f".result.json.{keeping.MACHINE}.{os.getpid()}.tmp",
         "elsewhere": f".result.json.0000.{child}.tmp",
         "older": f".progress.json.{child}.tmp",
     }
     for name in names.values():
         (folder / name).write_text("{")
-    long_ago = time.time() - 2 * files._OLD
+    long_ago = time.time() - 2 * keeping.STALE_SECONDS
     os.utime(folder / names["older"], (long_ago, long_ago))
     assert main(*SWEEP)[0] == 0
     left = {path.name for path in folder.glob(".*.tmp")}

@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer, processors
 
 from dpjax.models import pretrained
-from dpjax.models.pretrained import CheckpointError, fetching, word_tokenizer
+from dpjax.models.pretrained import CheckpointError, copies, word_tokenizer
 from dpjax.models.transformers import ArchitectureError, from_hub_config, tiny, to_hub_config
 from dpjax.models.tuning import fresh_parameters
 
@@ -259,10 +259,10 @@ def test_shards_are_what_their_index_says(folder, change, words):
 def test_the_hash_of_a_folder_follows_its_shards(folder):
     home = sharded(folder)
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": home}))
-    before = fetching.digest(folder)
+    before = copies.digest(folder)
     shard = folder / "model-1.safetensors"
     save_file({name: array + 1 for name, array in load_file(shard).items()}, shard)
-    assert fetching.digest(folder) != before
+    assert copies.digest(folder) != before
 
 
 # --- tokenizers ----------------------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from dpjax.datasets.readers import hospitals, patients, plays, purchases, r_tabl
 from dpjax.datasets.schema import RawArrays
 from dpjax.datasets.splits import split_rows, split_whole_units, stratified_split
 from dpjax.fetching import archives, download, sdist
+from dpjax.fetching.folders import workspace_in
 from dpjax.fetching.sources import DatasetError, PackageSource
 
 NATURAL = ("heart", "nafld", "cdnow", "shakespeare")
@@ -505,7 +506,7 @@ def test_show_prints_text_and_the_commonest_classes(tmp_path, monkeypatch):
     entry = dataclasses.replace(registry.find("shakespeare"), content_sha256=None, num_units=1, num_train_units=1)
     monkeypatch.setitem(registry.ENTRIES, "shakespeare", entry)
     monkeypatch.setenv("DPJAX_DATA_DIR", str(tmp_path))
-    with cache.workspace_in(tmp_path, "shakespeare") as workspace:
+    with workspace_in(tmp_path, "shakespeare") as workspace:
         cache.write_copy(entry, raw, {"kind": "pypi", "source": "here"}, workspace, tmp_path)
     shown = run("show", "shakespeare")
     assert shown.exit_code == 0, shown.exception

@@ -15,9 +15,10 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from typer.testing import CliRunner
 
+from dpjax.fetching.folders import checkpoint_folder
 from dpjax.models import pretrained
-from dpjax.models.embedding import embed, kept
-from dpjax.models.pretrained import CheckpointError, fetching, word_tokenizer, writing
+from dpjax.models.embedding import computed_once, embed
+from dpjax.models.pretrained import CheckpointError, word_tokenizer, writing
 from dpjax.models.pretrained.checkpoints import CHECKPOINTS, Checkpoint
 from dpjax.models.transformers import ArchitectureError, Head, Lora, tiny
 from dpjax.models.tuning import Method, fine_tune, flat_paths, fresh_parameters, unstacked
@@ -328,11 +329,11 @@ def test_vectors_depend_on_their_own_text_alone_and_are_kept(folder, tmp_path):
         return whole
 
     for names in (("a", ids), ("a", ids), ("b", ids), ("a", ids[:-1])):
-        np.testing.assert_array_equal(kept(compute, tmp_path / "features", *names), whole)
+        np.testing.assert_array_equal(computed_once(compute, tmp_path / "features", *names), whole)
     assert len(calls) == 3
     for path in (tmp_path / "features").iterdir():
         cut(path)
-    kept(compute, tmp_path / "features", "a", ids)
+    computed_once(compute, tmp_path / "features", "a", ids)
     assert len(calls) == 4
 
 
@@ -359,4 +360,4 @@ def test_the_command_line_lists_shows_and_writes(tmp_path, monkeypatch):
 
 
 def test_a_copy_in_the_cache_is_found_whatever_its_name():
-    assert fetching.folder_of("owner/name", "/c") == Path("/c/owner--name")
+    assert checkpoint_folder("owner/name", "/c") == Path("/c/owner--name")

@@ -130,7 +130,7 @@ def test_real_checkpoints_equal_the_reference(name, tmp_path):
         found = ours(checkpoint, Head("embed", pooling="mean", normalized=False), ids, mask)
     else:
         # The reference reads the same GGUF by its own code.
-        folder = pretrained.folder_of(name)
+        folder = pretrained.checkpoint_folder(name)
         reference = transformers.AutoModelForCausalLM.from_pretrained(
             folder, gguf_file="model.gguf", dtype=torch.float32
         )

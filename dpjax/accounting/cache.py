@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 
 from dpjax.accounting.mechanism import Mechanism
+from dpjax.keeping import cache_folder, write_whole
 
 SCHEMA = 1  # raise it whenever a calibration may come out different
 
@@ -20,7 +21,7 @@ class CalibrationCache:
     """A folder of calibrated noise multipliers. What cannot be read or written is recomputed, with one warning."""
 
     def __init__(self, folder: str | os.PathLike[str] | None) -> None:
-        self.folder = Path(folder) if folder is not None else default_folder()
+        self.folder = Path(folder) if folder is not None else cache_folder("calibration")
         self._warned = False
 
     def load(self, key: str) -> float | None:
@@ -44,21 +45,12 @@ class CalibrationCache:
 
     def store(self, key: str, noise_multiplier: float) -> None:
         """Write one calibration; readers see the old file or the new one, never a part."""
-        import tempfile
-
-        path, temporary = self._path(key), None
+        path = self._path(key)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(
-                "w", encoding="utf-8", dir=self.folder, suffix=".tmp", delete=False
-            ) as file:
-                temporary = file.name
-                json.dump({"key": key, "noise_multiplier": noise_multiplier}, file)
-            os.replace(temporary, path)
+            write_whole(path, json.dumps({"key": key, "noise_multiplier": noise_multiplier}).encode())
         except OSError as problem:
             self._warn("written", path, problem)
-            if temporary is not None and os.path.exists(temporary):
-                os.unlink(temporary)
 
     def _path(self, key: str) -> Path:
         return self.folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
@@ -81,15 +73,6 @@ def calibration_key(mechanism: Mechanism, *, epsilon: float, delta: float, accou
         del fields["abort_probability"]  # calibrations of before there was one stay valid
     asked = {"epsilon": float(epsilon), "delta": float(delta), "accountant": accountant}
     return json.dumps(fields | asked | {"dp_accounting": _version(), "schema": SCHEMA}, sort_keys=True)
-
-
-def default_folder() -> Path:
-    """DPJAX_CACHE_DIR, or the user's cache folder."""
-    if chosen := os.environ.get("DPJAX_CACHE_DIR"):
-        return Path(chosen) / "calibration"
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("dpjax")) / "calibration"
 
 
 @cache

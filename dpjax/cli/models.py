@@ -33,15 +33,15 @@ def list_command() -> None:
     from rich.console import Console
     from rich.table import Column, Table
 
+    from dpjax.fetching.folders import checkpoint_folder, models_folder
     from dpjax.models.pretrained.checkpoints import CHECKPOINTS
-    from dpjax.models.pretrained.fetching import folder_of, models_folder
 
     headers = ("name", "parameters", "what", "licence", "here")
     table = Table(*(Column(h, no_wrap=h != "what") for h in headers), box=None, padding=(0, 1, 0, 0))
     for each in CHECKPOINTS.values():
-        here = "yes" if folder_of(each.name).is_dir() else "no"
+        here = "yes" if checkpoint_folder(each.name).is_dir() else "no"
         table.add_row(each.name, f"{each.num_parameters / 1e6:.1f}M", each.summary, each.licence, here)
-    known = {folder_of(name).name for name in CHECKPOINTS}
+    known = {checkpoint_folder(name).name for name in CHECKPOINTS}
     others = sorted(path for path in models_folder().glob("*--*") if path.is_dir() and path.name not in known)
     for path in others:
         table.add_row(path.name.replace("--", "/"), "", "from the hub", "see its page", "yes")
@@ -75,17 +75,18 @@ def fetch(
     """
     from rich.console import Console
 
-    from dpjax.models.pretrained import fetching
+    from dpjax.fetching.folders import checkpoint_folder
+    from dpjax.models.pretrained import copies
 
     console = Console(stderr=True, highlight=False)
     for name in names:
         with errors_in_one_line(ValueError):
-            if (fetching.folder_of(name) / fetching.MANIFEST).is_file() and not force:
+            if (checkpoint_folder(name) / copies.MANIFEST).is_file() and not force:
                 console.print(f"{name} is here already.")
                 continue
             with fetching_bar(console, name) as show:
-                path = fetching.fetch(name, source=source, force=force, progress=show)
-            console.print(f"{name}: {fetching.verify(path)}, verified, in {path}", markup=False, soft_wrap=True)
+                path = copies.fetch(name, source=source, force=force, progress=show)
+            console.print(f"{name}: {copies.verify(path)}, verified, in {path}", markup=False, soft_wrap=True)
 
 
 @app.command()

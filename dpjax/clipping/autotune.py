@@ -4,9 +4,9 @@ import hashlib
 import json
 import os
 import statistics
-import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +16,7 @@ from jaxtyping import Array, Key
 from dpjax.clipping.kernel import clipped_sum
 from dpjax.clipping.rules import ClippingRule, leaf_groups
 from dpjax.contribution import ContributionFn, GradientContribution
+from dpjax.keeping import cache_folder, write_whole
 from dpjax.types import Cohort, Params
 
 
@@ -79,7 +80,8 @@ def autotune(
         raise ValueError(f"rounds={rounds} and microbatch_sizes={microbatch_sizes} leave nothing to time.")
     engines = ["bookkeeping"] if isinstance(contribution_fn, GradientContribution) else []
     candidates = {f"{engine}/{size}": (engine, size) for engine in [*engines, "microbatch"] for size in sizes}
-    path = _folder(cache_dir) / f"{_digest(contribution_fn, params, cohort, key, rule, sorted(candidates))}.json"
+    digest = _digest(contribution_fn, params, cohort, key, rule, sorted(candidates))
+    path = cache_folder("autotune", cache_dir) / f"{digest}.json"
     times = _load(path, set(candidates))
     if times is None:
         times = _measure(candidates, contribution_fn, params, cohort, key, rule, rounds)
@@ -128,14 +130,6 @@ def _digest(
     return hashlib.sha256(repr((*facts, os.cpu_count(), jax.__version__)).encode()).hexdigest()[:32]
 
 
-def _folder(cache_dir: str | os.PathLike[str] | None) -> Path:
-    if chosen := cache_dir or os.environ.get("DPJAX_CACHE_DIR"):
-        return Path(chosen) / "autotune"
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("dpjax")) / "autotune"
-
-
 def _load(path: Path, candidates: set[str]) -> dict[str, float] | None:
     try:
         times = json.loads(path.read_text(encoding="utf-8"))
@@ -146,11 +140,6 @@ def _load(path: Path, candidates: set[str]) -> dict[str, float] | None:
 
 
 def _store(path: Path, times: dict[str, float]) -> None:
-    # A cache that cannot be written costs the next call its time, and nothing else.
-    try:
+    with suppress(OSError):  # a cache that cannot be written costs the next call its time, and nothing else
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, suffix=".tmp", delete=False) as file:
-            json.dump(times, file)
-        os.replace(file.name, path)
-    except OSError:
-        return
+        write_whole(path, json.dumps(times).encode())

@@ -1,17 +1,14 @@
 """The folder of fetched data sets: one self-describing file each, moved into place whole or not at all."""
 
 import datetime
-import errno
 import hashlib
 import json
 import os
 import re
 import shlex
-import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +17,7 @@ import numpy as np
 from dpjax.datasets import texts
 from dpjax.datasets.schema import Entry, RawArrays
 from dpjax.fetching.sources import DatasetError
+from dpjax.keeping import user_folder
 
 LAYOUT = 1  # of the cached file; a copy of another layout is fetched again
 _ENDS = "_ends"  # of each text of a field; its bytes are kept under the field's own name
@@ -34,16 +32,6 @@ def cache_folder(cache_dir: str | os.PathLike[str] | None = None) -> Path:
       'here'
     """
     return user_folder("datasets", "DPJAX_DATA_DIR", cache_dir)
-
-
-def user_folder(kind: str, variable: str, chosen: str | os.PathLike[str] | None = None) -> Path:
-    """The folder that was chosen, or named by an environment variable, or of this kind in the user's cache."""
-    chosen = chosen or os.environ.get(variable)
-    if chosen:
-        return Path(chosen).expanduser()
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("dpjax")) / kind
 
 
 def file_name(name: str) -> str:
@@ -154,22 +142,3 @@ def write_copy(entry: Entry, raw: RawArrays, origin: Mapping[str, Any], workspac
             arrays[field] = array
     np.savez(workspace / "stored.npz", manifest=np.array(json.dumps(manifest)), **arrays)
     return (workspace / "stored.npz").replace(folder / file_name(entry.name))
-
-
-@contextmanager
-def workspace_in(folder: Path, name: str) -> Iterator[Path]:
-    """Opens a temporary folder inside the cache, and removes it with all it holds, whatever happens.
-
-    Raises:
-      DatasetError: the disk is full or the folder cannot be written.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".fetch-{name}-", dir=folder) as path:  # same disk: atomic move
-            yield Path(path)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            why = f"the disk of {folder} is full; free some space or set DPJAX_DATA_DIR to another disk"
-        else:
-            why = f"{folder} cannot be used ({error.strerror or error}); set DPJAX_DATA_DIR to a folder you can write"
-        raise DatasetError(why) from error

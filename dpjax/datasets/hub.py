@@ -3,58 +3,20 @@
 import importlib
 import importlib.util
 import io
-import os
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from jaxtyping import Shaped
 
 from dpjax.datasets import tables
 from dpjax.datasets.schema import HubSource, RawArrays
+from dpjax.fetching.newest import newest_revision
 from dpjax.fetching.sources import DatasetError, Progress
 
 PARQUET_COPY = "refs/convert/parquet"  # the hub's own copy of a repository that is a program
-PROBE_SECONDS = 3.0
-
-
-def newest_revision(repo: str, kind: Literal["dataset", "model"]) -> str:
-    """Asks the hub for the newest revision of a repository, and gives up after a few seconds.
-
-    The library alone would retry for more than 20 s where there is no network.
-
-    Args:
-      repo: ``owner/name``.
-      kind: of repository.
-
-    Returns:
-      The revision, which pins what is read next.
-
-    Raises:
-      DatasetError: offline mode is on, or no answer came.
-    """
-    if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
-        raise DatasetError("HF_HUB_OFFLINE is set")
-    answer: dict[str, Any] = {}
-
-    def ask() -> None:
-        try:
-            hub = importlib.import_module("huggingface_hub")
-            answer["revision"] = getattr(hub.HfApi(), f"{kind}_info")(repo, timeout=PROBE_SECONDS).sha
-        except Exception as error:  # the library's errors come from whichever HTTP client it uses
-            answer["error"] = error
-
-    # A thread, because resolving a name has no timeout of its own; a daemon, so that it never holds up the exit.
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(2 * PROBE_SECONDS)
-    if answer.get("revision"):
-        return answer["revision"]
-    reason = str(answer.get("error", f"no answer within {2 * PROBE_SECONDS:g} s")).partition("\n")[0].strip("'")
-    raise DatasetError(f"the hub cannot be reached ({reason})")
 
 
 def check_reachable(source: HubSource) -> str:

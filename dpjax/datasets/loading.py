@@ -14,6 +14,7 @@ from dpjax.datasets import cache, hub, own, registry, texts
 from dpjax.datasets.readers.embedded import scikit_learn_file
 from dpjax.datasets.schema import Dataset, EmbeddedSource, Entry, HubSource, RawArrays, Source
 from dpjax.fetching import archives, download
+from dpjax.fetching.folders import workspace_in
 from dpjax.fetching.sources import REGISTRIES, DatasetError, PackageSource, Progress
 
 
@@ -197,7 +198,7 @@ def fetch(
     failures = []
     for candidate in sources:
         try:
-            with cache.workspace_in(folder, name) as workspace:
+            with workspace_in(folder, name) as workspace:
                 raw, origin = _read_source(entry, candidate, given, workspace, tell)
                 _check_content(entry, raw, candidate)
                 tell(f"storing {entry.title}", None)

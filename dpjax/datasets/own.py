@@ -14,6 +14,7 @@ from dpjax.datasets.files import ENDINGS
 from dpjax.datasets.own_rows import Location, Read, document_arrays
 from dpjax.datasets.schema import Entry, HubSource, PathSource, RawArrays
 from dpjax.datasets.texts import keep_texts, text_array
+from dpjax.fetching.folders import workspace_in
 from dpjax.fetching.sources import DatasetError, Progress
 
 _KEYS = ("text", "label", "owner", "test", "config", "encoding")
@@ -182,7 +183,7 @@ def fetch_own(name: str, given: Path | None, folder: Path, progress: Progress) -
     Raises:
       DatasetError: see ``read_own``.
     """
-    with cache.workspace_in(folder, "own") as workspace:
+    with workspace_in(folder, "own") as workspace:
         entry, raw, served_by = read_own(name, progress, given)
         progress(f"licence of {entry.title}: {entry.licence}", None)
         if entry.remarks:

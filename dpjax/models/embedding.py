@@ -1,8 +1,8 @@
 """Texts turned into vectors once, by a frozen model, and kept: a head is then trained in seconds."""
 
 import hashlib
-import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from jaxtyping import Float32, Int32
 
+from dpjax.keeping import whole_file
 from dpjax.models.objectives import by_length
 from dpjax.models.transformers import Architecture, Head, Plan
 from dpjax.models.tuning import Method, fine_tune
@@ -66,8 +67,8 @@ def embed(
     return out
 
 
-def kept(compute: Callable[[], np.ndarray], folder: Path, *names: Any) -> np.ndarray:
-    """An array read from a folder if it is there, else computed and put there, whole or not at all.
+def computed_once(compute: Callable[[], np.ndarray], folder: Path, *names: Any) -> np.ndarray:
+    """An array that is read from a folder if it is there, else computed and put there, whole or not at all.
 
     Args:
       compute: gives the array.
@@ -77,8 +78,8 @@ def kept(compute: Callable[[], np.ndarray], folder: Path, *names: Any) -> np.nda
     Example:
       >>> import tempfile
       >>> with tempfile.TemporaryDirectory() as folder:
-      ...     first = kept(lambda: np.ones(2), Path(folder), "ones")
-      ...     print(kept(lambda: np.zeros(2), Path(folder), "ones"))
+      ...     first = computed_once(lambda: np.ones(2), Path(folder), "ones")
+      ...     print(computed_once(lambda: np.zeros(2), Path(folder), "ones"))
       [1. 1.]
     """
     digest = hashlib.sha256()
@@ -92,11 +93,7 @@ def kept(compute: Callable[[], np.ndarray], folder: Path, *names: Any) -> np.nda
         pass
     array = compute()
     folder.mkdir(parents=True, exist_ok=True)
-    part = folder / f".{path.name}.{os.getpid()}"
-    try:
-        with part.open("wb") as file:
-            np.save(file, array)
-        part.replace(path)
-    except OSError:  # a full disk costs the next run its head start, and nothing else
-        part.unlink(missing_ok=True)
+    # A full disk costs the next run its head start, and nothing else.
+    with suppress(OSError), whole_file(path) as part, part.open("wb") as file:
+        np.save(file, array)
     return array

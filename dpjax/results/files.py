@@ -5,17 +5,14 @@ that JSON lacks are the texts "inf", "-inf" and "nan" (see ``dpjax.results.schem
 """
 
 import errno
-import hashlib
 import json
 import logging
-import os
 import re
-import socket
-import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from dpjax.keeping import write_whole
 from dpjax.results.errors import ResultsError
 from dpjax.results.schema import decode, encode
 
@@ -23,8 +20,6 @@ JOB_FILE = "result.json"
 FAILURE_FILE = "failure.json"
 _FORMAT = "dpjax-result"
 _VERSION = 1
-_MACHINE = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
-_OLD = 3600.0  # seconds: writing a file takes far less
 _FIXES = {
     errno.ENOSPC: "free space on that disk and run the same command again, finished jobs are skipped",
     errno.EDQUOT: "free space in your quota and run the same command again, finished jobs are skipped",
@@ -55,64 +50,12 @@ def write_atomically(path: Path | str, data: bytes) -> Path:
     ...     write_atomically(Path(folder) / "table.csv", b"a,b\\n").read_bytes()
     b'a,b\\n'
     """
-    path = Path(path)
-    # Machine and process keep two writers apart; the dot keeps the file out of collect().
-    temporary = path.with_name(f".{path.name}.{_MACHINE}.{os.getpid()}.tmp")
     try:
-        with open(temporary, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
+        return write_whole(Path(path), data, durable=True)
     except OSError as error:
-        _discard(temporary)
         reason = error.strerror or str(error)
         fix = _FIXES.get(error.errno or 0, "choose another output folder")
         raise ResultsError(f"could not write {path}: {reason}; {fix}") from error
-    except BaseException:
-        _discard(temporary)
-        raise
-    _sync_folder(path.parent)
-    return path
-
-
-def discard_leftovers(directory: Path | str) -> list[Path]:
-    """Removes the temporary files of writers that were killed.
-
-    Guarantees: none of a process that lives on this machine goes, nor of another machine's within an hour.
-
-    Args:
-      directory: a sweep's folder; its jobs' folders are looked at too.
-
-    Returns:
-      What was removed.
-
-    >>> discard_leftovers("/nowhere")
-    []
-    """
-    removed = []
-    for path in Path(directory).rglob(".*.tmp"):
-        found = re.fullmatch(r"\..+?\.(?:(\w+)\.)?(\d+)\.tmp", path.name)
-        try:
-            if found is None or not path.is_file():
-                continue
-            old = time.time() - path.stat().st_mtime > _OLD
-            if old or (found[1] == _MACHINE and not _lives(int(found[2]))):
-                path.unlink(missing_ok=True)
-                removed.append(path)
-        except OSError:
-            log.debug("left a temporary file behind: %s", path)
-    return removed
-
-
-def _lives(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, OverflowError):
-        return True
-    return True
 
 
 def write_job_result(job_dir: Path | str, rows: Iterable[Mapping[str, Any]], digest: str) -> Path:
@@ -251,15 +194,3 @@ def _discard(path: Path) -> None:
         path.unlink(missing_ok=True)
     except OSError:
         log.debug("left a temporary file behind: %s", path)
-
-
-def _sync_folder(folder: Path) -> None:
-    # The rename itself must survive a power cut; not every file system lets a folder be synced.
-    try:
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-    except OSError:
-        return

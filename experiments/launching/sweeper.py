@@ -12,8 +12,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
+from dpjax.keeping import discard_leftovers
 from dpjax.results import ResultsError, write_atomically
-from dpjax.results.files import discard_leftovers
 from experiments.border import as_typed
 from experiments.config import CONF, Config, ConfigError
 from experiments.error_words import no_field

@@ -7,9 +7,10 @@ from typing import cast
 import jax.numpy as jnp
 import numpy as np
 
+from dpjax.fetching.folders import models_folder
 from dpjax.lengths import lengths_of
 from dpjax.models import pretrained
-from dpjax.models.embedding import embed, kept
+from dpjax.models.embedding import computed_once, embed
 from dpjax.models.pretrained import Encoded, Pretrained
 from dpjax.models.transformers import Head, Plan
 from dpjax.models.transformers.transformer import Pooling
@@ -52,7 +53,8 @@ def vectors(cfg: Config, body: Pretrained, rows: Encoded, tell: Tell, *, keep: b
         )
 
     # A millionth is lost between one cut of lengths and another; that is no reason to compute again.
-    return kept(compute, features_folder(), body.digest, rows.ids, head, cfg.model.dtype) if keep else compute()
+    depends_on = (body.digest, rows.ids, head, cfg.model.dtype)
+    return computed_once(compute, features_folder(), *depends_on) if keep else compute()
 
 
 def pooling_of(model: ModelConf) -> Pooling:
@@ -62,4 +64,4 @@ def pooling_of(model: ModelConf) -> Pooling:
 
 def features_folder() -> Path:
     """Where vectors of texts are kept."""
-    return pretrained.models_folder().parent / "features"
+    return models_folder().parent / "features"

@@ -1,9 +1,10 @@
 """Pretrained language models: fetched once, verified, loaded from safetensors or GGUF, and saved again."""
 
+from dpjax.fetching.folders import checkpoint_folder, models_folder
 from dpjax.models.pretrained.adapter_files import load_adapters, merge_adapters
 from dpjax.models.pretrained.checkpoints import CHECKPOINTS, Checkpoint
+from dpjax.models.pretrained.copies import fetch
 from dpjax.models.pretrained.exporting import save_adapters
-from dpjax.models.pretrained.fetching import fetch, folder_of, models_folder
 from dpjax.models.pretrained.files import CheckpointError
 from dpjax.models.pretrained.loading import Pretrained, load, save
 from dpjax.models.pretrained.tokens import Encoded, TextTokenizer, word_tokenizer
@@ -15,8 +16,8 @@ __all__ = [
     "Encoded",
     "Pretrained",
     "TextTokenizer",
+    "checkpoint_folder",
     "fetch",
-    "folder_of",
     "load",
     "load_adapters",
     "merge_adapters",

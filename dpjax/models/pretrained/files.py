@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from dpjax.keeping import whole_file
 from dpjax.models.pretrained.names import IGNORED, PREFIX, Tensor, tensors
 from dpjax.models.transformers.architecture import Architecture
 from dpjax.models.transformers.fields import shown
@@ -169,9 +170,8 @@ def write_safetensors(stored: Mapping[str, np.ndarray], path: Path) -> None:
     """Writes tensors whole or not at all."""
     from safetensors.numpy import save_file
 
-    part = path.with_suffix(".part")
-    save_file(dict(stored), part, metadata={"format": "pt"})
-    part.replace(path)
+    with whole_file(path) as part:
+        save_file(dict(stored), part, metadata={"format": "pt"})
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from dpjax.fetching.folders import checkpoint_folder
 from dpjax.models.pretrained.checkpoints import CHECKPOINTS
-from dpjax.models.pretrained.fetching import digest, folder_of, verify
+from dpjax.models.pretrained.copies import digest, verify
 from dpjax.models.pretrained.files import (
     CheckpointError,
     Flat,
@@ -79,7 +80,7 @@ def load(name_or_path: str | os.PathLike[str], *, cache_dir: str | os.PathLike[s
     name = os.fspath(name_or_path)
     path = Path(name).expanduser()
     if name in CHECKPOINTS or not path.exists():
-        path = folder_of(name, cache_dir)
+        path = checkpoint_folder(name, cache_dir)
         if not path.is_dir():
             if name not in CHECKPOINTS and ("/" not in name or name.startswith(("/", "."))):
                 raise CheckpointError(

@@ -8,24 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dpjax.datasets import cache
-from dpjax.datasets.hub import newest_revision
 from dpjax.fetching import archives, download
+from dpjax.fetching.folders import MODELS, checkpoint_folder, workspace_in
+from dpjax.fetching.newest import newest_revision
 from dpjax.fetching.sources import DatasetError, Progress
 from dpjax.models.pretrained.checkpoints import CHECKPOINTS, FILES, Checkpoint
 from dpjax.models.pretrained.files import CheckpointError, read_json
 
 MANIFEST = "manifest.json"
-
-
-def models_folder(cache_dir: str | os.PathLike[str] | None = None) -> Path:
-    """The folder of fetched checkpoints: the argument, ``DPJAX_MODELS_DIR``, or the user's cache folder."""
-    return cache.user_folder("models", "DPJAX_MODELS_DIR", cache_dir)
-
-
-def folder_of(name: str, cache_dir: str | os.PathLike[str] | None = None) -> Path:
-    """Where the copy of a checkpoint, or of a hub repository ``owner/name``, is kept."""
-    return models_folder(cache_dir) / name.replace("/", "--")
 
 
 def fetch(
@@ -61,7 +51,7 @@ def fetch(
             f"model.checkpoint={name!r} is unknown; use {', '.join(CHECKPOINTS)}, a repository as owner/name, or the "
             "path of a folder."
         )
-    folder = folder_of(name, cache_dir)
+    folder = checkpoint_folder(name, cache_dir)
     if (folder / MANIFEST).is_file() and not force:
         return folder
     tell: Progress = progress or (lambda message, fraction: None)
@@ -77,7 +67,7 @@ def fetch(
     failures = []
     for way in ways:
         try:
-            with cache.workspace_in(folder.parent, folder.name) as workspace:
+            with workspace_in(folder.parent, folder.name, MODELS) as workspace:
                 if way == "hub":
                     files, origin = _from_hub(known.repo if known else name, workspace, tell)
                 else:

@@ -1,0 +1,168 @@
+"""Files that are there whole or not at all, and the folders where what took long is kept. No JAX in here."""
+
+import hashlib
+import logging
+import os
+import re
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+MACHINE = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+STALE_SECONDS = 3600.0  # writing a file takes far less
+
+log = logging.getLogger("dpjax.keeping")
+
+
+def user_folder(kind: str, variable: str, chosen: str | os.PathLike[str] | None = None) -> Path:
+    """The folder that was chosen, or named by an environment variable, or of this kind in the user's cache.
+
+    Args:
+      kind: such as ``"datasets"``.
+      variable: of the environment; empty counts as not set.
+      chosen: the folder itself, with ``~`` for the user's home; None: not chosen.
+
+    Example:
+      >>> user_folder("datasets", "DPJAX_DATA_DIR", "here").name
+      'here'
+    """
+    folder = chosen or os.environ.get(variable)
+    return Path(folder).expanduser() if folder else _users(kind)
+
+
+def cache_folder(kind: str, chosen: str | os.PathLike[str] | None = None) -> Path:
+    """The folder of one kind below what was chosen, below ``DPJAX_CACHE_DIR``, or in the user's cache.
+
+    Args:
+      kind: such as ``"calibration"``.
+      chosen: the folder above it; None: not chosen.
+
+    Example:
+      >>> cache_folder("calibration", "here").parts
+      ('here', 'calibration')
+    """
+    above = chosen or os.environ.get("DPJAX_CACHE_DIR")
+    return Path(above) / kind if above else _users(kind)
+
+
+def _users(kind: str) -> Path:
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("dpjax")) / kind
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A path beside ``path`` to write to, which becomes ``path`` in one step when all went well.
+
+    Formal guarantees: a reader, or a crash, sees the old file or the whole new one; on any failure, Ctrl-C included,
+    ``path`` is as it was and nothing is left beside it. Two writers at once, on one machine or two, do not meet.
+
+    Args:
+      path: what to write; its folder must exist.
+
+    Raises:
+      OSError: the file can't be moved into place.
+
+    Example:
+      >>> import tempfile
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     with whole_file(Path(folder) / "a.txt") as part:
+      ...         _ = part.write_text("all of it")
+      ...     [(path.name, path.read_text()) for path in Path(folder).iterdir()]
+      [('a.txt', 'all of it')]
+    """
+    # The dot keeps the file out of every listing of results.
+    part = path.with_name(f".{path.name}.{threading.get_ident()}.{MACHINE}.{os.getpid()}.tmp")
+    try:
+        yield part
+        os.replace(part, path)
+    except BaseException:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise
+
+
+def write_whole(path: Path, data: bytes, *, durable: bool = False) -> Path:
+    """Writes a file so that a reader, or a crash, sees the old file or the whole new one.
+
+    Formal guarantees: those of ``whole_file``.
+
+    Args:
+      path: what to write; its folder must exist.
+      data: its bytes.
+      durable: whether the bytes are on the disk, past a power cut, when this returns; some milliseconds.
+
+    Returns:
+      The path.
+
+    Raises:
+      OSError: the disk is full, or the folder is missing or can't be written.
+
+    Example:
+      >>> import tempfile
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     write_whole(Path(folder) / "table.csv", b"a,b").read_bytes()
+      b'a,b'
+    """
+    with whole_file(path) as part, open(part, "wb") as stream:
+        stream.write(data)
+        if durable:
+            stream.flush()
+            os.fsync(stream.fileno())
+    if durable:
+        _sync_folder(path.parent)
+    return path
+
+
+def _sync_folder(folder: Path) -> None:
+    # The rename itself must survive a power cut; not every file system lets a folder be synced.
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def discard_leftovers(directory: Path | str) -> list[Path]:
+    """Removes the temporary files of writers that were killed.
+
+    Formal guarantees: none of a process that lives on this machine goes, nor of another machine's within an hour.
+
+    Args:
+      directory: a sweep's folder; its jobs' folders are looked at too.
+
+    Returns:
+      What was removed.
+
+    Example:
+      >>> discard_leftovers("/nowhere")
+      []
+    """
+    removed = []
+    for path in Path(directory).rglob(".*.tmp"):
+        writer = re.fullmatch(r"\..+?\.(?:(\w+)\.)?(\d+)\.tmp", path.name)
+        try:
+            if writer is None or not path.is_file():
+                continue
+            stale = time.time() - path.stat().st_mtime > STALE_SECONDS
+            if stale or (writer[1] == MACHINE and not _lives(int(writer[2]))):
+                path.unlink(missing_ok=True)
+                removed.append(path)
+        except OSError:
+            log.debug("left a temporary file behind: %s", path)
+    return removed
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
