@@ -25,8 +25,8 @@ from typer.testing import CliRunner
 from dpjax import datasets
 from dpjax.cli import data as command
 from dpjax.datasets import cache, hub, registry
+from dpjax.datasets.entries import Entry, HubSource, RawArrays
 from dpjax.datasets.readers import adult, embedded, images
-from dpjax.datasets.schema import Entry, HubSource, RawArrays
 from dpjax.datasets.splits import scale_images, stratified_split
 from dpjax.fetching import archives, download, newest
 from dpjax.fetching.sources import DatasetError, PackageSource

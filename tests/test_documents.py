@@ -22,8 +22,8 @@ from typer.testing import CliRunner
 from dpjax import datasets
 from dpjax.cli import data as command
 from dpjax.datasets import cache, hub, own, registry, tables, texts
+from dpjax.datasets.entries import Entry, HubSource, RawArrays
 from dpjax.datasets.readers import icd10, licences, mails, news, reviews
-from dpjax.datasets.schema import Entry, HubSource, RawArrays
 from dpjax.datasets.splits import split_large_units, split_whole_groups
 from dpjax.fetching import archives, download
 from dpjax.fetching.folders import workspace_in

@@ -20,8 +20,8 @@ from typer.testing import CliRunner
 from dpjax import datasets
 from dpjax.cli import data as command
 from dpjax.datasets import cache, registry
+from dpjax.datasets.entries import RawArrays
 from dpjax.datasets.readers import hospitals, patients, plays, purchases, r_tables
-from dpjax.datasets.schema import RawArrays
 from dpjax.datasets.splits import split_rows, split_whole_units, stratified_split
 from dpjax.fetching import archives, download, sdist
 from dpjax.fetching.folders import workspace_in

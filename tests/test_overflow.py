@@ -8,8 +8,8 @@ import pytest
 
 from dpjax import Mechanism, calibrate_noise, epsilon, poisson_sampler
 from dpjax.accounting import overflow, overflow_fits
-from dpjax.report import spending
-from dpjax.report.spending import epsilon_over_steps
+from dpjax.report import spent_curve
+from dpjax.report.spent_curve import epsilon_over_steps
 
 RUN = {"unit": "example", "adjacency": "zero_out", "sampling": "poisson", "sampling_rate": 0.01, "num_steps": 1000}
 
@@ -21,7 +21,7 @@ def _own_cache(tmp_path, monkeypatch):
 
 def everything(delta):
     """Slots, and three ε and a noise multiplier of one run, all of which pay for overflow."""
-    spending._spent.cache_clear()
+    spent_curve._spent.cache_clear()
     mechanism = Mechanism(**RUN, noise_multiplier=1.1, overflow_probability=1e-20)
     return (
         poisson_sampler(10_000, 0.01, num_steps=1000, delta=delta).capacity,
@@ -36,7 +36,7 @@ def test_all_that_pay_for_overflow_move_with_the_one_share(monkeypatch):
     slots, *prices = everything(1e-5)
     monkeypatch.setattr(overflow, "OVERFLOW_SHARE", 0.9)
     fewer_slots, *higher_prices = everything(1e-5 * (1 + 1e-9))  # a δ of its own, as ε is remembered
-    spending._spent.cache_clear()
+    spent_curve._spent.cache_clear()
     assert fewer_slots < slots
     assert all(higher > 1.05 * price for higher, price in zip(higher_prices, prices, strict=True))
 

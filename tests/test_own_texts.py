@@ -19,8 +19,8 @@ from typer.testing import CliRunner
 
 from dpjax import datasets
 from dpjax.cli import data as command
-from dpjax.datasets import files
-from dpjax.datasets.schema import Dataset
+from dpjax.datasets import row_files
+from dpjax.datasets.entries import Dataset
 from dpjax.fetching.sources import DatasetError
 
 
@@ -400,7 +400,9 @@ def check(path: Path, rows: list[tuple[str, str]] | None) -> None:
     assert read == (None if wanted is None else sorted(wanted)), said
 
 
-@given(st.lists(st.tuples(WORDS, NAMES), max_size=25), st.sampled_from(files.ENDINGS), st.sampled_from(["\n", "\r\n"]))
+@given(
+    st.lists(st.tuples(WORDS, NAMES), max_size=25), st.sampled_from(row_files.ENDINGS), st.sampled_from(["\n", "\r\n"])
+)
 @settings(max_examples=150, deadline=None)
 def test_rows_of_any_file_are_the_rows_that_were_written(tmp_path_factory, rows, ending, line):
     path = tmp_path_factory.mktemp("any") / f"t{ending}"
@@ -441,7 +443,7 @@ def test_a_csv_that_was_hit_is_what_the_csv_module_reads_or_is_refused(tmp_path_
     check(path, None if b"\0" in content else rows)
 
 
-@given(st.binary(max_size=60), st.sampled_from(files.ENDINGS))
+@given(st.binary(max_size=60), st.sampled_from(row_files.ENDINGS))
 @example(b'{"text":"a"}\xe2\x80\xa8', ".jsonl")
 @settings(max_examples=150, deadline=None)
 def test_any_bytes_are_read_or_refused_in_one_sentence(tmp_path_factory, content, ending):

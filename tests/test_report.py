@@ -28,7 +28,7 @@ from dpjax.report.contents import gather
 from dpjax.report.packing import pack
 from dpjax.report.page import render
 from dpjax.report.serving import make_server
-from dpjax.report.spending import epsilon_over_steps
+from dpjax.report.spent_curve import epsilon_over_steps
 from dpjax.results import ResultsError, write_job_result
 
 ROOT = Path(__file__).parent.parent

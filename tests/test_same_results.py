@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from benchmarks.same_results.cells import compare, same
 from benchmarks.same_results.commands import SWEEPS
+from benchmarks.same_results.comparison import compare, same
 from experiments.config import NOISES
 
 ROW = {"overrides": "a=1", "seed": 0, "test_loss": 0.5, "config_hash": "x", "config": {"a": 1}, "wall_seconds": 1.0}

@@ -27,8 +27,8 @@ import platformdirs
 import pyarrow.parquet as pq
 
 from benchmarks.same_results import serve
-from benchmarks.same_results.cells import Compared, compare
 from benchmarks.same_results.commands import ACCOUNTS, CACHED, SWEEPS
+from benchmarks.same_results.comparison import Compared, compare
 from benchmarks.sides import ROOT, Side, checked_out
 
 ACCOUNTED = "accounts"

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     from rich.console import Console
 
-    from dpjax.datasets.schema import Dataset, Entry
+    from dpjax.datasets.entries import Dataset, Entry
     from dpjax.fetching.sources import Progress
 
 app = typer.Typer(

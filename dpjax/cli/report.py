@@ -43,7 +43,7 @@ def report_command(
     from dpjax.report.packing import pack
     from dpjax.report.page import render
     from dpjax.results.errors import ResultsError
-    from dpjax.results.files import write_atomically
+    from dpjax.results.result_files import write_atomically
 
     now = datetime.datetime.now(datetime.UTC)
     contents = gather(directory, now)

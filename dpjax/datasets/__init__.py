@@ -8,8 +8,8 @@ Example:
 
 from dpjax.datasets.bounding import bound_contributions
 from dpjax.datasets.cache import cache_folder
+from dpjax.datasets.entries import Dataset, Entry
 from dpjax.datasets.loading import available, describe, fetch, load, read_documents
-from dpjax.datasets.schema import Dataset, Entry
 from dpjax.fetching.sources import DatasetError
 
 __all__ = [

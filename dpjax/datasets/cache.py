@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from dpjax.datasets import texts
-from dpjax.datasets.schema import Entry, RawArrays
+from dpjax.datasets.entries import Entry, RawArrays
 from dpjax.fetching.sources import DatasetError
 from dpjax.keeping import user_folder
 

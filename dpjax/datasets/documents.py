@@ -2,8 +2,8 @@
 
 from functools import partial
 
+from dpjax.datasets.entries import Entry
 from dpjax.datasets.readers import icd10, licences, mails, news, reviews
-from dpjax.datasets.schema import Entry
 from dpjax.datasets.texts import keep_texts
 from dpjax.fetching.sources import PackageSource
 

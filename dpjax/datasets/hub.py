@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from dpjax.datasets import tables
-from dpjax.datasets.schema import HubSource, RawArrays
+from dpjax.datasets.entries import HubSource, RawArrays
 from dpjax.fetching.newest import newest_revision
 from dpjax.fetching.sources import DatasetError, Progress
 

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from dpjax.datasets.schema import Entry, HubSource
+from dpjax.datasets.entries import Entry, HubSource
 from dpjax.datasets.texts import keep_texts
 
 _GLUE = "Hub only; its content is not pinned by a hash yet. The hub's test labels are hidden, so the test set here is "

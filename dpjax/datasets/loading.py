@@ -11,8 +11,8 @@ from urllib.parse import quote
 import numpy as np
 
 from dpjax.datasets import cache, hub, own, registry, texts
+from dpjax.datasets.entries import Dataset, EmbeddedSource, Entry, HubSource, RawArrays, Source
 from dpjax.datasets.readers.embedded import scikit_learn_file
-from dpjax.datasets.schema import Dataset, EmbeddedSource, Entry, HubSource, RawArrays, Source
 from dpjax.fetching import archives, download
 from dpjax.fetching.folders import workspace_in
 from dpjax.fetching.sources import REGISTRIES, DatasetError, PackageSource, Progress

@@ -1,7 +1,7 @@
 """The registry's entries with natural clients: hospitals, patients, customers and roles."""
 
+from dpjax.datasets.entries import Entry
 from dpjax.datasets.readers import hospitals, patients, plays, purchases
-from dpjax.datasets.schema import Entry
 from dpjax.fetching.sources import PackageSource
 
 _DEBIAN_DATA = "usr/lib/R/library/survival/data/Rdata"

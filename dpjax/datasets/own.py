@@ -10,9 +10,9 @@ from urllib.parse import unquote
 import numpy as np
 
 from dpjax.datasets import cache, hub, tables
-from dpjax.datasets.files import ENDINGS
+from dpjax.datasets.entries import Entry, HubSource, PathSource, RawArrays
 from dpjax.datasets.own_rows import Location, Read, document_arrays
-from dpjax.datasets.schema import Entry, HubSource, PathSource, RawArrays
+from dpjax.datasets.row_files import ENDINGS
 from dpjax.datasets.texts import keep_texts, text_array
 from dpjax.fetching.folders import workspace_in
 from dpjax.fetching.sources import DatasetError, Progress

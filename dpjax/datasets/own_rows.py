@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dpjax.datasets import tables
-from dpjax.datasets.schema import RawArrays
+from dpjax.datasets.entries import RawArrays
 from dpjax.datasets.splits import split_whole_units, stratified_split
 from dpjax.datasets.texts import first_of_each, spaced, text_array
 from dpjax.fetching.sources import DatasetError

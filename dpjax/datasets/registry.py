@@ -3,8 +3,8 @@
 import difflib
 
 from dpjax.datasets import documents, hub_documents, natural
+from dpjax.datasets.entries import EmbeddedSource, Entry, HubSource
 from dpjax.datasets.readers import adult, embedded, images
-from dpjax.datasets.schema import EmbeddedSource, Entry, HubSource
 from dpjax.datasets.splits import scale_images
 from dpjax.fetching.sources import DatasetError, PackageSource
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Integer, Shaped
 
-from dpjax.datasets.schema import RawArrays
+from dpjax.datasets.entries import RawArrays
 
 TEST_FRACTION = 0.2
 SPLIT_SEED = 0

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int32, Shaped
 
-from dpjax.datasets.files import SUFFIXES, decode, ending_of, kind_of, read_file
+from dpjax.datasets.row_files import SUFFIXES, decode, ending_of, kind_of, read_file
 from dpjax.datasets.texts import check_texts, text_array
 from dpjax.fetching.sources import DatasetError
 

@@ -4,13 +4,13 @@ import datetime
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from dpjax.report.runs import Progress, progress
+from dpjax.report.sweep_state import Progress, progress
 from dpjax.results.claims import text
 from dpjax.results.columns import COLUMNS
 from dpjax.results.errors import ResultsError
 from dpjax.results.failures import Failure, read_failures
-from dpjax.results.files import job_files, parse_job_file
 from dpjax.results.mishaps import count_sentences
+from dpjax.results.result_files import job_files, parse_job_file
 from dpjax.results.schema import METRICS
 
 

@@ -9,9 +9,9 @@ from typing import Any
 from dpjax.norm_bins import NORM_BIN_EDGES
 from dpjax.report.cells import DIGITS, column, raised, records, rounded
 from dpjax.report.contents import Contents, Notice
-from dpjax.report.points import KNOBS, pack_points
-from dpjax.report.runs import command
-from dpjax.report.spending import epsilon_over_steps
+from dpjax.report.curve_points import KNOBS, pack_points
+from dpjax.report.spent_curve import epsilon_over_steps
+from dpjax.report.sweep_state import command
 from dpjax.results.claims import claim, text
 from dpjax.results.columns import COLUMNS
 from dpjax.results.failures import Failure

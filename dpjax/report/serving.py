@@ -13,10 +13,10 @@ from typing import NamedTuple, cast
 from dpjax.report.contents import gather
 from dpjax.report.packing import pack
 from dpjax.report.page import as_json, render
-from dpjax.report.runs import PROGRESS_FILE, Progress
+from dpjax.report.sweep_state import PROGRESS_FILE, Progress
 from dpjax.results.errors import ResultsError
 from dpjax.results.failures import FAILURE_FILE
-from dpjax.results.files import JOB_FILE
+from dpjax.results.result_files import JOB_FILE
 
 HOST = "127.0.0.1"
 _REST = 5  # times as long as it took to read a folder, before it is read again: the sweep needs the processor

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from dpjax.results.claims import claim
 from dpjax.results.columns import COLUMNS, Column
 from dpjax.results.errors import ResultsError
-from dpjax.results.files import read_job_result, write_atomically, write_job_result
 from dpjax.results.released import claim_document, write_claim
+from dpjax.results.result_files import read_job_result, write_atomically, write_job_result
 from dpjax.results.schema import METRICS, SCHEMA, decode, encode
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dpjax.results.errors import ResultsError
-from dpjax.results.files import FAILURE_FILE, JOB_FILE, parse_job_file, write_atomically
+from dpjax.results.result_files import FAILURE_FILE, JOB_FILE, parse_job_file, write_atomically
 
 _FORMAT, _VERSION = "dpjax-failure", 1
 

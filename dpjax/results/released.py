@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dpjax.results.claims import Row, claim, number, stated_epsilon, text
-from dpjax.results.files import write_atomically
+from dpjax.results.result_files import write_atomically
 
 CLAIM_FILE = "privacy.json"
 

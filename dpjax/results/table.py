@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from dpjax.results.columns import COLUMNS
 from dpjax.results.errors import ResultsError
 from dpjax.results.failures import failed_sentences, read_failures
-from dpjax.results.files import job_files, parse_job_file, write_atomically
+from dpjax.results.result_files import job_files, parse_job_file, write_atomically
 from dpjax.results.schema import METRICS, SCHEMA, decode, encode
 
 _PANDAS = {"str": "str", "json": "str", "int": "Int64", "float": "float64", "bool": "boolean"}

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from jaxtyping import Float32, Int32
 
-from dpjax.datasets.schema import RawArrays
+from dpjax.datasets.entries import RawArrays
 from dpjax.fetching.sources import DatasetError
 
 

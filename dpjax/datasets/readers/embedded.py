@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from dpjax.datasets.schema import RawArrays
+from dpjax.datasets.entries import RawArrays
 from dpjax.datasets.splits import stratified_split
 from dpjax.fetching.sources import DatasetError
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Float32
 
-from dpjax.datasets.schema import RawArrays
+from dpjax.datasets.entries import RawArrays
 from dpjax.datasets.splits import split_rows
 from dpjax.fetching.sources import DatasetError
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import UInt8
 
-from dpjax.datasets.schema import RawArrays
+from dpjax.datasets.entries import RawArrays
 from dpjax.datasets.splits import stratified_split
 from dpjax.fetching.sources import DatasetError
 

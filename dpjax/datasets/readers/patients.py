@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Float32
 
+from dpjax.datasets.entries import RawArrays
 from dpjax.datasets.readers.r_tables import read_tables
-from dpjax.datasets.schema import RawArrays
 from dpjax.datasets.splits import split_whole_units
 from dpjax.fetching.sources import DatasetError
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from jaxtyping import Int32, UInt8
 
-from dpjax.datasets.schema import RawArrays
+from dpjax.datasets.entries import RawArrays
 from dpjax.fetching.sources import DatasetError
 
 CONTEXT = 80  # characters before the one to be predicted, as LEAF and TensorFlow Federated have it

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from dpjax.datasets.schema import RawArrays
+from dpjax.datasets.entries import RawArrays
 from dpjax.datasets.splits import split_whole_units
 from dpjax.datasets.texts import first_of_each, spaced, text_array
 from dpjax.fetching.sources import DatasetError

@@ -5,8 +5,8 @@ from dpjax.models.pretrained.adapter_files import load_adapters, merge_adapters
 from dpjax.models.pretrained.checkpoints import CHECKPOINTS, Checkpoint
 from dpjax.models.pretrained.copies import fetch
 from dpjax.models.pretrained.exporting import save_adapters
-from dpjax.models.pretrained.files import CheckpointError
-from dpjax.models.pretrained.loading import Pretrained, load, save
+from dpjax.models.pretrained.load_and_save import Pretrained, load, save
+from dpjax.models.pretrained.tensor_files import CheckpointError
 from dpjax.models.pretrained.tokens import Encoded, TextTokenizer, word_tokenizer
 
 __all__ = [

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dpjax.models.pretrained.files import CheckpointError, read_json
+from dpjax.models.pretrained.tensor_files import CheckpointError, read_json
 from dpjax.models.transformers.fields import shown
 
 _HARMLESS = {

@@ -9,7 +9,9 @@ from typing import NamedTuple
 import numpy as np
 
 from dpjax.models.pretrained.adapter_config import AdapterConfig, read_adapter_config
-from dpjax.models.pretrained.files import (
+from dpjax.models.pretrained.heads import has_head, read_head
+from dpjax.models.pretrained.names import IGNORED, PREFIX, modules, tensors
+from dpjax.models.pretrained.tensor_files import (
     CheckpointError,
     Flat,
     read_tensors,
@@ -17,8 +19,6 @@ from dpjax.models.pretrained.files import (
     restored,
     shape_of,
 )
-from dpjax.models.pretrained.heads import has_head, read_head
-from dpjax.models.pretrained.names import IGNORED, PREFIX, modules, tensors
 from dpjax.models.transformers.architecture import Architecture
 from dpjax.models.transformers.fields import shown
 from dpjax.models.transformers.layers import Lora

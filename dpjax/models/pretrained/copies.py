@@ -13,7 +13,7 @@ from dpjax.fetching.folders import MODELS, checkpoint_folder, workspace_in
 from dpjax.fetching.newest import newest_revision
 from dpjax.fetching.sources import DatasetError, Progress
 from dpjax.models.pretrained.checkpoints import CHECKPOINTS, FILES, Checkpoint
-from dpjax.models.pretrained.files import CheckpointError, read_json
+from dpjax.models.pretrained.tensor_files import CheckpointError, read_json
 
 MANIFEST = "manifest.json"
 

@@ -10,10 +10,10 @@ import numpy as np
 
 from dpjax.models.pretrained.adapter_files import CONFIG, WEIGHTS
 from dpjax.models.pretrained.checkpoints import CHECKPOINTS
-from dpjax.models.pretrained.files import CheckpointError, Flat, write_safetensors
 from dpjax.models.pretrained.heads import check_head, is_native, label_fields, remove_head, write_head
-from dpjax.models.pretrained.loading import Pretrained
+from dpjax.models.pretrained.load_and_save import Pretrained
 from dpjax.models.pretrained.names import PREFIX, modules, tensors
+from dpjax.models.pretrained.tensor_files import CheckpointError, Flat, write_safetensors
 from dpjax.models.pretrained.tokens import TextTokenizer, write_tokenizer
 from dpjax.models.transformers.architecture import Architecture
 from dpjax.models.transformers.layers import Lora

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dpjax.models.pretrained.files import CheckpointError, Flat
+from dpjax.models.pretrained.tensor_files import CheckpointError, Flat
 from dpjax.models.pretrained.tokens import TextTokenizer, fitted, frame
 from dpjax.models.transformers.architecture import Architecture, from_hub_config
 from dpjax.models.transformers.fields import ArchitectureError, shown

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from dpjax.models.pretrained.files import (
+from dpjax.models.pretrained.tensor_files import (
     CheckpointError,
     Flat,
     read_json,

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Int32
 
-from dpjax.models.pretrained.files import CheckpointError
+from dpjax.models.pretrained.tensor_files import CheckpointError
 from dpjax.models.transformers.architecture import Architecture
 from dpjax.models.transformers.transformer import PADDING
 

@@ -11,8 +11,8 @@ from jaxtyping import PyTree
 from dpjax.checks import seed_number
 from dpjax.models.generation import Sampling, make_generate
 from dpjax.models.pretrained.adapter_files import load_adapters, merge_adapters
-from dpjax.models.pretrained.files import CheckpointError
-from dpjax.models.pretrained.loading import Pretrained
+from dpjax.models.pretrained.load_and_save import Pretrained
+from dpjax.models.pretrained.tensor_files import CheckpointError
 from dpjax.models.pretrained.tokens import TextTokenizer
 from dpjax.models.transformers import Head
 from dpjax.models.tuning import Method, Tuned, fine_tune

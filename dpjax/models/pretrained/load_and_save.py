@@ -12,15 +12,6 @@ import numpy as np
 from dpjax.fetching.folders import checkpoint_folder
 from dpjax.models.pretrained.checkpoints import CHECKPOINTS
 from dpjax.models.pretrained.copies import digest, verify
-from dpjax.models.pretrained.files import (
-    CheckpointError,
-    Flat,
-    read_json,
-    read_safetensors,
-    to_parameters,
-    to_tensors,
-    write_safetensors,
-)
 from dpjax.models.pretrained.gguf_files import read_gguf
 from dpjax.models.pretrained.heads import (
     check_head,
@@ -30,6 +21,15 @@ from dpjax.models.pretrained.heads import (
     read_head,
     remove_head,
     write_head,
+)
+from dpjax.models.pretrained.tensor_files import (
+    CheckpointError,
+    Flat,
+    read_json,
+    read_safetensors,
+    to_parameters,
+    to_tensors,
+    write_safetensors,
 )
 from dpjax.models.pretrained.tokens import TextTokenizer, read_tokenizer, write_tokenizer
 from dpjax.models.transformers.architecture import Architecture, ArchitectureError, from_hub_config, to_hub_config
