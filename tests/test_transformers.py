@@ -62,8 +62,8 @@ def test_logits_are_those_of_transformers(family, scan_layers, tmp_path):
     folder = GOLDEN / family
     golden = json.loads((folder / "logits.json").read_text())
     arch = from_hub_config(json.loads((folder / "config.json").read_text()))
-    stored = pretrained.files.read_safetensors(folder)
-    params = pretrained.files.to_parameters(stored, arch, family)
+    stored = pretrained.tensor_files.read_safetensors(folder)
+    params = pretrained.tensor_files.to_parameters(stored, arch, family)
     head = Head("classify", 3, "pooler") if family == "bert" else Head("causal")
     tuned = fine_tune(arch, params, head, Method("full"), scan_layers=scan_layers)
     assert tuned.new == ()
@@ -71,7 +71,7 @@ def test_logits_are_those_of_transformers(family, scan_layers, tmp_path):
     found = outputs(tuned, ids)
     shown = np.ones(len(ids), bool) if family == "bert" else ids >= 0
     np.testing.assert_allclose(found[shown], expected[shown], atol=1e-4)
-    back = pretrained.files.to_tensors(params, arch, prefixed=True)
+    back = pretrained.tensor_files.to_tensors(params, arch, prefixed=True)
     assert all(np.array_equal(stored[name], array) for name, array in back.items())
     assert from_hub_config(to_hub_config(arch)) == arch
 
