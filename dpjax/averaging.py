@@ -88,6 +88,8 @@ def parameter_ema(decay: float | Float[Array, ""], *, warm_up: bool = True) -> o
 def averaged_params(state: PyTree) -> Params:
     """The average that a ``parameter_ema`` keeps, wherever it sits in a state.
 
+    Formal guarantees: an average of parameters that were released is post-processing and costs no privacy.
+
     Args:
       state: an optax state however nested (chains, schedules, masks), or a ``TrainState`` that holds one.
 

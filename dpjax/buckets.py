@@ -30,6 +30,9 @@ class Buckets(NamedTuple):
 def bucketed(records: Records, num_buckets: int = 4) -> tuple[Buckets, Int[np.ndarray, "units"]]:
     """Sorts units by their number of records and cuts them where padding is least.
 
+    Formal guarantees: each unit is in exactly one bucket with all of its records. Sizes of units decide shapes and so
+    time, never what is computed.
+
     Args:
       records: ``[units, records]``, padded to the largest unit.
       num_buckets: at most so many; each is compiled by itself.

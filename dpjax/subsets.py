@@ -15,6 +15,9 @@ def split_params(params: Params, trainable: Callable[[str], bool]) -> tuple[Para
     ``None``: gradients, clip norms, noise and optimizer state are of the trainable leaves alone. Give ``make_train``
     the trainable half as parameters, and put the halves together in ``loss_fn``.
 
+    Formal guarantees: clipping, noise and ε are of the trainable leaves; the frozen ones get no gradient and are
+    released as they came.
+
     Args:
       params: pytree of parameters.
       trainable: path of a parameter, as ``jax.tree_util.keystr`` writes it (such as ``"['head']['w']"``) → whether it
@@ -65,9 +68,14 @@ def split_params(params: Params, trainable: Callable[[str], bool]) -> tuple[Para
 def merge_params(trainable: PyTree, frozen: PyTree) -> PyTree:
     """The parameters that ``split_params`` split, put together again.
 
+    Formal guarantees: the leaves are the very ones that were split; nothing is computed.
+
     Args:
       trainable: pytree with ``None`` where ``frozen`` has a leaf.
       frozen: pytree with ``None`` where ``trainable`` has a leaf.
+
+    Returns:
+      The whole pytree.
 
     Raises:
       ValueError: both have the same leaf, or their structures differ.

@@ -17,8 +17,9 @@ def epsilon_from_rates(
 ) -> float:
     """An ε that a mechanism has at least, from an attack on many runs with and without one unit.
 
-    Guarantees: exceeds the true ε of an (ε, δ)-DP mechanism with probability at most ``1 − confidence``, whatever the
-    attack: both error rates are bounded by Clopper and Pearson, each at half of it. 0 where nothing is shown.
+    Formal guarantees: exceeds the true ε of an (ε, δ)-DP mechanism with probability at most ``1 − confidence``,
+    whatever the attack: both error rates are bounded by Clopper and Pearson, each at half of it. 0 where nothing is
+    shown.
 
     Args:
       true_positives: runs with the unit in which the attack said so.
@@ -28,11 +29,15 @@ def epsilon_from_rates(
       delta: δ of the claim that is audited.
       confidence: of the bound.
 
+    Returns:
+      The bound, ≥ 0.
+
     Raises:
       ValueError: counts that do not fit, or a δ or confidence out of range.
 
-    >>> round(epsilon_from_rates(500, 500, 0, 500, confidence=0.99), 6)
-    4.541916
+    Example:
+      >>> round(epsilon_from_rates(500, 500, 0, 500, confidence=0.99), 6)
+      4.541916
 
     References:
       Jagielski et al., 2020 (https://arxiv.org/abs/2006.07709); Clopper, Pearson, 1934.
@@ -63,7 +68,7 @@ def epsilon_from_guesses(
 ) -> float:
     """An ε that a mechanism has at least, from ONE run in which each canary was put in by a coin of its own.
 
-    Guarantees: exceeds the true ε of an (ε, δ)-DP mechanism (add or remove one) with probability at most
+    Formal guarantees: exceeds the true ε of an (ε, δ)-DP mechanism (add or remove one) with probability at most
     ``1 − confidence``. 0 where nothing is shown.
 
     Args:
@@ -73,11 +78,15 @@ def epsilon_from_guesses(
       delta: δ of the claim that is audited.
       confidence: of the bound.
 
+    Returns:
+      The bound, ≥ 0.
+
     Raises:
       ValueError: counts that do not fit, or a δ or confidence out of range.
 
-    >>> round(epsilon_from_guesses(100, 100, 75), 6), round(epsilon_from_guesses(1000, 100, 75, delta=1e-4), 6)
-    (0.702214, 0.672985)
+    Example:
+      >>> round(epsilon_from_guesses(100, 100, 75), 6), round(epsilon_from_guesses(1000, 100, 75, delta=1e-4), 6)
+      (0.702214, 0.672985)
 
     References:
       Steinke, Nasr, Jagielski, 2023 (https://arxiv.org/abs/2305.08846), theorem 5.2.

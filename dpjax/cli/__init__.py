@@ -7,7 +7,7 @@ from collections.abc import Sequence
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs ``dpjax``; the entry point of the package.
 
-    Guarantees: what a user got wrong ends as one sentence on stderr and an exit status that is not 0, never as a
+    Formal guarantees: what a user got wrong ends as one sentence on stderr and an exit status that is not 0, never as a
     traceback (unless ``DPJAX_TRACEBACK=1`` asks for it).
 
     Args:
@@ -16,10 +16,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Raises:
       SystemExit: always, with the status.
 
-    >>> main(["--version"])
-    Traceback (most recent call last):
-        ...
-    SystemExit: 0
+    Example:
+      >>> main(["--version"])
+      Traceback (most recent call last):
+          ...
+      SystemExit: 0
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words in (["--version"], ["-V"]):

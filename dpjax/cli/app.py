@@ -133,8 +133,8 @@ def _root(
 def run(arguments: Sequence[str]) -> int:
     """Runs the words after ``dpjax``.
 
-    Guarantees: prints one sentence on stderr for what the user got wrong: a flag, a file, a value that the library
-    refuses. Everything else is a bug and keeps its traceback.
+    Formal guarantees: prints one sentence on stderr for what the user got wrong: a flag, a file, a value that the
+    library refuses. Everything else is a bug and keeps its traceback.
 
     Args:
       arguments: the words.
@@ -142,11 +142,12 @@ def run(arguments: Sequence[str]) -> int:
     Returns:
       The exit status: 0, 1 for a refusal, 2 for a misuse of the flags, 130 for Ctrl-C.
 
-    >>> run(["epsilon", "--noise-multiplier", "4", "--sampling-rate", "0.25", "--num-steps", "100", "--delta", "1e-5",
-    ...      "--accountant", "rdp"])
-    RDP  ε = 2.9353
-    (ε=2.94 RDP, δ=1e-5)-DP per example, zero_out, Poisson q=0.25, 100 steps; tuning not accounted
-    0
+    Example:
+      >>> run(["epsilon", "--noise-multiplier", "4", "--sampling-rate", "0.25", "--num-steps", "100", "--delta", "1e-5",
+      ...      "--accountant", "rdp"])
+      RDP  ε = 2.9353
+      (ε=2.94 RDP, δ=1e-5)-DP per example, zero_out, Poisson q=0.25, 100 steps; tuning not accounted
+      0
     """
     from dpjax.results.errors import ResultsError
 
@@ -175,8 +176,9 @@ def flagged(message: str) -> str:
     Args:
       message: such as ``noise_multiplier is -1; give ...``.
 
-    >>> flagged("sampling_rate is 2 with sampling='full'; set it to 1")
-    "--sampling-rate is 2 with --sampling 'full'; set it to 1"
+    Example:
+      >>> flagged("sampling_rate is 2 with sampling='full'; set it to 1")
+      "--sampling-rate is 2 with --sampling 'full'; set it to 1"
     """
     return re.sub(
         rf"\b({'|'.join(_FLAGS)})( is |=)",

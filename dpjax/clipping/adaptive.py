@@ -36,17 +36,20 @@ def adaptive_clipping(
     With noise of ``count_stddev`` on the count, b̃ = noisy count / expected cohort size + ½ estimates their share, and
     C becomes ``C · exp(−learning_rate · (b̃ − target_quantile))``. Units count alike, whatever their weights in the sum.
 
-    Formal guarantees: sum and count are one Gaussian mechanism whose noise multiplier is the run's z, and it is z
-    that ``Mechanism`` accounts for. One unit moves the sum by at most C and the centred count by at most ½, so noise
-    of z_Δ·C on the sum, with ``z_Δ = (z⁻² − (2 count_stddev)⁻²)^(−½)``, and of ``count_stddev`` on the count costs
-    what noise of z·C on the sum alone would. This holds under every adjacency: where a unit's contribution is gone,
-    its part of the count is gone with it, and replacing a unit doubles both movements. The price is a little more
-    noise on the sum (0.5 % for z = 1 and an expected cohort of 100). With z = 0 there is no noise at all.
+    Formal guarantees: sum and count are one Gaussian mechanism whose noise multiplier is the run's z, and it is z that
+    ``Mechanism`` accounts for. One unit moves the sum by at most C and the centred count by at most ½, so noise of
+    z_Δ·C on the sum, with ``z_Δ = (z⁻² − (2 count_stddev)⁻²)^(−½)``, and of ``count_stddev`` on the count costs what
+    noise of z·C on the sum alone would. This holds under every adjacency: where a unit's contribution is gone, its part
+    of the count is gone with it, and replacing a unit doubles both movements. The price is a little more noise on the
+    sum (0.5 % for z = 1 and an expected cohort of 100). With z = 0 there is no noise at all.
 
     Args:
       target_quantile: in [0, 1].
       learning_rate: > 0; 0.2 moves C by at most about 10 % a step for the median.
       count_stddev: > 0, in units of the count; more than z / 2. Expected cohort size / 20 if None.
+
+    Returns:
+      What ``make_train`` takes.
 
     Raises:
       ValueError: an argument out of its range.

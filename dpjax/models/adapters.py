@@ -23,6 +23,9 @@ def from_nnx(build: Callable[[nnx.Rngs], nnx.Module]) -> Model:
     The module is split once into its graph and its ``nnx.Param`` leaves; ``apply`` puts them together inside the
     trace, so nothing that a call changes outlives it. Dropout draws its mask from the key of the call alone.
 
+    Formal guarantees: a module with state beside its parameters is refused, so that what one example leaves behind
+    reaches no other; a call sees one example alone.
+
     Args:
       build: makes the module from an ``nnx.Rngs``. The module's ``__call__`` takes ONE example and returns logits
         ``[num_classes]``. Arrays that are plain attributes are constants, shared by every initialisation.
@@ -34,16 +37,17 @@ def from_nnx(build: Callable[[nnx.Rngs], nnx.Module]) -> Model:
       ValueError: before anything is trained, if a layer keeps batch statistics (BatchNorm, SpectralNorm) or other
         state beside its parameters; the sentence names the layer's path.
 
-    >>> import jax, jax.numpy as jnp
-    >>> model = from_nnx(lambda rngs: nnx.Linear(4, 3, rngs=rngs))
-    >>> params = model.init(jax.random.key(0))
-    >>> jax.tree.map(jnp.shape, params), model.apply(params, jnp.ones(4), None).shape
-    ({'bias': (3,), 'kernel': (4, 3)}, (3,))
-    >>> from_nnx(lambda rngs: nnx.Sequential(nnx.Linear(4, 3, rngs=rngs), nnx.BatchNorm(3, rngs=rngs)))
-    Traceback (most recent call last):
-      ...
-    ValueError: layer 'layers.1' (BatchNorm) keeps batch statistics, which couples the examples of a batch and voids \
-per-example clipping; use GroupNorm or LayerNorm instead.
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> model = from_nnx(lambda rngs: nnx.Linear(4, 3, rngs=rngs))
+      >>> params = model.init(jax.random.key(0))
+      >>> jax.tree.map(jnp.shape, params), model.apply(params, jnp.ones(4), None).shape
+      ({'bias': (3,), 'kernel': (4, 3)}, (3,))
+      >>> from_nnx(lambda rngs: nnx.Sequential(nnx.Linear(4, 3, rngs=rngs), nnx.BatchNorm(3, rngs=rngs)))
+      Traceback (most recent call last):
+        ...
+      ValueError: layer 'layers.1' (BatchNorm) keeps batch statistics, which couples the examples of a batch and voids \
+      per-example clipping; use GroupNorm or LayerNorm instead.
     """
     init, merge = nnx_functions(build)
 
@@ -91,6 +95,9 @@ def from_linen(module: nn.Module, example_input: Any) -> Model:
     If ``__call__`` takes ``train`` or ``training``, it is True exactly when a key is passed; ``deterministic`` the
     other way round. Every random stream of the module is drawn from the key of the call alone.
 
+    Formal guarantees: a module with state beside its parameters is refused, so that what one example leaves behind
+    reaches no other; a call sees one example alone.
+
     Args:
       module: its ``__call__`` takes ONE example and returns logits ``[num_classes]``.
       example_input: an array, or a ``jax.ShapeDtypeStruct``, with the shape and dtype of ONE example.
@@ -102,10 +109,11 @@ def from_linen(module: nn.Module, example_input: Any) -> Model:
       ValueError: before anything is trained, if the module keeps batch statistics (BatchNorm) or another collection
         beside its parameters, or if its output for one example is not a vector; the sentence names the layer.
 
-    >>> import jax, jax.numpy as jnp
-    >>> model = from_linen(nn.Dense(3), jnp.zeros(4))
-    >>> model.apply(model.init(jax.random.key(0)), jnp.ones(4), None).shape
-    (3,)
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> model = from_linen(nn.Dense(3), jnp.zeros(4))
+      >>> model.apply(model.init(jax.random.key(0)), jnp.ones(4), None).shape
+      (3,)
     """
     known = inspect.signature(type(module).__call__).parameters
 

@@ -102,6 +102,9 @@ def cnn(
     tutorials (conv 16 8×8 stride 2, pool 2, conv 32 4×4 stride 2, pool 2, dense 32; 26,010 parameters on 28×28×1);
     below, two 3×3 convolutions of 16 and 32 channels with one pool. On CPU use microbatches of 16 to 64.
 
+    Formal guarantees: the logits of an example are computed from that example alone: no layer sees another, so that
+    clipping bounds each.
+
     Args:
       num_classes: at least 2.
       input_shape: ``(height, width)`` or ``(height, width, channels)`` of ONE float32 example, 4 pixels a side or more.
@@ -118,15 +121,16 @@ def cnn(
       ValueError: for a shape that is no image, blocks that shrink it to nothing, fewer than 2 classes, a width
         below 1 or an unknown activation; from ``apply``, for an input of another shape.
 
+    Example:
+      >>> import jax
+      >>> from dpjax.models.model import count_params
+      >>> model = cnn(num_classes=10, input_shape=(28, 28, 1))
+      >>> count_params(jax.eval_shape(model.init, jax.random.key(0)))
+      26010
+
     References:
       Papernot, Thakurta, Song, Chien, Erlingsson: Tempered Sigmoid Activations for Deep Learning with
       Differential Privacy, AAAI 2021.
-
-    >>> import jax
-    >>> from dpjax.models.model import count_params
-    >>> model = cnn(num_classes=10, input_shape=(28, 28, 1))
-    >>> count_params(jax.eval_shape(model.init, jax.random.key(0)))
-    26010
     """
     shape = check_sizes("cnn", num_classes, input_shape)
     if len(shape) not in (2, 3):

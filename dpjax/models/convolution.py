@@ -36,6 +36,8 @@ def im2col_conv(
     ``conv_general_dilated`` argument of ``nnx.Conv`` and ``linen.Conv``. Grouped and input-dilated (transposed)
     convolutions are handed on to ``lax``.
 
+    Formal guarantees: each entry of the batch is convolved by itself; the numbers are those of ``lax`` beyond rounding.
+
     Args:
       inputs: ``[batch, *space, features_in]``, any number of space axes.
       kernel: ``[*window, features_in / groups, features_out]``.
@@ -51,9 +53,10 @@ def im2col_conv(
     Returns:
       ``[batch, *out_space, features_out]``.
 
-    >>> import jax.numpy as jnp
-    >>> im2col_conv(jnp.ones((1, 4, 4, 1)), jnp.ones((3, 3, 1, 2)), (1, 1), "VALID").shape
-    (1, 2, 2, 2)
+    Example:
+      >>> import jax.numpy as jnp
+      >>> im2col_conv(jnp.ones((1, 4, 4, 1)), jnp.ones((3, 3, 1, 2)), (1, 1), "VALID").shape
+      (1, 2, 2, 2)
     """
     dilation = tuple(rhs_dilation or (1,) * (kernel.ndim - 2))
     if feature_group_count != 1 or any(step != 1 for step in lhs_dilation or ()):
@@ -89,11 +92,12 @@ class Conv(nnx.Conv):
       *args: as ``flax.nnx.Conv``; ``kernel_size`` may have any number of axes.
       **kwargs: as ``flax.nnx.Conv``, but not ``conv_general_dilated``.
 
-    >>> import jax.numpy as jnp
-    >>> from flax import nnx
-    >>> layer = Conv(1, 16, (8, 8), strides=2, rngs=nnx.Rngs(0))
-    >>> layer(jnp.ones((28, 28, 1))).shape
-    (14, 14, 16)
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from flax import nnx
+      >>> layer = Conv(1, 16, (8, 8), strides=2, rngs=nnx.Rngs(0))
+      >>> layer(jnp.ones((28, 28, 1))).shape
+      (14, 14, 16)
     """
 
     def __init__(self, *args: Any, **kwargs: Any):
@@ -111,6 +115,8 @@ def max_pool(
     Where a window holds two equal maxima the gradient is shared between them (``nnx.max_pool`` gives all of it to
     the first); both are subgradients.
 
+    Formal guarantees: each entry of the batch is pooled by itself; values are exactly those of ``nnx.max_pool``.
+
     Args:
       inputs: ``[*batch, *space, features]``; the space axes are the ones just before the last.
       window_shape: one size per space axis.
@@ -120,9 +126,10 @@ def max_pool(
     Returns:
       ``[*batch, *out_space, features]``.
 
-    >>> import jax.numpy as jnp
-    >>> max_pool(jnp.arange(16.0).reshape(4, 4, 1), (2, 2), strides=(2, 2))[..., 0].tolist()
-    [[5.0, 7.0], [13.0, 15.0]]
+    Example:
+      >>> import jax.numpy as jnp
+      >>> max_pool(jnp.arange(16.0).reshape(4, 4, 1), (2, 2), strides=(2, 2))[..., 0].tolist()
+      [[5.0, 7.0], [13.0, 15.0]]
     """
     first = inputs.ndim - 1 - len(window_shape)
     strides = tuple(strides or (1,) * len(window_shape))

@@ -40,6 +40,9 @@ class _MLP(nnx.Module):
 def logistic(num_classes: int, input_shape: Sequence[int]) -> Model:
     """Multinomial logistic regression: one dense layer on the flattened input, started at zero.
 
+    Formal guarantees: the logits of an example are computed from that example alone: no layer sees another, so that
+    clipping bounds each.
+
     Args:
       num_classes: at least 2.
       input_shape: shape of ONE float32 example, any rank.
@@ -50,10 +53,11 @@ def logistic(num_classes: int, input_shape: Sequence[int]) -> Model:
     Raises:
       ValueError: for fewer than 2 classes or an empty shape; from ``apply``, for an input of another shape.
 
-    >>> import jax, jax.numpy as jnp
-    >>> model = logistic(num_classes=2, input_shape=(30,))
-    >>> model.apply(model.init(jax.random.key(0)), jnp.ones(30), None)
-    Array([0., 0.], dtype=float32)
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> model = logistic(num_classes=2, input_shape=(30,))
+      >>> model.apply(model.init(jax.random.key(0)), jnp.ones(30), None)
+      Array([0., 0.], dtype=float32)
     """
     shape = check_sizes("logistic", num_classes, input_shape)
     return from_nnx(lambda rngs: _MLP("logistic", num_classes, shape, (), "tanh", rngs))
@@ -63,6 +67,9 @@ def mlp(
     num_classes: int, input_shape: Sequence[int], *, hidden: Sequence[int] = (64,), activation: str = "tanh"
 ) -> Model:
     """A multi-layer perceptron on the flattened input.
+
+    Formal guarantees: the logits of an example are computed from that example alone: no layer sees another, so that
+    clipping bounds each.
 
     Args:
       num_classes: at least 2.
@@ -78,14 +85,15 @@ def mlp(
       ValueError: for fewer than 2 classes, an empty shape, a width below 1 or an unknown activation; from
         ``apply``, for an input of another shape.
 
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> model = mlp(num_classes=10, input_shape=(8, 8), hidden=(64,))
+      >>> jax.tree.map(jnp.shape, model.init(jax.random.key(0)))["hidden"]
+      {'0': {'bias': (64,), 'kernel': (64, 64)}}
+
     References:
       Papernot, Thakurta, Song, Chien, Erlingsson: Tempered Sigmoid Activations for Deep Learning with
       Differential Privacy, AAAI 2021.
-
-    >>> import jax, jax.numpy as jnp
-    >>> model = mlp(num_classes=10, input_shape=(8, 8), hidden=(64,))
-    >>> jax.tree.map(jnp.shape, model.init(jax.random.key(0)))["hidden"]
-    {'0': {'bias': (64,), 'kernel': (64, 64)}}
     """
     shape = check_sizes("mlp", num_classes, input_shape)
     if isinstance(hidden, str) or not isinstance(hidden, Sequence):

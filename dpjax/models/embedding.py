@@ -31,7 +31,7 @@ def embed(
 ) -> Float32[np.ndarray, "texts width"]:
     """One vector per text, by the model as it is.
 
-    Guarantees that a text's vector depends on that text alone, so that a head trained on vectors has the ε of a head
+    Formal guarantees: a text's vector depends on that text alone, so that a head trained on vectors has the ε of a head
     trained on texts.
 
     Args:

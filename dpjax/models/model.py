@@ -34,10 +34,11 @@ class Model(NamedTuple):
       apply: ``apply(params, input, key) -> logits [num_classes]`` for ONE input. The key drives dropout and the
         like; ``None`` is evaluation mode.
 
-    >>> import jax, jax.numpy as jnp
-    >>> linear = Model(lambda key: {"w": jnp.zeros((4, 3))}, lambda params, x, key: x @ params["w"])
-    >>> linear.apply(linear.init(jax.random.key(0)), jnp.ones(4), None).shape
-    (3,)
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> linear = Model(lambda key: {"w": jnp.zeros((4, 3))}, lambda params, x, key: x @ params["w"])
+      >>> linear.apply(linear.init(jax.random.key(0)), jnp.ones(4), None).shape
+      (3,)
     """
 
     init: Callable[[Key[Array, ""]], Params]
@@ -51,6 +52,9 @@ def cross_entropy_loss(
 
     The loss of logits z and label y is ``log(sum(exp(z))) - z[y]``.
 
+    Formal guarantees: the loss is of ONE example, so that its gradient is that example's contribution and no other's,
+    if the model's logits are.
+
     Args:
       model: a classifier; ``apply`` returns logits ``[num_classes]``.
 
@@ -61,12 +65,13 @@ def cross_entropy_loss(
     Raises:
       ValueError: from ``loss_fn``, when the logits are not a vector or the label is not a scalar.
 
-    >>> import jax, jax.numpy as jnp
-    >>> from dpjax.models import logistic
-    >>> model = logistic(num_classes=3, input_shape=(4,))
-    >>> loss, metrics = cross_entropy_loss(model)(model.init(jax.random.key(0)), (jnp.ones(4), jnp.int32(0)), None)
-    >>> print(f"{loss:.4f}", sorted(metrics))
-    1.0986 ['accuracy']
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from dpjax.models import logistic
+      >>> model = logistic(num_classes=3, input_shape=(4,))
+      >>> loss, metrics = cross_entropy_loss(model)(model.init(jax.random.key(0)), (jnp.ones(4), jnp.int32(0)), None)
+      >>> print(f"{loss:.4f}", sorted(metrics))
+      1.0986 ['accuracy']
     """
 
     def loss_fn(
@@ -125,9 +130,10 @@ def check_example(factory: str, inputs: Array, input_shape: tuple[int, ...]) -> 
 def count_params(params: PyTree[Any]) -> int:
     """How many numbers a model learns; shapes from ``jax.eval_shape(model.init, key)`` will do.
 
-    >>> import jax.numpy as jnp
-    >>> count_params({"kernel": jnp.zeros((4, 3)), "bias": jnp.zeros(3)})
-    15
+    Example:
+      >>> import jax.numpy as jnp
+      >>> count_params({"kernel": jnp.zeros((4, 3)), "bias": jnp.zeros(3)})
+      15
     """
     return sum(leaf.size for leaf in jax.tree.leaves(params))
 

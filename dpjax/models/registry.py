@@ -17,6 +17,8 @@ MODELS: dict[str, Callable[..., Model]] = {"logistic": logistic, "mlp": mlp, "cn
 def build(name: str, **options: Any) -> Model:
     """Builds the named model.
 
+    Formal guarantees: as of the factory: the logits of an example are computed from that example alone.
+
     Args:
       name: a key of ``MODELS``.
       **options: what the factory takes: ``num_classes``, ``input_shape`` and its own.
@@ -27,12 +29,13 @@ def build(name: str, **options: Any) -> Model:
     Raises:
       ValueError: for a name or an option that does not exist, with the nearest one that does, or for a missing one.
 
-    >>> build("mlp", num_classes=10, input_shape=(64,), hidden=(32,)).apply is not None
-    True
-    >>> build("mpl", num_classes=10, input_shape=(64,))
-    Traceback (most recent call last):
-      ...
-    ValueError: model is 'mpl', but it must be one of cnn, logistic, mlp, text; did you mean 'mlp'?
+    Example:
+      >>> build("mlp", num_classes=10, input_shape=(64,), hidden=(32,)).apply is not None
+      True
+      >>> build("mpl", num_classes=10, input_shape=(64,))
+      Traceback (most recent call last):
+        ...
+      ValueError: model is 'mpl', but it must be one of cnn, logistic, mlp, text; did you mean 'mlp'?
     """
     if name not in MODELS:
         raise ValueError(

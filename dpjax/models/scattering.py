@@ -18,12 +18,12 @@ def scattering(
 ) -> Float[Array, "batch features"]:
     """Wavelet scattering coefficients of images, normalised by groups of channels within each image.
 
-    Guarantees: a fixed function of ONE image: nothing in it is learnt, nor read off the data, so it costs no privacy;
-    a shift of the image by less than ``2**scale`` pixels moves the features little.
-
     The coefficients of an image x, one channel at a time, are the local means x ∗ φ, |x ∗ ψ_λ| ∗ φ and
     ||x ∗ ψ_λ| ∗ ψ_μ| ∗ φ of Morlet wavelets ψ of ``scale`` octaves and ``num_angles`` directions, μ coarser than λ,
     each sampled every ``2**scale`` pixels.
+
+    Formal guarantees: a fixed function of ONE image: nothing in it is learnt, nor read off the data, so it costs no
+    privacy; a shift of the image by less than ``2**scale`` pixels moves the features little.
 
     Args:
       images: values of any range; sides that ``2**scale`` divides.
@@ -39,9 +39,10 @@ def scattering(
     Raises:
       ValueError: sides that ``2**scale`` does not divide, or groups that do not divide the channels.
 
-    >>> images = jnp.zeros((2, 28, 28, 1)).at[:, 10:18, 12:16].set(1.0)
-    >>> scattering(images).shape
-    (2, 3969)
+    Example:
+      >>> images = jnp.zeros((2, 28, 28, 1)).at[:, 10:18, 12:16].set(1.0)
+      >>> scattering(images).shape
+      (2, 3969)
 
     References:
       Bruna, Mallat, 2013 (https://arxiv.org/abs/1203.1513); Tramèr, Boneh, 2021 (https://arxiv.org/abs/2011.11660).
@@ -95,8 +96,9 @@ def scattering_features(
       progress: hears (done, total).
       **options: of ``scattering``.
 
-    >>> scattering_features(np.ones((3, 28, 28, 1), np.float32), num_groups=0).shape
-    (3, 3969)
+    Example:
+      >>> scattering_features(np.ones((3, 28, 28, 1), np.float32), num_groups=0).shape
+      (3, 3969)
     """
     apply = jax.jit(lambda batch: scattering(batch, **options))
     rows = len(images)

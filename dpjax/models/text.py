@@ -52,6 +52,9 @@ def text_mlp(
     Ids w₁ … w_n become rows C[w] of one table, those of the last ``context`` ids are laid end to end, and a perceptron
     gives the logits of the next id: ``z = head(tanh(hidden([C[w_{n-context+1}], …, C[w_n]])))``.
 
+    Formal guarantees: the logits of an example are computed from that example alone: no layer sees another, so that
+    clipping bounds each.
+
     Args:
       num_classes: size of the vocabulary, at least 2; inputs and labels are ids below it.
       input_shape: ``(length,)`` of ONE int32 example; the last id is the one before the label.
@@ -69,16 +72,17 @@ def text_mlp(
       ValueError: for fewer than 2 classes, a shape that is no sequence, a context longer than it, a width below 1 or
         an unknown activation; from ``apply``, for an input of another shape or of floating-point numbers.
 
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> model = text_mlp(num_classes=98, input_shape=(80,), context=8)
+      >>> params = model.init(jax.random.key(0))
+      >>> params["embedding"]["embedding"].shape, params["hidden"]["0"]["kernel"].shape
+      ((98, 16), (128, 64))
+      >>> model.apply(params, jnp.zeros(80, jnp.int32), None).shape
+      (98,)
+
     References:
       Bengio, Ducharme, Vincent, Jauvin: A Neural Probabilistic Language Model, JMLR 3, 2003.
-
-    >>> import jax, jax.numpy as jnp
-    >>> model = text_mlp(num_classes=98, input_shape=(80,), context=8)
-    >>> params = model.init(jax.random.key(0))
-    >>> params["embedding"]["embedding"].shape, params["hidden"]["0"]["kernel"].shape
-    ((98, 16), (128, 64))
-    >>> model.apply(params, jnp.zeros(80, jnp.int32), None).shape
-    (98,)
     """
     shape = check_sizes("text", num_classes, input_shape)
     if len(shape) != 1:

@@ -17,9 +17,10 @@ def records(frame: Any) -> list[dict[str, Any]]:
     Args:
       frame: of pandas.
 
-    >>> from dpjax.results.table import frame_of
-    >>> records(frame_of([{"seed": 0}]))[0]["epsilon"] is None
-    True
+    Example:
+      >>> from dpjax.results.table import frame_of
+      >>> records(frame_of([{"seed": 0}]))[0]["epsilon"] is None
+      True
     """
     return [{str(name): _cell(value) for name, value in row.items()} for row in frame.to_dict("records")]
 
@@ -40,8 +41,9 @@ def column(values: Sequence[Any], texts: dict[str, int]) -> dict[str, Any]:
       values: a cell per row.
       texts: text → its place; new ones are added.
 
-    >>> column(["a", "b", "a"], {}), column([1, 1], {}), column([0.5, None], {})
-    ({'t': [0, 1, 0]}, {'all': 1}, {'v': [0.5, None]})
+    Example:
+      >>> column(["a", "b", "a"], {}), column([1, 1], {}), column([0.5, None], {})
+      ({'t': [0, 1, 0]}, {'all': 1}, {'v': [0.5, None]})
     """
     plain = [_plain(value) for value in values]
     if all(value == plain[0] and type(value) is type(plain[0]) for value in plain[1:]):
@@ -65,8 +67,9 @@ def raised(value: Any) -> Any:
     Args:
       value: a cell.
 
-    >>> raised(0.96600000004), raised(None)
-    (0.966001, None)
+    Example:
+      >>> raised(0.96600000004), raised(None)
+      (0.966001, None)
     """
     return float(rounded_up(value, DIGITS)) if isinstance(value, float) and 0 < value < math.inf else value
 
@@ -78,8 +81,9 @@ def rounded(value: float | int, digits: int) -> Any:
       value: any number.
       digits: to keep.
 
-    >>> rounded(0.123456, 3), rounded(2.0, 3), rounded(float("inf"), 3)
-    (0.123, 2, 'inf')
+    Example:
+      >>> rounded(0.123456, 3), rounded(2.0, 3), rounded(float("inf"), 3)
+      (0.123, 2, 'inf')
     """
     if not math.isfinite(value):
         return "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"

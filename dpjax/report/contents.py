@@ -57,7 +57,8 @@ class Contents(NamedTuple):
 def gather(directory: Path | str, now: datetime.datetime | None = None) -> Contents:
     """Everything that a report says of a folder.
 
-    Guarantees: what cannot be read never stops the rest; it is in the notices, with the file's name below the folder.
+    Formal guarantees: what cannot be read never stops the rest; it is in the notices, with the file's name below the
+    folder.
 
     Args:
       directory: a sweep's folder, one above several, or a ``results.parquet`` or ``results.json``.
@@ -66,10 +67,11 @@ def gather(directory: Path | str, now: datetime.datetime | None = None) -> Conte
     Raises:
       ResultsError: there is no such folder, or the file is no results table.
 
-    >>> gather("/nowhere")
-    Traceback (most recent call last):
-        ...
-    dpjax.results.errors.ResultsError: there is no /nowhere: give the folder of a sweep, such as results/quickstart
+    Example:
+      >>> gather("/nowhere")
+      Traceback (most recent call last):
+          ...
+      dpjax.results.errors.ResultsError: there is no /nowhere: give the folder of a sweep, such as results/quickstart
     """
     from dpjax.results.table import frame_of, load
 

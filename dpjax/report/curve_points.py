@@ -24,8 +24,9 @@ def pack_points(points: Any, rows: list[dict[str, Any]], texts: dict[str, int]) 
       rows: the runs.
       texts: text → its place; new ones are added.
 
-    >>> pack_points(None, [], {})["families"]
-    []
+    Example:
+      >>> pack_points(None, [], {})["families"]
+      []
     """
     if points is None:
         return {"points": {"count": 0, "cells": {}, "runs": []}, "families": []}

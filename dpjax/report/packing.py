@@ -32,19 +32,20 @@ _REDUNDANT = ("sampling_rate", "num_steps", "num_clients", "max_length")  # told
 def pack(contents: Contents, made: str) -> dict[str, Any]:
     """A report's contents as a document that JSON holds and the page reads.
 
-    Guarantees: numbers keep 6 significant digits, curves 4; claims are made before rounding, so that no ε is rounded
-    down. A column with one value is written once. Curves longer than the budget allows keep their first and last
-    evaluation and as many between as fit, and a notice says how many.
+    Formal guarantees: numbers keep 6 significant digits, curves 4; claims are made before rounding, so that no ε is
+    rounded down. A column with one value is written once. Curves longer than the budget allows keep their first and
+    last evaluation and as many between as fit, and a notice says how many.
 
     Args:
       contents: what ``gather`` gave.
       made: when, ISO 8601.
 
-    >>> from dpjax.results.table import frame_of
-    >>> frame = frame_of([{"seed": 0, "epsilon": 1.0, "test_accuracy": 0.9}])
-    >>> packed = pack(Contents("a", frame, None, [], [], None), "2026-01-01")
-    >>> packed["count"], packed["cells"]["test_accuracy"]
-    (1, {'all': 0.9})
+    Example:
+      >>> from dpjax.results.table import frame_of
+      >>> frame = frame_of([{"seed": 0, "epsilon": 1.0, "test_accuracy": 0.9}])
+      >>> packed = pack(Contents("a", frame, None, [], [], None), "2026-01-01")
+      >>> packed["count"], packed["cells"]["test_accuracy"]
+      (1, {'all': 0.9})
     """
     texts: dict[str, int] = {}
     rows = records(contents.frame)

@@ -16,17 +16,18 @@ SCRIPTS = ("base.js", "chart.js", "curves.js", "table.js", "run.js", "main.js")
 def render(packed: dict[str, Any], *, is_watching: bool = False) -> str:
     """The page.
 
-    Guarantees: it holds its data, style and scripts, and its content policy forbids the browser to fetch anything (but
-    what the watching page's own server says) and to run any other script. No text of the results can end the element
-    that it stands in.
+    Formal guarantees: it holds its data, style and scripts, and its content policy forbids the browser to fetch
+    anything (but what the watching page's own server says) and to run any other script. No text of the results can end
+    the element that it stands in.
 
     Args:
       packed: what ``pack`` gave.
       is_watching: whether it is served and asks for news.
 
-    >>> page = render({"name": "a</script>b", "made": "", "count": 0})
-    >>> page.startswith("<!doctype html>"), "a</script>b" in page
-    (True, False)
+    Example:
+      >>> page = render({"name": "a</script>b", "made": "", "count": 0})
+      >>> page.startswith("<!doctype html>"), "a</script>b" in page
+      (True, False)
     """
     script = "\n".join(_asset(name) for name in SCRIPTS)
     style = _asset("style.css")
@@ -58,8 +59,9 @@ def as_json(document: dict[str, Any]) -> str:
     Args:
       document: what JSON can hold.
 
-    >>> as_json({"a": "</script>"})
-    '{"a":"\\\\u003c/script>"}'
+    Example:
+      >>> as_json({"a": "</script>"})
+      '{"a":"\\\\u003c/script>"}'
     """
     return json.dumps(document, allow_nan=False, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
 

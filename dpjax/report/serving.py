@@ -43,8 +43,8 @@ class Snapshot(NamedTuple):
 def serve(directory: Path | str, port: int, announce: Callable[[str], None] = print) -> None:
     """Serves a folder's report on the loopback interface until Ctrl-C.
 
-    Guarantees: no other machine can reach it, nor a page of another site by a name that leads here; it answers with
-    the report and nothing else, and writes nothing.
+    Formal guarantees: no other machine can reach it, nor a page of another site by a name that leads here; it answers
+    with the report and nothing else, and writes nothing.
 
     Args:
       directory: a sweep's folder, running or not.
@@ -54,10 +54,11 @@ def serve(directory: Path | str, port: int, announce: Callable[[str], None] = pr
     Raises:
       ResultsError: there is no such folder, or the port is taken.
 
-    >>> serve("/nowhere", 0)
-    Traceback (most recent call last):
-        ...
-    dpjax.results.errors.ResultsError: there is no /nowhere: give the folder of a sweep, such as results/quickstart
+    Example:
+      >>> serve("/nowhere", 0)
+      Traceback (most recent call last):
+          ...
+      dpjax.results.errors.ResultsError: there is no /nowhere: give the folder of a sweep, such as results/quickstart
     """
     with make_server(directory, port) as server:
         announce(f"http://{HOST}:{server.server_port}/")
@@ -77,10 +78,11 @@ def make_server(directory: Path | str, port: int) -> ThreadingHTTPServer:
     Raises:
       ResultsError: there is no such folder, or the port is taken.
 
-    >>> make_server("/nowhere", 0)
-    Traceback (most recent call last):
-        ...
-    dpjax.results.errors.ResultsError: there is no /nowhere: give the folder of a sweep, such as results/quickstart
+    Example:
+      >>> make_server("/nowhere", 0)
+      Traceback (most recent call last):
+          ...
+      dpjax.results.errors.ResultsError: there is no /nowhere: give the folder of a sweep, such as results/quickstart
     """
     look = _follower(Path(directory))
     look()

@@ -20,18 +20,20 @@ def epsilon_over_steps(row: Any, steps: Sequence[int]) -> list[float] | None:
 
     None too where the whole run has no finite ε by RDP, as one whose cohorts overflow too often has none.
 
-    Guarantees: an upper bound at each step. Divergences of one step are computed once, at a grid of orders, and scaled;
-    so each value is up to about one percent above ``dpjax.epsilon(..., accountant="rdp")`` of that many steps, and none
-    is above the whole run's. Where cohorts are drawn at random, the share of δ for those that overflow is set aside.
+    Formal guarantees: an upper bound at each step. Divergences of one step are computed once, at a grid of orders, and
+    scaled; so each value is up to about one percent above ``dpjax.epsilon(..., accountant="rdp")`` of that many steps,
+    and none is above the whole run's. Where cohorts are drawn at random, the share of δ for those that overflow is set
+    aside.
 
     Args:
       row: a results row.
       steps: in ascending order, each at most the row's ``num_steps``.
 
-    >>> row = {"unit": "example", "adjacency": "zero_out", "sampling": "poisson", "sampling_rate": 0.01,
-    ...        "noise_multiplier": 1.1, "num_steps": 1000, "delta": 1e-5, "noise": "gaussian"}
-    >>> [round(value, 1) for value in epsilon_over_steps(row, [10, 100, 1000])]
-    [0.8, 1.0, 1.7]
+    Example:
+      >>> row = {"unit": "example", "adjacency": "zero_out", "sampling": "poisson", "sampling_rate": 0.01,
+      ...        "noise_multiplier": 1.1, "num_steps": 1000, "delta": 1e-5, "noise": "gaussian"}
+      >>> [round(value, 1) for value in epsilon_over_steps(row, [10, 100, 1000])]
+      [0.8, 1.0, 1.7]
     """
     delta, whole = number(row, "delta"), number(row, "epsilon_rdp")
     if delta is None or not steps or math.inf in (whole, number(row, "epsilon")):

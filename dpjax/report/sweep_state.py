@@ -36,15 +36,16 @@ class Progress(NamedTuple):
 def progress(root: Path, finished: Mapping[Path, str], now: datetime.datetime) -> tuple[Progress | None, list[str]]:
     """How far the sweeps below a folder are, None if none has told what it planned; and the files that cannot be read.
 
-    Guarantees: jobs that an earlier start had finished count as finished but not towards the pace.
+    Formal guarantees: jobs that an earlier start had finished count as finished but not towards the pace.
 
     Args:
       root: a sweep's folder, or one above.
       finished: result file → overrides of its job.
       now: the time, with its zone.
 
-    >>> progress(Path("/nowhere"), {}, datetime.datetime.now(datetime.UTC))
-    (None, [])
+    Example:
+      >>> progress(Path("/nowhere"), {}, datetime.datetime.now(datetime.UTC))
+      (None, [])
     """
     sweeps, unreadable = [], []
     for path in visible_files(root, PROGRESS_FILE):
@@ -74,8 +75,9 @@ def split_overrides(overrides: str) -> list[str]:
     Args:
       overrides: with spaces between them; a value may have spaces too.
 
-    >>> split_overrides("a.b=1 c=[1, 2] ++d=x y")
-    ['a.b=1', 'c=[1, 2]', '++d=x y']
+    Example:
+      >>> split_overrides("a.b=1 c=[1, 2] ++d=x y")
+      ['a.b=1', 'c=[1, 2]', '++d=x y']
     """
     return [part for part in re.split(r"\s+(?=[+~]{0,2}[\w./@]+=|~)", overrides.strip()) if part]
 
@@ -86,8 +88,9 @@ def command(overrides: str) -> str:
     Args:
       overrides: the job's, as its rows hold them.
 
-    >>> command("model.hidden=[64,32] privacy.epsilon=1")
-    "uv run python -m experiments.run 'model.hidden=[64,32]' privacy.epsilon=1"
+    Example:
+      >>> command("model.hidden=[64,32] privacy.epsilon=1")
+      "uv run python -m experiments.run 'model.hidden=[64,32]' privacy.epsilon=1"
     """
     return shlex.join(["uv", "run", "python", "-m", "experiments.run", *split_overrides(overrides)])
 

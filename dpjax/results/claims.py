@@ -18,18 +18,22 @@ class Row(Protocol):
 def claim(row: Row) -> str:
     """What a row may say about its privacy, in one sentence.
 
-    Guarantees: names the accountant, δ, the unit, the neighbouring relation, the sampling, the steps and whether
+    Formal guarantees: names the accountant, δ, the unit, the neighbouring relation, the sampling, the steps and whether
     hyper-parameter tuning was paid for. ε is rounded up, never down. A row without noise says that it is not private,
     and one without a computed ε says so, whatever ε was asked for.
 
     Args:
       row: a results row, or any mapping with its column names; what is missing is left out of the sentence.
 
-    >>> claim({"epsilon": 1.0, "epsilon_pld": 0.9661, "delta": 1e-5, "unit": "example", "num_steps": 100,
-    ...        "adjacency": "zero_out", "sampling": "poisson", "sampling_rate": 0.25})
-    '(ε=0.967 PLD, δ=1e-5)-DP per example, zero_out, Poisson q=0.25, 100 steps; tuning not accounted'
-    >>> claim({"epsilon": float("inf"), "unit": "example", "num_steps": 100})
-    'not private (ε=∞), example, 100 steps'
+    Returns:
+      The sentence.
+
+    Example:
+      >>> claim({"epsilon": 1.0, "epsilon_pld": 0.9661, "delta": 1e-5, "unit": "example", "num_steps": 100,
+      ...        "adjacency": "zero_out", "sampling": "poisson", "sampling_rate": 0.25})
+      '(ε=0.967 PLD, δ=1e-5)-DP per example, zero_out, Poisson q=0.25, 100 steps; tuning not accounted'
+      >>> claim({"epsilon": float("inf"), "unit": "example", "num_steps": 100})
+      'not private (ε=∞), example, 100 steps'
     """
     setting = ", ".join(_setting(row))
     value, accountant = stated_epsilon(row)
@@ -54,8 +58,9 @@ def stated_epsilon(row: Row) -> tuple[float | None, str]:
     Args:
       row: a results row.
 
-    >>> stated_epsilon({"epsilon": 1.0, "epsilon_rdp": 1.04})
-    (1.04, 'RDP')
+    Example:
+      >>> stated_epsilon({"epsilon": 1.0, "epsilon_rdp": 1.04})
+      (1.04, 'RDP')
     """
     for column, accountant in (("epsilon_pld", "PLD"), ("epsilon_rdp", "RDP")):
         value = number(row, column)
@@ -71,8 +76,9 @@ def number(row: Row, name: str) -> float | None:
       row: a results row.
       name: the column.
 
-    >>> number({"delta": float("nan")}, "delta") is None
-    True
+    Example:
+      >>> number({"delta": float("nan")}, "delta") is None
+      True
     """
     try:
         value = float(row.get(name))
@@ -88,8 +94,9 @@ def text(row: Row, name: str) -> str:
       row: a results row.
       name: the column.
 
-    >>> text({"unit": None}, "unit")
-    ''
+    Example:
+      >>> text({"unit": None}, "unit")
+      ''
     """
     value = row.get(name)
     return value if isinstance(value, str) else ""
@@ -101,8 +108,9 @@ def small(value: float | int) -> str:
     Args:
       value: any float.
 
-    >>> [small(v) for v in (1e-05, 0.25, 100.0, float("inf"))]
-    ['1e-5', '0.25', '100', '∞']
+    Example:
+      >>> [small(v) for v in (1e-05, 0.25, 100.0, float("inf"))]
+      ['1e-5', '0.25', '100', '∞']
     """
     if math.isinf(value):
         return "∞" if value > 0 else "-∞"
@@ -117,8 +125,9 @@ def rounded_up(value: float | int, digits: int = 3) -> str:
       value: ε > 0, or inf.
       digits: significant digits.
 
-    >>> rounded_up(0.9661), rounded_up(8.0), rounded_up(7.9996), rounded_up(12345.6)
-    ('0.967', '8', '8', '12400')
+    Example:
+      >>> rounded_up(0.9661), rounded_up(8.0), rounded_up(7.9996), rounded_up(12345.6)
+      ('0.967', '8', '8', '12400')
     """
     if not math.isfinite(value) or value <= 0:
         return small(value)
@@ -134,8 +143,9 @@ def owners_sentence(row: Row) -> str:
     Args:
       row: a results row or a point.
 
-    >>> owners_sentence({"unit": "example", "epsilon": 3.0, "owners": 107, "rows_per_owner": 3}).partition(":")[0]
-    'rows belong to 107 owners, up to 3 to one, and ε is for one example'
+    Example:
+      >>> owners_sentence({"unit": "example", "epsilon": 3.0, "owners": 107, "rows_per_owner": 3}).partition(":")[0]
+      'rows belong to 107 owners, up to 3 to one, and ε is for one example'
     """
     owners, most = number(row, "owners"), number(row, "rows_per_owner")
     if owners is None or most is None or most < 2 or number(row, "epsilon") == math.inf:
@@ -155,8 +165,9 @@ def sampling_word(sampling: str) -> str:
     Args:
       sampling: as in the column of that name.
 
-    >>> sampling_word("poisson"), sampling_word("fixed_size")
-    ('Poisson', 'fixed-size')
+    Example:
+      >>> sampling_word("poisson"), sampling_word("fixed_size")
+      ('Poisson', 'fixed-size')
     """
     kind = SAMPLINGS.get(sampling)
     return sampling.replace("_", "-") if kind is None else kind.word

@@ -90,10 +90,10 @@ def compare(
 ) -> Comparison:
     """Compares the values of a column with each other, pair by pair, over the seeds that both sides ran.
 
-    Guarantees: two points are a pair only if they share data set, unit of privacy, partition, δ and ε. The chance that
-    any verdict is given where there is no difference is at most ``1 − confidence`` over all pairs together (Holm), if
-    differences over seeds are normal. An interval excludes 0 exactly where a verdict is given. What meets no other is
-    named.
+    Formal guarantees: two points are a pair only if they share data set, unit of privacy, partition, δ and ε. The
+    chance that any verdict is given where there is no difference is at most ``1 − confidence`` over all pairs together
+    (Holm), if differences over seeds are normal. An interval excludes 0 exactly where a verdict is given. What meets no
+    other is named.
 
     Args:
       frame: what ``collect`` or ``load`` gave.
@@ -107,12 +107,13 @@ def compare(
     Raises:
       ResultsError: a column that is not there, fewer than two values, or no pair with two common seeds.
 
-    >>> from dpjax.results.table import frame_of
-    >>> rows = [{"algorithm": a, "epsilon": 1.0, "seed": s, "test_accuracy": x + s / 100} for s in range(5)
-    ...         for a, x in (("fedavg", 0.80 + s / 1000), ("scaffold", 0.90))]
-    >>> found, = compare(frame_of(rows), "algorithm").differences
-    >>> found.first, found.second, found.verdict, round(found.mean, 3)
-    ('fedavg', 'scaffold', 'second', -0.098)
+    Example:
+      >>> from dpjax.results.table import frame_of
+      >>> rows = [{"algorithm": a, "epsilon": 1.0, "seed": s, "test_accuracy": x + s / 100} for s in range(5)
+      ...         for a, x in (("fedavg", 0.80 + s / 1000), ("scaffold", 0.90))]
+      >>> found, = compare(frame_of(rows), "algorithm").differences
+      >>> found.first, found.second, found.verdict, round(found.mean, 3)
+      ('fedavg', 'scaffold', 'second', -0.098)
 
     References:
       Holm, A Simple Sequentially Rejective Multiple Test Procedure, 1979.
@@ -261,9 +262,10 @@ def judged(raw: Sequence[_Raw], metric: str, alpha: float) -> list[Difference]:
       metric: the column, which says whether lower is better.
       alpha: chance of any wrong verdict.
 
-    >>> pair = ({}, "a", "b", np.array([0.9, 0.92]), np.array([0.9, 0.91]))
-    >>> [found.verdict for found in judged([pair], "test_accuracy", 0.05)]
-    ['']
+    Example:
+      >>> pair = ({}, "a", "b", np.array([0.9, 0.92]), np.array([0.9, 0.91]))
+      >>> [found.verdict for found in judged([pair], "test_accuracy", 0.05)]
+      ['']
     """
     from scipy import stats
 

@@ -4,6 +4,7 @@
 class ResultsError(Exception):
     """Results could not be written or read. The message is one sentence that names the file or column, and the fix.
 
-    >>> str(ResultsError("no result.json below outputs/: give the folder of a sweep"))
-    'no result.json below outputs/: give the folder of a sweep'
+    Example:
+      >>> str(ResultsError("no result.json below outputs/: give the folder of a sweep"))
+      'no result.json below outputs/: give the folder of a sweep'
     """

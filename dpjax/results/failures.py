@@ -35,8 +35,8 @@ class Failure(NamedTuple):
 def write_failure(job_dir: Path | str, experiment: str, overrides: str, error: str) -> Path | None:
     """Says in a job's folder that it failed, and why.
 
-    Guarantees: a result that is written later counts, and this no more, whatever the clock says. A folder that can't
-    be written is no reason to fail once more.
+    Formal guarantees: a result that is written later counts, and this no more, whatever the clock says. A folder that
+    can't be written is no reason to fail once more.
 
     Args:
       job_dir: the job's folder; made if it is not there.
@@ -47,11 +47,12 @@ def write_failure(job_dir: Path | str, experiment: str, overrides: str, error: s
     Returns:
       The file; None if it could not be written.
 
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     _ = write_failure(Path(folder) / "job", "mine", "privacy.epsilon=1", "too little noise")
-    ...     print(*read_failures(folder)[0])
-    failed: privacy.epsilon=1: too little noise
+    Example:
+      >>> import tempfile
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     _ = write_failure(Path(folder) / "job", "mine", "privacy.epsilon=1", "too little noise")
+      ...     print(*read_failures(folder)[0])
+      failed: privacy.epsilon=1: too little noise
     """
     told = {"experiment": experiment, "overrides": overrides, "error": error, "beside": _beside(Path(job_dir))}
     text = json.dumps({"format": _FORMAT, "version": _VERSION, **told}, ensure_ascii=False, indent=1)
@@ -78,8 +79,9 @@ def read_failures(directory: Path | str) -> tuple[list[Failure], list[str]]:
     Args:
       directory: a sweep's folder, or one above.
 
-    >>> read_failures("/nowhere")
-    ([], [])
+    Example:
+      >>> read_failures("/nowhere")
+      ([], [])
     """
     root = Path(directory)
     found, unreadable = [], []
@@ -102,8 +104,9 @@ def failed_sentences(failures: Iterable[Failure]) -> list[str]:
     Args:
       failures: what ``read_failures`` found.
 
-    >>> failed_sentences([Failure("0", "mine", "", "a full disk")])
-    ['failed: 0: a full disk']
+    Example:
+      >>> failed_sentences([Failure("0", "mine", "", "a full disk")])
+      ['failed: 0: a full disk']
     """
     return [str(failure) for failure in failures]
 

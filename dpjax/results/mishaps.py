@@ -12,16 +12,17 @@ COUNTED: tuple[str, ...] = ("overflow_count", "rejected_count", "dropped_count",
 def count_sentences(points: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """Column → a sentence on what it counts and what to do, for each that is not 0.
 
-    Guarantees: rounds are counted out of those of the points that could abort any.
+    Formal guarantees: rounds are counted out of those of the points that could abort any.
 
     Args:
       points: rows of ``summary``, or of a table: a row without ``n`` is one run.
 
-    >>> run = {"num_steps": 20, "aborted_count": 15, "dropped_count": 243}
-    >>> for sentence in count_sentences([run, {"num_steps": 20, "overflow_count": 0}]).values():
-    ...     print(sentence.partition(":")[0])
-    243 clients dropped out before their message arrived.
-    15 of 20 rounds were aborted and changed nothing
+    Example:
+      >>> run = {"num_steps": 20, "aborted_count": 15, "dropped_count": 243}
+      >>> for sentence in count_sentences([run, {"num_steps": 20, "overflow_count": 0}]).values():
+      ...     print(sentence.partition(":")[0])
+      243 clients dropped out before their message arrived.
+      15 of 20 rounds were aborted and changed nothing
     """
     counts = {name: sum(number(point, name) or 0 for point in points) for name in COUNTED}
     return {name: _sentence(name, count, points) for name, count in counts.items() if count}
@@ -43,8 +44,9 @@ def aborted_rounds(points: Sequence[Mapping[str, Any]]) -> str:
     Args:
       points: rows of ``summary``, or of a table.
 
-    >>> aborted_rounds([{"num_steps": 10, "n": 3, "aborted_count": 1}])
-    '1 of 30 rounds was aborted'
+    Example:
+      >>> aborted_rounds([{"num_steps": 10, "n": 3, "aborted_count": 1}])
+      '1 of 30 rounds was aborted'
     """
     could = [point for point in points if number(point, "aborted_count") is not None]
     count = sum(number(point, "aborted_count") or 0 for point in could)

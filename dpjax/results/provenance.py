@@ -16,16 +16,17 @@ _LARGEST = 64 * 2**20
 def made_by_other_code(frame: pd.DataFrame) -> list[str]:
     """What is to be said of the code and the files that rows were made of, one sentence each; none if nothing is.
 
-    Guarantees: a row of a version whose numbers may differ from this one's is told, and so is one that read a plugin or
-    a data file which has other bytes now, or had others in another row. Files that are not here, or larger than 64 MiB,
-    are compared between rows alone. Never raises.
+    Formal guarantees: a row of a version whose numbers may differ from this one's is told, and so is one that read a
+    plugin or a data file which has other bytes now, or had others in another row. Files that are not here, or larger
+    than 64 MiB, are compared between rows alone. Never raises.
 
     Args:
       frame: what ``collect`` or ``load`` gave.
 
-    >>> from dpjax.results.table import frame_of
-    >>> made_by_other_code(frame_of([{"seed": 0, "code": "0.0.1"}]))[0].partition(",")[0]
-    '1 row is of dpjax 0.0.1'
+    Example:
+      >>> from dpjax.results.table import frame_of
+      >>> made_by_other_code(frame_of([{"seed": 0, "code": "0.0.1"}]))[0].partition(",")[0]
+      '1 row is of dpjax 0.0.1'
     """
     return [*_of_versions(frame), *_of_files(frame), *_of_revisions(frame)]
 

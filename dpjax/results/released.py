@@ -30,19 +30,23 @@ class _Without:
 def claim_document(row: Row, *, weights: str = "last", class_names: bool = False) -> dict[str, Any]:
     """What a released model or text owes its reader, as a document that JSON holds.
 
-    Guarantees: ``claim`` is the row's sentence, and ``epsilon`` the ε in it; None without noise, and then ``private``
-    is false. Nothing of it depends on the training data beyond what the mechanism released: no metric, no count of
-    units, no hash of a file. The seed is not in it, for whoever knows the seed knows the noise.
+    Formal guarantees: ``claim`` is the row's sentence, and ``epsilon`` the ε in it; None without noise, and then
+    ``private`` is false. Nothing of it depends on the training data beyond what the mechanism released: no metric, no
+    count of units, no hash of a file. The seed is not in it, for whoever knows the seed knows the noise.
 
     Args:
       row: the results row of the run, or any mapping with its column names.
       weights: which parameters were saved: those after the ``last`` step, or their ``average`` over the steps.
       class_names: whether names of classes are saved too.
 
-    >>> row = {"epsilon": 1.0, "epsilon_pld": 0.9661, "delta": 1e-5, "unit": "example", "num_steps": 100}
-    >>> told = claim_document(row)
-    >>> told["claim"], told["epsilon"], told["accountant"], told["num_steps"]
-    ('(ε=0.967 PLD, δ=1e-5)-DP per example, 100 steps; tuning not accounted', 0.9661, 'PLD', 100)
+    Returns:
+      Field → value: ``claim``, ``private``, ``epsilon`` and what it rests on, in the order of the document.
+
+    Example:
+      >>> row = {"epsilon": 1.0, "epsilon_pld": 0.9661, "delta": 1e-5, "unit": "example", "num_steps": 100}
+      >>> told = claim_document(row)
+      >>> told["claim"], told["epsilon"], told["accountant"], told["num_steps"]
+      ('(ε=0.967 PLD, δ=1e-5)-DP per example, 100 steps; tuning not accounted', 0.9661, 'PLD', 100)
     """
     value, accountant = stated_epsilon(row)
     private = value is not None and math.isfinite(value)
@@ -74,8 +78,8 @@ def write_claim(
 ) -> Path:
     """Writes ``privacy.json`` beside what is released, and the same in words into its README.md.
 
-    Guarantees: of a README that is there everything else stays; written twice, the words stand in it once. ``peft``,
-    ``transformers`` and ``dpjax.models.pretrained`` open the folder as before.
+    Formal guarantees: of a README that is there everything else stays; written twice, the words stand in it once.
+    ``peft``, ``transformers`` and ``dpjax.models.pretrained`` open the folder as before.
 
     Args:
       folder: of the model; made if it is not there.
@@ -91,11 +95,12 @@ def write_claim(
     Raises:
       ResultsError: a file could not be written.
 
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     path = write_claim(folder, {"epsilon": float("inf")})
-    ...     print((path.parent / "README.md").read_text().splitlines()[3])
-    **not private (ε=∞).**
+    Example:
+      >>> import tempfile
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     path = write_claim(folder, {"epsilon": float("inf")})
+      ...     print((path.parent / "README.md").read_text().splitlines()[3])
+      **not private (ε=∞).**
     """
     told = claim_document(row, weights=weights, class_names=class_names)
     Path(folder).mkdir(parents=True, exist_ok=True)

@@ -35,20 +35,24 @@ log = logging.getLogger("dpjax.results")
 def write_atomically(path: Path | str, data: bytes) -> Path:
     """Writes a file so that a reader, or a crash, sees the old file or the whole new one.
 
-    Guarantees: on return the bytes are on disk under ``path``; on any failure, Ctrl-C included, ``path`` is as it was
-    and no temporary file is left.
+    Formal guarantees: on return the bytes are on disk under ``path``; on any failure, Ctrl-C included, ``path`` is as
+    it was and no temporary file is left.
 
     Args:
       path: file to write; its folder must exist.
       data: its bytes.
 
+    Returns:
+      The path.
+
     Raises:
       ResultsError: the disk is full, the folder is missing or cannot be written.
 
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     write_atomically(Path(folder) / "table.csv", b"a,b\\n").read_bytes()
-    b'a,b\\n'
+    Example:
+      >>> import tempfile
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     write_atomically(Path(folder) / "table.csv", b"a,b\\n").read_bytes()
+      b'a,b\\n'
     """
     try:
         return write_whole(Path(path), data, durable=True)
@@ -61,8 +65,8 @@ def write_atomically(path: Path | str, data: bytes) -> Path:
 def write_job_result(job_dir: Path | str, rows: Iterable[Mapping[str, Any]], digest: str) -> Path:
     """Writes a finished job's rows as ``result.json``: the mark that a rerun may skip the job.
 
-    Guarantees: atomic and durable, so a job is finished exactly if the file is there and its digest is that of the
-    config; valid JSON; ``read_job_result`` gives back equal rows. What an earlier try left of its failure goes.
+    Formal guarantees: atomic and durable, so a job is finished exactly if the file is there and its digest is that of
+    the config; valid JSON; ``read_job_result`` gives back equal rows. What an earlier try left of its failure goes.
 
     Args:
       job_dir: the job's output folder; created if missing.
@@ -75,11 +79,12 @@ def write_job_result(job_dir: Path | str, rows: Iterable[Mapping[str, Any]], dig
     Raises:
       ResultsError: no row, a value that does not fit its column, or the file could not be written (a full disk, say).
 
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     path = write_job_result(folder, [{"seed": 0, "epsilon": float("inf")}], "d1")
-    ...     read_job_result(folder)
-    ([{'seed': 0, 'epsilon': inf}], 'd1')
+    Example:
+      >>> import tempfile
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     path = write_job_result(folder, [{"seed": 0, "epsilon": float("inf")}], "d1")
+      ...     read_job_result(folder)
+      ([{'seed': 0, 'epsilon': inf}], 'd1')
     """
     encoded = [{name: encode(name, value) for name, value in row.items()} for row in rows]
     if not encoded:
@@ -99,14 +104,18 @@ def write_job_result(job_dir: Path | str, rows: Iterable[Mapping[str, Any]], dig
 def read_job_result(job_dir: Path | str) -> tuple[list[dict[str, Any]], str] | None:
     """A finished job's rows and digest, or None if it has not finished.
 
-    Guarantees: never raises for what lies on disk. A file that is cut short, not JSON or not dpjax's counts as absent,
-    with a warning of one line in the log ``dpjax.results``.
+    Formal guarantees: never raises for what lies on disk. A file that is cut short, not JSON or not dpjax's counts as
+    absent, with a warning of one line in the log ``dpjax.results``.
 
     Args:
       job_dir: the job's output folder.
 
-    >>> read_job_result("/nowhere") is None
-    True
+    Returns:
+      (rows, digest of the config); None without a whole file of dpjax's.
+
+    Example:
+      >>> read_job_result("/nowhere") is None
+      True
     """
     path = Path(job_dir) / JOB_FILE
     if not path.exists():
@@ -124,8 +133,9 @@ def job_files(directory: Path | str) -> list[Path]:
     Args:
       directory: a sweep's folder, or any folder above.
 
-    >>> job_files("/nowhere")
-    []
+    Example:
+      >>> job_files("/nowhere")
+      []
     """
     root = Path(directory)
     found = [
@@ -143,10 +153,11 @@ def parse_job_file(path: Path) -> list[dict[str, Any]]:
     Raises:
       ResultsError: it is cut short, not JSON, not dpjax's, without rows, or a cell of it does not fit its column.
 
-    >>> parse_job_file(Path("/nowhere/result.json"))
-    Traceback (most recent call last):
-        ...
-    dpjax.results.errors.ResultsError: /nowhere/result.json cannot be read (No such file or directory)
+    Example:
+      >>> parse_job_file(Path("/nowhere/result.json"))
+      Traceback (most recent call last):
+          ...
+      dpjax.results.errors.ResultsError: /nowhere/result.json cannot be read (No such file or directory)
     """
     return _parse(path)[0]
 

@@ -23,13 +23,15 @@ _TEXT = ("str", "json")
 def lower_is_better(metric: str) -> bool:
     """Whether a metric is one to minimise.
 
-    Guarantees: the schema decides; a name it does not know is minimised if it speaks of loss, error, time or memory.
+    Formal guarantees: the schema decides; a name it does not know is minimised if it speaks of loss, error, time or
+    memory.
 
     Args:
       metric: name of a numeric column.
 
-    >>> lower_is_better("test_loss"), lower_is_better("test_accuracy"), lower_is_better("wall_seconds")
-    (True, False, True)
+    Example:
+      >>> lower_is_better("test_loss"), lower_is_better("test_accuracy"), lower_is_better("wall_seconds")
+      (True, False, True)
     """
     known = SCHEMA.get(metric)
     if known is not None and known.better is not None:
@@ -40,19 +42,23 @@ def lower_is_better(metric: str) -> bool:
 def encode(name: str, value: Any) -> Any:
     """One cell as a value that ``json.dumps(..., allow_nan=False)`` takes.
 
-    Guarantees: inf, -inf and nan become the texts ``"inf"``, ``"-inf"``, ``"nan"`` (JSON has no such numbers) and
-    None becomes null; ``decode`` gives back an equal value. Arrays and their scalars become Python numbers and lists;
-    a dict in a json column becomes its text.
+    Formal guarantees: inf, -inf and nan become the texts ``"inf"``, ``"-inf"``, ``"nan"`` (JSON has no such numbers)
+    and None becomes null; ``decode`` gives back an equal value. Arrays and their scalars become Python numbers and
+    lists; a dict in a json column becomes its text.
 
     Args:
       name: the column; one of the schema is checked against its dtype, any other passes if JSON can hold it.
       value: the cell.
 
+    Returns:
+      The value: a number, text, bool, list or None; outside the schema also a dict of these.
+
     Raises:
       ResultsError: the value does not fit the column.
 
-    >>> encode("epsilon", float("inf")), encode("seed", 3), encode("eval_test_loss", [0.5, float("nan")])
-    ('inf', 3, [0.5, 'nan'])
+    Example:
+      >>> encode("epsilon", float("inf")), encode("seed", 3), encode("eval_test_loss", [0.5, float("nan")])
+      ('inf', 3, [0.5, 'nan'])
     """
     value = _scalar(value)
     column = SCHEMA.get(name)
@@ -72,15 +78,19 @@ def encode(name: str, value: Any) -> Any:
 def decode(name: str, value: Any) -> Any:
     """The cell that ``encode`` wrote.
 
-    Guarantees: exact for every column of the schema. In a column outside it, a text that reads ``inf``, ``-inf`` or
-    ``nan`` comes back as that number.
+    Formal guarantees: exact for every column of the schema. In a column outside it, a text that reads ``inf``, ``-inf``
+    or ``nan`` comes back as that number.
 
     Args:
       name: the column.
       value: what ``json.loads`` gave.
 
-    >>> decode("epsilon", "inf"), decode("overrides", "inf"), decode("clip_norm", None)
-    (inf, 'inf', None)
+    Returns:
+      The cell, as a row holds it.
+
+    Example:
+      >>> decode("epsilon", "inf"), decode("overrides", "inf"), decode("clip_norm", None)
+      (inf, 'inf', None)
     """
     column = SCHEMA.get(name)
     if column is not None and column.dtype in _TEXT:

@@ -53,8 +53,8 @@ class Sheet(NamedTuple):
 def sheets(frame: pd.DataFrame, metric: str = "test_accuracy") -> list[Sheet]:
     """A results table as one sheet per family of comparable points.
 
-    Guarantees: every sheet states accountant, δ, unit, adjacency, sampling, steps and whether tuning was paid for,
-    in a note where its rows agree and in a column where they do not. No two rows look the same.
+    Formal guarantees: every sheet states accountant, δ, unit, adjacency, sampling, steps and whether tuning was paid
+    for, in a note where its rows agree and in a column where they do not. No two rows look the same.
 
     Args:
       frame: what ``collect`` or ``load`` gave.
@@ -63,11 +63,12 @@ def sheets(frame: pd.DataFrame, metric: str = "test_accuracy") -> list[Sheet]:
     Raises:
       ResultsError: the table has no such numeric column.
 
-    >>> from dpjax.results.table import frame_of
-    >>> row = {"dataset": "digits", "unit": "example", "epsilon": 1.0, "test_accuracy": 0.9}
-    >>> sheet, = sheets(frame_of([row | {"seed": 0}, row | {"seed": 1}]))
-    >>> sheet.title, [(field.header, field.cells) for field in sheet.fields]
-    ('digits, per example', [('ε', ['1']), ('test accuracy', ['0.900 ± 0.000'])])
+    Example:
+      >>> from dpjax.results.table import frame_of
+      >>> row = {"dataset": "digits", "unit": "example", "epsilon": 1.0, "test_accuracy": 0.9}
+      >>> sheet, = sheets(frame_of([row | {"seed": 0}, row | {"seed": 1}]))
+      >>> sheet.title, [(field.header, field.cells) for field in sheet.fields]
+      ('digits, per example', [('ε', ['1']), ('test accuracy', ['0.900 ± 0.000'])])
     """
     points: Any = summary(frame, metric)
     # Central before federated, and all that compares at one ε together.
@@ -84,10 +85,11 @@ def mean_and_std(mean: float | int, std: float | int) -> str:
       mean: any float; missing gives a dash.
       std: its standard deviation; missing (a single seed) is left out.
 
-    >>> mean_and_std(0.9534, 0.0041), mean_and_std(0.9534, float("nan")), mean_and_std(float("nan"), 0.0)
-    ('0.953 ± 0.004', '0.953', '–')
-    >>> mean_and_std(1.69e18, 1.5e17)
-    '1.69e18 ± 1.5e17'
+    Example:
+      >>> mean_and_std(0.9534, 0.0041), mean_and_std(0.9534, float("nan")), mean_and_std(float("nan"), 0.0)
+      ('0.953 ± 0.004', '0.953', '–')
+      >>> mean_and_std(1.69e18, 1.5e17)
+      '1.69e18 ± 1.5e17'
     """
     if math.isnan(mean):
         return "–"
@@ -104,8 +106,9 @@ def label(column: str) -> str:
     Args:
       column: name of a column.
 
-    >>> label("test_accuracy"), label("epsilon_pld")
-    ('test accuracy', 'ε PLD')
+    Example:
+      >>> label("test_accuracy"), label("epsilon_pld")
+      ('test accuracy', 'ε PLD')
     """
     return _WORDS.get(column, column.replace("_", " "))
 
@@ -320,8 +323,9 @@ def diverged_runs(diverged: int, runs: int) -> str:
       diverged: how many did.
       runs: of how many.
 
-    >>> diverged_runs(2, 9)
-    '2 of 9 runs diverged (their answers count as wrong, they have no loss)'
+    Example:
+      >>> diverged_runs(2, 9)
+      '2 of 9 runs diverged (their answers count as wrong, they have no loss)'
     """
     return f"{diverged} of {runs} runs diverged (their answers count as wrong, they have no loss)"
 

@@ -13,19 +13,20 @@ _STAR = "★"
 def to_rich(sheets: list[Sheet], width: int) -> Group:
     """Sheets as tables for a terminal of so many signs.
 
-    Guarantees: the best of each ε carries a star and is bold, non-private rows are named as such, and columns that a
-    narrow terminal has no room for are left out and named below.
+    Formal guarantees: the best of each ε carries a star and is bold, non-private rows are named as such, and columns
+    that a narrow terminal has no room for are left out and named below.
 
     Args:
       sheets: what ``dpjax.results.sheet.sheets`` gave.
       width: signs in a line.
 
-    >>> from rich.console import Console
-    >>> sheet = Sheet("digits", ["δ=1e-5."], [Field("ε", ["1", "∞"], 0)], [True, True], [True, False])
-    >>> with (console := Console(width=70)).capture() as capture:
-    ...     console.print(to_rich([sheet], 70))
-    >>> print(capture.get().split("\\n")[3].strip())
-    1
+    Example:
+      >>> from rich.console import Console
+      >>> sheet = Sheet("digits", ["δ=1e-5."], [Field("ε", ["1", "∞"], 0)], [True, True], [True, False])
+      >>> with (console := Console(width=70)).capture() as capture:
+      ...     console.print(to_rich([sheet], 70))
+      >>> print(capture.get().split("\\n")[3].strip())
+      1
     """
     parts: list[Table | Text] = []
     for sheet in sheets:
@@ -49,14 +50,15 @@ def to_markdown(sheets: list[Sheet]) -> str:
     Args:
       sheets: what ``dpjax.results.sheet.sheets`` gave.
 
-    >>> print(to_markdown([Sheet("digits", ["δ=1e-5."], [Field("ε", ["1"], 0)], [True], [True])]))
-    **digits**
-    <BLANKLINE>
-    | ε |
-    |--:|
-    | 1 |
-    <BLANKLINE>
-    δ=1e-5.
+    Example:
+      >>> print(to_markdown([Sheet("digits", ["δ=1e-5."], [Field("ε", ["1"], 0)], [True], [True])]))
+      **digits**
+      <BLANKLINE>
+      | ε |
+      |--:|
+      | 1 |
+      <BLANKLINE>
+      δ=1e-5.
     """
     blocks = []
     for sheet in sheets:
@@ -74,23 +76,24 @@ def to_markdown(sheets: list[Sheet]) -> str:
 def to_latex(sheets: list[Sheet]) -> str:
     r"""Sheets as LaTeX tables in the manner of booktabs, for ``\input`` into a paper.
 
-    Guarantees: needs ``\usepackage{booktabs}`` and no other package; names are escaped.
+    Formal guarantees: needs ``\usepackage{booktabs}`` and no other package; names are escaped.
 
     Args:
       sheets: what ``dpjax.results.sheet.sheets`` gave.
 
-    >>> print(to_latex([Sheet("digits", ["δ=1e-5."], [Field("ε", ["1"], 0)], [True], [True])]))
-    \begin{table}
-      \centering
-      \caption{digits. $\delta$=1e-5.}
-      \begin{tabular}{r}
-        \toprule
-        $\varepsilon$ \\
-        \midrule
-        1 \\
-        \bottomrule
-      \end{tabular}
-    \end{table}
+    Example:
+      >>> print(to_latex([Sheet("digits", ["δ=1e-5."], [Field("ε", ["1"], 0)], [True], [True])]))
+      \begin{table}
+        \centering
+        \caption{digits. $\delta$=1e-5.}
+        \begin{tabular}{r}
+          \toprule
+          $\varepsilon$ \\
+          \midrule
+          1 \\
+          \bottomrule
+        \end{tabular}
+      \end{table}
     """
     blocks = []
     for sheet in sheets:
@@ -174,7 +177,8 @@ def tex(words: str) -> str:
     Args:
       words: any text.
 
-    >>> tex("ε=3 & 5 %")
-    '$\\varepsilon$=3 \\& 5 \\%'
+    Example:
+      >>> tex("ε=3 & 5 %")
+      '$\\varepsilon$=3 \\& 5 \\%'
     """
     return "".join(_TEX.get(sign, sign) for sign in words)

@@ -72,13 +72,13 @@ _CLIENTS = ("client_accuracy_mean", "client_accuracy_p10")
 def summary(frame: pd.DataFrame, metric: str = "test_accuracy") -> pd.DataFrame:
     """One row per point: mean, standard deviation and number over seeds.
 
-    Guarantees: seeds of one point are those that share every column of ``IDENTITY``. A seed that was run twice counts
-    once, by its latest row. Mean, standard deviation and ``n`` are of the same seeds: where one of them has no number
-    (the loss of a run that diverged), the mean and the deviation are missing, for those of the rest would flatter. The
-    deviation is the sample's (``ddof=1``), missing for a single seed. ε computed is the largest of the seeds';
-    what is counted over steps (overflow, rejections, dropped clients, aborted rounds, wrapped sums) and runs that
-    ``diverged`` are summed. ``best`` marks the best mean of ``metric`` for each
-    family (``FAMILY``) and ε; ``claim`` is the point's privacy sentence.
+    Formal guarantees: seeds of one point are those that share every column of ``IDENTITY``. A seed that was run twice
+    counts once, by its latest row. Mean, standard deviation and ``n`` are of the same seeds: where one of them has no
+    number (the loss of a run that diverged), the mean and the deviation are missing, for those of the rest would
+    flatter. The deviation is the sample's (``ddof=1``), missing for a single seed. ε computed is the largest of the
+    seeds'; what is counted over steps (overflow, rejections, dropped clients, aborted rounds, wrapped sums) and runs
+    that ``diverged`` are summed. ``best`` marks the best mean of ``metric`` for each family (``FAMILY``) and ε;
+    ``claim`` is the point's privacy sentence.
 
     Args:
       frame: what ``collect`` or ``load`` gave.
@@ -91,10 +91,11 @@ def summary(frame: pd.DataFrame, metric: str = "test_accuracy") -> pd.DataFrame:
     Raises:
       ResultsError: the table has no such numeric column.
 
-    >>> seeds = [{"config_hash": "a", "seed": s, "test_accuracy": a} for s, a in enumerate((0.90, 0.92))]
-    >>> from dpjax.results.table import frame_of
-    >>> summary(frame_of(seeds))[["n", "test_accuracy_mean"]].values.tolist()
-    [[2.0, 0.91]]
+    Example:
+      >>> seeds = [{"config_hash": "a", "seed": s, "test_accuracy": a} for s, a in enumerate((0.90, 0.92))]
+      >>> from dpjax.results.table import frame_of
+      >>> summary(frame_of(seeds))[["n", "test_accuracy_mean"]].values.tolist()
+      [[2.0, 0.91]]
     """
     metrics = list(dict.fromkeys([*METRICS, metric, *_COSTS, *_CLIENTS]))
     require(frame, metric)
@@ -122,9 +123,10 @@ def latest_runs(frame: Any) -> Any:
     Args:
       frame: what ``collect`` or ``load`` gave.
 
-    >>> from dpjax.results.table import frame_of
-    >>> latest_runs(frame_of([{"seed": 0, "test_loss": 2.0}, {"seed": 0, "test_loss": 1.0}]))["test_loss"].tolist()
-    [1.0]
+    Example:
+      >>> from dpjax.results.table import frame_of
+      >>> latest_runs(frame_of([{"seed": 0, "test_loss": 2.0}, {"seed": 0, "test_loss": 1.0}]))["test_loss"].tolist()
+      [1.0]
     """
     latest = frame.sort_values("timestamp", kind="stable", na_position="first")
     latest = latest.assign(seed=same_runs(latest["seed"]))
@@ -138,8 +140,9 @@ def same_runs(seeds: Any) -> Any:
     Args:
       seeds: a column of them; missing ones stay so.
 
-    >>> same_runs(pd.Series([3, 3 + 2**32, -1])).tolist()
-    [3, 3, 4294967295]
+    Example:
+      >>> same_runs(pd.Series([3, 3 + 2**32, -1])).tolist()
+      [3, 3, 4294967295]
     """
     return seeds.map(lambda seed: seed % 2**32, na_action="ignore")
 
@@ -154,11 +157,12 @@ def require(frame: pd.DataFrame, *names: str) -> None:
     Raises:
       ResultsError: a column is not there, not numeric or empty.
 
-    >>> from dpjax.results.table import frame_of
-    >>> require(frame_of([{"seed": 0}]), "clip_norm")
-    Traceback (most recent call last):
-        ...
-    dpjax.results.errors.ResultsError: the results have no values in column 'clip_norm': sweep or record it first
+    Example:
+      >>> from dpjax.results.table import frame_of
+      >>> require(frame_of([{"seed": 0}]), "clip_norm")
+      Traceback (most recent call last):
+          ...
+      dpjax.results.errors.ResultsError: the results have no values in column 'clip_norm': sweep or record it first
     """
     for name in names:
         if name not in frame.columns:
@@ -176,9 +180,10 @@ def is_federated(frame: Any) -> pd.Series:
     Args:
       frame: what ``collect``, ``load`` or ``summary`` gave.
 
-    >>> from dpjax.results.table import frame_of
-    >>> is_federated(frame_of([{"seed": 0}, {"seed": 1, "clients_per_round": 10}])).tolist()
-    [False, True]
+    Example:
+      >>> from dpjax.results.table import frame_of
+      >>> is_federated(frame_of([{"seed": 0}, {"seed": 1, "clients_per_round": 10}])).tolist()
+      [False, True]
     """
     return frame["clients_per_round"].notna()
 

@@ -54,17 +54,21 @@ ORDER = [
 def collect(directory: Path | str) -> pd.DataFrame:
     """Every job's rows below a folder, one per (point, seed).
 
-    Guarantees: the order depends only on what the rows say, not on when the jobs ended; every column of the schema is
-    there with its dtype, filled with missing values where no row has it; columns outside the schema are kept, at the
-    end. A file that cannot be read costs its own rows only and is named in ``df.attrs["unreadable"]``, as is a job that
-    failed and has not finished since.
+    Formal guarantees: the order depends only on what the rows say, not on when the jobs ended; every column of the
+    schema is there with its dtype, filled with missing values where no row has it; columns outside the schema are kept,
+    at the end. A file that cannot be read costs its own rows only and is named in ``df.attrs["unreadable"]``, as is a
+    job that failed and has not finished since.
 
     Args:
       directory: a sweep's folder, or any folder above several.
 
-    >>> frame = collect("/nowhere")
-    >>> len(frame), frame.attrs["unreadable"]
-    (0, [])
+    Returns:
+      One row per (point, seed), in the schema's columns and dtypes.
+
+    Example:
+      >>> frame = collect("/nowhere")
+      >>> len(frame), frame.attrs["unreadable"]
+      (0, [])
     """
     rows: list[dict[str, Any]] = []
     unreadable: list[str] = []
@@ -85,9 +89,10 @@ def frame_of(rows: list[dict[str, Any]]) -> pd.DataFrame:
     Args:
       rows: one mapping per (point, seed), from column name to value.
 
-    >>> frame_of([{"seed": 1, "epsilon": 2.0}, {"seed": 0, "epsilon": 2.0, "note": "x"}])[["seed", "note"]].values
-    array([[0, 'x'],
-           [1, nan]], dtype=object)
+    Example:
+      >>> frame_of([{"seed": 1, "epsilon": 2.0}, {"seed": 0, "epsilon": 2.0, "note": "x"}])[["seed", "note"]].values
+      array([[0, 'x'],
+             [1, nan]], dtype=object)
     """
     unknown = list(dict.fromkeys(name for row in rows for name in row if name not in SCHEMA))
     rows = [row if row.get("diverged") is not None else row | {"diverged": _seems_diverged(row)} for row in rows]
@@ -111,19 +116,23 @@ def _seems_diverged(row: dict[str, Any]) -> bool | None:
 def load(path: Path | str) -> pd.DataFrame:
     """A results table from a sweep's folder, or from a ``results.parquet`` or ``results.json`` that was passed on.
 
-    Guarantees: a folder's ``result.json`` files come before its ``results.parquet`` or ``.json``, so that a table is
-    never older than the jobs beside it; where none of these can be read, that is said and no table is given.
+    Formal guarantees: a folder's ``result.json`` files come before its ``results.parquet`` or ``.json``, so that a
+    table is never older than the jobs beside it; where none of these can be read, that is said and no table is given.
 
     Args:
       path: the folder or the file.
 
+    Returns:
+      One row per (point, seed), in the schema's columns and dtypes.
+
     Raises:
       ResultsError: there is nothing to read.
 
-    >>> load("/nowhere")
-    Traceback (most recent call last):
-        ...
-    dpjax.results.errors.ResultsError: there is no /nowhere: give the folder of a sweep, such as results/quickstart
+    Example:
+      >>> load("/nowhere")
+      Traceback (most recent call last):
+          ...
+      dpjax.results.errors.ResultsError: there is no /nowhere: give the folder of a sweep, such as results/quickstart
     """
     path = Path(path)
     if not path.exists():
@@ -148,7 +157,7 @@ def load(path: Path | str) -> pd.DataFrame:
 def write_table(directory: Path | str) -> tuple[Path, Path]:
     """Collects a sweep's jobs into ``results.parquet`` and ``results.json`` in its folder.
 
-    Guarantees: each file is replaced in one step; both hold the same rows, in the order of ``collect``.
+    Formal guarantees: each file is replaced in one step; both hold the same rows, in the order of ``collect``.
 
     Args:
       directory: the sweep's folder.
@@ -159,10 +168,11 @@ def write_table(directory: Path | str) -> tuple[Path, Path]:
     Raises:
       ResultsError: there is no result below the folder, or a file could not be written.
 
-    >>> write_table("/nowhere")
-    Traceback (most recent call last):
-        ...
-    dpjax.results.errors.ResultsError: there is no /nowhere: give the folder of a sweep, such as results/quickstart
+    Example:
+      >>> write_table("/nowhere")
+      Traceback (most recent call last):
+          ...
+      dpjax.results.errors.ResultsError: there is no /nowhere: give the folder of a sweep, such as results/quickstart
     """
     return write_frame(load(directory), directory)
 
@@ -180,11 +190,12 @@ def write_frame(frame: pd.DataFrame, directory: Path | str) -> tuple[Path, Path]
     Raises:
       ResultsError: a file could not be written.
 
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     paths = write_frame(frame_of([{"seed": 0, "epsilon": float("inf")}]), folder)
-    ...     [load(path)["epsilon"].item() for path in paths]
-    [inf, inf]
+    Example:
+      >>> import tempfile
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     paths = write_frame(frame_of([{"seed": 0, "epsilon": float("inf")}]), folder)
+      ...     [load(path)["epsilon"].item() for path in paths]
+      [inf, inf]
     """
     directory = Path(directory)
     buffer = io.BytesIO()
@@ -216,8 +227,9 @@ def arrow_table(frame: pd.DataFrame) -> pa.Table:
     Args:
       frame: what ``collect`` or ``load`` gave.
 
-    >>> arrow_table(frame_of([{"seed": 0}])).num_rows
-    1
+    Example:
+      >>> arrow_table(frame_of([{"seed": 0}])).num_rows
+      1
     """
     rows = _rows(frame)
     arrays: dict[str, pa.Array] = {}

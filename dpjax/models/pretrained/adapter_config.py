@@ -91,7 +91,7 @@ class AdapterConfig:
 def read_adapter_config(path: Path) -> AdapterConfig:
     """Reads an ``adapter_config.json``.
 
-    Guarantees that no field which changes a number is passed over: what is neither computed here nor known to be
+    Formal guarantees: no field which changes a number is passed over: what is neither computed here nor known to be
     harmless must be absent, null, false or empty.
 
     Raises:

@@ -29,9 +29,9 @@ WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 def load_adapters(folder: str | os.PathLike[str], arch: Architecture) -> tuple[Flat, Lora]:
     """Adapters, and what else was trained beside them, from a folder that PEFT or ``save_adapters`` wrote.
 
-    Guarantees the numbers that PEFT computes, or an error: patterns of ranks and alphas, rsLoRA, adapters on GPT-2's
-    joined query, key and value, biases and whole modules that were trained too. Where ranks or scales differ between
-    layers, adapters are filled up with zeros to the largest rank, and ``b`` takes the scale.
+    Formal guarantees: the numbers that PEFT computes, or an error: patterns of ranks and alphas, rsLoRA, adapters on
+    GPT-2's joined query, key and value, biases and whole modules that were trained too. Where ranks or scales differ
+    between layers, adapters are filled up with zeros to the largest rank, and ``b`` takes the scale.
 
     Args:
       folder: with ``adapter_config.json`` and ``adapter_model.safetensors``.
@@ -43,6 +43,17 @@ def load_adapters(folder: str | os.PathLike[str], arch: Architecture) -> tuple[F
     Raises:
       CheckpointError: another kind of adapter, a field that is not computed, a tensor that has no place in the
         architecture or another shape there, or a damaged file.
+
+    Example:
+      >>> import tempfile, numpy as np
+      >>> from dpjax.models.transformers import Lora, tiny
+      >>> arch, lora, query = tiny("llama"), Lora(rank=1, targets=("query",)), "layers.0.attention.query"
+      >>> adapters = {f"{query}.lora.a": np.ones((16, 1), np.float32), f"{query}.lora.b": np.ones((1, 16), np.float32)}
+      >>> from dpjax.models.pretrained import save_adapters
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     params, read = load_adapters(save_adapters(folder, arch, adapters, lora, "owner/name"), arch)
+      >>> sorted(params) == sorted(adapters), read == lora
+      (True, True)
     """
     folder = Path(folder)
     config = read_adapter_config(folder / CONFIG)
@@ -81,12 +92,28 @@ def load_adapters(folder: str | os.PathLike[str], arch: Architecture) -> tuple[F
 def merge_adapters(params: Mapping[str, np.ndarray], lora: Lora) -> Flat:
     """Adapters added into the matrices they sit beside, so that the model needs none.
 
+    Formal guarantees: the merged matrices give the logits of the model with adapters, beyond rounding; nothing else
+    changes.
+
     Args:
       params: all parameters by path, each layer by itself.
       lora: rank and scale.
 
+    Returns:
+      The parameters by path without those of adapters.
+
     Raises:
       CheckpointError: an adapter on a matrix that the base does not have, or of another shape.
+
+    Example:
+      >>> import jax, numpy as np
+      >>> from dpjax.models.transformers import Lora, tiny
+      >>> arch, lora, query = tiny("llama"), Lora(rank=1, targets=("query",)), "layers.0.attention.query"
+      >>> adapters = {f"{query}.lora.a": np.ones((16, 1), np.float32), f"{query}.lora.b": np.ones((1, 16), np.float32)}
+      >>> from dpjax.models.tuning import fresh_parameters
+      >>> base = fresh_parameters(arch, jax.random.key(0))
+      >>> sorted(merge_adapters(base | adapters, lora)) == sorted(base)
+      True
     """
     merged = {path: array for path, array in params.items() if ".lora." not in path}
     for path in [path for path in params if path.endswith(".lora.a")]:

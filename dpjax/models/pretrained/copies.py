@@ -28,7 +28,7 @@ def fetch(
 ) -> Path:
     """Fetches a checkpoint into the cache: config, weights (safetensors or GGUF) and tokenizer, nothing else.
 
-    Guarantees that what is there is whole: all is written to a temporary folder and moved into place at the end. A
+    Formal guarantees: what is there is whole: all is written to a temporary folder and moved into place at the end. A
     package's files have the pinned hashes. Nothing is unpickled or run.
 
     Args:
@@ -44,6 +44,17 @@ def fetch(
 
     Raises:
       CheckpointError: unknown name, no network, a wrong hash, a full disk.
+
+    Example:
+      What is there already is not fetched again:
+
+      >>> import pathlib, tempfile
+      >>> with tempfile.TemporaryDirectory() as cache:
+      ...     copy = pathlib.Path(cache, "owner--name")
+      ...     copy.mkdir()
+      ...     _ = (copy / MANIFEST).write_text("{}")
+      ...     fetch("owner/name", cache_dir=cache) == copy
+      True
     """
     known = CHECKPOINTS.get(name)
     if known is None and "/" not in name:

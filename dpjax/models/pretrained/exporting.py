@@ -33,7 +33,7 @@ def save_adapters(
 ) -> Path:
     """Saves adapters so that ``PeftModel.from_pretrained`` opens them, with the head that was trained beside them.
 
-    Guarantees that what opens them scores the same. A classifier on BERT's pooler is stored as PEFT does it, for
+    Formal guarantees: what opens them scores the same. A classifier on BERT's pooler is stored as PEFT does it, for
     ``AutoModelForSequenceClassification``. That class computes any other classifier in another way, so it lies beside
     the adapters, with the script ``classify.py``, and PEFT refuses to put these adapters on that class. README.md in
     the folder says how it is opened.
@@ -53,6 +53,15 @@ def save_adapters(
 
     Raises:
       CheckpointError: no adapters among the parameters, or a classifier without its head.
+
+    Example:
+      >>> import tempfile, numpy as np
+      >>> from dpjax.models.transformers import Lora, tiny
+      >>> arch, lora, query = tiny("llama"), Lora(rank=1, targets=("query",)), "layers.0.attention.query"
+      >>> adapters = {f"{query}.lora.a": np.ones((16, 1), np.float32), f"{query}.lora.b": np.ones((1, 16), np.float32)}
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     sorted(path.name for path in save_adapters(folder, arch, adapters, lora, "owner/name").iterdir())
+      ['README.md', 'adapter_config.json', 'adapter_model.safetensors']
     """
     if not any(path.endswith(".lora.a") for path in params):
         raise CheckpointError("params hold no adapters; tune with lora first, or use save.")

@@ -65,7 +65,7 @@ class Pretrained:
 def load(name_or_path: str | os.PathLike[str], *, cache_dir: str | os.PathLike[str] | None = None) -> Pretrained:
     """Loads a pretrained model: from the cache by name, or from a folder or a GGUF file. It never uses the network.
 
-    Guarantees all or nothing: every tensor of the architecture is there with its shape, none is left over, the
+    Formal guarantees: all or nothing: every tensor of the architecture is there with its shape, none is left over, the
     tokenizer fits the embedding, and the files of a fetched copy are those that were fetched.
 
     Args:
@@ -73,9 +73,23 @@ def load(name_or_path: str | os.PathLike[str], *, cache_dir: str | os.PathLike[s
         (or its shards) and tokenizer.json, or the path of a ``.gguf`` file.
       cache_dir: None: ``DPJAX_MODELS_DIR`` or the user's cache folder.
 
+    Returns:
+      A ``Pretrained``: architecture, parameters by path as NumPy arrays, tokenizer, source and digest.
+
     Raises:
       CheckpointError: not there, damaged, incomplete, with something extra, or with a tokenizer of another model.
       ArchitectureError: an architecture that dpjax does not build.
+
+    Example:
+      >>> import tempfile, jax
+      >>> from dpjax.models.pretrained import word_tokenizer
+      >>> from dpjax.models.transformers import tiny
+      >>> from dpjax.models.tuning import fresh_parameters
+      >>> arch = tiny("bert")
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     _ = save(folder, arch, fresh_parameters(arch, jax.random.key(0)), word_tokenizer(["a", "word"]))
+      ...     load(folder).arch == arch
+      True
     """
     name = os.fspath(name_or_path)
     path = Path(name).expanduser()
@@ -131,7 +145,7 @@ def save(
 ) -> Path:
     """Saves a model as a folder that ``transformers`` and ``load`` open: config, safetensors, tokenizer.
 
-    Guarantees that what opens it scores the same. A classifier on BERT's pooler goes into the model, for
+    Formal guarantees: what opens it scores the same. A classifier on BERT's pooler goes into the model, for
     ``AutoModelForSequenceClassification``; any other, which that class would compute otherwise, lies beside the body,
     for ``AutoModel`` and the script ``classify.py`` in the folder.
 
@@ -149,6 +163,15 @@ def save(
     Raises:
       CheckpointError: a parameter without a place in such a checkpoint, such as an adapter that was not merged; a
         classifier without its head.
+
+    Example:
+      >>> import tempfile, jax
+      >>> from dpjax.models.transformers import tiny
+      >>> from dpjax.models.tuning import fresh_parameters
+      >>> arch = tiny("llama")
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     sorted(path.name for path in save(folder, arch, fresh_parameters(arch, jax.random.key(0))).iterdir())
+      ['config.json', 'model.safetensors']
     """
     folder = Path(folder)
     config = to_hub_config(arch)

@@ -286,6 +286,14 @@ def _parts(encoding: Any) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, 
 def word_tokenizer(words: Sequence[str]) -> TextTokenizer:
     """A tokenizer of whole words, for examples and tests; 0 is unknown, 1 ends a text.
 
+    Formal guarantees: a text's ids follow from that text and the words alone.
+
+    Args:
+      words: one token each, numbered from 2.
+
+    Returns:
+      The tokenizer.
+
     Example:
       >>> word_tokenizer(["fine"]).encode(["fine day"], 4).ids.tolist()
       [[2, 0, 1, -1]]

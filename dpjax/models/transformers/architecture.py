@@ -84,8 +84,13 @@ class Architecture:
 def from_hub_config(config: Mapping[str, Any]) -> Architecture:
     """Reads a checkpoint's ``config.json``.
 
+    Formal guarantees: all or nothing: a variant that dpjax would compute otherwise is refused, not approximated.
+
     Args:
       config: its contents; ``model_type`` must be bert, llama or gpt2.
+
+    Returns:
+      The architecture.
 
     Raises:
       ArchitectureError: another architecture, a missing field, or a variant that computes something else than dpjax
@@ -97,7 +102,7 @@ def from_hub_config(config: Mapping[str, Any]) -> Architecture:
       >>> from_hub_config({"model_type": "t5"})
       Traceback (most recent call last):
       dpjax.models.transformers.fields.ArchitectureError: model_type is 't5', but dpjax builds bert, gpt2 and \
-llama; take a checkpoint of one of these.
+    llama; take a checkpoint of one of these.
     """
     kind = config.get("model_type")
     if not isinstance(kind, str) or kind not in _READERS:
@@ -122,6 +127,14 @@ llama; take a checkpoint of one of these.
 
 def to_hub_config(architecture: Architecture) -> dict[str, Any]:
     """The ``config.json`` that ``transformers`` builds the same model from; ``from_hub_config`` reads it back.
+
+    Formal guarantees: nothing is lost: ``from_hub_config`` gives back an equal architecture.
+
+    Args:
+      architecture: of any family.
+
+    Returns:
+      Field → value, as JSON holds them.
 
     Example:
       >>> one = from_hub_config({"model_type": "gpt2", "n_embd": 8, "n_layer": 1, "n_head": 2})
@@ -287,6 +300,19 @@ def _activation(config: Mapping[str, Any], field: str, usual: str) -> Activation
 
 def tiny(family: str, **changes: Any) -> Architecture:
     """A transformer of a few thousand parameters, for examples and tests.
+
+    Formal guarantees: an architecture holds no data; the sizes are constants.
+
+    Args:
+      family: ``"bert"``, ``"gpt2"`` or ``"llama"``.
+      **changes: fields of ``Architecture`` to set otherwise.
+
+    Returns:
+      The architecture.
+
+    Raises:
+      ArchitectureError: a combination of fields that dpjax does not build.
+      KeyError: another family.
 
     Example:
       >>> tiny("llama").num_kv_heads
