@@ -23,7 +23,7 @@ import pytest
 from dpjax import accounting
 from dpjax.cli import main as dpjax_main
 from dpjax.report import packing
-from dpjax.report import runs as jobs
+from dpjax.report import sweep_state as jobs
 from dpjax.report.contents import gather
 from dpjax.report.packing import pack
 from dpjax.report.page import render
@@ -428,7 +428,7 @@ def test_the_watched_page_is_served_on_loopback_alone_with_news_when_a_job_ends(
         assert data_of(page)["version"] == first["version"]
         assert (first["progress"]["finished"], first["progress"]["planned"]) == (6, 8)
         write(sweep, [row(2, 0.3, 0)])
-        for _ in range(100):
+        for _ in range(400):
             second = json.loads(fetch(f"{address}/status.json")[1])
             if second["version"] != first["version"]:
                 break
