@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dpjax.datasets.bounding import bound_contributions
-from dpjax.datasets.schema import Dataset
+from dpjax.datasets.entries import Dataset
 
 
 class Rows(NamedTuple):

@@ -47,7 +47,7 @@ def from_nnx(build: Callable[[nnx.Rngs], nnx.Module]) -> Model:
       Traceback (most recent call last):
         ...
       ValueError: layer 'layers.1' (BatchNorm) keeps batch statistics, which couples the examples of a batch and voids \
-      per-example clipping; use GroupNorm or LayerNorm instead.
+per-example clipping; use GroupNorm or LayerNorm instead.
     """
     init, merge = nnx_functions(build)
 

@@ -102,7 +102,7 @@ def from_hub_config(config: Mapping[str, Any]) -> Architecture:
       >>> from_hub_config({"model_type": "t5"})
       Traceback (most recent call last):
       dpjax.models.transformers.fields.ArchitectureError: model_type is 't5', but dpjax builds bert, gpt2 and \
-    llama; take a checkpoint of one of these.
+llama; take a checkpoint of one of these.
     """
     kind = config.get("model_type")
     if not isinstance(kind, str) or kind not in _READERS:
