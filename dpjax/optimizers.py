@@ -45,6 +45,9 @@ def scale_by_corrected_adam(
       b1, b2: decays of the averages.
       floor: least second moment; larger is steadier.
 
+    Returns:
+      An ``optax.GradientTransformation``, to be followed by the learning rate.
+
     Raises:
       ValueError: a concrete negative ``noise_stddev``, or ``floor`` ≤ 0.
 
@@ -91,6 +94,8 @@ def warmed_up(
     peak: ArrayLike, *, warmup_steps: int, num_steps: int, decay: str = "none"
 ) -> Callable[[ArrayLike], Float[Array, ""]]:
     """A learning rate that rises in a line and then stays, falls in a line, or falls as a cosine.
+
+    Formal guarantees: it reads the number of the step and nothing else, so it costs no privacy.
 
     Args:
       peak: learning rate at the end of the rise, traced or not.

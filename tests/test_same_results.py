@@ -37,6 +37,12 @@ def test_a_hash_of_the_same_fields_and_a_field_within_the_config_are_compared():
     assert [line.partition(":")[0] for line in result.differences] == ["config.a", "config_hash"]
 
 
+def test_sizes_of_ciphertexts_are_no_difference_and_other_sizes_are():
+    for aggregation, differences in (("homomorphic", 0), ("secure", 1)):
+        old, new = (ROW | {"aggregation": aggregation, "uplink_bytes": size} for size in (1.0, 2.0))
+        assert len(compare("it", [old], [new]).differences) == differences
+
+
 def test_rows_of_one_side_only_are_a_difference():
     second = ROW | {"seed": 1}
     assert compare("it", [ROW, second], [second]).differences == ["old only: ('a=1', '0', 'None')"]

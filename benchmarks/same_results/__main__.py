@@ -10,7 +10,7 @@ that a user who updates from BASE gets each of these numbers again: parameters e
 trained model, the noise by its draws, the accountants by ε and calibrated noise, what is said by the texts. It does
 not say that the numbers are right.
 
-Times, memory, dates and what names the code are left out (``LEFT_OUT``), and ciphertexts' errors, which are random. A
+Times, memory, dates, what names the code and the size of ciphertexts, which is random, are left out (``LEFT_OUT``). A
 column, or field of a config, that one revision lacks is told and is no difference; so is a command whose overrides one
 of them does not know. Exits with 1 on any difference, and where a command ran on neither side.
 """
@@ -63,7 +63,7 @@ def run_both(sides: Sequence[Side], name: str, words: list[str]) -> Compared:
         printed = [json.loads(output or "[]") for _, output, _ in answers]
         rows = [[part] if isinstance(part, dict) else part for part in printed]
     refusals = [
-        f"{side} ends with {status}: {' '.join(error.split())[:300]}"
+        f"{side} ends with {status}: {' '.join(error.split())[-400:]}"
         for side, (status, _, error) in zip(("old", "new"), answers, strict=True)
         if status
     ]

@@ -2,7 +2,8 @@
 
 _SMALL = "data=digits optimizer.num_steps=6 optimizer.evaluate_every=3 num_seeds=2 seed=3"
 _CENTRAL = f"{_SMALL} privacy.epsilon=2 optimizer.sampling_rate=0.1"
-_CLIENTS = f"{_SMALL} federated.num_clients=60 federated.clients_per_round=12 federated.local_batch_size=5"
+_FEW = f"{_SMALL} federated.num_clients=60 federated.clients_per_round=12"
+_CLIENTS = f"{_FEW} federated.local_batch_size=5"
 _FEDERATED = f"{_CLIENTS} privacy.epsilon=4 privacy.delta=1e-3"
 _OPEN = f"{_CLIENTS} privacy.epsilon=inf"
 SWEEPS = {
@@ -25,14 +26,16 @@ SWEEPS = {
     "weights": f"{_OPEN} federated.weights=uniform,sizes federated.partition=quantity",
     "partition": f"{_FEDERATED} federated.partition=iid,dirichlet,shards,quantity",
     "sampled": f"{_FEDERATED} federated.partition=sampled federated.records_per_client=20",
-    "client sampling": f"{_FEDERATED} optimizer.sampling=poisson,fixed_size,shuffled,cyclic clipping=flat,adaptive",
+    "client sampling": f"{_FEDERATED} optimizer.sampling=poisson,fixed_size,shuffled,cyclic",
     "local noise": f"{_FEDERATED} privacy.noise=local_gaussian,laplace,privunit privacy.adjacency=replace_one "
     "privacy.epsilon=50",
     "shared noise": f"{_FEDERATED} privacy.noise=discrete_gaussian,skellam federated.aggregation=secure "
     "privacy.accountant=rdp privacy.epsilon=50 privacy.colluding=0,2",
-    "inside clients": f"{_FEDERATED} privacy.noise=inside_clients privacy.epsilon=8 federated.robust=none,median",
+    "inside clients": f"{_FEW} privacy.noise=inside_clients privacy.epsilon=8 privacy.delta=1e-3 "
+    "federated.robust=none,median",
     "aggregation": f"{_FEDERATED} federated.aggregation=plain,secure,homomorphic optimizer.sampling=fixed_size",
-    "dropouts": f"{_FEDERATED} federated.aggregation=plain,secure federated.dropout_rate=0.2",
+    "dropouts": f"{_FEDERATED} federated.aggregation=plain,secure federated.dropout_rate=0.2 "
+    "optimizer.sampling=fixed_size",
     "robust": f"{_OPEN} federated.robust=trimmed_mean,median,krum,multi_krum,geometric_median "
     "federated.corruption.name=sign_flipped",
     "corruption": f"{_FEDERATED} federated.corruption.name=nan,scaled,sign_flipped,noise,labels",
