@@ -42,7 +42,7 @@ if TYPE_CHECKING:  # what type checkers see of the table below; tests/test_front
     )
 
     # contribution
-    from dpjax.contribution import ContributionFn
+    from dpjax.contribution import ContributionFn, Reported
     from dpjax.contributions import example_gradient, user_gradient, client_delta, private_client_delta
     from dpjax.solver import Solver
     from dpjax.types import PerUnit, Stateful
@@ -98,7 +98,7 @@ STAGES: dict[str, dict[str, str]] = {
         ),
     },
     "contribution": {
-        "contribution": "ContributionFn",
+        "contribution": "ContributionFn Reported",
         "contributions": "example_gradient user_gradient client_delta private_client_delta",
         "solver": "Solver",
         "types": "PerUnit Stateful",

@@ -10,8 +10,8 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 
 from dpjax.buckets import Buckets
 from dpjax.clipping import SumFactory
-from dpjax.contribution import ContributionFn, GradientContribution
-from dpjax.types import ClippedSum, Cohort, Metrics, Params, Stateful
+from dpjax.contribution import ContributionFn, GradientContribution, Reported
+from dpjax.types import ClippedSum, Cohort, Metrics, Params, Stateful, over_slots
 
 
 def bucketed_sum(factory: SumFactory, buckets: Buckets) -> SumFactory:
@@ -87,7 +87,7 @@ def sum_by_bucket(
                 def back(x: Array) -> Array:
                     return jnp.zeros_like(x).at[slot].set(x)
 
-                return part._replace(norms=back(part.norms), per_unit=jax.tree.map(back, part.per_unit))
+                return over_slots(back, part)
 
             return add_up_parts([one(bucket) for bucket in range(num_buckets)])
 
@@ -123,7 +123,7 @@ def with_own_key(contribution_fn: ContributionFn) -> ContributionFn:
         loss = contribution_fn.loss
         return GradientContribution(lambda params, unit, _: loss(params, unit[0], jax.random.wrap_key_data(unit[1])))
 
-    def contribution(params: Params, unit: PyTree[Array], key: Key[Array, ""]) -> tuple[Params, Metrics]:
+    def contribution(params: Params, unit: PyTree[Array], key: Key[Array, ""]) -> tuple[Params, Metrics | Reported]:
         del key
         data, key_data = unit
         return contribution_fn(params, data, jax.random.wrap_key_data(key_data))

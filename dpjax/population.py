@@ -6,15 +6,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Key, PyTree
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from dpjax.buckets import Buckets
 from dpjax.checks import brief
 from dpjax.sampling import Sampler, SamplingInfo, draw_cohort
 from dpjax.types import ClippedSum, Cohort, Params, Stateful, leading_size
-
-STATE = "unit_state"
-"""The entry of a contribution's metrics in which a unit's next state travels; see ``remember``."""
 
 
 class Population(NamedTuple):
@@ -123,12 +120,23 @@ def take_home(states: PyTree[Array], index: Int[Array, "slots"], clipped: Clippe
     """The states after a step: new for units whose contribution was accepted, as they were for all others."""
     if not jax.tree.leaves(states):
         return states
-    if STATE not in clipped.per_unit:
+    if clipped.unit_states is None:
         raise ValueError(
-            f"the contribution hands no {STATE!r} over, though units have states; put "
-            f"metrics[{STATE!r}] = PerUnit((new_state, True)) into what it returns."
+            "the contribution hands no unit_state over, though units have states; return (vector, "
+            "dpjax.Reported(metrics, unit_state=new_state)), which takes the place of metrics['unit_state']."
         )
-    new, kept = clipped.per_unit[STATE]
     size = jax.tree.leaves(states)[0].shape[0]
-    home = jnp.where(kept, index, size)  # rejected and empty slots write nowhere
-    return jax.tree.map(lambda old, x: old.at[home].set(x.astype(old.dtype), mode="drop"), states, new)
+    home = jnp.where(accepted_by(clipped), index, size)  # rejected and empty slots write nowhere
+    return jax.tree.map(
+        lambda old, new: old.at[home].set(new.astype(old.dtype), mode="drop"), states, clipped.unit_states
+    )
+
+
+def accepted_by(clipped: ClippedSum) -> Bool[Array, "slots"]:
+    """Whose contribution is in the sum; ValueError where the sum does not say."""
+    if clipped.accepted is None:
+        raise ValueError(
+            "the sum does not say whose contribution it holds (ClippedSum.accepted), which this needs; make it from "
+            "clipped_sum, or set accepted."
+        )
+    return clipped.accepted

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, ArrayLike, Float, Int, Key, PyTree
+from jaxtyping import Array, ArrayLike, Bool, Float, Int, Key, PyTree
 
 from dpjax.checks import function, in_one_line, is_traced
 from dpjax.checks import optimizer as optimizing
@@ -63,16 +63,52 @@ class TrainState(NamedTuple):
     unit_states: PyTree[Array] = ()
 
 
+class StepReport(NamedTuple):
+    """What a step says of itself, each under a field of its own. For diagnosis: only ``clip_norm`` is covered by ε.
+
+    Attributes:
+      metrics: the contribution's own, averaged over the accepted units of the cohort.
+      aggregation: what ``ClippedSum.report`` holds.
+      cohort_size, num_rejected: units drawn, and those of them that were not finite.
+      clipped_fraction, mean_norm: of the accepted units.
+      norm_counts: ``[bins]``; see ``NORM_BIN_EDGES``.
+      total_norm: of the clipped sum.
+      clip_norm: of this step.
+      overflowed: whether the draw held more units than slots; None where the caller drew.
+      uplink_bytes: that an accepted unit sent in the mean; None where units say nothing of it.
+      local_overflows: within an accepted unit, in the mean; None where units don't draw.
+    """
+
+    metrics: Metrics
+    aggregation: Metrics
+    cohort_size: Int[Array, ""]
+    num_rejected: Int[Array, ""]
+    clipped_fraction: Float[Array, ""]
+    mean_norm: Float[Array, ""]
+    norm_counts: Int[Array, "bins"]
+    total_norm: Float[Array, ""]
+    clip_norm: Float[Array, ""]
+    overflowed: Bool[Array, ""] | None = None
+    uplink_bytes: Float[Array, ""] | None = None
+    local_overflows: Float[Array, ""] | None = None
+
+    def by_name(self) -> Metrics:
+        """All of it in one dict, for people: a field stands before a metric of its name, and that before a report's."""
+        fields = self._asdict()
+        metrics, aggregation = fields.pop("metrics"), fields.pop("aggregation")
+        return aggregation | metrics | {name: value for name, value in fields.items() if value is not None}
+
+
 class Stepper(NamedTuple):
     """The start of a run and its step, with everything that does not change on the way bound to them.
 
     Attributes:
       init: ``init(params, noised, unit_states) -> TrainState``; ``noised`` has the shapes of what gets noise.
-      step: ``step(state, cohort, index, key) -> (TrainState, metrics)``; ``index``: numbers of the cohort's units.
+      step: ``step(state, cohort, index, key) -> (TrainState, StepReport)``; ``index``: numbers of the cohort's units.
     """
 
     init: Callable[[Params, PyTree[Array], PyTree[Array]], TrainState]
-    step: Callable[[TrainState, Cohort, Int[Array, "slots"], Key[Array, ""]], tuple[TrainState, Metrics]]
+    step: Callable[[TrainState, Cohort, Int[Array, "slots"], Key[Array, ""]], tuple[TrainState, StepReport]]
 
 
 def make_stepper(
@@ -141,7 +177,7 @@ def make_stepper(
 
     def step(
         state: TrainState, cohort: Cohort, index: Int[Array, "slots"], key: Key[Array, ""]
-    ) -> tuple[TrainState, Metrics]:
+    ) -> tuple[TrainState, StepReport]:
         clip_norm = hparams.clip_norm if adaptive is None else state.clip_norm
         clipped = bounded_sum(state.params, cohort, key, clip_norm)
         if adaptive is not None and clipped.clipped_by is not None and clipped.clipped_by.rule.groups is not None:
@@ -159,24 +195,27 @@ def make_stepper(
         params = jax.tree.map(lambda x, old: x.astype(old.dtype), moved, state.params)
         cohort_size = jnp.sum(cohort.mask, dtype=jnp.int32)
         accepted = jnp.maximum(cohort_size - clipped.num_rejected, 1).astype(jnp.float32)
-        metrics = {
-            **dict(clipped.report),
-            **jax.tree.map(lambda x: x / accepted, clipped.aux),
-            "cohort_size": cohort_size,
-            "num_rejected": clipped.num_rejected,
-            "clipped_fraction": jnp.sum(clipped.norms > clipped.clip_norm, dtype=jnp.float32) / accepted,
-            "mean_norm": jnp.sum(clipped.norms) / accepted,
-            "norm_counts": _norm_counts(clipped, cohort),
-            "total_norm": optax.tree.norm(clipped.total),
-            "clip_norm": state.clip_norm,
-        }
+        means = jax.tree.map(lambda x: x / accepted, (clipped.aux, clipped.uplink_bytes, clipped.local_overflows))
+        report = StepReport(
+            metrics=means[0],
+            aggregation=dict(clipped.report),
+            cohort_size=cohort_size,
+            num_rejected=clipped.num_rejected,
+            clipped_fraction=jnp.sum(clipped.norms > clipped.clip_norm, dtype=jnp.float32) / accepted,
+            mean_norm=jnp.sum(clipped.norms) / accepted,
+            norm_counts=_norm_counts(clipped, cohort),
+            total_norm=optax.tree.norm(clipped.total),
+            clip_norm=state.clip_norm,
+            uplink_bytes=means[1],
+            local_overflows=means[2],
+        )
         unit_states = take_home(state.unit_states, index, clipped)
         after = TrainState(params, optimizer_state, privatizer_state, state.step, next_norm, unit_states)
         released = clipped.released
         if released is not None:
             after = jax.tree.map(lambda new, old: jnp.where(released, new, old), after, state)
             after = after._replace(privatizer_state=privatizer_state)
-        return after._replace(step=state.step + 1), metrics
+        return after._replace(step=state.step + 1), report
 
     return Stepper(init, step)
 

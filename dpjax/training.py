@@ -22,28 +22,35 @@ from dpjax.population import Population, draw, remember, weigh_units
 from dpjax.renamed import renamed
 from dpjax.sampling import Sampler, check_sampler
 from dpjax.solver import Solver, as_solver
-from dpjax.steps import Noise, TrainState, check_noise, make_stepper
+from dpjax.steps import Noise, StepReport, TrainState, check_noise, make_stepper
 from dpjax.types import Added, ClippedSum, Cohort, HParams, Metrics, Params, check_key
 
 
 class History(NamedTuple):
-    """What a run reports. ``steps`` is for diagnosis: it is computed from private data and not covered by ε.
+    """What a run reports. Of its steps it is for diagnosis: computed from private data and not covered by ε.
+
+    ``history.steps`` is ``report`` by name, per step, ``[num_steps]`` each: ``cohort_size``, ``overflowed``,
+    ``num_rejected``, ``clipped_fraction``, ``mean_norm``, ``norm_counts`` ``[num_steps, bins]`` (see
+    ``NORM_BIN_EDGES``), ``total_norm`` of the clipped sum, ``clip_norm`` (this one is covered by ε), the contribution's
+    own metrics averaged over the cohort, such as ``loss``, and what an ``aggregation`` reports.
 
     Attributes:
-      steps: per step, ``[num_steps]`` each: ``cohort_size``, ``overflowed``, ``num_rejected``, ``clipped_fraction``,
-        ``mean_norm``, ``norm_counts`` ``[num_steps, bins]`` (see ``NORM_BIN_EDGES``), ``total_norm`` of the clipped
-        sum, ``clip_norm`` (this one is covered by ε), the contribution's own metrics averaged over the cohort, such
-        as ``loss``, and what an ``aggregation`` reports.
+      report: what each step said of itself, leaves ``[num_steps, ...]``.
       evaluation_steps: ``[evaluations]`` the number of steps done at each evaluation; the last is ``num_steps``.
       evaluations: what ``evaluate`` returned, leaves ``[evaluations, ...]``; empty without it.
       unmoved: pytree like the parameters of scalars; True where a leaf ended as it began: no gradient and no noise ever
         reached it.
     """
 
-    steps: Metrics
+    report: StepReport
     evaluation_steps: Int[Array, "evaluations"]
     evaluations: PyTree[Array]
     unmoved: PyTree[Array] = ()
+
+    @property
+    def steps(self) -> Metrics:
+        """What the steps said, by name."""
+        return self.report.by_name()
 
 
 class Evaluation(NamedTuple):
@@ -192,15 +199,15 @@ def make_train(
             noise=noise,
         )
 
-        def one_step(state: TrainState, _: None) -> tuple[TrainState, Metrics]:
+        def one_step(state: TrainState, _: None) -> tuple[TrainState, StepReport]:
             cohort, index, info = draw(weighted, sampler, sampling_key, state.step, state.unit_states)
             step_key = jax.random.fold_in(contribution_key, state.step)
-            state, metrics = stepper.step(state, cohort, index, step_key)
-            return state, metrics | {"overflowed": info.overflowed}
+            state, report = stepper.step(state, cohort, index, step_key)
+            return state, report._replace(overflowed=info.overflowed)
 
-        def stretch(state: TrainState, length: int) -> tuple[TrainState, tuple[Metrics, Array, PyTree[Array]]]:
-            state, metrics = jax.lax.scan(one_step, state, length=length)
-            return state, (metrics, state.step, evaluate(state))
+        def stretch(state: TrainState, length: int) -> tuple[TrainState, tuple[StepReport, Array, PyTree[Array]]]:
+            state, report = jax.lax.scan(one_step, state, length=length)
+            return state, (report, state.step, evaluate(state))
 
         def what_is_noised() -> Params:
             # A solver's message need not have the shape of all that the run carries.
@@ -215,14 +222,14 @@ def make_train(
         independent = noise is gaussian_privatizer or isinstance(noise, AdaptiveClipping)
         state = stepper.init(params, params if independent else what_is_noised(), remembered)
         whole, rest = divmod(num_steps, every)
-        state, (metrics, at, values) = jax.lax.scan(lambda s, _: stretch(s, every), state, length=whole)
-        metrics = jax.tree.map(lambda x: x.reshape(whole * every, *x.shape[2:]), metrics)
+        state, (report, at, values) = jax.lax.scan(lambda s, _: stretch(s, every), state, length=whole)
+        report = jax.tree.map(lambda x: x.reshape(whole * every, *x.shape[2:]), report)
         if rest:
             state, tail = stretch(state, rest)
             tail = (tail[0], *jax.tree.map(lambda x: x[None], tail[1:]))
-            metrics, at, values = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), (metrics, at, values), tail)
+            report, at, values = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), (report, at, values), tail)
         unmoved = jax.tree.map(lambda before, after: jnp.all(before == after), params, state.params)
-        return state, History(metrics, at, values, unmoved)
+        return state, History(report, at, values, unmoved)
 
     return train
 

@@ -1,5 +1,6 @@
 """The nouns every module shares: parameters, cohorts, a unit's records, hyper-parameters, clipped sums."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -257,6 +258,12 @@ class ClippedSum(NamedTuple):
       aux: metrics summed over the accepted units of the cohort. Private.
       per_unit: the ``PerUnit`` metrics by name, leaves ``[slots, ...]``; zero in empty slots and for rejected
         contributions. Private.
+      accepted: ``[slots]``; whose contribution is in ``total``. None: the sum does not say. Private.
+      unit_states: leaves ``[slots, ...]``; what each unit remembers from now on, zero where it is not accepted. None:
+        nothing. Private, and its own unit's alone.
+      messages: leaves ``[slots, ...]``; what each unit sent, for an aggregation that asked. Private.
+      uplink_bytes: scalar; bytes that the accepted units sent, where they say so. Private.
+      local_overflows: scalar; how often steps within accepted units overflowed, where there are any. Private.
       released: scalar; False if the aggregation was aborted, so that there is no sum. None: it can't be.
       noise: None: the sum is bare, and a private step adds noise to it. ``Added``: clients did. ``NoSensitivity``:
         there is none to add. Which of the three is fixed when the program is made.
@@ -271,7 +278,25 @@ class ClippedSum(NamedTuple):
     num_rejected: Int[Array, ""]
     aux: Metrics
     per_unit: PyTree[Array] = ()
+    accepted: Bool[Array, "slots"] | None = None
+    unit_states: PyTree[Array] | None = None
+    messages: PyTree[Array] | None = None
+    uplink_bytes: Float[Array, ""] | None = None
+    local_overflows: Float[Array, ""] | None = None
     released: Bool[Array, ""] | None = None
     noise: Added | NoSensitivity | None = None
     report: PyTree[Array] = ()
     clipped_by: ClippedBy | None = None
+
+
+SUMMED = ("total", "num_rejected", "aux", "uplink_bytes", "local_overflows")
+"""Fields of ``ClippedSum`` in which the sums of two parts of a cohort are added up."""
+
+SLOTWISE = ("norms", "per_unit", "accepted", "unit_states", "messages")
+"""Fields of ``ClippedSum`` whose leaves have a leading ``[slots]`` axis."""
+
+
+def over_slots(change: Callable[..., Array], clipped: ClippedSum, *others: ClippedSum) -> ClippedSum:
+    """The first sum with ``change`` applied to every array that has a row for each slot."""
+    names = {name: [getattr(one, name) for one in (clipped, *others)] for name in SLOTWISE}
+    return clipped._replace(**{name: jax.tree.map(change, *values) for name, values in names.items()})

@@ -13,7 +13,6 @@ import optax
 from dpjax import clipping, contributions, metrics, optimizers, sampling
 from dpjax.averaging import averaged_params, parameter_ema
 from dpjax.clipping.adaptive import AdaptiveClipping, adaptive_clipping
-from dpjax.contributions.private_clients import LOCAL_OVERFLOWS
 from dpjax.datasets.selection import num_owners
 from dpjax.federated import Solver
 from dpjax.noise import noise_stddev
@@ -194,13 +193,18 @@ def build(cfg: Config, tell: Tell = lambda stage, done, total: None) -> Setup:
             evaluation=Evaluation(evaluate, cfg.optimizer.evaluate_every, lambda state: _kept(cfg, state)),
         )
         state, history = run(outer, key)
-        counts = {name: jnp.sum(history.steps[name]) for name in SUMMED if name in history.steps}
-        counts |= {name: jnp.mean(history.steps[name]) for name in AVERAGED if name in history.steps}
-        if local is not None:  # a mean over the accepted clients
-            sent = history.steps["cohort_size"] - history.steps["num_rejected"]
-            overflows = jnp.round(history.steps[LOCAL_OVERFLOWS] * sent.astype(jnp.float32)).astype(jnp.int32)
+        steps = history.report
+        assert steps.overflowed is not None  # as make_train draws
+        counts = {name: jnp.sum(steps.aggregation[name]) for name in SUMMED if name in steps.aggregation}
+        counts |= {name: jnp.mean(steps.aggregation[name]) for name in AVERAGED if name in steps.aggregation}
+        counts |= {"overflowed": jnp.sum(steps.overflowed), "num_rejected": jnp.sum(steps.num_rejected)}
+        if steps.uplink_bytes is not None:
+            counts["uplink_bytes"] = jnp.mean(steps.uplink_bytes)
+        if steps.local_overflows is not None:  # a mean over the accepted clients
+            sent = steps.cohort_size - steps.num_rejected
+            overflows = jnp.round(steps.local_overflows * sent.astype(jnp.float32)).astype(jnp.int32)
             counts["overflowed"] += jnp.sum(overflows, dtype=jnp.int32)
-        counts["clip_norm"] = history.steps["clip_norm"][-1]
+        counts["clip_norm"] = steps.clip_norm[-1]
         counts["finite"] = _all_finite(_kept(cfg, state))
         own = None
         if federal:
@@ -247,9 +251,9 @@ def _all_finite(params: Any) -> jax.Array:
     return jnp.all(jnp.array(finite))
 
 
-SUMMED = ("overflowed", "num_rejected", "dropped", "aborted", "wrapped")
+SUMMED = ("dropped", "aborted", "wrapped")
 AVERAGED = ("aggregation_error", "uplink_bytes", "encrypt_seconds", "add_seconds", "decrypt_seconds")
-"""What a run reports of its steps, as a sum or a mean over them."""
+"""What an aggregation reports of its steps, as a sum or a mean over them."""
 
 
 def _client_accuracies(

@@ -24,22 +24,22 @@ def norm_traces(
     Returns:
       Column → ``[evaluations]`` floats, nan where there is nothing to say, or ``[bins]`` counts.
     """
-    steps = history.steps
-    num_steps, every = steps["clip_norm"].shape[0], evaluate_every
+    steps = history.report
+    num_steps, every = steps.clip_norm.shape[0], evaluate_every
     stretch = np.minimum(np.arange(num_steps) // every, -(-num_steps // every) - 1)
     lengths = np.bincount(stretch).astype(np.float32)
 
     def mean(values: jax.Array) -> jax.Array:
         return jax.ops.segment_sum(values, jnp.asarray(stretch), num_segments=len(lengths)) / lengths
 
-    stddev = jnp.asarray(noise_multiplier, jnp.float32) * steps["clip_norm"]
+    stddev = jnp.asarray(noise_multiplier, jnp.float32) * steps.clip_norm
     noise = jnp.where(stddev > 0, stddev, jnp.nan) * np.float32(np.sqrt(num_coordinates))
     tenth = max(1, num_steps // _SHARE)
     return {
-        "eval_clip_norm": mean(steps["clip_norm"]),
-        "eval_mean_norm": mean(steps["mean_norm"]),
-        "eval_clipped_share": mean(steps["clipped_fraction"]),
-        "eval_signal_to_noise": mean(steps["total_norm"] / noise),
-        "norm_counts_first": jnp.sum(steps["norm_counts"][:tenth], axis=0),
-        "norm_counts_last": jnp.sum(steps["norm_counts"][-tenth:], axis=0),
+        "eval_clip_norm": mean(steps.clip_norm),
+        "eval_mean_norm": mean(steps.mean_norm),
+        "eval_clipped_share": mean(steps.clipped_fraction),
+        "eval_signal_to_noise": mean(steps.total_norm / noise),
+        "norm_counts_first": jnp.sum(steps.norm_counts[:tenth], axis=0),
+        "norm_counts_last": jnp.sum(steps.norm_counts[-tenth:], axis=0),
     }

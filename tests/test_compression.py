@@ -69,7 +69,7 @@ def test_the_largest_are_kept_whole():
     ],
 )
 def test_bytes_are_counted_and_nothing_is_compressed_twice(compress, price):
-    assert float(compress(send)(VECTOR, VECTOR, KEY)[1]["uplink_bytes"]) == price
+    assert float(compress(send)(VECTOR, VECTOR, KEY)[1].uplink_bytes) == price
     with pytest.raises(ValueError, match="compressed twice"):
         compress(quantized(send, 4))(VECTOR, VECTOR, KEY)
 
@@ -141,8 +141,8 @@ def test_what_a_client_keeps_back_and_sends_is_all_that_it_had():
     from dpjax.types import Stateful
 
     for _ in range(7):
-        message, metrics = contribution(VECTOR, Stateful(VECTOR, Residual(residual, ())), KEY)
-        residual, sent = metrics["unit_state"].value[0].residual, sent + message
+        message, report = contribution(VECTOR, Stateful(VECTOR, Residual(residual, ())), KEY)
+        residual, sent = report.unit_state.residual, sent + message
     np.testing.assert_allclose(sent + residual, 7 * VECTOR, rtol=1e-5, atol=1e-5)
 
 

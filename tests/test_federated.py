@@ -13,9 +13,9 @@ from dpjax import (
     Cohort,
     Engine,
     HParams,
-    PerUnit,
     Population,
     Records,
+    Reported,
     Solver,
     Stateful,
     Summing,
@@ -250,7 +250,7 @@ def test_bad_weights_are_named(weights, words):
 def counting(params, unit, key):
     """Each unit counts the rounds that it took part in; the unit that holds NaN sends what is refused."""
     value, count = unit
-    return value * jnp.ones(()), {"unit_state": PerUnit((count + 1, jnp.bool_(True)))}
+    return value * jnp.ones(()), Reported({}, unit_state=count + 1)
 
 
 COUNTING = Solver(counting, init_unit_state=lambda params: jnp.int32(0))
@@ -284,7 +284,7 @@ def test_states_that_are_not_handed_over_are_missed():
         num_steps=1,
         make_optimizer=lambda h: optax.sgd(1.0),
     )
-    with pytest.raises(ValueError, match="hands no 'unit_state' over"):
+    with pytest.raises(ValueError, match="hands no unit_state over"):
         train(HParams(), KEY)
     assert Stateful(1, 2).state == 2
 

@@ -84,7 +84,7 @@ def test_rows_beyond_the_slots_are_counted():
     unit = UnitData(ROWS, jnp.ones(12, bool))
     for sampler, expected in ((small, 3.0), (EVERYONE, 0.0)):
         contribution = private_client_delta(linear, optax.sgd(1.0), sampler=sampler, **options)
-        assert float(contribution(jnp.zeros(3), unit, KEY)[1]["local_overflows"]) == expected
+        assert float(contribution(jnp.zeros(3), unit, KEY)[1].local_overflows) == expected
 
 
 def test_padding_and_empty_clients_say_nothing():

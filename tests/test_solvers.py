@@ -198,9 +198,9 @@ def test_a_head_is_no_part_of_what_a_client_sends():
 
     carried = solver.init({"body": jnp.ones(5), "head": jnp.float32(0.5)})
     unit = jax.tree.map(lambda x: x[0], two_worlds())
-    vector, metrics = solver.contribution_fn(carried, Stateful(unit, solver.init_unit_state(carried)), KEY)
+    vector, report = solver.contribution_fn(carried, Stateful(unit, solver.init_unit_state(carried)), KEY)
     assert [x.shape for x in jax.tree.leaves(vector)] == [(5,)]
-    assert float(metrics["unit_state"].value[0]["head"]) != 0.5
+    assert float(report.unit_state["head"]) != 0.5
 
 
 def test_everything_personal_is_refused():

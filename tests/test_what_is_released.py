@@ -107,7 +107,7 @@ def test_no_name_in_a_report_decides_anything(noise):
         stepper = make_stepper(factory(LINEAR), optax.sgd(0.1), hparams, **given)
         state, metrics = stepper.step(stepper.init(jnp.zeros(4), jnp.zeros(4), ()), cohort, index, KEY)
         key = jax.random.key_data(state.privatizer_state.key)
-        return state._replace(privatizer_state=(key, state.privatizer_state.step)), metrics
+        return state._replace(privatizer_state=(key, state.privatizer_state.step)), metrics.by_name()
 
     state, metrics = step(None)
     assert float(jnp.abs(state.params).max()) > 0.05  # noise, for the gradient moves it by 0.1 at most

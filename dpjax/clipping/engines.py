@@ -12,7 +12,7 @@ from dpjax.clipping.one_pass.planner import contribution_microbatch
 from dpjax.clipping.program import lowered, uses_references
 from dpjax.clipping.rules import ClippingRule, clip_and_sum
 from dpjax.contribution import ContributionFn, GradientContribution
-from dpjax.types import ClippedSum, Cohort, Params
+from dpjax.types import SUMMED, ClippedSum, Cohort, Params, over_slots
 
 
 class Settings(NamedTuple):
@@ -110,22 +110,18 @@ def _in_parts(
 
     def body(i: Int[Array, ""], carry: ClippedSum) -> ClippedSum:
         part = at(i * size)
-        return ClippedSum(
-            total=jax.tree.map(jnp.add, carry.total, part.total),
-            clip_norm=settings.clip_norm,
-            norms=write(carry.norms, part.norms, i * size),
-            num_rejected=carry.num_rejected + part.num_rejected,
-            aux=jax.tree.map(jnp.add, carry.aux, part.aux),
-            per_unit=jax.tree.map(lambda all, own: write(all, own, i * size), carry.per_unit, part.per_unit),
+        slots = over_slots(lambda all, own: write(all, own, i * size), carry, part)
+        return slots._replace(
+            **{name: jax.tree.map(jnp.add, getattr(carry, name), getattr(part, name)) for name in SUMMED}
         )
 
     shapes = jax.eval_shape(at, jnp.int32(0))
     zero = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
     everyone = padded.mask.shape[0]
-    rows = jax.tree.map(lambda s: jnp.zeros((everyone, *s.shape[1:]), s.dtype), (shapes.norms, shapes.per_unit))
-    zero = zero._replace(clip_norm=settings.clip_norm, norms=rows[0], per_unit=rows[1])
+    zero = over_slots(lambda x: jnp.zeros((everyone, *x.shape[1:]), x.dtype), zero)
+    zero = zero._replace(clip_norm=settings.clip_norm)
     done = jax.lax.fori_loop(jnp.int32(0), (filled + size - 1) // size, body, zero)
-    return done._replace(norms=done.norms[:capacity], per_unit=jax.tree.map(lambda x: x[:capacity], done.per_unit))
+    return over_slots(lambda x: x[:capacity], done)
 
 
 def _materialize_slots(
@@ -138,10 +134,10 @@ def _materialize_slots(
 ) -> ClippedSum:
     # Keys follow the slot, not the position in a microbatch: engines and capacities agree exactly.
     keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, slots)
-    stack, metrics = jax.vmap(lowered(contribution_fn, len(slots) > 1), in_axes=(None, 0, 0))(
+    stack, reports = jax.vmap(lowered(contribution_fn, len(slots) > 1), in_axes=(None, 0, 0))(
         params, cohort.units, keys
     )
-    return clip_and_sum(stack, metrics, cohort, settings.clip_norm, settings.rule)
+    return clip_and_sum(stack, reports, cohort, settings.clip_norm, settings.rule)
 
 
 def _pad(cohort: Cohort, amount: int) -> Cohort:

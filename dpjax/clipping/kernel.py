@@ -16,7 +16,7 @@ from dpjax.clipping.engines import Settings
 from dpjax.clipping.program import check_independence, open_jaxpr, uses_references
 from dpjax.clipping.rules import SMALLEST_CLIP_NORM, ClippingRule, check_rule, flat_clipping
 from dpjax.clipping.sharding import explicit_mesh, over_devices, with_auto_axes
-from dpjax.contribution import ContributionFn, GradientContribution
+from dpjax.contribution import ContributionFn, GradientContribution, as_reported
 from dpjax.types import ClippedBy, ClippedSum, Cohort, Params, check_cohort, check_key
 
 ENGINES = {"materialize": engines.materialize, "microbatch": engines.microbatch, "bookkeeping": engines.bookkeeping}
@@ -181,7 +181,7 @@ def check_contribution(contribution_fn: ContributionFn, params: Params, cohort: 
     Raises:
       ValueError: no parameter, or a loss that couples units: by a collective, a host callback, a batching rule of
         its own, a reference made outside of it.
-      TypeError: an integer leaf.
+      TypeError: an integer leaf, or something else than metrics or ``Reported`` beside the vector.
     """
     if isinstance(contribution_fn, GradientContribution):
         if not jax.tree.leaves(params):
@@ -189,7 +189,7 @@ def check_contribution(contribution_fn: ContributionFn, params: Params, cohort: 
         _check_floating("params", params)
     unit = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), cohort.units)
     try:
-        jaxpr, (vector, _) = jax.make_jaxpr(contribution_fn, return_shape=True)(params, unit, key)
+        jaxpr, (vector, said) = jax.make_jaxpr(contribution_fn, return_shape=True)(params, unit, key)
     except NameError as error:
         if "unbound axis name" not in str(error):
             raise
@@ -199,6 +199,7 @@ def check_contribution(contribution_fn: ContributionFn, params: Params, cohort: 
             "per-unit clipping; compute the loss of ONE unit without collectives or axis_name."
         ) from error
     check_independence(jaxpr)
+    as_reported(said)
     if not jax.tree.leaves(vector):
         raise ValueError(f"contribution={vector!r} holds no array to clip; return what a unit is to send.")
     _check_floating("contribution", vector)

@@ -12,7 +12,7 @@ from jax.interpreters import batching
 from jaxtyping import Array, Key, PyTree
 
 from dpjax.clipping.lowering import lower, lower_stacked
-from dpjax.contribution import ContributionFn, GradientContribution
+from dpjax.contribution import ContributionFn, GradientContribution, Reported
 from dpjax.types import Metrics, Params
 
 Equation = Any
@@ -65,7 +65,7 @@ class Program(NamedTuple):
 
 
 def trace(
-    loss: Callable[[Params, PyTree[Array], Key[Array, ""]], tuple[Array, Metrics]],
+    loss: Callable[[Params, PyTree[Array], Key[Array, ""]], tuple[Array, Metrics | Reported]],
     params: Params,
     unit: PyTree[jax.ShapeDtypeStruct],
     key: Key[Array, ""],

@@ -1,7 +1,7 @@
 """Clipping rules: from the norms of contributions to the factors that bound them."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from dpjax.checks import brief, function, number
 from dpjax.clipping.summing import add_up, sum_squares
+from dpjax.contribution import Reported, as_reported
 from dpjax.types import ClippedSum, Cohort, Metrics, Params, PerUnit, at_least_float32
 
 SMALLEST_CLIP_NORM = 1e-12
@@ -210,7 +211,7 @@ def add_up_groups(squares: list[Float[Array, "slots"]], groups: tuple[int, ...])
 
 def clip_and_sum(
     stack: PyTree[Array],
-    metrics: Metrics,
+    reports: Metrics | Reported,
     cohort: Cohort,
     clip_norm: Float[Array, ""],
     rule: ClippingRule,
@@ -220,14 +221,12 @@ def clip_and_sum(
     bounded = bound(rule, group_squared_norms(stack, groups), cohort, clip_norm)
     leaves, treedef = jax.tree.flatten(stack)
     totals = [weighted_sum(bounded.scale[g], bounded.accepted, x) for x, g in zip(leaves, groups, strict=True)]
-    aux, per_unit = sum_metrics(metrics, bounded.accepted)
     return ClippedSum(
         total=jax.tree.unflatten(treedef, totals),
         clip_norm=clip_norm,
         norms=bounded.norms,
         num_rejected=count_rejected(cohort.mask, bounded.accepted),
-        aux=aux,
-        per_unit=per_unit,
+        **handed_over(reports, bounded.accepted),
     )
 
 
@@ -252,12 +251,27 @@ def count_rejected(mask: Bool[Array, "slots"], accepted: Bool[Array, "slots"]) -
     return jnp.sum(mask & ~accepted, dtype=jnp.int32)
 
 
-def sum_metrics(metrics: Metrics, accepted: Bool[Array, "slots"]) -> tuple[Metrics, dict[str, PyTree[Array]]]:
-    """Metrics summed over the accepted slots, and by themselves those that stay one per slot."""
+def handed_over(reports: Metrics | Reported, accepted: Bool[Array, "slots"]) -> dict[str, Any]:
+    """Fields of a ``ClippedSum`` from what its units reported, leaves ``[slots, ...]``.
 
-    def kept(metric: Array) -> Array:
-        return jnp.where(accepted.reshape(-1, *[1] * (metric.ndim - 1)), metric, jnp.zeros((), metric.dtype))
+    Sums are over those accepted; what stays one per slot is zero in all others.
+    """
 
-    per_unit = {name: jax.tree.map(kept, m.value) for name, m in metrics.items() if isinstance(m, PerUnit)}
-    summed = {name: m for name, m in metrics.items() if not isinstance(m, PerUnit)}
-    return jax.tree.map(lambda m: jnp.sum(kept(m), axis=0), summed), per_unit
+    def kept(value: Array) -> Array:
+        return jnp.where(accepted.reshape(-1, *[1] * (value.ndim - 1)), value, jnp.zeros((), value.dtype))
+
+    def added(value: Array) -> Array:
+        return jnp.sum(kept(value), axis=0)
+
+    said = as_reported(reports)
+    per_unit = {name: metric.value for name, metric in said.metrics.items() if isinstance(metric, PerUnit)}
+    summed = {name: metric for name, metric in said.metrics.items() if not isinstance(metric, PerUnit)}
+    return {
+        "aux": jax.tree.map(added, summed),
+        "per_unit": jax.tree.map(kept, per_unit),
+        "accepted": accepted,
+        "unit_states": jax.tree.map(kept, said.unit_state),
+        "messages": jax.tree.map(kept, said.message),
+        "uplink_bytes": jax.tree.map(added, said.uplink_bytes),
+        "local_overflows": jax.tree.map(added, said.local_overflows),
+    }

@@ -13,7 +13,7 @@ from jax.sharding import AxisType, Mesh, set_mesh
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int, Key, PyTree
 
-from dpjax.types import ClippedSum, Cohort, Params
+from dpjax.types import SLOTWISE, SUMMED, ClippedSum, Cohort, Params
 
 LocalSum = Callable[[Params, Cohort, Key[Array, ""], Float[Array, ""], Int[Array, ""]], ClippedSum]
 """``(params, cohort, key, clip_norm, number of the first slot) -> ClippedSum`` over the slots of one device."""
@@ -47,14 +47,13 @@ def over_devices(local_sum: LocalSum, mesh: Mesh, slots: int) -> LocalSum:
             f"multiple of {mesh.size}, such as {slots + -slots % mesh.size}."
         )
     (axis,) = mesh.axis_names
-    everywhere, split = P(), P(axis)
-    out_specs: Any = (everywhere, everywhere, split, everywhere, everywhere, split)
+    out_specs: Any = {name: P(axis) if name in SLOTWISE else P() for name in ClippedSum._fields}
 
     @partial(
         jax.shard_map,
         mesh=mesh,
         in_specs=(P(), P(axis), P(), P(), P()),
-        out_specs=ClippedSum(*out_specs),
+        out_specs=ClippedSum(**out_specs),
         check_vma=False,
     )
     def run(
@@ -62,13 +61,12 @@ def over_devices(local_sum: LocalSum, mesh: Mesh, slots: int) -> LocalSum:
     ) -> ClippedSum:
         own = first + jax.lax.axis_index(axis).astype(first.dtype) * cohort.mask.shape[0]
         part = local_sum(params, cohort, key, clip_norm, own)
-        total, num_rejected, aux = all_reduce((part.total, part.num_rejected, part.aux), axis)
-        return part._replace(total=total, num_rejected=num_rejected, aux=aux)
+        return part._replace(**all_reduce({name: getattr(part, name) for name in SUMMED}, axis))
 
     return run
 
 
-def all_reduce(tree: PyTree[Array], axis: Any) -> PyTree[Array]:
+def all_reduce(tree: Any, axis: Any) -> Any:
     """The sum of a pytree over a mesh axis, as one message: leaves of all shapes and types travel as one vector."""
     leaves, treedef = jax.tree.flatten(tree)
     dtype = jnp.result_type(*(x.dtype for x in leaves if jnp.issubdtype(x.dtype, jnp.floating)), jnp.float32)

@@ -7,15 +7,12 @@ from jaxtyping import Array, Float, Key, PyTree
 
 from dpjax.checks import number, optimizer, whole_number
 from dpjax.clipping import ClippingRule, clipped_sum
-from dpjax.contribution import ClientContribution, ClientRows, ContributionFn, LossFn
+from dpjax.contribution import ClientContribution, ClientRows, ContributionFn, LossFn, Reported
 from dpjax.contributions.gradients import example_gradient
 from dpjax.contributions.losses import ordinals
 from dpjax.noise import gaussian_privatizer, noise_stddev
 from dpjax.sampling import PoissonSampler, Sampler, check_sampler
-from dpjax.types import Cohort, Metrics, Params, widened
-
-LOCAL_OVERFLOWS = "local_overflows"
-"""The metric in which a client counts its local steps that drew more rows than the sampler has slots."""
+from dpjax.types import Cohort, Params, widened
 
 
 def private_client_delta(
@@ -47,8 +44,8 @@ def private_client_delta(
       rule: see ``clipped_sum``.
 
     Returns:
-      Contribution function whose unit is ``UnitData(examples [records, ...], mask [records])``; metrics hold the mean
-      loss over the rows drawn, and ``local_overflows``, the local steps that drew more rows than there are slots.
+      Contribution function whose unit is ``UnitData(examples [records, ...], mask [records])``; it reports the mean
+      loss over the rows drawn, and as ``local_overflows`` its steps that drew more rows than there are slots.
 
     Raises:
       ValueError: ``num_steps`` < 1 or a sampler that is not Poisson; when traced, a client larger than the sampler's
@@ -76,7 +73,7 @@ def private_client_delta(
         raise ValueError(f"sampler is {sampler.sampling.name!r}, but clients draw rows by coins; use poisson_sampler.")
     bounded_sum = clipped_sum(example_gradient(loss_fn), rule=rule)
 
-    def work(params: Params, rows: ClientRows, state: PyTree[Array], key: Key[Array, ""]) -> tuple[Params, Metrics]:
+    def work(params: Params, rows: ClientRows, state: PyTree[Array], key: Key[Array, ""]) -> tuple[Params, Reported]:
         del state
 
         def like(wide: Params) -> Params:
@@ -118,7 +115,7 @@ def private_client_delta(
         (local, _, _), (sums, sizes, overflowed) = jax.lax.scan(local_step, start, jnp.arange(num_steps))
         seen = jnp.maximum(jnp.sum(sizes, dtype=jnp.int32), 1)
         metrics = jax.tree.map(lambda m: jnp.sum(m, axis=0) / seen.astype(m.dtype), sums)
-        metrics |= {LOCAL_OVERFLOWS: jnp.sum(overflowed, dtype=jnp.float32)}
-        return like(jax.tree.map(lambda w0, w: jnp.where(count > 0, w0 - w, 0), before, local)), metrics
+        delta = like(jax.tree.map(lambda w0, w: jnp.where(count > 0, w0 - w, 0), before, local))
+        return delta, Reported(metrics, local_overflows=jnp.sum(overflowed, dtype=jnp.float32))
 
     return ClientContribution(work)

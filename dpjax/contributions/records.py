@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Int, Key, PyTree
 
-from dpjax.contribution import ClientContribution, ClientRows, ContributionFn, GradientContribution
+from dpjax.contribution import ClientContribution, ClientRows, ContributionFn, GradientContribution, Reported
 from dpjax.types import Metrics, Params, Records, Stateful, UnitData
 
 
@@ -47,14 +47,14 @@ def gather_records(contribution_fn: ContributionFn, examples: PyTree[ArrayLike])
         return GradientContribution(lambda params, unit, key: loss(params, gather(unit), key))
     if isinstance(contribution_fn, ClientContribution):
 
-        def work(params: Params, unit: PyTree[Array], key: Key[Array, ""]) -> tuple[Params, Metrics]:
+        def work(params: Params, unit: PyTree[Array], key: Key[Array, ""]) -> tuple[Params, Metrics | Reported]:
             records, state = unit if isinstance(unit, Stateful) else (unit, ())
             rows = ClientRows(lambda positions: take(records, positions), records.mask)
             return contribution_fn.work(params, rows, state, key)
 
         return work
 
-    def gathered(params: Params, unit: PyTree[Array], key: Key[Array, ""]) -> tuple[Params, Metrics]:
+    def gathered(params: Params, unit: PyTree[Array], key: Key[Array, ""]) -> tuple[Params, Metrics | Reported]:
         if isinstance(unit, Stateful):
             return contribution_fn(params, Stateful(gather(unit.unit), unit.state), key)
         return contribution_fn(params, gather(unit), key)

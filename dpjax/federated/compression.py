@@ -9,15 +9,14 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Key, PyTree
 
-from dpjax.contribution import ClientContribution, ClientRows, ContributionFn
+from dpjax.contribution import ClientContribution, ClientRows, ContributionFn, Reported, as_reported
 from dpjax.federated.aggregation.messages import side_key
 from dpjax.federated.aggregation.quantization import fair_uniform
-from dpjax.population import STATE
-from dpjax.types import Metrics, Params, PerUnit, Stateful, at_least_float32
+from dpjax.types import Params, Stateful, at_least_float32
 
 Flat = Float[Array, "size"]
-Send = Callable[[Params, Params, Metrics, PyTree[Array], Key[Array, ""]], tuple[PyTree[Array], Metrics]]
-"""``send(params, vector, metrics, memory, key) -> (message, metrics)``; the memory is ``()`` if there is none."""
+Send = Callable[[Params, Params, Reported, PyTree[Array], Key[Array, ""]], tuple[PyTree[Array], Reported]]
+"""``send(params, vector, report, memory, key) -> (message, report)``; the memory is ``()`` if there is none."""
 
 
 def quantized(contribution_fn: ContributionFn, bits: int) -> ContributionFn:
@@ -31,7 +30,7 @@ def quantized(contribution_fn: ContributionFn, bits: int) -> ContributionFn:
     rounding makes a message longer than the clip norm there is one. What is not finite stays so, and is rejected.
 
     Args:
-      contribution_fn: such as ``client_delta(...)``; the result has its metrics and ``uplink_bytes`` of one client.
+      contribution_fn: such as ``client_delta(...)``; the result reports the ``uplink_bytes`` of one client too.
       bits: from 2 to 16, the sign among them.
 
     Raises:
@@ -39,8 +38,8 @@ def quantized(contribution_fn: ContributionFn, bits: int) -> ContributionFn:
 
     Example:
       >>> rough = quantized(lambda params, unit, key: (unit, {}), bits=2)  # −scale, 0 or scale
-      >>> message, metrics = rough((), jnp.array([0.0, 0.0, -4.0, 0.0]), jax.random.key(0))
-      >>> print(message, metrics["uplink_bytes"])
+      >>> message, report = rough((), jnp.array([0.0, 0.0, -4.0, 0.0]), jax.random.key(0))
+      >>> print(message, report.uplink_bytes)
       [ 0.  0. -4.  0.] 5.0
 
     References:
@@ -77,8 +76,8 @@ def random_k(contribution_fn: ContributionFn, fraction: float) -> ContributionFn
 
     Example:
       >>> half = random_k(lambda params, unit, key: (unit, {}), fraction=0.5)
-      >>> message, metrics = half((), jnp.ones(10), jax.random.key(0))
-      >>> sorted(message.tolist()) == [0.0] * 5 + [2.0] * 5, float(metrics["uplink_bytes"])
+      >>> message, report = half((), jnp.ones(10), jax.random.key(0))
+      >>> sorted(message.tolist()) == [0.0] * 5 + [2.0] * 5, float(report.uplink_bytes)
       (True, 24.0)
 
     References:
@@ -152,13 +151,13 @@ def top_k(contribution_fn: ContributionFn, fraction: float, *, error_feedback: b
 
     sparse = flatly(lambda flat, key: largest(flat, fraction), cost)
 
-    def send(params: Params, vector: Params, metrics: Metrics, memory: PyTree[Array], key: Key[Array, ""]):
+    def send(params: Params, vector: Params, report: Reported, memory: PyTree[Array], key: Key[Array, ""]):
         check_shapes(memory, vector, "the residual is not shaped like what the client sends; leave out error_feedback")
         whole = jax.tree.map(lambda x, kept_back: x + kept_back.astype(x.dtype), vector, memory)
-        message, metrics = sparse(params, whole, metrics, (), key)
-        own, known = metrics[STATE].value if STATE in metrics else ((), jnp.bool_(True))
+        message, report = sparse(params, whole, report, (), key)
+        own = () if report.unit_state is None else report.unit_state
         left = jax.tree.map(lambda x, sent: x.astype(sent.dtype) - sent, whole, message)
-        return message, metrics | {STATE: PerUnit((Residual(left, own), known))}
+        return message, report._replace(unit_state=Residual(left, own))
 
     return around(contribution_fn, send, True) if error_feedback else around(contribution_fn, sparse)
 
@@ -174,17 +173,21 @@ def around(contribution_fn: ContributionFn, send: Send, remembers: bool = False)
     if isinstance(contribution_fn, ClientContribution):
         local = contribution_fn.work
 
-        def work(params: Params, rows: ClientRows, state: PyTree[Array], key: Key[Array, ""]) -> tuple[Params, Metrics]:
+        def work(
+            params: Params, rows: ClientRows, state: PyTree[Array], key: Key[Array, ""]
+        ) -> tuple[Params, Reported]:
             memory, own = split(state)
-            return send(params, *local(params, rows, own, key), memory, key)
+            vector, said = local(params, rows, own, key)
+            return send(params, vector, as_reported(said), memory, key)
 
         return ClientContribution(work)
 
-    def contribution(params: Params, unit: PyTree[Array], key: Key[Array, ""]) -> tuple[Params, Metrics]:
+    def contribution(params: Params, unit: PyTree[Array], key: Key[Array, ""]) -> tuple[Params, Reported]:
         data, state = unit if isinstance(unit, Stateful) else (unit, ())
         memory, own = split(state)
         inner_unit = Stateful(data, own) if jax.tree.leaves(own) else data
-        return send(params, *contribution_fn(params, inner_unit, key), memory, key)
+        vector, said = contribution_fn(params, inner_unit, key)
+        return send(params, vector, as_reported(said), memory, key)
 
     return contribution
 
@@ -192,21 +195,21 @@ def around(contribution_fn: ContributionFn, send: Send, remembers: bool = False)
 def flatly(compress: Callable[[Flat, Key[Array, ""]], Flat], cost: Callable[[int], int]) -> Send:
     """A flat vector's compression as that of a pytree, with its price for so many coordinates."""
 
-    def send(params: Params, vector: Params, metrics: Metrics, memory: PyTree[Array], key: Key[Array, ""]):
+    def send(params: Params, vector: Params, report: Reported, memory: PyTree[Array], key: Key[Array, ""]):
         del params, memory
         flat, restore = flatten(vector)
         # What is not finite must stay so, or the kernel would count what is left of it.
         sent = jnp.where(jnp.all(jnp.isfinite(flat)), compress(flat, key), jnp.nan)
-        return restore(sent), counted(metrics, cost(flat.shape[0]))
+        return restore(sent), counted(report, cost(flat.shape[0]))
 
     return send
 
 
-def counted(metrics: Metrics, price: int) -> Metrics:
-    """The metrics with what a message costs in bytes."""
-    if "uplink_bytes" in metrics:
+def counted(report: Reported, price: int) -> Reported:
+    """The report with what a message costs in bytes."""
+    if report.uplink_bytes is not None:
         raise ValueError("uplink_bytes are counted already: the contribution is compressed twice; compress it once.")
-    return metrics | {"uplink_bytes": jnp.float32(price)}
+    return report._replace(uplink_bytes=jnp.float32(price))
 
 
 def flatten(tree: PyTree[Array]) -> tuple[Flat, Callable[[Flat], PyTree[Array]]]:

@@ -11,9 +11,9 @@ from jaxtyping import Array, ArrayLike, Bool, Key, PyTree, ScalarLike
 from dpjax.buckets import Buckets
 from dpjax.checks import number, whole_number
 from dpjax.clipping import Aggregation, SumFactory
-from dpjax.contribution import ContributionFn
-from dpjax.federated.aggregation.messages import MESSAGE, side_key
-from dpjax.types import Metrics, Params, PerUnit, Records, Stateful
+from dpjax.contribution import ContributionFn, Reported, as_reported
+from dpjax.federated.aggregation.messages import side_key
+from dpjax.types import Params, Records, Stateful
 
 
 class Corruptible(NamedTuple):
@@ -136,13 +136,15 @@ def corruption(
 
     def aggregation(factory: SumFactory) -> SumFactory:
         def make(contribution_fn: ContributionFn):
-            def sending(params: Params, unit: PyTree[Array], key: Key[Array, ""]) -> tuple[Params, Metrics]:
+            def sending(params: Params, unit: PyTree[Array], key: Key[Array, ""]) -> tuple[Params, Reported]:
                 honest_unit, corrupted = _unmarked(unit)
-                honest, metrics = contribution_fn(params, honest_unit, key)
+                honest, said = contribution_fn(params, honest_unit, key)
+                report = as_reported(said)
                 sent = jax.tree.map(lambda bad, x: jnp.where(corrupted, bad, x), corrupt(honest, key), honest)
-                if MESSAGE in metrics:  # an aggregation within keeps messages: it is to see what was sent
-                    metrics = metrics | {MESSAGE: PerUnit(sent)}
-                return sent, metrics | {"corrupted": corrupted.astype(jnp.float32)}
+                if report.message is not None:  # an aggregation within keeps messages: it is to see what was sent
+                    report = report._replace(message=sent)
+                marks = {"corrupted": corrupted.astype(jnp.float32)}
+                return sent, report._replace(metrics=report.metrics | marks)
 
             return factory(sending)
 

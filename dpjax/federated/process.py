@@ -158,7 +158,7 @@ def build_federated_averaging_process(
             cohort = cohort._replace(units=Stateful(cohort.units, own))
         index = jnp.arange(len(cohort.mask)) if clients is None else clients
         key = jax.random.fold_in(state.client_key, state.train.step)
-        train, metrics = stepper(state.noise_key).step(state.train, cohort, index, key)
-        return state._replace(train=train), metrics
+        train, report = stepper(state.noise_key).step(state.train, cohort, index, key)
+        return state._replace(train=train), report.by_name()
 
     return FederatedProcess(initialize, next_round, lambda state: solver.model_of(state.train.params))

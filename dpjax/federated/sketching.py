@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, Key, PyTree
 
-from dpjax.contribution import ContributionFn
+from dpjax.contribution import ContributionFn, Reported
 from dpjax.federated.compression import Flat, around, check_shapes, counted, flatten
-from dpjax.types import Metrics, Params
+from dpjax.types import Params
 
 
 class Sketched(NamedTuple):
@@ -69,10 +69,10 @@ def count_sketch(contribution_fn: ContributionFn, *, rows: int, columns: int, ke
         column, sign = hashes(size)
         return jnp.median(jnp.take_along_axis(table, column, axis=1) * sign.astype(table.dtype) * rows, axis=0)
 
-    def send(params: Params, vector: Params, metrics: Metrics, memory: PyTree[Array], key: Key[Array, ""]):
+    def send(params: Params, vector: Params, report: Reported, memory: PyTree[Array], key: Key[Array, ""]):
         del memory, key
         check_shapes(params, vector, "clients send another shape than the run carries; leave out count_sketch")
-        return encode(flatten(vector)[0]), counted(metrics, 4 * rows * columns)
+        return encode(flatten(vector)[0]), counted(report, 4 * rows * columns)
 
     def wrap_optimizer(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
         def update(updates: Any, state: optax.OptState, params: Any = None):

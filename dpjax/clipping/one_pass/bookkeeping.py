@@ -12,7 +12,7 @@ from dpjax.clipping.one_pass.finishing import Prepared, Work, finishing, formed
 from dpjax.clipping.one_pass.planner import Piece, one_pass_microbatch, plan
 from dpjax.clipping.one_pass.tapping import Tapped, derived_values, tap
 from dpjax.clipping.program import Program, trace
-from dpjax.clipping.rules import ClippingRule, count_rejected, sum_metrics
+from dpjax.clipping.rules import ClippingRule, count_rejected, handed_over
 from dpjax.clipping.summing import sum_squares
 from dpjax.contribution import GradientContribution
 from dpjax.types import ClippedSum, Cohort, Params, at_least_float32
@@ -71,14 +71,12 @@ def one_pass(
     totals = [jnp.zeros(x.shape, at_least_float32(x.dtype)) for x in leaves]
     for leaf, total in zip((leaf for piece in recipe.pieces for leaf in piece.leaves), sums, strict=True):
         totals[leaf] += total.astype(totals[leaf].dtype)
-    aux, per_unit = sum_metrics(tapped.metrics, outcome.accepted)
     return ClippedSum(
         total=jax.tree.unflatten(treedef, totals),
         clip_norm=clip_norm,
         norms=outcome.norms,
         num_rejected=count_rejected(cohort.mask, outcome.accepted),
-        aux=aux,
-        per_unit=per_unit,
+        **handed_over(tapped.reports, outcome.accepted),
     )
 
 

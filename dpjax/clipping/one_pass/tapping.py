@@ -10,6 +10,7 @@ from jaxtyping import Array, Key, PyTree
 
 from dpjax.clipping.one_pass.analysis import Entry, Level
 from dpjax.clipping.program import REMAT, Program, as_arrays, bind, differentiated, open_jaxpr, remat, scan
+from dpjax.contribution import Reported
 from dpjax.types import Metrics, Params
 
 
@@ -20,12 +21,12 @@ class Tapped(NamedTuple):
       saved: for each place, the operand that met the parameter (None if there is none); the unit axis comes after
         the axes of the loops around the place.
       cotangents: for each place, the gradient of the tap, laid out likewise.
-      metrics: leaves ``[slots, ...]``.
+      reports: what units say beside their loss, leaves ``[slots, ...]``.
     """
 
     saved: list[Array | None]
     cotangents: list[Array]
-    metrics: Metrics
+    reports: Metrics | Reported
 
 
 def tap(program: Program, level: Level, params: Params, units: PyTree[Array], keys: Key[Array, "slots"]) -> Tapped:

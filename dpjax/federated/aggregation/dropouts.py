@@ -46,7 +46,7 @@ def dropouts(rate: ScalarLike) -> Aggregation:
                 out = inner(params, cohort._replace(mask=cohort.mask & ~lost), key, clip_norm)
                 report = dict(out.report) | {"dropped": jnp.sum(lost, dtype=jnp.int32)}
                 total = spoilt_by(out.total, lost_share)
-                return out._replace(total=total, per_unit=heard(out, ~lost), report=report)
+                return out._replace(total=total, accepted=heard(out, ~lost), report=report)
 
             return fun
 

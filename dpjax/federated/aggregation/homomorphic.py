@@ -91,7 +91,7 @@ def homomorphic_aggregation(
                     ),
                 }
                 return plain._replace(
-                    total=like_total(total, plain), per_unit=heard(plain, arrived), **told(plain, report)
+                    total=like_total(total, plain), accepted=heard(plain, arrived), **told(plain, report)
                 )
 
             return fun

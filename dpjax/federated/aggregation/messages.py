@@ -12,12 +12,9 @@ from jaxtyping import Array, Bool, Float, Key, PyTree
 from dpjax.checks import number
 from dpjax.clipping import Aggregation, SumFactory
 from dpjax.clipping.rules import bound, group_squared_norms, leaf_groups, weighted_product
-from dpjax.contribution import ContributionFn
-from dpjax.population import STATE
-from dpjax.types import ClippedSum, Cohort, Metrics, Params, PerUnit
-
-MESSAGE = "dpjax:message"
-"""Under which a message travels through the kernel; no contribution's own metric has such a name."""
+from dpjax.contribution import ContributionFn, Reported, as_reported
+from dpjax.population import accepted_by
+from dpjax.types import ClippedSum, Cohort, Params
 
 
 def clipping_as_the_sum[**Given](make: Callable[Given, Aggregation]) -> Callable[Given, Aggregation]:
@@ -57,21 +54,21 @@ def collected(
     """
 
     def make(contribution_fn: ContributionFn):
-        def sending(params: Params, unit: PyTree[Array], key: Key[Array, ""]) -> tuple[Params, Metrics]:
-            vector, metrics = contribution_fn(params, unit, key)
-            if MESSAGE in metrics:
+        def sending(params: Params, unit: PyTree[Array], key: Key[Array, ""]) -> tuple[Params, Reported]:
+            vector, said = contribution_fn(params, unit, key)
+            report = as_reported(said)
+            if report.message is not None:
                 raise ValueError(
                     "two of robust, local, secure and homomorphic aggregation are around each other, and each forms "
                     "the sum from every message; use one of them."
                 )
-            return vector, metrics | {MESSAGE: PerUnit(vector)}
+            return vector, report._replace(message=vector)
 
         inner = factory(sending)
 
         def fun(params: Params, cohort: Cohort, key: Key[Array, ""], clip_norm: float | Float[Array, ""]) -> Messages:
             plain = inner(params, cohort, key, clip_norm)
-            rest = {name: value for name, value in plain.per_unit.items() if name != MESSAGE}
-            return Messages(plain.per_unit[MESSAGE], plain._replace(per_unit=rest))
+            return Messages(plain.messages, plain._replace(messages=None))
 
         return fun
 
@@ -115,19 +112,16 @@ def like_total(flat: Float[Array, "size"], plain: ClippedSum) -> Params:
     return ravel_pytree(plain.total)[1](flat)
 
 
-def heard(plain: ClippedSum, arrived: Bool[Array, "slots"]) -> PyTree[Array]:
-    """What is kept of each client, if only those who arrived are to remember the round."""
-    if STATE not in plain.per_unit:
-        return plain.per_unit
-    state, kept = plain.per_unit[STATE]
-    return plain.per_unit | {STATE: (state, kept & arrived)}
+def heard(plain: ClippedSum, arrived: Bool[Array, "slots"]) -> Bool[Array, "slots"]:
+    """Whose contribution is in the sum, and who is to remember the round: of those accepted, those who arrived."""
+    return accepted_by(plain) & arrived
 
 
-def told(plain: ClippedSum, report: dict[str, Array]) -> dict[str, PyTree[Array]]:
-    """Fields of a sum by messages: a report of them stands in the place of what a contribution said of itself."""
+def told(plain: ClippedSum, report: dict[str, Array]) -> dict[str, PyTree[Array] | None]:
+    """Fields of a sum by messages: a report of them, the bytes sent too, stands in the place of what clients said."""
     everything = dict(plain.report) | report
     aux = {name: metric for name, metric in plain.aux.items() if name not in everything}
-    return {"aux": aux, "report": everything}
+    return {"aux": aux, "report": everything, "uplink_bytes": None}
 
 
 def side_key(key: Key[Array, ""], purpose: int) -> Key[Array, ""]:

@@ -5,13 +5,14 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Key, PyTree
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from dpjax.checks import number, spoilt_by, whole_number
 from dpjax.clipping import Aggregation, SumFactory
 from dpjax.contribution import ContributionFn
 from dpjax.federated.aggregation.messages import clip_norm_of, clipped_rows, clipping_as_the_sum, collected, like_total
-from dpjax.types import ClippedSum, Cohort, Metrics, NoSensitivity, Params, PerUnit
+from dpjax.population import accepted_by
+from dpjax.types import ClippedSum, Cohort, NoSensitivity, Params
 
 KINDS = ("trimmed_mean", "median", "krum", "multi_krum", "geometric_median")
 """How messages become one; see ``robust_aggregation``."""
@@ -19,8 +20,6 @@ KINDS = ("trimmed_mean", "median", "krum", "multi_krum", "geometric_median")
 Rows = Float[Array, "slots size"]
 Present = Bool[Array, "slots"]
 Combine = Callable[[Rows, Present], Float[Array, "size"]]
-
-_PRESENT = "dpjax:present"
 
 
 @clipping_as_the_sum
@@ -95,12 +94,7 @@ def _in_place_of_the_sum(combine: Combine, *shares: float | Array) -> Aggregatio
         collect = collected(factory)
 
         def make(contribution_fn: ContributionFn):
-            def sending(params: Params, unit: PyTree[Array], key: Key[Array, ""]) -> tuple[Params, Metrics]:
-                vector, metrics = contribution_fn(params, unit, key)
-                # A message that was rejected is a row of zeros, like an honest one may be: this tells them apart.
-                return vector, metrics | {_PRESENT: PerUnit(jnp.bool_(True))}
-
-            gather = collect(sending)
+            gather = collect(contribution_fn)
 
             def fun(
                 params: Params, cohort: Cohort, key: Key[Array, ""], clip_norm: float | Float[Array, ""]
@@ -111,7 +105,8 @@ def _in_place_of_the_sum(combine: Combine, *shares: float | Array) -> Aggregatio
                     )
                 messages = gather(params, cohort, key, clip_norm)
                 plain = messages.plain
-                present = plain.per_unit[_PRESENT]
+                # A message that was rejected is a row of zeros, like an honest one may be: this tells them apart.
+                present = accepted_by(plain)
                 everyone = Cohort(cohort.units, present)
                 rows = clipped_rows(messages, everyone, clip_norm_of(clip_norm, plain))
                 count = jnp.sum(present, dtype=jnp.int32)
@@ -120,7 +115,6 @@ def _in_place_of_the_sum(combine: Combine, *shares: float | Array) -> Aggregatio
                 return plain._replace(
                     total=like_total(total, plain),
                     clip_norm=jnp.full_like(plain.clip_norm, jnp.inf),
-                    per_unit={name: value for name, value in plain.per_unit.items() if name != _PRESENT},
                     noise=NoSensitivity(),
                 )
 

@@ -160,7 +160,7 @@ def secure_aggregation(
                 return plain._replace(
                     total=like_total(total, plain),
                     clip_norm=jnp.full_like(plain.clip_norm, jnp.inf) if wraps else plain.clip_norm,
-                    per_unit=heard(plain, arrived),
+                    accepted=heard(plain, arrived),
                     released=released,
                     noise=NoSensitivity()
                     if wraps

@@ -8,13 +8,12 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Key, PyTree
 
-from dpjax.contribution import ClientContribution, ClientRows, LossFn
+from dpjax.contribution import ClientContribution, ClientRows, LossFn, Reported
 from dpjax.contributions import local_training
 from dpjax.federated.solvers.broadcast import Broadcast, beside
-from dpjax.population import STATE
 from dpjax.solver import Solver
 from dpjax.subsets import merge_params, split_params
-from dpjax.types import Metrics, Params, PerUnit
+from dpjax.types import Params
 
 
 def personalized(
@@ -57,7 +56,7 @@ def personalized(
 
     def work(
         carried: Broadcast, rows: ClientRows, state: PyTree[Array], key: Key[Array, ""]
-    ) -> tuple[Broadcast, Metrics]:
+    ) -> tuple[Broadcast, Reported]:
         body, head = carried.model, state
         if head_steps is None:
             outcome = training(loss_fn, **local)(merge_params(body, head), rows, key)
@@ -69,8 +68,7 @@ def personalized(
             new_head = fit_head(head, rows, head_key).params
             outcome = training(lambda p, e, k: loss_fn(merge_params(p, new_head), e, k), **local)(body, rows, key)
             delta = outcome.delta
-        metrics = outcome.metrics | {STATE: PerUnit((new_head, jnp.bool_(True)))}
-        return Broadcast(delta, ()), metrics
+        return Broadcast(delta, ()), Reported(outcome.metrics, unit_state=new_head)
 
     def init(params: Params) -> Broadcast:
         head, body = split_params(params, personal)

@@ -7,11 +7,12 @@ import optax
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from dpjax.checks import number, whole_number
-from dpjax.contribution import ClientContribution, ClientRows, LossFn
+from dpjax.contribution import ClientContribution, ClientRows, LossFn, as_reported
 from dpjax.contributions import client_delta
+from dpjax.contributions.losses import with_metrics
 from dpjax.federated.solvers.broadcast import Broadcast, model_of
 from dpjax.solver import Solver
-from dpjax.types import Metrics
+from dpjax.types import Metrics, Params
 
 
 class ProximalState(NamedTuple):
@@ -26,6 +27,17 @@ class ProximalState(NamedTuple):
     model: optax.OptState
     last: Float[Array, ""]
     falls: Int[Array, ""]
+
+
+def _with_metrics_apart(loss_fn: LossFn) -> LossFn:
+    """The same loss, whose metrics are one entry: what clients say is the loss, not a metric of that name."""
+    loss_and_metrics = with_metrics(loss_fn)
+
+    def apart(params: Params, example: PyTree[Array], key: Key[Array, ""]) -> tuple[Array, Metrics]:
+        loss, metrics = loss_and_metrics(params, example, key)
+        return loss, {"metrics": metrics}
+
+    return apart
 
 
 def adaptive_fedprox(
@@ -68,11 +80,12 @@ def adaptive_fedprox(
     def work(
         carried: Broadcast, rows: ClientRows, state: PyTree[Array], key: Key[Array, ""]
     ) -> tuple[Broadcast, Metrics]:
-        own = client_delta(loss_fn, local_optimizer, proximal=carried.extra, **local)
+        own = client_delta(_with_metrics_apart(loss_fn), local_optimizer, proximal=carried.extra, **local)
         assert isinstance(own, ClientContribution)
-        delta, metrics = own.work(carried.model, rows, state, key)
-        told = jnp.clip(metrics["loss"], 0.0, loss_bound) * unit_per_loss
-        return Broadcast(delta, jnp.where(jnp.any(rows.mask), told, 0.0)), metrics
+        delta, said = own.work(carried.model, rows, state, key)
+        mean = as_reported(said).metrics
+        told = jnp.clip(mean["loss"], 0.0, loss_bound) * unit_per_loss
+        return Broadcast(delta, jnp.where(jnp.any(rows.mask), told, 0.0)), mean["metrics"]
 
     def wrap(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
         def init(params: Any) -> ProximalState:

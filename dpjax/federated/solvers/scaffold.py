@@ -6,12 +6,10 @@ import optax
 from jaxtyping import Array, Float, Key, PyTree
 
 from dpjax.checks import number
-from dpjax.contribution import ClientContribution, ClientRows, LossFn
+from dpjax.contribution import ClientContribution, ClientRows, LossFn, Reported
 from dpjax.contributions import local_training
 from dpjax.federated.solvers.broadcast import Broadcast, beside, model_of
-from dpjax.population import STATE
 from dpjax.solver import Solver
-from dpjax.types import Metrics, PerUnit
 
 
 def scaffold(
@@ -55,7 +53,7 @@ def scaffold(
 
     def work(
         carried: Broadcast, rows: ClientRows, state: PyTree[Array], key: Key[Array, ""]
-    ) -> tuple[Broadcast, Metrics]:
+    ) -> tuple[Broadcast, Reported]:
         per_step = 1.0 / (num_steps * learning_rate)
         drift = jax.tree.map(lambda c, own: (c - own) * per_step, carried.extra, state)
         outcome = run(carried.model, rows, key, lambda local: drift)
@@ -66,8 +64,8 @@ def scaffold(
             return jnp.where(outcome.num_steps > 0, own - c + stretch.astype(d.dtype) * d, own)
 
         new = jax.tree.map(next_state, state, carried.extra, delta)
-        metrics = outcome.metrics | {STATE: PerUnit((new, jnp.bool_(True)))}
-        return Broadcast(delta, jax.tree.map(jnp.subtract, state, new)), metrics
+        change = jax.tree.map(jnp.subtract, state, new)
+        return Broadcast(delta, change), Reported(outcome.metrics, unit_state=new)
 
     return Solver(
         ClientContribution(work),
