@@ -30,12 +30,12 @@ class ProximalState(NamedTuple):
 
 
 def _with_metrics_apart(loss_fn: LossFn) -> LossFn:
-    """The same loss, whose metrics are one entry: what clients say is the loss, not a metric of that name."""
+    """The same loss, whose own metrics are one entry: what clients say is the loss, not a metric of that name."""
     loss_and_metrics = with_metrics(loss_fn)
 
     def apart(params: Params, example: PyTree[Array], key: Key[Array, ""]) -> tuple[Array, Metrics]:
         loss, metrics = loss_and_metrics(params, example, key)
-        return loss, {"metrics": metrics}
+        return loss, {"own": {name: x for name, x in metrics.items() if name != "loss" or x is not loss}}
 
     return apart
 
@@ -85,7 +85,7 @@ def adaptive_fedprox(
         delta, said = own.work(carried.model, rows, state, key)
         mean = as_reported(said).metrics
         told = jnp.clip(mean["loss"], 0.0, loss_bound) * unit_per_loss
-        return Broadcast(delta, jnp.where(jnp.any(rows.mask), told, 0.0)), mean["metrics"]
+        return Broadcast(delta, jnp.where(jnp.any(rows.mask), told, 0.0)), {"loss": mean["loss"], **mean["own"]}
 
     def wrap(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
         def init(params: Any) -> ProximalState:
