@@ -15,9 +15,9 @@ class Solver(NamedTuple):
     """A learning algorithm as the functions that a run calls; all of them follow from one contribution.
 
     ``Solver(contribution_fn)`` is that contribution and nothing else. Units that remember something from round to round
-    have an ``init_unit_state``: they then reach the contribution as ``Stateful(unit, state)``, and it hands over
-    ``metrics["unit_state"] = PerUnit((new_state, True))``. A state stays with its unit and is not noised: only the unit
-    itself may see it.
+    have an ``init_unit_state``: they then reach the contribution as ``Stateful(unit, state)``, and it returns
+    ``Reported(metrics, unit_state=new_state)`` beside its vector. A state stays with its unit and is not noised: only
+    the unit itself may see it.
 
     Attributes:
       contribution_fn: what one unit sends.

@@ -15,7 +15,9 @@ from dpjax import (
     HParams,
     PerUnit,
     Reported,
+    Solver,
     Stateful,
+    Summing,
     UnitData,
     clipped_sum,
     example_gradient,
@@ -68,13 +70,12 @@ def chatty(names, first):
 def trained(contribution, aggregation=None, noise_multiplier=0.7):
     train = make_train(
         lambda key: jnp.zeros(3),
-        contribution,
+        Solver(contribution, init_unit_state=lambda params: jnp.int32(0)),
         UNITS,
         sampler=fixed_size_sampler(12, 6),
         num_steps=3,
         make_optimizer=lambda h: optax.sgd(0.5),
-        init_unit_state=lambda params: jnp.int32(0),
-        aggregation=aggregation,
+        sum_factory=Summing(aggregation=aggregation),
     )
     state, history = jax.jit(train)(HParams(clip_norm=0.5, noise_multiplier=noise_multiplier), KEY)
     return jax.tree.map(np.asarray, (state.params, state.unit_states, state.clip_norm, state.optimizer_state)), history
