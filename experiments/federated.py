@@ -14,7 +14,7 @@ from dpjax.clipping import Aggregation, ClippingRule
 from dpjax.datasets import Dataset
 from dpjax.sampling import Sampler
 from dpjax.types import HParams, Records
-from experiments.config import LOCAL_NOISE, SHARED_NOISE, Config, ConfigError, FederatedConf
+from experiments.config import LOCAL_NOISE, SHARED_NOISE, CompressionConf, ConfigError, FederatedConf, PrivacyConf
 from experiments.validation import threshold
 
 
@@ -37,14 +37,18 @@ class Clients(NamedTuple):
     def number(self) -> int:
         return self.records.mask.shape[0]
 
+    @property
+    def most_records(self) -> int:
+        """Rows of the largest client."""
+        return self.records.mask.shape[1]
 
-def make_clients(cfg: Config, dataset: Dataset) -> Clients:
+
+def make_clients(fed: FederatedConf, dataset: Dataset) -> Clients:
     """The data set shared out among clients, the same for every seed of a run.
 
     Raises:
       ConfigError: a partition that this data set can't have.
     """
-    fed = cfg.federated
     records = _partition(fed, dataset)
     clients = records.mask.shape[0]
     if fed.expected_clients > clients:
@@ -94,26 +98,28 @@ def _partition(fed: FederatedConf, dataset: Dataset) -> Records:
 
 
 def make_solver(
-    cfg: Config,
+    fed: FederatedConf,
     loss_fn: Any,
     hparams: HParams,
+    *,
+    is_private: bool,
     participation: float,
     local_sampler: Sampler | None,
     rule: ClippingRule,
-    clients: Clients | None = None,
+    clients: Clients,
 ) -> federated.Solver:
     """The algorithm of ``federated.algorithm``, with traced hyper-parameters.
 
     Args:
-      cfg: of the group of jobs.
+      fed: the federated part of the config.
       loss_fn: of one example.
       hparams: traced.
+      is_private: whether there is a finite ε.
       participation: expected share of the clients in a round.
       local_sampler: of a client's own rows, if it protects each of them by itself.
       rule: of clipping.
       clients: whose number and rows fednova is told.
     """
-    fed = cfg.federated
     if local_sampler is not None:
         contribution_fn = contributions.private_client_delta(
             loss_fn,
@@ -136,12 +142,12 @@ def make_solver(
         case "fedavg":
             return federated.fedavg(loss_fn, optimizer, **local)
         case "fedprox" if fed.adaptive_proximal:
-            told = hparams.clip_norm / 10 if cfg.privacy.is_private else 1.0
+            told = hparams.clip_norm / 10 if is_private else 1.0
             return federated.adaptive_fedprox(loss_fn, optimizer, initial=hparams.proximal, report_norm=told, **local)
         case "fedprox":
             return federated.fedavg(loss_fn, optimizer, proximal=hparams.proximal, **local)
         case "fednova":
-            return federated.fedavg(loss_fn, optimizer, effective_steps=_usual_steps(cfg, clients), **local)
+            return federated.fedavg(loss_fn, optimizer, effective_steps=_usual_steps(fed, clients), **local)
         case "scaffold":
             return federated.scaffold(
                 loss_fn, learning_rate=hparams.client_learning_rate, participation=participation, **local
@@ -152,37 +158,36 @@ def make_solver(
             )
 
 
-def refuse_personal(cfg: Config, params: Any) -> None:
+def refuse_personal(word: str, params: Any) -> None:
     """Refuse a word that names no parameter to keep, or leaves none to share.
 
     Raises:
       ConfigError: it lists the parameters.
     """
-    word, paths = cfg.federated.personal, [jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path(params)]
+    paths = [jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path(params)]
     named = [path for path in paths if word in path]
     if not named or len(named) == len(paths):
         says = "is in the path of every parameter, so that none is shared" if named else "is in no parameter's path"
         raise ConfigError(f"federated.personal={word} {says}; use a word of some of {', '.join(paths)}.")
 
 
-def _usual_steps(cfg: Config, clients: Clients | None) -> float:
+def _usual_steps(fed: FederatedConf, clients: Clients) -> float:
     """Local steps of a client with a mean number of rows, which is public as the number of rows and clients are."""
-    fed = cfg.federated
-    if fed.local_epochs is None or clients is None:
+    if fed.local_epochs is None:
         return fed.local_steps
     rows = float(np.asarray(clients.records.mask).sum()) / clients.number
     return fed.local_epochs * max(1.0, rows / fed.local_batch_size)
 
 
-def compressed(cfg: Config, solver: federated.Solver, size: int) -> federated.Solver:
+def compressed(made: CompressionConf, solver: federated.Solver, size: int) -> federated.Solver:
     """The algorithm with ``federated.compression`` on what its clients send.
 
     Args:
-      cfg: of the group of jobs.
+      made: how.
       solver: of ``make_solver``.
       size: coordinates of what the run carries.
     """
-    made, send = cfg.federated.compression, solver.contribution_fn
+    send = solver.contribution_fn
     match made.name:
         case "quantized":
             return solver._replace(contribution_fn=federated.quantized(send, made.bits))
@@ -198,7 +203,7 @@ def compressed(cfg: Config, solver: federated.Solver, size: int) -> federated.So
                 init_unit_state=federated.remember_residual(solver.init_unit_state, solver.message_like)
             )
         case "sketch":
-            columns = message_size(cfg, size)
+            columns = message_size(made, size)
             sketched = federated.count_sketch(send, rows=1, columns=columns, key=jax.random.key(0))
             return solver._replace(
                 contribution_fn=sketched.contribution_fn,
@@ -208,16 +213,15 @@ def compressed(cfg: Config, solver: federated.Solver, size: int) -> federated.So
             return solver
 
 
-def message_size(cfg: Config, size: int) -> int:
+def message_size(made: CompressionConf, size: int) -> int:
     """Coordinates of what a client sends, for so many of what the run carries."""
-    made = cfg.federated.compression
     return math.ceil(made.fraction * size) if made.name == "sketch" else size
 
 
-def make_aggregation(cfg: Config, hparams: HParams) -> Aggregation | None:
+def make_aggregation(fed: FederatedConf, privacy: PrivacyConf, hparams: HParams) -> Aggregation | None:
     """How messages meet; None for the plain sum that nothing disturbs."""
-    parts = [_sum_of_messages(cfg, hparams)]
-    made = cfg.federated.corruption
+    parts = [_sum_of_messages(fed, privacy, hparams)]
+    made = fed.corruption
     if made.name not in ("none", "labels"):
         factor: dict[str, Any] = {"factor": made.factor} if made.name in ("scaled", "sign_flipped") else {}
         parts.append(federated.corruption(made.name, **factor))
@@ -227,21 +231,20 @@ def make_aggregation(cfg: Config, hparams: HParams) -> Aggregation | None:
     return lambda factory: functools.reduce(lambda inner, part: part(inner), kept, factory)
 
 
-def _sum_of_messages(cfg: Config, hparams: HParams) -> Aggregation | None:
-    fed, noise = cfg.federated, cfg.privacy.noise
-    private = cfg.privacy.is_private
+def _sum_of_messages(fed: FederatedConf, privacy: PrivacyConf, hparams: HParams) -> Aggregation | None:
+    noise, private = privacy.noise, privacy.is_private
     dropout_rate = hparams.dropout_rate if fed.dropout_rate > 0 else 0.0
     if fed.aggregation == "secure":
         shared = noise in SHARED_NOISE and private
         return federated.secure_aggregation(
-            threshold=threshold(cfg),
+            threshold=threshold(fed),
             bits=fed.bits,
             levels=fed.levels,
             dropout_rate=dropout_rate,
             masks=fed.masks,
             noise=noise if shared else None,
             noise_multiplier=hparams.noise_multiplier if shared else 0.0,
-            colluding=cfg.privacy.colluding if shared else 0,
+            colluding=privacy.colluding if shared else 0,
         )
     if fed.aggregation == "homomorphic":
         return federated.homomorphic_aggregation(dropout_rate=dropout_rate)

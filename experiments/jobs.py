@@ -255,7 +255,7 @@ def _check_delta(delta: float, setup: Setup) -> None:
 
 def _check_count_noise(point: Point, setup: Setup) -> None:
     """A noise multiplier that adaptive clipping cannot share between sum and count: inside the program it is traced."""
-    adaptive = adaptive_of(point.job.cfg)
+    adaptive = adaptive_of(point.job.cfg.clipping)
     if adaptive is None:
         return
     stddev = stddev_of_count(adaptive, setup.sampler.expected_cohort_size)
@@ -280,6 +280,6 @@ def _hparams_of_privacy(point: Point) -> dict[str, float]:
     """The hyper-parameters that no field of the config says as it stands."""
     return {
         "clip_norm": clip_norm(point.job.cfg),
-        "noise_multiplier": point.noise_multiplier * noise_share(point.job.cfg),
+        "noise_multiplier": point.noise_multiplier * noise_share(point.job.cfg.federated),
         "epsilon_per_report": point.epsilon_per_report or 1.0,
     }

@@ -7,7 +7,7 @@ from typing import Any
 
 from dpjax.clipping import ClippingRule, per_layer_clipping
 from dpjax.results.claims import small
-from experiments.config import Config
+from experiments.config import Config, OptimizerConf
 from experiments.inputs import plugin_label
 from experiments.privacy import clip_norm
 
@@ -23,7 +23,7 @@ def named(cfg: Config, files: Mapping[str, str], rule: ClippingRule, read: Colle
     """
     conf = cfg.optimizer
     if read is None:
-        read, optimizer = {"learning_rate"} | ({"momentum"} if conf.name == "sgd" else set()), _optimizer(cfg)
+        read, optimizer = {"learning_rate"} | ({"momentum"} if conf.name == "sgd" else set()), _optimizer(conf)
     else:  # what a plugin's optimizer does not depend on had no part in the run
         optimizer = f"{Path(cfg.plugin).name}:make_optimizer"
         optimizer += f"(weight_decay={small(conf.weight_decay)})" if "weight_decay" in read else ""
@@ -48,9 +48,8 @@ def _clipping(cfg: Config, rule: ClippingRule) -> str | None:
     return " ".join(parts) or "flat"
 
 
-def _optimizer(cfg: Config) -> str:
+def _optimizer(conf: OptimizerConf) -> str:
     """The config's optimizer, with all that it was given but the learning rate."""
-    conf = cfg.optimizer
     given = {"momentum": conf.momentum} if conf.name == "sgd" else {"b2": conf.second_decay, "eps": conf.adaptivity}
     given |= {"weight_decay": conf.weight_decay} if conf.name == "adamw" else {}
     given |= {"warmup": conf.warmup_steps} if conf.warmup_steps else {}

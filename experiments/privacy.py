@@ -14,7 +14,7 @@ from dpjax.correlated_noise import correlated_privatizer
 from dpjax.noise import gaussian_privatizer
 from dpjax.results.mechanisms import columns_of
 from dpjax.steps import MakePrivatizer
-from experiments.config import LOCAL_NOISE, SHARED_NOISE, Config, ConfigError
+from experiments.config import LOCAL_NOISE, SHARED_NOISE, Config, ConfigError, FederatedConf
 from experiments.identity import capacity_epsilon
 from experiments.validation import threshold
 
@@ -81,7 +81,7 @@ def accounted(
             noise,
             dimension=dimension,
             slots=sampler.capacity,
-            threshold=threshold(cfg),
+            threshold=threshold(cfg.federated),
             bits=cfg.federated.bits,
             levels=cfg.federated.levels,
             colluding=cfg.privacy.colluding,
@@ -123,7 +123,7 @@ def abort_probability(cfg: Config, sampler: sampling.Sampler) -> float | None:
     return accounting.abort_probability(
         sampler,
         num_steps=cfg.optimizer.num_steps,
-        threshold=threshold(cfg),
+        threshold=threshold(cfg.federated),
         dropout_rate=cfg.federated.dropout_rate,
     )
 
@@ -183,10 +183,9 @@ def clip_norm(cfg: Config) -> float:
     return math.inf if not cfg.privacy.is_private and whole else cfg.privacy.clip_norm
 
 
-def noise_share(cfg: Config) -> float:
+def noise_share(fed: FederatedConf) -> float:
     """The part of the noise that a simulated cohort gets in place of one as large as ``noise_cohort``."""
-    cohort = cfg.federated.noise_cohort
-    return 1.0 if cohort is None else cfg.federated.expected_clients / cohort
+    return 1.0 if fed.noise_cohort is None else fed.expected_clients / fed.noise_cohort
 
 
 def describe_noise(cfg: Config, ran: accounting.Mechanism) -> str | None:

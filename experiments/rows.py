@@ -24,7 +24,7 @@ from dpjax.results.claims import owners_sentence, rounded_up
 from dpjax.results.mechanisms import columns_of
 from dpjax.sweeps import Lane
 from experiments import identity
-from experiments.config import Config, ConfigError
+from experiments.config import CompressionConf, Config, ConfigError, CorruptionConf, FederatedConf
 from experiments.naming import named
 from experiments.privacy import clip_norm, describe_noise, mechanism
 from experiments.setup import Setup
@@ -178,10 +178,14 @@ def common(
         "num_clients": setup.sampler.population if federated else None,
         "algorithm": algorithm(cfg, setup.read is not None) if federated else None,
         "aggregation": cfg.federated.aggregation if federated else None,
-        "robust": _robust(cfg) if federated else None,
-        "corruption": _corruption(cfg) if federated else None,
-        "compression": _compression(cfg) if federated else None,
-        "partition": _partition(cfg) if federated else None if cfg.privacy.records_per_unit is None else "natural",
+        "robust": _robust(cfg.federated) if federated else None,
+        "corruption": _corruption(cfg.federated.corruption) if federated else None,
+        "compression": _compression(cfg.federated.compression) if federated else None,
+        "partition": _partition(cfg.federated)
+        if federated
+        else None
+        if cfg.privacy.records_per_unit is None
+        else "natural",
         "device": jax.devices()[0].device_kind,
         "git_revision": git_revision(),
         "dpjax_version": dpjax.__version__,
@@ -220,10 +224,10 @@ def warn_of_owners(jobs: Sequence[Job], setup: Setup) -> None:
             warnings.warn(f"data.name={cfg.data.name!r}: {told}", stacklevel=2)
 
 
-def _partition(cfg: Config) -> str:
-    name = cfg.federated.partition
-    own = {"shards": f"({cfg.federated.shards_per_client})"}
-    own |= dict.fromkeys(("dirichlet", "quantity", "sampled"), f"({cfg.federated.alpha:g})")
+def _partition(fed: FederatedConf) -> str:
+    name = fed.partition
+    own = {"shards": f"({fed.shards_per_client})"}
+    own |= dict.fromkeys(("dirichlet", "quantity", "sampled"), f"({fed.alpha:g})")
     return name + own.get(name, "")
 
 
@@ -239,18 +243,16 @@ def algorithm(cfg: Config, own: bool = False) -> str:
     return f"fed{server}" if name == "fedavg" and not own else f"{name}+{server}"
 
 
-def _robust(cfg: Config) -> str:
-    name, share = cfg.federated.robust, cfg.federated.robust_fraction
+def _robust(fed: FederatedConf) -> str:
+    name, share = fed.robust, fed.robust_fraction
     return f"{name}({share:g})" if name in ("trimmed_mean", "krum", "multi_krum") else name
 
 
-def _corruption(cfg: Config) -> str:
-    made = cfg.federated.corruption
+def _corruption(made: CorruptionConf) -> str:
     return "none" if made.name == "none" else f"{made.name}({made.fraction:g})"
 
 
-def _compression(cfg: Config) -> str:
-    made = cfg.federated.compression
+def _compression(made: CompressionConf) -> str:
     if made.name == "none":
         return "none"
     fed_back = " fed back" if made.error_feedback else ""

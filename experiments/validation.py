@@ -6,7 +6,7 @@ from typing import Any
 
 from dpjax.accounting.samplings import DRAWN
 from experiments.combinations import validate_messages, validate_noise
-from experiments.config import NOISES, Config, ConfigError
+from experiments.config import NOISES, Config, ConfigError, FederatedConf
 from experiments.fields import value_of
 
 LEAST_EPSILON, MOST_EPSILON = 1e-3, 500.0
@@ -254,7 +254,7 @@ def _validate_aggregation(cfg: Config, need: Any) -> None:
     )
     clients = cfg.federated.expected_clients
     need(clients >= 2, "federated.clients_per_round", "must be at least 2 where nobody may see a single message")
-    least = threshold(cfg)
+    least = threshold(cfg.federated)
     need(
         0 < cfg.federated.threshold <= 1 and least <= clients,
         "federated.threshold",
@@ -262,6 +262,6 @@ def _validate_aggregation(cfg: Config, need: Any) -> None:
     )
 
 
-def threshold(cfg: Config) -> int:
+def threshold(fed: FederatedConf) -> int:
     """Clients whose shares rebuild a secret under secure aggregation."""
-    return max(2, math.ceil(cfg.federated.threshold * cfg.federated.expected_clients))
+    return max(2, math.ceil(fed.threshold * fed.expected_clients))

@@ -25,7 +25,7 @@ from dpjax.datasets import available, load
 from dpjax.sampling import fixed_size_sampler, poisson_sampler
 from dpjax.sweeps import Lane
 from dpjax.types import HParams
-from experiments import config, fields, identity, jobs, rows, setup, validation
+from experiments import config, fields, identity, jobs, lane_report, rows, setup, validation
 from experiments.border import as_typed, from_hydra
 from experiments.launching.progress import Progress
 from experiments.privacy import Accounted, check_aborts
@@ -712,7 +712,7 @@ def test_a_run_that_diverged_is_right_about_nothing_whatever_its_logits_were(why
         "test": split(math.nan if why == "the test loss" else 1.5),
     }
     counts = {"finite": np.bool_(why != "a parameter"), "overflowed": 0, "num_rejected": 0, "clip_norm": 1.0}
-    report = setup.Report(np.array([1, 2]), evaluations, counts, {}, np.array([0.3, 0.7]), None, ())
+    report = lane_report.Report(np.array([1, 2]), evaluations, counts, {}, np.array([0.3, 0.7]), None, ())
     row = rows.outputs(Lane(0, report, 1.0))
     measured = (0.4, 0.4, 0.5, False) if why is None else (0.0, 0.0, 0.0, True)
     assert (row["test_accuracy"], row["train_accuracy"], row["client_accuracy_mean"], row["diverged"]) == measured

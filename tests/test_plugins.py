@@ -32,7 +32,7 @@ def test_its_clipping_rule_takes_the_place_of_the_configs(tmp_path):
     text = (
         "from dpjax.clipping import automatic_clipping\n\n\ndef clipping_rule():\n    return automatic_clipping(0.5)\n"
     )
-    assert setup.rule_of(made(tmp_path, text)).stability == 0.5
+    assert setup.rule_of(made(tmp_path, text).plugin, config.ClippingConf()).stability == 0.5
 
 
 def test_a_rule_that_fails_says_whose_and_why(tmp_path):

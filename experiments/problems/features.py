@@ -14,7 +14,7 @@ from dpjax.models.embedding import computed_once, embed
 from dpjax.models.pretrained import Encoded, Pretrained
 from dpjax.models.transformers import Head, Plan
 from dpjax.models.transformers.transformer import Pooling
-from experiments.config import Config, ModelConf
+from experiments.config import ModelConf
 from experiments.inputs import checkpoint_inputs, digest_of
 from experiments.task import Tell
 
@@ -29,17 +29,17 @@ def _loaded(checkpoint: str, digest: str) -> Pretrained:
     return pretrained.load(checkpoint)
 
 
-def vectors(cfg: Config, body: Pretrained, rows: Encoded, tell: Tell, *, keep: bool = True) -> np.ndarray:
+def vectors(model: ModelConf, body: Pretrained, rows: Encoded, tell: Tell, *, keep: bool = True) -> np.ndarray:
     """One vector per text, computed once for each checkpoint and set of texts.
 
     Args:
-      cfg: of the group of jobs.
+      model: the model's part of the config.
       body: what reads.
       rows: the texts.
       tell: hears how far it is.
       keep: on disk for the next run.
     """
-    head = Head("embed", pooling=pooling_of(cfg.model))
+    head = Head("embed", pooling=pooling_of(model))
 
     def compute() -> np.ndarray:
         return embed(
@@ -47,13 +47,13 @@ def vectors(cfg: Config, body: Pretrained, rows: Encoded, tell: Tell, *, keep: b
             body.params,
             rows.ids,
             head,
-            plan=Plan(dtype=jnp.dtype(cfg.model.dtype)),
-            lengths=lengths_of(rows, cfg.model.num_lengths),
+            plan=Plan(dtype=jnp.dtype(model.dtype)),
+            lengths=lengths_of(rows, model.num_lengths),
             progress=lambda done, total: tell("embedding texts", done, total),
         )
 
     # A millionth is lost between one cut of lengths and another; that is no reason to compute again.
-    depends_on = (body.digest, rows.ids, head, cfg.model.dtype)
+    depends_on = (body.digest, rows.ids, head, model.dtype)
     return computed_once(compute, features_folder(), *depends_on) if keep else compute()
 
 

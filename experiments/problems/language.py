@@ -14,7 +14,7 @@ from dpjax.models import logistic, objectives
 from dpjax.models.pretrained import Encoded, Pretrained
 from dpjax.models.transformers import Head, Lora, Plan
 from dpjax.models.tuning import Method, Tuned, fine_tune
-from experiments.config import Config, ConfigError
+from experiments.config import Config, ConfigError, ModelConf, TuningConf
 from experiments.problems import synthetic
 from experiments.problems.features import load_checkpoint, pooling_of, vectors
 from experiments.problems.problem import Problem, plain_problem
@@ -46,9 +46,9 @@ def make_problem(cfg: Config, dataset: Dataset, kept: np.ndarray | None, held_ou
             "with input text."
         )
     body = load_checkpoint(cfg.model.checkpoint)
-    _check(cfg, dataset, body)
+    _check(cfg.model, dataset, body)
     made_up = cfg.model.task == "synthetic"
-    shown = synthetic.as_pairs(cfg, dataset) if made_up else dataset
+    shown = synthetic.as_pairs(cfg.synthesis, dataset) if made_up else dataset
     tell(f"tokenizing {dataset.name}", 0, 1)
     train, test = (
         body.tokenizer.encode(texts, cfg.model.max_length) for texts in (shown.train_inputs, shown.test_inputs)
@@ -56,7 +56,7 @@ def make_problem(cfg: Config, dataset: Dataset, kept: np.ndarray | None, held_ou
     checked = None if held_out is None else body.tokenizer.encode(held_out.inputs, cfg.model.max_length)
     facts = {
         "model": _describe_model(cfg, body),
-        "tuning": describe(cfg),
+        "tuning": describe(cfg.tuning),
         "dtype": None if cfg.model.dtype == "float32" else cfg.model.dtype,
         "checkpoint": body.source,
         "max_length": cfg.model.max_length,
@@ -65,14 +65,14 @@ def make_problem(cfg: Config, dataset: Dataset, kept: np.ndarray | None, held_ou
     if cfg.model.task == "classify" and cfg.tuning.name == "head" and cfg.tuning.cache_features:
         table = None
         if held_out is not None and checked is not None:
-            table = held_out._replace(inputs=vectors(cfg, body, checked, tell))
+            table = held_out._replace(inputs=vectors(cfg.model, body, checked, tell))
         return _on_features(cfg, dataset, kept, body, (train, test), facts, tell, table)
     if kept is not None:
         dataset, train = only(dataset, kept), Encoded(*(column[kept] for column in train))
     numbers = (
         (dataset.train_labels, dataset.test_labels) if cfg.model.task == "classify" else (train.answer, test.answer)
     )
-    tuned = make_tuned(cfg, body, dataset.num_classes)
+    tuned = make_tuned(cfg.model, cfg.tuning, body, dataset.num_classes)
     encoded = dataclasses.replace(
         dataset,
         train_inputs=train.ids,
@@ -94,9 +94,9 @@ def make_problem(cfg: Config, dataset: Dataset, kept: np.ndarray | None, held_ou
         dataset=encoded,
         frozen=(tuned.start, tuned.frozen),
         init=lambda frozen, key: tuned.init(frozen[0], key),
-        loss_fn=lambda frozen: objectives.mean_loss(_score(cfg, tuned, body, frozen)),
+        loss_fn=lambda frozen: objectives.mean_loss(_score(cfg.model.task, tuned, body, frozen)),
         evaluate=lambda frozen, params, rows: objectives.evaluate(
-            _score(cfg, tuned, body, frozen), params, rows, batch_size=16
+            _score(cfg.model.task, tuned, body, frozen), params, rows, batch_size=16
         ),
         train_rows=objectives.by_length(train.ids[some], numbers[0][some], lengths),
         test_rows=objectives.by_length(test.ids[asked], numbers[1][asked], lengths),
@@ -109,41 +109,37 @@ def make_problem(cfg: Config, dataset: Dataset, kept: np.ndarray | None, held_ou
     )
 
 
-def make_tuned(cfg: Config, body: Pretrained, num_classes: int) -> Tuned:
+def make_tuned(model: ModelConf, tuning: TuningConf, body: Pretrained, num_classes: int) -> Tuned:
     """The checkpoint split into what the config trains and what stays."""
-    scan = cfg.model.scan_layers
+    scan = model.scan_layers
     return fine_tune(
         body.arch,
         body.params,
-        head_of(cfg, num_classes),
-        method_of(cfg),
-        plan=Plan(
-            dtype=jnp.dtype(cfg.model.dtype), separator=body.tokenizer.separator if body.arch.num_segments else None
-        ),
+        head_of(model, num_classes),
+        method_of(tuning),
+        plan=Plan(dtype=jnp.dtype(model.dtype), separator=body.tokenizer.separator if body.arch.num_segments else None),
         scan_layers=body.arch.num_layers >= SCANNED_FROM if scan is None else scan,
     )
 
 
-def head_of(cfg: Config, num_classes: int) -> Head:
+def head_of(model: ModelConf, num_classes: int) -> Head:
     """What comes out at the end."""
-    match cfg.model.task:
+    match model.task:
         case "classify":
-            return Head("classify", num_classes, pooling_of(cfg.model))
+            return Head("classify", num_classes, pooling_of(model))
         case "masked":
-            return Head("masked", 0, pooling_of(cfg.model))
+            return Head("masked", 0, pooling_of(model))
         case _:
-            return Head("causal", 0, pooling_of(cfg.model))
+            return Head("causal", 0, pooling_of(model))
 
 
-def method_of(cfg: Config) -> Method:
+def method_of(made: TuningConf) -> Method:
     """What is trained."""
-    made = cfg.tuning
     return Method(made.name, Lora(made.rank, made.alpha, tuple(made.targets)), made.last_layers, made.length)
 
 
-def describe(cfg: Config) -> str:
+def describe(made: TuningConf) -> str:
     """What is trained, in a word and its own number."""
-    made = cfg.tuning
     own = {"lora": made.rank, "last": made.last_layers, "prompt": made.length, "prefix": made.length}
     return f"{made.name}({own[made.name]})" if made.name in own else made.name
 
@@ -158,9 +154,9 @@ def _describe_model(cfg: Config, body: Pretrained) -> str:
             return f"{body.name} ({task})"
 
 
-def _score(cfg: Config, tuned: Tuned, body: Pretrained, frozen: Any) -> objectives.ScoreFn:
+def _score(task: str, tuned: Tuned, body: Pretrained, frozen: Any) -> objectives.ScoreFn:
     model = tuned.applying(frozen[1])
-    match cfg.model.task:
+    match task:
         case "classify":
             return objectives.classification(model)
         case "masked":
@@ -187,7 +183,7 @@ def _on_features(
     held_out: Rows | None,
 ) -> Problem:
     """A head on vectors: the body is run once over every text, and never again."""
-    train, test = (vectors(cfg, body, rows, tell) for rows in encoded)
+    train, test = (vectors(cfg.model, body, rows, tell) for rows in encoded)
     table = dataclasses.replace(
         dataset, train_inputs=train, test_inputs=test, input_shape=train.shape[1:], task="table"
     )
@@ -195,8 +191,8 @@ def _on_features(
     return plain_problem(cfg, only(table, kept), model, facts, held_out)
 
 
-def _check(cfg: Config, dataset: Dataset, body: Pretrained) -> None:
-    made, arch = cfg.model, body.arch
+def _check(made: ModelConf, dataset: Dataset, body: Pretrained) -> None:
+    arch = body.arch
     if made.max_length > arch.max_length:
         raise ConfigError(
             f"model.max_length={made.max_length} is more than the {arch.max_length} tokens that {body.name} knows "

@@ -40,14 +40,14 @@ def _save(cfg: Config, folder: Path, trained: Any, labels: Sequence[str]) -> boo
         features = cfg.tuning.name == "head" and cfg.tuning.cache_features and cfg.model.task == "classify"
         if not features:
             classes = trained["classifier"]["bias"].shape[0] if cfg.model.task == "classify" else 0
-            tuned = language.make_tuned(cfg, body, classes)
+            tuned = language.make_tuned(cfg.model, cfg.tuning, body, classes)
             sizes = tuned.plan.sizes(body.arch.num_layers)
             whole = flat_paths(tuned.bind(tuned.frozen)(trained))
             params = unstacked({path: np.asarray(leaf, np.float32) for path, leaf in whole.items()}, sizes)
-            head = language.head_of(cfg, classes)
+            head = language.head_of(cfg.model, classes)
             labels = labels if classes else ()
             if cfg.tuning.name == "lora":
-                lora, tokenizer = language.method_of(cfg).lora, body.tokenizer
+                lora, tokenizer = language.method_of(cfg.tuning).lora, body.tokenizer
                 pretrained.save_adapters(
                     folder, body.arch, params, lora, body, head=head, labels=labels, tokenizer=tokenizer
                 )

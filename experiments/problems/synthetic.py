@@ -18,13 +18,13 @@ from dpjax.models.pretrained.writing import write_tuned
 from dpjax.models.probing import head_scores
 from dpjax.models.tuning import Tuned
 from dpjax.results import write_claim
-from experiments.config import Config, ConfigError
+from experiments.config import Config, ConfigError, SynthesisConf
 from experiments.problems.features import load_checkpoint, vectors
 from experiments.problems.problem import Finish
 from experiments.task import Tell
 
 
-def as_pairs(cfg: Config, dataset: Dataset) -> Dataset:
+def as_pairs(made: SynthesisConf, dataset: Dataset) -> Dataset:
     """Each text as the answer to an instruction that names its class, which is what the decoder learns from.
 
     Raises:
@@ -34,7 +34,7 @@ def as_pairs(cfg: Config, dataset: Dataset) -> Dataset:
         raise ConfigError(
             f"model.task=synthetic: data={dataset.name} has no single texts with classes; use causal or completion."
         )
-    asked = instructions(cfg, dataset)
+    asked = instructions(made, dataset)
 
     def pairs(texts: np.ndarray, labels: np.ndarray) -> np.ndarray:
         return np.stack([asked[labels], texts.astype(asked.dtype)], axis=1)
@@ -47,15 +47,15 @@ def as_pairs(cfg: Config, dataset: Dataset) -> Dataset:
     )
 
 
-def instructions(cfg: Config, dataset: Dataset) -> np.ndarray:
+def instructions(made: SynthesisConf, dataset: Dataset) -> np.ndarray:
     """``[classes]`` what the decoder is asked for each class."""
-    names = list(cfg.synthesis.classes) or [name.replace("_", " ") for name in dataset.class_names]
+    names = list(made.classes) or [name.replace("_", " ") for name in dataset.class_names]
     if len(names) != dataset.num_classes:
         raise ConfigError(
             f"synthesis.classes={names} names {len(names)} classes and data={dataset.name} has "
             f"{dataset.num_classes}; name each, in their order, or leave it empty."
         )
-    return np.array([cfg.synthesis.instruction.replace("{class}", name) for name in names], np.dtypes.StringDType())
+    return np.array([made.instruction.replace("{class}", name) for name in names], np.dtypes.StringDType())
 
 
 def make_finish(cfg: Config, dataset: Dataset, body: Pretrained, tuned: Tuned) -> Finish:
@@ -72,7 +72,7 @@ def make_finish(cfg: Config, dataset: Dataset, body: Pretrained, tuned: Tuned) -
     """
     made, classes = cfg.synthesis, dataset.num_classes
     reader = load_checkpoint(made.checkpoint)
-    prompts = [str(each) for each in instructions(cfg, dataset)]
+    prompts = [str(each) for each in instructions(made, dataset)]
     room = body.arch.max_length - max(len(body.tokenizer.raw.encode(prompt).ids) for prompt in prompts) - 1
     if made.num_tokens > room:
         raise ConfigError(
@@ -104,7 +104,7 @@ def make_finish(cfg: Config, dataset: Dataset, body: Pretrained, tuned: Tuned) -
         write_claim(folder, row, weights=weights, class_names=True, file=f"synthetic-{seed}.privacy.json", readme=False)
 
         def read(rows: Any, keep: bool) -> np.ndarray:
-            return vectors(cfg, reader, reader.tokenizer.encode(rows, cfg.model.max_length), tell, keep=keep)
+            return vectors(cfg.model, reader, reader.tokenizer.encode(rows, cfg.model.max_length), tell, keep=keep)
 
         known = read([text for text, _ in written], False), np.array([label for _, label in written], np.int32)
         asked = read(dataset.test_inputs, True), dataset.test_labels.astype(np.int32)
