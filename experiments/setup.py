@@ -105,10 +105,10 @@ def build(cfg: Config, tell: Tell = lambda stage, done, total: None) -> Setup:
             clients=units.clients,
         )
 
-    sent = _message(plain_solver, problem, arrays)
-    size = count_parameters(sent)
     if cfg.is_federated and cfg.federated.algorithm == "personalized":
         refuse_personal(cfg.federated.personal, jax.eval_shape(problem.init, arrays.frozen, jax.random.key(0)))
+    sent = _message(plain_solver, problem, arrays)
+    size = count_parameters(sent)
     refuse_run(cfg, num_parameters=size, slots=sampler.capacity, clients=units.clients.number if units.clients else 0)
 
     def make_learner(hparams: HParams, frozen: Any) -> Solver:
