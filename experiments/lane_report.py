@@ -8,7 +8,6 @@ from jaxtyping import ArrayLike
 
 from dpjax import metrics
 from dpjax.averaging import averaged_params
-from dpjax.contributions.private_clients import LOCAL_OVERFLOWS
 from dpjax.federated import Solver
 from dpjax.steps import TrainState
 from dpjax.subsets import merge_params
@@ -54,9 +53,9 @@ class Report(NamedTuple):
     unmoved: Any
 
 
-SUMMED = ("overflowed", "num_rejected", "dropped", "aborted", "wrapped")
+SUMMED = ("dropped", "aborted", "wrapped")
 AVERAGED = ("aggregation_error", "uplink_bytes", "encrypt_seconds", "add_seconds", "decrypt_seconds")
-"""What a run reports of its steps, as a sum or a mean over them."""
+"""What an aggregation reports of its steps, as a sum or a mean over them."""
 
 
 def make_report(
@@ -95,14 +94,18 @@ def make_report(
 
 
 def _counts(cfg: Config, history: History, kept: Any, dimension: int) -> dict[str, jax.Array]:
-    steps = history.steps
-    counts = {name: jnp.sum(steps[name]) for name in SUMMED if name in steps}
-    counts |= {name: jnp.mean(steps[name]) for name in AVERAGED if name in steps}
-    if cfg.privacy.noise == "inside_clients":  # a mean over the accepted clients
-        sent = steps["cohort_size"] - steps["num_rejected"]
-        overflows = jnp.round(steps[LOCAL_OVERFLOWS] * sent.astype(jnp.float32)).astype(jnp.int32)
+    steps = history.report
+    assert steps.overflowed is not None  # as make_train draws
+    counts = {name: jnp.sum(steps.aggregation[name]) for name in SUMMED if name in steps.aggregation}
+    counts |= {name: jnp.mean(steps.aggregation[name]) for name in AVERAGED if name in steps.aggregation}
+    counts |= {"overflowed": jnp.sum(steps.overflowed), "num_rejected": jnp.sum(steps.num_rejected)}
+    if steps.uplink_bytes is not None:
+        counts["uplink_bytes"] = jnp.mean(steps.uplink_bytes)
+    if steps.local_overflows is not None:  # a mean over the accepted clients
+        sent = steps.cohort_size - steps.num_rejected
+        overflows = jnp.round(steps.local_overflows * sent.astype(jnp.float32)).astype(jnp.int32)
         counts["overflowed"] += jnp.sum(overflows, dtype=jnp.int32)
-    counts["clip_norm"] = steps["clip_norm"][-1]
+    counts["clip_norm"] = steps.clip_norm[-1]
     counts["finite"] = _all_finite(kept)
     if cfg.is_federated:
         counts.setdefault("uplink_bytes", jnp.float32(4 * dimension))
