@@ -13,6 +13,9 @@ from pathlib import Path
 from typing import Any
 
 DOCS = Path(__file__).parent
+sys.path.insert(0, str(DOCS))
+from house import draw_house, floors_table  # noqa: E402  a script beside this one
+
 RESULTS = DOCS.parent / "benchmarks/results"
 STEP_TIME = RESULTS / "step_time.md"
 MEASURED = ("federated_rounds", "calibration", "sweep", "secure_aggregation", "homomorphic", "noise", "cnn_layout")
@@ -130,6 +133,7 @@ BLOCKS = {
     "tunings": ("concepts/language-models.md", tunings),
     "step_time": ("concepts/bookkeeping.md", step_time),
     "names": ("reference/index.md", names),
+    "floors": ("architecture.md", floors_table),
     "ratios": ("benchmarks.md", step_time),
     **{name: ("benchmarks.md", measured(name)) for name in MEASURED},
 }
@@ -290,6 +294,7 @@ def main() -> None:
     for name, (page, content) in BLOCKS.items():
         _replace(DOCS / page, name, content())
     draw_taps(DOCS / "images/taps.png")
+    draw_house(DOCS / "images/house.png")
     if sys.argv[1:] == ["leaderboard"]:
         _leaderboard_figures()
     elif len(sys.argv) > 1:
