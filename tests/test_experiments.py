@@ -367,7 +367,7 @@ def test_a_full_disk_is_named_and_what_was_finished_stays(main, tmp_path, monkey
             raise OSError(errno.ENOSPC, "No space left on device")
         real(handle)
 
-    monkeypatch.setattr("dpjax.results.result_files.os.fsync", fsync)
+    monkeypatch.setattr("dpjax.keeping.os.fsync", fsync)
     code, _, err = main("-m", *QUICK, "privacy.epsilon=1,2,3,4", "num_seeds=1")
     assert code == 1
     said = [line for line in err.splitlines() if line.startswith("error")]

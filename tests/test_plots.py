@@ -401,10 +401,16 @@ def test_signal_to_noise_has_a_line_per_epsilon_and_one_at_one(traces):
 
 
 def test_privacy_spent_ends_where_epsilon_says(traces):
-    from dpjax.accounting import Mechanism, epsilon
+    from dpjax.accounting import Mechanism, Poisson, epsilon
 
     (axes,) = plots.draw("privacy_spent", traces).axes
-    run = Mechanism("example", "add_or_remove_one", "poisson", 0.25, 2.0, 100)
+    run = Mechanism(
+        unit="example",
+        adjacency="add_or_remove_one",
+        sampling=Poisson(0.25),
+        noise_multiplier=2.0,
+        num_steps=100,
+    )
     ends = {line.get_label().split(",")[0]: line.get_ydata()[-1] for line in axes.get_lines()}
     assert ends["PLD"] == pytest.approx(epsilon(run, 1e-5))
     assert ends["RDP"] == pytest.approx(epsilon(run, 1e-5, "rdp"))

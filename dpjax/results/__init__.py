@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from dpjax.results.claims import claim
 from dpjax.results.columns import COLUMNS, Column
 from dpjax.results.errors import ResultsError
+from dpjax.results.mechanisms import columns_of, mechanism_of
 from dpjax.results.released import claim_document, write_claim
 from dpjax.results.result_files import read_job_result, write_atomically, write_job_result
 from dpjax.results.schema import METRICS, SCHEMA, decode, encode
@@ -29,9 +30,11 @@ __all__ = [
     "claim",
     "claim_document",
     "collect",
+    "columns_of",
     "decode",
     "encode",
     "load",
+    "mechanism_of",
     "read_job_result",
     "summary",
     "write_atomically",

@@ -22,11 +22,14 @@ _OF_REPORTS = {kind.noise: name for name, kind in REPORTS.items()}
 def columns_of(mechanism: Mechanism) -> dict[str, Any]:
     """What a row says of the mechanism that ran.
 
-    Guarantees: `mechanism_of` makes the same mechanism of them again, unless its noise is correlated by a factorization
-    of the user's own.
+    Formal guarantees: ``mechanism_of`` makes the same mechanism of them again, unless its noise is correlated by a
+    factorization of the user's own.
 
     Args:
       mechanism: that ran.
+
+    Returns:
+      Column → value, None where a column is not for it.
 
     Example:
       >>> run = Mechanism(unit="example", adjacency="zero_out", sampling="poisson", sampling_rate=0.25,
@@ -60,8 +63,14 @@ def columns_of(mechanism: Mechanism) -> dict[str, Any]:
 def mechanism_of(row: Mapping[str, Any]) -> Mechanism | None:
     """The mechanism that a row says ran; None if its columns do not say enough.
 
+    Formal guarantees: nothing that ε depends on is guessed. Rows that lack ``overflow_probability`` and
+    ``abort_probability``, as those made before they were columns, count as rows without either.
+
     Args:
       row: a results row, or any mapping with its column names.
+
+    Returns:
+      The mechanism, or None.
 
     Raises:
       ValueError: columns that no mechanism can have.
