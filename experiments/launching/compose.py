@@ -11,6 +11,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
+import experiments.spelling  # noqa: F401  a job's folder is named by its resolver
 from experiments.config import CONF
 from experiments.fields import describe
 
