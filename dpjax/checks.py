@@ -86,6 +86,25 @@ def number(
     return known
 
 
+def known_number(name: str, value: Any, *, fix: str, **range_: Any) -> float:
+    """As ``number``, and what is traced is refused too: for what is accounted, or decides a shape.
+
+    Args:
+      name, value, fix, **range_: as of ``number``.
+
+    Raises:
+      ValueError: as ``number``, or a traced value.
+
+    Example:
+      >>> known_number("delta", 2, above=0, below=1, fix="it is a probability")
+      Traceback (most recent call last):
+      ValueError: delta=2 must be in (0, 1); it is a probability.
+    """
+    if is_traced(value):
+        raise ValueError(f"{name}={brief(value)} must be a number that is known, no traced one; {fix}.")
+    return number(name, value, fix=fix, **range_)
+
+
 def whole_number(name: str, value: Any, *, fix: str, least: int = 1, most: int | None = None) -> int:
     """A whole number in its range, as a Python ``int``: 1.5 and 2.0 are refused, and so is what is traced.
 

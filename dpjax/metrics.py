@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PyTree, Shaped
 
+from dpjax.checks import whole_number
 from dpjax.types import Metrics, Params, Records
 
 
@@ -107,8 +108,8 @@ def evaluate(
     rows = labels.shape[0]
     if rows == 0:
         raise ValueError("inputs hold 0 rows; evaluate on at least one.")
-    if batch_size is not None and batch_size < 1:
-        raise ValueError(f"batch_size={batch_size} must be at least 1, or None for all rows at once.")
+    if batch_size is not None:
+        batch_size = whole_number("batch_size", batch_size, fix="leave it out to take all rows at once")
     size = min(batch_size or rows, rows)
 
     def add_batch(sums: tuple[Array, Array], first: Array) -> tuple[tuple[Array, Array], None]:

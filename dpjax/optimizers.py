@@ -6,9 +6,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float, Int
 
+from dpjax.checks import known_number, number, one_of, whole_number
 from dpjax.types import Params, at_least_float32
 
 DECAYS = ("none", "linear", "cosine")
@@ -49,7 +49,7 @@ def scale_by_corrected_adam(
       An ``optax.GradientTransformation``, to be followed by the learning rate.
 
     Raises:
-      ValueError: a concrete negative ``noise_stddev``, or ``floor`` ≤ 0.
+      ValueError: a concrete number out of range; a traced ``noise_stddev`` below 0 gives NaN.
 
     Example:
       >>> corrected = scale_by_corrected_adam(0.5, floor=1e-2)
@@ -62,10 +62,9 @@ def scale_by_corrected_adam(
       Tang, Shpilevskiy and Lécuyer, DP-AdamBC: Your DP-Adam Is Actually DP-SGD (Unless You Apply Bias Correction), 2023
       (https://arxiv.org/abs/2312.14334).
     """
-    if not isinstance(noise_stddev, Tracer) and float(noise_stddev) < 0:  # pyright: ignore[reportArgumentType]
-        raise ValueError(f"noise_stddev={noise_stddev} must be at least 0.")
-    if floor <= 0:
-        raise ValueError(f"floor={floor} must be above 0; 1e-8 is usual.")
+    noise_stddev = number("noise_stddev", noise_stddev, least=0, fix="it is of one coordinate of the noised mean")
+    b1, b2 = (known_number(name, b, least=0, below=1, fix="it is a decay") for name, b in (("b1", b1), ("b2", b2)))
+    floor = known_number("floor", floor, above=0, fix="1e-8 is usual")
 
     def init(params: Params) -> CorrectedAdamState:
         zeros = jax.tree.map(lambda p: jnp.zeros(p.shape, at_least_float32(p.dtype)), params)
@@ -114,10 +113,9 @@ def warmed_up(
       >>> print([round(float(rate(step)), 2) for step in range(6)])
       [0.5, 1.0, 1.0, 0.75, 0.5, 0.25]
     """
-    if decay not in DECAYS:
-        raise ValueError(f"decay={decay!r} is not known; use {', '.join(DECAYS)}.")
-    if not 0 <= warmup_steps <= num_steps:
-        raise ValueError(f"warmup_steps={warmup_steps} must be from 0 to num_steps={num_steps}.")
+    one_of("decay", decay, DECAYS)
+    num_steps = whole_number("num_steps", num_steps, fix="give the steps of the run")
+    warmup_steps = whole_number("warmup_steps", warmup_steps, least=0, most=num_steps, fix="it is a part of the run")
 
     def rate(step: ArrayLike) -> Float[Array, ""]:
         at = jnp.asarray(step, jnp.float32)

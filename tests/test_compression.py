@@ -224,7 +224,7 @@ def test_a_run_on_sketches_learns_also_under_secure_aggregation():
         (lambda: quantized(send, 1), "bits=1 must be from 2 to 16"),
         (lambda: random_k(send, 0.0), r"fraction=0.0 must be in \(0, 1\]"),
         (lambda: top_k(send, 1.5), r"fraction=1.5 must be in \(0, 1\]"),
-        (lambda: count_sketch(send, rows=0, columns=5, key=KEY), "rows=0 and columns=5 must each be at least 1"),
+        (lambda: count_sketch(send, rows=0, columns=5, key=KEY), "rows=0 must be ≥ 1"),
     ],
 )
 def test_bad_input_is_one_sentence(call, words):

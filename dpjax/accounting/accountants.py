@@ -10,9 +10,10 @@ from functools import lru_cache
 from dpjax.accounting.mechanism import Mechanism, check_accountable, dominating_pair
 from dpjax.accounting.overflow import delta_left, overflow_fits
 from dpjax.accounting.pairs import Pair, curves
-from dpjax.checks import as_number, brief, instance
+from dpjax.checks import instance, known_number, one_of
 
 ACCOUNTANTS = ("pld", "rdp")
+CONVERSIONS = ("improved", "classic")
 PLD_ACCURACY = 5e-5  # by how much, relatively, discretisation may raise ε
 _ABSURD = 1000.0  # an ε past which RDP's value is returned, as the losses would fill the memory
 _MAX_POINTS = 5e5  # of one step's discretised losses; past it the interval grows, and ε only rises
@@ -50,7 +51,7 @@ def epsilon(mechanism: Mechanism, delta: float, accountant: str = "pld") -> floa
       https://arxiv.org/abs/1702.07476; Zhu et al. 2022 (dominating pairs), https://arxiv.org/abs/2106.08567.
     """
     instance("mechanism", mechanism, Mechanism, fix="make one, such as Mechanism.from_sampler(...)")
-    return _epsilon(mechanism, check_delta(delta), _known(accountant))
+    return _epsilon(mechanism, check_delta(delta), one_of("accountant", accountant, ACCOUNTANTS))
 
 
 @lru_cache(maxsize=1024)  # a calibration asks what a results row asks again
@@ -90,10 +91,11 @@ def rdp_epsilon(
     References:
       Mironov et al. 2019, https://arxiv.org/abs/1908.10530; Canonne et al. 2020, https://arxiv.org/abs/2004.00010.
     """
-    if orders is not None and (len(orders) == 0 or min(orders) <= 1):
-        raise ValueError(f"orders is {orders!r}; give at least one order, each above 1")
-    if conversion not in ("improved", "classic"):
-        raise ValueError(f"conversion is {conversion!r}; choose improved or classic")
+    if orders is not None:
+        orders = [known_number("orders", order, above=1, fix="order 1 converts to no ε") for order in orders]
+        if not orders:
+            raise ValueError("orders=[] must hold a number > 1; leave it out to search all of them.")
+    one_of("conversion", conversion, CONVERSIONS)
     return charged(mechanism, delta, lambda pair, rest: rdp_bound(pair, rest, orders, conversion))
 
 
@@ -127,22 +129,13 @@ def overflow_charged(mechanism: Mechanism) -> float:
 
 
 def check_delta(delta: float) -> float:
-    """Raise ValueError unless delta is a probability strictly between 0 and 1."""
-    known = as_number(delta)
-    if known is None or not 0 < known < 1:
-        raise ValueError(f"delta is {brief(delta)}; give a probability above 0 and well below 1 / population")
-    return known
+    """δ as a float, or ValueError unless it is a probability strictly between 0 and 1."""
+    return known_number("delta", delta, above=0, below=1, fix="give a probability well below 1 / population")
 
 
 def bound_of(accountant: str) -> Bound:
     """The accountant's function, or ValueError."""
-    return pld_bound if _known(accountant) == "pld" else rdp_bound
-
-
-def _known(accountant: str) -> str:
-    if accountant not in ACCOUNTANTS:
-        raise ValueError(f"accountant is {brief(accountant)}; choose pld or rdp")
-    return accountant
+    return pld_bound if one_of("accountant", accountant, ACCOUNTANTS) == "pld" else rdp_bound
 
 
 def rdp_bound(

@@ -27,7 +27,7 @@ from dpjax.accounting.local import MAX_REPORT_EPSILON, LocalReports
 from dpjax.accounting.mechanism import Mechanism, check_accountable
 from dpjax.accounting.overflow import OVERFLOW_SHARE, overflow_fits
 from dpjax.accounting.samplings import Full
-from dpjax.checks import as_number, brief, number
+from dpjax.checks import known_number, number
 
 _COARSE = 1e-3  # accuracy of the PLD that the search looks at before it asks the real one
 _WINDOW = 3e-4  # a result's ε lies at most this much below the target, relatively
@@ -176,10 +176,7 @@ def calibrate_report_epsilon(mechanism: Mechanism, *, epsilon: float, delta: flo
 
 
 def _target(epsilon: float) -> float:
-    known = as_number(epsilon)
-    if known is None or not known > 0:
-        raise ValueError(f"epsilon is {brief(epsilon)}; give a number above 0, or inf for no privacy")
-    return known
+    return known_number("epsilon", epsilon, above=0, finite=False, fix="use inf for no privacy")
 
 
 def _check(mechanism: Mechanism, targets: list[float], delta: float, accountant: str) -> None:

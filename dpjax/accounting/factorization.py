@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from dpjax.accounting.participation import Participation, toeplitz_sensitivity, tree_sensitivity
-from dpjax.checks import brief, instance, is_whole_number
+from dpjax.checks import instance, known_number, one_of, whole_number
 
 if TYPE_CHECKING:
     import numpy as np
@@ -70,8 +70,7 @@ class Factorization:
 
     def __post_init__(self) -> None:
         instance("participation", self.participation, Participation, fix=_FROM_SAMPLER)
-        if self.kind not in KINDS:
-            raise ValueError(f"kind is {self.kind!r}; choose one of {', '.join(KINDS)}")
+        one_of("kind", self.kind, KINDS)
         for name, kind in (("coefficients", "toeplitz"), ("buffers", "buffered")):
             if bool(getattr(self, name)) != (self.kind == kind):
                 raise ValueError(f"{name} is {getattr(self, name)!r} with kind={self.kind!r}; they go with {kind!r}")
@@ -81,8 +80,8 @@ class Factorization:
         if len(column) > self.participation.num_steps:
             raise ValueError(f"coefficients has {len(column)} entries; give at most num_steps, one a step")
         for weight, decay in self.buffers:
-            if not (0 <= weight < math.inf and 0 <= decay <= 1):
-                raise ValueError(f"buffers holds {(weight, decay)!r}; give weights of at least 0, decays from 0 to 1")
+            known_number("a weight of buffers", weight, least=0, fix="see buffered_toeplitz, which makes them")
+            known_number("a decay of buffers", decay, least=0, most=1, fix="see buffered_toeplitz, which makes them")
         tree = self.kind == "tree"
         found = tree_sensitivity(self.participation) if tree else toeplitz_sensitivity(self.column, self.participation)
         object.__setattr__(self, "sensitivity", found)
@@ -247,8 +246,7 @@ def buffered_toeplitz(participation: Participation, *, buffers: int = 3, objecti
 
     _check_objective(objective)
     instance("participation", participation, Participation, fix=_FROM_SAMPLER)
-    if not is_whole_number(buffers) or buffers > 10:
-        raise ValueError(f"buffers is {brief(buffers)}; give a whole number from 1 to 10")
+    buffers = whole_number("buffers", buffers, most=10, fix="more gain nothing")
     if participation.num_steps < 2:
         return independent_noise(participation)
     weights, decays = optimize_buffered(participation, buffers, objective)
@@ -276,11 +274,8 @@ def tree_aggregation(participation: Participation) -> Factorization:
 
 def _check_bands(bands: int, participation: Participation) -> int:
     instance("participation", participation, Participation, fix=_FROM_SAMPLER)
-    if not is_whole_number(bands) or bands > participation.num_steps:
-        raise ValueError(f"bands is {brief(bands)}; give a whole number from 1 to num_steps={participation.num_steps}")
-    return int(bands)
+    return whole_number("bands", bands, most=participation.num_steps, fix="an encoder reaches over steps of the run")
 
 
 def _check_objective(objective: str) -> None:
-    if objective not in OBJECTIVES:
-        raise ValueError(f"objective is {objective!r}; choose one of {', '.join(OBJECTIVES)}")
+    one_of("objective", objective, OBJECTIVES)

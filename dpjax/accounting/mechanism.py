@@ -10,7 +10,7 @@ from dpjax.accounting.noises import INDEPENDENT, CorrelatedNoise, Noise
 from dpjax.accounting.pairs import Pair
 from dpjax.accounting.participation import Participation
 from dpjax.accounting.samplings import SAMPLINGS, Sampling, sampling_of
-from dpjax.checks import as_number, brief, instance, number, one_of, whole_number
+from dpjax.checks import brief, instance, known_number, one_of, whole_number
 
 UNITS = ("example", "user", "client")
 ADJACENCIES = {
@@ -117,13 +117,19 @@ steps with noise multiplier 1.1 (standard deviation / clip norm); one run, hyper
             "unit": one_of("unit", unit, UNITS),
             "adjacency": one_of("adjacency", adjacency, ADJACENCIES),
             "sampling": _sampling(sampling, sampling_rate, population),
-            "noise_multiplier": _known("noise_multiplier", noise_multiplier, fix="it is noise stddev / clip_norm"),
+            "noise_multiplier": known_number(
+                "noise_multiplier", noise_multiplier, least=0, fix="it is noise stddev / clip_norm"
+            ),
             "num_steps": whole_number("num_steps", num_steps, fix="give the steps of the run"),
-            "overflow_probability": _known("overflow_probability", overflow_probability, below=1, fix="it is a chance"),
+            "overflow_probability": known_number(
+                "overflow_probability", overflow_probability, least=0, below=1, fix="it is a chance"
+            ),
             "factorization": factorization,
             "noise": noise,
             "records_per_unit": whole_number("records_per_unit", records_per_unit, fix="it counts a unit's records"),
-            "abort_probability": _known("abort_probability", abort_probability, most=1, fix="it is a chance"),
+            "abort_probability": known_number(
+                "abort_probability", abort_probability, least=0, most=1, fix="it is a chance"
+            ),
         }.items():
             object.__setattr__(self, name, value)
         self._check_records()
@@ -293,13 +299,6 @@ def _sampling(sampling: Sampling | str, sampling_rate: float | None, population:
         if value is not None:
             raise ValueError(f"{name}={brief(value)} beside sampling={sampling}, which has its own; leave it out.")
     return sampling
-
-
-def _known(name: str, value: float, *, fix: str, most: float | None = None, below: float | None = None) -> float:
-    """A number ≥ 0 that is known: nothing that is accounted for is traced."""
-    if as_number(value) is None:
-        raise ValueError(f"{name}={brief(value)} must be a number that is known, no traced one; {fix}.")
-    return number(name, value, least=0, most=most, below=below, fix=fix)
 
 
 def _limits(participation: Participation) -> str:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
-
 from dpjax.accounting.accountants import check_delta
+from dpjax.checks import known_number, whole_number
 
 
 def shuffle_epsilon_lower_bound(noise_multiplier: float, num_steps_per_epoch: int, delta: float) -> float:
@@ -32,11 +31,9 @@ def shuffle_epsilon_lower_bound(noise_multiplier: float, num_steps_per_epoch: in
     References:
       Chua et al. 2024, How private are DP-SGD implementations?, https://arxiv.org/abs/2403.17673.
     """
-    if not 0 < noise_multiplier < math.inf:
-        raise ValueError(f"noise_multiplier is {noise_multiplier!r}; give standard deviation / clip norm, above 0")
-    if num_steps_per_epoch < 1:
-        raise ValueError(f"num_steps_per_epoch is {num_steps_per_epoch!r}; give at least 1")
-    check_delta(delta)
+    noise_multiplier = known_number("noise_multiplier", noise_multiplier, above=0, fix="it is noise stddev / clip_norm")
+    num_steps_per_epoch = whole_number("num_steps_per_epoch", num_steps_per_epoch, fix="it counts cohorts of an epoch")
+    delta = check_delta(delta)
     import numpy as np
     from scipy.special import log_ndtr
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from dpjax.accounting.accountants import check_delta, epsilon
 from dpjax.accounting.mechanism import Mechanism
+from dpjax.checks import whole_number
 
 
 def spent(mechanism: Mechanism, steps: Sequence[int], delta: float, accountant: str = "pld") -> list[float]:
@@ -44,9 +45,7 @@ def spent(mechanism: Mechanism, steps: Sequence[int], delta: float, accountant: 
         raise ValueError(
             "the noise of this mechanism is not independent noise on the sum, so no step has a cost of its own"
         )
-    for count in steps:
-        if not 1 <= count <= mechanism.num_steps:
-            raise ValueError(f"steps has {count}; give numbers from 1 to num_steps = {mechanism.num_steps}")
+    steps = [whole_number("steps", count, most=mechanism.num_steps, fix="they are steps of the run") for count in steps]
     if accountant == "gdp":
         return [_central_limit(mechanism, count, delta) for count in steps]
     return [epsilon(dataclasses.replace(mechanism, num_steps=count), delta, accountant) for count in steps]

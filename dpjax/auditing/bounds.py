@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from dpjax.checks import known_number, whole_number
+
 
 def epsilon_from_rates(
     true_positives: int,
@@ -49,8 +51,8 @@ def epsilon_from_rates(
         ("true_positives", true_positives, num_with),
         ("false_positives", false_positives, num_without),
     ):
-        if not 0 <= count <= total or total < 1:
-            raise ValueError(f"{name}={count} of {total} runs: counts must be from 0 to the number of runs.")
+        total = whole_number(f"runs of {name}", total, fix="there must be one")
+        whole_number(name, count, least=0, most=total, fix="it is a part of the runs")
     error = (1 - confidence) / 2
     misses = num_with - true_positives
 
@@ -94,11 +96,9 @@ def epsilon_from_guesses(
     from scipy.optimize import brentq
 
     _check(delta, confidence)
-    if not 0 <= num_right <= num_guesses <= num_canaries or num_guesses < 1:
-        raise ValueError(
-            f"num_right={num_right} of num_guesses={num_guesses} of num_canaries={num_canaries}: each is part of the "
-            "next."
-        )
+    num_canaries = whole_number("num_canaries", num_canaries, fix="it counts units put in by a coin")
+    num_guesses = whole_number("num_guesses", num_guesses, most=num_canaries, fix="each is about a canary")
+    num_right = whole_number("num_right", num_right, least=0, most=num_guesses, fix="it is a part of the guesses")
 
     def excess(epsilon: float) -> float:
         return _chance(num_canaries, num_guesses, num_right, delta, epsilon) - (1 - confidence)
@@ -129,7 +129,5 @@ def _chance(num_canaries: int, num_guesses: int, num_right: int, delta: float, e
 
 
 def _check(delta: float, confidence: float) -> None:
-    if not 0 <= delta < 1:
-        raise ValueError(f"delta={delta} must be in [0, 1); it is that of the claim.")
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence={confidence} must be in (0, 1); 0.95 is usual.")
+    known_number("delta", delta, least=0, below=1, fix="it is that of the claim")
+    known_number("confidence", confidence, above=0, below=1, fix="0.95 is usual")

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import jax
 from jaxtyping import Array, Key
 
+from dpjax.checks import whole_number
 from dpjax.clipping.kernel import clipped_sum
 from dpjax.clipping.rules import ClippingRule, leaf_groups
 from dpjax.contribution import ContributionFn, GradientContribution
@@ -81,9 +82,10 @@ def autotune(
       True
     """
     slots = cohort.mask.shape[0]
-    sizes = sorted({min(n, slots) for n in microbatch_sizes or (*(4**i for i in range(1, 6)), slots)})
-    if rounds < 1 or not sizes:
-        raise ValueError(f"rounds={rounds} and microbatch_sizes={microbatch_sizes} leave nothing to time.")
+    rounds = whole_number("rounds", rounds, fix="it counts timed calls")
+    fix = "leave them out to have them chosen"
+    given = [whole_number("microbatch_sizes", size, fix=fix) for size in microbatch_sizes or ()]
+    sizes = sorted({min(size, slots) for size in given or (*(4**i for i in range(1, 6)), slots)})
     engines = ["bookkeeping"] if isinstance(contribution_fn, GradientContribution) else []
     candidates = {f"{engine}/{size}": (engine, size) for engine in [*engines, "microbatch"] for size in sizes}
     digest = _digest(contribution_fn, params, cohort, key, rule, sorted(candidates))

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Key, PyTree
 
+from dpjax.checks import known_number, whole_number
 from dpjax.contribution import ClientContribution, ClientRows, ContributionFn, Reported, as_reported
 from dpjax.federated.aggregation.messages import side_key
 from dpjax.federated.aggregation.quantization import fair_uniform
@@ -45,8 +46,7 @@ def quantized(contribution_fn: ContributionFn, bits: int) -> ContributionFn:
     References:
       Alistarh et al., QSGD, 2017 (https://arxiv.org/abs/1610.02132).
     """
-    if not 2 <= bits <= 16:
-        raise ValueError(f"bits={bits} must be from 2 to 16, the sign among them; more than 16 save little.")
+    bits = whole_number("bits", bits, least=2, most=16, fix="the sign is among them, and more save little")
     steps = 2 ** (bits - 1) - 1
 
     def compress(flat: Flat, key: Key[Array, ""]) -> Flat:
@@ -83,7 +83,7 @@ def random_k(contribution_fn: ContributionFn, fraction: float) -> ContributionFn
     References:
       Konečný et al., Strategies for Improving Communication Efficiency, 2016 (https://arxiv.org/abs/1610.05492).
     """
-    check_fraction(fraction)
+    fraction = check_fraction(fraction)
 
     def compress(flat: Flat, key: Key[Array, ""]) -> Flat:
         size = flat.shape[0]
@@ -143,7 +143,7 @@ def top_k(contribution_fn: ContributionFn, fraction: float, *, error_feedback: b
     References:
       Stich et al., Sparsified SGD with Memory, 2018 (https://arxiv.org/abs/1809.07599).
     """
-    check_fraction(fraction)
+    fraction = check_fraction(fraction)
 
     def cost(size: int) -> int:
         count = kept(fraction, size)
@@ -229,10 +229,9 @@ def kept(fraction: float, size: int) -> int:
     return max(1, math.ceil(fraction * size - 1e-9))
 
 
-def check_fraction(fraction: float) -> None:
-    """Raise ValueError unless it is a share above 0."""
-    if not 0 < fraction <= 1:
-        raise ValueError(f"fraction={fraction} must be in (0, 1]; it is a share of the coordinates.")
+def check_fraction(fraction: float) -> float:
+    """The share, or ValueError unless it is above 0 and known, as it decides a shape."""
+    return known_number("fraction", fraction, above=0, most=1, fix="it is a share of the coordinates")
 
 
 def check_shapes(one: PyTree[Array], other: PyTree[Array], words: str) -> None:

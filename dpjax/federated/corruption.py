@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Key, PyTree, ScalarLike
 
 from dpjax.buckets import Buckets
-from dpjax.checks import number, whole_number
+from dpjax.checks import number, one_of, whole_number
 from dpjax.clipping import Aggregation, SumFactory
 from dpjax.contribution import ContributionFn, Reported, as_reported
 from dpjax.federated.aggregation.messages import side_key
@@ -113,8 +113,7 @@ def corruption(
     References:
       Blanchard et al., Machine Learning with Adversaries, 2017 (https://arxiv.org/abs/1703.02757).
     """
-    if kind not in KINDS:
-        raise ValueError(f"kind={kind!r} is not known; use one of {', '.join(KINDS)}.")
+    one_of("kind", kind, KINDS)
     default = 10.0 if kind == "scaled" else 1.0
     fix = "kind='sign_flipped' turns the sign by itself"
     size = number("factor", default if factor is None else factor, least=0, fix=fix)
@@ -184,8 +183,7 @@ def flip_labels(
       Fang et al., Local Model Poisoning Attacks, 2020 (https://arxiv.org/abs/1911.11815).
     """
     flipped = np.array(labels)
-    if num_classes < 2:
-        raise ValueError(f"num_classes={num_classes} must be at least 2 for a label to have another.")
+    num_classes = whole_number("num_classes", num_classes, least=2, fix="a label is to have another")
     if flipped.size and not (flipped.min() >= 0 and flipped.max() < num_classes):
         raise ValueError(
             f"labels reach from {flipped.min()} to {flipped.max()}, but num_classes={num_classes} has 0 to "

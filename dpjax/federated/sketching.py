@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, Key, PyTree
 
+from dpjax.checks import whole_number
 from dpjax.contribution import ContributionFn, Reported
 from dpjax.federated.compression import Flat, around, check_shapes, counted, flatten
-from dpjax.types import Params
+from dpjax.types import Params, check_key
 
 
 class Sketched(NamedTuple):
@@ -39,7 +40,7 @@ def count_sketch(contribution_fn: ContributionFn, *, rows: int, columns: int, ke
 
     Raises:
       ValueError: a number out of range; when traced, a contribution that was compressed before.
-      TypeError: when traced, a contribution of another shape than the parameters.
+      TypeError: no key; when traced, a contribution of another shape than the parameters.
 
     Example:
       >>> sketched = count_sketch(lambda params, unit, key: (unit, {}), rows=5, columns=20, key=jax.random.key(1))
@@ -53,8 +54,9 @@ def count_sketch(contribution_fn: ContributionFn, *, rows: int, columns: int, ke
       Charikar et al., 2002 (https://doi.org/10.1007/3-540-45465-9_59); Rothchild et al., FetchSGD, 2020
       (https://arxiv.org/abs/2007.07682), whose memory of what was not yet moved is left out: it diverged here.
     """
-    if rows < 1 or columns < 1:
-        raise ValueError(f"rows={rows} and columns={columns} must each be at least 1; they are the sides of the table.")
+    rows = whole_number("rows", rows, fix="it is a side of the table")
+    columns = whole_number("columns", columns, fix="it is a side of the table")
+    check_key("key", key)
 
     def hashes(size: int) -> tuple[Int[Array, "rows size"], Float[Array, "rows size"]]:
         column_key, sign_key = jax.random.split(key)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from flax import nnx
 from jaxtyping import Array, Float
 
+from dpjax.checks import whole_number
 from dpjax.models.adapters import from_nnx
 from dpjax.models.convolution import Conv, max_pool
 from dpjax.models.model import Model, check_example, check_sizes, find_activation, linear
@@ -143,8 +144,7 @@ def cnn(
         if side < 4:
             raise ValueError(f"cnn: input_shape is {shape}, but an image needs 4 pixels a side; use mlp instead.")
         blocks = TUTORIAL if side >= 20 else SMALL
-    if hidden < 1:
-        raise ValueError(f"cnn: hidden is {hidden}, but the dense layer needs a width of at least 1.")
+    hidden = whole_number("cnn: hidden", hidden, fix="it is the dense layer's width")
     find_activation("cnn", activation)
     chosen = tuple(_check_block(block) for block in blocks)
     for block in chosen:

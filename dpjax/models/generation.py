@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
+from dpjax.checks import whole_number
 from dpjax.models.adapters import nnx_functions
 from dpjax.models.transformers import PADDING, Added, Architecture, Head, Memory, Plan, Transformer
 from dpjax.types import Params
@@ -66,8 +67,7 @@ def make_generate(
     added, plan = added or Added(), plan or Plan()
     if not arch.causal:
         raise ValueError(f"a {arch.family} sees what follows, so it writes nothing; use a llama or gpt2.")
-    if num_tokens < 1:
-        raise ValueError(f"num_tokens={num_tokens} must be at least 1.")
+    num_tokens = whole_number("num_tokens", num_tokens, fix="it counts tokens to write")
     _, merge = nnx_functions(lambda rngs: Transformer(arch, Head("causal"), added, plan, rngs=rngs))
 
     def generate(

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from dpjax.checks import whole_number
 from dpjax.models.adapters import from_nnx
 from dpjax.models.model import Model, check_sizes, find_activation, linear
 
@@ -89,11 +90,9 @@ def text_mlp(
         raise ValueError(
             f"text: input_shape is {shape}, but the model reads one sequence of ids; use (length,), or cnn for images."
         )
-    if not 1 <= context <= shape[0]:
-        raise ValueError(f"text: context is {context}, but an example has {shape[0]} ids; use 1 to {shape[0]}.")
-    widths = tuple(int(width) for width in hidden)
-    if any(width < 1 for width in (embedding, *widths)):
-        raise ValueError(f"text: embedding is {embedding} and hidden is {widths}, but every width must be at least 1.")
+    context = whole_number("text: context", context, most=shape[0], fix=f"an example has {shape[0]} ids")
+    embedding = whole_number("text: embedding", embedding, fix="it is a width")
+    widths = tuple(whole_number("text: hidden", width, fix="it is the width of a layer") for width in hidden)
     find_activation("text", activation)
     return from_nnx(lambda rngs: _TextMLP(num_classes, shape, context, embedding, widths, activation, rngs))
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key, PyTree
 
+from dpjax.checks import one_of, whole_number
 from dpjax.models.adapters import from_nnx
 from dpjax.models.model import Model
 from dpjax.models.transformers import Added, Architecture, Head, Lora, Plan, Transformer
@@ -47,16 +48,14 @@ class Method:
     length: int = 8
 
     def __post_init__(self) -> None:
-        if self.name not in METHODS:
-            raise ValueError(f"tuning.name is {self.name!r}; choose one of {', '.join(METHODS)}.")
-        if self.lora.rank < 1 or not self.lora.targets or not set(self.lora.targets) <= set(TARGETS):
-            raise ValueError(
-                f"tuning.rank={self.lora.rank} with tuning.targets={list(self.lora.targets)}: the rank must be at "
-                f"least 1, and the targets some of {', '.join(TARGETS)}."
-            )
-        for name in ("last_layers", "length"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"tuning.{name}={getattr(self, name)} must be at least 1.")
+        one_of("tuning.name", self.name, METHODS)
+        whole_number("tuning.rank", self.lora.rank, fix="it is the adapters' rank")
+        if not self.lora.targets:
+            raise ValueError(f"tuning.targets=[] must name some of {', '.join(TARGETS)}; adapters stand beside those.")
+        for target in self.lora.targets:
+            one_of("tuning.targets", target, TARGETS)
+        whole_number("tuning.last_layers", self.last_layers, fix="it counts layers")
+        whole_number("tuning.length", self.length, fix="it counts trained vectors")
 
     @property
     def added(self) -> Added:

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
+from dpjax.checks import whole_number
 from dpjax.gaussian import threefry
 
 _ATTEMPTS = 8
@@ -104,8 +105,7 @@ def safe_levels(bits: int, clients: int, reserved: int = 0) -> int:
       >>> safe_levels(16, 100), safe_levels(32, 100)
       (327, 4194304)
     """
-    if not 2 <= bits <= 32:
-        raise ValueError(f"bits={bits} must be from 2 to 32, the width of a ring element.")
+    bits = whole_number("bits", bits, least=2, most=32, fix="it is the width of a ring element")
     levels = min((2 ** (bits - reserved - 1) - 1) // clients, 2**22) if bits - reserved >= 2 else 0
     if levels < 1:
         left = ", half of them for noise" if reserved else ""

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from dpjax.checks import number, spoilt_by, whole_number
+from dpjax.checks import number, one_of, spoilt_by, whole_number
 from dpjax.clipping import Aggregation, SumFactory
 from dpjax.contribution import ContributionFn
 from dpjax.federated.aggregation.messages import clip_norm_of, clipped_rows, clipping_as_the_sum, collected, like_total
@@ -73,8 +73,7 @@ def robust_aggregation(
       Yin et al., 2018 (https://arxiv.org/abs/1803.01498); Blanchard et al., 2017 (https://arxiv.org/abs/1703.02757);
       Pillutla et al., 2022 (https://arxiv.org/abs/1912.13445).
     """
-    if kind not in KINDS:
-        raise ValueError(f"kind={kind!r} is not known; use one of {', '.join(KINDS)}.")
+    one_of("kind", kind, KINDS)
     whole_number("num_iterations", num_iterations, fix="it counts Weiszfeld steps")
     if kind in ("median", "geometric_median"):
         if corrupted_fraction is not None:

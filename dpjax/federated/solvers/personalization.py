@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Key, PyTree
 
+from dpjax.checks import whole_number
 from dpjax.contribution import ClientContribution, ClientRows, LossFn, Reported
 from dpjax.contributions import local_training
 from dpjax.federated.solvers.broadcast import Broadcast, beside
@@ -48,8 +49,8 @@ def personalized(
       Arivazhagan et al., 2019 (https://arxiv.org/abs/1912.00818); Collins et al., 2021
       (https://arxiv.org/abs/2102.07078).
     """
-    if head_steps is not None and head_steps < 1:
-        raise ValueError(f"head_steps={head_steps} must be at least 1; leave it out to train head and body together.")
+    if head_steps is not None:
+        head_steps = whole_number("head_steps", head_steps, fix="leave it out to train head and body together")
 
     def training(loss: LossFn, **options: Any):
         return local_training(loss, local_optimizer, batch_size=batch_size, **options)
