@@ -46,8 +46,8 @@ def test_nothing_shown_is_zero():
 @pytest.mark.parametrize(
     ("call", "sentence"),
     [
-        (lambda: epsilon_from_rates(6, 5, 0, 5), "true_positives=6 of 5"),
-        (lambda: epsilon_from_guesses(10, 11, 3), "num_guesses=11 of num_canaries=10"),
+        (lambda: epsilon_from_rates(6, 5, 0, 5), "true_positives=6 must be from 0 to 5"),
+        (lambda: epsilon_from_guesses(10, 11, 3), "num_guesses=11 must be from 1 to 10"),
         (lambda: epsilon_from_guesses(10, 10, 3, delta=1.0), r"delta=1.0 must be in \[0, 1\)"),
         (lambda: epsilon_from_rates(5, 5, 0, 5, confidence=1.0), "confidence=1.0"),
     ],

@@ -425,7 +425,7 @@ def test_layers_that_share_a_parameter_have_it_once():
         (lambda: cnn(2, (8, 8), blocks=[ConvBlock(4, 9, padding="VALID")]), ["leaves nothing", "(8, 8)"]),
         (lambda: cnn(2, (8, 8), blocks=[ConvBlock(4, padding="same")]), ["padding is 'same'"]),
         (lambda: cnn(2, (8, 8), blocks=[ConvBlock(4, strides=0)]), ["below 1"]),
-        (lambda: cnn(2, (8, 8), hidden=0), ["hidden is 0"]),
+        (lambda: cnn(2, (8, 8), hidden=0), ["hidden=0 must be"]),
         (lambda: cnn(2, (8, 8), activation="tan"), ["activation is 'tan'", "tanh"]),
         (lambda: mlp(2, (4,), hidden=(0,)), ["hidden=0 must be"]),
         (lambda: mlp(2, (4,), activation="swish"), ["activation is 'swish'"]),
@@ -437,8 +437,8 @@ def test_layers_that_share_a_parameter_have_it_once():
             ["uint8", "model text"],
         ),
         (lambda: text_mlp(2, (8, 8)), ["input_shape is (8, 8)", "(length,)"]),
-        (lambda: text_mlp(2, (8,), context=9), ["context is 9", "1 to 8"]),
-        (lambda: text_mlp(2, (8,), context=2, embedding=0), ["embedding is 0"]),
+        (lambda: text_mlp(2, (8,), context=9), ["context=9 must be from 1 to 8"]),
+        (lambda: text_mlp(2, (8,), context=2, embedding=0), ["embedding=0 must be"]),
         (lambda: text_mlp(2, (8,), context=2, activation="tan"), ["activation is 'tan'"]),
         (
             lambda: text_mlp(2, (8,), context=2).apply(

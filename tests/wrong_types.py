@@ -8,6 +8,7 @@ import inspect
 import math
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -18,6 +19,8 @@ import optax
 import dpjax
 from dpjax import accounting, federated, models
 from dpjax.accounting import Cyclic
+from dpjax.auditing.bounds import epsilon_from_guesses
+from dpjax.optimizers import scale_by_corrected_adam, warmed_up
 
 # What is wrong for an argument of each kind; "?" after a kind: None is allowed.
 NAN = math.nan
@@ -167,7 +170,22 @@ CASES: list[tuple[Callable[..., Any], dict[str, tuple[Any, str]]]] = [
         "accountant": ("rdp", "word")}),
     (accounting.Participation, dict.fromkeys(("num_steps", "max_participations", "min_separation"), (4, "count"))),
     (accounting.banded_toeplitz, {"participation": (CYCLE, "object"), "bands": (2, "count")}),
-    (accounting.buffered_toeplitz, {"participation": (CYCLE, "object"), "buffers": (1, "count")}),
+    (accounting.buffered_toeplitz, {
+        "participation": (CYCLE, "object"), "buffers": (1, "count"), "objective": ("mean", "word")}),
+    (accounting.shuffle_epsilon_lower_bound, {
+        "noise_multiplier": (1.0, "> 0"), "num_steps_per_epoch": (10, "count"), "delta": (1e-5, "rate")}),
+    (epsilon_from_guesses, {
+        "num_canaries": (9, "count"), "num_guesses": (5, "count"), "num_right": (4, "count from 0"),
+        "confidence": (0.95, "rate")}),
+    (partial(federated.quantized, dpjax.example_gradient(LOSS)), {"bits": (2, "count")}),
+    *((partial(f, dpjax.example_gradient(LOSS)), {"fraction": (0.5, "rate")})
+      for f in (federated.top_k, federated.random_k)),
+    (partial(federated.count_sketch, dpjax.example_gradient(LOSS)), {
+        "rows": (2, "count"), "columns": (3, "count"), "key": (KEY, "key")}),
+    (scale_by_corrected_adam, {
+        "noise_stddev": (0.1, "≥ 0"), "b1": (0.9, "share"), "b2": (0.9, "share"), "floor": (1e-8, "> 0")}),
+    (partial(warmed_up, 0.1), {
+        "warmup_steps": (1, "count from 0"), "num_steps": (2, "count"), "decay": ("none", "word")}),
     (accounting.tree_aggregation, {"participation": (CYCLE, "object")}),
     (dpjax.noise_stddev, {"noise_multiplier": (1.0, "≥ 0"), "clip_norm": (1.0, "> 0 or inf, or 0")}),
     (dpjax.gaussian_privatizer, {"stddev": (1.0, "≥ 0, each"), "key": (KEY, "key")}),
