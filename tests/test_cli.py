@@ -180,7 +180,10 @@ def test_calibrate_takes_commas_and_repeats_in_the_order_given(call):
             ["epsilon", "--noise-multiplier", "1", *RUN, "--sampling-rate", "2"],
             ["--sampling-rate 2.0 must be in"],
         ),
-        (["epsilon", "--noise-multiplier", "1", *RUN, "--delta", "2"], ["--delta 2.0 must be in (0, 1)", "probability"]),
+        (
+            ["epsilon", "--noise-multiplier", "1", *RUN, "--delta", "2"],
+            ["--delta 2.0 must be in (0, 1)", "probability"],
+        ),
         (["epsilon", "--noise-multiplier", "1", *RUN, "--epochs", "3"], ["--num-steps 100 and --epochs", "either"]),
         (["epsilon", "--noise-multiplier", "1", *RUN[2:]], ["--sampling-rate is missing", "--expected-cohort-size"]),
         (
