@@ -1,6 +1,7 @@
 """Typed configs: every field says what it means and whether a sweep over it recompiles."""
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -8,17 +9,23 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
+from dpjax.accounting import distributed, local
 from dpjax.accounting.samplings import DRAWN
 
 CONF = Path(__file__).parent / "conf"
 
-LOCAL_NOISE = ("local_gaussian", "laplace", "privunit")
-"""What a client may put on its own report."""
+LOCAL_NOISE = {kind.noise: name for name, kind in local.KINDS.items()}
+"""What a client may put on its own report, and the kind of report that it makes."""
 
-SHARED_NOISE = ("discrete_gaussian", "skellam")
+SHARED_NOISE = tuple(distributed.KINDS)
 """What clients may add shares of before secure aggregation."""
 
 NOISES = ("gaussian", "correlated", *LOCAL_NOISE, *SHARED_NOISE, "inside_clients")
+
+
+def _either(names: Collection[str]) -> str:
+    *others, last = names
+    return f"{', '.join(others)} or {last}"
 
 
 class ConfigError(ValueError):
@@ -123,8 +130,8 @@ class PrivacyConf:
     accountant: str = traced("pld", "which accountant calibrates the noise: pld (tight) or rdp")
     noise: str = static(
         "gaussian",
-        "gaussian (on the sum), correlated (over the steps: DP-FTRL), local_gaussian, laplace or privunit (on each "
-        "client's report), discrete_gaussian or skellam (clients add shares, with federated.aggregation=secure), or "
+        f"gaussian (on the sum), correlated (over the steps: DP-FTRL), {_either(LOCAL_NOISE)} (on each "
+        f"client's report), {_either(SHARED_NOISE)} (clients add shares, with federated.aggregation=secure), or "
         "inside_clients (DP-SGD over each client's own rows: ε per example)",
     )
     factorization: str = static("banded", "correlated: banded, optimal, buffered or tree")

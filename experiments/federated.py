@@ -9,6 +9,7 @@ import numpy as np
 import optax
 
 from dpjax import contributions, federated
+from dpjax.accounting.local import KINDS as REPORT_KINDS
 from dpjax.buckets import bucketed
 from dpjax.clipping import Aggregation, ClippingRule
 from dpjax.datasets import Dataset
@@ -251,11 +252,9 @@ def _sum_of_messages(fed: FederatedConf, privacy: PrivacyConf, hparams: HParams)
     lost = federated.dropouts(dropout_rate) if fed.dropout_rate > 0 else None
     own: Aggregation | None = None
     if noise in LOCAL_NOISE and private:
-        kind = noise.removeprefix("local_")
-        amount = {"noise_multiplier": hparams.noise_multiplier}
-        if kind != "gaussian":
-            amount = {"epsilon_per_report": hparams.epsilon_per_report}
-        own = federated.local_privacy(kind, **amount)
+        kind = LOCAL_NOISE[noise]
+        amount = "epsilon_per_report" if REPORT_KINDS[kind].pure else "noise_multiplier"
+        own = federated.local_privacy(kind, **{amount: getattr(hparams, amount)})
     elif fed.robust != "none":
         share: dict[str, Any] = {} if "median" in fed.robust else {"corrupted_fraction": fed.robust_fraction}
         own = federated.robust_aggregation(fed.robust, **share)

@@ -9,6 +9,7 @@ from optax import GradientTransformation
 
 from dpjax import accounting, federated, sampling
 from dpjax.accounting import DistributedNoise, Factorization, LocalReports, Participation
+from dpjax.accounting.local import KINDS as REPORT_KINDS
 from dpjax.accounting.recipes import factorization_of
 from dpjax.correlated_noise import correlated_privatizer
 from dpjax.noise import gaussian_privatizer
@@ -72,10 +73,9 @@ def accounted(
         local = local_sampler(cfg, most_records)
         return Accounted(local, "example", steps * cfg.federated.local_steps, local.population)
     if noise in LOCAL_NOISE:
-        kind = noise.removeprefix("local_")
-        return Accounted(
-            sampler, unit, steps, population, noise=LocalReports(kind, None if kind == "gaussian" else 1.0)
-        )
+        kind = LOCAL_NOISE[noise]
+        reports = LocalReports(kind, 1.0 if REPORT_KINDS[kind].pure else None)
+        return Accounted(sampler, unit, steps, population, noise=reports)
     if noise in SHARED_NOISE:
         shared = federated.distributed_noise(
             noise,
