@@ -1,4 +1,4 @@
-"""Accounting: what ran (`Mechanism`) to what it costs (`epsilon`), and back (`calibrate_noise`). Imports no JAX."""
+"""Accounting, without JAX: from what ran (``Mechanism``) to what it costs (``epsilon``), and back."""
 
 from dpjax.accounting.aborts import abort_probability
 from dpjax.accounting.accountants import epsilon, rdp_epsilon

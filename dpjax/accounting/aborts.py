@@ -16,25 +16,31 @@ def abort_probability(
 ) -> float:
     """The chance that any step of a run is aborted, as far as an abort says something of who is there.
 
-    Guarantees an upper bound for a population with one unit less than the sampler's, so for both neighbours of every
-    pair. For `Mechanism(abort_probability=...)`, which has it paid out of δ as an overflow is.
-
-    What an abort says depends on the sampler; every dropout is a coin of its own, which knows no data:
+    For ``Mechanism(abort_probability=...)``, which has it paid out of δ as an overflow is. What an abort says depends
+    on the sampler; every dropout is a coin of its own, which knows no data:
 
     - "poisson": how many were drawn differs from step to step, and in a step that was not aborted a unit is there with
-      a larger chance than the sampling rate. So under every neighbouring relation an abort weakens the amplification
-      by sampling, and under add-or-remove-one it shows by itself whether a unit is there. The chance is exact here.
+      a larger chance than the sampling rate. So under every neighbouring relation an abort weakens the amplification by
+      sampling, and under add-or-remove-one it shows by itself whether a unit is there.
+    - "balls_in_bins": no amplification is claimed, but sizes differ with who is there as above.
     - "fixed_size": as many are drawn in every step, whoever exists. How many of them answer is decided by coins of
       slots, which say nothing of who is in them: 0.
     - "shuffled", "cyclic": the sizes of cohorts follow from the number of units, which is the same for both neighbours
       of every relation that is accounted with them, and no amplification is claimed: 0.
 
+    Formal guarantees: never less than that chance, for the sampler's population and for one with a unit less, so for
+    both neighbours of every pair: the exact binomial tail of one step for the smaller population, and a union bound
+    over the steps.
+
     Args:
-      sampler: of the cohorts.
+      sampler: of the cohorts; its ``sampling`` and the population of that are read.
       num_steps: steps of the run.
       threshold: answers without which a step is aborted.
       dropout_rate, late_dropout_rate: chances of a drawn unit not to answer, one after the other; the largest that the
         run can have.
+
+    Returns:
+      The bound, in [0, 1].
 
     Raises:
       ValueError: an argument out of range.

@@ -22,11 +22,12 @@ _MAX_POINTS = 5e5  # of one step's discretised losses; past it the interval grow
 def epsilon(mechanism: Mechanism, delta: float, accountant: str = "pld") -> float:
     """The ε that a run satisfies at δ.
 
-    Guarantees (ε, δ)-differential privacy of all `num_steps` outputs together, chosen adaptively or not, with respect
-    to the mechanism's unit and adjacency. Both accountants bound the same dominating pair of distributions, so PLD is
-    never above RDP; its discretisation is pessimistic and costs about 5e-5, relatively. If `overflow_probability` β
-    is above 0, a thousandth of δ pays for it: ε is taken at 0.999 δ and is inf if β (1 + exp ε) exceeds the rest, as
-    such a capacity cannot support the claim.
+    Formal guarantees: (ε, δ)-differential privacy of all ``num_steps`` outputs together, chosen adaptively or not, with
+    respect to the mechanism's unit and adjacency. Both accountants bound the same dominating pair of distributions, so
+    PLD is never above RDP. Its discretisation is pessimistic and costs about 5e-5, relatively; what float64 loses in
+    the convolution is taken off δ by an allowance that is measured, not proved. If the chance β of an overflow or an
+    abort is above 0 and ε relies on who is drawn, a thousandth of δ pays for it: ε is taken at 0.999 δ and is inf if β
+    (1 + exp ε) exceeds the rest, as such a capacity cannot support the claim.
 
     Args:
       mechanism: the run.
@@ -34,9 +35,10 @@ def epsilon(mechanism: Mechanism, delta: float, accountant: str = "pld") -> floa
       accountant: "pld", tight; or "rdp", some percent looser and instant.
 
     Returns:
-      ε >= 0; inf if the noise multiplier is 0.
+      ε >= 0; inf if the noise multiplier is 0, but for pure ``LocalReports``, which have none.
 
     Raises:
+      TypeError: no mechanism.
       ValueError: delta or accountant out of range, nothing accounts for this pair of sampling and adjacency, or "pld"
         is asked about noise that clients add in whole numbers.
 
@@ -68,7 +70,8 @@ def rdp_epsilon(
 ) -> float:
     """ε by Rényi divergence, with the orders and the conversion of your choice.
 
-    Guarantees what `epsilon` does: any order gives a valid bound. Divergences are exact at fractional orders too.
+    Formal guarantees: as ``epsilon`` with "rdp", since every order gives a valid bound; orders that are few cost
+    tightness only, and they need not be whole.
 
     Args:
       mechanism: the run.
@@ -77,10 +80,10 @@ def rdp_epsilon(
       conversion: "improved" (Canonne et al. 2020, Prop. 12) or "classic", rdp + ln(1/δ) / (order - 1).
 
     Returns:
-      ε >= 0; inf if the noise multiplier is 0.
+      ε >= 0; inf as from ``epsilon``.
 
     Raises:
-      ValueError: as `epsilon`, or an order of at most 1, or an unknown conversion.
+      ValueError: as ``epsilon``, or an order of at most 1, or an unknown conversion.
 
     Example:
       >>> abadi = Mechanism(unit="example", adjacency="add_or_remove_one", sampling="poisson", sampling_rate=0.01,
@@ -107,7 +110,7 @@ Bound = Callable[[Pair, float], float]
 
 
 def charged(mechanism: Mechanism, delta: float, bound: Bound) -> float:
-    """`bound` at the run's dominating pair, with the overflow of a fixed capacity paid out of δ."""
+    """``bound`` at the run's dominating pair, with the overflow of a fixed capacity paid out of δ."""
     check_accountable(mechanism)
     check_delta(delta)
     if mechanism.noise_multiplier < _TINY and not mechanism.noising.pure:
@@ -231,7 +234,7 @@ def _composed(pair: Pair, curve: str, delta: float, interval: float) -> float:
 
 
 def _interval(pair: Pair, rough: float, delta: float, accuracy: float) -> float:
-    """The discretisation interval that raises an ε of about `rough` by about `accuracy`, relatively.
+    """The discretisation interval that raises an ε of about ``rough`` by about ``accuracy``, relatively.
 
     Connecting the dots spreads each step's loss by a variance of at most interval² / 6. The Gaussian run of the same ε
     says what a variance v costs, as its ε is about v / 2 + z √v with z = √(2 ln 1/δ). Measured errors are some 0.75 of
@@ -260,7 +263,7 @@ def _invert(pair: Pair, delta: float) -> float:
     low, high = 0.0, loss_range(pair, curves(pair.shape)[0])[1]
     if not exceeds(low):
         return 0.0
-    if exceeds(high):  # a δ so small that what `loss_range` leaves out matters
+    if exceeds(high):  # a δ so small that what ``loss_range`` leaves out matters
         return rdp_bound(pair, delta)
     while high - low > 1e-10 * high:
         middle = (low + high) / 2

@@ -39,9 +39,9 @@ _LEAST = 0.01  # the smallest noise multiplier ever returned for a finite ε
 def calibrate_noise(mechanism: Mechanism, *, epsilon: float, delta: float, accountant: str = "pld") -> float:
     """The smallest noise multiplier with which a run satisfies (ε, δ)-differential privacy.
 
-    Guarantees that `epsilon` of the mechanism with the returned noise multiplier is at most the target, and that the
+    Formal guarantees: ``epsilon`` of the mechanism with the returned noise multiplier is at most the target, and the
     result is within 0.1 % of the smallest that is (0.01 is the least ever returned for a finite ε). Results are cached
-    on disk, see `calibrate_noise_grid`.
+    on disk, see ``calibrate_noise_grid``.
 
     Args:
       mechanism: the run; its own noise multiplier is not read.
@@ -79,10 +79,13 @@ def calibrate_noise_grid(
 ) -> list[float]:
     """The smallest noise multiplier for each ε of a grid, sharing work between them and with earlier calls.
 
-    Guarantees what `calibrate_noise` does for each. Every result is cached on disk under all it depends on (each field
-    of the mechanism but its noise multiplier, ε, δ, the accountant and dp-accounting's version); a cache that cannot be
-    read or written costs one warning and the time to compute. What is read is believed only if its ε, computed anew, is
-    the target: a file that was edited, damaged or made for another mechanism is computed again.
+    Every result is cached on disk under all it depends on (each field of the mechanism but its noise multiplier, ε, δ,
+    the accountant and dp-accounting's version); a cache that cannot be read or written costs one warning and the time
+    to compute.
+
+    Formal guarantees: those of ``calibrate_noise`` for each ε, whatever the cache holds: what is read is believed only
+    if its ε, computed anew, is the target. A file that was edited, damaged or made for another mechanism is computed
+    again.
 
     Args:
       mechanism: the run; its own noise multiplier is not read.
@@ -93,10 +96,10 @@ def calibrate_noise_grid(
       progress: called as progress(done, total, epsilon) after each distinct ε.
 
     Returns:
-      Noise multipliers in the order of `epsilons`.
+      Noise multipliers in the order of ``epsilons``.
 
     Raises:
-      ValueError: as `calibrate_noise`.
+      ValueError: as ``calibrate_noise``.
 
     Example:
       >>> release = Mechanism(unit="example", adjacency="zero_out", sampling="full", sampling_rate=1.0,
@@ -136,10 +139,10 @@ def calibrate_noise_grid(
 def calibrate_report_epsilon(mechanism: Mechanism, *, epsilon: float, delta: float, accountant: str = "pld") -> float:
     """The largest ε that each report may have, so that all reports of a client together satisfy (ε, δ)-DP.
 
-    Guarantees that `epsilon` of the mechanism with the returned `epsilon_per_report` is at most the target.
+    Formal guarantees: ``epsilon`` of the mechanism with the returned ``epsilon_per_report`` is at most the target.
 
     Args:
-      mechanism: with `noise=LocalReports("laplace" or "privunit", ...)`, whose own ε is not read.
+      mechanism: with ``noise=LocalReports("laplace" or "privunit", ...)``, whose own ε is not read.
       epsilon: the target, above 0 and finite.
       delta: the δ of the guarantee.
       accountant: "pld", exact, or "rdp".
@@ -156,6 +159,9 @@ def calibrate_report_epsilon(mechanism: Mechanism, *, epsilon: float, delta: flo
       ...                 noise_multiplier=0.0, num_steps=100, noise=LocalReports("privunit", 1.0))
       >>> round(calibrate_report_epsilon(run, epsilon=8.0, delta=1e-6), 3)
       0.156
+
+    References:
+      Kairouz, Oh and Viswanath 2015, theorem 3.3, https://arxiv.org/abs/1311.0776.
     """
     reports = mechanism.noise
     if not isinstance(reports, LocalReports) or not reports.pure:

@@ -40,12 +40,12 @@ _MAX_ORDER = 1024  # of sampling without replacement, whose bound is a sum of so
 
 @dataclass(frozen=True)
 class DistributedNoise(Noise):
-    """`Mechanism(noise=...)`: clients add whole-number noise before secure aggregation; nobody sees the bare sum.
+    """``Mechanism(noise=...)``: clients add whole-number noise before secure aggregation; nobody sees the bare sum.
 
-    Guarantees of a mechanism that has it: noise_multiplier × clip norm is the standard deviation of the noise in a sum
-    of exactly `shares` honest clients' messages; sums of more have more noise, and those of fewer must not be released.
-    By default ε holds against the server, which sees who takes part: every step that a unit can be in is charged in
-    full. `dpjax.federated.distributed_noise` makes it from what runs.
+    Formal guarantees: in a mechanism that has it, ε is that of sums in which the noise of exactly ``shares`` honest
+    clients has the standard deviation noise_multiplier × clip norm; sums of more have more noise, and those of fewer
+    must not be released. By default ε holds against the server, which sees who takes part: every step that a unit can
+    be in is charged in full. ``dpjax.federated.distributed_noise`` makes it from what runs.
 
     Args:
       kind: "discrete_gaussian" or "skellam".
@@ -129,7 +129,7 @@ class DistributedNoise(Noise):
 
 @dataclass(frozen=True)
 class NoisyStep:
-    """One released sum at its worst: a unit moves it by `distance` clip norms, if it is there."""
+    """One released sum at its worst: a unit moves it by ``distance`` clip norms, if it is there."""
 
     noise: DistributedNoise
     noise_multiplier: float
@@ -252,7 +252,7 @@ KINDS: dict[str, DistributedKind] = {
     "discrete_gaussian": DistributedKind("discrete Gaussian", DiscreteGaussianStep),
     "skellam": DistributedKind("Skellam", SkellamStep),
 }
-"""Name → kind: all that clients can add before secure aggregation; `dpjax.federated.aggregation` has how they draw."""
+"""Name → kind: what clients can add before secure aggregation; ``dpjax.federated.aggregation`` has how they draw."""
 
 
 def _chord(bound_at: Callable[[float], float], order: float) -> float:

@@ -13,20 +13,23 @@ if TYPE_CHECKING:
 def event(mechanism: Mechanism) -> dp_accounting.DpEvent:
     """The dp-accounting event of a run, for use with other tools that read such events.
 
-    Its `GaussianDpEvent.noise_multiplier` is standard deviation / clip norm, as that class documents. dp-accounting's
-    PLD accountant reads it so under every relation; its RDP accountant divides by the sensitivity, so under REPLACE_ONE
-    hand that one half the multiplier. `epsilon` takes care of this. Overflow of a fixed capacity is not in the event.
-    Correlated noise is one Gaussian event, whatever the sampling. Records drawn one by one are a mixture of Gaussians,
-    in which very unlikely numbers of them count as all that a unit owns; only dp-accounting's PLD accountant reads it.
+    Formal guarantees: read as follows, the event accounts for the whole run under the mechanism's own neighbouring
+    relation, but for overflow of a fixed capacity and aborted steps, which are not in it; ``epsilon`` has them. Its
+    ``GaussianDpEvent.noise_multiplier`` is standard deviation / clip norm, as that class documents. dp-accounting's PLD
+    accountant reads it so under every relation; its RDP accountant divides by the sensitivity, so under REPLACE_ONE
+    hand that one half the multiplier. Correlated noise is one Gaussian event, whatever the sampling. Records drawn one
+    by one are a mixture of Gaussians, in which very unlikely numbers of them count as all that a unit owns; only
+    dp-accounting's PLD accountant reads it.
 
     Args:
       mechanism: the run.
 
     Returns:
-      An event that, under the mechanism's own neighbouring relation, accounts for the whole run.
+      One ``DpEvent``, steps composed.
 
     Raises:
-      ValueError: no event accounts for this pair of sampling and adjacency.
+      TypeError: no mechanism.
+      ValueError: no event accounts for this pair of sampling and adjacency, or the clients add the noise.
 
     Example:
       >>> run = Mechanism(unit="client", adjacency="zero_out", sampling="full", sampling_rate=1.0, noise_multiplier=2.0,

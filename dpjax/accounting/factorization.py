@@ -27,13 +27,15 @@ _FROM_SAMPLER = "make one with Participation.from_sampler(sampler, num_steps)"
 class Factorization:
     """How the noise of a run is correlated over its steps, for units that take part as stated.
 
-    Make one with `independent_noise`, `optimal_toeplitz`, `banded_toeplitz`, `buffered_toeplitz` or `tree_aggregation`;
-    `correlated_privatizer` adds its noise and `Mechanism(..., factorization=...)` accounts for it.
+    Make one with ``independent_noise``, ``optimal_toeplitz``, ``banded_toeplitz``, ``buffered_toeplitz`` or
+    ``tree_aggregation``; ``correlated_privatizer`` adds its noise and ``Mechanism(..., factorization=...)`` accounts
+    for it.
 
-    Guarantees: `sensitivity` is computed from the coefficients and the participation, never given. The convention is
-    one for all kinds: the noise has `stddev = noise_multiplier × clip_norm` AFTER the encoder is scaled to sensitivity
-    1, so that a noise multiplier buys what one Gaussian mechanism of that multiplier does. A paper that states its
-    multiplier per node of a tree, or per entry of Z, states `sensitivity` times ours.
+    Formal guarantees: ``sensitivity`` is computed from the coefficients and the participation, never given, and no unit
+    that takes part as stated moves C x by more; see ``toeplitz_sensitivity`` and ``tree_sensitivity``. The convention
+    is one for all kinds: the noise has ``stddev = noise_multiplier × clip_norm`` AFTER the encoder is scaled to
+    sensitivity 1, so that a noise multiplier buys what one Gaussian mechanism of that multiplier does. A paper that
+    states its multiplier per node of a tree, or per entry of Z, states ``sensitivity`` times ours.
 
     Args:
       name: what reports call it.
@@ -48,7 +50,7 @@ class Factorization:
       sensitivity: how far one unit moves C x, in clip norms, before C is scaled.
 
     Raises:
-      ValueError: a field is out of its range, or does not go with `kind`.
+      ValueError: a field is out of its range, or does not go with ``kind``.
 
     Example:
       >>> once_in_five = Participation(num_steps=10, max_participations=2, min_separation=5)
@@ -123,11 +125,13 @@ class Factorization:
 def prefix_stddev(factorization: Factorization) -> NDArray[np.float64]:
     """How noisy the sum of the first 1, 2, ... steps is: what an optimizer that adds its updates up gets to feel.
 
+    Formal guarantees: none of privacy; exact, and computed from the factorization alone, which no data entered.
+
     Args:
       factorization: the noise.
 
     Returns:
-      [num_steps] standard deviations, in units of noise_multiplier × clip_norm, the sensitivity included: two
+      float64 [num_steps] standard deviations, in units of noise_multiplier × clip_norm, the sensitivity included: two
       factorizations of one participation compare at equal ε.
 
     Example:
@@ -154,11 +158,14 @@ def prefix_stddev(factorization: Factorization) -> NDArray[np.float64]:
 def independent_noise(participation: Participation) -> Factorization:
     """No correlation, as one Gaussian mechanism: the baseline that correlated noise is to beat.
 
-    Guarantees what `Factorization` does. Its noise multiplier is that of the run: each step's own is √participations
-    times as large, so that composing those gives the same ε.
+    Formal guarantees: those of ``Factorization``, its sensitivity being exact. Its noise multiplier is that of the run:
+    each step's own is √participations times as large, so that composing those gives the same ε.
 
     Args:
       participation: how often and how densely one unit takes part.
+
+    Returns:
+      A factorization of one band, 1.
 
     Example:
       >>> independent_noise(Participation(num_steps=100, max_participations=4, min_separation=25)).sensitivity
@@ -170,12 +177,18 @@ def independent_noise(participation: Participation) -> Factorization:
 def optimal_toeplitz(participation: Participation, *, bands: int | None = None) -> Factorization:
     """The square root of the prefix sum: least largest error of all Toeplitz matrices, for one participation.
 
+    Formal guarantees: those of ``Factorization``. Its entries fall, so that the sensitivity is exact for every
+    participation; that its error is the least is proved for one participation and all entries kept.
+
     Args:
       participation: how often and how densely one unit takes part.
-      bands: entries kept; all of `num_steps` if None, and the privatizer then remembers the noise of every step.
+      bands: entries kept; all of ``num_steps`` if None, and the privatizer then remembers the noise of every step.
+
+    Returns:
+      A factorization of kind "toeplitz", its first column binomial(2k, k) / 4^k.
 
     Raises:
-      ValueError: `bands` out of range.
+      ValueError: ``bands`` out of range.
 
     Example:
       >>> round(optimal_toeplitz(Participation(512, 1, 512)).sensitivity ** 2, 8)
@@ -193,16 +206,22 @@ def optimal_toeplitz(participation: Participation, *, bands: int | None = None) 
 def banded_toeplitz(participation: Participation, bands: int, *, objective: str = "mean") -> Factorization:
     """The Toeplitz matrix of so many bands that gives the prefix sums the least error at equal ε.
 
-    The choice for few steps between participations: `bands = min_separation` is close to the best that any number of
-    bands gives. The privatizer remembers the noise of `bands - 1` steps. Found by L-BFGS-B, the same at every call.
+    The choice for few steps between participations: ``bands = min_separation`` is close to the best that any number of
+    bands gives. The privatizer remembers the noise of ``bands - 1`` steps. Found by L-BFGS-B, the same at every call.
+
+    Formal guarantees: those of ``Factorization``, whatever the search ends with: entries that are nonnegative and never
+    rise are all it looks at, so that the sensitivity is exact. That no other has less error is not proved.
 
     Args:
       participation: how often and how densely one unit takes part.
       bands: entries of the first column.
       objective: "mean" squared error over the prefix sums, or "max", that of the last one.
 
+    Returns:
+      A factorization of kind "toeplitz", the first of its entries 1.
+
     Raises:
-      ValueError: `bands` out of range, or an unknown objective.
+      ValueError: ``bands`` out of range, or an unknown objective.
 
     Example:
       >>> noise = banded_toeplitz(Participation(num_steps=100, max_participations=10, min_separation=10), 3)
@@ -225,13 +244,19 @@ def buffered_toeplitz(participation: Participation, *, buffers: int = 3, objecti
     The choice for long runs: two or three buffers come within some percent of the best of any width. Found by L-BFGS-B,
     the same at every call.
 
+    Formal guarantees: those of ``Factorization``, whatever the search ends with: columns that never rise are all it
+    looks at, so that the sensitivity is exact but for rounding. That no other has less error is not proved.
+
     Args:
       participation: how often and how densely one unit takes part.
       buffers: geometric series that the column is a sum of; each costs the privatizer the memory of one model.
       objective: "mean" squared error over the prefix sums, or "max", that of the last one.
 
+    Returns:
+      A factorization of kind "buffered"; that of ``independent_noise`` for a run of one step.
+
     Raises:
-      ValueError: `buffers` out of range, or an unknown objective.
+      ValueError: ``buffers`` out of range, or an unknown objective.
 
     Example:
       >>> noise = buffered_toeplitz(Participation(num_steps=512, max_participations=1, min_separation=512),
@@ -259,8 +284,13 @@ def tree_aggregation(participation: Participation) -> Factorization:
 
     The first DP-FTRL, and the baseline of the papers after it. The privatizer remembers one noise for each level.
 
+    Formal guarantees: those of ``Factorization``, its sensitivity being exact over the nodes that are ever released.
+
     Args:
       participation: how often and how densely one unit takes part.
+
+    Returns:
+      A factorization of kind "tree".
 
     Example:
       >>> round(tree_aggregation(Participation(2000, 6, 313)).sensitivity ** 2)

@@ -35,18 +35,18 @@ KINDS: dict[str, ReportKind] = {
     "laplace": ReportKind("laplace", "Laplace noise", pure=True),
     "privunit": ReportKind("privunit", "PrivUnit", pure=True),
 }
-"""Name → kind: all that clients can report by. How they do is in `dpjax.federated.aggregation`."""
+"""Name → kind: all that clients can report by. How they do is in ``dpjax.federated.aggregation``."""
 
 MAX_REPORT_EPSILON = 500.0  # beyond, the probabilities of PrivUnit's cap leave float64
 
 
 @dataclass(frozen=True)
 class LocalReports(Noise):
-    """`Mechanism(noise=...)`: each client randomises its own report, so that the server need not be trusted.
+    """``Mechanism(noise=...)``: each client randomises its own report, so that the server need not be trusted.
 
-    Guarantees of a mechanism that has it: whoever sees all reports of a client, the server too, learns of its data no
-    more than ε and δ say. Every step that a client can be in costs one report, `num_participations` in all; sampling
-    amplifies nothing, as the server sees who takes part.
+    Formal guarantees: whoever sees all reports of a client, the server too, learns of its data no more than ε and δ
+    say. Every step that a client can be in costs one report, ``num_participations`` in all; sampling amplifies nothing,
+    as the server sees who takes part.
 
     Args:
       kind: "gaussian" (of the mechanism's noise multiplier, standard deviation / clip norm), "laplace" or "privunit".
@@ -146,20 +146,21 @@ class PureReport:
         return np.logaddexp(no + order * self.pure_epsilon, yes - order * self.pure_epsilon) / (order - 1)
 
     def composed(self, times: int, delta: float) -> float:
-        """The least ε at δ that holds for any `times` reports, chosen adaptively or not."""
+        """The least ε at δ that holds for any ``times`` reports, chosen adaptively or not."""
         return composed_epsilon(self.pure_epsilon, times, delta)
 
 
 def composed_epsilon(epsilon_per_report: float, times: int, delta: float) -> float:
     """The ε of several pure ε-reports together, at δ: no smaller one holds for all such reports.
 
-    Guarantees that `times` mechanisms, each of them pure `epsilon_per_report`-DP and chosen adaptively, are (ε, δ)-DP
-    together. Computed as the hockey-stick divergence of as many randomised responses, which is a finite sum.
+    Formal guarantees: ``times`` mechanisms, each pure ``epsilon_per_report``-DP and chosen adaptively, are (ε, δ)-DP
+    together, for whatever neighbours each of them is. Computed as the hockey-stick divergence of as many randomised
+    responses, which is a finite sum.
 
     Args:
-      epsilon_per_report: ε of each.
-      times: how many.
-      delta: the δ of the guarantee.
+      epsilon_per_report: the pure ε of each, ≥ 0.
+      times: how many, ≥ 1.
+      delta: the δ of the guarantee, in (0, 1).
 
     Returns:
       ε, at most times × epsilon_per_report; 0 if δ covers it all.

@@ -23,11 +23,11 @@ ADJACENCIES = {
 
 @runtime_checkable
 class Sampler(Protocol):
-    """What `Mechanism.from_sampler` reads of a sampler."""
+    """What ``Mechanism.from_sampler`` reads of a sampler."""
 
     @property
     def sampling(self) -> Any:
-        """What it is to the accountant: a kind of sampling, such as `Poisson`."""
+        """What it is to the accountant: a kind of sampling, such as ``Poisson``."""
         ...
 
     @property
@@ -38,33 +38,34 @@ class Sampler(Protocol):
 
 @dataclass(frozen=True, init=False)
 class Mechanism:
-    """A whole run as the accountant sees it: `num_steps` noisy sums of clipped contributions.
+    """A whole run as the accountant sees it: ``num_steps`` noisy sums of clipped contributions.
 
-    Guarantees that the fields describe a mechanism that can exist; whether an accountant covers it is asked with
-    `epsilon` or `event`.
+    Formal guarantees: none but that the fields describe a mechanism that can exist; what it costs, and whether an
+    accountant covers it, is asked with ``epsilon`` or ``event``.
 
     Args:
       unit: what one row of the neighbouring relation is: "example", "user" or "client".
-      adjacency: "zero_out" (a unit's contribution becomes zero, the population's size is public),
-        "add_or_remove_one" (the unit is there or not) or "replace_one" (it becomes any other unit). A claim is to
-        choose it, so it has no default here; `default_adjacency` is what configs and the command line take.
-      sampling: who takes part in a step: a kind such as `Poisson(0.01)`, `FixedSize`, `Shuffled`, `Cyclic` or `Full()`;
-        or its name in `SAMPLINGS`, with `sampling_rate` and `population` beside it.
+      adjacency: "zero_out" (a unit's contribution becomes zero, the population's size is public), "add_or_remove_one"
+        (the unit is there or not) or "replace_one" (it becomes any other unit). A claim is to choose it, so it has no
+        default here; ``default_adjacency`` is what configs and the command line take.
+      sampling: who takes part in a step: a kind such as ``Poisson(0.01)``, ``FixedSize``, ``Shuffled``, ``Cyclic`` or
+        ``Full()``; or its name in ``SAMPLINGS``, with ``sampling_rate`` and ``population`` beside it.
       sampling_rate: beside a name: expected cohort size / population, in (0, 1]; 1 for "full". Beside a kind it is left
         out, as the kind has it.
       noise_multiplier: noise standard deviation / clip norm, whatever the adjacency; 0 means no privacy. With a
-        `factorization`, that of the ONE Gaussian mechanism which the whole run then is.
+        ``factorization``, that of the ONE Gaussian mechanism which the whole run then is.
       num_steps: noisy sums released in the whole run.
       population: beside a name: number of units, which "fixed_size", "shuffled" and "cyclic" need.
       overflow_probability: the chance that ANY step of the run drew more units than its fixed capacity holds.
-      factorization: how the noise is correlated over the steps, as given to `correlated_privatizer`; None if each step
-        has its own.
-      noise: `LocalReports` or `DistributedNoise` if the clients add it; None if Gaussian, by whoever holds the sum.
+      factorization: how the noise is correlated over the steps, as given to ``correlated_privatizer``; None if each
+        step has its own.
+      noise: ``LocalReports`` or ``DistributedNoise`` if the clients add it; None if Gaussian, by whoever holds the sum.
       records_per_unit: the most records that one unit owns, if the sampling draws records one by one and each of them
-        is clipped alone; then `sampling_rate`, `population` and `overflow_probability` are of records. 1: it draws
-        units. Above 1 with "poisson" or "full", "add_or_remove_one" or "zero_out", and independent noise on the sum.
+        is clipped alone; then ``sampling_rate``, ``population`` and ``overflow_probability`` are of records. 1: it
+        draws units. Above 1 with "poisson" or "full", "add_or_remove_one" or "zero_out", and independent noise on the
+        sum.
       abort_probability: the chance that ANY step of the run is aborted, if aborts are seen and depend on who is there;
-        see `abort_probability`.
+        see ``abort_probability``.
 
     Raises:
       ValueError: a field is out of its range, or two of them contradict each other, as a sampling in which a unit takes
@@ -185,17 +186,18 @@ steps with noise multiplier 1.1 (standard deviation / clip norm); one run, hyper
         """The mechanism of the sampler that runs, so that the sampling is never typed twice.
 
         Args:
-          sampler: anything with the attributes `sampling`, a kind such as `Poisson`, and `overflow_probability`; those
-            of `dpjax.sampling` are. If it has `num_steps`, that is how many steps its overflow probability speaks for.
-          unit, adjacency, num_steps, noise_multiplier, factorization, noise, records_per_unit: as in `Mechanism`; a
+          sampler: anything with the attributes ``sampling``, a kind such as ``Poisson``, and ``overflow_probability``;
+            those of ``dpjax.sampling`` are. If it has ``num_steps``, that is how many steps its overflow probability
+            speaks for.
+          unit, adjacency, num_steps, noise_multiplier, factorization, noise, records_per_unit: as in ``Mechanism``; a
             mechanism that is yet to be calibrated needs no multiplier.
-          abort_probability: as in `Mechanism`; None: the sampler's own, or 0 if it has none.
+          abort_probability: as in ``Mechanism``; None: the sampler's own, or 0 if it has none.
 
         Returns:
-          A `Mechanism` whose sampling, rate, population and overflow probability are the sampler's own.
+          A ``Mechanism`` whose sampling, rate, population and overflow probability are the sampler's own.
 
         Raises:
-          ValueError: as `Mechanism`, or the sampler speaks for fewer steps than the run has.
+          ValueError: as ``Mechanism``, or the sampler speaks for fewer steps than the run has.
 
         Example:
           >>> from types import SimpleNamespace
@@ -278,7 +280,7 @@ steps with noise multiplier 1.1 (standard deviation / clip norm); one run, hyper
 
 
 def dominating_pair(mechanism: Mechanism) -> Pair:
-    """The pair that dominates each of the `times` steps that one unit may be in, or the whole of a correlated run."""
+    """The pair that dominates each of the ``times`` steps that one unit may be in, or the whole of a correlated run."""
     return mechanism.noising.pair(mechanism)
 
 

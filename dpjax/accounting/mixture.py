@@ -50,8 +50,8 @@ def log_chances(records: int, rate: float) -> Floats:
 def folded_chances(records: int, rate: float) -> tuple[Floats, Floats]:
     """How many records are drawn with which log chance, where all that is very unlikely counts as all records.
 
-    Guarantees a distribution of counts that exceeds the true one (stochastically), so that every ε from it is an upper
-    bound; the counts differ with a chance of at most 1e-26.
+    Formal guarantees: a distribution of counts that exceeds the true one (stochastically), so that every ε from it is
+    an upper bound; the counts differ with a chance of at most 1e-26.
     """
     log_chance = log_chances(records, rate)
     beyond = _from_the_end(log_chance)  # [i] log of the chance of more than i
@@ -107,8 +107,8 @@ def hockey_stick(mix: Mixture, curve: str, epsilon: Floats) -> Floats:
 def log_moments(records: int, rate: float, stddev: float, order: float) -> tuple[float, float]:
     """log E_Q[(P/Q)^order] and log E_P[(Q/P)^order], for an order above 1, from above.
 
-    Guarantees never less but for rounding, and at most a relative 1e-12 more unless stddev is so small for the number
-    of records that the moment is of no use to anybody.
+    Formal guarantees: never less than the truth but for rounding, and at most a relative 1e-12 more unless stddev is so
+    small for the number of records that the moment is of no use to anybody.
     """
     log_chance = log_chances(records, rate)
     squares = np.arange(records + 1.0) ** 2 / (2 * stddev**2)

@@ -30,6 +30,17 @@ def most_overflow(epsilon: float, delta: float) -> float:
 def overflow_fits(overflow_probability: float, epsilon: float, delta: float) -> bool:
     """Whether β (1 + exp ε) is within the share of δ that is set aside for it.
 
+    Formal guarantees: where it is, a run that is (ε, ``delta_left``)-DP without overflows and aborts is (ε, δ)-DP with
+    them, under the same neighbouring relation.
+
+    Args:
+      overflow_probability: β, the chance of any overflow or abort in the whole run, in [0, 1].
+      epsilon: ε of the run without any, ≥ 0; inf is within nothing.
+      delta: δ of the run, in (0, 1).
+
+    Returns:
+      True where β is 0, or the share pays for it.
+
     Example:
       >>> overflow_fits(2.6e-9, 1.0, 1e-5), overflow_fits(2.8e-9, 1.0, 1e-5)
       (True, False)

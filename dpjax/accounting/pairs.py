@@ -1,16 +1,16 @@
 """The pair of output distributions that one step of a run can at worst be told apart by.
 
-Everything is measured in the distance that one unit moves the sum, so `stddev` below is the noise over that distance.
-With the sampling rate q, N(m) the normal of mean m and that deviation, and "dominates" meaning that no set, at no
-ε of either sign, tells the true pair apart better (so compositions are dominated too, arXiv 2106.08567), a pair's
-shape is one of these; which of them dominates a run is said, and proved, where its sampling and its noise are defined:
+Everything is measured in the distance that one unit moves the sum, so ``stddev`` below is the noise over that distance.
+With the sampling rate q, N(m) the normal of mean m and that deviation, and "dominates" meaning that no set, at no ε of
+either sign, tells the true pair apart better (so compositions are dominated too, arXiv 2106.08567), a pair's shape is
+one of these; which of them dominates a run is said, and proved, where its sampling and its noise are defined:
 
 - "gaussian": N(1) against N(0).
 - "add_remove": (1-q) N(0) + q N(1) against N(0), and the reverse.
 - "records": Σ p_i N(i) against N(0), and the reverse, p_i = Binomial(k, q)(i); k = 1 is "add_remove".
 - "replace": (1-q) N(0) + q N(1) against (1-q) N(0) + q N(-1).
 - "subset": hockey-stick curves bounded by "add_remove"'s first at ε >= 0, and by its second at ε < 0.
-- "model": no Gaussian noise on the sum, but what a `StepModel` knows of one step.
+- "model": no Gaussian noise on the sum, but what a ``StepModel`` knows of one step.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class Scheduled(Protocol):
-    """A sampler, as far as `Participation.from_sampler` reads it: what it is to the accountant."""
+    """A sampler, as far as ``Participation.from_sampler`` reads it: what it is to the accountant."""
 
     @property
     def sampling(self) -> Any: ...
@@ -54,16 +54,17 @@ class Participation:
     def from_sampler(cls, sampler: Scheduled, num_steps: int) -> Participation:
         """What a sampler lets a unit do in so many steps, so that the schema is never typed twice.
 
-        Guarantees that no run of the sampler exceeds it. Only "cyclic" keeps participations apart; one unit may be in
-        every step of "poisson", "fixed_size" and "full", and in two steps in a row where "shuffled" reshuffles.
+        Formal guarantees: no run of the sampler exceeds it. Only "cyclic" keeps participations apart; one unit may be
+        in every step of "poisson", "fixed_size" and "full", and in two steps in a row where "shuffled" reshuffles.
 
         Args:
-          sampler: anything whose `sampling` is a kind of sampling, such as `Cyclic`; those of `dpjax.sampling` are.
+          sampler: anything whose ``sampling`` is a kind of sampling, such as ``Cyclic``; those of ``dpjax.sampling``
+            are.
           num_steps: steps of the run.
 
         Raises:
           TypeError: it has none.
-          ValueError: `num_steps` is no whole number of at least 1.
+          ValueError: ``num_steps`` is no whole number of at least 1.
 
         Example:
           >>> from types import SimpleNamespace
@@ -77,11 +78,11 @@ class Participation:
 
     @property
     def most(self) -> int:
-        """Participations that fit into the run, at most `max_participations`."""
+        """Participations that fit into the run, at most ``max_participations``."""
         return min(self.max_participations, -(-self.num_steps // self.min_separation))
 
     def covers(self, other: Participation) -> bool:
-        """Whether every unit that obeys `other` obeys this one too."""
+        """Whether every unit that obeys ``other`` obeys this one too."""
         return (
             self.num_steps >= other.num_steps
             and self.max_participations >= other.most
@@ -92,10 +93,10 @@ class Participation:
 def toeplitz_sensitivity(coefficients: Sequence[float] | NDArray[np.float64], participation: Participation) -> float:
     """How far one unit moves C x, in clip norms, for a lower-triangular Toeplitz C.
 
-    Guarantees: never less than the largest L2 norm of C u, over all u of shape [num_steps, dim] whose rows are of norm
-    at most 1 and zero where the unit does not take part. Equal to it if there is one participation, if the bands are
-    no wider than `min_separation`, or if the coefficients are nonnegative and never rise; then the earliest and
-    densest participations are the worst. Elsewhere an upper bound, by the triangle inequality on columns' products.
+    Formal guarantees: never less than the largest L2 norm of C u, over all u of shape [num_steps, dim] whose rows are
+    of norm at most 1 and zero where the unit does not take part. Equal to it if there is one participation, if the
+    bands are no wider than ``min_separation``, or if the coefficients are nonnegative and never rise; then the earliest
+    and densest participations are the worst. Elsewhere an upper bound, by the triangle inequality on columns' products.
 
     Args:
       coefficients: [bands] the first column of C; zero beyond.
@@ -141,8 +142,8 @@ def column_sum(column: NDArray[np.float64], participation: Participation) -> NDA
 def tree_sensitivity(participation: Participation) -> float:
     """How far one unit moves the nodes of a binary tree over the steps, in clip norms.
 
-    Guarantees: the square root of the largest Σ over nodes of (participations under the node)², over all participations
-    allowed; exact. Only nodes whose steps all lie in the run count, as no other is ever released.
+    Formal guarantees: the square root of the largest Σ over nodes of (participations under the node)², over all
+    participations allowed; exact. Only nodes whose steps all lie in the run count, as no other is ever released.
 
     Args:
       participation: how often and how densely a unit takes part.
@@ -178,8 +179,8 @@ def tree_sensitivity(participation: Participation) -> float:
 _NEVER = -(10**15)
 
 _Tables = list["NDArray[np.int64]"]
-"""By number of participations, [start, end]: the largest Σ of squares if the unit is in none of the first `start` and
-last `end` steps. It never rises along either axis."""
+"""By number of participations, [start, end]: the largest Σ of squares if the unit is in none of the first ``start`` and
+last ``end`` steps. It never rises along either axis."""
 
 
 def _leaf(apart: int) -> _Tables:

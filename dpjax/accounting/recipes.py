@@ -28,10 +28,15 @@ FACTORIZATIONS: dict[str, Callable[[Participation, int], Factorization]] = {
 def factorization_of(name: str, participation: Participation, bands: int | None = None) -> Factorization:
     """The factorization of a name.
 
+    Formal guarantees: those of the function that makes it, such as ``banded_toeplitz``.
+
     Args:
-      name: one of `FACTORIZATIONS`.
+      name: one of ``FACTORIZATIONS``.
       participation: how often and how densely one unit takes part.
       bands: of "banded"; None: the steps between participations. The others have none.
+
+    Returns:
+      The factorization, made once for equal arguments.
 
     Raises:
       ValueError: an unknown name, or bands out of range.
@@ -45,7 +50,7 @@ def factorization_of(name: str, participation: Participation, bands: int | None 
 
 
 def recipe_of(factorization: Factorization) -> str:
-    """The name under which `factorization_of` makes it again, and its bands where it is banded; empty if it has none.
+    """The name under which ``factorization_of`` makes it again, and its bands where it is banded; empty if it has none.
 
     Example:
       >>> schema = Participation(num_steps=40, max_participations=4, min_separation=10)

@@ -9,9 +9,9 @@ from dpjax.checks import known_number, whole_number
 def shuffle_epsilon_lower_bound(noise_multiplier: float, num_steps_per_epoch: int, delta: float) -> float:
     """An ε that one shuffled epoch is certain to exceed, for comparison with what Poisson accounting would claim.
 
-    Guarantees that no accountant can truthfully report less for one epoch over shuffled, disjoint cohorts under
-    zero-out (so nor under replace-one): a threshold test on the largest of the cohorts' sums achieves it. A lower
-    bound is not a privacy guarantee; `epsilon` gives that.
+    Formal guarantees: none of privacy, which ``epsilon`` gives. No accountant can truthfully report less for one epoch
+    over shuffled, disjoint cohorts under zero-out (so nor under replace-one): a threshold test on the largest of the
+    cohorts' sums achieves it.
 
     Args:
       noise_multiplier: noise standard deviation / clip norm, above 0.

@@ -14,8 +14,9 @@ from dpjax.checks import whole_number
 def spent(mechanism: Mechanism, steps: Sequence[int], delta: float, accountant: str = "pld") -> list[float]:
     """ε of the run, had it ended after each number of steps.
 
-    Guarantees: with "pld" and "rdp" each value is a guarantee of its own; the one at ``num_steps`` is ``epsilon``'s.
-    "gdp" is the central limit of many small steps, which may lie below the true ε: for pictures, never for claims.
+    Formal guarantees: with "pld" and "rdp" each value is a guarantee of its own; the one at ``num_steps`` is
+    ``epsilon``'s. "gdp" is the central limit of many small steps, which may lie below the true ε: for pictures, never
+    for claims.
 
     Args:
       mechanism: the run.

@@ -78,7 +78,7 @@ def _minimize(
     objective: str,
     whole: bool = True,
 ) -> Floats:
-    """The column (or, if not `whole`, its parameters) that minimises error × sensitivity²; deterministic."""
+    """The column (or, if not ``whole``, its parameters) that minimises error × sensitivity²; deterministic."""
     from scipy.optimize import minimize
 
     steps = participation.num_steps

@@ -22,10 +22,15 @@ DRAWN: tuple[str, ...] = tuple(name for name, kind in SAMPLINGS.items() if kind.
 def sampling_of(name: str, sampling_rate: Any, population: Any = None) -> Sampling:
     """The sampling of a name, as configs, rows and the command line have it.
 
+    Formal guarantees: none of its own; what a kind claims is said, and proved, at its class.
+
     Args:
-      name: one of `SAMPLINGS`.
+      name: one of ``SAMPLINGS``.
       sampling_rate: expected cohort size / population, in (0, 1].
       population: number of units; None where the kind needs none.
+
+    Returns:
+      A ``Sampling`` of that kind.
 
     Raises:
       ValueError: an unknown name, or what the kind refuses.
@@ -40,9 +45,10 @@ def sampling_of(name: str, sampling_rate: Any, population: Any = None) -> Sampli
 def default_adjacency(sampling: str | Sampling, *, independent: bool = True) -> str:
     """The neighbouring relation where none is named: "zero_out", as a run divides by what is then said to be public.
 
-    Guarantees: nowhere a larger ε than "add_or_remove_one" has, and the same wherever that is accounted for. The one
-    exception to "zero_out" follows from it: independent noise on cohorts of fixed size, where a unit that is gone
-    leaves its place to another, and one that is zero does not (see `FixedSize`).
+    Formal guarantees: nowhere a larger ε than "add_or_remove_one" has, and the same wherever that is accounted for;
+    nothing is said of "replace_one", whose ε may be larger. The one exception to "zero_out" follows from it:
+    independent noise on cohorts of fixed size, where a unit that is gone leaves its place to another, and one that is
+    zero does not (see ``FixedSize``).
 
     Args:
       sampling: a kind's name, or a sampling.

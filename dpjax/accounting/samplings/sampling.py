@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Sampling(abc.ABC):
-    """Who takes part in a step. Each kind is a subclass, in a module of its own, and is listed in `SAMPLINGS`.
+    """Who takes part in a step. Each kind is a subclass, in a module of its own, and is listed in ``SAMPLINGS``.
 
-    Guarantees nothing by itself: each kind says in its own words, and proves, what it claims. What stands here claims
-    no amplification: whoever takes part is charged in full.
+    Formal guarantees: none by itself, as each kind says in its own words, and proves, what it claims. What stands here
+    claims no amplification: whoever takes part is charged in full.
 
     Args:
       sampling_rate: expected cohort size / population, in (0, 1].
@@ -37,11 +37,11 @@ class Sampling(abc.ABC):
     word: ClassVar[str]
     """In a claim, before the rate."""
     is_drawn: ClassVar[bool] = True
-    """Whether `dpjax.sampling` has a sampler of this kind, which configs can name."""
+    """Whether ``dpjax.sampling`` has a sampler of this kind, which configs can name."""
     draws_records: ClassVar[bool] = False
     """Whether anything accounts for records that are drawn one by one, of which a unit owns several."""
     aborts_tell: ClassVar[bool] = False
-    """Whether an aborted step says something of who is there; see `abort_probability`."""
+    """Whether an aborted step says something of who is there; see ``abort_probability``."""
     without_replacement: ClassVar[bool] = False
     """Whether each cohort is a random subset of fixed size, drawn afresh."""
 
@@ -60,23 +60,23 @@ class Sampling(abc.ABC):
         """Raise ValueError if nothing accounts for a neighbouring relation.
 
         Args:
-          adjacency: as in `Mechanism`.
+          adjacency: as in ``Mechanism``.
           independent: whether the noise is fresh in each step.
         """
         del adjacency, independent
 
     @classmethod
     def default_adjacency(cls, *, independent: bool) -> str:
-        """The neighbouring relation where none is named; see `dpjax.accounting.default_adjacency`."""
+        """The neighbouring relation where none is named; see ``dpjax.accounting.default_adjacency``."""
         del independent
         return "zero_out"
 
     def pair(self, noise_multiplier: float, adjacency: str, times: int, records: int = 1) -> Pair:
-        """The pair that dominates each of `times` steps with independent Gaussian noise on the sum.
+        """The pair that dominates each of ``times`` steps with independent Gaussian noise on the sum.
 
         Args:
           noise_multiplier: noise standard deviation / clip norm.
-          adjacency: as in `Mechanism`.
+          adjacency: as in ``Mechanism``.
           times: steps that one unit may be in.
           records: the most that one unit owns, if the sampling draws records.
         """
