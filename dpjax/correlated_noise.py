@@ -51,6 +51,10 @@ def correlated_privatizer(
       key: the noise key. Use it nowhere else.
       factorization: such as ``banded_toeplitz(participation, bands)``.
 
+    Returns:
+      An ``optax.GradientTransformation`` with the state ``CorrelatedState``; its update needs no parameters, and gives
+      float32 for leaves that are narrower.
+
     Raises:
       ValueError: a concrete negative or non-finite ``stddev``.
       TypeError: no key, an old-style key array, or a number in its place.

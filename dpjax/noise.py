@@ -14,7 +14,12 @@ from dpjax.types import at_least_float32, check_key
 
 
 class GaussianState(NamedTuple):
-    """State of ``gaussian_privatizer``: everything a checkpoint needs to go on with fresh noise."""
+    """State of ``gaussian_privatizer``: everything a checkpoint needs to go on with fresh noise. Keep it to yourself.
+
+    Attributes:
+      key: the noise key of the whole run.
+      step: scalar; updates done.
+    """
 
     key: Key[Array, ""]
     step: Int[Array, ""]
@@ -23,8 +28,19 @@ class GaussianState(NamedTuple):
 def noise_stddev(noise_multiplier: ScalarLike, clip_norm: ScalarLike) -> Float[Array, ""]:
     """``noise_multiplier × clip_norm``: the standard deviation of the noise on a clipped SUM, never on a mean.
 
-    0 without noise, also when clipping is off (``clip_norm`` infinite). NaN, and so is all that is noised with it, for
-    a traced multiplier that is negative or not finite, or a clip norm that is no number ≥ 0.
+    Formal guarantees: a sum that one unit moves by at most ``clip_norm`` in L2, with Gaussian noise of this deviation
+    on each coordinate, is what ``Mechanism`` calls ``noise_multiplier``; what moves it by more, as a unit that is
+    replaced does by up to twice that, is for the accountant to charge. What is out of range never gives less noise:
+    where it is traced it gives NaN, and so is all that is noised with it.
+
+    Args:
+      noise_multiplier: scalar ≥ 0, traced or not; noise standard deviation / clip norm.
+      clip_norm: scalar ≥ 0, traced or not, in the units of the sum; inf, clipping being off, goes with a multiplier of
+        0 only.
+
+    Returns:
+      float32 scalar in the units of the sum; 0 without noise, also where clipping is off; infinite or NaN for traced
+      noise without a clip norm.
 
     Raises:
       ValueError: a concrete multiplier or clip norm out of range, or noise on a sum without a clip norm.
@@ -56,6 +72,10 @@ def gaussian_privatizer(stddev: PyTree[ArrayLike], key: Key[Array, ""]) -> optax
         prefix of what is noised, for parts that are released together. It may differ from step to step: the state does
         not depend on it, so a privatizer made anew with the same key goes on where another left off.
       key: the noise key. Use it nowhere else: not for sampling, not for initialisation.
+
+    Returns:
+      An ``optax.GradientTransformation`` with the state ``GaussianState``; its update needs no parameters, and gives
+      float32 for leaves that are narrower.
 
     Raises:
       ValueError: a concrete negative or non-finite ``stddev``; a traced one gives NaN.

@@ -22,20 +22,6 @@ PACKAGES = (
 )
 
 NOT_YET = {
-    "dpjax": [
-        "correlated_privatizer",
-        "cyclic_cohort",
-        "cyclic_sampler",
-        "draw_cohort",
-        "fixed_size_cohort",
-        "fixed_size_sampler",
-        "gaussian_privatizer",
-        "noise_stddev",
-        "poisson_cohort",
-        "poisson_sampler",
-        "shuffled_cohort",
-        "shuffled_sampler",
-    ],
     "dpjax.contributions": ["client_delta", "user_gradient", "gather_records", "local_training"],
     "dpjax.federated": [
         "adaptive_fedprox",

@@ -54,6 +54,9 @@ def balls_in_bins_sampler(
       num_steps: cohorts drawn in the run.
       epsilon, delta, capacity, multiple_of: see ``poisson_sampler``.
 
+    Returns:
+      The sampler; see ``poisson_sampler``.
+
     Raises:
       ValueError: an argument out of range, named.
 
@@ -95,6 +98,13 @@ def balls_in_bins_cohort(
       step: scalar int, from 0.
       num_bins: steps of an epoch.
       capacity: slots; ``balls_in_bins_sampler`` tells how many are enough.
+
+    Returns:
+      The cohort, units in their own order in its first slots, leaves ``[capacity, ...]``; and its ``SamplingInfo``.
+
+    Raises:
+      ValueError: a number out of range.
+      TypeError: no key.
 
     Example:
       >>> import jax, jax.numpy as jnp

@@ -29,6 +29,19 @@ def fixed_size_sampler(population: int, cohort_size: int) -> FixedSizeSampler:
 
     Far dearer than Poisson sampling at the same rate: its neighbours share no coupling that hides the change.
 
+    Formal guarantees: amplification by sampling, as ``accounting.FixedSize`` proves it under every neighbouring
+    relation for independent noise, if who was drawn stays secret; no cohort overflows.
+
+    Args:
+      population: number of units, ≥ 1.
+      cohort_size: units in a cohort, from 1 to ``population``.
+
+    Returns:
+      The sampler; see ``poisson_sampler``.
+
+    Raises:
+      ValueError: an argument out of range, named.
+
     Example:
       >>> fixed_size_sampler(100, 20).sampling_rate
       0.2
@@ -41,6 +54,20 @@ def fixed_size_sampler(population: int, cohort_size: int) -> FixedSizeSampler:
 
 def fixed_size_cohort(key: Key[Array, ""], units: PyTree[ArrayLike], *, size: int) -> tuple[Cohort, SamplingInfo]:
     """A uniformly random subset of ``size`` units, without replacement.
+
+    Formal guarantees: who is drawn follows from ``key`` and the number of units, never from what they hold.
+
+    Args:
+      key: key of this draw.
+      units: pytree, leaves ``[population, ...]``.
+      size: units in the cohort, from 1 to the population.
+
+    Returns:
+      The cohort, leaves ``[size, ...]``, every slot filled; and its ``SamplingInfo``.
+
+    Raises:
+      ValueError: ``size`` out of range.
+      TypeError: no key.
 
     Example:
       >>> import jax, jax.numpy as jnp

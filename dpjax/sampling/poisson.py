@@ -47,6 +47,10 @@ def poisson_sampler(
     The capacity is the smallest for which the chance β of any overflow in the whole run obeys
     β(1 + e^ε) ≤ δ/1000, by the exact binomial tail; the accountant takes that δ/1000 off.
 
+    Formal guarantees: amplification by sampling, as ``accounting.Poisson`` proves it under every neighbouring relation,
+    if who was drawn stays secret. ``overflow_probability`` bounds β for ``num_steps`` steps, and ``epsilon`` is inf
+    where it is too large for what is claimed, as it may be where ``capacity`` is given.
+
     Args:
       population: number of units, ≥ 1.
       sampling_rate: in (0, 1].
@@ -55,6 +59,9 @@ def poisson_sampler(
       delta: smallest δ the run is to support.
       capacity: slots, if you must fix them; β is computed for it.
       multiple_of: round the capacity up to a multiple, such as the microbatch size.
+
+    Returns:
+      The sampler, for ``make_train``, ``draw_cohort`` and ``Mechanism.from_sampler``.
 
     Raises:
       ValueError: an argument out of range, named.
@@ -96,6 +103,14 @@ def poisson_cohort(
       units: pytree, leaves ``[population, ...]``.
       sampling_rate: scalar in (0, 1], traced or not; a traced one that is outside draws nobody.
       capacity: slots; see ``poisson_sampler`` for how many are enough.
+
+    Returns:
+      The cohort, units in their own order in its first slots, leaves ``[capacity, ...]``; and its ``SamplingInfo``,
+      which is private.
+
+    Raises:
+      ValueError: a rate or a capacity out of range.
+      TypeError: no key.
 
     Example:
       >>> import jax, jax.numpy as jnp

@@ -36,6 +36,8 @@ class Sampler(abc.ABC):
     Make one with ``poisson_sampler``, ``fixed_size_sampler``, ``shuffled_sampler``, ``cyclic_sampler`` or
     ``balls_in_bins_sampler``; draw with ``draw_cohort``; account with ``Mechanism.from_sampler``.
 
+    Formal guarantees: none by itself; what a kind's cohorts are worth is said, and proved, where ``accounted_as`` is.
+
     Attributes:
       population: number of units.
       sampling_rate: expected cohort size / population, in (0, 1].
@@ -78,6 +80,9 @@ class Sampler(abc.ABC):
           sampling_rate: expected cohort size / population, in (0, 1]; rounded to what the kind can have.
           num_steps: cohorts drawn in the run.
           epsilon, delta: what the run is to support, where cohorts can overflow; see ``poisson_sampler``.
+
+        Returns:
+          A sampler of this kind.
         """
 
     @abc.abstractmethod
@@ -90,6 +95,9 @@ class Sampler(abc.ABC):
           key: the sampling key of the whole run; steps differ by ``step``.
           step: scalar int, from 0, traced or not.
           units: pytree of the whole population, leaves ``[population, ...]``.
+
+        Returns:
+          The cohort, leaves ``[capacity, ...]``; and its ``SamplingInfo``.
         """
 
 
@@ -130,14 +138,22 @@ def draw_cohort(
 ) -> tuple[Cohort, SamplingInfo]:
     """The cohort of one step, drawn on the device.
 
+    Formal guarantees: who is drawn follows from the sampler, ``key``, ``step`` and the number of units, never from what
+    they hold, so that the sampling is the one that ``Mechanism.from_sampler`` accounts for. Neither the cohort nor its
+    ``SamplingInfo`` is noised: ε holds where both stay secret.
+
     Args:
       sampler: how to draw.
       key: the sampling key of the whole run; steps differ by ``step``.
       step: scalar int, from 0.
       units: pytree of the whole population, leaves ``[population, ...]``.
 
+    Returns:
+      The cohort, leaves ``[sampler.capacity, ...]``; and its ``SamplingInfo``.
+
     Raises:
-      ValueError: ``units`` does not hold ``sampler.population`` units.
+      ValueError: ``units`` does not hold ``sampler.population`` units, or a concrete ``step`` below 0.
+      TypeError: no sampler, or no key.
 
     Example:
       >>> import jax, jax.numpy as jnp

@@ -39,8 +39,21 @@ class CyclicSampler(OneSizeSampler):
 def shuffled_sampler(population: int, cohort_size: int) -> ShuffledSampler:
     """Cohorts walk through a fresh random order of the population each epoch; the last one may be short.
 
-    The usual data loader. No amplification by sampling is claimed for it: the accountant charges one
-    full Gaussian mechanism per epoch.
+    The usual data loader.
+
+    Formal guarantees: every unit is in exactly one cohort an epoch. No amplification by sampling is claimed: ε is that
+    of one full Gaussian mechanism per epoch begun, under zero-out and replace-one. A unit that joins moves the others
+    between cohorts, so that nothing is claimed under add-or-remove-one.
+
+    Args:
+      population: number of units, ≥ 1.
+      cohort_size: units in a cohort, from 1 to ``population``.
+
+    Returns:
+      The sampler; see ``poisson_sampler``.
+
+    Raises:
+      ValueError: an argument out of range, named.
 
     Example:
       >>> shuffled_sampler(100, 30).capacity
@@ -55,8 +68,17 @@ def shuffled_sampler(population: int, cohort_size: int) -> ShuffledSampler:
 def cyclic_sampler(population: int, cohort_size: int) -> CyclicSampler:
     """Cohorts walk through ONE random order of the population, again and again; a cycle's last one may be short.
 
-    A unit's participations are exactly ⌈population / cohort_size⌉ steps apart, which is what correlated noise asks for:
-    ``Participation.from_sampler`` states it. No amplification by sampling is claimed.
+    Formal guarantees: those of ``shuffled_sampler``; besides, a unit's participations are exactly ⌈population /
+    cohort_size⌉ steps apart, which is what correlated noise asks for: ``Participation.from_sampler`` states it.
+
+    Args:
+      population, cohort_size: see ``shuffled_sampler``.
+
+    Returns:
+      The sampler; see ``poisson_sampler``.
+
+    Raises:
+      ValueError: an argument out of range, named.
 
     Example:
       >>> from dpjax.accounting import Participation
@@ -76,6 +98,22 @@ def shuffled_cohort(
     """The cohort of ``step`` in a walk that visits every unit once per epoch, reshuffled each epoch.
 
     Sorting the population anew each step costs O(population log population).
+
+    Formal guarantees: the order of an epoch follows from ``key``, the epoch and the number of units, never from what
+    they hold.
+
+    Args:
+      key: the sampling key of the whole run, the same in every step.
+      units: pytree, leaves ``[population, ...]``.
+      step: scalar int, from 0, traced or not.
+      size: units in a cohort, from 1 to the population; the last of an epoch has what is left.
+
+    Returns:
+      The cohort, leaves ``[size, ...]``; and its ``SamplingInfo``.
+
+    Raises:
+      ValueError: ``size`` or a concrete ``step`` out of range.
+      TypeError: no key.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -97,6 +135,17 @@ def cyclic_cohort(
     key: Key[Array, ""], units: PyTree[ArrayLike], step: int | Int[Array, ""], *, size: int
 ) -> tuple[Cohort, SamplingInfo]:
     """The cohort of ``step`` in a walk that visits every unit once per cycle, in one random order for the whole run.
+
+    Formal guarantees: that order follows from ``key`` and the number of units, never from what they hold.
+
+    Args:
+      key, units, step, size: see ``shuffled_cohort``, whose first epoch is the cycle.
+
+    Returns:
+      The cohort, leaves ``[size, ...]``; and its ``SamplingInfo``.
+
+    Raises:
+      ValueError, TypeError: as ``shuffled_cohort``.
 
     Example:
       >>> import jax, jax.numpy as jnp
