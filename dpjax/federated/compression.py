@@ -11,8 +11,8 @@ from jaxtyping import Array, Float, Key, PyTree
 
 from dpjax.checks import known_number, whole_number
 from dpjax.contribution import ClientContribution, ClientRows, ContributionFn, Reported, as_reported
-from dpjax.federated.aggregation.messages import side_key
 from dpjax.federated.aggregation.quantization import fair_uniform
+from dpjax.federated.side_keys import Purpose, side_key
 from dpjax.types import Params, Stateful, at_least_float32
 
 Flat = Float[Array, "size"]
@@ -53,7 +53,7 @@ def quantized(contribution_fn: ContributionFn, bits: int) -> ContributionFn:
         scale = jnp.max(jnp.abs(flat))
         position = flat / jnp.where(scale > 0, scale, 1) * steps
         low = jnp.floor(position)
-        up = fair_uniform(side_key(key, 4), flat.shape[0]).astype(flat.dtype) < position - low
+        up = fair_uniform(side_key(key, Purpose.QUANTIZED), flat.shape[0]).astype(flat.dtype) < position - low
         return (low + up.astype(flat.dtype)) * (scale / steps)
 
     return around(contribution_fn, flatly(compress, lambda size: math.ceil(bits * size / 8) + 4))
@@ -87,7 +87,7 @@ def random_k(contribution_fn: ContributionFn, fraction: float) -> ContributionFn
 
     def compress(flat: Flat, key: Key[Array, ""]) -> Flat:
         size = flat.shape[0]
-        chosen = jax.random.permutation(side_key(key, 5), size) < kept(fraction, size)
+        chosen = jax.random.permutation(side_key(key, Purpose.CHOSEN_COORDINATES), size) < kept(fraction, size)
         return jnp.where(chosen, flat * (size / kept(fraction, size)), 0)
 
     return around(contribution_fn, flatly(compress, lambda size: 4 * kept(fraction, size) + 4))

@@ -12,7 +12,7 @@ from dpjax.buckets import Buckets
 from dpjax.checks import number, one_of, whole_number
 from dpjax.clipping import Aggregation, SumFactory
 from dpjax.contribution import ContributionFn, Reported, as_reported
-from dpjax.federated.aggregation.messages import side_key
+from dpjax.federated.side_keys import Purpose, side_key
 from dpjax.types import Params, Records, Stateful
 
 
@@ -122,7 +122,7 @@ def corruption(
 
     def corrupt(vector: Params, key: Key[Array, ""]) -> Params:
         leaves, structure = jax.tree.flatten(vector)
-        keys = jax.random.split(side_key(key, 3), len(leaves))
+        keys = jax.random.split(side_key(key, Purpose.CORRUPTED), len(leaves))
 
         def change(x: Array, leaf_key: Key[Array, ""]) -> Array:
             if kind == "nan":

@@ -1,13 +1,12 @@
 """Faults of clients that a simulation can have."""
 
-import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, ScalarLike
 
 from dpjax.checks import number, spoilt_by
 from dpjax.clipping import Aggregation, SumFactory
 from dpjax.contribution import ContributionFn
-from dpjax.federated.aggregation.messages import heard, side_key
+from dpjax.federated.aggregation.messages import count_lost, heard, still_there
+from dpjax.federated.side_keys import Purpose
 from dpjax.types import ClippedSum, Cohort, Params
 
 
@@ -27,7 +26,8 @@ def dropouts(rate: ScalarLike) -> Aggregation:
       ValueError: a rate out of range; a traced one gives a sum of NaN.
 
     Example:
-      >>> from dpjax import clipped_sum, example_gradient
+      >>> import jax, jax.numpy as jnp
+      >>> from dpjax import Cohort, clipped_sum, example_gradient
       >>> lossy = dropouts(1.0)(clipped_sum)(example_gradient(lambda w, x, key: w * x))
       >>> out = lossy(jnp.float32(0), Cohort(jnp.ones(4), jnp.ones(4, bool)), jax.random.key(0), 1.0)
       >>> print(out.total, out.report["dropped"])
@@ -42,11 +42,11 @@ def dropouts(rate: ScalarLike) -> Aggregation:
             def fun(
                 params: Params, cohort: Cohort, key: Key[Array, ""], clip_norm: float | Float[Array, ""]
             ) -> ClippedSum:
-                lost = cohort.mask & jax.random.bernoulli(side_key(key, 1), lost_share, cohort.mask.shape)
-                out = inner(params, cohort._replace(mask=cohort.mask & ~lost), key, clip_norm)
-                report = dict(out.report) | {"dropped": jnp.sum(lost, dtype=jnp.int32)}
+                arrived = still_there(cohort.mask, key, Purpose.LOST, lost_share)
+                out = inner(params, cohort._replace(mask=arrived), key, clip_norm)
+                report = dict(out.report) | {"dropped": count_lost(cohort, arrived)}
                 total = spoilt_by(out.total, lost_share)
-                return out._replace(total=total, accepted=heard(out, ~lost), report=report)
+                return out._replace(total=total, accepted=heard(out, arrived), report=report)
 
             return fun
 

@@ -1,30 +1,24 @@
 """Homomorphic aggregation: the server adds ciphertexts up, and only the key holder sees the sum."""
 
-from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key, ScalarLike
+from jaxtyping import Array, ScalarLike
 
-from dpjax.checks import number, spoilt_by, whole_number
-from dpjax.clipping import Aggregation, SumFactory
-from dpjax.contribution import ContributionFn
+from dpjax.checks import number, whole_number
+from dpjax.clipping import Aggregation
 from dpjax.federated.aggregation.ckks import homomorphic_sum
 from dpjax.federated.aggregation.messages import (
-    clipped_rows,
-    clipped_sum_of,
+    Formed,
+    Round,
     clipping_as_the_sum,
-    collected,
-    finite_clip_norm,
-    heard,
-    like_total,
-    side_key,
-    told,
+    formed_from_messages,
+    still_there,
 )
-from dpjax.federated.aggregation.quantization import inner_fraction, stochastic_round
-from dpjax.types import ClippedSum, Cohort, Params
+from dpjax.federated.aggregation.quantization import messages_on_grid
+from dpjax.federated.side_keys import Purpose
 
 
 @clipping_as_the_sum
@@ -63,42 +57,15 @@ def homomorphic_aggregation(
     levels = whole_number("levels", levels, most=2**18, fix="beyond, CKKS can't tell neighbours apart")
     lost = number("dropout_rate", dropout_rate, least=0, most=1, fix="it is a share of the cohort")
 
-    def aggregation(factory: SumFactory) -> SumFactory:
-        collect = collected(factory)
+    def form(this: Round) -> Formed:
+        cohort = this.cohort
+        numbers = messages_on_grid(this, cohort._replace(weights=None), levels)
+        arrived = still_there(cohort.mask, this.key, Purpose.LOST, lost)
+        total, costs = _on_host(numbers, arrived, cohort.weights, levels)
+        names = ("encrypt_seconds", "add_seconds", "decrypt_seconds", "uplink_bytes")
+        return Formed(total * this.clip_norm, arrived, report=dict(zip(names, costs, strict=True)))
 
-        def make(contribution_fn: ContributionFn):
-            gather = collect(contribution_fn)
-
-            def fun(
-                params: Params, cohort: Cohort, key: Key[Array, ""], clip_norm: float | Float[Array, ""]
-            ) -> ClippedSum:
-                messages = gather(params, cohort, key, clip_norm)
-                plain = messages.plain
-                limit = finite_clip_norm(clip_norm, plain, "a ciphertext")
-                size = sum(x.size for x in jax.tree.leaves(plain.total))
-                rows = clipped_rows(messages, cohort._replace(weights=None), limit * inner_fraction(levels, size))
-                keys = jax.random.split(side_key(key, 0), len(rows))
-                numbers = jax.vmap(partial(stochastic_round, levels=levels))(rows * (levels / limit), keys)
-                arrived = cohort.mask & ~jax.random.bernoulli(side_key(key, 1), lost, (len(rows),))
-                total, costs = _on_host(numbers, arrived, cohort.weights, levels)
-                total = spoilt_by(total * limit, lost)
-                error = total - clipped_sum_of(messages, cohort._replace(mask=arrived), limit)
-                report = {
-                    "dropped": jnp.sum(cohort.mask & ~arrived, dtype=jnp.int32),
-                    "aggregation_error": jnp.max(jnp.abs(error)) / limit,
-                    **dict(
-                        zip(("encrypt_seconds", "add_seconds", "decrypt_seconds", "uplink_bytes"), costs, strict=True)
-                    ),
-                }
-                return plain._replace(
-                    total=like_total(total, plain), accepted=heard(plain, arrived), **told(plain, report)
-                )
-
-            return fun
-
-        return make
-
-    return aggregation
+    return formed_from_messages(form, lost, bounded_for="a ciphertext")
 
 
 def _on_host(numbers: Array, arrived: Array, weights: Array | None, levels: int) -> tuple[Array, tuple[Array, ...]]:

@@ -10,20 +10,12 @@ from jax.scipy.stats import norm as normal
 from jaxtyping import Array, Float, Key, ScalarLike
 
 from dpjax.accounting.local import KINDS, MAX_REPORT_EPSILON
-from dpjax.checks import number, one_of, spoilt_by
-from dpjax.clipping import Aggregation, SumFactory
-from dpjax.contribution import ContributionFn
-from dpjax.federated.aggregation.messages import (
-    clipped_rows,
-    clipping_as_the_sum,
-    collected,
-    finite_clip_norm,
-    like_total,
-    side_key,
-    told,
-)
+from dpjax.checks import number, one_of
+from dpjax.clipping import Aggregation
+from dpjax.federated.aggregation.messages import Formed, Round, clipped_rows, clipping_as_the_sum, formed_from_messages
+from dpjax.federated.side_keys import Purpose, side_key
 from dpjax.gaussian import standard_normal
-from dpjax.types import Added, ClippedSum, Cohort, Params
+from dpjax.types import Added
 
 Report = Float[Array, "size"]
 
@@ -59,7 +51,7 @@ def local_privacy(
         range gives a sum of NaN.
 
     Example:
-      >>> from dpjax import clipped_sum, example_gradient
+      >>> from dpjax import Cohort, clipped_sum, example_gradient
       >>> reports = local_privacy("gaussian", noise_multiplier=1.0)(clipped_sum)
       >>> fun = reports(example_gradient(lambda w, x, key: w @ x))
       >>> out = fun(jnp.zeros(1000), Cohort(jnp.zeros((4, 1000)), jnp.ones(4, bool)), jax.random.key(0), 1.0)
@@ -81,33 +73,18 @@ def local_privacy(
         checked = number(name, given, least=0, fix="it is noise stddev / clip_norm")
     randomise, spread = REPORTS[kind]
 
-    def aggregation(factory: SumFactory) -> SumFactory:
-        collect = collected(factory)
+    def form(this: Round) -> Formed:
+        cohort = this.cohort
+        rows = clipped_rows(this, cohort._replace(weights=None))
+        keys = jax.random.split(side_key(this.key, Purpose.REPORTS), len(rows))
+        amount = jnp.asarray(checked, jnp.float32)
+        reports = jax.vmap(randomise, in_axes=(0, 0, None))(rows / this.clip_norm, keys, amount)
+        # p_k are public, so the server weighs what it was told.
+        weights = 1.0 if cohort.weights is None else jnp.clip(jnp.nan_to_num(cohort.weights), 0, 1)
+        total = jnp.where(cohort.mask, weights, 0.0) @ reports * this.clip_norm
+        return Formed(total, noise=Added(spread(amount)), report={"uplink_bytes": jnp.float32(4 * this.size)})
 
-        def make(contribution_fn: ContributionFn):
-            gather = collect(contribution_fn)
-
-            def fun(
-                params: Params, cohort: Cohort, key: Key[Array, ""], clip_norm: float | Float[Array, ""]
-            ) -> ClippedSum:
-                messages = gather(params, cohort, key, clip_norm)
-                plain = messages.plain
-                limit = finite_clip_norm(clip_norm, plain, "a randomised report")
-                rows = clipped_rows(messages, cohort._replace(weights=None), limit)
-                keys = jax.random.split(side_key(key, 6), len(rows))
-                amount = jnp.asarray(checked, jnp.float32)
-                reports = jax.vmap(randomise, in_axes=(0, 0, None))(rows / limit, keys, amount)
-                # p_k are public, so the server weighs what it was told.
-                weights = 1.0 if cohort.weights is None else jnp.clip(jnp.nan_to_num(cohort.weights), 0, 1)
-                total = spoilt_by(jnp.where(cohort.mask, weights, 0.0) @ reports * limit, checked)
-                report = told(plain, {"uplink_bytes": jnp.float32(4 * rows.shape[1])})
-                return plain._replace(total=like_total(total, plain), noise=Added(spread(amount)), **report)
-
-            return fun
-
-        return make
-
-    return aggregation
+    return formed_from_messages(form, checked, bounded_for="a randomised report")
 
 
 def _gaussian(row: Report, key: Key[Array, ""], amount: Float[Array, ""]) -> Report:

@@ -1,13 +1,17 @@
 """From floating-point vectors to integers of bounded norm, without bias, and how coarse they may be."""
 
 import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from dpjax.checks import whole_number
+from dpjax.federated.aggregation.messages import Round, clipped_rows
+from dpjax.federated.side_keys import Purpose, side_key
 from dpjax.gaussian import threefry
+from dpjax.types import Cohort
 
 _ATTEMPTS = 8
 
@@ -42,6 +46,13 @@ def inner_fraction(levels: int, size: int) -> float:
             f"least {math.ceil(math.sqrt(size))}, with more bits if the ring is too small for them."
         )
     return fraction
+
+
+def messages_on_grid(this: Round, cohort: Cohort, levels: int) -> Int[Array, "slots size"]:
+    """Each client's message bounded, in whole steps of clip norm / ``levels``; of a norm up to that."""
+    rows = clipped_rows(this, cohort, inner_fraction(levels, this.size))
+    keys = jax.random.split(side_key(this.key, Purpose.ROUNDING), len(rows))
+    return jax.vmap(partial(stochastic_round, levels=levels))(rows * (levels / this.clip_norm), keys)
 
 
 def stochastic_round(vector: Float[Array, "size"], key: Key[Array, ""], levels: int) -> Int[Array, "size"]:

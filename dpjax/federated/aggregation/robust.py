@@ -5,14 +5,13 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int
 
-from dpjax.checks import number, one_of, spoilt_by, whole_number
-from dpjax.clipping import Aggregation, SumFactory
-from dpjax.contribution import ContributionFn
-from dpjax.federated.aggregation.messages import clip_norm_of, clipped_rows, clipping_as_the_sum, collected, like_total
+from dpjax.checks import number, one_of, whole_number
+from dpjax.clipping import Aggregation
+from dpjax.federated.aggregation.messages import Formed, Round, clipped_rows, clipping_as_the_sum, formed_from_messages
 from dpjax.population import accepted_by
-from dpjax.types import ClippedSum, Cohort, NoSensitivity, Params
+from dpjax.types import NoSensitivity
 
 KINDS = ("trimmed_mean", "median", "krum", "multi_krum", "geometric_median")
 """How messages become one; see ``robust_aggregation``."""
@@ -62,7 +61,7 @@ def robust_aggregation(
         a secure aggregation within.
 
     Example:
-      >>> from dpjax import clipped_sum, example_gradient
+      >>> from dpjax import Cohort, clipped_sum, example_gradient
       >>> messages = jnp.array([[1.0, 0.0], [1.0, 0.2], [0.8, 0.0], [-9.0, -9.0]])
       >>> median = robust_aggregation("median")(clipped_sum)(example_gradient(lambda w, x, key: w @ x))
       >>> out = median(jnp.zeros(2), Cohort(messages, jnp.ones(4, bool)), jax.random.key(0), 1.0)
@@ -89,39 +88,17 @@ def robust_aggregation(
 
 
 def _in_place_of_the_sum(combine: Combine, *shares: float | Array) -> Aggregation:
-    def aggregation(factory: SumFactory) -> SumFactory:
-        collect = collected(factory)
+    def form(this: Round) -> Formed:
+        if this.cohort.weights is not None:
+            raise ValueError("weights are given, but a robust mean counts all clients alike; leave weights out.")
+        # A message that was rejected is a row of zeros, like an honest one may be: this tells them apart.
+        present = accepted_by(this.plain)
+        rows = clipped_rows(this, this.cohort._replace(mask=present))
+        count = jnp.sum(present, dtype=jnp.int32)
+        total = jnp.where(count > 0, combine(rows, present) * count.astype(rows.dtype), 0.0)
+        return Formed(total, noise=NoSensitivity())
 
-        def make(contribution_fn: ContributionFn):
-            gather = collect(contribution_fn)
-
-            def fun(
-                params: Params, cohort: Cohort, key: Key[Array, ""], clip_norm: float | Float[Array, ""]
-            ) -> ClippedSum:
-                if cohort.weights is not None:
-                    raise ValueError(
-                        "weights are given, but a robust mean counts all clients alike; leave weights out."
-                    )
-                messages = gather(params, cohort, key, clip_norm)
-                plain = messages.plain
-                # A message that was rejected is a row of zeros, like an honest one may be: this tells them apart.
-                present = accepted_by(plain)
-                everyone = Cohort(cohort.units, present)
-                rows = clipped_rows(messages, everyone, clip_norm_of(clip_norm, plain))
-                count = jnp.sum(present, dtype=jnp.int32)
-                total = jnp.where(count > 0, combine(rows, present) * count.astype(rows.dtype), 0.0)
-                total = spoilt_by(total, *shares)
-                return plain._replace(
-                    total=like_total(total, plain),
-                    clip_norm=jnp.full_like(plain.clip_norm, jnp.inf),
-                    noise=NoSensitivity(),
-                )
-
-            return fun
-
-        return make
-
-    return aggregation
+    return formed_from_messages(form, *shares)
 
 
 def _assumed(present: Present, fraction: float | Float[Array, ""]) -> tuple[Int[Array, ""], Int[Array, ""]]:

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import jax
@@ -11,25 +10,21 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, ScalarLike, UInt32
 
 from dpjax.accounting.distributed import KINDS, DistributedNoise
-from dpjax.checks import number, one_of, spoilt_by, whole_number
-from dpjax.clipping import Aggregation, SumFactory
-from dpjax.contribution import ContributionFn
+from dpjax.checks import number, one_of, whole_number
+from dpjax.clipping import Aggregation
 from dpjax.federated.aggregation.discrete import DRAWS
 from dpjax.federated.aggregation.key_agreement import SEALED_BYTES, SECRET_BYTES, SHARE_BYTES, agree
 from dpjax.federated.aggregation.masking import masked_vectors, unmasked_sum
 from dpjax.federated.aggregation.messages import (
-    clipped_rows,
-    clipped_sum_of,
+    Formed,
+    Round,
     clipping_as_the_sum,
-    collected,
-    finite_clip_norm,
-    heard,
-    like_total,
-    side_key,
-    told,
+    formed_from_messages,
+    still_there,
 )
-from dpjax.federated.aggregation.quantization import inner_fraction, safe_levels, stochastic_round
-from dpjax.types import Added, ClippedSum, Cohort, NoSensitivity, Params
+from dpjax.federated.aggregation.quantization import messages_on_grid, safe_levels
+from dpjax.federated.side_keys import Purpose, side_key
+from dpjax.types import Added, NoSensitivity
 
 
 @clipping_as_the_sum
@@ -113,68 +108,41 @@ def secure_aggregation(
     )
     z = number("noise_multiplier", noise_multiplier, least=0, fix="it is noise stddev / clip_norm")
 
-    def aggregation(factory: SumFactory) -> SumFactory:
-        collect = collected(factory)
+    def form(this: Round) -> Formed:
+        present, slots = this.cohort.mask, this.cohort.mask.shape[0]
+        _reachable(threshold, slots)
+        grid = grid_levels(slots, bits, levels, allow_wraparound, noise is not None)
+        step = this.clip_norm / grid
+        numbers = messages_on_grid(this, this.cohort, grid)
+        arrived = still_there(present, this.key, Purpose.LOST, lost)
+        answering = still_there(arrived, this.key, Purpose.LOST_LATE, lost_late)
+        heard = arrived.astype(jnp.float32)
+        noise_sum, held_noise = None, None
+        if noise is not None:
+            share = z * grid / math.sqrt(threshold - colluding)
+            added = _drawn(noise, side_key(this.key, Purpose.NOISE_OF_CLIENTS), numbers.shape, share)
+            numbers = numbers + added
+            noise_sum, held_noise = heard @ added.astype(jnp.float32) * step, Added(jnp.asarray(z, jnp.float32))
+        protocol = _protocol if masks else _shortcut
+        words, released = protocol(numbers, present, arrived, answering, threshold)
+        signed = _signed(words, bits)
+        wraps = noise is None and grid > safe_levels(bits, slots)
+        off = jnp.abs(heard @ numbers.astype(jnp.float32) - signed.astype(jnp.float32))
+        report = {
+            "aborted": (~released).astype(jnp.int32),
+            "wrapped": jnp.sum(off > 2.0 ** (bits - 1), dtype=jnp.int32),
+            "uplink_bytes": uplink_bytes(this.size, bits, jnp.sum(present, dtype=jnp.int32)),
+        }
+        return Formed(
+            total=signed.astype(this.dtype) * step,
+            arrived=arrived,
+            noise=NoSensitivity() if wraps else held_noise,
+            noise_sum=noise_sum,
+            released=released,
+            report=report,
+        )
 
-        def make(contribution_fn: ContributionFn):
-            gather = collect(contribution_fn)
-
-            def fun(
-                params: Params, cohort: Cohort, key: Key[Array, ""], clip_norm: float | Float[Array, ""]
-            ) -> ClippedSum:
-                slots = cohort.mask.shape[0]
-                _reachable(threshold, slots)
-                messages = gather(params, cohort, key, clip_norm)
-                plain = messages.plain
-                size = sum(x.size for x in jax.tree.leaves(plain.total))
-                grid = grid_levels(slots, bits, levels, allow_wraparound, noise is not None)
-                limit = finite_clip_norm(clip_norm, plain, "a ring")
-                rows = clipped_rows(messages, cohort, limit * inner_fraction(grid, size))
-                keys = jax.random.split(side_key(key, 0), slots)
-                numbers = jax.vmap(partial(stochastic_round, levels=grid))(rows * (grid / limit), keys)
-                added = jnp.zeros_like(numbers)
-                if noise is not None:
-                    share = z * grid / math.sqrt(threshold - colluding)
-                    added = _drawn(noise, side_key(key, 7), numbers.shape, share)
-                    numbers = numbers + added
-                arrived = cohort.mask & ~jax.random.bernoulli(side_key(key, 1), lost, (slots,))
-                answering = arrived & ~jax.random.bernoulli(side_key(key, 2), lost_late, (slots,))
-                protocol = _protocol if masks else _shortcut
-                summed, released = protocol(numbers, cohort.mask, arrived, answering, threshold)
-                signed = _signed(summed, bits)
-                total = spoilt_by(signed.astype(rows.dtype) * (limit / grid), z, lost, lost_late)
-                exact = arrived.astype(jnp.float32) @ numbers.astype(jnp.float32)
-                error = total - clipped_sum_of(messages, cohort._replace(mask=arrived), limit)
-                if noise is not None:
-                    error -= arrived.astype(jnp.float32) @ added.astype(jnp.float32) * (limit / grid)
-                report = {
-                    "dropped": jnp.sum(cohort.mask & ~arrived, dtype=jnp.int32),
-                    "aborted": (~released).astype(jnp.int32),
-                    "wrapped": jnp.sum(
-                        jnp.abs(exact - signed.astype(jnp.float32)) > 2.0 ** (bits - 1), dtype=jnp.int32
-                    ),
-                    "aggregation_error": jnp.max(jnp.abs(error)) / limit,
-                    "uplink_bytes": uplink_bytes(size, bits, jnp.sum(cohort.mask, dtype=jnp.int32)),
-                }
-                wraps = noise is None and grid > safe_levels(bits, slots)
-                return plain._replace(
-                    total=like_total(total, plain),
-                    clip_norm=jnp.full_like(plain.clip_norm, jnp.inf) if wraps else plain.clip_norm,
-                    accepted=heard(plain, arrived),
-                    released=released,
-                    noise=NoSensitivity()
-                    if wraps
-                    else Added(jnp.asarray(z, jnp.float32))
-                    if noise is not None
-                    else None,
-                    **told(plain, report),
-                )
-
-            return fun
-
-        return make
-
-    return aggregation
+    return formed_from_messages(form, z, lost, lost_late, bounded_for="a ring")
 
 
 def grid_levels(slots: int, bits: int, levels: int | None, allow_wraparound: bool, noised: bool) -> int:
