@@ -33,8 +33,7 @@ def compressions(plain: Solver) -> dict[str, Solver]:
         return plain._replace(contribution_fn=contribution_fn)
 
     def sketched(rows, columns):
-        found = count_sketch(send, rows=rows, columns=columns, key=jax.random.key(5))
-        return plain._replace(contribution_fn=found.contribution_fn, wrap_optimizer=found.wrap_optimizer)
+        return count_sketch(plain, rows=rows, columns=columns, key=jax.random.key(5))
 
     fed_back = sending(top_k(send, 0.1, error_feedback=True))
     return {

@@ -205,11 +205,7 @@ def compressed(made: CompressionConf, solver: federated.Solver, size: int) -> fe
             )
         case "sketch":
             columns = message_size(made, size)
-            sketched = federated.count_sketch(send, rows=1, columns=columns, key=jax.random.key(0))
-            return solver._replace(
-                contribution_fn=sketched.contribution_fn,
-                wrap_optimizer=lambda optimizer: sketched.wrap_optimizer(solver.wrap_optimizer(optimizer)),
-            )
+            return federated.count_sketch(solver, rows=1, columns=columns, key=jax.random.key(0))
         case _:
             return solver
 

@@ -181,19 +181,11 @@ def test_error_feedback_without_a_residual_is_refused():
 # ---- sketches ------------------------------------------------------------------------------------------------------
 
 
-def sketched(solver, **options):
-    found = count_sketch(solver.contribution_fn, key=KEY, **options)
-    return solver._replace(
-        contribution_fn=found.contribution_fn,
-        wrap_optimizer=lambda optimizer: found.wrap_optimizer(solver.wrap_optimizer(optimizer)),
-    )
-
-
 def test_a_sketch_is_without_bias_over_hashes_and_as_long_as_the_message():
     def both_ways(key):
-        found = count_sketch(send, rows=1, columns=10, key=key)
-        table, _ = found.contribution_fn(VECTOR, VECTOR, KEY)
-        optimizer = found.wrap_optimizer(optax.sgd(1.0))
+        sketched = count_sketch(send, rows=1, columns=10, key=key)
+        table, _ = sketched.contribution_fn(VECTOR, VECTOR, KEY)
+        optimizer = sketched.wrap_optimizer(optax.sgd(1.0))
         updates, _ = optimizer.update(table, optimizer.init(VECTOR), VECTOR)
         return -updates, jnp.sum(table**2)
 
@@ -207,7 +199,7 @@ def test_a_run_on_sketches_learns_also_under_secure_aggregation():
     """40 words for 60 coordinates reach a part of the way: what collides once, collides in every round."""
     clients = UnitData(jnp.concatenate([CLIENTS.examples + 1] * 2, axis=-1), CLIENTS.mask)
     plain = fedavg(quadratic, optax.sgd(0.1), num_steps=1)
-    solver = sketched(plain, rows=1, columns=40)
+    solver = count_sketch(plain, rows=1, columns=40, key=KEY)
     start, error = run(solver, 1, clients=clients, learning_rate=0.0)[0], run(solver, 40, clients=clients)[0]
     assert error < 0.75 * start
     secure = secure_aggregation(threshold=6, masks=False)

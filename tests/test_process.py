@@ -27,11 +27,17 @@ from dpjax import (
 )
 from dpjax.federated import (
     ServerState,
+    adaptive_fedprox,
     build_federated_averaging_process,
+    count_sketch,
     fedavg,
     personalized,
+    quantized,
+    random_k,
+    remember_residual,
     scaffold,
     secure_aggregation,
+    top_k,
 )
 from dpjax.models import cross_entropy_loss, logistic
 
@@ -95,11 +101,12 @@ SOLVERS = {
     "scaffold": scaffold(LOSS_FN, learning_rate=0.3, num_steps=2, participation=0.5),
     "personalized": personalized(LOSS_FN, optax.sgd(0.3), personal=lambda path: "bias" in path, num_steps=2),
 }
+SOLVERS["sketched"] = count_sketch(SOLVERS["personalized"], rows=2, columns=5, key=KEY)
 
 
 @pytest.mark.parametrize(
     ("solver", "noise"),
-    [("fedavg", "gaussian"), ("scaffold", "adaptive"), ("scaffold", "correlated"), ("personalized", "correlated")],
+    [("fedavg", "gaussian"), ("scaffold", "adaptive"), ("scaffold", "correlated"), ("sketched", "correlated")],
 )
 def test_by_rounds_of_its_cohorts_it_is_make_train_under_each_noise(solver, noise):
     """The same keys and the same cohorts, so the same clients, local batches, noise and clip norms."""
@@ -129,6 +136,58 @@ def test_by_rounds_of_its_cohorts_it_is_make_train_under_each_noise(solver, nois
     close = partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
     jax.tree.map(close, state.train.params, whole.params)
     jax.tree.map(close, state.train.unit_states, whole.unit_states)
+
+
+def compressed(solver, name):
+    send = solver.contribution_fn
+    return {
+        "quantized": lambda: solver._replace(contribution_fn=quantized(send, 4)),
+        "random_k": lambda: solver._replace(contribution_fn=random_k(send, 0.5)),
+        "top_k": lambda: solver._replace(contribution_fn=top_k(send, 0.5)),
+        "top_k, fed back": lambda: solver._replace(
+            contribution_fn=top_k(send, 0.5, error_feedback=True),
+            init_unit_state=remember_residual(solver.init_unit_state, solver.message_like),
+        ),
+        "sketch": lambda: count_sketch(solver, rows=2, columns=5, key=KEY),
+    }[name]()
+
+
+@pytest.mark.parametrize("compression", ["quantized", "random_k", "top_k", "top_k, fed back", "sketch"])
+@pytest.mark.parametrize("solver", ["fedavg", "scaffold", "personalized", "proximal"])
+def test_noise_that_remembers_is_begun_in_the_shape_of_every_message(solver, compression):
+    proximal = adaptive_fedprox(LOSS_FN, optax.sgd(0.3), num_steps=2)
+    learner = compressed((SOLVERS | {"proximal": proximal})[solver], compression)
+    process = build_federated_averaging_process(
+        MODEL, learner, optax.sgd(1.0), expected_clients=8, clip_norm=1.0, noise_multiplier=1.0,
+        noise=NOISES["correlated"], num_clients=8,
+    )  # fmt: skip
+    state = process.initialize(KEY)
+    after, _ = jax.eval_shape(process.next, state, EVERYONE, jnp.arange(8))
+    shapes = [jax.tree.map(lambda x: (x.shape, x.dtype), tree) for tree in (state, after)]
+    assert shapes[0] == shapes[1]
+
+
+def test_a_solver_that_misstates_its_message_is_refused_where_noise_goes_by_it():
+    learner = SOLVERS["sketched"]._replace(message_like=lambda carried: carried)
+    options = {"expected_clients": 8, "clip_norm": 1.0, "noise_multiplier": 1.0, "num_clients": 8}
+    for name in ("gaussian", "correlated"):
+        process = build_federated_averaging_process(
+            MODEL, learner, optax.sgd(1.0), noise=NOISES[name], **options
+        )  # fmt: skip
+        arguments = process.initialize(KEY), EVERYONE, jnp.arange(8)
+        if name == "gaussian":
+            jax.eval_shape(process.next, *arguments)
+            continue
+        with pytest.raises(TypeError, match=r"not shaped as learner\.message_like says"):
+            jax.eval_shape(process.next, *arguments)
+
+
+def test_adaptive_clipping_does_not_take_weighted_clients_for_a_count():
+    process = build_federated_averaging_process(
+        MODEL, SOLVERS["fedavg"], optax.sgd(1.0), expected_clients=4, clip_norm=1.0, noise=NOISES["adaptive"]
+    )
+    with pytest.raises(ValueError, match=r"weights are given with noise=adaptive_clipping.*expected_clients=4"):
+        process.next(process.initialize(KEY), EVERYONE._replace(weights=jnp.full(8, 0.5)))
 
 
 def test_it_adds_fresh_noise_in_every_round_and_takes_other_aggregations():

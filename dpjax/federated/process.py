@@ -9,16 +9,17 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, Key
 
-from dpjax.checks import function, instance, number, optimizer, whole_number
-from dpjax.clipping import SumFactory, Summing
+from dpjax.checks import brief, function, instance, number, optimizer, whole_number
+from dpjax.clipping import AdaptiveClipping, BoundedSum, SumFactory, Summing
 from dpjax.contribution import ContributionFn
+from dpjax.federated.compression import check_shapes
 from dpjax.models import Model
 from dpjax.noise import gaussian_privatizer
 from dpjax.population import remember
 from dpjax.renamed import renamed
 from dpjax.solver import Solver, as_solver
 from dpjax.steps import Noise, TrainState, check_noise, make_stepper
-from dpjax.types import Cohort, HParams, Metrics, Params, Stateful, check_cohort
+from dpjax.types import ClippedSum, Cohort, HParams, Metrics, Params, Stateful, check_cohort
 
 
 class ServerState(NamedTuple):
@@ -90,11 +91,14 @@ def build_federated_averaging_process(
       clip_norm: bound on one client's delta; inf for none.
       noise_multiplier: noise standard deviation / ``clip_norm``.
       sum_factory, noise: see ``make_train``. Noise that remembers takes its shapes from the solver's ``message_like``.
+        Adaptive clipping counts ``expected_clients``, so that ``next`` refuses a cohort with weights then.
       num_clients: the population, needed where clients remember something.
 
     Raises:
-      TypeError: an argument of a wrong type, or an argument's old name.
-      ValueError: a number out of range, or noise without a finite clip norm.
+      TypeError: an argument of a wrong type, or an argument's old name; from ``next``, under noise that remembers, a
+        message of another shape than the solver's ``message_like`` says.
+      ValueError: a number out of range, or noise without a finite clip norm; from ``next``, a cohort with
+        weights under adaptive clipping, or without the numbers of clients who remember something.
 
     Example:
       >>> import optax
@@ -129,7 +133,10 @@ def build_federated_averaging_process(
     stateful = solver.init_unit_state is not None
     if stateful and num_clients is None:
         raise ValueError("num_clients=None, but these clients remember something; give the size of the population.")
+    remembers = noise is not gaussian_privatizer and not isinstance(noise, AdaptiveClipping)
     bounded_sum = sum_factory(solver.contribution_fn)
+    if remembers:
+        bounded_sum = _shaped_as_said(bounded_sum, solver)
 
     def stepper(noise_key: Key[Array, ""]):
         return make_stepper(
@@ -151,6 +158,12 @@ def build_federated_averaging_process(
         state: ServerState, cohort: Cohort, clients: Int[Array, "slots"] | None = None
     ) -> tuple[ServerState, Metrics]:
         check_cohort(cohort)
+        if cohort.weights is not None and isinstance(noise, AdaptiveClipping):
+            raise ValueError(
+                f"weights are given with noise=adaptive_clipping(...), which counts clients whatever they weigh, and "
+                f"expected_clients={brief(expected_clients)} is no count of weighted ones; leave out one of the two, "
+                "or take make_train with Population(weights=...)."
+            )
         if stateful:
             if clients is None:
                 raise ValueError("clients=None, but these clients remember something; give the cohort's numbers.")
@@ -162,3 +175,19 @@ def build_federated_averaging_process(
         return state._replace(train=train), report.by_name()
 
     return FederatedProcess(initialize, next_round, lambda state: solver.model_of(state.train.params))
+
+
+def _shaped_as_said(bounded_sum: BoundedSum, solver: Solver) -> BoundedSum:
+    """The same sum, refused where it is not shaped as the solver says: noise that remembers was begun in that shape."""
+
+    def fun(params: Params, cohort: Cohort, key: Key[Array, ""], clip_norm: float | Float[Array, ""]) -> ClippedSum:
+        out = bounded_sum(params, cohort, key, clip_norm)
+        check_shapes(
+            solver.message_like(params),
+            out.total,
+            "the sum is not shaped as learner.message_like says, from which this noise took its shapes; give a Solver "
+            "whose message_like returns a tree like what a client sends",
+        )
+        return out
+
+    return fun

@@ -1,7 +1,6 @@
 """Count sketches: messages as a small table of signed sums, which the server decodes after adding them up."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,17 +10,11 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 from dpjax.checks import whole_number
 from dpjax.contribution import ContributionFn, Reported
 from dpjax.federated.compression import Flat, around, check_shapes, counted, flatten
+from dpjax.solver import Solver, as_solver
 from dpjax.types import Params, check_key
 
 
-class Sketched(NamedTuple):
-    """A contribution that sends ``[rows, columns]``, and how an optimizer reads the noised mean of such tables."""
-
-    contribution_fn: ContributionFn
-    wrap_optimizer: Callable[[optax.GradientTransformation], optax.GradientTransformation]
-
-
-def count_sketch(contribution_fn: ContributionFn, *, rows: int, columns: int, key: Key[Array, ""]) -> Sketched:
+def count_sketch(learner: ContributionFn | Solver, *, rows: int, columns: int, key: Key[Array, ""]) -> Solver:
     """Messages as a small table of random signed sums, which the server adds up and only then decodes.
 
     Each row, by a hash that is the same for all clients and rounds, throws every coordinate with a random sign into one
@@ -34,13 +27,16 @@ def count_sketch(contribution_fn: ContributionFn, *, rows: int, columns: int, ke
     row) to 1.25 s (many rows) in a decoded coordinate.
 
     Args:
-      contribution_fn: see ``quantized``; what it sends is shaped like what the run carries.
+      learner: what a client sends: a contribution function, or a ``Solver``, whose ``message_like`` says its shape.
       rows, columns: of the table, each ≥ 1.
       key: of the hash, which is public; use it nowhere else.
 
+    Returns:
+      The solver whose message is a table, and whose server's optimizer reads the noised mean of such tables.
+
     Raises:
       ValueError: a number out of range; when traced, a contribution that was compressed before.
-      TypeError: no key; when traced, a contribution of another shape than the parameters.
+      TypeError: no key, or no learner; when traced, a message of another shape than ``message_like`` says.
 
     Example:
       >>> sketched = count_sketch(lambda params, unit, key: (unit, {}), rows=5, columns=20, key=jax.random.key(1))
@@ -57,6 +53,7 @@ def count_sketch(contribution_fn: ContributionFn, *, rows: int, columns: int, ke
     rows = whole_number("rows", rows, fix="it is a side of the table")
     columns = whole_number("columns", columns, fix="it is a side of the table")
     check_key("key", key)
+    solver = as_solver(learner)
 
     def hashes(size: int) -> tuple[Int[Array, "rows size"], Float[Array, "rows size"]]:
         column_key, sign_key = jax.random.split(key)
@@ -73,14 +70,22 @@ def count_sketch(contribution_fn: ContributionFn, *, rows: int, columns: int, ke
 
     def send(params: Params, vector: Params, report: Reported, memory: PyTree[Array], key: Key[Array, ""]):
         del memory, key
-        check_shapes(params, vector, "clients send another shape than the run carries; leave out count_sketch")
+        like = solver.message_like(params)
+        check_shapes(like, vector, "clients send another shape than message_like says; give count_sketch the Solver")
         return encode(flatten(vector)[0]), counted(report, 4 * rows * columns)
 
     def wrap_optimizer(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
+        inner = solver.wrap_optimizer(optimizer)
+
         def update(updates: Any, state: optax.OptState, params: Any = None):
-            flat, restore = flatten(params)
-            return optimizer.update(restore(decode(updates, flat.shape[0])), state, params)
+            flat, restore = flatten(solver.message_like(params))
+            return inner.update(restore(decode(updates, flat.shape[0])), state, params)
 
-        return optax.GradientTransformation(optimizer.init, update)
+        return optax.GradientTransformation(inner.init, update)
 
-    return Sketched(around(contribution_fn, send), wrap_optimizer)
+    def message_like(carried: PyTree[Array]) -> Float[Array, "rows columns"]:
+        return jnp.zeros((rows, columns), flatten(solver.message_like(carried))[0].dtype)
+
+    return solver._replace(
+        contribution_fn=around(solver.contribution_fn, send), wrap_optimizer=wrap_optimizer, message_like=message_like
+    )
