@@ -27,7 +27,6 @@ NOT_YET = {
         "adaptive_fedprox",
         "build_federated_averaging_process",
         "corruptible",
-        "count_sketch",
         "dirichlet_partition",
         "distributed_noise",
         "draw_corrupted",
