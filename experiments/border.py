@@ -37,8 +37,13 @@ def as_typed(cfg: DictConfig) -> Config:
     Args:
       cfg: with every field of the schema.
     """
-    own = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
-    return _made(Config, OmegaConf.to_container(own, resolve=True))
+    return _made(Config, {spec.name: _plain(cfg, spec.name) for spec in fields(Config)})
+
+
+def _plain(cfg: DictConfig, name: str) -> Any:
+    """A field or a group of fields, its interpolations resolved where it stands, which takes no copy."""
+    value = None if OmegaConf.is_missing(cfg, name) else cfg[name]
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
 
 
 def _made(schema: Any, content: Any) -> Any:

@@ -162,6 +162,9 @@ def test_configs_are_composed_as_hydra_would(hydra_loader):
         ["+new=3", "privacy.epsilon=1"],
         ["privacy={epsilon:2}"],
         ["optimizer.learning_rate=${seed}"],
+        ["+privacy.new=3", "model=logistic", "seed=2"],
+        ["++optimizer.new={a:1}", "++privacy.epsilon=3"],
+        ["+tracker.new={a:1,b:2}", "~tracker.new.a", "seed=1"],
         [],
     ]
     fast = make_compose(hydra_loader, master)
@@ -172,7 +175,26 @@ def test_configs_are_composed_as_hydra_would(hydra_loader):
     assert fast(jobs[0]).privacy.epsilon == 1.0
 
 
-@pytest.mark.parametrize("override", ["privacy.epsilon=abc", "seed=1.5", "privacy.epsilon=", "model=mpl", "a b"])
+@pytest.mark.parametrize(
+    "override",
+    [
+        "privacy.epsilon=abc",
+        "seed=1.5",
+        "privacy.epsilon=",
+        "model=mpl",
+        "a b",
+        "privacy.epsilonn=1",
+        "privacy.epsilon.x=1",
+        "seed.x=1",
+        "+privacy.epsilon=1",
+        "+privacy.epsilon.x=1",
+        "~privacy.clip_norm",
+        "~privacy.clip_norm=7",
+        "~privacy.epsilonn",
+        "privacy@other=dp",
+        "privacy.epsilon@other=1",
+    ],
+)
 def test_what_hydra_refuses_is_refused_alike(hydra_loader, override):
     master = compose("config", ["hydra.job.config_name=config"], return_hydra_config=True)
     with pytest.raises(Exception) as want:  # noqa: PT011  # whatever Hydra says is compared below

@@ -1,6 +1,6 @@
 """A sweep's configs as Hydra composes them, but once for all jobs that choose the same groups."""
 
-import copy
+import pickle
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,39 +17,37 @@ from experiments.fields import describe
 
 _FIELDS = {row[0] for row in describe()}
 _GROUPS = {path.name for path in CONF.iterdir() if path.is_dir()}
+_NODES = {name.partition(".")[0] for name in _FIELDS}
 
 
 def make_compose(config_loader: Any, master: DictConfig) -> Callable[[Sequence[str]], DictConfig]:
     """A function from a job's overrides to its config, equal to ``config_loader.load_sweep_config(master, overrides)``.
 
-    Hydra takes 70 ms to compose a config and a plain assignment to a field changes only that field, so the config is
-    composed once per choice of groups and then copied. Whatever else an override may do is left to Hydra.
+    Hydra takes 70 ms to compose a config and an assignment to a field changes only that field, so the config is
+    composed once per choice of groups and then copied: as a pickle, which takes a sixth of the time of ``deepcopy``.
+    Whatever else an override may do is left to Hydra.
 
     Args:
       config_loader: Hydra's.
       master: the sweep's master config.
     """
     parser = OverridesParser.create()
-    composed: dict[tuple[str, ...], DictConfig] = {}
+    composed: dict[tuple[str, ...], bytes] = {}
 
     def compose(overrides: Sequence[str]) -> DictConfig:
         try:
             parsed = parser.parse_overrides(list(overrides))
         except Exception:  # Hydra says what is wrong with it
             return config_loader.load_sweep_config(master, list(overrides))
-        groups = [o for o in parsed if _is_plain(o) and o.key_or_group in _GROUPS]
-        values = [o for o in parsed if _is_plain(o) and o.key_or_group in _FIELDS - _GROUPS]
+        groups = [o for o in parsed if _chooses(o)]
+        values = [o for o in parsed if _assigns(o)]
         if len(groups) + len(values) < len(parsed):
             return config_loader.load_sweep_config(master, list(overrides))
         chosen = tuple(str(o.input_line) for o in groups)
         if chosen not in composed:
-            composed[chosen] = config_loader.load_sweep_config(master, list(chosen))
-        cfg = copy.deepcopy(composed[chosen])
-        try:
-            for override in values:
-                OmegaConf.update(cfg, override.key_or_group, override.value(), merge=True)
-        except Exception:
-            return config_loader.load_sweep_config(master, list(overrides))
+            composed[chosen] = pickle.dumps(config_loader.load_sweep_config(master, list(chosen)))
+        cfg: DictConfig = pickle.loads(composed[chosen])
+        config_loader._apply_overrides_to_config(values, cfg)
         with read_write(cfg.hydra), open_dict(cfg.hydra):
             cfg.hydra.overrides.task = [str(o.input_line) for o in parsed]
             style = cfg.hydra.job.config.override_dirname
@@ -62,9 +60,21 @@ def make_compose(config_loader: Any, master: DictConfig) -> Callable[[Sequence[s
     return compose
 
 
+def _chooses(override: Override) -> bool:
+    """Whether it takes one file of a group, and nothing else."""
+    return override.type == OverrideType.CHANGE and override.key_or_group in _GROUPS and _is_plain(override)
+
+
+def _assigns(override: Override) -> bool:
+    """Whether it changes, adds or takes away what is no group: a field, or what stands below a node of the schema."""
+    name = override.key_or_group
+    known = override.type == OverrideType.CHANGE and name in _FIELDS - _GROUPS
+    node, dot, _ = name.partition(".")
+    return (known or (bool(dot) and node in _NODES)) and _is_plain(override)
+
+
 def _is_plain(override: Override) -> bool:
-    one = override.type == OverrideType.CHANGE and not override.is_sweep_override()
-    return one and override.package is None and not override.is_hydra_override()
+    return override.package is None and not override.is_sweep_override() and not override.is_hydra_override()
 
 
 class Composed(NamedTuple):
@@ -86,14 +96,16 @@ def as_job(composed: DictConfig, overrides: Sequence[str], index: int) -> Compos
     with open_dict(composed):
         composed.hydra.job.id = str(index)
         composed.hydra.job.num = index
-    before = HydraConfig.instance().cfg
+    OmegaConf.set_readonly(composed.hydra, True)
+    seen: Any = HydraConfig.instance()
+    before = seen.cfg
     try:
-        HydraConfig.instance().set_config(composed)
+        seen.cfg = composed  # what its set_config would copy first
         folder = Path(composed.hydra.sweep.dir, composed.hydra.sweep.subdir).absolute()
-        with read_write(composed.hydra.runtime), open_dict(composed.hydra.runtime):
-            composed.hydra.runtime.output_dir = str(folder)
         plain = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
         OmegaConf.resolve(plain)
     finally:
-        HydraConfig.instance().cfg = before
+        seen.cfg = before
+    with read_write(composed.hydra.runtime), open_dict(composed.hydra.runtime):
+        composed.hydra.runtime.output_dir = str(folder)
     return Composed(plain, folder, " ".join(overrides))
