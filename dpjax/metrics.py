@@ -81,9 +81,9 @@ def evaluate(
 ) -> Metrics:
     """The mean loss and the accuracy of a classifier over a data set.
 
-    Guarantees that every row counts exactly once whatever the batch size: the last batch overlaps the one before
-    instead of being padded, and rows counted already are left out. jit, vmap over ``params`` and grad apply.
-    Its results are not private: evaluate on held-out data, or read them as diagnosis.
+    Formal guarantees: none of privacy. Every row counts exactly once whatever the batch size: the last batch overlaps
+    the one before instead of being padded, and rows counted already are left out. jit, vmap over ``params`` and grad
+    apply. Its results are not private: evaluate on held-out data, or read them as diagnosis.
 
     Args:
       apply_fn: ``(params, inputs [batch, ...]) -> logits [batch, classes]``.

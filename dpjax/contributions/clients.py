@@ -54,6 +54,9 @@ def local_training(
 ) -> LocalTraining:
     """The loop in every local solver: minibatches of a client's rows, in a fresh random order each round.
 
+    Formal guarantees: where it ends follows from ``params``, the client's own rows and ``key``; what padding holds
+    changes nothing. Nothing of it is bounded or noised: it is for a solver to send what the kernel clips.
+
     With ``num_steps`` every client takes that many, walking through its rows and starting anew when they end. With
     ``num_epochs`` it passes over its rows that often, the last batch of a pass being short; clients with fewer rows
     stop earlier.
@@ -71,6 +74,18 @@ def local_training(
 
     Raises:
       ValueError: a number out of range, or neither or both of ``num_steps`` and ``num_epochs``.
+      TypeError: an optimizer that is none; when traced, if the loss is not a scalar.
+
+    Example:
+      >>> from dpjax.contribution import ClientRows
+      >>> rows = ClientRows(lambda positions: jnp.array([1.0, 3.0])[positions], jnp.array([True, True]))
+      >>> run = local_training(lambda w, x, key: 0.5 * (w - x) ** 2, optax.sgd(0.5), num_steps=2)
+      >>> outcome = run(jnp.float32(0), rows, jax.random.key(0))
+      >>> print(outcome.params, outcome.delta, outcome.num_steps)
+      1.5 -1.5 2
+
+    References:
+      McMahan et al., Communication-Efficient Learning of Deep Networks, 2017 (https://arxiv.org/abs/1602.05629).
     """
     if (num_steps is None) == (num_epochs is None):
         raise ValueError(f"num_steps={num_steps} and num_epochs={num_epochs}: give exactly one of them.")
@@ -177,10 +192,14 @@ def client_delta(
 ) -> ContributionFn:
     """What a federated client changed by local training: the contribution of DP-FedAvg, FedProx and Reptile.
 
-    The delta is ``params before − params after``, so that a server optimizer minimises along it:
-    ``optax.sgd(1.0)`` on the mean delta is FedAvg, ``optax.sgd(ε)`` with ε < 1 is Reptile, ``optax.adam`` FedAdam.
-    With ``proximal`` μ the local loss has the term μ/2 ‖w − w₀‖² of FedProx. A client without records contributes
-    zero.
+    The delta is ``params before − params after``, so that a server optimizer minimises along it: ``optax.sgd(1.0)`` on
+    the mean delta is FedAvg, ``optax.sgd(ε)`` with ε < 1 is Reptile, ``optax.adam`` FedAdam. With ``proximal`` μ the
+    local loss has the term μ/2 ‖w − w₀‖² of FedProx.
+
+    Formal guarantees: a delta follows from what the server sent, the client's own rows and its key; one without records
+    contributes zero. So the kernel, which clips the delta as a whole, bounds what a client with all it holds does to
+    the sum, and ε does not depend on local steps, rows or stops. The delta itself is neither bounded nor noised; one
+    that is safe to send comes from ``private_client_delta``.
 
     Args:
       loss_fn: as for ``example_gradient``.
@@ -196,7 +215,7 @@ def client_delta(
 
     Raises:
       ValueError: a number out of range, or neither or both of ``num_steps`` and ``num_epochs``.
-      TypeError: when traced, if the loss is not a scalar or the unit no ``UnitData``.
+      TypeError: an optimizer that is none; when traced, if the loss is not a scalar or the unit no ``UnitData``.
 
     Example:
       >>> import jax, jax.numpy as jnp, optax

@@ -51,6 +51,10 @@ def user_gradient(loss_fn: LossFn, *, augment: AugmentFn | None = None, num_augm
 
     A user with one record contributes exactly that record's gradient; a user with none contributes zero.
 
+    Formal guarantees: all records of a user are ONE contribution, which is clipped as a whole: a user's part in the sum
+    is at most the clip norm, however many records they have, and their number is as private as they are. What padding
+    holds changes nothing, not even where it is NaN.
+
     Args:
       loss_fn, augment, num_augmentations: as for ``example_gradient``; each record is augmented by itself.
 

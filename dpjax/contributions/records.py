@@ -14,9 +14,16 @@ def gather_records(contribution_fn: ContributionFn, examples: PyTree[ArrayLike])
     Rows are gathered as a microbatch needs them, and a client's as a local step needs them, so memory never holds a
     padded copy of the data set.
 
+    Formal guarantees: a unit contributes what it would with its rows in hand, and sees no other: padding, which may
+    name any row, reads the unit's own first one, or zeros where it has none. A row that several units name is part of
+    each of them, so that what is protected is a unit and not the row.
+
     Args:
       contribution_fn: takes ``UnitData``, as ``user_gradient`` and ``client_delta`` do, or ``Stateful`` of it.
       examples: pytree of the whole data set, leaves ``[rows, ...]``.
+
+    Returns:
+      Contribution function whose unit is ``Records(index [records], mask [records])``, or ``Stateful`` of it.
 
     Example:
       >>> import jax, jax.numpy as jnp

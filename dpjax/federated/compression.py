@@ -34,6 +34,9 @@ def quantized(contribution_fn: ContributionFn, bits: int) -> ContributionFn:
       contribution_fn: such as ``client_delta(...)``; the result reports the ``uplink_bytes`` of one client too.
       bits: from 2 to 16, the sign among them.
 
+    Returns:
+      A contribution function of the same units, whose message has the same shapes, float32 where they were narrower.
+
     Raises:
       ValueError: ``bits`` out of range; when traced, a contribution that was compressed before.
 
@@ -71,6 +74,9 @@ def random_k(contribution_fn: ContributionFn, fraction: float) -> ContributionFn
       contribution_fn: see ``quantized``.
       fraction: share of the coordinates, in (0, 1].
 
+    Returns:
+      A contribution function; see ``quantized``.
+
     Raises:
       ValueError: ``fraction`` out of range; when traced, a contribution that was compressed before.
 
@@ -94,7 +100,12 @@ def random_k(contribution_fn: ContributionFn, fraction: float) -> ContributionFn
 
 
 class Residual(NamedTuple):
-    """What a client has not sent yet under ``top_k(..., error_feedback=True)``, and what it remembers besides."""
+    """What a client has not sent yet under ``top_k(..., error_feedback=True)``, and what it remembers besides.
+
+    Attributes:
+      residual: pytree like a message.
+      state: pytree; of the solver within, ``()`` if it has none.
+    """
 
     residual: PyTree[Array]
     state: PyTree[Array]
@@ -106,8 +117,15 @@ def remember_residual(
 ) -> Callable[[PyTree[Array]], Residual]:
     """The ``init_unit_state`` for ``top_k(..., error_feedback=True)``, around that of a solver such as SCAFFOLD.
 
+    Formal guarantees: every client begins with the same zeros. What it keeps back later is neither bounded nor noised,
+    and stays with it like every unit's state: only the client itself may see it.
+
     Args:
       init_unit_state, message_like: of the ``Solver``, where it has them.
+
+    Returns:
+      What the run carries at first → ``Residual(residual, state)``, zeros in the shape of a message and the solver's
+      own state.
 
     Example:
       >>> print(remember_residual()(jnp.ones(2)).residual)
@@ -130,6 +148,9 @@ def top_k(contribution_fn: ContributionFn, fraction: float, *, error_feedback: b
       contribution_fn: see ``quantized``. With ``error_feedback`` what it sends is shaped like what the run carries.
       fraction: share of the coordinates, in (0, 1].
       error_feedback: needs ``Solver(init_unit_state=remember_residual(...))``.
+
+    Returns:
+      A contribution function; see ``quantized``.
 
     Raises:
       ValueError: ``fraction`` out of range; when traced, a contribution that was compressed before.

@@ -33,10 +33,15 @@ class Corruptible(NamedTuple):
 def draw_corrupted(key: Key[Array, ""], population: int, fraction: float) -> Bool[Array, "population"]:
     """Which clients of a population are corrupted: a fixed number of them, drawn without regard to what they hold.
 
+    Formal guarantees: none of privacy, and none needed: the draw follows from ``key`` and two public numbers.
+
     Args:
       key: of the draw, which is public; use it nowhere else.
       population: number of clients ≥ 1.
       fraction: share of the corrupted, in [0, 1]; ``round(fraction × population)`` of them are drawn.
+
+    Returns:
+      ``[population]`` booleans.
 
     Raises:
       ValueError: a number out of range.
@@ -52,6 +57,9 @@ def draw_corrupted(key: Key[Array, ""], population: int, fraction: float) -> Boo
 
 def corruptible(units: PyTree[ArrayLike], corrupted: ArrayLike | Sequence[bool]) -> PyTree[Array]:
     """A population whose units carry the mark that ``corruption`` reads, for ``make_train(units=...)``.
+
+    Formal guarantees: none of its own: units stay what they are, and so does ε if marks were chosen without looking at
+    what units hold, as ``draw_corrupted`` does.
 
     Args:
       units: pytree, leaves ``[population, ...]``, such as ``Records``; or ``Buckets`` of them.
@@ -170,6 +178,9 @@ def flip_labels(
       records: whose rows are whose; ``[population, records]``, or ``Buckets`` of them.
       corrupted: ``[population]`` booleans, in the order of the clients; see ``draw_corrupted``.
       num_classes: K ≥ 2.
+
+    Returns:
+      A new NumPy array ``[rows]`` of the labels' own type.
 
     Raises:
       ValueError: labels out of range, not one boolean for each client, or a row that an honest client holds as well.

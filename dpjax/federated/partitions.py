@@ -12,8 +12,9 @@ from dpjax.types import Records
 def iid_partition(num_examples: int, num_clients: int, *, seed: int) -> Records:
     """Deals the rows out to the clients at random and evenly.
 
-    Guarantees that every row belongs to exactly one client, that clients' sizes differ by at most one, and that the
-    same arguments give the same partition (under one version of NumPy).
+    Formal guarantees: none of privacy: it simulates clients, from public numbers alone. Every row belongs to exactly
+    one client, clients' sizes differ by at most one, and the same arguments give the same partition (under one version
+    of NumPy).
 
     Args:
       num_examples: rows of the data set.
@@ -39,19 +40,19 @@ def iid_partition(num_examples: int, num_clients: int, *, seed: int) -> Records:
 def dirichlet_partition(
     labels: Integer[np.ndarray, "rows"], num_clients: int, *, alpha: float, seed: int, min_records: int = 1
 ) -> Records:
-    r"""Divides each class among the clients in shares drawn from a Dirichlet distribution.
+    """Divides each class among the clients in shares drawn from a Dirichlet distribution.
 
-    For every class y on its own, shares :math:`(p_{y,1},\dots,p_{y,K}) \sim \mathrm{Dir}(\alpha,\dots,\alpha)` say
-    which part of its rows each of the K clients gets. This is the form of Yurochkin et al. that most federated
-    benchmarks use; clients differ in label mix and in size. (Hsu et al. draw each client's label mix instead, and
-    keep the sizes equal.) Large ``alpha`` approaches the IID partition; at 0.1 a client holds few classes.
+    For every class on its own, shares drawn from Dir(α, …, α) say which part of its rows each of the clients gets. This
+    is the form of Yurochkin et al. that most federated benchmarks use; clients differ in label mix and in size. (Hsu et
+    al. draw each client's label mix instead, and keep the sizes equal.) Large ``alpha`` approaches the IID partition;
+    at 0.1 a client holds few classes.
 
-    Guarantees that every row belongs to exactly one client, that none has fewer than ``min_records``, and that the
-    same arguments give the same partition (under one version of NumPy). Clients short of rows get random ones from
-    the client that holds most at that moment; redrawing until all have enough might never end.
+    Clients short of rows get random ones from the client that holds most at that moment; redrawing until all have
+    enough might never end.
 
-    The partition simulates clients; it is not itself private, and the length of the padded axis is the largest
-    client's size.
+    Formal guarantees: none of privacy: it simulates clients, its draws look at all labels, and the length of the padded
+    axis is the largest client's size. Rows as of ``iid_partition``, but that sizes differ; none is below
+    ``min_records``.
 
     Args:
       labels: ``[rows]`` class numbers.
@@ -101,8 +102,10 @@ def shard_partition(
 ) -> Records:
     """Sorts the rows by class, cuts them into even shards and deals every client a few: most hold two classes.
 
-    The "pathological" partition of the FedAvg paper. Guarantees that every row belongs to exactly one client and that
-    shards differ in size by at most one row.
+    The "pathological" partition of the FedAvg paper.
+
+    Formal guarantees: none of privacy, as its cuts follow from all labels. Rows as of ``iid_partition``; it is shards
+    that differ in size by at most one.
 
     Args:
       labels: ``[rows]`` class numbers.
@@ -138,10 +141,12 @@ def shard_partition(
 def quantity_partition(
     num_examples: int, num_clients: int, *, alpha: float, seed: int, min_records: int = 1
 ) -> Records:
-    r"""Deals the rows out at random, but unevenly: shares of the whole are drawn from Dir(α, …, α).
+    """Deals the rows out at random, but unevenly: shares of the whole are drawn from Dir(α, …, α).
 
-    Guarantees that every row belongs to exactly one client and that none has fewer than ``min_records``. All clients
-    have the same mix of labels on average; at ``alpha`` 0.5 the largest of 100 holds some ten times the mean.
+    All clients have the same mix of labels on average; at ``alpha`` 0.5 the largest of 100 holds some ten times the
+    mean.
+
+    Formal guarantees: those of ``iid_partition``, but that sizes differ; none is below ``min_records``.
 
     Args:
       num_examples: rows of the data set.
@@ -178,8 +183,12 @@ def natural_partition(
 ) -> tuple[Records, Integer[np.ndarray, "clients"]]:
     """One client per owner of rows: a patient, a customer, a hospital, a role in a play.
 
-    Guarantees that a client holds rows of one owner only, and that what it holds follows from that owner's rows alone:
-    data sets that differ in one owner differ in one client. Owners with fewer than ``min_records`` rows are left out.
+    Owners with fewer than ``min_records`` rows are left out.
+
+    Formal guarantees: a client holds rows of one owner only, and what it holds follows from that owner's rows alone:
+    data sets that differ in one owner differ in one client, so that ε of clients is ε of owners. How many clients there
+    are, and the length of the padded axis (the largest client's size), are seen by whoever sees shapes; ``max_records``
+    bounds the latter.
 
     Args:
       owners: ``[rows]`` who each row belongs to; ``Dataset.train_units``.
@@ -224,11 +233,12 @@ def sampled_partition(
     alpha: float = np.inf,
     seed: int,
 ) -> Records:
-    r"""Each client draws its own label mix, and rows of those labels from ALL the data: clients share rows.
+    """Each client draws its own label mix, and rows of those labels from ALL the data: clients share rows.
 
-    For large populations over small data sets, as simulators use them. Client k draws a mix
-    :math:`q_k \sim \mathrm{Dir}(\alpha p)` around the data's own mix p, then each of its rows: a class from q_k, and
-    a row of that class at random. A row may be with many clients, so what is protected is the simulated client and
+    For large populations over small data sets, as simulators use them. A client draws a mix q from Dir(αp) around the
+    data's own mix p, then each of its rows: a class from q, and a row of that class at random.
+
+    Formal guarantees: none for a row: it may be with many clients, so what is protected is the simulated client and
     never the person behind a row.
 
     Args:

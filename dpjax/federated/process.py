@@ -78,9 +78,9 @@ def build_federated_averaging_process(
 
     The round is the one that ``make_train`` scans over, of the same objects: solver, sum and noise.
 
-    Formal guarantees: one Gaussian mechanism with ``noise_multiplier`` per round on the cohort it is given.
-    Amplification by sampling holds only if the cohort was drawn by the sampler you account for, as
-    ``dpjax.draw_cohort`` draws one.
+    Formal guarantees: with the default ``noise``, one Gaussian mechanism with ``noise_multiplier`` per round on the
+    cohort it is given; with another, what that says of itself, such as ``correlated_privatizer``. Amplification by
+    sampling holds only if the cohort was drawn by the sampler you account for, as ``dpjax.draw_cohort`` draws one.
 
     Args:
       model: ``init`` and ``apply``; any pair of functions, see ``dpjax.models.Model``.
@@ -93,6 +93,9 @@ def build_federated_averaging_process(
       sum_factory, noise: see ``make_train``. Noise that remembers takes its shapes from the solver's ``message_like``.
         Adaptive clipping counts ``expected_clients``, so that ``next`` refuses a cohort with weights then.
       num_clients: the population, needed where clients remember something.
+
+    Returns:
+      A ``FederatedProcess``; its metrics have no noise: they are for diagnosis, not for release.
 
     Raises:
       TypeError: an argument of a wrong type, or an argument's old name; from ``next``, under noise that remembers, a

@@ -34,8 +34,8 @@ def homomorphic_aggregation(
     makes it exact.
 
     Formal guarantees: the sum's sensitivity is the clip norm, rounding included. There is ONE secret key: key holder
-    and server must not work together; see ``encryption.homomorphic_sum``. The noise of central DP is added by the key
-    holder, after decryption. CKKS is approximate and hides nothing by its error.
+    and server must not work together; see ``ckks.homomorphic_sum``. The noise of central DP is added by the key holder,
+    after decryption. CKKS is approximate and hides nothing by its error.
 
     Args:
       levels: grid steps in a clip norm, from 1 to 2¹⁸.
@@ -50,6 +50,14 @@ def homomorphic_aggregation(
     Raises:
       ValueError: a number out of range.
       ImportError: when run, if TenSEAL is not installed.
+
+    Example:
+      >>> from dpjax import Cohort, clipped_sum, example_gradient
+      >>> encrypted_sum = homomorphic_aggregation()(clipped_sum)(example_gradient(lambda w, x, key: w * x))
+      >>> cohort = Cohort(jnp.array([3.0, 0.5]), jnp.ones(2, bool))
+      >>> out = jax.jit(encrypted_sum)(jnp.float32(0), cohort, jax.random.key(0), 1.0)
+      >>> print(round(float(out.total), 3))  # 3, clipped to 1, and 0.5
+      1.5
 
     References:
       Cheon et al., 2017 (https://eprint.iacr.org/2016/421).

@@ -76,10 +76,10 @@ def agree(
     through the server. After the uploads those who answer open, for each client, ONE of two shares: of the mask key if
     it dropped out, else of its own mask's secret. From ``threshold`` shares the server rebuilds what it needs.
 
-    Guarantees: fewer than ``threshold`` clients together with the server learn nothing of a secret that they should not
-    have; if fewer answer, nothing is rebuilt. Honest but curious parties are assumed: there is no consistency check
-    against a server that lies about who dropped out. Keys and secrets come from the operating system, afresh in each
-    call; seeds have 64 bits, as JAX's generator takes them.
+    Formal guarantees: fewer than ``threshold`` clients together with the server learn nothing of a secret that they
+    should not have; if fewer answer, nothing is rebuilt. Honest but curious parties are assumed: there is no
+    consistency check against a server that lies about who dropped out. Keys and secrets come from the operating system,
+    afresh in each call; seeds have 64 bits, as JAX's generator takes them.
 
     Args:
       present: who takes part in the round.

@@ -52,9 +52,9 @@ def secure_aggregation(
     around is refused; under ``allow_wraparound`` one client can move such a sum by half the ring, so that it has NO
     sensitivity (``ClippedSum.noise`` says ``NoSensitivity``) and a step that would add noise to it is refused. Against
     honest-but-curious parties, fewer than ``threshold`` clients and the server together see of the others the sum of
-    their vectors, and nothing else; see ``key_agreement.agree``.
-    Who drops out must not depend on the data. A threshold of half of the clients or less trusts the server to tell who
-    dropped out: one that lies could have two halves rebuild everything.
+    their vectors, and nothing else; see ``key_agreement.agree``. Who drops out must not depend on the data. A threshold
+    of half of the clients or less trusts the server to tell who dropped out: one that lies could have two halves
+    rebuild everything.
 
     That a round was aborted is seen, and under Poisson sampling it says who was drawn: the sampler then has to carry
     ``accounting.abort_probability``, which the accountant takes out of δ, or ``make_train`` refuses to run.
@@ -175,14 +175,21 @@ def distributed_noise(
 ) -> DistributedNoise:
     """What the accountant is told of ``secure_aggregation(noise=kind, ...)``: read off the same numbers.
 
+    Formal guarantees: grid and shares are computed as the aggregation computes them, so that they are those of what
+    runs if it is given the same numbers, ``slots`` are those of its cohorts and its noise multiplier is the
+    mechanism's. What that is worth is said at ``DistributedNoise``.
+
     Args:
       kind, threshold, bits, levels, colluding: as given to ``secure_aggregation``.
       dimension: coordinates of a message.
       slots: of a cohort, the sampler's ``capacity``.
       secret_cohorts: see ``DistributedNoise``.
 
+    Returns:
+      For ``Mechanism(noise=...)``.
+
     Raises:
-      ValueError: a number out of range.
+      ValueError: a number out of range, or levels at which a sum may wrap around.
 
     Example:
       >>> distributed_noise("skellam", dimension=1000, slots=100, threshold=60).shares

@@ -21,9 +21,17 @@ def fedavg(
 
     Reptile is FedAvg under a server's ``optax.sgd`` below 1.
 
+    Formal guarantees: those of ``client_delta``, which is all that clients send; they remember nothing.
+
     Args:
       loss_fn, local_optimizer, proximal: as for ``client_delta``.
       **local: ``num_steps``, ``num_epochs``, ``batch_size``, ``straggler_rate``, ``effective_steps``.
+
+    Returns:
+      A solver that carries the model's parameters and nothing else.
+
+    Raises:
+      ValueError, TypeError: as ``client_delta``.
 
     Example:
       >>> import optax

@@ -45,6 +45,13 @@ def personalized(
     Raises:
       ValueError: ``head_steps`` < 1, or nothing or everything is personal.
 
+    Example:
+      >>> solver = personalized(lambda p, x, key: (p["body"] + p["head"] - x) ** 2, optax.sgd(0.1),
+      ...                       personal=lambda path: "head" in path, num_steps=5)
+      >>> carried = solver.init({"body": jnp.float32(1), "head": jnp.float32(2)})
+      >>> print(carried.model, solver.init_unit_state(carried))
+      {'body': Array(1., dtype=float32), 'head': None} {'body': None, 'head': Array(2., dtype=float32)}
+
     References:
       Arivazhagan et al., 2019 (https://arxiv.org/abs/1912.00818); Collins et al., 2021
       (https://arxiv.org/abs/2102.07078).

@@ -64,8 +64,17 @@ def adaptive_fedprox(
       report_norm: what the bound's coordinate is, in the units of the delta's norm; a tenth of the clip norm is
         a fair share of it.
 
+    Returns:
+      A solver that carries ``Broadcast(model, μ)`` and asks clients to remember nothing.
+
     Raises:
       ValueError: a number out of range.
+
+    Example:
+      >>> solver = adaptive_fedprox(lambda w, x, key: (w - x) ** 2, optax.sgd(0.1), initial=0.5, num_steps=5)
+      >>> carried = solver.init(jnp.float32(2.0))
+      >>> print(carried.extra, solver.model_of(carried))
+      0.5 2.0
 
     References:
       Li et al., Federated Optimization in Heterogeneous Networks, 2020, section 5.3.2 (https://arxiv.org/abs/1812.06127).

@@ -21,13 +21,14 @@ def scaffold(
     batch_size: int | None = None,
     straggler_rate: float | Float[Array, ""] = 0.0,
 ) -> Solver:
-    r"""SCAFFOLD: each client corrects its drift by what it remembers of its own gradients and hears of all others'.
+    """SCAFFOLD: each client corrects its drift by what it remembers of its own gradients and hears of all others'.
 
-    Client i keeps :math:`c_i`, the server :math:`c`; local steps go along :math:`g_i(y) - c_i + c`, and afterwards
-    :math:`c_i^+ = c_i - c + (w - y) / (K \eta)`. Both travel here as :math:`K \eta c`, lengths like the delta's.
+    Client i keeps cᵢ, the server c; of K local steps each goes along gᵢ(y) − cᵢ + c, and afterwards cᵢ becomes cᵢ − c +
+    (w − y) / (Kη). Both travel here times Kη, as lengths like the delta's.
 
     Formal guarantees: a client sends its delta and the change of its control variate as ONE contribution, clipped and
-    noised together, so a round costs what a round of FedAvg costs. :math:`c_i` stays with the client.
+    noised together, so a round costs what a round of FedAvg costs. cᵢ stays with the client, unnoised: only the client
+    itself may see it.
 
     Args:
       loss_fn: as for ``example_gradient``.
@@ -35,8 +36,20 @@ def scaffold(
       num_steps, batch_size, straggler_rate: see ``local_training``.
       participation: expected share of the clients in a round; the sampler's ``sampling_rate``.
 
+    Returns:
+      A solver that carries ``Broadcast(model, Kη c)``; a client's state is its Kη cᵢ, zeros at first.
+
     Raises:
       ValueError: a number out of range.
+
+    Example:
+      >>> from dpjax import Stateful, UnitData
+      >>> solver = scaffold(lambda w, x, key: 0.5 * (w - x) ** 2, learning_rate=0.5, num_steps=2, participation=0.1)
+      >>> carried = solver.init(jnp.float32(0))
+      >>> client = Stateful(UnitData(jnp.full(3, 2.0), jnp.ones(3, bool)), solver.init_unit_state(carried))
+      >>> message, said = jax.jit(solver.contribution_fn)(carried, client, jax.random.key(0))
+      >>> print(message.model, message.extra, said.unit_state)
+      -1.5 1.5 -1.5
 
     References:
       Karimireddy et al., SCAFFOLD, 2020, option II (https://arxiv.org/abs/1910.06378); Noble et al., Differentially
