@@ -21,7 +21,7 @@ from flax import nnx
 from jax import lax
 
 from dpjax.models import Model, cnn, cross_entropy_loss, from_nnx
-from dpjax.models.cnn import SMALL, TUTORIAL, ConvNet
+from dpjax.models.convolutional_networks import SMALL, TUTORIAL, ConvNet
 
 RESULTS = Path(__file__).parent / "results"
 BATCH = 256

@@ -268,7 +268,7 @@ def data_inputs(name: str) -> dict[str, str]:
     Args:
       name: of the data set.
     """
-    from dpjax.datasets import cache, own, registry, tables
+    from dpjax.datasets import fetched_copies, own, registry, tables
     from dpjax.fetching.sources import DatasetError
 
     try:
@@ -282,7 +282,7 @@ def data_inputs(name: str) -> dict[str, str]:
         entry = own.find(name) if own.is_own(name) else registry.find(name)
         if entry.embedded or entry.content_sha256 is not None:
             return {}
-        copy = cache.read_manifest(entry, cache.cache_folder())
+        copy = fetched_copies.read_manifest(entry, fetched_copies.cache_folder())
     except (DatasetError, OSError):
         return {f"data {name}": "absent"}
     return {f"data {name}": str(copy["content_sha256"]) if copy else "absent"}

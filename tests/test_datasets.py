@@ -24,7 +24,7 @@ from typer.testing import CliRunner
 
 from dpjax import datasets
 from dpjax.cli import data as command
-from dpjax.datasets import cache, hub, registry
+from dpjax.datasets import fetched_copies, hub, registry
 from dpjax.datasets.entries import Entry, HubSource, RawArrays
 from dpjax.datasets.readers import adult, embedded, images
 from dpjax.datasets.splits import scale_images, stratified_split
@@ -120,7 +120,7 @@ def tiny(tmp_path, monkeypatch):
                 decode=images.decode_mnist_like,
             ),
         ),
-        content_sha256=cache.content_sha256(arrays),
+        content_sha256=fetched_copies.content_sha256(arrays),
         encode=scale_images(255),
     )
     monkeypatch.setitem(registry.ENTRIES, "tiny", entry)
@@ -167,7 +167,7 @@ def test_embedded_sets_hold_what_scikit_learn_holds():
 @pytest.mark.parametrize("name", ["digits", "breast_cancer"])
 def test_embedded_sets_have_the_pinned_content_and_layout(name):
     entry = registry.find(name)
-    assert cache.content_sha256(entry.sources[0].read()) == entry.content_sha256
+    assert fetched_copies.content_sha256(entry.sources[0].read()) == entry.content_sha256
     data = datasets.load(name)
     assert data.train_inputs.dtype == data.test_inputs.dtype == np.float32
     assert data.train_labels.dtype == data.test_labels.dtype == np.int32
@@ -411,7 +411,7 @@ def test_apt_without_lists_or_without_apt_says_what_to_do(tmp_path, monkeypatch)
 
 
 def leftovers() -> list[str]:
-    folder = cache.cache_folder()
+    folder = fetched_copies.cache_folder()
     return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
 
 
@@ -468,7 +468,7 @@ def test_failures_are_one_sentence_and_leave_nothing(tiny, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patched:
-        patched.setattr(cache.np, "savez", full)
+        patched.setattr(fetched_copies.np, "savez", full)
         failing("is full; free some space or set DPJAX_DATA_DIR")
     archive.write_bytes(archive.read_bytes()[:200])
     failing("is damaged, cut short or lacks a file")
@@ -516,10 +516,10 @@ def test_missing_damaged_and_outdated_copies_say_how_to_get_one(tiny):
 def test_a_copy_of_another_version_is_fetched_again(tiny, monkeypatch, what):
     with monkeypatch.context() as before:
         if what == "layout":
-            before.setattr(cache, "LAYOUT", cache.LAYOUT - 1)
+            before.setattr(fetched_copies, "LAYOUT", fetched_copies.LAYOUT - 1)
         else:
             change(before, tiny[0], content_sha256="0" * 64)
-            before.setattr(cache, "content_sha256", lambda raw: "0" * 64)
+            before.setattr(fetched_copies, "content_sha256", lambda raw: "0" * 64)
         datasets.fetch("tiny")
     assert not datasets.describe("tiny").fetched
     with pytest.raises(DatasetError, match="written by another version of dpjax"):
@@ -682,8 +682,8 @@ def test_fetch_for_real_gives_the_pinned_content(name, tmp_path):
     datasets.fetch(name, cache_dir=tmp_path)
     data = datasets.load(name, cache_dir=tmp_path)
     entry = registry.find(name)
-    raw, _ = cache.read_copy(entry, tmp_path)
-    assert cache.content_sha256(raw) == entry.content_sha256
+    raw, _ = fetched_copies.read_copy(entry, tmp_path)
+    assert fetched_copies.content_sha256(raw) == entry.content_sha256
     assert data.train_inputs.shape == (entry.num_train, *entry.input_shape)
     expected = {"fashion_mnist": [1000] * 10, "mnist_5k": [100] * 10, "adult": [12435, 3846]}[name]
     assert np.bincount(data.test_labels).tolist() == expected

@@ -13,7 +13,6 @@ PACKAGES = (
     "dpjax.contributions",
     "dpjax.datasets",
     "dpjax.federated",
-    "dpjax.federated.solvers",
     "dpjax.models",
     "dpjax.models.pretrained",
     "dpjax.models.transformers",

@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 
 from dpjax import datasets
 from dpjax.cli import data as command
-from dpjax.datasets import cache, hub, own, registry, tables, texts
+from dpjax.datasets import fetched_copies, hub, own, registry, tables, texts
 from dpjax.datasets.entries import Entry, HubSource, RawArrays
 from dpjax.datasets.readers import icd10, licences, mails, news, reviews
 from dpjax.datasets.splits import split_large_units, split_whole_groups
@@ -101,11 +101,11 @@ def _own_cache(tmp_path, monkeypatch):
 
 
 def store(raw: RawArrays, monkeypatch, **fields) -> tuple[Entry, Path]:
-    entry = document_entry(raw, content_sha256=cache.content_sha256(raw), **fields)
+    entry = document_entry(raw, content_sha256=fetched_copies.content_sha256(raw), **fields)
     monkeypatch.setitem(registry.ENTRIES, entry.name, entry)
-    folder = cache.cache_folder()
+    folder = fetched_copies.cache_folder()
     with workspace_in(folder, entry.name) as workspace:
-        path = cache.write_copy(entry, raw, {"kind": "hub", "source": "made here"}, workspace, folder)
+        path = fetched_copies.write_copy(entry, raw, {"kind": "hub", "source": "made here"}, workspace, folder)
     return entry, path
 
 
@@ -132,11 +132,13 @@ def test_an_empty_part_can_be_kept(monkeypatch):
 
 
 def test_the_digest_of_texts_sees_every_character_every_border_and_the_shape():
-    assert cache.content_sha256(raw_texts()) == "0452f7dbe0aef1c43ec6179eb240ee633cd8cfb9ad3bd1f6e4f6cf0b2ca24272"
-    seen = {cache.content_sha256(raw_texts()), cache.content_sha256(raw_texts(pairs=True))}
+    assert (
+        fetched_copies.content_sha256(raw_texts()) == "0452f7dbe0aef1c43ec6179eb240ee633cd8cfb9ad3bd1f6e4f6cf0b2ca24272"
+    )
+    seen = {fetched_copies.content_sha256(raw_texts()), fetched_copies.content_sha256(raw_texts(pairs=True))}
     for train in (["ab", "c", "d"], ["a", "bc", "d"], ["a", "bc", "e"], [["ab", "c", "d"]]):
         array = np.array(train, np.dtypes.StringDType())
-        seen.add(cache.content_sha256(raw_texts()._replace(train_inputs=array)))
+        seen.add(fetched_copies.content_sha256(raw_texts()._replace(train_inputs=array)))
     assert len(seen) == 6
 
 
@@ -310,7 +312,7 @@ def test_a_source_with_an_empty_text_is_refused_and_nothing_is_kept(tmp_path, mo
     monkeypatch.setitem(registry.ENTRIES, "tiny_texts", document_entry(raw, sources=(source,)))
     with pytest.raises(DatasetError, match=r"npm @owner/mails 1\.0: train row 1 is an empty text"):
         datasets.fetch("tiny_texts", source=str(path))
-    assert list(cache.cache_folder().iterdir()) == []
+    assert list(fetched_copies.cache_folder().iterdir()) == []
 
 
 # --- decoders -----------------------------------------------------------------------------------------------------
@@ -631,7 +633,7 @@ def test_one_file_of_any_kind_is_split_by_class(tmp_path, suffix):
         assert label == int(re.findall(r"\d+", text)[0]) % 2
     assert datasets.describe(str(path)).remarks == data.remarks == "1 copies left out"
     assert datasets.fetch(str(path)) == path  # nothing to fetch
-    assert not cache.cache_folder().exists()
+    assert not fetched_copies.cache_folder().exists()
 
 
 def test_a_folder_has_a_file_a_split_and_columns_can_be_named(tmp_path):
@@ -757,8 +759,8 @@ def test_every_document_entry_says_what_it_is():
 def test_fetch_for_real_gives_the_pinned_content(name, tmp_path):
     datasets.fetch(name, cache_dir=tmp_path)
     data, entry = datasets.load(name, cache_dir=tmp_path), registry.find(name)
-    raw, _ = cache.read_copy(entry, tmp_path)
-    assert cache.content_sha256(raw) == entry.content_sha256
+    raw, _ = fetched_copies.read_copy(entry, tmp_path)
+    assert fetched_copies.content_sha256(raw) == entry.content_sha256
     train, test = ({texts.spaced(text) for text in part.tolist()} for part in (data.train_inputs, data.test_inputs))
     assert (len(train), len(test)) == (entry.num_train, entry.num_test)
     assert not train & test

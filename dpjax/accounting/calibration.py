@@ -22,7 +22,7 @@ from dpjax.accounting.accountants import (
 from dpjax.accounting.accountants import (
     epsilon as epsilon_of,
 )
-from dpjax.accounting.cache import CalibrationCache, calibration_key
+from dpjax.accounting.calibration_cache import CalibrationCache, calibration_key
 from dpjax.accounting.local import MAX_REPORT_EPSILON, LocalReports
 from dpjax.accounting.mechanism import Mechanism, check_accountable
 from dpjax.accounting.overflow import OVERFLOW_SHARE, overflow_fits

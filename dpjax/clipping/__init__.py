@@ -4,8 +4,8 @@ One public function, several rules of clipping, and several engines that return 
 """
 
 from dpjax.clipping.adaptive import AdaptiveClipping, adaptive_clipping
-from dpjax.clipping.autotune import Choice, autotune
-from dpjax.clipping.explain import Explanation, explain
+from dpjax.clipping.engine_timing import Choice, autotune
+from dpjax.clipping.explanation import Explanation, explain
 from dpjax.clipping.factory import Summing
 from dpjax.clipping.kernel import ENGINES, Aggregation, BoundedSum, Engine, SumFactory, clipped_sum
 from dpjax.clipping.rules import (

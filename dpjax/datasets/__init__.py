@@ -7,8 +7,8 @@ Example:
 """
 
 from dpjax.datasets.bounding import bound_contributions
-from dpjax.datasets.cache import cache_folder
 from dpjax.datasets.entries import Dataset, Entry
+from dpjax.datasets.fetched_copies import cache_folder
 from dpjax.datasets.loading import available, describe, fetch, load, read_documents
 from dpjax.fetching.sources import DatasetError
 

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from dpjax.datasets import cache, hub, own, registry, texts
+from dpjax.datasets import fetched_copies, hub, own, registry, texts
 from dpjax.datasets.entries import Dataset, EmbeddedSource, Entry, HubSource, RawArrays, Source
 from dpjax.datasets.readers.embedded import scikit_learn_file
 from dpjax.fetching import archives, download
@@ -52,7 +52,7 @@ def load(name: str, *, source: str = "auto", cache_dir: str | os.PathLike[str] |
     if isinstance(first, EmbeddedSource):
         raw, served_by = first.read(), str(first)
     else:
-        raw, manifest = cache.read_copy(entry, cache.cache_folder(cache_dir))
+        raw, manifest = fetched_copies.read_copy(entry, fetched_copies.cache_folder(cache_dir))
         entry, served_by = own.as_stored(entry, manifest), manifest["source"]
         if source not in ("auto", manifest["kind"]):
             raise DatasetError(
@@ -188,10 +188,10 @@ def fetch(
         if progress is not None:
             progress(message, fraction)
 
-    folder = cache.cache_folder(cache_dir)
-    copy = cache.read_manifest(entry, folder)
+    folder = fetched_copies.cache_folder(cache_dir)
+    copy = fetched_copies.read_manifest(entry, folder)
     if copy and not force and not given and source in ("auto", copy["kind"]):
-        return folder / cache.file_name(name)
+        return folder / fetched_copies.file_name(name)
     if own.is_own(name):
         return own.fetch_own(name, given, folder, tell)
     tell(f"licence of {entry.title}: {entry.licence}", None)
@@ -202,7 +202,7 @@ def fetch(
                 raw, origin = _read_source(entry, candidate, given, workspace, tell)
                 _check_content(entry, raw, candidate)
                 tell(f"storing {entry.title}", None)
-                return cache.write_copy(entry, raw, {"kind": candidate.kind, **origin}, workspace, folder)
+                return fetched_copies.write_copy(entry, raw, {"kind": candidate.kind, **origin}, workspace, folder)
         except DatasetError as error:
             failures.append(f"{candidate.kind}: {error}")
             tell(f"{candidate}: {error}", None)
@@ -252,7 +252,7 @@ def describe(name: str, *, cache_dir: str | os.PathLike[str] | None = None) -> E
     entry = own.find(name) if own.is_own(name) else registry.find(name)
     if entry.embedded:
         return dataclasses.replace(entry, fetched_from=str(entry.sources[0]))
-    copy = cache.read_manifest(entry, cache.cache_folder(cache_dir))
+    copy = fetched_copies.read_manifest(entry, fetched_copies.cache_folder(cache_dir))
     return dataclasses.replace(own.as_stored(entry, copy), fetched_from=copy["source"] if copy else None)
 
 
@@ -321,5 +321,5 @@ def _check_content(entry: Entry, raw: RawArrays, candidate: Source) -> None:
             f"{candidate} holds {raw.num_units} {entry.unit}s, {raw.num_train_units} of them to train on, where "
             f"{entry.num_units} and {entry.num_train_units} are expected"
         )
-    if entry.content_sha256 not in (None, cache.content_sha256(raw)):
+    if entry.content_sha256 not in (None, fetched_copies.content_sha256(raw)):
         raise DatasetError(f"{candidate} holds other values than the ones dpjax pins, so nothing of it was kept")

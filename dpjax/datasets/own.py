@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 import numpy as np
 
-from dpjax.datasets import cache, hub, tables
+from dpjax.datasets import fetched_copies, hub, tables
 from dpjax.datasets.entries import Entry, HubSource, PathSource, RawArrays
 from dpjax.datasets.own_rows import Location, Read, document_arrays
 from dpjax.datasets.row_files import ENDINGS
@@ -190,4 +190,6 @@ def fetch_own(name: str, given: Path | None, folder: Path, progress: Progress) -
             progress(f"{entry.title}: {entry.remarks}", None)
         progress(f"storing {entry.title}", None)
         known = {field: getattr(entry, field) for field in _STORED}
-        return cache.write_copy(entry, raw, {"kind": "hub", "source": served_by, "entry": known}, workspace, folder)
+        return fetched_copies.write_copy(
+            entry, raw, {"kind": "hub", "source": served_by, "entry": known}, workspace, folder
+        )

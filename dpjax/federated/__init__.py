@@ -6,7 +6,7 @@ from dpjax.federated.aggregation.local_reports import local_privacy
 from dpjax.federated.aggregation.robust import robust_aggregation
 from dpjax.federated.aggregation.secure import distributed_noise, secure_aggregation
 from dpjax.federated.compression import quantized, random_k, remember_residual, top_k
-from dpjax.federated.corruption import corruptible, corruption, draw_corrupted, flip_labels
+from dpjax.federated.corrupted_clients import corruptible, corruption, draw_corrupted, flip_labels
 from dpjax.federated.partitions import (
     dirichlet_partition,
     iid_partition,

@@ -1,8 +1,8 @@
 """Models: pairs of pure functions, built of Flax NNX, brought from Linen, or written by hand."""
 
 from dpjax.models.adapters import from_linen, from_nnx
-from dpjax.models.cnn import ConvBlock, cnn
 from dpjax.models.convolution import Conv, im2col_conv, max_pool
+from dpjax.models.convolutional_networks import ConvBlock, cnn
 from dpjax.models.dense import logistic, mlp
 from dpjax.models.model import Model, cross_entropy_loss
 from dpjax.models.registry import MODELS, build

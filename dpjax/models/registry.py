@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from dpjax.models.cnn import cnn
+from dpjax.models.convolutional_networks import cnn
 from dpjax.models.dense import logistic, mlp
 from dpjax.models.model import Model
 from dpjax.models.text import text_mlp

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dpjax.models.pretrained.tensor_files import CheckpointError, read_json
-from dpjax.models.transformers.fields import shown
+from dpjax.models.transformers.config_fields import shown
 
 _HARMLESS = {
     *("peft_type", "task_type", "base_model_name_or_path", "revision", "inference_mode", "auto_mapping"),

@@ -20,7 +20,7 @@ from dpjax.models.pretrained.tensor_files import (
     shape_of,
 )
 from dpjax.models.transformers.architecture import Architecture
-from dpjax.models.transformers.fields import shown
+from dpjax.models.transformers.config_fields import shown
 from dpjax.models.transformers.layers import Lora
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"

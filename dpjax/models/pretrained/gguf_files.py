@@ -10,7 +10,7 @@ import numpy as np
 from dpjax.models.pretrained.tensor_files import CheckpointError, Flat
 from dpjax.models.pretrained.tokens import TextTokenizer, fitted, frame
 from dpjax.models.transformers.architecture import Architecture, from_hub_config
-from dpjax.models.transformers.fields import ArchitectureError, shown
+from dpjax.models.transformers.config_fields import ArchitectureError, shown
 
 _LAYER = {
     "attn_norm.weight": "input_layernorm.weight",

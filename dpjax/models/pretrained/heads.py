@@ -18,7 +18,7 @@ from dpjax.models.pretrained.tensor_files import (
     write_safetensors,
 )
 from dpjax.models.transformers.architecture import Architecture
-from dpjax.models.transformers.fields import shown
+from dpjax.models.transformers.config_fields import shown
 from dpjax.models.transformers.transformer import Head
 
 _WEIGHTS, _CONFIG, _SCRIPT = "classifier.safetensors", "classifier.json", "classify.py"

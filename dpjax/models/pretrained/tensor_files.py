@@ -10,7 +10,7 @@ import numpy as np
 from dpjax.keeping import whole_file
 from dpjax.models.pretrained.names import IGNORED, PREFIX, Tensor, tensors
 from dpjax.models.transformers.architecture import Architecture
-from dpjax.models.transformers.fields import shown
+from dpjax.models.transformers.config_fields import shown
 
 
 class CheckpointError(ValueError):

@@ -4,7 +4,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from dpjax.models.transformers.fields import LARGEST, ArchitectureError, divided, only, positive, shown, size, switch
+from dpjax.models.transformers.config_fields import (
+    LARGEST,
+    ArchitectureError,
+    divided,
+    only,
+    positive,
+    shown,
+    size,
+    switch,
+)
 
 Activation = Literal["gelu", "gelu_tanh", "silu", "relu"]
 
@@ -101,7 +110,7 @@ def from_hub_config(config: Mapping[str, Any]) -> Architecture:
       32
       >>> from_hub_config({"model_type": "t5"})
       Traceback (most recent call last):
-      dpjax.models.transformers.fields.ArchitectureError: model_type is 't5', but dpjax builds bert, gpt2 and \
+      dpjax.models.transformers.config_fields.ArchitectureError: model_type is 't5', but dpjax builds bert, gpt2 and \
 llama; take a checkpoint of one of these.
     """
     kind = config.get("model_type")

@@ -30,7 +30,7 @@ def size(config: Mapping[str, Any], field: str, usual: int | None = None, *, nul
       (2, 1024)
       >>> size({"n_head": 0}, "n_head")
       Traceback (most recent call last):
-      dpjax.models.transformers.fields.ArchitectureError: n_head is 0, but must be a whole number from 1 to \
+      dpjax.models.transformers.config_fields.ArchitectureError: n_head is 0, but must be a whole number from 1 to \
 2147483647; take the whole checkpoint.
     """
     value = _given(config, field, usual, nullable)
