@@ -142,7 +142,7 @@ def calibrate_report_epsilon(mechanism: Mechanism, *, epsilon: float, delta: flo
     Formal guarantees: ``epsilon`` of the mechanism with the returned ``epsilon_per_report`` is at most the target.
 
     Args:
-      mechanism: with ``noise=LocalReports("laplace" or "privunit", ...)``, whose own ε is not read.
+      mechanism: with ``noise=LocalReports(...)`` of a kind with a pure ε, which is not read.
       epsilon: the target, above 0 and finite.
       delta: the δ of the guarantee.
       accountant: "pld", exact, or "rdp".
