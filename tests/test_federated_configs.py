@@ -34,7 +34,7 @@ FEW = ["federated.num_clients=40", "federated.clients_per_round=20"]
 # ---- whose noise ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("noise", ["local_gaussian", "laplace", "privunit"])
+@pytest.mark.parametrize("noise", config.LOCAL_NOISE)
 def test_reports_are_calibrated_as_reports(noise, tmp_path):
     found = row(tmp_path, "federated=local_privacy", f"privacy.noise={noise}", "privacy.epsilon=4", *FEW)
     assert found["noise"] == noise

@@ -202,6 +202,7 @@ def reported(kind, rows, mask=None, clip_norm=1.0, **options):
         ("gaussian", {"noise_multiplier": 2.0}, 2.0),
         ("laplace", {"epsilon_per_report": 0.5}, math.sqrt(2) * 4),
         ("privunit", {"epsilon_per_report": 0.5}, 1 / 0.19),
+        ("sphere", {"epsilon_per_report": 0.5}, math.sqrt(math.pi / 2) / math.tanh(0.25)),
     ],
 )
 def test_noise_has_the_deviation_that_is_told_and_is_as_much_for_zeros(kind, options, spread):

@@ -29,6 +29,7 @@ SWEEPS = {
     "client sampling": f"{_FEDERATED} optimizer.sampling=poisson,fixed_size,shuffled,cyclic",
     "local noise": f"{_FEDERATED} privacy.noise=local_gaussian,laplace,privunit privacy.adjacency=replace_one "
     "privacy.epsilon=50",
+    "points of a sphere": f"{_FEDERATED} privacy.noise=sphere privacy.adjacency=replace_one privacy.epsilon=50",
     "shared noise": f"{_FEDERATED} privacy.noise=discrete_gaussian,skellam federated.aggregation=secure "
     "privacy.accountant=rdp privacy.epsilon=50 privacy.colluding=0,2",
     "inside clients": f"{_FEW} privacy.noise=inside_clients privacy.epsilon=8 privacy.delta=1e-3 "

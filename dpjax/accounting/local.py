@@ -34,6 +34,7 @@ KINDS: dict[str, ReportKind] = {
     "gaussian": ReportKind("local_gaussian", "Gaussian noise", pure=False),
     "laplace": ReportKind("laplace", "Laplace noise", pure=True),
     "privunit": ReportKind("privunit", "PrivUnit", pure=True),
+    "sphere": ReportKind("sphere", "points of a sphere", pure=True),
 }
 """Name → kind: all that clients can report by. How they do is in ``dpjax.federated.aggregation``."""
 
@@ -49,9 +50,9 @@ class LocalReports(Noise):
     as the server sees who takes part.
 
     Args:
-      kind: "gaussian" (of the mechanism's noise multiplier, standard deviation / clip norm), "laplace" or "privunit".
-      epsilon_per_report: the pure ε of one report between any two contributions, in (0, 500]; for "laplace" and
-        "privunit", whose mechanism has noise_multiplier 0. None for "gaussian".
+      kind: a key of ``KINDS``: "gaussian" (of the mechanism's noise multiplier, standard deviation / clip norm), or one
+        with a pure ε, whose mechanism has noise_multiplier 0.
+      epsilon_per_report: the pure ε of one report between any two contributions, in (0, 500]; None for "gaussian".
 
     Raises:
       ValueError: an unknown kind, or an epsilon_per_report that is out of range or that the kind has no use for.

@@ -13,6 +13,7 @@ from dpjax.accounting.local import KINDS, MAX_REPORT_EPSILON
 from dpjax.checks import number, one_of
 from dpjax.clipping import Aggregation
 from dpjax.federated.aggregation.messages import Formed, Round, clipped_rows, clipping_as_the_sum, formed_from_messages
+from dpjax.federated.aggregation.sphere import sphere_report, sphere_spread
 from dpjax.federated.side_keys import Purpose, side_key
 from dpjax.gaussian import standard_normal
 from dpjax.types import Added
@@ -37,10 +38,10 @@ def local_privacy(
 
     Args:
       kind: ``"gaussian"`` (standard deviation noise multiplier × clip norm in each coordinate), ``"laplace"`` (the
-        contribution's L1 norm is bounded by the clip norm, and its noise has scale 2 × clip norm / ε) or ``"privunit"``
-        (only the direction is told, at the length of the clip norm).
+        contribution's L1 norm is bounded by the clip norm, and its noise has scale 2 × clip norm / ε), ``"privunit"``
+        (only the direction is told, at the length of the clip norm) or ``"sphere"`` (direction and length are).
       noise_multiplier: of ``"gaussian"``, ≥ 0, traced or not.
-      epsilon_per_report: pure ε of a ``"laplace"`` or ``"privunit"`` report, in (0, 500], traced or not.
+      epsilon_per_report: pure ε of a report of any other kind, in (0, 500], traced or not.
 
     Returns:
       For ``Summing(aggregation=...)``; needs a finite clip norm and holds slots × parameters in memory.
@@ -190,5 +191,6 @@ REPORTS: dict[str, Randomiser] = {
     "gaussian": Randomiser(_gaussian, lambda noise_multiplier: noise_multiplier),
     "laplace": Randomiser(_laplace, lambda epsilon: 2 * jnp.sqrt(2.0) / epsilon),
     "privunit": Randomiser(privunit, lambda epsilon: 1 / privunit_cap(epsilon).length),
+    "sphere": Randomiser(sphere_report, sphere_spread),
 }
 """Kind → how its reports are made; ``dpjax.accounting.local.KINDS`` has what they cost."""

@@ -1,0 +1,79 @@
+"""Reports from a sphere: what each sign's chance is, to the last bit of a uniform; no bias; the noise that is said."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from dpjax.federated.aggregation.sphere import chance_of_a_lie, sphere_length, sphere_report, sphere_spread
+
+KEY = jax.random.key(0)
+
+
+def reports(row, eps, times=100_000):
+    keys = jax.random.split(KEY, times)
+    return np.asarray(jax.jit(jax.vmap(lambda key: sphere_report(row, key, jnp.float32(eps))))(keys), float)
+
+
+@pytest.mark.parametrize("eps", [1e-3, 0.1, 0.5, 1.0, 3.0, 8.0, 14.0, 15.0, 17.0, 40.0, 500.0])
+def test_the_odds_of_the_truth_are_within_epsilon_exactly(eps):
+    """Whatever a row is, each sign has a chance between that of a lie and its complement; uniforms have 2²³ values."""
+    chance = float(chance_of_a_lie(jnp.float32(eps)))
+    draws = jax.random.uniform(KEY, (10_000,))
+    assert (np.asarray(draws, float) * 2**23 % 1 == 0).all()
+    as_drawn = math.ceil(chance * 2**23) / 2**23
+    odds = math.log((1 - as_drawn) / as_drawn)
+    assert odds <= eps * (1 + 1e-6)
+    if eps <= 8:
+        assert odds == pytest.approx(eps, rel=2e-3)
+
+
+@pytest.mark.parametrize("eps", [0.5, 2.0])
+@pytest.mark.parametrize("value", [1.0, -1.0, 0.4, 0.0, math.nan, 7.0])
+def test_in_one_dimension_each_of_two_reports_has_its_chance(eps, value):
+    """±B: the likelihoods are two numbers, in closed form, whose ratios between any two rows are in [e^-ε, e^ε]."""
+    values = reports(jnp.array([value]), eps, 50_000)[:, 0]
+    np.testing.assert_allclose(np.abs(values), 1 / math.tanh(eps / 2), rtol=1e-5)
+    told = 0.0 if math.isnan(value) else max(-1.0, min(1.0, value))
+    truth = (1 + told * math.tanh(eps / 2)) / 2
+    assert stats.binomtest(int((values > 0).sum()), len(values), truth).pvalue > 1e-4
+    assert 1 / (1 + math.exp(eps)) <= truth * (1 + 1e-12)
+    assert truth * (1 - 1e-12) <= 1 / (1 + math.exp(-eps))
+
+
+@pytest.mark.parametrize("eps", [0.5, 2.0])
+@pytest.mark.parametrize("length", [1.0, 0.5, 0.0])
+def test_in_the_plane_the_density_is_flat_on_either_half_circle(eps, length):
+    row = length * jnp.array([0.6, 0.8])
+    points = reports(row, eps)
+    radius = float(sphere_length(2, jnp.float32(eps)))
+    np.testing.assert_allclose(np.linalg.norm(points, axis=1), radius, rtol=1e-5)
+    angles = (np.arctan2(points[:, 1], points[:, 0]) - math.atan2(0.8, 0.6) + math.pi / 2) % (2 * math.pi)
+    ahead = angles < math.pi
+    truth = (1 + length * math.tanh(eps / 2)) / 2
+    assert stats.binomtest(int(ahead.sum()), len(angles), truth).pvalue > 1e-4
+    for half in (angles[ahead], angles[~ahead] - math.pi):
+        assert stats.kstest(half[:20_000] / math.pi, "uniform").pvalue > 1e-4
+
+
+@pytest.mark.parametrize("eps", [0.3, 1.0, 6.0, 500.0])
+@pytest.mark.parametrize("length", [1.0, 0.25, 1e-30, 0.0])
+def test_a_row_is_told_without_bias_and_with_the_noise_that_is_said(eps, length):
+    row = length * jnp.array([2.0, -1.0, 0.0, 2.0, 0.0]) / 3
+    points = reports(row, eps)
+    radius = float(sphere_length(5, jnp.float32(eps)))
+    np.testing.assert_allclose(points.mean(0), row, atol=4.5 * radius / math.sqrt(5 * len(points)) * 1.2)
+    noise = ((points - np.asarray(row)) ** 2).sum(1).mean()
+    error = 5 * 2 * radius * length / math.sqrt(len(points)) + 1e-5 * radius**2  # of its cross term, five times
+    assert noise == pytest.approx(radius**2 - length**2, abs=error)
+
+
+@pytest.mark.parametrize(("size", "below"), [(1, 0.21), (25, 0.0101), (10**6, 1e-6), (10**8, 1e-6)])
+def test_the_deviation_of_a_coordinate_is_below_what_is_said_and_near_it(size, below):
+    for eps in (0.2, 5.0, 500.0):
+        deviation = float(sphere_length(size, jnp.float32(eps))) / math.sqrt(size)
+        said = float(sphere_spread(jnp.float32(eps)))
+        assert said * (1 - below) <= deviation <= said * (1 + 1e-6)
