@@ -14,9 +14,10 @@ from dpjax.types import Metrics, Params, Records
 def softmax_cross_entropy(
     logits: Float[Array | np.ndarray, "*batch classes"], label: Int[Array | np.ndarray, "*batch"]
 ) -> Float[Array, "*batch"]:
-    r"""The negative log-likelihood :math:`\log \sum_c e^{z_c} - z_y` of a class, in nats.
+    """The negative log-likelihood of a class, in nats: log Σ exp(logits) less the class's own logit.
 
-    Finite for all finite logits. For one example or any batch of them; nothing is averaged.
+    Formal guarantees: none of privacy; it is a loss of ONE example, or of each in a batch, and couples none. Finite for
+    all finite logits. For one example or any batch of them; nothing is averaged.
 
     Args:
       logits: ``[..., classes]``.
@@ -39,6 +40,8 @@ def predicted(logits: Float[Array | np.ndarray, "*batch classes"]) -> Int[Array,
     A NaN among the logits, or an infinite largest one, decides nothing: a model that diverged is right about no
     example, where a bare argmax would always say class 0.
 
+    Formal guarantees: none of privacy; of one example it is computed from that example alone.
+
     Args:
       logits: ``[..., classes]``.
 
@@ -56,6 +59,8 @@ def accuracy(
     logits: Float[Array | np.ndarray, "*batch classes"], labels: Int[Array | np.ndarray, "*batch"]
 ) -> Float[Array, ""]:
     """The share of examples whose largest logit is that of their class, as ``predicted`` decides.
+
+    Formal guarantees: none of privacy; see ``evaluate``.
 
     Args:
       logits: ``[..., classes]``.
@@ -139,7 +144,7 @@ def evaluate_units(
 ) -> Float[Array, "units"]:
     """The accuracy on each unit's own rows; NaN for a unit that has none.
 
-    Not private: it says how well the model fits each client.
+    Formal guarantees: none of privacy: it says how well the model fits each client.
 
     Args:
       apply_fn: ``(params, inputs [batch, ...]) -> logits [batch, classes]``.
@@ -150,6 +155,9 @@ def evaluate_units(
       states: pytree, leaves ``[units, ...]``; ``()`` if all predict with the same parameters, which are then applied
         to every row once.
       batch_size: rows at once where all predict with the same parameters.
+
+    Returns:
+      float32 ``[units]``, shares in [0, 1].
 
     Example:
       >>> owners = Records(jnp.array([[0, 1], [2, 0]]), jnp.array([[True, True], [True, False]]))

@@ -17,6 +17,9 @@ from dpjax.types import ClippedSum, Cohort, Params, Stateful, leading_size
 class Population(NamedTuple):
     """Who there is: what ``make_train`` takes where the units are not all.
 
+    Formal guarantees: no weight raises the sensitivity, as contributions are clipped and then scaled by p_k / max p.
+    Weights decide what the sum is divided by, so they must not depend on private data.
+
     Attributes:
       units: pytree (NumPy or JAX), leaves ``[population, ...]``; with ``examples`` it is ``Records``, or ``Buckets`` of
         them.

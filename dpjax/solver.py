@@ -16,8 +16,11 @@ class Solver(NamedTuple):
 
     ``Solver(contribution_fn)`` is that contribution and nothing else. Units that remember something from round to round
     have an ``init_unit_state``: they then reach the contribution as ``Stateful(unit, state)``, and it returns
-    ``Reported(metrics, unit_state=new_state)`` beside its vector. A state stays with its unit and is not noised: only
-    the unit itself may see it.
+    ``Reported(metrics, unit_state=new_state)`` beside its vector.
+
+    Formal guarantees: what a unit sends is its contribution, which is clipped and noised as a whole; the server's part
+    of a solver sees the noised mean alone. A state stays with its unit and is not noised: only the unit itself may see
+    it.
 
     Attributes:
       contribution_fn: what one unit sends.

@@ -32,9 +32,15 @@ class Lane(NamedTuple):
 def grid(base: HParams | None = None, **axes: Sequence[float]) -> list[HParams]:
     """The product of the axes, as a list of hyper-parameters.
 
+    Formal guarantees: none of privacy. Each point is a run with an ε of its own; to choose one by what private data say
+    of it is paid for by none of them.
+
     Args:
       base: values of the fields that are no axis.
       **axes: field name → values.
+
+    Returns:
+      The points, the last axis changing fastest.
 
     Raises:
       ValueError: an axis that is no field of ``HParams``.
@@ -55,6 +61,17 @@ def parse_lanes(lanes: str | int) -> int:
 
     ``auto`` is ``map`` on CPU, where it is as fast and gives each result at once, and ``vmap`` on accelerators.
 
+    Formal guarantees: none; it changes speed and memory, never a lane's privacy.
+
+    Args:
+      lanes: ``auto``, ``map``, ``vmap``, a whole number ≥ 1, or that number as ``k`` or ``chunk(k)``.
+
+    Returns:
+      Lanes in one call; 0 for as many as there are.
+
+    Raises:
+      ValueError: another word.
+
     Example:
       >>> parse_lanes(8), parse_lanes("8"), parse_lanes("chunk(8)")
       (8, 8, 8)
@@ -69,7 +86,14 @@ def parse_lanes(lanes: str | int) -> int:
 
 
 class Program(NamedTuple):
-    """A compiled training run, ready for lanes. Made by ``compile_lanes``."""
+    """A compiled training run, ready for lanes. Made by ``compile_lanes``.
+
+    Attributes:
+      call: the compiled ``(arrays, hparams, key) -> output``; of ``width`` lanes at once where that is above 1.
+      arrays: the data of all lanes.
+      width: lanes a call.
+      compile_seconds: what the compilation took, in seconds.
+    """
 
     call: Callable[..., Any]
     arrays: PyTree
@@ -87,12 +111,26 @@ def compile_lanes(
 ) -> Program:
     """Compile ``train(arrays, hparams, key)`` once, for every lane of a sweep.
 
+    Formal guarantees: those of ``train`` for each lane. Hyper-parameters are traced in it, so that one that is out of
+    range gives NaN instead of an error.
+
     Args:
       train: a pure function; ``arrays`` are its data, shared by all lanes.
       arrays: pytree of arrays.
       num_lanes: how many lanes will be run, so that no chunk is wider.
       lanes: ``auto | map | vmap | k | chunk(k)``, see ``parse_lanes``.
       hparams: any value of the hyper-parameters, for their structure.
+
+    Returns:
+      The program, for ``run_lanes``.
+
+    Raises:
+      ValueError: ``lanes`` as for ``parse_lanes``.
+
+    Example:
+      >>> train = lambda arrays, h, key: arrays * h.clip_norm
+      >>> compile_lanes(train, jnp.float32(2.0), num_lanes=3, lanes="chunk(8)").width
+      3
     """
     width = min(parse_lanes(lanes) or num_lanes, num_lanes)
     example = jax.tree.map(jnp.float32, hparams if hparams is not None else HParams())
@@ -112,13 +150,21 @@ def run_lanes(
 ) -> Iterator[Lane]:
     """Run lanes, each one point and one seed, and give each back as soon as it is finished.
 
-    A lane's result depends on its point and seed only: not on the other lanes, their order or number.
+    Formal guarantees: a lane's result depends on its point and seed only: not on the other lanes, their order or
+    number. Lanes of equal seed draw equal cohorts and noise, so that whoever sees several of them may see less noise
+    than each was made with: an ε is of one lane alone.
 
     Args:
       program: from ``compile_lanes``.
       hparams: one per lane.
       seeds: one per lane, from 0 to 2³² − 1.
       workers: calls under way at once. Two small programs on two cores finish sooner side by side.
+
+    Returns:
+      An iterator of ``Lane``, in the order in which they finish.
+
+    Raises:
+      ValueError: on the first lane asked for: not as many seeds as points, or a seed out of range.
 
     Example:
       >>> import jax, jax.numpy as jnp

@@ -250,6 +250,9 @@ class ClippedBy:
 class ClippedSum(NamedTuple):
     """What the kernel returns: a sum that travels with its own sensitivity and with the noise that it holds.
 
+    Formal guarantees: those of ``clipped_sum`` for ``total``, unless ``noise`` is ``NoSensitivity``. What is marked
+    private is covered by no ε, whatever noise is added to ``total``.
+
     Attributes:
       total: pytree like the contribution; the sum over the cohort of every clipped contribution.
       clip_norm: scalar; no unit moves ``total`` by more than this in L2 (twice this under replace-one).

@@ -35,7 +35,10 @@ class Run(Protocol):
 
 
 class Noise(abc.ABC):
-    """One kind of noise. It says what it goes with, what it is worth, and against whom."""
+    """One kind of noise. It says what it goes with, what it is worth, and against whom.
+
+    Formal guarantees: none by itself; each kind says, and proves or cites, which pair dominates a step under it.
+    """
 
     trust: ClassVar[str]
     """Who is trusted: "central" (whoever holds the sum), "distributed" (enough clients) or "local" (nobody)."""
@@ -75,7 +78,10 @@ class Noise(abc.ABC):
 
 
 class IndependentNoise(Noise):
-    """Gaussian noise on the sum, fresh in each step, by whoever holds the sum."""
+    """Gaussian noise on the sum, fresh in each step, by whoever holds the sum.
+
+    Formal guarantees: those of the sampling, step by step.
+    """
 
     trust: ClassVar[str] = "central"
     independent: ClassVar[bool] = True
@@ -101,10 +107,10 @@ INDEPENDENT = IndependentNoise()
 class CorrelatedNoise(Noise):
     """Gaussian noise on the sum, correlated over the steps: the whole run is one Gaussian mechanism.
 
-    That holds at any sampling that does not depend on the data: given who takes part when, one unit moves the encoded
-    sums by at most the sensitivity that the noise multiplier is stated for, also if later sums depend on earlier
-    outputs (arXiv 2202.08312, theorem 2.1), and averaging over who takes part when cannot make the pair easier to tell
-    apart.
+    Formal guarantees: that holds at any sampling which does not depend on the data: given who takes part when, one unit
+    moves the encoded sums by at most the sensitivity that the noise multiplier is stated for, also if later sums depend
+    on earlier outputs (arXiv 2202.08312, theorem 2.1), and averaging over who takes part when cannot make the pair
+    easier to tell apart.
 
     Args:
       factorization: how.

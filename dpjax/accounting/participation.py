@@ -26,6 +26,9 @@ class Scheduled(Protocol):
 class Participation:
     """A bound on the steps that one unit can be in: how many, and how far apart.
 
+    Formal guarantees: none by itself, as it is what its maker says; ``from_sampler`` says what holds, and ``Mechanism``
+    compares the two.
+
     Args:
       num_steps: noisy sums released in the whole run.
       max_participations: the most of them that any one unit is in.

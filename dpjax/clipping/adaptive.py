@@ -14,6 +14,8 @@ SMALLEST, LARGEST = 1e-12, 1e12
 class AdaptiveClipping(NamedTuple):
     """How the clip norm adapts. Made by ``adaptive_clipping``.
 
+    Formal guarantees: those of ``adaptive_clipping``.
+
     Attributes:
       target_quantile: share of the units whose norm is to be at most the clip norm.
       learning_rate: step size of the geometric update.

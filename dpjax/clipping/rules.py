@@ -21,6 +21,9 @@ SMALLEST_CLIP_NORM = 1e-12
 class ClippingRule(NamedTuple):
     """How a contribution is bounded. Under every rule no unit moves the sum by more than ``clip_norm`` in L2.
 
+    Formal guarantees: those of ``clipped_sum``, whatever the rule, and whatever ``groups`` returns, which sees paths
+    and no data.
+
     Attributes:
       groups: path of a parameter (as ``jax.tree_util.keystr`` writes it) → label of its group; one group if None.
         Each of K groups is bounded to ``clip_norm / √K``.

@@ -38,6 +38,8 @@ class ServerState(NamedTuple):
 class FederatedProcess(NamedTuple):
     """A federated run as two functions, both to be jitted.
 
+    Formal guarantees: those of ``build_federated_averaging_process``.
+
     Attributes:
       initialize: ``initialize(key) -> ServerState``.
       next: ``next(state, cohort, clients=None) -> (ServerState, metrics)``; the cohort's units are

@@ -26,8 +26,8 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 class Model(NamedTuple):
     """A model as two pure functions; a plain function pair is as good as one built of Flax layers.
 
-    ``apply`` sees one example, so it cannot couple two of them: that is what makes per-unit clipping bound
-    a unit's influence. Batches are made outside, with ``jax.vmap``.
+    Formal guarantees: ``apply`` sees one example, so it cannot couple two of them: that is what makes per-unit clipping
+    bound a unit's influence. Batches are made outside, with ``jax.vmap``.
 
     Attributes:
       init: ``init(key) -> params``, a nested dict of float32 arrays; runs under ``jit`` and ``vmap``.

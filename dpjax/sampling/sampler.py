@@ -127,8 +127,19 @@ def of_one_size[Kind: Sampler](kind: type[Kind], population: int, cohort_size: i
 def check_sampler(sampler: object) -> None:
     """Refuse what is no sampler, such as its name.
 
+    Formal guarantees: none: a kind made elsewhere is believed in what it says of itself.
+
+    Args:
+      sampler: what was given.
+
     Raises:
       TypeError: it is none.
+
+    Example:
+      >>> check_sampler("poisson")
+      Traceback (most recent call last):
+      TypeError: sampler='poisson' must be of type Sampler; make one, such as poisson_sampler(population, rate, \
+num_steps=...).
     """
     instance("sampler", sampler, Sampler, fix="make one, such as poisson_sampler(population, rate, num_steps=...)")
 

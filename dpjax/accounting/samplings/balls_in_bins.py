@@ -13,10 +13,10 @@ from dpjax.accounting.samplings.sampling import Sampling
 class BallsInBins(Sampling):
     """In each epoch of 1 / sampling_rate steps every unit is in exactly one, chosen uniformly, whoever else there is.
 
-    No amplification is claimed: given the steps that it fell into, a unit is in one Gaussian mechanism per epoch begun,
-    and averaging over them cannot make two runs easier to tell apart. Unlike in a walk of fixed cohorts, a unit that
-    joins moves nobody, so that "add_or_remove_one" is accounted for too. The papers' amplified ε is found by sampling;
-    until a closed bound is proved here, less than this is not stated.
+    Formal guarantees: no amplification is claimed: given the steps that it fell into, a unit is in one Gaussian
+    mechanism per epoch begun, and averaging over them cannot make two runs easier to tell apart. Unlike in a walk of
+    fixed cohorts, a unit that joins moves nobody, so that "add_or_remove_one" is accounted for too. The papers'
+    amplified ε is found by sampling; until a closed bound is proved here, less than this is not stated.
 
     Args:
       sampling_rate: 1 / steps of an epoch.

@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 class FixedSize(CohortsOfOneSize):
     """A uniformly random subset of one size, drawn afresh in each step.
 
-    Given the others in the cohort, the unit in question takes a place that otherwise holds a unit y, so contributions
-    differ by up to 2 clip norms. Advanced joint convexity bounds the hockey-stick curve by "add_remove"'s first curve
-    at ε >= 0, and by symmetry by its second at ε < 0: the pair "subset" (Zhu et al.). When a unit is added rather than
-    replaced, only one side of the pair is a mixture, and "add_remove" itself dominates, at that distance of 2.
+    Formal guarantees: if who is drawn stays secret, a step is dominated as follows. Given the others in the cohort, the
+    unit in question takes a place that otherwise holds a unit y, so contributions differ by up to 2 clip norms.
+    Advanced joint convexity bounds the hockey-stick curve by "add_remove"'s first curve at ε >= 0, and by symmetry by
+    its second at ε < 0: the pair "subset" (Zhu et al.). When a unit is added rather than replaced, only one side of the
+    pair is a mixture, and "add_remove" itself dominates, at that distance of 2.
 
     Args:
       sampling_rate: cohort size / population, in (0, 1].

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 class Full(Sampling):
     """Everyone takes part in each step: a plain Gaussian mechanism.
 
+    Formal guarantees: nothing is drawn, so that nothing need stay secret. A unit of at most k records, each clipped
+    alone, moves a sum by at most k clip norms.
+
     Args:
       sampling_rate: 1.
       population: number of units, for the claim only.

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 class Poisson(Sampling):
     """Each unit by its own coin, in each step anew.
 
-    Dominating pairs of a step (``pairs.py`` has their shapes):
+    Formal guarantees: if the coins stay secret, a step is dominated by a pair (``pairs.py`` has their shapes) as
+    follows.
 
     - a unit that is there or not, or whose contribution is zero or not: "add_remove" (Zhu et al.).
     - a unit of at most k records, which are drawn one by one: "records". Given which records of others are drawn, a

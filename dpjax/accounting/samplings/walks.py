@@ -37,6 +37,10 @@ class Shuffled(Walk):
 
     A loader that drops the rest is that of the population without it.
 
+    Formal guarantees: under zero-out and replace-one, and given any order, a unit is in one Gaussian mechanism per
+    epoch begun, and averaging over orders cannot make two runs easier to tell apart. So the order need not stay secret,
+    and that it is random is not used.
+
     Args:
       sampling_rate: cohort size / population, in (0, 1].
       population: number of units.
@@ -59,6 +63,8 @@ class Shuffled(Walk):
 @dataclass(frozen=True)
 class Cyclic(Walk):
     """The same in ONE order for the whole run, so that a unit's participations are an epoch apart.
+
+    Formal guarantees: those of ``Shuffled``; the distance is what correlated noise is accounted with.
 
     Args:
       sampling_rate: cohort size / population, in (0, 1].
