@@ -155,7 +155,7 @@ _MODULE_OF = {
 __all__ = ["__version__", *sorted(_MODULE_OF)]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
-# JAX takes seconds to import; `dpjax --version` and the accountant must not pay for it.
+# JAX takes seconds to import; ``dpjax --version`` and the accountant must not pay for it.
 def __getattr__(name: str) -> Any:
     if name in _MODULE_OF:
         return getattr(importlib.import_module(f"dpjax.{_MODULE_OF[name]}"), name)

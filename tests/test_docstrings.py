@@ -1,12 +1,16 @@
 """What is exported speaks one dialect: guarantees, arguments, result, errors and an example that runs."""
 
+import ast
 import dataclasses
 import importlib
 import inspect
 import re
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+
+import dpjax
 
 PACKAGES = (
     "dpjax.accounting",
@@ -110,6 +114,18 @@ def test_a_class_describes_its_fields(name):
 
 def test_functions_of_all_layers_are_looked_at():
     assert {"dpjax.accounting.epsilon", "dpjax.federated.scaffold", "dpjax.make_train"} <= set(EXPORTED)
+
+
+def test_docstrings_within_speak_the_same_dialect():
+    strangers = {}
+    for path in sorted(Path(dpjax.__file__).parent.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+                parts = common_parts(ast.get_docstring(node) or "").items()
+                wrong = [part for part, there in parts if not there and part != "a summary of one line"]
+                if wrong:
+                    strangers[f"{path.name}:{getattr(node, 'lineno', 1)}"] = wrong
+    assert strangers == {}
 
 
 def test_what_lacks_a_part_is_found():

@@ -113,7 +113,7 @@ def local_training(
         size = min(batch_size or records, records)
         count = jnp.sum(rows.mask, dtype=jnp.int32)
         per_epoch = (count + size - 1) // size
-        # Own rows first, in random order: a walk over the first `count` never meets padding twice in a batch.
+        # Own rows first, in random order: a walk over the first ``count`` never meets padding twice in a batch.
         draws = jax.vmap(lambda number: jax.random.uniform(jax.random.fold_in(order_key, number)))(ordinals(rows.mask))
         order = jnp.argsort(jnp.where(rows.mask, draws, 2.0))
 

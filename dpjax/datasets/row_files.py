@@ -56,7 +56,7 @@ def read_file(file: Path, encoding: str | None = None) -> Any:
 
         if encoding:
             raise ValueError("Parquet says itself how it is encoded; leave encoding= out")
-        return parquet.ParquetFile(file).read()  # not `read_table`, which reads columns out of the folder's name
+        return parquet.ParquetFile(file).read()  # not ``read_table``, which reads columns out of the folder's name
     content = file.read_bytes()
     form, _, packed = ending.removeprefix(".").partition(".")
     if packed:

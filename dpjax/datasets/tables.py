@@ -42,7 +42,7 @@ def read_tables(path: Path, encoding: str | None = None) -> dict[str, Any]:
         raise DatasetError(f"{where} cannot be looked at ({error.strerror}); name another path") from error
     if is_folder:
         files = sorted(each for each in path.rglob("*") if ending_of(each.name) and not each.name.startswith("."))
-        # A file about the data set, as `dataset_infos.json`, is none of its splits.
+        # A file about the data set, as ``dataset_infos.json``, is none of its splits.
         files = [each for each in files if not each.name.startswith("dataset_info")]
         if not files and next(path.rglob("*.txt"), None):
             return read_folder_of_texts(path, encoding)

@@ -6,7 +6,7 @@ from pathlib import Path
 from dpjax.fetching.sources import PackageSource
 
 # pip knows no download without a build: of an sdist it wants the metadata, and calls the package's own setup for them.
-# The call goes to whatever `setuptools` Python finds first (PEP 517 and its fallback for projects that name no
+# The call goes to whatever ``setuptools`` Python finds first (PEP 517 and its fallback for projects that name no
 # builder), so a stand-in that answers from the pinned name and version keeps the package's code asleep.
 _STAND_IN = '''"""Answers pip's one question about {name} {version}; builds nothing."""
 import pathlib, sys

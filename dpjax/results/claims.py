@@ -45,7 +45,7 @@ def claim(row: Row) -> str:
     stated = f"δ={small(delta)}" if delta is not None else "δ not stated"
     per = f" per {setting}" if text(row, "unit") else f", {setting}" if setting else ""
     paid = row.get("tuning_accounted")
-    # `is True` would miss numpy's and pandas' booleans; a missing value must not count as paid.
+    # ``is True`` would miss numpy's and pandas' booleans; a missing value must not count as paid.
     tuning = "accounted" if str(paid) == "True" else "not accounted"
     overflow = number(row, "overflow_count")
     lost = f"; {overflow:.0f} steps overflowed their slots" if overflow else ""

@@ -17,11 +17,10 @@ _ATTEMPTS = 8
 
 
 def inner_fraction(levels: int, size: int) -> float:
-    r"""Which part of the clip norm a vector may fill so that it keeps the bound once it is rounded.
+    """Which part of the clip norm a vector may fill so that it keeps the bound once it is rounded.
 
-    Rounding to a grid of step γ = clip norm / ``levels`` adds at most
-    :math:`\\gamma c + \\gamma^2 (d/4 + \\sqrt d / 2)` to the square of a norm c, except with chance
-    :math:`e^{-1/2}`, in which case it is done again.
+    Rounding to a grid of step γ = clip norm / ``levels`` adds at most γ c + γ² (d/4 + √d / 2) to the square of a norm
+    c, except with chance exp(-1/2), in which case it is done again.
 
     Args:
       levels: grid steps in a clip norm.

@@ -61,7 +61,7 @@ class Adapter(nnx.Module):
     """The low-rank path beside a dense layer."""
 
     def __init__(self, features_in: int, features_out: int, lora: Lora, rngs: nnx.Rngs):
-        # As in PEFT: what comes out of a random `a` keeps the scale of its input.
+        # As in PEFT: what comes out of a random ``a`` keeps the scale of its input.
         self.a = nnx.Param(nnx.initializers.he_uniform()(rngs.params(), (features_in, lora.rank)))
         self.b = nnx.Param(jnp.zeros((lora.rank, features_out)))
         self.scale = lora.alpha / lora.rank
