@@ -391,7 +391,7 @@ def test_a_disk_that_fills_up_in_hydras_own_files_is_named(main, tmp_path, monke
 
 
 def start(folder):
-    axes = ["privacy.epsilon=1,2,3,4,5,6,7,8", "num_seeds=1", "optimizer.num_steps=6000"]
+    axes = ["privacy.epsilon=1,2,3,4,5,6,7,8", "num_seeds=1", "optimizer.num_steps=3000"]
     words = [sys.executable, "-m", "experiments.run", "-m", "model=logistic", "privacy.accountant=rdp", "figures=false"]
     command = [*words, *axes, f"results_dir={folder}"]
     process = subprocess.Popen(

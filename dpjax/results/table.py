@@ -251,19 +251,27 @@ def _read_table(path: Path) -> pd.DataFrame:
     try:
         if path.suffix == ".parquet":
             rows = pq.read_table(path).to_pylist()
-            for row in rows:
-                for name, value in row.items():
-                    encode(name, value)
+            _refuse_misfits(rows)
             return frame_of(rows)
         document = json.loads(path.read_bytes())
         rows = document["rows"] if isinstance(document, dict) else None
         if not isinstance(rows, list):
             raise ValueError("it has no rows")
         rows = [{name: decode(name, value) for name, value in row.items()} for row in rows]
-        for row in rows:
-            for name, value in row.items():
-                encode(name, value)
+        _refuse_misfits(rows)
         return frame_of(rows)
     except (*_UNREADABLE, ResultsError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ResultsError(f"{path} is no results table ({reason}): give a results.parquet or results.json") from error
+
+
+def _refuse_misfits(rows: list[dict[str, Any]]) -> None:
+    """Each cell must be one that its column can hold; of equal cells, which are most of a large table, one is tried."""
+    tried: set[tuple[str, type, Any]] = set()
+    for row in rows:
+        for name, value in row.items():
+            cell = (name, type(value), value if isinstance(value, str | int | float) else None)
+            if cell not in tried:
+                encode(name, value)
+            if value is None or cell[2] is not None:
+                tried.add(cell)
