@@ -91,7 +91,7 @@ def lacking(function):
     return missing + [f"Args: {name}" for name in parameters if name not in named]
 
 
-def lacking_of_class(kind):
+def lacking_of_class(kind: type):
     """What a class's docstring lacks of a summary and of the fields that it adds to its bases."""
     text = inspect.getdoc(kind) or ""
     sections = sections_of(text)
