@@ -78,3 +78,16 @@ def test_a_row_that_does_not_say_enough_says_no_mechanism(missing):
     ran = Mechanism(**COMMON, sampling=sampling_of("poisson", 0.1), adjacency="zero_out", noise_multiplier=1.0)
     assert mechanism_of(columns_of(ran) | {missing: None}) is None
     assert mechanism_of(columns_of(ran) | {"noise": "of some other kind"}) is None
+
+
+@pytest.mark.parametrize("name", SAMPLINGS)
+def test_a_sampling_whose_sentence_claims_no_amplification_gets_none_and_the_others_get_some(name):
+    options = {"unit": "client", "adjacency": "zero_out", "noise_multiplier": 2.0, "num_steps": 20}
+    rate = 1.0 if name == "full" else 0.05
+    run = Mechanism(sampling=sampling_of(name, rate, 1000), **options)
+    charged = Mechanism(
+        sampling="full", sampling_rate=1.0, **options | {"num_steps": run.num_participations}
+    )  # of as many steps as a unit can be in
+    cost, full = (epsilon(each, delta=1e-5, accountant="rdp") for each in (run, charged))
+    assert (cost < 0.9 * full) == run.sampling.amplifies
+    assert ("no amplification" in run.describe()) == (cost == full and name != "full")

@@ -27,8 +27,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, NoReturn
 
-from dpjax.accounting.noises import Noise, Run
+from dpjax.accounting.noises import Noise, Run, multiplier_words
 from dpjax.accounting.pairs import Pair
+from dpjax.accounting.samplings.sampling import NOT_AMPLIFIED
 from dpjax.checks import one_of, whole_number
 
 if TYPE_CHECKING:
@@ -118,12 +119,12 @@ class DistributedNoise(Noise):
         against = (
             "it holds against those who see no more than what is released"
             if self.secret_cohorts
-            else "it holds against the server too, no amplification claimed"
+            else f"it holds against the server too{NOT_AMPLIFIED}"
         )
         return (
-            f" with noise multiplier {run.noise_multiplier:.6g} (standard deviation / clip norm) of distributed "
-            f"{KINDS[self.kind].words} noise, the sum of {self.shares:,} clients' shares on a grid of {self.levels:,} "
-            f"levels in {self.dimension:,} dimensions; {against}"
+            f" with {multiplier_words(run)} of distributed {KINDS[self.kind].words} noise, the sum of "
+            f"{self.shares:,} clients' shares on a grid of {self.levels:,} levels in {self.dimension:,} dimensions; "
+            f"{against}"
         )
 
 

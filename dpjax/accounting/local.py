@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
-from dpjax.accounting.noises import Noise, Run
+from dpjax.accounting.noises import Noise, Run, multiplier_words
 from dpjax.accounting.pairs import Pair
+from dpjax.accounting.samplings.sampling import NOT_AMPLIFIED
 from dpjax.checks import number, one_of
 
 if TYPE_CHECKING:
@@ -121,14 +122,10 @@ class LocalReports(Noise):
             )
 
     def describe(self, run: Run) -> str:
-        of = (
-            f"pure ε {self.epsilon_per_report:.6g} a report"
-            if self.pure
-            else f"noise multiplier {run.noise_multiplier:.6g} (standard deviation / clip norm)"
-        )
+        of = f"pure ε {self.epsilon_per_report:.6g} a report" if self.pure else multiplier_words(run)
         return (
             f" of local privacy, which holds against the server: each {run.unit} randomises its own reports, at "
-            f"most {run.num_participations:,}, by {KINDS[self.kind].words} of {of}, no amplification claimed"
+            f"most {run.num_participations:,}, by {KINDS[self.kind].words} of {of}{NOT_AMPLIFIED}"
         )
 
 

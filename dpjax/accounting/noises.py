@@ -77,6 +77,11 @@ class Noise(abc.ABC):
         """The clause of a claim that says how large it is, and whose."""
 
 
+def multiplier_words(run: Run, besides: str = "") -> str:
+    """A noise multiplier in a claim, and what it is the ratio of."""
+    return f"noise multiplier {run.noise_multiplier:.6g} (standard deviation / clip norm{besides})"
+
+
 class IndependentNoise(Noise):
     """Gaussian noise on the sum, fresh in each step, by whoever holds the sum.
 
@@ -97,7 +102,7 @@ class IndependentNoise(Noise):
         return dp_accounting.SelfComposedDpEvent(step, run.num_participations)
 
     def describe(self, run: Run) -> str:
-        return f" with noise multiplier {run.noise_multiplier:.6g} (standard deviation / clip norm)"
+        return f" with {multiplier_words(run)}"
 
 
 INDEPENDENT = IndependentNoise()
@@ -130,6 +135,6 @@ class CorrelatedNoise(Noise):
 
     def describe(self, run: Run) -> str:
         return (
-            f" that are one Gaussian mechanism of noise multiplier {run.noise_multiplier:.6g} (standard deviation / "
-            f"clip norm, the encoder at sensitivity 1), its noise correlated by {self.factorization.describe()}"
+            f" that are one Gaussian mechanism of {multiplier_words(run, ', the encoder at sensitivity 1')}, its noise "
+            f"correlated by {self.factorization.describe()}"
         )

@@ -44,12 +44,10 @@ def claim(row: Row) -> str:
     delta = number(row, "delta")
     stated = f"δ={small(delta)}" if delta is not None else "δ not stated"
     per = f" per {setting}" if text(row, "unit") else f", {setting}" if setting else ""
-    paid = row.get("tuning_accounted")
-    # ``is True`` would miss numpy's and pandas' booleans; a missing value must not count as paid.
-    tuning = "accounted" if str(paid) == "True" else "not accounted"
     overflow = number(row, "overflow_count")
     lost = f"; {overflow:.0f} steps overflowed their slots" if overflow else ""
-    return f"(ε={rounded_up(value)} {accountant}, {stated})-DP{per}{_whose_noise(row)}; tuning {tuning}{lost}"
+    tuning = tuning_clause(row.get("tuning_accounted"))
+    return f"(ε={rounded_up(value)} {accountant}, {stated})-DP{per}{_whose_noise(row)}; {tuning}{lost}"
 
 
 def stated_epsilon(row: Row) -> tuple[float | None, str]:
@@ -173,18 +171,45 @@ def sampling_word(sampling: str) -> str:
     return sampling.replace("_", "-") if kind is None else kind.word
 
 
+_BY_CLIENTS = {
+    **{kind.noise: f"; {kind.noise} reports, against the server too" for kind in REPORTS.values()},
+    **{name: f"; {name} shares under secure aggregation" for name in SHARES},
+    "inside_clients": "; noise inside each client, against the server too",
+}
+"""Noise that clients add → whom the guarantee holds against."""
+
+
+def tuning_clause(paid: Any) -> str:
+    """Whether hyper-parameter tuning was paid for, as a claim and a figure say it.
+
+    Args:
+      paid: a cell of ``tuning_accounted``; anything but a true one, of whatever library, counts as not paid.
+
+    Example:
+      >>> tuning_clause(None)
+      'tuning not accounted'
+    """
+    return f"tuning {'accounted' if str(paid) == 'True' else 'not accounted'}"
+
+
+def steps_word(row: Row) -> str:
+    """What ``num_steps`` counts: rounds, or steps where each client takes noisy ones of its own.
+
+    Args:
+      row: a results row or a point.
+
+    Example:
+      >>> steps_word({"clients_per_round": 8}), steps_word({"clients_per_round": 8, "noise": "inside_clients"})
+      ('rounds', 'steps')
+    """
+    federated = number(row, "clients_per_round") is not None and text(row, "noise") != "inside_clients"
+    return "rounds" if federated else "steps"
+
+
 def _whose_noise(row: Row) -> str:
     """Whom a guarantee that is not about noise on the sum holds against, and what is not real about it."""
     noise, cohort = text(row, "noise"), number(row, "noise_cohort_size")
-    against = ""
-    if noise in {kind.noise for kind in REPORTS.values()}:
-        against = f"; {noise} reports, against the server too"
-    elif noise in SHARES:
-        against = f"; {noise} shares under secure aggregation"
-    elif noise == "inside_clients":
-        against = "; noise inside each client, against the server too"
-    elif noise.startswith("correlated"):
-        against = f"; noise {noise}"
+    against = f"; noise {noise}" if noise.startswith("correlated") else _BY_CLIENTS.get(noise, "")
     simulated = f"; SIMULATED with the noise of {cohort:.0f} clients a round" if cohort is not None else ""
     return against + simulated
 
@@ -195,10 +220,7 @@ def _setting(row: Row) -> list[str]:
     sampling = sampling_word(sampling)
     if sampling and rate is not None:
         sampling = f"{sampling} q={small(rate)}"
-    # A round is a client's step; both are a use of the mechanism.
-    federated = number(row, "clients_per_round") is not None and text(row, "noise") != "inside_clients"
-    word = "rounds" if federated else "steps"
-    taken = f"{steps:.0f} {word}" if steps is not None else ""
+    taken = f"{steps:.0f} {steps_word(row)}" if steps is not None else ""
     records, unit = number(row, "records_per_unit"), text(row, "unit")
     if unit and records is not None and records > 1:
         unit = f"{unit} of at most {records:.0f} records"

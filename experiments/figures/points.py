@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from dpjax.results.claims import sampling_word, small
+from dpjax.results.claims import sampling_word, small, steps_word, tuning_clause
 from dpjax.results.mishaps import aborted_rounds
 from dpjax.results.schema import lower_is_better
 from dpjax.results.sheet import label, mean_and_std
@@ -234,15 +234,14 @@ def _lines(points: Any) -> list[str]:
     if isinstance(first["sampling"], str):
         rate = f" q={small(float(f'{rates[0]:.3g}'))}" if len(rates) == 1 else ""
         parts.append(sampling_word(first["sampling"]) + rate)
-    word = "rounds" if pd.notna(first["clients_per_round"]) else "steps"
-    parts += [f"{small(steps[0])} {word}"] if len(steps) == 1 else []
+    parts += [f"{small(steps[0])} {steps_word(first)}"] if len(steps) == 1 else []
     diverged = int(points["diverged"].sum())
     seeds = sorted(set(points["n"]))
     count = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
     spread = "one seed" if seeds == [1] else f"mean ± std over {count} seeds"
     private = points[points["epsilon"] < math.inf]
     paid = len(private) and bool((private["tuning_accounted"].fillna(False)).all())
-    lines = [", ".join(parts), f"{spread}; tuning {'accounted' if paid else 'not accounted'}"]
+    lines = [", ".join(parts), f"{spread}; {tuning_clause(paid)}"]
     lines += [f"×: {diverged} of {points['n'].sum()} runs diverged"] if diverged else []
     return [*lines, *filter(None, [aborted_rounds(points.to_dict("records"))])]
 

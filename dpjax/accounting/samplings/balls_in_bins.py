@@ -35,6 +35,7 @@ class BallsInBins(Sampling):
 
     name: ClassVar[str] = "balls_in_bins"
     word: ClassVar[str] = "balls-in-bins"
+    manner: ClassVar[str] = "balls-in-bins epochs"
     aborts_tell: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -52,6 +53,3 @@ class BallsInBins(Sampling):
 
     def participation(self, num_steps: int) -> Participation:
         return Participation(num_steps, -(-num_steps // self.num_bins), 1)
-
-    def describe(self, drawn: str) -> str:
-        return f"balls-in-bins epochs {self._rate_of(drawn)}, no amplification claimed"

@@ -37,6 +37,8 @@ class FixedSize(CohortsOfOneSize):
 
     name: ClassVar[str] = "fixed_size"
     word: ClassVar[str] = "fixed-size"
+    manner: ClassVar[str] = "fixed-size sampling without replacement"
+    amplifies: ClassVar[bool] = True
     without_replacement: ClassVar[bool] = True
 
     def check(self, adjacency: str, *, independent: bool) -> None:
@@ -70,6 +72,3 @@ class FixedSize(CohortsOfOneSize):
     @property
     def secret_rate(self) -> float:
         return self.sampling_rate
-
-    def describe(self, drawn: str) -> str:
-        return f"fixed-size sampling without replacement {self._rate_of(drawn)}"

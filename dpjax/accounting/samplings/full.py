@@ -36,6 +36,7 @@ class Full(Sampling):
 
     name: ClassVar[str] = "full"
     word: ClassVar[str] = "full"
+    manner: ClassVar[str] = "full participation"
     is_drawn: ClassVar[bool] = False
     draws_records: ClassVar[bool] = True
 
@@ -54,5 +55,4 @@ class Full(Sampling):
         return math.sqrt(num_steps) / noise_multiplier
 
     def describe(self, drawn: str) -> str:
-        of = f" of {self.population:,} {drawn}s" if self.population else ""
-        return f"full participation{of}"
+        return f"{self.manner}{self._of(drawn)}"

@@ -47,6 +47,8 @@ class Poisson(Sampling):
 
     name: ClassVar[str] = "poisson"
     word: ClassVar[str] = "Poisson"
+    manner: ClassVar[str] = "Poisson sampling"
+    amplifies: ClassVar[bool] = True
     draws_records: ClassVar[bool] = True
     aborts_tell: ClassVar[bool] = True
 
@@ -80,6 +82,3 @@ class Poisson(Sampling):
 
     def central_limit(self, noise_multiplier: float, num_steps: int) -> float | None:
         return math.sqrt(num_steps) * self.sampling_rate * math.sqrt(math.expm1(1 / noise_multiplier**2))
-
-    def describe(self, drawn: str) -> str:
-        return f"Poisson sampling {self._rate_of(drawn)}"

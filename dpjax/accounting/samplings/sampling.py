@@ -13,6 +13,9 @@ from dpjax.checks import number, whole_number
 if TYPE_CHECKING:
     import dp_accounting
 
+NOT_AMPLIFIED = ", no amplification claimed"
+"""Behind whatever charges each participation in full."""
+
 
 @dataclass(frozen=True)
 class Sampling(abc.ABC):
@@ -36,6 +39,10 @@ class Sampling(abc.ABC):
     """In configs, rows and on the command line."""
     word: ClassVar[str]
     """In a claim, before the rate."""
+    manner: ClassVar[str]
+    """How cohorts come about, in a mechanism's own sentence, before the rate."""
+    amplifies: ClassVar[bool] = False
+    """Whether a unit that may take part is charged less than one that surely does."""
     is_drawn: ClassVar[bool] = True
     """Whether ``dpjax.sampling`` has a sampler of this kind, which configs can name."""
     draws_records: ClassVar[bool] = False
@@ -101,17 +108,17 @@ class Sampling(abc.ABC):
         del noise_multiplier, num_steps
         return None
 
-    @abc.abstractmethod
     def describe(self, drawn: str) -> str:
-        """The clause of a claim that says how cohorts come about.
+        """The clause of a mechanism's sentence that says how cohorts come about.
 
         Args:
           drawn: what is drawn, such as "example".
         """
+        charge = "" if self.amplifies else NOT_AMPLIFIED
+        return f"{self.manner} at rate {self.sampling_rate:.6g}{self._of(drawn)}{charge}"
 
-    def _rate_of(self, drawn: str) -> str:
-        of = f" of {self.population:,} {drawn}s" if self.population else ""
-        return f"at rate {self.sampling_rate:.6g}{of}"
+    def _of(self, drawn: str) -> str:
+        return f" of {self.population:,} {drawn}s" if self.population else ""
 
 
 @dataclass(frozen=True)

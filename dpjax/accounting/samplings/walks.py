@@ -55,9 +55,7 @@ class Shuffled(Walk):
 
     name: ClassVar[str] = "shuffled"
     word: ClassVar[str] = "shuffled"
-
-    def describe(self, drawn: str) -> str:
-        return f"shuffled epochs {self._rate_of(drawn)}, no amplification claimed"
+    manner: ClassVar[str] = "shuffled epochs"
 
 
 @dataclass(frozen=True)
@@ -80,9 +78,7 @@ class Cyclic(Walk):
 
     name: ClassVar[str] = "cyclic"
     word: ClassVar[str] = "cyclic"
+    manner: ClassVar[str] = "cycles through one order"
 
     def participation(self, num_steps: int) -> Participation:
         return Participation(num_steps, -(-num_steps // self.steps_per_epoch), self.steps_per_epoch)
-
-    def describe(self, drawn: str) -> str:
-        return f"cycles through one order {self._rate_of(drawn)}, no amplification claimed"
