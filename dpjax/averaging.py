@@ -8,7 +8,7 @@ import optax
 from jax.core import Tracer
 from jaxtyping import Array, Float, Int, PyTree
 
-from dpjax.checks import number
+from dpjax.ranges import AVERAGE_DECAY
 from dpjax.types import Params, at_least_float32
 
 
@@ -64,7 +64,7 @@ def parameter_ema(decay: float | Float[Array, ""], *, warm_up: bool = True) -> o
       Polyak & Juditsky, Acceleration of Stochastic Approximation by Averaging, 1992 (https://doi.org/10.1137/0330046).
     """
     if not isinstance(decay, Tracer):
-        decay = number("decay", decay, least=0, most=1, fix="0.999 averages over about 1,000 steps")
+        decay = AVERAGE_DECAY.number("decay", decay)
 
     def init(params: Params) -> ParameterEmaState:
         average = jax.tree.map(lambda p: p.astype(at_least_float32(p.dtype)), params)

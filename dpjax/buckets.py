@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, PyTree
 
-from dpjax.checks import whole_number
+from dpjax.ranges import NUM_BUCKETS
 from dpjax.types import Records, check_padding
 
 
@@ -51,7 +51,7 @@ def bucketed(records: Records, num_buckets: int = 4) -> tuple[Buckets, Int[np.nd
       >>> [table.mask.shape for table in buckets.tables], order.tolist()
       ([(3, 4), (1, 100)], [1, 0, 3, 2])
     """
-    num_buckets = whole_number("num_buckets", num_buckets, fix="each bucket is compiled by itself")
+    num_buckets = NUM_BUCKETS.known("num_buckets", num_buckets)
     check_padding(records)
     index, mask = np.asarray(records.index), np.asarray(records.mask)
     sizes = mask.sum(1)

@@ -11,6 +11,7 @@ from dpjax.checks import function, number
 from dpjax.clipping import ClippingRule, clipped_sum
 from dpjax.contributions import example_gradient
 from dpjax.noise import gaussian_privatizer, noise_stddev
+from dpjax.ranges import CLIP_NORM, NOISE_MULTIPLIER
 from dpjax.types import Cohort, Params, leading_size
 
 
@@ -57,8 +58,8 @@ def private_grad(
     """
     size_fix = "it is sampling rate × data set size"
     divisor = number("expected_batch_size", expected_batch_size, above=0, fix=size_fix)
-    multiplier = number("noise_multiplier", noise_multiplier, least=0, fix="it is noise stddev / clip_norm")
-    number("clip_norm", clip_norm, above=0, finite=False, fix="use inf to turn clipping off")
+    multiplier = NOISE_MULTIPLIER.number("noise_multiplier", noise_multiplier)
+    CLIP_NORM.number("clip_norm", clip_norm)
     function("loss_fn", loss_fn, fix="give loss_fn(params, example) or loss_fn(params, example, key)")
     takes_key = len(inspect.signature(loss_fn).parameters) > 2
     keyed = loss_fn if takes_key else lambda params, example, key: loss_fn(params, example)

@@ -10,6 +10,7 @@ from jaxtyping import Array, ArrayLike, Float, Int, Key, PyTree, ScalarLike
 
 from dpjax.checks import number
 from dpjax.gaussian import standard_normal
+from dpjax.ranges import NOISE_MULTIPLIER
 from dpjax.types import at_least_float32, check_key
 
 
@@ -49,7 +50,7 @@ def noise_stddev(noise_multiplier: ScalarLike, clip_norm: ScalarLike) -> Float[A
       >>> print(noise_stddev(1.5, 0.2), noise_stddev(0.0, float("inf")))
       0.3 0.0
     """
-    z = number("noise_multiplier", noise_multiplier, least=0, fix="it is noise stddev / clip_norm")
+    z = NOISE_MULTIPLIER.number("noise_multiplier", noise_multiplier)
     norm = number("clip_norm", clip_norm, least=0, finite=False, fix="use inf to turn clipping off")
     if isinstance(z, float) and isinstance(norm, float) and z > 0 and math.isinf(norm):
         raise ValueError(

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, ArrayLike, Float, Int
 
-from dpjax.checks import known_number, number, one_of, whole_number
+from dpjax.checks import number, one_of
+from dpjax.ranges import FLOOR, MOMENT_DECAY, NUM_STEPS, WARMUP_STEPS
 from dpjax.types import Params, at_least_float32
 
 DECAYS = ("none", "linear", "cosine")
@@ -63,8 +64,8 @@ def scale_by_corrected_adam(
       (https://arxiv.org/abs/2312.14334).
     """
     noise_stddev = number("noise_stddev", noise_stddev, least=0, fix="it is of one coordinate of the noised mean")
-    b1, b2 = (known_number(name, b, least=0, below=1, fix="it is a decay") for name, b in (("b1", b1), ("b2", b2)))
-    floor = known_number("floor", floor, above=0, fix="1e-8 is usual")
+    b1, b2 = (MOMENT_DECAY.known(name, b) for name, b in (("b1", b1), ("b2", b2)))
+    floor = FLOOR.known("floor", floor)
 
     def init(params: Params) -> CorrectedAdamState:
         zeros = jax.tree.map(lambda p: jnp.zeros(p.shape, at_least_float32(p.dtype)), params)
@@ -114,8 +115,8 @@ def warmed_up(
       [0.5, 1.0, 1.0, 0.75, 0.5, 0.25]
     """
     one_of("decay", decay, DECAYS)
-    num_steps = whole_number("num_steps", num_steps, fix="give the steps of the run")
-    warmup_steps = whole_number("warmup_steps", warmup_steps, least=0, most=num_steps, fix="it is a part of the run")
+    num_steps = NUM_STEPS.known("num_steps", num_steps)
+    warmup_steps = WARMUP_STEPS._replace(most=num_steps).known("warmup_steps", warmup_steps)
 
     def rate(step: ArrayLike) -> Float[Array, ""]:
         at = jnp.asarray(step, jnp.float32)

@@ -19,6 +19,7 @@ from dpjax.contribution import ContributionFn
 from dpjax.contributions import gather_records
 from dpjax.noise import gaussian_privatizer
 from dpjax.population import Population, draw, remember, weigh_units
+from dpjax.ranges import NUM_STEPS
 from dpjax.renamed import renamed
 from dpjax.sampling import Sampler, check_sampler
 from dpjax.solver import Solver, as_solver
@@ -163,7 +164,7 @@ def make_train(
       Abadi et al., 2016 (https://arxiv.org/abs/1607.00133); McMahan et al., 2018 (https://arxiv.org/abs/1710.06963).
     """
     check_sampler(sampler)
-    num_steps = whole_number("num_steps", num_steps, fix="give the steps of the run")
+    num_steps = NUM_STEPS.known("num_steps", num_steps)
     for name, given in (("init_fn", init_fn), ("make_optimizer", make_optimizer), ("sum_factory", sum_factory)):
         function(name, given, fix="see make_train for what it is given and returns")
     solver, noise = as_solver(learner), check_noise(noise)

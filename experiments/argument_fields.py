@@ -14,6 +14,26 @@ SELECTION = {
 }
 """Argument → field, of ``dpjax.datasets.selection``."""
 
+MECHANISM = {
+    "adjacency": "privacy.adjacency",
+    "accountant": "privacy.accountant",
+    "sampling": "optimizer.sampling",
+    "records_per_unit": "privacy.records_per_unit",
+    "bands": "privacy.bands",
+    "factorization": "privacy.factorization",
+}
+"""Argument → field, of ``dpjax.accounting``."""
+
+PARTITION = {name: f"federated.{name}" for name in ("num_clients", "alpha", "shards_per_client", "records_per_client")}
+PARTITION |= {"max_records": "federated.records_per_client"}
+"""Argument → field, of the partitions of ``dpjax.federated``."""
+
+SECURE = {name: f"federated.{name}" for name in ("threshold", "bits", "levels")} | {"colluding": "privacy.colluding"}
+"""Argument → field, of ``dpjax.federated.secure_aggregation`` and ``distributed_noise``."""
+
+TUNING = {name: f"tuning.{name}" for name in ("name", "rank", "targets", "last_layers", "length")}
+"""Argument → field, of ``dpjax.models.tuning``."""
+
 _WORDS = {"None": "null", "True": "true", "False": "false"}  # as configs write them
 
 
@@ -38,8 +58,16 @@ def in_fields(names: Mapping[str, str]) -> Iterator[None]:
     except ConfigError:
         raise
     except ValueError as error:
-        raise ConfigError(_renamed(str(error), {**names, **_WORDS})) from error
+        raise ConfigError(_renamed(str(error), names)) from error
 
 
 def _renamed(text: str, names: Mapping[str, str]) -> str:
-    return re.sub(r"(?<![\w.])\w+(?![\w.]*[(/])", lambda word: names.get(word[0], word[0]), text)
+    """Arguments where a value stands behind them, and words as overrides have them."""
+    text = re.sub(r"(?<![\w.])(\w+=|\w+_\w+\b(?![\w.]*[(/]))", lambda word: _field(word[1], names), text)
+    text = re.sub(r"(['\"])([\w.-]+)\1", r"\2", text)
+    return re.sub(r"(?<![\w.])(None|True|False)\b", lambda word: _WORDS[word[0]], text)
+
+
+def _field(word: str, names: Mapping[str, str]) -> str:
+    name = word.removesuffix("=")
+    return names.get(name, name) + word[len(name) :]

@@ -9,14 +9,14 @@ import numpy as np
 import optax
 
 from dpjax import contributions, federated
-from dpjax.accounting.local import KINDS as REPORT_KINDS
 from dpjax.buckets import bucketed
 from dpjax.clipping import Aggregation, ClippingRule
 from dpjax.datasets import Dataset
 from dpjax.sampling import Sampler
 from dpjax.types import HParams, Records
-from experiments.config import LOCAL_NOISE, SHARED_NOISE, CompressionConf, ConfigError, FederatedConf, PrivacyConf
-from experiments.validation import threshold
+from experiments.accountable import reports, threshold
+from experiments.argument_fields import PARTITION, SECURE, in_fields
+from experiments.config import SHARED_NOISE, CompressionConf, ConfigError, FederatedConf, PrivacyConf
 
 
 class Clients(NamedTuple):
@@ -74,6 +74,11 @@ def make_clients(fed: FederatedConf, dataset: Dataset) -> Clients:
 
 
 def _partition(fed: FederatedConf, dataset: Dataset) -> Records:
+    with in_fields(PARTITION):
+        return _shared_out(fed, dataset)
+
+
+def _shared_out(fed: FederatedConf, dataset: Dataset) -> Records:
     labels, clients = dataset.train_labels, fed.num_clients
     match fed.partition:
         case "iid":
@@ -233,24 +238,25 @@ def _sum_of_messages(fed: FederatedConf, privacy: PrivacyConf, hparams: HParams)
     dropout_rate = hparams.dropout_rate if fed.dropout_rate > 0 else 0.0
     if fed.aggregation == "secure":
         shared = noise in SHARED_NOISE and private
-        return federated.secure_aggregation(
-            threshold=threshold(fed),
-            bits=fed.bits,
-            levels=fed.levels,
-            dropout_rate=dropout_rate,
-            masks=fed.masks,
-            noise=noise if shared else None,
-            noise_multiplier=hparams.noise_multiplier if shared else 0.0,
-            colluding=privacy.colluding if shared else 0,
-        )
+        with in_fields(SECURE):
+            return federated.secure_aggregation(
+                threshold=threshold(fed),
+                bits=fed.bits,
+                levels=fed.levels,
+                dropout_rate=dropout_rate,
+                masks=fed.masks,
+                noise=noise if shared else None,
+                noise_multiplier=hparams.noise_multiplier if shared else 0.0,
+                colluding=privacy.colluding if shared else 0,
+            )
     if fed.aggregation == "homomorphic":
         return federated.homomorphic_aggregation(dropout_rate=dropout_rate)
     lost = federated.dropouts(dropout_rate) if fed.dropout_rate > 0 else None
     own: Aggregation | None = None
-    if noise in LOCAL_NOISE and private:
-        kind = LOCAL_NOISE[noise]
-        amount = "epsilon_per_report" if REPORT_KINDS[kind].pure else "noise_multiplier"
-        own = federated.local_privacy(kind, **{amount: getattr(hparams, amount)})
+    randomised = reports(noise) if private else None
+    if randomised is not None:
+        amount = "epsilon_per_report" if randomised.pure else "noise_multiplier"
+        own = federated.local_privacy(randomised.kind, **{amount: getattr(hparams, amount)})
     elif fed.robust != "none":
         share: dict[str, Any] = {} if "median" in fed.robust else {"corrupted_fraction": fed.robust_fraction}
         own = federated.robust_aggregation(fed.robust, **share)

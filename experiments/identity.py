@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from experiments.config import LOCAL_NOISE, SHARED_NOISE, Config
+from experiments.config import LOCAL_NOISE, SHARED_NOISE, Config, PrivacyConf
 from experiments.fields import as_dict, leaves, value_of
 from experiments.inputs import digest_of, inputs
 
@@ -23,7 +23,7 @@ def signature(cfg: Config) -> str:
     """
     chosen = {path: value_of(cfg, path) for path, is_traced in leaves() if not is_traced}
     # A run beyond ε = 10 wants a larger capacity: a shape of its own.
-    chosen["capacity"] = capacity_epsilon(cfg)
+    chosen["capacity"] = capacity_epsilon(cfg.privacy)
     # Faults cost time in every round: a run without any has none in its program.
     chosen["faults"] = (cfg.federated.straggler_rate > 0, cfg.federated.dropout_rate > 0)
     # Nor has a run without privacy reports or shares of noise.
@@ -31,9 +31,9 @@ def signature(cfg: Config) -> str:
     return json.dumps(chosen, sort_keys=True)
 
 
-def capacity_epsilon(cfg: Config) -> float:
+def capacity_epsilon(privacy: PrivacyConf) -> float:
     """The ε that the cohorts' capacity supports: one value for all usual sweeps, so that they share a shape."""
-    return 10.0 if not cfg.privacy.is_private else max(10.0, cfg.privacy.epsilon)
+    return 10.0 if not privacy.is_private else max(10.0, privacy.epsilon)
 
 
 def digest(cfg: Config, files: dict[str, str] | None = None) -> str:

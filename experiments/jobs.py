@@ -17,7 +17,7 @@ from experiments import config, identity
 from experiments.fields import hparams_in
 from experiments.inputs import inputs, noted_imports, plugin_inputs
 from experiments.memory import refuse_lanes
-from experiments.privacy import abort_probability_of, check_aborts, clip_norm, has_pure_reports, mechanism, noise_share
+from experiments.privacy import as_run, check_aborts, clip_norm, noise_share
 from experiments.problems.saving import save_model
 from experiments.readers import Sweep, refuse_unread_by_plugin
 from experiments.rows import common, outputs, pace, warn_of_owners
@@ -184,7 +184,7 @@ def _sound(jobs: Sequence[Job], setup: Setup) -> tuple[list[Job], list[Outcome]]
         try:
             if setup.read is not None:
                 refuse_unread_by_plugin(job.cfg, job.overrides, setup.read, together)
-            check_aborts(job.cfg, setup.accounted)
+            check_aborts(_planned(job, setup), job.cfg.privacy, job.cfg.federated)
             if job.cfg.privacy.is_private:
                 _check_delta(job.cfg.privacy.delta, setup)
             sound.append(job)
@@ -199,7 +199,7 @@ def _calibrate(jobs: Sequence[Job], setup: Setup, tell: Tell) -> tuple[list[Poin
     found: list[Point] = []
     refused: list[Outcome] = []
     for job in jobs:
-        aborts = abort_probability_of(job.cfg, setup.accounted)  # of dropouts, which differ from job to job
+        aborts = _planned(job, setup).abort_probability  # of dropouts, which differ from job to job
         grids.setdefault((job.cfg.privacy.delta, job.cfg.privacy.accountant, aborts), []).append(job)
     for (delta, accountant, _), members in grids.items():
         private = [job for job in members if job.cfg.privacy.is_private]
@@ -221,21 +221,26 @@ def _calibrate(jobs: Sequence[Job], setup: Setup, tell: Tell) -> tuple[list[Poin
     return found, refused
 
 
+def _planned(job: Job, setup: Setup) -> accounting.Mechanism:
+    """The job's mechanism before its noise is known."""
+    return as_run(setup.mechanism, job.cfg.federated, setup.sampler, 0.0)
+
+
 def _points(jobs: Sequence[Job], setup: Setup, delta: float, accountant: str, tell: Tell) -> list[Point]:
     given = [Point(job, z) for job in jobs if (z := job.cfg.privacy.noise_multiplier) is not None]
     if given:
         rest = [job for job in jobs if job.cfg.privacy.noise_multiplier is None]
         return given + (_points(rest, setup, delta, accountant, tell) if rest else [])
     epsilons = [job.cfg.privacy.epsilon for job in jobs]
-    if has_pure_reports(setup.accounted):
-        ran = mechanism(jobs[0].cfg, setup.accounted, 0.0)
+    planned = _planned(jobs[0], setup)
+    if planned.noising.pure:
         found = {
-            epsilon: accounting.calibrate_report_epsilon(ran, epsilon=epsilon, delta=delta, accountant=accountant)
+            epsilon: accounting.calibrate_report_epsilon(planned, epsilon=epsilon, delta=delta, accountant=accountant)
             for epsilon in set(epsilons)
         }
         return [Point(job, 0.0, found[epsilon]) for job, epsilon in zip(jobs, epsilons, strict=True)]
     multipliers = accounting.calibrate_noise_grid(
-        mechanism(jobs[0].cfg, setup.accounted, 1.0),
+        planned,
         epsilons=epsilons,
         delta=delta,
         accountant=accountant,
@@ -245,10 +250,10 @@ def _points(jobs: Sequence[Job], setup: Setup, delta: float, accountant: str, te
 
 
 def _check_delta(delta: float, setup: Setup) -> None:
-    population = setup.accounted.num_units
+    population = setup.num_units
     if delta >= 1 / population:
         raise config.ConfigError(
-            f"privacy.delta={delta:g} must be below 1/population = 1/{population} {setup.accounted.unit}s; "
+            f"privacy.delta={delta:g} must be below 1/population = 1/{population} {setup.mechanism.unit}s; "
             f"use {0.1 / population:.0e} or less."
         )
 
@@ -279,7 +284,7 @@ def _hparams(point: Point) -> HParams:
 def _hparams_of_privacy(point: Point) -> dict[str, float]:
     """The hyper-parameters that no field of the config says as it stands."""
     return {
-        "clip_norm": clip_norm(point.job.cfg),
+        "clip_norm": clip_norm(point.job.cfg.privacy, point.job.cfg.federated),
         "noise_multiplier": point.noise_multiplier * noise_share(point.job.cfg.federated),
         "epsilon_per_report": point.epsilon_per_report or 1.0,
     }

@@ -12,7 +12,7 @@ from dpjax.federated import Solver
 from dpjax.steps import TrainState
 from dpjax.subsets import merge_params
 from dpjax.training import History
-from experiments.config import Config, FederatedConf
+from experiments.config import Config, FederatedConf, OptimizerConf
 from experiments.federated import message_size
 from experiments.problems.problem import BATCH, Problem
 from experiments.traces import norm_traces
@@ -80,7 +80,7 @@ def make_report(
       noise_multiplier: of the run; noise that clients add is in no sum.
       size: coordinates of what the run carries.
     """
-    kept = kept_params(cfg, state)
+    kept = kept_params(cfg.optimizer, state)
     on_sum = noise_multiplier if cfg.privacy.noise in ("gaussian", "correlated") else 0.0
     return Report(
         history.evaluation_steps,
@@ -112,9 +112,9 @@ def _counts(cfg: Config, history: History, kept: Any, dimension: int) -> dict[st
     return counts
 
 
-def kept_params(cfg: Config, state: TrainState) -> Any:
+def kept_params(conf: OptimizerConf, state: TrainState) -> Any:
     """What a run ends with: the parameters, or their average where one is kept."""
-    return averaged_params(state) if cfg.optimizer.ema else state.params
+    return averaged_params(state) if conf.ema else state.params
 
 
 def _all_finite(params: Any) -> jax.Array:

@@ -39,7 +39,7 @@ def named(cfg: Config, files: Mapping[str, str], rule: ClippingRule, read: Colle
 
 def _clipping(cfg: Config, rule: ClippingRule) -> str | None:
     """The rule that ran, which a plugin may have put in place of the config's."""
-    if math.isinf(clip_norm(cfg)):
+    if math.isinf(clip_norm(cfg.privacy, cfg.federated)):
         return None  # a reference is not clipped, whatever the rule
     parts = [f"adaptive(q={cfg.clipping.target_quantile:g})"] if cfg.clipping.name == "adaptive" else []
     if rule.groups is not None:

@@ -1,186 +1,161 @@
 """What a config's run is to the accountant: its sampler, its noise, and who that protects against whom."""
 
 import math
-from typing import NamedTuple
+from dataclasses import replace
 
 import jax
 from jaxtyping import Array, ArrayLike, Key
 from optax import GradientTransformation
 
 from dpjax import accounting, federated, sampling
-from dpjax.accounting import DistributedNoise, Factorization, LocalReports, Participation
-from dpjax.accounting.local import KINDS as REPORT_KINDS
-from dpjax.accounting.recipes import factorization_of
+from dpjax.accounting import Factorization, LocalReports, Participation, factorization_of
 from dpjax.correlated_noise import correlated_privatizer
 from dpjax.noise import gaussian_privatizer
 from dpjax.results.mechanisms import columns_of
 from dpjax.steps import MakePrivatizer
-from experiments.config import LOCAL_NOISE, SHARED_NOISE, Config, ConfigError, FederatedConf
+from experiments.accountable import adjacency, reports, threshold
+from experiments.argument_fields import MECHANISM, SECURE, in_fields
+from experiments.config import SHARED_NOISE, ConfigError, FederatedConf, PrivacyConf
 from experiments.identity import capacity_epsilon
-from experiments.validation import threshold
 
 
-class Accounted(NamedTuple):
-    """What does not change from point to point of a group.
-
-    Attributes:
-      sampler: who draws what ε protects: the cohorts' sampler, or a client's of its own rows.
-      unit: of privacy: example, user or client.
-      num_steps: noisy sums that one unit can be in.
-      num_units: what ε protects; fewer than the sampler draws from, where it draws an owner's records one by one.
-      records_per_unit: most of them that one unit owns.
-      factorization: of correlated noise; None: independent.
-      noise: what clients add themselves; None: noise on the sum.
-    """
-
-    sampler: sampling.Sampler
-    unit: str
-    num_steps: int
-    num_units: int
-    records_per_unit: int = 1
-    factorization: Factorization | None = None
-    noise: LocalReports | DistributedNoise | None = None
-
-
-def accounted(
-    cfg: Config,
+def mechanism_of(
+    privacy: PrivacyConf,
+    fed: FederatedConf,
     sampler: sampling.Sampler,
-    unit: str,
     *,
-    most_records: int,
+    num_steps: int,
+    unit: str,
     dimension: int,
-    num_owners: int | None = None,
-) -> Accounted:
-    """Read off what runs.
+    local_sampler: sampling.Sampler | None = None,
+) -> accounting.Mechanism:
+    """The mechanism of a run, read off the sampler that runs; of what jobs may differ in, it has stand-ins.
 
     Args:
-      cfg: of the group of jobs.
+      privacy, fed: parts of the config.
       sampler: of the cohorts.
+      num_steps: of the run.
       unit: what a cohort is made of.
-      most_records: rows of the largest client; 0 if central.
       dimension: coordinates of a message.
-      num_owners: units, where the sampler draws their records.
+      local_sampler: how clients draw their own rows, where ε protects those: each of them, and in every local step.
+
+    Returns:
+      A mechanism without noise yet, whose rounds are never given up; see ``as_run``.
 
     Raises:
       ValueError: noise that the sampling or the cohort has no room for.
     """
-    steps, noise, population = cfg.optimizer.num_steps, cfg.privacy.noise, sampler.population
-    if num_owners is not None:
-        return Accounted(sampler, unit, steps, num_owners, cfg.privacy.records_per_unit or 1)
-    if noise == "correlated":
-        return Accounted(sampler, unit, steps, population, factorization=_factorization(cfg, sampler))
-    if noise == "inside_clients":
-        local = local_sampler(cfg, most_records)
-        return Accounted(local, "example", steps * cfg.federated.local_steps, local.population)
-    if noise in LOCAL_NOISE:
-        kind = LOCAL_NOISE[noise]
-        reports = LocalReports(kind, 1.0 if REPORT_KINDS[kind].pure else None)
-        return Accounted(sampler, unit, steps, population, noise=reports)
-    if noise in SHARED_NOISE:
-        shared = federated.distributed_noise(
-            noise,
-            dimension=dimension,
-            slots=sampler.capacity,
-            threshold=threshold(cfg.federated),
-            bits=cfg.federated.bits,
-            levels=cfg.federated.levels,
-            colluding=cfg.privacy.colluding,
-            secret_cohorts=cfg.privacy.secret_cohorts,
+    drawn, noise, factorization = sampler, reports(privacy.noise), None
+    if local_sampler is not None:
+        drawn, unit, num_steps = local_sampler, "example", num_steps * fed.local_steps
+    elif privacy.noise == "correlated":
+        participation = Participation.from_sampler(sampler, num_steps)
+        with in_fields(MECHANISM):
+            factorization = factorization_of(privacy.factorization, participation, privacy.bands)
+    elif privacy.noise in SHARED_NOISE:
+        with in_fields(SECURE):
+            noise = federated.distributed_noise(
+                privacy.noise,
+                dimension=dimension,
+                slots=sampler.capacity,
+                threshold=threshold(fed),
+                bits=fed.bits,
+                levels=fed.levels,
+                colluding=privacy.colluding,
+                secret_cohorts=privacy.secret_cohorts,
+            )
+    with in_fields(MECHANISM):
+        return accounting.Mechanism.from_sampler(
+            drawn,
+            unit=unit,
+            adjacency=adjacency(privacy, sampler.sampling.name),
+            num_steps=num_steps,
+            factorization=factorization,
+            noise=noise,
+            records_per_unit=privacy.records_per_unit or 1,
+            abort_probability=0.0,
         )
-        return Accounted(sampler, unit, steps, population, noise=shared)
-    return Accounted(sampler, unit, steps, population)
 
 
-def mechanism(
-    cfg: Config, run: Accounted, noise_multiplier: float, epsilon_per_report: float | None = None
+def as_run(
+    planned: accounting.Mechanism,
+    fed: FederatedConf,
+    sampler: sampling.Sampler,
+    noise_multiplier: float,
+    epsilon_per_report: float | None = None,
 ) -> accounting.Mechanism:
-    """The mechanism that runs, read off the sampler that runs."""
-    noise = run.noise
+    """The mechanism of one job: with its noise, and what its rounds that are given up say.
+
+    Args:
+      planned: of the job's group, from ``mechanism_of``.
+      fed: the job's part of the config.
+      sampler: of the cohorts.
+      noise_multiplier: noise standard deviation / clip norm.
+      epsilon_per_report: of clients that randomise their reports; None: it stays.
+    """
+    noise = planned.noise
     if isinstance(noise, LocalReports) and noise.pure and epsilon_per_report is not None:
         noise = LocalReports(noise.kind, epsilon_per_report)
-    return accounting.Mechanism.from_sampler(
-        run.sampler,
-        unit=run.unit,
-        adjacency=adjacency(cfg),
+    return replace(
+        planned,
         noise_multiplier=noise_multiplier,
-        num_steps=run.num_steps,
-        factorization=run.factorization,
         noise=noise,
-        records_per_unit=run.records_per_unit,
-        abort_probability=abort_probability_of(cfg, run),
+        abort_probability=abort_probability(fed, sampler, planned.num_steps) or 0.0,
     )
 
 
-def abort_probability(cfg: Config, sampler: sampling.Sampler) -> float | None:
+def abort_probability(fed: FederatedConf, sampler: sampling.Sampler, num_steps: int) -> float | None:
     """The chance that any round is given up, as far as that says who is there; None: no round can be.
 
     Args:
-      cfg: of the job.
+      fed: the federated part of the config.
       sampler: of the cohorts of clients.
+      num_steps: rounds of the run.
     """
-    if not cfg.is_federated or cfg.federated.aggregation != "secure":
+    if fed.clients_per_round is None or fed.aggregation != "secure":
         return None
     return accounting.abort_probability(
-        sampler,
-        num_steps=cfg.optimizer.num_steps,
-        threshold=threshold(cfg.federated),
-        dropout_rate=cfg.federated.dropout_rate,
+        sampler, num_steps=num_steps, threshold=threshold(fed), dropout_rate=fed.dropout_rate
     )
 
 
-def abort_probability_of(cfg: Config, run: Accounted) -> float:
-    """The same as far as it says who is there of those that ε protects."""
-    if cfg.privacy.noise == "inside_clients":  # which clients answer does not depend on the rows that ε protects
-        return 0.0
-    return abort_probability(cfg, run.sampler) or 0.0
-
-
-def check_aborts(cfg: Config, run: Accounted) -> None:
+def check_aborts(ran: accounting.Mechanism, privacy: PrivacyConf, fed: FederatedConf) -> None:
     """Refuse rounds that may be given up, where ε does not pay for what that says.
+
+    Args:
+      ran: the mechanism of the job.
+      privacy, fed: its parts of the config.
 
     Raises:
       ConfigError: the threshold is too near to the number of clients in a round.
     """
-    if not cfg.privacy.is_private:
+    if not privacy.is_private:
         return
-    relies_on_sampling = run.noise is None or run.noise.amplified
-    chance = abort_probability_of(cfg, run) if relies_on_sampling else 0.0
-    if not accounting.overflow_fits(chance, cfg.privacy.epsilon, cfg.privacy.delta):
+    chance = ran.abort_probability if ran.noising.amplified else 0.0
+    if not accounting.overflow_fits(chance, privacy.epsilon, privacy.delta):
         raise ConfigError(
-            f"federated.threshold={cfg.federated.threshold:g} lets some round be aborted with chance {chance:.2g}, and "
+            f"federated.threshold={fed.threshold:g} lets some round be aborted with chance {chance:.2g}, and "
             "whether one was depends on who is there, which no noise hides; use optimizer.sampling=fixed_size or more "
             "federated.clients_per_round, or a lower federated.threshold, which fewer clients and the server can undo."
         )
 
 
-def adjacency(cfg: Config) -> str:
-    """The neighbouring relation: the config's, or where it names none, that of its cohorts and noise."""
-    independent = cfg.privacy.noise == "gaussian"
-    return cfg.privacy.adjacency or accounting.default_adjacency(cfg.optimizer.sampling, independent=independent)
-
-
-def has_pure_reports(run: Accounted) -> bool:
-    """Whether what is calibrated is ε per report, as there is no noise multiplier."""
-    return isinstance(run.noise, LocalReports) and run.noise.pure
-
-
-def make_privatizer(run: Accounted) -> MakePrivatizer:
-    """What adds noise to the sum."""
-    if run.factorization is None:
+def make_privatizer(factorization: Factorization | None) -> MakePrivatizer:
+    """What adds noise to the sum, correlated over the steps or not."""
+    if factorization is None:
         return gaussian_privatizer
 
     def correlated(stddev: ArrayLike, key: Key[Array, ""]) -> GradientTransformation:
-        assert run.factorization is not None
-        return correlated_privatizer(stddev, key, run.factorization)
+        return correlated_privatizer(stddev, key, factorization)
 
     return correlated
 
 
-def clip_norm(cfg: Config) -> float:
+def clip_norm(privacy: PrivacyConf, fed: FederatedConf) -> float:
     """The bound on one unit: infinite for a reference without privacy, where nothing needs one."""
-    whole = not cfg.is_federated or cfg.federated.aggregation == "plain"
+    whole = fed.clients_per_round is None or fed.aggregation == "plain"
     # A ring and a cipher hold bounded vectors only, with privacy or without.
-    return math.inf if not cfg.privacy.is_private and whole else cfg.privacy.clip_norm
+    return math.inf if not privacy.is_private and whole else privacy.clip_norm
 
 
 def noise_share(fed: FederatedConf) -> float:
@@ -188,30 +163,32 @@ def noise_share(fed: FederatedConf) -> float:
     return 1.0 if fed.noise_cohort is None else fed.expected_clients / fed.noise_cohort
 
 
-def describe_noise(cfg: Config, ran: accounting.Mechanism) -> str | None:
+def describe_noise(privacy: PrivacyConf, ran: accounting.Mechanism) -> str | None:
     """The noise in a word and its own number; None where there is no privacy."""
-    if not cfg.privacy.is_private:
+    if not privacy.is_private:
         return None
-    return cfg.privacy.noise if cfg.privacy.noise == "inside_clients" else columns_of(ran)["noise"]
+    return privacy.noise if privacy.noise == "inside_clients" else columns_of(ran)["noise"]
 
 
-def local_sampler(cfg: Config, most_records: int) -> sampling.Sampler:
-    """How a client draws its own rows under ``privacy.noise=inside_clients``."""
+def local_sampler(
+    privacy: PrivacyConf, fed: FederatedConf, *, num_steps: int, most_records: int
+) -> sampling.Sampler | None:
+    """How a client draws its own rows under ``privacy.noise=inside_clients``; None under any other.
+
+    Args:
+      privacy, fed: parts of the config.
+      num_steps: rounds of the run.
+      most_records: rows of the largest client.
+    """
+    if privacy.noise != "inside_clients":
+        return None
     return sampling.poisson_sampler(
         most_records,
-        cfg.federated.local_sampling_rate,
-        num_steps=cfg.optimizer.num_steps * cfg.federated.local_steps,
-        epsilon=capacity_epsilon(cfg),
-        delta=cfg.privacy.delta,
+        fed.local_sampling_rate,
+        num_steps=num_steps * fed.local_steps,
+        epsilon=capacity_epsilon(privacy),
+        delta=privacy.delta,
     )
-
-
-def _factorization(cfg: Config, sampler: sampling.Sampler) -> Factorization:
-    participation = Participation.from_sampler(sampler, cfg.optimizer.num_steps)
-    try:
-        return factorization_of(cfg.privacy.factorization, participation, cfg.privacy.bands)
-    except ValueError as error:
-        raise ConfigError(f"privacy.factorization={cfg.privacy.factorization}: {error}") from error
 
 
 def count_parameters(tree: object) -> int:

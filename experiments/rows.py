@@ -20,16 +20,16 @@ import numpy as np
 import dpjax
 from dpjax import accounting
 from dpjax._version import SAME_NUMBERS_SINCE
+from dpjax.ranges import MOST_EPSILON
 from dpjax.results.claims import owners_sentence, rounded_up
 from dpjax.results.mechanisms import columns_of
 from dpjax.sweeps import Lane
 from experiments import identity
 from experiments.config import CompressionConf, Config, ConfigError, CorruptionConf, FederatedConf
 from experiments.naming import named
-from experiments.privacy import clip_norm, describe_noise, mechanism
+from experiments.privacy import as_run, clip_norm, describe_noise
 from experiments.setup import Setup
 from experiments.task import Job
-from experiments.validation import MOST_EPSILON
 
 
 def outputs(lane: Lane) -> dict[str, Any]:
@@ -91,7 +91,8 @@ def stated(cfg: Config, spent: Mapping[str, float | None], ample: Callable[[], f
     noise = cfg.privacy.noise_multiplier
     if epsilon is None:
         raise ConfigError(f"privacy.noise_multiplier={noise:g} has no ε with this sampling; calibrate to an ε instead.")
-    if epsilon > identity.capacity_epsilon(cfg):
+    supported = identity.capacity_epsilon(cfg.privacy)
+    if epsilon > supported:
         beyond = ample()
         if beyond is None or beyond > MOST_EPSILON:
             raise ConfigError(
@@ -100,7 +101,7 @@ def stated(cfg: Config, spent: Mapping[str, float | None], ample: Callable[[], f
             )
         raise ConfigError(
             f"privacy.noise_multiplier={noise:g} has a larger ε than the capacity of the cohorts supports, which is "
-            f"{identity.capacity_epsilon(cfg):g}; set privacy.epsilon beside it to the ε that you expect, about "
+            f"{supported:g}; set privacy.epsilon beside it to the ε that you expect, about "
             f"{beyond:.3g}, or above."
         )
     return float(rounded_up(epsilon))
@@ -145,7 +146,7 @@ def common(
       files: what ``experiments.inputs.inputs`` found before the group was built.
     """
     cfg = job.cfg
-    ran = mechanism(cfg, setup.accounted, noise_multiplier, epsilon_per_report)
+    ran = as_run(setup.mechanism, cfg.federated, setup.sampler, noise_multiplier, epsilon_per_report)
     private = cfg.privacy.is_private
     federated = cfg.is_federated
     spent = {name: _epsilon(ran, cfg.privacy.delta, name) if private else math.inf for name in ("pld", "rdp")}
@@ -162,10 +163,10 @@ def common(
         **named(cfg, files, setup.rule, setup.read),
         "trained_parameters": setup.num_parameters,
         **columns_of(ran),
-        "noise": describe_noise(cfg, ran),
+        "noise": describe_noise(cfg.privacy, ran),
         "records_per_unit": cfg.privacy.records_per_unit,
         **owners(cfg, setup),
-        "capacity": setup.accounted.sampler.capacity,
+        "capacity": setup.protected.capacity,
         "epsilon": asked,
         "delta": cfg.privacy.delta,
         "accountant": cfg.privacy.accountant,
@@ -173,7 +174,7 @@ def common(
         "epsilon_rdp": spent["rdp"],
         "tuning_accounted": False,
         "noise_cohort_size": cfg.federated.noise_cohort if federated and private else None,
-        "clip_norm": clip_norm(cfg),
+        "clip_norm": clip_norm(cfg.privacy, cfg.federated),
         "clients_per_round": cfg.federated.clients_per_round if federated else None,
         "num_clients": setup.sampler.population if federated else None,
         "algorithm": algorithm(cfg, setup.read is not None) if federated else None,
@@ -206,7 +207,7 @@ def owners(cfg: Config, setup: Setup) -> dict[str, int | None]:
     """
     known = setup.problem.dataset.train_units
     natural = cfg.is_federated and cfg.federated.partition == "natural"
-    is_theirs = cfg.privacy.records_per_unit is not None or (natural and setup.accounted.unit != "example")
+    is_theirs = cfg.privacy.records_per_unit is not None or (natural and setup.mechanism.unit != "example")
     if known is None or is_theirs:
         return {"owners": None, "rows_per_owner": None}
     counts = np.unique(known, return_counts=True)[1]
@@ -217,7 +218,7 @@ def warn_of_owners(jobs: Sequence[Job], setup: Setup) -> None:
     """Say once for jobs of one group that their ε is not for those whose the rows are."""
     private = [job.cfg for job in jobs if job.cfg.privacy.is_private]
     if private:
-        cfg, unit = private[0], setup.accounted.unit
+        cfg, unit = private[0], setup.mechanism.unit
         row = {"unit": unit, "clients_per_round": cfg.federated.clients_per_round} | owners(cfg, setup)
         told = owners_sentence(row)
         if told:

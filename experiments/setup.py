@@ -12,6 +12,7 @@ import numpy as np
 import optax
 
 from dpjax import clipping, contributions, sampling
+from dpjax.accounting import Mechanism
 from dpjax.clipping.adaptive import AdaptiveClipping, adaptive_clipping
 from dpjax.datasets import Dataset
 from dpjax.datasets.selection import num_owners
@@ -35,14 +36,7 @@ from experiments.lane_report import Arrays, Report, kept_params, make_report
 from experiments.memory import refuse_partition, refuse_run
 from experiments.optimizer import make_optimizer
 from experiments.plugins import load_plugin, own_rule, try_optimizer, try_rule
-from experiments.privacy import (
-    Accounted,
-    abort_probability,
-    accounted,
-    count_parameters,
-    local_sampler,
-    make_privatizer,
-)
+from experiments.privacy import abort_probability, count_parameters, local_sampler, make_privatizer, mechanism_of
 from experiments.problems.choice import make_problem
 from experiments.problems.problem import Problem
 from experiments.task import Tell
@@ -55,7 +49,9 @@ class Setup(NamedTuple):
       train: ``(arrays, hparams, key) → Report``; pure.
       arrays: its data.
       sampler: of the cohorts.
-      accounted: what the accountant is told of the run.
+      mechanism: of the run, before its noise is known.
+      protected: who draws what ε protects: the cohorts' sampler, or a client's of its own rows.
+      num_units: what ε protects; fewer than the sampler draws from, where it draws an owner's records one by one.
       problem: data and model.
       num_parameters: numbers that are trained.
       rule: of clipping.
@@ -65,7 +61,9 @@ class Setup(NamedTuple):
     train: Callable[..., Any]
     arrays: Arrays
     sampler: sampling.Sampler
-    accounted: Accounted
+    mechanism: Mechanism
+    protected: sampling.Sampler
+    num_units: int
     problem: Problem
     num_parameters: int
     rule: clipping.ClippingRule
@@ -88,7 +86,10 @@ def build(cfg: Config, tell: Tell = lambda stage, done, total: None) -> Setup:
     arrays = _arrays(problem, units)
     plugin = load_plugin(cfg.plugin)  # once: an edit while it is compiled is none of this run's
     rule = rule_of(cfg.plugin, cfg.clipping)
-    local = local_sampler(cfg, units.most_records) if cfg.privacy.noise == "inside_clients" else None
+    local = local_sampler(
+        cfg.privacy, cfg.federated, num_steps=cfg.optimizer.num_steps, most_records=units.most_records
+    )
+    protected = local or sampler
 
     def plain_solver(hparams: HParams, frozen: Any) -> Solver:
         loss_fn = problem.loss_fn(frozen)
@@ -117,13 +118,14 @@ def build(cfg: Config, tell: Tell = lambda stage, done, total: None) -> Setup:
     def optimizer(hparams: HParams) -> optax.GradientTransformation:
         return make_optimizer(cfg.optimizer, hparams, sampler.expected_cohort_size, cfg.plugin, plugin)
 
-    run_as = accounted(
-        cfg,
+    planned = mechanism_of(
+        cfg.privacy,
+        cfg.federated,
         sampler,
-        units.unit,
-        most_records=units.most_records,
+        num_steps=cfg.optimizer.num_steps,
+        unit=units.unit,
         dimension=message_size(cfg.federated.compression, size),
-        num_owners=units.num_owners,
+        local_sampler=local,
     )
     engine, microbatch_size = _engine(cfg, make_learner, problem, arrays, sampler.capacity, rule)
 
@@ -146,8 +148,10 @@ def build(cfg: Config, tell: Tell = lambda stage, done, total: None) -> Setup:
             num_steps=cfg.optimizer.num_steps,
             make_optimizer=optimizer,
             sum_factory=clipping.Summing(rule, meeting, clipping.Engine(engine, microbatch_size)),
-            noise=adaptive(cfg.clipping) or make_privatizer(run_as),
-            evaluation=Evaluation(evaluate, cfg.optimizer.evaluate_every, lambda state: kept_params(cfg, state)),
+            noise=adaptive(cfg.clipping) or make_privatizer(planned.factorization),
+            evaluation=Evaluation(
+                evaluate, cfg.optimizer.evaluate_every, lambda state: kept_params(cfg.optimizer, state)
+            ),
         )
         state, history = run(outer, key)
         return make_report(
@@ -155,7 +159,8 @@ def build(cfg: Config, tell: Tell = lambda stage, done, total: None) -> Setup:
         )
 
     read = _read_by_plugin(cfg.plugin, plugin, optimizer, make_learner, problem, arrays, (rule, sent))
-    return Setup(train, arrays, sampler, run_as, problem, size, rule, read)
+    num_units = units.num_owners or protected.population
+    return Setup(train, arrays, sampler, planned, protected, num_units, problem, size, rule, read)
 
 
 class _Units(NamedTuple):
@@ -202,10 +207,12 @@ def _sampler(cfg: Config, units: _Units) -> sampling.Sampler:
         units.population,
         units.sampling_rate,
         num_steps=cfg.optimizer.num_steps,
-        epsilon=capacity_epsilon(cfg),
+        epsilon=capacity_epsilon(cfg.privacy),
         delta=cfg.privacy.delta,
     )
-    return sampler if units.clients is None else replace(sampler, abort_probability=abort_probability(cfg, sampler))
+    if units.clients is None:
+        return sampler
+    return replace(sampler, abort_probability=abort_probability(cfg.federated, sampler, cfg.optimizer.num_steps))
 
 
 def _arrays(problem: Problem, units: _Units) -> Arrays:

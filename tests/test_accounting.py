@@ -522,7 +522,7 @@ class TestRefusals:
 
     @pytest.mark.parametrize("ask", [event, lambda run_: epsilon(run_, 1e-5), lambda run_: epsilon(run_, 1e-5, "rdp")])
     def test_shuffling_with_add_or_remove(self, ask):
-        with pytest.raises(ValueError, match=r"sampling='shuffled', for which no event accounts.*use 'zero_out'"):
+        with pytest.raises(ValueError, match=r"no account with sampling='shuffled', .*use 'zero_out'"):
             ask(run(sampling="shuffled", population=1000))
 
     @pytest.mark.parametrize("delta", [0.0, 1.0, -1e-5, math.nan])

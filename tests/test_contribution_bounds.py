@@ -39,7 +39,7 @@ from dpjax.results import claim
 from experiments import config, jobs
 from experiments.border import from_hydra
 from experiments.launching.sweeper import expand
-from experiments.privacy import mechanism as mechanism_of
+from experiments.privacy import as_run
 from experiments.problems import choice
 from experiments.setup import build
 from experiments.task import Job
@@ -282,13 +282,13 @@ class TestMechanism:
         [
             ({"records_per_unit": 0}, "records_per_unit=0 must be ≥ 1; it counts"),
             ({"records_per_unit": True}, "records_per_unit=True must be a whole number"),
-            ({"unit": "example"}, "records_per_unit is 2 with unit='example', which is one record; use unit='user'"),
-            ({"adjacency": "replace_one"}, "with adjacency='replace_one', for which nothing accounts; use 'add_or"),
-            ({"sampling": FixedSize(0.01, 100)}, "with sampling='fixed_size', for which nothing accounts;"),
+            ({"unit": "example"}, "records_per_unit=2 needs unit='user' or 'client', as unit='example'"),
+            ({"adjacency": "replace_one"}, "has no account with adjacency='replace_one'; use 'add_or"),
+            ({"sampling": FixedSize(0.01, 100)}, "has no account with sampling='fixed_size';"),
             ({"sampling": Shuffled(0.01, 100), "adjacency": "zero_out"}, "sampling='shuffled', for which"),
             ({"sampling": Cyclic(0.01, 100), "adjacency": "zero_out"}, "use 'poisson' or 'full'"),
             ({"factorization": banded_toeplitz(Participation(9, 9, 1), 2), "num_steps": 9}, "with correlated noise,"),
-            ({"noise": LocalReports("gaussian")}, "with noise that clients add, for which nothing accounts; use noise"),
+            ({"noise": LocalReports("gaussian")}, "has no account with noise that clients add; use noise"),
         ],
     )
     def test_refusals(self, change, message):
@@ -423,7 +423,7 @@ def test_what_a_config_runs_is_what_is_accounted_for_and_nobody_has_more_rows(ma
         left = np.unique(made.problem.dataset.train_units, return_counts=True)[1]
         assert left.max() == min(most, 40)
         assert len(made.arrays.units[0]) == made.sampler.population == np.minimum(left, most).sum()
-        ran = mechanism_of(composed(), made.accounted, 2.0)
+        ran = as_run(made.mechanism, composed().federated, made.sampler, 2.0)
         asked = Mechanism.from_sampler(
             made.sampler,
             unit="user",
@@ -433,7 +433,7 @@ def test_what_a_config_runs_is_what_is_accounted_for_and_nobody_has_more_rows(ma
             records_per_unit=most,
         )
         assert ran == asked
-        assert made.accounted.num_units == 20
+        assert made.num_units == 20
 
 
 def test_an_owner_of_more_rows_costs_more_noise_and_rows_say_whose_the_budget_is(mails, tmp_path):

@@ -20,15 +20,15 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from dpjax import results
-from dpjax.clipping.rules import SMALLEST_CLIP_NORM
+from dpjax.accounting import Mechanism
 from dpjax.datasets import available, load
 from dpjax.sampling import fixed_size_sampler, poisson_sampler
 from dpjax.sweeps import Lane
 from dpjax.types import HParams
-from experiments import config, fields, identity, jobs, lane_report, rows, setup, validation
+from experiments import config, fields, identity, jobs, lane_report, rows, setup
 from experiments.border import as_typed, from_hydra
 from experiments.launching.progress import Progress
-from experiments.privacy import Accounted, check_aborts
+from experiments.privacy import as_run, check_aborts
 from experiments.problems import choice
 from experiments.rows import algorithm
 from experiments.task import Job
@@ -551,7 +551,8 @@ def test_aborts_that_nothing_pays_for_are_refused(relation):
         with initialize_config_dir(str(config.CONF), version_base="1.3"):
             more = [*SMALL, "federated.aggregation=secure", *overrides, f"privacy.adjacency={relation}"]
             cfg = as_typed(compose("config", more))
-        check_aborts(cfg, Accounted(sampler, "client", cfg.optimizer.num_steps, sampler.population))
+        group = Mechanism.from_sampler(sampler, unit="client", adjacency=relation, num_steps=cfg.optimizer.num_steps)
+        check_aborts(as_run(group, cfg.federated, sampler, 0.0), cfg.privacy, cfg.federated)
 
     often = poisson_sampler(60, 0.2, num_steps=100)
     with pytest.raises(config.ConfigError, match=r"^federated.threshold=0.5 lets some round be aborted.*fixed_size"):
@@ -718,10 +719,6 @@ def test_a_run_that_diverged_is_right_about_nothing_whatever_its_logits_were(why
     assert (row["test_accuracy"], row["train_accuracy"], row["client_accuracy_mean"], row["diverged"]) == measured
     assert math.isnan(row["test_loss"]) == math.isnan(row["train_loss"]) == (why is not None)
     assert row["eval_test_accuracy"] == [0.5, 0.4]  # curves are what was measured
-
-
-def test_the_least_clip_norm_of_a_config_is_the_kernels():
-    assert validation.LEAST_CLIP_NORM == SMALLEST_CLIP_NORM
 
 
 def test_rows_held_out_train_nothing_and_are_evaluated():

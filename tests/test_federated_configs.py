@@ -10,7 +10,7 @@ from dpjax.accounting import DistributedNoise, LocalReports
 from dpjax.results import claim
 from experiments import config, jobs, setup
 from experiments.border import from_hydra
-from experiments.privacy import mechanism
+from experiments.privacy import as_run
 from experiments.task import Job
 
 QUICK = ["model=logistic", "optimizer.num_steps=2", "num_seeds=1", "figures=false"]
@@ -57,7 +57,7 @@ def test_shares_are_accounted_as_what_runs(tmp_path):
     assert found["epsilon_rdp"] == pytest.approx(4.0, rel=2e-3)
     assert found["epsilon_pld"] is None
     cfg = composed("federated=distributed_privacy", *FEW)
-    told = setup.build(cfg).accounted.noise
+    told = setup.build(cfg).mechanism.noise
     assert isinstance(told, DistributedNoise)
     assert (told.dimension, told.shares) == (650, 10)  # a logistic model; half of the cohort
 
@@ -98,8 +98,9 @@ def test_a_reference_has_no_noise_of_any_kind(tmp_path):
 
 
 def test_local_reports_of_a_group_are_told_to_the_accountant_point_by_point():
-    run = setup.build(composed("federated=local_privacy", "privacy.noise=laplace", *FEW)).accounted
-    made = mechanism(composed("privacy.adjacency=replace_one"), run, 0.0, 0.7)
+    cfg = composed("federated=local_privacy", "privacy.noise=laplace", *FEW)
+    group = setup.build(cfg)
+    made = as_run(group.mechanism, cfg.federated, group.sampler, 0.0, 0.7)
     assert made.noise == LocalReports("laplace", 0.7)
 
 

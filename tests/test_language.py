@@ -145,7 +145,7 @@ def test_which_weights_were_saved_is_said_and_a_run_without_noise_says_that_too(
 
 def test_epsilon_is_that_of_any_other_run_of_the_sampler(world):
     text = build(composed(world))
-    assert (text.accounted.unit, text.sampler.sampling.name, text.sampler.population) == ("example", "poisson", 60)
+    assert (text.mechanism.unit, text.sampler.sampling.name, text.sampler.population) == ("example", "poisson", 60)
     assert text.sampler.sampling_rate == 0.25
 
 

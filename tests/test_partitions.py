@@ -37,7 +37,7 @@ def check_cover(clients: Records, num_examples: int, num_clients: int, min_recor
 @settings(max_examples=60, deadline=None)
 def test_iid_covers_every_row_once_and_evenly(num_examples, num_clients, seed):
     if num_clients > num_examples:
-        with pytest.raises(ValueError, match=f"federated.num_clients={num_clients} cannot share {num_examples} rows"):
+        with pytest.raises(ValueError, match=f"num_clients={num_clients} cannot share {num_examples} rows"):
             iid_partition(num_examples, num_clients, seed=seed)
         return
     clients = iid_partition(num_examples, num_clients, seed=seed)
@@ -56,7 +56,7 @@ def test_iid_covers_every_row_once_and_evenly(num_examples, num_clients, seed):
 def test_dirichlet_covers_every_row_once_with_no_client_short(labels, num_clients, alpha, min_records, seed):
     labels = np.array(labels)
     if num_clients * min_records > len(labels):
-        with pytest.raises(ValueError, match=r"federated\.num_clients"):
+        with pytest.raises(ValueError, match=r"num_clients"):
             dirichlet_partition(labels, num_clients, alpha=alpha, seed=seed, min_records=min_records)
         return
     clients = dirichlet_partition(labels, num_clients, alpha=alpha, seed=seed, min_records=min_records)
@@ -125,12 +125,12 @@ def test_small_alpha_leaves_a_client_few_classes():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"num_clients": 0, "alpha": 1.0}, "federated.num_clients=0 must be ≥ 1"),
-        ({"num_clients": 11, "alpha": 1.0}, "federated.num_clients=11 cannot share 10 rows; use at most 10"),
+        ({"num_clients": 0, "alpha": 1.0}, "num_clients=0 must be ≥ 1"),
+        ({"num_clients": 11, "alpha": 1.0}, "num_clients=11 cannot share 10 rows; use at most 10"),
         ({"num_clients": 4, "alpha": 1.0, "min_records": 3}, "of 3 rows each cannot share 10 rows; use at most 3"),
-        ({"num_clients": 2, "alpha": 0.0}, "federated.alpha=0.0 must be finite and > 0"),
-        ({"num_clients": 2, "alpha": float("inf")}, "federated.alpha=inf must be finite"),
-        ({"num_clients": 2, "alpha": float("nan")}, "federated.alpha=nan must be finite"),
+        ({"num_clients": 2, "alpha": 0.0}, "alpha=0.0 must be finite and > 0"),
+        ({"num_clients": 2, "alpha": float("inf")}, "alpha=inf must be finite"),
+        ({"num_clients": 2, "alpha": float("nan")}, "alpha=nan must be finite"),
         ({"num_clients": 2, "alpha": 1.0, "min_records": -1}, "min_records=-1 must be ≥ 0"),
     ],
 )
@@ -258,7 +258,7 @@ def test_seeds_and_numbers_out_of_range_are_named(wrong):
     for make in makes:
         with pytest.raises(ValueError, match=r"^seed=.* must be .*the same one gives the same partition"):
             make(wrong)
-    with pytest.raises(ValueError, match=r"^federated.num_clients=.* must be "):
+    with pytest.raises(ValueError, match=r"^num_clients=.* must be "):
         iid_partition(10, wrong, seed=0)
 
 

@@ -60,13 +60,14 @@ def test_rule_2_the_sum_travels_with_the_bound_that_was_applied():
 def test_rule_3_an_experiment_accounts_for_the_sampler_that_it_runs(overrides, kind, rate):
     from hydra import compose, initialize_config_dir
 
-    from experiments import jobs, setup
+    from experiments import setup
     from experiments.border import from_hydra
+    from experiments.privacy import as_run
 
     with initialize_config_dir(str(Path(__file__).parent.parent / "experiments/conf"), version_base="1.3"):
         cfg = from_hydra(compose("config", overrides))
     built = setup.build(cfg)
-    ran = jobs.mechanism(cfg, built.accounted, 1.0)
+    ran = as_run(built.mechanism, cfg.federated, built.sampler, 1.0)
     assert (ran.sampling.name, ran.sampling_rate) == (kind, pytest.approx(rate))
     for field in ("population", "sampling_rate", "overflow_probability"):
         assert getattr(ran, field) == getattr(built.sampler, field)

@@ -217,7 +217,7 @@ def test_it_adds_fresh_noise_in_every_round_and_takes_other_aggregations():
         ({"noise_multiplier": 1.0}, "clip_norm=inf bounds nothing"),
         ({"noise_multiplier": -1.0, "clip_norm": 1.0}, "noise_multiplier=-1.0 must be finite and ≥ 0"),
         ({"noise_multiplier": math.inf, "clip_norm": 1.0}, "noise_multiplier=inf must be finite and ≥ 0"),
-        ({"clip_norm": 0.0}, "clip_norm=0.0 must be > 0"),
+        ({"clip_norm": 0.0}, "clip_norm=0.0 must be ≥ 1e-12"),
         ({"num_clients": 0}, "num_clients=0 must be ≥ 1"),
         (
             {"learner": scaffold(LOSS_FN, learning_rate=1.0, num_steps=1, participation=0.5)},

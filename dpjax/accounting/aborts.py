@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dpjax.accounting.mechanism import Sampler
 from dpjax.checks import number, whole_number
+from dpjax.ranges import NUM_STEPS
 
 
 def abort_probability(
@@ -55,7 +56,7 @@ def abort_probability(
     References:
       Bonawitz et al. 2017 (secure aggregation), https://eprint.iacr.org/2017/281.
     """
-    num_steps = whole_number("num_steps", num_steps, fix="give the steps of the run")
+    num_steps = NUM_STEPS.known("num_steps", num_steps)
     threshold = whole_number("threshold", threshold, least=0, fix="it is a number of clients")
     fix = "it is a share of the cohort"
     answers, population = sampler.sampling.sampling_rate, sampler.sampling.population

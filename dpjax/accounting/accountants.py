@@ -11,6 +11,7 @@ from dpjax.accounting.mechanism import Mechanism, check_accountable, dominating_
 from dpjax.accounting.overflow import delta_left, overflow_fits
 from dpjax.accounting.pairs import Pair, curves
 from dpjax.checks import instance, known_number, one_of
+from dpjax.ranges import DELTA
 
 ACCOUNTANTS = ("pld", "rdp")
 CONVERSIONS = ("improved", "classic")
@@ -133,7 +134,7 @@ def overflow_charged(mechanism: Mechanism) -> float:
 
 def check_delta(delta: float) -> float:
     """δ as a float, or ValueError unless it is a probability strictly between 0 and 1."""
-    return known_number("delta", delta, above=0, below=1, fix="give a probability well below 1 / population")
+    return DELTA.known("delta", delta)
 
 
 def bound_of(accountant: str) -> Bound:

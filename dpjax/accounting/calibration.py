@@ -27,12 +27,12 @@ from dpjax.accounting.local import MAX_REPORT_EPSILON, LocalReports
 from dpjax.accounting.mechanism import Mechanism, check_accountable
 from dpjax.accounting.overflow import OVERFLOW_SHARE, overflow_fits
 from dpjax.accounting.samplings import Full
-from dpjax.checks import known_number, number
+from dpjax.checks import number
+from dpjax.ranges import EPSILON, LEAST_EPSILON
 
 _COARSE = 1e-3  # accuracy of the PLD that the search looks at before it asks the real one
 _WINDOW = 3e-4  # a result's ε lies at most this much below the target, relatively
 _EXACT = 1e-9  # the same where ε costs nothing to compute
-_SMALLEST = 1e-3  # the least ε for which the search by PLD has an end
 _LEAST = 0.01  # the smallest noise multiplier ever returned for a finite ε
 
 
@@ -182,7 +182,7 @@ def calibrate_report_epsilon(mechanism: Mechanism, *, epsilon: float, delta: flo
 
 
 def _target(epsilon: float) -> float:
-    return known_number("epsilon", epsilon, above=0, finite=False, fix="use inf for no privacy")
+    return EPSILON.known("epsilon", epsilon)
 
 
 def _check(mechanism: Mechanism, targets: list[float], delta: float, accountant: str) -> None:
@@ -190,10 +190,10 @@ def _check(mechanism: Mechanism, targets: list[float], delta: float, accountant:
     bound_of(accountant)
     mechanism.noising.check_calibration(accountant)
     for target in targets:
-        if target < _SMALLEST and accountant == "pld" and not is_closed_form(mechanism):
+        if target < LEAST_EPSILON and accountant == "pld" and not is_closed_form(mechanism):
             raise ValueError(
-                f"epsilon is {target!r}, below the {_SMALLEST:g} that PLD's grid resolves; give at least "
-                f"{_SMALLEST:g}, or accountant='rdp'"
+                f"epsilon is {target!r}, below the {LEAST_EPSILON:g} that PLD's grid resolves; give at least "
+                f"{LEAST_EPSILON:g}, or accountant='rdp'"
             )
         overflow = overflow_charged(mechanism)
         if target < math.inf and not overflow_fits(overflow, target, delta):

@@ -95,8 +95,8 @@ class DistributedNoise(Noise):
     def check(self, run: Run) -> None:
         if run.adjacency == "add_or_remove_one":
             raise ValueError(
-                "adjacency is 'add_or_remove_one' with distributed noise, but a client that is not there takes its "
-                "share of the noise along; use 'zero_out' or 'replace_one'"
+                "adjacency='add_or_remove_one' has no account with distributed noise, as a client that is not there "
+                "takes its share of the noise along; use 'zero_out' or 'replace_one'."
             )
 
     def check_calibration(self, accountant: str) -> None:
@@ -266,6 +266,4 @@ def _chord(bound_at: Callable[[float], float], order: float) -> float:
 
 
 def _refuse(kind: str) -> NoReturn:
-    raise ValueError(
-        f"accountant is 'pld' with noise of kind {kind!r}, for which no dominating pair is known; use accountant='rdp'"
-    )
+    raise ValueError(f"accountant='pld' knows no dominating pair for noise of kind={kind!r}; use accountant='rdp'.")

@@ -100,13 +100,13 @@ class LocalReports(Noise):
     def check(self, run: Run) -> None:
         if run.adjacency != "replace_one":
             raise ValueError(
-                f"adjacency is {run.adjacency!r} with local reports, which hide a contribution among all others; "
-                "use 'replace_one'"
+                f"adjacency={run.adjacency!r} must be 'replace_one' with local reports, which hide a contribution "
+                "among all others."
             )
         if self.pure and run.noise_multiplier != 0:
             raise ValueError(
-                f"noise_multiplier is {run.noise_multiplier!r} with local reports of kind {self.kind!r}, whose "
-                "noise is set by epsilon_per_report; set it to 0"
+                f"noise_multiplier={run.noise_multiplier!r} must be 0 with local reports of kind={self.kind!r}, whose "
+                "noise is set by epsilon_per_report."
             )
 
     def pair(self, run: Run) -> Pair:
@@ -117,8 +117,7 @@ class LocalReports(Noise):
     def check_calibration(self, accountant: str) -> None:
         if self.pure:
             raise ValueError(
-                f"noise is LocalReports({self.kind!r}), which has no noise multiplier to calibrate; use "
-                "calibrate_report_epsilon"
+                f"noise=LocalReports({self.kind!r}) has no noise multiplier to calibrate; use calibrate_report_epsilon."
             )
 
     def describe(self, run: Run) -> str:

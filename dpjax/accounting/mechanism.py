@@ -10,7 +10,8 @@ from dpjax.accounting.noises import INDEPENDENT, CorrelatedNoise, Noise
 from dpjax.accounting.pairs import Pair
 from dpjax.accounting.participation import Participation
 from dpjax.accounting.samplings import SAMPLINGS, Sampling, sampling_of
-from dpjax.checks import brief, instance, known_number, one_of, whole_number
+from dpjax.checks import brief, instance, known_number, one_of
+from dpjax.ranges import NOISE_MULTIPLIER, NUM_STEPS, RECORDS_PER_UNIT
 
 UNITS = ("example", "user", "client")
 ADJACENCIES = {
@@ -118,16 +119,14 @@ steps with noise multiplier 1.1 (standard deviation / clip norm); one run, hyper
             "unit": one_of("unit", unit, UNITS),
             "adjacency": one_of("adjacency", adjacency, ADJACENCIES),
             "sampling": _sampling(sampling, sampling_rate, population),
-            "noise_multiplier": known_number(
-                "noise_multiplier", noise_multiplier, least=0, fix="it is noise stddev / clip_norm"
-            ),
-            "num_steps": whole_number("num_steps", num_steps, fix="give the steps of the run"),
+            "noise_multiplier": NOISE_MULTIPLIER.known("noise_multiplier", noise_multiplier),
+            "num_steps": NUM_STEPS.known("num_steps", num_steps),
             "overflow_probability": known_number(
                 "overflow_probability", overflow_probability, least=0, below=1, fix="it is a chance"
             ),
             "factorization": factorization,
             "noise": noise,
-            "records_per_unit": whole_number("records_per_unit", records_per_unit, fix="it counts a unit's records"),
+            "records_per_unit": RECORDS_PER_UNIT.known("records_per_unit", records_per_unit),
             "abort_probability": known_number(
                 "abort_probability", abort_probability, least=0, most=1, fix="it is a chance"
             ),
@@ -142,7 +141,7 @@ steps with noise multiplier 1.1 (standard deviation / clip norm); one run, hyper
             return
         if self.unit == "example":
             raise ValueError(
-                f"records_per_unit is {most!r} with unit='example', which is one record; use unit='user' or 'client'"
+                f"records_per_unit={most!r} needs unit='user' or 'client', as unit='example' is one record."
             )
         # Of these nobody has shown which pair of distributions is the worst.
         refused = {
@@ -153,13 +152,13 @@ steps with noise multiplier 1.1 (standard deviation / clip norm); one run, hyper
         }
         for what, (is_asked, fix) in refused.items():
             if is_asked:
-                raise ValueError(f"records_per_unit is {most!r} with {what}, for which nothing accounts; use {fix}")
+                raise ValueError(f"records_per_unit={most!r} has no account with {what}; use {fix}.")
 
     def _check_noise(self) -> None:
         if self.noise is not None:
             if self.factorization is not None:
                 raise ValueError(
-                    "factorization is given with noise that clients add, which is fresh in each step; leave it out"
+                    "factorization is given with noise that clients add, which is fresh in each step; leave it out."
                 )
             self.noise.check(self)
         if self.factorization is not None and not self.factorization.participation.covers(self.participation):
@@ -209,7 +208,7 @@ steps with noise multiplier 1.1 (standard deviation / clip norm); one run, hyper
         """
         if not isinstance(sampler, Sampler) or isinstance(sampler, type):
             raise TypeError(f"sampler={brief(sampler)} is no sampler; make one, such as poisson_sampler(...).")
-        num_steps = whole_number("num_steps", num_steps, fix="give the steps of the run")
+        num_steps = NUM_STEPS.known("num_steps", num_steps)
         covered = getattr(sampler, "num_steps", None)
         if covered is not None and num_steps > covered:
             raise ValueError(

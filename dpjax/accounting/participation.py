@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from dpjax.checks import instance, whole_number
+from dpjax.ranges import NUM_STEPS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -75,7 +76,7 @@ class Participation:
           >>> Participation.from_sampler(SimpleNamespace(sampling=Cyclic(0.1, population=100)), 35)
           Participation(num_steps=35, max_participations=4, min_separation=10)
         """
-        num_steps = whole_number("num_steps", num_steps, fix="give the steps of the run")
+        num_steps = NUM_STEPS.known("num_steps", num_steps)
         instance("sampler", sampler, Scheduled, fix="make one, such as cyclic_sampler(...)")
         return sampler.sampling.participation(num_steps)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dpjax.accounting.accountants import check_delta
-from dpjax.checks import known_number, whole_number
+from dpjax.checks import whole_number
+from dpjax.ranges import NOISE_MULTIPLIER
 
 
 def shuffle_epsilon_lower_bound(noise_multiplier: float, num_steps_per_epoch: int, delta: float) -> float:
@@ -31,7 +32,7 @@ def shuffle_epsilon_lower_bound(noise_multiplier: float, num_steps_per_epoch: in
     References:
       Chua et al. 2024, How private are DP-SGD implementations?, https://arxiv.org/abs/2403.17673.
     """
-    noise_multiplier = known_number("noise_multiplier", noise_multiplier, above=0, fix="it is noise stddev / clip_norm")
+    noise_multiplier = NOISE_MULTIPLIER._replace(least=None, above=0).known("noise_multiplier", noise_multiplier)
     num_steps_per_epoch = whole_number("num_steps_per_epoch", num_steps_per_epoch, fix="it counts cohorts of an epoch")
     delta = check_delta(delta)
     import numpy as np

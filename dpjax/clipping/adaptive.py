@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from dpjax.checks import is_traced, number
+from dpjax.ranges import CLIP_NORM_RATE, COUNT_STDDEV, NOISE_MULTIPLIER, TARGET_QUANTILE
 
 SMALLEST, LARGEST = 1e-12, 1e12
 """Where a clip norm that adapts stops: what the kernel's guarantee covers, with room for every float32 norm."""
@@ -63,12 +64,12 @@ def adaptive_clipping(
     References:
       Andrew et al., Differentially Private Learning with Adaptive Clipping, 2021 (https://arxiv.org/abs/1905.03871).
     """
-    quantile = number("target_quantile", target_quantile, least=0, most=1, fix="0.5 is the median")
-    rate = number("learning_rate", learning_rate, above=0, fix="the paper uses 0.2")
+    quantile = TARGET_QUANTILE.number("target_quantile", target_quantile)
+    rate = CLIP_NORM_RATE.number("learning_rate", learning_rate)
     if count_stddev is not None:
         if is_traced(count_stddev):
             raise ValueError("count_stddev is traced, but the noise is split by it beforehand; give a plain number.")
-        count_stddev = number("count_stddev", count_stddev, above=0, fix="leave it out for cohort size / 20")
+        count_stddev = COUNT_STDDEV.number("count_stddev", count_stddev)
     return AdaptiveClipping(quantile, rate, count_stddev)
 
 
@@ -102,9 +103,7 @@ def sum_noise_multiplier(noise_multiplier: float | Float[Array, ""], count_stdde
     References:
       Andrew et al., 2021, theorem 1 (https://arxiv.org/abs/1905.03871).
     """
-    noise_multiplier = number(
-        "noise_multiplier", noise_multiplier, least=0, finite=False, fix="it is noise stddev / clip_norm"
-    )
+    noise_multiplier = NOISE_MULTIPLIER._replace(finite=False).number("noise_multiplier", noise_multiplier)
     if isinstance(noise_multiplier, float) and noise_multiplier >= 2 * count_stddev:
         raise ValueError(
             f"noise_multiplier={noise_multiplier:g} must be below 2 × count_stddev = {2 * count_stddev:g}, or no noise "

@@ -10,13 +10,14 @@ from jax.extend.core import Jaxpr
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, Key, PyTree
 
-from dpjax.checks import function, instance, number, whole_number
+from dpjax.checks import function, instance, number
 from dpjax.clipping import engines
 from dpjax.clipping.engines import Settings
 from dpjax.clipping.program import check_independence, open_jaxpr, uses_references
-from dpjax.clipping.rules import SMALLEST_CLIP_NORM, ClippingRule, check_rule, flat_clipping
+from dpjax.clipping.rules import ClippingRule, check_rule, flat_clipping
 from dpjax.clipping.sharding import explicit_mesh, over_devices, with_auto_axes
 from dpjax.contribution import ContributionFn, GradientContribution, as_reported
+from dpjax.ranges import CLIP_NORM, MICROBATCH_SIZE
 from dpjax.types import ClippedBy, ClippedSum, Cohort, Params, check_cohort, check_key
 
 ENGINES = {"materialize": engines.materialize, "microbatch": engines.microbatch, "bookkeeping": engines.bookkeeping}
@@ -67,7 +68,7 @@ class Engine:
             raise ValueError(f"engine={self.name!r} is not known; use one of {', '.join(['auto', *ENGINES])}.")
         instance("mesh", self.mesh, (Mesh, type(None)), fix="leave it out to use one device")
         if self.microbatch_size is not None:
-            size = whole_number("microbatch_size", self.microbatch_size, fix="leave it out to have it chosen")
+            size = MICROBATCH_SIZE.known("microbatch_size", self.microbatch_size)
             object.__setattr__(self, "microbatch_size", size)
         if self.memory_budget is not None:
             budget = number("memory_budget", self.memory_budget, above=0, fix="it counts bytes")
@@ -165,7 +166,7 @@ def default_memory_budget() -> float:
 
 def _check_clip_norm(clip_norm: float | Float[Array, ""]) -> Float[Array, ""]:
     if not isinstance(clip_norm, Tracer):
-        number("clip_norm", clip_norm, least=SMALLEST_CLIP_NORM, finite=False, fix="use inf to turn clipping off")
+        CLIP_NORM.number("clip_norm", clip_norm)
     bound = jnp.asarray(clip_norm)
     return bound if jnp.issubdtype(bound.dtype, jnp.floating) else bound.astype(jnp.float32)
 

@@ -8,14 +8,11 @@ import jax.numpy as jnp
 from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from dpjax.checks import brief, function, number
+from dpjax.checks import brief, function
 from dpjax.clipping.summing import add_up, sum_squares
 from dpjax.contribution import Reported, as_reported
+from dpjax.ranges import SMALLEST_CLIP_NORM, STABILITY
 from dpjax.types import ClippedSum, Cohort, Metrics, Params, PerUnit, at_least_float32
-
-SMALLEST_CLIP_NORM = 1e-12
-"""Below it squared norms leave float32; a traced clip norm that is smaller counts every contribution as zero. A
-``stability`` below it would divide by a norm that is zero only because its squares are: the same holds."""
 
 
 class ClippingRule(NamedTuple):
@@ -122,7 +119,7 @@ def automatic_clipping(stability: float = 0.01, *, groups: Callable[[str], str] 
       Bu et al., Automatic Clipping, 2022 (https://arxiv.org/abs/2206.07136).
     """
     if not isinstance(stability, Tracer):
-        stability = number("stability", stability, least=SMALLEST_CLIP_NORM, fix="the paper uses 0.01")
+        stability = STABILITY.number("stability", stability)
     return check_rule(ClippingRule(groups, stability))
 
 
@@ -141,7 +138,7 @@ def check_rule(rule: ClippingRule) -> ClippingRule:
     stability = rule.stability
     if stability is None or isinstance(stability, Tracer):
         return rule
-    number("stability", stability, least=SMALLEST_CLIP_NORM, fix="the paper uses 0.01")
+    STABILITY.number("stability", stability)
     return rule
 
 

@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, Key, PyTree, ScalarLike
 
-from dpjax.checks import is_traced, number, optimizer, whole_number
+from dpjax.checks import is_traced, number, optimizer
 from dpjax.contribution import ClientContribution, ClientRows, ContributionFn, LossFn
 from dpjax.contributions.losses import masked_mean_loss, ordinals, with_metrics
+from dpjax.ranges import LOCAL_BATCH_SIZE, LOCAL_STEPS, PROXIMAL, STRAGGLER_RATE
 from dpjax.types import Metrics, Params, UnitData, widened
 
 
@@ -91,11 +92,11 @@ def local_training(
         raise ValueError(f"num_steps={num_steps} and num_epochs={num_epochs}: give exactly one of them.")
     for name, value in (("num_steps", num_steps), ("num_epochs", num_epochs)):
         if value is not None:
-            whole_number(name, value, fix="it counts local steps or epochs")
+            LOCAL_STEPS.known(name, value)
     if batch_size is not None:
-        batch_size = whole_number("batch_size", batch_size, fix="leave it out to use all records each step")
+        batch_size = LOCAL_BATCH_SIZE.known("batch_size", batch_size)
     optimizer("local_optimizer", local_optimizer)
-    slow = number("straggler_rate", straggler_rate, least=0, most=1, fix="it is the share of slow clients")
+    slow = STRAGGLER_RATE.number("straggler_rate", straggler_rate)
     always_whole = not is_traced(slow) and slow == 0
     mean_loss = masked_mean_loss(with_metrics(loss_fn))
 
@@ -243,7 +244,7 @@ def client_delta(
         batch_size=batch_size,
         straggler_rate=straggler_rate,
     )
-    proximal = number("proximal", proximal, least=0, fix="it is FedProx's μ")
+    proximal = PROXIMAL.number("proximal", proximal)
     plain = not is_traced(proximal) and proximal == 0
     if effective_steps is not None:
         effective_steps = number("effective_steps", effective_steps, above=0, fix="it is FedNova's τ")

@@ -5,12 +5,13 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Key, PyTree
 
-from dpjax.checks import number, optimizer, whole_number
+from dpjax.checks import optimizer
 from dpjax.clipping import ClippingRule, clipped_sum
 from dpjax.contribution import ClientContribution, ClientRows, ContributionFn, LossFn, Reported
 from dpjax.contributions.gradients import example_gradient
 from dpjax.contributions.losses import ordinals
 from dpjax.noise import gaussian_privatizer, noise_stddev
+from dpjax.ranges import CLIP_NORM, LOCAL_STEPS, NOISE_MULTIPLIER
 from dpjax.sampling import PoissonSampler, Sampler, check_sampler
 from dpjax.types import Cohort, Params, widened
 
@@ -64,11 +65,11 @@ def private_client_delta(
       Abadi et al., 2016 (https://arxiv.org/abs/1607.00133); Liu et al., On Privacy and Personalization in Cross-Silo
       Federated Learning, 2022 (https://arxiv.org/abs/2206.07902).
     """
-    num_steps = whole_number("num_steps", num_steps, fix="it counts local steps")
+    num_steps = LOCAL_STEPS.known("num_steps", num_steps)
     optimizer("local_optimizer", local_optimizer)
     check_sampler(sampler)
-    noise_multiplier = number("noise_multiplier", noise_multiplier, least=0, fix="it is noise stddev / clip_norm")
-    clip_norm = number("clip_norm", clip_norm, above=0, finite=False, fix="use inf to turn clipping off")
+    noise_multiplier = NOISE_MULTIPLIER.number("noise_multiplier", noise_multiplier)
+    clip_norm = CLIP_NORM.number("clip_norm", clip_norm)
     if not isinstance(sampler, PoissonSampler):
         raise ValueError(f"sampler is {sampler.sampling.name!r}, but clients draw rows by coins; use poisson_sampler.")
     bounded_sum = clipped_sum(example_gradient(loss_fn), rule=rule)

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Key, PyTree
 
-from dpjax.checks import known_number, whole_number
 from dpjax.contribution import ClientContribution, ClientRows, ContributionFn, Reported, as_reported
 from dpjax.federated.aggregation.quantization import fair_uniform
 from dpjax.federated.side_keys import Purpose, side_key
+from dpjax.ranges import COORDINATE_BITS, COORDINATE_FRACTION
 from dpjax.types import Params, Stateful, at_least_float32
 
 Flat = Float[Array, "size"]
@@ -49,7 +49,7 @@ def quantized(contribution_fn: ContributionFn, bits: int) -> ContributionFn:
     References:
       Alistarh et al., QSGD, 2017 (https://arxiv.org/abs/1610.02132).
     """
-    bits = whole_number("bits", bits, least=2, most=16, fix="the sign is among them, and more save little")
+    bits = COORDINATE_BITS.known("bits", bits)
     steps = 2 ** (bits - 1) - 1
 
     def compress(flat: Flat, key: Key[Array, ""]) -> Flat:
@@ -252,7 +252,7 @@ def kept(fraction: float, size: int) -> int:
 
 def check_fraction(fraction: float) -> float:
     """The share, or ValueError unless it is above 0 and known, as it decides a shape."""
-    return known_number("fraction", fraction, above=0, most=1, fix="it is a share of the coordinates")
+    return COORDINATE_FRACTION.known("fraction", fraction)
 
 
 def check_shapes(one: PyTree[Array], other: PyTree[Array], words: str) -> None:

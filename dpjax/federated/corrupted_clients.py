@@ -13,6 +13,7 @@ from dpjax.checks import number, one_of, whole_number
 from dpjax.clipping import Aggregation, SumFactory
 from dpjax.contribution import ContributionFn, Reported, as_reported
 from dpjax.federated.side_keys import Purpose, side_key
+from dpjax.ranges import CORRUPTED_FRACTION
 from dpjax.types import Params, Records, Stateful
 
 
@@ -51,7 +52,7 @@ def draw_corrupted(key: Key[Array, ""], population: int, fraction: float) -> Boo
       10
     """
     population = whole_number("population", population, fix="it is a number of clients")
-    fraction = number("corrupted_fraction", fraction, least=0, most=1, fix="it is a share of the population")
+    fraction = CORRUPTED_FRACTION.number("corrupted_fraction", fraction)
     return jax.random.permutation(key, population) < round(fraction * population)
 
 

@@ -4,8 +4,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Integer
 
-from dpjax.checks import brief, number, whole_number
+from dpjax.checks import brief, whole_number
 from dpjax.datasets import bound_contributions
+from dpjax.ranges import ALPHA, NUM_CLIENTS, RECORDS_PER_CLIENT, SHARDS_PER_CLIENT
 from dpjax.types import Records
 
 
@@ -127,7 +128,7 @@ def shard_partition(
     References:
       McMahan et al., 2017 (https://arxiv.org/abs/1602.05629).
     """
-    whole_number("federated.shards_per_client", shards_per_client, fix="it counts shards")
+    SHARDS_PER_CLIENT.known("shards_per_client", shards_per_client)
     _check_labels(labels)
     _check(len(labels), num_clients, min_records=shards_per_client)
     rng = _generator(seed)
@@ -210,7 +211,7 @@ def natural_partition(
     """
     for name, value in (("min_records", min_records), ("max_records", max_records)):
         if value is not None or name == "min_records":
-            whole_number(name, value, fix="it counts rows of a client")
+            RECORDS_PER_CLIENT.known(name, value)
     _check_labels(owners, "owners")
     seed = whole_number("seed", seed, least=0, fix="the same one gives the same partition")
     found, place, counts = np.unique(owners, return_inverse=True, return_counts=True)
@@ -263,12 +264,12 @@ def sampled_partition(
       Hsu et al., Measuring the Effects of Non-Identical Data Distribution, 2019 (https://arxiv.org/abs/1909.06335).
     """
     for name, value in (("num_clients", num_clients), ("records_per_client", records_per_client)):
-        whole_number(f"federated.{name}", value, fix="give a number of clients, and of the rows of each")
+        whole_number(name, value, fix="give a number of clients, and of the rows of each")
     _check_labels(labels)
     if not len(labels):
         raise ValueError("labels hold no row; give a data set that has some.")
-    fix = "inf gives every client the data's own label mix"
-    alpha = number("federated.alpha", alpha, above=0, finite=False, fix=fix)
+    anything = ALPHA._replace(finite=False, fix="inf gives every client the data's own label mix")
+    alpha = anything.number("alpha", alpha)
     rng = _generator(seed)
     _, place, counts = np.unique(labels, return_inverse=True, return_counts=True)
     by_class, starts = np.argsort(place, kind="stable"), np.cumsum(counts) - counts
@@ -287,18 +288,18 @@ def _generator(seed: int) -> np.random.Generator:
 
 def _check(num_examples: int, num_clients: int, min_records: int) -> None:
     whole_number("num_examples", num_examples, least=0, fix="it counts the rows of the data set")
-    whole_number("federated.num_clients", num_clients, fix="it counts clients")
+    NUM_CLIENTS.known("num_clients", num_clients)
     whole_number("min_records", min_records, least=0, fix="it counts rows of a client")
     if num_examples < max(1, num_clients * min_records):
         each = "" if min_records <= 1 else f" of {min_records} rows each"
         raise ValueError(
-            f"federated.num_clients={num_clients}{each} cannot share {num_examples} rows; "
+            f"num_clients={num_clients}{each} cannot share {num_examples} rows; "
             f"use at most {num_examples // max(min_records, 1)}."
         )
 
 
 def _check_alpha(alpha: float) -> None:
-    number("federated.alpha", alpha, above=0, fix="use the iid partition for equal shares")
+    ALPHA.number("alpha", alpha)
 
 
 def _check_labels(labels: Integer[np.ndarray, "rows"], name: str = "labels") -> None:

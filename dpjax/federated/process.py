@@ -16,6 +16,7 @@ from dpjax.federated.compression import check_shapes
 from dpjax.models import Model
 from dpjax.noise import gaussian_privatizer
 from dpjax.population import remember
+from dpjax.ranges import CLIP_NORM, NOISE_MULTIPLIER
 from dpjax.renamed import renamed
 from dpjax.solver import Solver, as_solver
 from dpjax.steps import Noise, TrainState, check_noise, make_stepper
@@ -128,8 +129,8 @@ def build_federated_averaging_process(
     function("sum_factory", sum_factory, fix="see make_train for what it is given and returns")
     solver, noise = as_solver(learner), check_noise(noise)
     expected_clients = number("expected_clients", expected_clients, above=0, fix="it is sampling rate × clients")
-    noise_multiplier = number("noise_multiplier", noise_multiplier, least=0, fix="it is noise stddev / clip_norm")
-    clip_norm = number("clip_norm", clip_norm, above=0, finite=False, fix="use inf to turn clipping off")
+    noise_multiplier = NOISE_MULTIPLIER.number("noise_multiplier", noise_multiplier)
+    clip_norm = CLIP_NORM.number("clip_norm", clip_norm)
     if num_clients is not None:
         whole_number("num_clients", num_clients, fix="it is the size of the population")
     concrete = isinstance(noise_multiplier, float) and isinstance(clip_norm, float)

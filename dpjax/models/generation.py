@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
-from dpjax.checks import whole_number
 from dpjax.models.adapters import nnx_functions
 from dpjax.models.transformers import PADDING, Added, Architecture, Head, Memory, Plan, Transformer
+from dpjax.ranges import NUM_TOKENS
 from dpjax.types import Params
 
 
@@ -67,7 +67,7 @@ def make_generate(
     added, plan = added or Added(), plan or Plan()
     if not arch.causal:
         raise ValueError(f"a {arch.family} sees what follows, so it writes nothing; use a llama or gpt2.")
-    num_tokens = whole_number("num_tokens", num_tokens, fix="it counts tokens to write")
+    num_tokens = NUM_TOKENS.known("num_tokens", num_tokens)
     _, merge = nnx_functions(lambda rngs: Transformer(arch, Head("causal"), added, plan, rngs=rngs))
 
     def generate(

@@ -9,10 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key, PyTree
 
-from dpjax.checks import one_of, whole_number
+from dpjax.checks import one_of
 from dpjax.models.adapters import from_nnx
 from dpjax.models.model import Model
 from dpjax.models.transformers import Added, Architecture, Head, Lora, Plan, Transformer
+from dpjax.ranges import LAST_LAYERS, PROMPT_LENGTH, RANK
 from dpjax.types import Params
 
 METHODS = ("full", "head", "bitfit", "lora", "last", "prompt", "prefix")
@@ -48,14 +49,14 @@ class Method:
     length: int = 8
 
     def __post_init__(self) -> None:
-        one_of("tuning.name", self.name, METHODS)
-        whole_number("tuning.rank", self.lora.rank, fix="it is the adapters' rank")
+        one_of("name", self.name, METHODS)
+        RANK.known("rank", self.lora.rank)
         if not self.lora.targets:
-            raise ValueError(f"tuning.targets=[] must name some of {', '.join(TARGETS)}; adapters stand beside those.")
+            raise ValueError(f"targets=[] must name some of {', '.join(TARGETS)}; adapters stand beside those.")
         for target in self.lora.targets:
-            one_of("tuning.targets", target, TARGETS)
-        whole_number("tuning.last_layers", self.last_layers, fix="it counts layers")
-        whole_number("tuning.length", self.length, fix="it counts trained vectors")
+            one_of("targets", target, TARGETS)
+        LAST_LAYERS.known("last_layers", self.last_layers)
+        PROMPT_LENGTH.known("length", self.length)
 
     @property
     def added(self) -> Added:
@@ -164,11 +165,9 @@ def fine_tune(
       (2,)
     """
     if method.name == "bitfit" and not (arch.bias or arch.mlp_bias):
-        raise ValueError(f"tuning.name='bitfit': a {arch.family} has no biases; use lora, prefix or last.")
+        raise ValueError(f"name='bitfit': a {arch.family} has no biases; use lora, prefix or last.")
     if method.name == "last" and method.last_layers > arch.num_layers:
-        raise ValueError(
-            f"tuning.last_layers={method.last_layers} is more than the {arch.num_layers} layers there are."
-        )
+        raise ValueError(f"last_layers={method.last_layers} is more than the {arch.num_layers} layers there are.")
     stacks: tuple[int, ...] = ()
     if scan_layers:
         last = method.last_layers if method.name == "last" else 0
@@ -204,7 +203,7 @@ def fine_tune(
 
     if not any(map(trained, flat_paths(shapes))):
         raise ValueError(
-            f"tuning.name={method.name!r} with the task {head.task!r} trains nothing, since the model has its head "
+            f"name={method.name!r} with the task {head.task!r} trains nothing, since the model has its head "
             "already; use lora, last or full."
         )
 

@@ -9,6 +9,7 @@ from jaxtyping import Array, ArrayLike, Int, Key, PyTree
 
 from dpjax.accounting.samplings import BallsInBins, Sampling
 from dpjax.checks import whole_number
+from dpjax.ranges import NUM_STEPS
 from dpjax.sampling.capacity import capacity_for
 from dpjax.sampling.sampler import COUNT_UNITS, Drawn, Sampler, SamplingInfo, check_step, gather
 from dpjax.types import check_key, leading_size
@@ -70,7 +71,7 @@ def balls_in_bins_sampler(
     """
     population = whole_number("population", population, fix=COUNT_UNITS)
     num_bins = whole_number("num_bins", num_bins, fix="it counts the steps of an epoch")
-    num_steps = whole_number("num_steps", num_steps, fix="give the steps of the run")
+    num_steps = NUM_STEPS.known("num_steps", num_steps)
     slots, overflow = capacity_for(
         population,
         1 / num_bins,

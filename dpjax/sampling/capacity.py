@@ -1,7 +1,8 @@
 """Slots of a cohort whose size is random: enough of them that it all but never overflows."""
 
 from dpjax.accounting.overflow import most_overflow
-from dpjax.checks import number, whole_number
+from dpjax.checks import whole_number
+from dpjax.ranges import DELTA, EPSILON
 
 
 def capacity_for(
@@ -26,8 +27,8 @@ def capacity_for(
     Raises:
       ValueError: one of the latter out of range.
     """
-    delta = number("delta", delta, above=0, below=1, fix="below 1/population is customary")
-    epsilon = number("epsilon", epsilon, above=0, finite=False, fix="give the largest that the run is to support")
+    delta = DELTA.number("delta", delta)
+    epsilon = EPSILON._replace(fix="give the largest that the run is to support").number("epsilon", epsilon)
     multiple_of = whole_number("multiple_of", multiple_of, fix="leave it out to round to none")
     if capacity is not None:
         capacity = whole_number("capacity", capacity, fix="leave it out to have enough slots")

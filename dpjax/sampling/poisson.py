@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Int, Key, PyTree
 
 from dpjax.accounting.samplings import Poisson, Sampling
-from dpjax.checks import number, whole_number
+from dpjax.checks import whole_number
+from dpjax.ranges import NUM_STEPS, SAMPLING_RATE
 from dpjax.sampling.capacity import capacity_for
 from dpjax.sampling.sampler import COUNT_UNITS, Sampler, SamplingInfo, gather
 from dpjax.types import Cohort, check_key, leading_size
@@ -75,8 +76,8 @@ def poisson_sampler(
       Chua et al., Scalable DP-SGD, 2024 (https://arxiv.org/abs/2411.04205).
     """
     population = whole_number("population", population, fix=COUNT_UNITS)
-    sampling_rate = number("sampling_rate", sampling_rate, above=0, most=1, fix="use cohort size / population")
-    num_steps = whole_number("num_steps", num_steps, fix="give the steps of the run")
+    sampling_rate = SAMPLING_RATE.number("sampling_rate", sampling_rate)
+    num_steps = NUM_STEPS.known("num_steps", num_steps)
     slots, overflow = capacity_for(
         population,
         sampling_rate,
@@ -121,7 +122,7 @@ def poisson_cohort(
     check_key("key", key)
     population = leading_size("units", units, "population")
     capacity = whole_number("capacity", capacity, fix="poisson_sampler tells how many slots are enough")
-    sampling_rate = number("sampling_rate", sampling_rate, above=0, most=1, fix="use cohort size / population")
+    sampling_rate = SAMPLING_RATE.number("sampling_rate", sampling_rate)
     bits = jax.random.bits(key, (capacity + 1, 2), jnp.uint32)  # a larger capacity draws the same units
     with jax.enable_x64(True):  # float32 cannot tell small gaps apart at small rates
         high, low = bits.astype(jnp.float64).T

@@ -14,6 +14,7 @@ from dpjax.models import logistic, objectives
 from dpjax.models.pretrained import Encoded, Pretrained
 from dpjax.models.transformers import Head, Lora, Plan
 from dpjax.models.tuning import Method, Tuned, fine_tune
+from experiments.argument_fields import TUNING, in_fields
 from experiments.config import Config, ConfigError, ModelConf, TuningConf
 from experiments.problems import synthetic
 from experiments.problems.features import load_checkpoint, pooling_of, vectors
@@ -112,14 +113,16 @@ def make_problem(cfg: Config, dataset: Dataset, kept: np.ndarray | None, held_ou
 def make_tuned(model: ModelConf, tuning: TuningConf, body: Pretrained, num_classes: int) -> Tuned:
     """The checkpoint split into what the config trains and what stays."""
     scan = model.scan_layers
-    return fine_tune(
-        body.arch,
-        body.params,
-        head_of(model, num_classes),
-        method_of(tuning),
-        plan=Plan(dtype=jnp.dtype(model.dtype), separator=body.tokenizer.separator if body.arch.num_segments else None),
-        scan_layers=body.arch.num_layers >= SCANNED_FROM if scan is None else scan,
-    )
+    separator = body.tokenizer.separator if body.arch.num_segments else None
+    with in_fields(TUNING):
+        return fine_tune(
+            body.arch,
+            body.params,
+            head_of(model, num_classes),
+            method_of(tuning),
+            plan=Plan(dtype=jnp.dtype(model.dtype), separator=separator),
+            scan_layers=body.arch.num_layers >= SCANNED_FROM if scan is None else scan,
+        )
 
 
 def head_of(model: ModelConf, num_classes: int) -> Head:
@@ -135,7 +138,8 @@ def head_of(model: ModelConf, num_classes: int) -> Head:
 
 def method_of(made: TuningConf) -> Method:
     """What is trained."""
-    return Method(made.name, Lora(made.rank, made.alpha, tuple(made.targets)), made.last_layers, made.length)
+    with in_fields(TUNING):
+        return Method(made.name, Lora(made.rank, made.alpha, tuple(made.targets)), made.last_layers, made.length)
 
 
 def describe(made: TuningConf) -> str:

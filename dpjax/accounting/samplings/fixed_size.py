@@ -44,8 +44,8 @@ class FixedSize(CohortsOfOneSize):
     def check(self, adjacency: str, *, independent: bool) -> None:
         if adjacency == "add_or_remove_one" and not independent:
             raise ValueError(
-                "adjacency is 'add_or_remove_one' with sampling='fixed_size' and correlated noise, for which no event "
-                "accounts because a unit that joins pushes others out; use 'zero_out' or 'replace_one'"
+                "adjacency='add_or_remove_one' has no account with sampling='fixed_size' and correlated noise, as a "
+                "unit that joins pushes others out; use 'zero_out' or 'replace_one'."
             )
 
     @classmethod

@@ -25,9 +25,8 @@ class Walk(CohortsOfOneSize):
         del independent
         if adjacency == "add_or_remove_one":
             raise ValueError(
-                f"adjacency is 'add_or_remove_one' with sampling={self.name!r}, for which no event accounts because a "
-                "unit that joins moves the others between cohorts; use 'zero_out' or 'replace_one', or "
-                "sampling='poisson'"
+                f"adjacency='add_or_remove_one' has no account with sampling={self.name!r}, as a unit that joins moves "
+                "the others between cohorts; use 'zero_out' or 'replace_one', or sampling='poisson'."
             )
 
 

@@ -2,11 +2,12 @@
 
 from jaxtyping import Array, Float, Key, ScalarLike
 
-from dpjax.checks import number, spoilt_by
+from dpjax.checks import spoilt_by
 from dpjax.clipping import Aggregation, SumFactory
 from dpjax.contribution import ContributionFn
 from dpjax.federated.aggregation.messages import count_lost, heard, still_there
 from dpjax.federated.side_keys import Purpose
+from dpjax.ranges import DROPOUT_RATE
 from dpjax.types import ClippedSum, Cohort, Params
 
 
@@ -33,7 +34,7 @@ def dropouts(rate: ScalarLike) -> Aggregation:
       >>> print(out.total, out.report["dropped"])
       0.0 4
     """
-    lost_share = number("dropout_rate", rate, least=0, most=1, fix="it is a share of the cohort")
+    lost_share = DROPOUT_RATE.number("dropout_rate", rate)
 
     def aggregation(factory: SumFactory) -> SumFactory:
         def make(contribution_fn: ContributionFn):

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ScalarLike
 
-from dpjax.checks import number, whole_number
+from dpjax.checks import whole_number
 from dpjax.clipping import Aggregation
 from dpjax.federated.aggregation.ckks import homomorphic_sum
 from dpjax.federated.aggregation.messages import (
@@ -19,6 +19,7 @@ from dpjax.federated.aggregation.messages import (
 )
 from dpjax.federated.aggregation.quantization import messages_on_grid
 from dpjax.federated.side_keys import Purpose
+from dpjax.ranges import DROPOUT_RATE
 
 
 @clipping_as_the_sum
@@ -63,7 +64,7 @@ def homomorphic_aggregation(
       Cheon et al., 2017 (https://eprint.iacr.org/2016/421).
     """
     levels = whole_number("levels", levels, most=2**18, fix="beyond, CKKS can't tell neighbours apart")
-    lost = number("dropout_rate", dropout_rate, least=0, most=1, fix="it is a share of the cohort")
+    lost = DROPOUT_RATE.number("dropout_rate", dropout_rate)
 
     def form(this: Round) -> Formed:
         cohort = this.cohort

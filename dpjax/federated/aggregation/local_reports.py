@@ -16,6 +16,7 @@ from dpjax.federated.aggregation.messages import Formed, Round, clipped_rows, cl
 from dpjax.federated.aggregation.sphere import sphere_report, sphere_spread
 from dpjax.federated.side_keys import Purpose, side_key
 from dpjax.gaussian import standard_normal
+from dpjax.ranges import NOISE_MULTIPLIER
 from dpjax.types import Added
 
 Report = Float[Array, "size"]
@@ -71,7 +72,7 @@ def local_privacy(
     if pure:
         checked = number(name, given, above=0, most=MAX_REPORT_EPSILON, fix="it is one report's ε")
     else:
-        checked = number(name, given, least=0, fix="it is noise stddev / clip_norm")
+        checked = NOISE_MULTIPLIER.number(name, given)
     randomise, spread = REPORTS[kind]
 
     def form(this: Round) -> Formed:

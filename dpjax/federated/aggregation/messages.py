@@ -9,12 +9,13 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree, ScalarLike
 
-from dpjax.checks import number, spoilt_by
+from dpjax.checks import spoilt_by
 from dpjax.clipping import Aggregation, SumFactory
 from dpjax.clipping.rules import bound, group_squared_norms, leaf_groups, weighted_product
 from dpjax.contribution import ContributionFn, Reported, as_reported
 from dpjax.federated.side_keys import Purpose, side_key
 from dpjax.population import accepted_by
+from dpjax.ranges import CLIP_NORM
 from dpjax.types import Added, ClippedSum, Cohort, Metrics, NoSensitivity, Params, at_least_float32
 
 
@@ -111,7 +112,7 @@ def formed_from_messages(
                 vectors, plain = gathered.messages, gathered._replace(messages=None)
                 if bounded_for is not None:
                     fix = f"{bounded_for} holds vectors of bounded norm only"
-                    clip_norm = number("clip_norm", clip_norm, above=0, fix=fix)
+                    clip_norm = CLIP_NORM._replace(finite=True, fix=fix).number("clip_norm", clip_norm)
                 limit = jnp.minimum(jnp.asarray(clip_norm, jnp.float32), plain.clip_norm.astype(jnp.float32))
                 this = Round(vectors, plain, cohort, key, limit)
                 formed = form(this)

@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
-from dpjax.checks import whole_number
 from dpjax.federated.aggregation.messages import Round, clipped_rows
 from dpjax.federated.side_keys import Purpose, side_key
 from dpjax.gaussian import threefry
+from dpjax.ranges import RING_BITS
 from dpjax.types import Cohort
 
 _ATTEMPTS = 8
@@ -115,7 +115,7 @@ def safe_levels(bits: int, clients: int, reserved: int = 0) -> int:
       >>> safe_levels(16, 100), safe_levels(32, 100)
       (327, 4194304)
     """
-    bits = whole_number("bits", bits, least=2, most=32, fix="it is the width of a ring element")
+    bits = RING_BITS.known("bits", bits)
     levels = min((2 ** (bits - reserved - 1) - 1) // clients, 2**22) if bits - reserved >= 2 else 0
     if levels < 1:
         left = ", half of them for noise" if reserved else ""

@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from dpjax.checks import number, one_of, whole_number
+from dpjax.checks import one_of, whole_number
 from dpjax.clipping import Aggregation
 from dpjax.federated.aggregation.messages import Formed, Round, clipped_rows, clipping_as_the_sum, formed_from_messages
 from dpjax.population import accepted_by
+from dpjax.ranges import ROBUST_FRACTION
 from dpjax.types import NoSensitivity
 
 KINDS = ("trimmed_mean", "median", "krum", "multi_krum", "geometric_median")
@@ -81,7 +82,7 @@ def robust_aggregation(
         return _in_place_of_the_sum(combine)
     if corrupted_fraction is None:
         raise ValueError(f"corrupted_fraction=None, but kind={kind!r} needs the share of clients to do without.")
-    fraction = number("corrupted_fraction", corrupted_fraction, least=0, below=0.5, fix="a majority cannot be outvoted")
+    fraction = ROBUST_FRACTION.number("corrupted_fraction", corrupted_fraction)
     if kind == "trimmed_mean":
         return _in_place_of_the_sum(partial(_trimmed_mean, fraction=fraction), fraction)
     return _in_place_of_the_sum(partial(_krum, fraction=fraction, many=kind == "multi_krum"), fraction)

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, ScalarLike, UInt32
 
 from dpjax.accounting.distributed import KINDS, DistributedNoise
-from dpjax.checks import number, one_of, whole_number
+from dpjax.checks import one_of, whole_number
 from dpjax.clipping import Aggregation
 from dpjax.federated.aggregation.discrete import DRAWS
 from dpjax.federated.aggregation.key_agreement import SEALED_BYTES, SECRET_BYTES, SHARE_BYTES, agree
@@ -24,6 +24,7 @@ from dpjax.federated.aggregation.messages import (
 )
 from dpjax.federated.aggregation.quantization import messages_on_grid, safe_levels
 from dpjax.federated.side_keys import Purpose, side_key
+from dpjax.ranges import COLLUDING, DROPOUT_RATE, NOISE_MULTIPLIER, RING_BITS, RING_LEVELS
 from dpjax.types import Added, NoSensitivity
 
 
@@ -100,13 +101,14 @@ def secure_aggregation(
       (https://arxiv.org/abs/2102.06387).
     """
     threshold, colluding = _checked("noise", noise, threshold, colluding)
+    bits = RING_BITS.known("bits", bits)
     if levels is not None:
-        levels = whole_number("levels", levels, most=2**22, fix="leave it out to have it chosen")
+        levels = RING_LEVELS.known("levels", levels)
     lost, lost_late = (
-        number(name, rate, least=0, most=1, fix="it is a share of the cohort")
+        DROPOUT_RATE.number(name, rate)
         for name, rate in (("dropout_rate", dropout_rate), ("late_dropout_rate", late_dropout_rate))
     )
-    z = number("noise_multiplier", noise_multiplier, least=0, fix="it is noise stddev / clip_norm")
+    z = NOISE_MULTIPLIER.number("noise_multiplier", noise_multiplier)
 
     def form(this: Round) -> Formed:
         present, slots = this.cohort.mask, this.cohort.mask.shape[0]
@@ -209,7 +211,7 @@ _LEVELS_UNDER_NOISE = 2**14
 def _checked(name: str, kind: str | None, threshold: int, colluding: int) -> tuple[int, int]:
     """(threshold, colluding), in their ranges."""
     threshold = whole_number("threshold", threshold, least=2, fix="of 1, every share would be the secret itself")
-    colluding = whole_number("colluding", colluding, least=0, fix="it is a number of clients")
+    colluding = COLLUDING.known("colluding", colluding)
     if kind is not None:
         one_of(name, kind, KINDS)
     if colluding >= threshold:

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Key, PyTree
 
-from dpjax.checks import whole_number
 from dpjax.contribution import ClientContribution, ClientRows, LossFn, Reported
 from dpjax.contributions import local_training
 from dpjax.federated.solvers.broadcast import Broadcast, beside
+from dpjax.ranges import HEAD_STEPS
 from dpjax.solver import Solver
 from dpjax.subsets import merge_params, split_params
 from dpjax.types import Params
@@ -57,7 +57,7 @@ def personalized(
       (https://arxiv.org/abs/2102.07078).
     """
     if head_steps is not None:
-        head_steps = whole_number("head_steps", head_steps, fix="leave it out to train head and body together")
+        head_steps = HEAD_STEPS.known("head_steps", head_steps)
 
     def training(loss: LossFn, **options: Any):
         return local_training(loss, local_optimizer, batch_size=batch_size, **options)
