@@ -62,15 +62,15 @@ def timed(script: str, rate: float, steps: int, folder: str) -> tuple[float, lis
 
 def measure(rate: float, steps: int, repeats: int) -> dict[str, object]:
     """All timings of one mechanism."""
-    cold, cached, found = [], [], []
+    cold, cached, multipliers = [], [], []
     for _ in range(repeats):
         with tempfile.TemporaryDirectory() as folder:
-            seconds, found = timed(OURS, rate, steps, folder)
+            seconds, multipliers = timed(OURS, rate, steps, folder)
             cold.append(seconds)
             seconds, again = timed(OURS, rate, steps, folder)
             cached.append(seconds)
-            if again != found:
-                raise RuntimeError(f"the cache changed the answer: {found} became {again}")
+            if again != multipliers:
+                raise RuntimeError(f"the cache changed the answer: {multipliers} became {again}")
     naive, theirs = timed(NAIVE, rate, steps, "")
     return {
         "cold_seconds": statistics.median(cold),
@@ -78,7 +78,7 @@ def measure(rate: float, steps: int, repeats: int) -> dict[str, object]:
         "naive_seconds": naive,
         "cold_all": cold,
         "cached_all": cached,
-        "noise_multipliers": found,
+        "noise_multipliers": multipliers,
         "naive_noise_multipliers": theirs,
     }
 

@@ -54,8 +54,8 @@ def matmuls(work: Work, size: int) -> Counter[tuple[tuple[int, ...], tuple[int, 
     def total(params: Any) -> jax.Array:
         return jnp.sum(jax.vmap(work.loss, (None, 0, None))(params, part, jax.random.key(0)))
 
-    found = Counter(dots(jax.make_jaxpr(jax.grad(total))(work.params).jaxpr))
-    return Counter({dot: count * (work.batch // size) for dot, count in found.items()})
+    counts = Counter(dots(jax.make_jaxpr(jax.grad(total))(work.params).jaxpr))
+    return Counter({dot: count * (work.batch // size) for dot, count in counts.items()})
 
 
 def flops(left: tuple[int, ...], right: tuple[int, ...], numbers: Any) -> float:

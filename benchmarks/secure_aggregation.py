@@ -64,8 +64,8 @@ def contestants() -> dict[str, Callable[[], Any]]:
     mask, unmask = jax.jit(masked_vectors), jax.jit(unmasked_sum)
     uploads = mask(words, *seeds[:2], jnp.asarray(present))
     exact = np.asarray(words)[arrived].sum(0, dtype=np.uint32)
-    found = unmask(uploads, *seeds[2:], jnp.asarray(present), jnp.asarray(arrived))
-    assert (np.asarray(found) == exact).all()
+    total = unmask(uploads, *seeds[2:], jnp.asarray(present), jnp.asarray(arrived))
+    assert (np.asarray(total) == exact).all()
     calls["part: keys, shares, recovery"] = lambda: agree(present, arrived, arrived, THRESHOLD)[0]
     calls["part: masks of all clients"] = lambda: mask(words, *seeds[:2], jnp.asarray(present))
     calls["part: their removal"] = lambda: unmask(uploads, *seeds[2:], jnp.asarray(present), jnp.asarray(arrived))

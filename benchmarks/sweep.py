@@ -54,8 +54,8 @@ def run(arguments: Sequence[str], folder: Path, environment: Mapping[str, str]) 
 
 def rows(folder: Path) -> dict[Point, dict[str, Any]]:
     """The row of each point below a folder."""
-    found = [json.loads(path.read_text())["rows"][0] for path in folder.rglob("result.json")]
-    return {(row["epsilon"], row["clip_norm"]): row for row in found}
+    rows_on_disk = [json.loads(path.read_text())["rows"][0] for path in folder.rglob("result.json")]
+    return {(row["epsilon"], row["clip_norm"]): row for row in rows_on_disk}
 
 
 def largest_difference(ours: Mapping[Point, dict[str, Any]], theirs: Mapping[Point, dict[str, Any]]) -> float:

@@ -42,10 +42,10 @@ def explain(error: BaseException | None) -> str:
     if error is None:
         return "no reason was given."
     text = _flat(error)
-    if found := _NO_BACKEND.search(text):
-        return f"JAX_PLATFORMS={found[1]} names no device that JAX finds here; leave it out, or set it to cpu."
-    if found := re.search(r"invalid literal for int\(\) with base 10: '(\w+)'", text):
-        return f"an item of a list is set by its number, which {found[1]!r} is not; give the whole list, as [64,32]."
+    if match := _NO_BACKEND.search(text):
+        return f"JAX_PLATFORMS={match[1]} names no device that JAX finds here; leave it out, or set it to cpu."
+    if match := re.search(r"invalid literal for int\(\) with base 10: '(\w+)'", text):
+        return f"an item of a list is set by its number, which {match[1]!r} is not; give the whole list, as [64,32]."
     if isinstance(error, (HydraException, OmegaConfBaseException)):
         return _of_the_config(error, text)  # before OSError, as a missing config is both
     if isinstance(error, OSError):
@@ -68,48 +68,48 @@ def _of_the_disk(error: OSError) -> str:
 def _of_the_config(error: BaseException, text: str) -> str:
     cause = _flat(error.__cause__) if error.__cause__ is not None else text
     whole = f"{text} {cause}"
-    if found := re.search(r"Interpolation key '([^']*)' not found", whole):
-        return f"${{{found[1]}}}: {no_field(found[1])}"
+    if match := re.search(r"Interpolation key '([^']*)' not found", whole):
+        return f"${{{match[1]}}}: {no_field(match[1])}"
     if "Recursive interpolation" in whole:
         return "a field is given as itself, by ${...}; give it a value."
-    if found := re.search(r"Unsupported interpolation type (\S+)", whole):
-        return f"${{{found[1]}:...}} asks for what dpjax does not know; give the field a value."
-    if found := re.search(r"raised while resolving interpolation: (.+?)(?: full_key|$)", whole):
-        return f"${{...}} can't be looked up ({found[1]}); give the field a value."
-    if found := re.search(r"unexpected keyword argument '(\w+)'.* full_key: (\S+)", whole):
-        return no_field(f"{found[2]}.{found[1]}")
-    if found := re.search(r"Could not override '([^']+)'", text):
-        return no_field(found[1])
-    if found := re.search(r"Key '[^']*' not in '\w+' full_key: (\S+)", whole):
-        return no_field(found[1])
-    if found := re.search(
+    if match := re.search(r"Unsupported interpolation type (\S+)", whole):
+        return f"${{{match[1]}:...}} asks for what dpjax does not know; give the field a value."
+    if match := re.search(r"raised while resolving interpolation: (.+?)(?: full_key|$)", whole):
+        return f"${{...}} can't be looked up ({match[1]}); give the field a value."
+    if match := re.search(r"unexpected keyword argument '(\w+)'.* full_key: (\S+)", whole):
+        return no_field(f"{match[2]}.{match[1]}")
+    if match := re.search(r"Could not override '([^']+)'", text):
+        return no_field(match[1])
+    if match := re.search(r"Key '[^']*' not in '\w+' full_key: (\S+)", whole):
+        return no_field(match[1])
+    if match := re.search(
         r"Could not find '([\w/]+)/([^']*)'(?: Available options in '[^']+': (.+?) Config search)?", text
     ):
-        options = (found[3] or "").split()
-        apart = " To keep results apart, give results_dir=FOLDER." if found[1] == "experiment" else ""
+        options = (match[3] or "").split()
+        apart = " To keep results apart, give results_dir=FOLDER." if match[1] == "experiment" else ""
         return (
-            f"{found[1]}={found[2]} is not there; {_nearest(found[2], options, 'use ' + ' or '.join(options))}{apart}"
+            f"{match[1]}={match[2]} is not there; {_nearest(match[2], options, 'use ' + ' or '.join(options))}{apart}"
         )
     if "Config group override must be" in text:
         return (
             "a group is chosen by the name of a file, as model=mlp or experiment=quickstart, not by a number or null."
         )
-    if found := re.search(r"Ambiguous value for argument '([^']+)'", text):
-        return f"{found[1]} has several values, which makes a sweep; add -m to run it."
-    if found := re.search(
+    if match := re.search(r"Ambiguous value for argument '([^']+)'", text):
+        return f"{match[1]} has several values, which makes a sweep; add -m to run it."
+    if match := re.search(
         r"does not support deletion.* full_key: (\S+)|Could not delete from config.*?'([^']+)'", whole
     ):
-        return f"{found[1] or found[2]} can't be taken away, as every field is needed; give it a value."
-    if found := re.search(r"field '([^']+)' is not Optional", whole):
-        return f"{found[1]}=null has the wrong type; give it a value."
-    if found := re.search(r"full_key: (\S+)", whole):
-        said = re.search(r"Value '(.*?)' of type '\w+' could not be converted to (\w+)", whole)
-        if said:
-            kind = {"Float": "a number", "Integer": "a whole number"}.get(said[2], f"a {said[2].lower()}")
-            return f"{found[1]}={said[1]} has the wrong type; give {kind}."
-        return f"{found[1]} has a value of the wrong type ({cause.split(' full_key')[0]}); see --help for the fields."
-    if found := re.match(r"(.+?) See https://hydra.cc/\S+ for details", text):
-        return _unreadable(found[1])
+        return f"{match[1] or match[2]} can't be taken away, as every field is needed; give it a value."
+    if match := re.search(r"field '([^']+)' is not Optional", whole):
+        return f"{match[1]}=null has the wrong type; give it a value."
+    if match := re.search(r"full_key: (\S+)", whole):
+        conversion = re.search(r"Value '(.*?)' of type '\w+' could not be converted to (\w+)", whole)
+        if conversion:
+            kind = {"Float": "a number", "Integer": "a whole number"}.get(conversion[2], f"a {conversion[2].lower()}")
+            return f"{match[1]}={conversion[1]} has the wrong type; give {kind}."
+        return f"{match[1]} has a value of the wrong type ({cause.split(' full_key')[0]}); see --help for the fields."
+    if match := re.match(r"(.+?) See https://hydra.cc/\S+ for details", text):
+        return _unreadable(match[1])
     return text
 
 
@@ -119,8 +119,8 @@ def _unreadable(said: str) -> str:
     override, why = (named[1], named[2]) if named else ("an empty word" if "<EOF>" in said else said, "")
     if strange := re.search(r"[^\x00-\x7f]", override):
         return f"{override} holds {strange[0]!r} outside of quotes; quote it as \"field='value'\"."
-    if found := re.search(r"while evaluating '.*?': (.*)", why):
-        return f"{override} can't be read ({found[1]}); give it one or more values."
+    if reason := re.search(r"while evaluating '.*?': (.*)", why):
+        return f"{override} can't be read ({reason[1]}); give it one or more values."
     return (
         f"{override} can't be read; write overrides as field=value, and quote what a shell would read: "
         "'model.hidden=[64,32]'."

@@ -148,8 +148,10 @@ def make_solver(
         case "fedavg":
             return federated.fedavg(loss_fn, optimizer, **local)
         case "fedprox" if fed.adaptive_proximal:
-            told = hparams.clip_norm / 10 if is_private else 1.0
-            return federated.adaptive_fedprox(loss_fn, optimizer, initial=hparams.proximal, report_norm=told, **local)
+            report_norm = hparams.clip_norm / 10 if is_private else 1.0
+            return federated.adaptive_fedprox(
+                loss_fn, optimizer, initial=hparams.proximal, report_norm=report_norm, **local
+            )
         case "fedprox":
             return federated.fedavg(loss_fn, optimizer, proximal=hparams.proximal, **local)
         case "fednova":
@@ -223,14 +225,14 @@ def message_size(made: CompressionConf, size: int) -> int:
 def make_aggregation(fed: FederatedConf, privacy: PrivacyConf, hparams: HParams) -> Aggregation | None:
     """How messages meet; None for the plain sum that nothing disturbs."""
     parts = [_sum_of_messages(fed, privacy, hparams)]
-    made = fed.corruption
-    if made.name not in ("none", "labels"):
-        factor: dict[str, Any] = {"factor": made.factor} if made.name in ("scaled", "sign_flipped") else {}
-        parts.append(federated.corruption(made.name, **factor))
-    kept = [part for part in parts if part is not None]
-    if not kept:
+    corruption = fed.corruption
+    if corruption.name not in ("none", "labels"):
+        factor: dict[str, Any] = {"factor": corruption.factor} if corruption.name in ("scaled", "sign_flipped") else {}
+        parts.append(federated.corruption(corruption.name, **factor))
+    aggregations = [part for part in parts if part is not None]
+    if not aggregations:
         return None
-    return lambda factory: functools.reduce(lambda inner, part: part(inner), kept, factory)
+    return lambda factory: functools.reduce(lambda inner, part: part(inner), aggregations, factory)
 
 
 def _sum_of_messages(fed: FederatedConf, privacy: PrivacyConf, hparams: HParams) -> Aggregation | None:
@@ -252,14 +254,14 @@ def _sum_of_messages(fed: FederatedConf, privacy: PrivacyConf, hparams: HParams)
     if fed.aggregation == "homomorphic":
         return federated.homomorphic_aggregation(dropout_rate=dropout_rate)
     lost = federated.dropouts(dropout_rate) if fed.dropout_rate > 0 else None
-    own: Aggregation | None = None
+    aggregation: Aggregation | None = None
     randomised = reports(noise) if private else None
     if randomised is not None:
         amount = "epsilon_per_report" if randomised.pure else "noise_multiplier"
-        own = federated.local_privacy(randomised.kind, **{amount: getattr(hparams, amount)})
+        aggregation = federated.local_privacy(randomised.kind, **{amount: getattr(hparams, amount)})
     elif fed.robust != "none":
         share: dict[str, Any] = {} if "median" in fed.robust else {"corrupted_fraction": fed.robust_fraction}
-        own = federated.robust_aggregation(fed.robust, **share)
-    if own is None or lost is None:
-        return own or lost
-    return lambda factory: lost(own(factory))
+        aggregation = federated.robust_aggregation(fed.robust, **share)
+    if aggregation is None or lost is None:
+        return aggregation or lost
+    return lambda factory: lost(aggregation(factory))

@@ -68,11 +68,11 @@ def leaves() -> list[tuple[str, bool]]:
 
 def specs(node: Any, prefix: str = "") -> list[tuple[str, Any]]:
     """(path, dataclass field) of every field that holds a value."""
-    found: list[tuple[str, Any]] = []
+    leaves: list[tuple[str, Any]] = []
     for spec in fields(node):
         path = prefix + spec.name
-        found += specs(spec.type, f"{path}.") if is_dataclass(spec.type) else [(path, spec)]
-    return found
+        leaves += specs(spec.type, f"{path}.") if is_dataclass(spec.type) else [(path, spec)]
+    return leaves
 
 
 DEFAULTS: dict[str, Any] = {path: default for path, default, _, _ in describe()}

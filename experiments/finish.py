@@ -78,12 +78,12 @@ def finish_single(folder: Path, cfg: Config) -> None:
     unwritten = _show(folder)
     if unwritten is not None:
         raise unwritten
-    found = results.read_job_result(folder)
-    if found is not None and cfg.tracker.name != "none":
+    on_disk = results.read_job_result(folder)
+    if on_disk is not None and cfg.tracker.name != "none":
         from experiments import tracking
 
         sink = tracking.tracker(cfg, folder)
-        sink.log_job(cfg, found[0])
+        sink.log_job(cfg, on_disk[0])
         sink.finish()
 
 

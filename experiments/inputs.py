@@ -46,16 +46,16 @@ def inputs(cfg: Config, also: Iterable[str] = ()) -> dict[str, str]:
       cfg: of the job.
       also: names of files that a row of the job says it has read.
     """
-    found: dict[str, str] = {}
+    hashes: dict[str, str] = {}
     if cfg.plugin:
-        found |= plugin_inputs(cfg.plugin)
-    found |= data_inputs(cfg.data.name)
+        hashes |= plugin_inputs(cfg.plugin)
+    hashes |= data_inputs(cfg.data.name)
     if cfg.model.name == "pretrained":
-        found |= checkpoint_inputs(cfg.model.checkpoint)
+        hashes |= checkpoint_inputs(cfg.model.checkpoint)
         if cfg.model.task == "synthetic":
-            found |= checkpoint_inputs(cfg.synthesis.checkpoint)
-    found |= {name: _sha256(Path(name)) for name in also if name not in found}
-    return dict(sorted(found.items()))
+            hashes |= checkpoint_inputs(cfg.synthesis.checkpoint)
+    hashes |= {name: _sha256(Path(name)) for name in also if name not in hashes}
+    return dict(sorted(hashes.items()))
 
 
 def digest_of(files: dict[str, str]) -> str:
@@ -91,8 +91,8 @@ def plugin_label(name: str, files: Mapping[str, str]) -> str:
       >>> plugin_label("methods/mine.py", {"methods/mine.py": "ab12"})
       'mine.py@2161ac2d'
     """
-    own = {each: files.get(each) for each in (name, *plugin_files(name))}
-    return f"{Path(name).name}@{hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:8]}"
+    sources = {each: files.get(each) for each in (name, *plugin_files(name))}
+    return f"{Path(name).name}@{hashlib.sha256(json.dumps(sources, sort_keys=True).encode()).hexdigest()[:8]}"
 
 
 def plugin_files(name: str) -> dict[str, Path]:
@@ -121,15 +121,15 @@ def _modules(name: str) -> list[tuple[str, Path]]:
     start = _source_of(name, package) if package else Path(name)
     if start is None:
         return []
-    found = {name: start} | {module: path for module, (path, _) in _imports.get(name, {}).items()}
-    waiting = list(found.values())
+    modules = {name: start} | {module: path for module, (path, _) in _imports.get(name, {}).items()}
+    waiting = list(modules.values())
     while waiting:
         for module in _imported(waiting.pop()):
             path = _source_of(module, package)
-            if path is not None and path.resolve() not in {known.resolve() for known in found.values()}:
-                found[module] = path
+            if path is not None and path.resolve() not in {known.resolve() for known in modules.values()}:
+                modules[module] = path
                 waiting.append(path)
-    return list(found.items())
+    return list(modules.items())
 
 
 def _package(name: str) -> str:
@@ -294,7 +294,7 @@ def checkpoint_inputs(name: str) -> dict[str, str]:
     Args:
       name: of the checkpoint.
     """
-    found: dict[str, str] = {}
+    hashes: dict[str, str] = {}
     given = Path(name).expanduser()
     for label, path in ((name, given), (f"checkpoint {name}", checkpoint_folder(name))):
         try:
@@ -303,8 +303,8 @@ def checkpoint_inputs(name: str) -> dict[str, str]:
             files = []
         for file in files:
             if file.suffix in _OF_CHECKPOINTS and file.is_file():
-                found[label if file == path else f"{label}/{file.name}"] = _sha256(file)
-    return found or {f"checkpoint {name}": "absent"}
+                hashes[label if file == path else f"{label}/{file.name}"] = _sha256(file)
+    return hashes or {f"checkpoint {name}": "absent"}
 
 
 def _sha256(path: Path) -> str:
@@ -317,10 +317,10 @@ def _sha256(path: Path) -> str:
         key = (*key, before.st_ctime_ns)  # which no copying of times can set back
         if key not in _known:
             with path.open("rb") as file:
-                found = hashlib.file_digest(file, "sha256").hexdigest()
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
             if time.time() - max(before.st_mtime, before.st_ctime) < _SETTLED_SECONDS:
-                return found
-            _known[key] = found
+                return digest
+            _known[key] = digest
         return _known[key]
     except OSError:
         return "absent"

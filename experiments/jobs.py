@@ -49,11 +49,11 @@ def run_group(jobs: Sequence[Job], tell: Tell = lambda stage, done, total: None)
     refuse_lanes(first, num_lanes)
     files = inputs(first)  # all jobs of one signature read the same
     setup = build(first, tell)
-    found = inputs(first)
+    hashes = inputs(first)
     # What a plugin imports only when it is called is known from now on, and was hashed as it was imported.
     late = plugin_inputs(first.plugin) | noted_imports(first.plugin) if first.plugin else {}
-    _check_unchanged(late | files, found)
-    files = found
+    _check_unchanged(late | files, hashes)
+    files = hashes
     warn_of_owners(jobs, setup)
     sound, refused = _sound(jobs, setup)
     yield from refused
@@ -234,11 +234,11 @@ def _points(jobs: Sequence[Job], setup: Setup, delta: float, accountant: str, te
     epsilons = [job.cfg.privacy.epsilon for job in jobs]
     planned = _planned(jobs[0], setup)
     if planned.noising.pure:
-        found = {
+        per_report = {
             epsilon: accounting.calibrate_report_epsilon(planned, epsilon=epsilon, delta=delta, accountant=accountant)
             for epsilon in set(epsilons)
         }
-        return [Point(job, 0.0, found[epsilon]) for job, epsilon in zip(jobs, epsilons, strict=True)]
+        return [Point(job, 0.0, per_report[epsilon]) for job, epsilon in zip(jobs, epsilons, strict=True)]
     multipliers = accounting.calibrate_noise_grid(
         planned,
         epsilons=epsilons,
@@ -266,9 +266,9 @@ def _check_count_noise(point: Point, setup: Setup) -> None:
     stddev = stddev_of_count(adaptive, setup.sampler.expected_cohort_size)
     z = point.noise_multiplier
     if not z < 2 * stddev:
-        asked = point.job.cfg.privacy
-        has = f"privacy.epsilon={asked.epsilon:g} takes a noise multiplier of {z:.3g},"
-        if asked.noise_multiplier is not None:
+        privacy = point.job.cfg.privacy
+        has = f"privacy.epsilon={privacy.epsilon:g} takes a noise multiplier of {z:.3g},"
+        if privacy.noise_multiplier is not None:
             has = f"privacy.noise_multiplier={z:.3g} is one"
         raise config.ConfigError(
             f"{has} which "

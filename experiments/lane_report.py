@@ -80,15 +80,15 @@ def make_report(
       noise_multiplier: of the run; noise that clients add is in no sum.
       size: coordinates of what the run carries.
     """
-    kept = kept_params(cfg.optimizer, state)
+    params = kept_params(cfg.optimizer, state)
     on_sum = noise_multiplier if cfg.privacy.noise in ("gaussian", "correlated") else 0.0
     return Report(
         history.evaluation_steps,
         history.evaluations,
-        _counts(cfg, history, kept, message_size(cfg.federated.compression, size)),
+        _counts(cfg, history, params, message_size(cfg.federated.compression, size)),
         norm_traces(history, on_sum, size, cfg.optimizer.evaluate_every),
-        _client_accuracies(cfg.federated, solver, state, kept, arrays, problem) if cfg.is_federated else None,
-        solver.model_of(kept) if cfg.save_model or problem.finish else None,
+        _client_accuracies(cfg.federated, solver, state, params, arrays, problem) if cfg.is_federated else None,
+        solver.model_of(params) if cfg.save_model or problem.finish else None,
         solver.model_of(history.unmoved) if problem.tokens_per_row else (),
     )
 

@@ -21,9 +21,9 @@ def machine_bytes() -> float:
     stats = jax.devices()[0].memory_stats() or {}
     if "bytes_limit" in stats:
         return float(stats["bytes_limit"])
-    found = [float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))]
+    sizes = [float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))]
     limits = [limit.read_text().strip() for limit in map(Path, _LIMITS) if limit.is_file()]
-    return min([*found, *(float(text) for text in limits if text.isdigit())])
+    return min([*sizes, *(float(text) for text in limits if text.isdigit())])
 
 
 def refuse_lanes(cfg: Config, num_lanes: int) -> None:
@@ -69,8 +69,8 @@ def refuse_run(cfg: Config, *, num_parameters: int, slots: int, clients: int) ->
     if clients and (fed.algorithm in ("scaffold", "personalized") or fed.compression.error_feedback):
         parts["federated.num_clients", "states of clients"] = float(clients) * model
     if cfg.model.name == "pretrained" and cfg.model.task == "synthetic":
-        made = float(cfg.synthesis.num_texts) * (cfg.synthesis.num_tokens + 64) * _NUMBER
-        parts["synthesis.num_texts", "texts"] = made
+        texts = float(cfg.synthesis.num_texts) * (cfg.synthesis.num_tokens + 64) * _NUMBER
+        parts["synthesis.num_texts", "texts"] = texts
     refuse_oversized(cfg, parts)
 
 

@@ -55,5 +55,5 @@ def _optimizer(conf: OptimizerConf) -> str:
     given |= {"warmup": conf.warmup_steps} if conf.warmup_steps else {}
     given |= {"decay": conf.decay} if conf.decay != "none" else {}
     given |= {"ema": conf.ema} if conf.ema else {}
-    told = (f"{name}={value if isinstance(value, str) else small(value)}" for name, value in given.items())
-    return f"{conf.name}({', '.join(told)})"
+    arguments = (f"{name}={value if isinstance(value, str) else small(value)}" for name, value in given.items())
+    return f"{conf.name}({', '.join(arguments)})"

@@ -25,9 +25,9 @@ def make_optimizer(
       plugin: name of the plugin; may be empty.
       module: of the plugin as it was loaded; None: there is none.
     """
-    own = own_optimizer(plugin, hparams, cohort_size, module)
-    if own is not None:
-        return own
+    plugins = own_optimizer(plugin, hparams, cohort_size, module)
+    if plugins is not None:
+        return plugins
     rate: Any = hparams.learning_rate
     if conf.warmup_steps or conf.decay != "none":
         rate = optimizers.warmed_up(rate, warmup_steps=conf.warmup_steps, num_steps=conf.num_steps, decay=conf.decay)

@@ -236,8 +236,8 @@ def draw(name: str, df: "pd.DataFrame", metric: str = "test_accuracy") -> Any:
 
 
 def _compares(name: str, frame: Any) -> bool:
-    column, told = _COMPARED.get(name), _TOLD.get(name)
-    return (column is None or frame[column].nunique() > 1) and (told is None or frame[told].notna().any())
+    column, label = _COMPARED.get(name), _TOLD.get(name)
+    return (column is None or frame[column].nunique() > 1) and (label is None or frame[label].notna().any())
 
 
 def _save(figure: Any, folder: Path, name: str, formats: Sequence[str]) -> list[Path]:

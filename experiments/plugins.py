@@ -145,25 +145,25 @@ def own_optimizer(
         return None
     called = "make_optimizer(hparams, cohort_size)"
     with _running(name, called):
-        made = module.make_optimizer(hparams, cohort_size)  # pyright: ignore[reportOptionalMemberAccess]
-    if not (callable(getattr(made, "init", None)) and callable(getattr(made, "update", None))):
+        optimizer = module.make_optimizer(hparams, cohort_size)  # pyright: ignore[reportOptionalMemberAccess]
+    if not (callable(getattr(optimizer, "init", None)) and callable(getattr(optimizer, "update", None))):
         raise ConfigError(
-            f"plugin={name}: {called} gave {brief(made)}; return an optax.GradientTransformation, such as "
+            f"plugin={name}: {called} gave {brief(optimizer)}; return an optax.GradientTransformation, such as "
             "optax.sgd(0.1)."
         )
 
-    @wraps(made.init)
+    @wraps(optimizer.init)
     def init(params: Params) -> optax.OptState:
         with _running(name, "init of its optimizer"):
-            return made.init(params)
+            return optimizer.init(params)
 
-    @wraps(made.update)
+    @wraps(optimizer.update)
     def update(updates: Params, *args: Any, **kwargs: Any) -> tuple[Params, optax.OptState]:
         with _running(name, "update of its optimizer, which is given the noised mean and the parameters alone,"):
-            moved, state = made.update(updates, *args, **kwargs)
+            moved, state = optimizer.update(updates, *args, **kwargs)
             return moved, state
 
-    kind = type(made) if isinstance(made, optax.GradientTransformation) else optax.GradientTransformation
+    kind = type(optimizer) if isinstance(optimizer, optax.GradientTransformation) else optax.GradientTransformation
     return kind(init, update)
 
 

@@ -30,13 +30,13 @@ class When(NamedTuple):
 
 
 def _is(field: str, *values: str) -> When:
-    said = f"{field}={' or '.join(values)}"
-    return When(said, lambda cfg: value_of(cfg, field) in values, (field,))
+    reason = f"{field}={' or '.join(values)}"
+    return When(reason, lambda cfg: value_of(cfg, field) in values, (field,))
 
 
 def _is_not(field: str, value: Any) -> When:
-    said = f"another {field} than {value}"
-    return When(said, lambda cfg: value_of(cfg, field) != value, (field,))
+    reason = f"another {field} than {value}"
+    return When(reason, lambda cfg: value_of(cfg, field) != value, (field,))
 
 
 def _has_hook(cfg: Config, hook: str) -> bool:
@@ -229,18 +229,18 @@ def unread(cfg: Config) -> dict[str, str]:
       >>> unread(Config(privacy=PrivacyConf(bands=5)))["privacy.bands"]
       'privacy.bands=5 is read only with privacy.noise=correlated; set that, or leave it at null.'
     """
-    found = {}
+    reasons = {}
     for name, conditions in READ_WHEN.items():
         value = value_of(cfg, name)
         if value == DEFAULTS[name]:
             continue
         lacking = [when.says for when in conditions if not when.holds(cfg)]
         if lacking:
-            found[name] = (
+            reasons[name] = (
                 f"{name}={value} is read only with {' and '.join(lacking)}; set that, or leave it "
                 f"{_shown(DEFAULTS[name])}."
             )
-    return found
+    return reasons
 
 
 def refuse_unread(cfg: Config, choices: Mapping[str, Any], sweep: "Sweep | None" = None) -> None:

@@ -126,11 +126,11 @@ def _fairness(clients: np.ndarray | None) -> dict[str, float | None]:
     """How evenly the model serves the clients, each on its own rows."""
     if clients is None:
         return {"client_accuracy_mean": None, "client_accuracy_p10": None, "client_accuracy_std": None}
-    own = clients[np.isfinite(clients)]
+    accuracies = clients[np.isfinite(clients)]
     return {
-        "client_accuracy_mean": float(np.mean(own)),
-        "client_accuracy_p10": float(np.quantile(own, 0.1)),
-        "client_accuracy_std": float(np.std(own)),
+        "client_accuracy_mean": float(np.mean(accuracies)),
+        "client_accuracy_p10": float(np.quantile(accuracies, 0.1)),
+        "client_accuracy_std": float(np.std(accuracies)),
     }
 
 
@@ -150,9 +150,9 @@ def common(
     private = cfg.privacy.is_private
     federated = cfg.is_federated
     spent = {name: _epsilon(ran, cfg.privacy.delta, name) if private else math.inf for name in ("pld", "rdp")}
-    asked = cfg.privacy.epsilon
+    target = cfg.privacy.epsilon
     if private and cfg.privacy.noise_multiplier is not None:
-        asked = stated(cfg, spent, lambda: _epsilon(replace(ran, overflow_probability=0.0), cfg.privacy.delta, "rdp"))
+        target = stated(cfg, spent, lambda: _epsilon(replace(ran, overflow_probability=0.0), cfg.privacy.delta, "rdp"))
     return {
         "experiment": cfg.experiment,
         "method": cfg.method or None,
@@ -167,7 +167,7 @@ def common(
         "records_per_unit": cfg.privacy.records_per_unit,
         **owners(cfg, setup),
         "capacity": setup.protected.capacity,
-        "epsilon": asked,
+        "epsilon": target,
         "delta": cfg.privacy.delta,
         "accountant": cfg.privacy.accountant,
         "epsilon_pld": spent["pld"],
@@ -220,16 +220,16 @@ def warn_of_owners(jobs: Sequence[Job], setup: Setup) -> None:
     if private:
         cfg, unit = private[0], setup.mechanism.unit
         row = {"unit": unit, "clients_per_round": cfg.federated.clients_per_round} | owners(cfg, setup)
-        told = owners_sentence(row)
-        if told:
-            warnings.warn(f"data.name={cfg.data.name!r}: {told}", stacklevel=2)
+        sentence = owners_sentence(row)
+        if sentence:
+            warnings.warn(f"data.name={cfg.data.name!r}: {sentence}", stacklevel=2)
 
 
 def _partition(fed: FederatedConf) -> str:
     name = fed.partition
-    own = {"shards": f"({fed.shards_per_client})"}
-    own |= dict.fromkeys(("dirichlet", "quantity", "sampled"), f"({fed.alpha:g})")
-    return name + own.get(name, "")
+    number = {"shards": f"({fed.shards_per_client})"}
+    number |= dict.fromkeys(("dirichlet", "quantity", "sampled"), f"({fed.alpha:g})")
+    return name + number.get(name, "")
 
 
 def algorithm(cfg: Config, own: bool = False) -> str:

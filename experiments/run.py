@@ -79,11 +79,11 @@ def _is_saved(cfg: Config, folder: Path) -> bool:
 
 def finished(cfg: Config, folder: Path) -> Rows | None:
     """The rows of a job that is done already with this very config, code and data, and whose files are there."""
-    found = read_job_result(folder)
-    if found is None or not identity.is_finished(cfg, *found) or not _is_saved(cfg, folder):
+    on_disk = read_job_result(folder)
+    if on_disk is None or not identity.is_finished(cfg, *on_disk) or not _is_saved(cfg, folder):
         return None
     clear_failure(folder)
-    return found[0]
+    return on_disk[0]
 
 
 def run(jobs: Sequence[Job], tell: Tell) -> Iterator[Outcome]:

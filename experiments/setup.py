@@ -297,9 +297,9 @@ def adaptive(conf: ClippingConf) -> AdaptiveClipping | None:
 
 def rule_of(plugin: str, conf: ClippingConf) -> clipping.ClippingRule:
     """The clipping rule of a run: the plugin's, or the config's."""
-    own = own_rule(plugin)
-    if own is not None:
-        return own
+    plugins = own_rule(plugin)
+    if plugins is not None:
+        return plugins
     match conf.name:
         case "per_layer":
             return clipping.per_layer_clipping()

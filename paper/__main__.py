@@ -80,8 +80,8 @@ def _rebuild(profile: Profile, missing: Sequence[Missing]) -> int:
     if len(board):
         figures.draw_ranks(board, methods, folder / "figures", drawn)
     _write(generated / "figures.tex", figures.to_latex(drawn))
-    found = numbers.macros(profile.name, profile.about, frame, [*exact, *trained], board)
-    _write(generated / "numbers.tex", numbers.to_latex(found))
+    values = numbers.macros(profile.name, profile.about, frame, [*exact, *trained], board)
+    _write(generated / "numbers.tex", numbers.to_latex(values))
     absent = [*(f"{one.name}: {one.reason}" for one in missing), *drawn.skipped]
     absent += list(frame.attrs.get("unreadable", []))
     _write(generated / "missing.tex", _itemized(absent))

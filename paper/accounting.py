@@ -44,12 +44,12 @@ def accounting_rows(tell: Callable[[int, int], None] = lambda done, total: None)
         _adaptive,
         _audits,
     )
-    found: list[Comparison] = []
+    comparisons: list[Comparison] = []
     for done, part in enumerate(parts):
         tell(done, len(parts))
-        found += part()
+        comparisons += part()
     tell(len(parts), len(parts))
-    return found
+    return comparisons
 
 
 def _run(rate: float, noise: float, steps: int, **fields: object) -> Mechanism:

@@ -102,8 +102,8 @@ def draw_all(frame: pd.DataFrame, folder: Path, formats: Sequence[str] = ("pdf",
     folder.mkdir(parents=True, exist_ok=True)
     drawn = Drawn([], [])
     for wanted in WANTED:
-        own: Any = frame[frame["experiment"] == wanted.experiment]
-        rows: Any = noises_as_algorithms(own)
+        runs: Any = frame[frame["experiment"] == wanted.experiment]
+        rows: Any = noises_as_algorithms(runs)
         if wanted.federated is not None:
             rows = rows[is_federated(rows) == wanted.federated]
         if not len(rows):

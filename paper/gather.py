@@ -48,8 +48,8 @@ def write(frame: pd.DataFrame, profile: str) -> Path:
     """
     FOLDER.mkdir(exist_ok=True)
     path = FOLDER / f"{profile}.parquet"
-    kept = frame.drop(columns=[name for name in _DROPPED if name in frame])
-    pq.write_table(arrow_table(kept), path, compression="zstd", compression_level=19)
+    columns = frame.drop(columns=[name for name in _DROPPED if name in frame])
+    pq.write_table(arrow_table(columns), path, compression="zstd", compression_level=19)
     return path
 
 

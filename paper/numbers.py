@@ -19,7 +19,7 @@ def macros(profile: str, about: str, frame: Any, comparisons: Sequence[Compariso
     exact = [row for row in comparisons if row.exact]
     trained = [row for row in comparisons if not row.exact]
     private = board[board["epsilon"] < math.inf] if len(board) else board
-    found = {
+    values = {
         "ProfileName": profile,
         "ProfileAbout": about,
         "NumRuns": f"{len(frame):,}",
@@ -33,28 +33,28 @@ def macros(profile: str, about: str, frame: Any, comparisons: Sequence[Compariso
         "NumReported": str(int(board["seeds"].sum()) if len(board) else 0),
         "NumOverflows": str(int(frame["overflow_count"].fillna(0).sum())),
     }
-    found["Recipes"] = _recipes(trained)
-    found["Board"] = (
-        f"A leaderboard compares {found['NumMethods']} private methods on {found['NumTasks']} tasks under one protocol "
-        "that gives each the same tuning budget."
+    values["Recipes"] = _recipes(trained)
+    values["Board"] = (
+        f"A leaderboard compares {values['NumMethods']} private methods on {values['NumTasks']} tasks under one "
+        "protocol that gives each the same tuning budget."
         if len(board)
         else "No leaderboard was run."
     )
-    return found
+    return values
 
 
 def _recipes(trained: Sequence[Comparison]) -> str:
     """What the published recipes come to; of those that were not run, no more than that."""
     named = (("a linear model on scattering coefficients", "ScatterNet + linear, Fashion"), ("a CNN", "CNN, Fashion"))
     rows = [(model, _trained(trained, start)) for model, start in named]
-    ran = [
+    runs = [
         f"{model} reaches {row.ours:.1f}\\,\\% (published: {row.published:.1f}\\,\\%)"
         for model, row in rows
         if row is not None and row.ours is not None
     ]
-    if not ran:
+    if not runs:
         return "Published recipes of training were not run in this profile."
-    return f"On Fashion-MNIST at $\\varepsilon \\le 3$ {' and '.join(ran)}."
+    return f"On Fashion-MNIST at $\\varepsilon \\le 3$ {' and '.join(runs)}."
 
 
 def to_latex(found: dict[str, str]) -> str:

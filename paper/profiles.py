@@ -25,8 +25,8 @@ class Study(NamedTuple):
     @property
     def name(self) -> str:
         """Tells it from a study of the same experiment on other data."""
-        own = [override.split("=")[1].replace("/", "_") for override in self.overrides]
-        return "_".join([self.experiment, *own])
+        choices = [override.split("=")[1].replace("/", "_") for override in self.overrides]
+        return "_".join([self.experiment, *choices])
 
 
 class Profile(NamedTuple):

@@ -46,8 +46,8 @@ def cite(text: str) -> str:
     >>> cite("nobody")
     ''
     """
-    found = sorted((text.index(name), key) for name, key in SOURCES.items() if name in text)
-    return f"~\\cite{{{','.join(key for _, key in found)}}}" if found else ""
+    places = sorted((text.index(name), key) for name, key in SOURCES.items() if name in text)
+    return f"~\\cite{{{','.join(key for _, key in places)}}}" if places else ""
 
 
 def known() -> frozenset[str]:

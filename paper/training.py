@@ -19,8 +19,15 @@ def training_rows(frame: pd.DataFrame) -> list[Comparison]:
       frame: of ``gather``.
     """
     rows = _Rows(frame)
-    found = [*_tutorials(rows), *_scattering(rows), *_tempered(rows), *_clients(rows), *_solvers(rows), *_reviews(rows)]
-    return found
+    comparisons = [
+        *_tutorials(rows),
+        *_scattering(rows),
+        *_tempered(rows),
+        *_clients(rows),
+        *_solvers(rows),
+        *_reviews(rows),
+    ]
+    return comparisons
 
 
 class _Rows:
@@ -49,9 +56,9 @@ class _Rows:
 
 def _pair(rows: _Rows, experiment: str, **where: Any) -> tuple[float | None, float | None, str]:
     """On MNIST where it was run there, else on Fashion-MNIST."""
-    own = rows.find(experiment, "mnist", **where)
-    if own[0] is not None:
-        return *own, ""
+    ours = rows.find(experiment, "mnist", **where)
+    if ours[0] is not None:
+        return *ours, ""
     return *rows.find(experiment, "fashion_mnist", **where), _FASHION
 
 
@@ -112,11 +119,9 @@ def _clients(rows: _Rows) -> Iterator[Comparison]:
         (1.0, 50, 38.3),
         (1.2, 120, 79.6),
     ):
-        found = rows.find(
-            "published_clients", "fashion_mnist", noise_multiplier=noise, clients_per_round=float(clients)
-        )
+        row = rows.find("published_clients", "fashion_mnist", noise_multiplier=noise, clients_per_round=float(clients))
         quantity = f"DP-FedAvg, {clients} clients a round, noise {noise:g}"
-        yield _percent(19, source, quantity, published, (*found, note))
+        yield _percent(19, source, quantity, published, (*row, note))
 
 
 def _solvers(rows: _Rows) -> Iterator[Comparison]:
@@ -124,19 +129,17 @@ def _solvers(rows: _Rows) -> Iterator[Comparison]:
     names = ("fedavg", "scaffold", "fedprox", "fednova")
     for partition, published in (("iid", (71.32, 71.66, 71.26, 70.69)), ("dirichlet", (62.47, 68.08, 65.63, 63.89))):
         for name, value in zip(names, published, strict=True):
-            found = rows.find(
-                "published_solvers", "fashion_mnist", partition=partition, algorithm=name, epsilon=math.inf
-            )
+            row = rows.find("published_solvers", "fashion_mnist", partition=partition, algorithm=name, epsilon=math.inf)
             split = "iid" if partition == "iid" else "Dirichlet(0.5)"
-            yield _percent(20, source, f"{name}, 10 clients, {split}", value, (*found, note))
+            yield _percent(20, source, f"{name}, 10 clients, {split}", value, (*row, note))
 
 
 def _reviews(rows: _Rows) -> Iterator[Comparison]:
     note = "MiniLM, Rotten Tomatoes"
     for source, epsilon, published in (("Yu et al., 2021", 8.0, 94.2), ("book-keeping authors, 2023", 3.0, 93.9)):
-        found = rows.find("published_reviews", "rotten_tomatoes", epsilon=epsilon)
+        row = rows.find("published_reviews", "rotten_tomatoes", epsilon=epsilon)
         quantity = f"RoBERTa-large, SST-2, ε={epsilon:g}"
-        yield _percent(21, source, quantity, published, (*found, note))
+        yield _percent(21, source, quantity, published, (*row, note))
     for task, published in (("MNLI", 87.9), ("QNLI", 91.1), ("QQP", 88.1)):
         ours = (None, None, "no profile has it: RoBERTa-large from a hub, on an accelerator")
         yield _percent(21, "Yu et al., 2021", f"RoBERTa-large, {task}, ε=8", published, ours)

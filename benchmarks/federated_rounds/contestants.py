@@ -79,6 +79,6 @@ def accuracy(work: Work, params: Params) -> dict[str, float]:
 
     # In parts: a convolution's windows of all rows at once are gigabytes.
     parts = np.array_split(np.arange(len(work.labels)), max(1, len(work.labels) // 5_000))
-    found = np.array([[float(x) for x in evaluate(params, work.inputs[p], work.labels[p])] for p in parts])
-    loss, right = np.average(found, axis=0, weights=[len(p) for p in parts])
+    rows = np.array([[float(x) for x in evaluate(params, work.inputs[p], work.labels[p])] for p in parts])
+    loss, right = np.average(rows, axis=0, weights=[len(p) for p in parts])
     return {"loss": float(loss), "accuracy": float(right)}

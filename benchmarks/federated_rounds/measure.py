@@ -43,7 +43,9 @@ def measure(name: str, python: Path | None, options: Options) -> dict[str, Any]:
     """Everything about one work, as JSON can hold it; dpjax alone without an interpreter for pfl."""
     work = WORKS[name]()
     ours = dpjax_rounds(work, ROUNDS)
-    found: dict[str, dict[str, Any]] = {"dpjax": {"compile_s": ours.compile_seconds} | accuracy(work, ours.train())}
+    contestants: dict[str, dict[str, Any]] = {
+        "dpjax": {"compile_s": ours.compile_seconds} | accuracy(work, ours.train())
+    }
     say(f"  dpjax: compiled in {ours.compile_seconds:.1f} s, about {ours.time(1):.2f} ms a round")
     inner: dict[str, int] = {"dpjax": ROUNDS}
     runners: dict[str, Runner] = {"dpjax": ours.time}
@@ -66,10 +68,10 @@ def measure(name: str, python: Path | None, options: Options) -> dict[str, Any]:
                 if side.prepare(work, arrays) != work.parameters:
                     raise RuntimeError("it trains another number of parameters")
                 milliseconds = side.run(ROUNDS - 1)
-                found[label] = side.ask(accuracy={})
+                contestants[label] = side.ask(accuracy={})
             except RuntimeError as error:
-                found[label] = {"error": one_line(error)}
-                say(f"  {label}: {found[label]['error']}")
+                contestants[label] = {"error": one_line(error)}
+                say(f"  {label}: {contestants[label]['error']}")
                 continue
             inner[label] = max(1, math.ceil(TURN / milliseconds))
             runners[label] = side.runner(inner[label])
@@ -79,8 +81,8 @@ def measure(name: str, python: Path | None, options: Options) -> dict[str, Any]:
     for side in peers:
         side.close()
     for label, values in times.items():
-        found[label] |= {"error": failed[label]} if label in failed else spread(values) | {"inner": inner[label]}
-    return entry | {"machine": where(versions), "contestants": found}
+        contestants[label] |= {"error": failed[label]} if label in failed else spread(values) | {"inner": inner[label]}
+    return entry | {"machine": where(versions), "contestants": contestants}
 
 
 def spread(values: list[float]) -> dict[str, Any]:
@@ -104,7 +106,7 @@ def deviation(work: Work, side: Simulation, folder: Path) -> float:
     after = torch_parameters(whole, dpjax_rounds(whole, 1).train())
     ours = [a.astype(np.float64) - b for a, b in zip(after, start, strict=True)]
     distance = sum(float(np.sum((theirs[f"parameter{i}"] - start[i] - x) ** 2)) for i, x in enumerate(ours))
-    found = math.sqrt(distance / sum(float(np.sum(x**2)) for x in ours))
-    if found > TOLERANCE:
-        say(f"  pfl's update is {found:.1e} away from ours")
-    return found
+    relative = math.sqrt(distance / sum(float(np.sum(x**2)) for x in ours))
+    if relative > TOLERANCE:
+        say(f"  pfl's update is {relative:.1e} away from ours")
+    return relative

@@ -66,10 +66,10 @@ def markdown(report: Mapping[str, Any]) -> str:
 
 def summary(entry: Mapping[str, Any]) -> str:
     """One line for the terminal."""
-    found = ratios(entry["contestants"], entry["work"])
+    by_contestant = ratios(entry["contestants"], entry["work"])
     return "  " + "; ".join(
         f"{row['value']:.1f} × {row['peer']}{' (' + _verdict(row) + ')' if 'met' in row else ''}"
-        for row in found.values()
+        for row in by_contestant.values()
     )
 
 

@@ -41,9 +41,9 @@ def open_side(tree: Path, folder: Path, fetched: Path) -> Side:
     rows = [f"{'good' if i % 3 else 'bad'} film number {i},{i % 3 > 0:d},{i % 25}" for i in range(100)]
     (folder / "texts.csv").write_text("\n".join(["text,label,owner", *rows]) + "\n", encoding="utf-8")
     folders = {"DPJAX_DATA_DIR": "datasets", "DPJAX_MODELS_DIR": "models"}
-    own = {name: os.environ.get(name, str(fetched / kind)) for name, kind in folders.items()}
-    own |= dict.fromkeys(("XDG_CACHE_HOME", "DPJAX_CACHE_DIR"), str(folder / "cache"))
-    return Side(tree, Path(serve.__file__), folder, own)
+    environment = {name: os.environ.get(name, str(fetched / kind)) for name, kind in folders.items()}
+    environment |= dict.fromkeys(("XDG_CACHE_HOME", "DPJAX_CACHE_DIR"), str(folder / "cache"))
+    return Side(tree, Path(serve.__file__), folder, environment)
 
 
 def table(folder: Path) -> list[dict[str, Any]]:
@@ -81,13 +81,13 @@ def commands(wanted: str | None, fetched: Path) -> dict[str, list[str]]:
     names = known if wanted is None else wanted.split(",")
     if unknown := [name for name in names if name not in known]:
         raise SystemExit(f"{', '.join(unknown)}: not known, or not fetched; use some of {', '.join(known)}.")
-    asked: dict[str, list[str]] = {}
+    by_name: dict[str, list[str]] = {}
     for name in names:
         if name == ACCOUNTED:
-            asked |= {words: [*words.split()] for words in ACCOUNTS}
+            by_name |= {words: [*words.split()] for words in ACCOUNTS}
         else:
-            asked[name] = ["-m", *sweeps[name].split(), f"results_dir={name.replace(' ', '_')}"]
-    return asked
+            by_name[name] = ["-m", *sweeps[name].split(), f"results_dir={name.replace(' ', '_')}"]
+    return by_name
 
 
 def main() -> None:

@@ -38,10 +38,10 @@ def algorithms_by_epsilon(df: pd.DataFrame, metric: str = "test_accuracy") -> Fi
     'privacy budget ε  (smaller is more private)'
     """
     panels = _panels(df, metric)
-    found = [panel for panel in panels if len(values_of(panel.private, "epsilon")) > 1]
-    if not found:
+    drawn = [panel for panel in panels if len(values_of(panel.private, "epsilon")) > 1]
+    if not drawn:
         raise ResultsError("needs two finite values in column 'epsilon': sweep privacy.epsilon")
-    return _figure(found, metric, "epsilon", "privacy budget ε  (smaller is more private)")
+    return _figure(drawn, metric, "epsilon", "privacy budget ε  (smaller is more private)")
 
 
 def algorithms_by_clients(df: pd.DataFrame, metric: str = "test_accuracy") -> Figure:
@@ -64,10 +64,10 @@ def algorithms_by_clients(df: pd.DataFrame, metric: str = "test_accuracy") -> Fi
     """
     several = len(values_of(df, "num_clients")) > 1
     panels = _panels(df, metric, by=["num_clients", "epsilon"] if several else ["epsilon"])
-    found = [panel for panel in panels if len(values_of(panel.points, "clients_per_round")) > 1]
-    if not found:
+    drawn = [panel for panel in panels if len(values_of(panel.points, "clients_per_round")) > 1]
+    if not drawn:
         raise ResultsError("needs two values in column 'clients_per_round': sweep federated.clients_per_round")
-    return _figure(found, metric, "clients_per_round", "expected clients per round")
+    return _figure(drawn, metric, "clients_per_round", "expected clients per round")
 
 
 def client_fairness(df: pd.DataFrame, metric: str = "client_accuracy_mean") -> Figure:
@@ -90,12 +90,12 @@ def client_fairness(df: pd.DataFrame, metric: str = "client_accuracy_mean") -> F
     ['fedavg', 'scaffold']
     """
     require(df, "client_accuracy_p10", "client_accuracy_mean")
-    found = _panels(df, metric)
-    private = _private(found)
-    rows = max(len(panel.points.drop_duplicates(["algorithm", "epsilon"])) for panel in found)
+    drawn = _panels(df, metric)
+    private = _private(drawn)
+    rows = max(len(panel.points.drop_duplicates(["algorithm", "epsilon"])) for panel in drawn)
     with style.styled():
-        figure, grid = style.panels(len(found), (style.PANEL[0] + 0.9, 1.8 + 0.26 * rows))
-        for axes, panel in zip(grid, found, strict=True):
+        figure, grid = style.panels(len(drawn), (style.PANEL[0] + 0.9, 1.8 + 0.26 * rows))
+        for axes, panel in zip(grid, drawn, strict=True):
             _dumbbells(axes, panel, metric, private)
     return figure
 
@@ -104,10 +104,10 @@ def _panels(df: pd.DataFrame, metric: str, by: list[str] | None = None) -> list[
     require(df, "epsilon", metric)
     named: Any = df[df["algorithm"].notna()]
     panels = panels_of(named, metric, by=by or [])
-    found = [panel for panel in panels if len(_names([panel])) > 1]
-    if not found:
+    drawn = [panel for panel in panels if len(_names([panel])) > 1]
+    if not drawn:
         raise ResultsError("needs two values in column 'algorithm': sweep federated.algorithm, privacy.noise or tuning")
-    return found
+    return drawn
 
 
 def _names(panels: list[Panel]) -> list[str]:

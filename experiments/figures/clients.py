@@ -40,12 +40,12 @@ def accuracy_by_clients(df: pd.DataFrame, metric: str = "test_accuracy") -> Figu
     require(df, "clients_per_round", "epsilon", metric)
     federated: Any = df[is_federated(df)]
     panels = panels_of(federated, metric, by=["num_clients", *one_algorithm(federated)])
-    found = [panel for panel in panels if len(values_of(panel.points, "clients_per_round")) > 1]
-    if not found:
+    drawn = [panel for panel in panels if len(values_of(panel.points, "clients_per_round")) > 1]
+    if not drawn:
         raise ResultsError("needs two values in column 'clients_per_round': sweep federated.clients_per_round")
     with style.styled():
-        figure, grid = style.panels(len(found), _SIZE)
-        for axes, panel in zip(grid, found, strict=True):
+        figure, grid = style.panels(len(drawn), _SIZE)
+        for axes, panel in zip(grid, drawn, strict=True):
             _draw(axes, panel, metric)
     return figure
 

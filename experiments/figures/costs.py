@@ -41,12 +41,12 @@ def aggregation_costs(df: pd.DataFrame, metric: str = "test_accuracy") -> Figure
     require(df, "clients_per_round", "wall_seconds", "num_steps", metric)
     federated: Any = df[is_federated(df)]
     panels = panels_of(federated, metric, by=["clients_per_round"])
-    found = [panel for panel in panels if len(set(panel.points["aggregation"].dropna())) > 1]
-    if not found:
+    drawn = [panel for panel in panels if len(set(panel.points["aggregation"].dropna())) > 1]
+    if not drawn:
         raise ResultsError("needs two values in column 'aggregation': sweep federated.aggregation")
     with style.styled():
-        figure, grid = style.panels(3 * len(found), (4.3, 2.5))
-        for row, panel in enumerate(found):
+        figure, grid = style.panels(3 * len(drawn), (4.3, 2.5))
+        for row, panel in enumerate(drawn):
             _row(grid[3 * row : 3 * row + 3], panel, metric)
         entries: dict[str, Any] = {}
         for axes in grid[::3]:

@@ -49,17 +49,17 @@ def privacy_utility_curve(df: pd.DataFrame, metric: str = "test_accuracy") -> Fi
     'privacy budget ε  (smaller is more private)'
     """
     require(df, "epsilon", metric)
-    found = [panel for panel in _panels(df, metric) if len(values_of(panel.private, "epsilon")) > 1]
-    if not found:
+    drawn = [panel for panel in _panels(df, metric) if len(values_of(panel.private, "epsilon")) > 1]
+    if not drawn:
         raise ResultsError("needs two finite values in column 'epsilon': sweep privacy.epsilon")
     if one_algorithm(df):
         # Where algorithms are all that differs, algorithms_by_epsilon has them in one panel.
-        found = [panel for panel in found if any(len(values_of(panel.private, name)) > 1 for name in _BY)]
-        if not found:
+        drawn = [panel for panel in drawn if any(len(values_of(panel.private, name)) > 1 for name in _BY)]
+        if not drawn:
             raise ResultsError("has one line per algorithm and panel: algorithms_by_epsilon draws them together")
     with style.styled():
-        figure, grid = style.panels(len(found))
-        for axes, panel in zip(grid, found, strict=True):
+        figure, grid = style.panels(len(drawn))
+        for axes, panel in zip(grid, drawn, strict=True):
             _draw(axes, panel, metric)
     return figure
 

@@ -42,17 +42,17 @@ def epsilon_clip_heatmap(df: pd.DataFrame, metric: str = "test_accuracy") -> Fig
     """
     require(df, "epsilon", "clip_norm", metric)
     panels = panels_of(df, metric, by=one_algorithm(df))
-    found = [panel for panel in panels if len(values_of(panel.private, "clip_norm")) > 1]
-    if not found:
+    drawn = [panel for panel in panels if len(values_of(panel.private, "clip_norm")) > 1]
+    if not drawn:
         raise ResultsError("needs two values in column 'clip_norm': sweep privacy.clip_norm")
-    shown = pd.concat([part for panel in found for part in (panel.private, _reference(panel))])
+    shown = pd.concat([part for panel in drawn for part in (panel.private, _reference(panel))])
     means: Any = shown[f"{metric}_mean"]
     norm = Normalize(means.min(), means.max())
-    widest = max(_columns(panel) for panel in found)
-    tallest = max(len(values_of(panel.private, "clip_norm")) for panel in found)
+    widest = max(_columns(panel) for panel in drawn)
+    tallest = max(len(values_of(panel.private, "clip_norm")) for panel in drawn)
     with style.styled():
-        figure, grid = style.panels(len(found), (max(1.5 + 0.72 * widest, 4.4), max(1.5 + 0.5 * tallest, 2.9)))
-        for axes, panel in zip(grid, found, strict=True):
+        figure, grid = style.panels(len(drawn), (max(1.5 + 0.72 * widest, 4.4), max(1.5 + 0.5 * tallest, 2.9)))
+        for axes, panel in zip(grid, drawn, strict=True):
             _draw(axes, panel, metric, norm)
         scale = figure.colorbar(grid[0].collections[0], ax=grid, fraction=0.05, pad=0.02, label=label(metric))
         scale.outline.set_visible(False)  # pyright: ignore[reportCallIssue]

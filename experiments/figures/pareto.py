@@ -39,12 +39,12 @@ def pareto_front(df: pd.DataFrame, metric: str = "test_accuracy") -> Figure:
     'seconds of a run'
     """
     require(df, "epsilon", "wall_seconds", metric)
-    found = [panel for panel in panels_of(df, metric) if len(panel.points) > 2]
-    if not found:
+    drawn = [panel for panel in panels_of(df, metric) if len(panel.points) > 2]
+    if not drawn:
         raise ResultsError("needs three points of one family: sweep privacy.epsilon or optimizer.num_steps")
     with style.styled():
-        figure, grid = style.panels(len(found), (style.PANEL[0] + 1.0, style.PANEL[1]))
-        for axes, panel in zip(grid, found, strict=True):
+        figure, grid = style.panels(len(drawn), (style.PANEL[0] + 1.0, style.PANEL[1]))
+        for axes, panel in zip(grid, drawn, strict=True):
             _draw(axes, panel, metric)
     return figure
 

@@ -65,14 +65,14 @@ def panels_of(frame: pd.DataFrame, metric: str, by: Sequence[str] = ()) -> list[
     # Central before federated.
     points = points.assign(federated=is_federated(points)).sort_values("federated", kind="stable")
     several = points["experiment"].nunique() > 1
-    found = []
+    panels = []
     for values, group in points.groupby(keys, dropna=False, sort=False):
         where = dict(zip(keys, values, strict=True))
         lines, group = _lines(group), group[group[f"{metric}_mean"].notna()]
         if not len(group):
             continue
         is_private = group["epsilon"] < math.inf
-        found.append(
+        panels.append(
             Panel(
                 title=_title(where, by, several),
                 lines=lines,
@@ -80,7 +80,7 @@ def panels_of(frame: pd.DataFrame, metric: str, by: Sequence[str] = ()) -> list[
                 reference=group[~is_private],
             )
         )
-    return found
+    return panels
 
 
 def noises_as_algorithms(frame: pd.DataFrame) -> pd.DataFrame:
@@ -211,8 +211,8 @@ def mean_label(point: Any, metric: str) -> str:
     >>> mean_label({"test_accuracy_mean": 0.97, "test_accuracy_std": 0.005}, "test_accuracy")
     '0.970 ± 0.005'
     """
-    told = mean_and_std(point[f"{metric}_mean"], point[f"{metric}_std"])
-    return f"{told} ×" if point.get("diverged") else told
+    label = mean_and_std(point[f"{metric}_mean"], point[f"{metric}_std"])
+    return f"{label} ×" if point.get("diverged") else label
 
 
 def _title(where: dict[str, Any], by: Sequence[str], several_experiments: bool) -> str:

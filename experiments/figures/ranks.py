@@ -35,10 +35,10 @@ def leaderboard_ranks(board: Any, titles: Mapping[str, str]) -> Figure:
     with style.styled():
         figure, grid = style.panels(len(settings), (style.PANEL[0] + 0.4, 1.2 + 0.34 * most))
         for axes, setting in zip(grid, settings, strict=True):
-            own = private[private["setting"] == setting]
-            means = own.groupby("method")["rank"].mean().sort_values(kind="stable")
+            runs = private[private["setting"] == setting]
+            means = runs.groupby("method")["rank"].mean().sort_values(kind="stable")
             for place, (method, mean) in enumerate(means.items()):
-                ranks = own[own["method"] == method]["rank"].to_numpy()
+                ranks = runs[runs["method"] == method]["rank"].to_numpy()
                 # Dots of equal rank lie beside each other.
                 seen: dict[int, int] = {}
                 for rank in ranks:
@@ -52,6 +52,6 @@ def leaderboard_ranks(board: Any, titles: Mapping[str, str]) -> Figure:
             axes.grid(True, axis="x")
             axes.grid(False, axis="y")
             axes.set_xlabel("rank (1 is best)")
-            pairs = own.groupby(["task", "epsilon"]).ngroups if "task" in own else own["epsilon"].nunique()
+            pairs = runs.groupby(["task", "epsilon"]).ngroups if "task" in runs else runs["epsilon"].nunique()
             style.head(axes, setting, [f"{pairs} pairs of task and ε; diamond: mean"])
     return figure

@@ -37,11 +37,11 @@ def norm_histograms(df: pd.DataFrame, metric: str = "test_accuracy") -> Figure:
     >>> norm_histograms(frame_of([row])).axes[0].get_xlabel()
     'norm / clip norm'
     """
-    found = _shown(df, metric, _FIRST, _LAST)
-    several = len({panel.title for panel, _, _ in found}) > 1
+    drawn = _shown(df, metric, _FIRST, _LAST)
+    several = len({panel.title for panel, _, _ in drawn}) > 1
     with style.styled():
-        figure, grid = style.panels(len(found), (style.PANEL[0], style.PANEL[1] * 0.85))
-        for axes, (panel, point, rows) in zip(grid, found, strict=True):
+        figure, grid = style.panels(len(drawn), (style.PANEL[0], style.PANEL[1] * 0.85))
+        for axes, (panel, point, rows) in zip(grid, drawn, strict=True):
             counts = [np.sum([np.asarray(cell, float) for cell in rows[name]], axis=0) for name in (_FIRST, _LAST)]
             _histogram(axes, counts)
             over = [count[17:].sum() / max(count.sum(), 1) for count in counts]
@@ -70,12 +70,12 @@ def signal_to_noise(df: pd.DataFrame, metric: str = "test_accuracy") -> Figure:
     >>> signal_to_noise(frame_of([row])).axes[0].get_xlabel()
     'step'
     """
-    found = _shown(df, metric, "eval_signal_to_noise")
-    titles = list(dict.fromkeys(panel.title for panel, _, _ in found))
+    drawn = _shown(df, metric, "eval_signal_to_noise")
+    titles = list(dict.fromkeys(panel.title for panel, _, _ in drawn))
     with style.styled():
         figure, grid = style.panels(len(titles), (style.PANEL[0] + 0.9, style.PANEL[1]))
         for axes, title in zip(grid, titles, strict=True):
-            members = [item for item in found if item[0].title == title]
+            members = [item for item in drawn if item[0].title == title]
             handles = []
             for rank, (_, point, rows) in enumerate(members):
                 steps = np.asarray(rows.iloc[0]["eval_steps"], float)
@@ -117,12 +117,12 @@ def privacy_spent(df: pd.DataFrame, metric: str = "test_accuracy") -> Figure:
     """
     from dpjax.accounting import Mechanism, spent
 
-    ran: Any = df[(df["noise"] == "gaussian") & (df["epsilon"] < math.inf) & df["records_per_unit"].isna()]
-    if not len(ran):
+    runs: Any = df[(df["noise"] == "gaussian") & (df["epsilon"] < math.inf) & df["records_per_unit"].isna()]
+    if not len(runs):
         raise ResultsError("needs a private run with independent noise on the sum: privacy.noise=gaussian")
-    panel = next(panel for panel in panels_of(ran, metric) if len(panel.private))
+    panel = next(panel for panel in panels_of(runs, metric) if len(panel.private))
     point: Any = best_per(panel.private, ["dataset"], metric).iloc[0]
-    row: Any = ran[(ran["config_hash"] == point["config_hash"]) | ran["config_hash"].isna()].iloc[0]
+    row: Any = runs[(runs["config_hash"] == point["config_hash"]) | runs["config_hash"].isna()].iloc[0]
     population = number(row, "population")
     mechanism = Mechanism(
         unit=row["unit"],
@@ -161,7 +161,7 @@ def _shown(df: pd.DataFrame, metric: str, *columns: str) -> list[Shown]:
     for name in columns:
         if name not in df.columns or df[name].isna().to_numpy().all():
             raise ResultsError(f"the results have no values in column {name!r}: sweep or record it first")
-    found = []
+    shown = []
     private: Any = latest_runs(df[df["epsilon"] < math.inf])
     for panel in panels_of(private, metric):
         for point in best_per(panel.private, ["epsilon"], metric).to_dict("records"):
@@ -170,10 +170,10 @@ def _shown(df: pd.DataFrame, metric: str, *columns: str) -> list[Shown]:
                 same = same[(same[name] == point[name]) | same[name].isna()]
             rows = same[same["epsilon"] == point["epsilon"]].dropna(subset=list(columns))
             if len(rows):
-                found.append((panel, point, rows))
-    if not found:
+                shown.append((panel, point, rows))
+    if not shown:
         raise ResultsError(f"no private run has values in column {columns[0]!r}: sweep privacy.epsilon")
-    return found
+    return shown
 
 
 def _title(panel: Panel, point: Any, *, whole: bool) -> str:

@@ -138,8 +138,8 @@ def expand(
         ignored |= {k for k in axes if k.startswith(of_privacy) and depends_on(k) & (ignored - {EPSILON})}
         if reference and axes[EPSILON] and axes["privacy"]:
             ignored.add(GIVEN)  # without private jobs it is no reference, and what was asked for would be lost
-        kept = {k: v for k, v in axes.items() if k not in ignored and k != EPSILON}
-        for job in itertools.product(*kept.values()):
+        own_axes = {k: v for k, v in axes.items() if k not in ignored and k != EPSILON}
+        for job in itertools.product(*own_axes.values()):
             named = (*(override for override in job if override), f"{EPSILON}=inf")
             references.setdefault(_point(named), named)
     return list({**references, **private}.values()) if reference else list(private.values())

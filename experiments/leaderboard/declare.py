@@ -118,11 +118,11 @@ def tasks() -> dict[str, Task]:
     >>> tasks()["digits"].setting
     'records'
     """
-    found = {path.stem: _made(Task, path) for path in sorted((FOLDER / "tasks").glob("*.yaml"))}
-    for task in found.values():
+    tasks_by_name = {path.stem: _made(Task, path) for path in sorted((FOLDER / "tasks").glob("*.yaml"))}
+    for task in tasks_by_name.values():
         if task.setting not in SETTINGS:
             raise ConfigError(f"setting={task.setting} of task {task.name} is not known; use {' or '.join(SETTINGS)}.")
-    return found
+    return tasks_by_name
 
 
 def methods(budget: int | None = None) -> dict[str, Method]:
@@ -138,8 +138,8 @@ def methods(budget: int | None = None) -> dict[str, Method]:
     ['privacy.clip_norm', 'optimizer.learning_rate']
     """
     allowed = protocol().budget if budget is None else budget
-    found = [_made(Method, path) for path in sorted((FOLDER / "methods").glob("*.yaml"))]
-    for method in found:
+    methods_by_name = [_made(Method, path) for path in sorted((FOLDER / "methods").glob("*.yaml"))]
+    for method in methods_by_name:
         unknown = set(method.settings) - set(SETTINGS)
         if unknown:
             raise ConfigError(f"settings of method {method.name}: {', '.join(unknown)}; use {' or '.join(SETTINGS)}.")
@@ -148,7 +148,7 @@ def methods(budget: int | None = None) -> dict[str, Method]:
                 f"tune of method {method.name} has {method.num_settings} settings; the protocol gives every method "
                 f"{allowed}."
             )
-    return {method.name: method for method in sorted(found, key=lambda method: method.private)}
+    return {method.name: method for method in sorted(methods_by_name, key=lambda method: method.private)}
 
 
 def _made(kind: Any, path: Path) -> Any:

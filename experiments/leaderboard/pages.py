@@ -32,11 +32,11 @@ def pages(frame: Any, source: str, tasks: Mapping[str, Task], methods: Mapping[s
     board = leaderboard(frame, tasks, methods)
     shown = {name: task for name, task in tasks.items() if name in set(board["task"])}
     note = _NOTE.format(source=source)
-    found = {"index.md": f"{note}\n\n{_index(frame, board, shown, methods, protocol())}"}
+    pages_by_name = {"index.md": f"{note}\n\n{_index(frame, board, shown, methods, protocol())}"}
     for name, task in shown.items():
         runs = frame[frame["experiment"] == f"leaderboard_{name}"]
-        found[f"{name}.md"] = f"{note}\n\n{_page(task, runs, board[board['task'] == name], methods)}"
-    return found
+        pages_by_name[f"{name}.md"] = f"{note}\n\n{_page(task, runs, board[board['task'] == name], methods)}"
+    return pages_by_name
 
 
 def figures(frame: Any, tasks: Mapping[str, Task], methods: Mapping[str, Method], folder: Path) -> list[Path]:
@@ -107,11 +107,11 @@ def _index(frame: Any, board: Any, tasks: Mapping[str, Task], methods: Mapping[s
         "|---|---|---|---|--:|",
     ]
     for name, task in tasks.items():
-        own = board[board["task"] == name]
-        least = own["epsilon"].min()
-        best = own[(own["epsilon"] == least) & (own["rank"] == 1)].iloc[0]
+        of_task = board[board["task"] == name]
+        least = of_task["epsilon"].min()
+        best = of_task[(of_task["epsilon"] == least) & (of_task["rank"] == 1)].iloc[0]
         won = f"{methods[best['method']].title}, {_percent(best)} at ε = {small(least)}"
-        reference = own[own["epsilon"] == math.inf]
+        reference = of_task[of_task["epsilon"] == math.inf]
         without = _percent(reference.iloc[0]) if len(reference) else "–"
         lines.append(f"| [{task.title}]({name}.md) | {task.domain} | {task.setting} | {won} | {without} |")
     lines += ["", *_without_privacy(board, tasks, methods, rules)]
@@ -178,9 +178,9 @@ def _without_privacy(
     """How the reference is tuned, and where it loses."""
     behind = []
     for name, task in tasks.items():
-        own = board[board["task"] == name]
-        reference = own[own["epsilon"] == math.inf]["mean"]
-        gain = own[own["epsilon"] < math.inf]["mean"].max() - reference.max()
+        of_task = board[board["task"] == name]
+        reference = of_task[of_task["epsilon"] == math.inf]["mean"]
+        gain = of_task[of_task["epsilon"] < math.inf]["mean"].max() - reference.max()
         if gain >= 0.0005:  # 0.1 points, as they are written
             behind.append(f"[{task.title}]({name}.md) ({100 * gain:.1f})")
     grids = next(iter(method.tune for method in methods.values() if not method.private))
@@ -232,11 +232,11 @@ def _page(task: Task, runs: Any, board: Any, methods: Mapping[str, Method]) -> s
         + " | neighbours | sampling | gradients |",
         "|---|" + "--:|" * len(epsilons) + "---|---|--:|",
     ]
-    own = [method for method in methods if method in set(board["method"])]
+    in_order = [method for method in methods if method in set(board["method"])]
     alike = not_told_apart(runs, board)
-    for method in own:
+    for method in in_order:
         mine = board[board["method"] == method]
-        ran = runs[runs["method"] == method].iloc[0]
+        run = runs[runs["method"] == method].iloc[0]
         cells = []
         for epsilon in epsilons:
             row = mine[mine["epsilon"] == epsilon]
@@ -246,7 +246,7 @@ def _page(task: Task, runs: Any, board: Any, methods: Mapping[str, Method]) -> s
             else:
                 cells.append(_percent(mine.iloc[0]) if mine.iloc[0]["epsilon"] == math.inf else "failed")
         private = methods[method].private
-        how = [ran["adjacency"], sampling_word(ran["sampling"])] if private else ["", ""]
+        how = [run["adjacency"], sampling_word(run["sampling"])] if private else ["", ""]
         title = methods[method].title + _mark(runs[runs["method"] == method])
         lines.append(f"| {title} | {' | '.join([*cells, *how, format(mine['gradients'].max(), ',')])} |")
     lines += ["", "The settings that were chosen:", ""]
@@ -254,7 +254,7 @@ def _page(task: Task, runs: Any, board: Any, methods: Mapping[str, Method]) -> s
         "| method | " + " | ".join(f"ε = {small(epsilon)}" for epsilon in epsilons) + " |",
         "|---|" + "---|" * len(epsilons),
     ]
-    for method in own:
+    for method in in_order:
         mine = runs[runs["method"] == method]
         cells = []
         for epsilon in epsilons:
@@ -282,7 +282,7 @@ def not_told_apart(runs: Any, board: Any, confidence: float = 0.95) -> set[tuple
       board: of that task.
       confidence: of all verdicts together.
     """
-    pairs, found = [], set()
+    pairs, alike = [], set()
     private = board[board["epsilon"] < math.inf]
     for epsilon, of_epsilon in private.groupby("epsilon"):
         best = of_epsilon[of_epsilon["rank"] == 1]["method"].iloc[0]
@@ -293,8 +293,8 @@ def not_told_apart(runs: Any, board: Any, confidence: float = 0.95) -> set[tuple
                 pairs.append(({"epsilon": epsilon}, best, method, both[best].to_numpy(), both[method].to_numpy()))
     for difference in judged(pairs, "test_accuracy", 1 - confidence) if pairs else ():
         if difference.verdict != "first":
-            found.add((difference.second, difference.where["epsilon"]))
-    return found
+            alike.add((difference.second, difference.where["epsilon"]))
+    return alike
 
 
 def _chosen(row: Any, method: Method) -> str:

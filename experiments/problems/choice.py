@@ -27,8 +27,8 @@ def make_problem(cfg: Config, tell: Tell) -> Problem:
     whole = _load(cfg.data.name)
     with in_fields(SELECTION):
         dataset, held_out = hold_out(subset(whole, cfg.data.num_train), cfg.data.validation)
-        kept = bounded(dataset, cfg.privacy.records_per_unit)
-    rows = len(dataset.train_labels if kept is None else dataset.train_labels[kept])
+        row_choice = bounded(dataset, cfg.privacy.records_per_unit)
+    rows = len(dataset.train_labels if row_choice is None else dataset.train_labels[row_choice])
     if (cfg.data.num_evaluated or 0) > rows:
         raise ConfigError(
             f"data.num_evaluated={cfg.data.num_evaluated} is more than the {rows} rows of data={dataset.name} that are "
@@ -37,16 +37,16 @@ def make_problem(cfg: Config, tell: Tell) -> Problem:
     if cfg.model.name == "pretrained":
         from experiments.problems import language  # tokenizers and checkpoints, which other models need none of
 
-        return language.make_problem(cfg, dataset, kept, held_out, tell)
+        return language.make_problem(cfg, dataset, row_choice, held_out, tell)
     if cfg.model.name == "scattering":
         from experiments.problems import wavelets
 
-        return wavelets.make_problem(cfg, dataset, kept, held_out, tell)
+        return wavelets.make_problem(cfg, dataset, row_choice, held_out, tell)
     if dataset.task == "document":
         raise ConfigError(
             f"model={cfg.model.name} reads no texts, which data={dataset.name} holds; use model=pretrained."
         )
-    return plain_problem(cfg, only(dataset, kept), _model(cfg, dataset), {"model": cfg.model.name}, held_out)
+    return plain_problem(cfg, only(dataset, row_choice), _model(cfg, dataset), {"model": cfg.model.name}, held_out)
 
 
 def _load(name: str) -> Dataset:

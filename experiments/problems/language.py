@@ -85,7 +85,7 @@ def make_problem(cfg: Config, dataset: Dataset, kept: np.ndarray | None, held_ou
     lengths = lengths_of(train, cfg.model.num_lengths)
     some = slice(EVALUATED if cfg.data.num_evaluated is None else cfg.data.num_evaluated)
     # Synthetic text is tested by its readers; of the decoder's own loss an estimate will do.
-    asked = some if made_up else slice(None)
+    evaluated = some if made_up else slice(None)
     validation = None
     if held_out is not None and checked is not None:
         validation = objectives.by_length(
@@ -100,7 +100,7 @@ def make_problem(cfg: Config, dataset: Dataset, kept: np.ndarray | None, held_ou
             _score(cfg.model.task, tuned, body, frozen), params, rows, batch_size=16
         ),
         train_rows=objectives.by_length(train.ids[some], numbers[0][some], lengths),
-        test_rows=objectives.by_length(test.ids[asked], numbers[1][asked], lengths),
+        test_rows=objectives.by_length(test.ids[evaluated], numbers[1][evaluated], lengths),
         predict=(lambda frozen: _batched(tuned, frozen)) if cfg.model.task == "classify" else None,
         by_length=length_buckets(lengths) if len(lengths) > 1 else None,
         facts=facts,
@@ -144,8 +144,8 @@ def method_of(made: TuningConf) -> Method:
 
 def describe(made: TuningConf) -> str:
     """What is trained, in a word and its own number."""
-    own = {"lora": made.rank, "last": made.last_layers, "prompt": made.length, "prefix": made.length}
-    return f"{made.name}({own[made.name]})" if made.name in own else made.name
+    number = {"lora": made.rank, "last": made.last_layers, "prompt": made.length, "prefix": made.length}
+    return f"{made.name}({number[made.name]})" if made.name in number else made.name
 
 
 def _describe_model(cfg: Config, body: Pretrained) -> str:

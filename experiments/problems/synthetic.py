@@ -34,10 +34,10 @@ def as_pairs(made: SynthesisConf, dataset: Dataset) -> Dataset:
         raise ConfigError(
             f"model.task=synthetic: data={dataset.name} has no single texts with classes; use causal or completion."
         )
-    asked = instructions(made, dataset)
+    prompts = instructions(made, dataset)
 
     def pairs(texts: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        return np.stack([asked[labels], texts.astype(asked.dtype)], axis=1)
+        return np.stack([prompts[labels], texts.astype(prompts.dtype)], axis=1)
 
     return dataclasses.replace(
         dataset,
@@ -70,34 +70,34 @@ def make_finish(cfg: Config, dataset: Dataset, body: Pretrained, tuned: Tuned) -
     Raises:
       ConfigError: texts that the decoder has no positions for.
     """
-    made, classes = cfg.synthesis, dataset.num_classes
-    reader = load_checkpoint(made.checkpoint)
-    prompts = [str(each) for each in instructions(made, dataset)]
+    synthesis, classes = cfg.synthesis, dataset.num_classes
+    reader = load_checkpoint(synthesis.checkpoint)
+    prompts = [str(each) for each in instructions(synthesis, dataset)]
     room = body.arch.max_length - max(len(body.tokenizer.raw.encode(prompt).ids) for prompt in prompts) - 1
-    if made.num_tokens > room:
+    if synthesis.num_tokens > room:
         raise ConfigError(
-            f"synthesis.num_tokens={made.num_tokens} is more than the {room} tokens that {body.name} has positions for "
-            "after the instruction; lower it."
+            f"synthesis.num_tokens={synthesis.num_tokens} is more than the {room} tokens that {body.name} has positions "
+            "for after the instruction; lower it."
         )
 
     def finish(trained: Any, seed: int, folder: Path, row: Mapping[str, Any], tell: Tell) -> dict[str, float]:
         # As many of each class: how many there are among the private texts is not given away.
-        labels = np.arange(made.num_texts) % classes
+        labels = np.arange(synthesis.num_texts) % classes
         texts = write_tuned(
             tuned,
             trained,
             body.tokenizer,
             [prompts[label] for label in labels],
-            num_tokens=made.num_tokens,
-            sampling=Sampling(made.temperature, made.top_p),
+            num_tokens=synthesis.num_tokens,
+            sampling=Sampling(synthesis.temperature, synthesis.top_p),
             seed=seed,
             progress=lambda done, total: tell("writing texts", done, total),
         )
         written = [(text.strip(), int(label)) for text, label in zip(texts, labels, strict=True) if text.strip()]
         if not written:
             raise ConfigError(
-                f"synthesis.num_texts={made.num_texts}: the tuned {body.name} ended every text at once, so there is "
-                "nothing to learn from; lower optimizer.learning_rate, or raise privacy.epsilon."
+                f"synthesis.num_texts={synthesis.num_texts}: the tuned {body.name} ended every text at once, so there "
+                "is nothing to learn from; lower optimizer.learning_rate, or raise privacy.epsilon."
             )
         _save(folder / f"synthetic-{seed}.csv", written, dataset.class_names)
         weights = "average" if cfg.optimizer.ema else "last"
@@ -107,8 +107,8 @@ def make_finish(cfg: Config, dataset: Dataset, body: Pretrained, tuned: Tuned) -
             return vectors(cfg.model, reader, reader.tokenizer.encode(rows, cfg.model.max_length), tell, keep=keep)
 
         known = read([text for text, _ in written], False), np.array([label for _, label in written], np.int32)
-        asked = read(dataset.test_inputs, True), dataset.test_labels.astype(np.int32)
-        return head_scores(known, asked, classes)
+        test_rows = read(dataset.test_inputs, True), dataset.test_labels.astype(np.int32)
+        return head_scores(known, test_rows, classes)
 
     return finish
 

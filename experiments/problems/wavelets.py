@@ -43,16 +43,16 @@ def make_problem(cfg: Config, dataset: Dataset, kept: np.ndarray | None, held_ou
     parts = {"train": dataset.train_inputs, "test": dataset.test_inputs}
     if held_out is not None:
         parts["held out"] = held_out.inputs
-    found = {name: _features(images, groups, tell) for name, images in parts.items()}
+    features = {name: _features(images, groups, tell) for name, images in parts.items()}
     table = dataclasses.replace(
         dataset,
-        train_inputs=found["train"],
-        test_inputs=found["test"],
-        input_shape=found["train"].shape[1:],
+        train_inputs=features["train"],
+        test_inputs=features["test"],
+        input_shape=features["train"].shape[1:],
         task="table",
     )
     if held_out is not None:
-        held_out = held_out._replace(inputs=found["held out"])
+        held_out = held_out._replace(inputs=features["held out"])
     model = logistic(num_classes=dataset.num_classes, input_shape=table.input_shape)
     return plain_problem(cfg, only(table, kept), model, {"model": "scattering"}, held_out)
 
