@@ -76,8 +76,8 @@ def make_finish(cfg: Config, dataset: Dataset, body: Pretrained, tuned: Tuned) -
     room = body.arch.max_length - max(len(body.tokenizer.raw.encode(prompt).ids) for prompt in prompts) - 1
     if synthesis.num_tokens > room:
         raise ConfigError(
-            f"synthesis.num_tokens={synthesis.num_tokens} is more than the {room} tokens that {body.name} has positions "
-            "for after the instruction; lower it."
+            f"synthesis.num_tokens={synthesis.num_tokens} is more than the {room} tokens that {body.name} has "
+            "positions for after the instruction; lower it."
         )
 
     def finish(trained: Any, seed: int, folder: Path, row: Mapping[str, Any], tell: Tell) -> dict[str, float]:
