@@ -189,7 +189,7 @@ BAD = {
     "federated=fedavg federated.robust=median": "has no sensitivity, so that no noise makes it private",
     "federated=fedavg federated.robust=ghost": "federated.robust=ghost is not known",
     "federated=secure federated.robust=median privacy.epsilon=inf": "reads every message; use",
-    "federated=fedavg federated.robust=krum federated.robust_fraction=0.5 privacy.epsilon=inf": "a majority cannot be outvoted",
+    "federated=fedavg federated.robust=krum federated.robust_fraction=0.5 privacy.epsilon=inf": "a majority cannot be",
     "federated=fedavg federated.corruption.name=ghost": "federated.corruption.name=ghost is not known",
     "federated=fedavg federated.corruption.fraction=2": "federated.corruption.fraction=2.0 must be in [0, 1]",
     "federated=fedavg federated.compression.name=ghost": "federated.compression.name=ghost is not known",
