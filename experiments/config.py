@@ -65,7 +65,9 @@ class DataConf:
 
 @dataclass(frozen=True)
 class ModelConf:
-    name: str = static("mlp", "logistic, mlp, cnn, scattering (fixed wavelets, then logistic), text or pretrained")
+    name: str = static(
+        "mlp", "scattering (fixed wavelets, then logistic), pretrained, or of dpjax.models.MODELS: mlp, cnn, ..."
+    )
     hidden: list[int] = static([64], "widths of the hidden layers of mlp and text")
     activation: str = static("tanh", "activation of mlp, cnn and text; tanh bounds gradients, which helps under DP")
     groups: int = static(27, "scattering: groups of channels that each image is normalised in; 0: none")
