@@ -54,6 +54,8 @@ CASES = [
     ("cnn", (8, 8, 1), {}, 21_546 - 8 * 33),
     ("cnn", (32, 32, 3), {"activation": "relu"}, None),
     ("cnn", (12, 12, 3), {"blocks": [[4, 3, 1, "VALID", 2, 2]], "hidden": 8}, 112 + 100 * 8 + 8 + 18),
+    ("wide_resnet", (32, 32, 3), {}, 2_748_890 - 8 * 257),  # WRN-16-4 of ten classes, and two
+    ("wide_resnet", (8, 8), {"depth": 10, "width": 1, "groups": 4}, None),
     ("text", (9,), {"context": 3, "embedding": 4, "hidden": [5]}, 2 * 4 + 12 * 5 + 5 + 12),
     ("text", (80,), {"context": 80, "hidden": ()}, 2 * 16 + 80 * 16 * 2 + 2),
 ]

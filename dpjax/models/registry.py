@@ -8,9 +8,16 @@ from typing import Any
 from dpjax.models.convolutional_networks import cnn
 from dpjax.models.dense import logistic, mlp
 from dpjax.models.model import Model
+from dpjax.models.resnet import wide_resnet
 from dpjax.models.text import text_mlp
 
-MODELS: dict[str, Callable[..., Model]] = {"logistic": logistic, "mlp": mlp, "cnn": cnn, "text": text_mlp}
+MODELS: dict[str, Callable[..., Model]] = {
+    "logistic": logistic,
+    "mlp": mlp,
+    "cnn": cnn,
+    "text": text_mlp,
+    "wide_resnet": wide_resnet,
+}
 """Name → factory. Put a factory of your own in here and configs find it by name."""
 
 
@@ -35,7 +42,7 @@ def build(name: str, **options: Any) -> Model:
       >>> build("mpl", num_classes=10, input_shape=(64,))
       Traceback (most recent call last):
         ...
-      ValueError: model is 'mpl', but it must be one of cnn, logistic, mlp, text; did you mean 'mlp'?
+      ValueError: model is 'mpl', but it must be one of cnn, logistic, mlp, text, wide_resnet; did you mean 'mlp'?
     """
     if name not in MODELS:
         raise ValueError(
