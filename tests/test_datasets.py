@@ -677,7 +677,7 @@ def test_errors_are_one_line_on_stderr_and_status_1(tiny, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["fashion_mnist", "mnist_5k", "mnist_10k", "adult"])
+@pytest.mark.parametrize("name", ["fashion_mnist", "mnist_5k", "mnist_10k", "adult", "credit"])
 def test_fetch_for_real_gives_the_pinned_content(name, tmp_path):
     datasets.fetch(name, cache_dir=tmp_path)
     data = datasets.load(name, cache_dir=tmp_path)
@@ -685,6 +685,7 @@ def test_fetch_for_real_gives_the_pinned_content(name, tmp_path):
     raw, _ = fetched_copies.read_copy(entry, tmp_path)
     assert fetched_copies.content_sha256(raw) == entry.content_sha256
     assert data.train_inputs.shape == (entry.num_train, *entry.input_shape)
-    expected = {"fashion_mnist": [1000] * 10, "mnist_5k": [100] * 10, "adult": [12435, 3846]}[name]
-    assert np.bincount(data.test_labels).tolist() == expected
+    expected = {"fashion_mnist": [1000] * 10, "mnist_5k": [100] * 10, "adult": [12435, 3846], "credit": [640, 251]}
+    expected["mnist_10k"] = [200, 225, 198, 206, 196, 173, 203, 214, 189, 196]
+    assert np.bincount(data.test_labels).tolist() == expected[name]
     assert np.isfinite(data.train_inputs).all()

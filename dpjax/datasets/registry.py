@@ -4,7 +4,7 @@ import difflib
 
 from dpjax.datasets import documents, hub_documents, natural
 from dpjax.datasets.entries import EmbeddedSource, Entry, HubSource
-from dpjax.datasets.readers import adult, embedded, images
+from dpjax.datasets.readers import adult, credit, embedded, images
 from dpjax.datasets.splits import scale_images
 from dpjax.fetching.sources import DatasetError, PackageSource
 
@@ -202,6 +202,42 @@ ENTRIES: dict[str, Entry] = {
             encode=adult.encode_adult,
             feature_names=adult.FEATURE_NAMES,
             note="No hub source: the hub copies looked at hold the 32,561 training rows, without the official test.",
+        ),
+        Entry(
+            name="credit",
+            title="Credit scoring",
+            summary="One row is a loan with what was known of its applicant; predict whether it went bad.",
+            task="table",
+            input_shape=(len(credit.FEATURE_NAMES),),
+            num_train=3563,
+            num_test=891,
+            class_names=credit.CLASS_NAMES,
+            licence="MIT (the R package modeldata); of the data alone none is stated",
+            citation="L. A. Belanche Muñoz, credit scoring data, by way of G. Sanchez's CreditScoring; as credit_data "
+            "in M. Kuhn's R package modeldata",
+            encoding="nine numbers scaled by fixed constants and cut off at ±4, missing ones as columns of their own, "
+            "four categories one-hot over the documented values with '?' one of its own; 80/20 split by class with a "
+            "fixed seed",
+            sources=(
+                PackageSource(
+                    kind="debian",
+                    package="r-cran-modeldata",
+                    version="1.1.0-1",
+                    sha256="66c2e08bb4bf695d972b1e72ea44d5af9ada3c42841793d3871017f7b896bf95",
+                    size=4_253_384,
+                    members={
+                        f"usr/lib/R/site-library/modeldata/data/Rdata.{part}": digest
+                        for part, digest in {
+                            "rdx": "c23e1be60f2730fb526ce158a307e154c91a953169fcb8e73350c4e032e14538",
+                            "rdb": "2ecef5e8da0f782ae4e3f65d928fe769702accffd8981cc358a3097f6736f58f",
+                        }.items()
+                    },
+                    decode=credit.decode_credit,
+                ),
+            ),
+            content_sha256="0772e4def7bd852ed531fc3629c57085848ddc458520aa8d84c99cd5ff946263",
+            encode=credit.encode_credit,
+            feature_names=credit.FEATURE_NAMES,
         ),
         *natural.ENTRIES,
         *documents.ENTRIES,
