@@ -14,7 +14,8 @@ from typing import Any
 
 DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS))
-from house import draw_house, floors_table  # noqa: E402  a script beside this one
+from adding import adding_table  # noqa: E402  scripts beside this one
+from house import draw_house, floors_table  # noqa: E402
 
 RESULTS = DOCS.parent / "benchmarks/results"
 STEP_TIME = RESULTS / "step_time.md"
@@ -134,6 +135,7 @@ BLOCKS = {
     "step_time": ("concepts/bookkeeping.md", step_time),
     "names": ("reference/index.md", names),
     "floors": ("architecture.md", floors_table),
+    "adding": ("how-to/add-kind.md", adding_table),
     "ratios": ("benchmarks.md", step_time),
     **{name: ("benchmarks.md", measured(name)) for name in MEASURED},
 }

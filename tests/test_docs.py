@@ -247,11 +247,18 @@ def regenerate():
     return module
 
 
-@pytest.mark.parametrize("name", ["columns", "fields", "tunings"])
+@pytest.mark.parametrize("name", ["columns", "fields", "tunings", "adding"])
 def test_generated_tables_are_up_to_date(regenerate, name):
     page, content = regenerate.BLOCKS[name]
     text = (ROOT / "docs" / page).read_text(encoding="utf-8")
     assert regenerate.block_in(text, name) == content(), "run `python docs/regenerate.py`"
+
+
+def test_a_kind_is_known_to_no_more_files_than_is_said(regenerate):
+    adding = sys.modules["adding"]
+    known = {kind.what: adding.files_that_know(kind) for kind in adding.ADDED}
+    assert {what: len(files) for what, files in known.items() if len(files) < 2} == {}  # its own, and the table
+    assert [known[kind.what] for kind in adding.ADDED if len(known[kind.what]) > kind.most] == []
 
 
 def anchors(page: Path) -> set[str]:
