@@ -105,13 +105,13 @@ def averaged_params(state: PyTree) -> Params:
       >>> print(averaged_params(state))
       {'w': Array([1., 1.], dtype=float32)}
     """
-    found = [
+    averages = [
         x
         for x in jax.tree.leaves(state, is_leaf=lambda x: isinstance(x, ParameterEmaState))
         if isinstance(x, ParameterEmaState)
     ]
-    if len(found) != 1:
+    if len(averages) != 1:
         raise ValueError(
-            f"the state holds {len(found)} averages where one is needed; put one parameter_ema(...) last in a chain."
+            f"the state holds {len(averages)} averages where one is needed; put one parameter_ema(...) last in a chain."
         )
-    return found[0].average
+    return averages[0].average

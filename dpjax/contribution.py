@@ -39,7 +39,7 @@ class Reported(NamedTuple):
     local_overflows: Float[Array, ""] | None = None
 
 
-def as_reported(said: Any) -> Reported:
+def as_reported(report: Any) -> Reported:
     """What a contribution says beside its vector, as ``Reported``.
 
     Raises:
@@ -49,14 +49,14 @@ def as_reported(said: Any) -> Reported:
       >>> as_reported({"loss": 1.0}).unit_state is None
       True
     """
-    if isinstance(said, Reported):
-        return said
-    if not isinstance(said, Mapping):
+    if isinstance(report, Reported):
+        return report
+    if not isinstance(report, Mapping):
         raise TypeError(
-            f"a contribution returned {brief(said)} beside its vector; return (vector, a dict of metrics), or (vector, "
-            "dpjax.Reported(metrics, ...))."
+            f"a contribution returned {brief(report)} beside its vector; return (vector, a dict of metrics), or "
+            "(vector, dpjax.Reported(metrics, ...))."
         )
-    return Reported(dict(said))
+    return Reported(dict(report))
 
 
 @runtime_checkable
@@ -120,8 +120,8 @@ class ClientContribution:
 
 def describe_wrong_unit(unit: object) -> str:
     """What to say of a unit that should be one user's or client's records."""
-    found = "an array" if isinstance(unit, jax.Array) else f"a {type(unit).__name__}"
+    kind = "an array" if isinstance(unit, jax.Array) else f"a {type(unit).__name__}"
     return (
-        f"a unit is {found} where one user's or client's records are needed; give the cohort "
+        f"a unit is {kind} where one user's or client's records are needed; give the cohort "
         "UnitData(examples, mask), or use example_gradient for units of one example."
     )

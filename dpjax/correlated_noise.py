@@ -158,8 +158,8 @@ def _tree(factorization: Factorization, state: CorrelatedState, shapes: PyTree[A
         node = _fresh(jax.random.fold_in(node_key, height), state.step, shapes)
 
         def estimate(node: Array, left: Array, right: Array) -> Array:
-            own, halves = weights[:, height].astype(node.dtype)
-            return own * node + halves * (left + right)
+            weight, halves = weights[:, height].astype(node.dtype)
+            return weight * node + halves * (left + right)
 
         return jax.tree.map(estimate, node, left, right), jax.tree.map(jnp.add, gone, left)
 

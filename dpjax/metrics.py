@@ -172,14 +172,14 @@ def evaluate_units(
 
     if not jax.tree.leaves(states):
         params = params_of(())
-        found = jax.lax.map(
+        predictions = jax.lax.map(
             lambda x: predicted(apply_fn(params, x[None])[0]), jnp.asarray(inputs), batch_size=batch_size
         )
-        return share((found == labels)[records.index], records.mask)
+        return share((predictions == labels)[records.index], records.mask)
 
     def one(unit: tuple[Records, PyTree[Array]]) -> Array:
-        own, state = unit
-        logits = apply_fn(params_of(state), jnp.asarray(inputs)[own.index])
-        return share(predicted(logits) == jnp.asarray(labels)[own.index], own.mask)
+        records, state = unit
+        logits = apply_fn(params_of(state), jnp.asarray(inputs)[records.index])
+        return share(predicted(logits) == jnp.asarray(labels)[records.index], records.mask)
 
     return jax.lax.map(one, (records, states))

@@ -82,8 +82,8 @@ def scale_by_corrected_adam(
 
         def direction(m: Array, v: Array) -> Array:
             noise = jnp.square(jnp.asarray(noise_stddev, v.dtype))
-            own = v / (1 - b2**steps).astype(v.dtype) - noise
-            return m / (1 - b1**steps).astype(m.dtype) / jnp.sqrt(jnp.maximum(own, floor))
+            signal = v / (1 - b2**steps).astype(v.dtype) - noise
+            return m / (1 - b1**steps).astype(m.dtype) / jnp.sqrt(jnp.maximum(signal, floor))
 
         return jax.tree.map(direction, first, second), CorrectedAdamState(step, first, second)
 

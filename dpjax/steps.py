@@ -264,10 +264,10 @@ def _noised_by_clients(total: Params, noise: Added, noise_multiplier: float | Fl
     if not is_traced(noise_multiplier) and float(noise_multiplier) == 0:
         return total
     if not is_traced(noise_multiplier) and not is_traced(noise.multiplier):
-        mine, told = float(noise.multiplier), float(noise_multiplier)
-        if not math.isclose(mine, told, rel_tol=1e-6):
+        mine, asked = float(noise.multiplier), float(noise_multiplier)
+        if not math.isclose(mine, asked, rel_tol=1e-6):
             raise ValueError(
-                f"noise_multiplier={told:g} is added by nobody, as the aggregation's clients add noise of "
+                f"noise_multiplier={asked:g} is added by nobody, as the aggregation's clients add noise of "
                 f"{mine:g} themselves; give both the same, or leave this one at 0."
             )
     same = jnp.isclose(noise.multiplier, noise_multiplier, rtol=1e-6, atol=0.0)

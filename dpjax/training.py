@@ -222,9 +222,9 @@ def make_train(
         remembered = remember(solver.init_unit_state, params, sampler.population)
         independent = noise is gaussian_privatizer or isinstance(noise, AdaptiveClipping)
         state = stepper.init(params, params if independent else what_is_noised(), remembered)
-        whole, rest = divmod(num_steps, every)
-        state, (report, at, values) = jax.lax.scan(lambda s, _: stretch(s, every), state, length=whole)
-        report = jax.tree.map(lambda x: x.reshape(whole * every, *x.shape[2:]), report)
+        stretches, rest = divmod(num_steps, every)
+        state, (report, at, values) = jax.lax.scan(lambda s, _: stretch(s, every), state, length=stretches)
+        report = jax.tree.map(lambda x: x.reshape(stretches * every, *x.shape[2:]), report)
         if rest:
             state, tail = stretch(state, rest)
             tail = (tail[0], *jax.tree.map(lambda x: x[None], tail[1:]))

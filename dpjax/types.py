@@ -108,9 +108,9 @@ def check_cohort(cohort: Cohort) -> None:
     """
     slots, mask, weights = leading_size("units", cohort.units, "slots"), cohort.mask, cohort.weights
     if not jnp.issubdtype(getattr(mask, "dtype", object), bool):
-        found = getattr(mask, "dtype", type(mask).__name__)
+        dtype = getattr(mask, "dtype", type(mask).__name__)
         raise TypeError(
-            f"mask is of type {found}, but must be an array of bools [slots]; write jnp.asarray(mask) != 0."
+            f"mask is of type {dtype}, but must be an array of bools [slots]; write jnp.asarray(mask) != 0."
         )
     check_padding(cohort.units)
     if mask.shape != (slots,):
@@ -133,9 +133,9 @@ def check_padding(units: PyTree[Array]) -> None:
 
     for part in jax.tree.leaves(units, is_leaf=holds_records):
         if holds_records(part) and not jnp.issubdtype(getattr(part.mask, "dtype", object), bool):
-            found = getattr(part.mask, "dtype", type(part.mask).__name__)
+            dtype = getattr(part.mask, "dtype", type(part.mask).__name__)
             raise TypeError(
-                f"the mask of {type(part).__name__} is of type {found}, but must be an array of bools [..., records]; "
+                f"the mask of {type(part).__name__} is of type {dtype}, but must be an array of bools [..., records]; "
                 "write jnp.asarray(mask) != 0."
             )
 

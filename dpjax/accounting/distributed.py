@@ -84,8 +84,8 @@ class DistributedNoise(Noise):
     def __post_init__(self) -> None:
         one_of("kind", self.kind, KINDS)
         for name in ("dimension", "levels", "shares"):
-            whole = whole_number(name, getattr(self, name), fix="see distributed_noise, which makes it from what runs")
-            object.__setattr__(self, name, whole)
+            count = whole_number(name, getattr(self, name), fix="see distributed_noise, which makes it from what runs")
+            object.__setattr__(self, name, count)
 
     @property
     def amplified(self) -> bool:
@@ -157,10 +157,11 @@ class NoisyStep:
     def _at(self, order: float) -> float:
         if self.rate == 1:
             return self._everybody(order)
-        whole = (order - 1) * _chord(self._whole, order)
-        rest = (1 - self.rate) * math.exp(-whole)
-        mixture = math.log1p(self.rate * math.expm1(whole)) if whole < 50 else whole + math.log(self.rate + rest)
-        bound = min(whole, mixture) / (order - 1)
+        exponent = (order - 1) * _chord(self._whole, order)
+        rest = (1 - self.rate) * math.exp(-exponent)
+        small = exponent < 50
+        mixture = math.log1p(self.rate * math.expm1(exponent)) if small else exponent + math.log(self.rate + rest)
+        bound = min(exponent, mixture) / (order - 1)
         if self.without_replacement and order < _MAX_ORDER:
             bound = min(bound, _chord(self._drawn, order))
         return bound

@@ -85,8 +85,8 @@ class Factorization:
             known_number("a weight of buffers", weight, least=0, fix="see buffered_toeplitz, which makes them")
             known_number("a decay of buffers", decay, least=0, most=1, fix="see buffered_toeplitz, which makes them")
         tree = self.kind == "tree"
-        found = tree_sensitivity(self.participation) if tree else toeplitz_sensitivity(self.column, self.participation)
-        object.__setattr__(self, "sensitivity", found)
+        norm = tree_sensitivity(self.participation) if tree else toeplitz_sensitivity(self.column, self.participation)
+        object.__setattr__(self, "sensitivity", norm)
 
     @property
     def bands(self) -> int:

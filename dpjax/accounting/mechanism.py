@@ -215,7 +215,7 @@ steps with noise multiplier 1.1 (standard deviation / clip norm); one run, hyper
                 f"num_steps is {num_steps!r}, but the sampler's overflow probability speaks for {covered} steps; "
                 "make the sampler for as many steps as the run has"
             )
-        own = getattr(sampler, "abort_probability", None) or 0.0
+        abort_chance = getattr(sampler, "abort_probability", None) or 0.0
         return cls(
             unit=unit,
             adjacency=adjacency,
@@ -226,7 +226,7 @@ steps with noise multiplier 1.1 (standard deviation / clip norm); one run, hyper
             factorization=factorization,
             noise=noise,
             records_per_unit=records_per_unit,
-            abort_probability=own if abort_probability is None else abort_probability,
+            abort_probability=abort_chance if abort_probability is None else abort_probability,
         )
 
     @property

@@ -134,12 +134,12 @@ def log_moments(records: int, rate: float, stddev: float, order: float) -> tuple
         loss = log_ratio(counts, log_kept, stddev, x)
         log_weight = -(x**2) / (2 * stddev**2) + math.log(step / (stddev * math.sqrt(2 * math.pi)))
         if side == "remove":
-            kept = log_one_plus(order, [(loss, log_weight)])
-            moments[side] = order * float(np.logaddexp(kept / order, beyond[last]))
+            log_sum = log_one_plus(order, [(loss, log_weight)])
+            moments[side] = order * float(np.logaddexp(log_sum / order, beyond[last]))
         else:  # without the counts beyond, P is smaller and the moment larger; the sum lacks their share of P
-            kept = log_one_plus(order, [(-loss, log_weight + loss)])
+            log_sum = log_one_plus(order, [(-loss, log_weight + loss)])
             share = _from_the_end(log_chance)[last]
-            moments[side] = float(np.logaddexp(kept, math.log(order - 1) + share))
+            moments[side] = float(np.logaddexp(log_sum, math.log(order - 1) + share))
     return moments["remove"], moments["add"]
 
 

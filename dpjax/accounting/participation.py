@@ -163,16 +163,16 @@ def tree_sensitivity(participation: Participation) -> float:
       Kairouz et al. 2021, appendix D, https://arxiv.org/abs/2103.00039.
     """
     apart, most, steps = participation.min_separation, participation.most, participation.num_steps
-    whole = 1 << (steps.bit_length() - 1)
+    largest_tree = 1 << (steps.bit_length() - 1)
     if most == 1:
         return math.sqrt(steps.bit_length())
     if most == steps:
         return math.sqrt(sum((steps >> height) << (2 * height) for height in range(steps.bit_length())))
     trees = {1: _leaf(apart)}
-    while (size := max(trees)) < whole:
+    while (size := max(trees)) < largest_tree:
         trees[2 * size] = _join((size, trees[size]), (size, trees[size]), most, apart, is_node=True)
     # What is left of the run after its largest whole tree holds smaller ones, with no node above them.
-    size, best = whole, trees[whole]
+    size, best = largest_tree, trees[largest_tree]
     for height in reversed(range(steps.bit_length() - 1)):
         if steps >> height & 1:
             best = _join((size, best), (1 << height, trees[1 << height]), most, apart, is_node=False)

@@ -37,8 +37,8 @@ def optimize_banded(participation: Participation, bands: int, objective: str) ->
     def column_of(falls: Floats) -> tuple[Floats, Callable[[Floats], Floats]]:
         return np.cumsum(falls[::-1])[::-1], np.cumsum
 
-    found = _minimize(column_of, falls, [(0.0, None)] * bands, participation, objective)
-    return found / found[0]
+    column = _minimize(column_of, falls, [(0.0, None)] * bands, participation, objective)
+    return column / column[0]
 
 
 def optimize_buffered(participation: Participation, buffers: int, objective: str) -> tuple[Floats, Floats]:
@@ -66,7 +66,7 @@ def optimize_buffered(participation: Participation, buffers: int, objective: str
 
     # Decays from exp(-5) to all but 1, weights of which the first entry after the 1 is below it.
     limits = [(-30.0, -np.log(buffers))] * buffers + [(-18.0, np.log(5.0))] * buffers
-    best = _minimize(column_of, start, limits, participation, objective, whole=False)
+    best = _minimize(column_of, start, limits, participation, objective, as_column=False)
     return split(best)
 
 
@@ -76,9 +76,9 @@ def _minimize(
     limits: Sequence[tuple[float, float | None]],
     participation: Participation,
     objective: str,
-    whole: bool = True,
+    as_column: bool = True,
 ) -> Floats:
-    """The column (or, if not ``whole``, its parameters) that minimises error × sensitivity²; deterministic."""
+    """The column (or, if not ``as_column``, its parameters) that minimises error × sensitivity²; deterministic."""
     from scipy.optimize import minimize
 
     steps = participation.num_steps
@@ -89,10 +89,10 @@ def _minimize(
         value, gradient = _log_loss(column, weights, participation)
         return value, pull(gradient)
 
-    found = minimize(
+    optimum = minimize(
         loss, start, jac=True, method="L-BFGS-B", bounds=limits, options={"maxiter": 2000, "ftol": 1e-12, "gtol": 1e-9}
     )
-    return column_of(found.x)[0] if whole else found.x
+    return column_of(optimum.x)[0] if as_column else optimum.x
 
 
 def _log_loss(column: Floats, weights: Floats, participation: Participation) -> tuple[float, Floats]:

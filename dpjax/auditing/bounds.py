@@ -60,8 +60,8 @@ def epsilon_from_rates(
         return 1.0 if count == total else float(beta.ppf(1 - error, count + 1, total - count))
 
     missed, alarmed = upper(misses, num_with), upper(false_positives, num_without)
-    found = [1 - delta - missed, 1 - delta - alarmed]
-    bounds = [math.log(top / bottom) for top, bottom in zip(found, (alarmed, missed), strict=True) if top > 0]
+    tops = [1 - delta - missed, 1 - delta - alarmed]
+    bounds = [math.log(top / bottom) for top, bottom in zip(tops, (alarmed, missed), strict=True) if top > 0]
     return max(0.0, *bounds) if bounds else 0.0
 
 

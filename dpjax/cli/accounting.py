@@ -113,12 +113,12 @@ def epsilon_command(
     )
     _check_delta(delta, population)
     wanted = get_args(Accountant) if accountant == "both" else (accountant,)
-    found = {name: epsilon(mechanism, delta, name) for name in wanted}
-    row = _row(mechanism, delta) | {f"epsilon_{name}": value for name, value in found.items()}
+    epsilons = {name: epsilon(mechanism, delta, name) for name in wanted}
+    row = _row(mechanism, delta) | {f"epsilon_{name}": value for name, value in epsilons.items()}
     if as_json:
         _print_json(row | {"claim": claim(row)})
         return
-    for name, value in found.items():
+    for name, value in epsilons.items():
         typer.echo(f"{name.upper()}  ε = {rounded_up(value, 5)}")
     typer.echo(claim(row))
 
@@ -176,18 +176,18 @@ def calibrate_command(
     )
     _check_delta(delta, population)
     with _progress(len(targets)) as tell:
-        found = calibrate_noise_grid(mechanism, epsilons=targets, delta=delta, accountant=accountant, progress=tell)
+        noises = calibrate_noise_grid(mechanism, epsilons=targets, delta=delta, accountant=accountant, progress=tell)
     rows = [
         _row(mechanism, delta)
         | {"epsilon": target, "accountant": accountant, "noise_multiplier": noise, f"epsilon_{accountant}": target}
-        for target, noise in zip(targets, found, strict=True)
+        for target, noise in zip(targets, noises, strict=True)
     ]
     if as_json:
         _print_json([row | {"claim": claim(row)} for row in rows])
         return
     width = max(len(small(target)) for target in targets)
     typer.echo(f"{'ε':>{width}}  noise multiplier")
-    for target, noise in zip(targets, found, strict=True):
+    for target, noise in zip(targets, noises, strict=True):
         # Rounded up: less noise than was found would not reach ε.
         typer.echo(f"{small(target):>{width}}  {math.ceil(noise * 1e5 - 1e-6) / 1e5:.5f}")
     private = [row for row in rows if math.isfinite(row["epsilon"])]

@@ -97,10 +97,10 @@ class LazyGroup(TyperGroup):
     def _discover(self) -> None:
         from importlib.metadata import entry_points
 
-        for found in entry_points(group=_GROUP):
-            owner = found.dist.name if found.dist else "another package"
-            summary = _KNOWN_SUMMARIES.get(found.name, f"Provided by {owner}.")
-            self._lazy.setdefault(found.name, Command(found.value, summary))
+        for entry_point in entry_points(group=_GROUP):
+            owner = entry_point.dist.name if entry_point.dist else "another package"
+            summary = _KNOWN_SUMMARIES.get(entry_point.name, f"Provided by {owner}.")
+            self._lazy.setdefault(entry_point.name, Command(entry_point.value, summary))
         self._add_stubs()
 
     def _add_stubs(self) -> None:
@@ -182,7 +182,7 @@ def flagged(message: str) -> str:
     """
     return re.sub(
         rf"\b({'|'.join(_FLAGS)})( is |=)",
-        lambda found: f"--{found[1].replace('_', '-')}{found[2].replace('=', ' ')}",
+        lambda match: f"--{match[1].replace('_', '-')}{match[2].replace('=', ' ')}",
         message,
     )
 
@@ -213,28 +213,28 @@ def _lead_to_longer(error: Any) -> None:
 
 def _with_value(sentence: str, arguments: Sequence[str]) -> str:
     # "Invalid value for '--delta': ..." does not say which value, if it is no number.
-    found = re.search(r"Invalid value for '(--[\w-]+)'", sentence)
-    following = [b for a, b in itertools.pairwise(arguments) if found and a == found[1]]
-    if found is None or not following or repr(following[-1]) in sentence:
+    match = re.search(r"Invalid value for '(--[\w-]+)'", sentence)
+    following = [b for a, b in itertools.pairwise(arguments) if match and a == match[1]]
+    if match is None or not following or repr(following[-1]) in sentence:
         return sentence
-    return sentence.replace(found[0], f"{found[0]}: {following[-1]!r}", 1)
+    return sentence.replace(match[0], f"{match[0]}: {following[-1]!r}", 1)
 
 
 def _load(name: str, target: str) -> Any:
     module, _, attribute = target.partition(":")
     try:
-        found = getattr(import_module(module), attribute)
+        opened = getattr(import_module(module), attribute)
     except ImportError as error:
         raise TyperException(f"dpjax {name} cannot be loaded ({error}): install dpjax with all its folders") from error
-    if not isinstance(found, typer.Typer):
+    if not isinstance(opened, typer.Typer):
         wrapped = typer.Typer(add_completion=False, rich_markup_mode="rich")
         # Rich keeps a docstring's line breaks, which are ours and not the terminal's.
-        text = re.sub(r"(?<!\n)\n(?!\n)\s*", " ", inspect.getdoc(found) or "")
-        wrapped.command(name, help=text)(found)
-        found = wrapped
+        text = re.sub(r"(?<!\n)\n(?!\n)\s*", " ", inspect.getdoc(opened) or "")
+        wrapped.command(name, help=text)(opened)
+        opened = wrapped
     else:
-        found._add_completion = False
-    command = typer.main.get_command(found)
+        opened._add_completion = False
+    command = typer.main.get_command(opened)
     command.name = name
     return command
 

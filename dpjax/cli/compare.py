@@ -44,21 +44,21 @@ def compare_command(
     frame, unreadable = _read(first, second)
     column, _, named = (by or FOLDER).partition("=")
     values = [value for value in named.split(",") if value]
-    found = compare(frame, column, values=values, metric=metric, confidence=confidence, best=best)
-    headers, rows = as_rows(found)
+    comparison = compare(frame, column, values=values, metric=metric, confidence=confidence, best=best)
+    headers, rows = as_rows(comparison)
     if csv:
         import pandas as pd
 
-        table = pd.DataFrame([{**d.where, **d._asdict()} for d in found.differences]).drop(columns="where")
+        table = pd.DataFrame([{**d.where, **d._asdict()} for d in comparison.differences]).drop(columns="where")
         typer.echo(table.to_csv(index=False), nl=False)
     elif markdown or latex:
         typer.echo(_markdown(headers, rows) if markdown else _latex(headers, rows))
     else:
         _print(headers, rows)
     if not csv:
-        for line in notes(found):
+        for line in notes(comparison):
             typer.echo(line if not latex else f"% {line}")
-    for line in [*found.unpaired, *unreadable]:
+    for line in [*comparison.unpaired, *unreadable]:
         typer.echo(f"left out: {line}", err=True)
     if unreadable:
         raise SystemExit(1)

@@ -278,11 +278,12 @@ def _lengths(dataset: "Dataset") -> str:
     import numpy as np
 
     columns = dataset.train_inputs.reshape(len(dataset.train_inputs), -1).T.tolist()
-    told = []
+    lengths = []
     for column in columns:
         words = [len(text.split()) for text in column]
-        told.append("{:,.0f}, {:,.0f}, {:,.0f}, {:,.0f}, {:,.0f}".format(*np.percentile(words, [0, 25, 50, 75, 100])))
-    return f"words of a text in train (least, quarter, half, three quarters, most): {'; '.join(told)}"
+        quartiles = np.percentile(words, [0, 25, 50, 75, 100])
+        lengths.append("{:,.0f}, {:,.0f}, {:,.0f}, {:,.0f}, {:,.0f}".format(*quartiles))
+    return f"words of a text in train (least, quarter, half, three quarters, most): {'; '.join(lengths)}"
 
 
 def _documents(dataset: "Dataset", limit: int = 5, width: int = 72) -> str:
@@ -303,9 +304,9 @@ def _first_row(dataset: "Dataset", limit: int = 20):
     row, label = dataset.train_inputs[0], dataset.class_names[dataset.train_labels[0]]
     table = Table("feature", "value", box=None, title=f"first row ({label})", title_justify="left")
     # Of one-hot columns only the one that is set says something.
-    told = [(n, v) for n, v in zip(dataset.feature_names, row, strict=True) if "=" not in n or v]
-    for feature, value in told[:limit]:
+    values = [(n, v) for n, v in zip(dataset.feature_names, row, strict=True) if "=" not in n or v]
+    for feature, value in values[:limit]:
         table.add_row(feature, f"{value:.3g}")
-    if len(told) > limit:
-        table.add_row(f"… {len(told) - limit} more", "")
+    if len(values) > limit:
+        table.add_row(f"… {len(values) - limit} more", "")
     return table

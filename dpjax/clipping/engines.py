@@ -105,12 +105,12 @@ def _in_parts(
         part = jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, start, size), padded)
         return one(part, settings.first_slot + start + jnp.arange(size, dtype=jnp.int32))
 
-    def write(all: Array, own: Array, start: Int[Array, ""]) -> Array:
-        return jax.lax.dynamic_update_slice_in_dim(all, own, start, 0)
+    def write(all: Array, rows: Array, start: Int[Array, ""]) -> Array:
+        return jax.lax.dynamic_update_slice_in_dim(all, rows, start, 0)
 
     def body(i: Int[Array, ""], carry: ClippedSum) -> ClippedSum:
         part = at(i * size)
-        slots = over_slots(lambda all, own: write(all, own, i * size), carry, part)
+        slots = over_slots(lambda all, rows: write(all, rows, i * size), carry, part)
         return slots._replace(
             **{name: jax.tree.map(jnp.add, getattr(carry, name), getattr(part, name)) for name in SUMMED}
         )

@@ -146,11 +146,11 @@ def _row(path: str, shape: tuple[int, ...], pieces: list[Piece], recipe: Recipe)
     for place in (recipe.level.places[i] for piece in pieces for i in piece.places):
         loops = f" in {place.depth} scan{'s' if place.depth > 1 else ''}" if place.depth else ""
         enters.append(place.primitive + loops)
-    kept = sum(kept_bytes(piece, recipe.microbatch_size) for piece in pieces)
+    memory = sum(kept_bytes(piece, recipe.microbatch_size) for piece in pieces)
     largest = max(pieces, key=lambda piece: piece.size.rows * piece.size.columns)
     why = next((piece.why for piece in pieces if piece.why), "")
     strategy = "materialize" if why else " + ".join(dict.fromkeys(piece.strategy for piece in pieces))
-    return Row(path, shape, tuple(enters), strategy, largest.size, kept, why)
+    return Row(path, shape, tuple(enters), strategy, largest.size, memory, why)
 
 
 def _counted(names: tuple[str, ...]) -> list[str]:

@@ -190,7 +190,7 @@ def check_contribution(contribution_fn: ContributionFn, params: Params, cohort: 
         _check_floating("params", params)
     unit = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), cohort.units)
     try:
-        jaxpr, (vector, said) = jax.make_jaxpr(contribution_fn, return_shape=True)(params, unit, key)
+        jaxpr, (vector, beside) = jax.make_jaxpr(contribution_fn, return_shape=True)(params, unit, key)
     except NameError as error:
         if "unbound axis name" not in str(error):
             raise
@@ -200,7 +200,7 @@ def check_contribution(contribution_fn: ContributionFn, params: Params, cohort: 
             "per-unit clipping; compute the loss of ONE unit without collectives or axis_name."
         ) from error
     check_independence(jaxpr)
-    as_reported(said)
+    as_reported(beside)
     if not jax.tree.leaves(vector):
         raise ValueError(f"contribution={vector!r} holds no array to clip; return what a unit is to send.")
     _check_floating("contribution", vector)

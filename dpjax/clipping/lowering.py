@@ -143,9 +143,9 @@ def pool(inputs: Array, params: dict[str, Any], combine: Callable[[Array, Array]
     return pooled
 
 
-def _first_maximum(kept: Array, new: Array) -> Array:
+def _first_maximum(largest: Array, new: Array) -> Array:
     # As select_and_scatter: of equal maxima the first gets the gradient, and NaN is never lost.
-    return jnp.where((new > kept) | (new != new), new, kept)
+    return jnp.where((new > largest) | (new != new), new, largest)
 
 
 def _simple_window(eqn: Any) -> bool:

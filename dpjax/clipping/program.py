@@ -275,12 +275,12 @@ def _while(eqn: Equation, values: Sequence[Any], rules: Rules) -> Sequence[Any]:
     for which in ("cond", "body"):
         inner, consts = open_jaxpr(eqn.params[f"{which}_jaxpr"])
         count = eqn.params[f"{which}_nconsts"]
-        own, left = left[:count], left[count:]
-        parts.append((inner, consts, own))
+        constants, left = left[:count], left[count:]
+        parts.append((inner, consts, constants))
 
     def call(part: tuple[Jaxpr, Sequence[Any], list[Any]]) -> Callable[[Sequence[Any]], list[Any]]:
-        inner, consts, own = part
-        return lambda carry: evaluate(inner, consts, [*own, *carry], rules)
+        inner, consts, constants = part
+        return lambda carry: evaluate(inner, consts, [*constants, *carry], rules)
 
     test, body = map(call, parts)
     return jax.lax.while_loop(lambda carry: test(carry)[0], lambda carry: tuple(body(carry)), tuple(left))

@@ -236,8 +236,8 @@ def weighted_sum(
     """``Σ scale × leaf`` over the accepted slots, in at least float32."""
     dtype = at_least_float32(leaf.dtype)
     # 0 × NaN is NaN, so rejected slots are replaced before they are weighted.
-    kept = jnp.where(accepted.reshape(-1, *[1] * (leaf.ndim - 1)), leaf.astype(dtype), 0)
-    return weighted_product(scale, kept)
+    sound = jnp.where(accepted.reshape(-1, *[1] * (leaf.ndim - 1)), leaf.astype(dtype), 0)
+    return weighted_product(scale, sound)
 
 
 def weighted_product(scale: Float[Array, "slots"], stack: Float[Array, "slots ..."]) -> Float[Array, "..."]:
@@ -257,21 +257,21 @@ def handed_over(reports: Metrics | Reported, accepted: Bool[Array, "slots"]) -> 
     Sums are over those accepted; what stays one per slot is zero in all others.
     """
 
-    def kept(value: Array) -> Array:
+    def accepted_only(value: Array) -> Array:
         return jnp.where(accepted.reshape(-1, *[1] * (value.ndim - 1)), value, jnp.zeros((), value.dtype))
 
     def added(value: Array) -> Array:
-        return jnp.sum(kept(value), axis=0)
+        return jnp.sum(accepted_only(value), axis=0)
 
-    said = as_reported(reports)
-    per_unit = {name: metric.value for name, metric in said.metrics.items() if isinstance(metric, PerUnit)}
-    summed = {name: metric for name, metric in said.metrics.items() if not isinstance(metric, PerUnit)}
+    report = as_reported(reports)
+    per_unit = {name: metric.value for name, metric in report.metrics.items() if isinstance(metric, PerUnit)}
+    summed = {name: metric for name, metric in report.metrics.items() if not isinstance(metric, PerUnit)}
     return {
         "aux": jax.tree.map(added, summed),
-        "per_unit": jax.tree.map(kept, per_unit),
+        "per_unit": jax.tree.map(accepted_only, per_unit),
         "accepted": accepted,
-        "unit_states": jax.tree.map(kept, said.unit_state),
-        "messages": jax.tree.map(kept, said.message),
-        "uplink_bytes": jax.tree.map(added, said.uplink_bytes),
-        "local_overflows": jax.tree.map(added, said.local_overflows),
+        "unit_states": jax.tree.map(accepted_only, report.unit_state),
+        "messages": jax.tree.map(accepted_only, report.message),
+        "uplink_bytes": jax.tree.map(added, report.uplink_bytes),
+        "local_overflows": jax.tree.map(added, report.local_overflows),
     }

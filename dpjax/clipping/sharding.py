@@ -59,8 +59,8 @@ def over_devices(local_sum: LocalSum, mesh: Mesh, slots: int) -> LocalSum:
     def run(
         params: Params, cohort: Cohort, key: Key[Array, ""], clip_norm: Float[Array, ""], first: Int[Array, ""]
     ) -> ClippedSum:
-        own = first + jax.lax.axis_index(axis).astype(first.dtype) * cohort.mask.shape[0]
-        part = local_sum(params, cohort, key, clip_norm, own)
+        first_here = first + jax.lax.axis_index(axis).astype(first.dtype) * cohort.mask.shape[0]
+        part = local_sum(params, cohort, key, clip_norm, first_here)
         return part._replace(**all_reduce({name: getattr(part, name) for name in SUMMED}, axis))
 
     return run

@@ -133,18 +133,18 @@ def local_training(
             row = jnp.minimum(row, records - 1)
             return UnitData(rows.take(row), inside)
 
-        whole = UnitData(rows.take(jnp.arange(records)), rows.mask) if size == records else None
+        everything = UnitData(rows.take(jnp.arange(records)), rows.mask) if size == records else None
         planned = jnp.int32(num_steps) if num_epochs is None else per_epoch * num_epochs
         stop = planned if always_whole else _stop(stop_key, planned, slow)
 
         def local_step(carry: tuple[Params, optax.OptState], inputs: tuple[Array, UnitData | None]):
             (local, state), (step, ready) = carry, inputs
             step_key = jax.random.fold_in(loss_key, step)
-            data = whole or ready or batch(step)
-            own = like(local)
-            (_, metrics), gradient = jax.value_and_grad(mean_loss, has_aux=True)(own, data, step_key)
+            data = everything or ready or batch(step)
+            weights = like(local)
+            (_, metrics), gradient = jax.value_and_grad(mean_loss, has_aux=True)(weights, data, step_key)
             if correction is not None:
-                gradient = jax.tree.map(jnp.add, gradient, correction(own))
+                gradient = jax.tree.map(jnp.add, gradient, correction(weights))
             gradient = widened(gradient)
             updates, after = local_optimizer.update(gradient, state, local)
             moved = optax.apply_updates(local, updates), after
@@ -160,7 +160,7 @@ def local_training(
         start = (before, local_optimizer.init(before))
         steps = jnp.arange(length)
         # One gather of all batches is cheaper than one in each step, as long as they are small.
-        ahead = whole is None and length * _bytes(jax.eval_shape(batch, steps[0])) <= _AHEAD
+        ahead = everything is None and length * _bytes(jax.eval_shape(batch, steps[0])) <= _AHEAD
         ready = jax.vmap(batch)(steps) if ahead else None
         (local, _), metrics = jax.lax.scan(local_step, start, (steps, ready))
         # Weight decay would move even a client that has nothing to say.

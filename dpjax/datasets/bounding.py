@@ -43,13 +43,13 @@ def bound_contributions(
     owners = np.asarray(owners)
     if owners.ndim != 1 or (owners.size and not np.issubdtype(owners.dtype, np.integer)):
         raise ValueError(f"owners of shape {owners.shape} and type {owners.dtype} must be a vector of whole numbers.")
-    found, place, counts = np.unique(owners, return_inverse=True, return_counts=True)
+    names, place, counts = np.unique(owners, return_inverse=True, return_counts=True)
     rows = np.argsort(place, kind="stable")
     starts = np.cumsum(counts) - counts
     keep = np.ones(len(owners), bool)
     for k in np.flatnonzero(counts > max_records):
         # A generator of the owner's own. Two's complement, as keys are not negative.
-        own = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(int(found[k]) % 2**64,)))
-        order = np.argsort(own.random(counts[k]), kind="stable")
+        rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(int(names[k]) % 2**64,)))
+        order = np.argsort(rng.random(counts[k]), kind="stable")
         keep[rows[starts[k] + order[max_records:]]] = False
     return np.flatnonzero(keep)

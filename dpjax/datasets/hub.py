@@ -81,8 +81,8 @@ def read_hub_tables(source: HubSource, progress: Progress) -> tuple[dict[str, An
     folder = Path(source.repo)
     if folder.is_dir():
         progress(f"reading {source.repo}", None)
-        own = folder / source.config if source.config else folder
-        return tables.read_tables(own if own.is_dir() else folder), "local", ""
+        config_folder = folder / source.config if source.config else folder
+        return tables.read_tables(config_folder if config_folder.is_dir() else folder), "local", ""
     progress(f"asking for {source.repo}", None)
     revision = check_reachable(source)
     datasets = importlib.import_module("datasets")

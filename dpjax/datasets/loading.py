@@ -104,9 +104,10 @@ def read_documents(
       >>> data.train_inputs.shape, data.class_names
       ((8,), ('h', 's'))
     """
-    told = {"label": label_column, "test": test_split, "owner": owner_column, "encoding": encoding}
-    said = [] if text_columns is None else ["text=" + ",".join(quote(each, safe="") for each in text_columns)]
-    query = "&".join([*said, *(f"{key}={quote(value, safe='')}" for key, value in told.items() if value is not None)])
+    options = {"label": label_column, "test": test_split, "owner": owner_column, "encoding": encoding}
+    parts = [] if text_columns is None else ["text=" + ",".join(quote(each, safe="") for each in text_columns)]
+    parts += [f"{key}={quote(value, safe='')}" for key, value in options.items() if value is not None]
+    query = "&".join(parts)
     place = os.path.join(".", path) if not own.is_own(str(path)) else str(path)
     return load(f"{place}?{query}" if query else place)
 
@@ -302,10 +303,10 @@ def _read_source(
 
 
 def _check_content(entry: Entry, raw: RawArrays, candidate: Source) -> None:
-    found = len(raw.train_labels), len(raw.test_labels)
-    if found != (entry.num_train, entry.num_test):
+    sizes = len(raw.train_labels), len(raw.test_labels)
+    if sizes != (entry.num_train, entry.num_test):
         raise DatasetError(
-            f"{candidate} holds {found[0]} + {found[1]} rows where {entry.num_train} + {entry.num_test} are expected"
+            f"{candidate} holds {sizes[0]} + {sizes[1]} rows where {entry.num_train} + {entry.num_test} are expected"
         )
     for part, labels in (("train", raw.train_labels), ("test", raw.test_labels)):
         wrong = np.flatnonzero((labels < 0) | (labels >= entry.num_classes))

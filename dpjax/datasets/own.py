@@ -48,33 +48,33 @@ def parse_name(name: str) -> Location:
     """
     place, _, query = name.partition("?")
     on_hub = place.startswith("hub:")
-    said: dict[str, str] = {}
+    options: dict[str, str] = {}
     for part in filter(None, query.split("&")):
         key, equals, value = part.partition("=")
         if not equals or key not in _KEYS:
             keys = " and ".join((", ".join(f"{each}=" for each in _KEYS[:-1]), f"{_KEYS[-1]}="))
             raise DatasetError(f"data.name={name!r} says {key!r}; after '?' come {keys}")
-        if key in said:
+        if key in options:
             raise DatasetError(f"data.name={name!r} says {key}= twice; keep one")
         if not value and key != "label":
             raise DatasetError(f"data.name={name!r} says {key}= and nothing after it; name one, or leave it out")
-        said[key] = value
+        options[key] = value
     # A comma inside a column's name is written %2C.
-    columns = tuple(unquote(each) for each in said.pop("text").split(",")) if "text" in said else None
-    said = {key: unquote(value) for key, value in said.items()}
+    columns = tuple(unquote(each) for each in options.pop("text").split(",")) if "text" in options else None
+    options = {key: unquote(value) for key, value in options.items()}
     if on_hub and place.count("/") != 1:
         raise DatasetError(f"data.name={name!r} names no repository; write hub:owner/name")
-    if on_hub and "encoding" in said:
+    if on_hub and "encoding" in options:
         raise DatasetError(f"data.name={name!r} says encoding=, which the hub decides; leave it out")
     return Location(
         place.removeprefix("hub:"),
         on_hub,
         columns,
-        said.get("label"),
-        said.get("test"),
-        said.get("config"),
-        said.get("owner"),
-        said.get("encoding"),
+        options.get("label"),
+        options.get("test"),
+        options.get("config"),
+        options.get("owner"),
+        options.get("encoding"),
     )
 
 
@@ -96,16 +96,16 @@ def read_own(name: str, progress: Progress, folder: Path | None = None) -> tuple
     if location.on_hub:
         source = HubSource(location.place if folder is None else str(folder), config=location.config)
         splits, revision, licence = hub.read_hub_tables(source, progress)
-        served_by, own = f"{source}@{revision[:12]}", HubSource(location.place, config=location.config)
+        served_by, source_read = f"{source}@{revision[:12]}", HubSource(location.place, config=location.config)
     else:
         try:
             path = Path(location.place).expanduser()
         except RuntimeError as error:
             raise DatasetError(f"data.name={name!r}: {error}; write the path in full") from error
         splits = tables.read_tables(path / location.config if location.config else path, location.encoding)
-        served_by, licence, own = location.place, "", PathSource(location.place)
+        served_by, licence, source_read = location.place, "", PathSource(location.place)
     read = document_arrays(splits, location, f"data.name={name!r}:")
-    return describe_own(name, own, read, licence=licence), read.raw, served_by
+    return describe_own(name, source_read, read, licence=licence), read.raw, served_by
 
 
 def describe_own(name: str, source: HubSource | PathSource, read: Read, *, licence: str) -> Entry:
@@ -122,7 +122,7 @@ def describe_own(name: str, source: HubSource | PathSource, read: Read, *, licen
         class_names=read.class_names,
         licence=licence or _UNKNOWN,
         citation="",
-        encoding=read.told,
+        encoding=read.how_made,
         sources=(source,),
         content_sha256=None,
         encode=keep_texts,

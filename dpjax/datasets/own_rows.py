@@ -53,13 +53,13 @@ class Read(NamedTuple):
     Attributes:
       raw: the arrays.
       class_names: one per class.
-      told: how they were made, in words.
+      how_made: how they were made, in words.
       remarks: which rows were left out and what else is odd, counted, in words; empty if nothing is.
     """
 
     raw: RawArrays
     class_names: tuple[str, ...]
-    told: str
+    how_made: str
     remarks: str
 
 
@@ -110,15 +110,15 @@ def document_arrays(splits: Mapping[str, Any], location: Location, where: str) -
         new = np.setdiff1d(raw.test_labels, raw.train_labels)
         if len(new):
             remarks.append(f"{len(new):,} of {len(names):,} classes have no row to train on, as {names[new[0]]!r}")
-        told = f"{read}; splits {train} and {test} as they are"
+        origin = f"{read}; splits {train} and {test} as they are"
     else:
         part = _drop_copies(parts[train], remarks)
         raw = _split(part, names)
         by = "by owner" if part.owners else "by class"
-        told = f"{read}; {train} split 80/20 {by} with a fixed seed"
+        origin = f"{read}; {train} split 80/20 {by} with a fixed seed"
         _check_split(raw, len(part.texts), splits[train].num_rows, names, remarks, where)
     _tell_overlap(raw, remarks)
-    return Read(raw, names, told, "; ".join(remarks))
+    return Read(raw, names, origin, "; ".join(remarks))
 
 
 def _read_part(table: Any, columns: tuple[str, ...], label: str, owner: str | None, where: str) -> _Part:
@@ -136,10 +136,10 @@ def _drop_missing(part: _Part, label: str, owner: str | None, split: str, remark
             raise DatasetError(f"{where} {split} has no {what} in column {column!r}; name another column or split")
         if missing:
             remarks.append(f"{len(missing):,} rows of {split} without {what} left out")
-    kept = [row for row in range(len(part.texts)) if all(v is None or v[row] is not None for v in part[1:])]
-    if not kept:
+    complete = [row for row in range(len(part.texts)) if all(v is None or v[row] is not None for v in part[1:])]
+    if not complete:
         raise DatasetError(f"{where} no row of {split} has both label and owner; fill them in")
-    return part.keep(kept)
+    return part.keep(complete)
 
 
 def _class_names(used: list[Any], parts: Mapping[str, _Part], label: str) -> tuple[str, ...]:
@@ -169,17 +169,17 @@ def _drop_copies(part: _Part, remarks: list[str]) -> _Part:
     keys = [spaced(row) for row in rows]
     if part.owners is not None:
         keys = [f"{owner}\n\0\0\n{key}" for owner, key in zip(part.owners, keys, strict=True)]
-    kept = first_of_each(keys)
-    if len(kept) == len(rows):
+    firsts = first_of_each(keys)
+    if len(firsts) == len(rows):
         return part
     by = "" if part.owners is None else " of texts of the same owner"
-    told = f"{len(rows) - len(kept):,} copies left out{by}"
+    remark = f"{len(rows) - len(firsts):,} copies left out{by}"
     if part.labels is not None:
-        first = {keys[row]: part.labels[row] for row in kept}
+        first = {keys[row]: part.labels[row] for row in firsts}
         other = sum(first[key] != label for key, label in zip(keys, part.labels, strict=True))
-        told += f", {other:,} of them under another label than the first" if other else ""
-    remarks.append(told)
-    return part.keep(kept)
+        remark += f", {other:,} of them under another label than the first" if other else ""
+    remarks.append(remark)
+    return part.keep(firsts)
 
 
 def _numbers(labels: list[str] | None, names: tuple[str, ...], rows: int) -> np.ndarray:
@@ -266,9 +266,9 @@ def _is_hidden(table: Any, label: str, where: str) -> bool:
 
 def _guess_texts(columns: list[str], where: str) -> tuple[str, ...]:
     for names in (*PAIRS, *((name,) for name in TEXTS)):
-        found = [_named(name, columns, "text", where) for name in names]
-        if all(found):
-            return tuple(each for each in found if each)
+        present = [_named(name, columns, "text", where) for name in names]
+        if all(present):
+            return tuple(each for each in present if each)
     raise DatasetError(
         f"{where} which column holds texts? (it has {', '.join(columns)}); append ?text=COLUMN, or, for a table of "
         "numbers, which is not read from a file, pass arrays to make_train"
@@ -277,14 +277,14 @@ def _guess_texts(columns: list[str], where: str) -> tuple[str, ...]:
 
 def _guess_label(columns: list[str], where: str) -> str:
     for name in LABELS:
-        if found := _named(name, columns, "label", where):
-            return found
+        if column := _named(name, columns, "label", where):
+            return column
     fix = "append ?label=COLUMN, or ?label= if none does"
     raise DatasetError(f"{where} which column holds labels? (it has {', '.join(columns)}); {fix}")
 
 
 def _named(name: str, columns: list[str], key: str, where: str) -> str | None:
-    found = [column for column in columns if column.strip().lower() == name]
-    if len(set(found)) > 1:
-        raise DatasetError(f"{where} which of the columns {' and '.join(found)} is meant? append ?{key}=COLUMN")
-    return found[0] if found else None
+    matches = [column for column in columns if column.strip().lower() == name]
+    if len(set(matches)) > 1:
+        raise DatasetError(f"{where} which of the columns {' and '.join(matches)} is meant? append ?{key}=COLUMN")
+    return matches[0] if matches else None

@@ -134,8 +134,8 @@ def read_separated(text: str, *, tabs: bool) -> Any:
 
     separator = "\t"
     if not tabs:
-        if told := _EXCEL.match(text):
-            separator, text = told[1], text[told.end() :]
+        if header := _EXCEL.match(text):
+            separator, text = header[1], text[header.end() :]
         else:
             first = text.lstrip("\r\n").partition("\n")[0].partition("\r")[0]
             others = [each for each in _SEPARATORS[1:] if each in first]
@@ -277,5 +277,5 @@ def kind_of(kind: Any) -> str:
 
     if pyarrow.types.is_struct(kind) and kind.num_fields == 1 and pyarrow.types.is_null(kind.field(0).type):
         return kind.field(0).name
-    told = str(kind)
-    return told if len(told) <= 60 else told[:59] + "…"
+    name = str(kind)
+    return name if len(name) <= 60 else name[:59] + "…"

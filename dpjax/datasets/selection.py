@@ -63,11 +63,11 @@ def subset(dataset: Dataset, num_train: int | None) -> Dataset:
         return dataset
     if not 1 <= num_train <= rows:
         raise ValueError(f"num_train={num_train} must be from 1 to the {rows} rows of dataset={dataset.name}.")
-    kept = np.random.default_rng(0).permutation(rows)[:num_train]
+    chosen = np.random.default_rng(0).permutation(rows)[:num_train]
     return dataclasses.replace(
         dataset,
-        train_inputs=dataset.train_inputs[kept],
-        train_labels=dataset.train_labels[kept],
+        train_inputs=dataset.train_inputs[chosen],
+        train_labels=dataset.train_labels[chosen],
         train_units=None,
         test_units=None,
         num_units=0,
@@ -93,15 +93,15 @@ def bounded(dataset: Dataset, records_per_unit: int | None) -> np.ndarray | None
     return bound_contributions(dataset.train_units, records_per_unit, seed=0)
 
 
-def only(dataset: Dataset, kept: np.ndarray | None) -> Dataset:
+def only(dataset: Dataset, rows: np.ndarray | None) -> Dataset:
     """The data set with these training rows; all if None."""
-    if kept is None:
+    if rows is None:
         return dataset
     return dataclasses.replace(
         dataset,
-        train_inputs=dataset.train_inputs[kept],
-        train_labels=dataset.train_labels[kept],
-        train_units=None if dataset.train_units is None else dataset.train_units[kept],
+        train_inputs=dataset.train_inputs[rows],
+        train_labels=dataset.train_labels[rows],
+        train_units=None if dataset.train_units is None else dataset.train_units[rows],
     )
 
 

@@ -90,9 +90,9 @@ def _by_split(files: list[Path], path: Path, where: str) -> dict[str, list[Path]
                     f"{where} {first.relative_to(path)} and {other.relative_to(path)} are both called {split!r}; keep "
                     "one, or name the folder to read"
                 )
-        whole = max(totals[split])
-        if path.is_dir() and whole and (len(totals[split]) > 1 or len(members) != whole):
-            raise DatasetError(f"{where} {split!r} has {len(members)} of its {whole} parts; fetch the others too")
+        num_parts = max(totals[split])
+        if path.is_dir() and num_parts and (len(totals[split]) > 1 or len(members) != num_parts):
+            raise DatasetError(f"{where} {split!r} has {len(members)} of its {num_parts} parts; fetch the others too")
     return splits
 
 
@@ -257,8 +257,8 @@ def in_order(names: set[str]) -> tuple[str, ...]:
       >>> in_order({"10", "9", "-1"}), in_order({"10", "9", "09"})
       (('-1', '9', '10'), ('09', '10', '9'))
     """
-    whole = all(re.fullmatch(r"0|-?[1-9]\d{0,17}", name) for name in names)
-    return tuple(sorted(names, key=int) if whole else sorted(names))
+    numbered = all(re.fullmatch(r"0|-?[1-9]\d{0,17}", name) for name in names)
+    return tuple(sorted(names, key=int) if numbered else sorted(names))
 
 
 def read_numbers(tables: Mapping[str, Any], column: str, where: str) -> dict[str, Int32[np.ndarray, "rows"]]:
@@ -292,7 +292,7 @@ def read_numbers(tables: Mapping[str, Any], column: str, where: str) -> dict[str
 def label_names(table: Any, column: str) -> tuple[str, ...]:
     """Returns the names that the hub's library left in a table for the numbers of a column; empty if there are none."""
     try:
-        told = json.loads((table.schema.metadata or {})[b"huggingface"])
-        return tuple(told["info"]["features"][column]["names"])
+        metadata = json.loads((table.schema.metadata or {})[b"huggingface"])
+        return tuple(metadata["info"]["features"][column]["names"])
     except (KeyError, TypeError, ValueError):
         return ()

@@ -66,8 +66,8 @@ def unpack(content: UInt8[np.ndarray, "bytes"], ends: Int64[np.ndarray, "..."]) 
     starts = [0, *stops][: len(stops)]
     if (stops[-1] if stops else 0) != content.size or any(a > b for a, b in zip(starts, stops, strict=True)):
         raise ValueError("the ends of the texts do not fit their bytes")
-    whole = content.tobytes()
-    texts = [whole[start:stop].decode() for start, stop in zip(starts, stops, strict=True)]
+    buffer = content.tobytes()
+    texts = [buffer[start:stop].decode() for start, stop in zip(starts, stops, strict=True)]
     return np.array(texts, np.dtypes.StringDType()).reshape(ends.shape)
 
 
@@ -117,12 +117,12 @@ def first_of_each(texts: Sequence[str], *, seen: set[str] | None = None) -> list
       [0, 1]
     """
     seen = {"", *(seen or ())}
-    kept = []
+    numbers = []
     for number, text in enumerate(texts):
         if (key := spaced(text)) not in seen:
             seen.add(key)
-            kept.append(number)
-    return kept
+            numbers.append(number)
+    return numbers
 
 
 def keep_texts(raw: np.ndarray) -> np.ndarray:

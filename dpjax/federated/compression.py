@@ -93,10 +93,10 @@ def random_k(contribution_fn: ContributionFn, fraction: float) -> ContributionFn
 
     def compress(flat: Flat, key: Key[Array, ""]) -> Flat:
         size = flat.shape[0]
-        chosen = jax.random.permutation(side_key(key, Purpose.CHOSEN_COORDINATES), size) < kept(fraction, size)
-        return jnp.where(chosen, flat * (size / kept(fraction, size)), 0)
+        chosen = jax.random.permutation(side_key(key, Purpose.CHOSEN_COORDINATES), size) < count_sent(fraction, size)
+        return jnp.where(chosen, flat * (size / count_sent(fraction, size)), 0)
 
-    return around(contribution_fn, flatly(compress, lambda size: 4 * kept(fraction, size) + 4))
+    return around(contribution_fn, flatly(compress, lambda size: 4 * count_sent(fraction, size) + 4))
 
 
 class Residual(NamedTuple):
@@ -131,8 +131,8 @@ def remember_residual(
       >>> print(remember_residual()(jnp.ones(2)).residual)
       [0. 0.]
     """
-    own = init_unit_state or (lambda params: ())
-    return lambda params: Residual(jax.tree.map(jnp.zeros_like, message_like(params)), own(params))
+    init_state = init_unit_state or (lambda params: ())
+    return lambda params: Residual(jax.tree.map(jnp.zeros_like, message_like(params)), init_state(params))
 
 
 def top_k(contribution_fn: ContributionFn, fraction: float, *, error_feedback: bool = False) -> ContributionFn:
@@ -167,18 +167,18 @@ def top_k(contribution_fn: ContributionFn, fraction: float, *, error_feedback: b
     fraction = check_fraction(fraction)
 
     def cost(size: int) -> int:
-        count = kept(fraction, size)
+        count = count_sent(fraction, size)
         return 4 * count + math.ceil(min(count * math.ceil(math.log2(size)), size) / 8)
 
     sparse = flatly(lambda flat, key: largest(flat, fraction), cost)
 
     def send(params: Params, vector: Params, report: Reported, memory: PyTree[Array], key: Key[Array, ""]):
         check_shapes(memory, vector, "the residual is not shaped like what the client sends; leave out error_feedback")
-        whole = jax.tree.map(lambda x, kept_back: x + kept_back.astype(x.dtype), vector, memory)
-        message, report = sparse(params, whole, report, (), key)
-        own = () if report.unit_state is None else report.unit_state
-        left = jax.tree.map(lambda x, sent: x.astype(sent.dtype) - sent, whole, message)
-        return message, report._replace(unit_state=Residual(left, own))
+        due = jax.tree.map(lambda x, kept_back: x + kept_back.astype(x.dtype), vector, memory)
+        message, report = sparse(params, due, report, (), key)
+        inner_state = () if report.unit_state is None else report.unit_state
+        left = jax.tree.map(lambda x, sent: x.astype(sent.dtype) - sent, due, message)
+        return message, report._replace(unit_state=Residual(left, inner_state))
 
     return around(contribution_fn, send, True) if error_feedback else around(contribution_fn, sparse)
 
@@ -197,18 +197,18 @@ def around(contribution_fn: ContributionFn, send: Send, remembers: bool = False)
         def work(
             params: Params, rows: ClientRows, state: PyTree[Array], key: Key[Array, ""]
         ) -> tuple[Params, Reported]:
-            memory, own = split(state)
-            vector, said = local(params, rows, own, key)
-            return send(params, vector, as_reported(said), memory, key)
+            memory, inner_state = split(state)
+            vector, beside = local(params, rows, inner_state, key)
+            return send(params, vector, as_reported(beside), memory, key)
 
         return ClientContribution(work)
 
     def contribution(params: Params, unit: PyTree[Array], key: Key[Array, ""]) -> tuple[Params, Reported]:
         data, state = unit if isinstance(unit, Stateful) else (unit, ())
-        memory, own = split(state)
-        inner_unit = Stateful(data, own) if jax.tree.leaves(own) else data
-        vector, said = contribution_fn(params, inner_unit, key)
-        return send(params, vector, as_reported(said), memory, key)
+        memory, inner_state = split(state)
+        inner_unit = Stateful(data, inner_state) if jax.tree.leaves(inner_state) else data
+        vector, beside = contribution_fn(params, inner_unit, key)
+        return send(params, vector, as_reported(beside), memory, key)
 
     return contribution
 
@@ -241,11 +241,11 @@ def flatten(tree: PyTree[Array]) -> tuple[Flat, Callable[[Flat], PyTree[Array]]]
 
 def largest(flat: Flat, fraction: float) -> Flat:
     """A share of the coordinates, the largest in size; zeros elsewhere."""
-    _, index = jax.lax.top_k(jnp.abs(flat), kept(fraction, flat.shape[0]))
+    _, index = jax.lax.top_k(jnp.abs(flat), count_sent(fraction, flat.shape[0]))
     return jnp.zeros_like(flat).at[index].set(flat[index])
 
 
-def kept(fraction: float, size: int) -> int:
+def count_sent(fraction: float, size: int) -> int:
     """How many coordinates that share is."""
     return max(1, math.ceil(fraction * size - 1e-9))
 

@@ -146,8 +146,8 @@ def corruption(
         def make(contribution_fn: ContributionFn):
             def sending(params: Params, unit: PyTree[Array], key: Key[Array, ""]) -> tuple[Params, Reported]:
                 honest_unit, corrupted = _unmarked(unit)
-                honest, said = contribution_fn(params, honest_unit, key)
-                report = as_reported(said)
+                honest, beside = contribution_fn(params, honest_unit, key)
+                report = as_reported(beside)
                 sent = jax.tree.map(lambda bad, x: jnp.where(corrupted, bad, x), corrupt(honest, key), honest)
                 if report.message is not None:  # an aggregation within keeps messages: it is to see what was sent
                     report = report._replace(message=sent)

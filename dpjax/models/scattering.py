@@ -68,14 +68,14 @@ def scattering(
 
     def of_channel(channel: Float[Array, "batch h w"]) -> Array:
         spectrum = jnp.fft.fft2(channel)
-        found = [mean(spectrum, 0)[:, None]]
+        features = [mean(spectrum, 0)[:, None]]
         for first in range(scale):
             spectra = jnp.fft.fft2(fields(spectrum, 0, first))
-            found.append(mean(spectra, first))
+            features.append(mean(spectra, first))
             for second in range(first + 1, scale):
                 deeper = jnp.fft.fft2(fields(spectra, first, second))
-                found.append(mean(deeper, second).reshape(batch, -1, *found[0].shape[-2:]))
-        return jnp.concatenate(found, axis=1)
+                features.append(mean(deeper, second).reshape(batch, -1, *features[0].shape[-2:]))
+        return jnp.concatenate(features, axis=1)
 
     coefficients = jnp.concatenate([of_channel(padded[..., c]) for c in range(channels)], axis=1)
     return _normalised(coefficients, num_groups).reshape(batch, -1)
@@ -106,10 +106,10 @@ def scattering_features(
     for first in range(0, rows, batch_size):
         # The last batch is filled up, so that it needs no program of its own.
         at = np.minimum(np.arange(first, first + batch_size), rows - 1)
-        found = np.asarray(apply(jnp.asarray(images[at])))
+        features = np.asarray(apply(jnp.asarray(images[at])))
         if out is None:
-            out = np.empty((rows, found.shape[1]), np.float32)
-        out[first : first + batch_size] = found[: rows - first]
+            out = np.empty((rows, features.shape[1]), np.float32)
+        out[first : first + batch_size] = features[: rows - first]
         if progress is not None:
             progress(min(first + batch_size, rows), rows)
     return np.empty((0, 0), np.float32) if out is None else out

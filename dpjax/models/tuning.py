@@ -257,28 +257,28 @@ def fresh_parameters(arch: Architecture, key: Key[Array, ""]) -> dict[str, np.nd
 def stacked(flat: Mapping[str, np.ndarray], sizes: tuple[int, ...]) -> dict[str, np.ndarray]:
     """Parameters of single layers → of stacks of so many layers; layers by themselves keep their shape."""
     ends = np.cumsum(sizes)
-    found = {path: array for path, array in flat.items() if not path.startswith("layers.")}
+    regrouped = {path: array for path, array in flat.items() if not path.startswith("layers.")}
     for path in [path for path in flat if path.startswith("layers.0.")]:
         rest = path.split(".", 2)[2]
         for number, (size, end) in enumerate(zip(sizes, ends, strict=True)):
-            own = [flat[f"layers.{i}.{rest}"] for i in range(end - size, end)]
-            found[f"layers.{number}.{rest}"] = own[0] if size == 1 else np.stack(own)
-    return found
+            arrays = [flat[f"layers.{i}.{rest}"] for i in range(end - size, end)]
+            regrouped[f"layers.{number}.{rest}"] = arrays[0] if size == 1 else np.stack(arrays)
+    return regrouped
 
 
 def unstacked(flat: Mapping[str, np.ndarray], sizes: tuple[int, ...]) -> dict[str, np.ndarray]:
     """The reverse of ``stacked``."""
     starts = np.cumsum((0, *sizes))
-    found = {}
+    ungrouped = {}
     for path, array in flat.items():
         if not path.startswith("layers."):
-            found[path] = array
+            ungrouped[path] = array
             continue
         _, number, rest = path.split(".", 2)
         first, size = int(starts[int(number)]), sizes[int(number)]
         for i in range(size):
-            found[f"layers.{first + i}.{rest}"] = array if size == 1 else array[i]
-    return found
+            ungrouped[f"layers.{first + i}.{rest}"] = array if size == 1 else array[i]
+    return ungrouped
 
 
 def _dotted(path: jax.tree_util.KeyPath) -> str:
@@ -293,7 +293,7 @@ def _map_with_path(fun: Callable[[str, object], object], tree: PyTree) -> PyTree
 
 def _merge(trained: PyTree, frozen: PyTree) -> PyTree:
 
-    def whole(own: Any, other: Any) -> Array | None:
-        return None if own is None and other is None else jnp.asarray(own if other is None else other)
+    def either(one: Any, other: Any) -> Array | None:
+        return None if one is None and other is None else jnp.asarray(one if other is None else other)
 
-    return jax.tree.map(whole, trained, frozen, is_leaf=lambda x: x is None)
+    return jax.tree.map(either, trained, frozen, is_leaf=lambda x: x is None)

@@ -87,5 +87,5 @@ def rounded(value: float | int, digits: int) -> Any:
     """
     if not math.isfinite(value):
         return "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"
-    kept = float(f"{value:.{digits}g}")
-    return int(kept) if kept.is_integer() and abs(kept) < 1e15 else kept
+    nearest = float(f"{value:.{digits}g}")
+    return int(nearest) if nearest.is_integer() and abs(nearest) < 1e15 else nearest

@@ -30,9 +30,9 @@ def pack_points(points: Any, rows: list[dict[str, Any]], texts: dict[str, int]) 
     """
     if points is None:
         return {"points": {"count": 0, "cells": {}, "runs": []}, "families": []}
-    found = records(points)
+    point_rows = records(points)
     families: dict[tuple[Any, ...], int] = {}
-    for point in sorted(found, key=lambda point: point.get("clients_per_round") is not None):  # central first
+    for point in sorted(point_rows, key=lambda point: point.get("clients_per_round") is not None):  # central first
         point["family"] = families.setdefault(tuple(point.get(name) for name in FAMILY), len(families))
         rows_each = number(point, "records_per_unit")
         if rows_each is not None and not text(point, "algorithm"):
@@ -44,15 +44,15 @@ def pack_points(points: Any, rows: list[dict[str, Any]], texts: dict[str, int]) 
     for i, row in enumerate(rows):
         owners.setdefault(tuple(row.get(name) for name in same), []).append(i)
     left_out = {*_MADE_BY, *FAMILY, "best"} - {"overrides", "delta", "unit"}
-    names = [name for name in found[0] if name not in left_out]
-    cells = {name: column([point.get(name) for point in found], texts) for name in names}
+    names = [name for name in point_rows[0] if name not in left_out]
+    cells = {name: column([point.get(name) for point in point_rows], texts) for name in names}
     return {
         "points": {
-            "count": len(found),
+            "count": len(point_rows),
             "cells": cells,
             "runs": [owners.get(place, []) for place in places],
         },
-        "families": [_family([p for p in found if p["family"] == i]) for i in families.values()],
+        "families": [_family([p for p in point_rows if p["family"] == i]) for i in families.values()],
     }
 
 

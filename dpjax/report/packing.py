@@ -29,7 +29,7 @@ _FIRST += ("test_accuracy", "test_loss", "validation_accuracy", "train_accuracy"
 _REDUNDANT = ("sampling_rate", "num_steps", "num_clients", "max_length")  # told by the others, in most sweeps
 
 
-def pack(contents: Contents, made: str) -> dict[str, Any]:
+def pack(contents: Contents, created: str) -> dict[str, Any]:
     """A report's contents as a document that JSON holds and the page reads.
 
     Formal guarantees: numbers keep 6 significant digits, curves 4; claims are made before rounding, so that no ε is
@@ -38,7 +38,7 @@ def pack(contents: Contents, made: str) -> dict[str, Any]:
 
     Args:
       contents: what ``gather`` gave.
-      made: when, ISO 8601.
+      created: when, ISO 8601.
 
     Example:
       >>> from dpjax.results.table import frame_of
@@ -69,7 +69,7 @@ def pack(contents: Contents, made: str) -> dict[str, Any]:
         "format": "dpjax-report",
         "version": 1,
         "name": contents.name,
-        "made": made,
+        "made": created,
         "complete": contents.is_complete,
         "count": len(rows),
         "notices": [each._asdict() for each in notices],
@@ -108,8 +108,8 @@ def _thin(rows: list[dict[str, Any]]) -> tuple[dict[str, int], list[str], Notice
         for row in rows:
             length = len(row.get("eval_steps") or [])
             row.update({name: _picked(row.get(name), length, most) for name in names})
-        said = f"Curves show at most {most} of up to {longest} evaluations, so that this file stays small."
-        return lists, names, Notice("note", f"{said} results.parquet has them all.", [])
+        sentence = f"Curves show at most {most} of up to {longest} evaluations, so that this file stays small."
+        return lists, names, Notice("note", f"{sentence} results.parquet has them all.", [])
     return lists, names, None
 
 
@@ -145,7 +145,7 @@ def _keys(rows: list[dict[str, Any]]) -> list[str]:
 
 def _columns(names: Iterable[Any], rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """What the table knows of each column that has values and is no curve; what tells runs apart comes first."""
-    found = []
+    columns = []
     for name in sorted(map(str, names), key=_place):
         column = SCHEMA.get(name)
         dtype = "str" if column is None else column.dtype
@@ -153,7 +153,7 @@ def _columns(names: Iterable[Any], rows: list[dict[str, Any]]) -> list[dict[str,
         if not values or dtype in ("ints", "floats", "json"):
             continue
         has_numbers = any(isinstance(row.get(name), int | float) for row in rows)
-        told = {
+        facts = {
             "name": name,
             "label": label(name),
             "unit": column.unit if column else "",
@@ -161,8 +161,8 @@ def _columns(names: Iterable[Any], rows: list[dict[str, Any]]) -> list[dict[str,
             "numeric": dtype in ("int", "float") or (column is None and has_numbers),
             "shown": _is_shown(name, values),
         }
-        found.append(told)
-    return found
+        columns.append(facts)
+    return columns
 
 
 def _place(name: str) -> int:
@@ -209,14 +209,14 @@ def _leaves(config: Any) -> dict[str, Any]:
         document = json.loads(config) if isinstance(config, str) else config
     except ValueError:
         return {"config": str(config)}
-    found: dict[str, Any] = {}
+    leaves: dict[str, Any] = {}
 
     def walk(node: Any, path: str) -> None:
         if isinstance(node, dict) and node:
             for name, value in node.items():
                 walk(value, f"{path}.{name}" if path else str(name))
         elif path:
-            found[path] = node
+            leaves[path] = node
 
     walk(document, "")
-    return found
+    return leaves

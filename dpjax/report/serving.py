@@ -125,23 +125,23 @@ def _follower(root: Path) -> Callable[[], Snapshot]:
 
 def _mark(root: Path) -> object:
     names = {JOB_FILE, FAILURE_FILE, PROGRESS_FILE, "results.parquet", "results.json"}
-    found = []
+    paths = []
     for path in root.rglob("*.*") if root.is_dir() else [root]:
         if path.name in names or path == root:
             try:
                 stat = path.stat()
             except OSError:
                 continue
-            found.append((str(path), stat.st_mtime_ns, stat.st_size))
-    return tuple(sorted(found))
+            paths.append((str(path), stat.st_mtime_ns, stat.st_size))
+    return tuple(sorted(paths))
 
 
 def _take(root: Path) -> Snapshot:
     now = datetime.datetime.now(datetime.UTC)
     contents = gather(root, now)
     packed = pack(contents, now.isoformat(timespec="seconds"))
-    told = as_json({name: value for name, value in packed.items() if name not in ("made", "progress")})
-    version = hashlib.sha256(told.encode()).hexdigest()[:16]
+    content = as_json({name: value for name, value in packed.items() if name not in ("made", "progress")})
+    version = hashlib.sha256(content.encode()).hexdigest()[:16]
     packed |= {"version": version, "watching": True}
     page = render(packed, is_watching=True)
     return Snapshot(version, page.encode(), as_json(packed).encode(), contents.progress, time.monotonic())
@@ -149,12 +149,12 @@ def _take(root: Path) -> Snapshot:
 
 def _status(snapshot: Snapshot) -> bytes:
     going = snapshot.progress
-    told = None
+    progress = None
     if going is not None:
         left = going.seconds_left
         left = None if left is None else max(1.0, left - (time.monotonic() - snapshot.taken))
-        told = {**going._asdict(), "seconds_left": left, "pending": []}
-    return as_json({"version": snapshot.version, "progress": told}).encode()
+        progress = {**going._asdict(), "seconds_left": left, "pending": []}
+    return as_json({"version": snapshot.version, "progress": progress}).encode()
 
 
 def _handler(look: Callable[[], Snapshot]) -> type[BaseHTTPRequestHandler]:

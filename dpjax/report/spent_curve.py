@@ -35,8 +35,8 @@ def epsilon_over_steps(row: Any, steps: Sequence[int]) -> list[float] | None:
       >>> [round(value, 1) for value in epsilon_over_steps(row, [10, 100, 1000])]
       [0.8, 1.0, 1.7]
     """
-    delta, whole = number(row, "delta"), number(row, "epsilon_rdp")
-    if delta is None or not steps or math.inf in (whole, number(row, "epsilon")):
+    delta, full_epsilon = number(row, "delta"), number(row, "epsilon_rdp")
+    if delta is None or not steps or math.inf in (full_epsilon, number(row, "epsilon")):
         return None
     if number(row, "noise_cohort_size") is not None:  # what is simulated is no composition of what ran
         return None
@@ -51,7 +51,7 @@ def epsilon_over_steps(row: Any, steps: Sequence[int]) -> list[float] | None:
     except ValueError:
         return None
     # No part spends more than the whole, for which all real orders were searched.
-    return list(spent) if whole is None else [min(value, whole) for value in spent]
+    return list(spent) if full_epsilon is None else [min(value, full_epsilon) for value in spent]
 
 
 @functools.lru_cache(maxsize=4096)  # seeds share it, and so does every look at a sweep that goes on

@@ -50,9 +50,10 @@ def progress(root: Path, finished: Mapping[Path, str], now: datetime.datetime) -
     sweeps, unreadable = [], []
     for path in visible_files(root, PROGRESS_FILE):
         try:
-            told = read_document(path, "dpjax-progress")
-            started = datetime.datetime.fromisoformat(str(told["started"]))
-            sweeps.append(_of_sweep(path.parent, int(told["planned"]), started, told.get("jobs"), finished, now))
+            document = read_document(path, "dpjax-progress")
+            started = datetime.datetime.fromisoformat(str(document["started"]))
+            planned, jobs = int(document["planned"]), document.get("jobs")
+            sweeps.append(_of_sweep(path.parent, planned, started, jobs, finished, now))
         except (OSError, ValueError, KeyError, TypeError) as error:
             unreadable.append(f"{path} {reason(error)}")
     if not sweeps:

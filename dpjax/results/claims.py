@@ -149,12 +149,12 @@ def owners_sentence(row: Row) -> str:
     if owners is None or most is None or most < 2 or number(row, "epsilon") == math.inf:
         return ""
     unit, federated = text(row, "unit"), number(row, "clients_per_round") is not None
-    told = f"rows belong to {owners:,.0f} owners, up to {most:,.0f} to one, and ε is for one {unit}"
+    fact = f"rows belong to {owners:,.0f} owners, up to {most:,.0f} to one, and ε is for one {unit}"
     if not federated:
-        return f"{told}: privacy.records_per_unit=k makes it the owner's"
+        return f"{fact}: privacy.records_per_unit=k makes it the owner's"
     if unit == "example":
-        return f"{told}: privacy.noise=gaussian makes it the client's"
-    return f"{told}, over several of which an owner's rows lie: federated.partition=natural makes it the owner's"
+        return f"{fact}: privacy.noise=gaussian makes it the client's"
+    return f"{fact}, over several of which an owner's rows lie: federated.partition=natural makes it the owner's"
 
 
 def sampling_word(sampling: str) -> str:

@@ -124,8 +124,8 @@ def compare(
     if not 0 < confidence < 1:
         raise ResultsError(f"confidence is {confidence}: give a number between 0 and 1, such as 0.95")
     if by not in frame.columns or bool(frame[by].isna().to_numpy().all()):
-        whole: Any = frame
-        named = [str(name) for name in frame.columns if 1 < whole[name].astype(str).nunique() < 20]
+        table: Any = frame
+        named = [str(name) for name in frame.columns if 1 < table[name].astype(str).nunique() < 20]
         raise ResultsError(f"the results have no values in column {by!r}: choose one of {', '.join(named)}")
     named_rows: Any = frame[frame[by].notna()]
     named_rows = named_rows.assign(side=[_cell(value) for value in named_rows[by]])
@@ -145,21 +145,21 @@ def compare(
     return Comparison(metric, confidence, judged(raw, metric, 1 - confidence), unpaired, diverged, counted)
 
 
-def as_rows(found: Comparison) -> tuple[list[str], list[list[str]]]:
+def as_rows(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
     """The comparison as headers and cells.
 
     Args:
-      found: what ``compare`` gave.
+      comparison: what ``compare`` gave.
     """
     varied = [
         n
         for n in ("experiment", *CONTEXT)
-        if len({str(d.where.get(n)) for d in found.differences}) > 1 or n == "epsilon"
+        if len({str(d.where.get(n)) for d in comparison.differences}) > 1 or n == "epsilon"
     ]
     headers = [*[label(name) for name in varied], "A", "B", "seeds", "A mean", "B mean", "A − B"]
     headers += ["interval", "p (Holm)", "verdict"]
     rows = []
-    for d in found.differences:
+    for d in comparison.differences:
         verdict = {"first": f"{d.first} is better", "second": f"{d.second} is better"}.get(d.verdict)
         row = [_cell(d.where.get(name)) for name in varied]
         row += [d.first, d.second, str(d.seeds), f"{d.first_mean:.4f}", f"{d.second_mean:.4f}", f"{d.mean:+.4f}"]
@@ -168,27 +168,28 @@ def as_rows(found: Comparison) -> tuple[list[str], list[list[str]]]:
     return headers, rows
 
 
-def notes(found: Comparison) -> list[str]:
+def notes(comparison: Comparison) -> list[str]:
     """What the table rests on, one sentence each.
 
     Args:
-      found: what ``compare`` gave.
+      comparison: what ``compare`` gave.
     """
-    number = len(found.differences)
-    better = "lower" if lower_is_better(found.metric) else "higher"
-    seeds = min(d.seeds for d in found.differences)
+    number = len(comparison.differences)
+    better = "lower" if lower_is_better(comparison.metric) else "higher"
+    seeds = min(d.seeds for d in comparison.differences)
     lines = [
-        f"{label(found.metric)}, {better} is better; paired over seeds; {number} "
-        f"{'pair' if number == 1 else 'pairs, corrected by Holm'}; {found.confidence:.0%} confidence over all together."
+        f"{label(comparison.metric)}, {better} is better; paired over seeds; {number} "
+        f"{'pair' if number == 1 else 'pairs, corrected by Holm'}; {comparison.confidence:.0%} confidence over all "
+        "together."
     ]
-    if found.diverged:
-        runs = "1 run" if found.diverged == 1 else f"{found.diverged} runs"
+    if comparison.diverged:
+        runs = "1 run" if comparison.diverged == 1 else f"{comparison.diverged} runs"
         lines.append(
             f"{runs} of those compared diverged: their answers count as wrong, and where they have no number their "
             "seeds are left out."
         )
-    lines += found.counted
-    if any(not d.verdict for d in found.differences):
+    lines += comparison.counted
+    if any(not d.verdict for d in comparison.differences):
         lines.append("'No difference shown' is no proof of equality: the interval says what was not excluded.")
     if seeds < 6:
         lines.append(
@@ -202,7 +203,7 @@ _Raw = tuple[dict[str, Any], str, str, np.ndarray, np.ndarray]
 
 
 def _pairs(rows: Any, sides: Sequence[str], by: str, metric: str, best: bool) -> tuple[list[_Raw], list[str]]:
-    found: list[_Raw] = []
+    paired: list[_Raw] = []
     unpaired: list[str] = []
     context = [name for name in ("experiment", *CONTEXT) if name != by and not (name == "experiment" and by == FOLDER)]
     for values, group in rows.groupby(context, dropna=False, sort=True):
@@ -217,7 +218,7 @@ def _pairs(rows: Any, sides: Sequence[str], by: str, metric: str, best: bool) ->
                     continue
                 met |= {(first, one), (second, other)}
                 a, b = (points[s][p].loc[common].to_numpy(float) for s, p in ((first, one), (second, other)))
-                found.append((where, first, second, a, b))
+                paired.append((where, first, second, a, b))
         at = ", ".join(f"{label(name)} {_cell(value)}" for name, value in where.items() if _cell(value) != "–")
         for side, of_side in points.items():
             lost = sum((side, point) not in met for point in of_side)
@@ -225,7 +226,7 @@ def _pairs(rows: Any, sides: Sequence[str], by: str, metric: str, best: bool) ->
                 unpaired.append(
                     f"{side}: {lost} {'point' if lost == 1 else 'points'} at {at} met no other of two seeds"
                 )
-    return found, unpaired
+    return paired, unpaired
 
 
 def _points(rows: Any, by: str, metric: str, best: bool) -> dict[Any, Any]:
@@ -236,15 +237,15 @@ def _points(rows: Any, by: str, metric: str, best: bool) -> dict[Any, Any]:
     knobs = [name for name in IDENTITY if name not in (*CONTEXT, *_NAMES, by) and name not in tied]
     rows = rows[rows[metric].notna()].sort_values("timestamp", kind="stable", na_position="first")
     rows = rows.assign(seed=same_runs(rows["seed"]))
-    found = {}
+    runs = {}
     for settings, group in rows.groupby(["config_hash", *knobs], dropna=False, sort=False):
-        found[tuple(map(_cell, settings[1:])), settings[0]] = group.drop_duplicates("seed", keep="last").set_index(
+        runs[tuple(map(_cell, settings[1:])), settings[0]] = group.drop_duplicates("seed", keep="last").set_index(
             "seed"
         )[metric]
-    if best and found:
+    if best and runs:
         pick = min if lower_is_better(metric) else max
-        return dict([pick(found.items(), key=lambda item: item[1].mean())])
-    return found
+        return dict([pick(runs.items(), key=lambda item: item[1].mean())])
+    return runs
 
 
 def _matches(first: dict[Any, Any], second: dict[Any, Any]) -> list[tuple[Any, Any]]:
@@ -282,20 +283,20 @@ def judged(raw: Sequence[_Raw], metric: str, alpha: float) -> list[Difference]:
         running = max(running, min(1.0, (len(raw) - rank) * p))
         adjusted[i] = running
     sign = -1.0 if lower_is_better(metric) else 1.0
-    found = []
+    pairs = []
     for (where, first, second, a, b), (p, exact), level, corrected in zip(raw, tests, levels, adjusted, strict=True):
         d = a - b
         mean, std = float(d.mean()), float(d.std(ddof=1))
         half = float(stats.t.ppf(1 - level / 2, len(d) - 1)) * std / math.sqrt(len(d))
         shown = corrected <= alpha and std > 0
         verdict = ("first" if sign * mean > 0 else "second") if shown else ""
-        found.append(
+        pairs.append(
             Difference(
                 where, first, second, len(d), float(a.mean()), float(b.mean()), mean, std,
                 mean - half, mean + half, p, float(corrected), exact, verdict,
             )
         )  # fmt: skip
-    return found
+    return pairs
 
 
 def _paired(d: np.ndarray) -> tuple[float, float]:

@@ -54,8 +54,8 @@ def write_failure(job_dir: Path | str, experiment: str, overrides: str, error: s
       ...     print(*read_failures(folder)[0])
       failed: privacy.epsilon=1: too little noise
     """
-    told = {"experiment": experiment, "overrides": overrides, "error": error, "beside": _beside(Path(job_dir))}
-    text = json.dumps({"format": _FORMAT, "version": _VERSION, **told}, ensure_ascii=False, indent=1)
+    facts = {"experiment": experiment, "overrides": overrides, "error": error, "beside": _beside(Path(job_dir))}
+    text = json.dumps({"format": _FORMAT, "version": _VERSION, **facts}, ensure_ascii=False, indent=1)
     try:
         Path(job_dir).mkdir(parents=True, exist_ok=True)
         return write_atomically(Path(job_dir) / FAILURE_FILE, (text + "\n").encode())
@@ -84,18 +84,18 @@ def read_failures(directory: Path | str) -> tuple[list[Failure], list[str]]:
       ([], [])
     """
     root = Path(directory)
-    found, unreadable = [], []
+    failures, unreadable = [], []
     for path in visible_files(root, FAILURE_FILE):
         try:
-            told = read_document(path, _FORMAT)
-            if _has_finished_since(path.parent, told.get("beside")):
+            read = read_document(path, _FORMAT)
+            if _has_finished_since(path.parent, read.get("beside")):
                 continue  # it was run again
         except (OSError, ValueError) as error:
             unreadable.append(f"{path} {reason(error)}")
             continue
         folder = str(path.parent.relative_to(root))
-        found.append(Failure(folder, *(str(told.get(name) or "") for name in ("experiment", "overrides", "error"))))
-    return found, unreadable
+        failures.append(Failure(folder, *(str(read.get(name) or "") for name in ("experiment", "overrides", "error"))))
+    return failures, unreadable
 
 
 def failed_sentences(failures: Iterable[Failure]) -> list[str]:

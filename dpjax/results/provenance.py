@@ -34,9 +34,9 @@ def made_by_other_code(frame: pd.DataFrame) -> list[str]:
 def _of_versions(frame: pd.DataFrame) -> list[str]:
     counts: dict[str, int] = {}
     for code, version in zip(frame["code"], frame["dpjax_version"], strict=True):
-        told = code if isinstance(code, str) else version if version != __version__ else None
-        if isinstance(told, str) and told != SAME_NUMBERS_SINCE:
-            counts[told] = counts.get(told, 0) + 1
+        revision = code if isinstance(code, str) else version if version != __version__ else None
+        if isinstance(revision, str) and revision != SAME_NUMBERS_SINCE:
+            counts[revision] = counts.get(revision, 0) + 1
     return [
         f"{_rows(count)} of dpjax {version}, whose numbers may differ from those of {__version__}: the same command "
         "run again makes them anew"
@@ -50,31 +50,33 @@ def _of_files(frame: pd.DataFrame) -> list[str]:
         for name, hashed in _read(cell).items():
             hashes.setdefault(name, []).append(hashed)
     sentences = []
-    for name, found in hashes.items():
+    for name, stated in hashes.items():
         now = _now(name)
-        stale = 0 if now is None else sum(each != now for each in found)
+        stale = 0 if now is None else sum(each != now for each in stated)
         if stale:
             sentences.append(
                 f"{_rows(stale)} of another {name} than the one that is there now: the same command run again makes "
                 "them anew"
             )
-        elif len(set(found)) > 1:
-            sentences.append(f"rows are of {len(set(found))} different contents of {name}")
+        elif len(set(stated)) > 1:
+            sentences.append(f"rows are of {len(set(stated))} different contents of {name}")
     return sentences
 
 
 def _of_revisions(frame: pd.DataFrame) -> list[str]:
-    found = list(dict.fromkeys(each for each in frame["git_revision"] if isinstance(each, str)))
-    more = ", ..." if len(found) > 4 else ""
-    return [f"rows are of {len(found)} git revisions: {', '.join(found[:4])}{more}"] if len(found) > 1 else []
+    revisions = list(dict.fromkeys(each for each in frame["git_revision"] if isinstance(each, str)))
+    if len(revisions) < 2:
+        return []
+    more = ", ..." if len(revisions) > 4 else ""
+    return [f"rows are of {len(revisions)} git revisions: {', '.join(revisions[:4])}{more}"]
 
 
 def _read(cell: Any) -> dict[str, str]:
     try:
-        found = json.loads(cell) if isinstance(cell, str) else cell
+        content = json.loads(cell) if isinstance(cell, str) else cell
     except (ValueError, RecursionError):
         return {}
-    return {str(name): str(value) for name, value in found.items()} if isinstance(found, dict) else {}
+    return {str(name): str(value) for name, value in content.items()} if isinstance(content, dict) else {}
 
 
 def _now(name: str) -> str | None:

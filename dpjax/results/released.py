@@ -50,7 +50,7 @@ def claim_document(row: Row, *, weights: str = "last", class_names: bool = False
     """
     value, accountant = stated_epsilon(row)
     private = value is not None and math.isfinite(value)
-    told: dict[str, Any] = {
+    document: dict[str, Any] = {
         "format": "dpjax-privacy",
         "version": 1,
         "private": private,
@@ -61,10 +61,10 @@ def claim_document(row: Row, *, weights: str = "last", class_names: bool = False
         "tuning_accounted": str(row.get("tuning_accounted")) == "True",
         "weights": weights,
     }
-    told |= {name: text(row, name) or None for name in _TEXTS}
-    told |= {name: _finite(number(row, name)) for name in _NUMBERS}
-    told |= {name: None if (x := number(row, name)) is None else int(x) for name in _COUNTS}
-    return told | {"notes": _notes(row, private, weights, class_names)}
+    document |= {name: text(row, name) or None for name in _TEXTS}
+    document |= {name: _finite(number(row, name)) for name in _NUMBERS}
+    document |= {name: None if (x := number(row, name)) is None else int(x) for name in _COUNTS}
+    return document | {"notes": _notes(row, private, weights, class_names)}
 
 
 def write_claim(
@@ -102,27 +102,27 @@ def write_claim(
       ...     print((path.parent / "README.md").read_text().splitlines()[3])
       **not private (ε=∞).**
     """
-    told = claim_document(row, weights=weights, class_names=class_names)
+    document = claim_document(row, weights=weights, class_names=class_names)
     Path(folder).mkdir(parents=True, exist_ok=True)
     path = write_atomically(
-        Path(folder) / file, (json.dumps(told, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+        Path(folder) / file, (json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
     )
     if readme:
         page = Path(folder) / "README.md"
         before = page.read_text(encoding="utf-8") if page.is_file() else ""
         head, _, rest = before.partition(_BEGIN)
-        parts = [head.strip("\n"), "\n".join(_words(told, file)), rest.partition(_END)[2].strip("\n")]
+        parts = [head.strip("\n"), "\n".join(_words(document, file)), rest.partition(_END)[2].strip("\n")]
         write_atomically(page, ("\n\n".join(part for part in parts if part) + "\n").encode())
     return path
 
 
-def _words(told: dict[str, Any], file: str) -> list[str]:
-    notes = [line for note in told["notes"] for line in (note, "")]
+def _words(document: dict[str, Any], file: str) -> list[str]:
+    notes = [line for note in document["notes"] for line in (note, "")]
     return [
         _BEGIN,
         "## Privacy",
         "",
-        f"**{told['claim']}.**",
+        f"**{document['claim']}.**",
         "",
         *notes,
         f"[{file}]({file}) says it for machines.",

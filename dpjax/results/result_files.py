@@ -138,10 +138,10 @@ def job_files(directory: Path | str) -> list[Path]:
       []
     """
     root = Path(directory)
-    found = [
+    paths = [
         path for path in root.rglob(JOB_FILE) if not any(part.startswith(".") for part in path.relative_to(root).parts)
     ]
-    return sorted(found, key=lambda path: _natural(str(path.relative_to(root))))
+    return sorted(paths, key=lambda path: _natural(str(path.relative_to(root))))
 
 
 def parse_job_file(path: Path) -> list[dict[str, Any]]:

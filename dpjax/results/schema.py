@@ -115,9 +115,9 @@ def _check(column: Column, value: Any) -> Any:
             return value if isinstance(value, bool) else _MISFIT
         case "int":
             # A float that is whole is an int that went through an array of floats.
-            whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+            is_whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
             # Beyond 64 bits no table can hold it.
-            return int(value) if whole and not isinstance(value, bool) and abs(value) < 2**63 else _MISFIT
+            return int(value) if is_whole and not isinstance(value, bool) and abs(value) < 2**63 else _MISFIT
         case "float":
             is_number = isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**1023)
             return float(value) if is_number and not isinstance(value, bool) else _MISFIT
@@ -135,10 +135,10 @@ def _scalar(value: Any) -> Any:
 
 def _short(value: Any) -> str:
     try:
-        told = repr(value)
+        shown = repr(value)
     except (ValueError, RecursionError):  # an integer of thousands of digits, or a list in lists without end
-        told = f"a {type(value).__name__}"
-    return told if len(told) <= 60 else f"{told[:60]}..."
+        shown = f"a {type(value).__name__}"
+    return shown if len(shown) <= 60 else f"{shown[:60]}..."
 
 
 _DEEPEST = 20

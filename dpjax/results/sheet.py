@@ -171,14 +171,14 @@ def _sheet(points: list[dict[str, Any]], metric: str) -> Sheet:
     for name, priority in _KNOBS.items():
         cells = [_number(point, name) for point in points]
         # A reference is neither clipped nor noised: that alone does not make them differ.
-        told = [c for c, p in zip(cells, points, strict=True) if name not in _OF_PRIVACY or not _is_infinite(p)]
-        told = told or cells
-        if len(set(told)) > 1 and set(told) <= _DEFAULTS:
+        stated = [c for c, p in zip(cells, points, strict=True) if name not in _OF_PRIVACY or not _is_infinite(p)]
+        stated = stated or cells
+        if len(set(stated)) > 1 and set(stated) <= _DEFAULTS:
             continue  # central rows beside federated ones: what the latter leave out, the former have not
-        if len(set(told)) > 1:
+        if len(set(stated)) > 1:
             fields.append(Field(label(name), cells, priority))
-        elif told[0] not in ("–", "none"):
-            shared[name] = told[0]
+        elif stated[0] not in ("–", "none"):
+            shared[name] = stated[0]
     fields = _telling_first(fields + _swept(points, fields))
     for name, priority in (("noise_multiplier", 6), ("epsilon_pld", 4), ("epsilon_rdp", 8)):
         fields.append(Field(label(name), [_number(point, name) for point in points], priority))
@@ -240,9 +240,9 @@ def _swept(points: list[dict[str, Any]], fields: list[Field]) -> list[Field]:
     keys = [key for key in dict.fromkeys(itertools.chain(*given)) if key.rsplit(".", 1)[-1] not in columns]
     swept = {key: [line.get(key, "–") for line in given] for key in keys if key != "privacy.epsilon"}
     differing = {key: cells for key, cells in swept.items() if len(set(cells)) > 1}
-    found = [Field(label(key.rsplit(".", 1)[-1]), cells, 1) for key, cells in differing.items()]
-    if 0 < len(found) <= 3 and _kinds(fields + found) == len(points):
-        return found
+    headings = [Field(label(key.rsplit(".", 1)[-1]), cells, 1) for key, cells in differing.items()]
+    if 0 < len(headings) <= 3 and _kinds(fields + headings) == len(points):
+        return headings
     return [Field("overrides", [line or "–" for line in written], 1)]
 
 

@@ -30,14 +30,14 @@ def to_rich(sheets: list[Sheet], width: int) -> Group:
     """
     parts: list[Table | Text] = []
     for sheet in sheets:
-        kept = _fitting(_flagged(sheet, width), width)
+        visible = _fitting(_flagged(sheet, width), width)
         table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
-        for field in kept:
+        for field in visible:
             table.add_column(field.header, justify="right", no_wrap=True)
         for row, (best, private) in enumerate(zip(sheet.best, sheet.private, strict=True)):
             style = "bold" if best else ("" if private else "dim")
-            table.add_row(*[Text(field.cells[row]) for field in kept], style=style)
-        shown = {field.header for field in kept}
+            table.add_row(*[Text(field.cells[row]) for field in visible], style=style)
+        shown = {field.header for field in visible}
         hidden = [field.header for field in sheet.fields if field.header not in shown]
         notes = [*sheet.notes, *([f"Left out for width: {', '.join(hidden)}."] if hidden else [])]
         parts += [Text(sheet.title, style="bold"), table, *[Text(note, style="dim") for note in notes], Text("")]
@@ -138,10 +138,10 @@ def _flagged(sheet: Sheet, width: int) -> list[Field]:
 
 
 def _fitting(fields: list[Field], width: int) -> list[Field]:
-    kept = list(fields)
-    while sum(max(map(len, [f.header, *f.cells])) + 2 for f in kept) > width and any(f.priority for f in kept):
-        kept.remove(max(kept, key=lambda field: field.priority))
-    return kept
+    shown = list(fields)
+    while sum(max(map(len, [f.header, *f.cells])) + 2 for f in shown) > width and any(f.priority for f in shown):
+        shown.remove(max(shown, key=lambda field: field.priority))
+    return shown
 
 
 def _bold(field: Field, row: int, sheet: Sheet, mark: str) -> str:

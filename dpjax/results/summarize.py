@@ -204,8 +204,8 @@ def _best(points: Any, metric: str) -> pd.Series:
     score = points[f"{metric}_mean"] * (-1 if lower_is_better(metric) else 1)
     rivals = [points[name] for name in (*FAMILY, "epsilon")]
     # Of runs that diverged no metric is a result: they are the best only where all of an ε did.
-    whole = (points["diverged"] == 0).astype(float)
-    score = score.where(whole == whole.groupby(rivals, dropna=False).transform("max"))
+    finished = (points["diverged"] == 0).astype(float)
+    score = score.where(finished == finished.groupby(rivals, dropna=False).transform("max"))
     top = score.groupby(rivals, dropna=False).transform("max")
     is_top = (score == top) & score.notna()
     # Of equals the first, so that each ε has one.

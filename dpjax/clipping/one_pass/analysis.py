@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.extend.core import Jaxpr, Literal
 
 from dpjax.clipping.one_pass.places import MAKERS, Label, Labels, Place
-from dpjax.clipping.one_pass.views import View, follow, solid, stepped, whole
+from dpjax.clipping.one_pass.views import View, follow, solid, stepped, whole_leaf
 from dpjax.clipping.program import REMAT, Equation, aval, open_jaxpr, scan_arguments
 
 
@@ -64,7 +64,9 @@ Tag = View | Derived | str
 
 def analyse(jaxpr: Jaxpr, num_params: int) -> Level:
     """The places of a flat program: its first ``num_params`` inputs are parameters, its first output is the loss."""
-    tags: list[Tag] = [whole(i, tuple(aval(v).shape)) if i < num_params else DATA for i, v in enumerate(jaxpr.invars)]
+    tags: list[Tag] = [
+        whole_leaf(i, tuple(aval(v).shape)) if i < num_params else DATA for i, v in enumerate(jaxpr.invars)
+    ]
     wanted = [i == 0 for i in range(len(jaxpr.outvars))]
     return _Analysis(jaxpr, tags, wanted, num_params, outermost=True).level()
 
@@ -152,10 +154,10 @@ class _Analysis:
         if jnp.issubdtype(aval(eqn.outvars[0]).dtype, jnp.complexfloating):
             return None
         view = self._view(eqn.invars[from_params[0]])
-        made = maker(self.labels, eqn, from_params[0], view) if view is not None else None
-        if made is None:
+        entry = maker(self.labels, eqn, from_params[0], view) if view is not None else None
+        if entry is None:
             return None
-        place, saved = made
+        place, saved = entry
         return Entry(tap=self._add(place), saved=saved)
 
     def _entered(self, eqn: Equation, positions: Sequence[int], why: str) -> Entry:
@@ -175,7 +177,7 @@ class _Analysis:
             inputs: list[Tag] = []
             for i, v in enumerate(inner.invars):
                 if i in roots:
-                    inputs.append(whole(roots.index(i), tuple(aval(v).shape)))
+                    inputs.append(whole_leaf(roots.index(i), tuple(aval(v).shape)))
                 else:
                     inputs.append(CONSTANT if tags[i] == CONSTANT and not _is_carry(counts, i) else DATA)
             wanted = [jnp.issubdtype(aval(v).dtype, jnp.inexact) for v in inner.outvars]
@@ -253,12 +255,12 @@ class _Analysis:
             return None
         if atom not in self.derived:
             self.derived.append(atom)
-        return whole(self.num_roots + self.derived.index(atom), tuple(aval(atom).shape))
+        return whole_leaf(self.num_roots + self.derived.index(atom), tuple(aval(atom).shape))
 
     def _enter(self, atom: Any, primitive: str, why: str) -> int:
         view = self._view(atom)
         shape = tuple(aval(atom).shape)
-        view = view or whole(0, shape)  # the level is given up anyway
+        view = view or whole_leaf(0, shape)  # the level is given up anyway
         right = tuple(self.labels.of(a) for a in view.axes)
         return self._add(Place("enter", primitive, view, shape, aval(atom).dtype, None, right, reason=why))
 

@@ -62,10 +62,10 @@ def one_pass(
     doubtful = jnp.zeros(cohort.mask.shape, bool)
     prepared = []
     for piece in recipe.pieces:
-        ready, own, unsure = _prepare(piece, recipe, tapped, leaves, clip_norm)
+        ready, piece_squares, unsure = _prepare(piece, recipe, tapped, leaves, clip_norm)
         prepared.append(ready)
         doubtful |= unsure
-        squares += [values.astype(dtype) for values in own]
+        squares += [values.astype(dtype) for values in piece_squares]
     work = Work(prepared, jnp.stack(squares), doubtful & cohort.mask, cohort.mask, cohort.weights, clip_norm)
     sums, outcome = finishing(recipe.level, recipe.pieces, params, rule)(work, rule.stability)
     totals = [jnp.zeros(x.shape, at_least_float32(x.dtype)) for x in leaves]
@@ -88,11 +88,11 @@ def _prepare(
         stacks = _materialized(piece, recipe, tapped, leaves)
         return Prepared(tuple(stacks), ()), [sum_squares(x) for x in stacks], False
     places = [recipe.level.places[i] for i in piece.places]
-    own = [
+    operands = [
         fx.factors(place, fx.split(place), tapped.saved[i], jax.lax.optimization_barrier(tapped.cotangents[i]))
         for i, place in zip(piece.places, places, strict=True)
     ]
-    parts = fx.join(own, piece.flips)
+    parts = fx.join(operands, piece.flips)
     factor = places[0].view.scale ** 2
     if piece.strategy == "rows":
         parts = [fx.merged(part) for part in parts]
@@ -132,9 +132,9 @@ def _materialized(piece: Piece, recipe: Recipe, tapped: Tapped, leaves: list[Arr
     used = [root for root in at_root if root >= level.num_roots]
     if used:
 
-        def values(*own: Array) -> list[Array]:
+        def values(*changed: Array) -> list[Array]:
             full = list(leaves)
-            for leaf, value in zip(piece.leaves, own, strict=True):
+            for leaf, value in zip(piece.leaves, changed, strict=True):
                 full[leaf] = value
             derived = derived_values(level, program.consts, full)
             return [derived[root - level.num_roots] for root in used]

@@ -188,8 +188,8 @@ def product(part: Factors, rows: int) -> Float[Array, "slots stack rows columns"
 
 def _scatter(ids: Array, right: Array, rows: int) -> Array:
     slots, stack = ids.shape[:2]
-    own = rows * (stack * jnp.arange(slots, dtype=ids.dtype)[:, None] + jnp.arange(stack, dtype=ids.dtype)[None])
-    flat = (ids + own[:, :, None]).reshape(-1)
+    offsets = rows * (stack * jnp.arange(slots, dtype=ids.dtype)[:, None] + jnp.arange(stack, dtype=ids.dtype)[None])
+    flat = (ids + offsets[:, :, None]).reshape(-1)
     table = jnp.zeros((slots * stack * rows, right.shape[-1]), right.dtype)
     return table.at[flat].add(right.reshape(-1, right.shape[-1])).reshape(slots, stack, rows, -1)
 
@@ -326,8 +326,8 @@ def _inner(x: Array, squares: Array, dtype: jnp.dtype) -> Float[Array, "slots st
     """
     inner = jnp.einsum("bksi,bkti->bkst", x, x, precision=HIGHEST, preferred_element_type=dtype)
     inner = lax.optimization_barrier(inner)  # XLA's CPU backend would fuse two matmuls and their reduction: slower
-    own = jnp.diagonal(inner, axis1=2, axis2=3)
-    right = jnp.where(own > 0, jnp.sqrt(squares / jnp.where(own > 0, own, 1)), 1)
+    diagonal = jnp.diagonal(inner, axis1=2, axis2=3)
+    right = jnp.where(diagonal > 0, jnp.sqrt(squares / jnp.where(diagonal > 0, diagonal, 1)), 1)
     return inner * right[:, :, :, None] * right[:, :, None, :]
 
 

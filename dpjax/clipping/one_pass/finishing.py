@@ -85,8 +85,8 @@ def finishing(
         return bound(rule._replace(stability=stability), squares, Cohort((), work.mask, work.weights), clip_norm)
 
     def together(work: Work, stability: PyTree[Array]) -> Done:
-        found = bounded(work, stability)
-        return sums(work.prepared, found.scale), Outcome(found.norms, found.accepted)
+        limits = bounded(work, stability)
+        return sums(work.prepared, limits.scale), Outcome(limits.norms, limits.accepted)
 
     def one_by_one(work: Work, stability: PyTree[Array], todo: Bool[Array, "slots"], start: Done) -> Done:
         """The units to do, each bounded by its own gradient's norm, added to ``start``."""
@@ -96,16 +96,16 @@ def finishing(
         def add(turn: Int[Array, ""], carry: Done) -> Done:
             totals, outcome = carry
             i = order[turn]
-            own, squares, doubt, filled, weight = jax.tree.map(
+            slot, squares, doubt, filled, weight = jax.tree.map(
                 lambda x: jax.lax.dynamic_slice_in_dim(x, i, 1), per_slot
             )
-            ready = [_with_gradient(piece, part) for piece, part in zip(pieces, own, strict=True)]
+            ready = [_with_gradient(piece, part) for piece, part in zip(pieces, slot, strict=True)]
             squares = _renewed(level, pieces, ready, squares.T, len(leaves))
-            found = bounded(Work(ready, squares, doubt, filled, weight, work.clip_norm), stability)
-            clean = [_clean(part, found.accepted) for part in ready]
-            totals = [t + x for t, x in zip(totals, sums(clean, found.scale), strict=True)]
+            limits = bounded(Work(ready, squares, doubt, filled, weight, work.clip_norm), stability)
+            clean = [_clean(part, limits.accepted) for part in ready]
+            totals = [t + x for t, x in zip(totals, sums(clean, limits.scale), strict=True)]
             return totals, jax.tree.map(
-                lambda all, own: all.at[i].set(own[0]), outcome, Outcome(found.norms, found.accepted)
+                lambda all, one: all.at[i].set(one[0]), outcome, Outcome(limits.norms, limits.accepted)
             )
 
         return jax.lax.fori_loop(jnp.int32(0), jnp.sum(todo, dtype=jnp.int32), add, start)
@@ -116,13 +116,13 @@ def finishing(
 
     def lanes(work: Work, stability: PyTree[Array]) -> Done:
         # Loops of no turns, most of the time: with lanes, a branch would always do the work of both its sides.
-        found = bounded(work, stability)
+        limits = bounded(work, stability)
 
         def cleaned(carry: tuple[Array, list[Prepared]]) -> tuple[Array, list[Prepared]]:
-            return jnp.zeros_like(carry[0]), [_clean(ready, found.accepted) for ready in carry[1]]
+            return jnp.zeros_like(carry[0]), [_clean(ready, limits.accepted) for ready in carry[1]]
 
-        _, prepared = jax.lax.while_loop(lambda carry: carry[0], cleaned, (~found.tame, work.prepared))
-        start = sums(prepared, jnp.where(work.doubtful, 0, found.scale)), Outcome(found.norms, found.accepted)
+        _, prepared = jax.lax.while_loop(lambda carry: carry[0], cleaned, (~limits.tame, work.prepared))
+        start = sums(prepared, jnp.where(work.doubtful, 0, limits.scale)), Outcome(limits.norms, limits.accepted)
         return one_by_one(work, stability, work.doubtful, start)
 
     @jax.custom_batching.custom_vmap  # the one that check_independence trusts

@@ -56,8 +56,8 @@ def plan(program: Program, level: Level, slots: int, budget: float) -> tuple[Pie
     planned = []
     # Small products first: they gain most from being kept.
     for piece in sorted(pieces, key=lambda p: p.size.stack * p.size.rows * p.size.columns):
-        kept = piece._replace(strategy=piece.strategy or "kept")
-        fits = kept_bytes(kept, slots) <= left
+        candidate = piece._replace(strategy=piece.strategy or "kept")
+        fits = kept_bytes(candidate, slots) <= left
         chosen = piece if piece.strategy else piece._replace(strategy=cheapest(piece, level, slots, fits))
         left -= kept_bytes(chosen, slots)
         planned.append(_widest_last(chosen, level))
@@ -76,8 +76,8 @@ def _widest_last(piece: Piece, level: Level) -> Piece:
 
 def kept_bytes(piece: Piece, slots: int) -> float:
     """Memory of the units' own gradients that a piece keeps until the sum."""
-    own = 4.0 * slots * piece.size.stack * piece.size.rows * piece.size.columns
-    return own if piece.strategy in ("kept", "materialize") else 0.0
+    memory = 4.0 * slots * piece.size.stack * piece.size.rows * piece.size.columns
+    return memory if piece.strategy in ("kept", "materialize") else 0.0
 
 
 def _components(program: Program, level: Level) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
@@ -92,10 +92,10 @@ def _components(program: Program, level: Level) -> list[tuple[tuple[int, ...], t
     for place in level.places:
         ids = {group[i] for i in members(place.view.root)}
         group = [min(ids) if g in ids else g for g in group]
-    found: dict[int, list[int]] = {}
+    groups: dict[int, list[int]] = {}
     for number, place in enumerate(level.places):
-        found.setdefault(group[members(place.view.root)[0]], []).append(number)
-    return [(tuple(i for i in range(n) if group[i] == g), tuple(places)) for g, places in sorted(found.items())]
+        groups.setdefault(group[members(place.view.root)[0]], []).append(number)
+    return [(tuple(i for i in range(n) if group[i] == g), tuple(places)) for g, places in sorted(groups.items())]
 
 
 def _apart(level: Level, leaves: tuple[int, ...], numbers: tuple[int, ...]) -> list[tuple[int, ...]]:
@@ -127,18 +127,18 @@ def derived_roots(program: Program, level: Level) -> list[frozenset[int]]:
 def _piece(level: Level, leaves: tuple[int, ...], numbers: tuple[int, ...], shapes: Sequence[tuple[int, ...]]) -> Piece:
     places = [level.places[i] for i in numbers]
     width = sum(int(np.prod(shapes[i])) for i in leaves)
-    whole = fx.Size(1, 1, 1, width)
+    everything = fx.Size(1, 1, 1, width)
     flips = (False,) * len(places)
     if len(leaves) > 1 or any(place.view.root >= level.num_roots for place in places):
-        return Piece(leaves, numbers, "materialize", None, flips, whole, "its weight is computed from parameters")
+        return Piece(leaves, numbers, "materialize", None, flips, everything, "its weight is computed from parameters")
     if len({place.view.key for place in places}) > 1:
-        return Piece(leaves, numbers, "materialize", None, flips, whole, "it is used in differently cut shapes")
+        return Piece(leaves, numbers, "materialize", None, flips, everything, "it is used in differently cut shapes")
     splits = [fx.split(place) for place in places]
     oriented = fx.orient([(axes, _kind(place)) for axes, place in zip(splits, places, strict=True)])
     if oriented is None:
-        return Piece(leaves, numbers, "materialize", None, flips, whole, "its uses have no common factored form")
+        return Piece(leaves, numbers, "materialize", None, flips, everything, "its uses have no common factored form")
     axes, flips = oriented
-    sizes = [fx.size(place, own) for place, own in zip(places, splits, strict=True)]
+    sizes = [fx.size(place, split) for place, split in zip(places, splits, strict=True)]
     base = places[0].view.base
     stack, rows, columns = (int(np.prod([base[i] for i in group] or [1])) for group in axes)
     joined = fx.Size(stack, sum(s.positions for s in sizes), rows, columns)
@@ -177,11 +177,11 @@ def strategy_costs(size: fx.Size, slots: int) -> dict[str, float]:
     rate = speed.batched * min(1.0, min(positions, rows, columns) / 96)
     gram_rate = speed.batched * min(1.0, positions / 96) / 1.8
     inner = 2.0 * stack * positions**2 * (rows + columns) / gram_rate
-    own = 2.0 * product * positions / rate + 8 * product / speed.cache
+    forming = 2.0 * product * positions / rate + 8 * product / speed.cache
     return {
         "gram": inner + 12 * stack * positions**2 / speed.cache + total,
-        "product": own + total,
-        "kept": own + 8 * product / (speed.cache if 4 * slots * product <= 2**23 else speed.bytes),
+        "product": forming + total,
+        "kept": forming + 8 * product / (speed.cache if 4 * slots * product <= 2**23 else speed.bytes),
     }
 
 
@@ -191,8 +191,8 @@ def contribution_microbatch(params: Params, jaxpr: Jaxpr, slots: int, budget: fl
     The slots are cut into even parts: a last one that is nearly empty would cost as much as the others.
     """
     on_cpu = jax.default_backend() == "cpu"
-    own = 4.0 * max(sum(x.size for x in jax.tree.leaves(params)), 1)
-    per_unit = own + activation_bytes(jaxpr, whole_loops=False)
+    gradient_bytes = 4.0 * max(sum(x.size for x in jax.tree.leaves(params)), 1)
+    per_unit = gradient_bytes + activation_bytes(jaxpr, whole_loops=False)
     target, most = (2**22, 64) if on_cpu else (2**30, slots)
     size = max(1, min(int(target / per_unit), most, int(budget / (2 * per_unit))))
     return -(-slots // -(-slots // size))

@@ -39,10 +39,10 @@ def tap(program: Program, level: Level, params: Params, units: PyTree[Array], ke
         (loss, *metrics), saved = run(level, program.consts, values, taps)
         return loss, (metrics, saved)
 
-    own = [jnp.zeros(place.shape, place.dtype) for place in level.places]
+    zeros = [jnp.zeros(place.shape, place.dtype) for place in level.places]
     both = differentiated(jax.value_and_grad(one, has_aux=True), program.jaxpr)
     axes = ((0, (0, depths)), depths)
-    (_, (metrics, saved)), cotangents = jax.vmap(both, in_axes=(None, 0, 0), out_axes=axes)(own, units, keys)
+    (_, (metrics, saved)), cotangents = jax.vmap(both, in_axes=(None, 0, 0), out_axes=axes)(zeros, units, keys)
     return Tapped(saved, cotangents, jax.tree.unflatten(program.metrics, metrics))
 
 
@@ -88,20 +88,20 @@ def _run_body(eqn: Any, entry: Entry, operands: list[Any], taps: Sequence[Array]
     inner = entry.inner
     assert inner is not None
     count, width = len(inner.places), len(operands)
-    own = list(taps[entry.first : entry.first + count])
+    inner_taps = list(taps[entry.first : entry.first + count])
     consts = open_jaxpr(eqn.params["jaxpr"])[1]
 
     def body(arguments: Sequence[Any]) -> list[Any]:
-        outs, kept = run(inner, consts, arguments[:width], arguments[width:])
-        return [*outs, *(jnp.zeros(()) if k is None else k for k in kept)]
+        outs, lefts = run(inner, consts, arguments[:width], arguments[width:])
+        return [*outs, *(jnp.zeros(()) if k is None else k for k in lefts)]
 
     if eqn.primitive.name in REMAT:
-        outs = remat(eqn, lambda *args: tuple(body(args)))(*operands, *own)
+        outs = remat(eqn, lambda *args: tuple(body(args)))(*operands, *inner_taps)
     else:
-        outs = scan(eqn, body, operands, own)
+        outs = scan(eqn, body, operands, inner_taps)
     # What a place without an operand left is a stand-in.
-    for i, (place, kept) in enumerate(zip(inner.places, outs[len(outs) - count :], strict=True)):
-        saved[entry.first + i] = None if place.left is None else kept
+    for i, (place, operand) in enumerate(zip(inner.places, outs[len(outs) - count :], strict=True)):
+        saved[entry.first + i] = None if place.left is None else operand
     return outs[: len(outs) - count]
 
 

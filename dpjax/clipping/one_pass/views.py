@@ -59,7 +59,7 @@ class View(NamedTuple):
         return pull(gradient)[0]
 
 
-def whole(root: int, shape: tuple[int, ...]) -> View:
+def whole_leaf(root: int, shape: tuple[int, ...]) -> View:
     """The view of a parameter as it is."""
     return View(root, (), shape, tuple(range(len(shape))))
 
@@ -117,8 +117,8 @@ def solid(view: View, shape: tuple[int, ...]) -> bool:
 
 def _reshape(view: View, shape: tuple[int, ...], out: tuple[int, ...]) -> list[View | None] | None:
     if [n for n in shape if n != 1] == [n for n in out if n != 1]:
-        kept = iter([a for a, n in zip(view.axes, shape, strict=True) if n != 1])
-        return [view._replace(axes=tuple(next(kept) if n != 1 else None for n in out))]
+        axes = iter([a for a, n in zip(view.axes, shape, strict=True) if n != 1])
+        return [view._replace(axes=tuple(next(axes) if n != 1 else None for n in out))]
     if not solid(view, shape):
         return None
     return [stepped(view, shape, out, ("reshape", out), lambda x: x.reshape(out))]

@@ -52,12 +52,12 @@ def decode_icd10(files: Mapping[str, bytes]) -> RawArrays:
     chapters = ElementTree.fromstring(content).findall("chapter")
     if len(chapters) != len(CLASS_NAMES):
         raise DatasetError(f"data.name='icd10': {path} holds {len(chapters)} chapters; it must hold {len(CLASS_NAMES)}")
-    told = [
+    diagnoses = [
         (diagnosis.findtext("desc", "").strip(), label, diagnosis.findtext("name", "")[:3])
         for label, chapter in enumerate(chapters)
         for diagnosis in chapter.iter("diag")
     ]
-    kept = first_of_each([text for text, _, _ in told])
-    texts, labels, categories = zip(*(told[i] for i in kept), strict=True)
+    firsts = first_of_each([text for text, _, _ in diagnoses])
+    texts, labels, categories = zip(*(diagnoses[i] for i in firsts), strict=True)
     groups = np.unique(np.array(categories), return_inverse=True)[1]
     return split_whole_groups(text_array(texts), np.array(labels), groups)

@@ -54,16 +54,16 @@ def decode_licences(files: Mapping[str, bytes]) -> RawArrays:
     texts, labels, families = [], [], []
     for path in sorted(files):
         file = _FILE.match(files[path].decode())
-        told = dict(_FIELD.findall(file["fields"])) if file else {}
-        if file is None or told.get("category") not in CLASS_NAMES:
+        fields = dict(_FIELD.findall(file["fields"])) if file else {}
+        if file is None or fields.get("category") not in CLASS_NAMES:
             raise DatasetError(
-                f"data.name='licences': {path} is of category {told.get('category')!r}; "
+                f"data.name='licences': {path} is of category {fields.get('category')!r}; "
                 f"it must be one of {', '.join(CLASS_NAMES)}"
             )
-        if told.get("is_deprecated") not in ("yes", "true"):
+        if fields.get("is_deprecated") not in ("yes", "true"):
             texts.append((file["text"] or "").strip())
-            labels.append(CLASS_NAMES.index(told["category"]))
-            families.append(family(told["key"]))
-    kept = first_of_each(texts)
+            labels.append(CLASS_NAMES.index(fields["category"]))
+            families.append(family(fields["key"]))
+    firsts = first_of_each(texts)
     groups = np.unique(np.array(families), return_inverse=True)[1]
-    return split_whole_groups(text_array([texts[i] for i in kept]), np.array(labels)[kept], groups[kept])
+    return split_whole_groups(text_array([texts[i] for i in firsts]), np.array(labels)[firsts], groups[firsts])

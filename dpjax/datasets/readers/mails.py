@@ -107,6 +107,6 @@ def decode_spam_assassin(files: Mapping[str, bytes]) -> RawArrays:
         texts.append(text)
         labels.append(int("spam" in path.split("/")[-2]))
         senders.append(sender or path)
-    kept = first_of_each(texts)
-    owners = np.unique(np.array(senders)[kept], return_inverse=True)[1]
-    return split_large_units(text_array([texts[i] for i in kept]), np.array(labels)[kept], owners, min_rows=MIN_MAILS)
+    first = first_of_each(texts)
+    owners = np.unique(np.array(senders)[first], return_inverse=True)[1]
+    return split_large_units(text_array([texts[i] for i in first]), np.array(labels)[first], owners, min_rows=MIN_MAILS)

@@ -30,8 +30,8 @@ def decode_bbc_news(files: Mapping[str, bytes]) -> RawArrays:
             text = files[path].decode("latin1")
         texts.append(text.strip())
         labels.append(BBC_CLASSES.index(path.split("/")[-2]))
-    kept = first_of_each(texts)
-    return stratified_split(text_array([texts[i] for i in kept]), np.array(labels)[kept])
+    firsts = first_of_each(texts)
+    return stratified_split(text_array([texts[i] for i in firsts]), np.array(labels)[firsts])
 
 
 def decode_reuters_r8(files: Mapping[str, bytes]) -> RawArrays:
@@ -60,7 +60,7 @@ def decode_reuters_r8(files: Mapping[str, bytes]) -> RawArrays:
             if row:
                 texts.append(text.strip())
                 labels.append(R8_CLASSES.index(topic))
-        kept = first_of_each(texts, seen=seen)
-        seen |= {spaced(texts[i]) for i in kept}
-        parts += [text_array([texts[i] for i in kept]), np.array(labels, np.int32)[kept]]
+        firsts = first_of_each(texts, seen=seen)
+        seen |= {spaced(texts[i]) for i in firsts}
+        parts += [text_array([texts[i] for i in firsts]), np.array(labels, np.int32)[firsts]]
     return RawArrays(*parts)

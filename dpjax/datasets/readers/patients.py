@@ -42,9 +42,9 @@ def decode_nafld(files: Mapping[str, bytes]) -> RawArrays:
     people, measured, events = tables["nafld1"], tables["nafld2"], tables["nafld3"]
     if unknown := set(measured["test"].tolist()) - {*TESTS, *_REPEATS}:
         raise DatasetError(f"data.name='nafld': nafld2 holds the test {min(unknown)!r}, which is not documented")
-    kept = ~np.isin(measured["test"], _REPEATS)
-    owner, days, value = (measured[name][kept] for name in ("id", "days", "value"))
-    test = np.argmax(measured["test"][kept][:, None] == np.array(TESTS), axis=1)
+    documented = ~np.isin(measured["test"], _REPEATS)
+    owner, days, value = (measured[name][documented] for name in ("id", "days", "value"))
+    test = np.argmax(measured["test"][documented][:, None] == np.array(TESTS), axis=1)
     order = np.lexsort((test, days, owner))
     of_person = np.searchsorted(people["id"], owner)  # nafld1 is in order of id
     if not np.array_equal(people["id"][of_person % len(people["id"])], owner):

@@ -74,14 +74,14 @@ class _Items:
         return values, self.item()[0] or {} if flags & _HAS_ATTRIBUTES else {}
 
     def pairs(self, flags: int) -> dict[str, Any]:
-        found: dict[str, Any] = {}
+        values: dict[str, Any] = {}
         while flags & 0xFF not in _NIL:
             if flags & _HAS_ATTRIBUTES:
                 self.item()
             name = self.item()[0] if flags & _HAS_TAG else ""
-            found[name] = self.item()[0]
+            values[name] = self.item()[0]
             flags = self.integer()
-        return found
+        return values
 
 
 def read_tables(index: bytes, database: bytes, names: Iterable[str]) -> dict[str, dict[str, np.ndarray]]:

@@ -31,7 +31,7 @@ def decode_rotten_tomatoes(files: Mapping[str, bytes]) -> RawArrays:
       DatasetError: a category is not a documented one.
     """
     ((path, content),) = files.items()
-    told = []
+    snippets = []
     for line, row in enumerate(_table(bz2.decompress(content).decode(), ","), 2):
         if row["category"] != "plot":
             if row["category"] not in SNIPPET_CLASSES:
@@ -39,9 +39,9 @@ def decode_rotten_tomatoes(files: Mapping[str, bytes]) -> RawArrays:
                     f"data.name='rotten_tomatoes': row {line} of {path} is of category {row['category']!r}; "
                     f"it must be one of {', '.join(SNIPPET_CLASSES)}"
                 )
-            told.append((row["text"].strip(), SNIPPET_CLASSES.index(row["category"]), row["movie_name"]))
-    kept = first_of_each([text for text, _, _ in told])
-    texts, labels, films = zip(*(told[i] for i in kept), strict=True)
+            snippets.append((row["text"].strip(), SNIPPET_CLASSES.index(row["category"]), row["movie_name"]))
+    firsts = first_of_each([text for text, _, _ in snippets])
+    texts, labels, films = zip(*(snippets[i] for i in firsts), strict=True)
     names, owners = np.unique(np.array(films), return_inverse=True)
     split = split_whole_units(np.arange(len(texts)), np.array(labels), owners)
     unit_names = np.empty(split.num_units, names.dtype)
@@ -79,9 +79,9 @@ def decode_drug_reviews(files: Mapping[str, bytes]) -> RawArrays:
                     )
                 texts.append(html.unescape(row["review"]).strip().removeprefix('"').removesuffix('"').strip())
                 labels.append(DRUG_CLASSES.index(row["rating"]))
-            kept = first_of_each(texts, seen=seen)
-            seen |= {spaced(texts[i]) for i in kept}
-            parts += [text_array([texts[i] for i in kept]), np.array([labels[i] for i in kept], np.int32)]
+            firsts = first_of_each(texts, seen=seen)
+            seen |= {spaced(texts[i]) for i in firsts}
+            parts += [text_array([texts[i] for i in firsts]), np.array([labels[i] for i in firsts], np.int32)]
     return RawArrays(*parts)
 
 

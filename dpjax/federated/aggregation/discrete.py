@@ -138,8 +138,8 @@ def _proposed(
     scale = jnp.left_shift(jnp.uint32(1), shift).astype(jnp.float32)
     negative = (bits >> jnp.uint32(31)) == 1
     rest = (bits & (jnp.left_shift(jnp.uint32(1), shift) - 1)).astype(jnp.float32)
-    whole = jnp.floor(-jnp.log((geometric.astype(jnp.float32) + 0.5) * 2.0**-32))
-    magnitude = rest + scale * whole
+    multiples = jnp.floor(-jnp.log((geometric.astype(jnp.float32) + 0.5) * 2.0**-32))
+    magnitude = rest + scale * multiples
     # 64 bits: chances of 1e-9 are still met to float32's relative precision.
     uniform = high.astype(jnp.float32) * 2.0**-32 + low.astype(jnp.float32) * 2.0**-64
     accepted = uniform < jnp.exp(-(rest / scale + excess(magnitude, scale)))

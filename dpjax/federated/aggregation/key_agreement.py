@@ -164,12 +164,12 @@ def _seed(secret: bytes, purpose: bytes) -> UInt32[np.ndarray, "2"]:
     return np.frombuffer(_derive(secret, purpose, SEED_BYTES), np.uint32)
 
 
-def _pair_seed(own: X25519PrivateKey, other: X25519PublicKey) -> UInt32[np.ndarray, "2"]:
-    return _seed(own.exchange(other), b"pair")
+def _pair_seed(secret: X25519PrivateKey, other: X25519PublicKey) -> UInt32[np.ndarray, "2"]:
+    return _seed(secret.exchange(other), b"pair")
 
 
-def _channel(own: X25519PrivateKey, other: X25519PublicKey) -> AESGCM:
-    return AESGCM(_derive(own.exchange(other), b"channel", 32))
+def _channel(secret: X25519PrivateKey, other: X25519PublicKey) -> AESGCM:
+    return AESGCM(_derive(secret.exchange(other), b"channel", 32))
 
 
 def _weights_at_zero(points: Sequence[int]) -> list[int]:

@@ -49,14 +49,14 @@ def masked_vectors(
         u = order[i]
 
         def with_other(j: Array, carry: tuple[Words, Words]) -> tuple[Words, Words]:
-            own, uploads = carry
+            row, uploads = carry
             v = order[j]
             mask = mask_words(pair_seeds[u, v], half)
-            return _each(jnp.add, own, mask), _each(lambda x, m: _write(x, v, x[v] - m), uploads, mask)
+            return _each(jnp.add, row, mask), _each(lambda x, m: _write(x, v, x[v] - m), uploads, mask)
 
-        own = _each(lambda x, m: x[u] + m, uploads, mask_words(self_seeds[u], half))
-        own, uploads = jax.lax.fori_loop(i + 1, count, with_other, (own, uploads))
-        return _each(lambda x, row: _write(x, u, row), uploads, own)
+        upload = _each(lambda x, m: x[u] + m, uploads, mask_words(self_seeds[u], half))
+        upload, uploads = jax.lax.fori_loop(i + 1, count, with_other, (upload, uploads))
+        return _each(lambda x, row: _write(x, u, row), uploads, upload)
 
     return jnp.concatenate(jax.lax.fori_loop(jnp.int32(0), count, of_client, halves), axis=1)[:, : vectors.shape[1]]
 
@@ -80,7 +80,7 @@ def unmasked_sum(
     halves = _halves(total)
     half = halves[0].shape[0]
 
-    def own(i: Array, left: Words) -> Words:
+    def without_self(i: Array, left: Words) -> Words:
         return _each(jnp.subtract, left, mask_words(recovered_selves[arrived[i]], half))
 
     def shared(k: Array, left: Words) -> Words:
@@ -88,7 +88,7 @@ def unmasked_sum(
         sign = jnp.where(u < v, -1, 1).astype(jnp.uint32)  # u added the mask if it has the lower number
         return _each(lambda x, m: x + sign * m, left, mask_words(recovered_pairs[v, u], half))
 
-    left = jax.lax.fori_loop(jnp.int32(0), num_arrived, own, halves)
+    left = jax.lax.fori_loop(jnp.int32(0), num_arrived, without_self, halves)
     left = jax.lax.fori_loop(jnp.int32(0), num_lost * num_arrived, shared, left)
     return jnp.concatenate(left)[: uploads.shape[1]]
 

@@ -292,5 +292,5 @@ def _shortcut(
 
 def _signed(words: UInt32[Array, "size"], bits: int) -> Int[Array, "size"]:
     """Ring elements as the whole numbers nearest to zero."""
-    kept = words << jnp.uint32(32 - bits)
-    return jax.lax.bitcast_convert_type(kept, jnp.int32) >> (32 - bits)
+    low_bits = words << jnp.uint32(32 - bits)
+    return jax.lax.bitcast_convert_type(low_bits, jnp.int32) >> (32 - bits)

@@ -87,7 +87,7 @@ def personalized(
     return Solver(
         ClientContribution(work),
         init=init,
-        wrap_optimizer=lambda optimizer: beside(optimizer, lambda told, head: jax.tree.map(jnp.zeros_like, head)),
+        wrap_optimizer=lambda optimizer: beside(optimizer, lambda mean, head: jax.tree.map(jnp.zeros_like, head)),
         init_unit_state=lambda carried: carried.extra,
         message_like=lambda carried: Broadcast(carried.model, ()),
         model_of=lambda carried: merge_params(carried.model, carried.extra),

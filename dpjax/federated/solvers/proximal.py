@@ -89,12 +89,12 @@ def adaptive_fedprox(
     def work(
         carried: Broadcast, rows: ClientRows, state: PyTree[Array], key: Key[Array, ""]
     ) -> tuple[Broadcast, Metrics]:
-        own = client_delta(_with_metrics_apart(loss_fn), local_optimizer, proximal=carried.extra, **local)
-        assert isinstance(own, ClientContribution)
-        delta, said = own.work(carried.model, rows, state, key)
-        mean = as_reported(said).metrics
-        told = jnp.clip(mean["loss"], 0.0, loss_bound) * unit_per_loss
-        return Broadcast(delta, jnp.where(jnp.any(rows.mask), told, 0.0)), {"loss": mean["loss"], **mean["own"]}
+        contribution = client_delta(_with_metrics_apart(loss_fn), local_optimizer, proximal=carried.extra, **local)
+        assert isinstance(contribution, ClientContribution)
+        delta, beside = contribution.work(carried.model, rows, state, key)
+        mean = as_reported(beside).metrics
+        share = jnp.clip(mean["loss"], 0.0, loss_bound) * unit_per_loss
+        return Broadcast(delta, jnp.where(jnp.any(rows.mask), share, 0.0)), {"loss": mean["loss"], **mean["own"]}
 
     def wrap(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
         def init(params: Any) -> ProximalState:

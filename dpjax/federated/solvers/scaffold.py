@@ -68,13 +68,13 @@ def scaffold(
         carried: Broadcast, rows: ClientRows, state: PyTree[Array], key: Key[Array, ""]
     ) -> tuple[Broadcast, Reported]:
         per_step = 1.0 / (num_steps * learning_rate)
-        drift = jax.tree.map(lambda c, own: (c - own) * per_step, carried.extra, state)
+        drift = jax.tree.map(lambda c, variate: (c - variate) * per_step, carried.extra, state)
         outcome = run(carried.model, rows, key, lambda local: drift)
         delta = outcome.delta
         stretch = num_steps / jnp.maximum(outcome.num_steps, 1).astype(jnp.float32)  # a straggler's path, made whole
 
-        def next_state(own: Array, c: Array, d: Array) -> Array:
-            return jnp.where(outcome.num_steps > 0, own - c + stretch.astype(d.dtype) * d, own)
+        def next_state(variate: Array, c: Array, d: Array) -> Array:
+            return jnp.where(outcome.num_steps > 0, variate - c + stretch.astype(d.dtype) * d, variate)
 
         new = jax.tree.map(next_state, state, carried.extra, delta)
         change = jax.tree.map(jnp.subtract, state, new)
@@ -85,7 +85,7 @@ def scaffold(
         init=lambda params: Broadcast(params, jax.tree.map(jnp.zeros_like, params)),
         # The mean is over those who took part, and c the average over everyone.
         wrap_optimizer=lambda optimizer: beside(
-            optimizer, lambda told, c: jax.tree.map(lambda x: -participation * x, told)
+            optimizer, lambda mean, c: jax.tree.map(lambda x: -participation * x, mean)
         ),
         init_unit_state=lambda carried: carried.extra,
         model_of=model_of,

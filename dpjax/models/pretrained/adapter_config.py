@@ -82,9 +82,9 @@ class AdapterConfig:
             return True
         for inside in self.layers_in or (None,):
             pattern = r".*?\.[^.]*\.(\d+)\." if inside is None else rf"(?:^|.*?\.){inside}\.(\d+)\."
-            found = re.match(pattern, module)
-            if found:
-                return int(found[1]) in self.layers
+            match = re.match(pattern, module)
+            if match:
+                return int(match[1]) in self.layers
         return False
 
 

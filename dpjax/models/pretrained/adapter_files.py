@@ -57,7 +57,7 @@ def load_adapters(folder: str | os.PathLike[str], arch: Architecture) -> tuple[F
     """
     folder = Path(folder)
     config = read_adapter_config(folder / CONFIG)
-    found, own = Flat(), dict[str, dict[str, np.ndarray]]()
+    flat, halves = Flat(), dict[str, dict[str, np.ndarray]]()
     for name, array in read_tensors(folder / WEIGHTS).items():
         array = _floating(array, folder / WEIGHTS, name)
         bare = name.removeprefix("base_model.model.")
@@ -65,28 +65,28 @@ def load_adapters(folder: str | os.PathLike[str], arch: Architecture) -> tuple[F
             continue  # a saved module as it was before training
         lora = re.fullmatch(r"(.+)\.lora_([AB])(?:\.default)?\.(weight|bias)", bare)
         if lora:
-            own.setdefault(lora[1], {})[f"{lora[2]}.{lora[3]}"] = array
+            halves.setdefault(lora[1], {})[f"{lora[2]}.{lora[3]}"] = array
         else:
-            _add_base(found, re.sub(r"\.modules_to_save(\.default)?\.", ".", bare), array, config, arch)
-    if not own:
+            _add_base(flat, re.sub(r"\.modules_to_save(\.default)?\.", ".", bare), array, config, arch)
+    if not halves:
         raise CheckpointError(f"{folder / WEIGHTS} holds no adapters; take the whole adapter.")
-    adapters = [each for name, parts in own.items() for each in _adapters(name, parts, config, arch)]
+    adapters = [each for name, parts in halves.items() for each in _adapters(name, parts, config, arch)]
     if has_head(folder):
-        found |= read_head(folder, arch)
-    if "classifier.kernel" in found and "classifier.bias" not in found:
-        found["classifier.bias"] = np.zeros(found["classifier.kernel"].shape[1], np.float32)
+        flat |= read_head(folder, arch)
+    if "classifier.kernel" in flat and "classifier.bias" not in flat:
+        flat["classifier.bias"] = np.zeros(flat["classifier.kernel"].shape[1], np.float32)
     ranks, scales = {each.a.shape[1] for each in adapters}, {each.scale for each in adapters}
     rank, scale = max(ranks), (max(scales) if len(scales) == 1 else 1.0) or 1.0
     for each in adapters:
         # Kept as they are where they can be: another training may go on from them.
         factor = np.float32(each.scale / scale)
-        found[f"{each.path}.lora.a"] = _filled(each.a, rank, 1)
-        found[f"{each.path}.lora.b"] = _filled(each.b if factor == 1 else each.b * factor, rank, 0)
+        flat[f"{each.path}.lora.a"] = _filled(each.a, rank, 1)
+        flat[f"{each.path}.lora.b"] = _filled(each.b if factor == 1 else each.b * factor, rank, 0)
         if each.bias is not None:
-            found[f"{each.path}.lora.bias"] = each.bias * np.float32(each.scale)
+            flat[f"{each.path}.lora.bias"] = each.bias * np.float32(each.scale)
     targets = {each.path.rsplit(".", 1)[-1] for each in adapters if each.path.startswith("layers.")}
     plain = config.alpha / config.rank == scale and config.rank == rank
-    return found, Lora(rank, config.alpha if plain else scale * rank, tuple(sorted(targets)))
+    return flat, Lora(rank, config.alpha if plain else scale * rank, tuple(sorted(targets)))
 
 
 def merge_adapters(params: Mapping[str, np.ndarray], lora: Lora) -> Flat:
@@ -119,14 +119,14 @@ def merge_adapters(params: Mapping[str, np.ndarray], lora: Lora) -> Flat:
     for path in [path for path in params if path.endswith(".lora.a")]:
         module = path.removesuffix(".lora.a")
         a, b = np.asarray(params[path]), np.asarray(params[f"{module}.lora.b"])
-        whole = merged.get(f"{module}.kernel")
-        if whole is None or np.shape(whole) != (a.shape[0], b.shape[1]):
-            has = "none" if whole is None else f"shape {np.shape(whole)}"
+        kernel = merged.get(f"{module}.kernel")
+        if kernel is None or np.shape(kernel) != (a.shape[0], b.shape[1]):
+            has = "none" if kernel is None else f"shape {np.shape(kernel)}"
             raise CheckpointError(
                 f"an adapter of shape {(a.shape[0], b.shape[1])} sits on {module}.kernel, of which the base has {has}; "
                 "take the base that it was trained on."
             )
-        merged[f"{module}.kernel"] = np.asarray(whole) + (lora.alpha / lora.rank) * (a @ b)
+        merged[f"{module}.kernel"] = np.asarray(kernel) + (lora.alpha / lora.rank) * (a @ b)
         if f"{module}.lora.bias" in params:
             merged[f"{module}.bias"] = np.asarray(merged[f"{module}.bias"]) + params[f"{module}.lora.bias"]
     return merged
@@ -186,7 +186,7 @@ def _adapters(
             yield _Adapter(path, parts["A.weight"].T[:, used], b[used], bias, config.scale_of(name))
 
 
-def _add_base(found: Flat, name: str, array: np.ndarray, config: AdapterConfig, arch: Architecture) -> None:
+def _add_base(flat: Flat, name: str, array: np.ndarray, config: AdapterConfig, arch: Architecture) -> None:
     """A tensor of the base that was trained beside the adapters."""
     what, wrapped = config.path.parent / WEIGHTS, ".base_layer." in name
     name = name.replace(".base_layer.", ".")
@@ -212,16 +212,16 @@ def _add_base(found: Flat, name: str, array: np.ndarray, config: AdapterConfig, 
     for path, tensor in places.items():
         if tensor.stored == "third" and array.shape[-1] % 3:
             raise CheckpointError(f"{what}: {name} has shape {array.shape}, which is not query, key and value.")
-        own = restored(array, tensor)
+        weights = restored(array, tensor)
         expected = shape_of(path, arch)
-        classes = own.shape[-1] if path.startswith("classifier") and own.ndim else 0
+        classes = weights.shape[-1] if path.startswith("classifier") and weights.ndim else 0
         expected = expected or ((arch.width, classes) if path.endswith("kernel") else (classes,))
-        if own.shape != expected:
+        if weights.shape != expected:
             raise CheckpointError(
                 f"{what}: {name} has shape {array.shape} as {path} where the model asks for {expected}; the adapter "
                 "belongs to another model."
             )
-        found[path] = own
+        flat[path] = weights
 
 
 def _floating(array: np.ndarray, path: Path, name: str) -> np.ndarray:

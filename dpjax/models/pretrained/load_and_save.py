@@ -202,17 +202,17 @@ def _special(path: Path) -> dict[str, str | bool]:
     """Special tokens by role, whichever way the file writes them, and which are put around a text."""
     file = path / "tokenizer_config.json"
     config: dict[str, Any] = read_json(file) if file.exists() else {}
-    found: dict[str, str | bool] = {}
+    options: dict[str, str | bool] = {}
     for role in ("add_eos_token", "add_bos_token"):
         if isinstance(config.get(role), bool):
-            found[role] = config[role]
+            options[role] = config[role]
     for role in ("eos_token", "bos_token"):
         value = config.get(role)
         if isinstance(value, dict):
             value = value.get("content")
         if isinstance(value, str):
-            found[role] = value
-    return found
+            options[role] = value
+    return options
 
 
 def _frozen(params: Flat) -> Flat:

@@ -113,9 +113,9 @@ def _gpt2(arch: Architecture) -> Iterator[tuple[str, Tensor]]:
         for part, which in enumerate(("query", "key", "value")):
             yield f"{path}.attention.{which}.kernel", Tensor(f"{name}.attn.c_attn.weight", "third", part)
             yield f"{path}.attention.{which}.bias", Tensor(f"{name}.attn.c_attn.bias", "third", part)
-        for own, its in (("attention.output", "attn.c_proj"), ("mlp.up", "mlp.c_fc"), ("mlp.down", "mlp.c_proj")):
-            yield f"{path}.{own}.kernel", Tensor(f"{name}.{its}.weight")  # stored as dpjax has it, not as Linear
-            yield f"{path}.{own}.bias", Tensor(f"{name}.{its}.bias")
+        for part_name, its in (("attention.output", "attn.c_proj"), ("mlp.up", "mlp.c_fc"), ("mlp.down", "mlp.c_proj")):
+            yield f"{path}.{part_name}.kernel", Tensor(f"{name}.{its}.weight")  # stored as dpjax has it, not as Linear
+            yield f"{path}.{part_name}.bias", Tensor(f"{name}.{its}.bias")
         yield from _norm(f"{path}.attention_norm", f"{name}.ln_1")
         yield from _norm(f"{path}.mlp_norm", f"{name}.ln_2")
     yield from _norm("final_norm", "ln_f")
@@ -131,9 +131,9 @@ def modules(arch: Architecture) -> dict[str, tuple[str, ...]]:
       >>> modules(tiny("gpt2"))["h.1.attn.c_attn"]
       ('layers.1.attention.query', 'layers.1.attention.key', 'layers.1.attention.value')
     """
-    found: dict[str, tuple[str, ...]] = {}
+    grouped: dict[str, tuple[str, ...]] = {}
     for path, tensor in tensors(arch).items():
         if path.endswith(".kernel") and path != "classifier.kernel":
             name = tensor.name.removesuffix(".weight")
-            found[name] = (*found.get(name, ()), path.removesuffix(".kernel"))
-    return found
+            grouped[name] = (*grouped.get(name, ()), path.removesuffix(".kernel"))
+    return grouped

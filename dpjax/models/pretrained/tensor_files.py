@@ -45,18 +45,18 @@ def read_safetensors(folder: Path) -> Flat:
             f"{index}: weight_map is {shown(home)}, but must name a file of the same folder for each tensor; fetch it "
             "again."
         )
-    found: Flat = {}
+    flat: Flat = {}
     for shard in sorted(set(names)):
-        own = read_tensors(folder / shard)
+        tensors_here = read_tensors(folder / shard)
         listed = {name for name, where in home.items() if where == shard}
-        if own.keys() != listed:
-            one = min(own.keys() ^ listed)
+        if tensors_here.keys() != listed:
+            one = min(tensors_here.keys() ^ listed)
             says, is_there = ("lists", "is not") if one in listed else ("does not list", "is")
             raise CheckpointError(
                 f"{index} {says} {one} in {shard}, where it {is_there}; the files belong to different checkpoints."
             )
-        found |= own
-    return found
+        flat |= tensors_here
+    return flat
 
 
 def read_tensors(path: Path) -> Flat:
@@ -151,7 +151,7 @@ def to_tensors(params: Mapping[str, np.ndarray], arch: Architecture, prefixed: b
       prefixed: whether the body's names begin as in a model with a task's head.
     """
     prefix = PREFIX[arch.family] if prefixed else ""
-    plan, found, thirds = tensors(arch), Flat(), dict[str, list[np.ndarray]]()
+    plan, flat, thirds = tensors(arch), Flat(), dict[str, list[np.ndarray]]()
     for path, array in params.items():
         if path not in plan:
             raise CheckpointError(
@@ -162,8 +162,8 @@ def to_tensors(params: Mapping[str, np.ndarray], arch: Architecture, prefixed: b
         if t.stored == "third":
             thirds.setdefault(name, [array] * 3)[t.part] = array
         else:
-            found[name] = np.ascontiguousarray(array.T if t.stored == "transposed" else array)
-    return found | {name: np.concatenate(parts, axis=-1) for name, parts in thirds.items()}
+            flat[name] = np.ascontiguousarray(array.T if t.stored == "transposed" else array)
+    return flat | {name: np.concatenate(parts, axis=-1) for name, parts in thirds.items()}
 
 
 def write_safetensors(stored: Mapping[str, np.ndarray], path: Path) -> None:

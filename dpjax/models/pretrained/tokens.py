@@ -81,11 +81,11 @@ class TextTokenizer:
         if max_length < least:
             raise CheckpointError(f"max_length is {max_length}, which leaves no room for a text; use at least {least}.")
         rows, answers, cut = [], [], []
-        for own, partner in self._tokenized(items):
+        for text, partner in self._tokenized(items):
             room = max_length - self._frame(partner is not None)
-            kept, kept_partner = _fit(own, partner, room)
-            cut.append(len(kept) + len(kept_partner or ()) < len(own) + len(partner or ()))
-            ids, answer = self._joined(kept, kept_partner)
+            fitted_text, kept_partner = _fit(text, partner, room)
+            cut.append(len(fitted_text) + len(kept_partner or ()) < len(text) + len(partner or ()))
+            ids, answer = self._joined(fitted_text, kept_partner)
             if not ended and self.closing:
                 ids = ids[: -len(self.closing)]
             rows.append(ids)
@@ -113,8 +113,8 @@ class TextTokenizer:
     def _frame(self, pair: bool) -> int:
         return len(self.opening) + len(self.closing) + (len(self.between or ()) if pair else 0)
 
-    def _joined(self, own: list[int], partner: list[int] | None) -> tuple[list[int], int]:
-        first = [*self.opening, *own, *((self.between or ()) if partner is not None else ())]
+    def _joined(self, text: list[int], partner: list[int] | None) -> tuple[list[int], int]:
+        first = [*self.opening, *text, *((self.between or ()) if partner is not None else ())]
         return [*first, *(partner or ()), *self.closing], 0 if partner is None else len(first)
 
 
@@ -122,15 +122,15 @@ def _is_pair(item: object) -> bool:
     return not isinstance(item, str) and np.size(item) == 2  # pyright: ignore[reportArgumentType]
 
 
-def _fit(own: list[int], partner: list[int] | None, room: int) -> tuple[list[int], list[int] | None]:
+def _fit(text: list[int], partner: list[int] | None, room: int) -> tuple[list[int], list[int] | None]:
     """Cuts the longer of two texts until both fit."""
     if partner is None:
-        return own[: max(room, 0)], None
-    over = len(own) + len(partner) - room
+        return text[: max(room, 0)], None
+    over = len(text) + len(partner) - room
     if over <= 0:
-        return own, partner
-    keep_partner = max(min(len(partner), room // 2), room - len(own))
-    return own[: room - keep_partner], partner[:keep_partner]
+        return text, partner
+    keep_partner = max(min(len(partner), room // 2), room - len(text))
+    return text[: room - keep_partner], partner[:keep_partner]
 
 
 def read_tokenizer(path: Path, special: Mapping[str, str | bool], vocab_size: int) -> TextTokenizer:
@@ -245,15 +245,15 @@ def fitted(raw: Any, special: Mapping[str, str | bool], vocab_size: int, what: s
         closing, split = (() if separator is None else (separator,)), None
     elif separator is None:
         separator = closing[-1]
-    made = TextTokenizer(raw, separator, raw.token_to_id("[MASK]"), framed, opening, closing, split)
-    if not made.vocab_size:
+    tokenizer = TextTokenizer(raw, separator, raw.token_to_id("[MASK]"), framed, opening, closing, split)
+    if not tokenizer.vocab_size:
         raise CheckpointError(f"{what} has no tokens; take the whole checkpoint.")
-    if made.vocab_size > vocab_size:
+    if tokenizer.vocab_size > vocab_size:
         raise CheckpointError(
-            f"{what} gives ids up to {made.vocab_size - 1}, but the embedding has {vocab_size} rows; the tokenizer "
-            "belongs to another model."
+            f"{what} gives ids up to {tokenizer.vocab_size - 1}, but the embedding has {vocab_size} rows; the "
+            "tokenizer belongs to another model."
         )
-    return made
+    return tokenizer
 
 
 _PROBE = "a text, 42 \U0001f5ff"

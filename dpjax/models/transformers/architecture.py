@@ -265,11 +265,11 @@ def _rope_base(config: Mapping[str, Any]) -> float:
         if rope.get("rope_theta") is not None:
             bases[f"{field}.rope_theta"] = rope["rope_theta"]
     only(config, "partial_rotary_factor", 1.0, 1)
-    found = {name: positive({name: base}, name, 10_000.0) for name, base in bases.items()}
-    if len(set(found.values())) > 1:
-        both = " and ".join(f"{name}={base:g}" for name, base in found.items())
+    values = {name: positive({name: base}, name, 10_000.0) for name, base in bases.items()}
+    if len(set(values.values())) > 1:
+        both = " and ".join(f"{name}={base:g}" for name, base in values.items())
         raise ArchitectureError(f"{both} contradict each other; keep the one that the checkpoint was trained with.")
-    return next(iter(found.values()), 10_000.0)
+    return next(iter(values.values()), 10_000.0)
 
 
 def _gpt2(config: Mapping[str, Any]) -> Architecture:

@@ -92,12 +92,12 @@ def divided(config: Mapping[str, Any], width: str, heads: str) -> int:
     Raises:
       ArchitectureError: heads that do not share the width evenly.
     """
-    whole, parts = size(config, width), size(config, heads)
-    if whole % parts:
+    total, parts = size(config, width), size(config, heads)
+    if total % parts:
         raise ArchitectureError(
-            f"{heads} is {parts}, which does not divide {width}={whole}; take the whole checkpoint."
+            f"{heads} is {parts}, which does not divide {width}={total}; take the whole checkpoint."
         )
-    return whole // parts
+    return total // parts
 
 
 def shown(value: object, most: int = 60) -> str:

@@ -183,7 +183,7 @@ class Attention(nnx.Module):
         mask = sight.mask
         if self.prefix is not None:
             ahead = self.prefix.key.get_value(), self.prefix.value.get_value()
-            key, value = (jnp.concatenate([p.astype(x.dtype), own]) for p, own in zip(ahead, (key, value), strict=True))
+            key, value = (jnp.concatenate([p.astype(x.dtype), y]) for p, y in zip(ahead, (key, value), strict=True))
             mask = jnp.concatenate([jnp.ones((tokens, ahead[0].shape[0]), bool), mask], axis=1)
         query = query.reshape(tokens, -1, self.groups, self.head_width) * jnp.asarray(self.head_width**-0.5, x.dtype)
         scores = settled(jnp.einsum("tkgc,skc->kgts", query, key))

@@ -119,14 +119,14 @@ class Transformer(nnx.Module):
         x, positions, valid = self._embed(ids, start, opening)
         x = settled(x)
         sight = Sight(self._mask(ids, valid, memory, start), self._rotation(positions), start)
-        kept = []
+        memories = []
         for number, (layers, size) in enumerate(zip(self.layers, self.plan.sizes(self.arch.num_layers), strict=True)):
-            own = None if memory is None else memory[number]
-            x, own = _run(layers, size, x, sight, own)
-            kept.append(own)
+            layer_memory = None if memory is None else memory[number]
+            x, layer_memory = _run(layers, size, x, sight, layer_memory)
+            memories.append(layer_memory)
         if self.final_norm is not None:
             x = self.final_norm(x)
-        return (x[x.shape[0] - ids.shape[0] :] if opening else x), kept
+        return (x[x.shape[0] - ids.shape[0] :] if opening else x), memories
 
     def logits(self, hidden: Float[Array, "length width"]) -> Float[Array, "length vocab"]:
         """Scores of the vocabulary, float32."""
@@ -202,10 +202,10 @@ class Transformer(nnx.Module):
         mask = mask & (jnp.arange(tokens)[None, :] <= jnp.arange(tokens)[:, None])
         if self.plan.separator is None:
             return mask
-        own = _texts_before(ids, self.plan.separator)
-        shared = jnp.full(tokens - ids.shape[0], -1, own.dtype)  # every text sees a prompt
-        own = jnp.concatenate([shared, own])
-        return mask & ((own[None, :] == own[:, None]) | (own[None, :] < 0))
+        text_numbers = _texts_before(ids, self.plan.separator)
+        shared = jnp.full(tokens - ids.shape[0], -1, text_numbers.dtype)  # every text sees a prompt
+        text_numbers = jnp.concatenate([shared, text_numbers])
+        return mask & ((text_numbers[None, :] == text_numbers[:, None]) | (text_numbers[None, :] < 0))
 
     def _rotation(self, positions: Int[Array, "tokens"]) -> tuple[Array, Array] | None:
         base = self.arch.rope_base
@@ -227,8 +227,8 @@ def _stack(arch: Architecture, added: Added, size: int, rngs: nnx.Rngs) -> Block
 
     @nnx.split_rngs(splits=size)
     @nnx.vmap(in_axes=(0,), out_axes=0)
-    def many(own: nnx.Rngs) -> Block:
-        return Block(arch, added, own)
+    def many(rngs: nnx.Rngs) -> Block:
+        return Block(arch, added, rngs)
 
     return many(rngs)
 
@@ -238,7 +238,7 @@ def _run(layers: Block, size: int, x: Array, sight: Sight, memory: Memory | None
         return layers(x, sight, memory)
     graph, state = nnx.split(layers)
 
-    def one(x: Array, own: tuple[Any, Memory | None]) -> tuple[Array, Memory | None]:
-        return nnx.merge(graph, own[0])(x, sight, own[1])
+    def one(x: Array, block: tuple[Any, Memory | None]) -> tuple[Array, Memory | None]:
+        return nnx.merge(graph, block[0])(x, sight, block[1])
 
     return jax.lax.scan(one, x, (state, memory))
