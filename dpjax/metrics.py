@@ -178,8 +178,8 @@ def evaluate_units(
         return share((predictions == labels)[records.index], records.mask)
 
     def one(unit: tuple[Records, PyTree[Array]]) -> Array:
-        records, state = unit
-        logits = apply_fn(params_of(state), jnp.asarray(inputs)[records.index])
-        return share(predicted(logits) == jnp.asarray(labels)[records.index], records.mask)
+        members, state = unit
+        logits = apply_fn(params_of(state), jnp.asarray(inputs)[members.index])
+        return share(predicted(logits) == jnp.asarray(labels)[members.index], members.mask)
 
     return jax.lax.map(one, (records, states))
