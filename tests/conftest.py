@@ -9,10 +9,13 @@ import sys
 import tempfile
 from contextlib import redirect_stderr, redirect_stdout
 
+import hypothesis
 import jax
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
+hypothesis.settings.register_profile("whatever the load", deadline=None)
+hypothesis.settings.load_profile("whatever the load")
 gc.set_threshold(200_000, 20, 20)  # tracing makes garbage by the million, little of it in cycles: a tenth of the time
 
 # Models of the zoo register themselves on import, and once is enough; golden values are made by hand.

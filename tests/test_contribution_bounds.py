@@ -464,14 +464,17 @@ def test_references_keep_the_bound_on_rows():
 @pytest.mark.parametrize(
     ("overrides", "sentence"),
     [
-        (["privacy.records_per_unit=0"], "privacy.records_per_unit=0 must be at least 1, or null"),
+        (["privacy.records_per_unit=0"], "privacy.records_per_unit=0 must be ≥ 1; leave it null"),
         (
             ["federated=fedavg"],
             "privacy.records_per_unit=2 is for central training; federated=fedsgd draws",
         ),
-        (["optimizer.sampling=fixed_size"], "privacy.records_per_unit=2 is for optimizer.sampling=poisson"),
-        (["privacy.adjacency=replace_one"], "privacy.records_per_unit=2 is for privacy.adjacency=zero_out"),
-        (["privacy.noise=correlated"], "privacy.records_per_unit=2 is for privacy.noise=gaussian"),
+        (["optimizer.sampling=fixed_size"], "records_per_unit=2 has no account with optimizer.sampling=fixed_size"),
+        (
+            ["privacy.adjacency=replace_one"],
+            "has no account with privacy.adjacency=replace_one; use add_or_remove_one or",
+        ),
+        (["privacy.noise=correlated"], "privacy.records_per_unit=2 has no account with correlated noise"),
         (["data.num_train=10"], "privacy.records_per_unit=2 needs to know whose the rows are"),
         (["data=digits"], "privacy.records_per_unit=2 needs to know whose the rows are, which data=digits"),
     ],

@@ -599,10 +599,10 @@ def test_every_kind_of_client_runs(choice, tmp_path, request):
     [
         ("federated.algorithm=fedsgdx", "is not known"),
         ("federated.weights=sizes", "are private and would change the sensitivity"),
-        ("federated.dropout_rate=1.5", "is a chance"),
-        ("federated.local_epochs=0", "must be at least 1, or null"),
-        ("federated.num_buckets=0", "must be at least 1"),
-        ("optimizer.adaptivity=0", "must be > 0 and finite"),
+        ("federated.dropout_rate=1.5", r"must be in \[0, 1\)"),
+        ("federated.local_epochs=0", "must be ≥ 1; leave it null"),
+        ("federated.num_buckets=0", "must be ≥ 1"),
+        ("optimizer.adaptivity=0", "must be finite and > 0"),
     ],
 )
 def test_bad_federated_fields_are_named(override, words):
@@ -617,7 +617,7 @@ def test_bad_federated_fields_are_named(override, words):
     [
         (["federated.partition=sampled"], "federated.records_per_client=None must be given"),
         (["federated.bits=40"], "federated.bits=40 must be from 2 to 32"),
-        (["federated.threshold=1.5"], "federated.threshold=1.5 is a threshold above the cohort of 12 clients"),
+        (["federated.threshold=1.5"], r"federated.threshold=1.5 must be in \(0, 1\]; it is a share"),
         (["clipping=adaptive"], "clipping.name=adaptive is not for federated.aggregation=secure"),
         (["federated.clients_per_round=1"], "federated.clients_per_round=1 must be at least 2|federated.threshold"),
     ],
