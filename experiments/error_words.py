@@ -4,6 +4,7 @@ import difflib
 import errno
 import re
 from collections.abc import Iterable, Sequence
+from importlib import import_module
 
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
@@ -86,6 +87,8 @@ def _of_the_config(error: BaseException, text: str) -> str:
         r"Could not find '([\w/]+)/([^']*)'(?: Available options in '[^']+': (.+?) Config search)?", text
     ):
         options = (match[3] or "").split()
+        if _is_in_table(match[1], match[2], options):
+            return f"{match[1]}={match[2]} is no file of settings; write {match[1]}.name={match[2]}."
         apart = " To keep results apart, give results_dir=FOLDER." if match[1] == "experiment" else ""
         return (
             f"{match[1]}={match[2]} is not there; {_nearest(match[2], options, 'use ' + ' or '.join(options))}{apart}"
@@ -164,6 +167,15 @@ _ELSEWHERE = {
 def _nearest(name: str, options: Iterable[str], otherwise: str) -> str:
     close = difflib.get_close_matches(name, list(options), n=1, cutoff=0.5)
     return f"did you mean {close[0]}?" if close else f"{otherwise}."
+
+
+def _is_in_table(group: str, name: str, options: list[str]) -> bool:
+    """Whether a data set or a model has that name, though no file of settings has."""
+    if group == "data":
+        return name in import_module("dpjax.datasets.registry").ENTRIES
+    # Models need jax, which takes seconds: not where a file's name is misspelt.
+    unlike = not difflib.get_close_matches(name, options, n=1, cutoff=0.5)
+    return group == "model" and unlike and name in import_module("dpjax.models.registry").MODELS
 
 
 def _flat(error: BaseException) -> str:
