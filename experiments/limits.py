@@ -105,7 +105,7 @@ MAY_BE: Mapping[str, Range | WholeRange | Kinds] = {
     "optimizer.sampling": Kinds(*DRAWN),
     "optimizer.sampling_rate": ranges.SAMPLING_RATE,
     "optimizer.evaluate_every": COUNT._replace(fix="it counts steps"),
-    "federated.corruption.name": Kinds("none", "labels", others=("dpjax.federated.corruption", "KINDS")),
+    "federated.corruption.name": Kinds("none", "labels", others=("dpjax.federated.aggregation.corruption", "KINDS")),
     "federated.corruption.fraction": ranges.CORRUPTED_FRACTION,
     "federated.corruption.factor": ranges.CORRUPTION_FACTOR,
     "federated.compression.name": Kinds("none", "quantized", "random_k", "top_k", "sketch"),
