@@ -1,7 +1,6 @@
 """What each field may be by itself: the library's own ranges and names of the arguments that fields become."""
 
-from collections.abc import Mapping
-from importlib import import_module
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from dpjax import ranges
@@ -19,24 +18,20 @@ class Kinds:
 
     Args:
       *names: those that are known here.
-      others: (module, table) of the library that has more; imported only where a name is none of the above, as the
-        module may need JAX.
+      others: looks up those of the library; called only where a name is none of the above, as it may need JAX.
 
     Example:
-      >>> Kinds("none", others=("dpjax.federated.aggregation.robust", "KINDS")).names[:2]
+      >>> Kinds("none", others=_robust_means).names[:2]
       ('none', 'trimmed_mean')
     """
 
-    def __init__(self, *names: str, others: tuple[str, str] | None = None) -> None:
+    def __init__(self, *names: str, others: Callable[[], Iterable[str]] = tuple) -> None:
         self._known, self._others = names, others
 
     @property
     def names(self) -> tuple[str, ...]:
         """All of them."""
-        if self._others is None:
-            return self._known
-        module, table = self._others
-        return (*self._known, *getattr(import_module(module), table))
+        return (*self._known, *self._others())
 
     def refuse(self, field: str, value: Any) -> None:
         """Refuse a name that is none of them, or a list with one.
@@ -52,6 +47,42 @@ class Kinds:
             raise ConfigError(f"{field}={value} is not known; use {' or '.join(names)}.")
 
 
+def _tuning_methods() -> Iterable[str]:
+    from dpjax.models.tuning import METHODS
+
+    return METHODS
+
+
+def _tuning_targets() -> Iterable[str]:
+    from dpjax.models.tuning import TARGETS
+
+    return TARGETS
+
+
+def _decays() -> Iterable[str]:
+    from dpjax.optimizers import DECAYS
+
+    return DECAYS
+
+
+def _corruptions() -> Iterable[str]:
+    from dpjax.federated.corrupted_clients import KINDS
+
+    return KINDS
+
+
+def _robust_means() -> Iterable[str]:
+    from dpjax.federated.aggregation.robust import KINDS
+
+    return KINDS
+
+
+def _engines() -> Iterable[str]:
+    from dpjax.clipping.kernel import ENGINES
+
+    return ENGINES
+
+
 COUNT = WholeRange("it is a count")
 
 MAY_BE: Mapping[str, Range | WholeRange | Kinds] = {
@@ -63,9 +94,9 @@ MAY_BE: Mapping[str, Range | WholeRange | Kinds] = {
     "model.num_lengths": COUNT._replace(fix="1 pads all texts alike"),
     "model.pooling": Kinds("mean", "first", "last", "pooler"),
     "model.dtype": Kinds("float32", "bfloat16"),
-    "tuning.name": Kinds(others=("dpjax.models.tuning", "METHODS")),
+    "tuning.name": Kinds(others=_tuning_methods),
     "tuning.rank": ranges.RANK,
-    "tuning.targets": Kinds(others=("dpjax.models.tuning", "TARGETS")),
+    "tuning.targets": Kinds(others=_tuning_targets),
     "tuning.last_layers": ranges.LAST_LAYERS,
     "tuning.length": ranges.PROMPT_LENGTH,
     "synthesis.num_texts": WholeRange("classes need a text each", least=2),
@@ -99,13 +130,13 @@ MAY_BE: Mapping[str, Range | WholeRange | Kinds] = {
     "optimizer.second_decay": ranges.MOMENT_DECAY,
     "optimizer.adaptivity": ranges.FLOOR,
     "optimizer.warmup_steps": ranges.WARMUP_STEPS,
-    "optimizer.decay": Kinds(others=("dpjax.optimizers", "DECAYS")),
+    "optimizer.decay": Kinds(others=_decays),
     "optimizer.ema": ranges.AVERAGE_DECAY._replace(most=None, below=1, fix="0 keeps no average"),
     "optimizer.num_steps": ranges.NUM_STEPS,
     "optimizer.sampling": Kinds(*DRAWN),
     "optimizer.sampling_rate": ranges.SAMPLING_RATE,
     "optimizer.evaluate_every": COUNT._replace(fix="it counts steps"),
-    "federated.corruption.name": Kinds("none", "labels", others=("dpjax.federated.aggregation.corruption", "KINDS")),
+    "federated.corruption.name": Kinds("none", "labels", others=_corruptions),
     "federated.corruption.fraction": ranges.CORRUPTED_FRACTION,
     "federated.corruption.factor": ranges.CORRUPTION_FACTOR,
     "federated.compression.name": Kinds("none", "quantized", "random_k", "top_k", "sketch"),
@@ -132,13 +163,13 @@ MAY_BE: Mapping[str, Range | WholeRange | Kinds] = {
     "federated.threshold": Range("it is a share of the clients of a round", above=0, most=1),
     "federated.bits": ranges.RING_BITS,
     "federated.levels": ranges.RING_LEVELS._replace(fix="leave it null to have it chosen"),
-    "federated.robust": Kinds("none", others=("dpjax.federated.aggregation.robust", "KINDS")),
+    "federated.robust": Kinds("none", others=_robust_means),
     "federated.robust_fraction": ranges.ROBUST_FRACTION,
     "federated.local_sampling_rate": ranges.SAMPLING_RATE._replace(fix="it is a share of a client's rows"),
     "federated.noise_cohort": COUNT._replace(fix="leave it null for the noise of the round itself"),
     "tracker.name": Kinds("none", "wandb"),
     "num_seeds": COUNT._replace(fix="it counts runs of a point"),
-    "engine": Kinds("auto", "tuned", others=("dpjax.clipping.kernel", "ENGINES")),
+    "engine": Kinds("auto", "tuned", others=_engines),
     "microbatch_size": ranges.MICROBATCH_SIZE._replace(fix="leave it null to have it chosen"),
     "resume": Kinds("same", "config"),
 }
