@@ -26,9 +26,16 @@ def test_the_odds_of_the_truth_are_within_epsilon_exactly(eps):
     assert (np.asarray(draws, float) * 2**23 % 1 == 0).all()
     as_drawn = math.ceil(chance * 2**23) / 2**23
     odds = math.log((1 - as_drawn) / as_drawn)
-    assert odds <= eps * (1 + 1e-6)
+    assert odds <= eps
     if eps <= 8:
         assert odds == pytest.approx(eps, rel=2e-3)
+
+
+def test_rounding_makes_no_lie_less_likely_than_epsilon_asks():
+    eps = np.float32(np.exp(np.random.default_rng(0).uniform(-17, 2.7, 100_000)))
+    chance = np.asarray(jax.vmap(chance_of_a_lie)(jnp.asarray(eps)), float)
+    assert (chance >= 1 / (1 + np.exp(eps.astype(float)))).all()
+    assert chance.max() <= 0.5
 
 
 @pytest.mark.parametrize("eps", [0.5, 2.0])

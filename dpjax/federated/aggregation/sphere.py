@@ -10,7 +10,8 @@ s B g / ‖g‖, where the sign s = ±1 is the only thing that depends on v:
 response, and step 1 mixes its two answers. So given the line {g, -g}, on which v has no influence, the chances of a
 report under any two v differ by a factor of (1 - q) / q = e^ε at most, and by just that for v and -v of length 1. Real
 numbers have no part in this: however g·v is rounded, or if it is not a number, the lie is drawn by itself. It is drawn
-as ``uniform < q`` with a uniform on a grid from 0, whose chance is q rounded up to the grid. From ε = 15 on q
+as ``uniform < q`` with a uniform on a grid from 0, whose chance is q rounded up to the grid, after q itself was raised
+by more than float32 can have rounded it down. From ε = 15 on q
 stays at 3e-7, as less could not be drawn; reports gain nothing from there on.
 
 **Without bias.** s g points at the aim with mean (1 - 2q) E|g₁| / ‖g‖ along it and 0 across it, by symmetry;
@@ -33,6 +34,7 @@ from jaxtyping import Array, Float, Key
 from dpjax.gaussian import standard_normal
 
 LARGEST_EPSILON = 15.0
+_FLOAT32_STEP = 2.0**-23
 
 
 def sphere_length(size: int, epsilon: Float[Array, ""]) -> Float[Array, ""]:
@@ -55,10 +57,11 @@ def chance_of_a_lie(epsilon: Float[Array, ""]) -> Float[Array, ""]:
     """q, what a uniform has to be below.
 
     Example:
-      >>> print(chance_of_a_lie(jnp.log(3.0)))
-      0.25
+      >>> print(f"{chance_of_a_lie(jnp.log(3.0)):.4f}")
+      0.2500
     """
-    return jax.nn.sigmoid(-jnp.minimum(epsilon, LARGEST_EPSILON))
+    rounded = jax.nn.sigmoid(-jnp.minimum(epsilon, LARGEST_EPSILON))
+    return jnp.minimum(rounded * (1 + 4 * _FLOAT32_STEP), 0.5)  # never less than it is without rounding
 
 
 def sphere_report(row: Float[Array, "size"], key: Key[Array, ""], epsilon: Float[Array, ""]) -> Float[Array, "size"]:
