@@ -12,8 +12,11 @@ from dpjax.accounting import (
     LocalReports,
     Mechanism,
     Participation,
+    banded_toeplitz,
+    buffered_toeplitz,
     epsilon,
     factorization_of,
+    independent_noise,
     sampling_of,
 )
 from dpjax.accounting.distributed import KINDS as SHARES
@@ -30,6 +33,8 @@ def kinds():
         for adjacency in ("zero_out", "replace_one"):
             yield {"sampling": sampling, "adjacency": adjacency, "noise_multiplier": 1.25}
         yield {"sampling": sampling, "adjacency": "zero_out", "noise_multiplier": 0.0}
+        tree = factorization_of("tree", sampling.participation(40))
+        yield {"sampling": sampling, "adjacency": "zero_out", "noise_multiplier": 0.0, "factorization": tree}
         for recipe in FACTORIZATIONS:
             factorization = factorization_of(recipe, sampling.participation(40), 3)
             yield {
@@ -63,12 +68,24 @@ def test_a_row_makes_the_mechanism_that_made_it(fields):
     assert "per client" in claim(row | {"delta": 1e-5, "epsilon_rdp": 1.0})
 
 
-def test_a_factorization_of_ones_own_is_not_taken_for_another():
-    schema = Participation(num_steps=40, max_participations=40, min_separation=1)
-    own = Factorization("by hand", "toeplitz", schema, coefficients=(1.0, 0.5))
-    ran = Mechanism(
-        **COMMON, sampling=sampling_of("poisson", 0.1), adjacency="zero_out", noise_multiplier=1.0, factorization=own
-    )
+CYCLES = sampling_of("cyclic", 0.1, 1000)
+SCHEMA = CYCLES.participation(40)
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        Factorization("by hand", "toeplitz", SCHEMA, coefficients=(1.0, 0.5)),
+        Factorization("banded by hand", "toeplitz", SCHEMA, coefficients=(1.0, 0.5)),
+        banded_toeplitz(SCHEMA, 3, objective="max"),
+        buffered_toeplitz(SCHEMA, buffers=2),
+        independent_noise(SCHEMA),
+        banded_toeplitz(Participation(num_steps=40, max_participations=5, min_separation=8), 3),
+    ],
+    ids=lambda own: own.name,
+)
+def test_a_factorization_of_ones_own_is_not_taken_for_another(own):
+    ran = Mechanism(**COMMON, sampling=CYCLES, adjacency="zero_out", noise_multiplier=1.0, factorization=own)
     assert columns_of(ran)["noise"] == "correlated"
     assert mechanism_of(columns_of(ran)) is None
 

@@ -49,15 +49,22 @@ def factorization_of(name: str, participation: Participation, bands: int | None 
     return FACTORIZATIONS[one_of("factorization", name, FACTORIZATIONS)](participation, width)
 
 
-def recipe_of(factorization: Factorization) -> str:
+def recipe_of(factorization: Factorization, participation: Participation) -> str:
     """The name under which ``factorization_of`` makes it again, and its bands where it is banded; empty if it has none.
+
+    Args:
+      factorization: how a run's noise is correlated.
+      participation: of the units of that run; a factorization for other units is not made again from it.
 
     Example:
       >>> schema = Participation(num_steps=40, max_participations=4, min_separation=10)
-      >>> recipe_of(factorization_of("banded", schema, 3)), recipe_of(factorization_of("tree", schema))
-      ('banded 3', 'tree')
+      >>> recipe_of(banded_toeplitz(schema, 3), schema), recipe_of(banded_toeplitz(schema, 3, objective="max"), schema)
+      ('banded 3', '')
     """
     name = factorization.name.partition("_")[0]
     if name not in FACTORIZATIONS:
         return ""
-    return f"{name} {factorization.bands}" if name == "banded" else name
+    bands = factorization.bands if name == "banded" else None
+    if factorization_of(name, participation, bands) != factorization:
+        return ""
+    return name if bands is None else f"{name} {bands}"

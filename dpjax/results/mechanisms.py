@@ -22,8 +22,8 @@ _OF_REPORTS = {kind.noise: name for name, kind in REPORTS.items()}
 def columns_of(mechanism: Mechanism) -> dict[str, Any]:
     """What a row says of the mechanism that ran.
 
-    Formal guarantees: ``mechanism_of`` makes the same mechanism of them again, unless its noise is correlated by a
-    factorization of the user's own.
+    Formal guarantees: ``mechanism_of`` makes the same mechanism of them again, or none where its noise is correlated by
+    what no recipe of ``FACTORIZATIONS`` makes for the run's own participation.
 
     Args:
       mechanism: that ran.
@@ -115,11 +115,9 @@ def _word(mechanism: Mechanism) -> str | None:
         return REPORTS[noise.kind].noise
     if isinstance(noise, DistributedNoise):
         return noise.kind
-    if mechanism.noise_multiplier == 0:
-        return None
     if mechanism.factorization is None:
-        return "gaussian"
-    recipe = recipe_of(mechanism.factorization)
+        return "gaussian" if mechanism.noise_multiplier else None
+    recipe = recipe_of(mechanism.factorization, mechanism.participation)
     return f"correlated({recipe})" if recipe else "correlated"
 
 
