@@ -30,6 +30,7 @@ from dpjax import (
 )
 from dpjax.clipping import ENGINES, explain
 from dpjax.clipping.one_pass import planner
+from tests.problems import ITSELF
 
 KEY = jax.random.key(0)
 
@@ -330,7 +331,7 @@ def test_a_reference_from_outside_is_refused_and_one_inside_is_served():
 )
 def test_a_rule_made_by_hand_cannot_lift_the_bound(stability, engine):
     with pytest.raises((ValueError, TypeError), match="stability="):
-        clipped_sum(example_gradient(lambda w, x, key: w @ x), rule=ClippingRule(stability=stability), engine=engine)
+        clipped_sum(ITSELF, rule=ClippingRule(stability=stability), engine=engine)
     with pytest.raises((ValueError, TypeError), match="stability"):
         automatic_clipping(stability)
 
@@ -342,9 +343,7 @@ def test_nor_can_one_that_is_traced(engine):
     @jax.jit
     def total(stability):
         rule = ClippingRule(stability=stability)
-        return clipped_sum(example_gradient(lambda w, x, key: w @ x), rule=rule, engine=engine)(
-            jnp.zeros(2), cohort, KEY, 1.0
-        ).total
+        return clipped_sum(ITSELF, rule=rule, engine=engine)(jnp.zeros(2), cohort, KEY, 1.0).total
 
     for stability in (-4.0, -4.99, -5.0, -6.0, 0.0, float("nan"), float("inf"), float("-inf")):
         assert norm(total(stability)) <= 1 + 1e-6
@@ -353,12 +352,12 @@ def test_nor_can_one_that_is_traced(engine):
 
 def test_what_is_no_rule_is_refused():
     with pytest.raises(TypeError, match="ClippingRule"):
-        clipped_sum(example_gradient(lambda w, x, key: w @ x), rule="flat")
+        clipped_sum(ITSELF, rule="flat")
 
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_clip_norm_below_what_float32_can_tell_counts_nobody(engine):
-    fun = clipped_sum(example_gradient(lambda w, x, key: w @ x), engine=engine, rule=flat_clipping())
+    fun = clipped_sum(ITSELF, engine=engine, rule=flat_clipping())
     cohort = Cohort(jnp.full((3, 2), 1e-20), jnp.ones(3, bool))
     for clip_norm in (1e-30, 0.0, -1.0, float("nan")):
         with pytest.raises(ValueError, match=r"clip_norm=.* must be ≥ 1e-12"):

@@ -18,7 +18,6 @@ from dpjax import (
     calibrate_noise,
     clipped_sum,
     epsilon,
-    example_gradient,
     make_train,
 )
 from dpjax.accounting import DistributedNoise, rdp_epsilon
@@ -27,9 +26,9 @@ from dpjax.accounting.mechanism import dominating_pair
 from dpjax.federated import distributed_noise, secure_aggregation
 from dpjax.federated.aggregation.discrete import discrete_gaussian, skellam
 from dpjax.sampling import fixed_size_sampler
+from tests.problems import ITSELF
 
 KEY = jax.random.key(0)
-SEND = example_gradient(lambda w, x, key: w @ x)
 BASE: dict[str, Any] = {"unit": "client", "adjacency": "zero_out", "sampling": "full", "sampling_rate": 1.0}
 
 # ---- samples -------------------------------------------------------------------------------------------------------
@@ -221,7 +220,7 @@ def test_a_released_sum_has_the_noise_that_is_accounted(noise):
         aggregation = secure_aggregation(
             threshold=4, noise=noise, noise_multiplier=2.0, colluding=colluding, masks=masks
         )
-        fun = jax.jit(aggregation(clipped_sum)(SEND))
+        fun = jax.jit(aggregation(clipped_sum)(ITSELF))
         return fun(jnp.zeros(10_000), Cohort(rows, mask), KEY, 3.0)
 
     # Masks cancel exactly, and their program takes seconds to compile: once is enough.
@@ -240,7 +239,7 @@ def test_the_step_adds_none_to_what_clients_added():
     noise = {"noise": "skellam", "noise_multiplier": 2.0}
     train = make_train(
         lambda key: jnp.zeros(5000),
-        SEND,
+        ITSELF,
         jnp.zeros((6, 5000)),
         sampler=fixed_size_sampler(6, 6),
         num_steps=1,

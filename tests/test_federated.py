@@ -31,17 +31,10 @@ from dpjax import (
 from dpjax.bucket_sums import bucketed_sum
 from dpjax.contributions import gather_records
 from dpjax.federated import dirichlet_partition, dropouts
+from tests.problems import softmax_loss, three_classes
 
 KEY = jax.random.key(0)
-RNG = np.random.default_rng(0)
-X = jnp.asarray(RNG.normal(size=(120, 6)), jnp.float32)
-Y = jnp.asarray(RNG.integers(0, 3, 120))
-PARAMS = {"w": jnp.asarray(RNG.normal(size=(6, 3)), jnp.float32), "b": jnp.zeros(3)}
-
-
-def loss_fn(params, example, key):
-    x, y = example
-    return -jax.nn.log_softmax(x @ params["w"] + params["b"])[y]
+X, Y, PARAMS, RNG = three_classes(120)
 
 
 def close(a, b, rtol=1e-5):
@@ -60,7 +53,7 @@ def by_hand(unit_rows, lr, num_epochs, size):
     for _ in range(num_epochs):
         for start in range(0, len(unit_rows), size):
             rows = unit_rows[start : start + size]
-            gradients = jax.vmap(jax.grad(loss_fn), (None, 0, None))(params, (X[rows], Y[rows]), KEY)
+            gradients = jax.vmap(jax.grad(softmax_loss), (None, 0, None))(params, (X[rows], Y[rows]), KEY)
             params = jax.tree.map(lambda p, g: p - lr * jnp.mean(g, axis=0), params, gradients)
     return params
 
@@ -70,7 +63,7 @@ def test_epochs_pass_over_every_row_once_and_stop_when_a_client_has_no_more():
     rows = np.array([3, 8, 1])
     unit = Records(jnp.array([3, 8, 1, 0, 0, 0, 0]), jnp.arange(7) < 3)
     for size, epochs in ((3, 2), (7, 3)):
-        fun = gather_records(client_delta(loss_fn, optax.sgd(0.3), num_epochs=epochs, batch_size=size), (X, Y))
+        fun = gather_records(client_delta(softmax_loss, optax.sgd(0.3), num_epochs=epochs, batch_size=size), (X, Y))
         delta, _ = fun(PARAMS, unit, KEY)
         close(jax.tree.map(jnp.subtract, PARAMS, delta), by_hand(rows, 0.3, epochs, 3))
 
@@ -87,11 +80,13 @@ def test_the_proximal_term_pulls_towards_the_start():
     unit = UnitData((X[:8], Y[:8]), jnp.ones(8, bool))
     norms = []
     for mu in (0.0, 1.0, 10.0):
-        delta, _ = client_delta(loss_fn, optax.sgd(0.05), num_steps=50, proximal=mu)(PARAMS, unit, KEY)
+        delta, _ = client_delta(softmax_loss, optax.sgd(0.05), num_steps=50, proximal=mu)(PARAMS, unit, KEY)
         norms.append(float(optax.tree.norm(delta)))
     assert norms[0] > 1.5 * norms[1] > 3 * norms[2] > 0
-    traced = jax.jit(lambda mu: client_delta(loss_fn, optax.sgd(0.05), num_steps=50, proximal=mu)(PARAMS, unit, KEY)[0])
-    close(traced(0.0), client_delta(loss_fn, optax.sgd(0.05), num_steps=50)(PARAMS, unit, KEY)[0])
+    traced = jax.jit(
+        lambda mu: client_delta(softmax_loss, optax.sgd(0.05), num_steps=50, proximal=mu)(PARAMS, unit, KEY)[0]
+    )
+    close(traced(0.0), client_delta(softmax_loss, optax.sgd(0.05), num_steps=50)(PARAMS, unit, KEY)[0])
 
 
 def test_stragglers_stop_after_some_of_their_steps_and_never_before_the_first():
@@ -117,7 +112,7 @@ def test_stragglers_stop_after_some_of_their_steps_and_never_before_the_first():
 )
 def test_bad_local_training_is_named(options, words):
     with pytest.raises(ValueError, match=words):
-        client_delta(loss_fn, optax.sgd(0.1), **options)
+        client_delta(softmax_loss, optax.sgd(0.1), **options)
 
 
 # ---- buckets ------------------------------------------------------------------------------------------------------
@@ -150,7 +145,7 @@ def test_buckets_change_no_sum(make, num_buckets):
     """Every client sends what it would send alone, whatever bucket it is in and whoever is beside it."""
     records = ragged()
     buckets, order = bucketed(records, num_buckets)
-    contribution = gather_records(make(loss_fn), (X, Y))
+    contribution = gather_records(make(softmax_loss), (X, Y))
     weights = jnp.linspace(0, 1, 9)
     numbers, mask = jnp.array([11, 3, 0, 7, 5, 5, 2, 9, 10]), jnp.array([1, 1, 1, 0, 1, 1, 1, 1, 0], bool)
     units = jax.tree.map(lambda x: x[jnp.asarray(order)[numbers]], records)
@@ -171,7 +166,7 @@ def test_a_bucketed_run_equals_the_padded_one():
         "num_steps": 4,
         "make_optimizer": lambda h: optax.sgd(1.0),
     }
-    contribution = client_delta(loss_fn, optax.sgd(0.2), num_steps=2, batch_size=4)
+    contribution = client_delta(softmax_loss, optax.sgd(0.2), num_steps=2, batch_size=4)
     runs = [
         jax.jit(make_train(lambda key: PARAMS, contribution, population, **options))(HParams(noise_multiplier=1.0), KEY)
         for population in (Population(padded, (X, Y)), Population(buckets, (X, Y)))
@@ -199,7 +194,7 @@ def test_weights_scale_what_was_clipped_and_never_raise_it():
 def test_weights_hold_in_the_bookkeeping_engine_too():
     records = ragged()
     cohort = Cohort(records, jnp.ones(12, bool), jnp.linspace(0, 1, 12))
-    contribution = gather_records(user_gradient(loss_fn), (X, Y))
+    contribution = gather_records(user_gradient(softmax_loss), (X, Y))
     one, other = (
         clipped_sum(contribution, engine=engine)(PARAMS, cohort, KEY, 0.5) for engine in ("bookkeeping", "materialize")
     )

@@ -13,12 +13,12 @@ from dpjax import (
     Summing,
     client_delta,
     clipped_sum,
-    example_gradient,
     fixed_size_sampler,
     make_train,
 )
 from dpjax.federated import homomorphic_aggregation, iid_partition
 from dpjax.federated.aggregation.ckks import ADDING, WEIGHING, homomorphic_sum, make_keys
+from tests.problems import ITSELF
 
 ts = pytest.importorskip("tenseal")
 
@@ -26,10 +26,6 @@ KEY = jax.random.key(0)
 RNG = np.random.default_rng(0)
 VECTORS = RNG.uniform(-1, 1, (6, 3000))
 PRESENT = np.array([True, True, False, True, True, True])
-
-
-def linear(w, x, key):
-    return w @ x
 
 
 def test_a_sum_under_encryption_is_the_sum():
@@ -78,10 +74,9 @@ def test_the_aggregation_equals_the_plain_sum_to_its_grid(weighted):
     rows = jnp.asarray(RNG.normal(size=(7, 40)), jnp.float32)
     weights = jnp.linspace(0.1, 1, 7) if weighted else None
     cohort = Cohort(rows, jnp.arange(7) != 4, weights)
-    contribution = example_gradient(linear)
-    plain = clipped_sum(contribution)(jnp.zeros(40), cohort, KEY, 0.5)
+    plain = clipped_sum(ITSELF)(jnp.zeros(40), cohort, KEY, 0.5)
     levels = 2**12
-    out = homomorphic_aggregation(levels=levels)(clipped_sum)(contribution)(jnp.zeros(40), cohort, KEY, 0.5)
+    out = homomorphic_aggregation(levels=levels)(clipped_sum)(ITSELF)(jnp.zeros(40), cohort, KEY, 0.5)
     error = np.abs(np.asarray(out.total - plain.total)).max()
     assert 0 < error < 0.5 * 6 / levels
     assert float(out.report["aggregation_error"]) == pytest.approx(error / 0.5, rel=1e-3)
@@ -119,7 +114,7 @@ def test_a_run_is_the_plain_run():
         (lambda: homomorphic_sum(VECTORS * np.nan, PRESENT), "not finite"),
         (lambda: homomorphic_sum(VECTORS, PRESENT, np.full(6, 1.5)), "weights hold 1.5 to 1.5"),
         (
-            lambda: homomorphic_aggregation()(clipped_sum)(example_gradient(linear))(
+            lambda: homomorphic_aggregation()(clipped_sum)(ITSELF)(
                 jnp.zeros(3), Cohort(jnp.ones((2, 3)), jnp.ones(2, bool)), KEY, float("inf")
             ),
             "clip_norm=inf must be finite and > 0; a ciphertext",

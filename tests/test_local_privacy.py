@@ -18,7 +18,6 @@ from dpjax import (
     calibrate_noise,
     clipped_sum,
     epsilon,
-    example_gradient,
     make_train,
 )
 from dpjax.accounting import LocalReports, calibrate_report_epsilon, composed_epsilon
@@ -26,9 +25,9 @@ from dpjax.federated import local_privacy
 from dpjax.federated.aggregation.local_reports import privunit, privunit_cap
 from dpjax.sampling import fixed_size_sampler, poisson_sampler
 from dpjax.steps import make_stepper
+from tests.problems import ITSELF
 
 KEY = jax.random.key(0)
-SEND = example_gradient(lambda w, x, key: w @ x)
 BASE = {"unit": "client", "adjacency": "replace_one", "sampling": "full", "sampling_rate": 1.0}
 
 
@@ -192,7 +191,7 @@ def test_the_chance_to_be_told_apart_is_within_epsilon():
 
 def reported(kind, rows, mask=None, clip_norm=1.0, **options):
     mask = jnp.ones(len(rows), bool) if mask is None else mask
-    fun = jax.jit(local_privacy(kind, **options)(clipped_sum)(SEND))
+    fun = jax.jit(local_privacy(kind, **options)(clipped_sum)(ITSELF))
     return fun(jnp.zeros(rows.shape[1]), Cohort(rows, mask), KEY, clip_norm)
 
 
@@ -217,7 +216,7 @@ def test_who_does_not_take_part_reports_nothing_and_p_k_weigh_reports():
     rows = jnp.zeros((6, 20_000))
     out = reported("gaussian", rows, jnp.arange(6) < 2, noise_multiplier=1.0)
     assert float(out.total.std()) == pytest.approx(math.sqrt(2), rel=0.05)
-    fun = local_privacy("gaussian", noise_multiplier=1.0)(clipped_sum)(SEND)
+    fun = local_privacy("gaussian", noise_multiplier=1.0)(clipped_sum)(ITSELF)
     weighted = fun(jnp.zeros(20_000), Cohort(rows[:2], jnp.ones(2, bool), jnp.array([1.0, 0.5])), KEY, 1.0)
     assert float(weighted.total.std()) == pytest.approx(math.sqrt(1.25), rel=0.05)
 
@@ -233,7 +232,7 @@ def test_laplace_bounds_the_l1_norm():
 def train_with(aggregation, hparams, **options):
     train = make_train(
         lambda key: jnp.zeros(4000),
-        SEND,
+        ITSELF,
         jnp.zeros((8, 4000)),
         sampler=fixed_size_sampler(8, 8),
         num_steps=1,
@@ -254,7 +253,7 @@ def test_a_step_adds_no_noise_to_reports():
 def test_a_run_that_is_told_of_other_noise_than_its_clients_add_is_refused_or_nan():
     hparams = HParams(clip_norm=1.0, noise_multiplier=50.0)
     assert jnp.isnan(train_with(local_privacy("gaussian", noise_multiplier=2.0), hparams)).all()
-    summed = local_privacy("gaussian", noise_multiplier=2.0)(clipped_sum)(SEND)
+    summed = local_privacy("gaussian", noise_multiplier=2.0)(clipped_sum)(ITSELF)
     stepper = make_stepper(summed, optax.sgd(1.0), hparams, expected_size=8, noise_key=KEY)
     start = jnp.zeros(4000)
     cohort = Cohort(jnp.zeros((8, 4000)), jnp.ones(8, bool))
@@ -277,6 +276,6 @@ def test_adaptive_clipping_of_reports_is_refused():
 
 def test_an_infinite_clip_norm_is_refused():
     with pytest.raises(ValueError, match="clip_norm=inf must be finite"):
-        local_privacy("gaussian", noise_multiplier=1.0)(clipped_sum)(SEND)(
+        local_privacy("gaussian", noise_multiplier=1.0)(clipped_sum)(ITSELF)(
             jnp.zeros(2), Cohort(jnp.ones((1, 2)), jnp.ones(1, bool)), KEY, float("inf")
         )

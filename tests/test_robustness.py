@@ -29,16 +29,16 @@ from dpjax.federated import (
     scaffold,
     secure_aggregation,
 )
+from tests.problems import ITSELF
 
 KEY = jax.random.key(0)
 RNG = np.random.default_rng(0)
 ROWS = jnp.asarray(RNG.normal(size=(9, 5)), jnp.float32)
 MASK = jnp.arange(9) != 3
-SEND = example_gradient(lambda w, x, key: w @ x)  # a unit sends itself
 
 
 def total(kind, rows=ROWS, mask=MASK, clip_norm=jnp.inf, **options):
-    out = jax.jit(robust_aggregation(kind, **options)(clipped_sum)(SEND))(
+    out = jax.jit(robust_aggregation(kind, **options)(clipped_sum)(ITSELF))(
         jnp.zeros(rows.shape[1]), Cohort(rows, mask), KEY, clip_norm
     )
     return np.asarray(out.total), out
@@ -80,7 +80,7 @@ def test_the_geometric_median_has_the_least_sum_of_distances():
 @pytest.mark.parametrize("kind", [*KINDS, "geometric_median"])
 def test_where_all_send_the_same_it_is_the_plain_sum(kind):
     rows = jnp.broadcast_to(ROWS[0], ROWS.shape)
-    plain = clipped_sum(SEND)(jnp.zeros(5), Cohort(rows, MASK), KEY, 1.0).total
+    plain = clipped_sum(ITSELF)(jnp.zeros(5), Cohort(rows, MASK), KEY, 1.0).total
     options = KINDS[kind][0] if kind in KINDS else {}
     np.testing.assert_allclose(total(kind, rows, clip_norm=1.0, **options)[0], plain, rtol=1e-5)
 
@@ -94,7 +94,7 @@ def test_a_minority_cannot_carry_it_off(kind):
     good = np.asarray(honest)[[0, 2, 4, 6, 7, 8]]
     found = total(kind, attack, clip_norm=2.0, **options)[0] / 8
     assert np.linalg.norm(found - good.mean(0)) < 0.25
-    plain = clipped_sum(SEND)(jnp.zeros(5), Cohort(attack, MASK), KEY, 2.0).total / 8
+    plain = clipped_sum(ITSELF)(jnp.zeros(5), Cohort(attack, MASK), KEY, 2.0).total / 8
     assert np.linalg.norm(plain - good.mean(0)) > 0.5
 
 
@@ -148,7 +148,7 @@ def test_the_share_is_rounded_down(share, clients, assumed):
     expected = np.sort(np.asarray(rows[:, 0]))[assumed : clients - assumed].mean()
 
     def mean(share):
-        fun = robust_aggregation("trimmed_mean", corrupted_fraction=share)(clipped_sum)(SEND)
+        fun = robust_aggregation("trimmed_mean", corrupted_fraction=share)(clipped_sum)(ITSELF)
         return fun(jnp.zeros(1), Cohort(rows, jnp.ones(clients, bool)), KEY, jnp.inf).total[0] / clients
 
     assert float(mean(share)) == pytest.approx(expected, rel=1e-6)
@@ -162,7 +162,7 @@ def test_a_traced_share_out_of_range_is_no_mean():
 
 
 def total_of_share(share):
-    fun = robust_aggregation("krum", corrupted_fraction=share)(clipped_sum)(SEND)
+    fun = robust_aggregation("krum", corrupted_fraction=share)(clipped_sum)(ITSELF)
     return fun(jnp.zeros(5), Cohort(ROWS, MASK), KEY, 1.0).total
 
 
@@ -178,7 +178,7 @@ def test_the_sum_says_that_it_has_no_sensitivity_and_one_client_shows_why():
 def trained(noise_multiplier, *, jit=True, aggregation=None):
     train = make_train(
         lambda key: jnp.zeros(5),
-        SEND,
+        ITSELF,
         ROWS,
         sampler=fixed_size_sampler(9, 9),
         num_steps=2,
@@ -198,13 +198,13 @@ def test_noise_on_a_robust_mean_is_refused_and_nan_where_it_is_traced():
 
 @pytest.mark.parametrize("outer", [secure_aggregation(threshold=5), robust_aggregation("median")])
 def test_another_sum_around_a_robust_one_is_refused(outer):
-    fun = outer(robust_aggregation("median")(clipped_sum))(SEND)
+    fun = outer(robust_aggregation("median")(clipped_sum))(ITSELF)
     with pytest.raises(ValueError, match="around each other, and each forms the sum"):
         fun(jnp.zeros(5), Cohort(ROWS, MASK), KEY, 1.0)
 
 
 def test_a_robust_mean_around_secure_aggregation_is_refused():
-    fun = robust_aggregation("median")(secure_aggregation(threshold=5)(clipped_sum))(SEND)
+    fun = robust_aggregation("median")(secure_aggregation(threshold=5)(clipped_sum))(ITSELF)
     with pytest.raises(ValueError, match="around each other, and each forms the sum"):
         fun(jnp.zeros(5), Cohort(ROWS, MASK), KEY, 1.0)
 
@@ -248,7 +248,7 @@ OWNERS = Records(jnp.array([[0, 1], [2, 3]]), jnp.ones((2, 2), bool))
 )
 def test_what_the_corrupted_send(kind, options, expected):
     marks = jnp.array([False, True, False])
-    fun = corruption(kind, **options)(clipped_sum)(SEND)
+    fun = corruption(kind, **options)(clipped_sum)(ITSELF)
     cohort = Cohort(corruptible(jnp.ones((3, 2)), marks), jnp.ones(3, bool))
     out = fun(jnp.zeros(2), cohort, KEY, jnp.inf)
     np.testing.assert_allclose(out.total, 2.0 + expected)
@@ -267,7 +267,7 @@ def test_noise_in_place_of_a_message_has_its_deviation():
 
 def test_units_without_marks_are_refused():
     with pytest.raises(TypeError, match="without a mark of who is corrupted"):
-        corruption("nan")(clipped_sum)(SEND)(jnp.zeros(5), Cohort(ROWS, MASK), KEY, 1.0)
+        corruption("nan")(clipped_sum)(ITSELF)(jnp.zeros(5), Cohort(ROWS, MASK), KEY, 1.0)
 
 
 def quadratic(w, example, key):

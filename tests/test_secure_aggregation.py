@@ -28,17 +28,10 @@ from dpjax.federated import dirichlet_partition, scaffold, secure_aggregation
 from dpjax.federated.aggregation.key_agreement import PRIME, Client, agree
 from dpjax.federated.aggregation.masking import masked_vectors, unmasked_sum
 from dpjax.federated.aggregation.quantization import inner_fraction, safe_levels, stochastic_round
+from tests.problems import ITSELF, softmax_loss, three_classes
 
 KEY = jax.random.key(0)
-RNG = np.random.default_rng(0)
-X = jnp.asarray(RNG.normal(size=(60, 6)), jnp.float32)
-Y = jnp.asarray(RNG.integers(0, 3, 60))
-PARAMS = {"w": jnp.asarray(RNG.normal(size=(6, 3)), jnp.float32), "b": jnp.zeros(3)}
-
-
-def loss_fn(params, example, key):
-    x, y = example
-    return -jax.nn.log_softmax(x @ params["w"] + params["b"])[y]
+X, Y, PARAMS, RNG = three_classes(60)
 
 
 def ring(rng, *shape):
@@ -204,7 +197,7 @@ def cohort_of(size=9):
 @pytest.mark.parametrize(("bits", "tolerance"), [(32, 1e-5), (20, 1e-3), (16, 2e-2)])
 @pytest.mark.parametrize("masks", [True, False])
 def test_it_equals_the_plain_sum_to_the_precision_it_states(bits, tolerance, masks):
-    contribution = example_gradient(loss_fn)
+    contribution = example_gradient(softmax_loss)
     cohort = cohort_of()
     plain = clipped_sum(contribution)(PARAMS, cohort, KEY, 0.5)
     secure = secure_aggregation(threshold=4, bits=bits, masks=masks)(clipped_sum)(contribution)
@@ -221,7 +214,7 @@ def test_it_equals_the_plain_sum_to_the_precision_it_states(bits, tolerance, mas
 
 
 def test_masks_change_nothing():
-    contribution = example_gradient(loss_fn)
+    contribution = example_gradient(softmax_loss)
     sums = [
         secure_aggregation(threshold=2, bits=16, dropout_rate=0.3, masks=masks)(clipped_sum)(contribution)(
             PARAMS, cohort_of(), KEY, 0.5
@@ -234,9 +227,8 @@ def test_masks_change_nothing():
 
 def test_one_client_moves_the_sum_by_no_more_than_the_clip_norm_rounding_included():
     """On a grid so coarse that rounding up alone would break the bound."""
-    contribution = example_gradient(lambda w, x, key: w @ x)
     rows = jnp.asarray(np.random.default_rng(1).normal(size=(4, 400)), jnp.float32)
-    secure = secure_aggregation(threshold=2, levels=30, masks=False)(clipped_sum)(contribution)
+    secure = secure_aggregation(threshold=2, levels=30, masks=False)(clipped_sum)(ITSELF)
     run = jax.jit(lambda mask, key: secure(jnp.zeros(400), Cohort(rows, mask), key, 0.7).total)
     moved = []
     for seed, k in product(range(10), range(4)):
@@ -248,14 +240,13 @@ def test_one_client_moves_the_sum_by_no_more_than_the_clip_norm_rounding_include
 
 
 def test_a_small_ring_that_wraps_is_counted_and_elsewhere_refused():
-    contribution = example_gradient(lambda w, x, key: w @ x)
     cohort = Cohort(jnp.ones((20, 1)) * 5, jnp.ones(20, bool))
     with pytest.raises(ValueError, match="levels=60 with bits=8 let a sum over 20 clients wrap around; take at most 6"):
-        secure_aggregation(threshold=2, bits=8, levels=60)(clipped_sum)(contribution)(jnp.zeros(1), cohort, KEY, 1.0)
+        secure_aggregation(threshold=2, bits=8, levels=60)(clipped_sum)(ITSELF)(jnp.zeros(1), cohort, KEY, 1.0)
     options = {"threshold": 2, "bits": 8, "levels": 60, "allow_wraparound": True}
-    out = secure_aggregation(**options)(clipped_sum)(contribution)(jnp.zeros(1), cohort, KEY, 1.0)
+    out = secure_aggregation(**options)(clipped_sum)(ITSELF)(jnp.zeros(1), cohort, KEY, 1.0)
     assert int(out.report["wrapped"]) == 1  # 20 x 60 steps in a ring of 256
-    one = secure_aggregation(**options)(clipped_sum)(contribution)(
+    one = secure_aggregation(**options)(clipped_sum)(ITSELF)(
         jnp.zeros(1), cohort._replace(mask=jnp.arange(20) < 2), KEY, 1.0
     )
     assert int(one.report["wrapped"]) == 0
@@ -271,11 +262,8 @@ def test_the_safe_grid_is_the_largest_that_cannot_wrap(bits):
 
 
 def test_a_client_that_sends_nan_counts_as_zero_and_is_reported():
-    contribution = example_gradient(lambda w, x, key: w @ x)
     rows = jnp.ones((5, 3)).at[2].set(jnp.nan)
-    out = secure_aggregation(threshold=2)(clipped_sum)(contribution)(
-        jnp.zeros(3), Cohort(rows, jnp.ones(5, bool)), KEY, 1.0
-    )
+    out = secure_aggregation(threshold=2)(clipped_sum)(ITSELF)(jnp.zeros(3), Cohort(rows, jnp.ones(5, bool)), KEY, 1.0)
     assert int(out.num_rejected) == 1
     np.testing.assert_allclose(out.total, 4 / 3**0.5, rtol=1e-4)
 
@@ -289,7 +277,7 @@ def run(
     records = dirichlet_partition(np.asarray(Y), 8, alpha=0.5, seed=0)
     train = make_train(
         lambda key: PARAMS,
-        solver or contribution or client_delta(loss_fn, optax.sgd(0.3), num_steps=2, batch_size=4),
+        solver or contribution or client_delta(softmax_loss, optax.sgd(0.3), num_steps=2, batch_size=4),
         Population(records if units is None else units, (X, Y), weights),
         sampler=sampler or fixed_size_sampler(8, 6),
         num_steps=rounds,
@@ -300,7 +288,7 @@ def run(
 
 
 def test_a_run_is_the_plain_run_whatever_the_solver_the_buckets_and_the_weights():
-    solver = scaffold(loss_fn, learning_rate=0.3, num_steps=2, participation=0.75, batch_size=4)
+    solver = scaffold(softmax_loss, learning_rate=0.3, num_steps=2, participation=0.75, batch_size=4)
     records = dirichlet_partition(np.asarray(Y), 8, alpha=0.5, seed=0)
     buckets, _ = bucketed(records, 2)
     cases = [
@@ -359,9 +347,11 @@ def test_lanes_of_a_sweep_run_the_protocol_each_for_itself():
 )
 def test_bad_settings_are_named(options, words):
     with pytest.raises(ValueError, match=words):
-        secure_aggregation(**options)(clipped_sum)(example_gradient(loss_fn))(PARAMS, cohort_of(), KEY, 0.5)
+        secure_aggregation(**options)(clipped_sum)(example_gradient(softmax_loss))(PARAMS, cohort_of(), KEY, 0.5)
 
 
 def test_a_ring_needs_a_bound():
     with pytest.raises(ValueError, match="clip_norm=inf must be finite"):
-        secure_aggregation(threshold=2)(clipped_sum)(example_gradient(loss_fn))(PARAMS, cohort_of(), KEY, float("inf"))
+        secure_aggregation(threshold=2)(clipped_sum)(example_gradient(softmax_loss))(
+            PARAMS, cohort_of(), KEY, float("inf")
+        )

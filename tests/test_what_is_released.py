@@ -46,10 +46,10 @@ from dpjax.federated import (
 )
 from dpjax.steps import make_stepper
 from dpjax.types import Added, NoSensitivity
+from tests.problems import ITSELF
 
 KEY = jax.random.key(0)
 X = jnp.linspace(-1, 1, 64)
-LINEAR = example_gradient(lambda w, x, key: w @ x)
 
 
 @cache
@@ -104,7 +104,7 @@ def test_no_name_in_a_report_decides_anything(noise):
     def step(value):
         factory = clipped_sum if value is None else reporting(value)(clipped_sum)
         given = {"expected_size": 2.0, "noise_key": KEY, "noise": noise}
-        stepper = make_stepper(factory(LINEAR), optax.sgd(0.1), hparams, **given)
+        stepper = make_stepper(factory(ITSELF), optax.sgd(0.1), hparams, **given)
         state, metrics = stepper.step(stepper.init(jnp.zeros(4), jnp.zeros(4), ()), cohort, index, KEY)
         key = jax.random.key_data(state.privatizer_state.key)
         return state._replace(privatizer_state=(key, state.privatizer_state.step)), metrics.by_name()
@@ -120,13 +120,13 @@ def test_no_name_in_a_report_decides_anything(noise):
 
 def test_metrics_of_a_contribution_may_have_any_name():
     def chatty(params, unit, key):
-        vector, metrics = LINEAR(params, unit, key)
+        vector, metrics = ITSELF(params, unit, key)
         return vector, metrics | dict.fromkeys(names, jnp.float32(7.0))
 
     names = [*[name for name in names_in_the_code() if name.isidentifier()][::9], "message", "present"]
     cohort = Cohort(jnp.ones((3, 4)), jnp.arange(3) < 2)
     for aggregation in (robust_aggregation("median"), secure_aggregation(threshold=2, masks=False)):
-        plain, told = (aggregation(clipped_sum)(f)(jnp.zeros(4), cohort, KEY, 1.0) for f in (LINEAR, chatty))
+        plain, told = (aggregation(clipped_sum)(f)(jnp.zeros(4), cohort, KEY, 1.0) for f in (ITSELF, chatty))
         np.testing.assert_array_equal(plain.total, told.total)
         assert float(told.aux["present"]) == float(told.aux["message"]) == 14.0
 
@@ -150,7 +150,7 @@ def test_a_sum_at_a_larger_norm_than_its_noise_is_for_is_never_released():
 def test_a_sum_that_may_wrap_around_has_no_sensitivity_and_says_so():
     def summed(mask, **ring):
         aggregation = secure_aggregation(threshold=2, masks=False, **ring)
-        return aggregation(clipped_sum)(LINEAR)(jnp.zeros(1), Cohort(jnp.full((4, 1), 9.0), mask), KEY, 1.0)
+        return aggregation(clipped_sum)(ITSELF)(jnp.zeros(1), Cohort(jnp.full((4, 1), 9.0), mask), KEY, 1.0)
 
     ring = {"bits": 4, "levels": 7, "allow_wraparound": True}
     everyone, one_less = summed(jnp.ones(4, bool), **ring), summed(jnp.arange(4) > 0, **ring)
@@ -184,7 +184,7 @@ def test_noise_out_of_range_under_jit_is_never_no_noise(bad):
     for make in (secure, local, report):
         with pytest.raises(ValueError, match=r"must be"):
             make(bad)
-        out = jax.jit(lambda z, make=make: make(z)(clipped_sum)(LINEAR)(jnp.zeros(4), cohort, KEY, 1.0).total)(bad)
+        out = jax.jit(lambda z, make=make: make(z)(clipped_sum)(ITSELF)(jnp.zeros(4), cohort, KEY, 1.0).total)(bad)
         assert jnp.isnan(out).all()
     state, _ = jax.jit(trained)(bad)
     assert not jnp.isfinite(state.params)
@@ -227,7 +227,7 @@ def test_a_run_that_can_abort_poisson_rounds_says_so_to_the_accountant_or_does_n
     def run(sampler, **ring):
         given = {"sampler": sampler, "num_steps": 3, "make_optimizer": lambda h: optax.sgd(h.learning_rate)}
         given["sum_factory"] = Summing(aggregation=secure_aggregation(threshold=8, masks=False, **ring))
-        train = make_train(lambda key: jnp.zeros(4), LINEAR, jnp.ones((20, 4)), **given)
+        train = make_train(lambda key: jnp.zeros(4), ITSELF, jnp.ones((20, 4)), **given)
         return jax.jit(train)(HParams(learning_rate=0.1, clip_norm=1.0, noise_multiplier=5.0), KEY)
 
     sampler = poisson_sampler(20, 0.5, num_steps=3, capacity=20)
@@ -288,7 +288,7 @@ def attack():
     num_runs = 3000
 
     def counts(sampler, threshold, dropout_rate):
-        secure = secure_aggregation(threshold=threshold, dropout_rate=dropout_rate, masks=False)(clipped_sum)(LINEAR)
+        secure = secure_aggregation(threshold=threshold, dropout_rate=dropout_rate, masks=False)(clipped_sum)(ITSELF)
         units = jnp.ones((sampler.population, 1))
 
         def aborted(key, step):  # all but what it needs is left out of the program
@@ -361,7 +361,7 @@ def test_a_rate_out_of_range_under_jit_gives_no_sum():
     @jax.jit
     def totals(rate):
         made = dropouts(rate), secure_aggregation(threshold=2, masks=False, dropout_rate=rate)
-        return [each(clipped_sum)(LINEAR)(jnp.zeros(4), cohort, KEY, 1.0).total for each in made]
+        return [each(clipped_sum)(ITSELF)(jnp.zeros(4), cohort, KEY, 1.0).total for each in made]
 
     assert all(jnp.isfinite(total).all() for total in totals(0.5))
     assert all(jnp.isnan(total).all() for total in totals(1.5) + totals(-0.1))
