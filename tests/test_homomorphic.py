@@ -117,7 +117,7 @@ def test_a_run_is_the_plain_run():
             lambda: homomorphic_aggregation()(clipped_sum)(ITSELF)(
                 jnp.zeros(3), Cohort(jnp.ones((2, 3)), jnp.ones(2, bool)), KEY, float("inf")
             ),
-            "clip_norm=inf must be finite and > 0; a ciphertext",
+            "clip_norm=inf must be finite and ≥ 1e-12; a ciphertext",
         ),
     ],
 )
