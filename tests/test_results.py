@@ -483,3 +483,13 @@ def test_what_texts_and_messages_cost_stands_beside_what_they_buy():
     with console.capture() as capture:
         console.print(to_rich([sheet], 70))
     assert "90,300,000" in capture.get()
+
+
+@pytest.mark.parametrize("misfit", ["abc", True, 1.5])
+def test_a_table_with_one_cell_that_its_column_cannot_hold_is_none(tmp_path, misfit):
+    """Also behind cells that equal it: True is 1, and of equal cells one is tried."""
+    rows = [{"seed": 1, "epsilon": 1.0}, {"seed": 1, "epsilon": 1.0}, {"seed": misfit, "epsilon": 1.0}]
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps({"format": "dpjax-results", "version": 1, "rows": rows}), encoding="utf-8")
+    with pytest.raises(results.ResultsError, match="'seed' holds int"):
+        results.load(path)
