@@ -23,6 +23,8 @@ from dpjax.accounting import (
     LocalReports,
     Mechanism,
     Poisson,
+    Sampling,
+    abort_probability,
     accountants,
     calibrate_noise,
     calibrate_noise_grid,
@@ -488,6 +490,28 @@ class TestCache:
         with pytest.warns(UserWarning, match="No space left"):
             self.grid(tmp_path)
         assert list(tmp_path.iterdir()) == []
+
+
+class Silent(Sampling):
+    """A kind that says nothing but its name."""
+
+    name = "silent"
+    word = "silent"
+    manner = "silent sampling"
+
+    def describe(self, drawn):
+        return "silent sampling"
+
+
+def test_a_kind_that_says_nothing_is_charged_in_full_and_for_nothing_that_others_may_feel():
+    said = {"unit": "example", "sampling": Silent(0.1, 100), "noise_multiplier": 2.0, "num_steps": 3}
+    alone = epsilon(Mechanism(**said, adjacency="zero_out"), 1e-5)
+    plain = said | {"sampling": "full", "sampling_rate": 1.0}
+    assert alone == epsilon(Mechanism(**plain, adjacency="zero_out"), 1e-5)
+    with pytest.raises(ValueError, match="a unit that joins moves the others"):
+        epsilon(Mechanism(**said, adjacency="add_or_remove_one"), 1e-5)
+    sampler = SimpleNamespace(sampling=Silent(0.1, 100), overflow_probability=0.0)
+    assert abort_probability(sampler, num_steps=3, threshold=10) > 0.5
 
 
 class TestRefusals:

@@ -36,7 +36,7 @@ class BallsInBins(Sampling):
     name: ClassVar[str] = "balls_in_bins"
     word: ClassVar[str] = "balls-in-bins"
     manner: ClassVar[str] = "balls-in-bins epochs"
-    aborts_tell: ClassVar[bool] = True
+    joining_moves_others: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -38,6 +38,8 @@ class Full(Sampling):
     word: ClassVar[str] = "full"
     manner: ClassVar[str] = "full participation"
     is_drawn: ClassVar[bool] = False
+    aborts_tell: ClassVar[bool] = False
+    joining_moves_others: ClassVar[bool] = False
     draws_records: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

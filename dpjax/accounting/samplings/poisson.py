@@ -50,7 +50,7 @@ class Poisson(Sampling):
     manner: ClassVar[str] = "Poisson sampling"
     amplifies: ClassVar[bool] = True
     draws_records: ClassVar[bool] = True
-    aborts_tell: ClassVar[bool] = True
+    joining_moves_others: ClassVar[bool] = False
 
     def pair(self, noise_multiplier: float, adjacency: str, times: int, records: int = 1) -> Pair:
         rate = self.sampling_rate

@@ -47,8 +47,10 @@ class Sampling(abc.ABC):
     """Whether ``dpjax.sampling`` has a sampler of this kind, which configs can name."""
     draws_records: ClassVar[bool] = False
     """Whether anything accounts for records that are drawn one by one, of which a unit owns several."""
-    aborts_tell: ClassVar[bool] = False
+    aborts_tell: ClassVar[bool] = True
     """Whether an aborted step says something of who is there; see ``abort_probability``."""
+    joining_moves_others: ClassVar[bool] = True
+    """Whether others may be in other steps because one unit more is there, for which nothing here accounts."""
     without_replacement: ClassVar[bool] = False
     """Whether each cohort is a random subset of fixed size, drawn afresh."""
 
@@ -70,7 +72,12 @@ class Sampling(abc.ABC):
           adjacency: as in ``Mechanism``.
           independent: whether the noise is fresh in each step.
         """
-        del adjacency, independent
+        del independent
+        if adjacency == "add_or_remove_one" and self.joining_moves_others:
+            raise ValueError(
+                f"adjacency='add_or_remove_one' has no account with sampling={self.name!r}, as a unit that joins moves "
+                "the others between cohorts; use 'zero_out' or 'replace_one', or sampling='poisson'."
+            )
 
     @classmethod
     def default_adjacency(cls, *, independent: bool) -> str:
@@ -124,6 +131,8 @@ class Sampling(abc.ABC):
 @dataclass(frozen=True)
 class CohortsOfOneSize(Sampling):
     """Cohorts that hold the same number of units each, but for the last of an epoch."""
+
+    aborts_tell: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -21,14 +21,6 @@ class Walk(CohortsOfOneSize):
         """Cohorts that hold everybody; the last is short if the cohort size does not divide the population."""
         return -(-(self.population or 0) // self.cohort_size)
 
-    def check(self, adjacency: str, *, independent: bool) -> None:
-        del independent
-        if adjacency == "add_or_remove_one":
-            raise ValueError(
-                f"adjacency='add_or_remove_one' has no account with sampling={self.name!r}, as a unit that joins moves "
-                "the others between cohorts; use 'zero_out' or 'replace_one', or sampling='poisson'."
-            )
-
 
 @dataclass(frozen=True)
 class Shuffled(Walk):

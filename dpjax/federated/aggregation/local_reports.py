@@ -13,7 +13,7 @@ from dpjax.accounting.local import KINDS, MAX_REPORT_EPSILON
 from dpjax.checks import number, one_of
 from dpjax.clipping import Aggregation
 from dpjax.federated.aggregation.messages import Formed, Round, clipped_rows, clipping_as_the_sum, formed_from_messages
-from dpjax.federated.aggregation.sphere import sphere_report, sphere_spread
+from dpjax.federated.aggregation.sphere import sphere_length, sphere_report
 from dpjax.federated.side_keys import Purpose, side_key
 from dpjax.gaussian import standard_normal
 from dpjax.ranges import NOISE_MULTIPLIER
@@ -84,7 +84,9 @@ def local_privacy(
         # p_k are public, so the server weighs what it was told.
         weights = 1.0 if cohort.weights is None else jnp.clip(jnp.nan_to_num(cohort.weights), 0, 1)
         total = jnp.where(cohort.mask, weights, 0.0) @ reports * this.clip_norm
-        return Formed(total, noise=Added(spread(amount)), report={"uplink_bytes": jnp.float32(4 * this.size)})
+        return Formed(
+            total, noise=Added(spread(amount, this.size)), report={"uplink_bytes": jnp.float32(4 * this.size)}
+        )
 
     return formed_from_messages(form, checked, bounded_for="a randomised report")
 
@@ -181,17 +183,17 @@ class Randomiser(NamedTuple):
 
     Attributes:
       report: ``report(row, key, amount)``; the row is the contribution / clip norm, the amount the kind's own number.
-      spread: the amount → standard deviation of a report's noise in one coordinate / clip norm.
+      spread: (the amount, coordinates) → standard deviation of a report's noise in one of them / clip norm.
     """
 
     report: Callable[[Report, Key[Array, ""], Float[Array, ""]], Report]
-    spread: Callable[[Float[Array, ""]], Float[Array, ""]]
+    spread: Callable[[Float[Array, ""], int], Float[Array, ""]]
 
 
 REPORTS: dict[str, Randomiser] = {
-    "gaussian": Randomiser(_gaussian, lambda noise_multiplier: noise_multiplier),
-    "laplace": Randomiser(_laplace, lambda epsilon: 2 * jnp.sqrt(2.0) / epsilon),
-    "privunit": Randomiser(privunit, lambda epsilon: 1 / privunit_cap(epsilon).length),
-    "sphere": Randomiser(sphere_report, sphere_spread),
+    "gaussian": Randomiser(_gaussian, lambda noise_multiplier, size: noise_multiplier),
+    "laplace": Randomiser(_laplace, lambda epsilon, size: 2 * jnp.sqrt(2.0) / epsilon),
+    "privunit": Randomiser(privunit, lambda epsilon, size: 1 / privunit_cap(epsilon).length),
+    "sphere": Randomiser(sphere_report, lambda epsilon, size: sphere_length(size, epsilon) / size**0.5),
 }
 """Kind → how its reports are made; ``dpjax.accounting.local.KINDS`` has what they cost."""

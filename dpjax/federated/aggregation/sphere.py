@@ -48,11 +48,6 @@ def sphere_length(size: int, epsilon: Float[Array, ""]) -> Float[Array, ""]:
     return math.exp(-along) / jnp.tanh(jnp.minimum(epsilon, LARGEST_EPSILON) / 2)
 
 
-def sphere_spread(epsilon: Float[Array, ""]) -> Float[Array, ""]:
-    """The most that a report's deviation is in one coordinate: B / √d of many dimensions; of 25 it is 1 % less."""
-    return math.sqrt(math.pi / 2) / jnp.tanh(jnp.minimum(epsilon, LARGEST_EPSILON) / 2)
-
-
 def chance_of_a_lie(epsilon: Float[Array, ""]) -> Float[Array, ""]:
     """q, what a uniform has to be below.
 
