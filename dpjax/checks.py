@@ -3,6 +3,7 @@
 Nothing here imports JAX, as accounting uses these checks too; only who has imported JAX can hold a traced value.
 """
 
+import inspect
 import math
 import sys
 from collections.abc import Iterable
@@ -213,11 +214,17 @@ def instance(name: str, value: Any, kinds: type | tuple[type, ...], *, fix: str)
         raise TypeError(f"{name}={brief(value)} must be of type {allowed}; {fix}.")
 
 
-def function(name: str, value: Any, *, fix: str) -> None:
+def function(name: str, value: Any, *, fix: str, takes: int | None = None) -> None:
     """Refuse what can't be called, before it is.
 
+    Args:
+      name: of the field.
+      value: what was given.
+      fix: what to do, the second half of the sentence.
+      takes: how many arguments it will be called with; None: any number.
+
     Raises:
-      TypeError: it is no function.
+      TypeError: it is no function, or one of other arguments.
 
     Example:
       >>> function("loss_fn", 3, fix="give loss_fn(params, example, key)")
@@ -226,6 +233,18 @@ def function(name: str, value: Any, *, fix: str) -> None:
     """
     if not callable(value):
         raise TypeError(f"{name}={brief(value)} must be a function; {fix}.")
+    if takes is not None and not _takes(value, takes):
+        raise TypeError(f"{name} must be called with {takes} arguments, which {brief(value)} is not; {fix}.")
+
+
+def _takes(value: Any, count: int) -> bool:
+    try:
+        inspect.signature(value).bind(*range(count))
+    except TypeError:
+        return False
+    except ValueError:  # of a builtin, which does not say
+        return True
+    return True
 
 
 def optimizer(name: str, value: Any) -> None:

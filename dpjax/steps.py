@@ -35,11 +35,13 @@ def check_noise(noise: Any) -> Noise:
     Example:
       >>> check_noise(1.0)
       Traceback (most recent call last):
-      TypeError: noise=1.0 must be a function; give a privatizer, such as gaussian_privatizer, or adaptive_clipping().
+      TypeError: noise=1.0 must be a function; give gaussian_privatizer, partial(correlated_privatizer, \
+factorization=...) or adaptive_clipping().
     """
     if isinstance(noise, adapting.AdaptiveClipping):
         return adapting.adaptive_clipping(*noise)
-    function("noise", noise, fix="give a privatizer, such as gaussian_privatizer, or adaptive_clipping()")
+    fix = "give gaussian_privatizer, partial(correlated_privatizer, factorization=...) or adaptive_clipping()"
+    function("noise", noise, fix=fix, takes=2)
     return noise
 
 

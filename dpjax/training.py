@@ -10,11 +10,13 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, ArrayLike, Float, Int, Key, PyTree
 
+from dpjax.accounting import Factorization
 from dpjax.bucket_sums import bucketed_sum
 from dpjax.buckets import Buckets
 from dpjax.checks import function, instance, is_traced, number, whole_number
 from dpjax.checks import optimizer as check_optimizer
 from dpjax.clipping import AdaptiveClipping, BoundedSum, SumFactory, Summing
+from dpjax.clipping.factory import check_sum_factory
 from dpjax.contribution import ContributionFn
 from dpjax.contributions import gather_records
 from dpjax.noise import gaussian_privatizer
@@ -141,11 +143,12 @@ def make_train(
 
     Raises:
       TypeError: an argument of a wrong type, as a sampler, a solver or units that are none; an argument's old name.
-      ValueError: ``num_steps`` or ``evaluation.every`` < 1, more steps than the sampler was made for, or weights that
-        don't sum to 1; from ``train``, adaptive clipping with a rule that has groups, an aggregation that can abort
-        steps of a Poisson sampler without an ``abort_probability``, and concrete hyper-parameters out of range, as a
-        ``clip_norm`` below 0, or infinite with noise. Under jit these are traced, and their release is NaN, or of units
-        that count as zero: call ``train`` once without jit to be told why.
+      ValueError: ``num_steps`` or ``evaluation.every`` < 1, more steps than the sampler was made for, weights that
+        don't sum to 1, or a ``factorization`` for units that take part less often than the sampler's; from ``train``,
+        adaptive clipping with a rule that has groups, an aggregation that can abort steps of a Poisson sampler without
+        an ``abort_probability``, and concrete hyper-parameters out of range, as a ``clip_norm`` below 0, or infinite
+        with noise. Under jit these are traced, and their release is NaN, or of units that count as zero: call
+        ``train`` once without jit to be told why.
 
     Example:
       >>> import jax, jax.numpy as jnp, optax
@@ -165,14 +168,16 @@ def make_train(
     """
     check_sampler(sampler)
     num_steps = NUM_STEPS.known("num_steps", num_steps)
-    for name, given in (("init_fn", init_fn), ("make_optimizer", make_optimizer), ("sum_factory", sum_factory)):
-        function(name, given, fix="see make_train for what it is given and returns")
+    function("init_fn", init_fn, fix="give init_fn(key), which returns parameters", takes=1)
+    function("make_optimizer", make_optimizer, fix="write lambda hparams: optax.sgd(hparams.learning_rate)", takes=1)
+    check_sum_factory(sum_factory)
     solver, noise = as_solver(learner), check_noise(noise)
     if sampler.num_steps is not None and num_steps > sampler.num_steps:
         raise ValueError(
             f"num_steps={num_steps} is more than the {sampler.num_steps} steps that the sampler's capacity was chosen "
             "for; make the sampler for as many steps as the run has."
         )
+    _check_factorization(noise, sampler, num_steps)
     every, evaluate = _check_evaluation(evaluation, solver, num_steps)
     population = units if isinstance(units, Population) else Population(units)
     weighted = weigh_units(population, sampler)
@@ -235,6 +240,13 @@ def make_train(
     return train
 
 
+def _check_factorization(noise: Noise, sampler: Sampler, num_steps: int) -> None:
+    """Refuse correlated noise that is for other units than the sampler draws, or for fewer steps."""
+    factorization = getattr(noise, "keywords", {}).get("factorization")  # of a partial
+    if isinstance(factorization, Factorization):
+        factorization.check_covers(sampler.sampling.participation(num_steps), sampler.sampling.name)
+
+
 def _check_evaluation(
     evaluation: Evaluation | None, solver: Solver, num_steps: int
 ) -> tuple[int, Callable[[TrainState], PyTree[Array]]]:
@@ -267,6 +279,7 @@ def _aborting_as_accounted(bounded_sum: BoundedSum, sampler: Sampler) -> Bounded
 
     def fun(params: Params, cohort: Cohort, key: Key[Array, ""], clip_norm: float | Float[Array, ""]) -> ClippedSum:
         out = bounded_sum(params, cohort, key, clip_norm)
+        instance("what sum_factory(contribution) returns", out, ClippedSum, fix="return that, as clipped_sum does")
         noised_by_server = not isinstance(out.noise, Added)  # clients' own noise is charged without amplification
         silent = sampler.sampling.aborts_tell and sampler.abort_probability is None
         if out.released is not None and noised_by_server and silent:

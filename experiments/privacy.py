@@ -2,10 +2,9 @@
 
 import math
 from dataclasses import replace
+from functools import partial
 
 import jax
-from jaxtyping import Array, ArrayLike, Key
-from optax import GradientTransformation
 
 from dpjax import accounting, federated, sampling
 from dpjax.accounting import Factorization, LocalReports, Participation, factorization_of
@@ -142,13 +141,7 @@ def check_aborts(ran: accounting.Mechanism, privacy: PrivacyConf, fed: Federated
 
 def make_privatizer(factorization: Factorization | None) -> MakePrivatizer:
     """What adds noise to the sum, correlated over the steps or not."""
-    if factorization is None:
-        return gaussian_privatizer
-
-    def correlated(stddev: ArrayLike, key: Key[Array, ""]) -> GradientTransformation:
-        return correlated_privatizer(stddev, key, factorization)
-
-    return correlated
+    return gaussian_privatizer if factorization is None else partial(correlated_privatizer, factorization=factorization)
 
 
 def clip_norm(privacy: PrivacyConf, fed: FederatedConf) -> float:

@@ -532,7 +532,7 @@ class TestRefusals:
             ({"num_steps": 0}, "num_steps=0 must be ≥ 1; give"),
             ({"num_steps": True}, "num_steps=True must be a whole number"),
             ({"population": 0}, "population=0 must be ≥ 1; give"),
-            ({"overflow_probability": 1.0}, "overflow_probability=1.0 must be in [0, 1)"),
+            ({"overflow_probability": 1.5}, "overflow_probability=1.5 must be in [0, 1]"),
             ({"sampling": "full"}, "sampling_rate=0.01 with sampling='full'; set it to 1"),
             ({"sampling": "fixed_size"}, "population=None with sampling='fixed_size'; give"),
             ({"sampling": "shuffled", "population": 150}, "sampling_rate=0.01 is a cohort of 1.5 of 150 units; make"),

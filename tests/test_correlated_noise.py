@@ -580,7 +580,7 @@ class TestAccounting:
 
     def test_overflow_is_paid_for_here_too(self):
         always = independent_noise(Participation(20, 20, 1))
-        sampler = PoissonSampler(100, 0.1, 60, overflow_probability=1e-12, num_steps=20)
+        sampler = PoissonSampler(100, 0.1, 33, num_steps=20)
         fields = {"unit": "client", "adjacency": "zero_out", "num_steps": 20, "noise_multiplier": 3.0}
         cut = Mechanism.from_sampler(sampler, factorization=always, **fields)
         assert epsilon(cut, 1e-5) == epsilon(replace(cut, overflow_probability=0.0), 1e-5 * 0.999)

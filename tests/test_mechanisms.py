@@ -11,7 +11,11 @@ from dpjax.accounting import (
     Factorization,
     LocalReports,
     Mechanism,
+    Noise,
     Participation,
+    Poisson,
+    Sampling,
+    Shuffled,
     banded_toeplitz,
     buffered_toeplitz,
     epsilon,
@@ -21,6 +25,7 @@ from dpjax.accounting import (
 )
 from dpjax.accounting.distributed import KINDS as SHARES
 from dpjax.accounting.local import KINDS as REPORTS
+from dpjax.accounting.pairs import Pair
 from dpjax.results import claim, decode, encode
 from dpjax.results.mechanisms import columns_of, mechanism_of
 
@@ -108,3 +113,56 @@ def test_a_sampling_whose_sentence_claims_no_amplification_gets_none_and_the_oth
     cost, full = (epsilon(each, delta=1e-5, accountant="rdp") for each in (run, charged))
     assert (cost < 0.9 * full) == run.sampling.amplifies
     assert ("no amplification" in run.describe()) == (cost == full and name != "full")
+
+
+class Twice(Shuffled):
+    """A kind of one's own that inherits the name of another, and is in every step."""
+
+    def participation(self, num_steps):
+        return Participation(num_steps, num_steps, 1)
+
+
+class Loud(Noise):
+    """Noise of one's own, of which ε is more than that of Gaussian noise."""
+
+    trust = "central"
+
+    def pair(self, run):
+        return Pair("gaussian", 1.0, run.noise_multiplier / 3, run.num_participations)
+
+    def describe(self, run):
+        return " with loud noise"
+
+
+class Taken(Poisson):
+    name = "poisson"
+
+
+class New(Poisson):
+    name = "new"
+
+
+@pytest.mark.parametrize(
+    ("fields", "column", "word"),
+    [
+        ({"sampling": Twice(0.1, 1000)}, "sampling", "own(Twice)"),
+        ({"sampling": Taken(0.1)}, "sampling", "own(Taken)"),
+        ({"sampling": New(0.1)}, "sampling", "own(New)"),
+        ({"sampling": Poisson(0.1), "noise": Loud()}, "noise", "own(Loud)"),
+    ],
+)
+def test_a_kind_of_ones_own_is_not_taken_for_one_of_the_tables(fields, column, word):
+    ran = Mechanism(**COMMON, adjacency="zero_out", noise_multiplier=2.0, **fields)
+    row = columns_of(ran)
+    assert row[column] == word
+    assert mechanism_of(row) is None
+    assert word in claim(row | {"delta": 1e-5, "epsilon_rdp": 1.0})
+
+
+def test_a_kind_of_sampling_without_a_name_is_refused():
+    class Nameless(Sampling):
+        def describe(self, drawn):
+            return drawn
+
+    with pytest.raises(TypeError, match=r"^Nameless.name must be a word; set it in the class, for rows and claims\.$"):
+        Nameless(0.1)

@@ -1,6 +1,8 @@
 """The privacy rules that no other test would catch if they were broken; docs/concepts/privacy-rules.md lists all."""
 
 import inspect
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -25,8 +27,15 @@ from dpjax import (
     private_grad,
     user_gradient,
 )
-from dpjax.accounting import default_adjacency
-from dpjax.sampling import PoissonSampler
+from dpjax.accounting import Full, default_adjacency, epsilon
+from dpjax.sampling import (
+    BallsInBinsSampler,
+    CyclicSampler,
+    FixedSizeSampler,
+    PoissonSampler,
+    Sampler,
+    ShuffledSampler,
+)
 
 KEY = jax.random.key(0)
 
@@ -146,7 +155,7 @@ def test_rule_6_a_run_of_empty_cohorts_still_adds_its_noise():
         lambda key: jnp.zeros(2000),
         example_gradient(linear),
         jnp.ones((10, 2000)),
-        sampler=PoissonSampler(10, 1e-6, capacity=4),
+        sampler=PoissonSampler(10, 1e-6, capacity=4, num_steps=4),
         num_steps=4,
         make_optimizer=lambda h: optax.sgd(1.0),
     )
@@ -195,3 +204,67 @@ def _parameters(function):
         return inspect.signature(function).parameters
     except (TypeError, ValueError):
         return {}
+
+
+# ---- samplers that are made or changed by hand ----------------------------------------------------------------------
+
+
+def stated(sampler, num_steps=20, adjacency="zero_out"):
+    run = Mechanism.from_sampler(
+        sampler, unit="example", adjacency=adjacency, noise_multiplier=2.0, num_steps=num_steps
+    )
+    return epsilon(run, 1e-5)
+
+
+@pytest.mark.parametrize("made", [PoissonSampler(40, 0.5, 1, 20), BallsInBinsSampler(40, 0.25, 3, 20)], ids=str)
+def test_rule_4_slots_that_are_too_few_cost_everything_however_the_sampler_was_made(made):
+    assert made.overflow_probability > 0.9
+    assert stated(made) == math.inf
+
+
+@pytest.mark.parametrize("change", [{"sampling_rate": 0.9}, {"capacity": 5}, {"num_steps": 10**9}, {"population": 400}])
+def test_rule_4_a_sampler_that_is_changed_says_the_overflow_that_it_then_has(change):
+    sound = poisson_sampler(40, 0.1, num_steps=20)
+    assert math.isfinite(stated(sound))
+    changed = replace(sound, **change)
+    assert changed.overflow_probability > 1e4 * sound.overflow_probability
+    assert stated(changed) == math.inf
+    assert replace(changed, **{name: getattr(sound, name) for name in change}) == sound
+
+
+@pytest.mark.parametrize("kind", [FixedSizeSampler, ShuffledSampler, CyclicSampler])
+def test_rule_3_a_cohort_of_one_size_is_as_large_as_it_is_accounted(kind):
+    with pytest.raises(ValueError, match=r"^capacity=20 must be sampling_rate × population = 4, as cohorts are"):
+        kind(40, 0.1, 20)
+    with pytest.raises(ValueError, match=r"^capacity=4 must be sampling_rate × population = 20, as cohorts are"):
+        replace(kind(40, 0.1, 4), sampling_rate=0.5)
+
+
+def test_rule_4_a_kind_of_sampler_that_does_not_bound_its_overflow_has_no_epsilon():
+    class Crowded(Sampler):
+        accounted_as = Full
+
+        @classmethod
+        def at_rate(cls, population, sampling_rate, **options):
+            return cls(population, 1.0, population)
+
+        def draw(self, key, step, units):
+            raise NotImplementedError
+
+    assert math.isfinite(stated(Crowded(40, 1.0, 40)))
+    assert stated(Crowded(40, 1.0, 39)) == math.inf
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"population": 0}, "population=0 must be"),
+        ({"sampling_rate": 1.5}, r"sampling_rate=1.5 must be in \(0, 1\]"),
+        ({"num_steps": 0}, "num_steps=0 must be"),
+        ({"num_steps": None}, "num_steps=None must be the steps of the run"),
+        ({"abort_probability": 2.0}, r"abort_probability=2.0 must be in \[0, 1\]"),
+    ],
+)
+def test_a_sampler_holds_numbers_that_it_can_have(wrong, words):
+    with pytest.raises(ValueError, match=f"^{words}"):
+        replace(poisson_sampler(40, 0.1, num_steps=20), **wrong)

@@ -13,7 +13,7 @@ from dpjax.sampling import PoissonSampler
 KEY = jax.random.key(0)
 RNG = np.random.default_rng(0)
 ROWS = jnp.asarray(RNG.normal(size=(12, 3)), jnp.float32)
-EVERYONE = PoissonSampler(12, 1.0, 12, 0.0, 100)
+EVERYONE = PoissonSampler(12, 1.0, 12, 100)
 
 
 def linear(w, x, key):
@@ -79,7 +79,7 @@ def test_every_row_is_drawn_by_its_own_coin_at_the_stated_rate():
 
 def test_rows_beyond_the_slots_are_counted():
     """Four slots for twelve rows that are all drawn: every local step overflows, and says so."""
-    small = PoissonSampler(12, 1.0, 4, 1.0, 100)
+    small = PoissonSampler(12, 1.0, 4, 100)
     options = {"num_steps": 3, "clip_norm": 1.0, "noise_multiplier": 0.0}
     unit = UnitData(ROWS, jnp.ones(12, bool))
     for sampler, expected in ((small, 3.0), (EVERYONE, 0.0)):
@@ -89,7 +89,7 @@ def test_rows_beyond_the_slots_are_counted():
 
 def test_padding_and_empty_clients_say_nothing():
     padded = jnp.concatenate([ROWS, jnp.full((5, 3), 9.0)])
-    big = PoissonSampler(17, 1.0, 17, 0.0, 100)
+    big = PoissonSampler(17, 1.0, 17, 100)
     mask = jnp.arange(17) < 12
     np.testing.assert_allclose(delta(padded, mask, sampler=big), delta(), rtol=1e-5)
     assert (delta(padded, mask & False, sampler=big, noise_multiplier=2.0) == 0).all()
@@ -101,7 +101,7 @@ def test_a_run_over_hospitals_adds_nothing_to_what_clients_send():
         linear,
         optax.sgd(1.0),
         num_steps=1,
-        sampler=PoissonSampler(4, 1.0, 4, 0.0, 1),
+        sampler=PoissonSampler(4, 1.0, 4, 1),
         clip_norm=1.0,
         noise_multiplier=0.0,
     )

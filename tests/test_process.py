@@ -92,7 +92,7 @@ NOISES = {
     "gaussian": gaussian_privatizer,
     "correlated": partial(
         correlated_privatizer,
-        factorization=banded_toeplitz(Participation(5, max_participations=3, min_separation=2), 2),
+        factorization=banded_toeplitz(Participation(5, max_participations=5, min_separation=1), 2),
     ),
     "adaptive": adaptive_clipping(0.6, 0.5, count_stddev=0.6),
 }

@@ -1,5 +1,7 @@
 """A whole run: what it computes, what it reports, and the door for other training loops."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +15,9 @@ from dpjax import (
     Mechanism,
     Population,
     Records,
+    Sampler,
     clipped_sum,
+    correlated_privatizer,
     draw_cohort,
     example_gradient,
     make_train,
@@ -22,6 +26,8 @@ from dpjax import (
     shuffled_sampler,
     user_gradient,
 )
+from dpjax.accounting import Participation, tree_aggregation
+from dpjax.clipping import Summing
 
 N = 40
 X = jax.random.normal(jax.random.key(1), (N, 3))
@@ -35,6 +41,14 @@ def loss_fn(params, example, key):
 
 def init_fn(key):
     return {"w": 0.1 * jax.random.normal(key, (3,)), "b": jnp.zeros(())}
+
+
+def linear(w, x, key):
+    return jnp.sum(w * x)
+
+
+def sgd(hparams):
+    return optax.sgd(0.1)
 
 
 def make(num_steps=7, sampler=None, optimizer=lambda h: optax.sgd(h.learning_rate), **options):
@@ -184,6 +198,68 @@ def test_the_sampler_that_runs_is_the_sampler_that_is_accounted():
 def test_bad_lengths_are_named(options, words):
     with pytest.raises(ValueError, match=words):
         make(**({"sampler": shuffled_sampler(N, 4)} | options))
+
+
+@pytest.mark.parametrize(
+    ("made_for", "num_steps", "words"),
+    [
+        ((10, 1, 10), 10, "is for 10 steps with 1 participation, but sampling='poisson' has 10 steps with 10"),
+        ((5, 5, 1), 10, "is for 5 steps with 5 participations at least 1 apart, but sampling='poisson' has 10 steps"),
+    ],
+)
+def test_noise_that_is_correlated_for_other_units_or_fewer_steps_is_refused(made_for, num_steps, words):
+    noise = partial(correlated_privatizer, factorization=tree_aggregation(Participation(*made_for)))
+    options = {"sampler": poisson_sampler(8, 0.5, num_steps=10), "num_steps": num_steps, "noise": noise}
+    with pytest.raises(ValueError, match=words):
+        make_train(lambda key: jnp.zeros(2), example_gradient(linear), jnp.ones((8, 2)), make_optimizer=sgd, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (
+            {"learner": lambda w, x, key: jnp.sum(w * x)},
+            "the contribution returned .* where a pair is expected.*example",
+        ),
+        (
+            {"noise": correlated_privatizer},
+            "noise must be called with 2 arguments.*partial.correlated_priv",
+        ),
+        ({"noise": lambda: None}, "noise must be called with 2 arguments"),
+        (
+            {"sum_factory": Summing},
+            "sum_factory=Summing is a class, no object of it; make one, such as",
+        ),
+        (
+            {"sum_factory": lambda fn: lambda *a: (1, 2)},
+            "what sum_factory.contribution. returns=.* must be of type Cl",
+        ),
+        ({"init_fn": lambda: 0}, "init_fn must be called with 1 arguments"),
+    ],
+)
+def test_what_a_run_is_made_of_is_looked_at_and_the_sentence_says_what_to_write(options, words):
+    given = {
+        "init_fn": lambda key: jnp.zeros(2),
+        "learner": example_gradient(linear),
+        "units": jnp.ones((8, 2)),
+        "sampler": poisson_sampler(8, 0.5, num_steps=2),
+        "num_steps": 2,
+        "make_optimizer": sgd,
+    }
+    with pytest.raises(TypeError, match=words):
+        make_train(**given | options)(HPARAMS, jax.random.key(0))
+
+
+def test_a_loss_of_other_arguments_is_refused_before_it_is_called():
+    with pytest.raises(
+        TypeError, match="^loss_fn must be called with 3 arguments, which .* is not; give loss_fn.params"
+    ):
+        example_gradient(lambda w, x: jnp.sum(w * x))
+
+
+def test_a_sampler_is_of_a_kind():
+    with pytest.raises(TypeError, match="^Sampler has kinds of its own, each with a function: write poisson_sampler"):
+        Sampler("poisson", 64, 0.5)
 
 
 def test_private_grad_is_clipped_noised_and_divided():

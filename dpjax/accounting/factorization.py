@@ -107,6 +107,22 @@ class Factorization:
         weights, decays = np.asarray(self.buffers, np.float64).T
         return buffered(weights, decays, self.participation.num_steps)
 
+    def check_covers(self, participation: Participation, sampling: str) -> None:
+        """Refuse units that may take part more often, or more densely, than those that the noise is for.
+
+        Args:
+          participation: of the units of a run.
+          sampling: the name of what draws them.
+
+        Raises:
+          ValueError: it says both.
+        """
+        if not self.participation.covers(participation):
+            raise ValueError(
+                f"factorization is for {self.participation.in_words}, but sampling={sampling!r} has "
+                f"{participation.in_words}; make it for Participation.from_sampler(sampler, num_steps)."
+            )
+
     def describe(self) -> str:
         """The clause of a report: name, reach, and the participation that the guarantee rests on.
 

@@ -122,7 +122,7 @@ steps with noise multiplier 1.1 (standard deviation / clip norm); one run, hyper
             "noise_multiplier": NOISE_MULTIPLIER.known("noise_multiplier", noise_multiplier),
             "num_steps": NUM_STEPS.known("num_steps", num_steps),
             "overflow_probability": known_number(
-                "overflow_probability", overflow_probability, least=0, below=1, fix="it is a chance"
+                "overflow_probability", overflow_probability, least=0, most=1, fix="it is a chance"
             ),
             "factorization": factorization,
             "noise": noise,
@@ -161,12 +161,8 @@ steps with noise multiplier 1.1 (standard deviation / clip norm); one run, hyper
                     "factorization is given with noise that clients add, which is fresh in each step; leave it out."
                 )
             self.noise.check(self)
-        if self.factorization is not None and not self.factorization.participation.covers(self.participation):
-            raise ValueError(
-                f"factorization is for {_limits(self.factorization.participation)}, but sampling="
-                f"{self.sampling.name!r} has {_limits(self.participation)}; make it for "
-                "Participation.from_sampler(sampler, num_steps)"
-            )
+        if self.factorization is not None:
+            self.factorization.check_covers(self.participation, self.sampling.name)
 
     @classmethod
     def from_sampler(
@@ -300,9 +296,3 @@ def _sampling(sampling: Sampling | str, sampling_rate: float | None, population:
         if value is not None:
             raise ValueError(f"{name}={brief(value)} beside sampling={sampling}, which has its own; leave it out.")
     return sampling
-
-
-def _limits(participation: Participation) -> str:
-    times = "1 participation" if participation.most == 1 else f"{participation.most} participations"
-    apart = f" at least {participation.min_separation} apart" if participation.most > 1 else ""
-    return f"{participation.num_steps} steps with {times}{apart}"

@@ -85,6 +85,13 @@ class Participation:
         """Participations that fit into the run, at most ``max_participations``."""
         return min(self.max_participations, -(-self.num_steps // self.min_separation))
 
+    @property
+    def in_words(self) -> str:
+        """The same for a sentence."""
+        times = "1 participation" if self.most == 1 else f"{self.most} participations"
+        apart = f" at least {self.min_separation} apart" if self.most > 1 else ""
+        return f"{self.num_steps} steps with {times}{apart}"
+
     def covers(self, other: Participation) -> bool:
         """Whether every unit that obeys ``other`` obeys this one too."""
         return (

@@ -304,7 +304,8 @@ def _first_row(dataset: "Dataset", limit: int = 20):
     row, label = dataset.train_inputs[0], dataset.class_names[dataset.train_labels[0]]
     table = Table("feature", "value", box=None, title=f"first row ({label})", title_justify="left")
     # Of one-hot columns only the one that is set says something.
-    values = [(n, v) for n, v in zip(dataset.feature_names, row, strict=True) if "=" not in n or v]
+    names = dataset.feature_names or [str(number) for number in range(len(row))]
+    values = [(n, v) for n, v in zip(names, row, strict=True) if "=" not in n or v]
     for feature, value in values[:limit]:
         table.add_row(feature, f"{value:.3g}")
     if len(values) > limit:

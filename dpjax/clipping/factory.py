@@ -72,3 +72,21 @@ class Summing:
             memory_budget=engine.memory_budget,
             mesh=engine.mesh,
         )
+
+
+def check_sum_factory(value: object) -> None:
+    """Refuse what forms no clipped sum of a contribution, such as a rule, or ``Summing`` before it is made.
+
+    Raises:
+      TypeError: it is none.
+
+    Example:
+      >>> check_sum_factory(flat_clipping())
+      Traceback (most recent call last):
+      TypeError: sum_factory=ClippingRule(groups=None, stability=None) must be a function; make one, such as \
+Summing(rule=per_layer_clipping()), or leave it out.
+    """
+    fix = "make one, such as Summing(rule=per_layer_clipping()), or leave it out"
+    if isinstance(value, type):
+        raise TypeError(f"sum_factory={value.__name__} is a class, no object of it; {fix}.")
+    function("sum_factory", value, fix=fix, takes=1)

@@ -10,7 +10,7 @@ from jax.extend.core import Jaxpr
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, Key, PyTree
 
-from dpjax.checks import function, instance, number
+from dpjax.checks import brief, function, instance, number
 from dpjax.clipping import engines
 from dpjax.clipping.engines import Settings
 from dpjax.clipping.program import check_independence, open_jaxpr, uses_references
@@ -190,7 +190,7 @@ def check_contribution(contribution_fn: ContributionFn, params: Params, cohort: 
         _check_floating("params", params)
     unit = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), cohort.units)
     try:
-        jaxpr, (vector, beside) = jax.make_jaxpr(contribution_fn, return_shape=True)(params, unit, key)
+        jaxpr, sent = jax.make_jaxpr(contribution_fn, return_shape=True)(params, unit, key)
     except NameError as error:
         if "unbound axis name" not in str(error):
             raise
@@ -200,6 +200,12 @@ def check_contribution(contribution_fn: ContributionFn, params: Params, cohort: 
             "per-unit clipping; compute the loss of ONE unit without collectives or axis_name."
         ) from error
     check_independence(jaxpr)
+    if not (isinstance(sent, tuple) and len(sent) == 2):
+        raise TypeError(
+            f"the contribution returned {brief(sent)} where a pair is expected; return (vector, a dict of metrics), or "
+            "make it of a loss with example_gradient(loss_fn)."
+        )
+    vector, beside = sent
     as_reported(beside)
     if not jax.tree.leaves(vector):
         raise ValueError(f"contribution={vector!r} holds no array to clip; return what a unit is to send.")

@@ -101,7 +101,7 @@ def augmented(loss_and_metrics: LossAndMetrics, augment: AugmentFn | None, num_a
 def with_metrics(loss_fn: LossFn) -> LossAndMetrics:
     """Accept a bare loss as well as (loss, metrics), and insist on a scalar."""
 
-    function("loss_fn", loss_fn, fix="give loss_fn(params, example, key) of ONE example")
+    function("loss_fn", loss_fn, fix="give loss_fn(params, example, key) of ONE example", takes=3)
 
     def loss_and_metrics(params: Params, example: PyTree[Array], key: Key[Array, ""]) -> tuple[Array, Metrics]:
         out = loss_fn(params, example, key)

@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, Key
 
-from dpjax.checks import brief, function, instance, number, optimizer, whole_number
+from dpjax.checks import brief, instance, number, optimizer, whole_number
 from dpjax.clipping import AdaptiveClipping, BoundedSum, SumFactory, Summing
+from dpjax.clipping.factory import check_sum_factory
 from dpjax.contribution import ContributionFn
 from dpjax.federated.compression import check_shapes
 from dpjax.models import Model
@@ -90,7 +91,8 @@ def build_federated_averaging_process(
       learner: what a client sends, such as ``fedavg(cross_entropy_loss(model), optax.sgd(0.5), num_steps=2)`` or
         another ``Solver``; see ``make_train``.
       server_optimizer: applied to the noised mean delta; ``optax.sgd(1.0)`` is FedAvg.
-      expected_clients: sampling rate × clients, a public number that the noised sum is divided by.
+      expected_clients: sampling rate × clients, a public number that the noised sum is divided by. If cohorts have
+        weights, which are p_k / max p of public p_k: sampling rate / max p, so that the mean is over all p_k.
       clip_norm: bound on one client's delta; inf for none.
       noise_multiplier: noise standard deviation / ``clip_norm``.
       sum_factory, noise: see ``make_train``. Noise that remembers takes its shapes from the solver's ``message_like``.
@@ -126,7 +128,7 @@ def build_federated_averaging_process(
     """
     instance("model", model, Model, fix="make one, such as logistic(...), or Model(init, apply)")
     optimizer("server_optimizer", server_optimizer)
-    function("sum_factory", sum_factory, fix="see make_train for what it is given and returns")
+    check_sum_factory(sum_factory)
     solver, noise = as_solver(learner), check_noise(noise)
     expected_clients = number("expected_clients", expected_clients, above=0, fix="it is sampling rate × clients")
     noise_multiplier = NOISE_MULTIPLIER.number("noise_multiplier", noise_multiplier)

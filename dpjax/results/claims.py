@@ -209,7 +209,7 @@ def steps_word(row: Row) -> str:
 def _whose_noise(row: Row) -> str:
     """Whom a guarantee that is not about noise on the sum holds against, and what is not real about it."""
     noise, cohort = text(row, "noise"), number(row, "noise_cohort_size")
-    against = f"; noise {noise}" if noise.startswith("correlated") else _BY_CLIENTS.get(noise, "")
+    against = f"; noise {noise}" if noise.startswith(("correlated", "own(")) else _BY_CLIENTS.get(noise, "")
     simulated = f"; SIMULATED with the noise of {cohort:.0f} clients a round" if cohort is not None else ""
     return against + simulated
 

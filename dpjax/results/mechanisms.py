@@ -13,7 +13,7 @@ from dpjax.accounting.local import LocalReports
 from dpjax.accounting.mechanism import Mechanism
 from dpjax.accounting.noises import Noise
 from dpjax.accounting.recipes import factorization_of, recipe_of
-from dpjax.accounting.samplings import sampling_of
+from dpjax.accounting.samplings import SAMPLINGS, Sampling, sampling_of
 from dpjax.results.claims import number, text
 
 _OF_REPORTS = {kind.noise: name for name, kind in REPORTS.items()}
@@ -23,7 +23,8 @@ def columns_of(mechanism: Mechanism) -> dict[str, Any]:
     """What a row says of the mechanism that ran.
 
     Formal guarantees: ``mechanism_of`` makes the same mechanism of them again, or none where its noise is correlated by
-    what no recipe of ``FACTORIZATIONS`` makes for the run's own participation.
+    what no recipe of ``FACTORIZATIONS`` makes for the run's own participation, or where its sampling or its noise is of
+    a kind that is in no table of dpjax.
 
     Args:
       mechanism: that ran.
@@ -44,7 +45,7 @@ def columns_of(mechanism: Mechanism) -> dict[str, Any]:
         "unit": mechanism.unit,
         "records_per_unit": mechanism.records_per_unit if mechanism.records_per_unit > 1 else None,
         "adjacency": mechanism.adjacency,
-        "sampling": mechanism.sampling.name,
+        "sampling": _listed(mechanism.sampling),
         "sampling_rate": mechanism.sampling_rate,
         "num_steps": mechanism.num_steps,
         "population": mechanism.population,
@@ -81,7 +82,7 @@ def mechanism_of(row: Mapping[str, Any]) -> Mechanism | None:
     """
     rate, multiplier, steps = (number(row, name) for name in ("sampling_rate", "noise_multiplier", "num_steps"))
     unit, adjacency, sampling = (text(row, name) for name in ("unit", "adjacency", "sampling"))
-    if rate is None or multiplier is None or steps is None or not (unit and adjacency and sampling):
+    if rate is None or multiplier is None or steps is None or not (unit and adjacency) or sampling not in SAMPLINGS:
         return None
     kind = sampling_of(sampling, rate, _whole(row, "population"))
     word, factorization = text(row, "noise"), None
@@ -108,13 +109,20 @@ def mechanism_of(row: Mapping[str, Any]) -> Mechanism | None:
     )
 
 
+def _listed(sampling: Sampling) -> str:
+    """The kind's name, which stands for nothing but that kind: of one that is in no table, the name of its class."""
+    return sampling.name if SAMPLINGS.get(sampling.name) is type(sampling) else f"own({type(sampling).__name__})"
+
+
 def _word(mechanism: Mechanism) -> str | None:
     """The noise in a word and its own number; None where there is none."""
     noise = mechanism.noise
-    if isinstance(noise, LocalReports):
+    if type(noise) is LocalReports:
         return REPORTS[noise.kind].noise
-    if isinstance(noise, DistributedNoise):
+    if type(noise) is DistributedNoise:
         return noise.kind
+    if noise is not None:
+        return f"own({type(noise).__name__})"
     if mechanism.factorization is None:
         return "gaussian" if mechanism.noise_multiplier else None
     recipe = recipe_of(mechanism.factorization, mechanism.participation)

@@ -11,12 +11,12 @@ from dpjax.accounting.samplings import BallsInBins, Sampling
 from dpjax.checks import whole_number
 from dpjax.ranges import NUM_STEPS
 from dpjax.sampling.capacity import capacity_for
-from dpjax.sampling.sampler import COUNT_UNITS, Drawn, Sampler, SamplingInfo, check_step, gather
+from dpjax.sampling.sampler import COUNT_UNITS, BinomialSampler, Drawn, Sampler, SamplingInfo, check_step, gather
 from dpjax.types import check_key, leading_size
 
 
 @dataclass(frozen=True)
-class BallsInBinsSampler(Sampler):
+class BallsInBinsSampler(BinomialSampler):
     """In each epoch every unit is in exactly one cohort; see ``balls_in_bins_sampler``."""
 
     accounted_as: ClassVar[type[Sampling]] = BallsInBins
@@ -72,7 +72,7 @@ def balls_in_bins_sampler(
     population = whole_number("population", population, fix=COUNT_UNITS)
     num_bins = whole_number("num_bins", num_bins, fix="it counts the steps of an epoch")
     num_steps = NUM_STEPS.known("num_steps", num_steps)
-    slots, overflow = capacity_for(
+    slots = capacity_for(
         population,
         1 / num_bins,
         num_steps=num_steps,
@@ -81,7 +81,7 @@ def balls_in_bins_sampler(
         capacity=capacity,
         multiple_of=multiple_of,
     )
-    return BallsInBinsSampler(population, 1 / num_bins, slots, overflow, num_steps)
+    return BallsInBinsSampler(population, 1 / num_bins, slots, num_steps)
 
 
 def balls_in_bins_cohort(

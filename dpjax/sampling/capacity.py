@@ -1,5 +1,7 @@
 """Slots of a cohort whose size is random: enough of them that it all but never overflows."""
 
+from functools import lru_cache
+
 from dpjax.accounting.overflow import most_overflow
 from dpjax.checks import whole_number
 from dpjax.ranges import DELTA, EPSILON
@@ -14,11 +16,11 @@ def capacity_for(
     delta: float,
     capacity: int | None,
     multiple_of: int,
-) -> tuple[int, float]:
-    """(slots, chance of any overflow in the whole run) of cohorts that each hold a binomial number of units.
+) -> int:
+    """Slots of cohorts that each hold a binomial number of units.
 
-    The chance β is at most ``most_overflow(epsilon, delta)``, by the exact binomial tail in each step and a union bound
-    over them.
+    The chance β of any overflow in the run is at most ``most_overflow(epsilon, delta)``, by the exact binomial tail in
+    each step and a union bound over them.
 
     Args:
       population, sampling_rate, num_steps: of the run, in their ranges.
@@ -31,11 +33,20 @@ def capacity_for(
     epsilon = EPSILON._replace(fix="give the largest that the run is to support").number("epsilon", epsilon)
     multiple_of = whole_number("multiple_of", multiple_of, fix="leave it out to round to none")
     if capacity is not None:
-        capacity = whole_number("capacity", capacity, fix="leave it out to have enough slots")
-    else:
-        capacity = _least_capacity(population, sampling_rate, most_overflow(epsilon, delta) / num_steps)
-        capacity = -(-capacity // multiple_of) * multiple_of
-    return capacity, min(1.0, num_steps * _binomial_tail(capacity, population, sampling_rate))
+        return whole_number("capacity", capacity, fix="leave it out to have enough slots")
+    least = _least_capacity(population, sampling_rate, most_overflow(epsilon, delta) / num_steps)
+    return -(-least // multiple_of) * multiple_of
+
+
+@lru_cache(maxsize=256)
+def overflow_of(capacity: int, population: int, sampling_rate: float, num_steps: int) -> float:
+    """Bound on the chance that any of so many binomial cohorts is larger than the capacity.
+
+    Example:
+      >>> overflow_of(2, 3, 0.5, num_steps=4), overflow_of(3, 3, 0.5, num_steps=4)
+      (0.5, 0.0)
+    """
+    return min(1.0, num_steps * _binomial_tail(capacity, population, sampling_rate))
 
 
 def _least_capacity(population: int, sampling_rate: float, allowed: float) -> int:

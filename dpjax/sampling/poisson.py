@@ -11,12 +11,12 @@ from dpjax.accounting.samplings import Poisson, Sampling
 from dpjax.checks import whole_number
 from dpjax.ranges import NUM_STEPS, SAMPLING_RATE
 from dpjax.sampling.capacity import capacity_for
-from dpjax.sampling.sampler import COUNT_UNITS, Sampler, SamplingInfo, gather
+from dpjax.sampling.sampler import COUNT_UNITS, BinomialSampler, SamplingInfo, gather
 from dpjax.types import Cohort, check_key, leading_size
 
 
 @dataclass(frozen=True)
-class PoissonSampler(Sampler):
+class PoissonSampler(BinomialSampler):
     """Every unit enters every cohort independently; see ``poisson_sampler``."""
 
     accounted_as: ClassVar[type[Sampling]] = Poisson
@@ -78,7 +78,7 @@ def poisson_sampler(
     population = whole_number("population", population, fix=COUNT_UNITS)
     sampling_rate = SAMPLING_RATE.number("sampling_rate", sampling_rate)
     num_steps = NUM_STEPS.known("num_steps", num_steps)
-    slots, overflow = capacity_for(
+    slots = capacity_for(
         population,
         sampling_rate,
         num_steps=num_steps,
@@ -87,7 +87,7 @@ def poisson_sampler(
         capacity=capacity,
         multiple_of=multiple_of,
     )
-    return PoissonSampler(population, sampling_rate, slots, overflow, num_steps)
+    return PoissonSampler(population, sampling_rate, slots, num_steps)
 
 
 def poisson_cohort(

@@ -2,14 +2,16 @@
 
 import abc
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Int, Key, PyTree
 
 from dpjax.accounting.samplings import Sampling
-from dpjax.checks import instance, is_traced, whole_number
+from dpjax.checks import instance, is_traced, known_number, whole_number
+from dpjax.ranges import NUM_STEPS, SAMPLING_RATE
+from dpjax.sampling.capacity import overflow_of
 from dpjax.types import Cohort, check_key, leading_size
 
 
@@ -42,21 +44,52 @@ class Sampler(abc.ABC):
       population: number of units.
       sampling_rate: expected cohort size / population, in (0, 1].
       capacity: slots of a cohort.
-      overflow_probability: bound on the chance that any cohort of the run overflows its capacity.
-      num_steps: cohorts that this bound speaks for; None where none can overflow.
+      num_steps: cohorts of the run, for which ``overflow_probability`` speaks; None where none can overflow.
       abort_probability: bound on the chance that any step of the run is aborted, by ``accounting.abort_probability``;
         None: no step can be. Set it by ``dataclasses.replace``; ``Mechanism.from_sampler`` reads it.
+
+    Raises:
+      ValueError: an attribute out of range.
     """
 
     population: int
     sampling_rate: float
     capacity: int
-    overflow_probability: float = 0.0
     num_steps: int | None = None
     abort_probability: float | None = None
 
     accounted_as: ClassVar[type[Sampling]]
     """The kind of sampling that the accountant knows."""
+
+    def __new__(cls, *args: object, **kwargs: object) -> Any:
+        if cls is Sampler:
+            raise TypeError(
+                "Sampler has kinds of its own, each with a function: write poisson_sampler(population, sampling_rate, "
+                "num_steps=...), fixed_size_sampler(population, cohort_size) or another of dpjax.sampling."
+            )
+        return super().__new__(cls)
+
+    def __post_init__(self) -> None:
+        checked = {
+            "population": whole_number("population", self.population, fix=COUNT_UNITS),
+            "sampling_rate": SAMPLING_RATE.known("sampling_rate", self.sampling_rate),
+            "capacity": whole_number("capacity", self.capacity, fix="it counts slots of a cohort"),
+        }
+        if self.num_steps is not None:
+            checked["num_steps"] = NUM_STEPS.known("num_steps", self.num_steps)
+        if self.abort_probability is not None:
+            chance = known_number("abort_probability", self.abort_probability, least=0, most=1, fix="it is a chance")
+            checked["abort_probability"] = chance
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def overflow_probability(self) -> float:
+        """Bound on the chance that any cohort of the run overflows its capacity.
+
+        Of a kind that does not know better it is 1, for which ε is infinite, unless there are slots for everybody.
+        """
+        return 0.0 if self.capacity >= self.population else 1.0
 
     @property
     def sampling(self) -> Sampling:
@@ -101,8 +134,38 @@ class Sampler(abc.ABC):
         """
 
 
+@dataclass(frozen=True)
+class BinomialSampler(Sampler):
+    """A sampler whose cohorts each hold a binomial number of units."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.num_steps is None:
+            raise ValueError("num_steps=None must be the steps of the run; each of its cohorts may overflow.")
+
+    @property
+    def overflow_probability(self) -> float:
+        """By the exact binomial tail of a step, and a union bound over the steps."""
+        return overflow_of(self.capacity, self.population, self.sampling_rate, self.num_steps or 0)
+
+
+@dataclass(frozen=True)
 class OneSizeSampler(Sampler):
     """A sampler whose cohorts all have one size, so that none overflows."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        size = self.sampling_rate * self.population
+        if abs(self.capacity - size) > 1e-6 * size:
+            raise ValueError(
+                f"capacity={self.capacity} must be sampling_rate × population = {size:g}, as cohorts are accounted; "
+                "make the sampler by its function, such as fixed_size_sampler(population, cohort_size)."
+            )
+
+    @property
+    def overflow_probability(self) -> float:
+        """None can."""
+        return 0.0
 
     @classmethod
     def at_rate(

@@ -55,6 +55,11 @@ class Sampling(abc.ABC):
     """Whether each cohort is a random subset of fixed size, drawn afresh."""
 
     def __post_init__(self) -> None:
+        for said in ("name", "word", "manner"):
+            if not isinstance(getattr(self, said, None), str):
+                raise TypeError(
+                    f"{type(self).__name__}.{said} must be a word; set it in the class, for rows and claims."
+                )
         fix = "give cohort size / population"
         object.__setattr__(self, "sampling_rate", number("sampling_rate", self.sampling_rate, above=0, most=1, fix=fix))
         if self.population is not None:
