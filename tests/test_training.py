@@ -251,14 +251,12 @@ def test_what_a_run_is_made_of_is_looked_at_and_the_sentence_says_what_to_write(
 
 
 def test_a_loss_of_other_arguments_is_refused_before_it_is_called():
-    with pytest.raises(
-        TypeError, match="^loss_fn must be called with 3 arguments, which .* is not; give loss_fn.params"
-    ):
+    with pytest.raises(TypeError, match=r"^loss_fn must be called with 3 arguments, which .* is not; give loss_fn"):
         example_gradient(lambda w, x: jnp.sum(w * x))
 
 
 def test_a_sampler_is_of_a_kind():
-    with pytest.raises(TypeError, match="^Sampler has kinds of its own, each with a function: write poisson_sampler"):
+    with pytest.raises(TypeError, match="Sampler has kinds of its own, each with a function: write poisson_sampler"):
         Sampler("poisson", 64, 0.5)
 
 
