@@ -10,7 +10,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from dpjax.results import ResultsError
-from experiments.fields import describe
+from experiments.fields import describe, types
 
 _OUT_OF_DISK = (errno.ENOSPC, errno.EDQUOT)
 _NO_BACKEND = re.compile(r"Unable to initialize backend '([^']*)'")
@@ -110,6 +110,8 @@ def _of_the_config(error: BaseException, text: str) -> str:
         if conversion:
             kind = {"Float": "a number", "Integer": "a whole number"}.get(conversion[2], f"a {conversion[2].lower()}")
             return f"{match[1]}={conversion[1]} has the wrong type; give {kind}."
+        if types().get(match[1]) is list:
+            return f"{match[1]} must be a list; write it in brackets and quotes, as '{match[1]}=[A,B]'."
         return f"{match[1]} has a value of the wrong type ({cause.split(' full_key')[0]}); see --help for the fields."
     if match := re.match(r"(.+?) See https://hydra.cc/\S+ for details", text):
         return _unreadable(match[1])

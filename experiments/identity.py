@@ -51,9 +51,9 @@ def digest(cfg: Config, files: dict[str, str] | None = None) -> str:
 def is_finished(cfg: Config, rows: Sequence[Mapping[str, Any]], found: str) -> bool:
     """Whether rows on disk are the result of a job as it stands now.
 
-    Guarantees: with ``resume=same``, only if the config, dpjax's numbers and the bytes of every file are the same. A
-    field that the config did not have when they were made must be at its default. With ``resume=config`` code and files
-    may differ.
+    Formal guarantees: with ``resume=same``, only if the config, dpjax's numbers and the bytes of every file are the
+    same. A field that the config did not have when they were made must be at its default. With ``resume=config`` code
+    and files may differ.
 
     Args:
       cfg: of the job.

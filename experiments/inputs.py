@@ -37,10 +37,11 @@ _imports: dict[str, dict[str, tuple[Path, str]]] = {}
 def inputs(cfg: Config, also: Iterable[str] = ()) -> dict[str, str]:
     """SHA-256 of each file that a job reads besides its config, by name.
 
-    Guarantees: never raises; a file that is not there or can't be read is said to be "absent", and its job will say
-    why. Data sets that dpjax pins by hash, or holds itself, are those of its version. Files of a cache are named after
-    what they are a copy of, so that the same content has the same hash on every machine; modules are named by their
-    path. What a plugin imports only when its functions are called is among them once this process has called them.
+    Formal guarantees: never raises; a file that is not there or can't be read is said to be "absent", and its job will
+    say why. Data sets that dpjax pins by hash, or holds itself, are those of its version. Files of a cache are named
+    after what they are a copy of, so that the same content has the same hash on every machine; modules are named by
+    their path. What a plugin imports only when its functions are called is among them once this process has called
+    them.
 
     Args:
       cfg: of the job.

@@ -115,7 +115,7 @@ def plot_all(
     Figures that compare algorithms or aggregations are not spoken of where there is only one, nor those of columns that
     are wholly empty.
 
-    Guarantees: central and federated results are never in one file (``..._federated`` is the latter's). The same
+    Formal guarantees: central and federated results are never in one file (``..._federated`` is the latter's). The same
     results give the same bytes. A figure asked for by name is drawn or raises; the others may be skipped.
 
     Args:

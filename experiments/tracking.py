@@ -55,7 +55,7 @@ class Tracker(NamedTuple):
 def tracker(cfg: Config, folder: Path | str) -> Tracker:
     """The sink that ``cfg.tracker`` names.
 
-    Guarantees: ``tracker=none``, or ``mode=disabled``, imports nothing of wandb and does nothing. With
+    Formal guarantees: ``tracker=none``, or ``mode=disabled``, imports nothing of wandb and does nothing. With
     ``tracker=wandb``, every file lies below the sweep's folder, wandb prints nothing, and runs carry the sweep as their
     group. With ``mode=null`` and no account, runs are kept offline and one line says so. A row that this folder has
     logged before is not logged again, so that rerunning a finished sweep adds nothing.

@@ -343,7 +343,7 @@ class TestOverflow:
         safe = calibrate_noise(run(overflow_probability=1e-14), epsilon=2.0, delta=1e-5, accountant="rdp")
         assert safe > calibrate_noise(run(), epsilon=2.0, delta=1e-5, accountant="rdp")
         assert epsilon(run(noise_multiplier=safe, overflow_probability=1e-14), 1e-5, "rdp") <= 2.0
-        with pytest.raises(ValueError, match=r"overflow_probability is 1e-08, too large for epsilon=2.0.*capacity"):
+        with pytest.raises(ValueError, match=r"overflow_probability=1e-08 is too large for epsilon=2.0.*capacity"):
             calibrate_noise(run(overflow_probability=1e-8), epsilon=2.0, delta=1e-5)
 
 
@@ -558,7 +558,7 @@ class TestRefusals:
             calibrate_noise(run(), epsilon=1.0, delta=delta)
 
     def test_delta_below_what_pld_resolves(self):
-        with pytest.raises(ValueError, match=r"delta is 1e-13, below what PLD resolves in 1000 steps.*'rdp'"):
+        with pytest.raises(ValueError, match=r"delta=1e-13 is below what PLD resolves in 1000 steps.*'rdp'"):
             epsilon(run(), 1e-13)
         assert math.isfinite(epsilon(run(), 1e-13, "rdp"))
 

@@ -24,7 +24,7 @@ CASES = {
     "privacy.epsilon=abc": "privacy.epsilon=abc has the wrong type; give a number.",
     "privacy.epsilon=": "privacy.epsilon= has the wrong type; give a number.",
     "num_seeds=1.5": "num_seeds=1.5 has the wrong type; give a whole number.",
-    "model.hidden=3": "model.hidden has a value of the wrong type",
+    "model.hidden=3": "model.hidden must be a list; write it in brackets and quotes, as 'model.hidden=[A,B]'.",
     "privacy.epsilon=0": "privacy.epsilon=0.0 must be > 0; use inf to train without privacy.",
     "privacy.epsilon=nan": "privacy.epsilon=nan is not a number; give it a value.",
     "privacy.delta=0": "privacy.delta=0.0 must be in (0, 1); give a probability well below 1 / population.",

@@ -229,7 +229,7 @@ def test_noise_that_squares_to_nothing_or_to_inf_has_its_epsilon(call, noise, fo
 def test_a_tiny_epsilon_is_refused_at_once(call):
     status, _, err = call("calibrate", "--epsilon", "1e-9", *RUN)
     assert status == 1
-    assert err.startswith("error: --epsilon is 1e-09, below the 0.001 that PLD's grid resolves; give at least 0.001")
+    assert err.startswith("error: --epsilon 1e-09 is below the 0.001 that PLD's grid resolves; give at least 0.001")
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch, call):

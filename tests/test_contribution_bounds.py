@@ -332,7 +332,7 @@ class TestCommands:
     def test_a_mistake_names_the_flag(self, capsys):
         code, said = self.call(capsys, "epsilon", "--records-per-unit", "4", "--noise-multiplier", "3")
         assert code != 0
-        assert "--records-per-unit is 4 with --unit 'example'" in said.err
+        assert "--records-per-unit 4 needs --unit 'user' or 'client'" in said.err
 
 
 class TestBoundContributions:

@@ -91,7 +91,7 @@ def test_rule_4_overflow_is_paid_for_as_many_steps_as_are_accounted():
     short = poisson_sampler(60, 0.1, num_steps=10)
     relation = {"unit": "example", "adjacency": "add_or_remove_one", "noise_multiplier": 1.0}
     assert Mechanism.from_sampler(short, num_steps=10, **relation).overflow_probability > 0
-    with pytest.raises(ValueError, match="num_steps is 11, but the sampler"):
+    with pytest.raises(ValueError, match="num_steps=11 is more than the 10 that the sampler"):
         Mechanism.from_sampler(short, num_steps=11, **relation)
     with pytest.raises(ValueError, match="num_steps=11 is more than the 10 steps"):
         make_train(

@@ -218,7 +218,7 @@ def test_aborts_by_themselves_have_an_epsilon_and_are_refused(threshold, dropout
         run = Mechanism.from_sampler(
             sampler, unit="client", adjacency=adjacency, num_steps=rounds, abort_probability=chance
         )
-        with pytest.raises(ValueError, match=r"abort_probability is .*lower the threshold or draw larger cohorts"):
+        with pytest.raises(ValueError, match=r"abort_probability=.*lower the threshold or draw larger cohorts"):
             calibrate_noise(run, epsilon=0.1, delta=1e-5)
         assert epsilon(replace(run, noise_multiplier=1000.0), 1e-5) == math.inf
 

@@ -198,8 +198,8 @@ def pld_bound(pair: Pair, delta: float, accuracy: float = PLD_ACCURACY) -> float
     rounding = 2e-13 + 2e-17 * pair.times
     if delta < 2 * rounding:
         raise ValueError(
-            f"delta is {delta!r}, below what PLD resolves in {pair.times} steps; give at least {2 * rounding:.1g} or "
-            "accountant='rdp'"
+            f"delta={delta!r} is below what PLD resolves in {pair.times} steps; give at least {2 * rounding:.1g} or "
+            "accountant='rdp'."
         )
     names = curves(pair.shape)[: 1 if accuracy > PLD_ACCURACY else None]
     rough = least = rdp_bound(pair, delta)

@@ -165,7 +165,7 @@ def calibrate_report_epsilon(mechanism: Mechanism, *, epsilon: float, delta: flo
     """
     reports = mechanism.noise
     if not isinstance(reports, LocalReports) or not reports.pure:
-        raise ValueError(f"noise is {reports!r}, which has no ε per report; use calibrate_noise")
+        raise ValueError(f"noise={reports!r} has no ε per report; use calibrate_noise.")
     epsilon = number("epsilon", epsilon, above=0, fix="only noise of none has an infinite one")
 
     def meets(per_report: float) -> bool:
@@ -192,20 +192,20 @@ def _check(mechanism: Mechanism, targets: list[float], delta: float, accountant:
     for target in targets:
         if target < LEAST_EPSILON and accountant == "pld" and not is_closed_form(mechanism):
             raise ValueError(
-                f"epsilon is {target!r}, below the {LEAST_EPSILON:g} that PLD's grid resolves; give at least "
-                f"{LEAST_EPSILON:g}, or accountant='rdp'"
+                f"epsilon={target!r} is below the {LEAST_EPSILON:g} that PLD's grid resolves; give at least "
+                f"{LEAST_EPSILON:g}, or accountant='rdp'."
             )
         overflow = overflow_charged(mechanism)
         if target < math.inf and not overflow_fits(overflow, target, delta):
             if mechanism.abort_probability > mechanism.overflow_probability:
                 raise ValueError(
-                    f"abort_probability is {mechanism.abort_probability!r}, too large for epsilon={target!r} at "
+                    f"abort_probability={mechanism.abort_probability!r} is too large for epsilon={target!r} at "
                     f"delta={delta!r}; lower the threshold or draw larger cohorts until abort_probability * (1 + "
-                    f"exp(epsilon)) <= delta * {OVERFLOW_SHARE}, or draw cohorts of fixed size"
+                    f"exp(epsilon)) <= delta * {OVERFLOW_SHARE}, or draw cohorts of fixed size."
                 )
             raise ValueError(
-                f"overflow_probability is {overflow!r}, too large for epsilon={target!r} at delta={delta!r}; raise the "
-                f"capacity until overflow_probability * (1 + exp(epsilon)) <= delta * {OVERFLOW_SHARE}"
+                f"overflow_probability={overflow!r} is too large for epsilon={target!r} at delta={delta!r}; raise the "
+                f"capacity until overflow_probability * (1 + exp(epsilon)) <= delta * {OVERFLOW_SHARE}."
             )
 
 

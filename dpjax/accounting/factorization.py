@@ -75,12 +75,12 @@ class Factorization:
         one_of("kind", self.kind, KINDS)
         for name, kind in (("coefficients", "toeplitz"), ("buffers", "buffered")):
             if bool(getattr(self, name)) != (self.kind == kind):
-                raise ValueError(f"{name} is {getattr(self, name)!r} with kind={self.kind!r}; they go with {kind!r}")
+                raise ValueError(f"{name}={getattr(self, name)!r} with kind={self.kind!r}; they go with {kind!r}.")
         column = self.coefficients
         if column and not (all(map(math.isfinite, column)) and column[0] > 0):
-            raise ValueError(f"coefficients is {column[:5]!r}...; give finite numbers, the first above 0")
+            raise ValueError(f"coefficients={column[:5]!r}... must be finite numbers, the first above 0.")
         if len(column) > self.participation.num_steps:
-            raise ValueError(f"coefficients has {len(column)} entries; give at most num_steps, one a step")
+            raise ValueError(f"coefficients has {len(column)} entries; give at most num_steps, one a step.")
         for weight, decay in self.buffers:
             known_number("a weight of buffers", weight, least=0, fix="see buffered_toeplitz, which makes them")
             known_number("a decay of buffers", decay, least=0, most=1, fix="see buffered_toeplitz, which makes them")

@@ -208,8 +208,8 @@ steps with noise multiplier 1.1 (standard deviation / clip norm); one run, hyper
         covered = getattr(sampler, "num_steps", None)
         if covered is not None and num_steps > covered:
             raise ValueError(
-                f"num_steps is {num_steps!r}, but the sampler's overflow probability speaks for {covered} steps; "
-                "make the sampler for as many steps as the run has"
+                f"num_steps={num_steps!r} is more than the {covered} that the sampler's overflow probability speaks "
+                "for; make the sampler for as many steps as the run has."
             )
         abort_chance = getattr(sampler, "abort_probability", None) or 0.0
         return cls(

@@ -174,15 +174,15 @@ def flagged(message: str) -> str:
     """A library's sentence in the words of the command line: its arguments become flags.
 
     Args:
-      message: such as ``noise_multiplier is -1; give ...``.
+      message: such as ``noise_multiplier=-1 must be ...``.
 
     Example:
-      >>> flagged("sampling_rate is 2 with sampling='full'; set it to 1")
-      "--sampling-rate is 2 with --sampling 'full'; set it to 1"
+      >>> flagged("sampling_rate=2 with sampling='full'; set it to 1")
+      "--sampling-rate 2 with --sampling 'full'; set it to 1"
     """
     return re.sub(
-        rf"\b({'|'.join(_FLAGS)})( is |=)",
-        lambda match: f"--{match[1].replace('_', '-')}{match[2].replace('=', ' ')}",
+        rf"\b({'|'.join(_FLAGS)})=",
+        lambda match: f"--{match[1].replace('_', '-')} ",
         message,
     )
 

@@ -71,7 +71,9 @@ def private_client_delta(
     noise_multiplier = NOISE_MULTIPLIER.number("noise_multiplier", noise_multiplier)
     clip_norm = CLIP_NORM.number("clip_norm", clip_norm)
     if not isinstance(sampler, PoissonSampler):
-        raise ValueError(f"sampler is {sampler.sampling.name!r}, but clients draw rows by coins; use poisson_sampler.")
+        raise ValueError(
+            f"sampler={sampler.sampling.name!r} draws no rows by coins, as clients do; use poisson_sampler."
+        )
     bounded_sum = clipped_sum(example_gradient(loss_fn), rule=rule)
 
     def work(params: Params, rows: ClientRows, state: PyTree[Array], key: Key[Array, ""]) -> tuple[Params, Reported]:

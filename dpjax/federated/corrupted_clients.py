@@ -222,8 +222,8 @@ def _split(corrupted: ArrayLike | Sequence[bool], tables: tuple[PyTree[ArrayLike
     sizes = [np.shape(jax.tree.leaves(table)[0])[0] for table in tables]
     if marks.shape != (sum(sizes),) or marks.dtype != bool:
         raise ValueError(
-            f"corrupted is {marks.dtype}{list(marks.shape)}, but there are {sum(sizes)} units; give one boolean each, "
-            "as draw_corrupted does."
+            f"corrupted={marks.dtype}{list(marks.shape)} is not for the {sum(sizes)} units there are; give one boolean "
+            "each, as draw_corrupted does."
         )
     return jnp.split(marks, np.cumsum(sizes)[:-1])
 

@@ -45,9 +45,7 @@ def build(name: str, **options: Any) -> Model:
       ValueError: model is 'mpl', but it must be one of cnn, logistic, mlp, text, wide_resnet; did you mean 'mlp'?
     """
     if name not in MODELS:
-        raise ValueError(
-            f"model is {name!r}, but it must be one of {', '.join(sorted(MODELS))}{_nearest(name, MODELS)}"
-        )
+        raise ValueError(f"model={name!r} must be one of {', '.join(sorted(MODELS))}{_nearest(name, MODELS)}")
     parameters = inspect.signature(MODELS[name]).parameters
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     for option in options:

@@ -21,8 +21,8 @@ _SIZE = (style.PANEL[0] + 1.1, style.PANEL[1])  # the legend stands beside the l
 def algorithms_by_epsilon(df: pd.DataFrame, metric: str = "test_accuracy") -> Figure:
     """A metric against ε, a line per federated algorithm, each one's non-private result apart under ∞.
 
-    Guarantees: points are the best over all that is not shown, and the panel says over what; bars are one standard
-    deviation over seeds either side; each algorithm keeps its colour, marker and dash in every panel.
+    Formal guarantees: points are the best over all that is not shown, and the panel says over what; bars are one
+    standard deviation over seeds either side; each algorithm keeps its colour, marker and dash in every panel.
 
     Args:
       df: what ``dpjax.results.collect`` or ``load`` gave.
@@ -47,7 +47,7 @@ def algorithms_by_epsilon(df: pd.DataFrame, metric: str = "test_accuracy") -> Fi
 def algorithms_by_clients(df: pd.DataFrame, metric: str = "test_accuracy") -> Figure:
     """A metric against clients per round, a line per federated algorithm, a panel per ε.
 
-    Guarantees: as ``algorithms_by_epsilon``.
+    Formal guarantees: as ``algorithms_by_epsilon``.
 
     Args:
       df: what ``dpjax.results.collect`` or ``load`` gave.
@@ -73,8 +73,8 @@ def algorithms_by_clients(df: pd.DataFrame, metric: str = "test_accuracy") -> Fi
 def client_fairness(df: pd.DataFrame, metric: str = "client_accuracy_mean") -> Figure:
     """How evenly each algorithm serves the clients: their mean accuracy, and the one that a tenth of them stays below.
 
-    Guarantees: a row per algorithm and ε, its point the one with the best mean; clients are weighed alike, each on its
-    own training rows.
+    Formal guarantees: a row per algorithm and ε, its point the one with the best mean; clients are weighed alike, each
+    on its own training rows.
 
     Args:
       df: what ``dpjax.results.collect`` or ``load`` gave.

@@ -22,8 +22,8 @@ _REST = "train, mask, add in the clear"
 def aggregation_costs(df: pd.DataFrame, metric: str = "test_accuracy") -> Figure:
     """What plain, secure and homomorphic sums cost, a row of three panels per family and number of clients.
 
-    Guarantees: a cost is the mean over the points of its aggregation, whatever their ε, which costs depend little on;
-    one that an aggregation does not report is named as such.
+    Formal guarantees: a cost is the mean over the points of its aggregation, whatever their ε, which costs depend
+    little on; one that an aggregation does not report is named as such.
 
     Args:
       df: what ``dpjax.results.collect`` or ``load`` gave.

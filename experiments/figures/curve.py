@@ -31,8 +31,8 @@ _BY = ("clip_norm", "clients_per_round")
 def privacy_utility_curve(df: pd.DataFrame, metric: str = "test_accuracy") -> Figure:
     """The privacy-utility curve: a metric against ε, a line per clip norm, and what it costs against no privacy.
 
-    Guarantees: families that may not be compared (another data set, model, unit, δ or mechanism) get panels of their
-    own. A line is the mean over seeds, its band one standard deviation either side. The dashed line is the best
+    Formal guarantees: families that may not be compared (another data set, model, unit, δ or mechanism) get panels of
+    their own. A line is the mean over seeds, its band one standard deviation either side. The dashed line is the best
     non-private point. The pale line under the others is the best clip norm of each ε, which is a choice made on the
     metric shown, and the panel says whether ε pays for it. Where clip norm does not vary, lines are clients per round.
 

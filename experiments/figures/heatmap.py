@@ -25,8 +25,8 @@ _GAP = 0.18  # between the private columns and ∞, which is no point of their a
 def epsilon_clip_heatmap(df: pd.DataFrame, metric: str = "test_accuracy") -> Figure:
     """A metric over ε × clip norm, each cell with its mean and standard deviation, the best of each ε set off.
 
-    Guarantees: one colour scale for all panels, uniform to the eye (cividis); text is dark or light, whichever stands
-    out from its cell. Non-private points stand apart, under ∞. A combination that was not run is left white.
+    Formal guarantees: one colour scale for all panels, uniform to the eye (cividis); text is dark or light, whichever
+    stands out from its cell. Non-private points stand apart, under ∞. A combination that was not run is left white.
 
     Args:
       df: what ``dpjax.results.collect`` or ``load`` gave.

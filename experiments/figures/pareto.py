@@ -22,8 +22,8 @@ from experiments.figures.points import Panel, cross_out, panels_of, values_of
 def pareto_front(df: pd.DataFrame, metric: str = "test_accuracy") -> Figure:
     """A metric against seconds, a colour per ε; ringed is what no other run beats in metric, ε and seconds.
 
-    Guarantees: points are means over seeds. A point is faint if another is at least as good in all three and better in
-    one.
+    Formal guarantees: points are means over seeds. A point is faint if another is at least as good in all three and
+    better in one.
 
     Args:
       df: what ``dpjax.results.collect`` or ``load`` gave.

@@ -21,8 +21,8 @@ _FIRST, _LAST = "norm_counts_first", "norm_counts_last"
 def norm_histograms(df: pd.DataFrame, metric: str = "test_accuracy") -> Figure:
     """Norms of contributions against the clip norm, in the first and the last tenth of the steps; a panel per ε.
 
-    Guarantees: the run shown is the best of its ε; counts are summed over its seeds. Bins are half-octaves of the clip
-    norm; what lies beyond the last is counted in it.
+    Formal guarantees: the run shown is the best of its ε; counts are summed over its seeds. Bins are half-octaves of
+    the clip norm; what lies beyond the last is counted in it.
 
     Args:
       df: what ``dpjax.results.collect`` or ``load`` gave.
@@ -56,7 +56,7 @@ def norm_histograms(df: pd.DataFrame, metric: str = "test_accuracy") -> Figure:
 def signal_to_noise(df: pd.DataFrame, metric: str = "test_accuracy") -> Figure:
     """Norm of the clipped sum over that of its noise, over training: a line per ε, of the best run of each.
 
-    Guarantees: lines are means over seeds, bands one standard deviation either side.
+    Formal guarantees: lines are means over seeds, bands one standard deviation either side.
 
     Args:
       df: what ``dpjax.results.collect`` or ``load`` gave.
@@ -99,8 +99,8 @@ def signal_to_noise(df: pd.DataFrame, metric: str = "test_accuracy") -> Figure:
 def privacy_spent(df: pd.DataFrame, metric: str = "test_accuracy") -> Figure:
     """ε over the steps of the most accurate private run, by three accountants.
 
-    Guarantees: PLD and RDP are upper bounds at every step; the central limit (GDP) is an approximation, drawn thin and
-    named so.
+    Formal guarantees: PLD and RDP are upper bounds at every step; the central limit (GDP) is an approximation, drawn
+    thin and named so.
 
     Args:
       df: what ``dpjax.results.collect`` or ``load`` gave.

@@ -130,7 +130,7 @@ def head(axes: Axes, title: str, lines: Sequence[str]) -> None:
 def log_axis(axes: Axes, values: Sequence[float]) -> None:
     """A logarithmic x axis with a tick at each value that was sampled, written plainly.
 
-    Guarantees: ticks too close to be told apart lose their label, never their point.
+    Formal guarantees: ticks too close to be told apart lose their label, never their point.
 
     Args:
       axes: the panel.
@@ -191,7 +191,7 @@ def legend(axes: Axes, handles: Sequence[Any], corner: Any, **options: Any) -> N
 def save(figure: Figure, folder: Path, name: str, formats: Sequence[str] = ("png", "pdf")) -> list[Path]:
     """Writes a figure in each format, whole or not at all.
 
-    Guarantees: the same results give the same bytes: no date and no program version goes into a file.
+    Formal guarantees: the same results give the same bytes: no date and no program version goes into a file.
 
     Args:
       figure: what a chart's function returned.

@@ -32,8 +32,8 @@ COLUMNS = (
 def leaderboard(frame: Any, tasks: Mapping[str, Task], methods: Mapping[str, Method]) -> pd.DataFrame:
     """One row per task, ε and method, best first.
 
-    Guarantees: ranks compare methods of one task at one ε; ``gradients`` counts the contributions that a run computes,
-    which does not depend on the machine, as ``seconds`` does.
+    Formal guarantees: ranks compare methods of one task at one ε; ``gradients`` counts the contributions that a run
+    computes, which does not depend on the machine, as ``seconds`` does.
 
     Args:
       frame: of reported runs; those of the tuning round have no place in it.

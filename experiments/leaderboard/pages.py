@@ -132,8 +132,8 @@ def _index(frame: Any, board: Any, tasks: Mapping[str, Task], methods: Mapping[s
 def holds_under_zero_out(row: Any) -> bool:
     """Whether a row's ε is one under zero-out too, and so compares with others that are.
 
-    Guarantees: true under zero-out itself, and under add-or-remove-one where every unit is drawn by a coin of its own:
-    there both relations have the same ε, with either accountant.
+    Formal guarantees: true under zero-out itself, and under add-or-remove-one where every unit is drawn by a coin of
+    its own: there both relations have the same ε, with either accountant.
 
     Args:
       row: a results row.
@@ -275,7 +275,7 @@ def _page(task: Task, runs: Any, board: Any, methods: Mapping[str, Method]) -> s
 def not_told_apart(runs: Any, board: Any, confidence: float = 0.95) -> set[tuple[str, float]]:
     """Methods that were not shown to be worse than the best of their ε, as (method, ε).
 
-    Guarantees: the best is not among them. All pairs with a best are corrected together.
+    Formal guarantees: the best is not among them. All pairs with a best are corrected together.
 
     Args:
       runs: reported rows of one task.

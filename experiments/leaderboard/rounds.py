@@ -46,7 +46,8 @@ def run_task(task: Task, methods: Sequence[Method], protocol: Protocol, folder: 
 def best_settings(frame: Any, methods: Iterable[Method]) -> list[tuple[Method, float, dict[str, Any]]]:
     """The setting of each method and ε that did best on the rows held out.
 
-    Guarantees: the test set is not looked at. Of settings that are equally accurate, the one of lower loss is taken.
+    Formal guarantees: the test set is not looked at. Of settings that are equally accurate, the one of lower loss is
+    taken.
 
     Args:
       frame: of the tuning round.
