@@ -34,13 +34,11 @@ if TYPE_CHECKING:  # what type checkers see of the table below; tests/test_front
         fixed_size_sampler,
         shuffled_sampler,
         cyclic_sampler,
-        balls_in_bins_sampler,
         draw_cohort,
         poisson_cohort,
         fixed_size_cohort,
         shuffled_cohort,
         cyclic_cohort,
-        balls_in_bins_cohort,
     )
 
     # contribution
@@ -95,8 +93,8 @@ STAGES: dict[str, dict[str, str]] = {
         "types": "Cohort Records UnitData",
         "buckets": "Buckets bucketed",
         "sampling": (
-            "Sampler poisson_sampler fixed_size_sampler shuffled_sampler cyclic_sampler balls_in_bins_sampler "
-            "draw_cohort poisson_cohort fixed_size_cohort shuffled_cohort cyclic_cohort balls_in_bins_cohort"
+            "Sampler poisson_sampler fixed_size_sampler shuffled_sampler cyclic_sampler draw_cohort "
+            "poisson_cohort fixed_size_cohort shuffled_cohort cyclic_cohort"
         ),
     },
     "contribution": {

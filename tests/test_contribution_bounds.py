@@ -285,9 +285,12 @@ class TestMechanism:
             ({"unit": "example"}, "records_per_unit=2 needs unit='user' or 'client', as unit='example'"),
             ({"adjacency": "replace_one"}, "has no account with adjacency='replace_one'; use 'add_or"),
             ({"sampling": FixedSize(0.01, 100)}, "has no account with sampling='fixed_size';"),
-            ({"sampling": Shuffled(0.01, 100), "adjacency": "zero_out"}, "sampling='shuffled', for which"),
+            ({"sampling": Shuffled(0.01, 100), "adjacency": "zero_out"}, "no account with sampling='shuffled'"),
             ({"sampling": Cyclic(0.01, 100), "adjacency": "zero_out"}, "use 'poisson' or 'full'"),
-            ({"factorization": banded_toeplitz(Participation(9, 9, 1), 2), "num_steps": 9}, "with correlated noise,"),
+            (
+                {"factorization": banded_toeplitz(Participation(9, 9, 1), 2), "num_steps": 9},
+                "no account with correlated noise",
+            ),
             ({"noise": LocalReports("gaussian")}, "has no account with noise that clients add; use noise"),
         ],
     )

@@ -221,7 +221,7 @@ def test_a_decoder_that_writes_nothing_fails_its_own_job_in_one_sentence(world, 
         (["synthesis.classes=[good]"], r"synthesis.classes=\['good'\] names 1 classes and data=.* has 2; name each"),
         (["synthesis.num_tokens=5000"], "synthesis.num_tokens=5000 is more than the .* tokens that .* has positions"),
         (["synthesis.instruction=write"], "synthesis.instruction=write must hold {class}"),
-        (["synthesis.temperature=0"], "synthesis.temperature=0.0 must be > 0"),
+        (["synthesis.temperature=0"], "synthesis.temperature=0.0 must be finite and > 0"),
     ],
 )
 def test_what_cannot_be_written_is_refused_before_it_trains(overrides, sentence, world):

@@ -13,9 +13,13 @@ from dpjax.federated.aggregation.sphere import chance_of_a_lie, sphere_length, s
 KEY = jax.random.key(0)
 
 
+@jax.jit
+def many(row, keys, eps):
+    return jax.vmap(lambda key: sphere_report(row, key, eps))(keys)
+
+
 def reports(row, eps, times=100_000):
-    keys = jax.random.split(KEY, times)
-    return np.asarray(jax.jit(jax.vmap(lambda key: sphere_report(row, key, jnp.float32(eps))))(keys), float)
+    return np.asarray(many(row, jax.random.split(KEY, times), jnp.float32(eps)), float)
 
 
 @pytest.mark.parametrize("eps", [1e-3, 0.1, 0.5, 1.0, 3.0, 8.0, 14.0, 15.0, 17.0, 40.0, 500.0])
