@@ -640,8 +640,8 @@ class TestRefusals:
             ),
             (lambda: Factorization("x", "toeplitz", SCHEMA), "coefficients=() with kind='toeplitz'"),
             (lambda: Factorization("x", "tree", SCHEMA, (1.0,)), "coefficients=(1.0,) with kind='tree'"),
-            (lambda: Factorization("x", "toeplitz", SCHEMA, (0.0, 1.0)), "give finite numbers, the first above 0"),
-            (lambda: Factorization("x", "toeplitz", SCHEMA, (1.0, math.nan)), "give finite numbers"),
+            (lambda: Factorization("x", "toeplitz", SCHEMA, (0.0, 1.0)), "must be finite numbers, the first above 0"),
+            (lambda: Factorization("x", "toeplitz", SCHEMA, (1.0, math.nan)), "must be finite numbers"),
             (lambda: Factorization("x", "toeplitz", SCHEMA, (1.0,) * 12), "coefficients has 12 entries; give at most"),
             (
                 lambda: Factorization("x", "buffered", SCHEMA, (), ((0.5, 1.1),)),

@@ -121,7 +121,7 @@ def test_a_run_over_hospitals_adds_nothing_to_what_clients_send():
     ("options", "words"),
     [
         ({"num_steps": 0}, "num_steps=0 must be ≥ 1"),
-        ({"sampler": fixed_size_sampler(12, 3)}, "clients draw rows by coins"),
+        ({"sampler": fixed_size_sampler(12, 3)}, "draws no rows by coins, as clients do"),
         ({"sampler": poisson_sampler(5, 0.5, num_steps=1)}, "a client has room for 12 rows"),
     ],
 )

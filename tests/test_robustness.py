@@ -222,7 +222,7 @@ def test_a_robust_mean_around_secure_aggregation_is_refused():
         (lambda: corruption("scaled", factor=-1.0), "factor=-1.0 must be finite and ≥ 0"),
         (lambda: corruption("noise", stddev=-1.0), "stddev=-1.0 must be finite and ≥ 0"),
         (lambda: draw_corrupted(KEY, 10, 1.5), r"corrupted_fraction=1.5 must be in \[0, 1\]"),
-        (lambda: corruptible(ROWS, [True]), r"but there are 9 units; give one boolean each"),
+        (lambda: corruptible(ROWS, [True]), r"is not for the 9 units there are; give one boolean each"),
         (lambda: flip_labels([0, 5], OWNERS, [True, False], 2), "labels reach from 0 to 5, but num_classes=2"),
     ],
 )

@@ -181,8 +181,8 @@ def flagged(message: str) -> str:
       "--sampling-rate 2 with --sampling 'full'; set it to 1"
     """
     return re.sub(
-        rf"\b({'|'.join(_FLAGS)})=",
-        lambda match: f"--{match[1].replace('_', '-')} ",
+        rf"\b({'|'.join(_FLAGS)})( is |=)",
+        lambda match: f"--{match[1].replace('_', '-')}{match[2].replace('=', ' ')}",
         message,
     )
 
