@@ -42,7 +42,7 @@ def build(name: str, **options: Any) -> Model:
       >>> build("mpl", num_classes=10, input_shape=(64,))
       Traceback (most recent call last):
         ...
-      ValueError: model is 'mpl', but it must be one of cnn, logistic, mlp, text, wide_resnet; did you mean 'mlp'?
+      ValueError: model='mpl' must be one of cnn, logistic, mlp, text, wide_resnet; did you mean 'mlp'?
     """
     if name not in MODELS:
         raise ValueError(f"model={name!r} must be one of {', '.join(sorted(MODELS))}{_nearest(name, MODELS)}")
