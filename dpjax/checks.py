@@ -3,6 +3,7 @@
 Nothing here imports JAX, as accounting uses these checks too; only who has imported JAX can hold a traced value.
 """
 
+import difflib
 import inspect
 import math
 import sys
@@ -182,14 +183,27 @@ def one_of(name: str, value: Any, choices: Iterable[str]) -> str:
       ValueError: it is none of them.
 
     Example:
-      >>> one_of("accountant", "gdp", ("pld", "rdp"))
+      >>> one_of("accountant", "gpd", ("pld", "rdp"))
       Traceback (most recent call last):
-      ValueError: accountant='gdp' is not known; use one of pld, rdp.
+      ValueError: accountant='gpd' is not known; use one of pld, rdp, perhaps 'pld'.
     """
     known = tuple(choices)
     if not isinstance(value, str) or value not in known:
-        raise ValueError(f"{name}={brief(value)} is not known; use one of {', '.join(known)}.")
+        near = nearest(value, known) if isinstance(value, str) else None
+        perhaps = f", perhaps {near!r}" if near else ""
+        raise ValueError(f"{name}={brief(value)} is not known; use one of {', '.join(known)}{perhaps}.")
     return value
+
+
+def nearest(word: str, choices: Iterable[str]) -> str | None:
+    """The choice that a misspelt word may mean, whatever its case and its hyphens; None if it is like none of them.
+
+    Example:
+      >>> nearest("Add-or-remove", ("zero_out", "add_or_remove_one")), nearest("gdp", ("zero_out",))
+      ('add_or_remove_one', None)
+    """
+    plain = word.lower().replace("-", "_")
+    return next(iter(difflib.get_close_matches(plain, list(choices), n=1, cutoff=0.5)), None)
 
 
 def instance(name: str, value: Any, kinds: type | tuple[type, ...], *, fix: str) -> None:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, Key, PyTree
 
-from dpjax.checks import function, in_one_line, is_traced
+from dpjax.checks import brief, function, in_one_line, is_traced
 from dpjax.checks import optimizer as optimizing
 from dpjax.clipping import BoundedSum
 from dpjax.clipping import adaptive as adapting
@@ -40,6 +40,8 @@ factorization=...) or adaptive_clipping().
     """
     if isinstance(noise, adapting.AdaptiveClipping):
         return adapting.adaptive_clipping(*noise)
+    if noise is adapting.adaptive_clipping or noise is adapting.AdaptiveClipping:
+        raise TypeError(f"noise={brief(noise)} must be what that makes; write adaptive_clipping().")
     fix = "give gaussian_privatizer, partial(correlated_privatizer, factorization=...) or adaptive_clipping()"
     function("noise", noise, fix=fix, takes=2)
     return noise
@@ -149,6 +151,7 @@ def make_stepper(
         adapting.check_initial_clip_norm(hparams.clip_norm)
         sum_multiplier, count_stddev = adapting.split_noise(adaptive, hparams.noise_multiplier, counted)
     privatizer = make_privatizer(noise_stddev(sum_multiplier, hparams.clip_norm), noise_key)
+    optimizing("what noise(stddev, key) returns", privatizer)
 
     def add_noise(clipped: ClippedSum, cohort: Cohort, state: TrainState) -> tuple[Params, optax.OptState, Array]:
         """(noised sum, privatizer state, clip norm of the next step)"""

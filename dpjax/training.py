@@ -26,7 +26,7 @@ from dpjax.renamed import renamed
 from dpjax.sampling import Sampler, check_sampler
 from dpjax.solver import Solver, as_solver
 from dpjax.steps import Noise, StepReport, TrainState, check_noise, make_stepper
-from dpjax.types import Added, ClippedSum, Cohort, HParams, Metrics, Params, check_key
+from dpjax.types import Added, ClippedSum, Cohort, HParams, Metrics, Params, check_hparams, check_key
 
 
 class History(NamedTuple):
@@ -191,6 +191,7 @@ def make_train(
 
     def train(hparams: HParams, key: Key[Array, ""]) -> tuple[TrainState, History]:
         check_key("key", key)
+        check_hparams(hparams)
         hparams = _in_range(hparams)
         init_key, sampling_key, contribution_key, noise_key = jax.random.split(key, 4)
         model_optimizer = make_optimizer(hparams)

@@ -218,6 +218,25 @@ class HParams(NamedTuple):
     epsilon_per_report: float | Float[Array, "*lanes"] = 1.0
 
 
+def check_hparams(hparams: Any) -> None:
+    """Refuse hyper-parameters without fields, as a dict of them is.
+
+    Raises:
+      TypeError: no NamedTuple, or one without ``clip_norm`` and ``noise_multiplier``.
+
+    Example:
+      >>> check_hparams({"clip_norm": 1.0})
+      Traceback (most recent call last):
+      TypeError: hparams={'clip_norm': 1.0} must be a NamedTuple with clip_norm and noise_multiplier; give \
+HParams(clip_norm=1.0, noise_multiplier=1.0).
+    """
+    if not all(hasattr(hparams, name) for name in ("clip_norm", "noise_multiplier", "_replace")):
+        raise TypeError(
+            f"hparams={brief(hparams)} must be a NamedTuple with clip_norm and noise_multiplier; give "
+            "HParams(clip_norm=1.0, noise_multiplier=1.0)."
+        )
+
+
 class Added(NamedTuple):
     """The sum holds noise already, which the clients added: nobody adds more.
 

@@ -1,6 +1,5 @@
 """What went wrong and what to do about it, in one sentence."""
 
-import difflib
 import errno
 import re
 from collections.abc import Iterable, Sequence
@@ -9,6 +8,7 @@ from importlib import import_module
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
+from dpjax.checks import nearest
 from dpjax.results import ResultsError
 from experiments.fields import describe, types
 
@@ -167,8 +167,8 @@ _ELSEWHERE = {
 
 
 def _nearest(name: str, options: Iterable[str], otherwise: str) -> str:
-    close = difflib.get_close_matches(name, list(options), n=1, cutoff=0.5)
-    return f"did you mean {close[0]}?" if close else f"{otherwise}."
+    near = nearest(name, options)
+    return f"did you mean {near}?" if near else f"{otherwise}."
 
 
 def _is_in_table(group: str, name: str, options: list[str]) -> bool:
@@ -176,7 +176,7 @@ def _is_in_table(group: str, name: str, options: list[str]) -> bool:
     if group == "data":
         return name in import_module("dpjax.datasets.registry").ENTRIES
     # Models need jax, which takes seconds: not where a file's name is misspelt.
-    unlike = not difflib.get_close_matches(name, options, n=1, cutoff=0.5)
+    unlike = nearest(name, options) is None
     return group == "model" and unlike and name in import_module("dpjax.models.registry").MODELS
 
 

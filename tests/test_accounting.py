@@ -511,7 +511,7 @@ def test_a_kind_that_says_nothing_is_charged_in_full_and_for_nothing_that_others
     with pytest.raises(ValueError, match="a unit that joins moves the others"):
         epsilon(Mechanism(**said, adjacency="add_or_remove_one"), 1e-5)
     sampler = SimpleNamespace(sampling=Silent(0.1, 100), overflow_probability=0.0)
-    assert abort_probability(sampler, num_steps=3, threshold=10) > 0.5
+    assert abort_probability(sampler, num_steps=3, threshold=1) == 1.0
 
 
 class TestRefusals:
@@ -558,6 +558,8 @@ class TestRefusals:
             calibrate_noise(run(), epsilon=1.0, delta=delta)
 
     def test_delta_below_what_pld_resolves(self):
+        with pytest.raises(ValueError, match=r"num_steps=1000000000000000000 is more than PLD resolves.*'rdp'"):
+            epsilon(run(num_steps=10**18), 1e-5)
         with pytest.raises(ValueError, match=r"delta=1e-13 is below what PLD resolves in 1000 steps.*'rdp'"):
             epsilon(run(), 1e-13)
         assert math.isfinite(epsilon(run(), 1e-13, "rdp"))

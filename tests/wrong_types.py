@@ -47,6 +47,8 @@ BAD: dict[str, list[Any]] = {
 
 BAD["labels"] = [[0, 1], "abc", None, 3, np.ones(20), np.full(20, NAN), np.ones((4, 5), int), np.array(3), {}, object]
 BAD["widths"] = ["64", 64, None, np.array([64]), (0,), (-1,), (1.5,), ("8",), (None,), (NAN,), (True,), {}, object]
+BAD["hparams"] = [None, 3, {}, {"clip_norm": 1.0}, (0.1, 1.0, 0.0), "sgd", object, dpjax.HParams]
+BAD["noise"] = [None, 1.0, "none", object, dpjax.AdaptiveClipping, dpjax.adaptive_clipping, lambda stddev, key: key]
 BAD["population"] = [*BAD["units"], np.ones(21)]
 UNITS = np.ones((20, 2), np.float32)
 KEY = jax.random.key(0)
@@ -74,6 +76,18 @@ def one_run(**options: Any) -> Any:
     given = {"units": UNITS, "sampler": POISSON, "num_steps": 2, "make_optimizer": lambda h: SGD}
     hparams = {"learning_rate": 0.1, "clip_norm": 1.0, "noise_multiplier": 0.5, "key": KEY}
     return train(**given | options, **hparams)
+
+
+def one_hparams(hparams: Any) -> Any:
+    run = dpjax.make_train(
+        lambda key: jnp.zeros(2), dpjax.example_gradient(LOSS), UNITS, sampler=POISSON, num_steps=2,
+        make_optimizer=lambda h: SGD,
+    )  # fmt: skip
+    return jax.eval_shape(lambda: run(hparams, KEY))
+
+
+def one_noise(noise: Any) -> Any:
+    return one_run(noise=noise)
 
 
 def one_evaluation(**fields: Any) -> Any:
@@ -235,6 +249,8 @@ CASES: list[tuple[Callable[..., Any], dict[str, tuple[Any, str]]]] = [
     (one_engine, {
         "engine": ("auto", "word"), "microbatch_size": (None, "count?"), "memory_budget": (None, "> 0?"),
         "mesh": (None, "object?")}),
+    (one_hparams, {"hparams": (dpjax.HParams(), "hparams")}),
+    (one_noise, {"noise": (dpjax.gaussian_privatizer, "noise")}),
     (one_optimizer, {"optimizer": (SGD, "object")}),
     (one_round, {
         "model": (LOGISTIC, "object"), "learner": (FEDAVG, "function"), "server_optimizer": (SGD, "object"),

@@ -30,8 +30,8 @@ def abort_probability(
       of every relation that is accounted with them, and no amplification is claimed: 0.
 
     Formal guarantees: never less than that chance, for the sampler's population and for one with a unit less, so for
-    both neighbours of every pair: the exact binomial tail of one step for the smaller population, and a union bound
-    over the steps.
+    both neighbours of every pair: what the kind of sampling says of one step (``Sampling.too_few``; the exact binomial
+    tail for the smaller population, and 1 from a kind that does not know), and a union bound over the steps.
 
     Args:
       sampler: of the cohorts; its ``sampling`` and the population of that are read.
@@ -59,13 +59,7 @@ def abort_probability(
     num_steps = NUM_STEPS.known("num_steps", num_steps)
     threshold = whole_number("threshold", threshold, least=0, fix="it is a number of clients")
     fix = "it is a share of the cohort"
-    answers, population = sampler.sampling.sampling_rate, sampler.sampling.population
+    answering = 1.0
     for name, rate in (("dropout_rate", dropout_rate), ("late_dropout_rate", late_dropout_rate)):
-        answers *= 1 - number(name, rate, least=0, most=1, fix=fix)
-    if not sampler.sampling.aborts_tell or threshold == 0:
-        return 0.0
-    if threshold > population - 1 or answers == 0:
-        return 1.0
-    from scipy.special import bdtr
-
-    return min(1.0, num_steps * float(bdtr(threshold - 1, population - 1, answers)))
+        answering *= 1 - number(name, rate, least=0, most=1, fix=fix)
+    return min(1.0, num_steps * sampler.sampling.too_few(threshold, answering)) if threshold else 0.0

@@ -196,6 +196,8 @@ def pld_bound(pair: Pair, delta: float, accuracy: float = PLD_ACCURACY) -> float
         return _invert(pair, delta)
     # Rounding in the convolution moves δ by up to some 6e-18 a step (measured on Gaussians, whose ε is known).
     rounding = 2e-13 + 2e-17 * pair.times
+    if 2 * rounding >= 1:
+        raise ValueError(f"num_steps={pair.times} is more than PLD resolves at any delta; give accountant='rdp'.")
     if delta < 2 * rounding:
         raise ValueError(
             f"delta={delta!r} is below what PLD resolves in {pair.times} steps; give at least {2 * rounding:.1g} or "

@@ -1,7 +1,6 @@
 """The one table of all data sets: what each is, where it comes from, its hashes and its licence."""
 
-import difflib
-
+from dpjax.checks import nearest
 from dpjax.datasets import documents, hub_documents, natural
 from dpjax.datasets.entries import EmbeddedSource, Entry, HubSource
 from dpjax.datasets.readers import adult, credit, embedded, images
@@ -261,6 +260,6 @@ def find(name: str) -> Entry:
     """
     if name in ENTRIES:
         return ENTRIES[name]
-    near = difflib.get_close_matches(str(name).lower().replace("-", "_"), ENTRIES, n=1, cutoff=0.5)
-    fix = f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(ENTRIES)}"
+    near = nearest(str(name), ENTRIES)
+    fix = f"did you mean {near!r}?" if near else f"choose one of {', '.join(ENTRIES)}"
     raise DatasetError(f"data.name={name!r} is unknown; {fix}")

@@ -1,10 +1,10 @@
 """Models by name, for configs and the command line."""
 
-import difflib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
+from dpjax.checks import nearest
 from dpjax.models.convolutional_networks import cnn
 from dpjax.models.dense import logistic, mlp
 from dpjax.models.model import Model
@@ -45,13 +45,13 @@ def build(name: str, **options: Any) -> Model:
       ValueError: model='mpl' must be one of cnn, logistic, mlp, text, wide_resnet; did you mean 'mlp'?
     """
     if name not in MODELS:
-        raise ValueError(f"model={name!r} must be one of {', '.join(sorted(MODELS))}{_nearest(name, MODELS)}")
+        raise ValueError(f"model={name!r} must be one of {', '.join(sorted(MODELS))}{_perhaps(name, MODELS)}")
     parameters = inspect.signature(MODELS[name]).parameters
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     for option in options:
         if option not in parameters and not open_ended:
             raise ValueError(
-                f"model {name!r} has no option {option!r}, only {', '.join(parameters)}{_nearest(option, parameters)}"
+                f"model {name!r} has no option {option!r}, only {', '.join(parameters)}{_perhaps(option, parameters)}"
             )
     missing = [
         key
@@ -63,6 +63,6 @@ def build(name: str, **options: Any) -> Model:
     return MODELS[name](**options)
 
 
-def _nearest(word: str, known: Any) -> str:
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f"; did you mean {close[0]!r}?" if close else "."
+def _perhaps(word: str, known: Iterable[str]) -> str:
+    near = nearest(str(word), known)
+    return f"; did you mean {near!r}?" if near else "."

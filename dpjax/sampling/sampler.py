@@ -46,7 +46,8 @@ class Sampler(abc.ABC):
       capacity: slots of a cohort.
       num_steps: cohorts of the run, for which ``overflow_probability`` speaks; None where none can overflow.
       abort_probability: bound on the chance that any step of the run is aborted, by ``accounting.abort_probability``;
-        None: no step can be. Set it by ``dataclasses.replace``; ``Mechanism.from_sampler`` reads it.
+        None: no step can be. Set it last, by ``dataclasses.replace``, as it is of this population, rate and number of
+        steps; ``Mechanism.from_sampler`` reads it.
 
     Raises:
       ValueError: an attribute out of range.

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from dpjax.accounting.participation import Participation
-from dpjax.accounting.samplings.sampling import Sampling
+from dpjax.accounting.samplings.sampling import BinomialCohorts
 
 
 @dataclass(frozen=True)
-class BallsInBins(Sampling):
+class BallsInBins(BinomialCohorts):
     """In each epoch of 1 / sampling_rate steps every unit is in exactly one, chosen uniformly, whoever else there is.
 
     Formal guarantees: no amplification is claimed: given the steps that it fell into, a unit is in one Gaussian
@@ -36,7 +36,6 @@ class BallsInBins(Sampling):
     name: ClassVar[str] = "balls_in_bins"
     word: ClassVar[str] = "balls-in-bins"
     manner: ClassVar[str] = "balls-in-bins epochs"
-    joining_moves_others: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from dpjax.accounting.pairs import Pair, gaussian_pair
-from dpjax.accounting.samplings.sampling import Sampling
+from dpjax.accounting.samplings.sampling import BinomialCohorts
 
 if TYPE_CHECKING:
     import dp_accounting
 
 
 @dataclass(frozen=True)
-class Poisson(Sampling):
+class Poisson(BinomialCohorts):
     """Each unit by its own coin, in each step anew.
 
     Formal guarantees: if the coins stay secret, a step is dominated by a pair (``pairs.py`` has their shapes) as
@@ -50,7 +50,6 @@ class Poisson(Sampling):
     manner: ClassVar[str] = "Poisson sampling"
     amplifies: ClassVar[bool] = True
     draws_records: ClassVar[bool] = True
-    joining_moves_others: ClassVar[bool] = False
 
     def pair(self, noise_multiplier: float, adjacency: str, times: int, records: int = 1) -> Pair:
         rate = self.sampling_rate

@@ -70,6 +70,18 @@ class Sampling(abc.ABC):
         """How often and how densely one unit can take part in so many steps: in each, unless the kind knows better."""
         return Participation(num_steps, num_steps, 1)
 
+    def too_few(self, threshold: int, answering: float) -> float:
+        """Bound on the chance that fewer than so many of a cohort answer, as far as that tells who is there.
+
+        Formal guarantees: for both of two neighbours. Of a kind that tells and does not know better it is 1.
+
+        Args:
+          threshold: answers that a step needs, ≥ 1.
+          answering: chance of a unit in the cohort to answer, by a coin of its own.
+        """
+        del threshold, answering
+        return 1.0 if self.aborts_tell else 0.0
+
     def check(self, adjacency: str, *, independent: bool) -> None:
         """Raise ValueError if nothing accounts for a neighbouring relation.
 
@@ -131,6 +143,21 @@ class Sampling(abc.ABC):
 
     def _of(self, drawn: str) -> str:
         return f" of {self.population:,} {drawn}s" if self.population else ""
+
+
+@dataclass(frozen=True)
+class BinomialCohorts(Sampling):
+    """In a step each unit is in the cohort by a coin of its own, of chance ``sampling_rate``."""
+
+    joining_moves_others: ClassVar[bool] = False
+
+    def too_few(self, threshold: int, answering: float) -> float:
+        chance = self.sampling_rate * answering
+        if self.population is None or threshold > self.population - 1 or chance == 0:
+            return 1.0
+        from scipy.special import bdtr
+
+        return float(bdtr(threshold - 1, self.population - 1, chance))  # a neighbour has a unit less
 
 
 @dataclass(frozen=True)
