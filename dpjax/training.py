@@ -16,7 +16,7 @@ from dpjax.buckets import Buckets
 from dpjax.checks import function, instance, is_traced, number, whole_number
 from dpjax.checks import optimizer as check_optimizer
 from dpjax.clipping import AdaptiveClipping, BoundedSum, SumFactory, Summing
-from dpjax.clipping.factory import check_sum_factory
+from dpjax.clipping.factory import check_sum_factory, made_sum
 from dpjax.contribution import ContributionFn
 from dpjax.contributions import gather_records
 from dpjax.noise import gaussian_privatizer
@@ -187,7 +187,7 @@ def make_train(
     if isinstance(weighted.units, Buckets):
         bucketing = partial(bucketed_sum, buckets=weighted.units)
         sum_factory = sum_factory.around(bucketing) if isinstance(sum_factory, Summing) else bucketing(sum_factory)
-    bounded_sum = _aborting_as_accounted(sum_factory(contribution), sampler)
+    bounded_sum = _aborting_as_accounted(made_sum(sum_factory, contribution), sampler)
 
     def train(hparams: HParams, key: Key[Array, ""]) -> tuple[TrainState, History]:
         check_key("key", key)
@@ -280,7 +280,6 @@ def _aborting_as_accounted(bounded_sum: BoundedSum, sampler: Sampler) -> Bounded
 
     def fun(params: Params, cohort: Cohort, key: Key[Array, ""], clip_norm: float | Float[Array, ""]) -> ClippedSum:
         out = bounded_sum(params, cohort, key, clip_norm)
-        instance("what sum_factory(contribution) returns", out, ClippedSum, fix="return that, as clipped_sum does")
         noised_by_server = not isinstance(out.noise, Added)  # clients' own noise is charged without amplification
         silent = sampler.sampling.aborts_tell and sampler.abort_probability is None
         if out.released is not None and noised_by_server and silent:

@@ -281,6 +281,7 @@ class ClippedSum(NamedTuple):
       per_unit: the ``PerUnit`` metrics by name, leaves ``[slots, ...]``; zero in empty slots and for rejected
         contributions. Private.
       accepted: ``[slots]``; whose contribution is in ``total``. None: the sum does not say. Private.
+      arrived: ``[slots]``; of the cohort, who was not lost on the way. None: nobody was. Private.
       unit_states: leaves ``[slots, ...]``; what each unit remembers from now on, zero where it is not accepted. None:
         nothing. Private, and its own unit's alone.
       messages: leaves ``[slots, ...]``; what each unit sent, for an aggregation that asked. Private.
@@ -301,6 +302,7 @@ class ClippedSum(NamedTuple):
     aux: Metrics
     per_unit: PyTree[Array] = ()
     accepted: Bool[Array, "slots"] | None = None
+    arrived: Bool[Array, "slots"] | None = None
     unit_states: PyTree[Array] | None = None
     messages: PyTree[Array] | None = None
     uplink_bytes: Float[Array, ""] | None = None
@@ -314,7 +316,7 @@ class ClippedSum(NamedTuple):
 SUMMED = ("total", "num_rejected", "aux", "uplink_bytes", "local_overflows")
 """Fields of ``ClippedSum`` in which the sums of two parts of a cohort are added up."""
 
-SLOTWISE = ("norms", "per_unit", "accepted", "unit_states", "messages")
+SLOTWISE = ("norms", "per_unit", "accepted", "arrived", "unit_states", "messages")
 """Fields of ``ClippedSum`` whose leaves have a leading ``[slots]`` axis."""
 
 

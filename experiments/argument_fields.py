@@ -28,7 +28,8 @@ PARTITION = {name: f"federated.{name}" for name in ("num_clients", "alpha", "sha
 PARTITION |= {"max_records": "federated.records_per_client"}
 """Argument → field, of the partitions of ``dpjax.federated``."""
 
-SECURE = {name: f"federated.{name}" for name in ("threshold", "bits", "levels")} | {"colluding": "privacy.colluding"}
+SECURE = {name: f"federated.{name}" for name in ("bits", "levels")} | {"colluding": "privacy.colluding"}
+SECURE |= {"threshold": "federated.threshold × federated.clients_per_round"}
 """Argument → field, of ``dpjax.federated.secure_aggregation`` and ``distributed_noise``."""
 
 TUNING = {name: f"tuning.{name}" for name in ("name", "rank", "targets", "last_layers", "length")}

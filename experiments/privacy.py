@@ -9,6 +9,7 @@ import jax
 from dpjax import accounting, federated, sampling
 from dpjax.accounting import Factorization, LocalReports, Participation, factorization_of
 from dpjax.correlated_noise import correlated_privatizer
+from dpjax.federated.aggregation.secure import grid_levels
 from dpjax.noise import gaussian_privatizer
 from dpjax.results.mechanisms import columns_of
 from dpjax.steps import MakePrivatizer
@@ -63,6 +64,9 @@ def mechanism_of(
                 colluding=privacy.colluding,
                 secret_cohorts=privacy.secret_cohorts,
             )
+    elif fed.aggregation == "secure":
+        with in_fields(SECURE):  # where a program would say so once it is traced, in names of its own
+            grid_levels(sampler.capacity, fed.bits, fed.levels, allow_wraparound=False, noised=False)
     with in_fields(MECHANISM):
         return accounting.Mechanism.from_sampler(
             drawn,

@@ -257,12 +257,19 @@ def refuse_unread(cfg: Config, choices: Mapping[str, Any], sweep: "Sweep | None"
     Raises:
       ConfigError: it names the first such field, and what would read it.
     """
-    for name, sentence in unread(cfg).items():
+    reasons = unread(cfg)
+    for name, sentence in reasons.items():
         value = value_of(cfg, name)
-        if any(preset(group, str(option)).get(name) == value for group, option in choices.items()):
+        if any(_says(group, option, name, value, reasons) for group, option in choices.items()):
             continue
         if sweep is None or not sweep.is_read(name, cfg) or sweep.is_repeated(name, cfg):
             raise ConfigError(sentence)
+
+
+def _says(group: str, option: Any, name: str, value: Any, reasons: Mapping[str, str]) -> bool:
+    """Whether a chosen file says so, and is not itself chosen in vain: something else that it says is read."""
+    said = {field: given for field, given in preset(group, str(option)).items() if given != DEFAULTS.get(field)}
+    return said.get(name) == value and (group == "experiment" or not said.keys() <= reasons.keys())
 
 
 def refuse_unread_by_plugin(cfg: Config, overrides: str, read: Collection[str], group: "Sweep") -> None:

@@ -53,6 +53,8 @@ CASES = {
     "model=text data=breast_cancer": "model=text with data=breast_cancer: text: the input is float32, but ids must be "
     "integers; use mlp or cnn for numbers and images, or cast ids to int32.",
     "data=fashion_mnist": "is not on this machine; fetch it with `dpjax data fetch fashion_mnist`",
+    "federated=secure federated.num_clients=40 federated.clients_per_round=20 optimizer.sampling=fixed_size "
+    "federated.bits=12 federated.levels=4000": "federated.levels=4000 with federated.bits=12 let a sum over 20 clients",
     "lanes=foo": "lanes=foo is not known; use auto, map, vmap or a number ≥ 1 of lanes at a time.",
     "lanes=0": "lanes=0 is not known; use auto, map, vmap or a number ≥ 1 of lanes at a time.",
     "seed=-1": "seed=-1 must be from 0 to 4294967295; seeds that are equal modulo 2**32 are one",

@@ -30,10 +30,18 @@ from dpjax import (
 )
 from dpjax.bucket_sums import bucketed_sum
 from dpjax.contributions import gather_records
-from dpjax.federated import dirichlet_partition, dropouts
+from dpjax.federated import (
+    dirichlet_partition,
+    dropouts,
+    homomorphic_aggregation,
+    local_privacy,
+    robust_aggregation,
+    secure_aggregation,
+)
 from tests.problems import softmax_loss, three_classes
 
 KEY = jax.random.key(0)
+ITSELF = lambda params, unit, key: (unit, {})  # noqa: E731
 X, Y, PARAMS, RNG = three_classes(120)
 
 
@@ -379,3 +387,41 @@ def test_dropouts_are_lost_at_their_rate_and_forget_the_round():
     assert float(state.params) == pytest.approx((2000 - dropped) / 40, rel=1e-5)
     with pytest.raises(ValueError, match=r"dropout_rate=1\.1"):
         dropouts(1.1)
+
+
+@pytest.mark.parametrize("name", ["secure", "homomorphic", "local", "robust"])
+def test_a_client_that_is_lost_is_not_there_to_an_aggregation_around_it_or_within(name):
+    """Below the threshold the round is aborted either way, and who is lost adds no noise."""
+    aggregation = {
+        "secure": secure_aggregation(threshold=3, masks=False, noise="skellam", noise_multiplier=1.0),
+        "homomorphic": homomorphic_aggregation(),
+        "local": local_privacy("gaussian", noise_multiplier=1.0),
+        "robust": robust_aggregation("median"),
+    }[name]
+    units = jnp.arange(12.0).reshape(4, 3) / 10
+    cohort = Cohort(units, jnp.arange(4) < 3 + (name != "secure"))
+
+    @jax.jit
+    def both(key):
+        around = dropouts(0.4)(aggregation(clipped_sum))(ITSELF)(jnp.zeros(3), cohort, key, 1.0)
+        within = aggregation(dropouts(0.4)(clipped_sum))(ITSELF)(jnp.zeros(3), cohort, key, 1.0)
+        return around, within
+
+    lost = 0
+    for seed in range(6):
+        around, within = both(jax.random.key(seed))
+        np.testing.assert_allclose(around.total, within.total, atol=1e-5)
+        for one in (around, within):
+            assert int(one.report["dropped"]) == int(jnp.sum(cohort.mask & ~one.accepted))
+            if name == "secure":
+                assert bool(one.released) == bool(one.report["dropped"] == 0)
+        np.testing.assert_array_equal(around.accepted, within.accepted)
+        lost += int(within.report["dropped"])
+    assert lost > 3
+
+
+def test_dropouts_twice_count_all_that_were_lost():
+    lossy = dropouts(0.0)(dropouts(1.0)(clipped_sum))(ITSELF)
+    out = lossy(jnp.zeros(()), Cohort(jnp.ones(4), jnp.ones(4, bool)), KEY, 1.0)
+    assert int(out.report["dropped"]) == 4
+    assert not out.accepted.any()

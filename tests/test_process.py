@@ -231,6 +231,16 @@ def test_bad_settings_are_named(options, words):
         build_federated_averaging_process(model=MODEL, server_optimizer=optax.sgd(1.0), **settings)
 
 
+def test_a_sum_factory_that_makes_no_sum_is_named_as_by_make_train():
+    given = {"learner": fedavg(LOSS_FN, optax.sgd(0.1), num_steps=1), "expected_clients": 4}
+    given |= {"model": MODEL, "server_optimizer": optax.sgd(1.0)}
+    with pytest.raises(TypeError, match=r"what sum_factory\(contribution\) returns=None must be a function"):
+        build_federated_averaging_process(**given, sum_factory=lambda contribution: None)
+    process = build_federated_averaging_process(**given, sum_factory=lambda contribution: lambda *a: None)
+    with pytest.raises(TypeError, match=r"what sum_factory\(contribution\) returns=None must be of type ClippedSum"):
+        process.next(process.initialize(KEY), EVERYONE)
+
+
 def test_clients_that_remember_must_be_named():
     process = build_federated_averaging_process(
         MODEL,

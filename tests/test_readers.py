@@ -227,6 +227,13 @@ def test_what_a_chosen_file_says_may_stay():
     refuse_unread(cfg, {"federated": "inside_clients"})
 
 
+def test_a_file_that_is_chosen_in_vain_is_refused():
+    cfg = composed("tuning=full", "model=logistic")
+    with pytest.raises(ConfigError, match=r"tuning\.name=full is read only with model\.name=pretrained"):
+        refuse_unread(cfg, {"tuning": "full"})
+    refuse_unread(cfg, {"tuning": "full"}, Sweep([cfg, composed("tuning=full", "model=pretrained")]))
+
+
 def test_nothing_that_the_shipped_experiments_set_goes_unread():
     with initialize_config_dir(str(CONF), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()

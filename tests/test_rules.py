@@ -181,6 +181,18 @@ def test_groups_are_numbered_as_they_come_and_named_by_the_user():
     assert leaf_groups(group_clipping(labels.__getitem__), params) == (0, 1, 0)
 
 
+@pytest.mark.parametrize("clip_norm", [1e20, 1e30, 1e38])
+def test_a_vast_clip_norm_over_a_tiny_stability_is_no_nan(clip_norm):
+    cohort = make_cohort(0, 4, 3)._replace(
+        units=(jnp.array([[0.0] * 3, [1e-20] * 3, [1.0] * 3, [2.0] * 3]), jnp.zeros((4, 2)))
+    )
+    fun = clipped_sum(lambda params, unit, key: (unit[0], {}), rule=automatic_clipping(1e-12))
+    for slots in ([0], [0, 1], [0, 1, 2]):
+        mask = jnp.zeros(4, bool).at[jnp.array(slots)].set(True)
+        total = fun(jnp.zeros(3), cohort._replace(mask=mask), KEY, clip_norm).total
+        assert norm(total) <= clip_norm * len(slots)
+
+
 @pytest.mark.parametrize("stability", [0.0, -1.0, float("nan")])
 def test_a_stability_that_would_divide_by_zero_is_named(stability):
     with pytest.raises(ValueError, match=f"stability={stability}"):

@@ -1,11 +1,15 @@
 """How contributions become one clipped sum, as one object: what is computed apart from how fast."""
 
 from dataclasses import dataclass, field, replace
+from typing import Any
+
+from jaxtyping import Array, Float, Key
 
 from dpjax.checks import function, instance
 from dpjax.clipping.kernel import Aggregation, BoundedSum, Engine, SumFactory, clipped_sum
 from dpjax.clipping.rules import ClippingRule, check_rule, flat_clipping
 from dpjax.contribution import ContributionFn
+from dpjax.types import ClippedSum, Cohort, Params
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,24 @@ class Summing:
             memory_budget=engine.memory_budget,
             mesh=engine.mesh,
         )
+
+
+def made_sum(sum_factory: SumFactory, contribution_fn: ContributionFn) -> BoundedSum:
+    """What the factory makes of a contribution; the program refuses what is no ``ClippedSum`` once it is traced.
+
+    Raises:
+      TypeError: the factory makes no function of a sum.
+    """
+    bounded_sum = sum_factory(contribution_fn)
+    fix = "give fun(params, cohort, key, clip_norm) -> ClippedSum, as clipped_sum does"
+    function("what sum_factory(contribution) returns", bounded_sum, fix=fix, takes=4)
+
+    def fun(params: Params, cohort: Cohort, key: Key[Array, ""], clip_norm: float | Float[Array, ""]) -> ClippedSum:
+        out: Any = bounded_sum(params, cohort, key, clip_norm)
+        instance("what sum_factory(contribution) returns", out, ClippedSum, fix="return that, as clipped_sum does")
+        return out
+
+    return fun
 
 
 def check_sum_factory(value: object) -> None:

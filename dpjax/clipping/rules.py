@@ -187,6 +187,7 @@ def bound(
         scale = jnp.minimum(1.0, largest)
     else:
         scale = jnp.where(jnp.isinf(limit), 1.0, limit / (group_norms + rule.stability))
+        scale = jnp.minimum(scale, jnp.finfo(scale.dtype).max)  # an infinite factor would make zeros NaN
         sound = jnp.asarray(rule.stability) >= SMALLEST_CLIP_NORM
         scale = jnp.where(sound & (scale >= 0) & (scale <= largest), scale, 0.0)
     if cohort.weights is not None:

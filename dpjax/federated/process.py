@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from dpjax.checks import brief, instance, number, optimizer, whole_number
 from dpjax.clipping import AdaptiveClipping, BoundedSum, SumFactory, Summing
-from dpjax.clipping.factory import check_sum_factory
+from dpjax.clipping.factory import check_sum_factory, made_sum
 from dpjax.contribution import ContributionFn
 from dpjax.federated.compression import check_shapes
 from dpjax.models import Model
@@ -142,7 +142,7 @@ def build_federated_averaging_process(
     if stateful and num_clients is None:
         raise ValueError("num_clients=None, but these clients remember something; give the size of the population.")
     remembers = noise is not gaussian_privatizer and not isinstance(noise, AdaptiveClipping)
-    bounded_sum = sum_factory(solver.contribution_fn)
+    bounded_sum = made_sum(sum_factory, solver.contribution_fn)
     if remembers:
         bounded_sum = _shaped_as_said(bounded_sum, solver)
 

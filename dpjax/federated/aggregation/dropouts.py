@@ -21,7 +21,8 @@ def dropouts(rate: ScalarLike) -> Aggregation:
       rate: chance of each client, in [0, 1], traced or not.
 
     Returns:
-      For ``Summing(aggregation=...)``; reports ``dropped`` clients.
+      For ``Summing(aggregation=...)``; reports ``dropped`` clients. Around another aggregation or within it: to that
+      they are not there, and a quorum does not count them.
 
     Raises:
       ValueError: a rate out of range; a traced one gives a sum of NaN.
@@ -45,9 +46,11 @@ def dropouts(rate: ScalarLike) -> Aggregation:
             ) -> ClippedSum:
                 arrived = still_there(cohort.mask, key, Purpose.LOST, lost_share)
                 out = inner(params, cohort._replace(mask=arrived), key, clip_norm)
+                accepted = heard(out, arrived)
+                arrived = arrived if out.arrived is None else out.arrived  # lost within counts too
                 report = dict(out.report) | {"dropped": count_lost(cohort, arrived)}
                 total = spoilt_by(out.total, lost_share)
-                return out._replace(total=total, accepted=heard(out, arrived), report=report)
+                return out._replace(total=total, accepted=accepted, arrived=arrived, report=report)
 
             return fun
 

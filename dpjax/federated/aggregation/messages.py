@@ -40,7 +40,7 @@ class Round(NamedTuple):
     Attributes:
       vectors: pytree, leaves ``[slots, ...]``: contributions before clipping; zero where there is none.
       plain: their clipped sum, as the kernel forms it.
-      cohort: whose they are.
+      cohort: whose they are; clients that were lost within are not in it.
       key: of the round's contributions; an aggregation draws from ``side_key`` of it.
       clip_norm: scalar; what bounds a message: the clip norm asked for, or that of ``plain`` where something within
         lowered it.
@@ -114,9 +114,10 @@ def formed_from_messages(
                     fix = f"{bounded_for} holds vectors of bounded norm only"
                     clip_norm = CLIP_NORM._replace(finite=True, fix=fix).number("clip_norm", clip_norm)
                 limit = jnp.minimum(jnp.asarray(clip_norm, jnp.float32), plain.clip_norm.astype(jnp.float32))
-                this = Round(vectors, plain, cohort, key, limit)
+                there = cohort if plain.arrived is None else cohort._replace(mask=plain.arrived)
+                this = Round(vectors, plain, there, key, limit)
                 formed = form(this)
-                return _filled(this, formed._replace(total=spoilt_by(formed.total, *numbers)))
+                return _filled(cohort, this, formed._replace(total=spoilt_by(formed.total, *numbers)))
 
             return fun
 
@@ -141,8 +142,8 @@ def _with_message(contribution_fn: ContributionFn) -> ContributionFn:
     return sending
 
 
-def _filled(this: Round, formed: Formed) -> ClippedSum:
-    """The plain sum with what the aggregation formed in its place."""
+def _filled(drawn: Cohort, this: Round, formed: Formed) -> ClippedSum:
+    """The plain sum of the cohort that was drawn, with what the aggregation formed in its place."""
     plain, report = this.plain, formed.report
     filled = plain._replace(total=ravel_pytree(plain.total)[1](formed.total), noise=formed.noise)
     if isinstance(formed.noise, NoSensitivity):
@@ -150,8 +151,9 @@ def _filled(this: Round, formed: Formed) -> ClippedSum:
     if formed.released is not None:
         filled = filled._replace(released=formed.released)
     if formed.arrived is not None:
-        filled = filled._replace(accepted=heard(plain, formed.arrived))
-        report = (report or {}) | _losses(this, formed, formed.arrived)
+        filled = filled._replace(accepted=heard(plain, formed.arrived), arrived=formed.arrived)
+        dropped = {"dropped": count_lost(drawn, formed.arrived)}
+        report = (report or {}) | dropped | {"aggregation_error": _error(this, formed, formed.arrived)}
     if report is None:
         return filled
     report = dict(plain.report) | report
@@ -159,16 +161,12 @@ def _filled(this: Round, formed: Formed) -> ClippedSum:
     return filled._replace(aux=aux, report=report, uplink_bytes=None)
 
 
-def _losses(this: Round, formed: Formed, arrived: Bool[Array, "slots"]) -> Metrics:
-    """Who was lost, and how far the total is from the plain sum of the others."""
-    cohort = this.cohort
-    error = formed.total - clipped_sum_of(this, cohort._replace(mask=arrived))
+def _error(this: Round, formed: Formed, arrived: Bool[Array, "slots"]) -> Float[Array, ""]:
+    """How far the total is from the plain sum of those who arrived: the largest coordinate / clip norm."""
+    error = formed.total - clipped_sum_of(this, this.cohort._replace(mask=arrived))
     if formed.noise_sum is not None:
         error -= formed.noise_sum
-    return {
-        "dropped": count_lost(cohort, arrived),
-        "aggregation_error": jnp.max(jnp.abs(error)) / this.clip_norm,
-    }
+    return jnp.max(jnp.abs(error)) / this.clip_norm
 
 
 def clipped_rows(this: Round, cohort: Cohort, fraction: float = 1.0) -> Float[Array, "slots size"]:

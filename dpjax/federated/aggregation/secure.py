@@ -159,7 +159,7 @@ def grid_levels(slots: int, bits: int, levels: int | None, allow_wraparound: boo
     if levels is not None and levels > safe and not allow_wraparound:
         raise ValueError(
             f"levels={levels} with bits={bits} let a sum over {slots} clients wrap around; take at most {safe} "
-            "levels, more bits, or allow_wraparound=True to have it counted."
+            "levels, or more bits."
         )
     return levels or min(safe, _LEVELS_UNDER_NOISE if noised else safe)
 
