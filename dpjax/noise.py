@@ -9,7 +9,7 @@ import optax
 from jaxtyping import Array, ArrayLike, Float, Int, Key, PyTree, ScalarLike
 
 from dpjax.checks import number
-from dpjax.gaussian import standard_normal
+from dpjax.gaussian import add_normal
 from dpjax.ranges import NOISE_MULTIPLIER
 from dpjax.types import at_least_float32, check_key
 
@@ -107,15 +107,11 @@ def gaussian_privatizer(stddev: PyTree[ArrayLike], key: Key[Array, ""]) -> optax
         assert isinstance(state, GaussianState)
         step_key = jax.random.fold_in(state.key, state.step)
         leaves, structure = jax.tree.flatten(updates)
-        keys = jax.random.split(step_key, len(leaves))
         stddevs = jax.tree.leaves(jax.tree.broadcast(stddev, updates))
-        noisy = [_add_noise(leaf, s, k) for leaf, s, k in zip(leaves, stddevs, keys, strict=True)]
+        widths = [at_least_float32(leaf.dtype) for leaf in leaves]  # bfloat16 noise is too coarse to account for
+        wide = [leaf.astype(width) for leaf, width in zip(leaves, widths, strict=True)]
+        scales = [jnp.asarray(s).astype(width) for s, width in zip(stddevs, widths, strict=True)]
+        noisy = add_normal(step_key, wide, scales)
         return structure.unflatten(noisy), GaussianState(state.key, state.step + 1)
 
     return optax.GradientTransformation(init, update)
-
-
-def _add_noise(leaf: Array, stddev: ArrayLike, key: Key[Array, ""]) -> Array:
-    dtype = at_least_float32(leaf.dtype)  # bfloat16 noise is too coarse to account for
-    noise = standard_normal(key, leaf.shape, dtype)
-    return leaf.astype(dtype) + jnp.asarray(stddev).astype(dtype) * noise
