@@ -6,15 +6,16 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental.xla_metadata import set_xla_metadata
 from jaxtyping import Array, Float, Key, UInt
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = 0x1BD11BDA
 _NARROW = 32
 """Rows shorter than this are drawn flat: a CPU's vector units run along the last axis."""
-_SMALL = 2**16
-"""Arrays of fewer numbers share a draw, which is written to memory and read again: a quarter MiB at most for each."""
+_TOGETHER = 2**22
+"""Numbers of a draw that arrays share, which is written to memory and read again: 16 MiB."""
+_ALONE = 2**20
+"""Arrays of as many numbers have a draw of their own, fused with what it is added to."""
 
 
 @partial(jax.jit, static_argnames=("shape", "dtype"), inline=True)
@@ -56,43 +57,55 @@ def standard_normal(
 def add_normal(key: Key[Array, ""], leaves: list[Array], stddevs: list[Array]) -> list[Array]:
     """Arrays plus independent normal samples, at the price of compiling few generators.
 
-    XLA compiles a fused generator in about the time of a small network, and would do so for each array. So small
-    arrays are parts of one draw, and on CPUs large ones of one shape call one compiled function.
+    XLA compiles a fused generator in about the time of a small network, and would do so for each array: so arrays
+    share draws, of which each is a part. Large ones have draws of their own, which need no memory and lie where the
+    array does.
 
     Args:
       key: scalar typed key, used for nothing else.
       leaves: floating arrays of at least 32 bits.
       stddevs: for each of them a scalar of its dtype.
     """
-    sizes = [leaf.size if leaf.dtype == jnp.float32 and leaf.size < _SMALL else 0 for leaf in leaves]
-    alone = [place for place, size in enumerate(sizes) if not size]
-    keys = jax.random.split(key, len(alone) + 1)
-    # The barrier keeps XLA from drawing anew in each part.
-    together = jax.lax.optimization_barrier(standard_normal(keys[0], (sum(sizes),)))
-    noisy, start = list(leaves), 0
-    for place, size in enumerate(sizes):
-        if size:
-            part = jax.lax.slice(together, (start,), (start + size,)).reshape(leaves[place].shape)
-            noisy[place], start = leaves[place] + stddevs[place] * part, start + size
-    for place, own_key in zip(alone, keys[1:], strict=True):
-        given = leaves[place], stddevs[place], own_key
-        noisy[place] = jax.lax.platform_dependent(*given, cpu=_called, default=_plus_normal)
+    draws = _draws([leaf.size if leaf.dtype == jnp.float32 else _ALONE for leaf in leaves])
+    noisy = list(leaves)
+    for places, own_key in zip(draws, jax.random.split(key, len(draws)), strict=True):
+        if len(places) == 1:
+            leaf = leaves[places[0]]
+            samples = [standard_normal(own_key, leaf.shape, leaf.dtype)]
+        else:
+            samples = _parts(own_key, [leaves[place].shape for place in places])
+        for place, sample in zip(places, samples, strict=True):
+            noisy[place] = leaves[place] + stddevs[place] * sample
     return noisy
 
 
-def _plus_normal(leaf: Float[Array, "*shape"], stddev: Float[Array, ""], key: Key[Array, ""]) -> Float[Array, "*shape"]:
-    return leaf + stddev * standard_normal(key, leaf.shape, leaf.dtype)
+def _draws(sizes: list[int]) -> list[list[int]]:
+    """Which arrays, by their places, share a draw."""
+    draws: list[list[int]] = []
+    shared: list[int] = []
+    room = 0
+    for place, size in enumerate(sizes):
+        if size >= _ALONE:
+            draws.append([place])
+            continue
+        if size > room or not shared:
+            shared, room = [], _TOGETHER
+            draws.append(shared)
+        shared.append(place)
+        room -= size
+    return draws
 
 
-def _called(leaf: Float[Array, "*shape"], stddev: Float[Array, ""], key: Key[Array, ""]) -> Float[Array, "*shape"]:
-    with set_xla_metadata(inlineable="false"):  # or XLA compiles the function at each call
-        return _as_function(leaf, stddev, key)
-
-
-@jax.jit
-def _as_function(leaf: Float[Array, "*shape"], stddev: Float[Array, ""], key: Key[Array, ""]) -> Float[Array, "*shape"]:
-    with set_xla_metadata(inlineable=None):
-        return _plus_normal(leaf, stddev, key)
+def _parts(key: Key[Array, ""], shapes: list[tuple[int, ...]]) -> list[Array]:
+    """Consecutive parts of one draw."""
+    ends = np.cumsum([math.prod(shape) for shape in shapes]).tolist()
+    # The barrier keeps XLA from drawing anew in each part.
+    together = jax.lax.optimization_barrier(standard_normal(key, (ends[-1],)))
+    starts = [0, *ends[:-1]]
+    return [
+        jax.lax.slice(together, (start,), (end,)).reshape(shape)
+        for start, end, shape in zip(starts, ends, shapes, strict=True)
+    ]
 
 
 def _counter(shape: tuple[int, ...]) -> UInt[Array, "..."]:
