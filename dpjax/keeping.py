@@ -13,6 +13,12 @@ from pathlib import Path
 
 MACHINE = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
 STALE_SECONDS = 3600.0  # writing a file takes far less
+CACHES = {
+    "calibration": "noise multipliers that buy an ε",
+    "autotune": "the fastest engine of a model",
+    "programs": "compiled programs",
+}
+"""Kind → what is kept of it, to be made again when it is gone."""
 
 log = logging.getLogger("dpjax.keeping")
 

@@ -20,6 +20,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 import experiments.spelling  # noqa: F401  config.yaml names folders by its resolver
+from dpjax.program_cache import keep_programs
 from dpjax.results import read_job_result
 from dpjax.results.failures import clear_failure
 from experiments import config, identity
@@ -88,6 +89,7 @@ def finished(cfg: Config, folder: Path) -> Rows | None:
 
 def run(jobs: Sequence[Job], tell: Tell) -> Iterator[Outcome]:
     """Run jobs of one signature together."""
+    keep_programs()
     from experiments.jobs import run_group  # jax takes seconds to import; a skipped sweep needs none of it
 
     return run_group(jobs, tell)

@@ -18,7 +18,7 @@ from dpjax.results import write_job_result
 
 RUN = ["--sampling-rate", "0.25", "--num-steps", "100", "--delta", "1e-5"]
 POPULATION = ["--population", "1000", "--expected-cohort-size", "250", "--epochs", "25", "--delta", "1e-5"]
-COMMANDS = ["epsilon", "calibrate", "data", "results", "report", "plot"]
+COMMANDS = ["epsilon", "calibrate", "data", "results", "report", "plot", "cache"]
 
 
 @pytest.fixture
@@ -295,3 +295,29 @@ def test_a_pipe_that_closes_is_no_error(sweep):
     command = f'{sys.executable} -c "from dpjax.cli import main; main()" results columns | head -1'
     done = subprocess.run(command, shell=True, capture_output=True, text=True, env=os.environ)
     assert "Traceback" not in done.stderr
+
+
+def test_the_cache_is_shown_and_cleared_kind_by_kind(call, tmp_path):
+    for kind, name in (("calibration", "a.json"), ("programs", "b.program"), ("programs", "c.program")):
+        (tmp_path / "cache" / kind).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "cache" / kind / name).write_bytes(bytes(3 * 2**19))
+    (tmp_path / "cache" / "datasets").mkdir()
+    (tmp_path / "cache" / "datasets" / "mine.csv").write_text("1,2")
+    status, out, _ = call("cache", "show")
+    assert status == 0
+    assert re.search(r"programs +2 +3\.0 MiB +just now", out), out
+    assert re.search(r"autotune +0 +0 KiB +never", out)
+    assert str(tmp_path / "cache") in out
+    assert call("cache", "clear", "programs")[1] == "programs: 2 files removed, 3.0 MiB\n"
+    assert re.search(r"calibration +1 ", call("cache", "show")[1])
+    status, out, _ = call("cache", "clear")
+    assert "calibration: 1 files removed, 1.5 MiB" in out
+    assert "programs: 0 files removed, 0 KiB" in out
+    assert (tmp_path / "cache" / "datasets" / "mine.csv").exists()
+
+
+def test_a_cache_of_another_name_is_refused(call):
+    status, _, err = call("cache", "clear", "programms")
+    assert status == 1
+    assert "KIND='programms' is not known" in err
+    assert "perhaps 'programs'" in err

@@ -34,6 +34,7 @@ _COMMANDS = {
     "data": Command("dpjax.cli.data:app", "List the data sets, fetch them, look at one."),
     "models": Command("dpjax.cli.models:app", "List the pretrained models, fetch them, look at one."),
     "generate": Command("dpjax.cli.models:generate_command", "Let a tuned language model write."),
+    "cache": Command("dpjax.cli.cache:app", "What is kept to save time, how much of it, and how to be rid of it."),
     "compare": Command("dpjax.cli.compare:compare_command", "Is one sweep better than another, by more than seeds?"),
     "results": Command("dpjax.cli.results:app", "Show a sweep's table, its columns, or export it."),
     "report": Command("dpjax.cli.report:report_command", "Write a sweep as one HTML page, or follow it while it runs."),

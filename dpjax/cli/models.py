@@ -170,7 +170,9 @@ def generate_command(
 
     from dpjax.models import pretrained
     from dpjax.models.pretrained.writing import write
+    from dpjax.program_cache import keep_programs
 
+    keep_programs()
     with errors_in_one_line(ValueError):
         body = pretrained.load(model)
         with Console(stderr=True).status("writing"):

@@ -1,0 +1,118 @@
+"""``dpjax cache``: what is kept to save time, and how to be rid of it."""
+
+import time
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import typer
+
+from dpjax.checks import one_of
+from dpjax.keeping import CACHES, cache_folder
+
+app = typer.Typer(
+    name="cache",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    help="What is kept to save time, how much of it, and how to be rid of it.\n\n"
+    "All of it is made again when it is missing; results do not depend on it. Data sets and models are not here: see "
+    "`dpjax data list` and `dpjax models list`.\n\n"
+    "[bold]Examples[/bold]\n\n"
+    "  dpjax cache show\n\n"
+    "  dpjax cache clear programs\n\n"
+    "DPJAX_CACHE_DIR names the folder above them, if it is not to be your cache folder; DPJAX_PROGRAM_CACHE_MIB bounds "
+    "the programs (1024), and 0 keeps none.",
+)
+
+
+class Kept(NamedTuple):
+    """The files of one kind: how many, their bytes together, and the time since the last was used or made."""
+
+    files: list[Path]
+    size: int
+    age: float | None
+
+
+def kept(kind: str) -> Kept:
+    """What is kept of a kind; nothing where the folder is missing or can't be read.
+
+    Args:
+      kind: of ``CACHES``.
+
+    Example:
+      >>> kept("programs").size >= 0
+      True
+    """
+    files, size, last = [], 0, None
+    try:
+        listed = [path for path in cache_folder(kind).iterdir() if path.is_file() and not path.is_symlink()]
+    except OSError:
+        listed = []
+    for path in listed:
+        try:
+            facts = path.stat()
+        except FileNotFoundError:  # another process makes room
+            continue
+        files.append(path)
+        size += facts.st_size
+        last = max(last or 0.0, facts.st_mtime)
+    return Kept(files, size, None if last is None else max(0.0, time.time() - last))
+
+
+@app.command()
+def show() -> None:
+    """Show what is kept, where, and how large it is.
+
+    [bold]Example[/bold]
+
+      dpjax cache show
+    """
+    from rich.console import Console
+    from rich.table import Column, Table
+
+    headers = ("kind", "files", "size", "last used", "what")
+    table = Table(*(Column(h, no_wrap=h != "what") for h in headers), box=None, padding=(0, 2, 0, 0))
+    for kind, what in CACHES.items():
+        files, size, age = kept(kind)
+        table.add_row(kind, f"{len(files):,}", _size(size), _ago(age), what)
+    console = Console()
+    console.print(table)
+    console.print(f"Kept in {cache_folder('programs').parent}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def clear(
+    kinds: Annotated[
+        list[str] | None, typer.Argument(metavar="[KIND]...", help=f"Some of {', '.join(CACHES)}; all if left out.")
+    ] = None,
+) -> None:
+    """Remove what is kept; it is made again when it is needed.
+
+    [bold]Examples[/bold]
+
+      dpjax cache clear
+
+      dpjax cache clear programs
+    """
+    for kind in [one_of("KIND", kind, CACHES) for kind in kinds or CACHES]:
+        files, size, _ = kept(kind)
+        for path in files:
+            path.unlink(missing_ok=True)
+        typer.echo(f"{kind}: {len(files):,} files removed, {_size(size)}")
+
+
+def _size(count: int) -> str:
+    """Bytes, as people read them."""
+    if count < 2**20:
+        return f"{-(-count // 2**10):,} KiB"
+    return f"{count / 2**20:,.1f} MiB"
+
+
+def _ago(seconds: float | None) -> str:
+    """How long ago, in the largest unit that fits."""
+    if seconds is None:
+        return "never"
+    for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
+        if seconds >= length:
+            count = int(seconds // length)
+            return f"{count} {unit}{'s' if count > 1 else ''} ago"
+    return "just now"
