@@ -1,5 +1,7 @@
 """Normal samples: the same bits as JAX's own, wherever and however they are drawn."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -86,6 +88,39 @@ def test_a_generator_is_compiled_once_for_all_arrays_of_a_small_model():
     program = jax.jit(add_normal).lower(jax.random.key(0), leaves, [jnp.float32(1)] * 30).as_text()
     one = jax.jit(add_normal).lower(jax.random.key(0), leaves[:1], [jnp.float32(1)]).as_text()
     assert program.count("chlo.erf_inv") == one.count("chlo.erf_inv") == 1
+
+
+def test_large_arrays_of_one_shape_are_one_loop_to_the_compiler():
+    """XLA's CPU backend compiles equal loops once, so that only different ones cost time."""
+    shapes = [(_ALONE // 64, 64)] * 5 + [(_ALONE // 128, 128)] * 4
+    leaves = [jnp.zeros(shape) for shape in shapes]
+    program = jax.jit(add_normal).lower(jax.random.key(0), leaves, [jnp.float32(1)] * len(shapes)).compile().as_text()
+    generators = [loop for loop in _loops(program) if len(loop) > 9_000]
+    assert len(generators) == len(shapes)
+    assert len(set(generators)) == 2
+
+
+def test_parts_of_a_draw_are_cut_by_one_loop_for_each_shape():
+    leaves = [jnp.zeros((30, 40)) for _ in range(12)]
+    program = jax.jit(add_normal).lower(jax.random.key(0), leaves, [jnp.float32(1)] * 12).compile().as_text()
+    cuts = [loop for loop in _loops(program) if "dynamic-slice" in loop and "f32[30,40]" in loop]
+    assert len(cuts) == 12
+    assert len(set(cuts)) == 1
+
+
+def _loops(program: str) -> list[str]:
+    """The body of each loop that XLA has fused, without what its names tell."""
+    bodies = dict(re.findall(r"^%([\w.-]+) (\(.*?^\})", program, re.MULTILINE | re.DOTALL))
+    loops = []
+    for name in re.findall(r" fusion\(.*calls=%([\w.-]+)", program):
+        names: dict[str, str] = {}
+        body = re.sub(r", metadata=\{[^}]*\}", "", bodies[name])
+        loops.append(re.sub(r"%?param_[\d.]+|%[\w.-]+", lambda found, names=names: _number(names, found[0]), body))
+    return loops
+
+
+def _number(names: dict[str, str], name: str) -> str:
+    return names.setdefault(name.removeprefix("%"), f"%{len(names)}")
 
 
 def _assert_equal(ours, theirs):
