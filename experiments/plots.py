@@ -12,6 +12,8 @@ from dpjax.results import ResultsError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from experiments.figures.drawn import OnDisk
+
 FIGURES = (
     "privacy_utility_curve",
     "epsilon_clip_heatmap",
@@ -32,7 +34,7 @@ class Drawn(NamedTuple):
     """What ``plot_all`` did.
 
     Attributes:
-      paths: the files written.
+      paths: the files, drawn now or there already.
       skipped: for each figure that the results have no data for, one sentence that says what is missing.
       left_out: files that cannot be read and jobs that failed, which no figure shows.
     """
@@ -110,13 +112,14 @@ def plot_all(
     formats: Sequence[str] = ("png", "pdf"),
     metric: str = "test_accuracy",
 ) -> Drawn:
-    """Draws every figure that the results below a folder have the data for.
+    """Draws every figure that the results below a folder have the data for, and is not there already.
 
     Figures that compare algorithms or aggregations are not spoken of where there is only one, nor those of columns that
     are wholly empty.
 
     Formal guarantees: central and federated results are never in one file (``..._federated`` is the latter's). The same
-    results give the same bytes. A figure asked for by name is drawn or raises; the others may be skipped.
+    results give the same bytes. A figure asked for by name is drawn or raises; the others may be skipped. A file stays
+    as it is only if it has the bytes that the same rows, metric, code and packages gave: ``drawn.json`` beside it says.
 
     Args:
       directory: a sweep's folder, or a ``results.parquet`` or ``results.json``.
@@ -140,20 +143,28 @@ def plot_all(
     _known("format", formats, FORMATS)
     from dpjax.results import load
     from dpjax.results.summarize import require
-    from experiments.figures.points import bounds_as_algorithms, noises_as_algorithms, tunings_as_algorithms
+    from experiments.figures.as_algorithms import named_as_algorithms
+    from experiments.figures.drawn import read_drawn, write_drawn
 
     loaded = load(directory)
-    frame = tunings_as_algorithms(bounds_as_algorithms(noises_as_algorithms(loaded)))
+    frame = named_as_algorithms(loaded)
     require(frame, metric)
     folder = _folder(Path(directory), out)
+    before = read_drawn(folder)
+    now = dict(before)
     drawn = Drawn([], [], list(loaded.attrs.get("unreadable", [])))
     for name in figures or [name for name in FIGURES if _compares(name, frame)]:
-        files, reasons = _figures(name, frame, metric)
-        if not files and figures:
+        parts = _parts(name, frame)
+        paths = {each: [folder / f"{each}.{ending}" for ending in formats] for each in parts}
+        for each, rows in parts.items():
+            now[each] = _on_disk(name, rows, metric, paths[each], before.get(each))
+        reasons = [f"{each}: {now[each].missing}" for each in parts if now[each].missing]
+        if len(reasons) == len(parts) and figures:
             raise ResultsError(reasons[0])
         drawn.skipped.extend(reasons)
-        for file_name, figure in files:
-            drawn.paths.extend(_save(figure, folder, file_name, formats))
+        drawn.paths.extend(path for each in parts if not now[each].missing for path in paths[each])
+    if now != before and folder.is_dir():
+        write_drawn(folder, now)
     return drawn
 
 
@@ -195,7 +206,8 @@ def plot_command(
         raise SystemExit(1)
 
 
-def _figures(name: str, frame: Any, metric: str) -> tuple[list[tuple[str, Any]], list[str]]:
+def _parts(name: str, frame: Any) -> dict[str, Any]:
+    """The files of a figure, without their endings, and the rows that each shows."""
     from dpjax.results.summarize import is_federated
 
     if name in _OF_FEDERATED:
@@ -203,15 +215,24 @@ def _figures(name: str, frame: Any, metric: str) -> tuple[list[tuple[str, Any]],
     else:
         federated = is_federated(frame)
         parts = {name: frame[~federated], f"{name}_federated": frame[federated]}
-    files, reasons = [], []
-    for file_name, part in parts.items():
-        if not len(part):
-            continue
-        try:
-            files.append((file_name, draw(name, part, metric)))
-        except ResultsError as error:
-            reasons.append(f"{file_name}: {error}")
-    return files, reasons
+    return {file_name: rows for file_name, rows in parts.items() if len(rows)}
+
+
+def _on_disk(name: str, rows: Any, metric: str, paths: Sequence[Path], before: "OnDisk | None") -> "OnDisk":
+    """A figure on disk: the one of before where it is what would be drawn, and drawn anew otherwise."""
+    from experiments.figures.drawn import OnDisk, digest_of_file, inputs_of
+
+    inputs = inputs_of(name, rows, metric)
+    figure = before if before is not None and before.inputs == inputs else OnDisk(inputs, {})
+    wanted = [path for path in paths if not figure.has(path)]
+    if figure.missing or not wanted:
+        return figure
+    try:
+        chart = draw(name, rows, metric)
+    except ResultsError as error:
+        return OnDisk(inputs, {}, str(error))
+    saved = _save(chart, wanted)
+    return figure._replace(files=figure.files | {path.suffix: digest_of_file(path) for path in saved})
 
 
 def draw(name: str, df: "pd.DataFrame", metric: str = "test_accuracy") -> Any:
@@ -240,14 +261,15 @@ def _compares(name: str, frame: Any) -> bool:
     return (column is None or frame[column].nunique() > 1) and (label is None or frame[label].notna().any())
 
 
-def _save(figure: Any, folder: Path, name: str, formats: Sequence[str]) -> list[Path]:
+def _save(figure: Any, paths: Sequence[Path]) -> list[Path]:
     from experiments.figures import style
 
+    folder, name = paths[0].parent, paths[0].stem
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ResultsError(f"could not create the folder {folder}: {error.strerror}; choose another --out") from error
-    return style.save(figure, folder, name, formats)
+    return style.save(figure, folder, name, [path.suffix[1:] for path in paths])
 
 
 def _folder(directory: Path, out: Path | str | None) -> Path:

@@ -10,7 +10,7 @@ from dpjax.results import ResultsError
 from dpjax.results.summarize import is_federated
 from experiments import plots
 from experiments.figures import style
-from experiments.figures.points import noises_as_algorithms
+from experiments.figures.as_algorithms import noises_as_algorithms
 from experiments.figures.ranks import leaderboard_ranks
 from experiments.leaderboard.declare import Method
 

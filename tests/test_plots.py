@@ -341,7 +341,7 @@ def test_a_long_title_is_broken_after_a_comma():
 
 def test_kinds_of_noise_are_lines_of_their_own():
     """Equal ε that hold against different people are never one line, and references stand apart."""
-    from experiments.figures.points import noises_as_algorithms
+    from experiments.figures.as_algorithms import noises_as_algorithms
 
     run = {"clients_per_round": 50, "algorithm": "fedavg"}
     rows = [

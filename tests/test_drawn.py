@@ -1,0 +1,183 @@
+"""Figures that are there stay; what is not what would be drawn is drawn anew."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from dpjax.results import write_job_result
+from experiments import plots
+from experiments.figures import drawn
+
+INF = float("inf")
+CURVES = ["privacy_utility_curve", "privacy_utility_curve_federated"]
+
+
+def rows(epsilon: float, accuracy: float = 0.9, clients: int | None = None) -> list[dict]:
+    """One run, central or of a federation."""
+    shared = {"experiment": "t", "dataset": "digits", "model": "mlp", "delta": 1e-5, "adjacency": "zero_out"}
+    return [
+        shared
+        | {
+            "unit": "client" if clients else "example", "clients_per_round": clients, "epsilon": epsilon, "seed": 0,
+            "config_hash": f"{epsilon}-{clients}", "test_accuracy": accuracy, "test_loss": 1 - accuracy,
+        }
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def sweep(tmp_path) -> Path:
+    """Two curves, of which the federated one has a line per number of clients; drawn as PNG."""
+    for epsilon in (1.0, 2.0):
+        write_job_result(tmp_path / f"central {epsilon}", rows(epsilon), "d")
+        for clients in (10, 50):
+            write_job_result(tmp_path / f"federated {epsilon} {clients}", rows(epsilon, clients=clients), "d")
+    plot(tmp_path)
+    return tmp_path
+
+
+def plot(
+    folder: Path, *, figures=("privacy_utility_curve",), formats=("png",), metric: str = "test_accuracy"
+) -> plots.Drawn:
+    return plots.plot_all(folder, figures=figures, formats=formats, metric=metric)
+
+
+@pytest.fixture
+def charts(sweep, monkeypatch) -> list[int]:
+    """The number of rows of each chart that is drawn from now on."""
+    seen = []
+    draw = plots.draw
+
+    def seen_draw(name, df, metric="test_accuracy"):
+        seen.append(len(df))
+        return draw(name, df, metric)
+
+    monkeypatch.setattr(plots, "draw", seen_draw)
+    return seen
+
+
+def files(sweep: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (sweep / "figures").glob("*.png")}
+
+
+def test_what_is_there_is_not_drawn_and_is_named_all_the_same(sweep, charts):
+    paths = [sweep / "figures" / f"{name}.png" for name in CURVES]
+    before = {path: path.stat().st_mtime_ns for path in paths}
+    assert plot(sweep).paths == paths
+    assert charts == []
+    assert {path: path.stat().st_mtime_ns for path in paths} == before
+
+
+def test_why_a_figure_is_not_there_is_remembered_too(sweep, charts):
+    first = plot(sweep, figures=[])
+    assert charts
+    assert first.skipped
+    charts.clear()
+    assert plot(sweep, figures=[]) == first
+    assert charts == []
+
+
+def test_new_rows_draw_the_figures_that_show_them_and_no_other(sweep, charts):
+    old = files(sweep)
+    write_job_result(sweep / "central 8", rows(8.0), "d")
+    plot(sweep)
+    assert charts == [3]
+    new = files(sweep)
+    assert [new[f"{name}.png"] == old[f"{name}.png"] for name in CURVES] == [False, True]
+
+
+def test_a_number_that_changed_in_its_last_digit_draws_anew(sweep, charts):
+    write_job_result(sweep / "central 1.0", rows(1.0, accuracy=0.9000000000000001), "d")
+    plot(sweep)
+    assert charts == [2]
+
+
+def test_another_metric_is_another_figure(sweep, charts):
+    of_accuracy = files(sweep)
+    plot(sweep, metric="test_loss")
+    assert len(charts) == 2
+    assert files(sweep) != of_accuracy
+    plot(sweep)
+    assert len(charts) == 4
+    assert files(sweep) == of_accuracy
+
+
+def test_another_format_is_added_and_the_file_of_before_stays(sweep, charts):
+    png = sweep / "figures" / "privacy_utility_curve.png"
+    before = png.stat().st_mtime_ns
+    assert (sweep / "figures" / "privacy_utility_curve.svg") in plot(sweep, formats=["png", "svg"]).paths
+    assert png.stat().st_mtime_ns == before
+    charts.clear()
+    plot(sweep, formats=["svg", "png"])
+    assert charts == []
+
+
+@pytest.mark.parametrize("spoil", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:-9] + b"123456789")])
+def test_a_file_that_is_gone_or_damaged_is_drawn_anew(sweep, charts, spoil):
+    whole = files(sweep)
+    spoil(sweep / "figures" / "privacy_utility_curve_federated.png")
+    plot(sweep)
+    assert charts == [4]
+    assert files(sweep) == whole
+
+
+def test_other_code_draws_anew(sweep, charts, monkeypatch):
+    monkeypatch.setattr(drawn, "_code", lambda: "another")
+    plot(sweep)
+    assert len(charts) == 2
+    plot(sweep)
+    assert len(charts) == 2
+
+
+def test_every_module_and_every_package_that_draws_is_of_the_code(monkeypatch):
+    code = drawn._code.__wrapped__
+    before = code()
+    assert before == code() == drawn._code()
+    read = Path.read_bytes
+    for name in ("experiments/figures/style.py", "dpjax/results/summarize.py", "dpjax/accounting/spending.py"):
+        with monkeypatch.context() as patch:
+            edited = [path for path in (Path(drawn.__file__).parents[2] / name,) if path.is_file()]
+            assert edited, name
+            patch.setattr(Path, "read_bytes", lambda path, e=edited: read(path) + b"#" * (path in e))
+            assert code() != before
+    monkeypatch.setattr(drawn, "version", lambda package: "0")
+    assert code() != before
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        None, b"", b"\xff", b"[]", b"3", b"[" * 10**5, b'{"privacy_utility_curve": 1}',
+        b'{"privacy_utility_curve": {"inputs": "a"}}', b'{"privacy_utility_curve": {"inputs": 1, "files": {}}}',
+        b'{"privacy_utility_curve": {"inputs": "a", "files": {".png": 3}}}',
+        b'{"privacy_utility_curve": {"inputs": "a", "files": {}, "more": "b"}}',
+    ],
+)  # fmt: skip
+def test_without_a_sound_record_all_is_drawn_anew(sweep, charts, content):
+    whole = files(sweep)
+    record = sweep / "figures" / drawn.FILE
+    record.unlink() if content is None else record.write_bytes(content)
+    assert len(plot(sweep).paths) == 2
+    assert len(charts) == 2
+    assert files(sweep) == whole
+    plot(sweep)
+    assert len(charts) == 2
+
+
+def test_no_record_vouches_for_a_file_that_is_not_there(sweep, charts):
+    record = sweep / "figures" / drawn.FILE
+    content = json.loads(record.read_bytes())
+    content["privacy_utility_curve"]["files"][".png"] = ""
+    record.write_text(json.dumps(content))
+    (sweep / "figures" / "privacy_utility_curve.png").unlink()
+    plot(sweep)
+    assert charts == [2]
+
+
+def test_where_no_record_can_be_written_the_figures_are_drawn_all_the_same(sweep, charts):
+    record = sweep / "figures" / drawn.FILE
+    record.unlink()
+    record.mkdir()
+    assert len(plot(sweep).paths) == 2
+    plot(sweep)
+    assert len(charts) == 4
