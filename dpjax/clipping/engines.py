@@ -101,6 +101,7 @@ def _in_parts(
     padded = _pad(cohort, -capacity % size)
     filled = jnp.max(jnp.where(cohort.mask, jnp.arange(1, capacity + 1, dtype=jnp.int32), 0))
 
+    @jax.jit  # traced once, for its shapes and for the loop
     def at(start: Int[Array, ""]) -> ClippedSum:
         part = jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, start, size), padded)
         return one(part, settings.first_slot + start + jnp.arange(size, dtype=jnp.int32))

@@ -1,5 +1,6 @@
 """Clipping rules: from the norms of contributions to the factors that bound them."""
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -13,6 +14,9 @@ from dpjax.clipping.summing import add_up, sum_squares
 from dpjax.contribution import Reported, as_reported
 from dpjax.ranges import SMALLEST_CLIP_NORM, STABILITY
 from dpjax.types import ClippedSum, Cohort, Metrics, Params, PerUnit, at_least_float32
+
+_FEW, _SHORT = 8, 2**13
+"""Slots, and numbers of one, up to which a loop is as fast as a matmul; XLA compiles equal loops once, matmuls each."""
 
 
 class ClippingRule(NamedTuple):
@@ -243,6 +247,8 @@ def weighted_sum(
 
 def weighted_product(scale: Float[Array, "slots"], stack: Float[Array, "slots ..."]) -> Float[Array, "..."]:
     """``Σ scale × leaf`` over slots that are all finite, in the leaf's own precision."""
+    if stack.shape[0] <= _FEW or math.prod(stack.shape[1:]) <= _SHORT:
+        return jnp.sum(scale.astype(stack.dtype).reshape(-1, *[1] * (stack.ndim - 1)) * stack, axis=0)
     # Reduced-precision matmul units would round contributions past their bound.
     return jnp.tensordot(scale.astype(stack.dtype), stack, axes=1, precision=jax.lax.Precision.HIGHEST)
 

@@ -58,19 +58,24 @@ def one_pass(
     tapped = tap(recipe.program, recipe.level, params, cohort.units, keys)
     leaves, treedef = jax.tree.flatten(params)
     dtype = at_least_float32(*(x.dtype for x in leaves))
-    squares = [jnp.zeros(cohort.mask.shape, dtype) for _ in leaves]  # of those that enter nowhere
+    squares: list[Array] = []
     doubtful = jnp.zeros(cohort.mask.shape, bool)
     prepared = []
     for piece in recipe.pieces:
         ready, piece_squares, unsure = _prepare(piece, recipe, tapped, leaves, clip_norm)
         prepared.append(ready)
-        doubtful |= unsure
+        doubtful = doubtful if unsure is False else doubtful | unsure
         squares += [values.astype(dtype) for values in piece_squares]
-    work = Work(prepared, jnp.stack(squares), doubtful & cohort.mask, cohort.mask, cohort.weights, clip_norm)
+    work = Work(prepared, squares, doubtful & cohort.mask, cohort.mask, cohort.weights, clip_norm)
     sums, outcome = finishing(recipe.level, recipe.pieces, params, rule)(work, rule.stability)
-    totals = [jnp.zeros(x.shape, at_least_float32(x.dtype)) for x in leaves]
+    totals: list[Array | None] = [None] * len(leaves)
     for leaf, total in zip((leaf for piece in recipe.pieces for leaf in piece.leaves), sums, strict=True):
-        totals[leaf] += total.astype(totals[leaf].dtype)
+        total = total.astype(at_least_float32(leaves[leaf].dtype))
+        before = totals[leaf]
+        totals[leaf] = total if before is None else before + total
+    totals = [
+        jnp.zeros(x.shape, at_least_float32(x.dtype)) if t is None else t for t, x in zip(totals, leaves, strict=True)
+    ]
     return ClippedSum(
         total=jax.tree.unflatten(treedef, totals),
         clip_norm=clip_norm,

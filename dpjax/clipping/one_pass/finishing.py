@@ -35,7 +35,7 @@ class Work(NamedTuple):
 
     Attributes:
       prepared: of each piece.
-      squares: ``[rows, slots]`` squared norms: a row for each leaf (zero), then one for each leaf of each piece.
+      squares: ``[slots]`` squared norms for each leaf of each piece.
       doubtful: ``[slots]`` filled slots whose squares must be taken from the gradient itself.
       mask: ``[slots]`` filled slots.
       weights: ``[slots]`` of the cohort, or None.
@@ -43,7 +43,7 @@ class Work(NamedTuple):
     """
 
     prepared: list[Prepared]
-    squares: Float[Array, "rows slots"]
+    squares: list[Float[Array, "slots"]]
     doubtful: Bool[Array, "slots"]
     mask: Bool[Array, "slots"]
     weights: Float[Array, "slots"] | None
@@ -70,7 +70,9 @@ def finishing(
     of the very numbers that are summed. Both are seldom, and then units are taken one by one.
     """
     leaves, groups = jax.tree.leaves(params), leaf_groups(rule, params)
-    row_groups = (*groups, *(groups[leaf] for piece in pieces for leaf in piece.leaves))
+    summed = [leaf for piece in pieces for leaf in piece.leaves]
+    idle = sorted(set(range(len(leaves))) - set(summed))  # they enter nowhere, and their groups are groups still
+    row_groups = tuple(groups[leaf] for leaf in [*summed, *idle])
 
     def sums(prepared: list[Prepared], scale: Array) -> list[Array]:
         return [
@@ -80,39 +82,43 @@ def finishing(
         ]
 
     def bounded(work: Work, stability: PyTree[Array]) -> Bounded:
-        squares = add_up_groups(list(work.squares), row_groups)
+        zero = jnp.zeros(work.mask.shape, at_least_float32(*(x.dtype for x in leaves)))
+        squares = add_up_groups([*work.squares, *[zero] * len(idle)], row_groups)
         clip_norm = jnp.asarray(work.clip_norm)  # JAX hands a constant to a batched function as a number of its own
         return bound(rule._replace(stability=stability), squares, Cohort((), work.mask, work.weights), clip_norm)
 
-    def together(work: Work, stability: PyTree[Array]) -> Done:
-        limits = bounded(work, stability)
+    def together(work: Work, stability: PyTree[Array], limits: Bounded) -> Done:
         return sums(work.prepared, limits.scale), Outcome(limits.norms, limits.accepted)
 
-    def one_by_one(work: Work, stability: PyTree[Array], todo: Bool[Array, "slots"], start: Done) -> Done:
-        """The units to do, each bounded by its own gradient's norm, added to ``start``."""
-        order = jnp.argsort(~todo)
-        per_slot = (work.prepared, work.squares.T, work.doubtful, work.mask, work.weights)
+    def one_by_one(
+        work: Work, stability: PyTree[Array], slots: Int[Array, "slots"], turns: int | Int[Array, ""], start: Done
+    ) -> Done:
+        """The units in the first ``turns`` of the slots, each bounded by its gradient's norm, added to ``start``."""
+        per_slot = (work.prepared, work.squares, work.doubtful, work.mask, work.weights)
 
         def add(turn: Int[Array, ""], carry: Done) -> Done:
             totals, outcome = carry
-            i = order[turn]
+            i = jax.lax.dynamic_index_in_dim(slots, turn, keepdims=False, allow_negative_indices=False)
             slot, squares, doubt, filled, weight = jax.tree.map(
-                lambda x: jax.lax.dynamic_slice_in_dim(x, i, 1), per_slot
+                lambda x: jax.lax.dynamic_slice_in_dim(x, i, 1, allow_negative_indices=False), per_slot
             )
             ready = [_with_gradient(piece, part) for piece, part in zip(pieces, slot, strict=True)]
-            squares = _renewed(level, pieces, ready, squares.T, len(leaves))
+            squares = _renewed(level, pieces, ready, squares)
             limits = bounded(Work(ready, squares, doubt, filled, weight, work.clip_norm), stability)
             clean = [_clean(part, limits.accepted) for part in ready]
             totals = [t + x for t, x in zip(totals, sums(clean, limits.scale), strict=True)]
             return totals, jax.tree.map(
-                lambda all, one: all.at[i].set(one[0]), outcome, Outcome(limits.norms, limits.accepted)
+                lambda all, one: jax.lax.dynamic_update_slice_in_dim(all, one, i, 0, allow_negative_indices=False),
+                outcome,
+                Outcome(limits.norms, limits.accepted),
             )
 
-        return jax.lax.fori_loop(jnp.int32(0), jnp.sum(todo, dtype=jnp.int32), add, start)
+        return jax.lax.fori_loop(jnp.int32(0), jnp.int32(turns), add, start)
 
-    def alone(work: Work, stability: PyTree[Array]) -> Done:
-        zero = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(together, work, stability))
-        return one_by_one(work, stability, work.mask, zero)
+    def alone(work: Work, stability: PyTree[Array], limits: Bounded) -> Done:
+        zero = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(together, work, stability, limits))
+        everyone = jnp.arange(work.mask.shape[0], dtype=jnp.int32)
+        return one_by_one(work, stability, everyone, work.mask.shape[0], zero)
 
     def lanes(work: Work, stability: PyTree[Array]) -> Done:
         # Loops of no turns, most of the time: with lanes, a branch would always do the work of both its sides.
@@ -123,13 +129,15 @@ def finishing(
 
         _, prepared = jax.lax.while_loop(lambda carry: carry[0], cleaned, (~limits.tame, work.prepared))
         start = sums(prepared, jnp.where(work.doubtful, 0, limits.scale)), Outcome(limits.norms, limits.accepted)
-        return one_by_one(work, stability, work.doubtful, start)
+        first = jnp.argsort(~work.doubtful).astype(jnp.int32)
+        return one_by_one(work, stability, first, jnp.sum(work.doubtful, dtype=jnp.int32), start)
 
     @jax.custom_batching.custom_vmap  # the one that check_independence trusts
     def finish(work: Work, stability: PyTree[Array]) -> Done:
         # A branch takes its operands as they lie; a loop would have to copy those that are the caller's.
-        safe = jnp.all(jnp.isfinite(work.squares)) & ~jnp.any(work.doubtful)
-        return jax.lax.cond(safe, together, alone, work, stability)
+        limits = bounded(work, stability)
+        safe = limits.tame & ~jnp.any(work.doubtful)
+        return jax.lax.cond(safe, together, alone, work, stability, limits)
 
     @finish.def_vmap
     def _(size: int, batched: list[Any], *args: Any) -> tuple[Done, Any]:
@@ -156,17 +164,18 @@ def _renewed(
     level: Level,
     pieces: Sequence[Piece],
     prepared: Sequence[Prepared],
-    squares: Float[Array, "rows slots"],
-    row: int,
-) -> Float[Array, "rows slots"]:
-    """Squared norms with those of factors taken anew from the gradient; ``row`` is the first."""
+    squares: Sequence[Float[Array, "slots"]],
+) -> list[Float[Array, "slots"]]:
+    """Squared norms with those of factors taken anew from the gradient."""
+    renewed = []
     for piece, ready in zip(pieces, prepared, strict=True):
+        rows = squares[len(renewed) : len(renewed) + len(piece.leaves)]
         if piece.strategy in ("rank_one", "gram", "product"):
             factor = level.places[piece.places[0]].view.scale ** 2
             gradient = ready.stacks[0] if ready.stacks else _outer(ready.parts[0])
-            squares = squares.at[row].set((factor * sum_squares(gradient)).astype(squares.dtype))
-        row += len(piece.leaves)
-    return squares
+            rows = [(factor * sum_squares(gradient)).astype(rows[0].dtype)]
+        renewed += rows
+    return renewed
 
 
 def _outer(part: fx.Factors) -> Array:
