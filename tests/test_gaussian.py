@@ -1,7 +1,5 @@
 """Normal samples: the same bits as JAX's own, wherever and however they are drawn."""
 
-import re
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +9,7 @@ from hypothesis import strategies as st
 
 from dpjax.gaussian import _ALONE, _TOGETHER, _draws, add_normal, standard_normal
 from dpjax.noise import gaussian_privatizer
+from tests.programs import loops
 
 
 @pytest.mark.parametrize("shape", [(), (1,), (7,), (784, 10), (3, 5, 40), (2, 3, 4, 5), (1000, 33), (0, 3)])
@@ -95,7 +94,7 @@ def test_large_arrays_of_one_shape_are_one_loop_to_the_compiler():
     shapes = [(_ALONE // 64, 64)] * 5 + [(_ALONE // 128, 128)] * 4
     leaves = [jnp.zeros(shape) for shape in shapes]
     program = jax.jit(add_normal).lower(jax.random.key(0), leaves, [jnp.float32(1)] * len(shapes)).compile().as_text()
-    generators = [loop for loop in _loops(program) if len(loop) > 9_000]
+    generators = [loop for loop in loops(program) if len(loop) > 9_000]
     assert len(generators) == len(shapes)
     assert len(set(generators)) == 2
 
@@ -103,24 +102,9 @@ def test_large_arrays_of_one_shape_are_one_loop_to_the_compiler():
 def test_parts_of_a_draw_are_cut_by_one_loop_for_each_shape():
     leaves = [jnp.zeros((30, 40)) for _ in range(12)]
     program = jax.jit(add_normal).lower(jax.random.key(0), leaves, [jnp.float32(1)] * 12).compile().as_text()
-    cuts = [loop for loop in _loops(program) if "dynamic-slice" in loop and "f32[30,40]" in loop]
+    cuts = [loop for loop in loops(program) if "dynamic-slice" in loop and "f32[30,40]" in loop]
     assert len(cuts) == 12
     assert len(set(cuts)) == 1
-
-
-def _loops(program: str) -> list[str]:
-    """The body of each loop that XLA has fused, without what its names tell."""
-    bodies = dict(re.findall(r"^%([\w.-]+) (\(.*?^\})", program, re.MULTILINE | re.DOTALL))
-    loops = []
-    for name in re.findall(r" fusion\(.*calls=%([\w.-]+)", program):
-        names: dict[str, str] = {}
-        body = re.sub(r", metadata=\{[^}]*\}", "", bodies[name])
-        loops.append(re.sub(r"%?param_[\d.]+|%[\w.-]+", lambda found, names=names: _number(names, found[0]), body))
-    return loops
-
-
-def _number(names: dict[str, str], name: str) -> str:
-    return names.setdefault(name.removeprefix("%"), f"%{len(names)}")
 
 
 def _assert_equal(ours, theirs):

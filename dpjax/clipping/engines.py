@@ -1,7 +1,7 @@
 """The engines: how the stack of contributions is formed before it is clipped and summed."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ from dpjax.clipping.one_pass.planner import contribution_microbatch
 from dpjax.clipping.program import lowered, uses_references
 from dpjax.clipping.rules import ClippingRule, clip_and_sum
 from dpjax.contribution import ContributionFn, GradientContribution
-from dpjax.types import SUMMED, ClippedSum, Cohort, Params, over_slots
+from dpjax.types import SUMMED, ClippedSum, Cohort, Params, at_least_float32, over_slots
 
 
 class Settings(NamedTuple):
@@ -50,7 +50,7 @@ def microbatch(
     spare capacity of Poisson sampling costs at most one microbatch.
     """
 
-    def one(part: Cohort, slots: Int[Array, "slots"]) -> ClippedSum:
+    def one(part: Cohort, slots: Int[Array, "slots"], before: None) -> ClippedSum:
         return _materialize_slots(contribution_fn, params, part, slots, key, settings)
 
     size = settings.microbatch_size
@@ -81,42 +81,47 @@ def bookkeeping(
             "use engine='auto' or 'microbatch'."
         )
 
-    def one(part: Cohort, slots: Int[Array, "slots"]) -> ClippedSum:
-        return one_pass(recipe, params, part, slots, key, settings.clip_norm, settings.rule)
+    def one(part: Cohort, slots: Int[Array, "slots"], before: Params | None) -> ClippedSum:
+        return one_pass(recipe, params, part, slots, key, settings.clip_norm, settings.rule, before)
 
-    return _in_parts(one, cohort, settings, recipe.microbatch_size)
+    nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, at_least_float32(x.dtype)), params)
+    return _in_parts(one, cohort, settings, recipe.microbatch_size, nothing)
 
 
 def _in_parts(
-    one: Callable[[Cohort, Int[Array, "slots"]], ClippedSum],
+    one: Callable[[Cohort, Int[Array, "slots"], Any], ClippedSum],
     cohort: Cohort,
     settings: Settings,
     microbatch_size: int,
+    nothing: Params | None = None,
 ) -> ClippedSum:
-    """A sum over microbatches in a loop that stops after the last filled slot; no loop if one is enough."""
+    """A sum over microbatches in a loop that stops after the last filled slot; no loop if one is enough.
+
+    With ``nothing``, zeros, ``one`` adds to the total of the microbatches before, in place.
+    """
     capacity = cohort.mask.shape[0]
     size = min(microbatch_size, capacity)
     if size == capacity:
-        return one(cohort, settings.first_slot + jnp.arange(capacity, dtype=jnp.int32))
+        return one(cohort, settings.first_slot + jnp.arange(capacity, dtype=jnp.int32), None)
     padded = _pad(cohort, -capacity % size)
     filled = jnp.max(jnp.where(cohort.mask, jnp.arange(1, capacity + 1, dtype=jnp.int32), 0))
 
     @jax.jit  # traced once, for its shapes and for the loop
-    def at(start: Int[Array, ""]) -> ClippedSum:
+    def at(start: Int[Array, ""], before: Params | None) -> ClippedSum:
         part = jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, start, size), padded)
-        return one(part, settings.first_slot + start + jnp.arange(size, dtype=jnp.int32))
+        return one(part, settings.first_slot + start + jnp.arange(size, dtype=jnp.int32), before)
 
     def write(all: Array, rows: Array, start: Int[Array, ""]) -> Array:
         return jax.lax.dynamic_update_slice_in_dim(all, rows, start, 0)
 
     def body(i: Int[Array, ""], carry: ClippedSum) -> ClippedSum:
-        part = at(i * size)
-        slots = over_slots(lambda all, rows: write(all, rows, i * size), carry, part)
-        return slots._replace(
-            **{name: jax.tree.map(jnp.add, getattr(carry, name), getattr(part, name)) for name in SUMMED}
-        )
+        part = at(i * size, None if nothing is None else carry.total)
+        added = [name for name in SUMMED if nothing is None or name != "total"]
+        sums = {name: jax.tree.map(jnp.add, getattr(carry, name), getattr(part, name)) for name in added}
+        slotwise = over_slots(lambda all, rows: write(all, rows, i * size), carry, part)
+        return slotwise._replace(**{"total": part.total} | sums)
 
-    shapes = jax.eval_shape(at, jnp.int32(0))
+    shapes = jax.eval_shape(at, jnp.int32(0), nothing)
     zero = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
     everyone = padded.mask.shape[0]
     zero = over_slots(lambda x: jnp.zeros((everyone, *x.shape[1:]), x.dtype), zero)

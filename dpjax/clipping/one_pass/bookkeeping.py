@@ -52,8 +52,9 @@ def one_pass(
     key: Key[Array, ""],
     clip_norm: Float[Array, ""],
     rule: ClippingRule,
+    before: Params | None,
 ) -> ClippedSum:
-    """The clipped sum over a stack of units in one forward and one backward pass."""
+    """The clipped sum over a stack of units in one forward and one backward pass, added to that of units before."""
     keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, slots)
     tapped = tap(recipe.program, recipe.level, params, cohort.units, keys)
     leaves, treedef = jax.tree.flatten(params)
@@ -67,15 +68,8 @@ def one_pass(
         doubtful = doubtful if unsure is False else doubtful | unsure
         squares += [values.astype(dtype) for values in piece_squares]
     work = Work(prepared, squares, doubtful & cohort.mask, cohort.mask, cohort.weights, clip_norm)
-    sums, outcome = finishing(recipe.level, recipe.pieces, params, rule)(work, rule.stability)
-    totals: list[Array | None] = [None] * len(leaves)
-    for leaf, total in zip((leaf for piece in recipe.pieces for leaf in piece.leaves), sums, strict=True):
-        total = total.astype(at_least_float32(leaves[leaf].dtype))
-        before = totals[leaf]
-        totals[leaf] = total if before is None else before + total
-    totals = [
-        jnp.zeros(x.shape, at_least_float32(x.dtype)) if t is None else t for t, x in zip(totals, leaves, strict=True)
-    ]
+    totals = None if before is None else jax.tree.leaves(before)
+    totals, outcome = finishing(recipe.level, recipe.pieces, params, rule)(work, rule.stability, totals)
     return ClippedSum(
         total=jax.tree.unflatten(treedef, totals),
         clip_norm=clip_norm,

@@ -57,14 +57,17 @@ class Outcome(NamedTuple):
     accepted: Bool[Array, "slots"]
 
 
+Totals = list[Array] | None
+"""Sums of the parameters' leaves; None: nothing is summed yet, and there are no zeros to add to."""
+
 Done = tuple[list[Array], Outcome]
-"""The clipped sums of all pieces' leaves, and what became of each slot."""
+"""The sums of the parameters' leaves, and what became of each slot."""
 
 
 def finishing(
     level: Level, pieces: Sequence[Piece], params: Params, rule: ClippingRule
-) -> Callable[[Work, PyTree[Array]], Done]:
-    """``finish(work, the rule's stability)``: the clipped sums of all pieces' leaves.
+) -> Callable[[Work, PyTree[Array], Totals], Done]:
+    """``finish(work, the rule's stability, totals)``: the units' clipped sum, added to the totals before it.
 
     A rejected slot's NaN must not be multiplied by zero, and a unit whose norm is doubtful must be bounded by the norm
     of the very numbers that are summed. Both are seldom, and then units are taken one by one.
@@ -74,12 +77,11 @@ def finishing(
     idle = sorted(set(range(len(leaves))) - set(summed))  # they enter nowhere, and their groups are groups still
     row_groups = tuple(groups[leaf] for leaf in [*summed, *idle])
 
-    def sums(prepared: list[Prepared], scale: Array) -> list[Array]:
-        return [
-            total
-            for piece, ready in zip(pieces, prepared, strict=True)
-            for total in _totals(piece, ready, level, leaves, scale, groups)
-        ]
+    def sums(prepared: list[Prepared], scale: Array, before: Totals) -> list[Array]:
+        totals: list[Array | None] = [None] * len(leaves) if before is None else [*before]
+        for piece, ready in zip(pieces, prepared, strict=True):
+            _add_piece(totals, piece, ready, level, leaves, scale, groups)
+        return [_zero_sum(leaf) if total is None else total for total, leaf in zip(totals, leaves, strict=True)]
 
     def bounded(work: Work, stability: PyTree[Array]) -> Bounded:
         zero = jnp.zeros(work.mask.shape, at_least_float32(*(x.dtype for x in leaves)))
@@ -87,8 +89,8 @@ def finishing(
         clip_norm = jnp.asarray(work.clip_norm)  # JAX hands a constant to a batched function as a number of its own
         return bound(rule._replace(stability=stability), squares, Cohort((), work.mask, work.weights), clip_norm)
 
-    def together(work: Work, stability: PyTree[Array], limits: Bounded) -> Done:
-        return sums(work.prepared, limits.scale), Outcome(limits.norms, limits.accepted)
+    def together(work: Work, stability: PyTree[Array], before: Totals, limits: Bounded) -> Done:
+        return sums(work.prepared, limits.scale, before), Outcome(limits.norms, limits.accepted)
 
     def one_by_one(
         work: Work, stability: PyTree[Array], slots: Int[Array, "slots"], turns: int | Int[Array, ""], start: Done
@@ -106,8 +108,7 @@ def finishing(
             squares = _renewed(level, pieces, ready, squares)
             limits = bounded(Work(ready, squares, doubt, filled, weight, work.clip_norm), stability)
             clean = [_clean(part, limits.accepted) for part in ready]
-            totals = [t + x for t, x in zip(totals, sums(clean, limits.scale), strict=True)]
-            return totals, jax.tree.map(
+            return sums(clean, limits.scale, totals), jax.tree.map(
                 lambda all, one: jax.lax.dynamic_update_slice_in_dim(all, one, i, 0, allow_negative_indices=False),
                 outcome,
                 Outcome(limits.norms, limits.accepted),
@@ -115,12 +116,13 @@ def finishing(
 
         return jax.lax.fori_loop(jnp.int32(0), jnp.int32(turns), add, start)
 
-    def alone(work: Work, stability: PyTree[Array], limits: Bounded) -> Done:
-        zero = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(together, work, stability, limits))
+    def alone(work: Work, stability: PyTree[Array], before: Totals, limits: Bounded) -> Done:
+        totals = list(map(_zero_sum, leaves)) if before is None else before
+        unknown = Outcome(jnp.zeros_like(limits.norms), jnp.zeros_like(limits.accepted))
         everyone = jnp.arange(work.mask.shape[0], dtype=jnp.int32)
-        return one_by_one(work, stability, everyone, work.mask.shape[0], zero)
+        return one_by_one(work, stability, everyone, work.mask.shape[0], (totals, unknown))
 
-    def lanes(work: Work, stability: PyTree[Array]) -> Done:
+    def lanes(work: Work, stability: PyTree[Array], before: Totals) -> Done:
         # Loops of no turns, most of the time: with lanes, a branch would always do the work of both its sides.
         limits = bounded(work, stability)
 
@@ -128,16 +130,17 @@ def finishing(
             return jnp.zeros_like(carry[0]), [_clean(ready, limits.accepted) for ready in carry[1]]
 
         _, prepared = jax.lax.while_loop(lambda carry: carry[0], cleaned, (~limits.tame, work.prepared))
-        start = sums(prepared, jnp.where(work.doubtful, 0, limits.scale)), Outcome(limits.norms, limits.accepted)
+        totals = sums(prepared, jnp.where(work.doubtful, 0, limits.scale), before)
+        start = totals, Outcome(limits.norms, limits.accepted)
         first = jnp.argsort(~work.doubtful).astype(jnp.int32)
         return one_by_one(work, stability, first, jnp.sum(work.doubtful, dtype=jnp.int32), start)
 
     @jax.custom_batching.custom_vmap  # the one that check_independence trusts
-    def finish(work: Work, stability: PyTree[Array]) -> Done:
+    def finish(work: Work, stability: PyTree[Array], before: Totals) -> Done:
         # A branch takes its operands as they lie; a loop would have to copy those that are the caller's.
         limits = bounded(work, stability)
         safe = limits.tame & ~jnp.any(work.doubtful)
-        return jax.lax.cond(safe, together, alone, work, stability, limits)
+        return jax.lax.cond(safe, together, alone, work, stability, before, limits)
 
     @finish.def_vmap
     def _(size: int, batched: list[Any], *args: Any) -> tuple[Done, Any]:
@@ -194,26 +197,36 @@ def _clean(ready: Prepared, accepted: Bool[Array, "slots"]) -> Prepared:
     return Prepared(tuple(map(keep, ready.stacks)), tuple(fx.clean(accepted, part) for part in ready.parts))
 
 
-def _totals(
+def _zero_sum(leaf: Array) -> Array:
+    return jnp.zeros(leaf.shape, at_least_float32(leaf.dtype))
+
+
+def _add_piece(
+    totals: list[Array | None],
     piece: Piece,
     ready: Prepared,
     level: Level,
     leaves: list[Array],
     scale: Float[Array, "groups slots"],
     groups: tuple[int, ...],
-) -> list[Array]:
-    """The clipped sum of each leaf of a piece."""
+) -> None:
+    """Add the clipped sum of each leaf of a piece to the totals."""
+
+    def add(leaf: int, summed: Array) -> None:
+        summed = summed.astype(at_least_float32(leaves[leaf].dtype))
+        before = totals[leaf]
+        totals[leaf] = summed if before is None else before + summed
+
     if piece.axes is None:
         everyone = jnp.ones(scale.shape[1], bool)
-        return [
-            weighted_sum(scale[groups[leaf]], everyone, stack)
-            for leaf, stack in zip(piece.leaves, ready.stacks, strict=True)
-        ]
+        for leaf, stack in zip(piece.leaves, ready.stacks, strict=True):
+            add(leaf, weighted_sum(scale[groups[leaf]], everyone, stack))
+        return
     (leaf,) = piece.leaves
     factor = scale[groups[leaf]]
+    view = level.places[piece.places[0]].view
     if ready.stacks:
         summed = weighted_product(factor, ready.stacks[0])
     else:
         summed = sum(fx.weighted(part, factor, piece.size.rows) for part in ready.parts)
-    view = level.places[piece.places[0]].view
-    return [view.pull_back(fx.to_base(jnp.asarray(summed), piece.axes, view.base), leaves[leaf])]
+    add(leaf, view.pull_back(fx.to_base(jnp.asarray(summed), piece.axes, view.base), leaves[leaf]))
