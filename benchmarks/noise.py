@@ -22,20 +22,24 @@ SAMPLERS = {
 }
 
 
+def compiled(name: str, shape: tuple[int, ...]) -> jax.stages.Compiled:
+    """``(x, key, scale) -> x + scale · noise`` by a sampler of the table, for an array of that shape."""
+    sampler = SAMPLERS[name]
+    with jax.threefry_partitionable(sampler is not None):
+        draw = sampler or jax.random.normal
+        step = jax.jit(lambda x, key, scale: x + scale * draw(key, x.shape))
+        return step.lower(jnp.ones(shape), jax.random.key(3), jnp.float32(2)).compile()
+
+
 def main() -> None:
     lines = ["# Noise", "", f"| shape | {' | '.join(f'{name}, ms' for name in SAMPLERS)} | ratio |", "|---" * 5 + "|"]
     key, scale = jax.random.key(3), jnp.float32(2)
     for shape in SHAPES:
         x = jnp.ones(shape)
-        compiled = {}
-        for name, sampler in SAMPLERS.items():
-            with jax.threefry_partitionable(sampler is not None):
-                draw = sampler or jax.random.normal
-                step = jax.jit(lambda x, key, scale, draw=draw: x + scale * draw(key, x.shape))
-                compiled[name] = step.lower(x, key, scale).compile()
-        times: dict[str, list[float]] = {name: [] for name in compiled}
+        calls = {name: compiled(name, shape) for name in SAMPLERS}
+        times: dict[str, list[float]] = {name: [] for name in calls}
         for turn in range(5 if x.size > 2**22 else 60):
-            for name, call in compiled.items():
+            for name, call in calls.items():
                 started = time.perf_counter()
                 jax.block_until_ready(call(x, key, scale))
                 if turn:

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import selectors
 import subprocess
 import sys
 import tempfile
@@ -25,6 +26,10 @@ def checked_out(revision: str) -> Iterator[Path]:
             yield tree
         finally:
             subprocess.run([*git, "remove", "--force", str(tree)], check=True)
+
+
+class Ended(SystemExit):
+    """The process of a side is gone; what it said itself stands above."""
 
 
 class Side:
@@ -54,18 +59,32 @@ class Side:
         assert self._process.stdin is not None
         print(json.dumps(request), file=self._process.stdin, flush=True)
 
-    def hear(self) -> Any:
-        """Wait for its answer."""
+    def hear(self, seconds: float | None = None) -> Any:
+        """Wait for its answer, so long at most.
+
+        Raises:
+          TimeoutError: there is none yet.
+          Ended: there will be none.
+        """
         assert self._process.stdout is not None
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._process.stdout, selectors.EVENT_READ)
+            if not selector.select(seconds):
+                raise TimeoutError(f"no answer within {seconds:g} s")
         line = self._process.stdout.readline()
         if not line:
-            raise SystemExit("a side's process ended; its own message stands above.")
+            raise Ended("a side's process ended; its own message stands above.")
         return json.loads(line)
 
     def ask(self, **request: Any) -> Any:
         """Hand it a request and wait for the answer."""
         self.tell(request)
         return self.hear()
+
+    def kill(self) -> None:
+        """End it at once, whatever it does."""
+        self._process.kill()
+        self._process.wait()
 
     def close(self) -> None:
         """Let it end."""

@@ -48,7 +48,8 @@ class Contestant(NamedTuple):
 
         def step(params: Any, frozen: Any, units: Any, key: Any, stddev: Any, rate: Any) -> Any:
             mean = self.make(work.bound(frozen), variant)
-            return jax.tree.map(lambda p, g: p - rate * g, params, mean(params, units, key, stddev))
+            gradient = mean(params, units, key, stddev)
+            return jax.tree.map(lambda p, g: (p - rate * g).astype(p.dtype), params, gradient)
 
         return step
 

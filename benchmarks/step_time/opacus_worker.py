@@ -215,6 +215,12 @@ def build(work: str, contestant: str, microbatch: int, noise_multiplier: float =
     return Contestant(module, optimizer, loss, chunks, private=mode is not None)
 
 
+def finish() -> None:
+    """Wait for what an accelerator still has to do."""
+    if torch.get_default_device().type == "cuda":
+        torch.cuda.synchronize()
+
+
 Key = tuple[str, str, int]
 
 
@@ -236,9 +242,11 @@ def answer(request: dict[str, Any], prepared: dict[Key, Contestant]) -> dict[str
         if key not in prepared:
             raise ValueError(f"{key} is not prepared")
         inner, contestant = int(options["inner"]), prepared[key]
+        finish()
         start = time.perf_counter()
         for _ in range(inner):
             contestant.step()
+        finish()
         elapsed = time.perf_counter() - start
         contestant.release()
         return {"ms": elapsed / inner * 1e3}
@@ -248,7 +256,10 @@ def answer(request: dict[str, Any], prepared: dict[Key, Contestant]) -> dict[str
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=2, help="threads per operation")
-    torch.set_num_threads(parser.parse_args().threads)
+    parser.add_argument("--device", default="cpu", help="where torch computes: cpu or cuda")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    torch.set_default_device(arguments.device)  # models, batches and positions are all made there
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     sys.stdout = sys.stderr

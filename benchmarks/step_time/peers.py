@@ -38,10 +38,10 @@ def install(python: Path) -> None:
 
 
 class Worker:
-    """The Opacus side, started when first asked."""
+    """The Opacus side, started when first asked; on ``cpu`` or ``cuda``."""
 
-    def __init__(self, python: Path, threads: int, timeout: float = 600.0):
-        self._command = [str(python), str(WORKER), "--threads", str(threads)]
+    def __init__(self, python: Path, threads: int, timeout: float = 600.0, device: str = "cpu"):
+        self._command = [str(python), str(WORKER), "--threads", str(threads), "--device", device]
         self._timeout = timeout
         self._process: subprocess.Popen[str] | None = None
 

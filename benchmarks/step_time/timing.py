@@ -54,11 +54,23 @@ class Options(NamedTuple):
 
 
 class Built(NamedTuple):
-    """A compiled step; ``call(stddev, rate)`` gives the next parameters."""
+    """A compiled step; ``start(stddev, rate)`` gives the next parameters.
 
-    call: Callable[[float, float], Any]
+    Attributes:
+      start: sets it going; on an accelerator the parameters are there later.
+      compile_seconds: tracing and compiling.
+      temp_bytes: beside what goes in and comes out.
+      whole_bytes: with that.
+    """
+
+    start: Callable[[float, float], Any]
     compile_seconds: float
     temp_bytes: int
+    whole_bytes: int
+
+    def call(self, stddev: float, rate: float) -> Any:
+        """The next parameters, waited for."""
+        return jax.block_until_ready(self.start(stddev, rate))
 
 
 class Picked(NamedTuple):
@@ -90,13 +102,20 @@ def build(contestant: Contestant, work: Work, variant: Variant, compiles: int = 
         seconds.append(time.perf_counter() - started)
         if len(seconds) >= compiles or sum(seconds) > 30:
             break
+
+    def start(stddev: float, rate: float) -> Any:
+        return compiled(work.params, work.frozen, work.units, key, scalars[stddev], scalars[rate])
+
+    return Built(start, median(seconds), *sizes(compiled))
+
+
+def sizes(compiled: jax.stages.Compiled) -> tuple[int, int]:
+    """Bytes of a program that are temporary, and with what goes in and comes out; 0 where XLA does not say."""
     analysis = compiled.memory_analysis()
-
-    def call(stddev: float, rate: float) -> Any:
-        arguments = work.params, work.frozen, work.units, key, scalars[stddev], scalars[rate]
-        return jax.block_until_ready(compiled(*arguments))
-
-    return Built(call, median(seconds), int(analysis.temp_size_in_bytes) if analysis is not None else 0)
+    if analysis is None:
+        return 0, 0
+    kept = analysis.argument_size_in_bytes + analysis.output_size_in_bytes - analysis.alias_size_in_bytes
+    return int(analysis.temp_size_in_bytes), int(analysis.temp_size_in_bytes + kept)
 
 
 def runner(built: Built) -> Runner:
