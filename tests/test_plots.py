@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import pytest
 
 from dpjax.results import ResultsError, write_job_result
@@ -430,3 +431,12 @@ def test_a_figure_asked_for_by_name_without_its_column_is_refused(name, tmp_path
     write_job_result(tmp_path / "1", point(2.0, 0.1), "d")
     with pytest.raises(ResultsError, match=r"column '\w+'|noise=gaussian"):
         plots.plot_all(tmp_path, figures=[name])
+
+
+def test_no_setting_of_the_users_own_changes_a_figure(tmp_path):
+    figure = plots.privacy_utility_curve(table(central()))
+    (plain,) = style.save(figure, tmp_path, "plain", ["png"])
+    with matplotlib.rc_context({"axes.labelpad": 20, "lines.solid_capstyle": "butt", "xtick.direction": "in"}):
+        (own,) = style.save(plots.privacy_utility_curve(table(central())), tmp_path, "own", ["png"])
+        assert matplotlib.rcParams["axes.labelpad"] == 20
+    assert own.read_bytes() == plain.read_bytes()

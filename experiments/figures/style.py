@@ -72,11 +72,15 @@ PANEL = (4.7, 3.5)
 def styled() -> Iterator[None]:
     """The style, for as long as a figure is drawn or saved; a user's own settings come back after.
 
+    Formal guarantees: all that it does not name is as matplotlib ships it, whatever a user's own ``matplotlibrc`` says.
+
     >>> with styled():
     ...     matplotlib.rcParams["pdf.fonttype"]
     42
     """
-    with matplotlib.rc_context(STYLE):
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(STYLE)
         yield
 
 
@@ -211,6 +215,9 @@ def save(figure: Figure, folder: Path, name: str, formats: Sequence[str] = ("png
     ['empty.png']
     """
     paths = []
+    with styled():  # laid out once, where each format would do so again
+        figure.draw_without_rendering()
+    figure.set_layout_engine("none")
     for ending in formats:
         buffer = io.BytesIO()
         undated: dict[str, Any] = {"png": {"Software": None}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
