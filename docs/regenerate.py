@@ -137,6 +137,7 @@ BLOCKS = {
     "floors": ("architecture.md", floors_table),
     "adding": ("how-to/add-kind.md", adding_table),
     "ratios": ("benchmarks.md", step_time),
+    "first_run": ("../README.md", measured("first_run")),
     **{name: ("benchmarks.md", measured(name)) for name in MEASURED},
 }
 

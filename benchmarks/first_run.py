@@ -1,0 +1,91 @@
+"""The README's two commands in a clean clone: what they install, and how long one waits.
+
+    python -m benchmarks.first_run [--suite] [--output benchmarks/results]
+
+Packages come from uv's cache as it is, programs and calibrations from an empty one. The clone is of the last commit.
+Writes first_run.json and first_run.md; ``--suite`` runs the tests too, which takes minutes.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+JOB = "uv run --no-dev python -m experiments.run -m experiment=quickstart"
+TESTS = "uv run pytest"
+
+
+def seconds_of(command: str, tree: Path, environment: dict[str, str]) -> float:
+    """Wall time of a command that must end well."""
+    started = time.perf_counter()
+    done = subprocess.run(command.split(), cwd=tree, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise SystemExit(f"error: `{command}` failed in a clean clone: {done.stderr[-2000:]}")
+    return time.perf_counter() - started
+
+
+def packages_in(tree: Path) -> tuple[int, int]:
+    """How many packages an environment has besides dpjax, and its size in MiB."""
+    (site,) = (tree / ".venv").glob("lib/python*/site-packages")
+    size = sum(path.stat().st_size for path in site.rglob("*") if path.is_file() and not path.is_symlink())
+    return len(list(site.glob("*.dist-info"))) - 1, round(size / 2**20)
+
+
+def measure(suite: bool) -> dict[str, Any]:
+    """Both commands, the main job twice."""
+    with tempfile.TemporaryDirectory() as folder:
+        tree = Path(folder) / "dpjax"
+        subprocess.run(["git", "clone", "--quiet", str(ROOT), str(tree)], check=True)
+        environment = os.environ | {"DPJAX_CACHE_DIR": str(Path(folder) / "cache")}
+        environment.pop("VIRTUAL_ENV", None)
+        job: dict[str, Any] = {"install_seconds": seconds_of("uv sync --no-dev", tree, environment)}
+        job["packages"], job["mib"] = packages_in(tree)
+        job["seconds"] = seconds_of(JOB, tree, environment)
+        job["again_seconds"] = seconds_of(JOB, tree, environment)
+        tests: dict[str, Any] = {"install_seconds": seconds_of("uv sync", tree, environment)}
+        tests["packages"], tests["mib"] = packages_in(tree)
+        if suite:
+            tests["seconds"] = seconds_of(TESTS, tree, environment)
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    return {"machine": machine, "job": job, "tests": tests}
+
+
+def table(result: dict[str, Any]) -> str:
+    """The Markdown that the README quotes."""
+    job, tests = result["job"], result["tests"]
+    suite = f"{tests['seconds'] / 60:.0f} min" if "seconds" in tests else "minutes"
+    return "\n".join(
+        [
+            "| command | packages | on disk | installing them | then |",
+            "|---|--:|--:|--:|--:|",
+            f"| `{JOB}` | {job['packages']} | {job['mib']} MiB | {job['install_seconds']:.0f} s | "
+            f"{job['seconds']:.0f} s; the same again {job['again_seconds']:.1f} s |",
+            f"| `{TESTS}` | {tests['packages']} | {tests['mib']} MiB | {tests['install_seconds']:.0f} s | {suite} |",
+            "",
+            f"In a clean clone, packages in uv's cache, no compiled program kept ({result['machine']}); measured by "
+            "`python -m benchmarks.first_run`.",
+        ]
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--suite", action="store_true", help="run the tests too")
+    parser.add_argument("--output", type=Path, default=Path("benchmarks/results"), help="folder of the two files")
+    chosen = parser.parse_args()
+    result = measure(chosen.suite)
+    chosen.output.mkdir(parents=True, exist_ok=True)
+    (chosen.output / "first_run.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    text = f"# The README's commands in a clean clone\n\n{table(result)}\n"
+    (chosen.output / "first_run.md").write_text(text, encoding="utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
