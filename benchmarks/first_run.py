@@ -37,17 +37,24 @@ def packages_in(tree: Path) -> tuple[int, int]:
     return len(list(site.glob("*.dist-info"))) - 1, round(size / 2**20)
 
 
+def clone(folder: Path) -> Path:
+    """A clean clone of the last commit."""
+    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
+    return folder
+
+
 def measure(suite: bool) -> dict[str, Any]:
-    """Both commands, the main job twice."""
+    """Both commands, each in a clone of its own; the main job twice."""
     with tempfile.TemporaryDirectory() as folder:
-        tree = Path(folder) / "dpjax"
-        subprocess.run(["git", "clone", "--quiet", str(ROOT), str(tree)], check=True)
         environment = os.environ | {"DPJAX_CACHE_DIR": str(Path(folder) / "cache")}
-        environment.pop("VIRTUAL_ENV", None)
+        for name in ("VIRTUAL_ENV", "PYTHONDONTWRITEBYTECODE"):  # as a user's shell has it
+            environment.pop(name, None)
+        tree = clone(Path(folder) / "job")
         job: dict[str, Any] = {"install_seconds": seconds_of("uv sync --no-dev", tree, environment)}
         job["packages"], job["mib"] = packages_in(tree)
         job["seconds"] = seconds_of(JOB, tree, environment)
         job["again_seconds"] = seconds_of(JOB, tree, environment)
+        tree = clone(Path(folder) / "tests")
         tests: dict[str, Any] = {"install_seconds": seconds_of("uv sync", tree, environment)}
         tests["packages"], tests["mib"] = packages_in(tree)
         if suite:
