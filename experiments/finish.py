@@ -1,5 +1,6 @@
 """How a run or a sweep ends: its table, its figures, its tracker, and the truth about what failed."""
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -117,7 +118,7 @@ def _show(folder: Path) -> Exception | None:
 def _draw(folder: Path) -> list[Path]:
     from experiments import plots  # matplotlib takes a second to import
 
-    paths, skipped, _ = plots.plot_all(folder)  # what failed is named below
+    paths, skipped, _ = plots.plot_all(folder, processes=os.cpu_count() or 1)  # what failed is named below
     for path in paths:
         if path.suffix == ".png":
             print(f"Figure:  {path}")

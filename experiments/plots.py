@@ -1,6 +1,7 @@
 """Every figure that a results folder has the data for, and ``dpjax plot``, which draws them."""
 
 import importlib
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -111,6 +112,7 @@ def plot_all(
     figures: Sequence[str] = (),
     formats: Sequence[str] = ("png", "pdf"),
     metric: str = "test_accuracy",
+    processes: int = 1,
 ) -> Drawn:
     """Draws every figure that the results below a folder have the data for, and is not there already.
 
@@ -127,6 +129,7 @@ def plot_all(
       figures: names in ``FIGURES``; all if empty.
       formats: some of ``FORMATS``.
       metric: the column to draw.
+      processes: that may draw side by side; above 1 only where the main module can be imported again.
 
     Returns:
       The files, and why figures were skipped.
@@ -145,26 +148,32 @@ def plot_all(
     from dpjax.results.summarize import require
     from experiments.figures.as_algorithms import named_as_algorithms
     from experiments.figures.drawn import read_drawn, write_drawn
+    from experiments.figures.processes import side_by_side
 
     loaded = load(directory)
     frame = named_as_algorithms(loaded)
     require(frame, metric)
     folder = _folder(Path(directory), out)
+    names = figures or [name for name in FIGURES if _compares(name, frame)]
+    parts = {name: _parts(name, frame) for name in names}
     before = read_drawn(folder)
-    now = dict(before)
+    charts = {
+        each: _chart(name, rows, metric, [folder / f"{each}.{ending}" for ending in formats], before.get(each))
+        for name in names
+        for each, rows in parts[name].items()
+    }
+    wanted = {each: chart for each, chart in charts.items() if chart.wanted}
+    now = {each: chart.there for each, chart in charts.items()}
+    now |= dict(zip(wanted, side_by_side(_draw_files, list(wanted.values()), processes), strict=True))
+    if before | now != before and folder.is_dir():
+        write_drawn(folder, before | now)
     drawn = Drawn([], [], list(loaded.attrs.get("unreadable", [])))
-    for name in figures or [name for name in FIGURES if _compares(name, frame)]:
-        parts = _parts(name, frame)
-        paths = {each: [folder / f"{each}.{ending}" for ending in formats] for each in parts}
-        for each, rows in parts.items():
-            now[each] = _on_disk(name, rows, metric, paths[each], before.get(each))
-        reasons = [f"{each}: {now[each].missing}" for each in parts if now[each].missing]
-        if len(reasons) == len(parts) and figures:
+    for name in names:
+        reasons = [f"{each}: {now[each].missing}" for each in parts[name] if now[each].missing]
+        if len(reasons) == len(parts[name]) and figures:
             raise ResultsError(reasons[0])
         drawn.skipped.extend(reasons)
-        drawn.paths.extend(path for each in parts if not now[each].missing for path in paths[each])
-    if now != before and folder.is_dir():
-        write_drawn(folder, now)
+        drawn.paths.extend(path for each in parts[name] if not now[each].missing for path in charts[each].paths)
     return drawn
 
 
@@ -195,7 +204,9 @@ def plot_command(
     the best non-private run. Figures that the results have no data for are skipped, and the reason is printed.
     """
     formats = [part.strip() for part in format.split(",") if part.strip()]
-    drawn = plot_all(directory, out, figures=figure or (), formats=formats, metric=metric)
+    drawn = plot_all(
+        directory, out, figures=figure or (), formats=formats, metric=metric, processes=os.cpu_count() or 1
+    )
     for path in drawn.paths:
         typer.echo(path)
     for reason in drawn.skipped:
@@ -218,21 +229,36 @@ def _parts(name: str, frame: Any) -> dict[str, Any]:
     return {file_name: rows for file_name, rows in parts.items() if len(rows)}
 
 
-def _on_disk(name: str, rows: Any, metric: str, paths: Sequence[Path], before: "OnDisk | None") -> "OnDisk":
-    """A figure on disk: the one of before where it is what would be drawn, and drawn anew otherwise."""
-    from experiments.figures.drawn import OnDisk, digest_of_file, inputs_of
+class _Chart(NamedTuple):
+    """A figure's files, what they show, and which of them are there already."""
+
+    name: str
+    rows: Any
+    metric: str
+    paths: list[Path]
+    there: "OnDisk"
+    wanted: list[Path]
+
+
+def _chart(name: str, rows: Any, metric: str, paths: list[Path], before: "OnDisk | None") -> _Chart:
+    from experiments.figures.drawn import OnDisk, inputs_of
 
     inputs = inputs_of(name, rows, metric)
-    figure = before if before is not None and before.inputs == inputs else OnDisk(inputs, {})
-    wanted = [path for path in paths if not figure.has(path)]
-    if figure.missing or not wanted:
-        return figure
+    there = before if before is not None and before.inputs == inputs else OnDisk(inputs, {})
+    wanted = [] if there.missing else [path for path in paths if not there.has(path)]
+    return _Chart(name, rows, metric, paths, there, wanted)
+
+
+def _draw_files(chart: _Chart) -> "OnDisk":
+    """The files of a figure that are not there, or why it can't be drawn."""
+    from experiments.figures.drawn import OnDisk, digest_of_file
+
     try:
-        chart = draw(name, rows, metric)
+        figure = draw(chart.name, chart.rows, chart.metric)
     except ResultsError as error:
-        return OnDisk(inputs, {}, str(error))
-    saved = _save(chart, wanted)
-    return figure._replace(files=figure.files | {path.suffix: digest_of_file(path) for path in saved})
+        return OnDisk(chart.there.inputs, {}, str(error))
+    saved = _save(figure, chart.wanted)
+    return chart.there._replace(files=chart.there.files | {path.suffix: digest_of_file(path) for path in saved})
 
 
 def draw(name: str, df: "pd.DataFrame", metric: str = "test_accuracy") -> Any:
