@@ -70,23 +70,20 @@ def table(result: dict[str, Any]) -> str:
     """The Markdown that the README quotes."""
 
     def row(command: str, side: dict[str, Any]) -> str:
-        taken = [
-            f"{side[name]['clock']:.0f} ({side[name]['cores']:.0f})"
-            for name in ("install", "first", "again")
-            if name in side
-        ]
+        taken = [f"{side[name]['cores']:.0f}" for name in ("install", "first", "again") if name in side]
         cells = [f"`{command}`", str(side["packages"]), f"{side['mib']} MiB", *taken, *[""] * (3 - len(taken))]
         return f"| {' | '.join(cells)} |"
 
     return "\n".join(
         [
-            "| command | packages | on disk | installing, s | then, s | the same again, s |",
+            "| command | packages | on disk | installing | then | the same again |",
             "|---|--:|--:|--:|--:|--:|",
             row(JOB, result["job"]),
             row(TESTS, result["tests"]),
             "",
-            "Seconds on the clock, and in brackets of all cores together, in a clean clone with the packages in uv's cache and no "
-            f"compiled program kept ({result['machine']}): `python -m benchmarks.first_run`.",
+            "Seconds of all cores together, which two cores take between half of and all of on the clock, in a clean "
+            f"clone with the packages in uv's cache and no compiled program kept ({result['machine']}): "
+            "`python -m benchmarks.first_run`.",
         ]
     )
 
