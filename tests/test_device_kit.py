@@ -51,8 +51,7 @@ def kept(folder):
     return json.loads((folder / "device.json").read_text())["pieces"]
 
 
-def test_small_shapes_run_to_their_end(tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+def test_small_shapes_run_to_their_end(tmp_path, capsys):
     pieces = ("mlp", "noise", "sweep")
     assert kit(["--tiny", "--only", ",".join(pieces), "--out", str(tmp_path)]) == 0
     found = json.loads((tmp_path / "device_tiny.json").read_text())

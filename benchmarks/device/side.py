@@ -14,6 +14,8 @@ MEMORY = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "XLA_PYTHON_CLIENT_MEM_FRACT
 """JAX takes memory as it needs it, so that PyTorch finds some on the same device."""
 UNCACHED = {"JAX_ENABLE_COMPILATION_CACHE": "false"}
 """A compile time is that of compiling, not of reading what an earlier run compiled."""
+HASTY = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "true"}
+"""Whether small shapes run is soon known: most of their time would go into compiling them well."""
 BEAT = 2.0
 """Seconds between two signs of life."""
 
