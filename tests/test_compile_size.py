@@ -57,7 +57,7 @@ def test_layers_of_one_shape_bring_few_loops_of_their_own():
 
 
 def test_microbatches_are_added_up_in_place():
-    """One set of sums, however many microbatches, and that where the update will lie: no second one for what is added."""
+    """One set of sums, however many microbatches, and that where the update will lie."""
     table = jnp.zeros((9000, 50))
     contribution = example_gradient(lambda table, ids, key: jnp.sum(jnp.tanh(table[ids])))
 
