@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from dpjax import Cohort, Records, UnitData, client_delta, clipped_sum, example_gradient, user_gradient
-from dpjax.contributions import gather_records
+from dpjax.contributions import clients, gather_records
 from dpjax.contributions.losses import keys_of_records
 
 KEY = jax.random.key(0)
@@ -87,6 +87,17 @@ def test_a_client_with_fewer_records_than_a_batch_uses_each_once():
     unit = UnitData((jnp.eye(6),), jnp.arange(6) < 2)
     fun = client_delta(lambda p, e, k: p @ e[0], optax.sgd(1.0), num_steps=1, batch_size=4)
     np.testing.assert_allclose(fun(jnp.zeros(6), unit, KEY)[0], [0.5, 0.5, 0, 0, 0, 0], atol=1e-7)
+
+
+@pytest.mark.parametrize("steps", [{"num_steps": 4}, {"num_epochs": 2}])
+def test_batches_gathered_ahead_are_those_of_the_steps(monkeypatch, steps):
+    """Whether they fit a core's cache changes no number, but it does change the program."""
+    unit = UnitData((X, Y), jnp.arange(6) < 5)
+    ahead, later = (client_delta(loss_fn, optax.sgd(0.3), batch_size=2, **steps) for _ in range(2))
+    delta, program = ahead(PARAMS, unit, KEY), str(jax.make_jaxpr(ahead)(PARAMS, unit, KEY))
+    monkeypatch.setattr(clients, "_AHEAD", 0)
+    close(later(PARAMS, unit, KEY), delta)
+    assert str(jax.make_jaxpr(later)(PARAMS, unit, KEY)) != program
 
 
 def test_another_units_row_is_never_seen_through_padding():

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from dpjax import Cohort, clipped_sum, example_gradient
 from dpjax.clipping import ENGINES
+from dpjax.clipping.program import inner_jaxprs
 from dpjax.models import (
     Conv,
     ConvBlock,
@@ -191,6 +192,29 @@ def test_conv_equals_nnx_conv_in_its_rarer_forms(shape, kernel, options):
     params = some_params(models[0])
     ours, theirs = (forward_and_gradients(lambda p, x, m=m: m.apply(p, x, None), params, inputs) for m in models)
     assert_same(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "strides"), [((4, 4), (2, 2)), ((3, 5), (2, 3)), ((1, 2), (3, 2)), ((2, 3), (1, 2))]
+)
+@pytest.mark.parametrize("padding", ["SAME", "VALID"])
+def test_strided_windows_of_many_channels_equal_nnx_conv_and_spread_no_numbers_among_zeros(kernel, strides, padding):
+    inputs = jax.random.normal(jax.random.key(1), (9, 10, 32))
+    models = [
+        from_nnx(lambda rngs, layer=layer: layer(32, 3, kernel, strides, padding=padding, rngs=rngs))
+        for layer in (Conv, nnx.Conv)
+    ]
+    params = some_params(models[0])
+    ours, theirs = (forward_and_gradients(lambda p, x, m=m: m.apply(p, x, None), params, inputs) for m in models)
+    assert_same(ours, theirs)
+    gradient = jax.make_jaxpr(jax.grad(lambda x: models[0].apply(params, x, None).sum()))(inputs)
+    assert not spread_numbers(gradient.jaxpr)
+
+
+def spread_numbers(jaxpr):
+    """The pads, at any depth, that put zeros between numbers."""
+    pads = [e for e in jaxpr.eqns if e.primitive.name == "pad" and any(hole for *_, hole in e.params["padding_config"])]
+    return pads + [pad for eqn in jaxpr.eqns for inner in inner_jaxprs(eqn) for pad in spread_numbers(inner)]
 
 
 def test_conv_starts_as_nnx_conv_does():

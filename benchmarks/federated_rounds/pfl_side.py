@@ -26,8 +26,8 @@ def install(python: Path) -> None:
     """
     base = sys.executable if sys.version_info < (3, 13) else "3.12"
     for command in (
-        ["uv", "venv", "--python", base, str(python.parent.parent)],
-        ["uv", "pip", "install", "--python", str(python), *PACKAGES],
+        ["uv", "venv", "--no-config", "--python", base, str(python.parent.parent)],
+        ["uv", "pip", "install", "--no-config", "--python", str(python), *PACKAGES],
     ):
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:

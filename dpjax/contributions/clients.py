@@ -172,8 +172,8 @@ def local_training(
     return run
 
 
-_AHEAD = 2**18
-"""Bytes of a client's batches up to which they are gathered before the first local step."""
+_AHEAD = 2**16
+"""Bytes of a client's batches up to which they are gathered before the first local step; more leave a core's cache."""
 
 
 def _bytes(tree: PyTree) -> int:

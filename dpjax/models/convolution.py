@@ -76,9 +76,7 @@ def im2col_conv(
     patches = _pad(inputs, spans, strides, padding, value=0.0)
     # One axis after another, last first: sum(window) slices instead of prod(window), in the kernel's own order.
     for axis in reversed(range(len(spans))):
-        taps = [offset * dilation[axis] for offset in range(kernel.shape[axis])]
-        windows = _slices(patches, axis + 1, taps, spans[axis], strides[axis])
-        patches = jnp.concatenate(windows, axis=-1) if len(windows) > 1 else windows[0]
+        patches = _windows(patches, axis + 1, kernel.shape[axis], strides[axis], dilation[axis])
     features_out = kernel.shape[-1]
     rows = patches.reshape(-1, patches.shape[-1])
     flat = jnp.matmul(rows, kernel.reshape(-1, features_out), precision=precision)
@@ -148,6 +146,40 @@ def _pad(inputs: Array, window: Sequence[int], strides: Sequence[int], padding: 
         return inputs
     config = [(0, 0, 0)] * first + [(low, high, 0) for low, high in pairs] + [(0, 0, 0)]
     return lax.pad(inputs, jnp.asarray(value, inputs.dtype), config)
+
+
+_RUN = 32
+"""Numbers in a block from which on its gradient saves more than its copy costs."""
+
+
+def _windows(inputs: Array, axis: int, size: int, stride: int, dilation: int) -> Array:
+    """The windows along one axis, their entries put before the features."""
+    if stride > 1 and dilation == 1 and stride * inputs.shape[-1] >= _RUN:
+        return _blocked_windows(inputs, axis, size, stride)
+    taps = [offset * dilation for offset in range(size)]
+    return _side_by_side(_slices(inputs, axis, taps, taps[-1] + 1, stride))
+
+
+def _blocked_windows(inputs: Array, axis: int, size: int, stride: int) -> Array:
+    """The windows put together from blocks of ``stride`` entries, of which each window holds a few neighbours.
+
+    The gradient of such slices adds up shifted blocks, where that of strided slices spreads numbers among zeros.
+    """
+    count, blocks = (inputs.shape[axis] - size) // stride + 1, -(-size // stride)
+    entries = (count + blocks - 1) * stride
+    config = [(0, 0, 0)] * inputs.ndim
+    config[axis] = (0, entries - inputs.shape[axis], 0)  # below 0: entries that no window reaches
+    whole = lax.pad(inputs, jnp.zeros((), inputs.dtype), config)
+    split = whole.reshape(*whole.shape[:axis], entries // stride, stride, *whole.shape[axis + 1 :])
+    turned = jnp.moveaxis(split, axis + 1, -2)
+    rows = turned.reshape(*turned.shape[:-2], stride * inputs.shape[-1])
+    pieces = _slices(rows, axis, range(blocks), blocks, 1)
+    last = (size - (blocks - 1) * stride) * inputs.shape[-1]
+    return _side_by_side([*pieces[:-1], pieces[-1][..., :last]])
+
+
+def _side_by_side(pieces: list[Array]) -> Array:
+    return jnp.concatenate(pieces, axis=-1) if len(pieces) > 1 else pieces[0]
 
 
 def _slices(inputs: Array, axis: int, offsets: Sequence[int], span: int, stride: int) -> list[Array]:
