@@ -2,7 +2,7 @@
 
     python -m benchmarks.compile_time [--against OLD] [--works mlp,cnn] [--rounds 3]
 
-Writes compile_time.json and compile_time.md after every work. OLD is any name that git knows; its code runs in a
+Writes compile_time.json and compile_time.md after every work; a work that is run again replaces its entry. OLD is any name that git knows; its code runs in a
 process of its own. Nothing is read from a cache of programs.
 """
 
@@ -60,7 +60,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.rounds < 1:
         raise SystemExit(f"--rounds {arguments.rounds} must be at least 1.")
-    works: dict[str, Turns] = {}
+    held = arguments.output / "compile_time.json"
+    works: dict[str, Turns] = json.loads(held.read_text(encoding="utf-8"))["works"] if held.exists() else {}
     with contextlib.ExitStack() as stack:
         new = stack.enter_context(Side(ROOT, SERVE, ROOT, FRESH))
         old = None
@@ -69,6 +70,7 @@ def main() -> None:
             old = stack.enter_context(Side(tree, SERVE, tree, FRESH))
         for work in chosen(arguments.works, list(WORKS)):
             works[work] = in_turns(work, new, old, arguments.rounds)
+            works = {name: works[name] for name in WORKS if name in works}
             write(works, arguments.output)
             print("\n".join(ratio_rows(work, works[work])), flush=True)
 

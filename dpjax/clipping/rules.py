@@ -1,6 +1,5 @@
 """Clipping rules: from the norms of contributions to the factors that bound them."""
 
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -15,8 +14,8 @@ from dpjax.contribution import Reported, as_reported
 from dpjax.ranges import SMALLEST_CLIP_NORM, STABILITY
 from dpjax.types import ClippedSum, Cohort, Metrics, Params, PerUnit, at_least_float32
 
-_FEW, _SHORT = 8, 2**13
-"""Slots, and numbers of one, up to which a loop is as fast as a matmul; XLA compiles equal loops once, matmuls each."""
+_FEW = 8
+"""Slots up to which a loop is as fast as a matmul; XLA's CPU backend compiles equal loops once, and matmuls each."""
 
 
 class ClippingRule(NamedTuple):
@@ -247,7 +246,7 @@ def weighted_sum(
 
 def weighted_product(scale: Float[Array, "slots"], stack: Float[Array, "slots ..."]) -> Float[Array, "..."]:
     """``Σ scale × leaf`` over slots that are all finite, in the leaf's own precision."""
-    if stack.shape[0] <= _FEW or math.prod(stack.shape[1:]) <= _SHORT:
+    if stack.shape[0] <= _FEW:
         return jnp.sum(scale.astype(stack.dtype).reshape(-1, *[1] * (stack.ndim - 1)) * stack, axis=0)
     # Reduced-precision matmul units would round contributions past their bound.
     return jnp.tensordot(scale.astype(stack.dtype), stack, axes=1, precision=jax.lax.Precision.HIGHEST)
