@@ -2,8 +2,8 @@
 
     python -m benchmarks.compile_time [--against OLD] [--works mlp,cnn] [--rounds 3]
 
-Writes compile_time.json and compile_time.md after every work; a work that is run again replaces its entry. OLD is any name that git knows; its code runs in a
-process of its own. Nothing is read from a cache of programs.
+Writes compile_time.json and compile_time.md after every work; a work that is run again replaces its entry. OLD is any
+name that git knows; its code runs in a process of its own. Nothing is read from a cache of programs.
 """
 
 import argparse
