@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and the folders where what took long is kept. No JAX in here."""
+"""Files that are there whole or not at all, and the user's folders. No JAX in here."""
 
 import hashlib
 import logging
@@ -13,12 +13,8 @@ from pathlib import Path
 
 MACHINE = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
 STALE_SECONDS = 3600.0  # writing a file takes far less
-CACHES = {
-    "calibration": "noise multipliers that buy an ε",
-    "autotune": "the fastest engine of a model",
-    "programs": "compiled programs",
-}
-"""Kind → what is kept of it, to be made again when it is gone."""
+PART = re.compile(r"\.(?P<whole>.+?)(?:\.\d+)?\.(?:(?P<machine>\w+)\.)?(?P<process>\d+)\.tmp")
+"""Names of files that are being written; see ``whole_file``."""
 
 log = logging.getLogger("dpjax.keeping")
 
@@ -36,25 +32,16 @@ def user_folder(kind: str, variable: str, chosen: str | os.PathLike[str] | None 
       'here'
     """
     folder = chosen or os.environ.get(variable)
-    return Path(folder).expanduser() if folder else _users(kind)
+    return Path(folder).expanduser() if folder else users_folder(kind)
 
 
-def cache_folder(kind: str, chosen: str | os.PathLike[str] | None = None) -> Path:
-    """The folder of one kind below what was chosen, below ``DPJAX_CACHE_DIR``, or in the user's cache.
-
-    Args:
-      kind: such as ``"calibration"``.
-      chosen: the folder above it; None: not chosen.
+def users_folder(kind: str) -> Path:
+    """The folder of a kind in the user's own cache.
 
     Example:
-      >>> cache_folder("calibration", "here").parts
-      ('here', 'calibration')
+      >>> users_folder("datasets").name
+      'datasets'
     """
-    above = chosen or os.environ.get("DPJAX_CACHE_DIR")
-    return Path(above) / kind if above else _users(kind)
-
-
-def _users(kind: str) -> Path:
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("dpjax")) / kind
@@ -151,17 +138,30 @@ def discard_leftovers(directory: Path | str) -> list[Path]:
     """
     removed = []
     for path in Path(directory).rglob(".*.tmp"):
-        writer = re.fullmatch(r"\..+?\.(?:(\w+)\.)?(\d+)\.tmp", path.name)
         try:
-            if writer is None or not path.is_file():
-                continue
-            stale = time.time() - path.stat().st_mtime > STALE_SECONDS
-            if stale or (writer[1] == MACHINE and not _lives(int(writer[2]))):
+            if path.is_file() and is_left_behind(path):
                 path.unlink(missing_ok=True)
                 removed.append(path)
         except OSError:
             log.debug("left a temporary file behind: %s", path)
     return removed
+
+
+def is_left_behind(path: Path) -> bool:
+    """Whether a file is the temporary one of a writer that was killed.
+
+    Raises:
+      OSError: it is gone, or can't be looked at.
+
+    Example:
+      >>> is_left_behind(Path("whole.json"))
+      False
+    """
+    writer = PART.fullmatch(path.name)
+    if writer is None:
+        return False
+    stale = time.time() - path.stat().st_mtime > STALE_SECONDS
+    return stale or (writer["machine"] == MACHINE and not _lives(int(writer["process"])))
 
 
 def _lives(process: int) -> bool:

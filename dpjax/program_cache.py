@@ -9,13 +9,14 @@ import warnings
 from contextlib import suppress
 from pathlib import Path
 
-from dpjax.keeping import cache_folder, write_whole
+from dpjax.caches import cache_file, cache_folder, cache_trouble, cached_files, read_cached
+from dpjax.keeping import is_left_behind, write_whole
 
 SETTING = "DPJAX_PROGRAM_CACHE_MIB"
 """The variable of the environment that bounds the folder, in MiB; 0: no program is kept or read."""
 DEFAULT_MIB = 1024
-_SUFFIX = ".program"
 _DIGEST_BYTES = 32
+_MOST_DIGITS = 12  # of a bound
 
 
 class ProgramStore:
@@ -40,7 +41,7 @@ class ProgramStore:
     """
 
     def __init__(self, folder: Path, limit: int, fingerprint: str) -> None:
-        self._path = folder
+        self._path = folder  # JAX looks at it, by this name
         self._limit = limit
         self._fingerprint = fingerprint
         self._warned = False
@@ -50,13 +51,11 @@ class ProgramStore:
         """The program of a key, or None."""
         path = self._file(key)
         try:
-            entry = path.read_bytes()
+            entry = read_cached(path)
             program = entry[_DIGEST_BYTES:]
             if entry[:_DIGEST_BYTES] != self._digest(key, program):
                 path.unlink(missing_ok=True)
                 raise ValueError("the file is damaged, and was removed")
-            with suppress(OSError):
-                os.utime(path)  # used just now: see _make_room
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as problem:
@@ -76,22 +75,26 @@ class ProgramStore:
         except OSError as problem:
             self._warn("written", path, problem)
 
+    def file_cache(self, path: str) -> tuple["ProgramStore", str]:
+        """What JAX asks for when it wants its cache, whatever the path."""
+        return self, path
+
     def _make_room(self, size: int) -> None:
         files = []
-        for path in self._path.glob(f"*{_SUFFIX}"):
+        for path in cached_files(self._path, "programs"):
             with suppress(FileNotFoundError):  # another process makes room too
                 facts = path.stat()
-                files.append((facts.st_mtime, facts.st_size, path))
-        excess = size + sum(length for _, length, _ in files) - self._limit
-        for _, length, path in sorted(files):
-            if excess <= 0:
-                break
-            path.unlink(missing_ok=True)
-            excess -= length
+                # What a killed writer left goes first; what another writes at this moment stays.
+                whole, left = not path.name.startswith("."), is_left_behind(path)
+                files.append((whole, facts.st_mtime, facts.st_size, path, whole or left))
+        excess = size + sum(length for _, _, length, _, _ in files) - self._limit
+        for whole, _, length, path, may_go in sorted(files):
+            if may_go and (excess > 0 or not whole):
+                path.unlink(missing_ok=True)
+                excess -= length
 
     def _file(self, key: str) -> Path:
-        name = hashlib.sha256(f"{self._fingerprint}\n{key}".encode()).hexdigest()[:32]
-        return self._path / f"{name}{_SUFFIX}"
+        return cache_file(self._path, "programs", f"{self._fingerprint}\n{key}")
 
     def _digest(self, key: str, program: bytes) -> bytes:
         return hashlib.sha256(f"{self._fingerprint}\n{key}\n".encode() + program).digest()
@@ -99,7 +102,7 @@ class ProgramStore:
     def _warn(self, done: str, path: Path, problem: Exception) -> None:
         if not self._warned:
             self._warned = True
-            _warn(f"program cache {path} could not be {done} ({type(problem).__name__}: {problem})")
+            _warn(path, done, problem)
 
 
 def keep_programs() -> Path | None:
@@ -117,38 +120,50 @@ def keep_programs() -> Path | None:
     Raises:
       ValueError: ``DPJAX_PROGRAM_CACHE_MIB`` is no size.
     """
-    limit = _limit()
+    limit = program_limit()
     if limit == 0:
         return None
     import jax
     from jax._src import compilation_cache
 
+    folder = cache_folder("programs")
+    kept = getattr(getattr(compilation_cache, "get_file_cache", None), "__self__", None)
+    if isinstance(kept, ProgramStore) and jax.config.jax_compilation_cache_dir == str(folder):
+        return folder  # this was called before
     if jax.config.jax_compilation_cache_dir or not jax.config.jax_enable_compilation_cache:
         return None
-    folder = cache_folder("programs")
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         _check_own(folder)
     except OSError as problem:
-        _warn(f"program cache {folder} cannot be used ({type(problem).__name__}: {problem})")
+        _warn(folder, "used", problem)
         return None
     if not hasattr(compilation_cache, "get_file_cache"):  # its one seam, and none that JAX has promised
-        _warn(f"jax {jax.__version__} lets nobody else keep its programs")
+        _warn(folder, "used", ValueError(f"jax {jax.__version__} lets nobody else keep its programs"))
         return None
     store = ProgramStore(folder, limit, _fingerprint())
     compilation_cache.reset_cache()
-    setattr(compilation_cache, "get_file_cache", lambda path: (store, path))  # noqa: B010  pyright knows its type
+    setattr(compilation_cache, "get_file_cache", store.file_cache)  # noqa: B010  pyright knows its type
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)  # small programs are many
     jax.config.update("jax_persistent_cache_enable_xla_caches", "none")  # XLA's own folders know no bound
     jax.config.update("jax_compilation_cache_dir", str(folder))
     return folder
 
 
-def _limit() -> int:
-    """Bytes, as the environment bounds them."""
+def program_limit() -> int:
+    """How many bytes of programs are kept at most, as the environment says; 0: none.
+
+    Raises:
+      ValueError: ``DPJAX_PROGRAM_CACHE_MIB`` is no size.
+
+    Example:
+      >>> program_limit() // 2**20
+      1024
+    """
     text = os.environ.get(SETTING, "").strip() or str(DEFAULT_MIB)
-    if not text.isdecimal():
-        raise ValueError(f"{SETTING}={text!r} is no size; give whole MiB, such as {DEFAULT_MIB}, or 0 to keep none.")
+    if not text.isdecimal() or len(text) > _MOST_DIGITS:
+        shown = text if len(text) <= _MOST_DIGITS else f"{text[:_MOST_DIGITS]}…"
+        raise ValueError(f"{SETTING}={shown!r} is no size; give whole MiB, such as {DEFAULT_MIB}, or 0 to keep none.")
     return int(text) * 2**20
 
 
@@ -162,7 +177,9 @@ def _check_own(folder: Path) -> None:
 
 
 def _fingerprint() -> str:
-    """What a program must have been compiled by: more than JAX's own key holds, whose program fits any count of cores.
+    """What a program must have been compiled by: more than JAX's own key holds.
+
+    A CPU's program differs with the threads that XLA has, which are as many as the cores or as ``NPROC`` says.
 
     Example:
       >>> "jax" in _fingerprint()
@@ -172,7 +189,7 @@ def _fingerprint() -> str:
     import jaxlib.version
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    flags = [os.environ.get(name, "") for name in ("XLA_FLAGS", "LIBTPU_INIT_ARGS")]
+    flags = [f"{name}={os.environ.get(name, '')}" for name in ("XLA_FLAGS", "LIBTPU_INIT_ARGS", "NPROC")]
     return "\n".join(
         [f"jax {jax.__version__}", f"jaxlib {jaxlib.version.__version__}", *flags, f"{cores} cores", _processor()]
     )
@@ -188,5 +205,5 @@ def _processor() -> str:
     return f"{platform.machine()} {platform.processor()}"
 
 
-def _warn(sentence: str) -> None:
-    warnings.warn(f"{sentence}; compiling without it, or set DPJAX_CACHE_DIR to a folder of your own", stacklevel=3)
+def _warn(path: Path, done: str, problem: Exception) -> None:
+    warnings.warn(cache_trouble("program cache", path, done, problem), stacklevel=3)

@@ -2,8 +2,11 @@
 
 import errno
 import re
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
+from typing import Any
 
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
@@ -26,6 +29,21 @@ def is_expected(error: BaseException) -> bool:
 def is_disk_full(error: BaseException | None) -> bool:
     """Whether a file could not be written for want of space, so that the next one can't be either."""
     return any(isinstance(e, OSError) and e.errno in _OUT_OF_DISK for e in (error, getattr(error, "__cause__", None)))
+
+
+@contextmanager
+def plainly_warned() -> Iterator[None]:
+    """Warnings that are meant for users are printed as their sentence, without a line of code."""
+    before = warnings.formatwarning
+
+    def plain(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> str:
+        return f"warning: {message}\n" if category is UserWarning else before(message, category, *where, **more)
+
+    warnings.formatwarning = plain
+    try:
+        yield
+    finally:
+        warnings.formatwarning = before
 
 
 def explain(error: BaseException | None) -> str:

@@ -20,13 +20,13 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 import experiments.spelling  # noqa: F401  config.yaml names folders by its resolver
-from dpjax.program_cache import keep_programs
+from dpjax.program_cache import keep_programs, program_limit
 from dpjax.results import read_job_result
 from dpjax.results.failures import clear_failure
 from experiments import config, identity
 from experiments.border import from_hydra
 from experiments.config import Config
-from experiments.error_words import explain, is_expected
+from experiments.error_words import explain, is_expected, plainly_warned
 from experiments.launching.interrupts import heard, status_of
 from experiments.launching.progress import Progress
 from experiments.readers import refuse_unread
@@ -112,7 +112,8 @@ def main() -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # or Hydra prints errors itself
     logging.raiseExceptions = False  # a log that can't be written, on a full disk say, is no reason for a traceback
     try:
-        with heard():
+        program_limit()  # what is wrong with it is said before anything runs
+        with heard(), plainly_warned():
             hydra.main(version_base="1.3", config_path=str(config.CONF), config_name="config")(task)()
     except KeyboardInterrupt as stop:
         print("interrupted: finished jobs are on disk; run the same command again to go on.", file=sys.stderr)

@@ -13,6 +13,7 @@ import pytest
 
 from dpjax import accounting
 from dpjax._version import __version__
+from dpjax.caches import cache_file
 from dpjax.cli import app, main
 from dpjax.results import write_job_result
 
@@ -297,23 +298,43 @@ def test_a_pipe_that_closes_is_no_error(sweep):
     assert "Traceback" not in done.stderr
 
 
-def test_the_cache_is_shown_and_cleared_kind_by_kind(call, tmp_path):
-    for kind, name in (("calibration", "a.json"), ("programs", "b.program"), ("programs", "c.program")):
+def test_the_cache_is_shown_and_cleared_kind_by_kind(call, tmp_path, monkeypatch):
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")  # of the test run
+    for kind, name in (("calibration", "a"), ("programs", "b"), ("programs", "c")):
         (tmp_path / "cache" / kind).mkdir(parents=True, exist_ok=True)
-        (tmp_path / "cache" / kind / name).write_bytes(bytes(3 * 2**19))
+        cache_file(tmp_path / "cache" / kind, kind, name).write_bytes(bytes(3 * 2**19))
     (tmp_path / "cache" / "datasets").mkdir()
-    (tmp_path / "cache" / "datasets" / "mine.csv").write_text("1,2")
+    mine = [tmp_path / "cache" / name for name in ("datasets/mine.csv", "programs/main.c", "calibration/camera.json")]
+    for path in mine:
+        path.write_text("1,2")
     status, out, _ = call("cache", "show")
     assert status == 0
     assert re.search(r"programs +2 +3\.0 MiB +just now", out), out
     assert re.search(r"autotune +0 +0 KiB +never", out)
-    assert str(tmp_path / "cache") in out
+    assert f"Kept in {tmp_path / 'cache'}.\nOf programs, at most 1,024.0 MiB are kept (DPJAX_PROGRAM_CACHE_MIB)" in out
     assert call("cache", "clear", "programs")[1] == "programs: 2 files removed, 3.0 MiB\n"
     assert re.search(r"calibration +1 ", call("cache", "show")[1])
     status, out, _ = call("cache", "clear")
     assert "calibration: 1 files removed, 1.5 MiB" in out
     assert "programs: 0 files removed, 0 KiB" in out
-    assert (tmp_path / "cache" / "datasets" / "mine.csv").exists()
+    assert all(path.read_text() == "1,2" for path in mine)
+
+
+def test_the_cache_says_what_of_it_is_not_used(call, monkeypatch, tmp_path):
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")  # of the test run
+    assert "once there is something to keep" in call("cache", "show")[1]
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "/jaxs")
+    assert "Programs are kept by JAX itself, in /jaxs" in call("cache", "show")[1]
+    monkeypatch.setenv("DPJAX_PROGRAM_CACHE_MIB", "0")
+    assert "No programs are kept or read" in call("cache", "show")[1]
+    monkeypatch.setenv("DPJAX_PROGRAM_CACHE_MIB", "-1")
+    status, _, err = call("cache", "show")
+    assert status == 1
+    assert err.startswith("error: DPJAX_PROGRAM_CACHE_MIB='-1' is no size")
+    monkeypatch.delenv("DPJAX_PROGRAM_CACHE_MIB")
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("DPJAX_CACHE_DIR", str(tmp_path / "file"))
+    assert "which is no folder: nothing is kept" in call("cache", "show")[1]
 
 
 def test_a_cache_of_another_name_is_refused(call):

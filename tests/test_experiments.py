@@ -186,7 +186,7 @@ def test_a_sweep_over_traced_fields_is_one_program_and_its_table_means_over_seed
     code, out, err = main("-m", *QUICK, *axes)
     assert code == 0
     assert len(traces) == 1
-    assert "Group 1 of 1: 10 jobs, one compilation." in err
+    assert "Group 1 of 1: 10 jobs, one program." in err
     frame = results.load(tmp_path / "default")
     assert len(frame) == (8 + 2) * 3
     assert frame["config_hash"].nunique() == 10

@@ -2,10 +2,11 @@
 
 import os
 import threading
+from pathlib import Path
 
 import pytest
 
-from dpjax import keeping
+from dpjax import caches, keeping
 from dpjax.fetching.folders import MODELS, workspace_in
 from dpjax.fetching.sources import DatasetError
 
@@ -65,8 +66,10 @@ def test_the_variable_that_names_a_folder_is_the_one_of_what_is_fetched(tmp_path
 def test_an_empty_variable_names_no_folder(monkeypatch):
     monkeypatch.setenv("DPJAX_CACHE_DIR", "")
     monkeypatch.setenv("DPJAX_DATA_DIR", "")
-    assert keeping.cache_folder("calibration").parent == keeping.user_folder("datasets", "DPJAX_DATA_DIR").parent
+    assert caches.cache_folder("calibration").parent == keeping.user_folder("datasets", "DPJAX_DATA_DIR").parent
     monkeypatch.setenv("DPJAX_CACHE_DIR", "there")
     monkeypatch.setenv("DPJAX_DATA_DIR", "there")
-    assert keeping.cache_folder("calibration").parts == ("there", "calibration")
+    assert caches.cache_folder("calibration").parts == ("there", "calibration")
     assert keeping.user_folder("datasets", "DPJAX_DATA_DIR").parts == ("there",)
+    monkeypatch.setenv("DPJAX_CACHE_DIR", "~/there")
+    assert caches.cache_folder("calibration") == Path.home() / "there" / "calibration"

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax._src import compilation_cache
 
-from dpjax import datasets, program_cache
+from dpjax import datasets, keeping, program_cache
 from dpjax.program_cache import ProgramStore, keep_programs
 from dpjax.results.table import load
 
@@ -115,6 +115,7 @@ def test_other_versions_flags_cores_or_processors_are_never_trusted(compiled, mo
         "flags": lambda patch: patch.setenv("XLA_FLAGS", "--xla_cpu_enable_fast_math=false"),
         "processor": lambda patch: patch.setattr(program_cache, "_processor", lambda: "another"),
         "jax": lambda patch: patch.setattr(jax, "__version__", "0.0.1"),
+        "threads": lambda patch: patch.setenv("NPROC", "1"),
         "cores": lambda patch: patch.setattr("os.sched_getaffinity", lambda process: {1, 2, 3, 4, 5}, raising=False),
     }.items():
         with monkeypatch.context() as patch:
@@ -132,7 +133,7 @@ def test_damaged_programs_cost_one_warning_and_are_replaced(compiled, kept):
     for number, path in enumerate(files):
         whole = path.read_bytes()
         path.write_bytes(whole[: len(whole) // 2] if number % 2 else whole[:-9] + b"x" + whole[-8:])
-    with pytest.warns(UserWarning, match="damaged, and was removed.*compiling without it") as warned:
+    with pytest.warns(UserWarning, match="damaged, and was removed.*going on without it") as warned:
         result, anew, _ = compiled(square)
     assert (result, anew) == (30.0, len(files))
     assert len([w for w in warned if "program cache" in str(w.message)]) == 1
@@ -157,7 +158,9 @@ def test_a_folder_that_cannot_be_used_costs_one_warning(compiled, kept, monkeypa
             kept.chmod(0o777)
         else:
             monkeypatch.setattr("os.getuid", lambda: 12345)
-    with pytest.warns(UserWarning, match="program cache .* cannot be used .*; compiling without it") as warned:
+    with pytest.warns(
+        UserWarning, match="program cache .* could not be used .*; going on without it: set DPJAX_CACHE_DIR"
+    ) as warned:
         result, anew, _ = compiled(square)
     assert result == 30.0
     assert anew > 0
@@ -170,7 +173,9 @@ def test_a_full_disk_costs_one_warning_and_leaves_nothing_behind(compiled, kept,
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.replace", fill)
-    with pytest.warns(UserWarning, match="could not be written .*No space left") as warned:
+    with pytest.warns(
+        UserWarning, match="could not be written .No space left on device.; .*: free some space"
+    ) as warned:
         result, anew, _ = compiled(square)
     assert result == 30.0
     assert anew > 1
@@ -189,11 +194,20 @@ def test_who_wants_none_or_has_jaxs_own_keeps_that(compiled, kept, monkeypatch, 
     assert jax.config.jax_compilation_cache_dir == str(tmp_path / "jaxs")
 
 
-@pytest.mark.parametrize("text", ["a lot", "-1", "1.5", "1e3"])
-def test_a_bound_that_is_no_size_is_refused(monkeypatch, text):
+def test_called_twice_it_keeps_what_it_keeps(compiled, kept):
+    assert compiled(lambda: (keep_programs(), keep_programs()))[0] == (kept, kept)
+
+
+@pytest.mark.parametrize("text", ["a lot", "-1", "1.5", "1e3", "9" * 5000])
+def test_a_bound_that_is_no_size_is_refused_before_anything_runs(monkeypatch, text, main):
     monkeypatch.setenv(program_cache.SETTING, text)
-    with pytest.raises(ValueError, match=rf"DPJAX_PROGRAM_CACHE_MIB='{text}' is no size; give whole MiB"):
+    with pytest.raises(ValueError, match=rf"DPJAX_PROGRAM_CACHE_MIB='{text[:9]}.* is no size; give whole MiB"):
         keep_programs()
+    status, out, err = main()
+    assert status == 1
+    assert err.startswith("error: DPJAX_PROGRAM_CACHE_MIB=")
+    assert len(err.splitlines()) == 1
+    assert out == ""
 
 
 def test_no_program_of_the_runner_holds_data(compiled, kept, main, tmp_path):
@@ -258,3 +272,48 @@ def test_the_folder_stays_below_its_bound_and_loses_what_was_used_longest_ago(tm
     store.put("too large", b"x" * 1000)
     assert store.get("too large") is None
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 4 * 132
+
+
+def test_what_is_not_the_caches_own_stays(tmp_path):
+    """Whatever lies in the folder: it may have been anybody's before."""
+    others = {name: tmp_path / name for name in ("mine.program", "notes.txt", ".hidden", f"{'0' * 31}.program")}
+    for path in others.values():
+        path.write_bytes(b"x" * 1000)
+        os.utime(path, (1, 1))
+    (tmp_path / f"{'a' * 32}.program").mkdir()
+    (tmp_path / f"{'b' * 32}.program").symlink_to(others["notes.txt"])
+    store = ProgramStore(tmp_path, 300, "f")
+    with warnings.catch_warnings(action="error"):
+        for name in "abcd":
+            store.put(name, b"x" * 100)
+    assert [store.get(name) is not None for name in "abcd"] == [False, False, True, True]
+    assert all(path.read_bytes() == b"x" * 1000 for path in others.values())
+    assert len(list(tmp_path.iterdir())) == len(others) + 4
+
+
+def test_what_a_killed_writer_left_is_counted_and_goes_first(tmp_path, monkeypatch):
+    store = ProgramStore(tmp_path, 400, "f")
+    store.put("a", b"x" * 100)
+    left, writing = (
+        tmp_path / f".{'c' * 32}.program.1.{keeping.MACHINE}.{process}.tmp" for process in (12345678, os.getpid())
+    )
+    for path in (left, writing):
+        path.write_bytes(b"x" * 130)
+    store.put("b", b"x" * 100)
+    assert not left.exists()
+    assert writing.exists()
+    assert [store.get(name) is not None for name in "ab"] == [True, True]
+    store.put("c", b"x" * 100)
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 400
+    assert writing.exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
+def test_a_pipe_in_the_place_of_a_program_is_not_waited_for(tmp_path):
+    store = ProgramStore(tmp_path, 1000, "f")
+    store.put("a", b"x")
+    (path,) = tmp_path.iterdir()
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.warns(UserWarning, match="could not be read .it is no file"):
+        assert store.get("a") is None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
@@ -12,7 +11,8 @@ from functools import cache
 from pathlib import Path
 
 from dpjax.accounting.mechanism import Mechanism
-from dpjax.keeping import cache_folder, write_whole
+from dpjax.caches import cache_file, cache_folder, cache_trouble, read_cached
+from dpjax.keeping import write_whole
 
 SCHEMA = 1  # raise it whenever a calibration may come out different
 
@@ -28,7 +28,7 @@ class CalibrationCache:
         """The noise multiplier stored under a key, or None."""
         path = self._path(key)
         try:
-            entry = json.loads(path.read_text(encoding="utf-8"))
+            entry = json.loads(read_cached(path))
             value = entry["noise_multiplier"]
             if entry["key"] != key or not isinstance(value, float) or not 0 < value < math.inf:
                 raise ValueError("not a calibration of this mechanism")
@@ -53,16 +53,12 @@ class CalibrationCache:
             self._warn("written", path, problem)
 
     def _path(self, key: str) -> Path:
-        return self.folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
+        return cache_file(self.folder, "calibration", key)
 
     def _warn(self, done: str, path: Path, problem: Exception) -> None:
         if not self._warned:
             self._warned = True
-            warnings.warn(
-                f"calibration cache {path} could not be {done} ({type(problem).__name__}: {problem}); computing "
-                "without it, or set DPJAX_CACHE_DIR to a folder that can be written",
-                stacklevel=4,
-            )
+            warnings.warn(cache_trouble("calibration cache", path, done, problem), stacklevel=4)
 
 
 def calibration_key(mechanism: Mechanism, *, epsilon: float, delta: float, accountant: str) -> str:

@@ -1,21 +1,25 @@
 """``dpjax cache``: what is kept to save time, and how to be rid of it."""
 
+import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import typer
 
+from dpjax.caches import CACHES, cache_folder, cached_files
 from dpjax.checks import one_of
-from dpjax.keeping import CACHES, cache_folder
+from dpjax.cli.data import errors_in_one_line
+from dpjax.program_cache import SETTING, program_limit
 
 app = typer.Typer(
     name="cache",
     no_args_is_help=True,
     rich_markup_mode="rich",
     help="What is kept to save time, how much of it, and how to be rid of it.\n\n"
-    "All of it is made again when it is missing; results do not depend on it. Data sets and models are not here: see "
-    "`dpjax data list` and `dpjax models list`.\n\n"
+    "All of it is made again when it is missing; results do not depend on it. Files that dpjax did not put there are "
+    "neither counted nor removed. Data sets and models are not here: see `dpjax data list` and `dpjax models list`.\n\n"
     "[bold]Examples[/bold]\n\n"
     "  dpjax cache show\n\n"
     "  dpjax cache clear programs\n\n"
@@ -33,7 +37,7 @@ class Kept(NamedTuple):
 
 
 def kept(kind: str) -> Kept:
-    """What is kept of a kind; nothing where the folder is missing or can't be read.
+    """What is kept of a kind, known by the names that the caches give; nothing where the folder can't be read.
 
     Args:
       kind: of ``CACHES``.
@@ -44,7 +48,7 @@ def kept(kind: str) -> Kept:
     """
     files, size, last = [], 0, None
     try:
-        listed = [path for path in cache_folder(kind).iterdir() if path.is_file() and not path.is_symlink()]
+        listed = cached_files(cache_folder(kind), kind)
     except OSError:
         listed = []
     for path in listed:
@@ -71,12 +75,29 @@ def show() -> None:
 
     headers = ("kind", "files", "size", "last used", "what")
     table = Table(*(Column(h, no_wrap=h != "what") for h in headers), box=None, padding=(0, 2, 0, 0))
-    for kind, what in CACHES.items():
+    with errors_in_one_line(ValueError):
+        limit = program_limit()
+    for kind, (what, _) in CACHES.items():
         files, size, age = kept(kind)
         table.add_row(kind, f"{len(files):,}", _size(size), _ago(age), what)
     console = Console()
     console.print(table)
-    console.print(f"Kept in {cache_folder('programs').parent}", highlight=False, soft_wrap=True)
+    for line in _where(limit):
+        console.print(line, highlight=False, soft_wrap=True)
+
+
+def _where(limit: int) -> Iterator[str]:
+    """The folder, and what of it is not used as things stand."""
+    folder = cache_folder("programs").parent
+    missing = ", which is no folder: nothing is kept" if folder.exists() else ", once there is something to keep"
+    yield f"Kept in {folder}{'' if folder.is_dir() else missing}."
+    jaxs = os.environ.get("JAX_COMPILATION_CACHE_DIR")
+    if limit == 0:
+        yield f"No programs are kept or read: {SETTING} is 0."
+    elif jaxs:
+        yield f"Programs are kept by JAX itself, in {jaxs}: JAX_COMPILATION_CACHE_DIR is set."
+    else:
+        yield f"Of programs, at most {_size(limit)} are kept ({SETTING}); those used longest ago go first."
 
 
 @app.command()
@@ -95,8 +116,9 @@ def clear(
     """
     for kind in [one_of("KIND", kind, CACHES) for kind in kinds or CACHES]:
         files, size, _ = kept(kind)
-        for path in files:
-            path.unlink(missing_ok=True)
+        with errors_in_one_line(OSError):
+            for path in files:
+                path.unlink(missing_ok=True)
         typer.echo(f"{kind}: {len(files):,} files removed, {_size(size)}")
 
 

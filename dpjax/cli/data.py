@@ -187,7 +187,7 @@ def fetching_bar(console: "Console", name: str) -> "Iterator[Progress]":
 
 
 @contextmanager
-def errors_in_one_line(kind: type[ValueError] | None = None) -> Iterator[None]:
+def errors_in_one_line(kind: type[ValueError | OSError] | None = None) -> Iterator[None]:
     """Errors of a kind, of data sets if None, as one sentence and exit status 1; Ctrl-C as 130."""
     from dpjax.fetching.sources import DatasetError
 

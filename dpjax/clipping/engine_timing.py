@@ -1,6 +1,5 @@
 """Engine and microbatch size chosen by the clock instead of by the cost model, and remembered."""
 
-import hashlib
 import json
 import os
 import statistics
@@ -13,11 +12,12 @@ from typing import NamedTuple
 import jax
 from jaxtyping import Array, Key
 
+from dpjax.caches import cache_file, cache_folder, read_cached
 from dpjax.checks import whole_number
 from dpjax.clipping.kernel import clipped_sum
 from dpjax.clipping.rules import ClippingRule, leaf_groups
 from dpjax.contribution import ContributionFn, GradientContribution
-from dpjax.keeping import cache_folder, write_whole
+from dpjax.keeping import write_whole
 from dpjax.types import Cohort, Params
 
 
@@ -88,8 +88,8 @@ def autotune(
     sizes = sorted({min(size, slots) for size in given or (*(4**i for i in range(1, 6)), slots)})
     engines = ["bookkeeping"] if isinstance(contribution_fn, GradientContribution) else []
     candidates = {f"{engine}/{size}": (engine, size) for engine in [*engines, "microbatch"] for size in sizes}
-    digest = _digest(contribution_fn, params, cohort, key, rule, sorted(candidates))
-    path = cache_folder("autotune", cache_dir) / f"{digest}.json"
+    facts = _facts(contribution_fn, params, cohort, key, rule, sorted(candidates))
+    path = cache_file(cache_folder("autotune", cache_dir), "autotune", facts)
     times = _load(path, set(candidates))
     if times is None:
         times = _measure(candidates, contribution_fn, params, cohort, key, rule, rounds)
@@ -122,7 +122,7 @@ def _measure(
     return {name: statistics.median(taken) for name, taken in times.items()}
 
 
-def _digest(
+def _facts(
     contribution_fn: ContributionFn,
     params: Params,
     cohort: Cohort,
@@ -135,12 +135,12 @@ def _digest(
     device = jax.devices()[0]
     ruled = rule and (rule.stability, leaf_groups(rule, params))
     facts = (model, cohort.mask.shape[0], repr(ruled), candidates, device.device_kind)
-    return hashlib.sha256(repr((*facts, os.cpu_count(), jax.__version__)).encode()).hexdigest()[:32]
+    return repr((*facts, os.cpu_count(), jax.__version__))
 
 
 def _load(path: Path, candidates: set[str]) -> dict[str, float] | None:
     try:
-        times = json.loads(path.read_text(encoding="utf-8"))
+        times = json.loads(read_cached(path))
     except (OSError, ValueError):
         return None
     sound = isinstance(times, dict) and set(times) == candidates and all(isinstance(t, float) for t in times.values())

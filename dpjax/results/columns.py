@@ -229,7 +229,12 @@ COLUMNS: tuple[Column, ...] = (
         "tokens / s",
         "Training tokens read per second, evaluations included; NOT private.",
     ),
-    Column("compile_seconds", "float", "s", "Compilation time, its share where several points shared one."),
+    Column(
+        "compile_seconds",
+        "float",
+        "s",
+        "Compiling, or loading what was compiled before; its share where points shared it.",
+    ),
     Column("peak_memory_mib", "float", "MiB", "Peak memory of the process or device while it ran; NOT private."),
     Column("device", "str", "", "Kind of device that ran it."),
     # how to run it again

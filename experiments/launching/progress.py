@@ -74,7 +74,7 @@ class Progress:
         if number == 1 and self._skipped:
             self._console.print(f"{_jobs(self._skipped)} finished before and skipped.")
         self._flush()
-        self._console.print(f"Group {number} of {groups}: {_jobs(jobs)}, one compilation.")
+        self._console.print(f"Group {number} of {groups}: {_jobs(jobs)}, one program.")
         self.tell("loading", 0, 1)
 
     def say(self, text: str) -> None:
