@@ -1,6 +1,9 @@
 """The fields of the config by their names: for sentences, tables, and whoever goes through all of them."""
 
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
+from functools import cache
+from types import MappingProxyType
 from typing import Any, get_args
 
 from experiments.config import Config
@@ -40,9 +43,10 @@ def hparams_in(cfg: Config) -> dict[str, float]:
     return {spec.name: value_of(cfg, path) for path, spec in specs(Config) if spec.metadata.get("hparam")}
 
 
-def types() -> dict[str, Any]:
+@cache
+def types() -> Mapping[str, Any]:
     """Field → ``int``, ``float``, ``str``, ``bool``, or ``list`` for lists of them."""
-    return {path: _kind(spec.type) for path, spec in specs(Config)}
+    return MappingProxyType({path: _kind(spec.type) for path, spec in specs(Config)})
 
 
 def _kind(annotation: Any) -> Any:

@@ -41,11 +41,19 @@ def refuse_strangers(cfg: DictConfig) -> None:
     """
     for path in _strangers(cfg, Config):
         raise ConfigError(no_field(path))
-    for path in types():
-        parent, _, name = path.rpartition(".")
-        holder = OmegaConf.select(cfg, parent) if parent else cfg
+    for path, holder, name in _places(cfg):
         if not isinstance(holder, DictConfig) or name not in holder or OmegaConf.is_missing(holder, name):
             raise ConfigError(f"{path} has no value; give it one, or leave it at its default.")
+
+
+def _places(cfg: DictConfig) -> Iterator[tuple[str, Any, str]]:
+    """(field, the node that should hold it, its name there): a node is looked up once for all of its fields."""
+    holders: dict[str, Any] = {"": cfg}
+    for path in types():
+        parent, _, name = path.rpartition(".")
+        if parent not in holders:
+            holders[parent] = OmegaConf.select(cfg, parent)
+        yield path, holders[parent], name
 
 
 def refuse_misfits(cfg: DictConfig) -> None:
@@ -57,8 +65,8 @@ def refuse_misfits(cfg: DictConfig) -> None:
     Raises:
       ConfigError: it names the first such field.
     """
-    for path, kind in types().items():
-        value = OmegaConf.select(cfg, path)
+    for path, holder, name in _places(cfg):
+        kind, value = types()[path], holder[name]
         if kind is list and any(isinstance(each, ListConfig | DictConfig) for each in value):
             raise ConfigError(f"{path}={value} is a list of lists; give plain values.")
         for each in value if kind is list else [value]:
