@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import NamedTuple
 
+from benchmarks.step_time.report import TITLES
+
 Turns = Mapping[str, Sequence[Mapping[str, float]]]
 """Contestant → what each of its turns took; turns of one index were neighbours."""
 OURS, ORDINARY, FLOOR, PEER, BEFORE = "auto", "ordinary", "ordinary+noise", "jax_privacy", "before"
@@ -49,7 +51,9 @@ def ratio_rows(work: str, turns: Turns) -> list[str]:
         sign = "≤" if target.at_most else "≥"
         wanted = "" if bound is None else f"{sign} {bound:g}"
         met = "" if bound is None else "met" if (value <= bound) == target.at_most or value == bound else "not met"
-        rows.append(f"| {work} | {target.label} | {value:.2f} | {min(each):.2f}–{max(each):.2f} | {wanted} | {met} |")
+        rows.append(
+            f"| {TITLES[work]} | {target.label} | {value:.2f} | {min(each):.2f}–{max(each):.2f} | {wanted} | {met} |"
+        )
     return rows
 
 
@@ -60,7 +64,7 @@ def stage_rows(work: str, turns: Turns) -> list[str]:
         middle = {what: median(turn[what] for turn in each) for what in each[0]}
         cells = [f"{middle[what]:.2f}" for what in ("trace", "lower", "xla", "total", "total_cpu")]
         sizes = [f"{middle[what]:,.0f}" for what in ("operations", "instructions")]
-        rows.append(f"| {work} | {name} | {' | '.join(cells + sizes)} | {middle['temp_bytes'] / 2**20:.1f} |")
+        rows.append(f"| {TITLES[work]} | {name} | {' | '.join(cells + sizes)} | {middle['temp_bytes'] / 2**20:.1f} |")
     return rows
 
 
@@ -69,7 +73,8 @@ def markdown(works: Mapping[str, Turns], where: str) -> str:
     lines = [
         f"Measured on {where}. Every contestant compiles the same step from scratch, in turns, with nothing cached; "
         "dpjax chooses its microbatch, and the others have the same. Medians of the ratios of neighbouring turns, with "
-        "their range.",
+        "their range. *Ordinary* is one gradient and its SGD update without privacy, *ordinary + noise* adds noise to it; "
+        "*before* is the revision that `--against` named.",
         "",
         "| work | ratio | measured | range | target | |",
         "|---|---|---:|---:|---:|---|",
