@@ -73,8 +73,8 @@ def markdown(works: Mapping[str, Turns], where: str) -> str:
     lines = [
         f"Measured on {where}. Every contestant compiles the same step from scratch, in turns, with nothing cached; "
         "dpjax chooses its microbatch, and the others have the same. Medians of the ratios of neighbouring turns, with "
-        "their range. *Ordinary* is one gradient and its SGD update without privacy, *ordinary + noise* adds noise to it; "
-        "*before* is the revision that `--against` named.",
+        "their range. *Ordinary* is one gradient and its SGD update without privacy, *ordinary + noise* adds noise to "
+        "it; *before* is the revision that `--against` named.",
         "",
         "| work | ratio | measured | range | target | |",
         "|---|---|---:|---:|---:|---|",
