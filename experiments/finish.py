@@ -12,6 +12,7 @@ from dpjax import results
 from experiments.border import as_typed
 from experiments.config import Config
 from experiments.error_words import explain, report
+from experiments.progress import counted
 
 
 def finish_sweep(folder: Path, cfg: Config, returns: Sequence[JobReturn]) -> None:
@@ -30,7 +31,7 @@ def finish_sweep(folder: Path, cfg: Config, returns: Sequence[JobReturn]) -> Non
     unwritten = None
     if len(failures) + len(lost) < len(returns):
         unwritten = _show(folder)
-        _track(folder, cfg, returns, _draw(folder) if cfg.figures and unwritten is None else [])
+        _track(folder, cfg, returns, _figures(folder, cfg) if unwritten is None else [])
     if lost:
         jobs = "1 job was" if len(lost) == 1 else f"{len(lost)} jobs were"
         print(
@@ -115,16 +116,30 @@ def _show(folder: Path) -> Exception | None:
     return None
 
 
-def _draw(folder: Path) -> list[Path]:
+def _figures(folder: Path, cfg: Config) -> list[Path]:
+    """Draw the figures that are not there already, or say that those that are there are left; the pictures."""
     from experiments import plots  # matplotlib takes a second to import
 
-    paths, skipped, _ = plots.plot_all(folder, processes=os.cpu_count() or 1)  # what failed is named below
-    for path in paths:
-        if path.suffix == ".png":
-            print(f"Figure:  {path}")
-    for reason in skipped:
+    if not cfg.figures:
+        drawn_before = folder / "figures"
+        if any(drawn_before.glob("*.png")):
+            print(f"note: the figures in {drawn_before} are of before: figures=false leaves them.", file=sys.stderr)
+        return []
+    with counted("figures") as tell:  # what failed is named below
+        drawn = plots.plot_all(folder, processes=os.cpu_count() or 1, tell=tell)
+    for path in _pictures(drawn.new):
+        print(f"Figure:  {path}")
+    kept = len(_pictures(drawn.paths)) - len(_pictures(drawn.new))
+    if kept:
+        are = "1 figure shows" if kept == 1 else f"{kept} figures show"
+        print(f"Kept:    {are} these very results already, in {folder / 'figures'}")
+    for reason in drawn.skipped:
         print(f"Skipped: {reason}")
-    return [p for p in paths if p.suffix == ".png"]
+    return _pictures(drawn.paths)
+
+
+def _pictures(paths: Sequence[Path]) -> list[Path]:
+    return [path for path in paths if path.suffix == ".png"]
 
 
 def _track(folder: Path, cfg: Config, returns: Sequence[JobReturn], figures: Sequence[Path]) -> None:

@@ -38,11 +38,13 @@ class Drawn(NamedTuple):
       paths: the files, drawn now or there already.
       skipped: for each figure that the results have no data for, one sentence that says what is missing.
       left_out: files that cannot be read and jobs that failed, which no figure shows.
+      new: those of the files that were drawn now.
     """
 
     paths: list[Path]
     skipped: list[str]
     left_out: list[str]
+    new: list[Path]
 
 
 def privacy_utility_curve(df: "pd.DataFrame", metric: str = "test_accuracy") -> Any:
@@ -113,6 +115,7 @@ def plot_all(
     formats: Sequence[str] = ("png", "pdf"),
     metric: str = "test_accuracy",
     processes: int = 1,
+    tell: Callable[[int, int], None] = lambda done, total: None,
 ) -> Drawn:
     """Draws every figure that the results below a folder have the data for, and is not there already.
 
@@ -121,7 +124,8 @@ def plot_all(
 
     Formal guarantees: central and federated results are never in one file (``..._federated`` is the latter's). The same
     results give the same bytes. A figure asked for by name is drawn or raises; the others may be skipped. A file stays
-    as it is only if it has the bytes that the same rows, metric, code and packages gave: ``drawn.json`` beside it says.
+    as it is only if it has the bytes that the same rows, metric, code and packages gave: ``drawn.json`` beside it says,
+    of a drawing that was interrupted too.
 
     Args:
       directory: a sweep's folder, or a ``results.parquet`` or ``results.json``.
@@ -130,6 +134,7 @@ def plot_all(
       formats: some of ``FORMATS``.
       metric: the column to draw.
       processes: that may draw side by side; above 1 only where the main module can be imported again.
+      tell: told how many of how many figures are drawn, before the first and after each.
 
     Returns:
       The files, and why figures were skipped.
@@ -164,16 +169,29 @@ def plot_all(
     }
     wanted = {each: chart for each, chart in charts.items() if chart.wanted}
     now = {each: chart.there for each, chart in charts.items()}
-    now |= dict(zip(wanted, side_by_side(_draw_files, list(wanted.values()), processes), strict=True))
-    if before | now != before and folder.is_dir():
-        write_drawn(folder, before | now)
-    drawn = Drawn([], [], list(loaded.attrs.get("unreadable", [])))
+    order, ended = list(wanted), []
+
+    def add(number: int, there: "OnDisk") -> None:
+        now[order[number]] = there
+        ended.append(number)
+        tell(len(ended), len(order))
+
+    try:
+        if order:
+            tell(0, len(order))
+        side_by_side(_draw_files, list(wanted.values()), processes, add)
+    finally:
+        if before | now != before and folder.is_dir():
+            write_drawn(folder, before | now)
+    drawn = Drawn([], [], list(loaded.attrs.get("unreadable", [])), [])
     for name in names:
         reasons = [f"{each}: {now[each].missing}" for each in parts[name] if now[each].missing]
         if len(reasons) == len(parts[name]) and figures:
             raise ResultsError(reasons[0])
         drawn.skipped.extend(reasons)
-        drawn.paths.extend(path for each in parts[name] if not now[each].missing for path in charts[each].paths)
+        shown = [charts[each] for each in parts[name] if not now[each].missing]
+        drawn.paths.extend(path for chart in shown for path in chart.paths)
+        drawn.new.extend(path for chart in shown for path in chart.wanted)
     return drawn
 
 
@@ -204,11 +222,18 @@ def plot_command(
     the best non-private run. Figures that the results have no data for are skipped, and the reason is printed.
     """
     formats = [part.strip() for part in format.split(",") if part.strip()]
-    drawn = plot_all(
-        directory, out, figures=figure or (), formats=formats, metric=metric, processes=os.cpu_count() or 1
-    )
+    from experiments.progress import counted
+
+    processes = os.cpu_count() or 1
+    with counted("figures") as tell:
+        drawn = plot_all(
+            directory, out, figures=figure or (), formats=formats, metric=metric, processes=processes, tell=tell
+        )
     for path in drawn.paths:
         typer.echo(path)
+    kept = len(drawn.paths) - len(drawn.new)
+    if kept:
+        typer.echo(f"kept {kept} of {len(drawn.paths)} files: they show these very results already", err=True)
     for reason in drawn.skipped:
         typer.echo(f"skipped {reason}", err=True)
     for sentence in drawn.left_out:

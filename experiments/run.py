@@ -6,6 +6,7 @@ uv run python -m experiments.run -m experiment=quickstart
 import logging
 import os
 import re
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -27,8 +28,8 @@ from experiments import config, identity
 from experiments.border import from_hydra
 from experiments.config import Config
 from experiments.error_words import explain, is_expected, plainly_warned
-from experiments.launching.interrupts import heard, status_of
-from experiments.launching.progress import Progress
+from experiments.interrupts import heard, status_of
+from experiments.progress import Progress
 from experiments.readers import refuse_unread
 from experiments.strict import refuse_choices
 from experiments.task import Job, Outcome, Rows, Tell, Told
@@ -116,6 +117,7 @@ def main() -> None:
         with heard(), plainly_warned():
             hydra.main(version_base="1.3", config_path=str(config.CONF), config_name="config")(task)()
     except KeyboardInterrupt as stop:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one would break what is said and tidied up now
         print("interrupted: finished jobs are on disk; run the same command again to go on.", file=sys.stderr)
         raise SystemExit(status_of(stop)) from None
     except Exception as error:

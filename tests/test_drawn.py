@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from dpjax.results import write_job_result
-from experiments import plots
+from experiments import finish, plots
+from experiments.config import Config
 from experiments.figures import drawn
+from experiments.progress import counted
 
 INF = float("inf")
 CURVES = ["privacy_utility_curve", "privacy_utility_curve_federated"]
@@ -73,7 +75,7 @@ def test_why_a_figure_is_not_there_is_remembered_too(sweep, charts):
     assert charts
     assert first.skipped
     charts.clear()
-    assert plot(sweep, figures=[]) == first
+    assert plot(sweep, figures=[]) == first._replace(new=[])
     assert charts == []
 
 
@@ -181,3 +183,64 @@ def test_where_no_record_can_be_written_the_figures_are_drawn_all_the_same(sweep
     assert len(plot(sweep).paths) == 2
     plot(sweep)
     assert len(charts) == 4
+
+
+def test_an_interrupted_drawing_goes_on_where_it_was(tmp_path, sweep, charts, monkeypatch):
+    out, drawn = tmp_path / "out", []
+    draw = plots.draw
+
+    def interrupted(name, df, metric="test_accuracy"):
+        if drawn:
+            raise KeyboardInterrupt
+        drawn.append(name)
+        return draw(name, df, metric)
+
+    monkeypatch.setattr(plots, "draw", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        plots.plot_all(sweep, out, figures=["privacy_utility_curve"], formats=["png"])
+    whole = {path: path.read_bytes() for path in out.glob("*.png")}
+    assert len(whole) == 1
+    monkeypatch.setattr(plots, "draw", draw)
+    again = plots.plot_all(sweep, out, figures=["privacy_utility_curve"], formats=["png"])
+    assert len(again.paths) == 2
+    assert again.new == [path for path in again.paths if path not in whole]
+    assert all(path.read_bytes() == content for path, content in whole.items())
+
+
+def test_how_many_figures_are_drawn_is_told_before_the_first_and_after_each(sweep):
+    told = []
+    plots.plot_all(sweep, metric="test_loss", figures=["privacy_utility_curve"], tell=lambda *each: told.append(each))
+    assert told == [(0, 2), (1, 2), (2, 2)]
+    plots.plot_all(sweep, metric="test_loss", figures=["privacy_utility_curve"], tell=lambda *each: told.append(each))
+    assert len(told) == 3
+
+
+def test_a_sweep_says_which_figures_it_drew_and_how_many_it_kept(sweep, capsys):
+    finish._figures(sweep, Config())
+    first = capsys.readouterr().out
+    assert f"Figure:  {sweep / 'figures' / 'accuracy_by_clients.png'}" in first
+    assert "Kept:    2 figures show these very results already" in first  # the curves, as the fixture drew them
+    finish._figures(sweep, Config())
+    again = capsys.readouterr().out
+    assert "Figure:" not in again
+    number = first.count("Figure:") + 2
+    assert f"Kept:    {number} figures show these very results already, in {sweep / 'figures'}" in again
+
+
+def test_figures_that_a_sweep_leaves_are_said_to_be_of_before(sweep, capsys):
+    note = f"note: the figures in {sweep / 'figures'} are of before"
+    finish._figures(sweep, Config(figures=False))
+    assert capsys.readouterr().err.count(note) == 1
+    for path in (sweep / "figures").iterdir():
+        path.unlink()
+    finish._figures(sweep, Config(figures=False))
+    assert "figures" not in capsys.readouterr().err
+
+
+def test_where_there_is_no_terminal_a_line_says_now_and_then_how_many_are_done(capsys, monkeypatch):
+    monkeypatch.setattr("experiments.progress._EVERY_FEW", 0.0)
+    with counted("figures") as tell:
+        for done in range(4):
+            tell(done, 3)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.partition(" after")[0] for line in lines] == ["figures: 1 of 3", "figures: 2 of 3"]

@@ -27,9 +27,9 @@ from dpjax.sweeps import Lane
 from dpjax.types import HParams
 from experiments import config, fields, identity, jobs, lane_report, rows, setup
 from experiments.border import as_typed, from_hydra
-from experiments.launching.progress import Progress
 from experiments.privacy import as_run, check_aborts
 from experiments.problems import choice
+from experiments.progress import Progress
 from experiments.rows import algorithm
 from experiments.task import Job
 

@@ -11,8 +11,8 @@ import pytest
 from dpjax import keeping
 from dpjax.results import ResultsError
 from experiments import jobs
-from experiments.launching.interrupts import Stopped, heard, status_of
-from experiments.launching.progress import Progress
+from experiments.interrupts import Stopped, heard, status_of
+from experiments.progress import Progress
 
 QUICK = ["model=logistic", "optimizer.num_steps=2", "num_seeds=1", "privacy.accountant=rdp", "figures=false"]
 SWEEP = ["-m", *QUICK, "seed=1,2", "hydra.sweeper.reference=false"]

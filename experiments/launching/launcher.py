@@ -14,7 +14,7 @@ from dpjax.results.failures import write_failure
 from experiments.config import ConfigError
 from experiments.error_words import explain, is_disk_full
 from experiments.launching.compose import Composed, as_job, make_compose
-from experiments.launching.progress import Progress
+from experiments.progress import Progress
 from experiments.readers import Sweep, refuse_unread
 from experiments.strict import refuse_choices
 from experiments.task import Job, Outcome, Task, Told

@@ -18,8 +18,8 @@ from experiments.border import as_typed
 from experiments.config import CONF, Config, ConfigError
 from experiments.error_words import no_field
 from experiments.fields import describe
+from experiments.interrupts import status_of
 from experiments.launching.compose import as_job, make_compose
-from experiments.launching.interrupts import status_of
 from experiments.readers import Sweep, depends_on, refuse_unread
 from experiments.spelling import one_spelling
 from experiments.strict import refuse_strangers

@@ -2,6 +2,8 @@
 
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
@@ -11,9 +13,54 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 
 from experiments.error_words import explain
-from experiments.launching.interrupts import Interrupts
+from experiments.interrupts import Interrupts
 
 _EVERY = 10.0  # seconds between lines where there is no terminal
+_EVERY_FEW = 2.0  # for what takes less than a minute in all
+
+
+@contextmanager
+def counted(things: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar over things of one kind, or a line now and then where there is no terminal.
+
+    Args:
+      things: what they are, in words.
+
+    Yields:
+      What is told how many of how many there are by now.
+
+    Raises:
+      KeyboardInterrupt: Ctrl-C was pressed; it ends what is told even where Python loses it.
+    """
+    console = Console(file=sys.stderr, soft_wrap=True)
+    bar = _bar(console)
+    task = bar.add_task(things, total=None)
+    began = spoke = time.monotonic()
+
+    def tell(done: int, total: int) -> None:
+        nonlocal spoke
+        interrupts.check()
+        bar.update(task, completed=done, total=total)
+        now = time.monotonic()
+        if not console.is_terminal and 0 < done < total and now - spoke >= _EVERY_FEW:
+            spoke = now
+            console.print(f"{things}: {done} of {total} after {now - began:.0f} s.")
+
+    with Interrupts() as interrupts, bar:
+        yield tell
+
+
+def _bar(console: Console) -> Bar:
+    return Bar(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(compact=True),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
 
 
 class Progress:
@@ -21,16 +68,7 @@ class Progress:
 
     def __init__(self, total: int) -> None:
         self._console = Console(file=sys.stderr, soft_wrap=True)
-        self._bar = Bar(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(compact=True),
-            console=self._console,
-            transient=True,
-            disable=not self._console.is_terminal,
-        )
+        self._bar = _bar(self._console)
         self._total = total
         self._ended = 0
         self._skipped = 0
