@@ -400,6 +400,51 @@ def test_the_reference_is_shown_once_though_each_clip_norm_ran_it():
     assert "overrides" not in [field.header for field in sheet.fields]
 
 
+def plain_run(clip_norm: float, momentum: float, seed: int) -> dict:
+    config = {
+        "privacy": {"clip_norm": clip_norm},
+        "optimizer": {"momentum": momentum},
+        "seed": seed,
+        "figures": not seed,
+    }
+    (row,) = point(
+        INF,
+        INF,
+        [0.97 + seed / 1000],
+        config_hash=str(config),
+        optimizer=f"sgd({momentum})",
+        config=json.dumps(config | {"seed": seed}),
+    )
+    return row | {"seed": seed, "overrides": f"privacy.clip_norm={clip_norm} seed={seed} figures={not seed}"}
+
+
+def test_references_that_differ_in_what_privacy_alone_reads_are_one_point():
+    rows = [plain_run(0.3, 0.5, 0), plain_run(0.2, 0.5, 7), plain_run(1.0, 0.5, 7)]
+    (sheet,) = sheets(frame_of(point(1.0, 1.0, [0.9, 0.9]) + rows))
+    assert sheet.private == [True, False]
+    shown = {field.header: field.cells for field in sheet.fields}
+    assert shown["test accuracy"] == ["0.900 ± 0.000", "0.974 ± 0.005"]  # seed 7 ran twice, and counts once
+    assert not {"seed", "figures", "overrides"} & set(shown)
+
+
+def test_references_of_other_optimizers_stay_two_points():
+    rows = [plain_run(0.3, 0.5, 0), plain_run(0.3, 0.9, 7)]
+    (sheet,) = sheets(frame_of(rows))
+    assert len(sheet.best) == 2
+
+
+def test_seed_and_figures_are_no_columns_that_tell_rows_apart():
+    rows = [
+        row
+        for v, seed, figures in (("a", 0, "true"), ("b", 7, "false"))
+        for row in point(
+            1.0, 1.0, [0.9], config_hash=v, overrides=f"optimizer.nesterov={v} seed={seed} figures={figures}"
+        )
+    ]
+    (sheet,) = sheets(frame_of(rows))
+    assert [field.header for field in sheet.fields if field.header in ("nesterov", "seed", "figures")] == ["nesterov"]
+
+
 def test_rows_that_differ_in_nothing_shown_are_told_apart_by_their_overrides():
     rows = [row for v in "ab" for row in point(1.0, 1.0, [0.9], config_hash=v, overrides=f"optimizer.momentum={v}")]
     (sheet,) = sheets(frame_of(rows))

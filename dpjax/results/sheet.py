@@ -13,7 +13,7 @@ import pandas as pd
 from dpjax.results.claims import number, owners_sentence, rounded_up, sampling_word, small, text
 from dpjax.results.mishaps import COUNTED, count_sentences
 from dpjax.results.schema import METRICS, SCHEMA
-from dpjax.results.summarize import FAMILY, IDENTITY, is_federated, summary
+from dpjax.results.summarize import FAMILY, IDENTITY, is_federated, references_as_one, summary
 
 
 class Field(NamedTuple):
@@ -70,7 +70,7 @@ def sheets(frame: pd.DataFrame, metric: str = "test_accuracy") -> list[Sheet]:
       >>> sheet.title, [(field.header, field.cells) for field in sheet.fields]
       ('digits, per example', [('ε', ['1']), ('test accuracy', ['0.900 ± 0.000'])])
     """
-    points: Any = summary(frame, metric)
+    points: Any = summary(references_as_one(frame), metric)
     # Central before federated, and all that compares at one ε together.
     points = _one_reference(points.assign(federated=is_federated(points)))
     points = points.sort_values(["experiment", "federated", "epsilon"], kind="stable", na_position="first")
@@ -226,6 +226,12 @@ def _costs(points: list[dict[str, Any]]) -> list[Field]:
     return fields
 
 
+_NOT_OF_THE_POINT = frozenset(
+    ("experiment", "figures", "lanes", "method", "num_seeds", "results_dir", "resume", "save_model", "seed", "task")
+)
+"""Overrides that no point differs in: where and how it was run, and its seeds, which are pooled."""
+
+
 def _swept(points: list[dict[str, Any]], fields: list[Field]) -> list[Field]:
     """Columns of what was swept outside the schema, if nothing else tells the rows apart."""
     if _kinds(fields) == len(points):
@@ -238,6 +244,7 @@ def _swept(points: list[dict[str, Any]], fields: list[Field]) -> list[Field]:
     # A reference may leave ε out, or have it last: ε is its own column.
     columns = {name for name in _KNOBS if any(_number(point, name) != "–" for point in points)}
     keys = [key for key in dict.fromkeys(itertools.chain(*given)) if key.rsplit(".", 1)[-1] not in columns]
+    keys = [key for key in keys if key not in _NOT_OF_THE_POINT and not key.startswith(("tracker", "hydra"))]
     swept = {key: [line.get(key, "–") for line in given] for key in keys if key != "privacy.epsilon"}
     differing = {key: cells for key, cells in swept.items() if len(set(cells)) > 1}
     headings = [Field(label(key.rsplit(".", 1)[-1]), cells, 1) for key, cells in differing.items()]

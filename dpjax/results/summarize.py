@@ -1,5 +1,7 @@
 """A sweep's points as means and standard deviations over seeds, each with its claim."""
 
+import hashlib
+import json
 import math
 from typing import Any
 
@@ -51,6 +53,10 @@ IDENTITY: tuple[str, ...] = (
     "inputs",
 )
 """Columns that seeds of one point share."""
+
+_NOT_READ_WITHOUT_PRIVACY = ("privacy", "clipping", "seed", "num_seeds", "lanes", "figures", "resume", "save_model")
+_NOT_READ_WITHOUT_PRIVACY += ("tracker", "results_dir", "experiment", "method", "task")
+"""Parts of a config that change nothing of a run without privacy, or that columns of ``IDENTITY`` say."""
 
 _SAME = (
     "overrides",
@@ -115,6 +121,28 @@ def summary(frame: pd.DataFrame, metric: str = "test_accuracy") -> pd.DataFrame:
     points["best"] = _best(points, metric)
     points["claim"] = [claim(row) for row in points.to_dict("records")]
     return points.sort_values(ORDER, kind="stable", na_position="first", ignore_index=True)
+
+
+def references_as_one(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows, in which runs that neither clip nor add noise are one point if only what privacy reads differs.
+
+    Args:
+      frame: what ``collect`` or ``load`` gave.
+
+    Returns:
+      The rows, with one ``config_hash`` for such runs.
+
+    Example:
+      >>> from dpjax.results.table import frame_of
+      >>> run = {"epsilon": math.inf, "noise_multiplier": 0.0, "clip_norm": math.inf}
+      >>> configs = ('{"privacy": {"clip_norm": 0.3}}', '{"privacy": {"clip_norm": 1.0}}')
+      >>> references_as_one(frame_of([run | {"config": config} for config in configs]))["config_hash"].nunique()
+      1
+    """
+    rows: Any = frame.copy()
+    plain = (rows["epsilon"] == math.inf) & (rows["noise_multiplier"] == 0) & (rows["clip_norm"] == math.inf)
+    rows.loc[plain, "config_hash"] = [_hash_without_privacy(row) for row in rows[plain].to_dict("records")]
+    return rows
 
 
 def latest_runs(frame: Any) -> Any:
@@ -198,6 +226,16 @@ def _adopt(frame: Any) -> Any:
             if stated.nunique() == 1:
                 frame.loc[(subject == same) & reference & frame[name].isna(), name] = stated.dropna().iloc[0]
     return frame
+
+
+def _hash_without_privacy(row: dict[str, Any]) -> Any:
+    """What a run that neither clips nor adds noise is: runs that differ in what only privacy reads are one point."""
+    try:
+        config = json.loads(row["config"])
+        kept = {name: value for name, value in config.items() if name not in _NOT_READ_WITHOUT_PRIVACY}
+        return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
+        return row["config_hash"]
 
 
 def _best(points: Any, metric: str) -> pd.Series:
