@@ -72,7 +72,8 @@ class Progress:
         self._total = total
         self._ended = 0
         self._skipped = 0
-        self._began = self._spoke = time.monotonic()
+        self._began = self._spoke = self._looked = time.monotonic()
+        self._spent: dict[str, float] = {}  # by stage, since the last line
         self._jobs = self._bar.add_task("jobs", total=total)
         self._name = "starting"
         self._stage = self._bar.add_task(self._name, total=None)
@@ -97,15 +98,20 @@ class Progress:
           KeyboardInterrupt: Ctrl-C was pressed where Python loses it.
         """
         self._interrupts.check()
+        now = time.monotonic()
+        self._spent[self._name] = self._spent.get(self._name, 0.0) + now - self._looked
+        self._looked = now
         if stage != self._name:
             self._bar.reset(self._stage, description=escape(stage), total=total)
             self._name = stage
         self._bar.update(self._stage, completed=done, total=total)
-        now = time.monotonic()
         if not self._console.is_terminal and now - self._spoke >= _EVERY:
             self._spoke = now
+            longest = max(self._spent, key=lambda name: self._spent[name])
+            most = f" (most of it: {escape(longest)})" if longest != stage else ""
+            self._spent.clear()
             jobs = f"{self._ended} of {self._total} jobs ended"
-            self._console.print(f"{jobs} after {now - self._began:.0f} s; {escape(stage)}, {done} of {total}.")
+            self._console.print(f"{jobs} after {now - self._began:.0f} s{most}; {escape(stage)}, {done} of {total}.")
 
     def group(self, number: int, groups: int, jobs: int) -> None:
         """Say which group begins, and once before them how many jobs there is nothing to do for."""
@@ -113,7 +119,7 @@ class Progress:
             self._console.print(f"{_jobs(self._skipped)} finished before and skipped.")
         self._flush()
         self._console.print(f"Group {number} of {groups}: {_jobs(jobs)}, one program.")
-        self.tell("loading", 0, 1)
+        self.tell("starting", 0, 1)  # JAX is imported, data are read
 
     def say(self, text: str) -> None:
         """Put a line of its own above the bars."""

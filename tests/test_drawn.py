@@ -9,7 +9,7 @@ from dpjax.results import write_job_result
 from experiments import finish, plots
 from experiments.config import Config
 from experiments.figures import drawn
-from experiments.progress import counted
+from experiments.progress import Progress, counted
 
 INF = float("inf")
 CURVES = ["privacy_utility_curve", "privacy_utility_curve_federated"]
@@ -244,3 +244,17 @@ def test_where_there_is_no_terminal_a_line_says_now_and_then_how_many_are_done(c
             tell(done, 3)
     lines = capsys.readouterr().err.splitlines()
     assert [line.partition(" after")[0] for line in lines] == ["figures: 1 of 3", "figures: 2 of 3"]
+
+
+def test_a_line_names_the_stage_that_took_the_time(capsys, monkeypatch):
+    clock = iter([0.0, 0.5, 14.0, 15.0, 26.0])
+    monkeypatch.setattr("experiments.progress.time.monotonic", lambda: next(clock))
+    progress = Progress(26)
+    progress.tell("starting", 0, 1)
+    progress.tell("calibrating noise", 1, 5)
+    progress.tell("training", 0, 9)
+    progress.tell("training", 3, 9)
+    assert capsys.readouterr().err.splitlines() == [
+        "0 of 26 jobs ended after 14 s (most of it: starting); calibrating noise, 1 of 5.",
+        "0 of 26 jobs ended after 26 s; training, 3 of 9.",
+    ]
