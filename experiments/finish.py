@@ -133,6 +133,8 @@ def _figures(folder: Path, cfg: Config) -> list[Path]:
     if kept:
         are = "1 figure shows" if kept == 1 else f"{kept} figures show"
         print(f"Kept:    {are} these very results already, in {folder / 'figures'}")
+    for path in drawn.removed:
+        print(f"Removed: {path}, which showed other rows")
     for reason in drawn.skipped:
         print(f"Skipped: {reason}")
     return _pictures(drawn.paths)

@@ -3,12 +3,13 @@
 import importlib
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from dpjax.results import ResultsError
+from dpjax.results import ResultsError, write_atomically
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,12 +40,14 @@ class Drawn(NamedTuple):
       skipped: for each figure that the results have no data for, one sentence that says what is missing.
       left_out: files that cannot be read and jobs that failed, which no figure shows.
       new: those of the files that were drawn now.
+      removed: files that were drawn here of other rows, and that these rows have nothing for.
     """
 
     paths: list[Path]
     skipped: list[str]
     left_out: list[str]
     new: list[Path]
+    removed: list[Path]
 
 
 def privacy_utility_curve(df: "pd.DataFrame", metric: str = "test_accuracy") -> Any:
@@ -125,7 +128,8 @@ def plot_all(
     Formal guarantees: central and federated results are never in one file (``..._federated`` is the latter's). The same
     results give the same bytes. A figure asked for by name is drawn or raises; the others may be skipped. A file stays
     as it is only if it has the bytes that the same rows, metric, code and packages gave: ``drawn.json`` beside it says,
-    of a drawing that was interrupted too.
+    of a drawing that was interrupted too. A file that was drawn here of other rows is drawn anew, in any format, or is
+    removed if the rows have nothing for it any more; one that somebody has edited is theirs.
 
     Args:
       directory: a sweep's folder, or a ``results.parquet`` or ``results.json``.
@@ -152,7 +156,7 @@ def plot_all(
     from dpjax.results import load
     from dpjax.results.summarize import require
     from experiments.figures.as_algorithms import named_as_algorithms
-    from experiments.figures.drawn import read_drawn, write_drawn
+    from experiments.figures.drawn import outdated, read_drawn, write_drawn
     from experiments.figures.processes import side_by_side
 
     loaded = load(directory)
@@ -169,21 +173,27 @@ def plot_all(
     }
     wanted = {each: chart for each, chart in charts.items() if chart.wanted}
     now = {each: chart.there for each, chart in charts.items()}
-    order, ended = list(wanted), []
+    order, fresh = list(wanted), {}
 
     def add(number: int, there: "OnDisk") -> None:
-        now[order[number]] = there
-        ended.append(number)
-        tell(len(ended), len(order))
+        fresh[order[number]] = there
+        tell(len(fresh), len(order))
 
     try:
         if order:
             tell(0, len(order))
         side_by_side(_draw_files, list(wanted.values()), processes, add)
-    finally:
-        if before | now != before and folder.is_dir():
-            write_drawn(folder, before | now)
-    drawn = Drawn([], [], list(loaded.attrs.get("unreadable", [])), [])
+    except BaseException:
+        if fresh and folder.is_dir():
+            write_drawn(folder, before | fresh)
+        raise
+    now |= fresh
+    # Figures that were not asked for are as they were.
+    others = {each: there for each, there in before.items() if figures and each not in now}
+    removed = _remove(outdated(folder, before, now | others))
+    if now | others != before and folder.is_dir():
+        write_drawn(folder, now | others)
+    drawn = Drawn([], [], list(loaded.attrs.get("unreadable", [])), [], removed)
     for name in names:
         reasons = [f"{each}: {now[each].missing}" for each in parts[name] if now[each].missing]
         if len(reasons) == len(parts[name]) and figures:
@@ -234,6 +244,8 @@ def plot_command(
     kept = len(drawn.paths) - len(drawn.new)
     if kept:
         typer.echo(f"kept {kept} of {len(drawn.paths)} files: they show these very results already", err=True)
+    for path in drawn.removed:
+        typer.echo(f"removed {path}, which showed other rows", err=True)
     for reason in drawn.skipped:
         typer.echo(f"skipped {reason}", err=True)
     for sentence in drawn.left_out:
@@ -269,21 +281,25 @@ def _chart(name: str, rows: Any, metric: str, paths: list[Path], before: "OnDisk
     from experiments.figures.drawn import OnDisk, inputs_of
 
     inputs = inputs_of(name, rows, metric)
-    there = before if before is not None and before.inputs == inputs else OnDisk(inputs, {})
-    wanted = [] if there.missing else [path for path in paths if not there.has(path)]
-    return _Chart(name, rows, metric, paths, there, wanted)
+    if before is None:
+        before = OnDisk(inputs, {})
+    there = before if before.inputs == inputs else OnDisk(inputs, {})
+    asked = [path for path in paths if not there.has(path)]
+    # Files of other formats that were drawn here of other rows: beside new ones they would tell another story.
+    also = [paths[0].with_suffix(ending) for ending in before.files] if there is not before else []
+    also = [path for path in also if path not in paths and before.has(path)]
+    return _Chart(name, rows, metric, paths, there, [] if there.missing else [*asked, *also])
 
 
 def _draw_files(chart: _Chart) -> "OnDisk":
     """The files of a figure that are not there, or why it can't be drawn."""
-    from experiments.figures.drawn import OnDisk, digest_of_file
+    from experiments.figures.drawn import OnDisk
 
     try:
         figure = draw(chart.name, chart.rows, chart.metric)
     except ResultsError as error:
         return OnDisk(chart.there.inputs, {}, str(error))
-    saved = _save(figure, chart.wanted)
-    return chart.there._replace(files=chart.there.files | {path.suffix: digest_of_file(path) for path in saved})
+    return chart.there._replace(files=chart.there.files | _save(figure, chart.wanted))
 
 
 def draw(name: str, df: "pd.DataFrame", metric: str = "test_accuracy") -> Any:
@@ -312,15 +328,30 @@ def _compares(name: str, frame: Any) -> bool:
     return (column is None or frame[column].nunique() > 1) and (label is None or frame[label].notna().any())
 
 
-def _save(figure: Any, paths: Sequence[Path]) -> list[Path]:
+def _save(figure: Any, paths: Sequence[Path]) -> dict[str, str]:
+    """The digest of what was written, by the files' endings: another process may have put its own there since."""
     from experiments.figures import style
+    from experiments.figures.drawn import digest_of
 
-    folder, name = paths[0].parent, paths[0].stem
+    folder = paths[0].parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ResultsError(f"could not create the folder {folder}: {error.strerror}; choose another --out") from error
-    return style.save(figure, folder, name, [path.suffix[1:] for path in paths])
+    contents = style.rendered(figure, [path.suffix[1:] for path in paths])
+    for path, content in zip(paths, contents.values(), strict=True):
+        write_atomically(path, content)
+    return {path.suffix: digest_of(content) for path, content in zip(paths, contents.values(), strict=True)}
+
+
+def _remove(paths: Sequence[Path]) -> list[Path]:
+    """The files that are gone now."""
+    removed = []
+    for path in paths:
+        with suppress(OSError):
+            path.unlink()
+            removed.append(path)
+    return removed
 
 
 def _folder(directory: Path, out: Path | str | None) -> Path:

@@ -1,6 +1,7 @@
 """Figures that are there stay; what is not what would be drawn is drawn anew."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,62 @@ def test_another_format_is_added_and_the_file_of_before_stays(sweep, charts):
     charts.clear()
     plot(sweep, formats=["svg", "png"])
     assert charts == []
+
+
+def test_a_format_that_is_not_asked_for_is_kept_up_all_the_same(sweep, charts):
+    plot(sweep, formats=["svg"])
+    svg = sweep / "figures" / "privacy_utility_curve.svg"
+    old = svg.read_bytes()
+    write_job_result(sweep / "central 8", rows(8.0), "d")
+    plot(sweep)
+    assert svg.read_bytes() != old
+    of_accuracy = svg.read_bytes()
+    plot(sweep, metric="test_loss")
+    assert svg.read_bytes() != of_accuracy
+    charts.clear()
+    assert plot(sweep, formats=["svg"], metric="test_loss").new == []
+    assert charts == []
+
+
+def test_a_figure_that_the_rows_have_nothing_for_any_more_is_removed(sweep):
+    plot(sweep, figures=[])
+    names = {path.name for path in (sweep / "figures").iterdir()}
+    for folder in sweep.glob("federated*"):
+        shutil.rmtree(folder)
+    drawn_now = plot(sweep, figures=[])
+    gone = {path.name for path in drawn_now.removed}
+    assert "privacy_utility_curve_federated.png" in gone
+    assert "privacy_utility_curve.png" not in gone
+    assert {path.name for path in (sweep / "figures").iterdir()} == names - gone
+    assert plot(sweep, figures=[]).removed == []
+
+
+def test_a_figure_that_somebody_edited_or_that_was_not_asked_for_is_not_removed(sweep):
+    edited = sweep / "figures" / "privacy_utility_curve_federated.png"
+    edited.write_bytes(b"mine")
+    for folder in sweep.glob("federated*"):
+        shutil.rmtree(folder)
+    assert plot(sweep, figures=["privacy_utility_curve"]).removed == []
+    assert plot(sweep, figures=[]).removed == []
+    assert edited.read_bytes() == b"mine"
+
+
+def test_what_another_process_puts_there_meanwhile_is_not_taken_for_ones_own(sweep, charts, monkeypatch):
+    png = sweep / "figures" / "privacy_utility_curve.png"
+    old = png.read_bytes()
+    write_job_result(sweep / "central 8", rows(8.0), "d")
+    write = plots.write_atomically
+
+    def written_over(path, content):
+        write(path, content)
+        png.write_bytes(old)  # by one that has read the rows before
+
+    with monkeypatch.context() as patch:
+        patch.setattr(plots, "write_atomically", written_over)
+        plot(sweep, formats=["png", "pdf"])
+    assert png.read_bytes() == old
+    plot(sweep, formats=["png", "pdf"])
+    assert png.read_bytes() != old
 
 
 @pytest.mark.parametrize("spoil", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:-9] + b"123456789")])

@@ -47,6 +47,24 @@ class OnDisk(NamedTuple):
         return bool(digest) and digest == digest_of_file(path)
 
 
+def outdated(folder: Path, before: Mapping[str, OnDisk], now: Mapping[str, OnDisk]) -> list[Path]:
+    """Files that were drawn here and are not what would be drawn now, without those that somebody has edited.
+
+    Args:
+      folder: of the figures.
+      before: what was drawn into it.
+      now: what stands there as it should.
+
+    Example:
+      >>> outdated(Path("/nowhere"), {"curve": OnDisk("a", {".png": "b"})}, {})
+      []
+    """
+    files = [(name, ending) for name, figure in before.items() for ending in figure.files]
+    kept = {(name, ending) for name, figure in now.items() for ending in figure.files}
+    paths = {(name, ending): folder / f"{name}{ending}" for name, ending in files if (name, ending) not in kept}
+    return [path for (name, _), path in paths.items() if before[name].has(path)]
+
+
 def inputs_of(name: str, rows: "pd.DataFrame", metric: str) -> str:
     """Digest of all that a figure is made of: its rows, its metric, and the code and packages that draw it.
 
@@ -67,7 +85,7 @@ def inputs_of(name: str, rows: "pd.DataFrame", metric: str) -> str:
     """
     columns: Any = rows.items()
     cells = [(label, str(column.dtype), column.tolist()) for label, column in columns]
-    return _hash(json.dumps([name, metric, _code(), cells], default=_plain).encode())
+    return digest_of(json.dumps([name, metric, _code(), cells], default=_plain).encode())
 
 
 def read_drawn(folder: Path) -> dict[str, OnDisk]:
@@ -102,6 +120,19 @@ def write_drawn(folder: Path, figures: Mapping[str, OnDisk]) -> None:
         log.debug("what was drawn into %s is not written down: %s", folder, error)
 
 
+def digest_of(content: bytes) -> str:
+    """Digest of a file's bytes.
+
+    Args:
+      content: of the file.
+
+    Example:
+      >>> len(digest_of(b""))
+      64
+    """
+    return hashlib.sha256(content).hexdigest()
+
+
 def digest_of_file(path: Path) -> str:
     """Digest of a file's bytes; empty if there is none to read.
 
@@ -113,7 +144,7 @@ def digest_of_file(path: Path) -> str:
       ''
     """
     try:
-        return _hash(path.read_bytes())
+        return digest_of(path.read_bytes())
     except OSError:
         return ""
 
@@ -123,7 +154,7 @@ def _code() -> str:
     """Digest of all modules: what a figure shows is computed in many of them, and reading all takes 20 ms."""
     files = [path for package in (dpjax, experiments) for path in sorted(Path(package.__path__[0]).rglob("*.py"))]
     packages = [platform.python_version(), *map(_version, _DRAWN_BY)]
-    return _hash(b"\0".join([*(path.read_bytes() for path in files), *(each.encode() for each in packages)]))
+    return digest_of(b"\0".join([*(path.read_bytes() for path in files), *(each.encode() for each in packages)]))
 
 
 def _version(package: str) -> str:
@@ -131,10 +162,6 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return ""
-
-
-def _hash(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
 
 
 def _plain(value: Any) -> Any:

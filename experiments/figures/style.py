@@ -214,7 +214,21 @@ def save(figure: Figure, folder: Path, name: str, formats: Sequence[str] = ("png
     ...     [path.name for path in save(panels(1)[0], Path(folder), "empty", ["png"])]
     ['empty.png']
     """
-    paths = []
+    contents = rendered(figure, formats)
+    return [write_atomically(folder / f"{name}.{ending}", content) for ending, content in contents.items()]
+
+
+def rendered(figure: Figure, formats: Sequence[str]) -> dict[str, bytes]:
+    """The bytes of a figure's file in each format; those that ``save`` writes.
+
+    Args:
+      figure: what a chart's function returned.
+      formats: endings that matplotlib knows: png, pdf, svg.
+
+    >>> rendered(panels(1)[0], ["pdf"])["pdf"][:5]
+    b'%PDF-'
+    """
+    contents = {}
     with styled():  # laid out once, where each format would do so again
         figure.draw_without_rendering()
     figure.set_layout_engine("none")
@@ -224,5 +238,5 @@ def save(figure: Figure, folder: Path, name: str, formats: Sequence[str] = ("png
         # svg names its clip paths by a random salt unless given one.
         with styled(), matplotlib.rc_context({"svg.hashsalt": "dpjax"}):
             figure.savefig(buffer, format=ending, metadata=undated.get(ending))
-        paths.append(write_atomically(folder / f"{name}.{ending}", buffer.getvalue()))
-    return paths
+        contents[ending] = buffer.getvalue()
+    return contents
