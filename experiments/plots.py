@@ -3,7 +3,6 @@
 import importlib
 import os
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -156,7 +155,7 @@ def plot_all(
     from dpjax.results import load
     from dpjax.results.summarize import require
     from experiments.figures.as_algorithms import named_as_algorithms
-    from experiments.figures.drawn import outdated, read_drawn, write_drawn
+    from experiments.figures.drawn import read_drawn, remove_outdated, write_drawn
     from experiments.figures.processes import side_by_side
 
     loaded = load(directory)
@@ -190,7 +189,7 @@ def plot_all(
     now |= fresh
     # Figures that were not asked for are as they were.
     others = {each: there for each, there in before.items() if figures and each not in now}
-    removed = _remove(outdated(folder, before, now | others))
+    removed = remove_outdated(folder, before, now | others)
     if now | others != before and folder.is_dir():
         write_drawn(folder, now | others)
     drawn = Drawn([], [], list(loaded.attrs.get("unreadable", [])), [], removed)
@@ -342,16 +341,6 @@ def _save(figure: Any, paths: Sequence[Path]) -> dict[str, str]:
     for path, content in zip(paths, contents.values(), strict=True):
         write_atomically(path, content)
     return {path.suffix: digest_of(content) for path, content in zip(paths, contents.values(), strict=True)}
-
-
-def _remove(paths: Sequence[Path]) -> list[Path]:
-    """The files that are gone now."""
-    removed = []
-    for path in paths:
-        with suppress(OSError):
-            path.unlink()
-            removed.append(path)
-    return removed
 
 
 def _folder(directory: Path, out: Path | str | None) -> Path:

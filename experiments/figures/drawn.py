@@ -6,6 +6,7 @@ import json
 import logging
 import platform
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -47,22 +48,30 @@ class OnDisk(NamedTuple):
         return bool(digest) and digest == digest_of_file(path)
 
 
-def outdated(folder: Path, before: Mapping[str, OnDisk], now: Mapping[str, OnDisk]) -> list[Path]:
-    """Files that were drawn here and are not what would be drawn now, without those that somebody has edited.
+def remove_outdated(folder: Path, before: Mapping[str, OnDisk], now: Mapping[str, OnDisk]) -> list[Path]:
+    """Removes the files that were drawn here and are not what would be drawn now; those that somebody has edited stay.
 
     Args:
       folder: of the figures.
       before: what was drawn into it.
       now: what stands there as it should.
 
+    Returns:
+      What is gone.
+
     Example:
-      >>> outdated(Path("/nowhere"), {"curve": OnDisk("a", {".png": "b"})}, {})
+      >>> remove_outdated(Path("/nowhere"), {"curve": OnDisk("a", {".png": "b"})}, {})
       []
     """
-    files = [(name, ending) for name, figure in before.items() for ending in figure.files]
-    kept = {(name, ending) for name, figure in now.items() for ending in figure.files}
-    paths = {(name, ending): folder / f"{name}{ending}" for name, ending in files if (name, ending) not in kept}
-    return [path for (name, _), path in paths.items() if before[name].has(path)]
+    removed = []
+    for name, figure in before.items():
+        for ending in figure.files:
+            path = folder / f"{name}{ending}"
+            if (name not in now or ending not in now[name].files) and figure.has(path):
+                with suppress(OSError):
+                    path.unlink()
+                    removed.append(path)
+    return removed
 
 
 def inputs_of(name: str, rows: "pd.DataFrame", metric: str) -> str:
