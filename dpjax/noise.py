@@ -1,14 +1,14 @@
 """Privatizers: noise for a clipped sum, as optax transformations."""
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, ArrayLike, Float, Int, Key, PyTree, ScalarLike
 
-from dpjax.checks import number
+from dpjax.checks import brief, number
 from dpjax.gaussian import add_normal
 from dpjax.ranges import NOISE_MULTIPLIER
 from dpjax.types import at_least_float32, check_key
@@ -61,6 +61,15 @@ def noise_stddev(noise_multiplier: ScalarLike, clip_norm: ScalarLike) -> Float[A
     return jnp.where(multiplier == 0, 0.0, multiplier * bound)
 
 
+def _check_floating(leaves: list[Any]) -> None:
+    for leaf in leaves:
+        if not (hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jnp.floating)):
+            raise TypeError(
+                f"updates hold {brief(leaf)}, which is no array of floats, and noise is for those; leave it out of the "
+                "sum, or make it one with jnp.asarray(x, jnp.float32)."
+            )
+
+
 def gaussian_privatizer(stddev: PyTree[ArrayLike], key: Key[Array, ""]) -> optax.GradientTransformation:
     """Adds independent Gaussian noise to every coordinate, fresh at every step.
 
@@ -80,7 +89,8 @@ def gaussian_privatizer(stddev: PyTree[ArrayLike], key: Key[Array, ""]) -> optax
 
     Raises:
       ValueError: a concrete negative or non-finite ``stddev``; a traced one gives NaN.
-      TypeError: no key, an old-style key array, or a number in its place.
+      TypeError: no key, an old-style key array, or a number in its place; from its update, a leaf of what is noised
+        that is no array of floats.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -107,6 +117,7 @@ def gaussian_privatizer(stddev: PyTree[ArrayLike], key: Key[Array, ""]) -> optax
         assert isinstance(state, GaussianState)
         step_key = jax.random.fold_in(state.key, state.step)
         leaves, structure = jax.tree.flatten(updates)
+        _check_floating(leaves)
         stddevs = jax.tree.leaves(jax.tree.broadcast(stddev, updates))
         widths = [at_least_float32(leaf.dtype) for leaf in leaves]  # bfloat16 noise is too coarse to account for
         wide = [leaf.astype(width) for leaf, width in zip(leaves, widths, strict=True)]

@@ -177,7 +177,7 @@ def test_turns_replace_what_one_timing_said(tmp_path):
 
 def test_without_a_device_every_row_says_so(tmp_path):
     run, _ = session(lambda request, seconds: {"error": "no driver."}, tmp_path)
-    assert run.run([LANES]).pieces["b"]["rows"]["map"] == {"skipped": "There was no device: no driver."}
+    assert run.run([LANES]).pieces["b"]["rows"]["map"] == {"skipped": "Nothing was measured: no driver."}
 
 
 class Scripted:
@@ -242,7 +242,17 @@ def test_each_work_of_the_plan_is_known_and_has_its_size():
     assert sizes == {"135m": 134, "360m": 362, "1.5b": 1544}
 
 
-@pytest.mark.parametrize("words", [["--only", "mlp,nothing"], ["--minutes", "0"], ["--minutes", "nan"]])
+def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_measured(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SystemExit) as end:
+        kit(["--tiny", "--out", str(tmp_path / "file")])
+    assert end.value.code == 2
+    assert "file can't be written (File exists); choose another folder." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words", [["--only", "mlp,nothing"], ["--only", " ,"], ["--minutes", "0"], ["--minutes", "nan"]]
+)
 def test_words_that_make_no_sense_are_refused(words, capsys):
     with pytest.raises(SystemExit) as done:
         kit(words)

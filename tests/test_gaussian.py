@@ -110,3 +110,12 @@ def test_parts_of_a_draw_are_cut_by_one_loop_for_each_shape():
 def _assert_equal(ours, theirs):
     """To rounding: the bits are the same, the inverse error function rounds as it is vectorised."""
     np.testing.assert_array_max_ulp(np.asarray(ours), np.asarray(theirs), 4)
+
+
+@pytest.mark.parametrize("leaf", [jnp.arange(3), jnp.ones(2, bool)])
+def test_what_is_no_array_of_floats_is_refused_in_one_sentence(leaf):
+    privatizer = gaussian_privatizer(1.0, jax.random.key(0))
+    updates = {"kernel": jnp.zeros(2), "count": leaf}
+    with pytest.raises(TypeError, match=r"updates hold .*, which is no array of floats, .* leave it out"):
+        privatizer.update(updates, privatizer.init(updates))
+    assert privatizer.update({"kernel": jnp.zeros(2)}, privatizer.init(updates))[0]["kernel"].shape == (2,)

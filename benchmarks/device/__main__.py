@@ -9,7 +9,9 @@ installed is a row that says so. device.json and device.md are written after eve
 """
 
 import argparse
+import signal
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -49,8 +51,16 @@ def main(words: Sequence[str] | None = None) -> int:
     wanted = [name.strip() for name in chosen.only.split(",") if name.strip()]
     if unknown := [name for name in wanted if name not in names]:
         parser.error(f"--only: {', '.join(unknown)} is not known; use some of {', '.join(names)}.")
+    if not wanted:
+        parser.error(f"--only is empty; use some of {', '.join(names)}.")
     if not chosen.minutes > 0:
         parser.error(f"--minutes {chosen.minutes:g} must be above 0, such as 8.")
+    try:  # before minutes are spent on what can't be kept
+        chosen.out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=chosen.out):
+            pass
+    except OSError as problem:
+        parser.error(f"--out {chosen.out} can't be written ({problem.strerror}); choose another folder.")
     name = "device_tiny" if chosen.tiny else "device"
     measuring = Measuring(MEMORY | (HASTY if chosen.tiny else UNCACHED))
     session = Session(
@@ -73,4 +83,5 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the measuring process must not be left behind
     sys.exit(main())

@@ -61,11 +61,11 @@ class Session:
         """All pieces, or as many as there is time for; after Ctrl-C what there is, and the interrupt again."""
         plan = tuple(plan)
         try:
-            facts = self._asked({"machine": {}}, self.left)
+            facts = self._asked({"machine": {}}, self.left)  # which takes as long as importing JAX does
             self.report = self.report._replace(machine=facts)
             if "error" in facts:
-                self._say(f"no device: {facts['error']}")
-                self._leave(plan, f"There was no device: {facts['error']}")
+                self._say(f"nothing is measured: {facts['error']}")
+                self._leave(plan, f"Nothing was measured: {facts['error']}")
                 return self.report
             for number, piece in enumerate(plan, 1):
                 now = self._clock()
