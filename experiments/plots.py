@@ -127,8 +127,8 @@ def plot_all(
     Formal guarantees: central and federated results are never in one file (``..._federated`` is the latter's). The same
     results give the same bytes. A figure asked for by name is drawn or raises; the others may be skipped. A file stays
     as it is only if it has the bytes that the same rows, metric, code and packages gave: ``drawn.json`` beside it says,
-    of a drawing that was interrupted too. A file that was drawn here of other rows is drawn anew, in any format, or is
-    removed if the rows have nothing for it any more; one that somebody has edited is theirs.
+    of a drawing that was interrupted too. Of the figures asked for, a file that was drawn here of
+    other rows is drawn anew, in any format, or removed if the rows have nothing for it; one that was edited stays.
 
     Args:
       directory: a sweep's folder, or a ``results.parquet`` or ``results.json``.

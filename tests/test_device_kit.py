@@ -260,6 +260,23 @@ def test_words_that_make_no_sense_are_refused(words, capsys):
     assert words[0] in capsys.readouterr().err
 
 
+def test_a_shorter_run_replaces_what_it_measures_and_nothing_else(tmp_path):
+    def run(machine, **milliseconds):
+        pieces = {
+            name: {"title": name, "kind": "steps", "rows": {"auto": {"skipped": "late"} if ms is None else {"ms": ms}}}
+            for name, ms in milliseconds.items()
+        }
+        report.write(report.Report({"device": machine}, False, pieces), tmp_path, "device")
+        found = json.loads((tmp_path / "device.json").read_text())["pieces"]
+        return {name: piece["rows"]["auto"].get("ms") for name, piece in found.items()}
+
+    assert run("a", mlp=None) == {"mlp": None}
+    assert run("a", mlp=1.0, noise=2.0) == {"mlp": 1.0, "noise": 2.0}
+    assert run("a", mlp=None, noise=3.0, cnn=None) == {"mlp": 1.0, "noise": 3.0, "cnn": None}
+    assert run("b", mlp=None) == {"mlp": 1.0, "noise": 3.0, "cnn": None}
+    assert run("b", mlp=4.0) == {"mlp": 4.0}
+
+
 def test_help_names_every_piece_and_shows_commands(capsys):
     with pytest.raises(SystemExit):
         kit(["--help"])

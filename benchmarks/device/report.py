@@ -16,10 +16,35 @@ LABELS = {"auto": "dpjax auto", "opacus_ghost": "Opacus ghost"}
 
 
 def write(report: Report, folder: Path, name: str) -> None:
-    """Both files, as far as it has come: a reader sees all of a report or the one before."""
+    """Both files, as far as it has come: a reader sees all of a report or the one before.
+
+    What was measured on the same machine before, and is not measured anew, stays; a run that measured nothing writes
+    nothing where there is something.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    before = _read(folder / f"{name}.json")
+    if any(map(_measured, before.get("pieces", {}).values())):
+        if not any(map(_measured, report.pieces.values())):
+            return
+        if before.get("machine") == report.machine:
+            pieces = {
+                each: piece if _measured(piece) or each not in before["pieces"] else before["pieces"][each]
+                for each, piece in (before["pieces"] | report.pieces).items()
+            }
+            report = report._replace(pieces=pieces)
     write_whole(folder / f"{name}.json", (json.dumps(report._asdict(), indent=1) + "\n").encode())
     write_whole(folder / f"{name}.md", markdown(report).encode())
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+
+
+def _measured(piece: Mapping[str, Any]) -> bool:
+    return any("ms" in row for row in piece["rows"].values())
 
 
 def markdown(report: Report) -> str:
