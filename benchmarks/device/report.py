@@ -44,7 +44,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _measured(piece: Mapping[str, Any]) -> bool:
-    return any("ms" in row for row in piece["rows"].values())
+    return any({"ms", "median_ms"} & row.keys() for row in piece["rows"].values())
 
 
 def markdown(report: Report) -> str:
