@@ -59,6 +59,58 @@ OPTIONS = [
 ]
 
 
+RULES = [option.removeprefix("clipping=") for option in OPTIONS if option.startswith("clipping=")]
+KINDS = [
+    ["federated=scaffold", "optimizer=fedadam", "federated.partition=shards"],
+    [
+        "federated=fedprox",
+        "federated.adaptive_proximal=true",
+        "federated.partition=quantity",
+        "federated.num_buckets=2",
+    ],
+    [
+        "federated=personalized",
+        "federated.partition=sampled",
+        "federated.records_per_client=8",
+        "model=mlp",
+        "model.hidden=[8]",
+    ],
+    ["federated.local_epochs=1", "federated.straggler_rate=0.5", "federated.dropout_rate=0.5"],
+    ["federated.weights=sizes", "privacy.epsilon=inf", "federated.partition=dirichlet"],
+    ["federated=secure", "clipping=automatic", "optimizer.sampling=fixed_size"],
+]
+
+# A run says of all its options what it says of one. Experiments run at a point of their own grids.
+TOGETHER = {
+    "optimizer=adam": ["model=logistic", "federated=fednova"],
+    "optimizer=adam_corrected": ["model=scattering"],
+    "optimizer=adamw": ["model=logistic", "federated=reptile"],
+    "optimizer=fedyogi": ["model=logistic", "federated=fedsgd"],
+    "experiment=aggregation_cost": ["federated=fedavg", "optimizer=fedavgm"],
+    "experiment=breast_cancer": ["data=breast_cancer"],
+    "experiment=dp_ftrl": ["privacy.noise=correlated", "privacy.factorization=banded"],
+    "experiment=fedavg_dirichlet": ["federated.partition=dirichlet", "federated.alpha=0.1"],
+    "experiment=quickstart": ["model=mlp"],
+}
+IN_FEDERATED_CONFIGS = [
+    "federated=distributed_privacy",
+    "federated=inside_clients",
+    "federated=local_privacy",
+    "privacy=dp_ftrl",
+]
+RUN_BY_ANOTHER = {
+    *(option for kind in KINDS for option in kind),
+    *(f"clipping={rule}" for rule in RULES),
+    *(option for partners in TOGETHER.values() for option in partners),
+    *IN_FEDERATED_CONFIGS,
+}
+
+
+@pytest.mark.parametrize("choice", IN_FEDERATED_CONFIGS)
+def test_what_is_left_to_another_file_is_run_there(choice):
+    assert f'row(tmp_path, "{choice}"' in (ROOT / "tests/test_federated_configs.py").read_text()
+
+
 @pytest.mark.parametrize("choice", OPTIONS)
 def test_every_config_composes_and_runs_two_steps(choice, tmp_path, request):
     quick = ["optimizer.num_steps=2", "num_seeds=1", "privacy.accountant=rdp"]
@@ -73,8 +125,12 @@ def test_every_config_composes_and_runs_two_steps(choice, tmp_path, request):
         quick.append("privacy.delta=1e-6")  # below 1/rows of the largest
     with initialize_config_dir(str(config.CONF), version_base="1.3"):
         cfg = from_hydra(compose("config", [choice, *small, *quick]))
+        if choice in TOGETHER:
+            cfg = from_hydra(compose("config", [choice, *small, *TOGETHER[choice], *quick]))
     if choice in ("tracker=none", "tracker=wandb", "data=digits", "privacy=dp", "optimizer=sgd", "federated=central"):
         return  # trackers have tests of their own; the others are the defaults, which model=mlp runs
+    if choice in RUN_BY_ANOTHER:
+        return
     if "adam" in choice or "yogi" in choice:  # optax leaves this promotion to jax
         jax.config.update("jax_numpy_dtype_promotion", "standard")
         request.addfinalizer(lambda: jax.config.update("jax_numpy_dtype_promotion", "strict"))
@@ -108,7 +164,7 @@ def test_every_language_experiment_runs_two_steps(choice, tmp_path):
 
 
 def test_rows_say_how_they_were_clipped_and_adapting_costs_no_epsilon(main, tmp_path):
-    axes = ["clipping=flat,per_layer,automatic,adaptive", "privacy.epsilon=2", "num_seeds=1"]
+    axes = [f"clipping={','.join(RULES)}", "privacy.epsilon=2", "num_seeds=1"]
     assert main("-m", *QUICK, *axes)[0] == 0
     rows = {row["clipping"]: row for row in rows_of(tmp_path).values()}
     assert len(rows_of(tmp_path)) == len(rows) == 5  # one reference for all rules
@@ -391,7 +447,7 @@ def test_a_disk_that_fills_up_in_hydras_own_files_is_named(main, tmp_path, monke
 
 
 def start(folder):
-    axes = ["privacy.epsilon=1,2,3,4,5,6,7,8", "num_seeds=1", "optimizer.num_steps=3000"]
+    axes = ["privacy.epsilon=1,2,3,4,5,6,7,8", "num_seeds=1", "optimizer.num_steps=1000"]
     words = [sys.executable, "-m", "experiments.run", "-m", "model=logistic", "privacy.accountant=rdp", "figures=false"]
     command = [*words, *axes, f"results_dir={folder}"]
     process = subprocess.Popen(
@@ -562,23 +618,7 @@ def test_aborts_that_nothing_pays_for_are_refused(relation):
     check(poisson_sampler(6000, 0.2, num_steps=100), "federated.clients_per_round=1200")
 
 
-@pytest.mark.parametrize(
-    "choice",
-    [
-        ["federated=scaffold", "optimizer=fedadam", "federated.partition=shards"],
-        [
-            "federated=fedprox",
-            "federated.adaptive_proximal=true",
-            "federated.partition=quantity",
-            "federated.num_buckets=3",
-        ],
-        ["federated=personalized", "federated.partition=sampled", "federated.records_per_client=8", "model=mlp"],
-        ["federated.local_epochs=1", "federated.straggler_rate=0.5", "federated.dropout_rate=0.5"],
-        ["federated.weights=sizes", "privacy.epsilon=inf", "federated.partition=dirichlet"],
-        ["federated.aggregation=secure", "clipping=automatic", "optimizer.sampling=fixed_size"],
-    ],
-    ids=lambda choice: choice[0],
-)
+@pytest.mark.parametrize("choice", KINDS, ids=lambda choice: choice[0])
 def test_every_kind_of_client_runs(choice, tmp_path, request):
     if "optimizer=fedadam" in choice:  # optax leaves this promotion to jax
         jax.config.update("jax_numpy_dtype_promotion", "standard")
