@@ -14,9 +14,13 @@ import jax
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
+from tests.composing import remember_files
+
 hypothesis.settings.register_profile("whatever the load", deadline=None)
 hypothesis.settings.load_profile("whatever the load")
 gc.set_threshold(200_000, 20, 20)  # tracing makes garbage by the million, little of it in cycles: a tenth of the time
+
+remember_files(pytest.MonkeyPatch())  # Hydra's
 
 # Models of the zoo register themselves on import, and once is enough; golden values are made by hand.
 collect_ignore_glob = ["zoo/*", "golden/*"]
