@@ -176,7 +176,7 @@ def _finish(
 
 
 def _sound(jobs: Sequence[Job], setup: Setup) -> tuple[list[Job], list[Outcome]]:
-    """The jobs that are worth compiling for, and those whose ε could not be stated whatever the noise."""
+    """The jobs that are worth compiling for, and those that are known to be none before their noise is."""
     sound: list[Job] = []
     refused: list[Outcome] = []
     together = Sweep([job.cfg for job in jobs])
@@ -187,6 +187,8 @@ def _sound(jobs: Sequence[Job], setup: Setup) -> tuple[list[Job], list[Outcome]]
             check_aborts(_planned(job, setup), job.cfg.privacy, job.cfg.federated)
             if job.cfg.privacy.is_private:
                 _check_delta(job.cfg.privacy.delta, setup)
+            if job.cfg.privacy.noise_multiplier is not None:
+                _check_count_noise(Point(job, job.cfg.privacy.noise_multiplier), setup)
             sound.append(job)
         except config.ConfigError as error:
             refused.append(Outcome(job, [], error))

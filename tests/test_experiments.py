@@ -741,6 +741,12 @@ def test_a_noise_multiplier_without_a_fitting_epsilon_is_refused_before_it_train
     assert fix in str(outcome.error)
 
 
+def test_a_noise_multiplier_that_a_noisy_count_cannot_share_is_refused_before_it_compiles(tmp_path, monkeypatch):
+    monkeypatch.setattr(jobs, "compile_lanes", lambda *args, **options: pytest.fail("compiled"))
+    outcome = _one_run(tmp_path, "clipping=adaptive", "privacy.noise_multiplier=1e6")
+    assert "clipping=adaptive cannot share" in str(outcome.error)
+
+
 @pytest.mark.parametrize("why", ["a parameter", "the test loss", "the training loss", None])
 def test_a_run_that_diverged_is_right_about_nothing_whatever_its_logits_were(why):
     """By one rule: a model whose loss is infinite may have logits that decide."""

@@ -89,7 +89,7 @@ def test_a_noise_cohort_is_said_to_be_simulated(tmp_path):
 
 
 def test_a_reference_has_no_noise_of_any_kind(tmp_path):
-    for overrides in (["federated=local_privacy", "privacy.noise=privunit"], ["federated=inside_clients"]):
+    for overrides in (["federated=local_privacy", "privacy.noise=privunit", *FEW], ["federated=inside_clients"]):
         found = row(tmp_path, *overrides, "privacy.epsilon=inf")
         assert found["noise"] is None
         assert found["epsilon_pld"] == math.inf
@@ -106,35 +106,41 @@ def test_local_reports_of_a_group_are_told_to_the_accountant_point_by_point():
 
 # ---- who sends what ------------------------------------------------------------------------------------------------
 
+MEDIAN, KRUM = ([f"federated.robust={name}", "privacy.epsilon=inf"] for name in ("median", "krum"))
+
 
 @pytest.mark.parametrize(
-    ("overrides", "column", "value"),
+    ("overrides", "columns"),
     [
-        (["federated.robust=median", "privacy.epsilon=inf"], "robust", "median"),
-        (["federated.robust=krum", "privacy.epsilon=inf", "federated.dropout_rate=0.1"], "robust", "krum(0.2)"),
-        (["federated.corruption.name=nan"], "corruption", "nan(0.1)"),
-        (["federated.corruption.name=labels", "federated.num_buckets=2"], "corruption", "labels(0.1)"),
-        (["federated.compression.name=quantized"], "compression", "quantized(8)"),
-        (["federated.compression.name=random_k"], "compression", "random_k(0.1)"),
+        (
+            [*MEDIAN, "federated.corruption.name=labels", "federated.num_buckets=2"],
+            {"robust": "median", "corruption": "labels(0.1)"},
+        ),
+        (
+            [*KRUM, "federated.dropout_rate=0.1", "federated.compression.name=random_k"],
+            {"robust": "krum(0.2)", "compression": "random_k(0.1)"},
+        ),
+        (
+            ["federated.corruption.name=nan", "federated.compression.name=quantized"],
+            {"corruption": "nan(0.1)", "compression": "quantized(8)"},
+        ),
         (
             ["federated.compression.name=sketch", "federated=secure", "federated.masks=false"],
-            "compression",
-            "sketch(0.1)",
+            {"compression": "sketch(0.1)"},
         ),
         (
             ["federated=scaffold", "federated.compression.name=top_k", "federated.compression.error_feedback=true"],
-            "compression",
-            "top_k(0.1 fed back)",
+            {"compression": "top_k(0.1 fed back)"},
         ),
     ],
-)  # fmt: skip
-def test_rows_say_what_was_sent(overrides, column, value, tmp_path):
+)
+def test_rows_say_what_was_sent(overrides, columns, tmp_path):
     found = row(tmp_path, "federated=fedavg", *FEW, *overrides)
-    assert found[column] == value
+    assert {name: found[name] for name in columns} == columns
     assert found["uplink_bytes"] > 0
-    if value == "nan(0.1)":
+    if columns.get("corruption") == "nan(0.1)":
         assert found["rejected_count"] > 0
-    if column == "compression":
+    if "compression" in columns:
         assert found["uplink_bytes"] < 4 * 650 * (2 if "scaffold" in overrides[0] else 1) + 10_000
 
 
