@@ -245,6 +245,7 @@ def test_nothing_that_the_shipped_experiments_set_goes_unread():
             chosen = expand([f"experiment={name}"], grids, reference=sweeper.reference, config_loader=loader)
             whole = [made(job) for job in chosen]
             cfgs = [as_typed(each) for each in whole]
+            together = Sweep(cfgs)
             for each, cfg in zip(whole, cfgs, strict=True):
                 choices = dict(each.hydra.runtime.choices) | {"experiment": None}
-                refuse_unread(cfg, choices, Sweep(cfgs))
+                refuse_unread(cfg, choices, together)
