@@ -293,7 +293,8 @@ DESIGN = [
 
 
 def test_rows_carry_every_column_and_the_reference_has_no_clipping_and_no_noise(main, tmp_path):
-    assert main("-m", *QUICK, "privacy.epsilon=3", "federated.clients_per_round=20", "num_seeds=1")[0] == 0
+    federated = ["federated.clients_per_round=20", "federated.local_steps=2"]
+    assert main("-m", *QUICK, *federated, "privacy.epsilon=3", "num_seeds=1")[0] == 0
     private, reference = sorted(rows_of(tmp_path).values(), key=lambda row: row["epsilon"])
     for row in (private, reference):
         assert row.keys() >= set(DESIGN)

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+from types import SimpleNamespace
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -111,7 +112,7 @@ def test_ranks_compare_methods_of_one_task_at_one_epsilon():
     assert set(table["gradients"]) == {100}
 
 
-def test_both_rounds_end_to_end_and_again(tmp_path):
+def test_both_rounds_end_to_end_and_again(main, tmp_path, monkeypatch):
     """Two methods, two steps: the reported runs are those of the chosen settings, with other seeds."""
     task = dataclasses.replace(
         TASKS["digits"], overrides=TASKS["digits"].overrides | {"optimizer.num_steps": 2, "model": "logistic"}
@@ -135,7 +136,16 @@ def test_both_rounds_end_to_end_and_again(tmp_path):
         ("non_private", 1),
     ]
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("result.json")}
+    again = []
+
+    def here(command, **how):
+        code, _, said = main(*command[3:])
+        again.append(said)
+        return SimpleNamespace(returncode=code)
+
+    monkeypatch.setattr(rounds.subprocess, "run", here)
     assert rounds.run_task(task, some, protocol, tmp_path) == 0
+    assert [said.count("finished before") for said in again] == [1, 1]
     assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("result.json")}
 
 
