@@ -34,6 +34,14 @@ def folder(tmp_path):
     return pretrained.save(tmp_path / "checkpoint", arch, params, word_tokenizer(WORDS))
 
 
+def started(tuned):
+    return jax.jit(tuned.init)(tuned.start, jax.random.key(1))
+
+
+def applied(tuned, trained, ids):
+    return jax.jit(tuned.applying(tuned.frozen).apply)(trained, ids, None)
+
+
 @pytest.mark.parametrize("family", ["bert", "gpt2", "llama"])
 def test_what_is_saved_is_what_is_loaded(family, tmp_path):
     arch = tiny(family)
@@ -287,7 +295,7 @@ def test_adapters_are_saved_loaded_and_merged(tmp_path):
     params = fresh_parameters(arch, jax.random.key(0))
     head = Head("classify", 3, "last")
     tuned = fine_tune(arch, params, head, Method("lora", lora))
-    trained = jax.tree.map(lambda x: x + 0.1, tuned.init(tuned.start, jax.random.key(1)))
+    trained = jax.tree.map(lambda x: x + 0.1, started(tuned))
     whole = flat_paths(tuned.bind(tuned.frozen)(trained))
     flat = unstacked({k: np.asarray(v) for k, v in whole.items()}, tuned.plan.sizes(2))
     with pytest.raises(CheckpointError, match="pass the Head it was trained with"):
@@ -300,8 +308,7 @@ def test_adapters_are_saved_loaded_and_merged(tmp_path):
     merged = pretrained.merge_adapters(params | found, read)
     again = fine_tune(arch, merged, Head("classify", 3, "last"), Method("full"))
     ids = jnp.array([4, 9, 5, -1], jnp.int32)
-    one = tuned.applying(tuned.frozen).apply(trained, ids, None)
-    np.testing.assert_allclose(again.applying(again.frozen).apply(again.start, ids, None), one, atol=1e-5)
+    np.testing.assert_allclose(applied(again, again.start, ids), applied(tuned, trained, ids), atol=1e-5)
     with pytest.raises(CheckpointError, match="hold no adapters"):
         pretrained.save_adapters(tmp_path, arch, params, lora, "base")
 
@@ -309,7 +316,7 @@ def test_adapters_are_saved_loaded_and_merged(tmp_path):
 def test_adapters_of_another_model_are_refused(tmp_path):
     arch, lora = tiny("llama"), Lora(2, 6.0, ("query",))
     tuned = fine_tune(arch, fresh_parameters(arch, jax.random.key(0)), Head("causal"), Method("lora", lora))
-    trained = {k: np.asarray(v) for k, v in flat_paths(tuned.init(tuned.start, jax.random.key(1))).items()}
+    trained = {k: np.asarray(v) for k, v in flat_paths(started(tuned)).items()}
     pretrained.save_adapters(tmp_path, arch, trained, lora, "base")
     with pytest.raises(CheckpointError, match="which a gpt2 has no place for"):
         pretrained.load_adapters(tmp_path, tiny("gpt2"))

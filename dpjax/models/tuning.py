@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax
@@ -250,8 +251,12 @@ def flat_paths(tree: PyTree) -> dict[str, Any]:
 
 def fresh_parameters(arch: Architecture, key: Key[Array, ""]) -> dict[str, np.ndarray]:
     """A body without any training, by path: for tests and for training from scratch."""
-    model = from_nnx(lambda rngs: Transformer(arch, Head(), Added(), Plan(), rngs=rngs))
-    return {path: np.asarray(leaf) for path, leaf in flat_paths(jax.jit(model.init)(key)).items()}
+    return {path: np.asarray(leaf) for path, leaf in flat_paths(_drawn(arch)(key)).items()}
+
+
+@lru_cache(maxsize=8)  # one compilation for each architecture
+def _drawn(arch: Architecture) -> Callable[[Key[Array, ""]], Params]:
+    return jax.jit(from_nnx(lambda rngs: Transformer(arch, Head(), Added(), Plan(), rngs=rngs)).init)
 
 
 def stacked(flat: Mapping[str, np.ndarray], sizes: tuple[int, ...]) -> dict[str, np.ndarray]:
