@@ -30,7 +30,10 @@ BERT = tiny("bert", num_layers=1)  # every tuning is compiled anew, and a second
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    """A tiny BERT, a tiny Llama and 60 texts whose class is in their words; features are kept beside them."""
+    """A tiny BERT, a tiny Llama and 64 texts whose class is in their words; features are kept beside them.
+
+    They are evaluated 16 at a time, and what is left over would be compiled by itself.
+    """
     folder = tmp_path_factory.mktemp("world")
     source = np.random.default_rng(0)
     for family, arch in (("bert", BERT), ("llama", tiny("llama"))):
@@ -38,7 +41,7 @@ def world(tmp_path_factory):
         body = {path: (x + 0.1 * source.normal(size=x.shape)).astype(np.float32) for path, x in fresh.items()}
         body = {path: x for path, x in body.items() if arch.num_layers == 2 or not path.startswith("layers.1.")}
         pretrained.save(folder / family, arch, body, pretrained.word_tokenizer(WORDS))
-    for split, rows in (("train", 60), ("test", 20)):
+    for split, rows in (("train", 64), ("test", 16)):
         (folder / "texts").mkdir(exist_ok=True)
         with (folder / "texts" / f"{split}.csv").open("w", newline="") as file:
             out = csv.writer(file)
@@ -164,7 +167,7 @@ def test_which_weights_were_saved_is_said_and_a_run_without_noise_says_that_too(
 
 def test_epsilon_is_that_of_any_other_run_of_the_sampler(world):
     text = build(composed(world))
-    assert (text.mechanism.unit, text.sampler.sampling.name, text.sampler.population) == ("example", "poisson", 60)
+    assert (text.mechanism.unit, text.sampler.sampling.name, text.sampler.population) == ("example", "poisson", 64)
     assert text.sampler.sampling_rate == 0.25
 
 
@@ -282,7 +285,7 @@ def test_clients_send_what_is_trained_and_nothing_else(overrides, world, tmp_pat
         (["model.task=completion"], "llama", "", "has single texts"),
         (["model.pooling=pooler"], "bert", "", "has none; use mean"),
         (["model.checkpoint=nothing"], "bert", "", "is neither a folder nor a known name"),
-        (["data.num_train=61"], "bert", "", r"data.num_train=61 must be from 1 to the 60 rows"),
+        (["data.num_train=65"], "bert", "", r"data.num_train=65 must be from 1 to the 64 rows"),
         (["tuning=bitfit"], "llama", "", "has no biases"),
         (["model=mlp"], "bert", "", "reads no texts"),
     ],
