@@ -169,6 +169,11 @@ def test_empty_slots_count_nothing_and_rejected_units_half():
 UNITS = jax.random.normal(jax.random.key(5), (60, 3)) * jnp.geomspace(0.1, 10.0, 60)[:, None]
 
 
+def make_small(noise=None):
+    """A run that several tests make: the same program, and so compiled once."""
+    return make(UNITS, fixed_size_sampler(60, 20), 3, noise or adaptive_clipping())
+
+
 def test_a_run_equals_its_definition_step_by_step():
     sampler, z = poisson_sampler(60, 0.5, num_steps=6), 0.8
     hparams = HParams(learning_rate=0.1, clip_norm=0.3, noise_multiplier=z)
@@ -260,7 +265,8 @@ def test_the_noises_of_sum_and_count_are_independent_and_of_their_size():
 
 
 def test_a_run_without_noise_is_a_pure_function_of_the_data():
-    train = jax.jit(make(UNITS, fixed_size_sampler(60, 60), 5, adaptive_clipping()))
+    # As many steps as above, so that it is the program of one of those.
+    train = jax.jit(make(UNITS, fixed_size_sampler(60, 60), 200, adaptive_clipping(0.5, 0.2)))
     hparams = HParams(clip_norm=1.0, noise_multiplier=0.0)
     (a, _), (b, _) = train(hparams, jax.random.key(1)), train(hparams, jax.random.key(2))
     assert float(a.clip_norm) == pytest.approx(float(b.clip_norm), rel=1e-6)
@@ -268,7 +274,7 @@ def test_a_run_without_noise_is_a_pure_function_of_the_data():
 
 
 def test_too_much_noise_to_share_surfaces_when_traced_and_is_named_when_not():
-    train = make(UNITS, fixed_size_sampler(60, 20), 2, adaptive_clipping())
+    train = make_small()
     hparams = HParams(clip_norm=1.0, noise_multiplier=2.5)
     with pytest.raises(ValueError, match=r"noise_multiplier=2\.5 must be below 2 × count_stddev = 2"):
         train(hparams, KEY)
@@ -284,8 +290,7 @@ def test_a_clip_norm_that_cannot_adapt_is_named(clip_norm):
 
 
 def test_an_infinite_clip_norm_is_a_reference_lane_without_noise_and_undefined_with_it():
-    sampler = fixed_size_sampler(60, 20)
-    adapted, plain = (jax.jit(make(UNITS, sampler, 3, config)) for config in (adaptive_clipping(), gaussian_privatizer))
+    adapted, plain = jax.jit(make_small()), jax.jit(make_small(gaussian_privatizer))
     reference = HParams(clip_norm=np.inf)
     (a, history), (b, _) = adapted(reference, KEY), plain(reference, KEY)
     np.testing.assert_allclose(a.params, b.params, rtol=1e-5)
@@ -295,22 +300,20 @@ def test_an_infinite_clip_norm_is_a_reference_lane_without_noise_and_undefined_w
 
 
 def test_without_adapting_the_state_and_the_history_hold_the_clip_norm():
-    state, history = jax.jit(make(UNITS, fixed_size_sampler(60, 20), 3, gaussian_privatizer))(
-        HParams(clip_norm=0.25), KEY
-    )
+    state, history = jax.jit(make_small(gaussian_privatizer))(HParams(clip_norm=0.25), KEY)
     assert float(state.clip_norm) == 0.25
     assert history.steps["clip_norm"].tolist() == [0.25] * 3
 
 
 def test_lanes_of_a_sweep_adapt_by_themselves():
-    train = make(UNITS, fixed_size_sampler(60, 30), 4, adaptive_clipping())
+    train = make_small()
     hparams = HParams(clip_norm=jnp.array([0.1, 5.0]), noise_multiplier=jnp.array([0.5, 1.0]))
     axes = HParams(*[None] * len(HParams._fields))._replace(clip_norm=0, noise_multiplier=0)
     lanes, _ = jax.jit(jax.vmap(train, (axes, None)))(
         HParams()._replace(clip_norm=hparams.clip_norm, noise_multiplier=hparams.noise_multiplier), KEY
     )
     for i in range(2):
-        one = HParams(clip_norm=hparams.clip_norm[i], noise_multiplier=hparams.noise_multiplier[i])
+        one = HParams(clip_norm=float(hparams.clip_norm[i]), noise_multiplier=float(hparams.noise_multiplier[i]))
         alone, _ = jax.jit(train)(one, KEY)
         np.testing.assert_allclose(lanes.params[i], alone.params, rtol=1e-4, atol=1e-6)
         assert float(lanes.clip_norm[i]) == pytest.approx(float(alone.clip_norm), rel=1e-5)
