@@ -41,9 +41,12 @@ def head_scores(
         start = model.init(jax.random.key(0))
         return jax.lax.scan(step, (start, optimizer.init(start)), None, STEPS)[0][0]
 
+    @jax.jit
+    def score(params: Any, inputs: Any, labels: Any) -> Any:
+        return metrics.accuracy(batched(params, inputs), labels), loss(params, inputs, labels)
+
     params = fit(*known)
     scores = {}
-    for split, (inputs, labels) in {"train": known, "test": asked}.items():
-        scores[f"{split}_accuracy"] = float(metrics.accuracy(batched(params, inputs), labels))
-        scores[f"{split}_loss"] = float(loss(params, inputs, labels))
+    for split, rows in {"train": known, "test": asked}.items():
+        scores[f"{split}_accuracy"], scores[f"{split}_loss"] = map(float, score(params, *rows))
     return scores
