@@ -75,6 +75,8 @@ class Dataset:
       num_train_units: number of those with training rows.
       unit_names: one name per client, or empty.
       remarks: which rows were left out while reading and what else is odd, counted, in words; empty if all were.
+      learnt: what of the inputs was read off the training rows, as the range of a column, and is not private; empty if
+        nothing was.
     """
 
     name: str
@@ -96,6 +98,7 @@ class Dataset:
     num_train_units: int = 0
     unit_names: tuple[str, ...] = ()
     remarks: str = ""
+    learnt: str = ""
 
 
 @dataclass(frozen=True)
