@@ -35,8 +35,8 @@ class ConfigError(ValueError):
 def static(default: Any, meaning: str) -> Any:
     """A field that fixes a shape or a program: each of its values is compiled once."""
     metadata = {"traced": False, "meaning": meaning}
-    if isinstance(default, list):
-        return field(default_factory=lambda: list(default), metadata=metadata)
+    if isinstance(default, list | dict):
+        return field(default_factory=default.copy, metadata=metadata)
     return field(default=default, metadata=metadata)
 
 
@@ -53,7 +53,21 @@ def traced(default: Any, meaning: str, *, hparam: bool = False) -> Any:
 
 @dataclass(frozen=True)
 class DataConf:
-    name: str = static("digits", "name in `dpjax data list`")
+    name: str = static("digits", "name in `dpjax data list`, or own: the table in data.path")
+    path: str = static("", "own: CSV, TSV, JSON or Parquet file, or a folder with a train and a test file")
+    label: str = static("", "own: column that is predicted")
+    unit: str | None = static(None, "own: column that says whose a row is, as patient_id; null: rows stand alone")
+    split: str | None = static(
+        None,
+        "own: who is tested: owner (whole owners), rows, time or column (by data.split_column), or files; null: by "
+        "what there is",
+    )
+    split_column: str | None = static(None, "own: dates of split=time, or train and test of split=column")
+    columns: dict[str, Any] = static(
+        {}, "own: what is public of columns: age: [0, 120], sex: [f, m], note: skip; the rest is learnt from the rows"
+    )
+    missing: list[str] = static([], "own: what stands for a missing value, besides NA, null, ? and the like")
+    classes: list[str] = static([], "own: names of the classes, in their order; []: those that are found")
     validation: float = static(
         0.0, "share of the training rows, or of their owners, kept out of training for validation_accuracy"
     )

@@ -45,13 +45,13 @@ def hparams_in(cfg: Config) -> dict[str, float]:
 
 @cache
 def types() -> Mapping[str, Any]:
-    """Field → ``int``, ``float``, ``str``, ``bool``, or ``list`` for lists of them."""
+    """Field → ``int``, ``float``, ``str``, ``bool``, ``list`` for lists of them, or ``dict`` for what names its own."""
     return MappingProxyType({path: _kind(spec.type) for path, spec in specs(Config)})
 
 
 def _kind(annotation: Any) -> Any:
-    if getattr(annotation, "__origin__", None) is list:
-        return list
+    if (origin := getattr(annotation, "__origin__", None)) in (list, dict):
+        return origin
     kinds = [kind for kind in get_args(annotation) if kind is not type(None)]
     return kinds[0] if kinds else annotation
 

@@ -20,7 +20,8 @@ from pathlib import Path
 
 from dpjax._version import SAME_NUMBERS_SINCE
 from dpjax.fetching.folders import checkpoint_folder
-from experiments.config import Config
+from experiments.config import Config, DataConf
+from experiments.own_data import OWN
 
 _SETTLED_SECONDS = 2.0
 """Age from which on a file's times say whether it has changed; a younger one may change within a tick of the clock."""
@@ -50,7 +51,7 @@ def inputs(cfg: Config, also: Iterable[str] = ()) -> dict[str, str]:
     hashes: dict[str, str] = {}
     if cfg.plugin:
         hashes |= plugin_inputs(cfg.plugin)
-    hashes |= data_inputs(cfg.data.name)
+    hashes |= data_inputs(cfg.data)
     if cfg.model.name == "pretrained":
         hashes |= checkpoint_inputs(cfg.model.checkpoint)
         if cfg.model.task == "synthetic":
@@ -263,23 +264,22 @@ def _is_installed(path: Path) -> bool:
     return any(path.resolve().is_relative_to(Path(folder).resolve()) for folder in installed)
 
 
-def data_inputs(name: str) -> dict[str, str]:
+def data_inputs(data: DataConf) -> dict[str, str]:
     """SHA-256 of the files of a data set, or of its content where a cache has it; nothing where dpjax pins it.
 
     Args:
-      name: of the data set.
+      data: the config's part.
     """
-    from dpjax.datasets import fetched_copies, own, registry, tables
+    from dpjax.datasets import fetched_copies, own, registry
     from dpjax.fetching.sources import DatasetError
 
+    name = data.path if data.name == OWN else data.name
     try:
+        if data.name == OWN:
+            return _files_at(Path(name).expanduser(), name)
         if own.is_own(name) and not (location := own.parse_name(name)).on_hub:
             path = Path(location.place).expanduser()
-            path = path / location.config if location.config else path
-            if path.is_dir():
-                files = {str(each): each for each in sorted(path.rglob("*")) if each.suffix in tables.SUFFIXES}
-                return {key: _sha256(each) for key, each in files.items()} or {location.place: "absent"}
-            return {location.place: _sha256(path)}
+            return _files_at(path / location.config if location.config else path, location.place)
         entry = own.find(name) if own.is_own(name) else registry.find(name)
         if entry.embedded or entry.content_sha256 is not None:
             return {}
@@ -287,6 +287,15 @@ def data_inputs(name: str) -> dict[str, str]:
     except (DatasetError, OSError):
         return {f"data {name}": "absent"}
     return {f"data {name}": str(copy["content_sha256"]) if copy else "absent"}
+
+
+def _files_at(path: Path, name: str) -> dict[str, str]:
+    from dpjax.datasets.row_files import ending_of
+
+    if path.is_dir():
+        files = {str(each): each for each in sorted(path.rglob("*")) if ending_of(each.name)}
+        return {key: _sha256(each) for key, each in files.items()} or {name: "absent"}
+    return {name: _sha256(path)}
 
 
 def checkpoint_inputs(name: str) -> dict[str, str]:

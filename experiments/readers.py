@@ -70,6 +70,7 @@ _DECAYED = When(
     ("optimizer.name", "plugin"),
 )
 _SQUARES = _is("optimizer.name", "adam", "adamw", "adam_corrected", "yogi")
+_OWN = (_is("data.name", "own"),)
 _TEXTS = _is("model.name", "pretrained")
 _CLASSES = _is("model.task", "classify")
 _SYNTHETIC = _is("model.task", "synthetic")
@@ -102,6 +103,14 @@ READ_WHEN: dict[str, tuple[When, ...]] = {
     "method": ALWAYS,
     "task": (_LEADERBOARD,),
     "data.name": ALWAYS,
+    "data.path": _OWN,
+    "data.label": _OWN,
+    "data.unit": _OWN,
+    "data.split": _OWN,
+    "data.split_column": _OWN,
+    "data.columns": _OWN,
+    "data.missing": _OWN,
+    "data.classes": _OWN,
     "data.validation": ALWAYS,
     "data.num_train": ALWAYS,
     "data.num_evaluated": ALWAYS,

@@ -27,6 +27,7 @@ from dpjax.sweeps import Lane
 from experiments import identity
 from experiments.config import CompressionConf, Config, ConfigError, CorruptionConf, FederatedConf
 from experiments.naming import named
+from experiments.own_data import name_of
 from experiments.privacy import as_run, clip_norm, describe_noise
 from experiments.setup import Setup
 from experiments.task import Job
@@ -158,7 +159,7 @@ def common(
         "method": cfg.method or None,
         "config_hash": identity.point_hash(cfg),
         "overrides": job.overrides,
-        "dataset": cfg.data.name,
+        "dataset": name_of(cfg.data),
         **setup.problem.facts,
         **named(cfg, files, setup.rule, setup.read),
         "trained_parameters": setup.num_parameters,
@@ -166,6 +167,7 @@ def common(
         "noise": describe_noise(cfg.privacy, ran),
         "records_per_unit": cfg.privacy.records_per_unit,
         **owners(cfg, setup),
+        "learnt": setup.problem.dataset.learnt or None,
         "capacity": setup.protected.capacity,
         "epsilon": target,
         "delta": cfg.privacy.delta,

@@ -69,10 +69,20 @@ def refuse_misfits(cfg: DictConfig) -> None:
         kind, value = types()[path], holder[name]
         if kind is list and any(isinstance(each, ListConfig | DictConfig) for each in value):
             raise ConfigError(f"{path}={value} is a list of lists; give plain values.")
-        for each in value if kind is list else [value]:
+        for each in value if kind is list else _values_in(value) if kind is dict else [value]:
             wrong = _misfit(path, each)
             if wrong:
                 raise ConfigError(f"{path}={value} {wrong}.")
+
+
+def _values_in(node: Any) -> Iterator[Any]:
+    """The names and plain values of a field that may hold names of its own."""
+    if isinstance(node, DictConfig | ListConfig):
+        for name, value in node.items() if isinstance(node, DictConfig) else enumerate(node):
+            yield name
+            yield from _values_in(value)
+    else:
+        yield node
 
 
 def _misfit(path: str, value: Any) -> str | None:

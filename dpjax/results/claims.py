@@ -19,7 +19,7 @@ def claim(row: Row) -> str:
     """What a row may say about its privacy, in one sentence.
 
     Formal guarantees: names the accountant, δ, the unit, the neighbouring relation, the sampling, the steps and whether
-    hyper-parameter tuning was paid for. ε is rounded up, never down. A row without noise says that it is not private,
+    hyper-parameter tuning was paid for, and what inputs were made with that ε does not cover. ε is rounded up, never down. A row without noise says that it is not private,
     and one without a computed ε says so, whatever ε was asked for.
 
     Args:
@@ -47,7 +47,9 @@ def claim(row: Row) -> str:
     overflow = number(row, "overflow_count")
     lost = f"; {overflow:.0f} steps overflowed their slots" if overflow else ""
     tuning = tuning_clause(row.get("tuning_accounted"))
-    return f"(ε={rounded_up(value)} {accountant}, {stated})-DP{per}{_whose_noise(row)}; {tuning}{lost}"
+    learnt = text(row, "learnt")
+    free = f"; NOT private: {learnt}, read off the rows" if learnt else ""
+    return f"(ε={rounded_up(value)} {accountant}, {stated})-DP{per}{_whose_noise(row)}; {tuning}{lost}{free}"
 
 
 def stated_epsilon(row: Row) -> tuple[float | None, str]:

@@ -57,6 +57,13 @@ COLUMNS: tuple[Column, ...] = (
         "NOT private.",
     ),
     Column("rows_per_owner", "int", "rows", "Most training rows that one of those owners has; NOT private."),
+    Column(
+        "learnt",
+        "str",
+        "",
+        "What the inputs were made with that was read off the training rows, as the range of a column: it is NOT "
+        "private, and ε says nothing of it. Empty if all was said in the config.",
+    ),
     Column("adjacency", "str", "", "Which data sets count as neighbours, such as zero_out."),
     Column("sampling", "str", "", f"How cohorts are drawn: {', '.join(SAMPLINGS)}."),
     Column("sampling_rate", "float", "probability", "Chance that a given unit is in a given cohort."),

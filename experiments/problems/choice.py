@@ -1,15 +1,18 @@
 """Which problem a config asks for."""
 
 from functools import lru_cache
+from typing import NamedTuple
 
 import jax
 
 from dpjax import models
 from dpjax.datasets import Dataset, load
+from dpjax.datasets.own_tables.reading import load_table
 from dpjax.datasets.selection import bounded, hold_out, only, subset
 from experiments.argument_fields import SELECTION, in_fields
-from experiments.config import Config, ConfigError
+from experiments.config import Config, ConfigError, DataConf
 from experiments.inputs import data_inputs, digest_of
+from experiments.own_data import OWN, table_of
 from experiments.problems.problem import Problem, plain_problem
 from experiments.task import Tell
 
@@ -24,7 +27,7 @@ def make_problem(cfg: Config, tell: Tell) -> Problem:
     Raises:
       ValueError: data and model that do not go together, in one sentence.
     """
-    whole = _load(cfg.data.name)
+    whole = _load(cfg.data)
     with in_fields(SELECTION):
         dataset, held_out = hold_out(subset(whole, cfg.data.num_train), cfg.data.validation)
         row_choice = bounded(dataset, cfg.privacy.records_per_unit)
@@ -49,13 +52,22 @@ def make_problem(cfg: Config, tell: Tell) -> Problem:
     return plain_problem(cfg, only(dataset, row_choice), _model(cfg, dataset), {"model": cfg.model.name}, held_out)
 
 
-def _load(name: str) -> Dataset:
-    return _loaded(name, digest_of(data_inputs(name)))
+def _load(data: DataConf) -> Dataset:
+    return _loaded(_Asked(data), digest_of(data_inputs(data)))
+
+
+class _Asked(NamedTuple):
+    """A data set by what its config says of it, so that it is read once."""
+
+    data: DataConf
+
+    def __hash__(self) -> int:
+        return hash(repr(self))
 
 
 @lru_cache(maxsize=4)
-def _loaded(name: str, digest: str) -> Dataset:
-    return load(name)
+def _loaded(asked: _Asked, digest: str) -> Dataset:
+    return load_table(table_of(asked.data)) if asked.data.name == OWN else load(asked.data.name)
 
 
 def _model(cfg: Config, dataset: Dataset) -> models.Model:
