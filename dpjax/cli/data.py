@@ -166,6 +166,65 @@ def show(name: Annotated[str, typer.Argument(metavar="NAME", help="A name as `dp
             console.print(first, highlight=False, markup=False)
 
 
+@app.command("inspect")
+def inspect_command(
+    path: Annotated[
+        str, typer.Argument(metavar="FILE", help="CSV, TSV, JSON or Parquet, or a folder of train and test.")
+    ],
+    label: Annotated[str, typer.Option(help="Column that is predicted.")] = "",
+    unit: Annotated[str, typer.Option(help="Column that says whose a row is, as patient_id.")] = "",
+    split: Annotated[str | None, typer.Option(help="Who is tested: owner, rows, time, column or files.")] = None,
+    split_column: Annotated[str, typer.Option(help="Dates of --split time, or train and test of --split column.")] = "",
+    missing: Annotated[
+        str, typer.Option(help="What stands for a missing value, besides NA and the like; several with commas.")
+    ] = "",
+) -> None:
+    """Look at a table of your own before a run: what each column holds and becomes, classes, owners, who is tested,
+    and what would be learnt from the rows without privacy.
+
+    [bold]Examples[/bold]
+
+      dpjax data inspect patients.csv
+
+      dpjax data inspect patients.csv --label diagnosis --unit patient_id
+
+    It shows values as they stand in the file: do not pass its output on.
+    """
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from dpjax.datasets.own_tables.inspecting import inspect
+    from dpjax.datasets.own_tables.reading import TableSource
+
+    words = tuple(word.strip() for word in missing.split(",") if word.strip())
+    with errors_in_one_line():
+        found = inspect(TableSource(path, label, unit, split, split_column, missing=words))  # pyright: ignore[reportArgumentType]
+    console = Console(highlight=False)
+    table = Table(box=None, padding=(0, 2, 0, 0), title=f"{path}: {found.rows:,} rows", title_justify="left")
+    for heading in ("column", "kind", "missing", "distinct", "values", "becomes"):
+        table.add_column(heading, justify="right" if heading in ("missing", "distinct") else "left")
+    for each in found.columns:
+        numbers = f"{each.missing:,}" if each.missing else "", f"{each.distinct:,}"
+        table.add_row(escape(each.name), each.kind, *numbers, escape(each.values), each.becomes)
+    console.print(table)
+    for what, words_ in found.facts:
+        console.print(f"{what}: {words_}", markup=False, soft_wrap=True)
+    if found.learnt:
+        console.print(f"\nNOT private, learnt from the rows: {found.learnt}.", markup=False, soft_wrap=True)
+    if found.config:
+        console.print(
+            "\nWhat you know without these rows makes it private: put it into your config in place of what they say here.\n"
+            "data:\n  columns:\n" + "\n".join(f"    {line}" for line in found.config),
+            markup=False,
+            soft_wrap=True,
+        )
+    if not label:
+        console.print(
+            "\nSay --label COLUMN, and --unit COLUMN if rows belong to people, to see what a run makes of it."
+        )
+
+
 @contextmanager
 def fetching_bar(console: "Console", name: str) -> "Iterator[Progress]":
     """A bar on what is being fetched, as the ``progress`` that fetching tells; facts stay above it."""

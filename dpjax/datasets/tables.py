@@ -261,6 +261,18 @@ def in_order(names: set[str]) -> tuple[str, ...]:
     return tuple(sorted(names, key=int) if numbered else sorted(names))
 
 
+def quoted(word: str) -> str:
+    """Returns a word as YAML writes it: in quotes where it would be read as something else.
+
+    Example:
+      >>> [quoted(word) for word in ("former", "no", "007", "a: b")]
+      ['former', "'no'", "'007'", "'a: b'"]
+    """
+    plain = re.fullmatch(r"[A-Za-z_][A-Za-z0-9_ ./+-]*", word) and word == word.strip()
+    spoken = word.lower() in ("y", "n", "yes", "no", "true", "false", "on", "off", "null", "nan", "inf", "skip")
+    return word if plain and not spoken else "'" + word.replace("'", "''") + "'"
+
+
 def read_numbers(tables: Mapping[str, Any], column: str, where: str) -> dict[str, Int32[np.ndarray, "rows"]]:
     """Reads the class numbers of a data set whose classes are known.
 

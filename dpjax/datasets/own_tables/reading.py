@@ -90,8 +90,7 @@ def read(source: TableSource) -> Table:
     """
     where = f"data.path={source.path!r}:"
     said = read_said(source.columns, where)
-    splits = tables.read_tables(_path(source.path), source.encoding)
-    table, of_file = _joined(splits, source, where)
+    table, of_file = open_tables(source, where)
     names = table.column_names
     _check_names(names, source, said, where)
     kinds = kinds_said(said)
@@ -195,8 +194,19 @@ def _path(path: str) -> Path:
         raise DatasetError(f"data.path={path!r}: {error}; write the path in full") from error
 
 
-def _joined(splits: Mapping[str, Any], source: TableSource, where: str) -> tuple[Any, Any]:
-    """One table, and of two files which rows test."""
+def open_tables(source: TableSource, where: str) -> tuple[Any, Bool[np.ndarray, "rows"] | None]:
+    """All rows as one ``pyarrow.Table``, and of two files which rows test; None of one file.
+
+    Args:
+      source: where they lie.
+      where: names them in messages.
+
+    Raises:
+      DatasetError: a file that is not of its form, or two that do not belong together.
+    """
+    if not source.path:
+        raise DatasetError("data.path is empty; name the file of your table, as data.path=patients.csv")
+    splits = tables.read_tables(_path(source.path), source.encoding)
     if source.split not in (None, "files") or len(splits) == 1:
         if source.split == "files" and len(splits) == 1:
             raise DatasetError(f"{where} data.split=files needs a file train and a file test in a folder; there is one")

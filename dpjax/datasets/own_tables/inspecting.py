@@ -1,0 +1,164 @@
+"""What a table of one's own would become, for people to look at before anything is trained on it."""
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from dpjax.datasets import tables
+from dpjax.datasets.own_tables.kinds import Column, read_column
+from dpjax.datasets.own_tables.plans import Plan, Said, read_said
+from dpjax.datasets.own_tables.reading import Table, TableSource, learnt, open_tables, read
+
+_SHOWN = 4  # values of a column
+
+
+class Look(NamedTuple):
+    """One column, in words.
+
+    Attributes:
+      name: of the column.
+      kind: what it holds, or its role.
+      missing: rows without a value.
+      distinct: different values.
+      values: some of them, or from where to where they go.
+      becomes: what a model reads of it.
+    """
+
+    name: str
+    kind: str
+    missing: int
+    distinct: int
+    values: str
+    becomes: str
+
+
+class Inspection(NamedTuple):
+    """What is to be known of a table before a run.
+
+    Attributes:
+      rows: of all files.
+      columns: in the file's order.
+      facts: (what, in words), such as classes with their counts, owners with their rows, and who is tested.
+      learnt: what would be read off the rows and not be private; empty if nothing, or if no label was said.
+      config: lines of a config that say what was found, to be replaced by what is known without the rows.
+    """
+
+    rows: int
+    columns: list[Look]
+    facts: list[tuple[str, str]]
+    learnt: str
+    config: list[str]
+
+
+def inspect(source: TableSource) -> Inspection:
+    """Looks at a table of one's own.
+
+    It shows values of rows as they are: it is for who may see them, and nothing of it is private.
+
+    Args:
+      source: where it lies; without a label, columns alone are told.
+
+    Raises:
+      DatasetError: see ``reading.read``.
+
+    Example:
+      >>> import pathlib, tempfile
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     file = pathlib.Path(folder, "patients.csv")
+      ...     _ = file.write_text("age,ill\\n" + "".join(f"{20 + i},{'ny'[i % 2]}\\n" for i in range(40)))
+      ...     found = inspect(TableSource(str(file), label="ill"))
+      >>> found.rows, found.columns[0].kind, found.learnt
+      (40, 'number', 'range of age; which values are missing of age; kind of age; classes of ill')
+      >>> found.config
+      ['age: [20, 60]']
+    """
+    where = f"data.path={source.path!r}:"
+    table = open_tables(source, where)[0]
+    said = read_said(source.columns, where)
+    whole = read(source) if source.label else None
+    plans = {plan.name: plan for plan in (whole.plans if whole else ())}
+    columns, config = [], []
+    for name in table.column_names:
+        role = next((r for r, n in zip(("label", "owner", "split"), _roles(source), strict=True) if n == name), "")
+        kind = "category" if role in ("label", "owner") else said[name].kind if name in said else None
+        form = said[name].form if name in said else ""
+        column = read_column(table, name, where, kind=kind, form=form, missing=source.missing)
+        columns.append(_look(column, role, plans.get(name), said.get(name), known=bool(whole)))
+        if not role and not (name in said and not (name in plans and plans[name].learnt)):
+            config += _lines(column)
+    facts = list(_facts(whole)) if whole else []
+    return Inspection(table.num_rows, columns, facts, learnt(whole, source) if whole else "", config)
+
+
+def _roles(source: TableSource) -> tuple[str, str, str]:
+    return source.label, source.unit, source.split_column
+
+
+def _look(column: Column, role: str, plan: Plan | None, said: Said | None, *, known: bool) -> Look:
+    becomes = "" if not known or role else "nothing"
+    if plan is not None:
+        inputs = len(plan.feature_names)
+        becomes = f"{inputs} input{'s' * (inputs != 1)}"
+        if plan.kind != "category":
+            becomes += f", -1 to 1 for {_ends(plan, column)}"
+        if plan.missing:
+            becomes += ", one for missing"
+    elif said is not None and said.skip:
+        becomes = "nothing: skipped"
+    return Look(column.name, role or column.kind, column.num_missing, len(column.values), _values(column), becomes)
+
+
+def _values(column: Column) -> str:
+    if column.kind in ("number", "date") and column.numbers is not None:
+        order = np.argsort(column.numbers, kind="stable")
+        return f"{column.values[order[0]]} to {column.values[order[-1]]}"
+    counts = np.bincount(column.codes[column.codes >= 0], minlength=len(column.values))
+    order = np.argsort(-counts, kind="stable")
+    shown = [_short(column.values[i]) for i in order[:_SHOWN]]
+    return ", ".join(shown) + (", …" if len(column.values) > _SHOWN else "")
+
+
+def _short(value: str, width: int = 24) -> str:
+    return value if len(value) <= width else value[: width - 1] + "…"
+
+
+def _ends(plan: Plan, column: Column) -> str:
+    if plan.kind == "number":
+        return f"{plan.low:g} to {plan.high:g}"
+    return " to ".join(str(np.datetime64(int(day), "D")) for day in (plan.low, plan.high))
+
+
+def _lines(column: Column) -> list[str]:
+    """What a config would say of a column, as it is in the rows."""
+    name = tables.quoted(column.name)
+    if column.kind == "number" and column.numbers is not None:
+        low, high = column.numbers.min(), column.numbers.max()
+        step = 10.0 ** math.floor(math.log10(max(high - low, 1e-9)))
+        low, high = math.floor(low / step) * step, math.ceil(high / step) * step
+        return [f"{name}: [{low:.6g}, {high:.6g}]"]
+    if column.kind == "date" and column.numbers is not None:
+        ends = (np.datetime64(int(day), "D") for day in (column.numbers.min(), column.numbers.max()))
+        form = "" if column.form == "%Y-%m-%d" else f", form: '{column.form}'"
+        return [f"{name}: {{range: [{', '.join(map(str, ends))}]{form}}}"]
+    if column.kind == "category":
+        return [f"{name}: [{', '.join(map(tables.quoted, sorted(column.values)))}]"]
+    return []
+
+
+def _facts(table: Table) -> Iterator[tuple[str, str]]:
+    counts = np.bincount(table.label.codes, minlength=len(table.label.values))
+    rows = dict(zip(table.label.values, counts.tolist(), strict=True))
+    shown = [f"{name} {rows.get(name, 0):,} ({rows.get(name, 0) / counts.sum():.0%})" for name in table.classes[:10]]
+    more = f", … {len(table.classes) - 10} more" if len(table.classes) > 10 else ""
+    yield f"{len(table.classes)} classes", ", ".join(shown) + more
+    if table.owner is not None:
+        each = np.unique(table.owner.codes, return_counts=True)[1]
+        spread = f"{each.min():,}, {np.median(each):,.0f}, {each.max():,}"
+        yield f"{len(each):,} owners", f"rows of one ({table.owner.name}): least, median, most {spread}"
+    else:
+        yield "owners", "none said: ε would be for one row; if rows belong to people, say data.unit=COLUMN"
+    yield "test", f"{int(table.tests.sum()):,} of {len(table.tests):,} rows, {table.how_split}"
+    if table.remarks:
+        yield "read", table.remarks
