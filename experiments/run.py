@@ -29,6 +29,7 @@ from experiments.border import from_hydra
 from experiments.config import Config
 from experiments.error_words import explain, is_expected, plainly_warned
 from experiments.interrupts import heard, status_of
+from experiments.own_experiment import with_own_experiments
 from experiments.progress import Progress
 from experiments.readers import refuse_unread
 from experiments.strict import refuse_choices
@@ -114,7 +115,8 @@ def main() -> None:
     logging.raiseExceptions = False  # a log that can't be written, on a full disk say, is no reason for a traceback
     try:
         program_limit()  # what is wrong with it is said before anything runs
-        with heard(), plainly_warned():
+        with heard(), plainly_warned(), with_own_experiments(sys.argv[1:]) as words:
+            sys.argv[1:] = words
             hydra.main(version_base="1.3", config_path=str(config.CONF), config_name="config")(task)()
     except KeyboardInterrupt as stop:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one would break what is said and tidied up now
