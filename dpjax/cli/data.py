@@ -214,7 +214,7 @@ def inspect_command(
         console.print(f"\nNOT private, learnt from the rows: {found.learnt}.", markup=False, soft_wrap=True)
     if found.config:
         console.print(
-            "\nWhat you know without these rows makes it private: put it into your config in place of what they say here.\n"
+            "\nWhat you know without these rows makes it private: put it into your config in place of what they say.\n"
             "data:\n  columns:\n" + "\n".join(f"    {line}" for line in found.config),
             markup=False,
             soft_wrap=True,

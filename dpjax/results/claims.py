@@ -19,8 +19,9 @@ def claim(row: Row) -> str:
     """What a row may say about its privacy, in one sentence.
 
     Formal guarantees: names the accountant, δ, the unit, the neighbouring relation, the sampling, the steps and whether
-    hyper-parameter tuning was paid for, and what inputs were made with that ε does not cover. ε is rounded up, never down. A row without noise says that it is not private,
-    and one without a computed ε says so, whatever ε was asked for.
+    hyper-parameter tuning was paid for, and what inputs were made with that ε does not cover. ε is rounded up, never
+    down. A row without noise says that it is not private, and one without a computed ε says so, whatever ε was asked
+    for.
 
     Args:
       row: a results row, or any mapping with its column names; what is missing is left out of the sentence.

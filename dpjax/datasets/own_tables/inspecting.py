@@ -144,7 +144,7 @@ def _lines(column: Column) -> list[str]:
         return [f"{name}: {{range: [{', '.join(map(str, ends))}]{form}}}"]
     if column.kind == "category":
         return [f"{name}: [{', '.join(map(tables.quoted, sorted(column.values)))}]"]
-    return []
+    return [f"{name}: skip"]
 
 
 def _facts(table: Table) -> Iterator[tuple[str, str]]:

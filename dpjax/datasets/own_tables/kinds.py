@@ -27,7 +27,8 @@ MOST_CATEGORIES = 100
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _COMMA = re.compile(r"[+-]?\d+,\d+")
 _PADDED = re.compile(r"[+-]?0\d+")
-_FORMATS = ("%Y-%m-%d", "%Y/%m/%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y")
+_PACKED = "%Y%m%d"
+_FORMATS = ("%Y-%m-%d", "%Y/%m/%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y", _PACKED)
 _TIME_OF_DAY = re.compile(r"[T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})?$")
 _IDENTIFIERS = re.compile(r"(^|[_\s.-])(id|ids|uid|uuid|guid|key|nr|no|number|index|mrn)$", re.IGNORECASE)
 
@@ -99,7 +100,9 @@ def read_column(
     codes, values = _distinct([None if word is None or word.strip() in gone else word.strip() for word in words])
     column = Column(name, "empty", codes, values)
     if not values:
-        return column
+        return (
+            column if kind is None else column._replace(kind=kind, numbers=None if kind == "category" else np.zeros(0))
+        )
     place = _Place(f"{where} column {name!r}", codes, values)
     if kind in (None, "number", "date", "category") and kind != "category":
         found = _dates(place, form, needed=kind == "date") if kind != "number" else None
@@ -153,15 +156,15 @@ def _numbers(place: _Place, *, needed: bool) -> Float64[np.ndarray, "values"] | 
     if any(commas) and all(fits or comma for fits, comma in zip(fitting, commas, strict=True)):
         value = values[commas.index(True)]
         raise DatasetError(
-            f"{place.name} holds {value!r} in {place.row_of(value)}: is its comma a decimal point or between thousands? "
-            "Write numbers with a point and without commas"
+            f"{place.name} holds {value!r} in {place.row_of(value)}: is its comma a decimal point or between "
+            "thousands? Write numbers with a point and without commas"
         )
     rows = np.bincount(place.codes[place.codes >= 0], minlength=len(values))
     if needed or sum(rows[i] for i, fits in enumerate(fitting) if fits) * 2 >= rows.sum():
         value = values[fitting.index(False)]
         raise DatasetError(
-            f"{place.name} holds numbers and, in {place.row_of(value)}, {value!r}; if that stands for a missing value say "
-            f"data.missing=[{value}], or say what the column is with data.columns"
+            f"{place.name} holds numbers and, in {place.row_of(value)}, {value!r}; if that stands for a missing "
+            f"value say data.missing=[{value}], or say what the column is with data.columns"
         )
     return None
 
@@ -183,15 +186,19 @@ def _dates(place: _Place, form: str, *, needed: bool) -> tuple[Float64[np.ndarra
         )
     if days:
         return next((each, name) for name, each in days.items())
-    if needed or (fitting and len([1 for value in bare if days_of(value, fitting[0]) is not None]) * 2 >= len(bare)):
+    if needed or (
+        fitting
+        and _PACKED not in fitting
+        and len([1 for value in bare if days_of(value, fitting[0]) is not None]) * 2 >= len(bare)
+    ):
         wrong = next(
             value
             for value, short in zip(place.values, bare, strict=True)
             if not fitting or days_of(short, fitting[0]) is None
         )
         raise DatasetError(
-            f"{place.name} holds dates and, in {place.row_of(wrong)}, {wrong!r}; write all as 2024-01-31, or say how they "
-            "are written with data.columns: {kind: date, form: ...}"
+            f"{place.name} holds dates and, in {place.row_of(wrong)}, {wrong!r}; write all as 2024-01-31, or say "
+            "how they are written with data.columns: {kind: date, form: ...}"
         )
     return None
 
@@ -207,6 +214,8 @@ def days_of(value: str, form: str = "") -> float | None:
       >>> days_of("1970-02-01"), days_of("01.02.1970", "%d.%m.%Y"), days_of("soon")
       (31.0, 31.0, None)
     """
+    if form == _PACKED and not re.fullmatch(r"\d{8}", value):  # strptime would read shorter ones too
+        return None
     try:
         date = datetime.datetime.strptime(value, form or _FORMATS[0]).date()
     except ValueError:
@@ -215,8 +224,14 @@ def days_of(value: str, form: str = "") -> float | None:
 
 
 def _names_rows(name: str, values: Sequence[str], rows: int) -> bool:
-    """Whether whole numbers are names of rows or of their owners, and no quantity: by the column's name."""
-    whole = all(re.fullmatch(r"\d+", value) for value in values)
+    """Whether whole numbers are names of rows or of their owners, and no quantity: they count the rows, or the column's
+    name says so.
+    """
+    whole = all(re.fullmatch(r"\d{1,18}", value) for value in values)
+    if whole and len(values) == rows > 20:
+        numbers = [int(value) for value in values]
+        if max(numbers) - min(numbers) == rows - 1:
+            return True
     return whole and bool(_IDENTIFIERS.search(name)) and len(values) > min(20, math.isqrt(rows))
 
 

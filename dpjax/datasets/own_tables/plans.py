@@ -1,5 +1,6 @@
 """How columns become inputs: by what the config says of them, and where it says nothing by the rows themselves."""
 
+import datetime
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, cast
@@ -67,8 +68,8 @@ def read_said(columns: Mapping[str, Any], where: str) -> dict[str, Said]:
     """Reads what a config says of columns.
 
     Args:
-      columns: name → ``[0, 120]`` (a number from 0 to 120), ``[never, former, current]`` (a category), a kind, ``skip``,
-        or a mapping with some of ``kind``, ``range``, ``values``, ``form`` and ``missing``.
+      columns: name → ``[0, 120]`` (a number from 0 to 120), ``[never, former, current]`` (a category), a kind,
+        ``skip``, or a mapping with some of ``kind``, ``range``, ``values``, ``form`` and ``missing``.
       where: names the table in messages.
 
     Raises:
@@ -86,7 +87,8 @@ def _read_one(name: str, value: Any, where: str) -> Said:
     if isinstance(value, str):
         value = {"kind": value}
     if isinstance(value, Sequence):
-        value = {"range": value} if len(value) == 2 and all(map(_is_number, value)) else {"values": value}
+        is_range = len(value) == 2 and (all(map(_is_number, value)) or all(map(_is_date, value)))
+        value = {"range": value} if is_range else {"values": value}
     if not isinstance(value, Mapping):
         raise DatasetError(f"{where}={value} must be a range as [0, 120], a list of values, a kind, or {SKIP}")
     for key in value:
@@ -107,7 +109,9 @@ def _read_one(name: str, value: Any, where: str) -> Said:
     if said.form and kind not in (None, "date"):
         raise DatasetError(f"{where}.form is of dates; say kind: date, or leave it out")
     if (ends := value.get("range")) is not None:
-        said = said._replace(kind=kind or ("date" if said.form or isinstance(ends[0], str) else "number"))
+        said = said._replace(
+            kind=kind or ("date" if said.form or isinstance(ends[0], str | datetime.date) else "number")
+        )
         said = said._replace(range=_ends(ends, said, where))
     if (values := value.get("values")) is not None:
         if said.kind not in (None, "category"):
@@ -144,6 +148,10 @@ def _values(values: Any, where: str) -> tuple[str, ...]:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_date(value: Any) -> bool:
+    return isinstance(value, datetime.date) or (isinstance(value, str) and days_of(value) is not None)
 
 
 def plan_of(column: Column, said: Said | None, train: Bool[np.ndarray, "rows"]) -> Plan | None:
@@ -245,11 +253,23 @@ def learnt_of(plans: Sequence[Plan]) -> str:
     for what in ("range", "values", "missing", "kind"):
         names = [plan.name for plan in plans if what in plan.learnt]
         if names:
-            listed = names if len(names) <= 4 else [*names[:3], f"{len(names) - 3} more"]
-            head = ", ".join(listed[:-1])
-            named = f"{head} and {listed[-1]}" if head else listed[-1]
-            parts.append(f"{_WORDS[what]} of {named}")
+            parts.append(f"{_WORDS[what]} of {listed(names)}")
     return "; ".join(parts)
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names in a sentence; of many the first.
+
+    Args:
+      names: one or more.
+
+    Example:
+      >>> listed(["age"]), listed(["age", "bmi"]), listed([*"abcdef"])
+      ('age', 'age and bmi', 'a, b, c and 3 more')
+    """
+    shown = list(names) if len(names) <= 4 else [*names[:3], f"{len(names) - 3} more"]
+    head = ", ".join(shown[:-1])
+    return f"{head} and {shown[-1]}" if head else shown[-1]
 
 
 _WORDS = {"range": "range", "values": "values", "missing": "which values are missing", "kind": "kind"}

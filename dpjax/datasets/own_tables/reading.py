@@ -12,8 +12,9 @@ from jaxtyping import Bool, Int32
 from dpjax.checks import nearest
 from dpjax.datasets import tables
 from dpjax.datasets.entries import Dataset
+from dpjax.datasets.own_tables.form import without_row_numbers
 from dpjax.datasets.own_tables.kinds import Column, read_column
-from dpjax.datasets.own_tables.plans import Plan, encode, kinds_said, learnt_of, plan_of, read_said
+from dpjax.datasets.own_tables.plans import Plan, encode, kinds_said, learnt_of, listed, plan_of, read_said
 from dpjax.datasets.splits import SPLIT_SEED, TEST_FRACTION, split_rows
 from dpjax.fetching.sources import DatasetError
 
@@ -183,7 +184,10 @@ def load_table(source: TableSource) -> Dataset:
 
 def learnt(table: Table, source: TableSource) -> str:
     """What was read off the rows and so is not private, in words; empty if the config said all."""
-    parts = [learnt_of(table.plans), "" if source.classes else f"classes of {source.label}"]
+    planned = {plan.name for plan in table.plans}
+    out = [column.name for column in table.columns if column.name not in planned]
+    dropped = f"that {listed(out)} {'is' if len(out) == 1 else 'are'} left out" if out else ""
+    parts = [learnt_of(table.plans), dropped, "" if source.classes else f"classes of {source.label}"]
     return "; ".join(part for part in parts if part)
 
 
@@ -206,7 +210,10 @@ def open_tables(source: TableSource, where: str) -> tuple[Any, Bool[np.ndarray, 
     """
     if not source.path:
         raise DatasetError("data.path is empty; name the file of your table, as data.path=patients.csv")
-    splits = tables.read_tables(_path(source.path), source.encoding)
+    splits = {
+        name: without_row_numbers(table, f"{where} {name}" if name in (*_TRAINS, *_TESTS) else where)
+        for name, table in tables.read_tables(_path(source.path), source.encoding).items()
+    }
     if source.split not in (None, "files") or len(splits) == 1:
         if source.split == "files" and len(splits) == 1:
             raise DatasetError(f"{where} data.split=files needs a file train and a file test in a folder; there is one")
@@ -232,8 +239,6 @@ def open_tables(source: TableSource, where: str) -> tuple[Any, Bool[np.ndarray, 
 
 
 def _check_names(names: Sequence[str], source: TableSource, said: Mapping[str, Any], where: str) -> None:
-    if twice := next((name for i, name in enumerate(names) if name in names[:i]), None):
-        raise DatasetError(f"{where} has {names.count(twice)} columns {twice!r}; rename or remove all but one")
     asked = [("data.label", source.label), ("data.unit", source.unit), ("data.split_column", source.split_column)]
     asked += [("data.columns", name) for name in said]
     for field_name, name in asked:
@@ -287,8 +292,8 @@ def _classes(label: Column, given: Sequence[str], where: str) -> tuple[str, ...]
         )
     if len(seen) > MOST_CLASSES or len(seen) * 2 > max(len(label.codes), 4):
         raise DatasetError(
-            f"{where} data.label={label.name!r} has {len(seen):,} different values in {len(label.codes):,} rows: names or "
-            "quantities, and no classes; name another column"
+            f"{where} data.label={label.name!r} has {len(seen):,} different values in {len(label.codes):,} rows: names "
+            "or quantities, and no classes; name another column"
         )
     return tables.in_order(seen)
 

@@ -1,0 +1,94 @@
+"""Whether a file is a table at all: one line of names, each once, and rows below it that no quote has swallowed."""
+
+import re
+from typing import Any
+
+from dpjax.fetching.sources import DatasetError
+
+_VALUE = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|\d{4}-\d{2}-\d{2}.*")
+_MARKS = (",", ";", "\t", "|")
+
+
+def without_row_numbers(table: Any, where: str) -> Any:
+    """A table whose names and rows are what they seem, without the numbers of rows that pandas writes in front.
+
+    Args:
+      table: ``pyarrow.Table``.
+      where: names it in messages.
+
+    Raises:
+      DatasetError: no line of names, or two; a column twice or without a name; a row that is several. It names the row.
+
+    Example:
+      >>> import pyarrow
+      >>> without_row_numbers(pyarrow.table({"": ["0", "1"], "age": ["34", "51"]}), "it:").column_names
+      ['age']
+    """
+    names = list(table.column_names)
+    if names and names[0] in ("", "Unnamed: 0", "__index_level_0__") and _counts(table.column(0)):
+        table, names = table.drop_columns([names[0]]), names[1:]
+    if not names:
+        raise DatasetError(f"{where} has no columns")
+    values = [name for name in names if _VALUE.fullmatch(name)]
+    if len(values) * 2 >= len(names):
+        raise DatasetError(
+            f"{where} its first line holds values, as {values[0]!r}, where names of columns must stand; add a line of "
+            "names"
+        )
+    if twice := next((name for i, name in enumerate(names) if name in names[:i]), None):
+        raise DatasetError(f"{where} has {names.count(twice)} columns {twice!r}; rename or remove all but one")
+    if "" in names:
+        raise DatasetError(f"{where} column {names.index('') + 1} has no name; give it one")
+    _refuse_swallowed(table, names, where)
+    first = [table.column(i)[0].as_py() for i in range(len(names))] if table.num_rows else []
+    _refuse_names_again(table, names, where)
+    if (
+        len(names) > 1
+        and first
+        and all(isinstance(each, str) and each and not _VALUE.fullmatch(each) for each in first)
+    ):
+        _refuse_units(table, names, where)
+    return table
+
+
+def _counts(column: Any) -> bool:
+    """Whether a column counts its rows, from 0 or 1."""
+    values = [str(each) for each in column.to_pylist()]
+    return any(values == [str(i) for i in range(start, start + len(values))] for start in (0, 1))
+
+
+def _refuse_names_again(table: Any, names: list[str], where: str) -> None:
+    column = table.column(0).to_pylist()
+    for row, value in enumerate(column):
+        if value == names[0] and [str(table.column(i)[row].as_py()).strip() for i in range(len(names))] == names:
+            raise DatasetError(f"{where} row {row + 1} repeats the names of the columns; take it away")
+
+
+def _refuse_units(table: Any, names: list[str], where: str) -> None:
+    """A second line of names, or of units, above columns of numbers."""
+    numbers = 0
+    for i in range(len(names)):
+        rest = [each for each in table.column(i).slice(1, 20).to_pylist() if each not in (None, "")]
+        numbers += len(rest) >= 3 and all(_VALUE.fullmatch(str(each)) for each in rest)
+    if numbers * 2 >= len(names):
+        shown = ", ".join(repr(table.column(i)[0].as_py()) for i in range(min(len(names), 3)))
+        raise DatasetError(f"{where} row 1 ({shown}) is a second line of names or units; take it away")
+
+
+def _refuse_swallowed(table: Any, names: list[str], where: str) -> None:
+    """A quote that is closed many lines later makes one cell of several rows, and no reader complains."""
+    import pyarrow
+
+    if len(names) < 3:
+        return
+    for name in names:
+        column = table.column(name)
+        if not (pyarrow.types.is_string(column.type) or pyarrow.types.is_large_string(column.type)):
+            continue
+        for row, value in ((row, value) for row, value in enumerate(column.to_pylist()) if value and "\n" in value):
+            lines = value.split("\n")[1:]
+            if any(line.count(mark) >= len(names) - 1 for line in lines for mark in _MARKS):
+                raise DatasetError(
+                    f"{where} column {name!r} of row {row + 1} holds whole lines of the file: a quote is opened there "
+                    "and closed too late; mend it"
+                )

@@ -1,0 +1,290 @@
+"""Tables of one's own: kinds of columns, what is learnt from rows and said so, splits, and every way to be wrong."""
+
+import dataclasses
+import random
+
+import numpy as np
+import pyarrow
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dpjax.datasets import DatasetError
+from dpjax.datasets.own_tables.inspecting import inspect
+from dpjax.datasets.own_tables.kinds import Column, read_column
+from dpjax.datasets.own_tables.plans import encode, plan_of, read_said
+from dpjax.datasets.own_tables.reading import TableSource, load_table
+from dpjax.results.claims import claim
+
+COLUMNS = ["visit", "patient_id", "hospital", "date", "age", "sex", "smoker", "bmi", "ill"]
+PUBLIC = {
+    "age": [0, 110],
+    "bmi": {"range": [10, 50], "missing": True},
+    "sex": ["f", "m"],
+    "smoker": ["never", "former", "current"],
+    "hospital": "skip",
+    "date": {"range": ["2018-01-01", "2026-01-01"]},
+    "visit": "skip",
+}
+
+
+def patients(rows=400, seed=0):
+    """Lines of a table of visits, and the names above them."""
+    source = random.Random(seed)
+    lines = []
+    for i in range(rows):
+        age, bmi = source.randrange(18, 95), round(source.gauss(27, 5), 1)
+        smoker = source.choice(["never", "former", "current", ""])
+        ill = "yes" if age + 2 * bmi + source.gauss(0, 10) > 110 else "no"
+        day = f"20{source.randrange(18, 25)}-{source.randrange(1, 13):02d}-{source.randrange(1, 29):02d}"
+        who, where = f"P{source.randrange(rows // 3):04d}", source.choice("ABCD")
+        lines.append([i, who, where, day, age, source.choice("fm"), smoker, bmi if i % 7 else "NA", ill])
+    return [COLUMNS, *lines]
+
+
+def written(folder, lines, name="patients.csv"):
+    path = folder / name
+    path.write_text("\n".join(",".join(map(str, line)) for line in lines) + "\n")
+    return str(path)
+
+
+@pytest.fixture
+def source(tmp_path):
+    return TableSource(
+        written(tmp_path, patients()), label="ill", unit="patient_id", columns=PUBLIC, classes=("no", "yes")
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "kind"),
+    [
+        ("age", ["34", "51", "7"], "number"),
+        ("age", ["34.5", "NA", "1e3", "-.5"], "number"),
+        ("zip", ["007", "107", "007"], "category"),
+        ("sex", ["f", "m", "f", "?"], "category"),
+        ("flag", ["0", "1", "1"], "number"),
+        ("seen", ["2024-01-31", "2023-12-01"], "date"),
+        ("seen", ["2024-01-31T10:00:00Z", "2023-12-01T23:59:59Z"], "date"),
+        ("seen", ["31.01.2024", "01.12.2023"], "date"),
+        ("seen", ["01/31/2024", "12/01/2023"], "date"),
+        ("seen", ["20240131", "20231201"], "date"),
+        ("patient_id", [str(i) for i in range(100)], "identifier"),
+        ("code", [f"x{i}" for i in range(100)], "identifier"),
+        ("note", [f"patient {i} feels well" for i in range(100)], "text"),
+        ("country", ["at"] * 5, "constant"),
+        ("year", ["2024"] * 5, "constant"),
+        ("nothing", ["", "NA", "null"], "empty"),
+    ],
+)
+def test_a_column_is_what_its_values_say(name, values, kind):
+    assert read_column(pyarrow.table({name: values}), name, "it:").kind == kind
+
+
+def test_typed_columns_of_parquet_keep_their_type():
+    import datetime
+    import decimal
+
+    table = pyarrow.table(
+        {
+            "number": [1.5, None, 3.0],
+            "whole": pyarrow.array([1, 2, 2**31], pyarrow.int64()),
+            "truth": [True, False, None],
+            "day": [datetime.date(2024, 1, 31), None, datetime.date(2024, 2, 1)],
+            "moment": [datetime.datetime(2024, 1, 31, 10), datetime.datetime(2024, 2, 1), None],
+            "money": [decimal.Decimal("1.50"), None, decimal.Decimal("2")],
+            "kind": pyarrow.array(["a", "b", "a"]).dictionary_encode(),
+        }
+    )
+    kinds = {name: read_column(table, name, "it:").kind for name in table.column_names}
+    assert kinds == {
+        "number": "number",
+        "whole": "number",
+        "truth": "category",
+        "day": "date",
+        "moment": "date",
+        "money": "number",
+        "kind": "category",
+    }
+    assert read_column(table, "day", "it:").floats()[0] == 19753  # days from 1970-01-01
+
+
+def test_what_a_config_says_is_all_that_inputs_are_made_of(source, tmp_path):
+    data = load_table(source)
+    assert data.learnt == ""
+    lines = patients()
+    odd = [lines[0], [9999, "P9999", "Z", "2031-01-01", 131, "x", "pipe", 99, "yes"], *lines[1:]]
+    other = load_table(dataclasses.replace(source, path=written(tmp_path, odd, "odd.csv")))
+    assert other.feature_names == data.feature_names
+    left = other.train_inputs[[who != "P9999" for who in np.array(other.unit_names)[other.train_units]]]
+    order = np.lexsort(data.train_inputs.T), np.lexsort(left.T)
+    np.testing.assert_array_equal(data.train_inputs[order[0]], left[order[1]])
+    assert np.abs(other.train_inputs).max() <= 1
+
+
+def test_what_is_read_off_the_rows_is_named_and_claims_say_so(source):
+    columns = {name: said for name, said in PUBLIC.items() if name not in ("age", "smoker")}
+    data = load_table(dataclasses.replace(source, columns=columns, classes=()))
+    assert data.learnt == (
+        "range of age; values of smoker; which values are missing of age and smoker; kind of age and smoker; "
+        "classes of ill"
+    )
+    row = {"epsilon": 1.0, "epsilon_pld": 1.0, "delta": 1e-5, "unit": "user", "learnt": data.learnt}
+    assert claim(row).endswith(f"; NOT private: {data.learnt}, read off the rows")
+    assert "NOT private" not in claim(row | {"learnt": None})
+
+
+def test_ranges_and_values_come_from_training_rows_alone(tmp_path):
+    lines = [["seen", "x", "kind", "ill"]]
+    lines += [[f"2020-01-{1 + i % 28:02d}", i % 10, "ab"[i % 2], "ny"[i % 3 == 0]] for i in range(80)]
+    lines += [["2021-01-01", 1000, "c", "ny"[i % 2]] for i in range(20)]
+    data = load_table(TableSource(written(tmp_path, lines), "ill", split="time", split_column="seen"))
+    assert data.feature_names == ("x", "kind=a", "kind=b")
+    assert set(data.test_inputs[:, 0]) == {1.0}
+    assert not data.test_inputs[:, 1:].any()  # a value that nobody trained on is none of the known
+    assert len(data.test_labels) == 20
+
+
+def test_no_owner_is_on_both_sides_and_none_moves_for_another(source, tmp_path):
+    def sides(path):
+        data = load_table(dataclasses.replace(source, path=path))
+        names = np.array(data.unit_names)
+        train, test = set(names[data.train_units]), set(names[data.test_units])
+        assert not train & test
+        assert data.num_train_units == len(train)
+        return train, test
+
+    lines = patients()
+    train, test = sides(source.path)
+    gone = sorted(train)[3]
+    fewer = sides(written(tmp_path, [line for line in lines if line[1] != gone], "fewer.csv"))
+    assert fewer == (train - {gone}, test)
+
+
+def test_splits_by_column_files_and_rows(tmp_path):
+    lines = patients()
+    fold = [[*lines[0], "fold"], *([*line, "test" if i % 4 == 0 else "train"] for i, line in enumerate(lines[1:]))]
+    by_column = load_table(TableSource(written(tmp_path, fold), "ill", split_column="fold"))
+    assert len(by_column.test_labels) == 100
+    folder = tmp_path / "files"
+    folder.mkdir()
+    written(folder, [lines[0], *lines[1::4]], "test.csv")
+    written(folder, [lines[0], *(line for i, line in enumerate(lines[1:]) if i % 4)], "train.csv")
+    by_files = load_table(TableSource(str(folder), "ill"))
+    np.testing.assert_array_equal(by_files.test_labels, by_column.test_labels)
+    np.testing.assert_array_equal(by_files.train_inputs, by_column.train_inputs)
+    few = load_table(TableSource(written(tmp_path, lines), "ill", unit="hospital"))
+    assert few.num_train_units == 4  # too few to leave one out: every hospital trains and tests
+    assert set(few.test_units) == set(range(4))
+
+
+def test_labels_keep_their_names(tmp_path):
+    def classes(labels):
+        lines = [["x", "stars"], *([i % 7, labels[i % len(labels)]] for i in range(60))]
+        data = load_table(TableSource(written(tmp_path, lines), "stars"))
+        assert [data.class_names[label] for label in data.train_labels[:3]]
+        return data.class_names
+
+    assert classes(["1", "2", "3", "4", "5"]) == ("1", "2", "3", "4", "5")
+    assert classes(["007", "7"]) == ("007", "7")
+    assert classes(["10", "9"]) == ("9", "10")
+
+
+@given(st.lists(st.sampled_from(["1", "2.5", "-3", "NA", "1e9"]), min_size=2, max_size=9), st.integers(0, 8))
+def test_what_a_row_becomes_depends_on_itself(words, row):
+    row %= len(words)
+    column = read_column(pyarrow.table({"x": words}), "x", "it:", kind="number")
+    alone = read_column(pyarrow.table({"x": [words[row]]}), "x", "it:", kind="number")
+    plan = plan_of(column, read_said({"x": {"range": [-2, 2], "missing": True}}, "it:")["x"], np.ones(len(words), bool))
+    np.testing.assert_array_equal(encode([column], [plan])[row], encode([alone], [plan])[0])
+
+
+WRONG = {
+    "no header": ("1,34,f,yes\n2,51,m,no\n", "first line holds values, as '1'"),
+    "two headers": ("a,b,ill\na,b,ill\n1,2,y\n2,3,n\n", "row 1 repeats the names"),
+    "units below the names": (
+        "age,bmi,ill\nyears,kg,unit\n" + "3,4,1\n" * 9,
+        "row 1 ('years', 'kg', 'unit') is a second line",
+    ),
+    "ragged": ("a,b,ill\n1,2,y\n1,2,3,n\n", "line 3 has 4 fields where the first names 3"),
+    "mixed": ("a,ill\n" + "1,y\n2,n\n" * 9 + "high,y\n", "column 'a' holds numbers and, in row 19, 'high'"),
+    "decimal commas": ("a;ill\n" + "1,5;y\n2;n\n" * 9, "is its comma a decimal point or between thousands"),
+    "a quote closed too late": ('a,b,ill\n"1,2,y\n3,4,n\n5,6,y\n7",8,n\n', "column 'a' of row 1 holds whole lines"),
+    "a quote never closed": ('a,b,ill\n1,2,y\n"3,4,n\n', "quote"),
+    "a column twice": ("a,a,ill\n1,2,y\n", "2 columns 'a'"),
+    "a column without a name": ("a,,ill\n1,2,y\n", "column 2 has no name"),
+    "all missing": ("a,ill\n" + "NA,y\n,n\n" * 9, "no column is left that a model can read"),
+    "one class": ("a,ill\n" + "1,y\n2,y\n" * 9, "all rows have the label 'y'"),
+    "no label anywhere": ("a,ill\n" + "1,\n2,NA\n" * 9, "has no label in any row"),
+    "0 rows": ("a,ill\n", "holds no rows"),
+    "empty": ("", "it is empty"),
+    "an id as label": ("a,ill\n" + "".join(f"{i % 5},x{i}\n" for i in range(99)), "99 different values in 99 rows"),
+    "no such column": ("a,il\n1,y\n2,n\n", "data.label='ill' is no column; did you mean 'il'?"),
+    "past a float": ("a,ill\n1e999,y\n2,n\n3,y\n4,n\n", "past what a float can be"),
+    "dates of two kinds": ("a,ill\n" + "01/02/2024,y\n03/04/2024,n\n" * 9, "which %d/%m/%Y and %m/%d/%Y both read"),
+    "a date that is none": (
+        "a,ill\n" + "2024-01-31,y\n2024-02-01,n\n" * 9 + "soon,y\n",
+        "holds dates and, in row 19, 'soon'",
+    ),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_file_that_is_wrong_is_refused_in_one_sentence(wrong, tmp_path):
+    text, sentence = WRONG[wrong]
+    path = tmp_path / "table.csv"
+    path.write_text(text)
+    with pytest.raises(DatasetError) as error:
+        load_table(TableSource(str(path), "ill"))
+    assert sentence in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_rows_without_label_or_owner_are_left_out_and_counted(tmp_path):
+    lines = patients()
+    lines[5][8], lines[9][8], lines[11][1] = "", "NA", ""
+    data = load_table(TableSource(written(tmp_path, lines), "ill", unit="patient_id"))
+    assert data.remarks.startswith(
+        "2 rows without label (ill) left out, the first of them row 5; 1 rows without owner (patient_id) left out"
+    )
+    assert len(data.train_labels) + len(data.test_labels) == 397
+
+
+@pytest.mark.parametrize(
+    ("columns", "sentence"),
+    [
+        ({"age": [120, 0]}, "must rise"),
+        ({"age": "nubmer"}, "did you mean number?"),
+        ({"age": {"rnage": [0, 1]}}, "did you mean range?"),
+        ({"sex": ["f", "f", "m"]}, "'f' twice"),
+        ({"age": 3}, "must be a range as [0, 120]"),
+        ({"date": {"kind": "date", "range": ["soon", "later"]}}, "must be two dates"),
+        ({"agee": [0, 1]}, "data.columns='agee' is no column; did you mean 'age'?"),
+        ({"sex": "number"}, "holds numbers and, in row 1"),
+    ],
+)
+def test_what_is_said_of_columns_is_checked(source, columns, sentence):
+    with pytest.raises(DatasetError) as error:
+        load_table(dataclasses.replace(source, columns=columns))
+    assert sentence in str(error.value)
+
+
+def test_looking_at_a_table_says_what_would_be_learnt_and_how_to_say_it(source):
+    found = inspect(dataclasses.replace(source, columns={}, classes=()))
+    looks = {look.name: look for look in found.columns}
+    assert looks["patient_id"].kind == "owner"
+    assert looks["ill"].kind == "label"
+    assert looks["bmi"].missing == 58
+    assert "sex: [f, m]" in found.config
+    assert found.learnt.startswith("range of date, age and bmi")
+    assert dict(found.facts)["test"].endswith("owners (patient_id) 80/20 by a hash of their names")
+    import yaml
+
+    said = yaml.safe_load("\n".join(found.config))
+    again = load_table(dataclasses.replace(source, columns=said))
+    assert again.learnt == ""
+
+
+def test_a_column_by_hand_is_encoded_without_a_file():
+    column = Column("age", "number", np.array([0, -1]), ("30",), np.array([30.0]))
+    plan = plan_of(column, read_said({"age": [0, 120]}, "it:")["age"], np.ones(2, bool))
+    assert encode([column], [plan]).tolist() == [[-0.5], [0.0]]
