@@ -230,7 +230,7 @@ def _names_rows(name: str, values: Sequence[str], rows: int) -> bool:
     whole = all(re.fullmatch(r"\d{1,18}", value) for value in values)
     if whole and len(values) == rows > 20:
         numbers = [int(value) for value in values]
-        if max(numbers) - min(numbers) == rows - 1:
+        if min(numbers) in (0, 1) and max(numbers) - min(numbers) == rows - 1:
             return True
     return whole and bool(_IDENTIFIERS.search(name)) and len(values) > min(20, math.isqrt(rows))
 
