@@ -20,7 +20,7 @@ from experiments.memory import refuse_lanes
 from experiments.privacy import as_run, check_aborts, clip_norm, noise_share
 from experiments.problems.saving import save_model
 from experiments.readers import Sweep, refuse_unread_by_plugin
-from experiments.rows import common, outputs, pace, warn_of_owners
+from experiments.rows import common, outputs, pace, test_scores, warn_of_owners
 from experiments.setup import Setup, build
 from experiments.setup import adaptive as adaptive_of
 from experiments.task import Job, Outcome, Tell
@@ -101,7 +101,8 @@ def _train(
     for done, lane in enumerate(run_lanes(program, hparams, seeds, workers=_workers(program)), start=1):
         i, seed = owners[lane.index], seeds[lane.index]
         job = points[i].job
-        finished[i][seed] = outputs(lane) | pace(job.cfg, setup, lane.wall_seconds)
+        finished[i][seed] = outputs(lane) | test_scores(lane, setup.problem.dataset.test_labels)
+        finished[i][seed] |= pace(job.cfg, setup, lane.wall_seconds)
         finished[i][seed]["compile_seconds"] = program.compile_seconds / len(seeds)
         try:
             finished[i][seed] |= _release(job, seed, lane, setup, facts[i], finished[i][seed], tell)

@@ -39,6 +39,7 @@ class Report(NamedTuple):
       evaluations: ``{"train" | "test": {"loss" | "accuracy": [evaluations]}}``.
       counts: scalars over the whole run.
       traces: what the steps reported, by column; NOT private.
+      test_logits: ``[rows, classes]`` of the final model; None where they would be too many to carry.
       client_accuracies: ``[clients]`` of the final model on each client's own rows; None if central.
       trained: the final parameters, if they are to be saved or something is done with them.
       unmoved: for each trained leaf of a checkpoint, whether it ended as it began.
@@ -48,6 +49,7 @@ class Report(NamedTuple):
     evaluations: Any
     counts: dict[str, jax.Array]
     traces: dict[str, jax.Array]
+    test_logits: jax.Array | None
     client_accuracies: jax.Array | None
     trained: Any
     unmoved: Any
@@ -87,6 +89,7 @@ def make_report(
         history.evaluations,
         _counts(cfg, history, params, message_size(cfg.federated.compression, size)),
         norm_traces(history, on_sum, size, cfg.optimizer.evaluate_every),
+        _test_logits(problem, arrays, solver.model_of(params)),
         _client_accuracies(cfg.federated, solver, state, params, arrays, problem) if cfg.is_federated else None,
         solver.model_of(params) if cfg.save_model or problem.finish else None,
         solver.model_of(history.unmoved) if problem.tokens_per_row else (),
@@ -121,6 +124,20 @@ def _all_finite(params: Any) -> jax.Array:
     """Whether every number is one."""
     finite = [jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(params) if jnp.issubdtype(x.dtype, jnp.inexact)]
     return jnp.all(jnp.array(finite))
+
+
+_MOST_LOGITS = 4_000_000  # a lane: what is beyond would fill the memory of a sweep
+
+
+def _test_logits(problem: Problem, arrays: Arrays, params: Any) -> jax.Array | None:
+    """Of rows of one shape; texts by length are scored as they are evaluated."""
+    if problem.predict is None or problem.tokens_per_row or not isinstance(arrays.test, tuple):
+        return None
+    inputs, labels = arrays.test
+    if len(labels) * problem.dataset.num_classes > _MOST_LOGITS:
+        return None
+    batched = problem.predict(arrays.frozen)
+    return jax.lax.map(lambda x: batched(params, x[None])[0], inputs, batch_size=BATCH)
 
 
 def _client_accuracies(

@@ -23,6 +23,7 @@ from dpjax._version import SAME_NUMBERS_SINCE
 from dpjax.ranges import MOST_EPSILON
 from dpjax.results.claims import owners_sentence, rounded_up
 from dpjax.results.mechanisms import columns_of
+from dpjax.scores import NAMES, scores
 from dpjax.sweeps import Lane
 from experiments import identity
 from experiments.config import CompressionConf, Config, ConfigError, CorruptionConf, FederatedConf
@@ -35,7 +36,7 @@ from experiments.task import Job
 
 def outputs(lane: Lane) -> dict[str, Any]:
     """The columns that a lane's output fills."""
-    steps, evaluations, counts, traces, clients, *_ = lane.output
+    steps, evaluations, counts, traces, _, clients, *_ = lane.output
     losses = [float(split["loss"][-1]) for split in evaluations.values()]
     diverged = not (bool(counts["finite"]) and all(map(math.isfinite, losses)))
 
@@ -62,6 +63,18 @@ def outputs(lane: Lane) -> dict[str, Any]:
         "peak_memory_mib": peak_memory_mib(),
         "timestamp": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
+
+
+def test_scores(lane: Lane, labels: np.ndarray) -> dict[str, float | None]:
+    """The columns that the predictions for the test rows fill.
+
+    Args:
+      lane: that ended.
+      labels: of the test rows.
+    """
+    logits = lane.output.test_logits
+    found = dict.fromkeys(NAMES) if logits is None else scores(np.asarray(logits), labels)
+    return {f"test_{name}": value for name, value in found.items()}
 
 
 def pace(cfg: Config, setup: Setup, wall_seconds: float) -> dict[str, Any]:

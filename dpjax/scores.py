@@ -1,0 +1,76 @@
+"""How good a classifier's predictions are where classes are unbalanced, and how far its confidence can be trusted."""
+
+import numpy as np
+from jaxtyping import Float, Int
+
+NAMES = ("balanced_accuracy", "auroc", "auprc", "f1", "calibration_error")
+_BINS = 15
+
+
+def scores(logits: Float[np.ndarray, "rows classes"], labels: Int[np.ndarray, "rows"]) -> dict[str, float | None]:
+    """Balanced accuracy, AUROC, AUPRC, F1 and calibration error of predictions.
+
+    Formal guarantees: none of privacy. Of two classes the second is the positive one. Of more, AUROC, AUPRC and F1 are
+    means over the classes that occur among the labels, each against the others.
+
+    Args:
+      logits: ``[rows, classes]``.
+      labels: ``[rows]`` class numbers in ``[0, classes)``.
+
+    Returns:
+      ``balanced_accuracy``: mean recall of the classes that occur. ``auroc``: area under the receiver operating
+      characteristic. ``auprc``: average precision. ``f1``: harmonic mean of precision and recall.
+      ``calibration_error``: mean distance of confidence and accuracy over 15 bins of confidence, by their rows. All in
+      [0, 1]; None for what one class alone leaves undefined, and for all where a logit is not finite.
+
+    Raises:
+      ValueError: no rows, or a label that is no class.
+
+    Example:
+      >>> logits = np.array([[2.0, 0.0], [1.0, 0.0], [0.5, 0.0], [0.0, 1.0]])
+      >>> found = scores(logits, np.array([0, 0, 1, 1]))
+      >>> found["balanced_accuracy"], found["auroc"], round(found["f1"], 3)
+      (0.75, 1.0, 0.667)
+
+    References:
+      Guo et al., On Calibration of Modern Neural Networks, 2017 (https://arxiv.org/abs/1706.04599).
+    """
+    from sklearn import metrics  # a second to import, which a run without test rows need not wait for
+
+    if not len(labels):
+        raise ValueError("labels hold 0 rows; score at least one.")
+    classes = logits.shape[1]
+    if labels.min() < 0 or labels.max() >= classes:
+        raise ValueError(
+            f"labels from {labels.min()} to {labels.max()} are not all in [0, {classes}), the logits' classes."
+        )
+    if not np.isfinite(logits).all():
+        return dict.fromkeys(NAMES)
+    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    chances = np.exp(shifted)
+    chances /= chances.sum(axis=1, keepdims=True)
+    guessed = logits.argmax(axis=1)
+    occurring = np.unique(labels)
+    asked = [1] if classes == 2 else occurring.tolist()
+    both = [each for each in asked if 0 < (labels == each).sum() < len(labels)]
+    # The order of the logits' distance and not of the chances, which saturate at 1 and would tie.
+    margins = (
+        {each: logits[:, each] - np.delete(logits, each, axis=1).max(axis=1) for each in both} if classes > 1 else {}
+    )
+
+    def mean(values: list[float]) -> float | None:
+        return float(np.mean(values)) if values else None
+
+    return {
+        "balanced_accuracy": float(np.mean([(guessed[labels == each] == each).mean() for each in occurring])),
+        "auroc": mean([metrics.roc_auc_score(labels == each, margins[each]) for each in both]),
+        "auprc": mean([metrics.average_precision_score(labels == each, margins[each]) for each in both]),
+        "f1": mean([metrics.f1_score(labels == each, guessed == each, zero_division=0) for each in asked]),
+        "calibration_error": _calibration_error(chances.max(axis=1), guessed == labels),
+    }
+
+
+def _calibration_error(confidence: Float[np.ndarray, "rows"], right: np.ndarray) -> float:
+    place = np.minimum((confidence * _BINS).astype(int), _BINS - 1)
+    gaps = np.bincount(place, weights=right - confidence, minlength=_BINS)
+    return float(np.abs(gaps).sum() / len(right))
