@@ -1,16 +1,18 @@
 """A table of one's own, as the config's fields of ``data`` describe it."""
 
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
-from dpjax.datasets.own_tables.reading import Split, TableSource
 from experiments.config import DataConf
+
+if TYPE_CHECKING:
+    from dpjax.datasets.own_tables.reading import Split, TableSource
 
 OWN = "own"
 """The ``data.name`` that reads ``data.path``."""
 
 
-def table_of(data: DataConf) -> TableSource:
+def table_of(data: DataConf) -> "TableSource":
     """Where a table lies and what its columns are for.
 
     Args:
@@ -20,6 +22,8 @@ def table_of(data: DataConf) -> TableSource:
       >>> table_of(DataConf(name="own", path="patients.csv", label="ill")).label
       'ill'
     """
+    from dpjax.datasets.own_tables.reading import TableSource  # a run that is done already reads no table
+
     return TableSource(
         path=data.path,
         label=data.label,

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 import optax
@@ -12,6 +13,7 @@ from dpjax import clipping, federated, optimizers, ranges, sampling
 from dpjax.accounting import Mechanism, calibrate_noise, epsilon
 from dpjax.clipping.adaptive import adaptive_clipping
 from dpjax.contributions import local_training
+from dpjax.datasets.own_tables.reading import Split
 from dpjax.models.tuning import Lora, Method
 from experiments.accountable import refuse_unaccounted
 from experiments.config import Config, ConfigError
@@ -105,10 +107,15 @@ FREE = {
     "seed",
     *("model.groups", "model.context", "model.embedding", "model.hidden", "tuning.alpha"),  # models say what they take
     *("experiment", "method", "task", "plugin", "results_dir", "data.name", "model.name", "model.activation"),
+    *("data.path", "data.label", "data.unit", "data.split_column", "data.columns", "data.missing", "data.classes"),
     *("model.checkpoint", "synthesis.checkpoint", "synthesis.classes", "federated.personal"),
     *("tracker.project", "tracker.entity", "tracker.mode", "tracker.group"),
 }
 """Fields that are looked at elsewhere, or may be anything."""
+
+
+def test_the_splits_of_a_table_are_the_library_s():
+    assert MAY_BE["data.split"].names == get_args(Split)
 
 
 def test_every_field_has_its_limits_or_is_free():

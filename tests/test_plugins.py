@@ -8,6 +8,7 @@ from hydra import compose, initialize_config_dir
 from dpjax.datasets import load
 from experiments import config, identity, inputs, jobs, setup
 from experiments.border import from_hydra
+from experiments.config import DataConf
 from experiments.plugins import load_plugin, own_rule
 from experiments.task import Job
 
@@ -190,6 +191,6 @@ def test_a_pipe_is_waited_for_neither_as_a_plugin_nor_as_data(tmp_path):
     os.mkfifo(tmp_path / "pipe.csv")
     with pytest.raises(config.ConfigError, match=r"can't be imported .OSError: it is no regular file"):
         load_plugin(str(tmp_path / "pipe.py"))
-    assert inputs.data_inputs(str(tmp_path / "pipe.csv")) == {str(tmp_path / "pipe.csv"): "absent"}
+    assert inputs.data_inputs(DataConf(name=str(tmp_path / "pipe.csv"))) == {str(tmp_path / "pipe.csv"): "absent"}
     with pytest.raises(ValueError, match=r"pipe\.csv cannot be read: it is no regular file; give one"):
         load(str(tmp_path / "pipe.csv"))

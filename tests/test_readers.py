@@ -65,6 +65,7 @@ RUNS = {
         "federated.corruption.name=noise",
     ],
     "secure": ["model=logistic", *SHARED],
+    "own": ["model=logistic", "data=own", "data.path=table.csv", "data.label=ill", "privacy.delta=1e-3"],
     "inside": ["model=logistic", "federated=inside_clients"],
 }
 TEXTS = {
@@ -107,7 +108,8 @@ def letters(monkeypatch):
     digits = load("digits")
     few = {f"{split}_inputs": getattr(digits, f"{split}_inputs")[:, 0, :4, 0].astype(np.uint8) for split in SPLITS}
     made = dataclasses.replace(digits, name="letters", input_shape=(4,), **few)
-    monkeypatch.setattr(choice, "_load", lambda name: made if name == "letters" else load(name))
+    real = choice._load
+    monkeypatch.setattr(choice, "_load", lambda data: made if data.name == "letters" else real(data))
     jax.config.update("jax_numpy_dtype_promotion", "standard")
     yield
     jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -135,7 +137,9 @@ def says_nobody_read(cfg, found):
 
 
 @pytest.mark.parametrize("run", RUNS)
-def test_what_the_table_says_is_read_is_read(run, asked, letters, tmp_path):
+def test_what_the_table_says_is_read_is_read(run, asked, letters, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "table.csv").write_text("age,ill\n" + "".join(f"{i % 60},{'ny'[i % 3 == 0]}\n" for i in range(90)))
     cfg = composed(*RUNS[run])
     asked.clear()
     made = build(cfg)

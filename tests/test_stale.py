@@ -18,6 +18,7 @@ from dpjax.results.sheet import sheets
 from dpjax.results.table import frame_of
 from experiments import config, finish, identity, inputs, jobs, naming, rows, run
 from experiments.border import as_typed, from_hydra
+from experiments.config import DataConf
 from experiments.fields import as_dict
 from experiments.plugins import has_own_optimizer, load_plugin, own_optimizer, own_rule
 from experiments.problems.choice import _load
@@ -207,10 +208,10 @@ def test_replaced_labels_are_another_data_set(tmp_path, as_folder):
     name = folder if as_folder else path
     cfg = made(f"data.name={name}")
     before = identity.digest(cfg)
-    assert "spam" in _load(str(name)).class_names
+    assert "spam" in _load(DataConf(name=str(name))).class_names
     mails(path, "maps")
     assert identity.digest(cfg) != before
-    assert "maps" in _load(str(name)).class_names  # nor does this process remember
+    assert "maps" in _load(DataConf(name=str(name))).class_names  # nor does this process remember
     if as_folder:
         between = identity.digest(cfg)
         mails(folder / "test.csv", "spam")

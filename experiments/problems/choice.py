@@ -7,7 +7,7 @@ import jax
 
 from dpjax import models
 from dpjax.datasets import Dataset, load
-from dpjax.datasets.own_tables.reading import load_table
+from dpjax.datasets.own_tables.reading import TableSource, load_table
 from dpjax.datasets.selection import bounded, hold_out, only, subset
 from experiments.argument_fields import SELECTION, in_fields
 from experiments.config import Config, ConfigError, DataConf
@@ -53,21 +53,27 @@ def make_problem(cfg: Config, tell: Tell) -> Problem:
 
 
 def _load(data: DataConf) -> Dataset:
-    return _loaded(_Asked(data), digest_of(data_inputs(data)))
-
-
-class _Asked(NamedTuple):
-    """A data set by what its config says of it, so that it is read once."""
-
-    data: DataConf
-
-    def __hash__(self) -> int:
-        return hash(repr(self))
+    digest = digest_of(data_inputs(data))
+    return _own(_Asked(table_of(data)), digest) if data.name == OWN else _loaded(data.name, digest)
 
 
 @lru_cache(maxsize=4)
-def _loaded(asked: _Asked, digest: str) -> Dataset:
-    return load_table(table_of(asked.data)) if asked.data.name == OWN else load(asked.data.name)
+def _loaded(name: str, digest: str) -> Dataset:
+    return load(name)
+
+
+class _Asked(NamedTuple):
+    """A table by what its config says of it, so that it is read once."""
+
+    source: TableSource
+
+    def __hash__(self) -> int:
+        return hash(repr(self.source))
+
+
+@lru_cache(maxsize=4)
+def _own(asked: _Asked, digest: str) -> Dataset:
+    return load_table(asked.source)
 
 
 def _model(cfg: Config, dataset: Dataset) -> models.Model:
