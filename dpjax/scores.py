@@ -65,7 +65,7 @@ def scores(logits: Float[np.ndarray, "rows classes"], labels: Int[np.ndarray, "r
         "balanced_accuracy": float(np.mean([(guessed[labels == each] == each).mean() for each in occurring])),
         "auroc": mean([metrics.roc_auc_score(labels == each, margins[each]) for each in both]),
         "auprc": mean([metrics.average_precision_score(labels == each, margins[each]) for each in both]),
-        "f1": mean([metrics.f1_score(labels == each, guessed == each, zero_division=0) for each in asked]),
+        "f1": mean([metrics.f1_score(labels == each, guessed == each, zero_division=0.0) for each in asked]),
         "calibration_error": _calibration_error(chances.max(axis=1), guessed == labels),
     }
 

@@ -15,6 +15,7 @@ import pytest
 
 from dpjax.datasets import describe
 from dpjax.models.pretrained import checkpoint_folder
+from tests.patients import write_patients
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -103,10 +104,11 @@ NEEDS_A_NETWORK = ("data fetch", "models fetch", "generate")  # or what was fetc
 
 @pytest.fixture(scope="module")
 def sweep_folder(tmp_path_factory) -> Path:
-    """A folder with results/quickstart, of rows made up."""
+    """A folder with results/quickstart and results/patients, of rows made up, and a table."""
     from dpjax.results import write_job_result
 
     folder = tmp_path_factory.mktemp("sweep")
+    write_patients(folder / "patients.csv", rows=300)
     for epsilon in (1.0, 8.0, float("inf")):
         for clients in (None, 10, 50):
             row = {
@@ -125,7 +127,10 @@ def sweep_folder(tmp_path_factory) -> Path:
                 "seed": 0,
                 "config_hash": f"{epsilon}-{clients}",
             }
-            write_job_result(folder / "results/quickstart" / row["config_hash"], [row], "made up")
+            for name in ("quickstart", "patients"):
+                write_job_result(
+                    folder / "results" / name / row["config_hash"], [row | {"experiment": name}], "made up"
+                )
     return folder
 
 
@@ -193,7 +198,9 @@ def config_path(tmp_path):
     return tmp_path / "conf"
 
 
-@pytest.mark.parametrize(("page", "command"), [c[:2] for c in COMMANDS if "experiments.run" in c[1]])
+@pytest.mark.parametrize(
+    ("page", "command"), [c[:2] for c in COMMANDS if "experiments.run" in c[1] and ".yaml" not in c[1]]
+)
 def test_experiments_run_commands_compose_into_jobs_that_can_run(page, command, config_path, tmp_path, monkeypatch):
     from hydra import compose, initialize_config_dir
 

@@ -10,17 +10,20 @@ from dpjax.datasets.bounding import bound_contributions
 from dpjax.datasets.entries import Dataset, Entry
 from dpjax.datasets.fetched_copies import cache_folder
 from dpjax.datasets.loading import available, describe, fetch, load, read_documents
+from dpjax.datasets.own_tables.reading import TableSource, load_table
 from dpjax.fetching.sources import DatasetError
 
 __all__ = [
     "Dataset",
     "DatasetError",
     "Entry",
+    "TableSource",
     "available",
     "bound_contributions",
     "cache_folder",
     "describe",
     "fetch",
     "load",
+    "load_table",
     "read_documents",
 ]

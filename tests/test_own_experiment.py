@@ -1,0 +1,109 @@
+"""From a file of one's own to figures, tables and a report, as the guide says it."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from dpjax.results import load
+from experiments.config import ConfigError
+from experiments.own_experiment import with_own_experiments
+from tests.patients import write_patients
+
+PAGE = Path(__file__).parents[1] / "docs/how-to/own-data.md"
+YAML = re.search(r"^```yaml\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """With the guide's table, a tenth as long, and its YAML."""
+    monkeypatch.chdir(tmp_path)
+    write_patients(tmp_path / "patients.csv", rows=500)
+    assert YAML is not None
+    (tmp_path / "patients.yaml").write_text(YAML[1])
+    return tmp_path
+
+
+FEW = ["optimizer.num_steps=3", "num_seeds=1", "privacy.accountant=rdp", "privacy.delta=1e-3"]
+
+
+def rows_of(folder):
+    rows = load(next(folder.rglob("results.parquet")))
+    return rows.astype(object).where(rows.notna(), None).to_dict("records")
+
+
+def test_the_guide_s_file_of_ten_lines_is_swept_and_claims_what_it_may(folder, main):
+    assert YAML is not None
+    assert len(YAML[1].splitlines()) <= 10
+    code, _, err = main("-m", "experiment=patients.yaml", *FEW)
+    assert code == 0, err
+    rows = rows_of(folder)
+    assert len(rows) == 7
+    assert {row["dataset"] for row in rows} == {"patients.csv"}
+    assert {row["experiment"] for row in rows} == {"patients"}
+    assert {row["unit"] for row in rows} == {"user"}
+    assert {row["learnt"] for row in rows} == {None}
+    assert all(0 <= row["test_auroc"] <= 1 for row in rows)
+    assert (folder / "patients/figures/privacy_utility_curve.png").is_file()
+    from dpjax.cli import main as dpjax
+
+    for words in (
+        ["report", str(folder / "patients")],
+        ["results", "export", str(folder / "patients"), "--out", "tables"],
+    ):
+        with pytest.raises(SystemExit) as done:
+            dpjax(words)
+        assert done.value.code in (0, None)
+    assert r"\begin{tabular}" in next(Path("tables").glob("*.tex")).read_text()
+
+
+def test_what_is_learnt_from_the_rows_is_in_the_row(folder, main):
+    code, _, err = main("experiment=patients.yaml", "data.columns.bmi=number", *FEW, "figures=false")
+    assert code == 0, err
+    (row,) = rows_of(folder)
+    assert row["learnt"] == "range of bmi; which values are missing of bmi"
+
+
+def test_the_same_file_by_hospital_is_a_federation(folder, main):
+    few = [each for each in FEW if not each.startswith("privacy.delta")]
+    code, _, err = main(
+        "experiment=patients.yaml",
+        "data.unit=hospital",
+        "privacy.records_per_unit=null",
+        "federated=fedavg",
+        "federated.partition=natural",
+        "federated.clients_per_round=4",
+        "privacy.delta=1e-2",
+        *few,
+    )
+    assert code == 0, err
+    (row,) = rows_of(folder)
+    assert (row["unit"], row["num_clients"], row["partition"]) == ("client", 8, "natural")
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (None, "can't be read (No such file or directory)"),
+        ("data: [1, 2", "is no YAML in line"),
+        ("just words", "holds no fields"),
+        (b"\xff\xfe", "is not UTF-8"),
+    ],
+)
+def test_a_file_that_is_no_experiment_is_refused_in_one_sentence(text, sentence, tmp_path, main):
+    path = tmp_path / "mine.yaml"
+    if text is not None:
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(ConfigError, match=re.escape(sentence)), with_own_experiments([f"experiment={path}"]):
+        pass
+    code, _, err = main(f"experiment={path}")
+    assert code != 0
+    assert err.count("\n") == 1
+    assert sentence in err
+
+
+def test_an_unknown_field_of_the_file_is_named(folder, main):
+    (folder / "patients.yaml").write_text("privacy: {epsilonn: 3}\n")
+    code, _, err = main("experiment=patients.yaml")
+    assert code != 0
+    assert "did you mean privacy.epsilon?" in err
