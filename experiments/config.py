@@ -314,6 +314,7 @@ def _writable(schema: type) -> DictConfig:
     node = OmegaConf.structured(schema)
     for path in ("", *_groups(schema)):
         OmegaConf.set_readonly(OmegaConf.select(node, path) if path else node, None)
+    OmegaConf.set_struct(OmegaConf.select(node, "data.columns"), False)  # its names are the table's
     return node
 
 

@@ -107,3 +107,14 @@ def test_an_unknown_field_of_the_file_is_named(folder, main):
     code, _, err = main("experiment=patients.yaml")
     assert code != 0
     assert "did you mean privacy.epsilon?" in err
+
+
+def test_columns_are_said_on_the_command_line_too_and_may_be_an_axis(folder, main):
+    where = ["data=own", "data.path=patients.csv", "data.label=diagnosis"]
+    code, _, err = main(
+        "-m", *where, "data.columns.age=[0,110],[0,50]", "data.columns.bmi=number", *FEW, "figures=false"
+    )
+    assert code == 0, err
+    private = [row for row in rows_of(folder) if row["epsilon"] != float("inf")]
+    assert len(private) == 2
+    assert all("range of date, bmi and pressure;" in row["learnt"] for row in private)

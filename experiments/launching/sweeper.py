@@ -17,7 +17,7 @@ from dpjax.results import ResultsError, write_atomically
 from experiments.border import as_typed
 from experiments.config import CONF, Config, ConfigError
 from experiments.error_words import no_field
-from experiments.fields import describe
+from experiments.fields import describe, types
 from experiments.interrupts import status_of
 from experiments.launching.compose import as_job, make_compose
 from experiments.readers import Sweep, depends_on, refuse_unread
@@ -36,6 +36,7 @@ _ONE_RUN_EACH = ("results_dir", "experiment", "figures", "tracker")
 """What a sweep has one of: its folder, its settings, its figures and its tracker."""
 
 _FIELDS = {row[0] for row in describe()} | {path.name for path in CONF.iterdir()}
+_HOLDERS = tuple(f"{name}." for name, kind in types().items() if kind is dict)  # of names that are the user's
 
 
 def sweep(sweeper: Any, arguments: Sequence[str]) -> Any:
@@ -170,7 +171,7 @@ def _axes(parser: OverridesParser, overrides: Iterable[str]) -> Axes:
         key = override.get_key_element()
         name = key.lstrip("+~")
         # Jobs would fail on it one by one, and after the references had run.
-        if name.partition("@")[0] not in _FIELDS:
+        if name.partition("@")[0] not in _FIELDS and not name.startswith(_HOLDERS):
             raise ConfigError(no_field(name))
         axes[name] = values = _values(override)
         if not values:
