@@ -65,9 +65,14 @@ def scores(logits: Float[np.ndarray, "rows classes"], labels: Int[np.ndarray, "r
         "balanced_accuracy": float(np.mean([(guessed[labels == each] == each).mean() for each in occurring])),
         "auroc": mean([metrics.roc_auc_score(labels == each, margins[each]) for each in both]),
         "auprc": mean([metrics.average_precision_score(labels == each, margins[each]) for each in both]),
-        "f1": mean([metrics.f1_score(labels == each, guessed == each, zero_division=0.0) for each in asked]),
+        "f1": mean([_f1(labels == each, guessed == each) for each in asked]),
         "calibration_error": _calibration_error(chances.max(axis=1), guessed == labels),
     }
+
+
+def _f1(is_class: np.ndarray, guessed: np.ndarray) -> float:
+    """0 where nobody guessed right, as of a class that is never guessed."""
+    return float(2 * (is_class & guessed).sum() / max(is_class.sum() + guessed.sum(), 1))
 
 
 def _calibration_error(confidence: Float[np.ndarray, "rows"], right: np.ndarray) -> float:

@@ -20,7 +20,7 @@ from experiments.memory import refuse_lanes
 from experiments.privacy import as_run, check_aborts, clip_norm, noise_share
 from experiments.problems.saving import save_model
 from experiments.readers import Sweep, refuse_unread_by_plugin
-from experiments.rows import common, outputs, pace, test_scores, warn_of_owners
+from experiments.rows import common, outputs, pace, test_scores, warn_of_what_is_not_covered
 from experiments.setup import Setup, build
 from experiments.setup import adaptive as adaptive_of
 from experiments.task import Job, Outcome, Tell
@@ -54,7 +54,7 @@ def run_group(jobs: Sequence[Job], tell: Tell = lambda stage, done, total: None)
     late = plugin_inputs(first.plugin) | noted_imports(first.plugin) if first.plugin else {}
     _check_unchanged(late | files, hashes)
     files = hashes
-    warn_of_owners(jobs, setup)
+    warn_of_what_is_not_covered(jobs, setup)
     sound, refused = _sound(jobs, setup)
     yield from refused
     if not sound:

@@ -21,7 +21,7 @@ import dpjax
 from dpjax import accounting
 from dpjax._version import SAME_NUMBERS_SINCE
 from dpjax.ranges import MOST_EPSILON
-from dpjax.results.claims import owners_sentence, rounded_up
+from dpjax.results.claims import learnt_sentence, owners_sentence, rounded_up
 from dpjax.results.mechanisms import columns_of
 from dpjax.scores import NAMES, scores
 from dpjax.sweeps import Lane
@@ -229,15 +229,19 @@ def owners(cfg: Config, setup: Setup) -> dict[str, int | None]:
     return {"owners": len(counts), "rows_per_owner": int(counts.max())}
 
 
-def warn_of_owners(jobs: Sequence[Job], setup: Setup) -> None:
-    """Say once for jobs of one group that their ε is not for those whose the rows are."""
+def warn_of_what_is_not_covered(jobs: Sequence[Job], setup: Setup) -> None:
+    """Say once for jobs of one group what their ε does not cover: whose the rows are, and what was read off them."""
     private = [job.cfg for job in jobs if job.cfg.privacy.is_private]
     if private:
         cfg, unit = private[0], setup.mechanism.unit
         row = {"unit": unit, "clients_per_round": cfg.federated.clients_per_round} | owners(cfg, setup)
         sentence = owners_sentence(row)
         if sentence:
-            warnings.warn(f"data.name={cfg.data.name!r}: {sentence}", stacklevel=2)
+            warnings.warn(f"data={name_of(cfg.data)}: {sentence}", stacklevel=2)
+        learnt = learnt_sentence({"learnt": setup.problem.dataset.learnt, "epsilon": cfg.privacy.epsilon})
+        if learnt:
+            fix = "say in data.columns what you know without them, see `dpjax data inspect`"
+            warnings.warn(f"data={name_of(cfg.data)}: {learnt}; {fix}", stacklevel=2)
 
 
 def _partition(fed: FederatedConf) -> str:

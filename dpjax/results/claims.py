@@ -160,6 +160,24 @@ def owners_sentence(row: Row) -> str:
     return f"{fact}, over several of which an owner's rows lie: federated.partition=natural makes it the owner's"
 
 
+def learnt_sentence(row: Row) -> str:
+    """What is to be said where inputs were made with something that was read off the rows; empty where nothing was.
+
+    Args:
+      row: a results row or a point.
+
+    Example:
+      >>> learnt_sentence({"learnt": "range of age", "epsilon": 3.0})
+      'NOT private, and in no ε: range of age, read off the rows'
+    """
+    learnt = text(row, "learnt")
+    return (
+        f"NOT private, and in no ε: {learnt}, read off the rows"
+        if learnt and number(row, "epsilon") != math.inf
+        else ""
+    )
+
+
 def sampling_word(sampling: str) -> str:
     """A sampler's name as one writes it.
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from dpjax.results.claims import number, owners_sentence, rounded_up, sampling_word, small, text
+from dpjax.results.claims import learnt_sentence, number, owners_sentence, rounded_up, sampling_word, small, text
 from dpjax.results.mishaps import COUNTED, count_sentences
 from dpjax.results.schema import METRICS, SCHEMA
 from dpjax.results.summarize import FAMILY, IDENTITY, is_federated, references_as_one, summary
@@ -295,6 +295,7 @@ def _notes(points: list[dict[str, Any]], shared: dict[str, str], seeds: list[str
     tuning = "is" if paid == "True" else "is not"
     owned = next(filter(None, map(owners_sentence, points)), "")
     notes += [f"{owned[0].upper()}{owned[1:]}."] if owned else []
+    notes += [f"{each}." for each in dict.fromkeys(map(learnt_sentence, points)) if each]
     notes.append(f"Hyper-parameter tuning {tuning} accounted; the best of each ε (★) is chosen by {label(metric)}.")
     if len(set(seeds)) == 1 and int(seeds[0]) > 1:
         notes.append(f"Mean ± standard deviation over {seeds[0]} seeds.")

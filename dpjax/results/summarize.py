@@ -64,6 +64,7 @@ _SAME = (
     "trained_parameters",
     "cut_share",
     "owners",
+    "learnt",
     "rows_per_owner",
     "noise_multiplier",
     "capacity",

@@ -183,6 +183,8 @@ def _lines(points: Any) -> list[str]:
     private = points[points["epsilon"] < math.inf]
     paid = len(private) and bool((private["tuning_accounted"].fillna(False)).all())
     lines = [", ".join(parts), f"{spread}; {tuning_clause(paid)}"]
+    if private["learnt"].notna().any():
+        lines.append("NOT private: inputs were made with what was read off the rows")
     lines += [f"×: {diverged} of {points['n'].sum()} runs diverged"] if diverged else []
     return [*lines, *filter(None, [aborted_rounds(points.to_dict("records"))])]
 
