@@ -137,7 +137,7 @@ def _test_logits(problem: Problem, arrays: Arrays, params: Any) -> jax.Array | N
     if len(labels) * problem.dataset.num_classes > _MOST_LOGITS:
         return None
     batched = problem.predict(arrays.frozen)
-    return jax.lax.map(lambda x: batched(params, x[None])[0], inputs, batch_size=BATCH)
+    return metrics.map_rows(lambda x: batched(params, x[None])[0], inputs, batch_size=BATCH)
 
 
 def _client_accuracies(

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dpjax.metrics import accuracy, evaluate, evaluate_units, predicted, softmax_cross_entropy
+from dpjax.metrics import accuracy, evaluate, evaluate_units, map_rows, predicted, softmax_cross_entropy
 from dpjax.models import cross_entropy_loss, logistic
 from dpjax.models.objectives import _sums
 from dpjax.types import Records
@@ -93,3 +93,17 @@ def test_one_broken_row_costs_that_row_alone_and_a_masked_class_costs_nothing():
     logits = jnp.array([[1.0, 0.0], [jnp.nan, 0.0], [0.0, jnp.inf], [-jnp.inf, 2.0]])
     assert predicted(logits).tolist() == [0, -1, -1, 1]
     assert accuracy(logits, jnp.array([0, 0, 1, 1])) == 0.5
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 7, 8])
+@pytest.mark.parametrize("batch_size", [1, 3, 8, 100])
+def test_rows_are_mapped_in_their_order_whatever_the_batches(rows, batch_size):
+    inputs = (jnp.arange(rows), jnp.arange(2.0 * rows).reshape(rows, 2))
+    found = map_rows(lambda row: {"sum": row[0] + row[1].sum().astype(int)}, inputs, batch_size=batch_size)
+    np.testing.assert_array_equal(found["sum"], np.asarray(inputs[0]) + np.asarray(inputs[1]).sum(1))
+
+
+def test_rows_are_mapped_by_one_program():
+    weights = jnp.ones((3, 4))
+    mapped = jax.jit(lambda rows: map_rows(lambda row: row @ weights, rows, batch_size=4))
+    assert mapped.lower(jnp.ones((10, 3))).as_text().count("dot_general") == 1

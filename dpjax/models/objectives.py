@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
-from dpjax.metrics import predicted
+from dpjax.metrics import map_rows, predicted
 from dpjax.models.model import Model
 from dpjax.types import Metrics, Params
 
@@ -153,9 +153,7 @@ def evaluate(score: ScoreFn, params: Params, groups: Sequence[Any], *, batch_siz
     if not groups or not sum(len(numbers) for _, numbers in groups):
         raise ValueError("groups hold 0 rows; evaluate on at least one.")
     sums = [
-        jax.tree.map(
-            jnp.sum, jax.lax.map(lambda row: score(params, row, None), group, batch_size=min(batch_size, len(group[1])))
-        )
+        jax.tree.map(jnp.sum, map_rows(lambda row: score(params, row, None), group, batch_size=batch_size))
         for group in groups
     ]
     total = jax.tree.map(lambda *parts: sum(parts), *sums)
