@@ -63,7 +63,7 @@ def over_devices(local_sum: LocalSum, mesh: Mesh, slots: int) -> LocalSum:
         part = local_sum(params, cohort, key, clip_norm, first_here)
         return part._replace(**all_reduce({name: getattr(part, name) for name in SUMMED}, axis))
 
-    return run
+    return jax.jit(run)  # or else, outside of a jit, every operation would be compiled for the devices by itself
 
 
 def all_reduce(tree: Any, axis: Any) -> Any:
