@@ -44,7 +44,7 @@ def pytest_unconfigure(config):
 
 
 # Where numbers are compared to the last bits, or programs are looked at, XLA does all that it does for users.
-OPTIMISED = ("clipping", "bookkeeping", "compile_size", "gaussian", "sharding")
+OPTIMISED = ("clipping", "compile_size", "gaussian", "sharding")
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -52,8 +52,16 @@ def compile_quickly(request):
     """Elsewhere what is computed is tested, not how well XLA compiles it: half of the suite's time was compiling."""
     quick = not request.node.path.stem.removeprefix("test_").startswith(OPTIMISED)
     jax.config.update("jax_disable_most_optimizations", quick)
-    yield
+    yield quick
     jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture
+def optimised(compile_quickly):
+    """For one test what OPTIMISED is for a file."""
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", compile_quickly)
 
 
 @pytest.fixture
