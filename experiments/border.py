@@ -1,6 +1,6 @@
 """Where Hydra ends: its config, looked at as it was composed, becomes the typed one that everything else reads."""
 
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -37,7 +37,8 @@ def as_typed(cfg: DictConfig) -> Config:
     Args:
       cfg: with every field of the schema.
     """
-    return _made(Config, {spec.name: _plain(cfg, spec.name) for spec in fields(Config)})
+    made = _made(Config, {spec.name: _plain(cfg, spec.name) for spec in fields(Config)})
+    return replace(made, experiment=made.name) if made.name else made
 
 
 def _plain(cfg: DictConfig, name: str) -> Any:

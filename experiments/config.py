@@ -273,6 +273,7 @@ class TrackerConf:
 @dataclass(frozen=True)
 class Config:
     experiment: str = traced("default", "file of settings, which names the sweep and its results folder")
+    name: str = traced("", "of the sweep and its results folder, in place of the experiment's")
     method: str = traced("", "name under which a leaderboard lists the run")
     task: str = traced("", "name of a leaderboard's task")
     data: DataConf = field(default_factory=DataConf)

@@ -107,7 +107,7 @@ def _of_the_config(error: BaseException, text: str) -> str:
         options = (match[3] or "").split()
         if _is_in_table(match[1], match[2], options):
             return f"{match[1]}={match[2]} is no file of settings; write {match[1]}.name={match[2]}."
-        apart = " To keep results apart, give results_dir=FOLDER." if match[1] == "experiment" else ""
+        apart = f" To call a sweep {match[2]}, write name={match[2]}." if match[1] == "experiment" else ""
         return (
             f"{match[1]}={match[2]} is not there; {_nearest(match[2], options, 'use ' + ' or '.join(options))}{apart}"
         )

@@ -9,7 +9,7 @@ from experiments.config import LOCAL_NOISE, SHARED_NOISE, Config, PrivacyConf
 from experiments.fields import as_dict, leaves, value_of
 from experiments.inputs import digest_of, inputs
 
-_NOT_OF_THE_RESULT = ("results_dir", "tracker", "experiment", "method", "task", "lanes", "figures", "resume")
+_NOT_OF_THE_RESULT = ("results_dir", "tracker", "experiment", "name", "method", "task", "lanes", "figures", "resume")
 
 
 def signature(cfg: Config) -> str:

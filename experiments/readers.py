@@ -100,6 +100,7 @@ _LEADERBOARD = When(
 
 READ_WHEN: dict[str, tuple[When, ...]] = {
     "experiment": ALWAYS,
+    "name": ALWAYS,
     "method": ALWAYS,
     "task": (_LEADERBOARD,),
     "data.name": ALWAYS,

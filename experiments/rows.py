@@ -21,7 +21,7 @@ import dpjax
 from dpjax import accounting
 from dpjax._version import SAME_NUMBERS_SINCE
 from dpjax.ranges import MOST_EPSILON
-from dpjax.results.claims import learnt_sentence, owners_sentence, rounded_up
+from dpjax.results.claims import delta_sentence, learnt_sentence, owners_sentence, rounded_up
 from dpjax.results.mechanisms import columns_of
 from dpjax.scores import NAMES, scores
 from dpjax.sweeps import Lane
@@ -238,6 +238,9 @@ def warn_of_what_is_not_covered(jobs: Sequence[Job], setup: Setup) -> None:
         sentence = owners_sentence(row)
         if sentence:
             warnings.warn(f"data={name_of(cfg.data)}: {sentence}", stacklevel=2)
+        loose = delta_sentence(cfg.privacy.delta, setup.num_units, unit)
+        if loose:
+            warnings.warn(f"privacy.delta={cfg.privacy.delta:g}: {loose}", stacklevel=2)
         learnt = learnt_sentence({"learnt": setup.problem.dataset.learnt, "epsilon": cfg.privacy.epsilon})
         if learnt:
             fix = "say in data.columns what you know without them, see `dpjax data inspect`"

@@ -42,4 +42,15 @@ def one_spelling(override: str) -> str:
     return f"{name}={int(value) if whole else value!r}"
 
 
+def sweep_name(name: str, experiment: str) -> str:
+    """What a sweep is called.
+
+    Example:
+      >>> sweep_name("", "quickstart"), sweep_name("mine", "quickstart")
+      ('quickstart', 'mine')
+    """
+    return str(name) or str(experiment)
+
+
 OmegaConf.register_new_resolver("job_dir", job_dir, replace=True)
+OmegaConf.register_new_resolver("sweep_name", sweep_name, replace=True)

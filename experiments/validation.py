@@ -26,6 +26,11 @@ def validate(cfg: Config) -> None:
 
     _validate_numbers(cfg)
     need(
+        re.fullmatch(r"|[\w+][\w .+-]{0,99}", cfg.name) is not None,
+        "name",
+        "names a folder; give letters, digits, points and dashes, at most 100",
+    )
+    need(
         cfg.data.validation == 0 or cfg.model.task != "synthetic",
         "data.validation",
         "is not for model.task=synthetic, whose texts are tested by their readers; leave it at 0",

@@ -104,7 +104,7 @@ CASES = {
     "federated.robust=krum, which with 3 corrupted clients takes 9",
     "federated.clients_per_round=1 federated.aggregation=secure": "federated.clients_per_round=1 must be at least 2",
     "federated=distributed_privacy federated.bits=4": "bits=4 are too few for a cohort",
-    "experiment=gen": "To keep results apart, give results_dir=FOLDER.",
+    "experiment=gen": "To call a sweep gen, write name=gen.",
     "--foo": "unrecognized arguments: --foo; fields are written without dashes, as privacy.epsilon=1: see --help.",
 }
 

@@ -106,7 +106,7 @@ FREE = {
     "lanes",
     "seed",
     *("model.groups", "model.context", "model.embedding", "model.hidden", "tuning.alpha"),  # models say what they take
-    *("experiment", "method", "task", "plugin", "results_dir", "data.name", "model.name", "model.activation"),
+    *("experiment", "name", "method", "task", "plugin", "results_dir", "data.name", "model.name", "model.activation"),
     *("data.path", "data.label", "data.unit", "data.split_column", "data.columns", "data.missing", "data.classes"),
     *("model.checkpoint", "synthesis.checkpoint", "synthesis.classes", "federated.personal"),
     *("tracker.project", "tracker.entity", "tracker.mode", "tracker.group"),

@@ -79,6 +79,7 @@ def test_the_same_file_by_hospital_is_a_federation(folder, main):
     assert code == 0, err
     (row,) = rows_of(folder)
     assert (row["unit"], row["num_clients"], row["partition"]) == ("client", 8, "natural")
+    assert "δ=0.01 is large: it allows to give each of 8 clients away whole with a chance of 1 in 100" in err
 
 
 @pytest.mark.parametrize(
@@ -118,3 +119,12 @@ def test_columns_are_said_on_the_command_line_too_and_may_be_an_axis(folder, mai
     private = [row for row in rows_of(folder) if row["epsilon"] != float("inf")]
     assert len(private) == 2
     assert all("range of date, bmi and pressure;" in row["learnt"] for row in private)
+
+
+def test_a_sweep_is_called_as_the_command_line_says(folder, main):
+    quick = ["data=digits", "model=logistic", *FEW[:3], "figures=false"]
+    assert main("-m", "name=widths", "privacy.epsilon=1", *quick)[0] == 0
+    assert {row["experiment"] for row in rows_of(folder)} == {"widths"}
+    assert (folder / "widths/results.parquet").is_file()
+    assert "name=a/b names a folder" in main("name=a/b", *quick)[2]
+    assert "a sweep has one name" in main("-m", "name=a,b", *quick)[2]

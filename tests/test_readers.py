@@ -28,6 +28,7 @@ from experiments.task import Job
 
 AROUND = {
     "experiment",
+    "name",
     "task",
     "num_seeds",
     "seed",

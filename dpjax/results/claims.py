@@ -178,6 +178,34 @@ def learnt_sentence(row: Row) -> str:
     )
 
 
+def delta_sentence(delta: float, num_units: int, unit: str) -> str:
+    """What is to be said of a δ that is large for so many units; empty of a small one.
+
+    A mechanism that gives a unit away whole with chance δ, and else says nothing, is (0, δ)-DP.
+
+    Args:
+      delta: of the guarantee.
+      num_units: that are protected.
+      unit: what one is.
+
+    Example:
+      >>> delta_sentence(1e-2, 8, "client").partition(";")[0]
+      'δ=0.01 is large: it allows to give each of 8 clients away whole with a chance of 1 in 100'
+      >>> delta_sentence(1e-5, 60_000, "example")
+      ''
+    """
+    if delta < min(LARGE_DELTA, 1 / num_units):
+        return ""
+    return (
+        f"δ={small(delta)} is large: it allows to give each of {num_units:,} {unit}s away whole with a chance of 1 in "
+        f"{1 / delta:,.0f}; take 1e-5, or 1/n² of n {unit}s"
+    )
+
+
+LARGE_DELTA = 1e-3
+"""From here on δ is warned of however few units there are; below, from one in the number of units on."""
+
+
 def sampling_word(sampling: str) -> str:
     """A sampler's name as one writes it.
 

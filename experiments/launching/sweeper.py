@@ -32,7 +32,7 @@ BOUND = "privacy.records_per_unit"  # which decides what there is to learn from,
 
 GIVEN = "privacy.noise_multiplier"  # which a reference has none of
 
-_ONE_RUN_EACH = ("results_dir", "experiment", "figures", "tracker")
+_ONE_RUN_EACH = ("results_dir", "experiment", "name", "figures", "tracker")
 """What a sweep has one of: its folder, its settings, its figures and its tracker."""
 
 _FIELDS = {row[0] for row in describe()} | {path.name for path in CONF.iterdir()}
