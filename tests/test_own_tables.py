@@ -288,3 +288,61 @@ def test_a_column_by_hand_is_encoded_without_a_file():
     column = Column("age", "number", np.array([0, -1]), ("30",), np.array([30.0]))
     plan = plan_of(column, read_said({"age": [0, 120]}, "it:")["age"], np.ones(2, bool))
     assert encode([column], [plan]).tolist() == [[-0.5], [0.0]]
+
+
+def test_a_table_is_the_same_in_every_form(source, tmp_path):
+    import gzip
+    from pathlib import Path
+
+    import pyarrow.csv
+    import pyarrow.feather
+    from pyarrow import parquet
+
+    expected = load_table(source)
+    table = pyarrow.csv.read_csv(source.path, convert_options=pyarrow.csv.ConvertOptions(null_values=["", "NA"]))
+    content = Path(source.path).read_bytes()
+    parquet.write_table(table, tmp_path / "a.parquet")
+    pyarrow.feather.write_feather(table, tmp_path / "a.feather")
+    with pyarrow.OSFile(str(tmp_path / "a.arrow"), "w") as file, pyarrow.ipc.new_stream(file, table.schema) as stream:
+        stream.write_table(table)
+    (tmp_path / "a.csv.gz").write_bytes(gzip.compress(content))
+    with pyarrow.CompressedOutputStream(str(tmp_path / "a.csv.zst"), "zstd") as file:
+        file.write(content)
+    (tmp_path / "a.tsv").write_bytes(content.replace(b",", b"\t"))
+    (tmp_path / "semicolons.csv").write_bytes(content.replace(b",", b";"))
+    table.to_pandas().to_json(tmp_path / "a.jsonl", orient="records", lines=True, date_format="iso")
+    names, *rows = content.splitlines(keepends=True)
+    (tmp_path / "part-1.csv").write_bytes(names + b"".join(rows[:150]))
+    (tmp_path / "part-2.csv").write_bytes(names + b"".join(rows[150:]))
+    forms = [
+        "a.parquet",
+        "a.feather",
+        "a.arrow",
+        "a.csv.gz",
+        "a.csv.zst",
+        "a.tsv",
+        "a.jsonl",
+        "semicolons.csv",
+        "part-*.csv",
+    ]
+    for form in forms:
+        found = load_table(dataclasses.replace(source, path=str(tmp_path / form)))
+        np.testing.assert_array_equal(found.train_inputs, expected.train_inputs, err_msg=form)
+        np.testing.assert_array_equal(found.test_labels, expected.test_labels, err_msg=form)
+
+
+def test_what_the_hub_s_library_saves_is_read(source, tmp_path):
+    datasets = pytest.importorskip("datasets")
+    lines = patients()
+    parts = {"train": lines[1:301], "test": lines[301:]}
+    made = datasets.DatasetDict(
+        {
+            split: datasets.Dataset.from_dict({name: [str(row[i]) for row in rows] for i, name in enumerate(COLUMNS)})
+            for split, rows in parts.items()
+        }
+    )
+    made.save_to_disk(tmp_path / "saved")
+    found = load_table(dataclasses.replace(source, path=str(tmp_path / "saved"), unit=""))
+    assert (len(found.train_labels), len(found.test_labels)) == (300, 100)
+    made["train"].save_to_disk(tmp_path / "one")
+    assert len(load_table(dataclasses.replace(source, path=str(tmp_path / "one"), unit="")).train_labels) == 240

@@ -296,7 +296,7 @@ def test_owners_of_splits_that_are_there_are_one_numbering(tmp_path):
         ("t.jsonl", '{"text": "\\ud800", "label": 1}', "column 'text' holds words with half a character"),
         ("t.jsonl", '{"text": "a", "label": 1}\n[2]', "line 2 is no object"),
         ("t.parquet", b"PAR1", "t.parquet cannot be read"),
-        ("t.xlsx", b"PK", r"no file \*\.csv or .* is there; all but Parquet may be"),
+        ("t.xlsx", b"PK", r"no file \*\.csv or .* is there; those of text may be"),
         ("t.csv?encoding=cp9", letters(["a", "b"]), "encoding='cp9' is none that Python reads"),
         ("t.csv?encoding=base64", letters(["a", "b"]), "encoding='base64' is none that Python reads"),
         ("t.csv?label=a&label=b", letters(["a", "b"]), "says label= twice; keep one"),

@@ -13,13 +13,25 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
+
+def _unpack_zstandard(content: bytes) -> bytes:
+    import pyarrow
+
+    with pyarrow.CompressedInputStream(pyarrow.BufferReader(content), "zstd") as stream:
+        return stream.read()
+
+
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".parquet", ".arrow", ".feather")
+TYPED = (".parquet", ".arrow", ".feather")
+"""These say themselves how their values are written, and are compressed inside."""
+
 PACKED: Mapping[str, Callable[[bytes], bytes]] = {
     ".gz": gzip.decompress,
     ".bz2": bz2.decompress,
     ".xz": lzma.decompress,
+    ".zst": _unpack_zstandard,
 }
-ENDINGS = (*SUFFIXES, *(suffix + packed for suffix in SUFFIXES[:-1] for packed in PACKED))
+ENDINGS = (*SUFFIXES, *(suffix + packed for suffix in SUFFIXES if suffix not in TYPED for packed in PACKED))
 
 _SEPARATORS = (",", ";", "\t", "|")
 _EXCEL = re.compile(r'"?sep=(.)"?\r?\n', re.IGNORECASE)
@@ -51,12 +63,10 @@ def read_file(file: Path, encoding: str | None = None) -> Any:
     if file.exists() and not file.is_file():  # a pipe would be waited for without end
         raise ValueError("it is no regular file; give one")
     ending = ending_of(file.name)
-    if ending == ".parquet":
-        from pyarrow import parquet
-
+    if ending in TYPED:
         if encoding:
-            raise ValueError("Parquet says itself how it is encoded; leave encoding= out")
-        return parquet.ParquetFile(file).read()  # not ``read_table``, which reads columns out of the folder's name
+            raise ValueError(f"{ending} says itself how it is encoded; leave encoding= out")
+        return _read_typed(file, ending)
     content = file.read_bytes()
     form, _, packed = ending.removeprefix(".").partition(".")
     if packed:
@@ -68,6 +78,20 @@ def read_file(file: Path, encoding: str | None = None) -> Any:
     if form in ("csv", "tsv"):
         return read_separated(text, tabs=form == "tsv")
     return read_json(text, as_list=form == "json")
+
+
+def _read_typed(file: Path, ending: str) -> Any:
+    import pyarrow
+    from pyarrow import parquet
+
+    if ending == ".parquet":
+        return parquet.ParquetFile(file).read()  # not ``read_table``, which reads columns out of the folder's name
+    with pyarrow.OSFile(str(file)) as source:
+        try:
+            return pyarrow.ipc.open_file(source).read_all()
+        except pyarrow.ArrowInvalid:  # as a stream, which is how the hub's library writes its files
+            source.seek(0)
+            return pyarrow.ipc.open_stream(source).read_all()
 
 
 def decode(content: bytes, encoding: str | None = None) -> str:

@@ -40,17 +40,22 @@ def read_tables(path: Path, encoding: str | None = None) -> dict[str, Any]:
         is_folder, is_there = path.is_dir(), path.exists()
     except OSError as error:  # a name too long, a folder that may not be entered
         raise DatasetError(f"{where} cannot be looked at ({error.strerror}); name another path") from error
+    if not is_there and any(mark in path.name for mark in "*?["):
+        return {"train": _joined_parts(sorted(path.parent.glob(path.name)), encoding, where)}
+    if is_folder and (path / "dataset_dict.json").is_file():
+        return _read_dataset_dict(path, encoding, where)
     if is_folder:
         files = sorted(each for each in path.rglob("*") if ending_of(each.name) and not each.name.startswith("."))
         # A file about the data set, as ``dataset_infos.json``, is none of its splits.
-        files = [each for each in files if not each.name.startswith("dataset_info")]
+        about = ("dataset_info", "state.json") if (path / "dataset_info.json").is_file() else ("dataset_info",)
+        files = [each for each in files if not each.name.startswith(about)]
         if not files and next(path.rglob("*.txt"), None):
             return read_folder_of_texts(path, encoding)
     else:
         files = [path]
     if not files or not is_there or not ending_of(files[0].name):
         forms = " or ".join(f"*{each}" for each in SUFFIXES)
-        raise DatasetError(f"{where} no file {forms} is there; all but Parquet may be .gz, .bz2 or .xz")
+        raise DatasetError(f"{where} no file {forms} is there; those of text may be .gz, .bz2, .xz or .zst")
     parts: dict[str, list[Any]] = {}
     for split, members in _by_split(files, path, where).items():
         for file in members:
@@ -70,6 +75,36 @@ def read_tables(path: Path, encoding: str | None = None) -> dict[str, Any]:
         except (pyarrow.ArrowException, ValueError) as error:
             raise DatasetError(f"{where} the parts of {split!r} cannot be joined: {_one_line(error)}") from error
     return joined
+
+
+def _joined_parts(files: list[Path], encoding: str | None, where: str) -> Any:
+    """Files that a pattern names, one below the other."""
+    import pyarrow
+
+    if not files:
+        raise DatasetError(f"{where} no file is called so; look at the pattern")
+    several = []
+    for file in files:
+        (table,) = read_tables(file, encoding).values()
+        if several and table.column_names != several[0].column_names:
+            raise DatasetError(f"{where} {files[0].name} and {_shown(file.name)} do not have the same columns")
+        several.append(table)
+    try:
+        return pyarrow.concat_tables(several, promote_options="default")
+    except pyarrow.ArrowException as error:
+        raise DatasetError(f"{where} the files cannot be joined: {_one_line(error)}") from error
+
+
+def _read_dataset_dict(path: Path, encoding: str | None, where: str) -> dict[str, Any]:
+    """What the hub's library saved to disk: a folder per split."""
+    try:
+        splits = json.loads((path / "dataset_dict.json").read_bytes())["splits"]
+        found = {str(split): read_tables(path / str(split), encoding) for split in splits}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        if isinstance(error, DatasetError):
+            raise
+        raise DatasetError(f"{where} dataset_dict.json names no splits ({_one_line(error)}); save it again") from error
+    return {split: next(iter(tables.values())) for split, tables in found.items()}
 
 
 def _by_split(files: list[Path], path: Path, where: str) -> dict[str, list[Path]]:
