@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, cast
 from experiments.config import DataConf
 
 if TYPE_CHECKING:
-    from dpjax.datasets.own_tables.reading import Split, TableSource
+    from dpjax.datasets.own_tables.source import Split, TableSource
 
 OWN = "own"
 """The ``data.name`` that reads ``data.path``."""
@@ -22,7 +22,7 @@ def table_of(data: DataConf) -> "TableSource":
       >>> table_of(DataConf(name="own", path="patients.csv", label="ill")).label
       'ill'
     """
-    from dpjax.datasets.own_tables.reading import TableSource  # a run that is done already reads no table
+    from dpjax.datasets.own_tables.source import TableSource  # a run that is done already reads no table
 
     return TableSource(
         path=data.path,

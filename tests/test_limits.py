@@ -13,7 +13,7 @@ from dpjax import clipping, federated, optimizers, ranges, sampling
 from dpjax.accounting import Mechanism, calibrate_noise, epsilon
 from dpjax.clipping.adaptive import adaptive_clipping
 from dpjax.contributions import local_training
-from dpjax.datasets.own_tables.reading import Split
+from dpjax.datasets.own_tables.source import Split
 from dpjax.models.tuning import Lora, Method
 from experiments.accountable import refuse_unaccounted
 from experiments.config import Config, ConfigError

@@ -13,7 +13,8 @@ from dpjax.datasets import DatasetError
 from dpjax.datasets.own_tables.inspecting import inspect
 from dpjax.datasets.own_tables.kinds import Column, read_column
 from dpjax.datasets.own_tables.plans import encode, plan_of, read_said
-from dpjax.datasets.own_tables.reading import TableSource, load_table
+from dpjax.datasets.own_tables.reading import load_table
+from dpjax.datasets.own_tables.source import TableSource
 from dpjax.results.claims import claim
 
 COLUMNS = ["visit", "patient_id", "hospital", "date", "age", "sex", "smoker", "bmi", "ill"]

@@ -195,7 +195,7 @@ def inspect_command(
     from rich.table import Table
 
     from dpjax.datasets.own_tables.inspecting import inspect
-    from dpjax.datasets.own_tables.reading import TableSource
+    from dpjax.datasets.own_tables.source import TableSource
 
     words = tuple(word.strip() for word in missing.split(",") if word.strip())
     with errors_in_one_line():

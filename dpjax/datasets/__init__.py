@@ -10,7 +10,8 @@ from dpjax.datasets.bounding import bound_contributions
 from dpjax.datasets.entries import Dataset, Entry
 from dpjax.datasets.fetched_copies import cache_folder
 from dpjax.datasets.loading import available, describe, fetch, load, read_documents
-from dpjax.datasets.own_tables.reading import TableSource, load_table
+from dpjax.datasets.own_tables.reading import load_table
+from dpjax.datasets.own_tables.source import TableSource
 from dpjax.fetching.sources import DatasetError
 
 __all__ = [

@@ -7,7 +7,8 @@ import jax
 
 from dpjax import models
 from dpjax.datasets import Dataset, load
-from dpjax.datasets.own_tables.reading import TableSource, load_table
+from dpjax.datasets.own_tables.reading import load_table
+from dpjax.datasets.own_tables.source import TableSource
 from dpjax.datasets.selection import bounded, hold_out, only, subset
 from experiments.argument_fields import SELECTION, in_fields
 from experiments.config import Config, ConfigError, DataConf

@@ -9,7 +9,9 @@ import numpy as np
 from dpjax.datasets import tables
 from dpjax.datasets.own_tables.kinds import Column, read_column
 from dpjax.datasets.own_tables.plans import Plan, Said, read_said
-from dpjax.datasets.own_tables.reading import Table, TableSource, learnt, open_tables, read
+from dpjax.datasets.own_tables.reading import learnt, open_tables, read
+from dpjax.datasets.own_tables.sides import Sides
+from dpjax.datasets.own_tables.source import TableSource
 
 _SHOWN = 4  # values of a column
 
@@ -88,7 +90,7 @@ def inspect(source: TableSource) -> Inspection:
         columns.append(_look(column, role, plans.get(name), said.get(name), known=bool(whole)))
         if not role and not (name in said and not (name in plans and plans[name].learnt)):
             config += _lines(column)
-    facts = list(_facts(whole)) if whole else []
+    facts = list(_facts(whole.sides)) if whole else []
     return Inspection(table.num_rows, columns, facts, learnt(whole, source) if whole else "", config)
 
 
@@ -147,18 +149,18 @@ def _lines(column: Column) -> list[str]:
     return [f"{name}: skip"]
 
 
-def _facts(table: Table) -> Iterator[tuple[str, str]]:
-    counts = np.bincount(table.label.codes, minlength=len(table.label.values))
-    rows = dict(zip(table.label.values, counts.tolist(), strict=True))
-    shown = [f"{name} {rows.get(name, 0):,} ({rows.get(name, 0) / counts.sum():.0%})" for name in table.classes[:10]]
-    more = f", … {len(table.classes) - 10} more" if len(table.classes) > 10 else ""
-    yield f"{len(table.classes)} classes", ", ".join(shown) + more
-    if table.owner is not None:
-        each = np.unique(table.owner.codes, return_counts=True)[1]
+def _facts(sides: Sides) -> Iterator[tuple[str, str]]:
+    counts = np.bincount(sides.label.codes, minlength=len(sides.label.values))
+    rows = dict(zip(sides.label.values, counts.tolist(), strict=True))
+    shown = [f"{name} {rows.get(name, 0):,} ({rows.get(name, 0) / counts.sum():.0%})" for name in sides.classes[:10]]
+    more = f", … {len(sides.classes) - 10} more" if len(sides.classes) > 10 else ""
+    yield f"{len(sides.classes)} classes", ", ".join(shown) + more
+    if sides.owner is not None:
+        each = np.unique(sides.owner.codes, return_counts=True)[1]
         spread = f"{each.min():,}, {np.median(each):,.0f}, {each.max():,}"
-        yield f"{len(each):,} owners", f"rows of one ({table.owner.name}): least, median, most {spread}"
+        yield f"{len(each):,} owners", f"rows of one ({sides.owner.name}): least, median, most {spread}"
     else:
         yield "owners", "none said: ε would be for one row; if rows belong to people, say data.unit=COLUMN"
-    yield "test", f"{int(table.tests.sum()):,} of {len(table.tests):,} rows, {table.how_split}"
-    if table.remarks:
-        yield "read", table.remarks
+    yield "test", f"{int(sides.tests.sum()):,} of {len(sides.tests):,} rows, {sides.how}"
+    if sides.remarks:
+        yield "read", sides.remarks

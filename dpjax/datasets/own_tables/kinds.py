@@ -59,6 +59,10 @@ class Column(NamedTuple):
         """Rows without a value."""
         return int((self.codes < 0).sum())
 
+    def rows(self, which: np.ndarray) -> "Column":
+        """The column of some rows alone."""
+        return self._replace(codes=self.codes[which])
+
     def written(self) -> list[str | None]:
         """The rows' values as they are written; None where one is missing."""
         return [None if code < 0 else self.values[code] for code in self.codes.tolist()]

@@ -1,0 +1,36 @@
+"""Where a table of one's own lies, and what its columns are for."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Split = Literal["owner", "rows", "time", "column", "files"]
+
+
+@dataclass(frozen=True)
+class TableSource:
+    """Where a table lies and what its columns are for.
+
+    Attributes:
+      path: of a file, or of a folder with a file per split.
+      label: column that is predicted.
+      unit: column that says whose a row is; empty: rows stand alone.
+      split: who is tested: ``owner`` (whole owners), ``rows`` (some rows of everybody), ``time`` (the last rows by
+        ``split_column``), ``column`` (rows whose ``split_column`` says test), ``files`` (train and test are files);
+        None: files where there are two, else owner, or rows where owners are few or none.
+      split_column: of dates or numbers for ``time``, of the words train and test for ``column``; it is no input.
+      columns: what is said of columns, see ``plans.read_said``.
+      missing: what stands for a missing value besides the usual words.
+      classes: names of the classes, in their order; empty: those that are found.
+      encoding: of the characters; None: UTF-8, or UTF-16 where the file begins with its mark.
+    """
+
+    path: str
+    label: str
+    unit: str = ""
+    split: Split | None = None
+    split_column: str = ""
+    columns: Mapping[str, Any] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+    encoding: str | None = None
