@@ -54,8 +54,13 @@ def traced(default: Any, meaning: str, *, hparam: bool = False) -> Any:
 @dataclass(frozen=True)
 class DataConf:
     name: str = static("digits", "name in `dpjax data list`, or own: the table in data.path")
-    path: str = static("", "own: CSV, TSV, JSON or Parquet file, or a folder with a train and a test file")
-    label: str = static("", "own: column that is predicted")
+    path: str = static(
+        "", "own: CSV, TSV, JSON, Parquet or Arrow file, a folder with a train and a test file, or one of images"
+    )
+    label: str = static("", "own: column that is predicted; of images without a table empty: their folders")
+    text: list[str] = static([], "own: column of texts, or two of pairs, for model=pretrained; []: a table or images")
+    size: list[int] = static([], "own: height and width that images are scaled to; []: they are of one size")
+    channels: int | None = static(None, "own: 1 (grey) or 3 (colours) that images become; null: they are of one kind")
     unit: str | None = static(None, "own: column that says whose a row is, as patient_id; null: rows stand alone")
     split: str | None = static(
         None,

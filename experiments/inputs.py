@@ -290,8 +290,14 @@ def data_inputs(data: DataConf) -> dict[str, str]:
 
 
 def _files_at(path: Path, name: str) -> dict[str, str]:
+    from dpjax.datasets.own_tables.images import image_files
     from dpjax.datasets.row_files import ending_of
 
+    images = image_files(path) if path.is_dir() else []
+    if images:  # one hash of all, as a row can't list thousands
+        tables = [each for each in sorted(path.iterdir()) if ending_of(each.name)]
+        known = {str(each.relative_to(path)): _sha256(each) for each in [*images, *tables]}
+        return {name: hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()}
     if path.is_dir():
         files = {str(each): each for each in sorted(path.rglob("*")) if ending_of(each.name)}
         return {key: _sha256(each) for key, each in files.items()} or {name: "absent"}

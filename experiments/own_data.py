@@ -1,11 +1,13 @@
 """A table of one's own, as the config's fields of ``data`` describe it."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from experiments.config import DataConf
+from experiments.config import ConfigError, DataConf
 
 if TYPE_CHECKING:
+    from dpjax.datasets import Dataset
     from dpjax.datasets.own_tables.source import Split, TableSource
 
 OWN = "own"
@@ -34,6 +36,39 @@ def table_of(data: DataConf) -> "TableSource":
         missing=tuple(data.missing),
         classes=tuple(data.classes),
     )
+
+
+def load_own(data: DataConf) -> "Dataset":
+    """The data set that a config describes.
+
+    Args:
+      data: the config's part, of a run whose ``data.name`` is ``OWN``.
+
+    Raises:
+      DatasetError: it can't be read; the sentence says where.
+    """
+    from dpjax.datasets import read_documents
+    from dpjax.datasets.own_tables.images import is_images, load_images
+    from dpjax.datasets.own_tables.reading import load_table
+
+    if data.text:
+        _refuse_for("texts", data, ("split", "split_column", "columns", "missing", "classes", "size", "channels"))
+        texts = read_documents(
+            data.path, text_columns=data.text, label_column=data.label or None, owner_column=data.unit
+        )
+        return replace(texts, learnt=f"classes of {data.label}" if data.label else "classes")
+    if data.path and is_images(data.path):
+        _refuse_for("images", data, ("columns",))
+        return load_images(table_of(data), size=data.size, channels=data.channels)
+    _refuse_for("tables", data, ("size", "channels"))
+    return load_table(table_of(data))
+
+
+def _refuse_for(what: str, data: DataConf, names: tuple[str, ...]) -> None:
+    """Refuse fields that are of other kinds of data."""
+    for name in names:
+        if (value := getattr(data, name)) != getattr(DataConf(), name):
+            raise ConfigError(f"data.{name}={value} is not read of {what}, as {data.path!r} is; leave it out.")
 
 
 def name_of(data: DataConf) -> str:

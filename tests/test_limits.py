@@ -107,7 +107,18 @@ FREE = {
     "seed",
     *("model.groups", "model.context", "model.embedding", "model.hidden", "tuning.alpha"),  # models say what they take
     *("experiment", "name", "method", "task", "plugin", "results_dir", "data.name", "model.name", "model.activation"),
-    *("data.path", "data.label", "data.unit", "data.split_column", "data.columns", "data.missing", "data.classes"),
+    *(
+        "data.path",
+        "data.label",
+        "data.text",
+        "data.size",
+        "data.channels",
+        "data.unit",
+        "data.split_column",
+        "data.columns",
+        "data.missing",
+        "data.classes",
+    ),
     *("model.checkpoint", "synthesis.checkpoint", "synthesis.classes", "federated.personal"),
     *("tracker.project", "tracker.entity", "tracker.mode", "tracker.group"),
 }

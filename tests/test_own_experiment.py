@@ -1,6 +1,7 @@
 """From a file of one's own to figures, tables and a report, as the guide says it."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -128,3 +129,24 @@ def test_a_sweep_is_called_as_the_command_line_says(folder, main):
     assert (folder / "widths/results.parquet").is_file()
     assert "name=a/b names a folder" in main("name=a/b", *quick)[2]
     assert "a sweep has one name" in main("-m", "name=a,b", *quick)[2]
+
+
+def test_a_column_of_texts_is_read_as_documents_with_owners(tmp_path):
+    import pyarrow
+    from pyarrow import parquet
+
+    from experiments.config import DataConf
+    from experiments.own_data import load_own
+
+    rows = {
+        "review": [f"text {i}" for i in range(60)],
+        "stars": [i % 3 for i in range(60)],
+        "who": [i % 20 for i in range(60)],
+    }
+    parquet.write_table(pyarrow.table(rows), tmp_path / "reviews.parquet")
+    asked = DataConf(name="own", path=str(tmp_path / "reviews.parquet"), text=["review"], label="stars", unit="who")
+    data = load_own(asked)
+    assert (data.task, data.class_names, data.num_units) == ("document", ("0", "1", "2"), 20)
+    assert data.learnt == "classes of stars"
+    with pytest.raises(ConfigError, match=r"data\.columns=.* is not read of texts"):
+        load_own(replace(asked, columns={"stars": "skip"}))

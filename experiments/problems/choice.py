@@ -7,13 +7,11 @@ import jax
 
 from dpjax import models
 from dpjax.datasets import Dataset, load
-from dpjax.datasets.own_tables.reading import load_table
-from dpjax.datasets.own_tables.source import TableSource
 from dpjax.datasets.selection import bounded, hold_out, only, subset
 from experiments.argument_fields import SELECTION, in_fields
 from experiments.config import Config, ConfigError, DataConf
 from experiments.inputs import data_inputs, digest_of
-from experiments.own_data import OWN, table_of
+from experiments.own_data import OWN, load_own
 from experiments.problems.problem import Problem, plain_problem
 from experiments.task import Tell
 
@@ -55,7 +53,7 @@ def make_problem(cfg: Config, tell: Tell) -> Problem:
 
 def _load(data: DataConf) -> Dataset:
     digest = digest_of(data_inputs(data))
-    return _own(_Asked(table_of(data)), digest) if data.name == OWN else _loaded(data.name, digest)
+    return _own(_Asked(data), digest) if data.name == OWN else _loaded(data.name, digest)
 
 
 @lru_cache(maxsize=4)
@@ -64,17 +62,17 @@ def _loaded(name: str, digest: str) -> Dataset:
 
 
 class _Asked(NamedTuple):
-    """A table by what its config says of it, so that it is read once."""
+    """Data of one's own by what their config says of them, so that they are read once."""
 
-    source: TableSource
+    data: DataConf
 
     def __hash__(self) -> int:
-        return hash(repr(self.source))
+        return hash(repr(self.data))
 
 
 @lru_cache(maxsize=4)
 def _own(asked: _Asked, digest: str) -> Dataset:
-    return load_table(asked.source)
+    return load_own(asked.data)
 
 
 def _model(cfg: Config, dataset: Dataset) -> models.Model:

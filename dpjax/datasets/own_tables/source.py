@@ -13,7 +13,7 @@ class TableSource:
 
     Attributes:
       path: of a file, or of a folder with a file per split.
-      label: column that is predicted.
+      label: column that is predicted; of images without a table empty: their folders are their classes.
       unit: column that says whose a row is; empty: rows stand alone.
       split: who is tested: ``owner`` (whole owners), ``rows`` (some rows of everybody), ``time`` (the last rows by
         ``split_column``), ``column`` (rows whose ``split_column`` says test), ``files`` (train and test are files);
@@ -26,7 +26,7 @@ class TableSource:
     """
 
     path: str
-    label: str
+    label: str = ""
     unit: str = ""
     split: Split | None = None
     split_column: str = ""
