@@ -128,8 +128,8 @@ def _of_the_config(error: BaseException, text: str) -> str:
         if conversion:
             kind = {"Float": "a number", "Integer": "a whole number"}.get(conversion[2], f"a {conversion[2].lower()}")
             return f"{match[1]}={conversion[1]} has the wrong type; give {kind}."
-        if types().get(match[1]) is list:
-            return f"{match[1]} must be a list; write it in brackets and quotes, as '{match[1]}=[A,B]'."
+        if types().get(match[1]) in (list, dict):
+            return must_be(match[1])
         return f"{match[1]} has a value of the wrong type ({cause.split(' full_key')[0]}); see --help for the fields."
     if match := re.match(r"(.+?) See https://hydra.cc/\S+ for details", text):
         return _unreadable(match[1])
@@ -148,6 +148,17 @@ def _unreadable(said: str) -> str:
         f"{override} can't be read; write overrides as field=value, and quote what a shell would read: "
         "'model.hidden=[64,32]'."
     )
+
+
+def must_be(path: str) -> str:
+    """Say what a field that holds several values must be.
+
+    Example:
+      >>> must_be("model.hidden")
+      "model.hidden must be a list; write it in brackets and quotes, as 'model.hidden=[A,B]'."
+    """
+    kind, form = ("list", "[A,B]") if types()[path] is list else ("mapping", "{A:B}")
+    return f"{path} must be a {kind}; write it in brackets and quotes, as '{path}={form}'."
 
 
 def no_field(name: str) -> str:

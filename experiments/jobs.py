@@ -101,7 +101,8 @@ def _train(
     for done, lane in enumerate(run_lanes(program, hparams, seeds, workers=_workers(program)), start=1):
         i, seed = owners[lane.index], seeds[lane.index]
         job = points[i].job
-        finished[i][seed] = outputs(lane) | test_scores(lane, setup.problem.dataset.test_labels)
+        finished[i][seed] = outputs(lane)
+        finished[i][seed] |= test_scores(lane, setup.problem.dataset.test_labels, finished[i][seed]["diverged"])
         finished[i][seed] |= pace(job.cfg, setup, lane.wall_seconds)
         finished[i][seed]["compile_seconds"] = program.compile_seconds / len(seeds)
         try:

@@ -65,15 +65,16 @@ def outputs(lane: Lane) -> dict[str, Any]:
     }
 
 
-def test_scores(lane: Lane, labels: np.ndarray) -> dict[str, float | None]:
+def test_scores(lane: Lane, labels: np.ndarray, diverged: bool) -> dict[str, float | None]:
     """The columns that the predictions for the test rows fill.
 
     Args:
       lane: that ended.
       labels: of the test rows.
+      diverged: no score of such a run is a result.
     """
     logits = lane.output.test_logits
-    found = dict.fromkeys(NAMES) if logits is None else scores(np.asarray(logits), labels)
+    found = dict.fromkeys(NAMES) if logits is None or diverged else scores(np.asarray(logits), labels)
     return {f"test_{name}": value for name, value in found.items()}
 
 

@@ -7,9 +7,10 @@ from typing import Any
 
 from hydra.conf import HydraConf
 from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import ValidationError
 
 from experiments.config import CONF, Config, ConfigError
-from experiments.error_words import no_field
+from experiments.error_words import must_be, no_field
 from experiments.fields import types
 
 LARGEST = 1e18
@@ -56,6 +57,16 @@ def _places(cfg: DictConfig) -> Iterator[tuple[str, Any, str]]:
         yield path, holders[parent], name
 
 
+def refuse_no_containers(cfg: DictConfig) -> None:
+    """Refuse what stands for a list or a mapping and is none.
+
+    Raises:
+      ConfigError: it names the first such field.
+    """
+    for path, holder, name in _places(cfg):
+        _held(path, holder, name)
+
+
 def refuse_misfits(cfg: DictConfig) -> None:
     """Refuse numbers that are none, or that would not be what they are in a program.
 
@@ -66,13 +77,25 @@ def refuse_misfits(cfg: DictConfig) -> None:
       ConfigError: it names the first such field.
     """
     for path, holder, name in _places(cfg):
-        kind, value = types()[path], holder[name]
+        kind, value = types()[path], _held(path, holder, name)
         if kind is list and any(isinstance(each, ListConfig | DictConfig) for each in value):
             raise ConfigError(f"{path}={value} is a list of lists; give plain values.")
         for each in value if kind is list else _values_in(value) if kind is dict else [value]:
             wrong = _misfit(path, each)
             if wrong:
                 raise ConfigError(f"{path}={value} {wrong}.")
+
+
+def _held(path: str, holder: Any, name: str) -> Any:
+    """The value of a field; an interpolation may stand for one of another kind, which nothing else looks at."""
+    kind = {list: ListConfig, dict: DictConfig}.get(types()[path])
+    try:
+        value = holder[name]
+    except ValidationError:
+        value = None
+    if kind is not None and not isinstance(value, kind):
+        raise ConfigError(must_be(path))
+    return holder[name]
 
 
 def _values_in(node: Any) -> Iterator[Any]:

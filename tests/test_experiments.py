@@ -762,10 +762,12 @@ def test_a_run_that_diverged_is_right_about_nothing_whatever_its_logits_were(why
         "test": split(math.nan if why == "the test loss" else 1.5),
     }
     counts = {"finite": np.bool_(why != "a parameter"), "overflowed": 0, "num_rejected": 0, "clip_norm": 1.0}
-    report = lane_report.Report(np.array([1, 2]), evaluations, counts, {}, np.array([0.3, 0.7]), None, ())
-    row = rows.outputs(Lane(0, report, 1.0))
+    report = lane_report.Report(np.array([1, 2]), evaluations, counts, {}, np.eye(2), np.array([0.3, 0.7]), None, ())
+    lane = Lane(0, report, 1.0)
+    row = rows.outputs(lane)
     measured = (0.4, 0.4, 0.5, False) if why is None else (0.0, 0.0, 0.0, True)
     assert (row["test_accuracy"], row["train_accuracy"], row["client_accuracy_mean"], row["diverged"]) == measured
+    assert (rows.test_scores(lane, np.array([0, 1]), row["diverged"])["test_auroc"] is None) == (why is not None)
     assert math.isnan(row["test_loss"]) == math.isnan(row["train_loss"]) == (why is not None)
     assert row["eval_test_accuracy"] == [0.5, 0.4]  # curves are what was measured
 

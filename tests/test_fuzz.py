@@ -29,6 +29,7 @@ VALUES = {
     float: ["-1", "0", "1e-40", "0.3", "1", "2", "1e18", "1e39", "1e400", "inf", "-inf", "nan"],
     str: ["abc", "''", "'a b'", "../x", "none", "'ä'", '"a\\nb"', "abc" * 200],
     bool: ["true", "false", "2", "yes", "abc"],
+    dict: ["{}", "{a:[0,1]}", "{a:{kind:number}}", "{a:1e400}", "{1:2}", "[]", "[1]", "3", "abc"],
     list: ["[]", "[1]", "[0]", "[-1]", "[99999999999999999999]", "[abc]", "[[1]]", "3", "[1.5]"],
 }
 WRONG = ["abc", "", "null", "true", "[1]", "{a:1}", "???", "${foo}", "${seed}", "(1", "'"]
@@ -44,6 +45,7 @@ WORLDS = {
     "inside": ["federated=inside_clients"],
     "pretrained": ["model=pretrained"],
     "wide": ["model=mlp", "optimizer=adamw", "clipping=adaptive"],
+    "own": ["data=own", "data.path=table.csv", "data.label=ill"],
     "letters": ["model=text", "clipping=automatic"],
 }
 
@@ -59,7 +61,8 @@ def lines(bases):
         worlds = reading or ["central"]
         for k, text in enumerate([*VALUES[kind], *turn]):
             yield worlds[k % len(worlds)], name, text
-        stranger = [(f"+{name}x", "1"), (f"{name}.x", "1"), (f"~{name}", ""), (f"++{name}x", "1")][number % 4]
+        below = f"{name}.x" if kind is not dict else f"{name}_x"  # whose names are the user's
+        stranger = [(f"+{name}x", "1"), (below, "1"), (f"~{name}", ""), (f"++{name}x", "1")][number % 4]
         yield worlds[0], *stranger
 
 
@@ -80,6 +83,8 @@ def asked_for(text, found):
         return (
             found in (text, text.strip("'\""), text.strip('"').encode().decode("unicode_escape")) or text == "${seed}"
         )
+    if isinstance(found, dict):
+        return str(found).replace(" ", "").replace("'", "") == text.replace(" ", "")
     return str(list(found)).replace(" ", "").replace("'", "") == text.replace(" ", "")
 
 

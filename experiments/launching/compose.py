@@ -10,10 +10,12 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf.errors import ValidationError
 
 import experiments.spelling  # noqa: F401  a job's folder is named by its resolver
 from experiments.config import CONF
 from experiments.fields import describe
+from experiments.strict import refuse_no_containers
 
 _FIELDS = {row[0] for row in describe()}
 _GROUPS = {path.name for path in CONF.iterdir() if path.is_dir()}
@@ -104,6 +106,9 @@ def as_job(composed: DictConfig, overrides: Sequence[str], index: int) -> Compos
         folder = Path(composed.hydra.sweep.dir, composed.hydra.sweep.subdir).absolute()
         plain = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
         OmegaConf.resolve(plain)
+    except ValidationError:
+        refuse_no_containers(plain)  # whose error names no field
+        raise
     finally:
         seen.cfg = before
     with read_write(composed.hydra.runtime), open_dict(composed.hydra.runtime):
