@@ -99,12 +99,12 @@ def as_job(composed: DictConfig, overrides: Sequence[str], index: int) -> Compos
         composed.hydra.job.id = str(index)
         composed.hydra.job.num = index
     OmegaConf.set_readonly(composed.hydra, True)
+    plain = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
     seen: Any = HydraConfig.instance()
     before = seen.cfg
     try:
         seen.cfg = composed  # what its set_config would copy first
         folder = Path(composed.hydra.sweep.dir, composed.hydra.sweep.subdir).absolute()
-        plain = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
         OmegaConf.resolve(plain)
     except ValidationError:
         refuse_no_containers(plain)  # whose error names no field
