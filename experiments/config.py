@@ -292,8 +292,8 @@ class Config:
     tracker: TrackerConf = field(default_factory=TrackerConf)
     plugin: str = static(
         "",
-        "a .py file, or module, whose make_optimizer(hparams, cohort_size) or clipping_rule() takes the place of the "
-        "config's",
+        "a .py file, or module, whose make_optimizer(hparams, cohort_size), clipping_rule(), "
+        "make_model(num_classes, input_shape) or make_loss(model) takes the place of the config's",
     )
     num_seeds: int = traced(3, "runs of each point, as lanes; mean and deviation are over them")
     seed: int = traced(0, "first seed; the others follow")

@@ -1,7 +1,7 @@
-"""A method of one's own: a Python file that takes the place of the config's optimizer or clipping rule.
+"""A method of one's own: a Python file that takes the place of the config's optimizer, clipping rule, model or loss.
 
-What either gives can't break the guarantee: the optimizer sees noised sums only, and every ``ClippingRule`` bounds a
-unit by the clip norm. Noise is not to be replaced here, for the accountant would not know.
+What any gives can't break the guarantee: the optimizer sees noised sums only, every ``ClippingRule`` bounds a unit by
+the clip norm, and model and loss see ONE example. Noise is not to be replaced here, for the accountant would not know.
 """
 
 import importlib
@@ -26,7 +26,12 @@ from dpjax.types import HParams, Params
 from experiments.config import ConfigError
 from experiments.inputs import forget_plugin, is_as_imported, noting_imports, plugin_inputs
 
-HOOKS = {"make_optimizer": ("hparams", "cohort_size"), "clipping_rule": ()}
+HOOKS = {
+    "make_optimizer": ("hparams", "cohort_size"),
+    "clipping_rule": (),
+    "make_model": ("num_classes", "input_shape"),
+    "make_loss": ("model",),
+}
 """What a plugin may define → the arguments it is called with."""
 
 _loaded: dict[str, tuple[dict[str, str], ModuleType]] = {}
@@ -76,7 +81,7 @@ def _load(name: str) -> ModuleType:
     finally:
         sys.dont_write_bytecode = writes
     if not any(hasattr(module, hook) for hook in HOOKS):
-        raise ConfigError(f"plugin={name} has neither {' nor '.join(HOOKS)}; define one of them.")
+        raise ConfigError(f"plugin={name} has none of {', '.join(HOOKS)}; define one of them.")
     for hook, given in HOOKS.items():
         if hasattr(module, hook) and not _takes(getattr(module, hook), len(given)):
             raise ConfigError(f"plugin={name}: {hook} must be a function that is called as {hook}({', '.join(given)}).")
@@ -104,8 +109,16 @@ def _takes(function: object, count: int) -> bool:
 
 
 @contextmanager
-def _running(name: str, what: str) -> Iterator[None]:
-    """While a plugin's function runs: what it imports is noted, and what it raises becomes one sentence."""
+def running(name: str, what: str) -> Iterator[None]:
+    """While a plugin's function runs: what it imports is noted, and what it raises becomes one sentence.
+
+    Args:
+      name: of the plugin.
+      what: of it runs, in words.
+
+    Raises:
+      ConfigError: in place of whatever it raises.
+    """
     try:
         with noting_imports(name):
             yield
@@ -144,7 +157,7 @@ def own_optimizer(
     if not hasattr(module, "make_optimizer"):
         return None
     called = "make_optimizer(hparams, cohort_size)"
-    with _running(name, called):
+    with running(name, called):
         optimizer = module.make_optimizer(hparams, cohort_size)  # pyright: ignore[reportOptionalMemberAccess]
     if not (callable(getattr(optimizer, "init", None)) and callable(getattr(optimizer, "update", None))):
         raise ConfigError(
@@ -154,12 +167,12 @@ def own_optimizer(
 
     @wraps(optimizer.init)
     def init(params: Params) -> optax.OptState:
-        with _running(name, "init of its optimizer"):
+        with running(name, "init of its optimizer"):
             return optimizer.init(params)
 
     @wraps(optimizer.update)
     def update(updates: Params, *args: Any, **kwargs: Any) -> tuple[Params, optax.OptState]:
-        with _running(name, "update of its optimizer, which is given the noised mean and the parameters alone,"):
+        with running(name, "update of its optimizer, which is given the noised mean and the parameters alone,"):
             moved, state = optimizer.update(updates, *args, **kwargs)
             return moved, state
 
@@ -183,7 +196,7 @@ def try_optimizer(make: Callable[[HParams], optax.GradientTransformation], name:
         optimizer = make(hparams)
         before = optimizer.init(params)
         updates, after = optimizer.update(params, before, params)
-        with _running(name, "adding what its optimizer gave to the parameters"):
+        with running(name, "adding what its optimizer gave to the parameters"):
             moved = optax.apply_updates(params, updates)
         if _shapes(moved) != _shapes(params) or _shapes(after) != _shapes(before):
             raise ConfigError(
@@ -225,13 +238,13 @@ def own_rule(name: str) -> ClippingRule | None:
     module = load_plugin(name)
     if not hasattr(module, "clipping_rule"):
         return None
-    with _running(name, "clipping_rule()"):
+    with running(name, "clipping_rule()"):
         rule = module.clipping_rule()  # pyright: ignore[reportOptionalMemberAccess]
     if not isinstance(rule, ClippingRule):
         raise ConfigError(
             f"plugin={name}: clipping_rule() gave a {type(rule).__name__}; give a dpjax.clipping.ClippingRule."
         )
-    with _running(name, "what its clipping_rule() gave"):
+    with running(name, "what its clipping_rule() gave"):
         return check_rule(rule)
 
 
@@ -246,5 +259,5 @@ def try_rule(name: str, rule: ClippingRule, params: Params) -> None:
     Raises:
       ConfigError: it can't.
     """
-    with _running(name, "groups of its clipping_rule()"):
+    with running(name, "groups of its clipping_rule()"):
         jax.eval_shape(lambda params: (leaf_groups(rule, params), params)[1], params)

@@ -59,6 +59,7 @@ _OWN_RULE = When(
 _OWN_OPTIMIZER = When(
     "a plugin without a make_optimizer of its own", lambda cfg: not _has_hook(cfg, "make_optimizer"), ("plugin",)
 )
+_OWN_MODEL = When("a plugin without a make_model of its own", lambda cfg: not _has_hook(cfg, "make_model"), ("plugin",))
 _MOMENTUM = When(
     "optimizer.name=sgd",
     lambda cfg: cfg.optimizer.name == "sgd" or _has_hook(cfg, "make_optimizer"),
@@ -118,9 +119,9 @@ READ_WHEN: dict[str, tuple[When, ...]] = {
     "data.validation": ALWAYS,
     "data.num_train": ALWAYS,
     "data.num_evaluated": ALWAYS,
-    "model.name": ALWAYS,
-    "model.hidden": (_is("model.name", "mlp", "text"),),
-    "model.activation": (_is("model.name", "mlp", "cnn", "text"),),
+    "model.name": (_OWN_MODEL,),
+    "model.hidden": (_is("model.name", "mlp", "text"), _OWN_MODEL),
+    "model.activation": (_is("model.name", "mlp", "cnn", "text"), _OWN_MODEL),
     "model.groups": (_is("model.name", "scattering"),),
     "model.context": (_is("model.name", "text"),),
     "model.embedding": (_is("model.name", "text"),),

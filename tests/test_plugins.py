@@ -51,7 +51,7 @@ def test_what_bounds_nothing_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("x = 1\n", "has neither make_optimizer nor clipping_rule"),
+        ("x = 1\n", "has none of make_optimizer, clipping_rule, make_model, make_loss"),
         ("x = (\n", "can't be imported"),
         ("x = 1 / 0\n", "can't be imported .ZeroDivisionError: division by zero.; give"),
         ("import sys\n\nsys.exit(3)\n", "can't be imported .SystemExit: 3.; give"),

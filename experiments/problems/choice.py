@@ -1,6 +1,7 @@
 """Which problem a config asks for."""
 
 from functools import lru_cache
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -12,6 +13,8 @@ from experiments.argument_fields import SELECTION, in_fields
 from experiments.config import Config, ConfigError, DataConf
 from experiments.inputs import data_inputs, digest_of
 from experiments.own_data import OWN, load_own
+from experiments.own_model import own_loss, own_model
+from experiments.plugins import load_plugin
 from experiments.problems.problem import Problem, plain_problem
 from experiments.task import Tell
 
@@ -36,6 +39,9 @@ def make_problem(cfg: Config, tell: Tell) -> Problem:
             f"data.num_evaluated={cfg.data.num_evaluated} is more than the {rows} rows of data={dataset.name} that are "
             "trained on; lower it, or leave it null."
         )
+    own = own_model(cfg.plugin, dataset)
+    if own is not None or _has_loss(cfg.plugin):
+        _refuse_with_plugin(cfg, dataset)
     if cfg.model.name == "pretrained":
         from experiments.problems import language  # tokenizers and checkpoints, which other models need none of
 
@@ -48,7 +54,28 @@ def make_problem(cfg: Config, tell: Tell) -> Problem:
         raise ConfigError(
             f"model={cfg.model.name} reads no texts, which data={dataset.name} holds; use model=pretrained."
         )
-    return plain_problem(cfg, only(dataset, row_choice), _model(cfg, dataset), {"model": cfg.model.name}, held_out)
+    model = _model(cfg, dataset) if own is None else own
+    facts = {"model": cfg.model.name if own is None else f"{Path(cfg.plugin).name}:make_model"}
+    loss_fn = own_loss(cfg.plugin, model, dataset) or models.cross_entropy_loss(model)
+    return plain_problem(cfg, only(dataset, row_choice), model, facts, held_out, loss_fn=loss_fn)
+
+
+def _has_loss(plugin: str) -> bool:
+    return hasattr(load_plugin(plugin), "make_loss")
+
+
+def _refuse_with_plugin(cfg: Config, dataset: Dataset) -> None:
+    """A plugin's model and loss are of rows of one shape."""
+    if cfg.model.name in ("pretrained", "scattering"):
+        raise ConfigError(
+            f"plugin={cfg.plugin} has a make_model or make_loss, and model={cfg.model.name} brings its own; leave one "
+            "out."
+        )
+    if dataset.task == "document":
+        raise ConfigError(
+            f"plugin={cfg.plugin} has a make_model or make_loss, and data={dataset.name} holds texts, which have no "
+            "numbers; use model=pretrained."
+        )
 
 
 def _load(data: DataConf) -> Dataset:

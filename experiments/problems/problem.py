@@ -54,9 +54,16 @@ class Problem(NamedTuple):
 
 
 def plain_problem(
-    cfg: Config, dataset: Dataset, model: models.Model, facts: dict[str, Any], held_out: Rows | None = None
+    cfg: Config,
+    dataset: Dataset,
+    model: models.Model,
+    facts: dict[str, Any],
+    held_out: Rows | None = None,
+    *,
+    loss_fn: Callable[..., Any] | None = None,
 ) -> Problem:
-    """A classifier that starts from scratch, on rows of one shape."""
+    """A classifier that starts from scratch, on rows of one shape; its loss is cross-entropy if None is given."""
+    loss_fn = loss_fn or models.cross_entropy_loss(model)
     batched = jax.vmap(lambda params, inputs: model.apply(params, inputs, None), in_axes=(None, 0))
     put = jnp.asarray
     some = slice(cfg.data.num_evaluated)
@@ -64,7 +71,7 @@ def plain_problem(
         dataset=dataset,
         frozen=(),
         init=lambda frozen, key: model.init(key),
-        loss_fn=lambda frozen: models.cross_entropy_loss(model),
+        loss_fn=lambda frozen: loss_fn,
         evaluate=lambda frozen, params, rows: metrics.evaluate(batched, params, *rows, batch_size=BATCH),
         train_rows=(put(dataset.train_inputs[some]), put(dataset.train_labels[some])),
         test_rows=(put(dataset.test_inputs), put(dataset.test_labels)),
