@@ -19,7 +19,7 @@ from dpjax.results import write_job_result
 
 RUN = ["--sampling-rate", "0.25", "--num-steps", "100", "--delta", "1e-5"]
 POPULATION = ["--population", "1000", "--expected-cohort-size", "250", "--epochs", "25", "--delta", "1e-5"]
-COMMANDS = ["epsilon", "calibrate", "data", "results", "report", "plot", "cache"]
+COMMANDS = ["epsilon", "calibrate", "data", "results", "report", "plot", "cache", "new"]
 
 
 @pytest.fixture

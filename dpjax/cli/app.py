@@ -40,7 +40,10 @@ _COMMANDS = {
     "report": Command("dpjax.cli.report:report_command", "Write a sweep as one HTML page, or follow it while it runs."),
 }
 # An entry point says nothing of itself before it is imported; these lines spare `dpjax --help` that.
-_KNOWN_SUMMARIES = {"plot": "Draw a sweep's privacy-utility curve and its other figures."}
+_KNOWN_SUMMARIES = {
+    "new": "Write a small project that runs as it is.",
+    "plot": "Draw a sweep's privacy-utility curve and its other figures.",
+}
 
 _HELP = """
 Privacy-utility benchmarking in JAX.
