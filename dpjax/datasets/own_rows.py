@@ -270,8 +270,8 @@ def _guess_texts(columns: list[str], where: str) -> tuple[str, ...]:
         if all(present):
             return tuple(each for each in present if each)
     raise DatasetError(
-        f"{where} which column holds texts? (it has {', '.join(columns)}); append ?text=COLUMN, or, for a table of "
-        "numbers, which is not read from a file, pass arrays to make_train"
+        f"{where} which column holds texts? (it has {', '.join(columns)}); append ?text=COLUMN, or read it as a "
+        "table of numbers and categories with data=own data.path=FILE data.label=COLUMN"
     )
 
 
