@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 
 from dpjax import datasets
 from dpjax.cli import data as command
-from dpjax.datasets import fetched_copies, hub, own, registry, tables, texts
+from dpjax.datasets import fetched_copies, hub, own, registry, row_files, tables, texts
 from dpjax.datasets.entries import Entry, HubSource, RawArrays
 from dpjax.datasets.readers import icd10, licences, mails, news, reviews
 from dpjax.datasets.splits import split_large_units, split_whole_groups
@@ -602,7 +602,7 @@ def test_a_repository_that_is_a_program_is_read_from_the_hubs_own_copy(monkeypat
 
 def write_rows(path: Path, rows: list[dict]) -> Path:
     import pyarrow
-    from pyarrow import csv, parquet
+    from pyarrow import csv, feather, parquet
 
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".json":
@@ -611,6 +611,8 @@ def write_rows(path: Path, rows: list[dict]) -> Path:
         path.write_text("\n".join(map(json.dumps, rows)))
     elif path.suffix == ".parquet":
         parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+    elif path.suffix in row_files.TYPED:
+        feather.write_feather(pyarrow.Table.from_pylist(rows), path)
     else:
         csv.write_csv(
             pyarrow.Table.from_pylist(rows), path, csv.WriteOptions(delimiter="\t" if path.suffix == ".tsv" else ",")

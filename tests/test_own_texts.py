@@ -14,7 +14,7 @@ import pyarrow
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from pyarrow import parquet
+from pyarrow import feather, parquet
 from typer.testing import CliRunner
 
 from dpjax import datasets
@@ -323,7 +323,7 @@ def test_a_parquet_file_without_rows_or_with_a_column_twice_is_named(tmp_path):
         parquet.write_table(table, tmp_path / "t.parquet")
         with pytest.raises(DatasetError, match=message):
             load(tmp_path / "t.parquet")
-    with pytest.raises(DatasetError, match="Parquet says itself how it is encoded"):
+    with pytest.raises(DatasetError, match=r"\.parquet says itself how it is encoded"):
         load(tmp_path / "t.parquet", encoding="cp1252")
 
 
@@ -400,6 +400,13 @@ def check(path: Path, rows: list[tuple[str, str]] | None) -> None:
     assert read == (None if wanted is None else sorted(wanted)), said
 
 
+def zstandard(content):
+    with pyarrow.BufferOutputStream() as sink:
+        with pyarrow.CompressedOutputStream(sink, "zstd") as stream:
+            stream.write(content)
+        return sink.getvalue().to_pybytes()
+
+
 @given(
     st.lists(st.tuples(WORDS, NAMES), max_size=25), st.sampled_from(row_files.ENDINGS), st.sampled_from(["\n", "\r\n"])
 )
@@ -408,6 +415,8 @@ def test_rows_of_any_file_are_the_rows_that_were_written(tmp_path_factory, rows,
     path = tmp_path_factory.mktemp("any") / f"t{ending}"
     if ending == ".parquet":
         parquet.write_table(pyarrow.table({"text": [t for t, _ in rows], "label": [v for _, v in rows]}), path)
+    elif ending in row_files.TYPED:
+        feather.write_feather(pyarrow.table({"text": [t for t, _ in rows], "label": [v for _, v in rows]}), path)
     else:
         out = io.StringIO(newline="")
         if ".json" in ending:
@@ -417,8 +426,8 @@ def test_rows_of_any_file_are_the_rows_that_were_written(tmp_path_factory, rows,
         else:
             writer = csv.writer(out, delimiter="\t" if ".tsv" in ending else ",", lineterminator=line)
             writer.writerows([("text", "label"), *rows])
-        pack = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress}.get(ending.split(".")[-1], bytes)
-        path.write_bytes(pack(out.getvalue().encode()))
+        pack = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress, "zst": zstandard}
+        path.write_bytes(pack.get(ending.split(".")[-1], bytes)(out.getvalue().encode()))
     check(path, rows)
 
 

@@ -88,10 +88,15 @@ def _read_typed(file: Path, ending: str) -> Any:
         return parquet.ParquetFile(file).read()  # not ``read_table``, which reads columns out of the folder's name
     with pyarrow.OSFile(str(file)) as source:
         try:
-            return pyarrow.ipc.open_file(source).read_all()
-        except pyarrow.ArrowInvalid:  # as a stream, which is how the hub's library writes its files
-            source.seek(0)
-            return pyarrow.ipc.open_stream(source).read_all()
+            try:
+                table = pyarrow.ipc.open_file(source).read_all()
+            except pyarrow.ArrowInvalid:  # as a stream, which is how the hub's library writes its files
+                source.seek(0)
+                table = pyarrow.ipc.open_stream(source).read_all()
+            table.validate(full=True)  # it is mapped as it is, and nothing else looks at its offsets
+        except (pyarrow.ArrowException, OSError) as error:
+            raise ValueError("it is damaged, or neither an Arrow file nor a stream; save it again") from error
+    return table
 
 
 def decode(content: bytes, encoding: str | None = None) -> str:
