@@ -105,3 +105,13 @@ def test_a_folder_of_images_is_trained_on_from_a_config(tmp_path, main):
     code, _, err = main("data=own", f"data.path={tmp_path / 'pictures'}", "data.columns.age=[0,1]", *few)
     assert code != 0
     assert "is not read of images" in err
+
+
+def test_looking_at_a_folder_says_sizes_classes_and_what_is_learnt(tmp_path, capsys):
+    from dpjax.cli import main as dpjax
+
+    with pytest.raises(SystemExit):
+        dpjax(["data", "inspect", str(pictures(tmp_path))])
+    said = capsys.readouterr().out
+    assert "40 images of 5×6, grey" in said
+    assert "NOT private, learnt from the rows: classes of its folders." in said

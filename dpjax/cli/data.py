@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from dpjax.datasets.entries import Dataset, Entry
+    from dpjax.datasets.own_tables.source import TableSource
     from dpjax.fetching.sources import Progress
 
 app = typer.Typer(
@@ -169,7 +170,10 @@ def show(name: Annotated[str, typer.Argument(metavar="NAME", help="A name as `dp
 @app.command("inspect")
 def inspect_command(
     path: Annotated[
-        str, typer.Argument(metavar="FILE", help="CSV, TSV, JSON or Parquet, or a folder of train and test.")
+        str,
+        typer.Argument(
+            metavar="FILE", help="A table (CSV, TSV, JSON, Parquet, Arrow), or a folder of tables or images."
+        ),
     ],
     label: Annotated[str, typer.Option(help="Column that is predicted.")] = "",
     unit: Annotated[str, typer.Option(help="Column that says whose a row is, as patient_id.")] = "",
@@ -194,10 +198,14 @@ def inspect_command(
     from rich.markup import escape
     from rich.table import Table
 
+    from dpjax.datasets.own_tables.images import is_images
     from dpjax.datasets.own_tables.inspecting import inspect
     from dpjax.datasets.own_tables.source import TableSource
 
     words = tuple(word.strip() for word in missing.split(",") if word.strip())
+    if is_images(path):
+        with errors_in_one_line():
+            return _inspect_images(TableSource(path, label, unit, split, split_column, missing=words))  # pyright: ignore[reportArgumentType]
     with errors_in_one_line():
         found = inspect(TableSource(path, label, unit, split, split_column, missing=words))  # pyright: ignore[reportArgumentType]
     console = Console(highlight=False)
@@ -223,6 +231,26 @@ def inspect_command(
         console.print(
             "\nSay --label COLUMN, and --unit COLUMN if rows belong to people, to see what a run makes of it."
         )
+
+
+def _inspect_images(source: "TableSource") -> None:
+    from rich.console import Console
+
+    from dpjax.datasets.own_tables.images import load_images
+
+    data = load_images(source)
+    console = Console(highlight=False)
+    height, width, channels = data.input_shape
+    rows = len(data.train_labels) + len(data.test_labels)
+    colours = "grey" if channels == 1 else "of three colours"
+    console.print(f"{source.path}: {rows:,} images of {height}×{width}, {colours}", markup=False, soft_wrap=True)
+    if data.num_units:
+        console.print(f"{data.num_units:,} owners ({data.unit})", markup=False)
+    console.print(_balance(data))
+    if data.remarks:
+        console.print(f"read: {data.remarks}", markup=False, soft_wrap=True)
+    if data.learnt:
+        console.print(f"NOT private, learnt from the rows: {data.learnt}.", markup=False, soft_wrap=True)
 
 
 @contextmanager
