@@ -13,6 +13,7 @@ from dpjax.results.claims import claim
 from dpjax.results.columns import COLUMNS, Column
 from dpjax.results.errors import ResultsError
 from dpjax.results.mechanisms import columns_of, mechanism_of
+from dpjax.results.recorded import record
 from dpjax.results.released import claim_document, write_claim
 from dpjax.results.result_files import read_job_result, write_atomically, write_job_result
 from dpjax.results.schema import METRICS, SCHEMA, decode, encode
@@ -36,6 +37,7 @@ __all__ = [
     "load",
     "mechanism_of",
     "read_job_result",
+    "record",
     "summary",
     "write_atomically",
     "write_claim",
