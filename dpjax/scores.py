@@ -53,10 +53,8 @@ def scores(logits: Float[np.ndarray, "rows classes"], labels: Int[np.ndarray, "r
     occurring = np.unique(labels)
     asked = [1] if classes == 2 else occurring.tolist()
     both = [each for each in asked if 0 < (labels == each).sum() < len(labels)]
-    # The order of the logits' distance and not of the chances, which saturate at 1 and would tie.
-    margins = (
-        {each: logits[:, each] - np.delete(logits, each, axis=1).max(axis=1) for each in both} if classes > 1 else {}
-    )
+    # The log-odds of each class: in the order of the chances, which saturate at 1 and would tie.
+    margins = {each: shifted[:, each] - _log_sum(np.delete(shifted, each, axis=1)) for each in both}
 
     def mean(values: list[float]) -> float | None:
         return float(np.mean(values)) if values else None
@@ -65,9 +63,16 @@ def scores(logits: Float[np.ndarray, "rows classes"], labels: Int[np.ndarray, "r
         "balanced_accuracy": float(np.mean([(guessed[labels == each] == each).mean() for each in occurring])),
         "auroc": mean([metrics.roc_auc_score(labels == each, margins[each]) for each in both]),
         "auprc": mean([metrics.average_precision_score(labels == each, margins[each]) for each in both]),
-        "f1": mean([_f1(labels == each, guessed == each) for each in asked]),
+        "f1": mean(
+            [_f1(labels == each, guessed == each) for each in asked if ((labels == each) | (guessed == each)).any()]
+        ),
         "calibration_error": _calibration_error(chances.max(axis=1), guessed == labels),
     }
+
+
+def _log_sum(logits: Float[np.ndarray, "rows others"]) -> Float[np.ndarray, "rows"]:
+    most = logits.max(axis=1)
+    return most + np.log(np.exp(logits - most[:, None]).sum(axis=1))
 
 
 def _f1(is_class: np.ndarray, guessed: np.ndarray) -> float:

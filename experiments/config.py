@@ -68,6 +68,11 @@ class DataConf:
         "what there is",
     )
     split_column: str | None = static(None, "own: dates of split=time, or train and test of split=column")
+    split_at: str | None = static(
+        None, "own: first date or number of split_column that tests; null: of the last fifth, read off the rows"
+    )
+    encoding: str | None = static(None, "own: of the file's characters, as cp1252; null: UTF-8")
+    decimal: str = static(".", "own: '.' or ',' before the decimals of numbers")
     columns: dict[str, Any] = static(
         {}, "own: what is public of columns: age: [0, 120], sex: [f, m], note: skip; the rest is learnt from the rows"
     )

@@ -293,6 +293,9 @@ def _files_at(path: Path, name: str) -> dict[str, str]:
     from dpjax.datasets.own_tables.images import image_files
     from dpjax.datasets.row_files import ending_of
 
+    if "*" in path.name and not path.exists():
+        return {str(each): _sha256(each) for each in sorted(path.parent.glob(path.name))} or {name: "absent"}
+
     images = image_files(path) if path.is_dir() else []
     if images:  # one hash of all, as a row can't list thousands
         tables = [each for each in sorted(path.iterdir()) if ending_of(each.name)]
@@ -300,6 +303,7 @@ def _files_at(path: Path, name: str) -> dict[str, str]:
         return {name: hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()}
     if path.is_dir():
         files = {str(each): each for each in sorted(path.rglob("*")) if ending_of(each.name)}
+        files = files or {str(each): each for each in sorted(path.rglob("*.txt"))}
         return {key: _sha256(each) for key, each in files.items()} or {name: "absent"}
     return {name: _sha256(path)}
 

@@ -1,5 +1,6 @@
 """A table of one's own, as the config's fields of ``data`` describe it."""
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -35,6 +36,9 @@ def table_of(data: DataConf) -> "TableSource":
         columns=data.columns,
         missing=tuple(data.missing),
         classes=tuple(data.classes),
+        encoding=data.encoding,
+        decimal=data.decimal,
+        split_at=data.split_at or "",
     )
 
 
@@ -52,16 +56,30 @@ def load_own(data: DataConf) -> "Dataset":
     from dpjax.datasets.own_tables.reading import load_table
 
     if data.text:
-        _refuse_for("texts", data, ("split", "split_column", "columns", "missing", "classes", "size", "channels"))
-        texts = read_documents(
-            data.path, text_columns=data.text, label_column=data.label or None, owner_column=data.unit
+        _refuse_for(
+            "texts",
+            data,
+            ("split", "split_column", "split_at", "columns", "missing", "classes", "size", "channels", "decimal"),
         )
-        return replace(texts, learnt=f"classes of {data.label}" if data.label else "classes")
+        texts = read_documents(
+            data.path,
+            text_columns=data.text,
+            label_column=data.label or None,
+            owner_column=data.unit,
+            encoding=data.encoding,
+        )
+        return replace(texts, learnt=f"classes of {data.label or 'the label'}; who is tested")
     if data.path and is_images(data.path):
-        _refuse_for("images", data, ("columns",))
-        return load_images(table_of(data), size=data.size, channels=data.channels)
+        _refuse_for("images", data, ("columns", "decimal"))
+        return _told(load_images(table_of(data), size=data.size, channels=data.channels))
     _refuse_for("tables", data, ("size", "channels"))
-    return load_table(table_of(data))
+    return _told(load_table(table_of(data)))
+
+
+def _told(dataset: "Dataset") -> "Dataset":
+    if dataset.remarks:
+        warnings.warn(f"data={dataset.name}: {dataset.remarks}", stacklevel=2)
+    return dataset
 
 
 def _refuse_for(what: str, data: DataConf, names: tuple[str, ...]) -> None:

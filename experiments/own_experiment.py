@@ -7,10 +7,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import yaml
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
+from dpjax.checks import in_one_line
 from experiments.config import ConfigError
 
-_FILE = re.compile(r"experiment=(['\"]?)(?P<path>.*\.ya?ml)\1")
+_FILE = re.compile(r"experiment=(['\"]?)(?P<path>.*\.ya?ml)\1", re.IGNORECASE)
 _HEADER = "# @package _global_\n"
 
 
@@ -41,29 +44,33 @@ def with_own_experiments(words: Sequence[str]) -> Iterator[list[str]]:
     with TemporaryDirectory(prefix="dpjax-experiment-") as folder:
         place = Path(folder, "experiment", "own")
         place.mkdir(parents=True)
-        (place / f"{path.stem}.yaml").write_text(text, encoding="utf-8")
-        named = [f"experiment='own/{path.stem}'" if word == found[0] else word for word in words]
+        option = re.sub(r"[^A-Za-z0-9_-]", "_", path.stem)
+        option = option if option[:1].isalpha() and option.lower() not in _SPOKEN else f"x{option}"
+        (place / f"{option}.yaml").write_text(text, encoding="utf-8")
+        named = [f"experiment=own/{option}" if word == found[0] else word for word in words]
         yield ["--config-dir", folder, *named]
 
 
 def _read(path: Path) -> str:
-    """The file's text, as Hydra wants it."""
+    """The file's fields, as Hydra wants them."""
     shown = f"experiment={path}"
     try:
-        text = path.read_text(encoding="utf-8")
-        content = yaml.safe_load(text)
+        text = path.read_text(encoding="utf-8-sig")
+        content = OmegaConf.create(text)
     except OSError as error:
         raise ConfigError(f"{shown} can't be read ({error.strerror}); give the path of a YAML file.") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{shown} is not UTF-8; save it as that.") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, OmegaConfBaseException, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f" in line {mark.line + 1}" if mark else ""
-        raise ConfigError(f"{shown} is no YAML{line} ({getattr(error, 'problem', error)}); mend it.") from error
-    if not isinstance(content, dict):
+        said = in_one_line(str(getattr(error, "problem", None) or error), 120).rstrip(".")
+        raise ConfigError(f"{shown} is no YAML{line} ({said}); mend it.") from error
+    if not isinstance(content, DictConfig) or not content or None in content.values():
         raise ConfigError(f"{shown} holds no fields; write some, as privacy: {{epsilon: 3}}.")
-    if not text.lstrip().startswith("# @package"):
-        text = _HEADER + text
     if "experiment" not in content:
-        text = f"{text.rstrip()}\nexperiment: {path.stem}\n"
-    return text
+        content["experiment"] = re.sub(r"[^\w .+-]", "_", path.stem)
+    return _HEADER + OmegaConf.to_yaml(content)
+
+
+_SPOKEN = ("null", "true", "false", "yes", "no", "on", "off", "nan", "inf")

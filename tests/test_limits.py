@@ -118,6 +118,8 @@ FREE = {
         "data.columns",
         "data.missing",
         "data.classes",
+        "data.split_at",
+        "data.encoding",
     ),
     *("model.checkpoint", "synthesis.checkpoint", "synthesis.classes", "federated.personal"),
     *("tracker.project", "tracker.entity", "tracker.mode", "tracker.group"),

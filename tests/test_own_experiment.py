@@ -70,6 +70,7 @@ def test_the_same_file_by_hospital_is_a_federation(folder, main, recwarn):
     code, _, err = main(
         "experiment=patients.yaml",
         "data.unit=hospital",
+        "data.split=rows",
         "privacy.records_per_unit=null",
         "federated=fedavg",
         "federated.partition=natural",
@@ -148,6 +149,6 @@ def test_a_column_of_texts_is_read_as_documents_with_owners(tmp_path):
     asked = DataConf(name="own", path=str(tmp_path / "reviews.parquet"), text=["review"], label="stars", unit="who")
     data = load_own(asked)
     assert (data.task, data.class_names, data.num_units) == ("document", ("0", "1", "2"), 20)
-    assert data.learnt == "classes of stars"
+    assert data.learnt == "classes of stars; who is tested"
     with pytest.raises(ConfigError, match=r"data\.columns=.* is not read of texts"):
         load_own(replace(asked, columns={"stars": "skip"}))

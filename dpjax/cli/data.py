@@ -4,7 +4,7 @@ import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -179,6 +179,9 @@ def inspect_command(
     unit: Annotated[str, typer.Option(help="Column that says whose a row is, as patient_id.")] = "",
     split: Annotated[str | None, typer.Option(help="Who is tested: owner, rows, time, column or files.")] = None,
     split_column: Annotated[str, typer.Option(help="Dates of --split time, or train and test of --split column.")] = "",
+    split_at: Annotated[str, typer.Option(help="First date or number of --split-column that tests.")] = "",
+    encoding: Annotated[str | None, typer.Option(help="Of the file's characters, as cp1252; else UTF-8.")] = None,
+    decimal: Annotated[str, typer.Option(help="'.' or ',' before the decimals of numbers.")] = ".",
     missing: Annotated[
         str, typer.Option(help="What stands for a missing value, besides NA and the like; several with commas.")
     ] = "",
@@ -203,11 +206,13 @@ def inspect_command(
     from dpjax.datasets.own_tables.source import TableSource
 
     words = tuple(word.strip() for word in missing.split(",") if word.strip())
+    asked: Any = {"split": split, "split_column": split_column, "split_at": split_at}
+    source = TableSource(path, label, unit, **asked, missing=words, encoding=encoding, decimal=decimal)
     if is_images(path):
         with errors_in_one_line():
-            return _inspect_images(TableSource(path, label, unit, split, split_column, missing=words))  # pyright: ignore[reportArgumentType]
+            return _inspect_images(source)
     with errors_in_one_line():
-        found = inspect(TableSource(path, label, unit, split, split_column, missing=words))  # pyright: ignore[reportArgumentType]
+        found = inspect(source)
     console = Console(highlight=False)
     table = Table(box=None, padding=(0, 2, 0, 0), title=f"{path}: {found.rows:,} rows", title_justify="left")
     for heading in ("column", "kind", "missing", "distinct", "values", "becomes"):

@@ -77,6 +77,8 @@ class Dataset:
       remarks: which rows were left out while reading and what else is odd, counted, in words; empty if all were.
       learnt: what of the inputs was read off the training rows, as the range of a column, and is not private; empty if
         nothing was.
+      own: read from files of one's own. What is chosen among its rows, for validation or of an owner who has many, then
+        goes by the row or its owner's name alone: owners' numbers depend on who else is in the file.
     """
 
     name: str
@@ -99,6 +101,7 @@ class Dataset:
     unit_names: tuple[str, ...] = ()
     remarks: str = ""
     learnt: str = ""
+    own: bool = False
 
 
 @dataclass(frozen=True)

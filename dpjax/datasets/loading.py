@@ -139,6 +139,7 @@ def _dataset(entry: Entry, raw: RawArrays, served_by: str) -> Dataset:
         num_train_units=entry.num_train_units,
         unit_names=() if raw.unit_names is None else tuple(raw.unit_names.tolist()),
         remarks=entry.remarks,
+        own=own.is_own(entry.name),
     )
     for field in RawArrays._fields:
         if isinstance(array := getattr(dataset, field), np.ndarray):

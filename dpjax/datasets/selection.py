@@ -1,6 +1,7 @@
 """Some of a data set's rows: held out, cut to a number, bounded for each owner. Always the same, by fixed seeds."""
 
 import dataclasses
+import hashlib
 from typing import NamedTuple
 
 import numpy as np
@@ -33,8 +34,14 @@ def hold_out(dataset: Dataset, share: float) -> tuple[Dataset, Rows | None]:
         raise ValueError(
             f"share={share:g} of {number} leaves one side of dataset={dataset.name} empty; take one nearer to a half."
         )
-    out = np.zeros(number, bool)
-    out[np.random.default_rng(1).permutation(number)[:count]] = True
+    if dataset.own:
+        out = _shares(dataset) < share
+        if not 0 < out.sum() < number:
+            raise ValueError(f"share={share:g} of {number} leaves one side of dataset={dataset.name} empty; take more.")
+        count = int(out.sum())
+    else:
+        out = np.zeros(number, bool)
+        out[np.random.default_rng(1).permutation(number)[:count]] = True
     held = out if owners is None else out[owners]
     rest = only(dataset, np.flatnonzero(~held))
     if owners is not None:
@@ -90,7 +97,24 @@ def bounded(dataset: Dataset, records_per_unit: int | None) -> np.ndarray | None
             "not say, nor does any with num_train; take all of a data set with natural clients (`dpjax data list`), or "
             "leave it None."
         )
-    return bound_contributions(dataset.train_units, records_per_unit, seed=0)
+    owners = dataset.train_units
+    if dataset.own:  # their numbers change with who else is in the file
+        owners = (_shares_of([name.encode() for name in dataset.unit_names]) * 2**53).astype(np.int64)[owners]
+    return bound_contributions(owners, records_per_unit, seed=0)
+
+
+def _shares(dataset: Dataset) -> np.ndarray:
+    """A number in [0, 1) for each owner, or each row where rows stand alone, that depends on it alone."""
+    if dataset.train_units is not None:
+        return _shares_of([name.encode() for name in dataset.unit_names[: dataset.num_train_units]])
+    inputs = dataset.train_inputs
+    rows = [str(each).encode() for each in inputs.tolist()] if inputs.dtype.kind == "T" else [bytes(x) for x in inputs]
+    return _shares_of([row + label.tobytes() for row, label in zip(rows, dataset.train_labels, strict=True)])
+
+
+def _shares_of(contents: list[bytes]) -> np.ndarray:
+    digests = (hashlib.sha256(b"selection:" + content).digest()[:8] for content in contents)
+    return np.array([int.from_bytes(digest) >> 11 for digest in digests], np.float64) / 2**53
 
 
 def only(dataset: Dataset, rows: np.ndarray | None) -> Dataset:

@@ -198,7 +198,7 @@ def delta_sentence(delta: float, num_units: int, unit: str) -> str:
         return ""
     return (
         f"δ={small(delta)} is large: it allows to give each of {num_units:,} {unit}s away whole with a chance of 1 in "
-        f"{1 / delta:,.0f}; take 1e-5, or 1/n² of n {unit}s"
+        f"{1 / delta:,.0f}; take 1e-5 or less"
     )
 
 

@@ -1,20 +1,23 @@
 """Whether a file is a table at all: one line of names, each once, and rows below it that no quote has swallowed."""
 
 import re
+from collections.abc import Collection
 from typing import Any
 
 from dpjax.fetching.sources import DatasetError
 
 _VALUE = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|\d{4}-\d{2}-\d{2}.*")
+_OF_PANDAS = ("", "Unnamed: 0", "__index_level_0__")
 _MARKS = (",", ";", "\t", "|")
 
 
-def without_row_numbers(table: Any, where: str) -> Any:
+def without_row_numbers(table: Any, where: str, known: Collection[str] = ()) -> Any:
     """A table whose names and rows are what they seem, without the numbers of rows that pandas writes in front.
 
     Args:
       table: ``pyarrow.Table``.
       where: names it in messages.
+      known: columns that the config names, which are there.
 
     Raises:
       DatasetError: no line of names, or two; a column twice or without a name; a row that is several. It names the row.
@@ -25,12 +28,12 @@ def without_row_numbers(table: Any, where: str) -> Any:
       ['age']
     """
     names = list(table.column_names)
-    if names and names[0] in ("", "Unnamed: 0", "__index_level_0__") and _counts(table.column(0)):
+    if names and names[0] in _OF_PANDAS and names[0] not in known:  # whatever it holds: what it is, its name says
         table, names = table.drop_columns([names[0]]), names[1:]
     if not names:
         raise DatasetError(f"{where} has no columns")
     values = [name for name in names if _VALUE.fullmatch(name)]
-    if len(values) * 2 >= len(names):
+    if len(values) * 2 >= len(names) and not set(names) & set(known):
         raise DatasetError(
             f"{where} its first line holds values, as {values[0]!r}, where names of columns must stand; add a line of "
             "names"
@@ -49,12 +52,6 @@ def without_row_numbers(table: Any, where: str) -> Any:
     ):
         _refuse_units(table, names, where)
     return table
-
-
-def _counts(column: Any) -> bool:
-    """Whether a column counts its rows, from 0 or 1."""
-    values = [str(each) for each in column.to_pylist()]
-    return any(values == [str(i) for i in range(start, start + len(values))] for start in (0, 1))
 
 
 def _refuse_names_again(table: Any, names: list[str], where: str) -> None:
@@ -87,7 +84,7 @@ def _refuse_swallowed(table: Any, names: list[str], where: str) -> None:
             continue
         for row, value in ((row, value) for row, value in enumerate(column.to_pylist()) if value and "\n" in value):
             lines = value.split("\n")[1:]
-            if any(line.count(mark) >= len(names) - 1 for line in lines for mark in _MARKS):
+            if any(sum(line.count(mark) == len(names) - 1 for line in lines) > 1 for mark in _MARKS):
                 raise DatasetError(
                     f"{where} column {name!r} of row {row + 1} holds whole lines of the file: a quote is opened there "
                     "and closed too late; mend it"

@@ -12,8 +12,9 @@ from jaxtyping import UInt8
 from dpjax.datasets import tables
 from dpjax.datasets.entries import Dataset
 from dpjax.datasets.own_tables.kinds import Column, read_column
-from dpjax.datasets.own_tables.sides import TESTS, TRAINS, as_dataset, take_sides
+from dpjax.datasets.own_tables.sides import as_dataset, take_sides
 from dpjax.datasets.own_tables.source import TableSource
+from dpjax.datasets.own_tables.testing import TESTS, TRAINS
 from dpjax.datasets.row_files import ending_of
 from dpjax.fetching.sources import DatasetError
 
@@ -34,7 +35,10 @@ def is_images(path: str) -> bool:
       False
     """
     folder = Path(path).expanduser()
-    return folder.is_dir() and bool(image_files(folder))
+    if not folder.is_dir():
+        return False
+    tables_beside = [each for each in folder.iterdir() if ending_of(each.name)]
+    return len(tables_beside) < 2 and bool(image_files(folder))
 
 
 def image_files(folder: Path) -> list[Path]:
@@ -77,8 +81,8 @@ def load_images(source: TableSource, *, size: Sequence[int] = (), channels: int 
       ...         path.parent.mkdir(exist_ok=True)
       ...         Image.new("L", (4, 3), i).save(path)
       ...     data = load_images(TableSource(folder))
-      >>> data.train_inputs.shape, data.class_names
-      ((16, 3, 4, 1), ('a', 'b'))
+      >>> data.input_shape, data.class_names
+      ((3, 4, 1), ('a', 'b'))
     """
     where = f"data.path={source.path!r}:"
     folder = Path(source.path).expanduser()
@@ -88,13 +92,14 @@ def load_images(source: TableSource, *, size: Sequence[int] = (), channels: int 
     if channels not in (None, 1, 3):
         raise DatasetError(f"data.channels={channels} must be 1 (grey) or 3 (red, green, blue)")
     label, owner, when, of_file = _roles(source, folder, files, where)
-    sides = take_sides(source, label, owner, when, of_file, where)
+    contents = [hashlib.sha256(file.read_bytes()).digest() for file in files]
+    sides = take_sides(source, label, owner, when, of_file, contents, where)
     kept = [file for file, keep in zip(files, sides.kept.tolist(), strict=True) if keep]
     pixels = _read(kept, folder, tuple(size), channels, where)
-    remarks = "; ".join(part for part in (sides.remarks, _twins(kept, sides.tests)) if part)
     inputs = pixels.astype(np.float32) / np.float32(255)
-    learnt = "" if source.classes else f"classes of {source.label or 'its folders'}"
-    return as_dataset(source, sides._replace(remarks=remarks), inputs, task="image", learnt=learnt)
+    classes = "" if source.classes else f"classes of {source.label or 'its folders'}"
+    learnt = "; ".join(part for part in (classes, sides.learnt) if part)
+    return as_dataset(source, sides, inputs, task="image", learnt=learnt)
 
 
 def _roles(
@@ -184,8 +189,8 @@ def _read(
                         f"{where} {shown} is of mode {picture.mode}, neither grey nor red, green, blue; say "
                         "data.channels=1 or 3"
                     )
-                if channels is not None and picture.mode.startswith("I"):
-                    raise DatasetError(f"{where} {shown} has 16 or 32 bits a pixel; save it with 8")
+                if channels is not None and picture.mode[0] in "IF":
+                    raise DatasetError(f"{where} {shown} has more than 8 bits a pixel; save it with 8")
                 picture = picture.convert(_MODES[channels]) if channels else picture
                 picture = picture.resize((size[1], size[0]), Image.Resampling.BILINEAR) if size else picture
                 pixels = np.asarray(picture, np.uint8)
@@ -210,11 +215,3 @@ def _read(
 
 def _size(pixels: np.ndarray) -> str:
     return f"{pixels.shape[0]}×{pixels.shape[1]} {'grey' if pixels.shape[2] == 1 else 'coloured'}"
-
-
-def _twins(files: list[Path], tests: np.ndarray) -> str:
-    """Images that are on both sides, to the byte."""
-    digests = [hashlib.sha256(file.read_bytes()).digest() for file in files]
-    trained = {digest for digest, test in zip(digests, tests.tolist(), strict=True) if not test}
-    both = sum(test and digest in trained for digest, test in zip(digests, tests.tolist(), strict=True))
-    return f"{both:,} images of the test set are in the training set too, and stay in both" if both else ""

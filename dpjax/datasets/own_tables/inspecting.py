@@ -86,7 +86,13 @@ def inspect(source: TableSource) -> Inspection:
         role = next((r for r, n in zip(("label", "owner", "split"), _roles(source), strict=True) if n == name), "")
         kind = "category" if role in ("label", "owner") else said[name].kind if name in said else None
         form = said[name].form if name in said else ""
-        column = read_column(table, name, where, kind=kind, form=form, missing=source.missing)
+        if name in said and said[name].skip:
+            columns.append(Look(_plain(name), role or "skipped", 0, 0, "", "nothing: skipped"))
+            continue
+        words = said[name].values if name in said else source.classes if role == "label" else ()
+        column = read_column(
+            table, name, where, kind=kind, form=form, missing=source.missing, decimal=source.decimal, words=words
+        )
         columns.append(_look(column, role, plans.get(name), said.get(name), known=bool(whole)))
         if not role and not (name in said and not (name in plans and plans[name].learnt)):
             config += _lines(column)
@@ -109,20 +115,28 @@ def _look(column: Column, role: str, plan: Plan | None, said: Said | None, *, kn
             becomes += ", one for missing"
     elif said is not None and said.skip:
         becomes = "nothing: skipped"
-    return Look(column.name, role or column.kind, column.num_missing, len(column.values), _values(column), becomes)
+    return Look(
+        _plain(column.name), role or column.kind, column.num_missing, len(column.values), _values(column), becomes
+    )
 
 
 def _values(column: Column) -> str:
     if column.kind in ("number", "date") and column.numbers is not None:
         order = np.argsort(column.numbers, kind="stable")
-        return f"{column.values[order[0]]} to {column.values[order[-1]]}"
+        return f"{_plain(column.values[order[0]])} to {_plain(column.values[order[-1]])}"
     counts = np.bincount(column.codes[column.codes >= 0], minlength=len(column.values))
     order = np.argsort(-counts, kind="stable")
     shown = [_short(column.values[i]) for i in order[:_SHOWN]]
     return ", ".join(shown) + (", …" if len(column.values) > _SHOWN else "")
 
 
+def _plain(value: str) -> str:
+    """Without what a terminal would obey."""
+    return value if value.isprintable() else repr(value)[1:-1]
+
+
 def _short(value: str, width: int = 24) -> str:
+    value = _plain(value)
     return value if len(value) <= width else value[: width - 1] + "…"
 
 
@@ -134,18 +148,20 @@ def _ends(plan: Plan, column: Column) -> str:
 
 def _lines(column: Column) -> list[str]:
     """What a config would say of a column, as it is in the rows."""
-    name = tables.quoted(column.name)
+    name, gone = tables.quoted(column.name), ", missing: true" if column.num_missing else ""
     if column.kind == "number" and column.numbers is not None:
         low, high = column.numbers.min(), column.numbers.max()
-        step = 10.0 ** math.floor(math.log10(max(high - low, 1e-9)))
-        low, high = math.floor(low / step) * step, math.ceil(high / step) * step
-        return [f"{name}: [{low:.6g}, {high:.6g}]"]
+        step = 10.0 ** math.floor(math.log10(high - low)) if high > low else 1.0
+        low, high = math.floor(low / step) * step, (math.floor(high / step) + 1) * step
+        ends = f"[{low:.15g}, {high:.15g}]"
+        return [f"{name}: {{range: {ends}{gone}}}" if gone else f"{name}: {ends}"]
     if column.kind == "date" and column.numbers is not None:
         ends = (np.datetime64(int(day), "D") for day in (column.numbers.min(), column.numbers.max()))
         form = "" if column.form == "%Y-%m-%d" else f", form: '{column.form}'"
-        return [f"{name}: {{range: [{', '.join(map(str, ends))}]{form}}}"]
+        return [f"{name}: {{range: [{', '.join(map(str, ends))}]{form}{gone}}}"]
     if column.kind == "category":
-        return [f"{name}: [{', '.join(map(tables.quoted, sorted(column.values)))}]"]
+        values = f"[{', '.join(map(tables.quoted, sorted(column.values)))}]"
+        return [f"{name}: {{values: {values}{gone}}}" if gone else f"{name}: {values}"]
     return [f"{name}: skip"]
 
 

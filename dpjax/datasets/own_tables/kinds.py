@@ -24,6 +24,7 @@ MISSING = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NULL", "null",
 MOST_CATEGORIES = 100
 """More distinct words than that are texts or names: as many columns would drown a private gradient in noise."""
 
+_MOST = 2.0**53  # above it whole numbers are no longer told apart
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _COMMA = re.compile(r"[+-]?\d+,\d+")
 _PADDED = re.compile(r"[+-]?0\d+")
@@ -74,7 +75,15 @@ class Column(NamedTuple):
 
 
 def read_column(
-    table: Any, name: str, where: str, *, kind: Kind | None = None, form: str = "", missing: Sequence[str] = ()
+    table: Any,
+    name: str,
+    where: str,
+    *,
+    kind: Kind | None = None,
+    form: str = "",
+    missing: Sequence[str] = (),
+    decimal: str = ".",
+    words: Sequence[str] = (),
 ) -> Column:
     """Reads one column of a table and says what it holds.
 
@@ -88,6 +97,8 @@ def read_column(
       kind: what it holds, where that is known; None: infer it.
       form: of dates, as ``strptime`` reads it; empty: infer it.
       missing: what stands for a missing value besides ``MISSING``.
+      decimal: "." or ",", what stands before the decimals of numbers.
+      words: that stand for themselves, though they are among ``MISSING``.
 
     Raises:
       DatasetError: no such column, values of several kinds, or others than those of the kind that was said.
@@ -98,10 +109,10 @@ def read_column(
       >>> [read_column(table, name, "it:").kind for name in table.column_names]
       ['number', 'category', 'category']
     """
-    taken = tables.take_column(table, name, where)
-    words = _as_written(taken, table, name, where)
-    gone = {*MISSING, *missing}
-    codes, values = _distinct([None if word is None or word.strip() in gone else word.strip() for word in words])
+    taken = _taken(table, name, where)
+    cells = _as_written(taken, table, name, where)
+    gone = {*MISSING, *missing} - set(words)
+    codes, values = _distinct([None if cell is None or cell.strip() in gone else cell.strip() for cell in cells])
     column = Column(name, "empty", codes, values)
     if not values:
         return (
@@ -112,7 +123,7 @@ def read_column(
         found = _dates(place, form, needed=kind == "date") if kind != "number" else None
         if found is not None:
             return column._replace(kind="date", numbers=found[0], form=found[1])
-        numbers = _numbers(place, needed=kind == "number")
+        numbers = _numbers(place, needed=kind == "number", decimal=decimal)
         if numbers is not None and (kind or not _names_rows(name, values, len(codes))):
             return column._replace(kind="number" if kind or len(values) > 1 else "constant", numbers=numbers)
     return column._replace(kind=kind or _words_kind(name, values, codes))
@@ -130,12 +141,27 @@ class _Place(NamedTuple):
         return f"row {int(np.flatnonzero(self.codes == self.values.index(value))[0]) + 1}"
 
 
+def _taken(table: Any, name: str, where: str) -> Any:
+    import pyarrow
+
+    place = table.schema.get_field_index(name)
+    if place < 0:
+        return tables.take_column(table, name, where)  # which says what is wrong
+    taken = table.column(place)
+    return taken.cast(taken.type.value_type) if pyarrow.types.is_dictionary(taken.type) else taken
+
+
 def _as_written(taken: Any, table: Any, name: str, where: str) -> list[str | None]:
     import pyarrow
 
     if pyarrow.types.is_temporal(taken.type) or pyarrow.types.is_decimal(taken.type):
-        return [None if value is None else str(value) for value in taken.to_pylist()]
-    return tables.read_written(table, name, where)
+        try:
+            return [None if value is None else str(value) for value in taken.to_pylist()]
+        except (ValueError, OverflowError, pyarrow.ArrowException) as error:
+            raise DatasetError(f"{where} column {name!r} holds a time that no calendar has ({error})") from error
+    if pyarrow.types.is_boolean(taken.type):
+        return [None if value is None else str(value).lower() for value in taken.to_pylist()]
+    return tables.read_written(table.select([name]), name, where)
 
 
 def _distinct(words: list[str | None]) -> tuple[Int64[np.ndarray, "rows"], tuple[str, ...]]:
@@ -144,15 +170,20 @@ def _distinct(words: list[str | None]) -> tuple[Int64[np.ndarray, "rows"], tuple
     return np.array(codes, np.int64), tuple(number)
 
 
-def _numbers(place: _Place, *, needed: bool) -> Float64[np.ndarray, "values"] | None:
+def _numbers(place: _Place, *, needed: bool, decimal: str) -> Float64[np.ndarray, "values"] | None:
     """The values as numbers; None if they are not. Some of them numbers and some not is an error."""
     values = place.values
+    if decimal == "," and not any("." in value for value in values):
+        values = tuple(value.replace(",", ".") for value in values)
+        place = place._replace(values=values)
     fitting = [bool(_NUMBER.fullmatch(value)) and not _PADDED.fullmatch(value) for value in values]
     if all(fitting):
         numbers = np.array([float(value) for value in values])
-        if not np.isfinite(numbers).all():
-            value = values[int(np.flatnonzero(~np.isfinite(numbers))[0])]
-            raise DatasetError(f"{place.name} holds {value} in {place.row_of(value)}, past what a float can be")
+        if np.isfinite(numbers).all() and np.abs(numbers).max(initial=0) > _MOST and not needed:
+            return None  # names, which no float tells apart
+        if not np.isfinite(numbers).all() or np.abs(numbers).max(initial=0) > _MOST:
+            value = values[int(np.flatnonzero(~(np.abs(numbers) <= _MOST))[0])]
+            raise DatasetError(f"{place.name} holds {value} in {place.row_of(value)}, past what a float tells apart")
         return numbers
     if any(_PADDED.fullmatch(value) for value in values) and not needed:
         return None  # codes such as 007: their zeros mean something
@@ -161,7 +192,7 @@ def _numbers(place: _Place, *, needed: bool) -> Float64[np.ndarray, "values"] | 
         value = values[commas.index(True)]
         raise DatasetError(
             f"{place.name} holds {value!r} in {place.row_of(value)}: is its comma a decimal point or between "
-            "thousands? Write numbers with a point and without commas"
+            "thousands? Say data.decimal=',' for the former; thousands are written without"
         )
     rows = np.bincount(place.codes[place.codes >= 0], minlength=len(values))
     if needed or sum(rows[i] for i, fits in enumerate(fitting) if fits) * 2 >= rows.sum():
@@ -175,13 +206,8 @@ def _numbers(place: _Place, *, needed: bool) -> Float64[np.ndarray, "values"] | 
 
 def _dates(place: _Place, form: str, *, needed: bool) -> tuple[Float64[np.ndarray, "values"], str] | None:
     """The values as days since 1970 and how they are written; None if they are no dates."""
-    bare = [_TIME_OF_DAY.sub("", value) for value in place.values]
-    fitting = [each for each in ((form,) if form else _FORMATS) if days_of(bare[0], each) is not None]
-    days = {}
-    for each in fitting:
-        parsed = [days_of(value, each) for value in bare]
-        if all(day is not None for day in parsed):
-            days[each] = np.array(parsed, np.float64)
+    tried = {each: [_moment(value, each) for value in place.values] for each in ((form,) if form else _FORMATS)}
+    days = {each: np.array(found, np.float64) for each, found in tried.items() if all(day is not None for day in found)}
     if len(days) > 1 and len({tuple(each) for each in days.values()}) > 1:
         first, second = list(days)[:2]
         raise DatasetError(
@@ -190,16 +216,10 @@ def _dates(place: _Place, form: str, *, needed: bool) -> tuple[Float64[np.ndarra
         )
     if days:
         return next((each, name) for name, each in days.items())
-    if needed or (
-        fitting
-        and _PACKED not in fitting
-        and len([1 for value in bare if days_of(value, fitting[0]) is not None]) * 2 >= len(bare)
-    ):
-        wrong = next(
-            value
-            for value, short in zip(place.values, bare, strict=True)
-            if not fitting or days_of(short, fitting[0]) is None
-        )
+    likeliest = max(tried, key=lambda each: sum(day is not None for day in tried[each]))
+    number = sum(day is not None for day in tried[likeliest])
+    if needed or (likeliest != _PACKED and number * 2 >= len(place.values)):
+        wrong = place.values[[day is None for day in tried[likeliest]].index(True)]
         raise DatasetError(
             f"{place.name} holds dates and, in {place.row_of(wrong)}, {wrong!r}; write all as 2024-01-31, or say "
             "how they are written with data.columns: {kind: date, form: ...}"
@@ -207,8 +227,23 @@ def _dates(place: _Place, form: str, *, needed: bool) -> tuple[Float64[np.ndarra
     return None
 
 
+def _moment(value: str, form: str) -> float | None:
+    """Days since 1970 with the time of day, in UTC where a zone is written; None if it is no date of that form."""
+    if (whole := days_of(value, form)) is not None:
+        return whole
+    time = _TIME_OF_DAY.search(value)
+    if time is None or (day := days_of(value[: time.start()], form)) is None:
+        return None
+    try:
+        moment = datetime.datetime.fromisoformat(f"1970-01-01T{time[0].strip('T ').replace('Z', '+00:00')}")
+    except ValueError:
+        return None
+    zoned = moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)
+    return day + zoned.timestamp() / 86400
+
+
 def days_of(value: str, form: str = "") -> float | None:
-    """Days from 1970-01-01 to a date; None if it is none.
+    """Days from 1970-01-01 to a date, with its time of day where the form has one; None if it is none.
 
     Args:
       value: as it is written.
@@ -221,10 +256,10 @@ def days_of(value: str, form: str = "") -> float | None:
     if form == _PACKED and not re.fullmatch(r"\d{8}", value):  # strptime would read shorter ones too
         return None
     try:
-        date = datetime.datetime.strptime(value, form or _FORMATS[0]).date()
-    except ValueError:
+        moment = datetime.datetime.strptime(value, form or _FORMATS[0])
+    except (ValueError, re.error):
         return None
-    return float((date - datetime.date(1970, 1, 1)).days)
+    return moment.replace(tzinfo=moment.tzinfo or datetime.UTC).timestamp() / 86400
 
 
 def _names_rows(name: str, values: Sequence[str], rows: int) -> bool:

@@ -1,7 +1,6 @@
 """How columns become inputs: by what the config says of them, and where it says nothing by the rows themselves."""
 
 import datetime
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
@@ -80,10 +79,10 @@ def read_said(columns: Mapping[str, Any], where: str) -> dict[str, Said]:
       >>> said["age"].range, said["smoker"].values, said["note"].skip
       ((0, 120), ('never', 'former', 'current'), True)
     """
-    return {name: _read_one(name, value, f"{where} data.columns.{name}") for name, value in columns.items()}
+    return {str(name): _read_one(value, f"{where} data.columns.{name}") for name, value in columns.items()}
 
 
-def _read_one(name: str, value: Any, where: str) -> Said:
+def _read_one(value: Any, where: str) -> Said:
     if isinstance(value, str):
         value = {"kind": value}
     if isinstance(value, Sequence):
@@ -109,9 +108,11 @@ def _read_one(name: str, value: Any, where: str) -> Said:
     if said.form and kind not in (None, "date"):
         raise DatasetError(f"{where}.form is of dates; say kind: date, or leave it out")
     if (ends := value.get("range")) is not None:
-        said = said._replace(
-            kind=kind or ("date" if said.form or isinstance(ends[0], str | datetime.date) else "number")
-        )
+        pair = isinstance(ends, Sequence) and not isinstance(ends, str) and len(ends) == 2
+        is_date = bool(said.form) or (pair and isinstance(ends[0], str | datetime.date))
+        said = said._replace(kind=kind or ("date" if is_date else "number"))
+        if said.kind == "date" and not said.form:
+            said = said._replace(form="%Y-%m-%d")  # what is said is public: the rows don't decide how to read them
         said = said._replace(range=_ends(ends, said, where))
     if (values := value.get("values")) is not None:
         if said.kind not in (None, "category"):
@@ -128,18 +129,26 @@ def _ends(ends: Any, said: Said, where: str) -> tuple[Any, Any]:
     low, high = ends
     if said.kind == "number" and not (_is_number(low) and _is_number(high)):
         raise DatasetError(f"{where}.range=[{low}, {high}] must be two finite numbers, as [0, 120]")
-    if said.kind == "date" and any(days_of(str(end), said.form) is None for end in ends):
+    if said.kind == "date" and any(_day(end, said.form) is None for end in ends):
         raise DatasetError(f"{where}.range=[{low}, {high}] must be two dates, as [2000-01-01, 2030-01-01]")
-    first, last = (low, high) if said.kind == "number" else (days_of(str(end), said.form) for end in ends)
+    first, last = (low, high) if said.kind == "number" else (_day(end, said.form) for end in ends)
     if not first < last:  # pyright: ignore[reportOperatorIssue]
         raise DatasetError(f"{where}.range=[{low}, {high}] must rise; write the smaller end first")
     return first, last
 
 
+def _day(end: Any, form: str) -> float | None:
+    """An end of a range of dates, in the column's own form or as year, month, day."""
+    own = days_of(str(end), form)
+    return days_of(str(end)) if own is None else own
+
+
 def _values(values: Any, where: str) -> tuple[str, ...]:
     if not isinstance(values, Sequence) or isinstance(values, str) or not values:
         raise DatasetError(f"{where}.values={values} must be a list of words, as [never, former, current]")
-    words = tuple(str(value).lower() if isinstance(value, bool) else str(value) for value in values)
+    if any(value is None or isinstance(value, Mapping | list) for value in values):
+        raise DatasetError(f"{where}.values={list(values)} must be words; put quotes around null and the like")
+    words = tuple(str(value).lower() if isinstance(value, bool) else str(value).strip() for value in values)
     if len(set(words)) < len(words):
         twice = next(word for i, word in enumerate(words) if word in words[:i])
         raise DatasetError(f"{where}.values has {twice!r} twice; keep one")
@@ -147,7 +156,7 @@ def _values(values: Any, where: str) -> tuple[str, ...]:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
 
 
 def _is_date(value: Any) -> bool:
@@ -189,9 +198,40 @@ def plan_of(column: Column, said: Said | None, train: Bool[np.ndarray, "rows"]) 
         low, high = _range_of(column.floats()[train])
         plan = plan._replace(low=low, high=high)
         learnt.append("range")
+    if column.kind == "date" and not (said and said.form):
+        learnt.append("form")
     if said and (said.missing is not None or not learnt):
         return plan._replace(missing=bool(said.missing), learnt=tuple(learnt))
     return plan._replace(missing=bool((column.codes[train] < 0).any()), learnt=(*learnt, "missing"))
+
+
+def refuse_strangers(column: Column, said: Said) -> None:
+    """Refuse what is said of another column, or written so that YAML reads something else.
+
+    Args:
+      column: as it was read.
+      said: of it in the config.
+
+    Raises:
+      DatasetError: no value is one that is named, or all lie on one side of the range.
+    """
+    if not column.values:
+        return
+    if said.values and not set(said.values) & set(column.values):
+        shown = ", ".join(said.values[:3])
+        words = {"true", "false"} & set(said.values)
+        fix = "YAML reads yes and no as truth values, so put quotes around them" if words else "look at its values"
+        raise DatasetError(
+            f"data.columns.{column.name}: no row has one of the values that it names ({shown}; rows have "
+            f"{column.values[0]!r}); {fix}"
+        )
+    if said.range and column.numbers is not None:
+        numbers = column.numbers
+        if (numbers < said.range[0]).all() or (numbers > said.range[1]).all():
+            raise DatasetError(
+                f"data.columns.{column.name}: all values lie on one side of its range, as {column.values[0]!r}; give "
+                "least and largest value"
+            )
 
 
 def _range_of(numbers: np.ndarray) -> tuple[float, float]:
@@ -250,7 +290,7 @@ def learnt_of(plans: Sequence[Plan]) -> str:
       'range of age and bmi; kind of age'
     """
     parts = []
-    for what in ("range", "values", "missing", "kind"):
+    for what in ("range", "values", "missing", "form", "kind"):
         names = [plan.name for plan in plans if what in plan.learnt]
         if names:
             parts.append(f"{_WORDS[what]} of {listed(names)}")
@@ -272,7 +312,13 @@ def listed(names: Sequence[str]) -> str:
     return f"{head} and {shown[-1]}" if head else shown[-1]
 
 
-_WORDS = {"range": "range", "values": "values", "missing": "which values are missing", "kind": "kind"}
+_WORDS = {
+    "range": "range",
+    "values": "values",
+    "missing": "which values are missing",
+    "kind": "kind",
+    "form": "how dates are written",
+}
 
 
 def kinds_said(said: Mapping[str, Said]) -> dict[str, Kind]:

@@ -12,9 +12,19 @@ from dpjax.datasets import tables
 from dpjax.datasets.entries import Dataset
 from dpjax.datasets.own_tables.form import without_row_numbers
 from dpjax.datasets.own_tables.kinds import Column, read_column
-from dpjax.datasets.own_tables.plans import Plan, encode, kinds_said, learnt_of, listed, plan_of, read_said
-from dpjax.datasets.own_tables.sides import TESTS, TRAINS, Sides, as_dataset, take_sides
+from dpjax.datasets.own_tables.plans import (
+    Plan,
+    encode,
+    kinds_said,
+    learnt_of,
+    listed,
+    plan_of,
+    read_said,
+    refuse_strangers,
+)
+from dpjax.datasets.own_tables.sides import Sides, as_dataset, take_sides
 from dpjax.datasets.own_tables.source import TableSource
+from dpjax.datasets.own_tables.testing import TESTS, TRAINS
 from dpjax.fetching.sources import DatasetError
 
 
@@ -49,17 +59,31 @@ def read(source: TableSource) -> Table:
     kinds = kinds_said(said)
 
     def column(name: str, kind: Any = None) -> Column:
-        form = said[name].form if name in said else ""
-        return read_column(table, name, where, kind=kind or kinds.get(name), form=form, missing=source.missing)
+        options: dict[str, Any] = {"missing": source.missing, "decimal": source.decimal, "form": "", "words": ()}
+        if name in said:
+            options |= {"form": said[name].form, "words": said[name].values}
+        options |= {"words": source.classes} if name == source.label else {}
+        return read_column(table, name, where, kind=kind or kinds.get(name), **options)
 
     owner = column(source.unit, "category") if source.unit else None
     when = column(source.split_column) if source.split_column else None
+    if when is not None and when.kind not in ("date", "number") and (source.split == "time" or source.split_at):
+        when = column(source.split_column, "number")  # as of numbers that count, which else are names
     roles = {source.label, source.unit, source.split_column}
     inputs = [column(name) for name in names if not (name in roles or (name in said and said[name].skip))]
-    sides = take_sides(source, column(source.label, "category"), owner, when, of_file, where)
+    for each in inputs:
+        if each.name in said:
+            refuse_strangers(each, said[each.name])
+    sides = take_sides(source, column(source.label, "category"), owner, when, of_file, _contents(table), where)
     inputs = [each.rows(sides.kept) for each in inputs]
     plans = tuple(plan for each in inputs if (plan := plan_of(each, said.get(each.name), ~sides.tests)))
     if not plans:
+        texts = [each.name for each in inputs if each.kind == "text"]
+        if texts:
+            raise DatasetError(
+                f"{where} holds texts ({texts[0]}) and no column of numbers or categories; say "
+                f"data.text=[{texts[0]}] for model=pretrained"
+            )
         kinds_found = ", ".join(f"{each.name} ({each.kind})" for each in inputs) or "none"
         raise DatasetError(
             f"{where} no column is left that a model can read (there are: {kinds_found}); see `dpjax data inspect`"
@@ -104,12 +128,23 @@ def load_table(source: TableSource) -> Dataset:
     )
 
 
+def _contents(table: Any) -> list[bytes]:
+    """All that each row holds, as bytes."""
+    columns = [table.column(i).to_pylist() for i in range(table.num_columns)]
+    return [repr(row).encode() for row in zip(*columns, strict=True)]
+
+
 def learnt(table: Table, source: TableSource) -> str:
     """What was read off the rows and so is not private, in words; empty if the config said all."""
     planned = {plan.name for plan in table.plans}
     out = [column.name for column in table.columns if column.name not in planned]
     dropped = f"that {listed(out)} {'is' if len(out) == 1 else 'are'} left out" if out else ""
-    parts = [learnt_of(table.plans), dropped, "" if source.classes else f"classes of {source.label}"]
+    parts = [
+        learnt_of(table.plans),
+        dropped,
+        "" if source.classes else f"classes of {source.label}",
+        table.sides.learnt,
+    ]
     return "; ".join(part for part in parts if part)
 
 
@@ -132,9 +167,18 @@ def open_tables(source: TableSource, where: str) -> tuple[Any, Bool[np.ndarray, 
     """
     if not source.path:
         raise DatasetError("data.path is empty; name the file of your table, as data.path=patients.csv")
+    known = {source.label, source.unit, source.split_column, *map(str, source.columns)} - {""}
+    path = _path(source.path)
+    if "*" not in path.name and not path.exists():
+        raise DatasetError(f"{where} is not there; paths begin in the folder of the command, {Path.cwd()}")
+    try:
+        read = tables.read_tables(path, source.encoding)
+    except DatasetError as error:  # what is said of texts, whose name is their path
+        said = str(error).replace("data.name=", "data.path=").replace("append ?encoding=", "say data.encoding=")
+        raise DatasetError(said) from error
     splits = {
-        name: without_row_numbers(table, f"{where} {name}" if name in (*TRAINS, *TESTS) else where)
-        for name, table in tables.read_tables(_path(source.path), source.encoding).items()
+        name: without_row_numbers(table, f"{where} {name}" if name in (*TRAINS, *TESTS) else where, known)
+        for name, table in read.items()
     }
     if source.split not in (None, "files") or len(splits) == 1:
         if source.split == "files" and len(splits) == 1:
@@ -145,8 +189,11 @@ def open_tables(source: TableSource, where: str) -> tuple[Any, Bool[np.ndarray, 
         return (pyarrow.concat_tables(both, promote_options="default") if both[1:] else both[0]), None
     train = next((name for name in splits if name in TRAINS), None)
     test = next((name for name in TESTS if name in splits), None)
-    if train is None or test is None:
-        raise DatasetError(f"{where} has the files {', '.join(splits)}; call one train and one test, or name one file")
+    if train is None or test is None or len(splits) > 2:
+        raise DatasetError(
+            f"{where} has the files {', '.join(splits)}; call one train and one test and keep no others, or name one "
+            "file"
+        )
     if sorted(splits[train].column_names) != sorted(splits[test].column_names):
         other = sorted(set(splits[train].column_names) ^ set(splits[test].column_names))
         raise DatasetError(f"{where} {train} and {test} do not have the same columns: only one has {other[0]!r}")
@@ -163,6 +210,8 @@ def open_tables(source: TableSource, where: str) -> tuple[Any, Bool[np.ndarray, 
 def _check_names(names: Sequence[str], source: TableSource, said: Mapping[str, Any], where: str) -> None:
     asked = [("data.label", source.label), ("data.unit", source.unit), ("data.split_column", source.split_column)]
     asked += [("data.columns", name) for name in said]
+    if source.label in said:
+        raise DatasetError(f"{where} data.columns.{source.label} is the label; say its values with data.classes")
     for field_name, name in asked:
         if name and name not in names:
             near = nearest(name, names)

@@ -1,6 +1,5 @@
 """Who trains and who tests: rows with label and owner, their classes, and their split."""
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -12,14 +11,10 @@ from dpjax.datasets import tables
 from dpjax.datasets.entries import Dataset
 from dpjax.datasets.own_tables.kinds import Column
 from dpjax.datasets.own_tables.source import TableSource
-from dpjax.datasets.splits import SPLIT_SEED, TEST_FRACTION, split_rows
+from dpjax.datasets.own_tables.testing import choose_tests
 from dpjax.fetching.sources import DatasetError
 
-FEW_OWNERS = 50
-"""With fewer than that, owners are not left out whole: too few would be tested."""
-
 MOST_CLASSES = 1000
-TRAINS, TESTS = ("train", "training"), ("test", "testing", "validation", "valid", "val", "dev")
 
 
 class Sides(NamedTuple):
@@ -33,6 +28,7 @@ class Sides(NamedTuple):
       classes: names, in their order.
       how: how they were split, in words.
       remarks: what was left out and is odd, counted, in words.
+      learnt: what of the split was read off the rows, in words; empty if nothing was.
     """
 
     kept: Bool[np.ndarray, "all"]
@@ -42,6 +38,7 @@ class Sides(NamedTuple):
     classes: tuple[str, ...]
     how: str
     remarks: str
+    learnt: str = ""
 
 
 def take_sides(
@@ -50,6 +47,7 @@ def take_sides(
     owner: Column | None,
     when: Column | None,
     of_file: Bool[np.ndarray, "all"] | None,
+    contents: Sequence[bytes],
     where: str,
 ) -> Sides:
     """Decides which rows stay, which class each is of, and which of them test.
@@ -59,18 +57,44 @@ def take_sides(
       label, owner: of all rows.
       when: what the split goes by; None: nothing.
       of_file: ``[rows]`` which of them are in a file of test rows; None: there is none.
+      contents: ``[rows]`` all that a row holds.
       where: names the rows in messages.
 
     Raises:
       DatasetError: nothing to learn from or to test on; it names row and column.
     """
+    _refuse_twin_owners(owner, where)
     kept, remarks = _complete(label, owner, where)
+    numbers = np.flatnonzero(kept) + 1
     label = label.rows(kept)
     owner, when = (None if each is None else each.rows(kept) for each in (owner, when))
-    classes = _classes(label, source.classes, where)
-    tests, how = _tests(source, label, owner, when, None if of_file is None else of_file[kept], where)
+    contents = [contents[number - 1] for number in numbers.tolist()]
+    classes = _classes(label, source.classes, numbers, where)
+    tests, how, learnt = choose_tests(source, owner, when, None if of_file is None else of_file[kept], contents, where)
     _check_classes(label, classes, tests, where, remarks)
-    return Sides(kept, label, owner, tests, classes, how, "; ".join(remarks))
+    trained = {content for content, test in zip(contents, tests.tolist(), strict=True) if not test}
+    both = sum(test and content in trained for content, test in zip(contents, tests.tolist(), strict=True))
+    remarks += [f"{both:,} rows of the test set are in the training set too, and stay in both"] if both else []
+    if owner is not None:
+        known = np.intersect1d(owner.codes[tests], owner.codes[~tests]).size
+        of_all = np.unique(owner.codes[tests]).size
+        remarks += [f"{known:,} of {of_all:,} owners who are tested train too"] if known else []
+    return Sides(kept, label, owner, tests, classes, how, "; ".join(remarks), learnt)
+
+
+def _refuse_twin_owners(owner: Column | None, where: str) -> None:
+    """One owner under two names would be protected half."""
+    known: dict[float, str] = {}
+    for value in () if owner is None else owner.values:
+        try:
+            number = float(value)
+        except ValueError:
+            continue
+        other = known.setdefault(number, value)
+        if other != value and {"." in other, "." in value} == {True, False}:
+            raise DatasetError(
+                f"{where} owners {other!r} and {value!r} are one number written in two ways; write them alike"
+            )
 
 
 def as_dataset(source: TableSource, sides: Sides, inputs: np.ndarray, **known: object) -> Dataset:
@@ -107,6 +131,7 @@ def as_dataset(source: TableSource, sides: Sides, inputs: np.ndarray, **known: o
         num_train_units=0 if units is None else int(units[train].max(initial=-1)) + 1,
         unit_names=order,
         remarks=sides.remarks,
+        own=True,
         **known,  # pyright: ignore[reportArgumentType]
     )
     for array in (dataset.train_inputs, dataset.train_labels, dataset.test_inputs, dataset.test_labels):
@@ -134,12 +159,20 @@ def _complete(label: Column, owner: Column | None, where: str) -> tuple[np.ndarr
     return keep, remarks
 
 
-def _classes(label: Column, given: Sequence[str], where: str) -> tuple[str, ...]:
+def _classes(label: Column, given: Sequence[str], numbers: np.ndarray, where: str) -> tuple[str, ...]:
     seen = {label.values[code] for code in np.unique(label.codes)}
+    if len(set(given)) < len(given):
+        twice = next(word for i, word in enumerate(given) if word in given[:i])
+        raise DatasetError(f"{where} data.classes names {twice!r} twice; keep one")
     if given:
         if strange := sorted(seen - set(given)):
-            row = int(np.flatnonzero(label.codes == label.values.index(strange[0]))[0]) + 1
-            raise DatasetError(f"{where} row {row} has the label {strange[0]!r}, which data.classes does not name")
+            row = numbers[np.flatnonzero(label.codes == label.values.index(strange[0]))[0]]
+            truth = {"true", "false"} & {word.lower() for word in given}
+            fix = "; YAML reads yes and no as truth values, so put quotes around them" if truth else ""
+            raise DatasetError(
+                f"{where} row {row} has the label {strange[0]!r}, which data.classes does not name "
+                f"({', '.join(given)}){fix}"
+            )
         return tuple(given)
     if len(seen) < 2:
         raise DatasetError(
@@ -153,69 +186,6 @@ def _classes(label: Column, given: Sequence[str], where: str) -> tuple[str, ...]
     return tables.in_order(seen)
 
 
-def _tests(
-    source: TableSource,
-    label: Column,
-    owner: Column | None,
-    when: Column | None,
-    of_file: np.ndarray | None,
-    where: str,
-) -> tuple[np.ndarray, str]:
-    """Which rows test, and how they were chosen, in words."""
-    split = source.split
-    if split is None and of_file is not None:
-        split = "files"
-    if split is None and source.split_column:
-        split = "time" if when is not None and when.kind in ("date", "number") else "column"
-    owners = 0 if owner is None else len(np.unique(owner.codes))
-    if split is None:
-        split = "owner" if owners >= FEW_OWNERS else "rows"
-    if split in ("time", "column") and when is None:
-        raise DatasetError(f"{where} data.split={split} needs a column to go by; say data.split_column=COLUMN")
-    if split in ("owner", "rows", "files") and when is not None:
-        raise DatasetError(f"{where} data.split_column is of data.split=time or column; leave it out for {split}")
-    if split == "owner":
-        if owner is None:
-            raise DatasetError(f"{where} data.split=owner needs to know whose rows are; say data.unit=COLUMN")
-        chosen = np.array([_share(value) < TEST_FRACTION for value in owner.values])
-        tests, how = chosen[owner.codes], f"owners ({owner.name}) 80/20 by a hash of their names"
-    elif split == "files":
-        tests, how = np.asarray(of_file), "train and test as the files have them"
-    elif split == "time":
-        assert when is not None
-        if when.kind not in ("date", "number") or when.num_missing:
-            odd = f"is missing in {when.num_missing} rows" if when.num_missing else f"holds {when.kind}"
-            raise DatasetError(
-                f"{where} data.split_column={when.name!r} {odd}; a split by time needs a date in every row"
-            )
-        ordered = np.sort(when.floats())
-        cut = ordered[min(int(np.ceil((1 - TEST_FRACTION) * len(ordered))), len(ordered) - 1)]
-        tests, how = when.floats() >= cut, f"the last by {when.name} test"
-    elif split == "column":
-        assert when is not None
-        sides = {value: value.lower() in TESTS for value in when.values}
-        strange = next((value for value in when.values if value.lower() not in (*TRAINS, *TESTS)), None)
-        if strange is not None or when.num_missing:
-            what = "nothing in some rows" if strange is None else f"{strange!r}"
-            raise DatasetError(
-                f"{where} data.split_column={when.name!r} says {what}; it must say train or test in every row"
-            )
-        tests, how = np.array([sides[value] for value in when.values])[when.codes], f"as {when.name} says"
-    else:
-        tests = np.zeros(len(label.codes), bool)
-        tests[split_rows(label.codes, test_fraction=TEST_FRACTION, seed=SPLIT_SEED)[1]] = True
-        how = "rows 80/20 by class with a fixed seed"
-    if not tests.any() or tests.all():
-        side = "test" if not tests.any() else "train"
-        raise DatasetError(f"{where} no row is left to {side} on ({how}); choose another data.split, or add rows")
-    return tests, how
-
-
-def _share(name: str) -> float:
-    """A number in [0, 1) that depends on a name alone."""
-    return int.from_bytes(hashlib.sha256(f"{SPLIT_SEED}:{name}".encode()).digest()[:8]) / 2**64
-
-
 def _check_classes(label: Column, classes: Sequence[str], tests: np.ndarray, where: str, remarks: list[str]) -> None:
     trained = {label.values[code] for code in np.unique(label.codes[~tests])}
     tested = {label.values[code] for code in np.unique(label.codes[tests])}
@@ -225,6 +195,8 @@ def _check_classes(label: Column, classes: Sequence[str], tests: np.ndarray, whe
         )
     if new := sorted(tested - trained):
         remarks.append(f"{len(new)} of {len(classes)} classes have no row to train on, as {new[0]!r}")
+    if nobody := [name for name in classes if name not in trained | tested]:
+        remarks.append(f"{len(nobody)} of {len(classes)} classes have no row at all, as {nobody[0]!r}")
     if gone := sorted(trained - tested):
         remarks.append(f"{len(gone)} of {len(classes)} classes have no row to test on, as {gone[0]!r}")
 

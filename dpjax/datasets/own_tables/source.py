@@ -22,6 +22,9 @@ class TableSource:
       columns: what is said of columns, see ``plans.read_said``.
       missing: what stands for a missing value besides the usual words.
       classes: names of the classes, in their order; empty: those that are found.
+      split_at: of ``time``: the first date or number that tests; empty: where the last fifth begins, which is read off
+        the rows.
+      decimal: "." or ",", what stands before the decimals of numbers.
       encoding: of the characters; None: UTF-8, or UTF-16 where the file begins with its mark.
     """
 
@@ -34,3 +37,5 @@ class TableSource:
     missing: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()
     encoding: str | None = None
+    decimal: str = "."
+    split_at: str = ""
