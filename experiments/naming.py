@@ -9,11 +9,12 @@ from dpjax.clipping import ClippingRule, per_layer_clipping
 from dpjax.results.claims import small
 from experiments.config import Config, OptimizerConf
 from experiments.inputs import plugin_label
-from experiments.plugins import load_plugin
 from experiments.privacy import clip_norm
 
 
-def named(cfg: Config, files: Mapping[str, str], rule: ClippingRule, read: Collection[str] | None) -> dict[str, Any]:
+def named(
+    cfg: Config, files: Mapping[str, str], rule: ClippingRule, read: Collection[str] | None, model: str
+) -> dict[str, Any]:
     """The columns that say what was trained, and by which rule and optimizer.
 
     Args:
@@ -21,15 +22,16 @@ def named(cfg: Config, files: Mapping[str, str], rule: ClippingRule, read: Colle
       files: what ``experiments.inputs.inputs`` found of it.
       rule: that clipped.
       read: the hyper-parameters that a plugin's optimizer depends on; None: the optimizer is the config's.
+      model: what the row calls the model that was trained.
     """
-    conf, has_own_model = cfg.optimizer, hasattr(load_plugin(cfg.plugin), "make_model")
+    conf = cfg.optimizer
     if read is None:
         read, optimizer = {"learning_rate"} | ({"momentum"} if conf.name == "sgd" else set()), _optimizer(conf)
     else:  # what a plugin's optimizer does not depend on had no part in the run
         optimizer = f"{Path(cfg.plugin).name}:make_optimizer"
         optimizer += f"(weight_decay={small(conf.weight_decay)})" if "weight_decay" in read else ""
     return {
-        "hidden": str(list(cfg.model.hidden)) if cfg.model.name in ("mlp", "text") and not has_own_model else None,
+        "hidden": str(list(cfg.model.hidden)) if model in ("mlp", "text") else None,
         "plugin": plugin_label(cfg.plugin, files) if cfg.plugin else None,
         "clipping": _clipping(cfg, rule),
         "optimizer": optimizer,

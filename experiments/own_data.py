@@ -97,6 +97,9 @@ def name_of(data: DataConf) -> str:
 
     Example:
       >>> name_of(DataConf(name="own", path="files/patients.csv")), name_of(DataConf())
-      ('patients.csv', 'digits')
+      ('files/patients.csv', 'digits')
     """
-    return Path(data.path).name if data.name == OWN else data.name
+    if data.name != OWN:
+        return data.name
+    path = Path(data.path)
+    return Path(*path.parts[-2:]).as_posix() if path.is_absolute() else path.as_posix()

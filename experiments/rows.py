@@ -65,17 +65,19 @@ def outputs(lane: Lane) -> dict[str, Any]:
     }
 
 
-def test_scores(lane: Lane, labels: np.ndarray, diverged: bool) -> dict[str, float | None]:
+def test_scores(lane: Lane, labels: np.ndarray, trained: np.ndarray, diverged: bool) -> dict[str, float | None]:
     """The columns that the predictions for the test rows fill.
 
     Args:
       lane: that ended.
       labels: of the test rows.
+      trained: labels of the training rows.
       diverged: no score of such a run is a result.
     """
     logits = lane.output.test_logits
     found = dict.fromkeys(NAMES) if logits is None or diverged else scores(np.asarray(logits), labels)
-    return {f"test_{name}": value for name, value in found.items()}
+    commonest = None if logits is None else float(np.mean(labels == np.bincount(trained).argmax()))
+    return {f"test_{name}": value for name, value in found.items()} | {"test_majority": commonest}
 
 
 def pace(cfg: Config, setup: Setup, wall_seconds: float) -> dict[str, Any]:
@@ -175,12 +177,13 @@ def common(
         "overrides": job.overrides,
         "dataset": name_of(cfg.data),
         **setup.problem.facts,
-        **named(cfg, files, setup.rule, setup.read),
+        **named(cfg, files, setup.rule, setup.read, setup.problem.facts["model"]),
         "trained_parameters": setup.num_parameters,
         **columns_of(ran),
         "noise": describe_noise(cfg.privacy, ran),
         "records_per_unit": cfg.privacy.records_per_unit,
         **owners(cfg, setup),
+        "split": setup.problem.dataset.split or None,
         "learnt": setup.problem.dataset.learnt or None,
         "capacity": setup.protected.capacity,
         "epsilon": target,
@@ -244,7 +247,7 @@ def warn_of_what_is_not_covered(jobs: Sequence[Job], setup: Setup) -> None:
             warnings.warn(f"privacy.delta={cfg.privacy.delta:g}: {loose}", stacklevel=2)
         learnt = learnt_sentence({"learnt": setup.problem.dataset.learnt, "epsilon": cfg.privacy.epsilon})
         if learnt:
-            fix = "say in data.columns what you know without them, see `dpjax data inspect`"
+            fix = "say in data.columns and data.classes what you know without them, see `dpjax data inspect`"
             warnings.warn(f"data={name_of(cfg.data)}: {learnt}; {fix}", stacklevel=2)
 
 

@@ -367,9 +367,8 @@ def test_a_row_names_what_really_ran(overrides, columns, tmp_path, monkeypatch):
     if overrides and "\n" in overrides[0]:
         overrides = [f"plugin={written(tmp_path / 'mine.py', overrides[0])}", *overrides[1:]]
     cfg = made(*overrides)
-    told = naming.named(
-        cfg, inputs.inputs(cfg), rule_of(cfg.plugin, cfg.clipping), set() if has_own_optimizer(cfg.plugin) else None
-    )
+    read = set() if has_own_optimizer(cfg.plugin) else None
+    told = naming.named(cfg, inputs.inputs(cfg), rule_of(cfg.plugin, cfg.clipping), read, cfg.model.name)
     assert {name: told[name] for name in columns} == columns
     assert (told["plugin"] or "").startswith("mine.py@" if cfg.plugin else "")
 

@@ -79,6 +79,7 @@ class Dataset:
         nothing was.
       own: read from files of one's own. What is chosen among its rows, for validation or of an owner who has many, then
         goes by the row or its owner's name alone: owners' numbers depend on who else is in the file.
+      split: who is tested, in words; empty of the registry's, whose description says it.
     """
 
     name: str
@@ -102,6 +103,7 @@ class Dataset:
     remarks: str = ""
     learnt: str = ""
     own: bool = False
+    split: str = ""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from dpjax.report.sweep_state import Progress, progress
-from dpjax.results.claims import text
+from dpjax.results.claims import learnt_sentence, text
 from dpjax.results.columns import COLUMNS
 from dpjax.results.errors import ResultsError
 from dpjax.results.failures import Failure, read_failures
@@ -157,6 +157,8 @@ def _about(frame: Any, older: list[tuple[Path, list[str]]]) -> list[Notice]:
         if column != "overflow_count":
             these = frame["overrides"][frame[column].fillna(0) > 0]
             notices.append(Notice("note", sentence, list(dict.fromkeys(map(str, these)))))
+    for sentence in dict.fromkeys(each for row in frame.to_dict("records") if (each := learnt_sentence(row))):
+        notices.append(Notice("note", f"{sentence}.", []))
     other = made_by_other_code(frame)
     if other:
         notices.append(Notice("note", "Rows were made by other code, or of other files.", other))

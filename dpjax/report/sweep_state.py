@@ -92,8 +92,11 @@ def command(overrides: str) -> str:
     Example:
       >>> command("model.hidden=[64,32] privacy.epsilon=1")
       "uv run python -m experiments.run 'model.hidden=[64,32]' privacy.epsilon=1"
+      >>> command("experiment=own/patients")  # as a file of one's own is called within a sweep
+      'uv run python -m experiments.run experiment=patients.yaml'
     """
-    return shlex.join(["uv", "run", "python", "-m", "experiments.run", *split_overrides(overrides)])
+    words = [re.sub(r"^experiment=own/(.*)", r"experiment=\1.yaml", each) for each in split_overrides(overrides)]
+    return shlex.join(["uv", "run", "python", "-m", "experiments.run", *words])
 
 
 def _of_sweep(

@@ -57,6 +57,7 @@ COLUMNS: tuple[Column, ...] = (
         "NOT private.",
     ),
     Column("rows_per_owner", "int", "rows", "Most training rows that one of those owners has; NOT private."),
+    Column("split", "str", "", "Who is tested, of a data set of one's own; others have one split."),
     Column(
         "learnt",
         "str",
@@ -176,6 +177,12 @@ COLUMNS: tuple[Column, ...] = (
         "fraction",
         "Area under the ROC curve on the test set: of the second of two classes, of more the mean of each.",
         "higher",
+    ),
+    Column(
+        "test_majority",
+        "float",
+        "fraction",
+        "Share of the test rows that are of the commonest class of the training rows.",
     ),
     Column("test_auprc", "float", "fraction", "Average precision on the test set, likewise.", "higher"),
     Column("test_f1", "float", "fraction", "F1 on the test set, likewise.", "higher"),

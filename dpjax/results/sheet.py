@@ -276,8 +276,11 @@ def _one_reference(points: Any) -> Any:
 def _title(point: dict[str, Any]) -> str:
     unit = text(point, "unit")
     names = [text(point, "experiment"), text(point, "dataset"), text(point, "model"), f"per {unit}" if unit else ""]
-    names.append(text(point, "partition"))
+    names += [text(point, "partition"), text(point, "split")]
     return ", ".join(name for name in names if name)
+
+
+_UNBALANCED = 0.7  # from here on an accuracy says little by itself
 
 
 def _notes(points: list[dict[str, Any]], shared: dict[str, str], seeds: list[str], metric: str) -> list[str]:
@@ -296,6 +299,9 @@ def _notes(points: list[dict[str, Any]], shared: dict[str, str], seeds: list[str
     owned = next(filter(None, map(owners_sentence, points)), "")
     notes += [f"{owned[0].upper()}{owned[1:]}."] if owned else []
     notes += [f"{each}." for each in dict.fromkeys(map(learnt_sentence, points)) if each]
+    common = number(first, "test_majority")
+    if common is not None and common >= _UNBALANCED:
+        notes.append(f"Always saying the commonest class is right for {common:.3f} of the test rows; see test_auroc.")
     notes.append(f"Hyper-parameter tuning {tuning} accounted; the best of each ε (★) is chosen by {label(metric)}.")
     if len(set(seeds)) == 1 and int(seeds[0]) > 1:
         notes.append(f"Mean ± standard deviation over {seeds[0]} seeds.")

@@ -14,7 +14,7 @@ from dpjax.results.mishaps import COUNTED
 from dpjax.results.schema import METRICS, lower_is_better
 from dpjax.results.table import ORDER
 
-_SUBJECT = ("experiment", "dataset", "model", "unit", "partition")
+_SUBJECT = ("experiment", "dataset", "split", "model", "unit", "partition")
 
 FAMILY: tuple[str, ...] = (*_SUBJECT, "adjacency", "sampling", "delta")
 """Columns that rows must share before it makes sense to compare their accuracy at one ε."""
@@ -65,6 +65,7 @@ _SAME = (
     "cut_share",
     "owners",
     "learnt",
+    "test_majority",
     "rows_per_owner",
     "noise_multiplier",
     "capacity",

@@ -119,7 +119,10 @@ def privacy_spent(df: pd.DataFrame, metric: str = "test_accuracy") -> Figure:
 
     runs: Any = df[(df["noise"] == "gaussian") & (df["epsilon"] < math.inf) & df["records_per_unit"].isna()]
     if not len(runs):
-        raise ResultsError("needs a private run with independent noise on the sum: privacy.noise=gaussian")
+        raise ResultsError(
+            "needs a private run with independent noise on the sum (privacy.noise=gaussian) of units drawn whole "
+            "(without privacy.records_per_unit)"
+        )
     panel = next(panel for panel in panels_of(runs, metric) if len(panel.private))
     point: Any = best_per(panel.private, ["dataset"], metric).iloc[0]
     row: Any = runs[(runs["config_hash"] == point["config_hash"]) | runs["config_hash"].isna()].iloc[0]

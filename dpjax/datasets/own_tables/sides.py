@@ -132,6 +132,7 @@ def as_dataset(source: TableSource, sides: Sides, inputs: np.ndarray, **known: o
         unit_names=order,
         remarks=sides.remarks,
         own=True,
+        split=sides.how,
         **known,  # pyright: ignore[reportArgumentType]
     )
     for array in (dataset.train_inputs, dataset.train_labels, dataset.test_inputs, dataset.test_labels):
