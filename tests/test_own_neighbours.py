@@ -8,7 +8,7 @@ import pytest
 from pyarrow import parquet
 
 from dpjax.datasets import DatasetError, TableSource, load_table
-from dpjax.datasets.selection import bounded, hold_out
+from dpjax.datasets.selection import bounded, hold_out, subset
 from dpjax.scores import scores
 from experiments.config import DataConf
 from experiments.inputs import data_inputs
@@ -205,3 +205,9 @@ def test_many_columns_take_no_longer_than_their_rows(tmp_path):
     began = time.process_time()
     load_table(TableSource(str(tmp_path / "t.csv"), "y"))
     assert time.process_time() - began < 8  # 2 s; where each column looked through all names, 7 s for these alone
+
+
+def test_a_shuffle_of_all_rows_is_learnt_from_them(tmp_path):
+    data = loaded(tmp_path, lines_of())
+    assert subset(data, 50).learnt == "which rows are kept"
+    assert subset(data, None).learnt == ""

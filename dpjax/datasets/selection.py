@@ -71,8 +71,10 @@ def subset(dataset: Dataset, num_train: int | None) -> Dataset:
     if not 1 <= num_train <= rows:
         raise ValueError(f"num_train={num_train} must be from 1 to the {rows} rows of dataset={dataset.name}.")
     chosen = np.random.default_rng(0).permutation(rows)[:num_train]
+    learnt = [part for part in (dataset.learnt, "which rows are kept") if part] if dataset.own else [dataset.learnt]
     return dataclasses.replace(
         dataset,
+        learnt="; ".join(learnt),  # a shuffle of all: with one row less others are kept
         train_inputs=dataset.train_inputs[chosen],
         train_labels=dataset.train_labels[chosen],
         train_units=None,
