@@ -155,9 +155,12 @@ def noting_imports(name: str) -> Iterator[None]:
     # What another plugin has brought here would be no new import of this one's.
     forget({module for other in _imports.values() for module in other if is_own(module)} - mine.keys())
     before = set(sys.modules)
+    # Python's cache of bytecode takes two edits within a second for one.
+    writes, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
         yield
     finally:
+        sys.dont_write_bytecode = writes
         for module in sorted(set(sys.modules) - before):
             path = _source_of(module, _package(name))
             if path is not None:

@@ -6,7 +6,6 @@ the clip norm, and model and loss see ONE example. Noise is not to be replaced h
 
 import importlib
 import inspect
-import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -64,8 +63,6 @@ def load_plugin(name: str) -> ModuleType | None:
 
 
 def _load(name: str) -> ModuleType:
-    # Python's cache of bytecode takes two edits within a second for one.
-    writes, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
         with noting_imports(name):
             if name.endswith(".py"):
@@ -78,8 +75,6 @@ def _load(name: str) -> ModuleType:
         raise ConfigError(
             f"plugin={name} can't be imported ({_said(error)}); give a .py file or a module that can."
         ) from error
-    finally:
-        sys.dont_write_bytecode = writes
     if not any(hasattr(module, hook) for hook in HOOKS):
         raise ConfigError(f"plugin={name} has none of {', '.join(HOOKS)}; define one of them.")
     for hook, given in HOOKS.items():

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -113,6 +114,20 @@ def test_what_a_plugin_imports_only_as_it_is_called_is_part_of_it(tmp_path, monk
     assert before.rows[0]["plugin"] != after.rows[0]["plugin"]
     part.write_text("RATE = 1.0\n")  # in one process
     assert own_optimizer(cfg.plugin, None, 1.0).update(1.0, own_optimizer(cfg.plugin, None, 1.0).init(1.0))[0] == -1.0
+
+
+def test_two_edits_within_a_second_are_two(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    monkeypatch.syspath_prepend(tmp_path)
+    part = tmp_path / "my_quick.py"
+    plugin = str(written(tmp_path / "mine.py", LAZY.format("my_quick")))
+    for rate in ("1.0", "0.0", "2.0"):
+        part.write_text(f"RATE = {rate}\n")
+        os.utime(part, (1_700_000_000, 1_700_000_000))  # of one second, and of one length
+        inputs.forget_plugin(plugin)
+        step = own_optimizer(plugin, None, 1.0)
+        assert step.update(1.0, step.init(1.0))[0] == -float(rate)
+    assert not list(tmp_path.rglob("my_quick*.pyc"))
 
 
 def test_a_module_that_two_plugins_import_as_they_are_called_is_part_of_both(tmp_path, monkeypatch):
