@@ -1,0 +1,90 @@
+"""``dpjax.results.selecting``: which rows a comparison means; and the interval of a mean."""
+
+import math
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from dpjax.results import ResultsError
+from dpjax.results.intervals import half_width
+from dpjax.results.selecting import select
+from dpjax.results.table import frame_of
+
+ROWS = frame_of(
+    [
+        {"epsilon": 1.0, "method": "DP-SGD", "seed": 0, "diverged": False, "overrides": "a=1,b=2"},
+        {"epsilon": 8.0, "method": "DP-SGD", "seed": 1, "diverged": True, "clip_norm": 0.1},
+        {"epsilon": math.inf, "method": "plain run", "seed": 2, "diverged": False},
+    ]
+)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "seeds"),
+    [
+        ("", [0, 1, 2]),
+        ("epsilon<=8", [0, 1]),
+        ("epsilon < 8", [0]),
+        ("epsilon=8.0", [1]),
+        ("epsilon==∞", [2]),
+        ("epsilon!=inf", [0, 1]),
+        ("epsilon=1|inf", [0, 2]),
+        ("method=dp-sgd", [0, 1]),
+        ("method='plain run'", [2]),
+        ('method="plain run" and epsilon>=1', [2]),
+        ("method=dp-sgd,epsilon>1", [1]),
+        ("method=dp-sgd, epsilon>1", [1]),
+        ("diverged=true", [1]),
+        ("clip_norm=0.1", [1]),
+        ("clip_norm!=0.1", [0, 2]),
+        ("clip_norm<1", [1]),
+        ("overrides='a=1,b=2'", [0]),
+        ("overrides=a", None),
+    ],
+)
+def test_rows_that_pass(wanted, seeds):
+    if seeds is None:
+        with pytest.raises(ResultsError, match="no row passes"):
+            select(ROWS, wanted)
+    else:
+        assert select(ROWS, wanted)["seed"].tolist() == seeds
+
+
+@pytest.mark.parametrize(
+    ("wanted", "sentence"),
+    [
+        ("epsilonn<=8", "there is no column epsilonn: did you mean epsilon?"),
+        ("xyzzyxyzzy=1", "there is no column xyzzyxyzzy: `dpjax results columns` lists those that there are"),
+        ("digits", "'digits' is no comparison: write a column"),
+        ("epsilon<=8 digits", "'digits' is no comparison"),
+        ("epsilon<=low", "epsilon is compared with 'low', but holds numbers"),
+        ("epsilon<=1|2", "has more than one limit"),
+        ("method<dp", "column method holds no numbers: use = or !="),
+        ("epsilon>100 method=dp-sgd", "no row passes .*: epsilon is 1, 8, ∞; method is DP-SGD, plain run"),
+    ],
+)
+def test_what_is_refused(wanted, sentence):
+    with pytest.raises(ResultsError, match=sentence):
+        select(ROWS, wanted)
+
+
+def test_a_float32_that_was_written_down_is_the_number_that_is_asked_for():
+    rows = frame_of([{"clip_norm": float(np.float32(0.1)), "seed": 0}, {"clip_norm": 0.2, "seed": 1}])
+    assert select(rows, "clip_norm=0.10000000149")["seed"].tolist() == [0]
+
+
+def test_the_interval_is_students():
+    std, n = np.array([0.1, 0.2, 0.3]), np.array([2, 5, 40])
+    low, high = scipy.stats.t.interval(0.9, n - 1, 0.0, std / np.sqrt(n))
+    np.testing.assert_allclose(half_width(std, n, 0.9), high)
+    np.testing.assert_allclose(-half_width(std, n, 0.9), low)
+    assert np.isnan(half_width(0.1, 1))
+    with pytest.raises(ValueError, match="confidence is 95"):
+        half_width(0.1, 3, 95)
+
+
+def test_the_interval_covers_the_mean_as_often_as_it_says():
+    draws = np.random.default_rng(0).normal(3.0, 2.0, (20_000, 4))
+    covered = np.abs(draws.mean(1) - 3.0) <= half_width(draws.std(1, ddof=1), 4)
+    assert abs(covered.mean() - 0.95) < 5 * math.sqrt(0.95 * 0.05 / 20_000)
