@@ -3,13 +3,15 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.stats
 
 from dpjax.results import ResultsError
 from dpjax.results.intervals import half_width
 from dpjax.results.selecting import select
-from dpjax.results.table import frame_of
+from dpjax.results.several import load_all
+from dpjax.results.table import frame_of, write_frame
 
 ROWS = frame_of(
     [
@@ -88,3 +90,18 @@ def test_the_interval_covers_the_mean_as_often_as_it_says():
     draws = np.random.default_rng(0).normal(3.0, 2.0, (20_000, 4))
     covered = np.abs(draws.mean(1) - 3.0) <= half_width(draws.std(1, ddof=1), 4)
     assert abs(covered.mean() - 0.95) < 5 * math.sqrt(0.95 * 0.05 / 20_000)
+
+
+def test_folders_are_told_apart_by_the_ends_of_their_paths(tmp_path):
+    for parent, accuracy in (("a", 0.5), ("b", 0.75)):
+        (tmp_path / parent / "run").mkdir(parents=True)
+        write_frame(
+            frame_of([{"seed": 0, "epsilon": math.inf, "test_accuracy": accuracy, "eval_steps": [1, 2]}]),
+            tmp_path / parent / "run",
+        )
+    both = load_all([tmp_path / "a/run", tmp_path / "b/run", tmp_path / "a/../a/run"])
+    assert both[["sweep", "test_accuracy"]].values.tolist() == [["a/run", 0.5], ["b/run", 0.75]]
+    alone = load_all([tmp_path / "b/run/results.json"])
+    assert "sweep" not in alone.columns
+    second = both[both["sweep"] == "b/run"].drop(columns="sweep").reset_index(drop=True)
+    pd.testing.assert_frame_equal(second, alone)
