@@ -1,12 +1,9 @@
-"""Every figure that a results folder has the data for, and ``dpjax plot``, which draws them."""
+"""Figures of results: one of one's own, each kind by its name, and all that a folder has the data for."""
 
 import importlib
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
-
-import typer
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dpjax.results import ResultsError, write_atomically
 
@@ -14,6 +11,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from experiments.figures.drawn import OnDisk
+    from experiments.figures.look import Look
 
 FIGURES = (
     "privacy_utility_curve",
@@ -40,6 +38,7 @@ class Drawn(NamedTuple):
       left_out: files that cannot be read and jobs that failed, which no figure shows.
       new: those of the files that were drawn now.
       removed: files that were drawn here of other rows, and that these rows have nothing for.
+      captions: what each of the paths' figures rests on, by the figure's name.
     """
 
     paths: list[Path]
@@ -47,6 +46,73 @@ class Drawn(NamedTuple):
     left_out: list[str]
     new: list[Path]
     removed: list[Path]
+    captions: dict[str, str]
+
+
+def curve(
+    df: "pd.DataFrame",
+    x: str = "epsilon",
+    y: str | Sequence[str] = "test_accuracy",
+    hue: str = "",
+    style: str = "",
+    col: str = "",
+    *,
+    select: str = "",
+    names: Mapping[str, str] | None = None,
+    seeds: bool = False,
+    log: bool | None = None,
+    width: str = "",
+    height: str = "",
+    font: str = "",
+    font_size: float | None = None,
+    title: bool = True,
+    spread: str = "ci",
+    confidence: float = 0.95,
+) -> Any:
+    """Any column against any other, lines told apart by ``hue`` and ``style``, panels by ``col``.
+
+    Formal guarantees: those of ``experiments.figures.lines.lines``: no mean is ever over several points, and what may
+    not be compared is told apart.
+
+    Args:
+      df: what ``dpjax.results.load`` gave.
+      x: column on the x axis; numbers give lines, words give places.
+      y: column on the y axis, or several, each in panels of its own.
+      hue: column that colours tell apart.
+      style: column that dashes and markers tell apart.
+      col: column with a panel for each value.
+      select: which rows, such as ``"epsilon<=8 method=dpsgd|dpftrl"``.
+      names: what columns and their values are called.
+      seeds: whether every seed is a dot.
+      log: whether the x axis is logarithmic; where values span a factor of eight if None.
+      width: ``"column"``, ``"text"`` or a length such as ``"9cm"``.
+      height: a length.
+      font: ``"sans"``, ``"serif"``, ``"mono"`` or a family that is installed.
+      font_size: in points.
+      title: whether title and notes are drawn; ``experiments.figures.style.caption_of`` has them otherwise.
+      spread: what bands and bars are: ``"ci"``, ``"std"``, ``"sem"`` or ``"none"``.
+      confidence: of the interval.
+
+    Returns:
+      A ``matplotlib.figure.Figure``.
+
+    Raises:
+      ResultsError: a column is not there or empty, no row is selected, or a length or a font cannot be.
+
+    >>> from dpjax.results.table import frame_of
+    >>> rows = [{"epsilon": e, "method": m, "test_loss": 1 / e} for e in (1.0, 8.0) for m in ("a", "b")]
+    >>> curve(frame_of(rows), y="test_loss", hue="method", width="column").get_figwidth() * 2.54
+    8.4
+    """
+    from experiments.figures.lines import lines
+    from experiments.figures.spec import Spec
+
+    columns = tuple(y.split(",")) if isinstance(y, str) else tuple(y)
+    spec = Spec(
+        x=x, y=columns, hue=hue, style=style, col=col, select=select, names=names or {}, seeds=seeds, log=log,
+        width=width, height=height, font=font, font_size=font_size, title=title, spread=spread, confidence=confidence,
+    )  # fmt: skip
+    return lines(df, spec)
 
 
 def privacy_utility_curve(df: "pd.DataFrame", metric: str = "test_accuracy") -> Any:
@@ -110,12 +176,14 @@ def accuracy_by_clients(df: "pd.DataFrame", metric: str = "test_accuracy") -> An
 
 
 def plot_all(
-    directory: Path | str,
+    directory: Path | str | Sequence[Path | str],
     out: Path | str | None = None,
     *,
     figures: Sequence[str] = (),
     formats: Sequence[str] = ("png", "pdf"),
     metric: str = "test_accuracy",
+    look: "Look | None" = None,
+    select: str = "",
     processes: int = 1,
     tell: Callable[[int, int], None] = lambda done, total: None,
 ) -> Drawn:
@@ -131,11 +199,13 @@ def plot_all(
     other rows is drawn anew, in any format, or removed if the rows have nothing for it; one that was edited stays.
 
     Args:
-      directory: a sweep's folder, or a ``results.parquet`` or ``results.json``.
+      directory: a sweep's folder, or a ``results.parquet`` or ``results.json``; or several of these.
       out: folder for the files; ``figures`` below the results if None.
       figures: names in ``FIGURES``; all if empty.
       formats: some of ``FORMATS``.
       metric: the column to draw.
+      look: width, height, font and spread of all of them; as they are by themselves if None.
+      select: which rows; see ``dpjax.results.selecting.select``.
       processes: that may draw side by side; above 1 only where the main module can be imported again.
       tell: told how many of how many figures are drawn, before the first and after each.
 
@@ -150,23 +220,25 @@ def plot_all(
         ...
     dpjax.results.errors.ResultsError: there is no /nowhere: give the folder of a sweep, such as results/quickstart
     """
-    _known("figure", figures, FIGURES)
-    _known("format", formats, FORMATS)
-    from dpjax.results import load
+    known("figure", figures, FIGURES)
+    known("format", formats, FORMATS)
+    from dpjax.results.selecting import select as chosen
+    from dpjax.results.several import load_all
     from dpjax.results.summarize import require
     from experiments.figures.as_algorithms import named_as_algorithms
     from experiments.figures.drawn import read_drawn, remove_outdated, write_drawn
     from experiments.figures.processes import side_by_side
 
-    loaded = load(directory)
-    frame = named_as_algorithms(loaded)
+    directories = [directory] if isinstance(directory, str | Path) else list(directory)
+    loaded = load_all(directories)
+    frame = named_as_algorithms(chosen(loaded, select))
     require(frame, metric)
-    folder = _folder(Path(directory), out)
+    folder = folder_of(directories, out)
     names = figures or [name for name in FIGURES if _compares(name, frame)]
     parts = {name: _parts(name, frame) for name in names}
     before = read_drawn(folder)
     charts = {
-        each: _chart(name, rows, metric, [folder / f"{each}.{ending}" for ending in formats], before.get(each))
+        each: _chart(name, rows, metric, look, [folder / f"{each}.{ending}" for ending in formats], before.get(each))
         for name in names
         for each, rows in parts[name].items()
     }
@@ -192,7 +264,7 @@ def plot_all(
     removed = remove_outdated(folder, before, now | others)
     if now | others != before and folder.is_dir():
         write_drawn(folder, now | others)
-    drawn = Drawn([], [], list(loaded.attrs.get("unreadable", [])), [], removed)
+    drawn = Drawn([], [], list(loaded.attrs.get("unreadable", [])), [], removed, {})
     for name in names:
         reasons = [f"{each}: {now[each].missing}" for each in parts[name] if now[each].missing]
         if len(reasons) == len(parts[name]) and figures:
@@ -200,57 +272,9 @@ def plot_all(
         drawn.skipped.extend(reasons)
         shown = [charts[each] for each in parts[name] if not now[each].missing]
         drawn.paths.extend(path for chart in shown for path in chart.paths)
+        drawn.captions.update({chart.name: now[chart.name].caption for chart in shown})
         drawn.new.extend(path for chart in shown for path in chart.wanted)
     return drawn
-
-
-def plot_command(
-    directory: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Folder of a sweep, or a results.parquet or results.json.")
-    ],
-    figure: Annotated[
-        list[str] | None,
-        typer.Option("--figure", help=f"Only this one; may be repeated. One of: {', '.join(FIGURES)}."),
-    ] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Folder for the files. Default: DIR/figures.")] = None,
-    format: Annotated[str, typer.Option("--format", help="png, pdf, svg, or several with commas.")] = "png,pdf",
-    metric: Annotated[str, typer.Option("--metric", help="Column to draw; `dpjax results columns` lists them.")] = (
-        "test_accuracy"
-    ),
-) -> None:
-    """Draw the figures of a results folder: privacy-utility curve, ε × clip norm heat map, accuracy by clients, what
-    compares federated algorithms and aggregations, the Pareto front, and what happened inside the runs.
-
-    [bold]Examples[/bold]
-
-      dpjax plot results/quickstart
-
-      dpjax plot results/quickstart --figure privacy_utility_curve --format pdf
-
-    Lines and cells are means over seeds, with one standard deviation as band, bar or small print. The dashed line is
-    the best non-private run. Figures that the results have no data for are skipped, and the reason is printed.
-    """
-    formats = [part.strip() for part in format.split(",") if part.strip()]
-    from experiments.progress import counted
-
-    processes = os.cpu_count() or 1
-    with counted("figures") as tell:
-        drawn = plot_all(
-            directory, out, figures=figure or (), formats=formats, metric=metric, processes=processes, tell=tell
-        )
-    for path in drawn.paths:
-        typer.echo(path)
-    kept = len(drawn.paths) - len(drawn.new)
-    if kept:
-        typer.echo(f"kept {kept} of {len(drawn.paths)} files: they show these very results already", err=True)
-    for path in drawn.removed:
-        typer.echo(f"removed {path}, which showed other rows", err=True)
-    for reason in drawn.skipped:
-        typer.echo(f"skipped {reason}", err=True)
-    for sentence in drawn.left_out:
-        typer.echo(f"left out: {sentence}", err=True)
-    if drawn.left_out:
-        raise SystemExit(1)
 
 
 def _parts(name: str, frame: Any) -> dict[str, Any]:
@@ -271,15 +295,20 @@ class _Chart(NamedTuple):
     name: str
     rows: Any
     metric: str
+    look: "Look"
     paths: list[Path]
     there: "OnDisk"
     wanted: list[Path]
 
 
-def _chart(name: str, rows: Any, metric: str, paths: list[Path], before: "OnDisk | None") -> _Chart:
+def _chart(
+    name: str, rows: Any, metric: str, look: "Look | None", paths: list[Path], before: "OnDisk | None"
+) -> _Chart:
     from experiments.figures.drawn import OnDisk, inputs_of
+    from experiments.figures.look import Look
 
-    inputs = inputs_of(name, rows, metric)
+    look = look or Look()
+    inputs = inputs_of(name, rows, metric, look)
     if before is None:
         before = OnDisk(inputs, {})
     there = before if before.inputs == inputs else OnDisk(inputs, {})
@@ -287,7 +316,7 @@ def _chart(name: str, rows: Any, metric: str, paths: list[Path], before: "OnDisk
     # Files of other formats that were drawn here of other rows: beside new ones they would tell another story.
     also = [paths[0].with_suffix(ending) for ending in before.files] if there is not before else []
     also = [path for path in also if path not in paths and before.has(path)]
-    return _Chart(name, rows, metric, paths, there, [] if there.missing else [*asked, *also])
+    return _Chart(name, rows, metric, look, paths, there, [] if there.missing else [*asked, *also])
 
 
 def _draw_files(chart: _Chart) -> "OnDisk":
@@ -295,19 +324,23 @@ def _draw_files(chart: _Chart) -> "OnDisk":
     from experiments.figures.drawn import OnDisk
 
     try:
-        figure = draw(chart.name, chart.rows, chart.metric)
+        figure = draw(chart.name, chart.rows, chart.metric, chart.look)
     except ResultsError as error:
         return OnDisk(chart.there.inputs, {}, str(error))
-    return chart.there._replace(files=chart.there.files | _save(figure, chart.wanted))
+    from experiments.figures.style import caption_of
+
+    files = chart.there.files | save(figure, chart.wanted, chart.look)
+    return chart.there._replace(files=files, caption=caption_of(figure))
 
 
-def draw(name: str, df: "pd.DataFrame", metric: str = "test_accuracy") -> Any:
+def draw(name: str, df: "pd.DataFrame", metric: str = "test_accuracy", look: "Look | None" = None) -> Any:
     """One figure by its name.
 
     Args:
       name: one of ``FIGURES``.
       df: what ``dpjax.results.collect`` or ``load`` gave.
       metric: the column on the y axis; ``client_fairness`` has columns of its own.
+      look: width, height, font and spread; as the figure is by itself if None.
 
     Raises:
       ResultsError: the table lacks what the figure shows.
@@ -318,8 +351,13 @@ def draw(name: str, df: "pd.DataFrame", metric: str = "test_accuracy") -> Any:
     >>> len(draw("algorithms_by_epsilon", frame_of(rows)).axes)
     1
     """
-    function = _DRAW.get(name) or getattr(importlib.import_module(_MODULES[name]), name)
-    return function(df) if name in _OWN_METRIC else function(df, metric)
+    function = getattr(importlib.import_module(_MODULES[name]), name)
+    from experiments.figures.style import PLAIN, fit
+
+    look = look or PLAIN
+    figure = function(df, look=look) if name in _OWN_METRIC else function(df, metric, look)
+    fit(figure, look)
+    return figure
 
 
 def _compares(name: str, frame: Any) -> bool:
@@ -327,8 +365,20 @@ def _compares(name: str, frame: Any) -> bool:
     return (column is None or frame[column].nunique() > 1) and (label is None or frame[label].notna().any())
 
 
-def _save(figure: Any, paths: Sequence[Path]) -> dict[str, str]:
-    """The digest of what was written, by the files' endings: another process may have put its own there since."""
+def save(figure: Any, paths: Sequence[Path], look: "Look | None" = None) -> dict[str, str]:
+    """Writes a figure in the formats that the paths' endings name.
+
+    Args:
+      figure: what a chart's function returned.
+      paths: in one folder, which is made if it is not there.
+      look: in which it was drawn.
+
+    Returns:
+      The digest of what was written, by the files' endings: another process may have put its own there since.
+
+    Raises:
+      ResultsError: a file could not be written.
+    """
     from experiments.figures import style
     from experiments.figures.drawn import digest_of
 
@@ -337,32 +387,55 @@ def _save(figure: Any, paths: Sequence[Path]) -> dict[str, str]:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ResultsError(f"could not create the folder {folder}: {error.strerror}; choose another --out") from error
-    contents = style.rendered(figure, [path.suffix[1:] for path in paths])
+    contents = style.rendered(figure, [path.suffix[1:] for path in paths], look or style.PLAIN)
     for path, content in zip(paths, contents.values(), strict=True):
         write_atomically(path, content)
     return {path.suffix: digest_of(content) for path, content in zip(paths, contents.values(), strict=True)}
 
 
-def _folder(directory: Path, out: Path | str | None) -> Path:
+def folder_of(directories: Sequence[Path | str], out: Path | str | None) -> Path:
+    """Where figures go.
+
+    Args:
+      directories: the results that they are of.
+      out: the folder; ``figures`` below the results if None.
+
+    Raises:
+      ResultsError: there are several results, and no folder is named.
+
+    >>> folder_of(["results/quickstart.d"], None).as_posix()
+    'results/figures'
+    """
     if out is not None:
         return Path(out)
+    if len(directories) > 1:
+        raise ResultsError("--out is empty, and several folders have no figures of their own: give --out a folder")
+    directory = Path(directories[0])
     return (directory if directory.is_dir() else directory.parent) / "figures"
 
 
-def _known(what: str, given: Sequence[str], known: Sequence[str]) -> None:
+def known(what: str, given: Sequence[str], names: Sequence[str]) -> None:
+    """Refuses a name that is none of those known.
+
+    Args:
+      what: the option that it was given for.
+      given: what was given.
+      names: those that there are.
+
+    Raises:
+      ResultsError: one of them is not known, or there is none where one is needed.
+    """
     for name in given:
-        if name not in known:
-            raise ResultsError(f"--{what} {name} is not known: choose one of {', '.join(known)}")
+        if name not in names:
+            raise ResultsError(f"--{what} {name} is not known: choose one of {', '.join(names)}")
     if what == "format" and not given:
-        raise ResultsError(f"--format is empty: choose one or more of {', '.join(known)}")
+        raise ResultsError(f"--format is empty: choose one or more of {', '.join(names)}")
 
 
-_DRAW: dict[str, Callable[..., Any]] = {
-    "privacy_utility_curve": privacy_utility_curve,
-    "epsilon_clip_heatmap": epsilon_clip_heatmap,
-    "accuracy_by_clients": accuracy_by_clients,
-}
 _MODULES = {
+    "privacy_utility_curve": "experiments.figures.curve",
+    "epsilon_clip_heatmap": "experiments.figures.heatmap",
+    "accuracy_by_clients": "experiments.figures.clients",
     "algorithms_by_epsilon": "experiments.figures.algorithms",
     "algorithms_by_clients": "experiments.figures.algorithms",
     "client_fairness": "experiments.figures.algorithms",
@@ -372,7 +445,7 @@ _MODULES = {
     "signal_to_noise": "experiments.figures.runs",
     "privacy_spent": "experiments.figures.runs",
 }
-"""Where the other figures are drawn."""
+"""Where each is drawn."""
 
 _COMPARED = {
     "algorithms_by_epsilon": "algorithm",

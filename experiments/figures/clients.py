@@ -14,20 +14,23 @@ from dpjax.results.schema import lower_is_better
 from dpjax.results.sheet import label
 from dpjax.results.summarize import is_federated, require
 from experiments.figures import style
+from experiments.figures.legends import beside
+from experiments.figures.look import Look
 from experiments.figures.points import Panel, best_per, cross_out, hidden_choices, one_algorithm, panels_of, values_of
 
 _SIZE = (style.PANEL[0] + 1.0, style.PANEL[1])  # the legend stands beside the lines, which leave no corner free
 
 
-def accuracy_by_clients(df: pd.DataFrame, metric: str = "test_accuracy") -> Figure:
+def accuracy_by_clients(df: pd.DataFrame, metric: str = "test_accuracy", look: Look = style.PLAIN) -> Figure:
     """A metric against clients per round, a line per ε, the non-private one dashed.
 
-    Formal guarantees: only federated rows are drawn; error bars are one standard deviation over seeds either side, and
+    Formal guarantees: only federated rows are drawn; error bars are one standard deviation over seeds either side, or what ``look`` asks for, and
     lines stand a little apart so that bars do not hide each other. Federations of other sizes get panels of their own.
 
     Args:
       df: what ``dpjax.results.collect`` or ``load`` gave.
       metric: the column on the y axis.
+      look: its size, font and notes, and what spread is shown.
 
     Raises:
       ResultsError: a column is missing, or there are fewer than two client counts.
@@ -39,18 +42,18 @@ def accuracy_by_clients(df: pd.DataFrame, metric: str = "test_accuracy") -> Figu
     """
     require(df, "clients_per_round", "epsilon", metric)
     federated: Any = df[is_federated(df)]
-    panels = panels_of(federated, metric, by=["num_clients", *one_algorithm(federated)])
+    panels = panels_of(federated, metric, ["num_clients", *one_algorithm(federated)], look)
     drawn = [panel for panel in panels if len(values_of(panel.points, "clients_per_round")) > 1]
     if not drawn:
         raise ResultsError("needs two values in column 'clients_per_round': sweep federated.clients_per_round")
-    with style.styled():
-        figure, grid = style.panels(len(drawn), _SIZE)
+    with style.styled(look):
+        figure, grid = style.panels(len(drawn), _SIZE, look)
         for axes, panel in zip(grid, drawn, strict=True):
-            _draw(axes, panel, metric)
+            _draw(axes, panel, metric, look)
     return figure
 
 
-def _draw(axes: Axes, panel: Panel, metric: str) -> None:
+def _draw(axes: Axes, panel: Panel, metric: str, look: Look) -> None:
     points: Any = best_per(panel.points, ["epsilon", "clients_per_round"], metric)
     epsilons = values_of(points, "epsilon")
     counts = values_of(points, "clients_per_round")
@@ -62,22 +65,22 @@ def _draw(axes: Axes, panel: Panel, metric: str) -> None:
         line = points[points["epsilon"] == epsilon]
         shift = step ** (rank - (len(epsilons) - 1) / 2)
         private = epsilon < math.inf
-        look: dict[str, Any] = {"color": style.INK, "ls": (0, (6, 3)), "marker": "*", "ms": 8, "lw": 1.2}
+        dress: dict[str, Any] = {"color": style.INK, "ls": (0, (6, 3)), "marker": "*", "ms": 8, "lw": 1.2}
         if private:
             colour = style.PALETTE[rank % len(style.PALETTE)]
-            look = {"color": colour, "ls": style.LINES[rank % len(style.LINES)], "marker": style.MARKERS[rank % 9]}
+            dress = {"color": colour, "ls": style.LINES[rank % len(style.LINES)], "marker": style.MARKERS[rank % 9]}
         name = f"ε = {small(epsilon)}" if private else "non-private"
-        x, mean, std = line["clients_per_round"] * shift, line[f"{metric}_mean"], line[f"{metric}_std"].fillna(0.0)
-        axes.errorbar(x, mean, std, fmt="none", ecolor=look["color"], capsize=2.5, elinewidth=1.0)
-        lines += axes.plot(x, mean, mec="white", mew=0.6, zorder=3, label=name, **look)
+        x, mean, std = line["clients_per_round"] * shift, line[f"{metric}_mean"], line["spread"].fillna(0.0)
+        axes.errorbar(x, mean, std, fmt="none", ecolor=dress["color"], capsize=2.5, elinewidth=1.0)
+        lines += axes.plot(x, mean, mec="white", mew=0.6, zorder=3, label=name, **dress)
         cross_out(axes, x, mean, line)
     # In the order in which the lines lie, top to bottom.
     best_first = lines if lower_is_better(metric) else lines[::-1]
-    axes.legend(handles=best_first, loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=3)
     chosen = hidden_choices(panel.points, ["epsilon", "clients_per_round"])
     chosen = [name for name in chosen if name != label("sampling_rate")]
     notes = [*panel.lines, *([f"each point: best over {', '.join(chosen)}"] if chosen else [])]
-    style.head(axes, panel.title, notes)
+    style.head(axes, panel.title, notes, look, apart=panel.title)
     axes.set_xlabel("expected clients per round")
+    beside(axes, best_first, look, handlelength=3)
     axes.set_ylabel(label(metric))
     axes.margins(y=0.08)

@@ -12,6 +12,7 @@ from dpjax.results import ResultsError
 from dpjax.results.sheet import label
 from dpjax.results.summarize import is_federated, require
 from experiments.figures import style
+from experiments.figures.look import Look
 from experiments.figures.points import Panel, mean_label, panels_of
 
 ORDER = ("plain", "secure", "homomorphic")
@@ -19,7 +20,7 @@ _PARTS = {"encrypt_seconds": "encrypt", "add_seconds": "add", "decrypt_seconds":
 _REST = "train, mask, add in the clear"
 
 
-def aggregation_costs(df: pd.DataFrame, metric: str = "test_accuracy") -> Figure:
+def aggregation_costs(df: pd.DataFrame, metric: str = "test_accuracy", look: Look = style.PLAIN) -> Figure:
     """What plain, secure and homomorphic sums cost, a row of three panels per family and number of clients.
 
     Formal guarantees: a cost is the mean over the points of its aggregation, whatever their ε, which costs depend
@@ -28,6 +29,7 @@ def aggregation_costs(df: pd.DataFrame, metric: str = "test_accuracy") -> Figure
     Args:
       df: what ``dpjax.results.collect`` or ``load`` gave.
       metric: the column printed beside each aggregation's name, to show what the sum's error does to it.
+      look: its size, font and notes, and what spread is shown.
 
     Raises:
       ResultsError: a column is missing, or there are fewer than two aggregations.
@@ -40,14 +42,14 @@ def aggregation_costs(df: pd.DataFrame, metric: str = "test_accuracy") -> Figure
     """
     require(df, "clients_per_round", "wall_seconds", "num_steps", metric)
     federated: Any = df[is_federated(df)]
-    panels = panels_of(federated, metric, by=["clients_per_round"])
+    panels = panels_of(federated, metric, ["clients_per_round"], look)
     drawn = [panel for panel in panels if len(set(panel.points["aggregation"].dropna())) > 1]
     if not drawn:
         raise ResultsError("needs two values in column 'aggregation': sweep federated.aggregation")
-    with style.styled():
-        figure, grid = style.panels(3 * len(drawn), (4.3, 2.5))
+    with style.styled(look):
+        figure, grid = style.panels(3 * len(drawn), (4.3, 2.5), look)
         for row, panel in enumerate(drawn):
-            _row(grid[3 * row : 3 * row + 3], panel, metric)
+            _row(grid[3 * row : 3 * row + 3], panel, metric, look)
         entries: dict[str, Any] = {}
         for axes in grid[::3]:
             entries |= {word: bar for bar, word in zip(*axes.get_legend_handles_labels(), strict=True)}
@@ -56,14 +58,14 @@ def aggregation_costs(df: pd.DataFrame, metric: str = "test_accuracy") -> Figure
     return figure
 
 
-def _row(grid: list[Axes], panel: Panel, metric: str) -> None:
+def _row(grid: list[Axes], panel: Panel, metric: str, look: Look) -> None:
     seconds, sent, error = grid
     best: Any = panel.points.sort_values(f"{metric}_mean", kind="stable").groupby("aggregation").last()
     means: Any = panel.points.assign(round_seconds=panel.points["wall_seconds_mean"] / panel.points["num_steps"])
     means = means.groupby("aggregation").mean(numeric_only=True)
     shown = [name for name in ORDER if name in means.index]
     texts = [f"{name}\n{label(metric)} {mean_label(best.loc[name], metric)}" for name in shown]
-    style.head(seconds, panel.title, panel.lines)
+    style.head(seconds, panel.title, panel.lines, look, apart=panel.title)
     _times(seconds, means.loc[shown])
     seconds.set_yticks(range(len(shown)), texts)
     _dots(sent, [means.loc[name, "uplink_bytes_mean"] / 1000 for name in shown], "kB sent by a client, a round")

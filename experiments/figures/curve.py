@@ -14,6 +14,8 @@ from dpjax.results.schema import lower_is_better
 from dpjax.results.sheet import label
 from dpjax.results.summarize import require
 from experiments.figures import style
+from experiments.figures.legends import legend
+from experiments.figures.look import Look
 from experiments.figures.points import (
     Panel,
     best_per,
@@ -28,17 +30,18 @@ from experiments.figures.points import (
 _BY = ("clip_norm", "clients_per_round")
 
 
-def privacy_utility_curve(df: pd.DataFrame, metric: str = "test_accuracy") -> Figure:
+def privacy_utility_curve(df: pd.DataFrame, metric: str = "test_accuracy", look: Look = style.PLAIN) -> Figure:
     """The privacy-utility curve: a metric against ε, a line per clip norm, and what it costs against no privacy.
 
     Formal guarantees: families that may not be compared (another data set, model, unit, δ or mechanism) get panels of
-    their own. A line is the mean over seeds, its band one standard deviation either side. The dashed line is the best
+    their own. A line is the mean over seeds, its band one standard deviation either side, or what ``look`` asks for. The dashed line is the best
     non-private point. The pale line under the others is the best clip norm of each ε, which is a choice made on the
     metric shown, and the panel says whether ε pays for it. Where clip norm does not vary, lines are clients per round.
 
     Args:
       df: what ``dpjax.results.collect`` or ``load`` gave.
       metric: the column on the y axis.
+      look: its size, font and notes, and what spread is shown.
 
     Raises:
       ResultsError: a column is missing, or there are fewer than two finite ε.
@@ -49,7 +52,7 @@ def privacy_utility_curve(df: pd.DataFrame, metric: str = "test_accuracy") -> Fi
     'privacy budget ε  (smaller is more private)'
     """
     require(df, "epsilon", metric)
-    drawn = [panel for panel in _panels(df, metric) if len(values_of(panel.private, "epsilon")) > 1]
+    drawn = [panel for panel in _panels(df, metric, look) if len(values_of(panel.private, "epsilon")) > 1]
     if not drawn:
         raise ResultsError("needs two finite values in column 'epsilon': sweep privacy.epsilon")
     if one_algorithm(df):
@@ -57,23 +60,23 @@ def privacy_utility_curve(df: pd.DataFrame, metric: str = "test_accuracy") -> Fi
         drawn = [panel for panel in drawn if any(len(values_of(panel.private, name)) > 1 for name in _BY)]
         if not drawn:
             raise ResultsError("has one line per algorithm and panel: algorithms_by_epsilon draws them together")
-    with style.styled():
-        figure, grid = style.panels(len(drawn))
+    with style.styled(look):
+        figure, grid = style.panels(len(drawn), look=look)
         for axes, panel in zip(grid, drawn, strict=True):
-            _draw(axes, panel, metric)
+            _draw(axes, panel, metric, look)
     return figure
 
 
-def _panels(df: pd.DataFrame, metric: str) -> list[Panel]:
+def _panels(df: pd.DataFrame, metric: str, look: Look) -> list[Panel]:
     apart = one_algorithm(df)
-    panels = panels_of(df, metric, by=apart)
+    panels = panels_of(df, metric, apart, look)
     # Two axes of lines in one panel cannot be read: where both vary, each number of clients gets a panel.
     if any(len(values_of(p.private, "clip_norm")) > 1 < len(values_of(p.private, "clients_per_round")) for p in panels):
-        return panels_of(df, metric, by=[*apart, "clients_per_round"])
+        return panels_of(df, metric, [*apart, "clients_per_round"], look)
     return panels
 
 
-def _draw(axes: Axes, panel: Panel, metric: str) -> None:
+def _draw(axes: Axes, panel: Panel, metric: str, look: Look) -> None:
     by = "clip_norm" if len(values_of(panel.private, "clip_norm")) > 1 else "clients_per_round"
     values: list[Any] = values_of(panel.private, by) if len(values_of(panel.private, by)) > 1 else [None]
     descending = lower_is_better(metric)
@@ -83,11 +86,11 @@ def _draw(axes: Axes, panel: Panel, metric: str) -> None:
         of_line: Any = panel.private if value is None else panel.private[panel.private[by] == value]
         points = best_per(of_line, ["epsilon"], metric)
         colour = style.PALETTE[rank % len(style.PALETTE)]
-        look = {"color": colour, "ls": style.LINES[rank % len(style.LINES)], "marker": style.MARKERS[rank % 9]}
+        dress = {"color": colour, "ls": style.LINES[rank % len(style.LINES)], "marker": style.MARKERS[rank % 9]}
         _band(axes, points, metric, colour)
         name = "DP" if value is None else small(value)
         handles += axes.plot(
-            points["epsilon"], points[f"{metric}_mean"], mec="white", mew=0.6, zorder=3, label=name, **look
+            points["epsilon"], points[f"{metric}_mean"], mec="white", mew=0.6, zorder=3, label=name, **dress
         )
         cross_out(axes, points["epsilon"], points[f"{metric}_mean"], points)
     if by == "clip_norm":
@@ -99,14 +102,14 @@ def _draw(axes: Axes, panel: Panel, metric: str) -> None:
     shown = ["epsilon"] if values == [None] else ["epsilon", by]
     chosen = hidden_choices(panel.private, shown)
     lines = [*panel.lines, *([f"each point: best over {', '.join(chosen)}"] if chosen else [])]
-    style.head(axes, panel.title, lines)
+    style.head(axes, panel.title, lines, look, apart=panel.title)
     axes.set_xlabel("privacy budget ε  (smaller is more private)")
     axes.set_ylabel(label(metric))
-    style.legend(axes, handles, "upper right" if descending else "lower right", title=title, alignment="left")
+    legend(axes, handles, "upper right" if descending else "lower right", look, title=title, alignment="left")
 
 
 def _band(axes: Axes, points: Any, metric: str, colour: str) -> None:
-    mean, std = points[f"{metric}_mean"], points[f"{metric}_std"].fillna(0.0)
+    mean, std = points[f"{metric}_mean"], points["spread"].fillna(0.0)
     if (std > 0).any():
         axes.fill_between(points["epsilon"], mean - std, mean + std, color=colour, alpha=0.14, lw=0, zorder=2)
 
@@ -115,7 +118,7 @@ def _reference(axes: Axes, points: Any, metric: str) -> None:
     if not len(points):
         return
     best = best_per(points, ["epsilon"], metric).iloc[0]
-    mean, std = best[f"{metric}_mean"], best[f"{metric}_std"]
+    mean, std = best[f"{metric}_mean"], best["spread"]
     if not math.isnan(std):
         axes.axhspan(mean - std, mean + std, color=style.MUTED, alpha=0.14, lw=0, zorder=0)
     axes.axhline(mean, color=style.INK, ls=(0, (6, 3)), lw=1.2, zorder=1)

@@ -32,11 +32,13 @@ class OnDisk(NamedTuple):
       inputs: ``inputs_of`` what it was drawn of.
       files: digest of each file's bytes, by its ending; a file that has other bytes was not drawn here.
       missing: the sentence that says what the rows lack; empty if they lack nothing.
+      caption: what it rests on.
     """
 
     inputs: str
     files: dict[str, str]
     missing: str = ""
+    caption: str = ""
 
     def has(self, path: Path) -> bool:
         """Whether a file is the one that was drawn.
@@ -74,7 +76,7 @@ def remove_outdated(folder: Path, before: Mapping[str, OnDisk], now: Mapping[str
     return removed
 
 
-def inputs_of(name: str, rows: "pd.DataFrame", metric: str) -> str:
+def inputs_of(name: str, rows: "pd.DataFrame", metric: str, look: "tuple[Any, ...]" = ()) -> str:
     """Digest of all that a figure is made of: its rows, its metric, and the code and packages that draw it.
 
     Formal guarantees: every cell of every column counts, each number to its last bit, and every line of dpjax.
@@ -83,6 +85,7 @@ def inputs_of(name: str, rows: "pd.DataFrame", metric: str) -> str:
       name: of the figure.
       rows: that it is handed.
       metric: the column that it is asked for.
+      look: what else it is asked for.
 
     Example:
       >>> import pandas as pd
@@ -94,7 +97,7 @@ def inputs_of(name: str, rows: "pd.DataFrame", metric: str) -> str:
     """
     columns: Any = rows.items()
     cells = [(label, str(column.dtype), column.tolist()) for label, column in columns]
-    return digest_of(json.dumps([name, metric, _code(), cells], default=_plain).encode())
+    return digest_of(json.dumps([name, metric, look, _code(), cells], default=_plain).encode())
 
 
 def read_drawn(folder: Path) -> dict[str, OnDisk]:
@@ -182,5 +185,10 @@ def _is_drawn(fields: Any) -> bool:
     if not isinstance(fields, dict) or not fields.keys() <= set(OnDisk._fields):
         return False
     files = fields.get("files")
-    texts = [fields.get("inputs"), fields.get("missing", ""), *(files.values() if isinstance(files, dict) else [None])]
+    texts = [
+        fields.get("inputs"),
+        fields.get("missing", ""),
+        fields.get("caption", ""),
+        *(files.values() if isinstance(files, dict) else [None]),
+    ]
     return all(isinstance(text, str) for text in texts)

@@ -13,7 +13,8 @@ from dpjax.results.mishaps import aborted_rounds
 from dpjax.results.schema import lower_is_better
 from dpjax.results.sheet import label, mean_and_std
 from dpjax.results.summarize import FAMILY, is_federated, summary
-from experiments.figures.style import INK
+from experiments.figures import style
+from experiments.figures.look import Look
 
 # What may differ among points of one family; what a chart does not show of these, it takes the best over.
 _FREE = ("clip_norm", "clipping", "clients_per_round", "num_clients", "learning_rate", "num_steps", "sampling_rate")
@@ -27,7 +28,7 @@ class Panel(NamedTuple):
     Attributes:
       title: data set, model, unit, and what tells this panel from its neighbours.
       lines: the mechanism; seeds and tuning.
-      private: one row per point with finite ε, sorted by ε.
+      private: one row per point with finite ε, sorted by ε, and in ``spread`` what is drawn either side of its mean.
       reference: one row per point without DP.
     """
 
@@ -42,13 +43,14 @@ class Panel(NamedTuple):
         return pd.concat([self.private, self.reference])
 
 
-def panels_of(frame: pd.DataFrame, metric: str, by: Sequence[str] = ()) -> list[Panel]:
+def panels_of(frame: pd.DataFrame, metric: str, by: Sequence[str] = (), look: Look = style.PLAIN) -> list[Panel]:
     """A results table as panels of comparable points.
 
     Args:
       frame: what ``collect`` or ``load`` gave.
       metric: the column on the y axis.
       by: columns that get a panel per value, besides those that families differ in.
+      look: what spread its lines speak of.
 
     Raises:
       ResultsError: the table has no such numeric column.
@@ -60,6 +62,7 @@ def panels_of(frame: pd.DataFrame, metric: str, by: Sequence[str] = ()) -> list[
     ('digits', 1, 1)
     """
     points: Any = summary(frame, metric)
+    points = points.assign(spread=look.half_widths(points, metric))
     points = points[points["epsilon"].notna()]
     keys = [*FAMILY, *by]
     # Central before federated.
@@ -68,7 +71,7 @@ def panels_of(frame: pd.DataFrame, metric: str, by: Sequence[str] = ()) -> list[
     panels = []
     for values, group in points.groupby(keys, dropna=False, sort=False):
         where = dict(zip(keys, values, strict=True))
-        lines, group = _lines(group), group[group[f"{metric}_mean"].notna()]
+        lines, group = notes_of(group, look), group[group[f"{metric}_mean"].notna()]
         if not len(group):
             continue
         is_private = group["epsilon"] < math.inf
@@ -143,16 +146,16 @@ def values_of(points: pd.DataFrame, name: str) -> list[float]:
 
 
 def mean_label(point: Any, metric: str) -> str:
-    """A point's mean and standard deviation, to print beside it; × if a run of it diverged.
+    """A point's mean and spread, to print beside it; × if a run of it diverged.
 
     Args:
-      point: a row of ``summary``.
+      point: a row of a panel.
       metric: the column.
 
-    >>> mean_label({"test_accuracy_mean": 0.97, "test_accuracy_std": 0.005}, "test_accuracy")
+    >>> mean_label({"test_accuracy_mean": 0.97, "spread": 0.005}, "test_accuracy")
     '0.970 ± 0.005'
     """
-    label = mean_and_std(point[f"{metric}_mean"], point[f"{metric}_std"])
+    label = mean_and_std(point[f"{metric}_mean"], point["spread"])
     return f"{label} ×" if point.get("diverged") else label
 
 
@@ -167,7 +170,13 @@ def _title(where: dict[str, Any], by: Sequence[str], several_experiments: bool) 
     return ", ".join(name for name in names if isinstance(name, str) and name)
 
 
-def _lines(points: Any) -> list[str]:
+def notes_of(points: Any, look: Look = style.PLAIN) -> list[str]:
+    """What a panel says of its points: the mechanism, the spread over seeds, tuning, and what went wrong.
+
+    Args:
+      points: rows of ``summary``.
+      look: what spread is drawn.
+    """
     first = points.iloc[0]
     parts = [f"δ={small(first['delta'])}"] if pd.notna(first["delta"]) else []
     parts += [first["adjacency"]] if isinstance(first["adjacency"], str) else []
@@ -176,10 +185,17 @@ def _lines(points: Any) -> list[str]:
         rate = f" q={small(float(f'{rates[0]:.3g}'))}" if len(rates) == 1 else ""
         parts.append(sampling_word(first["sampling"]) + rate)
     parts += [f"{small(steps[0])} {steps_word(first)}"] if len(steps) == 1 else []
+    # What every curve of the panel has in common is said, for another sweep may have another.
+    clips, cohorts = (
+        values_of(points[points["epsilon"] < math.inf], "clip_norm"),
+        values_of(points, "clients_per_round"),
+    )
+    parts += [f"clip norm {small(clips[0])}"] if len(clips) == 1 else []
+    parts += [f"{small(cohorts[0])} clients a round"] if len(cohorts) == 1 else []
     diverged = int(points["diverged"].sum())
     seeds = sorted(set(points["n"]))
     count = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
-    spread = "one seed" if seeds == [1] else f"mean ± std over {count} seeds"
+    spread = "one seed" if seeds == [1] else f"{look.spread_words} over {count} seeds"
     private = points[points["epsilon"] < math.inf]
     paid = len(private) and bool((private["tuning_accounted"].fillna(False)).all())
     lines = [", ".join(parts), f"{spread}; {tuning_clause(paid)}"]
@@ -205,4 +221,6 @@ def cross_out(axes: Axes, x: Any, y: Any, points: Any) -> None:
     """
     broken = (points["diverged"] > 0).to_numpy()
     if broken.any():
-        axes.plot(np.asarray(x)[broken], np.asarray(y)[broken], ls="", marker="x", ms=10, mew=2.2, color=INK, zorder=4)
+        axes.plot(
+            np.asarray(x)[broken], np.asarray(y)[broken], ls="", marker="x", ms=10, mew=2.2, color=style.INK, zorder=4
+        )

@@ -13,12 +13,14 @@ from dpjax.results import ResultsError
 from dpjax.results.claims import number, small
 from dpjax.results.summarize import latest_runs
 from experiments.figures import style
+from experiments.figures.legends import beside
+from experiments.figures.look import Look
 from experiments.figures.points import Panel, best_per, panels_of
 
 _FIRST, _LAST = "norm_counts_first", "norm_counts_last"
 
 
-def norm_histograms(df: pd.DataFrame, metric: str = "test_accuracy") -> Figure:
+def norm_histograms(df: pd.DataFrame, metric: str = "test_accuracy", look: Look = style.PLAIN) -> Figure:
     """Norms of contributions against the clip norm, in the first and the last tenth of the steps; a panel per ε.
 
     Formal guarantees: the run shown is the best of its ε; counts are summed over its seeds. Bins are half-octaves of
@@ -27,6 +29,7 @@ def norm_histograms(df: pd.DataFrame, metric: str = "test_accuracy") -> Figure:
     Args:
       df: what ``dpjax.results.collect`` or ``load`` gave.
       metric: the column that the best run of each ε is chosen by.
+      look: its size, font and notes, and what spread is shown.
 
     Raises:
       ResultsError: the rows hold no norms.
@@ -37,30 +40,32 @@ def norm_histograms(df: pd.DataFrame, metric: str = "test_accuracy") -> Figure:
     >>> norm_histograms(frame_of([row])).axes[0].get_xlabel()
     'norm / clip norm'
     """
-    drawn = _shown(df, metric, _FIRST, _LAST)
+    drawn = _shown(df, metric, look, _FIRST, _LAST)
     several = len({panel.title for panel, _, _ in drawn}) > 1
-    with style.styled():
-        figure, grid = style.panels(len(drawn), (style.PANEL[0], style.PANEL[1] * 0.85))
+    with style.styled(look):
+        figure, grid = style.panels(len(drawn), (style.PANEL[0], style.PANEL[1] * 0.85), look)
         for axes, (panel, point, rows) in zip(grid, drawn, strict=True):
             counts = [np.sum([np.asarray(cell, float) for cell in rows[name]], axis=0) for name in (_FIRST, _LAST)]
             _histogram(axes, counts)
             over = [count[17:].sum() / max(count.sum(), 1) for count in counts]
             # Bin 17 begins at the clip norm itself.
+            title = _title(panel, point, whole=several)
             shares = f"above the clip norm: {over[0]:.0%} at first, {over[1]:.0%} at last"
-            style.head(axes, _title(panel, point, whole=several), [panel.lines[0], shares])
+            style.head(axes, title, [panel.lines[0], shares], look, apart=title)
         # Beside the last panel: a run whose norms lie in one bin has a bar as high as the panel.
-        grid[-1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+        beside(grid[-1], grid[-1].get_legend_handles_labels()[0], look)
     return figure
 
 
-def signal_to_noise(df: pd.DataFrame, metric: str = "test_accuracy") -> Figure:
+def signal_to_noise(df: pd.DataFrame, metric: str = "test_accuracy", look: Look = style.PLAIN) -> Figure:
     """Norm of the clipped sum over that of its noise, over training: a line per ε, of the best run of each.
 
-    Formal guarantees: lines are means over seeds, bands one standard deviation either side.
+    Formal guarantees: lines are means over seeds, bands one standard deviation either side, or what ``look`` asks for.
 
     Args:
       df: what ``dpjax.results.collect`` or ``load`` gave.
       metric: the column that the best run of each ε is chosen by.
+      look: its size, font and notes, and what spread is shown.
 
     Raises:
       ResultsError: the rows do not hold the ratio.
@@ -70,10 +75,10 @@ def signal_to_noise(df: pd.DataFrame, metric: str = "test_accuracy") -> Figure:
     >>> signal_to_noise(frame_of([row])).axes[0].get_xlabel()
     'step'
     """
-    drawn = _shown(df, metric, "eval_signal_to_noise")
+    drawn = _shown(df, metric, look, "eval_signal_to_noise")
     titles = list(dict.fromkeys(panel.title for panel, _, _ in drawn))
-    with style.styled():
-        figure, grid = style.panels(len(titles), (style.PANEL[0] + 0.9, style.PANEL[1]))
+    with style.styled(look):
+        figure, grid = style.panels(len(titles), (style.PANEL[0] + 0.9, style.PANEL[1]), look)
         for axes, title in zip(grid, titles, strict=True):
             members = [item for item in drawn if item[0].title == title]
             handles = []
@@ -81,22 +86,24 @@ def signal_to_noise(df: pd.DataFrame, metric: str = "test_accuracy") -> Figure:
                 steps = np.asarray(rows.iloc[0]["eval_steps"], float)
                 curves = np.array([np.asarray(cell, float) for cell in rows["eval_signal_to_noise"]])
                 mean, std = curves.mean(0), curves.std(0, ddof=1) if len(curves) > 1 else 0 * steps
+                seeds = pd.DataFrame({"ratio_std": std, "n": len(curves)})
+                spread = np.nan_to_num(look.half_widths(seeds, "ratio"))
                 colour = style.PALETTE[rank % len(style.PALETTE)]
-                axes.fill_between(steps, mean - std, mean + std, color=colour, alpha=0.14, lw=0)
-                look = {"ls": style.LINES[rank % len(style.LINES)], "marker": style.MARKERS[rank % 9]}
+                axes.fill_between(steps, mean - spread, mean + spread, color=colour, alpha=0.14, lw=0)
+                dress = {"ls": style.LINES[rank % len(style.LINES)], "marker": style.MARKERS[rank % 9]}
                 handles += axes.plot(
-                    steps, mean, color=colour, mec="white", mew=0.6, label=f"ε = {small(point['epsilon'])}", **look
+                    steps, mean, color=colour, mec="white", mew=0.6, label=f"ε = {small(point['epsilon'])}", **dress
                 )
             axes.set_yscale("log")
             axes.axhline(1.0, color=style.INK, ls=(0, (6, 3)), lw=1.0, zorder=1)
             axes.set_xlabel("step")
             axes.set_ylabel("‖clipped sum‖ / ‖noise‖")
-            axes.legend(handles=handles[::-1], loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=3)
-            style.head(axes, title, [*members[0][0].lines, "dashed: as much signal as noise"])
+            beside(axes, handles[::-1], look, handlelength=3)
+            style.head(axes, title, [*members[0][0].lines, "dashed: as much signal as noise"], look, apart=title)
     return figure
 
 
-def privacy_spent(df: pd.DataFrame, metric: str = "test_accuracy") -> Figure:
+def privacy_spent(df: pd.DataFrame, metric: str = "test_accuracy", look: Look = style.PLAIN) -> Figure:
     """ε over the steps of the most accurate private run, by three accountants.
 
     Formal guarantees: PLD and RDP are upper bounds at every step; the central limit (GDP) is an approximation, drawn
@@ -105,6 +112,7 @@ def privacy_spent(df: pd.DataFrame, metric: str = "test_accuracy") -> Figure:
     Args:
       df: what ``dpjax.results.collect`` or ``load`` gave.
       metric: the column that the run is chosen by.
+      look: its size, font and notes, and what spread is shown.
 
     Raises:
       ResultsError: no private run has independent noise on the sum.
@@ -123,7 +131,7 @@ def privacy_spent(df: pd.DataFrame, metric: str = "test_accuracy") -> Figure:
             "needs a private run with independent noise on the sum (privacy.noise=gaussian) of units drawn whole "
             "(without privacy.records_per_unit)"
         )
-    panel = next(panel for panel in panels_of(runs, metric) if len(panel.private))
+    panel = next(panel for panel in panels_of(runs, metric, look=look) if len(panel.private))
     point: Any = best_per(panel.private, ["dataset"], metric).iloc[0]
     row: Any = runs[(runs["config_hash"] == point["config_hash"]) | runs["config_hash"].isna()].iloc[0]
     population = number(row, "population")
@@ -138,21 +146,21 @@ def privacy_spent(df: pd.DataFrame, metric: str = "test_accuracy") -> Figure:
     )
     steps = sorted({max(1, round(mechanism.num_steps * share)) for share in (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0)})
     looks = {"rdp": ("RDP, an upper bound", 1.6), "pld": ("PLD, an upper bound", 2.2), "gdp": ("GDP, approximate", 1.1)}
-    with style.styled():
-        figure, (axes,) = style.panels(1, (style.PANEL[0] + 1.4, style.PANEL[1]))
+    with style.styled(look):
+        figure, (axes,) = style.panels(1, (style.PANEL[0] + 1.4, style.PANEL[1]), look)
         for rank, (accountant, (name, width)) in enumerate(looks.items()):
             try:
                 values = spent(mechanism, steps, float(row["delta"]), accountant)
             except ValueError:  # no such accountant for this sampling
                 continue
-            look = {"ls": style.LINES[rank], "marker": style.MARKERS[rank], "color": style.PALETTE[rank]}
-            axes.plot(steps, values, lw=width, mec="white", mew=0.6, label=f"{name}: {values[-1]:.2f}", **look)
+            dress = {"ls": style.LINES[rank], "marker": style.MARKERS[rank], "color": style.PALETTE[rank]}
+            axes.plot(steps, values, lw=width, mec="white", mew=0.6, label=f"{name}: {values[-1]:.2f}", **dress)
         axes.set_xlabel("step")
         axes.set_ylabel("ε spent")
         axes.set_ylim(bottom=0)
-        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=3)
+        beside(axes, axes.get_legend_handles_labels()[0], look, handlelength=3)
         line = f"noise multiplier {small(float(f'{mechanism.noise_multiplier:.3g}'))}; at the end as the legend says"
-        style.head(axes, panel.title, [panel.lines[0], line])
+        style.head(axes, panel.title, [panel.lines[0], line], look)
     return figure
 
 
@@ -160,13 +168,13 @@ Shown = tuple[Panel, Any, Any]
 """A family, its best point at one ε, and that point's rows."""
 
 
-def _shown(df: pd.DataFrame, metric: str, *columns: str) -> list[Shown]:
+def _shown(df: pd.DataFrame, metric: str, look: Look, *columns: str) -> list[Shown]:
     for name in columns:
         if name not in df.columns or df[name].isna().to_numpy().all():
             raise ResultsError(f"the results have no values in column {name!r}: sweep or record it first")
     shown = []
     private: Any = latest_runs(df[df["epsilon"] < math.inf])
-    for panel in panels_of(private, metric):
+    for panel in panels_of(private, metric, look=look):
         for point in best_per(panel.private, ["epsilon"], metric).to_dict("records"):
             same = private
             for name in ("config_hash", "code", "inputs"):

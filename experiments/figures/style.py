@@ -4,7 +4,6 @@ Figures are made without pyplot, so drawing needs no display and leaves no globa
 """
 
 import io
-import itertools
 import math
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -20,6 +19,7 @@ from matplotlib.ticker import FixedLocator, NullLocator
 
 from dpjax.results import write_atomically
 from dpjax.results.claims import small
+from experiments.figures.look import Look
 
 # Okabe and Ito's palette, without its yellow, which white paper swallows; darkest first, for grey print.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
@@ -62,17 +62,28 @@ STYLE: Any = {
     "axes.unicode_minus": False,
 }
 
-_TITLE = 52  # characters of a title that fit over a panel
+PLAIN = Look()
+
+_TITLE = 52  # characters of a title that fit over a panel of the usual width
+_CLOSE = 0.055  # of the axis: nearer ticks would print over each other
+_NARROWEST = 2.5
+"""Inches: panels that would be narrower stand below each other."""
+_LOWEST = 2.3
+_AROUND = 0.75  # inches
+_LINE = 68  # characters of the smaller print below it
 
 PANEL = (4.7, 3.5)
 """Width and height of one panel in inches; fonts keep their size however many there are."""
 
 
 @contextmanager
-def styled() -> Iterator[None]:
+def styled(look: Look = PLAIN) -> Iterator[None]:
     """The style, for as long as a figure is drawn or saved; a user's own settings come back after.
 
     Formal guarantees: all that it does not name is as matplotlib ships it, whatever a user's own ``matplotlibrc`` says.
+
+    Args:
+      look: its font and size.
 
     >>> with styled():
     ...     matplotlib.rcParams["pdf.fonttype"]
@@ -81,25 +92,42 @@ def styled() -> Iterator[None]:
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(STYLE)
+        scale = look.points / STYLE["font.size"]
+        changed: Any = {name: STYLE[name] * scale for name in STYLE if name.endswith("size") and "marker" not in name}
+        changed |= {"lines.linewidth": 1.3, "lines.markersize": 4.6} if look.is_narrow else {}
+        changed |= {"font.family": look.font, "mathtext.fontset": "stix" if "STIX" in look.font else "dejavusans"}
+        matplotlib.rcParams.update(changed)
         yield
 
 
-def panels(count: int, size: tuple[float, float] = PANEL) -> tuple[Figure, list[Axes]]:
+def panels(
+    count: int, size: tuple[float, float] = PANEL, look: Look = PLAIN, per_row: int = 3
+) -> tuple[Figure, list[Axes]]:
     """A figure of so many equal panels, at most three in a row.
+
+    Formal guarantees: where a width is asked for, the figure is exactly as wide, and so is its file.
 
     Args:
       count: number of panels, at least one.
-      size: width and height of one, in inches.
+      size: width and height of one, in inches, where the look asks for no other.
+      look: width and height of the whole.
+      per_row: panels in a row, where there is room for them.
 
     >>> figure, axes = panels(4)
     >>> len(axes), float(figure.get_figheight())
     (4, 7.0)
     """
-    columns = min(count, 3)
+    columns = min(count, per_row)
+    if look.width is not None:
+        columns = max(1, min(columns, int(look.width / _NARROWEST)))
     rows = math.ceil(count / columns)
-    figure = Figure(figsize=(size[0] * columns, size[1] * rows), layout="constrained")
+    width = look.width or size[0] * columns
+    # A narrow panel is not as low as it is narrow: its text keeps its size.
+    height = look.height or rows * max(size[1] * width / columns / size[0], min(size[1], _LOWEST))
+    figure = Figure(figsize=(width, height), layout="constrained")
     engine: Any = figure.get_layout_engine()
-    engine.set(w_pad=0.08, h_pad=0.06)
+    pads = {"w_pad": 0.02, "h_pad": 0.02} if look.width is not None else {"w_pad": 0.08, "h_pad": 0.06}
+    engine.set(**pads)
     grid = figure.subplots(rows, columns, squeeze=False)
     axes = list(grid.flat)
     for spare in axes[count:]:
@@ -107,27 +135,45 @@ def panels(count: int, size: tuple[float, float] = PANEL) -> tuple[Figure, list[
     return figure, axes[:count]
 
 
-def head(axes: Axes, title: str, lines: Sequence[str]) -> None:
+def head(axes: Axes, title: str, lines: Sequence[str], look: Look = PLAIN, *, apart: str = "") -> None:
     """A panel's title, and below it what the panel rests on in smaller print.
+
+    Formal guarantees: title and lines are the panel's ``get_label()`` too, which goes into the file as its caption,
+    whether they are drawn or not.
 
     Args:
       axes: the panel.
       title: in bold.
       lines: sentences, one a line.
+      look: whether there is a title at all, and how large.
+      apart: what tells this panel from its neighbours, which is drawn where the rest is not.
 
     >>> figure, (axes,) = panels(1)
     >>> head(axes, "digits", ["δ=1e-5"])
-    >>> axes.get_title(loc="left")
-    'digits'
+    >>> axes.get_title(loc="left"), axes.get_label()
+    ('digits', 'digits: δ=1e-5')
     """
+    axes.set_label(": ".join(filter(None, [title, "; ".join(lines)])))
+    figure = axes.get_figure(root=True)
+    spec = axes.get_subplotspec()
+    columns = spec.get_gridspec().ncols if spec else 1
+    assert figure is not None
+    room = 1.0 if look.width is None else (figure.get_figwidth() / columns / PANEL[0]) * 9.0 / look.points
+    if not look.title:
+        if apart and spec and spec.get_gridspec().nrows * columns > 1:
+            axes.set_title(textwrap.fill(apart, max(12, int(_TITLE * room))), loc="left", fontweight="bold", pad=5)
+        return
+    if look.width is not None:
+        lines = [part for line in lines for part in textwrap.wrap(line, max(20, int(_LINE * room)))]
+    step = 11 * look.points / 9
     # Broken after a comma only.
     whole = title.replace(" ", "\N{NO-BREAK SPACE}").replace(",\N{NO-BREAK SPACE}", ", ")
-    folded = textwrap.fill(whole, _TITLE).replace("\N{NO-BREAK SPACE}", " ")
-    axes.set_title(folded, loc="left", fontweight="bold", pad=8 + 11 * len(lines))
+    folded = textwrap.fill(whole, max(16, int(_TITLE * room))).replace("\N{NO-BREAK SPACE}", " ")
+    axes.set_title(folded, loc="left", fontweight="bold", pad=8 + step * len(lines))
     for row, line in enumerate(reversed(lines)):
         axes.annotate(
-            line, (0, 1), xytext=(0, 6 + 11 * row), xycoords="axes fraction", textcoords="offset points", size=8,
-            color=MUTED, annotation_clip=False,
+            line, (0, 1), xytext=(0, 6 + step * row), xycoords="axes fraction", textcoords="offset points",
+            size=look.points * 8 / 9, color=MUTED, annotation_clip=False,
         )  # fmt: skip
 
 
@@ -152,44 +198,87 @@ def log_axis(axes: Axes, values: Sequence[float]) -> None:
     axes.set_xlim(math.exp(low - 0.05 * span), math.exp(high + 0.05 * span))
     axes.xaxis.set_major_locator(FixedLocator(places))
     axes.xaxis.set_minor_locator(NullLocator())
-    labels, last = [], -math.inf
-    for place in places:
-        shown = (math.log(place) - last) / span > 0.055
-        labels.append(small(place) if shown else "")
-        last = math.log(place) if shown else last
-    axes.set_xticks(places, labels)
+    axes.set_xticks(places, spaced([(math.log(place) - low) / span for place in places], places))
 
 
-def legend(axes: Axes, handles: Sequence[Any], corner: Any, **options: Any) -> None:
-    """A legend in a corner of the panel, or beside the panel if a line runs through that corner.
+def spaced(shares: Sequence[float], values: Sequence[float]) -> list[str]:
+    """Labels of ticks, without those that would run into a neighbour; of the last two, the last stays.
 
     Args:
-      axes: the panel; all lines drawn.
-      handles: the entries, in order.
-      corner: such as "lower right".
-      options: passed on to ``Axes.legend``.
+      shares: where each lies along the axis, from 0 to 1, ascending.
+      values: what each says.
+
+    >>> spaced([0.0, 0.5, 0.99, 1.0], [1, 8, 31, 32])
+    ['1', '8', '', '32']
+    """
+    kept: list[int] = []
+    for rank, share in enumerate(shares):
+        if not kept or share - shares[kept[-1]] > _CLOSE:
+            kept.append(rank)
+        elif rank == len(shares) - 1 and len(kept) > 1:
+            kept[-1] = rank
+    return [small(value) if rank in kept else "" for rank, value in enumerate(values)]
+
+
+def plain_log(axes: Axes, values: Any) -> None:
+    """A logarithmic x axis for values that were measured, with few ticks that are written plainly.
+
+    Args:
+      axes: the panel.
+      values: positive numbers.
 
     >>> figure, (axes,) = panels(1)
-    >>> lines = axes.plot([0, 1], [1, 0], label="a")
-    >>> legend(axes, lines, "lower right")
-    >>> bool(figure.get_figwidth() > PANEL[0])
+    >>> plain_log(axes, [1.5, 30.0])
+    >>> [tick.get_text() for tick in axes.get_xticklabels()]
+    ['2', '5', '10', '20']
+    """
+    low, high = float(np.min(values)), float(np.max(values))
+    low, high = low * 0.95, high * 1.05
+    room = math.log(high / low)
+    low, high = low * math.exp(-0.06 * room), high * math.exp(0.06 * room)
+    powers = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1)
+    # From the densest on, the first that are at most six; two of them at least, or the span would not be told.
+    for digits in (range(10, 100), range(10, 100, 2), range(10, 100, 5), (10, 15, 20, 30, 40, 60, 80), (10, 20, 50),
+                   (10, 30), (10,)):  # fmt: skip
+        ticks = [float(f"{digit}e{power - 1}") for power in powers for digit in digits]
+        ticks = [tick for tick in ticks if low <= tick <= high]
+        if len(ticks) <= 6:
+            break
+    axes.set_xscale("log")
+    axes.set_xlim(low, high)
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_locator(FixedLocator(ticks))
+    axes.set_xticks(ticks, [small(tick) for tick in ticks])
+
+
+def fit(figure: Figure, look: Look) -> None:
+    """Makes a figure of a given width as high as its notes and legends need, so that its panels stay open.
+
+    Args:
+      figure: what a chart's function drew.
+      look: in which; nothing changes where it has a height, or no width.
+
+    >>> figure, (axes,) = panels(1, look=(look := Look(width=3.3)))
+    >>> head(axes, "digits", ["a sentence"] * 6, look)
+    >>> before = figure.get_figheight()
+    >>> fit(figure, look)
+    >>> bool(figure.get_figheight() > before)
     True
     """
-    box = axes.legend(handles=handles, loc=corner, **options)
-    figure = box.get_figure(root=True)
-    assert figure is not None
-    figure.draw_without_rendering()
-    frame = box.get_window_extent().padded(3)
-    for line in axes.get_lines():
-        points = line.get_transform().transform(np.asarray(line.get_xydata(), float))
-        # Points along the segments: a line may cross the box between two of its markers.
-        dense = np.concatenate([np.linspace(a, b, 40) for a, b in itertools.pairwise(points)] or [points])
-        if any(frame.contains(x, y) for x, y in dense):
-            axes.legend(handles=handles, loc="center left", bbox_to_anchor=(1.0, 0.5), **options)
-            figure.set_size_inches(
-                figure.get_figwidth() + box.get_window_extent().width / figure.dpi, figure.get_figheight()
-            )
-            return
+    if look.width is None or look.height is not None:
+        return
+    rows: dict[int, float] = {}
+    with styled(look):
+        figure.draw_without_rendering()
+    whole, count = figure.get_figheight(), 1
+    for axes in figure.axes:
+        spec = axes.get_subplotspec()
+        if spec is not None and axes.axison:
+            count = spec.get_gridspec().nrows
+            rows[spec.rowspan.start] = min(rows.get(spec.rowspan.start, whole), axes.get_position().height * whole)
+    # Ticks, a name below them and one line above: the rest of what a panel is handed is for its data.
+    wanted = whole / count - _AROUND * look.points / 9
+    figure.set_size_inches(look.width, whole + sum(max(0.0, wanted - height) for height in rows.values()))
 
 
 def save(figure: Figure, folder: Path, name: str, formats: Sequence[str] = ("png", "pdf")) -> list[Path]:
@@ -218,25 +307,46 @@ def save(figure: Figure, folder: Path, name: str, formats: Sequence[str] = ("png
     return [write_atomically(folder / f"{name}.{ending}", content) for ending, content in contents.items()]
 
 
-def rendered(figure: Figure, formats: Sequence[str]) -> dict[str, bytes]:
+def caption_of(figure: Figure) -> str:
+    """What a figure rests on, panel by panel: what its notes say where they are drawn, and its caption where not.
+
+    Args:
+      figure: what a chart's function returned.
+
+    >>> figure, (axes,) = panels(1)
+    >>> head(axes, "digits", ["δ=1e-5"])
+    >>> caption_of(figure)
+    'digits: δ=1e-5.'
+    """
+    told = [str(axes.get_label()) for axes in figure.axes]
+    return " ".join(f"{words}." for words in dict.fromkeys(told) if words and not words.startswith("<"))
+
+
+def rendered(figure: Figure, formats: Sequence[str], look: Look = PLAIN) -> dict[str, bytes]:
     """The bytes of a figure's file in each format; those that ``save`` writes.
 
     Args:
       figure: what a chart's function returned.
       formats: endings that matplotlib knows: png, pdf, svg.
+      look: in which it was drawn.
 
     >>> rendered(panels(1)[0], ["pdf"])["pdf"][:5]
     b'%PDF-'
     """
     contents = {}
-    with styled():  # laid out once, where each format would do so again
+    caption = caption_of(figure)
+    with styled(look):  # laid out once, where each format would do so again
         figure.draw_without_rendering()
     figure.set_layout_engine("none")
     for ending in formats:
         buffer = io.BytesIO()
-        undated: dict[str, Any] = {"png": {"Software": None}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
+        undated: dict[str, Any] = {
+            "png": {"Software": None, "Description": caption},
+            "pdf": {"CreationDate": None, "Subject": caption},
+            "svg": {"Date": None, "Description": caption},
+        }
         # svg names its clip paths by a random salt unless given one.
-        with styled(), matplotlib.rc_context({"svg.hashsalt": "dpjax"}):
+        with styled(look), matplotlib.rc_context({"svg.hashsalt": "dpjax"}):
             figure.savefig(buffer, format=ending, metadata=undated.get(ending))
         contents[ending] = buffer.getvalue()
     return contents

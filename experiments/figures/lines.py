@@ -1,0 +1,160 @@
+"""Any column against any other: lines or places, told apart by colour, dash and panel."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from dpjax.results import ResultsError
+from dpjax.results.claims import small
+from dpjax.results.sheet import label
+from experiments.figures import style
+from experiments.figures.legends import for_all
+from experiments.figures.look import Look
+from experiments.figures.marks import Line, PanelOf, panels_of_spec
+from experiments.figures.points import cross_out
+from experiments.figures.spec import Spec
+
+_FEW = 12
+"""Values of x that each get a tick."""
+
+
+def lines(frame: pd.DataFrame, spec: Spec) -> Figure:
+    """A figure of one's own.
+
+    Formal guarantees: a mark is the mean over the seeds of one point, never over points: of several that the figure
+    does not tell apart it is the best, and the notes say over what. What may not be compared (another data set, model,
+    unit, δ, adjacency or sampling) gets panels of its own, unless the lines are told apart by it or by what decides it;
+    the legend then says it. So does ε where it is on no axis. Points without privacy are a dashed line, or stars.
+
+    Args:
+      frame: what ``dpjax.results.collect`` or ``load`` gave.
+      spec: what it shows, and how.
+
+    Raises:
+      ResultsError: a column is not there or holds no numbers, or no row is left.
+
+    >>> from dpjax.results.table import frame_of
+    >>> rows = [{"epsilon": e, "method": m, "test_accuracy": 0.9} for e in (1.0, 2.0) for m in ("a", "b")]
+    >>> figure = lines(frame_of(rows), Spec(hue="method"))
+    >>> [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    ['a', 'b']
+    """
+    look = spec.look
+    drawn = panels_of_spec(frame, spec, look)
+    with style.styled(look):
+        figure, grid = style.panels(len(drawn), look=look, per_row=_per_row(drawn, spec))
+        handles: list[Any] = []
+        for axes, panel in zip(grid, drawn, strict=True):
+            handles += _draw(axes, panel, spec, look)
+        if spec.hue or spec.style or len({handle.get_label() for handle in handles}) > 1:
+            by = " × ".join(_name(name, spec) for name in dict.fromkeys([spec.hue, spec.style]) if name)
+            for_all(figure, _in_order(handles, drawn), look, by or None)
+    style.fit(figure, look)
+    return figure
+
+
+def _in_order(handles: list[Any], drawn: list[PanelOf]) -> list[Any]:
+    """Lines in the order of their colours and dashes, whichever panel has them; those without privacy last."""
+    lines = [line for panel in drawn for line in (*panel.lines, *panel.references)]
+    last = [line in panel.references for panel in drawn for line in (*panel.lines, *panel.references)]
+    ranks = [(late, line.colour, line.dash) for line, late in zip(lines, last, strict=True)]
+    return [handles[place] for place in sorted(range(len(handles)), key=ranks.__getitem__)]
+
+
+def _per_row(drawn: list[PanelOf], spec: Spec) -> int:
+    """A row for each column on the y axis, where there are several panels of it."""
+    of_one = len(drawn) // len(spec.y)
+    return of_one if len(spec.y) > 1 and 1 < of_one <= 3 else 3
+
+
+def _draw(axes: Axes, panel: PanelOf, spec: Spec, look: Look) -> list[Any]:
+    if panel.places is None:
+        _axis(axes, panel, spec)
+    else:
+        axes.set_xticks(range(len(panel.places)), [spec.names.get(word, word) for word in panel.places])
+        axes.set_xlim(-0.5, len(panel.places) - 0.5)
+    count = len(panel.lines)
+    handles = [_line(axes, line, rank, count, panel, spec) for rank, line in enumerate(panel.lines)]
+    handles += [_reference(axes, line, panel) for line in panel.references]
+    axes.set_xlabel(_name(spec.x, spec))
+    axes.set_ylabel(_name(panel.y, spec))
+    axes.margins(y=0.08)
+    style.head(axes, panel.title, panel.notes, look, apart=panel.apart)
+    return handles
+
+
+def _axis(axes: Axes, panel: PanelOf, spec: Spec) -> None:
+    places = panel.xs
+    spans = places[0] > 0 and places[-1] / places[0] >= 8
+    log = spans if spec.log is None else spec.log
+    if log and places[0] <= 0:
+        raise ResultsError(
+            f"--log asks for a logarithmic axis, but {spec.x} is {small(places[0])} somewhere: leave it out"
+        )
+    if log and len(places) > 1:
+        style.log_axis(axes, places) if len(places) <= _FEW else style.plain_log(axes, places)
+    elif len(places) <= _FEW and not panel.measured:
+        room = 0.05 * (places[-1] - places[0]) or 0.5
+        axes.set_xlim(places[0] - room, places[-1] + room)
+        axes.set_xticks(places, style.spaced([(place - places[0]) / (20 * room) for place in places], places))
+
+
+def _line(axes: Axes, line: Line, rank: int, count: int, panel: PanelOf, spec: Spec) -> Any:
+    dress = {
+        "color": style.PALETTE[line.colour % len(style.PALETTE)],
+        "ls": style.LINES[line.dash % len(style.LINES)],
+        "marker": style.MARKERS[line.dash % len(style.MARKERS)],
+    }
+    x, y, spread = line.x, line.y, line.spread
+    joined = panel.places is None and not panel.measured
+    if not joined:
+        dress["ls"] = ""
+    if panel.places is not None:
+        # Beside each other, as bars would stand.
+        x = x + 0.6 * (rank - (count - 1) / 2) / max(count, 2)
+    if spec.seeds:
+        for place, values in zip(x, line.seeds, strict=True):
+            axes.plot([place] * len(values), values, ls="", marker=".", ms=4, alpha=0.45, mew=0, color=dress["color"])
+    known = np.isfinite(spread)
+    if joined and known.any() and len(x) > 1:
+        low, high = y - np.where(known, spread, 0), y + np.where(known, spread, 0)
+        axes.fill_between(x, low, high, color=dress["color"], alpha=0.15, lw=0, zorder=2)
+    elif known.any():
+        axes.errorbar(
+            x[known], y[known], spread[known], fmt="none", ecolor=dress["color"], capsize=2.5, elinewidth=1.0, zorder=2
+        )
+    (drawn,) = axes.plot(x, y, mec="white", mew=0.6, zorder=3, label=line.name, **dress)
+    cross_out(axes, x, y, line.points)
+    return drawn
+
+
+def _reference(axes: Axes, line: Line, panel: PanelOf) -> Any:
+    """Points without privacy: stars where x says something of them, and where not a line from side to side."""
+    colour = style.INK if line.colour < 0 else style.PALETTE[line.colour % len(style.PALETTE)]
+    if len(line.x):
+        dress: dict[str, Any] = {"color": colour, "ls": (0, (6, 3)), "lw": 1.1, "marker": style.REFERENCE, "ms": 8}
+        if panel.places is not None or panel.measured:
+            dress["ls"] = ""
+        known = np.isfinite(line.spread)
+        if known.any():
+            axes.errorbar(
+                line.x[known], line.y[known], line.spread[known], fmt="none", ecolor=colour, capsize=2.5, elinewidth=1.0
+            )
+        (drawn,) = axes.plot(line.x, line.y, mec="white", mew=0.6, zorder=3, label=line.name, **dress)
+        return drawn
+    (mean,), (spread,) = line.y, line.spread
+    if math.isfinite(spread):
+        axes.axhspan(mean - spread, mean + spread, color=colour, alpha=0.1, lw=0, zorder=0)
+    axes.axhline(mean, color=colour, ls=(0, (6, 3)), lw=1.1, zorder=1)
+    return Line2D([], [], color=colour, ls=(0, (6, 3)), lw=1.1, label=line.name)
+
+
+def _name(column: str, spec: Spec) -> str:
+    if column in spec.names:
+        return spec.names[column]
+    return {"epsilon": "privacy budget ε", "clients_per_round": "clients per round"}.get(column, label(column))
