@@ -29,7 +29,7 @@ def plot_command(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="Folder for the files; of one figure also a file. Default: DIR/figures."),
+        typer.Option("--out", help="Folder for the files; of a figure of your own also a file. Default: DIR/figures."),
     ] = None,
     format: Annotated[
         str, typer.Option("--format", help="png, pdf, svg, or several with commas. Default: png,pdf.")
@@ -111,8 +111,8 @@ def plot_command(
 
     Without --x, --y, --hue, --style, --col or --spec all figures are drawn that the results have data for: the
     privacy-utility curve, ε × clip norm, what compares federated algorithms and aggregations, the Pareto front and what
-    happened inside the runs; why others are skipped is printed. Lines and cells are means over seeds, with a band or bar
-    of one standard deviation; of a figure of your own, the 95 % interval of the mean. The dashed line is the best
+    happened inside the runs; why others are skipped is printed. Lines and cells are means over seeds, with a band or
+    bar of one standard deviation; of a figure of your own, the 95 % interval of the mean. The dashed line is the best
     non-private run.
     """
     if title is not None and title not in ("on", "off"):
@@ -153,9 +153,7 @@ def _standard(
     if not directories:
         raise ResultsError("there is no DIR: give the folder of a sweep, such as results/quickstart")
     if out is not None and out.suffix:
-        if len(figures) != 1:
-            raise ResultsError(f"--out {out} is one file: give one --figure, or a folder")
-        raise ResultsError(f"--out {out} is a file, and {figures[0]} may be several: give a folder")
+        raise ResultsError(f"--out {out} is one file, and these figures may be several: give a folder")
     select = given.pop("select", "")
     look = look_of(**given)
     processes = os.cpu_count() or 1

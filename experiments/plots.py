@@ -270,9 +270,10 @@ def plot_all(
         if len(reasons) == len(parts[name]) and figures:
             raise ResultsError(reasons[0])
         drawn.skipped.extend(reasons)
-        shown = [charts[each] for each in parts[name] if not now[each].missing]
+        there = [each for each in parts[name] if not now[each].missing]
+        shown = [charts[each] for each in there]
         drawn.paths.extend(path for chart in shown for path in chart.paths)
-        drawn.captions.update({chart.name: now[chart.name].caption for chart in shown})
+        drawn.captions.update({each: now[each].caption for each in there})
         drawn.new.extend(path for chart in shown for path in chart.wanted)
     return drawn
 

@@ -10,6 +10,7 @@ from dpjax.results import write_job_result
 from experiments import finish, plots
 from experiments.config import Config
 from experiments.figures import drawn
+from experiments.figures.look import look_of
 from experiments.progress import Progress, counted
 
 INF = float("inf")
@@ -51,9 +52,9 @@ def charts(sweep, monkeypatch) -> list[int]:
     seen = []
     draw = plots.draw
 
-    def seen_draw(name, df, metric="test_accuracy"):
+    def seen_draw(name, df, metric="test_accuracy", look=None):
         seen.append(len(df))
-        return draw(name, df, metric)
+        return draw(name, df, metric, look)
 
     monkeypatch.setattr(plots, "draw", seen_draw)
     return seen
@@ -246,11 +247,11 @@ def test_an_interrupted_drawing_goes_on_where_it_was(tmp_path, sweep, charts, mo
     out, drawn = tmp_path / "out", []
     draw = plots.draw
 
-    def interrupted(name, df, metric="test_accuracy"):
+    def interrupted(name, df, metric="test_accuracy", look=None):
         if drawn:
             raise KeyboardInterrupt
         drawn.append(name)
-        return draw(name, df, metric)
+        return draw(name, df, metric, look)
 
     monkeypatch.setattr(plots, "draw", interrupted)
     with pytest.raises(KeyboardInterrupt):
@@ -315,3 +316,13 @@ def test_a_line_names_the_stage_that_took_the_time(capsys, monkeypatch):
         "0 of 26 jobs ended after 14 s (most of it: starting); calibrating noise, 1 of 5.",
         "0 of 26 jobs ended after 26 s; training, 3 of 9.",
     ]
+
+
+def test_another_look_is_another_figure(sweep, charts):
+    usual = files(sweep)
+    plot(sweep, look=look_of("column"))
+    assert len(charts) == 2
+    narrow = files(sweep)
+    assert all(narrow[name] != usual[name] for name in usual)
+    plot(sweep, look=look_of("column"))
+    assert len(charts) == 2

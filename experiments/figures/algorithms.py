@@ -25,7 +25,8 @@ def algorithms_by_epsilon(df: pd.DataFrame, metric: str = "test_accuracy", look:
     """A metric against ε, a line per federated algorithm, each one's non-private result apart under ∞.
 
     Formal guarantees: points are the best over all that is not shown, and the panel says over what; bars are one
-    standard deviation over seeds either side, or what ``look`` asks for; each algorithm keeps its colour, marker and dash in every panel.
+    standard deviation over seeds either side, or what ``look`` asks for; each algorithm keeps its colour, marker and
+    dash in every panel.
 
     Args:
       df: what ``dpjax.results.collect`` or ``load`` gave.

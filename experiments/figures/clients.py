@@ -24,8 +24,9 @@ _SIZE = (style.PANEL[0] + 1.0, style.PANEL[1])  # the legend stands beside the l
 def accuracy_by_clients(df: pd.DataFrame, metric: str = "test_accuracy", look: Look = style.PLAIN) -> Figure:
     """A metric against clients per round, a line per ε, the non-private one dashed.
 
-    Formal guarantees: only federated rows are drawn; error bars are one standard deviation over seeds either side, or what ``look`` asks for, and
-    lines stand a little apart so that bars do not hide each other. Federations of other sizes get panels of their own.
+    Formal guarantees: only federated rows are drawn; error bars are one standard deviation over seeds either side, or
+    what ``look`` asks for, and lines stand a little apart so that bars do not hide each other. Federations of other
+    sizes get panels of their own.
 
     Args:
       df: what ``dpjax.results.collect`` or ``load`` gave.

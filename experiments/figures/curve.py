@@ -33,10 +33,11 @@ _BY = ("clip_norm", "clients_per_round")
 def privacy_utility_curve(df: pd.DataFrame, metric: str = "test_accuracy", look: Look = style.PLAIN) -> Figure:
     """The privacy-utility curve: a metric against ε, a line per clip norm, and what it costs against no privacy.
 
-    Formal guarantees: families that may not be compared (another data set, model, unit, δ or mechanism) get panels of
-    their own. A line is the mean over seeds, its band one standard deviation either side, or what ``look`` asks for. The dashed line is the best
-    non-private point. The pale line under the others is the best clip norm of each ε, which is a choice made on the
-    metric shown, and the panel says whether ε pays for it. Where clip norm does not vary, lines are clients per round.
+    Formal guarantees: families that may not be compared (another data set, model, unit, δ or mechanism) get panels
+    of their own. A line is the mean over seeds, its band one standard deviation either side, or what ``look`` asks
+    for. The dashed line is the best non-private point. The pale line under the others is the best clip norm of each
+    ε, which is a choice made on the metric shown, and the panel says whether ε pays for it. Where clip norm does
+    not vary, lines are clients per round.
 
     Args:
       df: what ``dpjax.results.collect`` or ``load`` gave.

@@ -95,9 +95,11 @@ def for_all(figure: Figure, handles: Sequence[Any], look: Look, title: str | Non
     """
     entries = list({str(handle.get_label()): handle for handle in reversed(handles)}.values())[::-1]
     if look.width is None:
-        figure.legend(
-            handles=entries, loc="outside center right", title=title, alignment="left", handlelength=2.6
-        )  # fmt: skip
+        right: Any = "outside center right"
+        box = figure.legend(handles=entries, loc=right, title=title, alignment="left", handlelength=2.6)
+        figure.draw_without_rendering()
+        width = box.get_window_extent().width / figure.dpi
+        figure.set_size_inches(figure.get_figwidth() + width, figure.get_figheight())  # panels keep their room
         return
     columns = _columns(entries, look.width, look)
     figure.legend(handles=entries, loc="outside lower center", ncols=columns, columnspacing=1.2, handlelength=2.6)

@@ -232,7 +232,8 @@ class _Places:
             return points["place"].to_numpy(float)
         if self.words is None:
             return points[self.x].to_numpy(float)
-        return points[self.x].map(lambda value: float(self.words.index(str(value))) if str(value) in self.words else np.nan).to_numpy(float)  # fmt: skip
+        ranks = {word: float(rank) for rank, word in enumerate(self.words)}
+        return np.array([ranks.get(str(value), np.nan) for value in points[self.x]])
 
     def best(self, points: Any, y: str) -> Any:
         """One point a place, the best; all where places are measured."""
@@ -246,7 +247,7 @@ def _lines(
     lines = []
     for values, part in group.groupby(by, dropna=False, sort=True) if by else [((), group)]:
         which = dict(zip(by, values, strict=True))
-        name = ", ".join(_words(column, value, spec, within=look.is_narrow) for column, value in which.items())
+        name = ", ".join(_words(column, value, spec, within=look.width is not None) for column, value in which.items())
         also = [_words(column, part[column].iloc[0], spec) for column in told]
         also = [word for word in also if word and word not in name]
         dash = which.get(spec.style or spec.hue)
@@ -295,7 +296,9 @@ def _beside(
     for level, part in groups:
         colour = -1 if level is None else levels[spec.hue].index(level)
         name = (
-            "non-private" if level is None else f"non-private, {_words(spec.hue, level, spec, within=look.is_narrow)}"
+            "non-private"
+            if level is None
+            else f"non-private, {_words(spec.hue, level, spec, within=look.width is not None)}"
         )
         at = place.of(part) if spec.x != "epsilon" and place.words is None else np.full(len(part), np.nan)
         placed = part[np.isfinite(at)]

@@ -126,7 +126,7 @@ def panels(
     height = look.height or rows * max(size[1] * width / columns / size[0], min(size[1], _LOWEST))
     figure = Figure(figsize=(width, height), layout="constrained")
     engine: Any = figure.get_layout_engine()
-    pads = {"w_pad": 0.02, "h_pad": 0.02} if look.width is not None else {"w_pad": 0.08, "h_pad": 0.06}
+    pads = {"w_pad": 0.035, "h_pad": 0.02} if look.width is not None else {"w_pad": 0.08, "h_pad": 0.06}
     engine.set(**pads)
     grid = figure.subplots(rows, columns, squeeze=False)
     axes = list(grid.flat)
@@ -163,8 +163,7 @@ def head(axes: Axes, title: str, lines: Sequence[str], look: Look = PLAIN, *, ap
         if apart and spec and spec.get_gridspec().nrows * columns > 1:
             axes.set_title(textwrap.fill(apart, max(12, int(_TITLE * room))), loc="left", fontweight="bold", pad=5)
         return
-    if look.width is not None:
-        lines = [part for line in lines for part in textwrap.wrap(line, max(20, int(_LINE * room)))]
+    lines = [part for line in lines for part in textwrap.wrap(line, max(20, int(_LINE * room)))]
     step = 11 * look.points / 9
     # Broken after a comma only.
     whole = title.replace(" ", "\N{NO-BREAK SPACE}").replace(",\N{NO-BREAK SPACE}", ", ")
