@@ -28,11 +28,13 @@ def best_per(points: pd.DataFrame, keys: Sequence[str], metric: str, *, finished
       >>> best_per(points, ["epsilon"], "test_accuracy")["test_accuracy_mean"].tolist()
       [0.9, 0.95]
     """
-    ordered: Any = points.sort_values(f"{metric}_mean", ascending=lower_is_better(metric), kind="stable")
+    by, ascending = [f"{metric}_mean"], [lower_is_better(metric)]
     if finished_first:
-        ordered = ordered.assign(_diverged=ordered["diverged"] > 0).sort_values("_diverged", kind="stable")
-        ordered = ordered.drop(columns="_diverged")
-    return ordered.drop_duplicates(list(keys)).sort_values(list(keys), kind="stable", ignore_index=not finished_first)
+        points = points.assign(_diverged=points["diverged"] > 0)
+        by, ascending = ["_diverged", *by], [True, *ascending]
+    ordered: Any = points.sort_values(by, ascending=ascending, kind="stable")
+    best = ordered.drop_duplicates(list(keys)).sort_values(list(keys), kind="stable", ignore_index=True)
+    return best.drop(columns="_diverged") if finished_first else best
 
 
 def hidden_choices(points: pd.DataFrame, shown: Sequence[str]) -> list[str]:

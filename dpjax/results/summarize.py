@@ -74,6 +74,9 @@ _SAME = (
     "device",
     "git_revision",
 )
+POINT: tuple[str, ...] = (*IDENTITY, SWEEP, *_SAME, "epsilon_pld", "epsilon_rdp", *COUNTED)
+"""Columns that a point has one value of, its ε and what is counted over its seeds included."""
+
 _COSTS = ("wall_seconds", "compile_seconds", "peak_memory_mib", "epoch_seconds", "tokens_per_second")
 _COSTS += ("uplink_bytes", "encrypt_seconds", "add_seconds", "decrypt_seconds", "aggregation_error")
 _CLIENTS = ("client_accuracy_mean", "client_accuracy_p10")
