@@ -1,8 +1,8 @@
 """Results: one row per (point, seed), on disk in whole files, read back as a table that says what it claims.
 
 ``write_job_result`` ends a job and ``read_job_result`` tells whether it ended; ``collect`` and ``write_table`` make
-one table of a sweep; ``summary`` takes means over seeds; ``paper_table`` lays them out; ``claim`` is the sentence that every ε owes,
-and ``write_claim`` puts it beside what is released. No JAX in here,
+one table of a sweep, ``load_all`` one of several; ``summary`` takes means over seeds and ``paper_table`` lays them out;
+``claim`` is the sentence that every ε owes, and ``write_claim`` puts it beside what is released. No JAX in here,
 and no pandas until a table is asked for.
 """
 

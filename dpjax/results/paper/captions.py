@@ -154,7 +154,7 @@ def _bold(spec: TableSpec, facts: Facts) -> list[str]:
     )
     lines = [
         f"{BOLD}: {best}, and what is not shown to be worse (paired t-test over common seeds, {comparisons}; "
-        f"{spec.confidence * 100:g} % confidence)."
+        f"{spec.confidence * 100:g} % confidence), which is no proof that it is as good."
     ]
     if untested:
         cells = "1 cell has" if untested == 1 else f"{untested} cells have"

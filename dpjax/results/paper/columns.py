@@ -1,6 +1,5 @@
 """Which columns a paper's table has, and in which order its rows and columns stand."""
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -16,7 +15,17 @@ from dpjax.results.several import SWEEP
 from dpjax.results.sheet import cell_text
 from dpjax.results.summarize import FAMILY, IDENTITY, POINT, require
 
-_OF_PRIVACY = ("clip_norm", "clipping", "noise", "noise_cohort_size")
+_LATE = (
+    "sampling_rate",
+    "num_steps",
+    "population",
+    "records_per_unit",
+    "accountant",
+    "tuning_accounted",
+    "code",
+    "inputs",
+)
+"""Settings that often follow from others, which then tell points apart better."""
 
 
 class Layout(NamedTuple):
@@ -139,13 +148,12 @@ def _is_measured(frame: Any, name: str) -> bool:
 
 
 def _telling(frame: Any) -> list[str]:
-    """ε, and the settings that differ within a family."""
-    free = [SWEEP, *[name for name in IDENTITY if name not in (*FAMILY, "config_hash", "epsilon")]]
-    private = frame[frame["epsilon"] != math.inf]
-    # A reference is neither clipped nor noised: that alone does not make points differ.
-    differing = hidden_columns(frame, FAMILY[1:], [name for name in free if name not in _OF_PRIVACY])
-    differing += hidden_columns(private, FAMILY[1:], _OF_PRIVACY) if len(private) else []
-    return ["epsilon"] * bool(frame["epsilon"].notna().any()) + [name for name in free if name in differing]
+    """ε, and the settings that points of one family and ε differ in, as few as tell them apart."""
+    settings = [name for name in IDENTITY if name not in (*FAMILY, *_LATE, "config_hash", "epsilon", "method")]
+    telling = ["epsilon"] if bool(frame["epsilon"].notna().any()) else []
+    for name in (SWEEP, "method", *settings, *_LATE, "experiment"):
+        telling += hidden_columns(frame, [*FAMILY[1:], *telling], [name])
+    return telling
 
 
 def _places(frame: Any, name: str, wanted: list[str] | None) -> dict[str, int]:

@@ -9,8 +9,8 @@ from dpjax.results.show import tex
 _NEEDS = {
     "booktabs": [r"% Needs \usepackage{booktabs}."],
     "siunitx": [
-        r"% Needs \usepackage{booktabs,siunitx}",
-        r"% and \sisetup{separate-uncertainty, detect-weight, table-align-uncertainty}.",
+        r"% Needs \usepackage{booktabs,siunitx} (siunitx 3)",
+        r"% and \sisetup{separate-uncertainty, detect-weight, retain-zero-uncertainty}.",
     ],
 }
 _FIXED = re.compile(r"-?\d+(\.\d+)?")
@@ -30,8 +30,8 @@ def to_latex(blocks: Sequence[Block], style: str) -> str:
     Example:
       >>> block = Block("digits", ["δ=1e-5."], [Column("test", [Cell("0.9", "0.1", bold=True)], is_metric=True)], {})
       >>> print(to_latex([block], "siunitx"))
-      % Needs \usepackage{booktabs,siunitx}
-      % and \sisetup{separate-uncertainty, detect-weight, table-align-uncertainty}.
+      % Needs \usepackage{booktabs,siunitx} (siunitx 3)
+      % and \sisetup{separate-uncertainty, detect-weight, retain-zero-uncertainty}.
       \begin{table}
         \centering
         \caption{digits. $\delta$=1e-5.}
@@ -100,7 +100,7 @@ def _format(cells: Sequence[Cell]) -> str:
     places = max(len(cell.text.partition(".")[2]) for cell in fixed)
     sign = "-" if any(cell.text.startswith("-") for cell in fixed) else ""
     # 0.012 beside three places is an uncertainty of two digits, 1.250 one of four.
-    unsure = max(len(cell.spread.replace(".", "").lstrip("0")) or 1 for cell in fixed if cell.spread or True)
+    unsure = max(len(cell.spread.replace(".", "").lstrip("0")) or 1 for cell in fixed)
     spread = f"({unsure})" if any(cell.spread for cell in fixed) else ""
     return f"{sign}{whole}.{places}{spread}" if places else f"{sign}{whole}{spread}"
 

@@ -21,7 +21,7 @@ from dpjax.results.schema import SCHEMA, lower_is_better
 from dpjax.results.selecting import select
 from dpjax.results.several import SWEEP
 from dpjax.results.sheet import one_reference
-from dpjax.results.summarize import FAMILY, IDENTITY, references_as_one, with_runs
+from dpjax.results.summarize import FAMILY, IDENTITY, is_federated, references_as_one, with_runs
 
 
 class PaperTable(NamedTuple):
@@ -87,9 +87,10 @@ def paper_table(frame: pd.DataFrame, spec: TableSpec = TableSpec()) -> PaperTabl
     apart = [name for name in (*FAMILY[1:], "epsilon") if name not in layout.keys]
     at = [*apart, *layout.keys]
     _refuse_hidden(points, at, layout.metrics[0], spec)
-    best = best_per(points, at, layout.metrics[0], finished_first=True)
+    best: Any = best_per(points, at, layout.metrics[0], finished_first=True)
+    best = best.assign(_federated=is_federated(best)).sort_values("_federated", kind="stable")
     blocks = []
-    for values, group in best.groupby(apart, dropna=False, sort=False) if apart else [((), best)]:
+    for values, group in best.groupby(apart, dropna=False, sort=False):
         of_block = points.merge(group[at].drop_duplicates(), on=at)
         keys = {column_name(spec, n): value_name(spec, dict(zip(apart, values, strict=True)), n) for n in apart}
         blocks.append(_block(spec, layout, layout.ordered(group), of_block, runs, at, keys))
@@ -160,8 +161,8 @@ def _refuse_hidden(points: Any, at: Sequence[str], metric: str, spec: TableSpec)
     named = ", ".join([*hidden, *(["settings outside the columns"] if other else [])])
     if spec.over == "each":
         raise ResultsError(
-            f"over=each, but points that share a cell differ in {named}: give what differs to rows or show, or take one "
-            "value by select"
+            f"over=each, but points that share a cell differ in {named}: give what differs to rows or show, or take "
+            "one value by select"
         )
     if not _has_a_better(metric):
         raise ResultsError(
