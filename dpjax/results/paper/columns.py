@@ -113,6 +113,8 @@ def layout_of(frame: pd.DataFrame, spec: TableSpec) -> Layout:
       ResultsError: a column that is not there, has no values, or is no metric or no setting where one is needed.
     """
     for name in (*spec.axes, *spec.show, *spec.metric):
+        if name == SWEEP and SWEEP not in frame.columns:
+            raise ResultsError("there is no column sweep in rows of one folder: give several, or leave it out")
         column_of(frame, name)
     for name in spec.axes:
         if _is_measured(frame, name):
@@ -122,7 +124,7 @@ def layout_of(frame: pd.DataFrame, spec: TableSpec) -> Layout:
     require(frame, *metrics)
     for name in metrics:
         if name in POINT or name == "seed":
-            raise ResultsError(f"metric {name} is what points are told apart by: choose one such as test_accuracy")
+            raise ResultsError(f"metric {name} tells points apart and is no result: choose one such as test_accuracy")
     rows = [name for name in spec.axes if name != spec.columns.partition("=")[0]]
     order = list(spec.show) or rows or _telling(frame)
     order += [name for name in metrics if name not in order]
@@ -131,7 +133,7 @@ def layout_of(frame: pd.DataFrame, spec: TableSpec) -> Layout:
     for name in settings:
         if name not in POINT:
             raise ResultsError(
-                f"{name} is neither a setting of a point nor a number: show one of {', '.join(IDENTITY)}"
+                f"{name} is neither a setting nor a result of a point: show such as epsilon, clip_norm, test_accuracy"
             )
         if bool(column_of(frame, name).isna().all()):
             raise ResultsError(f"the results have no values in column {name!r}: sweep or record it first")

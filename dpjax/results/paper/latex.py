@@ -10,7 +10,8 @@ _NEEDS = {
     "booktabs": [r"% Needs \usepackage{booktabs}."],
     "siunitx": [
         r"% Needs \usepackage{booktabs,siunitx} (siunitx 3)",
-        r"% and \sisetup{separate-uncertainty, detect-weight, retain-zero-uncertainty}.",
+        # Aligned uncertainties lose half of their bold type and the space around ± (siunitx 3.2).
+        r"% and \sisetup{separate-uncertainty, detect-weight, retain-zero-uncertainty, table-align-uncertainty=false}.",
     ],
 }
 _FIXED = re.compile(r"-?\d+(\.\d+)?")
@@ -31,7 +32,7 @@ def to_latex(blocks: Sequence[Block], style: str) -> str:
       >>> block = Block("digits", ["δ=1e-5."], [Column("test", [Cell("0.9", "0.1", bold=True)], is_metric=True)], {})
       >>> print(to_latex([block], "siunitx"))
       % Needs \usepackage{booktabs,siunitx} (siunitx 3)
-      % and \sisetup{separate-uncertainty, detect-weight, retain-zero-uncertainty}.
+      % and \sisetup{separate-uncertainty, detect-weight, retain-zero-uncertainty, table-align-uncertainty=false}.
       \begin{table}
         \centering
         \caption{digits. $\delta$=1e-5.}
