@@ -148,10 +148,8 @@ def _bold(spec: TableSpec, facts: Facts) -> list[str]:
         return [f"{BOLD}: {best} alone, for no test was possible: no two cells have two seeds in common."]
     if not tests:
         return [f"{BOLD}: {best}."]
-    of = "" if len(told) == 1 else " of each metric"
-    comparisons = (
-        "1 comparison" if tests == 1 else f"{tests} comparisons, corrected by Holm over those{of or ' of all'}"
-    )
+    by_metric = "" if len(told) == 1 else " for each metric"
+    comparisons = "1 comparison" if tests == 1 else f"{tests} comparisons corrected by Holm{by_metric}"
     lines = [
         f"{BOLD}: {best}, and what is not shown to be worse (paired t-test over common seeds, {comparisons}; "
         f"{spec.confidence * 100:g} % confidence), which is no proof that it is as good."

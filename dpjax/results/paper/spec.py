@@ -18,6 +18,18 @@ _CHOICES = {
 }
 _LISTS = ("rows", "show", "metric")
 _MOST_DIGITS = 12
+_KINDS = {str: "a text", bool: "true or false", float: "a number"}
+_SUCH_AS = {
+    "rows": "[method]",
+    "columns": "epsilon",
+    "show": "[epsilon, test_accuracy]",
+    "metric": "[test_accuracy]",
+    "name": "{dpsgd: DP-SGD}",
+    "digits": "1, or {test_accuracy: 1}",
+    "percent": "true or false",
+    "select": "epsilon<=8",
+    "latex": "booktabs or siunitx",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +71,7 @@ class TableSpec:
 
     def __post_init__(self) -> None:
         """Refuses what is no table, before any file is read."""
-        _refuse_wrong_types(self)
+        _refuse_wrong_types({field.name: getattr(self, field.name) for field in dataclasses.fields(self)})
         for name, choices in _CHOICES.items():
             if getattr(self, name) or name != "latex":
                 one_of(name, getattr(self, name), choices)
@@ -110,7 +122,9 @@ def read_spec(path: Path | str) -> TableSpec:
             near = nearest(str(key), known)
             hint = f"did you mean {near}?" if near else f"there are {', '.join(known)}"
             raise ResultsError(f"spec {path} has a key {key!r} that is none: {hint}")
-    return TableSpec(**{key: _as_field(key, value) for key, value in content.items()})
+    values = {key: _as_field(key, value) for key, value in content.items()}
+    _refuse_wrong_types(values)
+    return TableSpec(**values)
 
 
 def write_spec(spec: TableSpec, path: Path | str) -> Path:
@@ -152,21 +166,25 @@ def _as_field(key: str, value: Any) -> Any:
     return "" if value is None and key in ("columns", "select", "latex") else value
 
 
-def _refuse_wrong_types(spec: TableSpec) -> None:
-    for field in dataclasses.fields(spec):
-        value = getattr(spec, field.name)
+def _refuse_wrong_types(values: Mapping[str, Any]) -> None:
+    for field in dataclasses.fields(TableSpec):
+        if field.name not in values:
+            continue
+        value = values[field.name]
         if field.name in _LISTS:
             right, wanted = isinstance(value, tuple) and all(isinstance(each, str) for each in value), "a list of names"
         elif field.name == "name":
-            right, wanted = isinstance(value, Mapping), "names, such as {dpsgd: DP-SGD}"
+            right, wanted = isinstance(value, Mapping), "a list of names by what they name"
         elif field.name == "digits":
             numbers = list(value.values()) if isinstance(value, Mapping) else [value]
             right = all(each is None or (isinstance(each, int) and not isinstance(each, bool)) for each in numbers)
             wanted = "a whole number, or one by metric"
         else:
-            right, wanted = isinstance(value, type(field.default)), f"a {type(field.default).__name__}"
+            right, wanted = isinstance(value, type(field.default)), _KINDS[type(field.default)]
         if not right:
-            raise ResultsError(f"{field.name}={brief(value)} is not {wanted}: give it one")
+            raise ResultsError(
+                f"{field.name}={brief(value)} is not {wanted}: write {_SUCH_AS.get(field.name, field.default)}"
+            )
 
 
 def _refuse_conflicts(spec: TableSpec) -> None:
