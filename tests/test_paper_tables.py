@@ -31,7 +31,8 @@ BY = TableSpec(rows=("method",), columns="epsilon")
 
 def run(method, epsilon, seed, accuracy, **more):
     row = COMMON | {"method": method, "epsilon": epsilon, "epsilon_pld": epsilon, "seed": seed}
-    row |= {"config_hash": f"{method}{epsilon}{more}", "test_accuracy": accuracy, "test_loss": 1 - accuracy}
+    settings = {name: value for name, value in more.items() if name != "diverged"}
+    row |= {"config_hash": f"{method}{epsilon}{settings}", "test_accuracy": accuracy, "test_loss": 1 - accuracy}
     return row | more
 
 
