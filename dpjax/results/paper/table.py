@@ -72,11 +72,9 @@ def paper_table(frame: pd.DataFrame, spec: TableSpec = TableSpec()) -> PaperTabl
       >>> rows = [{"method": m, "epsilon": e, "seed": s, "test_accuracy": a + s / 50}
       ...         for m, a in (("dpsgd", 0.8), ("dpftrl", 0.5)) for e in (1.0, 8.0) for s in range(3)]
       >>> asked = TableSpec(rows=("method",), columns="epsilon", name={"dpsgd": "DP-SGD"}, digits=2, bold="mean")
-      >>> print(paper_table(frame_of(rows), asked).render())
-                 test accuracy
-      method        ε = 1        ε = 8
-      ──────────────────────────────────
-      DP-SGD  ★ 0.82 ± 0.02  ★ 0.82 ± 0.02
+      >>> block, = paper_table(frame_of(rows), asked).blocks
+      >>> [(column.header, [cell.text for cell in column.cells]) for column in block.columns]
+      [('method', ['DP-SGD', 'dpftrl']), ('ε = 1', ['0.82', '0.52']), ('ε = 8', ['0.82', '0.52'])]
     """
     chosen = select(frame, spec.select)
     layout = layout_of(chosen, spec)
