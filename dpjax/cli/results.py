@@ -5,6 +5,9 @@ from typing import Annotated, Any
 
 import typer
 
+from dpjax.cli.left_out import name_what_is_left_out
+from dpjax.cli.paper_table import table_command
+
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
@@ -12,20 +15,23 @@ app = typer.Typer(
     "A sweep writes one row per point and seed. Tables show the mean ± standard deviation over seeds.\n\n"
     "[bold]Examples[/bold]\n\n"
     "  dpjax results show results/quickstart\n\n"
+    "  dpjax results table results/quickstart --rows clip_norm --columns epsilon\n\n"
     "  dpjax results columns\n\n"
     "  dpjax results export results/quickstart --out paper/tables",
 )
 
-_Directory = Annotated[
-    Path, typer.Argument(metavar="DIR", help="Folder of a sweep, or a results.parquet or results.json.")
+_Directories = Annotated[
+    list[Path], typer.Argument(metavar="DIR...", help="Folders of sweeps, or results.parquet or results.json.")
 ]
+_Select = Annotated[str, typer.Option("--select", help="Which rows, such as 'epsilon<=8 method=dpsgd|dpftrl'.")]
 _Metric = Annotated[str, typer.Option("--metric", help="Column that the best point of each ε is chosen by.")]
 
 
 @app.command()
 def show(
-    directory: _Directory,
+    directories: _Directories,
     metric: _Metric = "test_accuracy",
+    select: _Select = "",
     markdown: Annotated[bool, typer.Option("--markdown", help="As Markdown, for a README or an issue.")] = False,
     latex: Annotated[bool, typer.Option("--latex", help="As LaTeX (booktabs), for a paper.")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="As CSV with every column, one line per point.")] = False,
@@ -38,14 +44,14 @@ def show(
 
       dpjax results show results/quickstart --latex > table.tex
 
+      dpjax results show results/mine results/theirs --select 'epsilon<=8'
+
     Under each table stands what its ε means and whether tuning was paid for. Files that cannot be read and jobs that
     failed are named after it, and the exit status is then 1. So are rows that other code has made, or other data.
     """
     if markdown + latex + csv > 1:
         raise ValueError("--markdown, --latex and --csv exclude each other: give one of them")
-    from dpjax.results.table import load
-
-    frame = load(directory)
+    frame = _selected(directories, select)
     if csv:
         typer.echo(_summary_csv(frame, metric), nl=False)
         return name_what_is_left_out(frame)
@@ -63,26 +69,6 @@ def show(
         console = Console(width=200)  # a pipe has no width: nothing is left out for it
     console.print(to_rich(laid_out, console.width))
     name_what_is_left_out(frame)
-
-
-def name_what_is_left_out(frame: Any) -> None:
-    """Says which rows other code has made, and which files and jobs a table lacks.
-
-    Args:
-      frame: what ``load`` gave.
-
-    Raises:
-      SystemExit: with status 1, if it lacks any.
-    """
-    from dpjax.results.provenance import made_by_other_code
-
-    for sentence in made_by_other_code(frame):
-        typer.echo(f"note: {sentence}.", err=True)
-    lacking = frame.attrs.get("unreadable", [])
-    for sentence in lacking:
-        typer.echo(f"left out: {sentence}", err=True)
-    if lacking:
-        raise SystemExit(1)
 
 
 @app.command()
@@ -114,9 +100,10 @@ def columns(
 
 @app.command()
 def export(
-    directory: _Directory,
+    directories: _Directories,
     out: Annotated[Path | None, typer.Option("--out", help="Folder for the files. Default: DIR itself.")] = None,
     metric: _Metric = "test_accuracy",
+    select: _Select = "",
 ) -> None:
     """Write a sweep's rows as Parquet and JSON, and its summary as CSV, Markdown and LaTeX.
 
@@ -127,10 +114,12 @@ def export(
     from dpjax.results import ResultsError, write_atomically
     from dpjax.results.sheet import sheets
     from dpjax.results.show import to_latex, to_markdown
-    from dpjax.results.table import load, write_frame
+    from dpjax.results.table import write_frame
 
-    frame = load(directory)
-    folder = out or (directory if directory.is_dir() else directory.parent)
+    if out is None and (len(directories) > 1 or select):
+        raise ResultsError("--out is missing: rows of several folders, or some of one, go to a folder of their own")
+    frame = _selected(directories, select)
+    folder = out or (directories[0] if directories[0].is_dir() else directories[0].parent)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -146,6 +135,19 @@ def export(
     for path in paths:
         typer.echo(path)
     name_what_is_left_out(frame)
+
+
+app.command("table")(table_command)
+
+
+def _selected(directories: list[Path], wanted: str) -> Any:
+    from dpjax.results.selecting import select
+    from dpjax.results.several import load_all
+
+    frame = load_all(directories)
+    chosen = select(frame, wanted)
+    chosen.attrs = frame.attrs
+    return chosen
 
 
 def _summary_csv(frame: Any, metric: str) -> str:

@@ -13,6 +13,7 @@ import pandas as pd
 from dpjax.results.claims import learnt_sentence, number, owners_sentence, rounded_up, sampling_word, small, text
 from dpjax.results.mishaps import COUNTED, count_sentences
 from dpjax.results.schema import METRICS, SCHEMA
+from dpjax.results.several import SWEEP
 from dpjax.results.summarize import FAMILY, IDENTITY, is_federated, references_as_one, summary
 
 
@@ -72,7 +73,7 @@ def sheets(frame: pd.DataFrame, metric: str = "test_accuracy") -> list[Sheet]:
     """
     points: Any = summary(references_as_one(frame), metric)
     # Central before federated, and all that compares at one ε together.
-    points = _one_reference(points.assign(federated=is_federated(points)))
+    points = one_reference(points.assign(federated=is_federated(points)))
     points = points.sort_values(["experiment", "federated", "epsilon"], kind="stable", na_position="first")
     groups = points.groupby(list(FAMILY), dropna=False, sort=False)
     return [_sheet(group.to_dict("records"), metric) for _, group in groups]
@@ -143,6 +144,7 @@ _OF_PRIVACY = ("clip_norm", "clipping", "noise", "noise_cohort_size")
 _ROUNDED_UP = ("epsilon_pld", "epsilon_rdp")
 # What a row is, with what goes first on a narrow terminal. Shown where rows differ, in a note where they agree.
 _KNOBS = {
+    SWEEP: 0,
     "tuning": 0,
     "trained_parameters": 3,
     "dtype": 1,
@@ -169,10 +171,12 @@ _KNOBS |= {
 
 
 def _sheet(points: list[dict[str, Any]], metric: str) -> Sheet:
-    fields = [Field(label("epsilon"), [_number(point, "epsilon") for point in points], 0)]
+    fields = [Field(label("epsilon"), [cell_text(point, "epsilon") for point in points], 0)]
     shared: dict[str, str] = {}
     for name, priority in _KNOBS.items():
-        cells = [_number(point, name) for point in points]
+        if name not in points[0]:
+            continue  # rows of one folder do not say which
+        cells = [cell_text(point, name) for point in points]
         # A reference is neither clipped nor noised: that alone does not make them differ.
         stated = [c for c, p in zip(cells, points, strict=True) if name not in _OF_PRIVACY or not _is_infinite(p)]
         stated = stated or cells
@@ -184,7 +188,7 @@ def _sheet(points: list[dict[str, Any]], metric: str) -> Sheet:
             shared[name] = stated[0]
     fields = _telling_first(fields + _swept(points, fields))
     for name, priority in (("noise_multiplier", 6), ("epsilon_pld", 4), ("epsilon_rdp", 8)):
-        fields.append(Field(label(name), [_number(point, name) for point in points], priority))
+        fields.append(Field(label(name), [cell_text(point, name) for point in points], priority))
     shown = dict.fromkeys([metric, "test_accuracy", "test_loss", "train_accuracy", "wall_seconds"])
     for rank, name in enumerate(shown):
         cells = [mean_and_std(point[f"{name}_mean"], point[f"{name}_std"]) for point in points]
@@ -193,7 +197,7 @@ def _sheet(points: list[dict[str, Any]], metric: str) -> Sheet:
         fields.append(Field(label(name), cells, 5 * rank, is_metric=name == metric))
     fields += _costs(points)
     fields += [
-        Field(label(name), [_number(point, name) for point in points], 2 if name == "dropped_count" else 1)
+        Field(label(name), [cell_text(point, name) for point in points], 2 if name == "dropped_count" else 1)
         for name in COUNTED
         if any(number(point, name) for point in points)
     ]
@@ -245,7 +249,7 @@ def _swept(points: list[dict[str, Any]], fields: list[Field]) -> list[Field]:
         dict(pair.split("=", 1) for pair in re.split(r"[ ,](?=[\w./]+=)", line) if "=" in pair) for line in written
     ]
     # A reference may leave ε out, or have it last: ε is its own column.
-    columns = {name for name in _KNOBS if any(_number(point, name) != "–" for point in points)}
+    columns = {name for name in _KNOBS if name in points[0] and any(cell_text(point, name) != "–" for point in points)}
     keys = [key for key in dict.fromkeys(itertools.chain(*given)) if key.rsplit(".", 1)[-1] not in columns]
     keys = [key for key in keys if key not in _NOT_OF_THE_POINT and not key.startswith(("tracker", "hydra"))]
     swept = {key: [line.get(key, "–") for line in given] for key in keys if key != "privacy.epsilon"}
@@ -269,10 +273,23 @@ def _kinds(fields: list[Field]) -> int:
     return len(set(zip(*[field.cells for field in fields], strict=True)))
 
 
-def _one_reference(points: Any) -> Any:
-    # A sweep over ε × clip norm runs the reference once per clip norm, which it ignores: the same run, shown once.
+def one_reference(points: Any) -> Any:
+    """The points, with runs without privacy that differ in nothing but their config told once.
+
+    A sweep over ε × clip norm runs the reference once per clip norm, which it ignores.
+
+    Args:
+      points: what ``summary`` gave.
+
+    Example:
+      >>> from dpjax.results.table import frame_of
+      >>> len(one_reference(summary(frame_of([{"epsilon": math.inf, "config_hash": c, "test_accuracy": 0.9}
+      ...                                     for c in "ab"]))))
+      1
+    """
     reference = points["epsilon"] == math.inf
-    same = [name for name in IDENTITY if name != "config_hash"] + [f"{name}_mean" for name in METRICS]
+    same = [name for name in (*IDENTITY, SWEEP) if name != "config_hash" and name in points.columns]
+    same += [f"{name}_mean" for name in METRICS]
     return points[~(reference & points[reference].duplicated(same).reindex(points.index, fill_value=False))]
 
 
@@ -326,7 +343,7 @@ def _why_infinite(points: list[dict[str, Any]], name: str) -> str:
     unclaimed = [p for p in points if number(p, name) == math.inf and math.isfinite(number(p, other) or math.inf)]
     if not unclaimed:
         return ""
-    which = ", ".join(dict.fromkeys(_number(point, "epsilon") for point in unclaimed))
+    which = ", ".join(dict.fromkeys(cell_text(point, "epsilon") for point in unclaimed))
     return (
         f"is ∞ where ε is {which}: its bound lies above the ε that the capacity of the cohorts was made for, and so "
         "claims nothing"
@@ -347,11 +364,22 @@ def diverged_runs(diverged: int, runs: int) -> str:
     return f"{diverged} of {runs} runs diverged (their answers count as wrong, they have no loss)"
 
 
-def _number(point: dict[str, Any], name: str) -> str:
-    value = number(point, name)
-    if name in SCHEMA and SCHEMA[name].dtype in ("str", "bool"):
+def cell_text(point: dict[str, Any], name: str) -> str:
+    """What a point says in a column, in as few signs as tell it; a dash where it says nothing.
+
+    Args:
+      point: a row of ``summary``.
+      name: the column.
+
+    Example:
+      >>> cell_text({"accountant": "pld"}, "accountant"), cell_text({"clip_norm": 0.10}, "clip_norm")
+      ('PLD', '0.1')
+    """
+    of_words = name in SCHEMA and SCHEMA[name].dtype in ("str", "bool")
+    if of_words or isinstance(point[name], str):
         cell = "–" if pd.isna(point[name]) else str(point[name])
         return cell.upper() if name == "accountant" else cell
+    value = number(point, name)
     if value is None:
         return "–"
     if name in _ROUNDED_UP:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from dpjax.results.claims import claim
 from dpjax.results.errors import ResultsError
 from dpjax.results.mishaps import COUNTED
 from dpjax.results.schema import METRICS, lower_is_better
+from dpjax.results.several import SWEEP
 from dpjax.results.table import ORDER
 
 _SUBJECT = ("experiment", "dataset", "split", "model", "unit", "partition")
@@ -52,7 +54,7 @@ IDENTITY: tuple[str, ...] = (
     "code",
     "inputs",
 )
-"""Columns that seeds of one point share."""
+"""Columns that seeds of one point share; of several folders, ``SWEEP`` too."""
 
 _NOT_READ_WITHOUT_PRIVACY = ("privacy", "clipping", "seed", "num_seeds", "lanes", "figures", "resume", "save_model")
 _NOT_READ_WITHOUT_PRIVACY += ("tracker", "results_dir", "experiment", "name", "method", "task")
@@ -72,6 +74,9 @@ _SAME = (
     "device",
     "git_revision",
 )
+POINT: tuple[str, ...] = (*IDENTITY, SWEEP, *_SAME, "epsilon_pld", "epsilon_rdp", *COUNTED)
+"""Columns that a point has one value of, its ε and what is counted over its seeds included."""
+
 _COSTS = ("wall_seconds", "compile_seconds", "peak_memory_mib", "epoch_seconds", "tokens_per_second")
 _COSTS += ("uplink_bytes", "encrypt_seconds", "add_seconds", "decrypt_seconds", "aggregation_error")
 _CLIENTS = ("client_accuracy_mean", "client_accuracy_p10")
@@ -105,24 +110,52 @@ def summary(frame: pd.DataFrame, metric: str = "test_accuracy") -> pd.DataFrame:
       >>> summary(frame_of(seeds))[["n", "test_accuracy_mean"]].values.tolist()
       [[2.0, 0.91]]
     """
-    metrics = list(dict.fromkeys([*METRICS, metric, *_COSTS, *_CLIENTS]))
-    require(frame, metric)
+    return with_runs(frame, [metric])[0]
+
+
+def with_runs(frame: pd.DataFrame, metrics: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """What ``summary`` gives, and the runs that each of its points is the mean of.
+
+    Formal guarantees: those of ``summary``. Every run is of one point.
+
+    Args:
+      frame: what ``collect``, ``load`` or ``load_all`` gave.
+      metrics: columns that get a mean and a deviation besides the usual; ``best`` compares the first.
+
+    Returns:
+      The points, and the runs with the index of their point in the column ``point``.
+
+    Raises:
+      ResultsError: the table has no such numeric column.
+
+    Example:
+      >>> from dpjax.results.table import frame_of
+      >>> rows = [{"epsilon": e, "seed": s, "test_accuracy": 0.9} for e in (8.0, 1.0) for s in range(2)]
+      >>> points, runs = with_runs(frame_of(rows), ["test_accuracy"])
+      >>> points["epsilon"].tolist(), runs["point"].tolist()
+      ([1.0, 8.0], [0, 0, 1, 1])
+    """
+    named = list(dict.fromkeys([*METRICS, *metrics, *_COSTS, *_CLIENTS]))
+    require(frame, *metrics)
     # Any: pandas ships no stubs, and the types inferred for a group-by are unions of everything it might be.
-    groups: Any = latest_runs(_adopt(frame)).groupby(list(IDENTITY), dropna=False, sort=False)
+    runs: Any = latest_runs(_adopt(frame))
+    groups: Any = runs.groupby(_identity(frame), dropna=False, sort=False)
     points = groups.size().rename("n").reset_index()
     parts = {name: groups[name].first().to_numpy() for name in _SAME}
     parts |= {name: groups[name].max().to_numpy() for name in ("epsilon_pld", "epsilon_rdp")}
     # Of runs that have no such count, as central ones have no aborted rounds, there is none: not 0.
     parts |= {name: groups[name].sum(min_count=1).to_numpy() for name in COUNTED}
     parts["diverged"] = groups["diverged"].sum().to_numpy(int)
-    for name in metrics:
+    for name in named:
         of_all = groups[name].count().to_numpy() == groups.size().to_numpy()
         parts[f"{name}_mean"] = np.where(of_all, groups[name].mean().to_numpy(float), np.nan)
         parts[f"{name}_std"] = np.where(of_all, groups[name].std(ddof=1).to_numpy(float), np.nan)
     points = pd.concat([points, pd.DataFrame(parts, index=points.index)], axis=1)
-    points["best"] = _best(points, metric)
+    points["best"] = _best(points, metrics[0])
     points["claim"] = [claim(row) for row in points.to_dict("records")]
-    return points.sort_values(ORDER, kind="stable", na_position="first", ignore_index=True)
+    points = points.sort_values(ORDER, kind="stable", na_position="first")
+    place = np.argsort(points.index.to_numpy())  # of the group that came so manieth, among the sorted
+    return points.reset_index(drop=True), runs.assign(point=place[groups.ngroup().to_numpy()])
 
 
 def seeds_of(frame: pd.DataFrame, points: pd.DataFrame, metric: str) -> list[np.ndarray]:
@@ -184,7 +217,7 @@ def latest_runs(frame: Any) -> Any:
     """
     latest = frame.sort_values("timestamp", kind="stable", na_position="first")
     latest = latest.assign(seed=same_runs(latest["seed"]))
-    repeated = latest.duplicated([*IDENTITY, "seed"], keep="last") & latest["seed"].notna()
+    repeated = latest.duplicated([*_identity(latest), "seed"], keep="last") & latest["seed"].notna()
     return latest[~repeated].sort_index()
 
 
@@ -240,6 +273,10 @@ def is_federated(frame: Any) -> pd.Series:
       [False, True]
     """
     return frame["clients_per_round"].notna()
+
+
+def _identity(frame: Any) -> list[str]:
+    return [*IDENTITY, *([SWEEP] if SWEEP in frame.columns else [])]
 
 
 def _adopt(frame: Any) -> Any:

@@ -8,17 +8,15 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from dpjax.results.choices import best_per as best_per
+from dpjax.results.choices import hidden_choices as hidden_choices
 from dpjax.results.claims import sampling_word, small, steps_word, tuning_clause
 from dpjax.results.mishaps import aborted_rounds
-from dpjax.results.schema import lower_is_better
-from dpjax.results.sheet import label, mean_and_std
+from dpjax.results.sheet import mean_and_std
 from dpjax.results.summarize import FAMILY, is_federated, summary
 from experiments.figures import style
 from experiments.figures.look import Look
 
-# What may differ among points of one family; what a chart does not show of these, it takes the best over.
-_FREE = ("clip_norm", "clipping", "clients_per_round", "num_clients", "learning_rate", "num_steps", "sampling_rate")
-_FREE += ("algorithm", "aggregation", "optimizer", "hidden", "plugin", "overrides")
 _COUNTED = {"clients_per_round": "clients per round", "num_clients": "clients in all"}
 
 
@@ -96,39 +94,6 @@ def one_algorithm(frame: pd.DataFrame) -> list[str]:
     ['algorithm']
     """
     return ["algorithm"] if len(set(frame["algorithm"].dropna())) > 1 else []
-
-
-def best_per(points: pd.DataFrame, keys: Sequence[str], metric: str) -> pd.DataFrame:
-    """The best point for each value of the keys, sorted by them.
-
-    Args:
-      points: a panel's points.
-      keys: the columns that a chart shows.
-      metric: the column to compare by its mean.
-
-    >>> points = pd.DataFrame({"epsilon": [1, 1, 2], "test_accuracy_mean": [0.8, 0.9, 0.95]})
-    >>> best_per(points, ["epsilon"], "test_accuracy")["test_accuracy_mean"].tolist()
-    [0.9, 0.95]
-    """
-    ordered = points.sort_values(f"{metric}_mean", ascending=lower_is_better(metric), kind="stable")
-    return ordered.drop_duplicates(list(keys)).sort_values(list(keys), kind="stable", ignore_index=True)
-
-
-def hidden_choices(points: pd.DataFrame, shown: Sequence[str]) -> list[str]:
-    """What varies among points that a chart shows as one: it draws the best over these, and must say so.
-
-    Args:
-      points: a panel's points.
-      shown: the columns that the chart shows.
-
-    >>> hidden_choices(pd.DataFrame({"epsilon": [1, 1], "learning_rate": [0.1, 0.2]}), ["epsilon"])
-    ['learning rate']
-    """
-    free = [name for name in _FREE if name in points.columns and name not in shown]
-    groups: Any = points.groupby(list(shown), dropna=False)
-    varied = [name for name in free if (groups[name].nunique(dropna=False) > 1).any()]
-    named = [name for name in varied if name != "overrides"]
-    return [label(name) for name in (named or varied)]
 
 
 def values_of(points: pd.DataFrame, name: str) -> list[float]:

@@ -1,0 +1,25 @@
+"""What a table lacks, said after it: one way for every command that shows one."""
+
+from typing import Any
+
+import typer
+
+
+def name_what_is_left_out(frame: Any) -> None:
+    """Says which rows other code has made, and which files and jobs a table lacks.
+
+    Args:
+      frame: what ``load`` or ``load_all`` gave.
+
+    Raises:
+      SystemExit: with status 1, if it lacks any.
+    """
+    from dpjax.results.provenance import made_by_other_code
+
+    for sentence in made_by_other_code(frame):
+        typer.echo(f"note: {sentence}.", err=True)
+    lacking = frame.attrs.get("unreadable", [])
+    for sentence in lacking:
+        typer.echo(f"left out: {sentence}", err=True)
+    if lacking:
+        raise SystemExit(1)

@@ -1,0 +1,1 @@
+"""Tables for a paper: which cells, in which layout and words, set as text, Markdown, LaTeX or CSV."""

@@ -1,0 +1,195 @@
+"""What a paper's table says below itself: what its cells are, what bold means, and what its ε rest on."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from dpjax.results.claims import (
+    learnt_sentence,
+    number,
+    owners_sentence,
+    rounded_up,
+    sampling_word,
+    small,
+    stated_epsilon,
+    text,
+)
+from dpjax.results.mishaps import count_sentences
+from dpjax.results.paper.bold import Bold
+from dpjax.results.paper.naming import column_name, value_name
+from dpjax.results.paper.spec import TableSpec
+from dpjax.results.sheet import cell_text, diverged_runs
+
+BOLD = "Bold"
+"""How the sentence on bold type begins; a text of plain signs writes a star there."""
+
+
+class Facts(NamedTuple):
+    """What a caption is written of.
+
+    Attributes:
+      points: the rows of ``summary`` in the table's cells.
+      metrics: what its cells hold, the first chooses.
+      shown: columns of the results that stand in the table, of which the caption need not speak.
+      hidden: columns that points of one cell differed in, by name.
+      other: whether they differed in what is no column.
+      bold: metric → which cells are bold, and why.
+    """
+
+    points: Sequence[dict[str, Any]]
+    metrics: Sequence[str]
+    shown: Sequence[str]
+    hidden: Sequence[str]
+    other: bool
+    bold: dict[str, Bold]
+
+
+def title(spec: TableSpec, facts: Facts) -> str:
+    """What all cells of a table share: data, model, unit, and ε where it is in no row and no column.
+
+    Args:
+      spec: of the table.
+      facts: about it.
+    """
+    first, shown = facts.points[0], facts.shown
+    names = [value_name(spec, first, name) for name in ("dataset", "model") if name not in shown]
+    names += [f"per {value_name(spec, first, 'unit')}"] if "unit" not in shown and text(first, "unit") else []
+    names += [value_name(spec, first, name) for name in ("partition", "split") if name not in shown]
+    if "epsilon" not in shown and number(first, "epsilon") is not None:
+        names.append(f"{column_name(spec, 'epsilon')} = {value_name(spec, first, 'epsilon')}")
+    return ", ".join(name for name in names if name != "–")
+
+
+def sentences(spec: TableSpec, facts: Facts) -> list[str]:
+    """The caption after its title, one sentence each.
+
+    Formal guarantees: states δ, adjacency, sampling and accountant unless they stand in the table; whether tuning was
+    paid for; what was chosen where points shared a cell; that rows without noise, and what inputs were made with, are
+    not private; runs that diverged; and an ε above the one asked for.
+
+    Args:
+      spec: of the table.
+      facts: about it.
+
+    Example:
+      >>> point = {"delta": 1e-5, "adjacency": "zero_out", "epsilon": 1.0, "epsilon_pld": 1.0, "n": 3, "diverged": 0,
+      ...          "test_accuracy_mean": 0.9}
+      >>> for line in sentences(TableSpec(bold="none"), Facts([point], ["test_accuracy"], ["epsilon"], [], False, {})):
+      ...     print(line)
+      δ=1e-5; zero_out.
+      Test accuracy: mean ± standard deviation over 3 seeds.
+      Hyper-parameter tuning is not accounted.
+    """
+    private = [point for point in facts.points if not _is_reference(point)]
+    lines = [_mechanism(facts, private), _cells(spec, facts), _chosen(spec, facts), *_bold(spec, facts)]
+    lines += [_computed(private), _tuning(private)] if private else []
+    if len(private) < len(facts.points):
+        lines.append("ε = ∞ is not private.")
+    owned = dict.fromkeys(filter(None, map(owners_sentence, private)))
+    lines += [f"{each}." for each in (*owned, *dict.fromkeys(filter(None, map(learnt_sentence, private))))]
+    lines += count_sentences(facts.points).values()
+    diverged = sum(point["diverged"] for point in facts.points)
+    if diverged:
+        lines.append(f"×: {diverged_runs(diverged, sum(point['n'] for point in facts.points))}.")
+    return [line[0].upper() + line[1:] if line[0] != "δ" and line[0] != "ε" else line for line in lines if line]
+
+
+def _mechanism(facts: Facts, private: Sequence[dict[str, Any]]) -> str:
+    first, shown = facts.points[0], facts.shown
+    delta = number(first, "delta")
+    parts = [f"δ={small(delta)}"] if delta is not None and "delta" not in shown else []
+    parts += [text(first, "adjacency")] if "adjacency" not in shown else []
+    if text(first, "sampling") and "sampling" not in shown:
+        parts.append(f"{sampling_word(text(first, 'sampling'))} sampling")
+    accountants = list(dict.fromkeys(cell_text(point, "accountant") for point in private if text(point, "accountant")))
+    if accountants and "accountant" not in shown:
+        parts.append(f"accountant{'s' if len(accountants) > 1 else ''} {_and(accountants)}")
+    parts = [part for part in parts if part]
+    return "; ".join(parts) + "." if parts else ""
+
+
+def _cells(spec: TableSpec, facts: Facts) -> str:
+    counts = sorted({int(point["n"]) for point in facts.points})
+    if counts == [1]:
+        seeds, spread = "of one seed, without a spread", ""
+    else:
+        seeds = f"over {counts[0]} seeds" if len(counts) == 1 else f"over {counts[0]} to {counts[-1]} seeds"
+        spread = {
+            "std": " ± standard deviation",
+            "sem": " ± standard error",
+            "ci": f" ± half of the {spec.confidence * 100:g} % confidence interval (Student's t)",
+            "none": "",
+        }[spec.spread]
+    what = "mean" if counts != [1] else "value"
+    return f"{_and([column_name(spec, name) for name in facts.metrics])}: {what}{spread} {seeds}."
+
+
+def _chosen(spec: TableSpec, facts: Facts) -> str:
+    over = [column_name(spec, name) for name in facts.hidden] + (
+        ["settings outside the columns"] if facts.other else []
+    )
+    if not over:
+        return ""
+    each = "cell" if spec.columns else "line"
+    by = column_name(spec, facts.metrics[0])
+    return f"Each {each} is the best over {_and(over)}, by the mean of {by}: chosen on what is shown."
+
+
+def _bold(spec: TableSpec, facts: Facts) -> list[str]:
+    told = [bold for bold in facts.bold.values() if bold.chosen]
+    if not told:
+        return []
+    epsilons = {cell_text(point, "epsilon") for point in facts.points}
+    best = "the best mean of each ε" if len(epsilons) > 1 else "the best mean"
+    if spec.bold == "mean":
+        return [f"{BOLD}: {best}."]
+    tests, untested = sum(bold.tests for bold in told), sum(bold.untested for bold in told)
+    if not tests and untested:
+        return [f"{BOLD}: {best} alone, for no test was possible: no two cells have two seeds in common."]
+    if not tests:
+        return [f"{BOLD}: {best}."]
+    by_metric = "" if len(told) == 1 else " for each metric"
+    comparisons = "1 comparison" if tests == 1 else f"{tests} comparisons corrected by Holm{by_metric}"
+    lines = [
+        f"{BOLD}: {best}, and what is not shown to be worse (paired t-test over common seeds, {comparisons}; "
+        f"{spec.confidence * 100:g} % confidence), which is no proof that it is as good."
+    ]
+    if untested:
+        cells = "1 cell has" if untested == 1 else f"{untested} cells have"
+        lines.append(f"{cells} fewer than two seeds in common with the best: no test was possible there.")
+    return lines
+
+
+def _computed(private: Sequence[dict[str, Any]]) -> str:
+    stated = [(number(point, "epsilon"), stated_epsilon(point)[0]) for point in private]
+    none = sum(computed is None for _, computed in stated)
+    above = [c for asked, c in stated if asked is not None and c is not None and c > asked * (1 + 1e-6)]
+    if none:
+        return f"No ε was computed of {none} of {len(private)} points: theirs is the one asked for."
+    if above:
+        return (
+            f"The ε computed of {len(above)} of {len(private)} points is above the one asked for, by up to "
+            f"{_up_to(stated)}."
+        )
+    return ""
+
+
+def _up_to(stated: Sequence[tuple[float | None, float | None]]) -> str:
+    over = [c - a for a, c in stated if a is not None and c is not None and math.isfinite(a)]
+    return rounded_up(max(over), 2)
+
+
+def _tuning(private: Sequence[dict[str, Any]]) -> str:
+    paid = [str(point.get("tuning_accounted")) == "True" for point in private]
+    if any(paid) and not all(paid):
+        return f"Hyper-parameter tuning is accounted in {sum(paid)} of {len(paid)} points alone."
+    return f"Hyper-parameter tuning {'is' if all(paid) else 'is not'} accounted."
+
+
+def _and(words: Sequence[str]) -> str:
+    words = list(dict.fromkeys(words))
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def _is_reference(point: dict[str, Any]) -> bool:
+    return number(point, "epsilon") == math.inf

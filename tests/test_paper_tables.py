@@ -1,0 +1,442 @@
+"""``dpjax results table``: what is in a cell, what is bold, and what the caption owes; in every format."""
+
+import itertools
+import math
+import re
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from dpjax.cli import main
+from dpjax.results import ResultsError, TableSpec, load_all, paper_table, write_job_result
+from dpjax.results.paper.spec import read_spec, write_spec
+from dpjax.results.table import frame_of
+
+METHODS = ("dpsgd", "dpftrl", "dpadam", "dpmf")
+EPSILONS = (1.0, 8.0)
+COMMON = {
+    "dataset": "digits",
+    "model": "mlp",
+    "unit": "example",
+    "adjacency": "zero_out",
+    "sampling": "poisson",
+    "delta": 1e-5,
+    "accountant": "pld",
+    "tuning_accounted": False,
+    "clip_norm": 1.0,
+}
+BY = TableSpec(rows=("method",), columns="epsilon")
+
+
+def run(method, epsilon, seed, accuracy, **more):
+    row = COMMON | {"method": method, "epsilon": epsilon, "epsilon_pld": epsilon, "seed": seed}
+    settings = {name: value for name, value in more.items() if name != "diverged"}
+    row |= {"config_hash": f"{method}{epsilon}{settings}", "test_accuracy": accuracy, "test_loss": 1 - accuracy}
+    return row | more
+
+
+def values(seeds=5):
+    """(method, ε) → accuracy by seed: seeds move all methods together, as a paired test expects."""
+    rng = np.random.default_rng(3)
+    common = {epsilon: rng.normal(0, 0.02, seeds) for epsilon in EPSILONS}
+    means = {"dpsgd": 0.80, "dpftrl": 0.799, "dpadam": 0.77, "dpmf": 0.60}
+    return {
+        (method, epsilon): means[method] + epsilon / 100 + common[epsilon] + rng.normal(0, 0.004, seeds)
+        for method, epsilon in itertools.product(METHODS, EPSILONS)
+    }
+
+
+def rows_of(by_point):
+    return [run(m, e, seed, x) for (m, e), each in by_point.items() for seed, x in enumerate(each)]
+
+
+def call(*words):
+    """The exit status of a command; what it prints is captured by pytest."""
+    with pytest.raises(SystemExit) as stopped:
+        main(list(words))
+    return stopped.value.code
+
+
+def bold_of(table):
+    """(method, heading) of the bold cells of its only block."""
+    (block,) = table.blocks
+    names = [cell.text for cell in block.columns[0].cells]
+    metrics = [column for column in block.columns if column.is_metric]
+    return {(n, c.header) for c in metrics for n, cell in zip(names, c.cells, strict=True) if cell.bold}
+
+
+def only(table):
+    (block,) = table.blocks
+    return block, " ".join(block.notes)
+
+
+@pytest.mark.parametrize("confidence", [0.95, 0.6])
+def test_bold_are_the_best_and_what_a_paired_test_with_holm_does_not_show_to_be_worse(confidence):
+    given, wanted, tested = values(), set(), []
+    for epsilon in EPSILONS:
+        top = max(METHODS, key=lambda m: given[m, epsilon].mean())
+        wanted.add((top, epsilon))
+        for method in METHODS:
+            if method != top:
+                p = scipy.stats.ttest_rel(given[top, epsilon], given[method, epsilon]).pvalue
+                tested.append((p, method, epsilon))
+    for rank, (p, _, _) in enumerate(sorted(tested)):
+        if p > (1 - confidence) / (len(tested) - rank):
+            wanted |= {(method, epsilon) for _, method, epsilon in sorted(tested)[rank:]}
+            break
+    table = paper_table(frame_of(rows_of(given)), TableSpec(rows=("method",), columns="epsilon", confidence=confidence))
+    assert bold_of(table) == {(method, f"ε = {epsilon:g}") for method, epsilon in wanted}
+    assert 2 < len(wanted) < 7  # neither the best alone nor all
+    assert f"6 comparisons corrected by Holm; {confidence:.0%} confidence" in only(table)[1].replace(" %", "%")
+
+
+def test_bold_mean_is_the_best_alone_and_of_a_loss_the_lowest():
+    given = values()
+    best = {(max(METHODS, key=lambda m: given[m, e].mean()), f"ε = {e:g}") for e in EPSILONS}
+    for metric in ("test_accuracy", "test_loss"):
+        spec = TableSpec(rows=("method",), columns="epsilon", metric=(metric,), bold="mean")
+        assert bold_of(paper_table(frame_of(rows_of(given)), spec)) == best
+    table = paper_table(frame_of(rows_of(given)), TableSpec(rows=("method",), columns="epsilon", bold="none"))
+    assert bold_of(table) == set()
+    assert "Bold" not in only(table)[1]
+
+
+def test_without_two_common_seeds_the_best_alone_is_bold_and_the_caption_says_why():
+    rows = [run("dpsgd", 1.0, s, 0.9 + s / 99) for s in (0, 1)] + [run("dpftrl", 1.0, s, 0.9) for s in (1, 2)]
+    table = paper_table(frame_of(rows), BY)
+    assert bold_of(table) == {("dpsgd", "ε = 1")}
+    assert "no test was possible" in only(table)[1]
+    rows += [run("dpmf", 1.0, s, 0.905 + s / 99 - s / 999) for s in (0, 1)]
+    table = paper_table(frame_of(rows), BY)
+    assert ("dpftrl", "ε = 1") not in bold_of(table)
+    assert "1 cell has fewer than two seeds in common" in only(table)[1]
+
+
+def test_a_diverged_point_is_bold_only_where_all_are():
+    rows = [run("dpsgd", 1.0, s, 0.99, diverged=s == 0) for s in range(3)]
+    rows += [run("dpftrl", 1.0, s, 0.5 + s / 99) for s in range(3)]
+    table = paper_table(frame_of(rows), BY)
+    assert bold_of(table) == {("dpftrl", "ε = 1")}
+    assert "×: 1 of 6 runs diverged" in only(table)[1]
+    assert "0.990 ± 0.000 ×" in table.render()
+    both = paper_table(frame_of([row | {"diverged": True} for row in rows]), BY)
+    assert ("dpsgd", "ε = 1") in bold_of(both)
+
+
+@pytest.mark.parametrize("spread", ["ci", "std", "sem"])
+def test_what_stands_after_plus_minus_is_scipys(spread):
+    given = values()
+    spec = TableSpec(rows=("method",), columns="epsilon", spread=spread, confidence=0.9)
+    block, caption = only(paper_table(frame_of(rows_of(given)), spec))
+    for column, epsilon in zip(block.columns[1:], EPSILONS, strict=True):
+        for cell, method in zip(column.cells, [c.text for c in block.columns[0].cells], strict=True):
+            x = given[method, epsilon]
+            low, high = scipy.stats.t.interval(0.9, len(x) - 1, x.mean(), scipy.stats.sem(x))
+            wanted = {"ci": (high - low) / 2, "std": x.std(ddof=1), "sem": scipy.stats.sem(x)}[spread]
+            assert (cell.mean, cell.width) == (pytest.approx(x.mean()), pytest.approx(wanted))
+    words = {"ci": "half of the 90 % confidence interval", "std": "standard deviation", "sem": "standard error"}
+    assert f"mean ± {words[spread]}" in caption
+    assert "over 5 seeds" in caption
+
+
+def test_seeds_are_a_range_where_they_differ_and_one_has_no_spread():
+    rows = [run("dpsgd", 1.0, 0, 0.9), *[run("dpftrl", 1.0, s, 0.8 + s / 99) for s in range(3)]]
+    block, caption = only(paper_table(frame_of(rows), BY))
+    assert [cell.spread for cell in block.columns[1].cells] == ["", "0.010"]
+    assert "over 1 to 3 seeds" in caption
+
+
+def test_order_and_names_are_those_asked_for():
+    spec = TableSpec(
+        rows=("method=dpmf|dpsgd",),
+        columns="epsilon=8|1",
+        metric=("test_loss", "test_accuracy"),
+        name={"dpsgd": "DP-SGD", "test_accuracy": "Accuracy", "method": "Method", "8": "loose"},
+        digits={"test_accuracy": 1},
+        percent=True,
+    )
+    block, _ = only(paper_table(frame_of(rows_of(values())), spec))
+    heads = [(column.group, column.header) for column in block.columns]
+    assert heads[0] == ("", "Method")
+    assert heads[1:] == [(g, h) for g in ("test loss", "Accuracy") for h in ("loose", "ε = 1")]
+    assert [cell.text for cell in block.columns[0].cells] == ["dpmf", "DP-SGD"]
+    accuracy, loss = block.columns[3].cells[1], block.columns[1].cells[1]
+    assert accuracy.text == f"{100 * values()['dpsgd', 8.0].mean():.1f}"
+    assert loss.text == f"{1 - values()['dpsgd', 8.0].mean():.3f}"
+
+
+def test_a_line_per_point_has_the_columns_that_are_shown_in_their_order():
+    spec = TableSpec(show=("test_loss", "epsilon", "method", "test_accuracy"))
+    block, _ = only(paper_table(frame_of(rows_of(values())), spec))
+    assert [column.header for column in block.columns] == ["test loss", "ε", "method", "test accuracy"]
+    assert [cell.text for cell in block.columns[1].cells] == ["1"] * 4 + ["8"] * 4
+    unasked, _ = only(paper_table(frame_of(rows_of(values()))))
+    assert [column.header for column in unasked.columns] == ["ε", "method", "test accuracy"]
+
+
+def clipped():
+    return [
+        run("dpsgd", 1.0, s, 0.7 + c / 10 + s / 99, clip_norm=c, test_auroc=0.9 - c / 10)
+        for c in (0.5, 1.0)
+        for s in range(3)
+    ]
+
+
+def test_points_that_share_a_cell_are_its_best_and_the_caption_says_over_what():
+    spec = TableSpec(rows=("method",), columns="epsilon", metric=("test_accuracy", "test_auroc"))
+    block, caption = only(paper_table(frame_of(clipped()), spec))
+    assert [column.cells[0].text for column in block.columns[1:]] == ["0.810", "0.800"]  # both of clip norm 1
+    assert "Each cell is the best over clip norm, by the mean of test accuracy" in caption
+    shown = TableSpec(rows=("method", "clip_norm"), columns="epsilon")
+    assert "best over" not in only(paper_table(frame_of(clipped()), shown))[1]
+    with pytest.raises(ResultsError, match="differ in clip_norm"):
+        paper_table(frame_of(clipped()), TableSpec(rows=("method",), columns="epsilon", over="each"))
+
+
+def test_a_cell_shows_a_diverged_point_only_where_there_is_no_other():
+    rows = [row | {"diverged": row["clip_norm"] == 1.0} for row in clipped()]
+    block, caption = only(paper_table(frame_of(rows), BY))
+    assert block.columns[1].cells[0][:4] == ("0.760", "0.010", False, False)
+    assert "diverged" not in caption
+
+
+def test_points_that_differ_in_no_column_are_not_pooled_either():
+    rows = [row | {"clip_norm": 1.0} for row in clipped()]
+    assert "best over settings outside the columns" in only(paper_table(frame_of(rows), BY))[1]
+
+
+@pytest.mark.parametrize(
+    ("column", "other"),
+    [("dataset", "adult"), ("unit", "user"), ("adjacency", "add_or_remove_one"), ("sampling", "full"), ("delta", 1e-6)],
+)
+def test_families_are_tables_of_their_own_unless_they_are_on_an_axis(column, other):
+    rows = [*rows_of(values()), *[row | {column: other} for row in rows_of(values())]]
+    apart = paper_table(frame_of(rows), BY)
+    assert len(apart.blocks) == 2
+    assert apart.blocks[0][:2] != apart.blocks[1][:2]  # title and notes
+    together, _ = only(paper_table(frame_of(rows), TableSpec(rows=(column, "method"), columns="epsilon")))
+    assert len(together.columns[0].cells) == 8
+    # Each family has its own best.
+    worse = [row | {"test_accuracy": row["test_accuracy"] - 0.3} if row[column] == other else row for row in rows]
+    bold = paper_table(frame_of(worse), TableSpec(rows=(column, "method"), columns="epsilon", bold="mean"))
+    assert [sum(cell.bold for cell in each.cells) for each in bold.blocks[0].columns[2:]] == [2, 2]
+
+
+def test_epsilons_never_share_a_cell():
+    table = paper_table(frame_of(rows_of(values())), TableSpec(rows=("method",)))
+    assert [block.title for block in table.blocks] == [f"digits, mlp, per example, ε = {e}" for e in (1, 8)]
+
+
+def test_a_caption_states_what_epsilon_rests_on():
+    rows = rows_of(values())
+    caption = only(paper_table(frame_of(rows), BY))[1]
+    assert caption.startswith("δ=1e-5; zero_out; Poisson sampling; accountant PLD. ")
+    assert "Hyper-parameter tuning is not accounted." in caption
+    paid = only(paper_table(frame_of([row | {"tuning_accounted": True} for row in rows]), BY))[1]
+    assert "Hyper-parameter tuning is accounted." in paid
+    learnt = only(paper_table(frame_of([row | {"learnt": "range of age"} for row in rows]), BY))[1]
+    assert "NOT private, and in no ε: range of age" in learnt
+    above = only(paper_table(frame_of([row | {"epsilon_pld": row["epsilon"] + 0.5} for row in rows]), BY))[1]
+    assert "above the one asked for, by up to 0.5" in above
+    plain = [row | {"epsilon": math.inf, "epsilon_pld": math.inf} for row in rows if row["epsilon"] == 8]
+    assert "ε = ∞ is not private." in only(paper_table(frame_of(rows + plain), BY))[1]
+
+
+def folder(tmp_path, name, rows=None):
+    write_job_result(tmp_path / name / "job", rows or rows_of(values()), "digest")
+    return str(tmp_path / name)
+
+
+def test_rows_of_two_folders_are_not_seeds_of_one_point(tmp_path):
+    worse = [row | {"test_accuracy": row["test_accuracy"] - 0.3} for row in rows_of(values())]
+    frame = load_all([folder(tmp_path, "mine"), folder(tmp_path, "theirs", worse)])
+    block, caption = only(paper_table(frame, BY))
+    assert "best over sweep" in caption
+    assert {cell.text for cell in block.columns[1].cells if cell.bold} <= {f"{x.mean():.3f}" for x in values().values()}
+    both, _ = only(paper_table(frame, TableSpec(rows=("sweep", "method"), columns="epsilon", bold="mean")))
+    assert [cell.text for cell in both.columns[0].cells] == ["mine"] * 4 + ["theirs"] * 4
+
+
+ODD = "100 % of_{DP} & more #1"
+
+
+def lines_of_latex(text):
+    """Checks braces and ampersands; gives the lines between the rules, without their ends."""
+    for sign, other in ("{}", "[]"):
+        bare = re.sub(r"\\[{}%&#_$]", "", text)
+        assert bare.count(sign) == bare.count(other)
+    body = re.search(r"\\toprule\n(.*)\\bottomrule", text, re.DOTALL)
+    assert body
+    lines = [line.strip() for line in body[1].splitlines() if line.strip().endswith(r"\\")]
+    cells = [re.split(r"(?<!\\)&", line.removesuffix(r"\\")) for line in lines]
+    spans = [sum(int((re.search(r"multicolumn\{(\d+)\}", c) or [0, 1])[1]) for c in line) for line in cells]
+    assert len(set(spans)) == 1, spans
+    kinds = re.search(r"\\begin\{tabular\}\{(.*)\}\n", text)
+    assert kinds
+    assert len(re.findall(r"[lr]|S\[[^]]*\]", re.sub(r"S\[[^]]*\]", "S[]", kinds[1]))) == spans[0]
+    return kinds[1], [[cell.strip() for cell in line] for line in cells]
+
+
+@pytest.mark.parametrize("style", ["booktabs", "siunitx"])
+@pytest.mark.parametrize("spread", ["std", "none"])
+def test_latex_lines_have_as_many_cells_as_there_are_columns(style, spread):
+    rows = [*rows_of(values()), *[run("dpsgd", 64.0, s, 0.9, diverged=True, test_loss=None) for s in range(2)]]
+    rows += [run("wide", 1.0, s, 0.2 + s / 2) for s in range(2)]  # ± 0.354, of three digits where others have two
+    spec = TableSpec(
+        rows=("method",), columns="epsilon", metric=("test_accuracy", "test_loss"), name={"dpsgd": ODD},
+        format="latex", latex=style, spread=spread,
+    )  # fmt: skip
+    text = paper_table(frame_of(rows), spec).render()
+    assert text.startswith("% Needs \\usepackage{booktabs")
+    assert (r"\sisetup{separate-uncertainty, detect-weight" in text) == (style == "siunitx")
+    kinds, lines = lines_of_latex(text)
+    assert r"\cmidrule(lr){2-4} \cmidrule(lr){5-7}" in text
+    assert lines[2][0] == r"100 \% of\_\{DP\} \& more \#1"
+    if style == "booktabs":
+        return
+    formats = re.findall(r"S\[table-format=(\d)\.(\d)(?:\((\d)\))?\]", kinds)
+    for i, line in itertools.product(range(1, 3), lines[2:]):
+        number = re.fullmatch(r"(?:\\bfseries )?(\d+)\.(\d+)(?: \\pm (\d+\.\d+))?", line[i])
+        if number is None:
+            assert re.fullmatch(r"\{.*\}", line[i])
+            continue
+        whole, places, unsure = formats[i - 1]
+        assert (len(number[1]), len(number[2])) <= (int(whole), int(places))
+        assert (number[3] is None) == (spread == "none") == (unsure == "")
+        assert number[3] is None or len(number[3].replace(".", "").lstrip("0")) <= int(unsure)
+
+
+def test_markdown_and_csv_have_the_same_cells_and_csv_all_families():
+    rows = [*rows_of(values()), *[row | {"dataset": "adult"} for row in rows_of(values())]]
+    spec = TableSpec(rows=("method",), columns="epsilon", bold="mean")
+    import csv
+    import dataclasses
+
+    lines = list(
+        csv.DictReader(paper_table(frame_of(rows), dataclasses.replace(spec, format="csv")).render().split("\n"))
+    )
+    assert len(lines) == 8
+    assert {line["dataset"] for line in lines} == {"digits", "adult"}
+    assert lines[0]["ε = 1"] == f"{values()[lines[0]['method'], 1.0].mean():.3f}"
+    markdown = paper_table(frame_of(rows), dataclasses.replace(spec, format="markdown")).render()
+    table = [line for line in markdown.splitlines() if line.startswith("|")]
+    assert len({line.count("|") for line in table}) == 1
+    assert markdown.count("**") == 2 * (2 + 4)  # two titles, and the best of two ε in each
+
+
+def test_a_specification_comes_back_and_gives_the_same_bytes(tmp_path):
+    spec = TableSpec(
+        rows=("method=dpsgd|dpmf",), columns="epsilon", metric=("test_accuracy",), name={"dpsgd": "DP-SGD ∞", "8": "e"},
+        digits={"test_accuracy": 2}, percent=True, spread="ci", confidence=0.9, bold="mean", over="each",
+        select="epsilon<=8", format="latex", latex="siunitx",
+    )  # fmt: skip
+    for each in (spec, TableSpec(), TableSpec(show=("epsilon",), digits=0)):
+        first = write_spec(each, tmp_path / "first.yaml")
+        assert read_spec(first) == each
+        assert write_spec(read_spec(first), tmp_path / "second.yaml").read_bytes() == first.read_bytes()
+    frame = frame_of(rows_of(values()))
+    assert paper_table(frame, read_spec(write_spec(spec, tmp_path / "a"))).render() == paper_table(frame, spec).render()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("rowz: [method]", "key 'rowz' that is none: did you mean rows?"),
+        ("- rows", "write keys and values"),
+        ("rows: [", "is no YAML"),
+        ("rows: method", "rows='method' is not a list of names"),
+        ("percent: 3", "percent=3 is not true or false: write true or false"),
+        ("digits: many", "digits='many' is not a whole number"),
+        ("confidence: 1", "confidence is 1.0"),
+        ("spread: cii", "spread='cii' is not known"),
+        ("name: {8: [a]}", None),
+    ],
+)
+def test_a_specification_that_is_none_is_refused(tmp_path, text, words):
+    (tmp_path / "table.yaml").write_text(text)
+    if words is None:
+        assert read_spec(tmp_path / "table.yaml").name == {"8": "['a']"}
+        return
+    with pytest.raises((ResultsError, ValueError), match=re.escape(words)):
+        read_spec(tmp_path / "table.yaml")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("--rows methodd", "did you mean method?"),
+        ("--rows method --metric test_acuracy", "did you mean test_accuracy?"),
+        ("--rows method --metric test_auroc", "no values in column 'test_auroc'"),
+        ("--rows partition", "no values in column 'partition'"),
+        ("--rows method --metric clip_norm", "is no result"),
+        ("--rows test_loss", "which is measured"),
+        ("--columns epsilon", "has no rows beside it"),
+        ("--rows method --columns method", "name method twice"),
+        ("--rows method --columns epsilon,unit", "names several"),
+        ("--rows method=dpsdg", "no row has method=dpsdg"),
+        ("--show method --rows method", "exclude each other"),
+        ("--show config", "neither a setting nor a result"),
+        ("--rows sweep", "give several"),
+        ("--metric test_loss --percent", "percent is of fractions, which test_loss is not"),
+        ("--metric uplink_bytes --rows epsilon", "no values"),
+        ("--digits 1.5", "--digits '1.5' is no number of digits"),
+        ("--digits 99", "from 0 to 12"),
+        ("--digits test_loss=1", "which the table does not show"),
+        ("--rows method --name dpsdg=X", "did you mean dpsgd?"),
+        ("--name dpsgd", "is no name"),
+        ("--name dpsgd=a --name dpsgd=b", "two names"),
+        ("--rows method,,epsilon", "empty name"),
+        ("--format latx", "perhaps 'latex'"),
+        ("--format csv --latex siunitx", "latex=siunitx is nothing to format=csv"),
+        ("--select epsilon<0", "no row passes"),
+        ("--confidence 1", "between 0 and 1"),
+        ("--spec nowhere.yaml", "cannot be read"),
+    ],
+)
+def test_bad_input_is_refused_in_a_sentence(tmp_path, capsys, monkeypatch, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    assert call("results", "table", folder(tmp_path, "sweep"), *arguments.split()) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert words in err
+
+
+def test_the_command_from_end_to_end(tmp_path, capsys):
+    assert call("results", "table", "/nowhere") == 1
+    assert "there is no /nowhere" in capsys.readouterr().err
+    mine, theirs = folder(tmp_path, "mine"), folder(tmp_path, "theirs")
+    command = ["results", "table", mine, theirs, "--rows", "sweep,method", "--columns", "epsilon", "--percent"]
+    command += ["--name", "dpsgd=DP-SGD", "--name", "test_accuracy=Accuracy (%)", "--select", "epsilon<=2"]
+    command += ["--spread", "ci", "--digits", "test_accuracy=2", "--save", str(tmp_path / "specs/table.yaml")]
+    assert call(*command) == 0
+    text = capsys.readouterr().out
+    assert re.search(r"^mine +DP-SGD +★ 8\d\.\d\d ± \d\.\d\d$", text, re.MULTILINE)
+    assert "★: the best mean" in text
+    assert "ε = 8" not in text
+    assert call("results", "table", mine, theirs, "--spec", str(tmp_path / "specs/table.yaml")) == 0
+    assert capsys.readouterr().out == text
+    latex = ["--latex", "siunitx", "--bold", "mean"]
+    assert call("results", "table", mine, theirs, "--spec", str(tmp_path / "specs/table.yaml"), *latex) == 0
+    lines_of_latex(capsys.readouterr().out)
+    assert call("results", "table", mine, "--rows", "method", "--columns", "epsilon", "--format", "csv") == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("method,ε = 1,ε = 1 ±,ε = 8,ε = 8 ±\n")
+    assert "note: digits, mlp, per example: δ=1e-5" in err
+
+
+def test_show_and_export_take_several_folders_and_a_selection(tmp_path, capsys):
+    mine, theirs = folder(tmp_path, "mine"), folder(tmp_path, "theirs")
+    assert call("results", "show", mine, theirs, "--select", "epsilon=8 method=dpsgd") == 0
+    out = capsys.readouterr().out
+    assert out.count("± ") >= 2
+    assert "mine" in out
+    assert "theirs" in out
+    assert call("results", "export", mine, theirs) == 1
+    assert "--out is missing" in capsys.readouterr().err
+    assert call("results", "export", mine, theirs, "--select", "epsilon=8", "--out", str(tmp_path / "all")) == 0
+    again = load_all([tmp_path / "all"])
+    assert set(again["sweep"]) == {"mine", "theirs"}
+    assert set(again["epsilon"]) == {8.0}
