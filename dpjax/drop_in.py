@@ -12,9 +12,18 @@ from dpjax.clipping import ClippingRule, clipped_sum
 from dpjax.contributions import example_gradient
 from dpjax.noise import gaussian_privatizer, noise_stddev
 from dpjax.ranges import CLIP_NORM, NOISE_MULTIPLIER
+from dpjax.renamed import called_elsewhere
 from dpjax.types import Cohort, Params, leading_size
 
 
+@called_elsewhere(
+    max_grad_norm="clip_norm=...",
+    l2_norm_clip="clip_norm=...",
+    l2_clip_norm="clip_norm=...",
+    batch_size="expected_batch_size=sampling rate * data set size",
+    lot_size="expected_batch_size=sampling rate * data set size",
+    num_microbatches="microbatch_size=..., for memory alone, as every example is clipped by itself,",
+)
 def private_grad(
     loss_fn: Callable[..., PyTree[Array]],
     *,
