@@ -13,7 +13,7 @@ from dpjax.contributions import example_gradient
 from dpjax.noise import gaussian_privatizer, noise_stddev
 from dpjax.ranges import CLIP_NORM, NOISE_MULTIPLIER
 from dpjax.renamed import called_elsewhere
-from dpjax.types import Cohort, Params, leading_size
+from dpjax.types import Cohort, Params, check_key, leading_size
 
 
 @called_elsewhere(
@@ -58,6 +58,7 @@ def private_grad(
 
     Raises:
       ValueError: an argument out of range.
+      TypeError: a loss of a batch, or of other arguments; another library's name of an argument; from ``grad``, no key.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -75,6 +76,7 @@ def private_grad(
     bounded_sum = clipped_sum(example_gradient(keyed), rule=rule, engine=engine, microbatch_size=microbatch_size)
 
     def grad(params: Params, batch: PyTree[Array], key: Key[Array, ""], mask: Array | None = None) -> Params:
+        check_key("key", key)
         size = leading_size("batch", batch, "batch")
         cohort = Cohort(batch, jnp.ones(size, bool) if mask is None else mask)
         noise_key, loss_key = jax.random.split(key)

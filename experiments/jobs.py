@@ -15,6 +15,7 @@ from dpjax.sweeps import Lane, Program, compile_lanes, run_lanes
 from dpjax.types import HParams
 from experiments import config, identity
 from experiments.fields import hparams_in
+from experiments.hints import hint
 from experiments.inputs import inputs, noted_imports, plugin_inputs
 from experiments.memory import refuse_lanes
 from experiments.privacy import as_run, check_aborts, clip_norm, noise_share
@@ -55,6 +56,7 @@ def run_group(jobs: Sequence[Job], tell: Tell = lambda stage, done, total: None)
     _check_unchanged(late | files, hashes)
     files = hashes
     warn_of_what_is_not_covered(jobs, setup)
+    hint(first)
     sound, refused = _sound(jobs, setup)
     yield from refused
     if not sound:
