@@ -14,6 +14,7 @@ from rich.progress import Progress as Bar
 
 from experiments.error_words import explain
 from experiments.interrupts import Interrupts
+from experiments.phases import Phases
 
 _EVERY = 10.0  # seconds between lines where there is no terminal
 _EVERY_FEW = 2.0  # for what takes less than a minute in all
@@ -79,15 +80,20 @@ class Progress:
         self._stage = self._bar.add_task(self._name, total=None)
         self._reasons: dict[str, str] = {}
         self._interrupts = Interrupts()
+        self._phases = None if self._console.is_terminal else Phases(self.say)
 
     def __enter__(self) -> Self:
         self._interrupts.__enter__()
         self._bar.start()
+        if self._phases is not None:
+            self._phases.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._phases is not None:
+            self._phases.stop()
         self._bar.stop()
         self._interrupts.__exit__(kind, error, trace)
 
@@ -101,6 +107,8 @@ class Progress:
         now = time.monotonic()
         self._spent[self._name] = self._spent.get(self._name, 0.0) + now - self._looked
         self._looked = now
+        if self._phases is not None:
+            self._phases.begin(stage)
         if stage != self._name:
             self._bar.reset(self._stage, description=escape(stage), total=total)
             self._name = stage
@@ -111,6 +119,8 @@ class Progress:
             most = f" (most of it: {escape(longest)})" if longest != stage else ""
             self._spent.clear()
             jobs = f"{self._ended} of {self._total} jobs ended"
+            if self._phases is not None:
+                self._phases.silence()
             self._console.print(f"{jobs} after {now - self._began:.0f} s{most}; {escape(stage)}, {done} of {total}.")
 
     def group(self, number: int, groups: int, jobs: int) -> None:
@@ -119,7 +129,7 @@ class Progress:
             self._console.print(f"{_jobs(self._skipped)} finished before and skipped.")
         self._flush()
         self._console.print(f"Group {number} of {groups}: {_jobs(jobs)}, one program.")
-        self.tell("starting", 0, 1)  # JAX is imported, data are read
+        self.tell("starting", 0, 1)
 
     def say(self, text: str) -> None:
         """Put a line of its own above the bars."""

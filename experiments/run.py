@@ -91,6 +91,8 @@ def finished(cfg: Config, folder: Path) -> Rows | None:
 
 def run(jobs: Sequence[Job], tell: Tell) -> Iterator[Outcome]:
     """Run jobs of one signature together."""
+    if "jax" not in sys.modules:
+        tell("importing JAX", 0, 1)
     keep_programs()
     from experiments.jobs import run_group  # jax takes seconds to import; a skipped sweep needs none of it
 
