@@ -19,12 +19,12 @@ class Phases:
         self._say = say
         self._ended = threading.Event()
         self._lock = threading.Lock()
-        self._name, self._began, self._named = "starting", time.monotonic(), False
+        self._name, self._began, self._named = "starting", time.perf_counter(), False
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Begin to watch."""
-        self._began = time.monotonic()
+        self._began = time.perf_counter()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
 
@@ -38,7 +38,7 @@ class Phases:
         """Another phase, or the same one going on."""
         with self._lock:
             if name != self._name:
-                self._name, self._began, self._named = name, time.monotonic(), False
+                self._name, self._began, self._named = name, time.perf_counter(), False
 
     def silence(self) -> None:
         """A line of another kind has named the phase."""
@@ -48,7 +48,7 @@ class Phases:
     def _watch(self) -> None:
         while not self._ended.wait(min(LONG, 2.0) / 8):
             with self._lock:
-                lasted = time.monotonic() - self._began
+                lasted = time.perf_counter() - self._began
                 if lasted >= LONG and not self._named:
                     self._named = True
                     self._say(f"{self._name} ...")

@@ -1,6 +1,7 @@
 """Figures that are there stay; what is not what would be drawn is drawn anew."""
 
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -315,3 +316,27 @@ def test_a_line_names_the_stage_that_took_the_time(capsys, monkeypatch):
         "0 of 26 jobs ended after 14 s (most of it: starting); calibrating noise, 1 of 5.",
         "0 of 26 jobs ended after 26 s; training, 3 of 9.",
     ]
+
+
+def test_a_line_says_what_is_left_and_what_was_best(capsys, monkeypatch):
+    clock = iter([0.0, 5.0, 40.0])
+    monkeypatch.setattr("experiments.progress.time.monotonic", lambda: next(clock))
+    progress = Progress(6)
+    progress.skipped("privacy.epsilon=inf", [{"epsilon": math.inf, "test_accuracy": 0.9}])
+    progress.tell("training", 0, 5)
+    progress.finished("privacy.epsilon=2", [{"epsilon": 2.0, "test_accuracy": value} for value in (0.5, 0.7)])
+    progress.finished("privacy.epsilon=1", [{"epsilon": 1.0, "test_accuracy": 0.4}])
+    progress.finished("privacy.epsilon=8", [{"epsilon": 8.0, "test_accuracy": 0.8, "diverged": True}])
+    progress.failed("privacy.epsilon=9", ValueError("no."))
+    progress.tell("training", 4, 5)
+    assert capsys.readouterr().err.splitlines() == [
+        "5 of 6 jobs ended after 40 s, about 10 s left; training, 4 of 5. Best so far: test accuracy 0.600 at ε=2: "
+        "privacy.epsilon=2"
+    ]
+
+
+def test_the_bars_on_a_terminal_have_the_best_below_them():
+    progress = Progress(2)
+    progress.finished("privacy.epsilon=1", [{"epsilon": 1.0, "validation_accuracy": 0.25, "test_accuracy": 0.5}])
+    shown = [str(each) for each in progress._bar.get_renderables()]
+    assert shown[-1] == "Best so far: validation accuracy 0.250 at ε=1: privacy.epsilon=1"

@@ -70,6 +70,23 @@ def progress(root: Path, finished: Mapping[Path, str], now: datetime.datetime) -
     return together, unreadable
 
 
+def in_words(seconds: float) -> str:
+    """A time to two digits, in the unit that it is told in.
+
+    Args:
+      seconds: that it takes.
+
+    Example:
+      >>> in_words(8.2), in_words(200), in_words(5000), in_words(1e6)
+      ('8 s', '3 min', '83 min', '12 days')
+    """
+    for unit, size, below in (("s", 1, 100), ("min", 60, 5400), ("h", 3600, 2 * 86_400)):
+        if seconds < below:
+            count = seconds / size
+            return f"{count:.1f} {unit}" if unit == "h" and count < 10 else f"{count:.0f} {unit}"
+    return f"{seconds / 86_400:.0f} days"
+
+
 def split_overrides(overrides: str) -> list[str]:
     """The overrides of a job, which a row holds as one text.
 

@@ -51,7 +51,7 @@ def launch(
         def hand_over(i: int, outcome: Outcome) -> None:
             returns[i] = _hand_over(hydra_context, composed[i], outcome)
             if outcome.error is None:
-                return progress.finished()
+                return progress.finished(outcome.job.overrides, outcome.rows)
             progress.failed(outcome.job.overrides, outcome.error)
             _remember(outcome.job, outcome.error)
             if is_disk_full(outcome.error):
@@ -97,7 +97,7 @@ def launch(
                     if hydras.is_dir()
                     else _hand_over(hydra_context, composed[i], Outcome(job, rows))
                 )
-                progress.skipped()
+                progress.skipped(job.overrides, rows)
         if not groups and all(done.status == JobStatus.COMPLETED for done in returns.values()):
             progress.all_skipped()
         for number, members in enumerate(groups.values(), start=1):
