@@ -4,6 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dpjax.report.sweep_state import naming
+
 _METRICS = ("validation_accuracy", "test_accuracy")
 
 
@@ -37,7 +39,8 @@ class Best:
         if rank > self._best:
             self._best = rank
             what = f"{name.replace('_', ' ')} {mean:.3f} at ε={epsilon:g}"
-            self._said = f"Best so far: {what}{overrides and f': {overrides}'}"
+            named = naming(overrides)
+            self._said = f"Best so far: {what}{named and f': {named}'}"
 
     def __str__(self) -> str:
         return self._said
