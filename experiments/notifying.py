@@ -44,6 +44,28 @@ def is_address(value: object) -> bool:
     return not text.startswith("${") and any(mark in text for mark in "/.:?@")
 
 
+def foretell(how: str) -> None:
+    """Say before a sweep runs for hours that nobody would be told of its end, where that is known by then.
+
+    Args:
+      how: ``notify`` of the config.
+    """
+    if trouble := _ahead(how):
+        print(f"note: notify={how} will tell nobody: {trouble}.", file=sys.stderr)
+
+
+def _ahead(how: str) -> str:
+    if how == "webhook" and not _address().lower().startswith(("https://", "http://")):
+        return f"{WEBHOOK} holds no address; set it to the webhook's, which begins with https://"
+    if how == "desktop" and not any(map(shutil.which, _DESKTOPS)):
+        return f"there is neither {' nor '.join(_DESKTOPS)} on this machine"
+    return ""
+
+
+def _address() -> str:
+    return os.environ.get(WEBHOOK, "").strip()
+
+
 def notify(how: str, folder: Path, finished: int, failed: int) -> None:
     """Tell that a sweep has ended; what keeps it from being told is one line on stderr.
 
@@ -53,7 +75,7 @@ def notify(how: str, folder: Path, finished: int, failed: int) -> None:
       finished: jobs with a result.
       failed: jobs without.
     """
-    if not how:
+    if not how or _ahead(how):  # which was said before
         return
     try:
         said = _on_desktop if how == "desktop" else _post
@@ -100,22 +122,17 @@ def _best(folder: Path) -> str:
 
 def _on_desktop(text: str) -> str:
     """Show it; what was in the way, or nothing."""
-    for program, words in _DESKTOPS.items():
-        if shutil.which(program):
-            done = subprocess.run([*words, text], capture_output=True, timeout=SECONDS, check=False)
-            return "" if done.returncode == 0 else f"{program} ended with status {done.returncode}"
-    return f"there is neither {' nor '.join(_DESKTOPS)} on this machine"
+    program = next(filter(shutil.which, _DESKTOPS))
+    done = subprocess.run([*_DESKTOPS[program], text], capture_output=True, timeout=SECONDS, check=False)
+    return "" if done.returncode == 0 else f"{program} ended with status {done.returncode}"
 
 
 def _post(text: str) -> str:
     """Send it; what was in the way, or nothing. No answer here repeats the address."""
-    address = os.environ.get(WEBHOOK, "").strip()
-    if not address.lower().startswith(("https://", "http://")):
-        return f"{WEBHOOK} holds no address; set it to the webhook's, which begins with https://"
     headers = {"Content-Type": "application/json", "User-Agent": "dpjax"}
     body = json.dumps({"text": text}, ensure_ascii=False).encode()
     try:
-        request = urllib.request.Request(address, body, headers, method="POST")
+        request = urllib.request.Request(_address(), body, headers, method="POST")
         with urllib.request.urlopen(request, timeout=SECONDS):
             return ""
     except HTTPError as error:

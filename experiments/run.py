@@ -29,7 +29,7 @@ from experiments.border import from_hydra
 from experiments.config import Config
 from experiments.error_words import explain, is_expected, plainly_warned
 from experiments.interrupts import heard, status_of
-from experiments.notifying import NO_ADDRESS, is_address
+from experiments.notifying import NO_ADDRESS, foretell, is_address
 from experiments.own_experiment import with_own_experiments
 from experiments.progress import Progress
 from experiments.readers import refuse_unread
@@ -66,6 +66,7 @@ def _run_job(job: Job, tell: Tell = lambda stage, done, total: None) -> Rows:
 def _run_single(job: Job) -> Rows:
     from experiments.finish import finish_single
 
+    foretell(job.cfg.notify)
     with Progress(1) as progress:
         if finished(job.cfg, job.folder) is not None:
             progress.all_skipped()

@@ -14,6 +14,7 @@ from experiments.notifying import NO_ADDRESS, WEBHOOK, notify, sentence
 QUICK = ["model=logistic", "optimizer.num_steps=2", "num_seeds=2", "privacy.accountant=rdp", "figures=false"]
 SWEEP = ["-m", "hydra.sweeper.reference=false", "privacy.epsilon=1,8", *QUICK]
 SECRET = "s3cr3t"
+NO_WEBHOOK = f"note: notify=webhook will tell nobody: {WEBHOOK} holds no address; set it to the webhook's, which begins"
 
 
 @pytest.fixture
@@ -81,7 +82,7 @@ def test_an_address_that_is_none_fails_no_sweep_and_is_one_line(main, monkeypatc
     monkeypatch.setenv(WEBHOOK, address)
     code, out, err = main(*QUICK, "notify=webhook")
     (line,) = [line for line in err.splitlines() if "notify" in line]
-    assert (code, line.startswith("note: notify=webhook told nobody: ")) == (0, True)
+    assert (code, line.startswith(("note: notify=webhook told nobody: ", NO_WEBHOOK))) == (0, True)
     assert SECRET not in out + err
 
 
@@ -101,6 +102,7 @@ def test_a_webhook_that_refuses_or_does_not_answer_is_one_line(webhook, monkeypa
 
 def test_what_goes_wrong_in_the_sentence_fails_no_sweep(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(notifying, "_best", lambda folder: 1 / 0)
+    monkeypatch.setattr(notifying.shutil, "which", lambda program: program)
     notify("desktop", tmp_path, 1, 0)
     assert capsys.readouterr().err == "note: notify=desktop told nobody: ZeroDivisionError.\n"
 
@@ -120,10 +122,12 @@ def test_a_desktop_is_told_by_its_own_program(monkeypatch, capsys, tmp_path, pro
     assert capsys.readouterr().err == f"note: notify=desktop told nobody: {program} ended with status 3.\n"
 
 
-def test_a_machine_without_a_desktop_says_so(monkeypatch, capsys, tmp_path):
-    monkeypatch.setenv("PATH", str(tmp_path))
-    notify("desktop", tmp_path, 0, 2)
-    assert "there is neither notify-send nor osascript on this machine." in capsys.readouterr().err
+@pytest.mark.parametrize("mode", [[], SWEEP[:3]])
+def test_a_machine_without_a_desktop_says_so_before_the_sweep_and_once(main, monkeypatch, tmp_path, mode):
+    monkeypatch.setattr(notifying.shutil, "which", lambda program: None)
+    code, _, err = main(*mode, *QUICK, "notify=desktop")
+    said = "note: notify=desktop will tell nobody: there is neither notify-send nor osascript on this machine.\n"
+    assert (code, err.count("nobody"), err.startswith(said)) == (0, 1, True), err
 
 
 @pytest.mark.parametrize("mode", [[], SWEEP[:3]])

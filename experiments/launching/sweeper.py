@@ -20,7 +20,7 @@ from experiments.error_words import no_field
 from experiments.fields import describe, types
 from experiments.interrupts import status_of
 from experiments.launching.compose import as_job, make_compose
-from experiments.notifying import NO_ADDRESS, is_address
+from experiments.notifying import NO_ADDRESS, foretell, is_address
 from experiments.readers import Sweep, depends_on, refuse_unread
 from experiments.spelling import one_spelling
 from experiments.strict import refuse_strangers
@@ -44,6 +44,7 @@ def sweep(sweeper: Any, arguments: Sequence[str]) -> Any:
     """Make the jobs, launch them, and finish the sweep with its table and figures."""
     if is_address(sweeper.config.get("notify", "")):
         raise ConfigError(NO_ADDRESS)  # before any of it is on disk
+    foretell(sweeper.config.get("notify", ""))
     loader = sweeper.hydra_context.config_loader
     jobs = expand(arguments, sweeper.grids, sweeper.params, reference=sweeper.reference, config_loader=loader)
     if "BatchedLauncher" not in type(sweeper.launcher).__name__:  # which does it itself, job by job
