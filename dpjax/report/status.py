@@ -55,7 +55,7 @@ class Status(NamedTuple):
       planned: jobs; None where the folder does not tell.
       finished: those with a result.
       failed: those that ended without.
-      seconds_left: at the pace so far; None where that is not known.
+      seconds_left: at the pace so far; None where that is not known, or nobody works on it.
       seconds_since_change: since the last result, failure or start; None where there is none of them.
       metric: that ``best`` is by; None without any.
       best: by family and ε.
@@ -103,13 +103,14 @@ def status(directory: Path | str, now: datetime.datetime | None = None) -> Statu
     since = None if changed is None else max(0.0, now.timestamp() - changed)
     finished = len(job_files(root)) or contents.frame["config_hash"].nunique() if going is None else going.finished
     metric, best = _best(contents)
+    state = _state(contents, going, now, since)
     tables = [root / name for name in ("results.parquet", "results.json") if (root / name).is_file()]
     return Status(
-        state=_state(contents, going, now, since),
+        state=state,
         planned=None if going is None else going.planned,
         finished=int(finished),
         failed=len(contents.failures) if going is None else going.failed,
-        seconds_left=None if going is None else going.seconds_left,
+        seconds_left=going.seconds_left if going is not None and state == "running" else None,
         seconds_since_change=since,
         metric=metric,
         best=best,
