@@ -41,8 +41,8 @@ def is_for_a_batch(loss_fn: Callable[..., Any], params: Any, example: Any, key: 
       params, example, key: that it failed on, traced or not.
 
     Example:
-      >>> over_a_batch = lambda w, x, key: jnp.mean(jnp.sum(w * x, axis=1))
-      >>> is_for_a_batch(over_a_batch, jnp.zeros(3), jnp.zeros(3), jax.random.key(0))
+      >>> over_a_batch = lambda w, x, key: jnp.mean(w * x[:, 0])
+      >>> is_for_a_batch(over_a_batch, jnp.float32(0), jnp.zeros(3), jax.random.key(0))
       True
     """
 
