@@ -12,9 +12,18 @@ from dpjax.clipping import ClippingRule, clipped_sum
 from dpjax.contributions import example_gradient
 from dpjax.noise import gaussian_privatizer, noise_stddev
 from dpjax.ranges import CLIP_NORM, NOISE_MULTIPLIER
-from dpjax.types import Cohort, Params, leading_size
+from dpjax.renamed import called_elsewhere
+from dpjax.types import Cohort, Params, check_key, leading_size
 
 
+@called_elsewhere(
+    max_grad_norm="clip_norm=...",
+    l2_norm_clip="clip_norm=...",
+    l2_clip_norm="clip_norm=...",
+    batch_size="expected_batch_size=sampling rate * data set size",
+    lot_size="expected_batch_size=sampling rate * data set size",
+    num_microbatches="microbatch_size=..., for memory alone, as every example is clipped by itself,",
+)
 def private_grad(
     loss_fn: Callable[..., PyTree[Array]],
     *,
@@ -49,6 +58,7 @@ def private_grad(
 
     Raises:
       ValueError: an argument out of range.
+      TypeError: a loss of a batch, or of other arguments; another library's name of an argument; from ``grad``, no key.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -66,6 +76,7 @@ def private_grad(
     bounded_sum = clipped_sum(example_gradient(keyed), rule=rule, engine=engine, microbatch_size=microbatch_size)
 
     def grad(params: Params, batch: PyTree[Array], key: Key[Array, ""], mask: Array | None = None) -> Params:
+        check_key("key", key)
         size = leading_size("batch", batch, "batch")
         cohort = Cohort(batch, jnp.ones(size, bool) if mask is None else mask)
         noise_key, loss_key = jax.random.split(key)

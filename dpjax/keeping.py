@@ -164,6 +164,25 @@ def is_left_behind(path: Path) -> bool:
     return stale or (writer["machine"] == MACHINE and not _lives(int(writer["process"])))
 
 
+def this_process() -> str:
+    """What names this process on this machine, for a file that says who works on a folder."""
+    return f"{MACHINE}.{os.getpid()}"
+
+
+def runs_here(process: str) -> bool | None:
+    """Whether the process that ``this_process`` named lives; None of another machine's, or where none is named.
+
+    Args:
+      process: its name.
+
+    Example:
+      >>> runs_here(this_process()), runs_here("elsewhere.1"), runs_here("")
+      (True, None, None)
+    """
+    machine, _, number = process.partition(".")
+    return _lives(int(number)) if machine == MACHINE and number.isdigit() else None
+
+
 def _lives(process: int) -> bool:
     try:
         os.kill(process, 0)
@@ -171,4 +190,12 @@ def _lives(process: int) -> bool:
         return False
     except (OSError, OverflowError):
         return True
-    return True
+    return not _is_zombie(process)
+
+
+def _is_zombie(process: int) -> bool:
+    """Whether it has ended, and its parent has not asked how: in a container that may be so for good."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text(errors="replace").rpartition(")")[2].split()[0] == "Z"
+    except (OSError, IndexError):  # no such files here, or it has just gone
+        return False

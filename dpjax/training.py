@@ -22,7 +22,7 @@ from dpjax.contributions import gather_records
 from dpjax.noise import gaussian_privatizer
 from dpjax.population import Population, draw, remember, weigh_units
 from dpjax.ranges import NUM_STEPS
-from dpjax.renamed import renamed
+from dpjax.renamed import called_elsewhere, renamed
 from dpjax.sampling import Sampler, check_sampler
 from dpjax.solver import Solver, as_solver
 from dpjax.steps import Noise, StepReport, TrainState, check_noise, make_stepper
@@ -90,6 +90,20 @@ class Evaluation(NamedTuple):
     evaluate="evaluation=Evaluation(evaluate)",
     evaluate_every="evaluation=Evaluation(evaluate, every=...)",
     evaluate_params="evaluation=Evaluation(evaluate, params=...)",
+)
+@called_elsewhere(
+    max_grad_norm="train(HParams(clip_norm=...), key)",
+    l2_norm_clip="train(HParams(clip_norm=...), key)",
+    l2_clip_norm="train(HParams(clip_norm=...), key)",
+    clip_norm="train(HParams(clip_norm=...), key)",
+    noise_multiplier="train(HParams(noise_multiplier=...), key)",
+    learning_rate="train(HParams(learning_rate=...), key)",
+    optimizer="make_optimizer=lambda hparams: ...",
+    batch_size="sampler=poisson_sampler(population, size / population, num_steps=...), its EXPECTED size,",
+    sample_rate="sampler=poisson_sampler(population, rate, num_steps=...)",
+    sampling_rate="sampler=poisson_sampler(population, rate, num_steps=...)",
+    epochs="num_steps=epochs / sampling rate",
+    num_epochs="num_steps=epochs / sampling rate",
 )
 def make_train(
     init_fn: Callable[[Key[Array, ""]], Params],

@@ -312,6 +312,9 @@ class Config:
         "same", "which results count as finished: same (config, code and files) or config (code and files may differ)"
     )
     figures: bool = traced(True, "whether a sweep ends in figures")
+    notify: str = traced(
+        "", "at the end of a sweep: desktop (a notification) or webhook (one sentence is posted to $DPJAX_WEBHOOK)"
+    )
     results_dir: str = traced("results", "folder of all results")
 
     @property

@@ -14,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from dpjax.checks import nearest
 from dpjax.results import ResultsError
 from experiments.fields import describe, types
+from experiments.other_names import OTHER_NAMES
 
 _OUT_OF_DISK = (errno.ENOSPC, errno.EDQUOT)
 _NO_BACKEND = re.compile(r"Unable to initialize backend '([^']*)'")
@@ -170,29 +171,12 @@ def no_field(name: str) -> str:
     """
     if name.startswith("hydra."):
         return f"{name} can't be set so; see --hydra-help, and write a sweep's axes as privacy.epsilon=1,8."
-    if elsewhere := _ELSEWHERE.get(name.rsplit(".", 1)[-1]):
-        return f"{name} is no field of the config; {elsewhere}."
     fields = [row[0] for row in describe()]
+    group, _, word = name.rpartition(".")
+    in_a_misspelt_group = group and (nearest(name, fields) or "").endswith(f".{word}")
+    if word in OTHER_NAMES and not in_a_misspelt_group:
+        return f"{name} is no field of the config; {OTHER_NAMES[word]}."
     return f"{name} is no field of the config; {_nearest(name, fields, 'see --help for all fields')}"
-
-
-_UNIT = (
-    "the unit follows from what is drawn: rows, or clients and users with federated=, or owners of rows with "
-    "privacy.records_per_unit=k"
-)
-_COHORT = "cohorts are drawn at a rate, optimizer.sampling_rate, or of federated.clients_per_round"
-_LENGTH = "a run is as long as optimizer.num_steps; one pass takes 1 / optimizer.sampling_rate of them"
-_ELSEWHERE = {
-    "unit": _UNIT,
-    "level": _UNIT,
-    "privacy_unit": _UNIT,
-    "batch_size": _COHORT,
-    "expected_batch_size": _COHORT,
-    "cohort_size": _COHORT,
-    "epochs": _LENGTH,
-    "num_epochs": _LENGTH,
-}
-"""What is looked for under a name that no field has, and near which stand fields of other things."""
 
 
 def _nearest(name: str, options: Iterable[str], otherwise: str) -> str:

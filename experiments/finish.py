@@ -12,6 +12,7 @@ from dpjax import results
 from experiments.border import as_typed
 from experiments.config import Config
 from experiments.error_words import explain, report
+from experiments.notifying import notify
 from experiments.progress import counted
 
 
@@ -44,6 +45,7 @@ def finish_sweep(folder: Path, cfg: Config, returns: Sequence[JobReturn]) -> Non
     if failures:
         befell = [(" ".join(r.overrides or []), r._return_value) for r in failures]
         print(*report(befell, len(returns), len(returns) - len(failures)), sep="\n", file=sys.stderr)
+    notify(cfg.notify, folder, len(returns) - len(failures) - len(lost), len(failures) + len(lost))
     if failures or lost or unwritten is not None:
         raise SystemExit(1)
 
@@ -87,6 +89,7 @@ def finish_single(folder: Path, cfg: Config) -> None:
         sink = tracking.tracker(cfg, folder)
         sink.log_job(cfg, on_disk[0])
         sink.finish()
+    notify(cfg.notify, folder, 1, 0)
 
 
 def num_finished(folder: Path) -> int:

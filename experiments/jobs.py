@@ -15,6 +15,7 @@ from dpjax.sweeps import Lane, Program, compile_lanes, run_lanes
 from dpjax.types import HParams
 from experiments import config, identity
 from experiments.fields import hparams_in
+from experiments.hints import hint
 from experiments.inputs import inputs, noted_imports, plugin_inputs
 from experiments.memory import refuse_lanes
 from experiments.privacy import as_run, check_aborts, clip_norm, noise_share
@@ -47,6 +48,7 @@ def run_group(jobs: Sequence[Job], tell: Tell = lambda stage, done, total: None)
     first = jobs[0].cfg
     num_lanes = sum(job.cfg.num_seeds for job in jobs)
     refuse_lanes(first, num_lanes)
+    tell("loading data", 0, 1)
     files = inputs(first)  # all jobs of one signature read the same
     setup = build(first, tell)
     hashes = inputs(first)
@@ -55,15 +57,15 @@ def run_group(jobs: Sequence[Job], tell: Tell = lambda stage, done, total: None)
     _check_unchanged(late | files, hashes)
     files = hashes
     warn_of_what_is_not_covered(jobs, setup)
+    hint(first)
     sound, refused = _sound(jobs, setup)
     yield from refused
     if not sound:
         return
     helpers = ThreadPoolExecutor(2)  # XLA compiles on one core while ε is computed on another
     try:
-        tell("compiling", 0, 1)
         compiling = helpers.submit(compile_lanes, setup.train, setup.arrays, num_lanes=num_lanes, lanes=first.lanes)
-        points, refused = _calibrate(sound, setup, tell)
+        points, refused = _calibrate(sound, setup, lambda *calibrated: tell(*_with(compiling, *calibrated)))
         yield from refused
         if not points:
             return
@@ -81,6 +83,11 @@ def run_group(jobs: Sequence[Job], tell: Tell = lambda stage, done, total: None)
         yield from _train(points, facts, program, tell, setup, files)
     finally:  # an interrupt need not wait for what nobody will read
         helpers.shutdown(wait=False, cancel_futures=True)
+
+
+def _with(compiling: Future[Program], stage: str, done: int, total: int) -> tuple[str, int, int]:
+    """The stage, and that a program is compiled beside it, for which both take longer than alone."""
+    return (stage if compiling.done() else f"{stage} while compiling"), done, total
 
 
 def _train(
@@ -237,6 +244,7 @@ def _points(jobs: Sequence[Job], setup: Setup, delta: float, accountant: str, te
         rest = [job for job in jobs if job.cfg.privacy.noise_multiplier is None]
         return given + (_points(rest, setup, delta, accountant, tell) if rest else [])
     epsilons = [job.cfg.privacy.epsilon for job in jobs]
+    tell("calibrating noise", 0, len(set(epsilons)))
     planned = _planned(jobs[0], setup)
     if planned.noising.pure:
         per_report = {

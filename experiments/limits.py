@@ -11,6 +11,7 @@ from dpjax.accounting.samplings import DRAWN
 from dpjax.ranges import Range, WholeRange
 from experiments.config import NOISES, Config, ConfigError
 from experiments.fields import DEFAULTS, value_of
+from experiments.notifying import NO_ADDRESS, is_address
 
 
 class Kinds:
@@ -45,6 +46,16 @@ class Kinds:
         if not asked or not set(asked) <= set(self.names):
             names = [*self.names, "null"] if DEFAULTS[field] is None else self.names
             raise ConfigError(f"{field}={value} is not known; use {' or '.join(names)}.")
+
+
+class Notes(Kinds):
+    """How a sweep's end is told; an address, which is a secret, is refused without being repeated."""
+
+    def refuse(self, field: str, value: Any) -> None:
+        if is_address(value):
+            raise ConfigError(NO_ADDRESS)
+        if value not in self.names:
+            raise ConfigError(f"{field}={value} is not known; use desktop or webhook, or leave it out.")
 
 
 def _tuning_methods() -> Iterable[str]:
@@ -174,6 +185,7 @@ MAY_BE: Mapping[str, Range | WholeRange | Kinds] = {
     "engine": Kinds("auto", "tuned", others=_engines),
     "microbatch_size": ranges.MICROBATCH_SIZE._replace(fix="leave it null to have it chosen"),
     "resume": Kinds("same", "config"),
+    "notify": Notes("", "desktop", "webhook"),
 }
 """Field → what it may be, whatever the others are; and None, where its type says so."""
 

@@ -12,6 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from dpjax.checks import in_one_line
 from experiments.config import ConfigError
+from experiments.notifying import NO_ADDRESS, is_address
 
 _FILE = re.compile(r"experiment=(['\"]?)(?P<path>.*\.ya?ml)\1", re.IGNORECASE)
 _HEADER = "# @package _global_\n"
@@ -68,6 +69,8 @@ def _read(path: Path) -> str:
         raise ConfigError(f"{shown} is no YAML{line} ({said}); mend it.") from error
     if not isinstance(content, DictConfig) or not content or None in content.values():
         raise ConfigError(f"{shown} holds no fields; write some, as privacy: {{epsilon: 3}}.")
+    if is_address(content._get_node("notify")):
+        raise ConfigError(NO_ADDRESS)  # before Hydra writes down what it has read
     if "experiment" not in content:
         content["experiment"] = re.sub(r"[^\w .+-]", "_", path.stem)
     return _HEADER + OmegaConf.to_yaml(content)

@@ -11,6 +11,7 @@ from dpjax.datasets import Dataset
 from dpjax.models import Model
 from dpjax.types import Params
 from experiments.config import ConfigError
+from experiments.hooks import check_called
 from experiments.plugins import load_plugin, running
 
 Loss = Callable[[Params, Any, Any], Any]
@@ -40,6 +41,8 @@ def own_model(name: str, dataset: Dataset) -> Model | None:
             f"plugin={name}: {called} gave {brief(made)}; return a dpjax.models.Model, or from_nnx(YourModule) of it."
         )
     model = Model(*made)
+    check_called(name, "its model's init", model.init, ("key",))
+    check_called(name, "its model's apply", model.apply, ("params", "input", "key"))
     example = jax.ShapeDtypeStruct(dataset.input_shape, dataset.train_inputs.dtype)
     with running(name, "its model, which is given ONE example,"):
         logits = jax.eval_shape(lambda x: model.apply(model.init(jax.random.key(0)), x, None), example)
@@ -70,6 +73,7 @@ def own_loss(name: str, model: Model, dataset: Dataset) -> Loss | None:
         loss_fn = module.make_loss(model)
     if not callable(loss_fn):
         raise ConfigError(f"plugin={name}: {called} gave {brief(loss_fn)}; return loss_fn(params, example, key).")
+    check_called(name, "its loss_fn", loss_fn, ("params", "example", "key"))
     example = (
         jax.ShapeDtypeStruct(dataset.input_shape, dataset.train_inputs.dtype),
         jax.ShapeDtypeStruct((), dataset.train_labels.dtype),

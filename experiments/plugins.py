@@ -5,7 +5,6 @@ the clip norm, and model and loss see ONE example. Noise is not to be replaced h
 """
 
 import importlib
-import inspect
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,15 +22,8 @@ from dpjax.clipping import ClippingRule
 from dpjax.clipping.rules import check_rule, leaf_groups
 from dpjax.types import HParams, Params
 from experiments.config import ConfigError
+from experiments.hooks import HOOKS, check_called
 from experiments.inputs import forget_plugin, is_as_imported, noting_imports, plugin_inputs
-
-HOOKS = {
-    "make_optimizer": ("hparams", "cohort_size"),
-    "clipping_rule": (),
-    "make_model": ("num_classes", "input_shape"),
-    "make_loss": ("model",),
-}
-"""What a plugin may define → the arguments it is called with."""
 
 _loaded: dict[str, tuple[dict[str, str], ModuleType]] = {}
 """Plugin → hashes of its files, and the module that was made of them."""
@@ -78,8 +70,8 @@ def _load(name: str) -> ModuleType:
     if not any(hasattr(module, hook) for hook in HOOKS):
         raise ConfigError(f"plugin={name} has none of {', '.join(HOOKS)}; define one of them.")
     for hook, given in HOOKS.items():
-        if hasattr(module, hook) and not _takes(getattr(module, hook), len(given)):
-            raise ConfigError(f"plugin={name}: {hook} must be a function that is called as {hook}({', '.join(given)}).")
+        if hasattr(module, hook):
+            check_called(name, hook, getattr(module, hook), given)
     return module
 
 
@@ -88,19 +80,6 @@ def _source(name: str) -> bytes:
     if path.exists() and not path.is_file():  # a pipe would be waited for without end
         raise OSError("it is no regular file")
     return path.read_bytes()
-
-
-def _takes(function: object, count: int) -> bool:
-    """Whether it can be called with so many arguments, as far as its signature tells."""
-    if not callable(function):
-        return False
-    try:
-        inspect.signature(function).bind(*range(count))
-    except TypeError:
-        return False
-    except ValueError:  # some functions written in C tell nothing
-        return True
-    return True
 
 
 @contextmanager

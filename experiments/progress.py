@@ -2,18 +2,24 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
+from rich.text import Text
 
+from dpjax.report.sweep_state import in_words
+from experiments.best_so_far import Best, seconds_left
 from experiments.error_words import explain
 from experiments.interrupts import Interrupts
+from experiments.phases import Phases
+
+Rows = Sequence[Mapping[str, Any]]
 
 _EVERY = 10.0  # seconds between lines where there is no terminal
 _EVERY_FEW = 2.0  # for what takes less than a minute in all
@@ -50,8 +56,19 @@ def counted(things: str) -> Iterator[Callable[[int, int], None]]:
         yield tell
 
 
-def _bar(console: Console) -> Bar:
-    return Bar(
+class _Bars(Bar):
+    """Bars with a line below them."""
+
+    below = ""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield from super().get_renderables()
+        if self.below:
+            yield Text(self.below, no_wrap=True, overflow="ellipsis")
+
+
+def _bar(console: Console) -> _Bars:
+    return _Bars(
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
@@ -60,6 +77,7 @@ def _bar(console: Console) -> Bar:
         console=console,
         transient=True,
         disable=not console.is_terminal,
+        speed_estimate_period=86_400.0,  # a job may take longer than the half minute that is usual
     )
 
 
@@ -77,17 +95,23 @@ class Progress:
         self._jobs = self._bar.add_task("jobs", total=total)
         self._name = "starting"
         self._stage = self._bar.add_task(self._name, total=None)
+        self._best = Best()
         self._reasons: dict[str, str] = {}
         self._interrupts = Interrupts()
+        self._phases = None if self._console.is_terminal else Phases(self.say)
 
     def __enter__(self) -> Self:
         self._interrupts.__enter__()
         self._bar.start()
+        if self._phases is not None:
+            self._phases.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._phases is not None:
+            self._phases.stop()
         self._bar.stop()
         self._interrupts.__exit__(kind, error, trace)
 
@@ -101,6 +125,8 @@ class Progress:
         now = time.monotonic()
         self._spent[self._name] = self._spent.get(self._name, 0.0) + now - self._looked
         self._looked = now
+        if self._phases is not None:
+            self._phases.begin(stage)
         if stage != self._name:
             self._bar.reset(self._stage, description=escape(stage), total=total)
             self._name = stage
@@ -111,28 +137,38 @@ class Progress:
             most = f" (most of it: {escape(longest)})" if longest != stage else ""
             self._spent.clear()
             jobs = f"{self._ended} of {self._total} jobs ended"
-            self._console.print(f"{jobs} after {now - self._began:.0f} s{most}; {escape(stage)}, {done} of {total}.")
+            left = seconds_left(self._ended - self._skipped, self._total - self._skipped, now - self._began)
+            most += "" if left is None else f", about {in_words(left)} left"
+            best = f" {escape(str(self._best))}".rstrip()
+            if self._phases is not None:
+                self._phases.silence()
+            self._console.print(
+                f"{jobs} after {now - self._began:.0f} s{most}; {escape(stage)}, {done} of {total}.{best}"
+            )
 
     def group(self, number: int, groups: int, jobs: int) -> None:
         """Say which group begins, and once before them how many jobs there is nothing to do for."""
         if number == 1 and self._skipped:
             self._console.print(f"{_jobs(self._skipped)} finished before and skipped.")
+            self._bar.reset(self._jobs, completed=self._ended, total=self._total)  # they say nothing of the pace
         self._flush()
         self._console.print(f"Group {number} of {groups}: {_jobs(jobs)}, one program.")
-        self.tell("starting", 0, 1)  # JAX is imported, data are read
+        self.tell("starting", 0, 1)
 
     def say(self, text: str) -> None:
         """Put a line of its own above the bars."""
         self._console.print(escape(text))
 
-    def finished(self) -> None:
+    def finished(self, overrides: str = "", rows: Rows = ()) -> None:
         """Count a job that finished now."""
         self._flush()
+        self._note(overrides, rows)
         self._count()
 
-    def skipped(self) -> None:
+    def skipped(self, overrides: str = "", rows: Rows = ()) -> None:
         """Count a job that was finished before."""
         self._skipped += 1
+        self._note(overrides, rows)
         self._count()
 
     def all_skipped(self) -> None:
@@ -144,6 +180,10 @@ class Progress:
         reason = explain(error)
         self._reasons.setdefault(reason, f"[red]failed[/red] {escape(overrides)}: {escape(reason)}")
         self._count()
+
+    def _note(self, overrides: str, rows: Rows) -> None:
+        self._best.note(overrides, rows)
+        self._bar.below = str(self._best)
 
     def _count(self) -> None:
         self._ended += 1

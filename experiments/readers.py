@@ -230,6 +230,7 @@ READ_WHEN: dict[str, tuple[When, ...]] = {
     "save_model": ALWAYS,
     "figures": ALWAYS,
     "resume": ALWAYS,
+    "notify": ALWAYS,
     "results_dir": ALWAYS,
 }
 """Field → all that must be so for a run to read it. A field that is not here is refused by the tests."""

@@ -29,6 +29,7 @@ from experiments.border import from_hydra
 from experiments.config import Config
 from experiments.error_words import explain, is_expected, plainly_warned
 from experiments.interrupts import heard, status_of
+from experiments.notifying import NO_ADDRESS, foretell, is_address
 from experiments.own_experiment import with_own_experiments
 from experiments.progress import Progress
 from experiments.readers import refuse_unread
@@ -65,6 +66,7 @@ def _run_job(job: Job, tell: Tell = lambda stage, done, total: None) -> Rows:
 def _run_single(job: Job) -> Rows:
     from experiments.finish import finish_single
 
+    foretell(job.cfg.notify)
     with Progress(1) as progress:
         if finished(job.cfg, job.folder) is not None:
             progress.all_skipped()
@@ -91,6 +93,8 @@ def finished(cfg: Config, folder: Path) -> Rows | None:
 
 def run(jobs: Sequence[Job], tell: Tell) -> Iterator[Outcome]:
     """Run jobs of one signature together."""
+    if "jax" not in sys.modules:
+        tell("importing JAX", 0, 1)
     keep_programs()
     from experiments.jobs import run_group  # jax takes seconds to import; a skipped sweep needs none of it
 
@@ -111,6 +115,7 @@ def main() -> None:
     sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
     _refuse_flags(sys.argv[1:])
     _refuse_no_folder(sys.argv[1:])
+    _refuse_address(sys.argv[1:])
     os.environ["HYDRA_FULL_ERROR"] = "1"  # or Hydra prints errors itself
     logging.raiseExceptions = False  # a log that can't be written, on a full disk say, is no reason for a traceback
     try:
@@ -149,6 +154,15 @@ def _refuse_no_folder(words: Sequence[str]) -> None:
         name, equals, value = word.lstrip("+").partition("=")
         if name in _FOLDERS and equals and not value.strip("'\" "):
             print(f"error: {name}= is empty; give a folder, as {name}=results, or leave it out.", file=sys.stderr)
+            raise SystemExit(1)
+
+
+def _refuse_address(words: Sequence[str]) -> None:
+    """Before Hydra writes its record of the command, or says what it can't read of it."""
+    for word in words:
+        name, equals, value = word.lstrip("+").partition("=")
+        if name == "notify" and equals and is_address(value.strip("'\"")):
+            print(f"error: {NO_ADDRESS}", file=sys.stderr)
             raise SystemExit(1)
 
 

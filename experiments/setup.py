@@ -81,6 +81,7 @@ def build(cfg: Config, tell: Tell = lambda stage, done, total: None) -> Setup:
       ValueError: what can't be run, in one sentence.
     """
     problem = make_problem(cfg, tell)
+    tell("preparing the run", 0, 1)
     units = _units(cfg, problem.dataset)
     sampler = _sampler(cfg, units)
     arrays = _arrays(problem, units)
@@ -127,6 +128,8 @@ def build(cfg: Config, tell: Tell = lambda stage, done, total: None) -> Setup:
         dimension=message_size(cfg.federated.compression, size),
         local_sampler=local,
     )
+    if cfg.engine == "tuned":
+        tell("measuring which engine is faster", 0, 1)
     engine, microbatch_size = _engine(cfg, make_learner, problem, arrays, sampler.capacity, rule)
 
     def train(arrays: Arrays, hparams: HParams, key: jax.Array) -> Report:

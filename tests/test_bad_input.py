@@ -1,10 +1,14 @@
 """Bad input: one clear sentence that names the field and the fix, an exit status, no traceback."""
 
+import re
+
 import pytest
 from flax import nnx
 
 from dpjax.models import from_nnx, registry
-from experiments.error_words import explain, is_expected, report
+from experiments.error_words import explain, is_expected, no_field, report
+from experiments.fields import types
+from experiments.other_names import OTHER_NAMES
 from experiments.problems import choice
 
 QUICK = ["optimizer.num_steps=2", "privacy.accountant=rdp", "figures=false", "num_seeds=1"]
@@ -70,6 +74,8 @@ CASES = {
     "privacy.unit=patient": "privacy.unit is no field of the config; the unit follows from what is drawn",
     "optimizer.batch_size=64": "optimizer.batch_size is no field of the config; cohorts are drawn at a rate",
     "optimizer.epochs=3": "optimizer.epochs is no field of the config; a run is as long as optimizer.num_steps",
+    "max_grad_norm=1": "max_grad_norm is no field of the config; the bound on one unit's L2 norm is privacy.clip_norm",
+    "+batch_size=64": "(or of federated.clients_per_round), so that a size is the EXPECTED one: rate = size / training",
     "++privacy.foo=1": "privacy.foo is no field of the config",
     "+foo.bar=1": "is no field of the config",
     "+foo=1": "foo is no field of the config",
@@ -125,6 +131,42 @@ def test_one_sentence_names_the_field_and_the_fix(main, arguments, mode, monkeyp
     assert CASES[arguments.removesuffix(f" results_dir={tmp_path}")] in said[0]
     assert "Traceback" not in out + err
     assert not list(tmp_path.rglob("result.json"))
+
+
+OURS = {
+    "privacy.clip_norm": "max_grad_norm l2_norm_clip l2_clip_norm clip_norm privacy.max_grad_norm",
+    "privacy.noise_multiplier": "noise_multiplier sigma",
+    "privacy.epsilon": "target_epsilon epsilon privcy.epsilon",
+    "privacy.delta": "target_delta delta",
+    "optimizer.num_steps": "epochs num_epochs num_train_epochs num_steps num_rounds max_steps",
+    "optimizer.learning_rate": "lr learning_rate optimizer.lr",
+    "optimizer.sampling_rate": "batch_size per_device_train_batch_size lot_size sample_rate optimizer.batch_size",
+    "microbatch_size": "num_microbatches gradient_accumulation_steps",
+    "optimizer.sampling": "poisson_sampling",
+    "engine=": "grad_sample_mode",
+    "seed": "secure_mode",
+    "num_seeds": "seeds",
+    "data.name": "dataset",
+    "federated.num_clients": "n_clients num_clients federatd.num_clients",
+    "federated.clients_per_round": "clients_per_round fraction_fit",
+    "federated.local_epochs": "local_epochs epochs",
+}
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [(ours, each) for ours, names in OURS.items() for each in names.split()])
+def test_a_name_of_another_library_is_answered_with_ours(ours, theirs):
+    assert f"{theirs} is no field of the config; " in no_field(theirs)
+    assert ours in no_field(theirs).partition("; ")[2]
+
+
+def test_every_answer_names_a_field_that_there_is():
+    for theirs, said in OTHER_NAMES.items():
+        dotted = re.findall(r"(?:data|model|privacy|optimizer|federated)\.\w+", said)
+        assert set(dotted) <= set(types()), (theirs, said)
+        assert dotted or {"seed", "num_seeds", "microbatch_size", "engine"} & set(re.findall(r"\w+", said)), (
+            theirs,
+            said,
+        )
 
 
 SWEEPS = {

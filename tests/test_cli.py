@@ -19,7 +19,7 @@ from dpjax.results import write_job_result
 
 RUN = ["--sampling-rate", "0.25", "--num-steps", "100", "--delta", "1e-5"]
 POPULATION = ["--population", "1000", "--expected-cohort-size", "250", "--epochs", "25", "--delta", "1e-5"]
-COMMANDS = ["epsilon", "calibrate", "data", "results", "report", "plot", "cache", "new"]
+COMMANDS = ["epsilon", "calibrate", "data", "results", "status", "report", "plot", "cache", "new"]
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def test_every_command_shows_a_worked_example(call, words):
 
 def test_help_cuts_no_word_on_a_narrow_terminal(call, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
-    for command in ("epsilon", "calibrate", "report", "compare", "plot", "generate"):
+    for command in ("epsilon", "calibrate", "status", "report", "compare", "plot", "generate"):
         status, out, _ = call(command, "--help")
         assert (status, "…" in out) == (0, False), command
     _, out, _ = call("epsilon", "--help")

@@ -1,6 +1,7 @@
 """Figures that are there stay; what is not what would be drawn is drawn anew."""
 
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -41,9 +42,9 @@ def sweep(tmp_path) -> Path:
 
 
 def plot(
-    folder: Path, *, figures=("privacy_utility_curve",), formats=("png",), metric: str = "test_accuracy"
+    folder: Path, *, figures=("privacy_utility_curve",), formats=("png",), metric: str = "test_accuracy", look=None
 ) -> plots.Drawn:
-    return plots.plot_all(folder, figures=figures, formats=formats, metric=metric)
+    return plots.plot_all(folder, figures=figures, formats=formats, metric=metric, look=look)
 
 
 @pytest.fixture
@@ -326,3 +327,25 @@ def test_another_look_is_another_figure(sweep, charts):
     assert all(narrow[name] != usual[name] for name in usual)
     plot(sweep, look=look_of("column"))
     assert len(charts) == 2
+def test_a_line_says_what_is_left_and_what_was_best(capsys, monkeypatch):
+    clock = iter([0.0, 5.0, 40.0])
+    monkeypatch.setattr("experiments.progress.time.monotonic", lambda: next(clock))
+    progress = Progress(6)
+    progress.skipped("privacy.epsilon=inf", [{"epsilon": math.inf, "test_accuracy": 0.9}])
+    progress.tell("training", 0, 5)
+    progress.finished("privacy.epsilon=2", [{"epsilon": 2.0, "test_accuracy": value} for value in (0.5, 0.7)])
+    progress.finished("privacy.epsilon=1", [{"epsilon": 1.0, "test_accuracy": 0.4}])
+    progress.finished("privacy.epsilon=8", [{"epsilon": 8.0, "test_accuracy": 0.8, "diverged": True}])
+    progress.failed("privacy.epsilon=9", ValueError("no."))
+    progress.tell("training", 4, 5)
+    assert capsys.readouterr().err.splitlines() == [
+        "5 of 6 jobs ended after 40 s, about 10 s left; training, 4 of 5. Best so far: test accuracy 0.600 at ε=2: "
+        "privacy.epsilon=2"
+    ]
+
+
+def test_the_bars_on_a_terminal_have_the_best_below_them():
+    progress = Progress(2)
+    progress.finished("privacy.epsilon=1", [{"epsilon": 1.0, "validation_accuracy": 0.25, "test_accuracy": 0.5}])
+    shown = [str(each) for each in progress._bar.get_renderables()]
+    assert shown[-1] == "Best so far: validation accuracy 0.250 at ε=1: privacy.epsilon=1"

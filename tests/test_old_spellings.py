@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 import pytest
 
-from dpjax import example_gradient, fixed_size_sampler, make_train
+from dpjax import example_gradient, fixed_size_sampler, make_train, private_grad
 from dpjax.federated import build_federated_averaging_process, fedavg
 from dpjax.models import cross_entropy_loss, logistic
 
@@ -79,3 +79,28 @@ def test_the_signature_is_the_new_one(function):
     parameters = inspect.signature(function).parameters
     assert len(parameters) <= 9
     assert not set(parameters) & set(NOW[function])
+
+
+def given(**more):
+    return {"clip_norm": 1.0, "noise_multiplier": 1.0, "expected_batch_size": 4, **more}
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (
+            lambda: private_grad(jnp.sum, **given(max_grad_norm=1.0)),
+            "private_grad has names of its own: max_grad_norm=... is clip_norm=... here; write it so.",
+        ),
+        (lambda: private_grad(jnp.sum, **given(batch_size=8)), "batch_size=... is expected_batch_size=sampling rate"),
+        (lambda: private_grad(jnp.sum, **given(num_microbatches=8)), "as every example is clipped by itself, here"),
+        (
+            lambda: make_train(**TRAIN, max_grad_norm=1.0),
+            "max_grad_norm=... is train(HParams(clip_norm=...), key) here",
+        ),
+        (lambda: make_train(**TRAIN, epochs=1), "epochs=... is num_steps=epochs / sampling rate here"),
+    ],
+)
+def test_another_library_s_name_is_answered_with_ours(call, words):
+    with pytest.raises(TypeError, match=re.escape(words)):
+        call()

@@ -91,6 +91,19 @@ def test_a_loss_is_what_is_trained_and_cross_entropy_what_is_stated(plugin, main
         ("def make_model(num_classes): return None\n", "make_model(num_classes, input_shape)"),
         ("def make_model(n, shape): return None\n", "gave None; return a dpjax.models.Model"),
         ("def make_model(n, shape): raise KeyError('w')\n", "failed in line 1 (KeyError: 'w'); mend it."),
+        (LINEAR.replace("lambda key:", "lambda key, shape:"), "its model's init takes (key, shape), but is called as"),
+        (
+            LINEAR.replace("params, x, key:", "params, x:"),
+            "apply takes (params, x), but is called as its model's apply(par",
+        ),
+        (
+            LINEAR.replace("params, x, key:", "params, key, x:"),
+            "takes (params, key, x) in another order than its model's",
+        ),
+        (
+            FOCAL.replace("params, example, key", "params, example"),
+            "its loss_fn takes (params, example), but is called",
+        ),
         (LINEAR.replace('@ params["w"]', '@ params["w"][:, :3]'), "gives float32[3] for one example; give logits [10]"),
         (LINEAR.replace("x.reshape(-1)", "x[:, 0]"), "its model, which is given ONE example, failed in line 12"),
         (LINEAR.replace("x.reshape(-1)", "x.reshape(len(x), -1)"), "its model, which is given ONE example, failed"),

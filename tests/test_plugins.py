@@ -48,6 +48,9 @@ def test_what_bounds_nothing_is_refused(tmp_path):
         own_rule(cfg.plugin)
 
 
+OPTIMIZER = r"but is called as make_optimizer\(hparams, cohort_size\); write it as def make_optimizer\(hparams, c"
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
@@ -56,20 +59,42 @@ def test_what_bounds_nothing_is_refused(tmp_path):
         ("x = 1 / 0\n", "can't be imported .ZeroDivisionError: division by zero.; give"),
         ("import sys\n\nsys.exit(3)\n", "can't be imported .SystemExit: 3.; give"),
         ("raise ValueError('two\\nlines')\n", "can't be imported .ValueError: two lines.; give"),
-        ("clipping_rule = 3\n", r"clipping_rule must be a function that is called as clipping_rule\(\)\."),
+        (
+            "clipping_rule = 3\n",
+            r"clipping_rule is 3, but is called as clipping_rule\(\); write it as def clipping_r",
+        ),
         (
             "from dpjax.clipping import flat_clipping\nclipping_rule = flat_clipping()\n",
-            "clipping_rule must be a function",
+            "clipping_rule is ClippingRule.*, but is called as",
         ),
-        ("def clipping_rule(c):\n    pass\n", "clipping_rule must be a function"),
+        ("def clipping_rule(c):\n    pass\n", r"clipping_rule takes \(c\), but is called as clipping_rule\(\)"),
+        ("def make_optimizer(h):\n    pass\n", f"make_optimizer takes .h., {OPTIMIZER}"),
+        ("def make_optimizer(learning_rate: float, steps, more=3): pass\n", None),
+        ("def make_optimizer(*arguments): pass\n", None),
+        ("def make_optimizer(a, b, c, d=3): pass\n", f"make_optimizer takes .a, b, c, d=...., {OPTIMIZER}"),
         (
-            "def make_optimizer(h):\n    pass\n",
-            r"must be a function that is called as make_optimizer\(hparams, cohort_s",
+            "def make_optimizer(*, hparams, size): pass\n",
+            f"takes .hparams by name only, size by name only., {OPTIMIZER}",
         ),
-        ("class make_optimizer:\n    pass\n", "make_optimizer must be a function"),
+        (
+            "def make_optimizer(cohort_size, hparams): pass\n",
+            "takes .cohort_size, hparams. in another order than make_o",
+        ),
+        ("class make_optimizer:\n    pass\n", f"make_optimizer is a class that takes .., {OPTIMIZER}"),
+        (
+            "class make_loss:\n    def __init__(self): pass\n",
+            "make_loss is a class that takes .., but is called as make_lo",
+        ),
+        (
+            "def make_loss(): pass\n",
+            r"make_loss takes .., but is called as make_loss\(model\); write it as def make_loss\(mo",
+        ),
     ],
 )
 def test_files_that_are_no_plugin_are_named_before_anything_runs(tmp_path, text, sentence):
+    if sentence is None:  # whatever its arguments are called, it takes as many
+        assert made(tmp_path, text)
+        return
     with pytest.raises(config.ConfigError, match=sentence):
         made(tmp_path, text)
 

@@ -38,6 +38,7 @@ AROUND = {
     "results_dir",
     "plugin",
     "resume",
+    "notify",
 } | {name for name in READ_WHEN if name.startswith("tracker.")}
 """Read by what stands around a run."""
 

@@ -37,6 +37,7 @@ _COMMANDS = {
     "cache": Command("dpjax.cli.cache:app", "What is kept to save time, how much of it, and how to be rid of it."),
     "compare": Command("dpjax.cli.compare:compare_command", "Is one sweep better than another, by more than seeds?"),
     "results": Command("dpjax.cli.results:app", "Show a sweep's table, its columns, or export it."),
+    "status": Command("dpjax.cli.status:status_command", "How far is a sweep, and what is best so far?"),
     "report": Command("dpjax.cli.report:report_command", "Write a sweep as one HTML page, or follow it while it runs."),
 }
 # An entry point says nothing of itself before it is imported; these lines spare `dpjax --help` that.
@@ -61,6 +62,8 @@ Privacy-utility benchmarking in JAX.
   dpjax results show results/quickstart
 
   dpjax plot results/quickstart
+
+  dpjax status results/quickstart
 
   dpjax report results/quickstart
 

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int, Key, PyTree
 
-from dpjax.checks import brief, function, whole_number
+from dpjax.checks import brief, function, in_one_line, whole_number
 from dpjax.contribution import LossFn, describe_wrong_unit
+from dpjax.contributions.batch_losses import in_place_of_scalar, is_for_a_batch, refuse_label_for_key, shapes_of
 from dpjax.types import Metrics, Params, UnitData
 
 AugmentFn = Callable[[Any, Key[Array, ""]], Any]
@@ -102,9 +103,19 @@ def with_metrics(loss_fn: LossFn) -> LossAndMetrics:
     """Accept a bare loss as well as (loss, metrics), and insist on a scalar."""
 
     function("loss_fn", loss_fn, fix="give loss_fn(params, example, key) of ONE example", takes=3)
+    refuse_label_for_key(loss_fn)
 
     def loss_and_metrics(params: Params, example: PyTree[Array], key: Key[Array, ""]) -> tuple[Array, Metrics]:
-        out = loss_fn(params, example, key)
+        try:
+            out = loss_fn(params, example, key)
+        except Exception as error:
+            if not is_for_a_batch(loss_fn, params, example, key):
+                raise
+            said = f"{shapes_of(example)}: {in_one_line(str(error), 80)}"
+            raise TypeError(
+                f"loss_fn takes a batch, and fails on ONE example ({said}); "
+                "write it for one, without a batch axis: dpjax maps it over the batch."
+            ) from error
         loss, metrics = out if isinstance(out, tuple) and len(out) == 2 else (out, {})
         if isinstance(out, tuple) and not (len(out) == 2 and isinstance(metrics, Mapping)):
             what = f"{len(out)} values" if len(out) != 2 else f"{brief(metrics)} beside the loss"
@@ -117,7 +128,7 @@ def with_metrics(loss_fn: LossFn) -> LossAndMetrics:
         if jnp.shape(loss) != ():
             raise TypeError(
                 f"loss_fn returned shape {jnp.shape(loss)} where one example's scalar loss is needed; "
-                "write loss_fn for ONE example, without a batch axis, and sum or average over its outputs."
+                f"{in_place_of_scalar(example, jnp.shape(loss))}."
             )
         if not jnp.issubdtype(jnp.result_type(loss), jnp.floating):
             raise TypeError(

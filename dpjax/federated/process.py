@@ -21,7 +21,7 @@ from dpjax.ranges import CLIP_NORM, NOISE_MULTIPLIER
 from dpjax.renamed import renamed
 from dpjax.solver import Solver, as_solver
 from dpjax.steps import Noise, TrainState, check_noise, make_stepper
-from dpjax.types import ClippedSum, Cohort, HParams, Metrics, Params, Stateful, check_cohort
+from dpjax.types import ClippedSum, Cohort, HParams, Metrics, Params, Stateful, check_cohort, check_key
 
 
 class ServerState(NamedTuple):
@@ -157,6 +157,7 @@ def build_federated_averaging_process(
         )
 
     def initialize(key: Key[Array, ""]) -> ServerState:
+        check_key("key", key)
         init_key, noise_key, client_key = jax.random.split(key, 3)
         params = solver.init(model.init(init_key))
         states = remember(solver.init_unit_state, params, num_clients or 0)

@@ -63,7 +63,7 @@ def cross_entropy_loss(
       integer scalar. With key ``None`` the model runs in evaluation mode.
 
     Raises:
-      ValueError: from ``loss_fn``, when the logits are not a vector or the label is not a scalar.
+      ValueError: from ``loss_fn``, when the logits are not a vector or the label is not an integer scalar.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -78,6 +78,16 @@ def cross_entropy_loss(
         params: Params, example: tuple[Array, Int[Array, "..."]], key: Key[Array, ""] | None
     ) -> tuple[Float[Array, ""], Metrics]:
         inputs, label = example
+        if jnp.shape(label) == (1,):
+            raise ValueError(
+                "label has shape (1,), but is a scalar of ONE example; give labels [n] where they are [n, 1], as "
+                "labels[:, 0]."
+            )
+        if not jnp.issubdtype(jnp.result_type(label), jnp.integer):
+            raise ValueError(
+                f"label is {jnp.result_type(label)}{list(jnp.shape(label))}, but is the number of its class; give "
+                "labels [n] of integers, such as labels.astype('int32'), or argmax(labels, axis=1) of one-hot rows."
+            )
         logits = model.apply(params, inputs, key)
         if logits.ndim != 1 or jnp.ndim(label) != 0:
             raise ValueError(

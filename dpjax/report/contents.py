@@ -39,6 +39,7 @@ class Contents(NamedTuple):
       notices: in the order to be read in.
       failures: jobs without a result.
       progress: of the sweep, if it tells.
+      unreadable: one sentence for each file that could not be read.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Contents(NamedTuple):
     notices: list[Notice]
     failures: list[Failure]
     progress: Progress | None
+    unreadable: tuple[str, ...] = ()
 
     @property
     def is_complete(self) -> bool:
@@ -93,8 +95,9 @@ def gather(directory: Path | str, now: datetime.datetime | None = None) -> Conte
             unreadable.append(str(error))
     failed, spoilt = read_failures(root)
     going, unknown = progress(root, finished, now or datetime.datetime.now(datetime.UTC))
-    notices = _left_out(root, [*unreadable, *spoilt, *unknown], failed, going)
-    return Contents(name, frame, _points(frame), [*notices, *_about(frame, older)], failed, going)
+    unreadable += [*spoilt, *unknown]
+    notices = [*_left_out(root, unreadable, failed, going), *_about(frame, older)]
+    return Contents(name, frame, _points(frame), notices, failed, going, tuple(unreadable))
 
 
 def _rows(root: Path) -> tuple[list[dict[str, Any]], list[tuple[Path, list[str]]], list[str], dict[Path, str]]:

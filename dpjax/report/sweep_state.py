@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from dpjax.keeping import runs_here
 from dpjax.results.failures import read_document, read_failures, reason, visible_files
 
 PROGRESS_FILE = "progress.json"
-_NAMELESS = ("experiment", "results_dir", "lanes", "figures", "resume", "tracker")  # decide no result
+_NAMELESS = ("experiment", "results_dir", "lanes", "figures", "resume", "notify", "tracker")  # decide no result
 
 
 class Progress(NamedTuple):
@@ -23,6 +24,7 @@ class Progress(NamedTuple):
       started: when it began, ISO 8601; the latest of several.
       seconds_left: at the pace so far; None while no job of this start has finished, or none is left.
       pending: overrides of the jobs that have not ended, where the sweep has told them.
+      runs: whether a process that works on it lives on this machine; None where that can't be told, as from another.
     """
 
     planned: int
@@ -31,6 +33,7 @@ class Progress(NamedTuple):
     started: str
     seconds_left: float | None
     pending: list[str]
+    runs: bool | None = None
 
 
 def progress(root: Path, finished: Mapping[Path, str], now: datetime.datetime) -> tuple[Progress | None, list[str]]:
@@ -53,7 +56,8 @@ def progress(root: Path, finished: Mapping[Path, str], now: datetime.datetime) -
             document = read_document(path, "dpjax-progress")
             started = datetime.datetime.fromisoformat(str(document["started"]))
             planned, jobs = int(document["planned"]), document.get("jobs")
-            sweeps.append(_of_sweep(path.parent, planned, started, jobs, finished, now))
+            sweep = _of_sweep(path.parent, planned, started, jobs, finished, now)
+            sweeps.append(sweep._replace(runs=runs_here(str(document.get("process", "")))))
         except (OSError, ValueError, KeyError, TypeError) as error:
             unreadable.append(f"{path} {reason(error)}")
     if not sweeps:
@@ -66,8 +70,48 @@ def progress(root: Path, finished: Mapping[Path, str], now: datetime.datetime) -
         started=max(sweep.started for sweep in sweeps),
         seconds_left=max(left, default=None),
         pending=[overrides for sweep in sweeps for overrides in sweep.pending],
+        runs=_any_runs([sweep.runs for sweep in sweeps]),
     )
     return together, unreadable
+
+
+def naming(overrides: str) -> str:
+    """What names a job within its sweep: its overrides without those that decide no result.
+
+    Args:
+      overrides: the job's, as its rows hold them.
+
+    Example:
+      >>> naming("results_dir=here privacy.epsilon=1 figures=false")
+      'privacy.epsilon=1'
+    """
+    return " ".join(part for part in split_overrides(overrides) if _is_naming(part))
+
+
+def _is_naming(override: str) -> bool:
+    return override.partition("=")[0].split(".")[0] not in _NAMELESS
+
+
+def _any_runs(each: list[bool | None]) -> bool | None:
+    """Of several sweeps together, whether one is worked on."""
+    return True if True in each else None if None in each else False
+
+
+def in_words(seconds: float) -> str:
+    """A time to two digits, in the unit that it is told in.
+
+    Args:
+      seconds: that it takes.
+
+    Example:
+      >>> in_words(8.2), in_words(200), in_words(5000), in_words(1e6)
+      ('8 s', '3 min', '83 min', '12 days')
+    """
+    for unit, size, below in (("s", 1, 100), ("min", 60, 5400), ("h", 3600, 2 * 86_400)):
+        if seconds < below:
+            count = seconds / size
+            return f"{count:.1f} {unit}" if unit == "h" and count < 10 else f"{count:.0f} {unit}"
+    return f"{seconds / 86_400:.0f} days"
 
 
 def split_overrides(overrides: str) -> list[str]:
@@ -136,5 +180,5 @@ def _of_sweep(
 
 def _canonical(overrides: str) -> frozenset[str]:
     """What names a job within its sweep, in any order: a run again for its figures, say, is the same job."""
-    named = (part for part in split_overrides(overrides) if part.partition("=")[0].split(".")[0] not in _NAMELESS)
-    return frozenset(named)
+
+    return frozenset(part for part in split_overrides(overrides) if _is_naming(part))

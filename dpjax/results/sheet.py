@@ -209,7 +209,7 @@ def _sheet(points: list[dict[str, Any]], metric: str) -> Sheet:
     if len(set(seeds)) > 1:
         fields.append(Field("seeds", seeds, 7))
     return Sheet(
-        title=_title(points[0]),
+        title=title(points[0]),
         notes=_notes(points, shared, seeds, metric),
         fields=[field for field in fields if set(field.cells) != {"–"}],
         best=[bool(point["best"]) and not point["diverged"] for point in points],
@@ -234,7 +234,10 @@ def _costs(points: list[dict[str, Any]]) -> list[Field]:
 
 
 _NOT_OF_THE_POINT = frozenset(
-    ("experiment", "figures", "lanes", "method", "num_seeds", "results_dir", "resume", "save_model", "seed", "task")
+    (
+        *("experiment", "figures", "lanes", "method", "notify", "num_seeds", "results_dir", "resume", "save_model"),
+        *("seed", "task"),
+    )
 )
 """Overrides that no point differs in: where and how it was run, and its seeds, which are pooled."""
 
@@ -293,7 +296,16 @@ def one_reference(points: Any) -> Any:
     return points[~(reference & points[reference].duplicated(same).reindex(points.index, fill_value=False))]
 
 
-def _title(point: dict[str, Any]) -> str:
+def title(point: dict[str, Any]) -> str:
+    """What a family of points that may be compared is of: experiment, data set, model and unit.
+
+    Args:
+      point: one of them, a row of ``summary``.
+
+    Example:
+      >>> title({"dataset": "digits", "model": "mlp", "unit": "example"})
+      'digits, mlp, per example'
+    """
     unit = text(point, "unit")
     names = [text(point, "experiment"), text(point, "dataset"), text(point, "model"), f"per {unit}" if unit else ""]
     names += [text(point, "partition"), text(point, "split")]

@@ -57,7 +57,7 @@ IDENTITY: tuple[str, ...] = (
 """Columns that seeds of one point share; of several folders, ``SWEEP`` too."""
 
 _NOT_READ_WITHOUT_PRIVACY = ("privacy", "clipping", "seed", "num_seeds", "lanes", "figures", "resume", "save_model")
-_NOT_READ_WITHOUT_PRIVACY += ("tracker", "results_dir", "experiment", "name", "method", "task")
+_NOT_READ_WITHOUT_PRIVACY += ("notify", "tracker", "results_dir", "experiment", "name", "method", "task")
 """Parts of a config that change nothing of a run without privacy, or that columns of ``IDENTITY`` say."""
 
 _SAME = (

@@ -51,7 +51,7 @@ def launch(
         def hand_over(i: int, outcome: Outcome) -> None:
             returns[i] = _hand_over(hydra_context, composed[i], outcome)
             if outcome.error is None:
-                return progress.finished()
+                return progress.finished(outcome.job.overrides, outcome.rows)
             progress.failed(outcome.job.overrides, outcome.error)
             _remember(outcome.job, outcome.error)
             if is_disk_full(outcome.error):
@@ -97,7 +97,7 @@ def launch(
                     if hydras.is_dir()
                     else _hand_over(hydra_context, composed[i], Outcome(job, rows))
                 )
-                progress.skipped()
+                progress.skipped(job.overrides, rows)
         if not groups and all(done.status == JobStatus.COMPLETED for done in returns.values()):
             progress.all_skipped()
         for number, members in enumerate(groups.values(), start=1):
@@ -119,8 +119,8 @@ def _check_folder(jobs: Mapping[int, Composed], new: int) -> None:
     for i, job in jobs.items():
         if i != new and job.folder == jobs[new].folder:
             raise ConfigError(
-                f"{jobs[new].overrides} has the folder of {job.overrides}; num_seeds, lanes, figures and tracker name "
-                "no folder, so sweep them in runs of their own with results_dir=FOLDER."
+                f"{jobs[new].overrides} has the folder of {job.overrides}; num_seeds, lanes, figures, notify and "
+                "tracker name no folder, so sweep them in runs of their own with results_dir=FOLDER."
             )
 
 

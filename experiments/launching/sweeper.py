@@ -12,7 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
-from dpjax.keeping import discard_leftovers
+from dpjax.keeping import discard_leftovers, this_process
 from dpjax.results import ResultsError, write_atomically
 from experiments.border import as_typed
 from experiments.config import CONF, Config, ConfigError
@@ -20,6 +20,7 @@ from experiments.error_words import no_field
 from experiments.fields import describe, types
 from experiments.interrupts import status_of
 from experiments.launching.compose import as_job, make_compose
+from experiments.notifying import NO_ADDRESS, foretell, is_address
 from experiments.readers import Sweep, depends_on, refuse_unread
 from experiments.spelling import one_spelling
 from experiments.strict import refuse_strangers
@@ -32,8 +33,8 @@ BOUND = "privacy.records_per_unit"  # which decides what there is to learn from,
 
 GIVEN = "privacy.noise_multiplier"  # which a reference has none of
 
-_ONE_RUN_EACH = ("results_dir", "experiment", "name", "figures", "tracker")
-"""What a sweep has one of: its folder, its settings, its figures and its tracker."""
+_ONE_RUN_EACH = ("results_dir", "experiment", "name", "figures", "notify", "tracker")
+"""What a sweep has one of: its folder, its settings, its figures, its note at the end and its tracker."""
 
 _FIELDS = {row[0] for row in describe()} | {path.name for path in CONF.iterdir()}
 _HOLDERS = tuple(f"{name}." for name, kind in types().items() if kind is dict)  # of names that are the user's
@@ -41,6 +42,9 @@ _HOLDERS = tuple(f"{name}." for name, kind in types().items() if kind is dict)  
 
 def sweep(sweeper: Any, arguments: Sequence[str]) -> Any:
     """Make the jobs, launch them, and finish the sweep with its table and figures."""
+    if is_address(sweeper.config.get("notify", "")):
+        raise ConfigError(NO_ADDRESS)  # before any of it is on disk
+    foretell(sweeper.config.get("notify", ""))
     loader = sweeper.hydra_context.config_loader
     jobs = expand(arguments, sweeper.grids, sweeper.params, reference=sweeper.reference, config_loader=loader)
     if "BatchedLauncher" not in type(sweeper.launcher).__name__:  # which does it itself, job by job
@@ -81,9 +85,10 @@ def _refuse_unread(loader: Any, config: DictConfig, jobs: Sequence[Sequence[str]
 
 
 def _tell_plan(folder: Path, jobs: Sequence[Sequence[str]]) -> None:
-    """What ``dpjax report --watch`` needs to say how far a sweep is."""
+    """What ``dpjax status`` and ``dpjax report --watch`` need to say how far a sweep is."""
     started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     plan = {"format": "dpjax-progress", "version": 1, "planned": len(jobs), "started": started}
+    plan["process"] = this_process()
     plan["jobs"] = [" ".join(job) for job in jobs]
     write_atomically(folder / "progress.json", json.dumps(plan, indent=1).encode())
 

@@ -29,6 +29,7 @@ def make_problem(cfg: Config, tell: Tell) -> Problem:
     Raises:
       ValueError: data and model that do not go together, in one sentence.
     """
+    tell("loading data", 0, 1)
     whole = _load(cfg.data)
     with in_fields(SELECTION):
         dataset, held_out = hold_out(subset(whole, cfg.data.num_train), cfg.data.validation)

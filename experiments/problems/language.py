@@ -46,6 +46,7 @@ def make_problem(cfg: Config, dataset: Dataset, kept: np.ndarray | None, held_ou
             f"model=pretrained reads texts, and data={dataset.name} is a {dataset.task}; `dpjax data list` names those "
             "with input text."
         )
+    tell("loading the model", 0, 1)
     body = load_checkpoint(cfg.model.checkpoint)
     _check(cfg.model, dataset, body)
     made_up = cfg.model.task == "synthetic"
@@ -73,6 +74,7 @@ def make_problem(cfg: Config, dataset: Dataset, kept: np.ndarray | None, held_ou
     numbers = (
         (dataset.train_labels, dataset.test_labels) if cfg.model.task == "classify" else (train.answer, test.answer)
     )
+    tell("loading the model", 0, 1)
     tuned = make_tuned(cfg.model, cfg.tuning, body, dataset.num_classes)
     encoded = dataclasses.replace(
         dataset,

@@ -1,0 +1,182 @@
+"""Where a sweep stands: how much of it has ended, whether it is still worked on, and the best so far."""
+
+import datetime
+import math
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from dpjax.report.contents import Contents, gather
+from dpjax.report.sweep_state import PROGRESS_FILE, Progress, naming
+from dpjax.results.claims import number, stated_epsilon, text
+from dpjax.results.failures import FAILURE_FILE, visible_files
+from dpjax.results.result_files import JOB_FILE, job_files
+from dpjax.results.schema import METRICS
+
+State = Literal["complete", "running", "stalled", "stopped", "incomplete"]
+
+_PATIENCE = 600.0  # seconds without a result, where jobs are quick
+_UNTOLD = 3600.0  # where no job of this start has ended, and so no pace is known
+_JOBS = 5  # as long as so many take
+_LIVES = 6  # times as long, where the process is known to be there
+
+
+class Best(NamedTuple):
+    """The best point of a family of comparable ones at one ε, by the mean over its seeds.
+
+    Attributes:
+      family: what it is of: experiment, data set, model and unit.
+      epsilon: that was asked for; inf without privacy, None where a table holds none.
+      stated: ε of the mechanism that ran, by ``accountant``; None where it has none.
+      accountant: PLD or RDP.
+      mean: of the metric.
+      std: over seeds; None of a single one.
+      seeds: how many.
+      overrides: what names the job in its sweep.
+      claim: the point's privacy sentence.
+    """
+
+    family: str
+    epsilon: float | None
+    stated: float | None
+    accountant: str
+    mean: float
+    std: float | None
+    seeds: int
+    overrides: str
+    claim: str
+
+
+class Status(NamedTuple):
+    """What ``dpjax status`` says.
+
+    Attributes:
+      state: complete, running, stalled (nothing has changed for long), stopped (its process is gone), or
+        incomplete (jobs failed, or there is no result).
+      planned: jobs; None where the folder does not tell.
+      finished: those with a result.
+      failed: those that ended without.
+      seconds_left: at the pace so far; None where that is not known, or nobody works on it.
+      seconds_since_change: since the last result, failure or start; None where there is none of them.
+      metric: that ``best`` is by; None without any.
+      best: by family and ε.
+      failures: one sentence each.
+      unreadable: one sentence for each file.
+      results: the table, or where there is none yet the folder.
+    """
+
+    state: State
+    planned: int | None
+    finished: int
+    failed: int
+    seconds_left: float | None
+    seconds_since_change: float | None
+    metric: str | None
+    best: list[Best]
+    failures: list[str]
+    unreadable: list[str]
+    results: Path
+
+
+def status(directory: Path | str, now: datetime.datetime | None = None) -> Status:
+    """Where the sweeps below a folder stand.
+
+    Formal guarantees: nothing is written. A sweep is *complete* only if every planned job has a result and every file
+    could be read; in a folder that tells no plan, if it holds a result and no failure.
+
+    Args:
+      directory: a sweep's folder, or one above several.
+      now: the time; the clock's if None.
+
+    Raises:
+      ResultsError: there is no such folder.
+
+    Example:
+      >>> status("/nowhere")
+      Traceback (most recent call last):
+          ...
+      dpjax.results.errors.ResultsError: there is no /nowhere: give the folder of a sweep, such as results/quickstart
+    """
+    root = Path(directory)
+    now = now or datetime.datetime.now(datetime.UTC)
+    contents = gather(root, now)
+    going, changed = contents.progress, _last_change(root)
+    since = None if changed is None else max(0.0, now.timestamp() - changed)
+    finished = len(job_files(root)) or contents.frame["config_hash"].nunique() if going is None else going.finished
+    metric, best = _best(contents)
+    state = _state(contents, going, now, since)
+    tables = [root / name for name in ("results.parquet", "results.json") if (root / name).is_file()]
+    return Status(
+        state=state,
+        planned=None if going is None else going.planned,
+        finished=int(finished),
+        failed=len(contents.failures) if going is None else going.failed,
+        seconds_left=going.seconds_left if going is not None and state == "running" else None,
+        seconds_since_change=since,
+        metric=metric,
+        best=best,
+        failures=[f"{naming(each.overrides) or each.folder}: {each.error}" for each in contents.failures],
+        unreadable=list(contents.unreadable),
+        results=root if root.is_file() else tables[0] if tables else root,
+    )
+
+
+def _state(contents: Contents, going: Progress | None, now: datetime.datetime, since: float | None) -> State:
+    rest = 0 if going is None else going.planned - going.finished - going.failed
+    if going is None or rest <= 0:
+        lacks = contents.failures or contents.unreadable or not len(contents.frame)
+        return "incomplete" if lacks else "complete"
+    if going.runs is False:
+        return "stopped"
+    return "stalled" if since is not None and since > _patience(going, rest, now, since) else "running"
+
+
+def _patience(going: Progress, rest: int, now: datetime.datetime, since: float) -> float:
+    """Seconds that a sweep may be without a change before it is said to stall: some jobs' worth at its own pace."""
+    times = _LIVES if going.runs else 1
+    if going.seconds_left is None:
+        return _UNTOLD * times
+    elapsed = (now - datetime.datetime.fromisoformat(going.started)).total_seconds()
+    # The pace counts the time without a change, which is in question.
+    pace = going.seconds_left / rest * max(0.0, elapsed - since) / max(elapsed, 1e-9)
+    return max(_PATIENCE, _JOBS * pace) * times
+
+
+def _last_change(root: Path) -> float | None:
+    if root.is_file():
+        return root.stat().st_mtime
+    times = []
+    for name in (JOB_FILE, FAILURE_FILE, PROGRESS_FILE):
+        for path in visible_files(root, name):
+            try:
+                times.append(path.stat().st_mtime)
+            except OSError:  # it was just taken away
+                continue
+    return max(times, default=None)
+
+
+def _best(contents: Contents) -> tuple[str | None, list[Best]]:
+    """The metric, and the best point of each family and ε, as ``dpjax.results.summary`` marks them."""
+    from dpjax.results.sheet import title
+
+    points = contents.points
+    if points is None:
+        return None, []
+    metric = next(name for name in METRICS if contents.frame[name].notna().any())
+    rows = points[points["best"]].to_dict("records")
+    return metric, [_of_point(row, metric, title(row)) for row in rows]
+
+
+def _of_point(row: dict[str, Any], metric: str, family: str) -> Best:
+    stated, accountant = stated_epsilon(row)
+    std = number(row, f"{metric}_std")
+    return Best(
+        family=family,
+        epsilon=number(row, "epsilon"),
+        stated=stated,
+        accountant=accountant,
+        mean=float(row[f"{metric}_mean"]),
+        std=None if std is None or math.isnan(std) else std,
+        seeds=int(row["n"]),
+        overrides=naming(text(row, "overrides")),
+        claim=row["claim"],
+    )
