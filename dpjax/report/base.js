@@ -101,16 +101,8 @@ function folded(key, summary, fill) {
 }
 
 function commandLine(command) {
-  const button = el("button", { type: "button", class: "plain copy" }, "Copy");
-  button.addEventListener("click", async () => {
-    try {
-      await navigator.clipboard.writeText(command);
-      button.textContent = "Copied";
-    } catch {
-      getSelection().selectAllChildren(button.previousSibling); // a page from a file may not use the clipboard
-      button.textContent = "Selected";
-    }
-    setTimeout(() => (button.textContent = "Copy"), 1500);
-  });
-  return el("div", { class: "command" }, el("code", {}, command), button);
+  const line = el("code", {}, command);
+  const select = () => getSelection().selectAllChildren(line) ?? "Selected";
+  const button = copyOf(el("button", { type: "button", class: "plain copy" }, "Copy"), () => command, select);
+  return el("div", { class: "command" }, line, button);
 }
