@@ -22,7 +22,7 @@ let WIDTH, HEIGHT, AREA;
 
 function measure() {
   [WIDTH, HEIGHT] = NARROW.matches ? [370, 300] : [560, 340];
-  AREA = { left: NARROW.matches ? 50 : 58, right: WIDTH - 14, top: 12, bottom: HEIGHT - 46 };
+  AREA = { left: 58, right: WIDTH - 14, top: 12, bottom: HEIGHT - 46 };
 }
 const DENSE = 40; // points of a line past which its markers would hide it
 
@@ -124,7 +124,7 @@ function axes(spec, xs, ys, toX, toY) {
   }
   const middle = (AREA.left + AREA.right) / 2;
   group.append(svg("text", { class: "label", x: middle, y: HEIGHT - 8, "text-anchor": "middle" }, spec.x.label));
-  const turned = `translate(13 ${(AREA.top + AREA.bottom) / 2}) rotate(-90)`;
+  const turned = `translate(12 ${(AREA.top + AREA.bottom) / 2}) rotate(-90)`;
   group.append(svg("text", { class: "label", transform: turned, "text-anchor": "middle" }, spec.y.label));
   return group;
 }

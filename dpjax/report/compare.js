@@ -37,7 +37,7 @@ function drawComparison(model, { kind, sides }) {
   const columns = comparedColumns(model, kind, sides);
   const config = Object.entries(model.config).map(([name, read]) => ({ label: name, words: sides.map((side) => String(read(side.i) ?? "–")) }));
   byId("run").replaceChildren(
-    el("p", { class: "bar" }, el("a", { href: `#${addressOf(model)}`, "data-key": "run/back" }, "← All runs")),
+    el("p", { class: "bar" }, el("a", { href: `#${addressOf(model)}`, "data-key": "run/back" }, "← All points and runs")),
     el("h2", { id: "run-title", tabindex: "-1" }, kind === "runs" ? "Two runs compared" : "Two points compared"),
     el("ul", { class: "sides" }, ...names),
     el("div", { class: "charts" }, ...comparedCharts(model, sides).filter(Boolean)),
@@ -49,7 +49,8 @@ function drawComparison(model, { kind, sides }) {
 function comparedColumns(model, kind, sides) {
   const rows = kind === "runs" ? runRows(model) : pointRows(model);
   const at = (side) => (kind === "runs" ? side.i : side.point);
-  return rows.columns.filter((column) => sides.some((side) => column.value(at(side)) !== null)).map((column) => {
+  const isTold = ({ name, of }) => !name.endsWith(".band") && !(name.endsWith(".ci") && of !== metric.name); // the charts show the bands
+  return rows.columns.filter((column) => isTold(column) && sides.some((side) => column.value(at(side)) !== null)).map((column) => {
     const values = sides.map((side) => column.value(at(side)));
     const apart = column.numeric && values.every((v) => isNumber(v) && Number.isFinite(v)) && !column.name.includes(".") ? small(values[1] - values[0], 3) : "";
     return { label: column.label, words: sides.map((side) => column.words(at(side))), apart, differs: values[0] !== values[1] };
@@ -85,7 +86,7 @@ function comparedCharts(model, sides) {
     });
     return { name: words, rank, points: points.filter((p) => p.y !== null) };
   };
-  const word = sides.every((side) => model.run.clients_per_round?.(side.i) == null) ? "step" : "step or round";
+  const word = [...new Set(sides.map((side) => (model.run.clients_per_round?.(side.i) == null ? "step" : "round")))].sort().reverse().join(" or ");
   const draw = (key, title, label, names) => {
     const series = names.flatMap(([name, words], j) => sides.map((side, k) => line(side, name, `${"AB"[k]}${words}`, 2 * j + k))).filter((s) => s.points.length);
     if (!series.length) return null;

@@ -28,7 +28,7 @@ function curve(model, family, metric) {
     return { name: knob ? show(knob, value) : "private", rank: ranks.indexOf(value), points };
   });
   const reference = rest.toSorted(better)[0];
-  const whose = reference && varying(model, rest).includes("sweep") ? ` of ${reference.get("sweep")}, the best` : "";
+  const whose = reference && varying(model, rest).includes("sweep") ? ` of ${String(reference.get("sweep")).slice(-24)}, the best` : "";
   const rule = reference && { y: mean(reference), low: isNumber(std(reference)) ? mean(reference) - std(reference) : null, high: mean(reference) + (std(reference) || 0), label: `non-private${whose}: ${spread(mean(reference), std(reference))}` };
   const ticks = sorted(new Set(priv.map((p) => p.get("epsilon"))));
   const label = (name) => model.label(name);

@@ -65,14 +65,17 @@ function tipList(facts) {
 
 const isBroken = (p) => Number(p.get("diverged") > 0); // no metric of such runs is a result: the best only where all are
 
-// The family's points that have the metric, those with privacy where there are any; their mean, and the best of some.
-function ranked(model, family, metric, all = false) {
+// The family's points that have the metric, those with privacy where there are any; their mean, the best of some, and a
+// sentence on what they are compared with.
+function ranked(model, family, metric) {
   const points = family.points || family;
   const mean = (p) => p.get(`${metric.name}_mean`);
   const having = points.filter((p) => Number.isFinite(mean(p)));
-  const told = all || !having.some(isPrivate) ? having : having.filter(isPrivate);
+  const told = having.some(isPrivate) ? having.filter(isPrivate) : having;
   const better = (a, b) => isBroken(a) - isBroken(b) || (metric.lower ? mean(a) - mean(b) : mean(b) - mean(a));
-  return { told, mean, best: (some) => some.toSorted(better)[0] };
+  const reference = having.filter((p) => p.get("epsilon") === Infinity).sort(better)[0];
+  const beside = reference && told.length < having.length ? ` Non-private: ${spread(mean(reference), reference.get(`${metric.name}_std`))}.` : "";
+  return { told, mean, best: (some) => some.toSorted(better)[0], beside };
 }
 
 // What these points differ in, ε with the rest.

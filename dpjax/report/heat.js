@@ -3,7 +3,7 @@
 const NEEDS_TWO = "A heat map needs two settings in numbers in which the points differ.";
 
 function heat(model, family, metric) {
-  const { told, mean, best } = ranked(model, family, metric);
+  const { told, mean, best, beside } = ranked(model, family, metric);
   if (!told.length) return null;
   const names = inNumbers(model, told);
   const x = names.includes(view.across) ? view.across : names[0];
@@ -31,7 +31,7 @@ function heat(model, family, metric) {
   const spec = {
     key: `heat-${family.place}`,
     title: family.title,
-    note: `${family.notes}; a cell is the mean over seeds of ${over}.${left ? ` ${plural(left, "point")} without either setting left out.` : ""}${told.some(isBroken) ? " ×: runs of the point diverged." : ""}`,
+    note: `${family.notes}; a cell is the mean over seeds of ${over}.${left ? ` ${plural(left, "point")} without either setting left out.` : ""}${beside}${told.some(isBroken) ? " ×: runs of the point diverged." : ""}`,
     description: `${metric.label} by ${model.label(x)} and ${model.label(y)}, ${xs.length} by ${ys.length}; best ${show(metric.name, top.value)} at ${model.label(x)} ${small(xs[top.at[0]])}, ${model.label(y)} ${small(ys[top.at[1]])}.`,
   };
   return grid(model, spec, metric, { x, y, xs, ys, drawn, range, knobs: settings(model, told) });
@@ -78,6 +78,6 @@ function gridNames(xs, ys, width, height, across, down) {
   const each = Math.ceil(14 / height);
   ys.forEach((v, j) => j % each || group.append(svg("text", { x: AREA.left - 6, y: AREA.bottom - (j + 0.5) * height + 4, "text-anchor": "end" }, small(v, 3))));
   group.append(svg("text", { class: "label", x: (AREA.left + AREA.right) / 2, y: HEIGHT - 8, "text-anchor": "middle" }, across));
-  group.append(svg("text", { class: "label", transform: `translate(13 ${(AREA.top + AREA.bottom) / 2}) rotate(-90)`, "text-anchor": "middle" }, down));
+  group.append(svg("text", { class: "label", transform: `translate(12 ${(AREA.top + AREA.bottom) / 2}) rotate(-90)`, "text-anchor": "middle" }, down));
   return group;
 }

@@ -16,7 +16,7 @@ function drawCurves(model, metric) {
   const why = !view.filter.trim() ? "No point has this metric yet." : left.length ? "No point that passes the filter has this metric." : "No point passes the filter.";
   byId("curves").replaceChildren(...(found.length ? found : [el("p", { class: "quiet" }, why)]));
   byId("kind").replaceChildren(...Object.entries(KINDS).map(([name, { words }]) => el("option", { value: name, selected: name === view.kind }, words)));
-  const each = left.map((family) => ranked(model, family, metric, view.kind === "parallel").told);
+  const each = left.map((family) => ranked(model, family, metric).told);
   byId("kind-choices").replaceChildren(...(kind.choices && found.length ? kind.choices(model, each) : []).filter(Boolean));
 }
 

@@ -196,7 +196,7 @@ for (const name of ["points", "runs"])
     drawTable(model);
   });
 byId("compare").addEventListener("click", () => (location.hash = compareAddress()));
-copyOf(byId("link"), () => `${location.href.split("#")[0]}#${addressOf(model)}`, () => "Copy it from the address bar");
+copyOf(byId("link"), () => (byId("run").hidden ? `${location.href.split("#")[0]}#${addressOf(model)}` : location.href), () => "Copy it from the address bar");
 byId("filter").addEventListener("input", (event) => {
   view.filter = event.target.value;
   filterRows(model);

@@ -163,6 +163,11 @@ def _columns(names: Iterable[Any], rows: list[dict[str, Any]]) -> list[dict[str,
             "shown": _is_shown(name, values),
         }
         columns.append(facts)
+    if {"sweep", "experiment"} <= set(map(str, names)):
+        pairs = {(row["sweep"], row["experiment"]) for row in rows}
+        for facts in columns:
+            # Mostly the experiment is the sweep by another name.
+            facts["shown"] &= facts["name"] != "experiment" or len(pairs) > len({sweep for sweep, _ in pairs})
     return columns
 
 

@@ -1,7 +1,7 @@
 // Parallel coordinates: an upright axis for each setting, ε and the metric, and a line across them for each point.
 
 function parallel(model, family, metric) {
-  const { told, mean } = ranked(model, family, metric, true);
+  const { told, mean, beside } = ranked(model, family, metric);
   if (!told.length) return null;
   const knobs = settings(model, told);
   const names = knobs.filter((name) => (view.axes ? view.axes.has(name) : name === "epsilon" || knobs.filter((k) => k !== "epsilon").indexOf(name) < 4));
@@ -13,7 +13,7 @@ function parallel(model, family, metric) {
   const spec = {
     key: `parallel-${family.place}`,
     title: family.title,
-    note: `${family.notes}; a line is a point, a mean over seeds, coloured by ${metric.label}.${told.some(isBroken) ? " Dashed: runs of the point diverged." : ""}`,
+    note: `${family.notes}; a line is a point, a mean over seeds, coloured by ${metric.label}.${beside}${told.some(isBroken) ? " Dashed: runs of the point diverged." : ""}`,
     description: `${plural(told.length, "point")} across ${axes.map((axis) => axis.label).join(", ")}; ${metric.label} from ${show(metric.name, range[0])} to ${show(metric.name, range[1])}.`,
   };
   const drawing = canvas(spec);
@@ -55,15 +55,15 @@ function axisOf(label, name, values, smooth = false) {
   const [low, high] = [some[0], some.at(-1)];
   const onto = scale(low, high, 0, ceiling, !smooth && wide(some));
   const share = (v) => (!isNumber(v) ? 0 : v === Infinity ? 1 : place(onto(v)));
-  const told = smooth || known.length > 9 ? niceTicks(low, high).filter((v) => v >= low && v <= high) : some;
-  const written = smooth || known.length > 9 ? [...new Set([low, ...told.slice(1, -1), high])] : told;
+  const told = smooth || known.length > 9 ? niceTicks(low, high).filter((v) => share(v) > share(low) + 0.06 && share(v) < share(high) - 0.06) : some;
+  const written = [...new Set([low, ...told, high])];
   return { label, name, share, ticks: [...written, ...(ceiling < 1 ? [Infinity] : [])].map((v) => [v, share(v)]).concat(missing ? [["–", 0]] : []) };
 }
 
 function drawAxis(axis, x, top, bottom, k) {
   const group = svg("g", { class: "axes" }, svg("line", { class: "axis", x1: x, x2: x, y1: top, y2: bottom }));
   let last = Infinity;
-  for (const [value, share] of axis.ticks) {
+  for (const [value, share] of axis.ticks.toSorted((a, b) => a[1] - b[1])) {
     const y = bottom - share * (bottom - top);
     group.append(svg("line", { class: "axis", x1: x - 3, x2: x + 3, y1: y, y2: y }));
     if (last - y < 13) continue; // told by its point, and by the table

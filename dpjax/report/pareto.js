@@ -25,7 +25,7 @@ function undominated(points, lower) {
 }
 
 function pareto(model, family, metric) {
-  const { told, mean } = ranked(model, family, metric);
+  const { told, mean, beside } = ranked(model, family, metric);
   if (!told.length) return null;
   const names = costsOf(told);
   const cost = names.includes(view.cost) ? view.cost : names[0];
@@ -51,7 +51,7 @@ function pareto(model, family, metric) {
   const spec = {
     key: `pareto-${family.place}`,
     title: family.title,
-    note: `${family.notes}; bars are one standard deviation over seeds. On the front is what no point beats in both; costs that overlap within one standard deviation count as equal.${mixed}${points.some((p) => p.broken) ? " ×: runs of the point diverged." : ""}`,
+    note: `${family.notes}; bars are one standard deviation over seeds. On the front is what no point beats in both; costs that overlap within one standard deviation count as equal.${mixed}${beside}${points.some((p) => p.broken) ? " ×: runs of the point diverged." : ""}`,
     description: `${metric.label} against ${model.label(cost)}: ${on.length} of ${plural(points.length, "point")} on the front${on.length ? `, from ${on[0].label} to ${on.at(-1).label}` : ""}.`,
     x: { label: `${label} (less is better)`, log: wide(points.map((p) => p.x)) },
     y: { label: metric.label },

@@ -26,7 +26,7 @@ const shareOf = (value, [low, high]) => (high > low ? (value - low) / (high - lo
 
 // What the colours mean: a bar from the least to the most, both in numbers.
 function rampLegend(label, [low, high], onPage) {
-  const bar = svg("svg", { viewBox: "0 0 120 12", class: "ramp", "aria-hidden": "true" });
+  const bar = svg("svg", { viewBox: "0 0 120 12", class: "ramp", "aria-hidden": "true", "shape-rendering": "crispEdges" });
   for (let k = 0; k < 24; k++) {
     const piece = svg("rect", { x: k * 5, y: 0, width: 5.2, height: 12 });
     if (onPage) inked(piece, "fill", k / 23);
