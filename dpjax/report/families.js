@@ -36,7 +36,7 @@ function about(model, point, metric, knobs) {
   const epsilon = smallUp(point.get("epsilon"));
   const value = spread(point.get(`${metric.name}_mean`), point.get(`${metric.name}_std`));
   const seeds = plural(point.get("n"), "seed");
-  const settings = knobs.filter((name) => point.get(name) !== null).map((name) => `${model.label(name)} ${show(name, point.get(name))}`);
+  const settings = knobs.filter((name) => name !== "epsilon" && point.get(name) !== null).map((name) => `${model.label(name)} ${show(name, point.get(name))}`);
   const command = point.runs.length ? model.run.command(point.runs[0]) : null;
   const open = point.runs.length ? () => openRun(model.run.key(point.runs[0])) : null;
   const facts = [
