@@ -51,7 +51,8 @@ def cell(page, name: str, place: int = 0) -> str:
     return page.evaluate(
         """([name, place]) => {
           const at = [...document.querySelectorAll('.runs thead th')].findIndex((th) => th.dataset.column === name);
-          return [...document.querySelectorAll('.runs tbody tr')].filter((r) => !r.hidden)[place].children[at].textContent;
+          const rows = [...document.querySelectorAll('.runs tbody tr')].filter((r) => !r.hidden);
+          return rows[place].children[at].textContent;
         }""",
         [name, place],
     )
@@ -213,7 +214,7 @@ def front_of(page) -> set[str]:
 
 def test_timing_noise_does_not_decide_the_pareto_front(visit, tmp_path):
     folder = tmp_path / "made_up"
-    # ε: accuracy, seconds of each seed. 2 is as accurate as 1 at a cost within the noise; 4 is clearly dearer than both.
+    # ε: accuracy, seconds of each seed. 2 costs as much as 1 within the noise; 4 is clearly dearer than both.
     told = {1: (0.8, (1.0, 3.0)), 2: (0.8, (1.5, 2.7)), 4: (0.8, (9.0, 9.1)), 8: (0.9, (20.0, 21.0))}
     for epsilon, (accuracy, seconds) in told.items():
         write(
@@ -346,7 +347,8 @@ def test_no_width_scrolls_the_page_sideways_and_all_can_be_tapped(visit, tmp_pat
     places = [*(f"chart={kind}" for kind in KINDS), "show=runs", f"run-{key}", f"compare-points-{key},{other}"]
     small = """() => [...document.querySelectorAll('button, select, summary, input[type=search], label:has(input)')]
       .map((n) => [n, n.getBoundingClientRect()])
-      .filter(([, box]) => box.width && (box.height < 23.5 || box.width < 23.5)).map(([n]) => n.outerHTML.slice(0, 120))"""
+      .filter(([, box]) => box.width && (box.height < 23.5 || box.width < 23.5))
+      .map(([n]) => n.outerHTML.slice(0, 120))"""
     for place in places:
         page.evaluate("(place) => (location.hash = place)", place)
         page.wait_for_timeout(50)
