@@ -81,6 +81,8 @@ function duration(seconds) {
   return `${(seconds / 3600).toFixed(1)} h`;
 }
 
+// Names of sweeps differ at their ends as often as at their beginnings.
+const shortened = (words, most) => (words.length > most ? `${words.slice(0, Math.ceil((most - 1) / 2))}…${words.slice(-Math.floor((most - 1) / 2))}` : words);
 const plural = (count, noun) => `${count} ${noun}${count === 1 ? "" : "s"}`;
 
 function table(caption, head, rows, attributes = {}) {

@@ -92,7 +92,7 @@ function comparedCharts(model, sides) {
     if (!series.length) return null;
     const ends = series.map((s) => `${s.name} from ${small(s.points[0].y)} to ${small(s.points.at(-1).y)}`);
     const banded = sides.some((side) => side.runs.length > 1) ? "Mean and band of one standard deviation over seeds. " : "";
-    const note = names.length > 1 ? `${banded}Of the training set: not private.` : banded;
+    const note = names.length > 1 ? `${banded}Curves of training are not private.` : banded;
     return chart({ key: `compare-${key}`, title, note, description: `${title} over the ${word}s: ${ends.join("; ")}.`, x: { label: word }, y: { label }, series });
   };
   return [draw("loss", "Loss", "loss (nats)", [["eval_test_loss", ", test"], ["train_loss_curve", ", training"]]), draw("accuracy", "Accuracy", "test accuracy", [["eval_test_accuracy", ""]])];

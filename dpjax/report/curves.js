@@ -28,7 +28,7 @@ function curve(model, family, metric) {
     return { name: knob ? show(knob, value) : "private", rank: ranks.indexOf(value), points };
   });
   const reference = rest.toSorted(better)[0];
-  const whose = reference && varying(model, rest).includes("sweep") ? ` of ${String(reference.get("sweep")).slice(-24)}, the best` : "";
+  const whose = reference && varying(model, rest).includes("sweep") ? ` (${shortened(String(reference.get("sweep")), NARROW.matches ? 12 : 28)})` : ""; // the best of them
   const rule = reference && { y: mean(reference), low: isNumber(std(reference)) ? mean(reference) - std(reference) : null, high: mean(reference) + (std(reference) || 0), label: `non-private${whose}: ${spread(mean(reference), std(reference))}` };
   const ticks = sorted(new Set(priv.map((p) => p.get("epsilon"))));
   const label = (name) => model.label(name);

@@ -23,7 +23,7 @@ function parallel(model, family, metric) {
   const buttons = el("div", { class: "points" });
   const lines = svg("g", {});
   drawing.append(lines);
-  axes.forEach((axis, k) => drawing.append(drawAxis(axis, at(k), top, bottom, k)));
+  axes.forEach((axis, k) => drawing.append(drawAxis(axis, at(k), top, bottom, k, at(1) - at(0))));
   const better = told.toSorted((a, b) => (metric.lower ? mean(b) - mean(a) : mean(a) - mean(b))); // the best on top
   for (const [place, p] of better.entries()) {
     const spots = axes.map((axis, k) => [at(k), down(axis.share(k === axes.length - 1 ? mean(p) : p.get(axis.name)))]);
@@ -60,15 +60,15 @@ function axisOf(label, name, values, smooth = false) {
   return { label, name, share, ticks: [...written, ...(ceiling < 1 ? [Infinity] : [])].map((v) => [v, share(v)]).concat(missing ? [["–", 0]] : []) };
 }
 
-function drawAxis(axis, x, top, bottom, k) {
+function drawAxis(axis, x, top, bottom, k, room) {
   const group = svg("g", { class: "axes" }, svg("line", { class: "axis", x1: x, x2: x, y1: top, y2: bottom }));
   let last = Infinity;
   for (const [value, share] of axis.ticks.toSorted((a, b) => a[1] - b[1])) {
     const y = bottom - share * (bottom - top);
     group.append(svg("line", { class: "axis", x1: x - 3, x2: x + 3, y1: y, y2: y }));
     if (last - y < 13) continue; // told by its point, and by the table
-    const words = typeof value === "number" ? small(value, 3) : String(value);
-    group.append(svg("text", { class: "haloed", x: x + 6, y: y + 4 }, words.length > 12 ? `${words.slice(0, 11)}…` : words));
+    const words = typeof value === "number" ? small(value, 3) : shortened(String(value), Math.max(3, Math.floor((room - 12) / 7)));
+    group.append(svg("text", { class: "haloed", x: x + 6, y: y + 4 }, words));
     last = y;
   }
   const rows = NARROW.matches ? 3 : 2; // names of neighbours stand at different heights
