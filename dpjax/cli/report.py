@@ -1,4 +1,4 @@
-"""``dpjax report``: a sweep as one HTML file, or as a page that follows it while it runs."""
+"""``dpjax report``: sweeps as one HTML file, or a page that follows one while it runs."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,16 +7,21 @@ import typer
 
 
 def report_command(
-    directory: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Folder of a sweep, or one above several, or a results.parquet.")
+    directories: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="DIR...", help="Folders of sweeps, or one above several, or a results.parquet; all on one page."
+        ),
     ],
-    out: Annotated[Path | None, typer.Option("--out", help="The file to write. Default: DIR/report.html.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The file to write. Default: report.html in DIR, the first of several.")
+    ] = None,
     watch: Annotated[
         bool, typer.Option("--watch", help="Serve the page on this machine while the sweep runs; Ctrl-C ends it.")
     ] = False,
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port for --watch; 0 takes a free one.")] = 8265,
 ) -> None:
-    """Write a sweep as one HTML file: its table, its curves and a page for every run.
+    """Write a sweep, or several together, as one HTML file: tables, charts and a page for every run.
 
     [bold]Examples[/bold]
 
@@ -26,27 +31,33 @@ def report_command(
 
       dpjax report results/quickstart --watch
 
+      dpjax report results/before results/after --out both.html
+
     The file needs no network and no server. The exit status is 1 if jobs failed, have no result yet, or could not be
     read; the report is written all the same, and says so at its top.
     """
     if watch:
         if out is not None:
             raise ValueError("--out and --watch exclude each other: write the file once the sweep has ended")
+        if len(directories) > 1:
+            raise ValueError(f"--watch follows one folder, not {len(directories)}: give one, or leave --watch out")
         from dpjax.report.serving import serve
 
-        serve(directory, port, lambda address: typer.echo(f"{address}  follows {directory}; Ctrl-C ends it."))
+        (followed,) = directories
+        serve(followed, port, lambda address: typer.echo(f"{address}  follows {followed}; Ctrl-C ends it."))
         typer.echo("stopped")
         return
     import datetime
 
-    from dpjax.report.contents import gather
     from dpjax.report.packing import pack
     from dpjax.report.page import render
+    from dpjax.report.several import gather_several
     from dpjax.results.errors import ResultsError
     from dpjax.results.result_files import write_atomically
 
     now = datetime.datetime.now(datetime.UTC)
-    contents = gather(directory, now)
+    contents = gather_several(directories, now)
+    directory = directories[0]
     path = out or (directory if directory.is_dir() else directory.parent) / "report.html"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -81,6 +81,8 @@ function duration(seconds) {
   return `${(seconds / 3600).toFixed(1)} h`;
 }
 
+// Names of sweeps differ at their ends as often as at their beginnings.
+const shortened = (words, most) => (words.length > most ? `${words.slice(0, Math.ceil((most - 1) / 2))}…${words.slice(-Math.floor((most - 1) / 2))}` : words);
 const plural = (count, noun) => `${count} ${noun}${count === 1 ? "" : "s"}`;
 
 function table(caption, head, rows, attributes = {}) {
@@ -101,16 +103,8 @@ function folded(key, summary, fill) {
 }
 
 function commandLine(command) {
-  const button = el("button", { type: "button", class: "plain copy" }, "Copy");
-  button.addEventListener("click", async () => {
-    try {
-      await navigator.clipboard.writeText(command);
-      button.textContent = "Copied";
-    } catch {
-      getSelection().selectAllChildren(button.previousSibling); // a page from a file may not use the clipboard
-      button.textContent = "Selected";
-    }
-    setTimeout(() => (button.textContent = "Copy"), 1500);
-  });
-  return el("div", { class: "command" }, el("code", {}, command), button);
+  const line = el("code", {}, command);
+  const select = () => getSelection().selectAllChildren(line) ?? "Selected";
+  const button = copyOf(el("button", { type: "button", class: "plain copy" }, "Copy"), () => command, select);
+  return el("div", { class: "command" }, line, button);
 }

@@ -16,9 +16,14 @@ const MARKERS = [
 ];
 const look = (rank) => ({ colour: COLOURS[rank % 6], dash: DASHES[rank % 5], marker: MARKERS[rank % 9] });
 
-const WIDTH = 560;
-const HEIGHT = 340;
-const AREA = { left: 58, right: WIDTH - 14, top: 12, bottom: HEIGHT - 46 };
+// A drawing for a narrow page has fewer units of width, so that its letters are as large as those of a wide one.
+const NARROW = matchMedia("(max-width: 37rem)");
+let WIDTH, HEIGHT, AREA;
+
+function measure() {
+  [WIDTH, HEIGHT] = NARROW.matches ? [370, 300] : [560, 340];
+  AREA = { left: 58, right: WIDTH - 14, top: 12, bottom: HEIGHT - 46 };
+}
 const DENSE = 40; // points of a line past which its markers would hide it
 
 function scale(low, high, from, to, log) {
@@ -55,7 +60,7 @@ function limits(values, log, pad) {
 }
 
 // spec: {key, title, description, x: {label, log, ticks}, y: {label, log, zero}, series: [{name, rank, points:
-// [{x, y, low, high, tip, label, open}], bars}], rules: [{y, low, high, label}], marks: [{x, y, label, ...}]}
+// [{x, y, low, high, left, right, tip, label, open}], bars, bare}], rules: [{y, low, high, label}]}
 function chart(spec) {
   const { x, y } = spec;
   const series = spec.series.filter((line) => line.points.length);
@@ -63,29 +68,39 @@ function chart(spec) {
   const rules = spec.rules || [];
   const usable = (p) => isNumber(p.x) && isNumber(p.y) && Number.isFinite(p.x) && Number.isFinite(p.y) && (!x.log || p.x > 0) && (!y.log || p.y > 0);
   const ends = points.flatMap((p) => [p.y, p.low, p.high]).concat(rules.flatMap((r) => [r.y, r.low, r.high]));
-  const xs = limits(points.map((p) => p.x), x.log, 0.05);
+  const xs = limits(points.flatMap((p) => [p.x, p.left, p.right]), x.log, 0.05);
   const ys = limits(y.zero ? [0, ...ends] : ends, y.log, 0.08);
   const toX = scale(...xs, AREA.left, AREA.right, x.log);
   const toY = scale(...ys, AREA.bottom, AREA.top, y.log);
-  const names = { title: `${spec.key}-title`, desc: `${spec.key}-desc` };
-  const drawing = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-labelledby": `${names.title} ${names.desc}` });
-  drawing.append(svg("title", { id: names.title }, spec.title), svg("desc", { id: names.desc }, spec.description));
+  const drawing = canvas(spec);
   drawing.append(axes(spec, xs, ys, toX, toY));
   const buttons = el("div", { class: "points" });
   for (const rule of rules) drawing.append(drawRule(rule, toX, toY, ys));
   series.forEach((line) => drawing.append(line.bars ? drawBars(line, series, toX, toY, xs) : drawLine(line, toX, toY, usable)));
   const all = series.flatMap((line) => line.points.filter(usable).map((point) => ({ point, line })));
   all.forEach(({ point, line }, i) => buttons.append(pointButton(spec, point, line, i, toX, toY)));
+  return framed(spec, legend(spec, series), drawing, buttons, () => (spec.table ? spec.table() : plainTable(spec, series)));
+}
+
+function canvas(spec, height = HEIGHT) {
+  const names = { title: `${spec.key}-title`, desc: `${spec.key}-desc` };
+  const drawing = svg("svg", { viewBox: `0 0 ${WIDTH} ${height}`, role: "img", "aria-labelledby": `${names.title} ${names.desc}` });
+  drawing.append(svg("title", { id: names.title }, spec.title), svg("desc", { id: names.desc }, spec.description));
+  return drawing;
+}
+
+// What every chart has around its drawing: title, note, legend, buttons over its points, and its numbers as a table.
+function framed(spec, legend, drawing, buttons, fill) {
   roving(buttons);
   const drawn = el("div", { class: "drawing" }, drawing, buttons);
-  pointing(drawn, buttons);
+  pointing(drawn, buttons, spec.reach);
   return el(
     "figure",
     { class: "chart" },
     el("figcaption", {}, el("h3", {}, spec.title), spec.note ? el("p", { class: "quiet" }, spec.note) : null),
-    legend(spec, series),
+    legend,
     drawn,
-    folded(`${spec.key}-table`, "The numbers", () => el("div", { class: "scroll" }, spec.table ? spec.table() : plainTable(spec, series))),
+    folded(`${spec.key}-table`, "The numbers", () => el("div", { class: "scroll" }, fill())),
   );
 }
 
@@ -109,7 +124,7 @@ function axes(spec, xs, ys, toX, toY) {
   }
   const middle = (AREA.left + AREA.right) / 2;
   group.append(svg("text", { class: "label", x: middle, y: HEIGHT - 8, "text-anchor": "middle" }, spec.x.label));
-  const turned = `translate(13 ${(AREA.top + AREA.bottom) / 2}) rotate(-90)`;
+  const turned = `translate(12 ${(AREA.top + AREA.bottom) / 2}) rotate(-90)`;
   group.append(svg("text", { class: "label", transform: turned, "text-anchor": "middle" }, spec.y.label));
   return group;
 }
@@ -120,11 +135,12 @@ function drawLine(line, toX, toY, usable) {
   const seen = line.points.filter(usable);
   const at = (p, v) => `${toX(p.x).toFixed(1)} ${toY(v).toFixed(1)}`;
   const banded = seen.filter((p) => isNumber(p.low) && isNumber(p.high) && p.high > p.low);
-  if (banded.length > 1) {
+  if (banded.length > 1 && !line.bars && !line.errors) {
     const outline = [...banded.map((p) => at(p, p.high)), ...banded.toReversed().map((p) => at(p, p.low))];
     group.append(svg("path", { class: "band", d: `M${outline.join("L")}Z` }));
   } else for (const p of banded) group.append(svg("path", { class: "error", d: `M${at(p, p.low)}L${at(p, p.high)}` }));
-  if (seen.length > 1) group.append(svg("path", { class: "line", "stroke-dasharray": dash, d: `M${seen.map((p) => at(p, p.y)).join("L")}` }));
+  for (const p of seen.filter((p) => isNumber(p.left) && p.right > p.left)) group.append(svg("path", { class: "error", d: `M${at({ x: p.left }, p.y)}L${at({ x: p.right }, p.y)}` }));
+  if (seen.length > 1 && !line.bare) group.append(svg("path", { class: "line", "stroke-dasharray": dash, d: `M${seen.map((p) => at(p, p.y)).join("L")}` }));
   const every = Math.ceil(seen.length / DENSE);
   seen.forEach((p, i) => {
     if (i % every && !p.big) return;
@@ -163,17 +179,25 @@ function legend(spec, series) {
     const { colour, dash, marker } = look(line.rank);
     const sample = svg("svg", { viewBox: "0 0 30 12", class: "swatch", "aria-hidden": "true" });
     if (line.bars) sample.append(svg("rect", { class: `bar bar-${line.rank}`, x: 8, y: 1, width: 14, height: 10, fill: colour }));
-    else sample.append(svg("path", { class: "line", d: "M1 6H29", stroke: colour, "stroke-dasharray": dash }), svg("path", { d: marker, transform: "translate(15 6)", fill: colour }));
+    else {
+      if (!line.bare) sample.append(svg("path", { class: "line", d: "M1 6H29", stroke: colour, "stroke-dasharray": dash }));
+      sample.append(svg("path", { d: marker, transform: "translate(15 6)", fill: colour }));
+    }
     return el("li", {}, sample, line.name);
   };
   return el("div", { class: "legend" }, spec.legendTitle ? el("span", { class: "quiet" }, spec.legendTitle) : null, el("ul", {}, ...series.map(entry)));
 }
 
 function pointButton(spec, point, line, place, toX, toY) {
-  const button = el("button", { type: "button", class: "point", "data-key": `${spec.key}/${line.name}/${point.x}/${place}`, "aria-label": point.label });
   const height = line.bars ? (toY(point.y) + AREA.bottom) / 2 : toY(point.y);
-  button.style.left = `${(toX(point.x) / WIDTH) * 100}%`;
-  button.style.top = `${(height / HEIGHT) * 100}%`;
+  return spot(`${spec.key}/${line.name}/${point.x}/${place}`, point, toX(point.x), height);
+}
+
+// A button over a place of a drawing, which says what is drawn there.
+function spot(key, point, x, y, height = HEIGHT) {
+  const button = el("button", { type: "button", class: "point", "data-key": key, "aria-label": point.label });
+  button.style.left = `${(x / WIDTH) * 100}%`;
+  button.style.top = `${(y / height) * 100}%`;
   button.tip = point.tip;
   button.addEventListener("focus", () => button.matches(":focus-visible") && showTip(button, point.tip));
   button.addEventListener("blur", () => hideTip(button, true));
@@ -182,7 +206,7 @@ function pointButton(spec, point, line, place, toX, toY) {
 }
 
 // The pointer speaks of the nearest point, so that one on top of another hides nothing.
-function pointing(drawn, buttons) {
+function pointing(drawn, buttons, reach = 20) {
   let at = null;
   const go = (to) => {
     if (at === to) return;
@@ -195,12 +219,14 @@ function pointing(drawn, buttons) {
   const find = (event) => {
     if (event.target.closest(".point")) return event.target; // pressed by a key or by other means than a pointer
     const box = drawn.getBoundingClientRect();
-    let [best, least] = [null, 20 ** 2];
-    for (const button of buttons.children) {
-      const x = (parseFloat(button.style.left) / 100) * box.width - (event.clientX - box.left);
-      const y = (parseFloat(button.style.top) / 100) * box.height - (event.clientY - box.top);
-      if (x * x + y * y < least) [best, least] = [button, x * x + y * y];
-    }
+    const near = (reach * box.width) / Math.max(box.width, WIDTH);
+    let [best, least] = [null, near ** 2];
+    for (const button of buttons.children)
+      for (const [left, top] of button.spots || [[parseFloat(button.style.left), parseFloat(button.style.top)]]) {
+        const x = (left / 100) * box.width - (event.clientX - box.left);
+        const y = (top / 100) * box.height - (event.clientY - box.top);
+        if (x * x + y * y < least) [best, least] = [button, x * x + y * y];
+      }
     return best;
   };
   drawn.addEventListener("pointermove", (event) => go(find(event)));
@@ -208,13 +234,13 @@ function pointing(drawn, buttons) {
   drawn.addEventListener("click", (event) => event.target.closest(".point") || find(event)?.click());
 }
 
-// One stop of the Tab key for each chart; the arrow keys go from point to point.
+// One stop of the Tab key for each chart; the arrow keys go from point to point, in a grid in its four directions.
 function roving(buttons) {
   const all = [...buttons.children];
   all.forEach((button, i) => (button.tabIndex = i ? -1 : 0));
   buttons.addEventListener("keydown", (event) => {
     const here = all.indexOf(event.target);
-    const to = { ArrowRight: here + 1, ArrowDown: here + 1, ArrowLeft: here - 1, ArrowUp: here - 1, Home: 0, End: all.length - 1 }[event.key];
+    const to = beyond(all, all[here], event.key) ?? { ArrowRight: here + 1, ArrowDown: here + 1, ArrowLeft: here - 1, ArrowUp: here - 1, Home: 0, End: all.length - 1 }[event.key];
     if (to === undefined || here < 0 || !all[to]) return;
     event.preventDefault();
     all[here].tabIndex = -1;
@@ -223,47 +249,18 @@ function roving(buttons) {
   });
 }
 
+function beyond(all, from, key) {
+  const step = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowDown: [0, 1], ArrowUp: [0, -1] }[key];
+  if (!step || !from?.cell) return null;
+  const along = (cell) => (cell[0] - from.cell[0]) * step[0] + (cell[1] - from.cell[1]) * step[1];
+  const across = (cell) => (step[0] ? cell[1] - from.cell[1] : cell[0] - from.cell[0]);
+  const ahead = all.filter((b) => along(b.cell) > 0 && across(b.cell) === 0).sort((a, b) => along(a.cell) - along(b.cell));
+  return ahead.length ? all.indexOf(ahead[0]) : -1;
+}
+
 function plainTable(spec, series) {
   const xs = [...new Set(series.flatMap((line) => line.points.map((p) => p.x)))].sort((a, b) => a - b);
   const found = series.map((line) => new Map(line.points.map((p) => [p.x, p.y])));
   const rows = xs.map((at) => [small(at), ...found.map((line) => small(line.get(at)))]);
   return table(spec.title, [spec.x.label, ...series.map((line) => line.name)], rows);
-}
-
-// The tip stays while the pointer is on it, and Escape takes it away.
-let tipOwner = null;
-let tipTimer = 0;
-
-function showTip(owner, fill) {
-  clearTimeout(tipTimer);
-  const tip = byId("tip");
-  tip.replaceChildren(...fill());
-  tip.hidden = false;
-  tipOwner?.removeAttribute("aria-describedby");
-  tipOwner = owner;
-  owner.setAttribute("aria-describedby", "tip");
-  const box = owner.getBoundingClientRect();
-  const left = Math.min(Math.max(8, box.left + box.width / 2 - tip.offsetWidth / 2), innerWidth - tip.offsetWidth - 8);
-  const above = box.top - tip.offsetHeight - 6;
-  tip.style.left = `${left + scrollX}px`;
-  tip.style.top = `${(above > 4 ? above : box.bottom + 6) + scrollY}px`;
-}
-
-function hideTip(owner, atOnce = false) {
-  if (owner && owner !== tipOwner) return;
-  clearTimeout(tipTimer);
-  const hide = () => {
-    byId("tip").hidden = true;
-    tipOwner?.removeAttribute("aria-describedby");
-    tipOwner = null;
-  };
-  if (atOnce) hide();
-  else if (tipOwner !== document.activeElement || !tipOwner.matches(":focus-visible")) tipTimer = setTimeout(hide, 180);
-}
-
-function watchTip() {
-  const tip = byId("tip");
-  tip.addEventListener("pointerenter", () => clearTimeout(tipTimer));
-  tip.addEventListener("pointerleave", () => hideTip(tipOwner));
-  addEventListener("keydown", (event) => event.key === "Escape" && hideTip(null, true));
 }

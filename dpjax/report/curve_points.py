@@ -8,9 +8,9 @@ from dpjax.results.claims import number, rounded_up, sampling_word, small, text
 from dpjax.results.summarize import FAMILY, IDENTITY
 
 # What a point of a chart may be told apart by, in the order in which charts prefer it.
-KNOBS = ("algorithm", "tuning", "noise", "records_per_unit", "clip_norm", "clients_per_round", "clipping")
+KNOBS = ("sweep", "algorithm", "tuning", "noise", "records_per_unit", "clip_norm", "clients_per_round", "clipping")
 KNOBS += ("aggregation", "robust", "corruption", "compression", "learning_rate", "num_clients", "num_steps")
-KNOBS += ("sampling_rate", "max_length", "optimizer", "hidden", "plugin")
+KNOBS += ("sampling_rate", "max_length", "optimizer", "hidden", "plugin", "experiment")
 _ADOPTED = ("adjacency", "sampling", "delta")  # what a non-private point takes over from its family
 _MADE_BY = ("config_hash", "overrides", "checkpoint", "git_revision", "dpjax_version", "jax_version")
 _MADE_BY += ("python_version", "timestamp", "device", "code", "inputs", "config")
@@ -31,19 +31,21 @@ def pack_points(points: Any, rows: list[dict[str, Any]], texts: dict[str, int]) 
     if points is None:
         return {"points": {"count": 0, "cells": {}, "runs": []}, "families": []}
     point_rows = records(points)
+    is_one = "sweep" not in points  # of several folders, an experiment's name is but the sweep's
+    shared = [name for name in FAMILY if is_one or name != "experiment"]
     families: dict[tuple[Any, ...], int] = {}
     for point in sorted(point_rows, key=lambda point: point.get("clients_per_round") is not None):  # central first
-        point["family"] = families.setdefault(tuple(point.get(name) for name in FAMILY), len(families))
+        point["family"] = families.setdefault(tuple(point.get(name) for name in shared), len(families))
         rows_each = number(point, "records_per_unit")
         if rows_each is not None and not text(point, "algorithm"):
             # The other way to protect a user, beside the algorithms that draw users.
             point["algorithm"] = f"{rows_each:.0f} row{'s' * (rows_each != 1)} each"
-    same = [name for name in IDENTITY if name not in _ADOPTED]
+    same = [name for name in (*IDENTITY, "sweep") if name not in _ADOPTED]
     places = [tuple(point.get(name) for name in same) for point in records(points)]
     owners: dict[tuple[Any, ...], list[int]] = {}
     for i, row in enumerate(rows):
         owners.setdefault(tuple(row.get(name) for name in same), []).append(i)
-    left_out = {*_MADE_BY, *FAMILY, "best"} - {"overrides", "delta", "unit"}
+    left_out = {*_MADE_BY, *FAMILY, "best"} - {"overrides", "delta", "unit", *_told_apart(point_rows)}
     names = [name for name in point_rows[0] if name not in left_out]
     cells = {name: column([point.get(name) for point in point_rows], texts) for name in names}
     return {
@@ -52,14 +54,20 @@ def pack_points(points: Any, rows: list[dict[str, Any]], texts: dict[str, int]) 
             "cells": cells,
             "runs": [owners.get(place, []) for place in places],
         },
-        "families": [_family([p for p in point_rows if p["family"] == i]) for i in families.values()],
+        "families": [_family([p for p in point_rows if p["family"] == i], is_one) for i in families.values()],
     }
 
 
-def _family(points: list[dict[str, Any]]) -> dict[str, Any]:
+def _told_apart(points: list[dict[str, Any]]) -> set[str]:
+    """The experiment, where one folder of several holds more than one: elsewhere the sweep says it."""
+    pairs = {(point["sweep"], point["experiment"]) for point in points if "sweep" in point}
+    return {"experiment"} if len(pairs) > len({sweep for sweep, _ in pairs}) else set()
+
+
+def _family(points: list[dict[str, Any]], is_one: bool) -> dict[str, Any]:
     first = points[0]
     unit = text(first, "unit")
-    names = [text(first, name) for name in ("experiment", "dataset", "model")]
+    names = [text(first, name) for name in ("experiment", "dataset", "model") if is_one or name != "experiment"]
     names += [f"per {unit}" if unit else "", text(first, "partition")]
     delta = number(first, "delta")
     notes = [f"δ={small(delta)}"] if delta is not None else []

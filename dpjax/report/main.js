@@ -12,6 +12,9 @@ function modelOf(data) {
   const lower = new Map();
   const keys = new Map(Array.from({ length: data.count }, (_, i) => [run.key(i), i]));
   const label = (name) => labels[name] || name.replaceAll("_", " ");
+  const ofRun = [];
+  data.points.runs.forEach((runs, p) => runs.forEach((i) => (ofRun[i] = p)));
+  run.n ??= (i) => point.n?.(ofRun[i]) ?? null; // seeds of the run's point, for the filter
   const varies = new Set(data.columns.filter((column) => column.shown).map((column) => column.name));
   return {
     ...data,
@@ -27,10 +30,10 @@ function modelOf(data) {
       return lower.get(i);
     },
     seedName: (i) => (run.seed?.(i) === null ? `run ${i + 1}` : `seed ${run.seed(i)}`),
-    runTitle(i) {
+    runTitle(i, withSeed = true) {
       const told = data.knobs.filter((name) => varies.has(name) && run[name](i) !== null).map((name) => `${label(name)} ${show(name, run[name](i))}`);
       const what = [run.dataset?.(i), run.model?.(i)].filter(Boolean).join(", ");
-      return [what, `ε ${smallUp(run.epsilon(i))}`, ...told, run.seed(i) === null ? null : `seed ${run.seed(i)}`].filter(Boolean).join(", ");
+      return [what, `ε ${smallUp(run.epsilon(i))}`, ...told, !withSeed || run.seed(i) === null ? null : `seed ${run.seed(i)}`].filter(Boolean).join(", ");
     },
   };
 }
@@ -54,12 +57,18 @@ function drawAll() {
   byId("made").textContent = `dpjax report of ${plural(model.count, "run")}, ${plural(model.pointCount, "point")}; made ${model.made.replace("T", " ").replace("+00:00", " UTC")}.`;
   drawProgress(model.progress);
   drawNotices();
+  drawOverview();
+  drawFailures(model);
+  route(false);
+}
+
+// What follows from what the reader has chosen.
+function drawOverview() {
   drawMetrics();
+  byId("filter").value = view.filter;
   drawCurves(model, metric);
   drawChoices(model);
   drawTable(model);
-  drawFailures(model);
-  route(false);
 }
 
 function drawNotices() {
@@ -90,23 +99,30 @@ function drawProgress(progress) {
 
 function drawMetrics() {
   const select = byId("metric");
-  metric = model.metrics.find((m) => m.name === metric?.name) || model.metrics.find((m) => m.name === "test_accuracy") || model.metrics[0] || { name: "test_accuracy", label: "test accuracy" };
+  metric = model.metrics.find((m) => m.name === view.metric) || model.metrics.find((m) => m.name === "test_accuracy") || model.metrics[0] || { name: "test_accuracy", label: "test accuracy" };
   select.replaceChildren(...model.metrics.map((m) => el("option", { value: m.name, selected: m.name === metric.name }, m.label)));
 }
 
 // The address says which run is open, so that back and bookmarks work.
 function route(moved = true) {
-  const key = location.hash.startsWith("#run-") ? decodeURIComponent(location.hash.slice(5)) : null;
+  const key = location.hash.startsWith("#run-") ? unspelt(location.hash.slice(5)) : null;
   const i = key === null ? undefined : model.keys.get(key);
   const before = byId("run").dataset.of;
-  const isOpen = i !== undefined;
+  const compared = comparedIn(model, location.hash);
+  const isOpen = i !== undefined || compared !== null;
+  const said = choicesIn(location.hash);
+  if (moved && said && location.hash !== `#${addressOf(model)}` && unspelt(location.hash) !== `#${unspelt(addressOf(model))}`) {
+    adopt(model, said);
+    drawOverview();
+  }
   byId("overview").hidden = isOpen;
   byId("run").hidden = !isOpen;
   hideTip(null, true);
   if (isOpen) {
-    byId("run").dataset.of = key;
-    drawRun(model, i);
-    document.title = `${model.runTitle(i)} – ${model.name}`;
+    byId("run").dataset.of = key ?? "";
+    if (compared) drawComparison(model, compared);
+    else drawRun(model, i);
+    document.title = `${compared ? byId("run-title").textContent : model.runTitle(i)} – ${model.name}`;
     if (moved) {
       scrollTo(0, 0);
       byId("run-title").focus({ preventScroll: true });
@@ -115,7 +131,8 @@ function route(moved = true) {
     byId("run").replaceChildren();
     delete byId("run").dataset.of;
     document.title = `${model.name} – dpjax report`;
-    const link = before && document.querySelector(`[data-key="run/${CSS.escape(before)}"]`);
+    const links = ["run", "point"].map((kind) => before && document.querySelector(`[data-key="${kind}/${CSS.escape(before)}"]`));
+    const link = before === "" ? byId("compare") : links.find(Boolean);
     if (moved && link) link.focus(); // back to where it was opened
     else if (moved && key !== null) byId("title").focus();
   }
@@ -158,17 +175,32 @@ async function askForNews() {
 
 model = modelOf(JSON.parse(byId("data").textContent));
 news = model.version ?? null;
+adopt(model, choicesIn(location.hash) || {});
 startTheme();
 watchTip();
 drawAll();
 byId("metric").addEventListener("change", (event) => {
-  metric = model.metrics.find((m) => m.name === event.target.value);
-  drawCurves(model, metric);
+  view.metric = event.target.value;
+  remember(model);
+  drawOverview();
 });
+byId("kind").addEventListener("change", (event) => {
+  view.kind = event.target.value;
+  redraw();
+});
+for (const name of ["points", "runs"])
+  byId(`show-${name}`).addEventListener("click", () => {
+    view.show = name;
+    remember(model);
+    drawChoices(model);
+    drawTable(model);
+  });
+byId("compare").addEventListener("click", () => (location.hash = compareAddress()));
+copyOf(byId("link"), () => (byId("run").hidden ? `${location.href.split("#")[0]}#${addressOf(model)}` : location.href), () => "Copy it from the address bar");
 byId("filter").addEventListener("input", (event) => {
   view.filter = event.target.value;
   filterRows(model);
-  keepingPlace(() => drawCurves(model, metric));
+  redraw();
 });
 byId("columns").addEventListener("keydown", (event) => {
   if (event.key !== "Escape") return;
@@ -176,4 +208,5 @@ byId("columns").addEventListener("keydown", (event) => {
   byId("columns").querySelector("summary").focus();
 });
 addEventListener("hashchange", () => route());
+NARROW.addEventListener("change", () => keepingPlace(drawAll));
 if (model.watching) setTimeout(askForNews, EVERY);

@@ -24,8 +24,9 @@ CURVE_BYTES = 3_500_000
 
 _SPENT = "epsilon_over_steps"
 _ROUNDED_UP = ("epsilon_pld", "epsilon_rdp")
-_FIRST = ("experiment", "dataset", "model", "unit", "partition", "epsilon", *KNOBS, "seed")
+_FIRST = ("sweep", "experiment", "dataset", "model", "unit", "partition", "epsilon", *KNOBS, "seed")
 _FIRST += ("test_accuracy", "test_loss", "validation_accuracy", "train_accuracy", "epsilon_pld", "wall_seconds")
+_OWN = {"sweep": "The folder that the row comes from."}
 _REDUNDANT = ("sampling_rate", "num_steps", "num_clients", "max_length")  # told by the others, in most sweeps
 
 
@@ -157,11 +158,16 @@ def _columns(names: Iterable[Any], rows: list[dict[str, Any]]) -> list[dict[str,
             "name": name,
             "label": label(name),
             "unit": column.unit if column else "",
-            "meaning": column.meaning if column else "A column of its own.",
+            "meaning": column.meaning if column else _OWN.get(name, "A column of its own."),
             "numeric": dtype in ("int", "float") or (column is None and has_numbers),
             "shown": _is_shown(name, values),
         }
         columns.append(facts)
+    if {"sweep", "experiment"} <= set(map(str, names)):
+        pairs = {(row["sweep"], row["experiment"]) for row in rows}
+        for facts in columns:
+            # Mostly the experiment is the sweep by another name.
+            facts["shown"] &= facts["name"] != "experiment" or len(pairs) > len({sweep for sweep, _ in pairs})
     return columns
 
 

@@ -3,11 +3,12 @@
 const openRun = (key) => (location.hash = `run-${key}`);
 
 function drawRun(model, i) {
+  measure();
   const run = (name) => numeric(model.run[name]?.(i) ?? null);
   const title = model.runTitle(i);
   const heading = el("h2", { id: "run-title", tabindex: "-1" }, title);
   const parts = [
-    el("p", { class: "bar" }, el("a", { href: "#", "data-key": "run/back" }, "← All runs"), ...siblings(model, i)),
+    el("p", { class: "bar" }, el("a", { href: `#${addressOf(model)}`, "data-key": "run/back" }, "← All points and runs"), ...siblings(model, i)),
     heading,
     el("p", { class: "claim" }, run("claim")),
     model.run.command(i) ? commandLine(model.run.command(i)) : null,

@@ -3,7 +3,7 @@
 import datetime
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -60,10 +60,24 @@ def progress(root: Path, finished: Mapping[Path, str], now: datetime.datetime) -
             sweeps.append(sweep._replace(runs=runs_here(str(document.get("process", "")))))
         except (OSError, ValueError, KeyError, TypeError) as error:
             unreadable.append(f"{path} {reason(error)}")
+    return together(sweeps), unreadable
+
+
+def together(sweeps: Sequence[Progress]) -> Progress | None:
+    """Several sweeps' progress as one's; None of none.
+
+    Args:
+      sweeps: of each.
+
+    Example:
+      >>> one = Progress(4, 2, 0, "2026-01-01T00:00:00+00:00", 5.0, ["a=1", "a=2"])
+      >>> together([one, one])[:3]
+      (8, 4, 0)
+    """
     if not sweeps:
-        return None, unreadable
+        return None
     left = [sweep.seconds_left for sweep in sweeps if sweep.seconds_left is not None]
-    together = Progress(
+    return Progress(
         planned=sum(sweep.planned for sweep in sweeps),
         finished=sum(sweep.finished for sweep in sweeps),
         failed=sum(sweep.failed for sweep in sweeps),
@@ -72,7 +86,6 @@ def progress(root: Path, finished: Mapping[Path, str], now: datetime.datetime) -
         pending=[overrides for sweep in sweeps for overrides in sweep.pending],
         runs=_any_runs([sweep.runs for sweep in sweeps]),
     )
-    return together, unreadable
 
 
 def naming(overrides: str) -> str:
