@@ -327,6 +327,8 @@ def test_another_look_is_another_figure(sweep, charts):
     assert all(narrow[name] != usual[name] for name in usual)
     plot(sweep, look=look_of("column"))
     assert len(charts) == 2
+
+
 def test_a_line_says_what_is_left_and_what_was_best(capsys, monkeypatch):
     clock = iter([0.0, 5.0, 40.0])
     monkeypatch.setattr("experiments.progress.time.monotonic", lambda: next(clock))

@@ -10,9 +10,7 @@ from dpjax.report.contents import Contents, Notice, gather
 from dpjax.report.sweep_state import together
 from dpjax.results.provenance import made_by_other_code
 from dpjax.results.schema import METRICS
-
-SWEEP = "sweep"
-"""The column that tells the folders apart."""
+from dpjax.results.several import SWEEP, names_of
 
 
 def gather_several(directories: Sequence[Path | str], now: datetime.datetime | None = None) -> Contents:
@@ -37,7 +35,7 @@ def gather_several(directories: Sequence[Path | str], now: datetime.datetime | N
     paths = list({Path(each).resolve(): Path(each) for each in directories}.values())
     if len(paths) == 1:
         return gather(paths[0], now)
-    names = tails(paths)
+    names = names_of(paths)
     found = [gather(path, now) for path in paths]
     frame = _stacked([each.frame for each in found], names)
     notices = [
@@ -56,27 +54,6 @@ def gather_several(directories: Sequence[Path | str], now: datetime.datetime | N
     ]
     going = [each.progress for each in found if each.progress is not None]
     return Contents(" and ".join(names), frame, _points(frame), notices, failures, together(going))
-
-
-def tails(paths: Sequence[Path]) -> list[str]:
-    """A name for each path: its last part, or as many more as tell it from the others.
-
-    Args:
-      paths: different ones.
-
-    Example:
-      >>> tails([Path("/a/x/sweep"), Path("/a/y/sweep"), Path("/b/other")])
-      ['x/sweep', 'y/sweep', 'other']
-    """
-    parts = [path.resolve().parts for path in paths]
-
-    def tail(mine: tuple[str, ...]) -> str:
-        for length in range(1, len(mine) + 1):
-            if sum(other[-length:] == mine[-length:] for other in parts) == 1:
-                return "/".join(mine[-length:])
-        return str(Path(*mine))
-
-    return [tail(mine) for mine in parts]
 
 
 def _stacked(frames: list[Any], names: list[str]) -> Any:

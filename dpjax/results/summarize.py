@@ -158,30 +158,6 @@ def with_runs(frame: pd.DataFrame, metrics: Sequence[str]) -> tuple[pd.DataFrame
     return points.reset_index(drop=True), runs.assign(point=place[groups.ngroup().to_numpy()])
 
 
-def seeds_of(frame: pd.DataFrame, points: pd.DataFrame, metric: str) -> list[np.ndarray]:
-    """The values behind each mean, one per seed.
-
-    Args:
-      frame: what ``summary`` was given.
-      points: what it gave.
-      metric: a numeric column.
-
-    Example:
-      >>> from dpjax.results.table import frame_of
-      >>> rows = frame_of([{"seed": s, "test_loss": float(s)} for s in (1, 0)])
-      >>> seeds_of(rows, summary(rows, "test_loss"), "test_loss")
-      [array([0., 1.])]
-    """
-    groups: Any = latest_runs(_adopt(frame)).groupby(list(IDENTITY), dropna=False, sort=False)
-    values = {_key(identity): part.to_numpy(float) for identity, part in groups[metric]}
-    identities: Any = points[list(IDENTITY)].itertuples(index=False)
-    return [values[_key(identity)] for identity in identities]
-
-
-def _key(identity: Any) -> tuple[Any, ...]:
-    return tuple(None if pd.isna(value) else value for value in identity)
-
-
 def references_as_one(frame: pd.DataFrame) -> pd.DataFrame:
     """The rows, in which runs that neither clip nor add noise are one point if only what privacy reads differs.
 

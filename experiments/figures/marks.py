@@ -10,8 +10,9 @@ import pandas as pd
 from dpjax.results import ResultsError
 from dpjax.results.claims import small
 from dpjax.results.selecting import column_of, select
+from dpjax.results.several import SWEEP
 from dpjax.results.sheet import label
-from dpjax.results.summarize import FAMILY, IDENTITY, references_as_one, require, seeds_of, summary
+from dpjax.results.summarize import FAMILY, IDENTITY, references_as_one, require, with_runs
 from experiments.figures.look import Look
 from experiments.figures.points import best_per, hidden_choices, notes_of
 from experiments.figures.spec import Spec
@@ -22,7 +23,7 @@ _RIVALS = tuple(name for name in FAMILY if name != "experiment")
 """What points must share to be compared, but for the name that somebody gave the sweep."""
 _SUBJECT = ("dataset", "split", "model", "partition")
 """What a point without privacy shares with those that it is a reference of."""
-_BARE = (*_SUBJECT, "adjacency", "sampling", "method", "sweep", "experiment", "algorithm", "aggregation", "optimizer")
+_BARE = (*_SUBJECT, "adjacency", "sampling", "method", SWEEP, "experiment", "algorithm", "aggregation", "optimizer")
 """Columns whose values say by themselves what they are."""
 
 
@@ -98,7 +99,7 @@ def panels_of_spec(frame: pd.DataFrame, spec: Spec, look: Look) -> list[PanelOf]
         require(rows, name)
     measured = _is_measured(rows, spec.x)
     # Columns that are no part of a point's identity tell its runs apart all the same, where a figure shows them.
-    own = [name for name in spec.axes if name not in IDENTITY and not (measured and name == spec.x)]
+    own = [name for name in spec.axes if name not in (*IDENTITY, SWEEP) and not (measured and name == spec.x)]
     drawn = []
     for y in spec.y:
         points = _points(rows, y, spec.x if measured else None, own, look)
@@ -127,14 +128,16 @@ def _is_measured(rows: Any, name: str) -> bool:
 def _points(rows: Any, y: str, measured: str | None, own: Sequence[str], look: Look) -> Any:
     groups = rows.groupby(list(own), dropna=False, sort=False) if own else [((), rows)]
     parts = []
-    for values, part in groups:
+    for values_of_own, part in groups:
         if part[y].isna().all() or (measured and part[measured].isna().all()):
             continue
-        points: Any = summary(part, y)
-        points = points.assign(spread=look.half_widths(points, y), of_seeds=seeds_of(part, points, y))
-        points = points.assign(**{name: [value] * len(points) for name, value in zip(own, values, strict=True)})
-        # The same points in the same order, whatever is averaged.
-        parts.append(points.assign(place=summary(part, measured)[f"{measured}_mean"]) if measured else points)
+        found, runs = with_runs(part, [y, measured] if measured else [y])
+        values: Any = runs.groupby("point")[y]
+        points: Any = found.assign(
+            spread=look.half_widths(found, y), of_seeds=[each.to_numpy(float) for _, each in values]
+        )
+        points = points.assign(**{name: [value] * len(points) for name, value in zip(own, values_of_own, strict=True)})
+        parts.append(points.assign(place=points[f"{measured}_mean"]) if measured else points)
     return pd.concat(parts, ignore_index=True)
 
 
