@@ -2,16 +2,16 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
-
-from dpjax.results.table import frame_of, load
+if TYPE_CHECKING:
+    import pandas as pd
 
 SWEEP = "sweep"
 """The column that says which folder a row is from, where there are several."""
 
 
-def load_all(paths: Sequence[Path | str]) -> pd.DataFrame:
+def load_all(paths: Sequence[Path | str]) -> "pd.DataFrame":
     """The rows of one results folder, or of several, told apart by their names.
 
     Formal guarantees: of several folders each row carries ``sweep``, the shortest end of its folder's path that no
@@ -32,6 +32,8 @@ def load_all(paths: Sequence[Path | str]) -> pd.DataFrame:
           ...
       dpjax.results.errors.ResultsError: there is no /nowhere: give the folder of a sweep, such as results/quickstart
     """
+    from dpjax.results.table import frame_of, load  # pandas: a second, which the names of folders need not
+
     folders = list({Path(path).resolve(): path for path in paths}.values())
     if len(folders) == 1:
         return load(folders[0])
