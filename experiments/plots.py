@@ -101,7 +101,7 @@ def curve(
 
     >>> from dpjax.results.table import frame_of
     >>> rows = [{"epsilon": e, "method": m, "test_loss": 1 / e} for e in (1.0, 8.0) for m in ("a", "b")]
-    >>> curve(frame_of(rows), y="test_loss", hue="method", width="column").get_figwidth() * 2.54
+    >>> float(curve(frame_of(rows), y="test_loss", hue="method", width="column").get_figwidth() * 2.54)
     8.4
     """
     from experiments.figures.lines import lines

@@ -10,7 +10,8 @@ import pytest
 
 from dpjax.report.packing import pack
 from dpjax.report.page import render
-from dpjax.report.several import gather_several, tails
+from dpjax.report.several import gather_several
+from dpjax.results.several import names_of
 from tests import test_report as made
 
 browser, visit = made.browser, made.visit
@@ -270,7 +271,7 @@ def test_sweeps_that_may_not_be_compared_keep_charts_of_their_own(tmp_path, more
 
 
 def test_folders_of_one_name_are_told_apart_by_their_paths(tmp_path):
-    assert tails([Path("/a/x/s"), Path("/b/x/s"), Path("/b/t")]) == ["a/x/s", "b/x/s", "t"]
+    assert names_of([Path("/a/x/s"), Path("/b/x/s"), Path("/b/t")]) == ["a/x/s", "b/x/s", "t"]
     for parent in ("one", "two"):
         write(tmp_path / parent / "made_up", [row(1, 0.3, 0)])
     folders = [tmp_path / parent / "made_up" for parent in ("one", "two", "one")]

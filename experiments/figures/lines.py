@@ -41,7 +41,7 @@ def lines(frame: pd.DataFrame, spec: Spec) -> Figure:
     >>> from dpjax.results.table import frame_of
     >>> rows = [{"epsilon": e, "method": m, "test_accuracy": 0.9} for e in (1.0, 2.0) for m in ("a", "b")]
     >>> figure = lines(frame_of(rows), Spec(hue="method"))
-    >>> [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    >>> [text.get_text() for text in figure.legends[0].get_texts()]
     ['a', 'b']
     """
     look = spec.look

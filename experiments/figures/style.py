@@ -123,7 +123,7 @@ def panels(
     rows = math.ceil(count / columns)
     width = look.width or size[0] * columns
     # A narrow panel is not as low as it is narrow: its text keeps its size.
-    height = look.height or rows * max(size[1] * width / columns / size[0], min(size[1], _LOWEST))
+    height = look.height or rows * max(size[1] * (width / columns / size[0]), min(size[1], _LOWEST))
     figure = Figure(figsize=(width, height), layout="constrained")
     engine: Any = figure.get_layout_engine()
     pads = {"w_pad": 0.035, "h_pad": 0.02} if look.width is not None else {"w_pad": 0.08, "h_pad": 0.06}
