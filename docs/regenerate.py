@@ -291,6 +291,17 @@ def _leaderboard_figures() -> None:
     pages.figures(frame[frame["stage"] == "reported"], declare.tasks(), declare.methods(), DOCS / "images")
 
 
+def _own_figure(folder: Path) -> None:
+    """The one of docs/how-to/paper-figures.md."""
+    from dpjax.results import load
+    from experiments import plots
+
+    figure = plots.curve(
+        load(folder), "epsilon", "test_auroc", "clip_norm", select="unit=example", seeds=True, width="column", title=False
+    )
+    plots.save(figure, [DOCS / "images/own_figure.png"])
+
+
 def main() -> None:
     """Rewrite the blocks, the leaderboard's pages and the drawing, and what an argument asks for."""
     for name, text in (leaderboard_pages() | {"published.md": published_page()}).items():
@@ -306,6 +317,7 @@ def main() -> None:
         _replace(DOCS / "tutorial.md", "quickstart", quickstart(folder))
         for source, target in FIGURES.items():
             shutil.copyfile(folder / "figures" / source, DOCS / "images" / target)
+        _own_figure(folder)
 
 
 if __name__ == "__main__":

@@ -124,6 +124,7 @@ def sweep_folder(tmp_path_factory) -> Path:
                 "clip_norm": 0.3,
                 "clients_per_round": clients,
                 "test_accuracy": 0.9 - 0.1 / epsilon,
+                "test_auroc": 0.95 - 0.1 / epsilon,
                 "seed": 0,
                 "config_hash": f"{epsilon}-{clients}",
             }
