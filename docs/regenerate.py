@@ -296,9 +296,8 @@ def _own_figure(folder: Path) -> None:
     from dpjax.results import load
     from experiments import plots
 
-    figure = plots.curve(
-        load(folder), "epsilon", "test_auroc", "clip_norm", select="unit=example", seeds=True, width="column", title=False
-    )
+    look: Any = {"width": "column", "title": False, "seeds": True}
+    figure = plots.curve(load(folder), "epsilon", "test_auroc", "clip_norm", select="unit=example", **look)
     plots.save(figure, [DOCS / "images/own_figure.png"])
 
 
