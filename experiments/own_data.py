@@ -51,24 +51,23 @@ def load_own(data: DataConf) -> "Dataset":
     Raises:
       DatasetError: it can't be read; the sentence says where.
     """
-    from dpjax.datasets import read_documents
+    from dpjax.datasets import DatasetError, read_documents
     from dpjax.datasets.own_tables.images import is_images, load_images
     from dpjax.datasets.own_tables.reading import load_table
+    from dpjax.datasets.own_tables.texts import load_texts
 
     if data.text:
-        _refuse_for(
-            "texts",
-            data,
-            ("split", "split_column", "split_at", "columns", "missing", "classes", "size", "channels", "decimal"),
-        )
-        texts = read_documents(
-            data.path,
-            text_columns=data.text,
-            label_column=data.label or None,
-            owner_column=data.unit,
-            encoding=data.encoding,
-        )
-        return replace(texts, learnt=f"classes of {data.label or 'the label'}; who is tested")
+        if data.label:
+            _refuse_for("texts", data, ("columns", "size", "channels", "decimal"))
+            return _told(load_texts(table_of(data), data.text))
+        roles = ("split", "split_column", "split_at", "missing", "classes")
+        _refuse_for("texts without a label", data, (*roles, "columns", "size", "channels", "decimal"))
+        try:
+            texts = read_documents(data.path, text_columns=data.text, owner_column=data.unit, encoding=data.encoding)
+        except DatasetError as error:  # what is said of texts that data.name names
+            said = str(error).replace("append ?label=COLUMN, or ?label= if none does", "say data.label=COLUMN")
+            raise DatasetError(said.replace("data.name=", "data.path=")) from error
+        return replace(texts, learnt="classes of the label; who is tested")
     if data.path and is_images(data.path):
         _refuse_for("images", data, ("columns", "decimal"))
         return _told(load_images(table_of(data), size=data.size, channels=data.channels))

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from dpjax.checks import in_one_line
-from experiments.config import ConfigError
+from experiments.config import CONF, ConfigError
 from experiments.notifying import NO_ADDRESS, is_address
 
 _FILE = re.compile(r"experiment=(['\"]?)(?P<path>.*\.ya?ml)\1", re.IGNORECASE)
@@ -73,7 +73,25 @@ def _read(path: Path) -> str:
         raise ConfigError(NO_ADDRESS)  # before Hydra writes down what it has read
     if "experiment" not in content:
         content["experiment"] = re.sub(r"[^\w .+-]", "_", path.stem)
-    return _HEADER + OmegaConf.to_yaml(content)
+    return _HEADER + OmegaConf.to_yaml(_with_options(content))
+
+
+def _with_options(content: DictConfig) -> DictConfig:
+    """``tuning: head`` as the command line's ``tuning=head``: all that the option of that name says."""
+    groups = [str(name) for name, value in content.items() if isinstance(value, str) and (CONF / str(name)).is_dir()]
+    overrides = []
+    for group in groups:
+        if group == "experiment":
+            continue
+        option = content.pop(group)
+        if (CONF / group / f"{option}.yaml").is_file():
+            overrides.append({f"override /{group}": option})
+        else:  # of a plugin, or misspelt, which the field's own check says
+            content[group] = {"name": option}
+    if overrides:
+        before = [each for each in content.get("defaults", []) if each != "_self_"]
+        content["defaults"] = [*before, *overrides, "_self_"]
+    return content
 
 
 _SPOKEN = ("null", "true", "false", "yes", "no", "on", "off", "nan", "inf")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from dpjax.datasets import DatasetError
 from dpjax.results import load
 from experiments.config import ConfigError
 from experiments.own_experiment import with_own_experiments
@@ -149,6 +150,26 @@ def test_a_column_of_texts_is_read_as_documents_with_owners(tmp_path):
     asked = DataConf(name="own", path=str(tmp_path / "reviews.parquet"), text=["review"], label="stars", unit="who")
     data = load_own(asked)
     assert (data.task, data.class_names, data.num_units) == ("document", ("0", "1", "2"), 20)
-    assert data.learnt == "classes of stars; who is tested"
+    assert data.learnt == "classes of stars"
+    assert data.split == "owners (who) 80/20 by a hash of their names"
+    classes = load_own(replace(asked, classes=["2", "1", "0"]))
+    assert (classes.class_names, classes.learnt) == (("2", "1", "0"), "")
+    assert load_own(replace(asked, split="rows")).split == "rows 80/20 by a hash of what they hold"
+    with pytest.raises(DatasetError, match=r"which column holds labels\? .* say data\.label=COLUMN"):
+        load_own(replace(asked, label=""))
+    with pytest.raises(ConfigError, match=r"data\.split=rows is not read of texts without a label"):
+        load_own(replace(asked, label="", split="rows"))
     with pytest.raises(ConfigError, match=r"data\.columns=.* is not read of texts"):
         load_own(replace(asked, columns={"stars": "skip"}))
+
+
+def test_a_group_named_by_a_word_is_the_option_of_that_name(folder, main):
+    path = folder / "words.yaml"
+    path.write_text("model: cnn\noptimizer: adam\nclipping: automatic\ndata: digits\nprivacy: {epsilon: 2, delta: 1e-5}\n")
+    code, _, err = main("experiment=words.yaml", *FEW[:3], "figures=false", "optimizer.learning_rate=0.01")
+    assert code == 0, err
+    (row,) = rows_of(folder)
+    assert (row["model"], row["optimizer"].split("(")[0], row["epsilon"]) == ("cnn", "adam", 2.0)
+    assert row["clipping"].startswith("automatic")
+    path.write_text("model: cnnn\n")
+    assert "cnnn" in main("experiment=words.yaml")[2]

@@ -55,7 +55,7 @@ def read(source: TableSource) -> Table:
     said = read_said(source.columns, where)
     table, of_file = open_tables(source, where)
     names = table.column_names
-    _check_names(names, source, said, where)
+    check_names(names, source, said, where)
     kinds = kinds_said(said)
 
     def column(name: str, kind: Any = None) -> Column:
@@ -74,7 +74,7 @@ def read(source: TableSource) -> Table:
     for each in inputs:
         if each.name in said:
             refuse_strangers(each, said[each.name])
-    sides = take_sides(source, column(source.label, "category"), owner, when, of_file, _contents(table), where)
+    sides = take_sides(source, column(source.label, "category"), owner, when, of_file, contents_of(table), where)
     inputs = [each.rows(sides.kept) for each in inputs]
     plans = tuple(plan for each in inputs if (plan := plan_of(each, said.get(each.name), ~sides.tests)))
     if not plans:
@@ -128,8 +128,12 @@ def load_table(source: TableSource) -> Dataset:
     )
 
 
-def _contents(table: Any) -> list[bytes]:
-    """All that each row holds, as bytes."""
+def contents_of(table: Any) -> list[bytes]:
+    """All that each row holds, as bytes.
+
+    Args:
+      table: ``pyarrow.Table``.
+    """
     columns = [table.column(i).to_pylist() for i in range(table.num_columns)]
     return [repr(row).encode() for row in zip(*columns, strict=True)]
 
@@ -207,7 +211,18 @@ def open_tables(source: TableSource, where: str) -> tuple[Any, Bool[np.ndarray, 
     return table, of_file
 
 
-def _check_names(names: Sequence[str], source: TableSource, said: Mapping[str, Any], where: str) -> None:
+def check_names(names: Sequence[str], source: TableSource, said: Mapping[str, Any], where: str) -> None:
+    """Refuses roles of columns that are not there, or two of one.
+
+    Args:
+      names: of the columns that there are.
+      source: names the roles.
+      said: other columns that are named.
+      where: names the table in messages.
+
+    Raises:
+      DatasetError: a column is not there, or has two roles.
+    """
     asked = [("data.label", source.label), ("data.unit", source.unit), ("data.split_column", source.split_column)]
     asked += [("data.columns", name) for name in said]
     if source.label in said:
