@@ -78,6 +78,10 @@ class DataConf:
     )
     missing: list[str] = static([], "own: what stands for a missing value, besides NA, null, ? and the like")
     classes: list[str] = static([], "own: names of the classes, in their order; []: those that are found")
+    target: str = static("class", "own: what the label is: a class, or a number")
+    target_range: list[float] = static(
+        [], "own: least and largest label of target=number, as [0, 500]; []: of the training rows, and so learnt"
+    )
     validation: float = static(
         0.0, "share of the training rows, or of their owners, kept out of training for validation_accuracy"
     )

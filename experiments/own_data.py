@@ -9,7 +9,7 @@ from experiments.config import ConfigError, DataConf
 
 if TYPE_CHECKING:
     from dpjax.datasets import Dataset
-    from dpjax.datasets.own_tables.source import Split, TableSource
+    from dpjax.datasets.own_tables.source import Predicted, Split, TableSource
 
 OWN = "own"
 """The ``data.name`` that reads ``data.path``."""
@@ -36,6 +36,8 @@ def table_of(data: DataConf) -> "TableSource":
         columns=data.columns,
         missing=tuple(data.missing),
         classes=tuple(data.classes),
+        target=cast("Predicted", data.target),
+        target_range=tuple(data.target_range),
         encoding=data.encoding,
         decimal=data.decimal,
         split_at=data.split_at or "",
@@ -59,7 +61,10 @@ def load_own(data: DataConf) -> "Dataset":
         _refuse_for(
             "texts",
             data,
-            ("split", "split_column", "split_at", "columns", "missing", "classes", "size", "channels", "decimal"),
+            (
+                *("split", "split_column", "split_at", "columns", "missing", "classes", "size", "channels", "decimal"),
+                *("target", "target_range"),
+            ),
         )
         texts = read_documents(
             data.path,

@@ -182,6 +182,7 @@ def inspect_command(
     split_at: Annotated[str, typer.Option(help="First date or number of --split-column that tests.")] = "",
     encoding: Annotated[str | None, typer.Option(help="Of the file's characters, as cp1252; else UTF-8.")] = None,
     decimal: Annotated[str, typer.Option(help="'.' or ',' before the decimals of numbers.")] = ".",
+    target: Annotated[str, typer.Option(help="What the label is: a class, or a number.")] = "class",
     missing: Annotated[
         str, typer.Option(help="What stands for a missing value, besides NA and the like; several with commas.")
     ] = "",
@@ -206,7 +207,7 @@ def inspect_command(
     from dpjax.datasets.own_tables.source import TableSource
 
     words = tuple(word.strip() for word in missing.split(",") if word.strip())
-    asked: Any = {"split": split, "split_column": split_column, "split_at": split_at}
+    asked: Any = {"split": split, "split_column": split_column, "split_at": split_at, "target": target}
     source = TableSource(path, label, unit, **asked, missing=words, encoding=encoding, decimal=decimal)
     if is_images(path):
         with errors_in_one_line():
@@ -251,7 +252,8 @@ def _inspect_images(source: "TableSource") -> None:
     console.print(f"{source.path}: {rows:,} images of {height}×{width}, {colours}", markup=False, soft_wrap=True)
     if data.num_units:
         console.print(f"{data.num_units:,} owners ({data.unit})", markup=False)
-    console.print(_balance(data))
+    if data.target is None:
+        console.print(_balance(data))
     if data.remarks:
         console.print(f"read: {data.remarks}", markup=False, soft_wrap=True)
     if data.learnt:

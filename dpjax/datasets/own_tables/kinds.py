@@ -197,9 +197,10 @@ def _numbers(place: _Place, *, needed: bool, decimal: str) -> Float64[np.ndarray
     rows = np.bincount(place.codes[place.codes >= 0], minlength=len(values))
     if needed or sum(rows[i] for i, fits in enumerate(fitting) if fits) * 2 >= rows.sum():
         value = values[fitting.index(False)]
+        fix = "mend it" if needed else "say what the column is with data.columns"
         raise DatasetError(
             f"{place.name} holds numbers and, in {place.row_of(value)}, {value!r}; if that stands for a missing "
-            f"value say data.missing=[{value}], or say what the column is with data.columns"
+            f"value say data.missing=[{value}], or {fix}"
         )
     return None
 

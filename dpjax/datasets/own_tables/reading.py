@@ -65,6 +65,7 @@ def read(source: TableSource) -> Table:
         options |= {"words": source.classes} if name == source.label else {}
         return read_column(table, name, where, kind=kind or kinds.get(name), **options)
 
+    label = column(source.label, "number" if source.target == "number" else "category")
     owner = column(source.unit, "category") if source.unit else None
     when = column(source.split_column) if source.split_column else None
     if when is not None and when.kind not in ("date", "number") and (source.split == "time" or source.split_at):
@@ -74,7 +75,7 @@ def read(source: TableSource) -> Table:
     for each in inputs:
         if each.name in said:
             refuse_strangers(each, said[each.name])
-    sides = take_sides(source, column(source.label, "category"), owner, when, of_file, _contents(table), where)
+    sides = take_sides(source, label, owner, when, of_file, _contents(table), where)
     inputs = [each.rows(sides.kept) for each in inputs]
     plans = tuple(plan for each in inputs if (plan := plan_of(each, said.get(each.name), ~sides.tests)))
     if not plans:
@@ -102,7 +103,8 @@ def load_table(source: TableSource) -> Dataset:
       source: where it lies and what its columns are for.
 
     Returns:
-      Inputs ``[rows, features]`` float32 in [-1, 1], labels int32, owners int32; the arrays are read-only.
+      Inputs ``[rows, features]`` float32 in [-1, 1], labels int32, or float32 where they are
+      numbers, owners int32; the arrays are read-only.
 
     Raises:
       DatasetError: see ``read``.
@@ -142,7 +144,7 @@ def learnt(table: Table, source: TableSource) -> str:
     parts = [
         learnt_of(table.plans),
         dropped,
-        "" if source.classes else f"classes of {source.label}",
+        "" if source.classes or source.target == "number" else f"classes of {source.label}",
         table.sides.learnt,
     ]
     return "; ".join(part for part in parts if part)
@@ -211,7 +213,8 @@ def _check_names(names: Sequence[str], source: TableSource, said: Mapping[str, A
     asked = [("data.label", source.label), ("data.unit", source.unit), ("data.split_column", source.split_column)]
     asked += [("data.columns", name) for name in said]
     if source.label in said:
-        raise DatasetError(f"{where} data.columns.{source.label} is the label; say its values with data.classes")
+        fix = "its range with data.target_range" if source.target == "number" else "its values with data.classes"
+        raise DatasetError(f"{where} data.columns.{source.label} is the label; say {fix}")
     for field_name, name in asked:
         if name and name not in names:
             near = nearest(name, names)
