@@ -164,7 +164,8 @@ def evaluate_numbers(
     labels = jnp.asarray(labels)
     said = map_rows(lambda x: apply_fn(params, x[None])[0, 0], jnp.asarray(inputs), batch_size=batch_size)
     loss = jnp.mean(jnp.square(said - labels), dtype=jnp.float32)
-    return {"loss": loss, "r2": 1 - loss / jnp.var(labels)}
+    spread = jnp.var(labels)
+    return {"loss": loss, "r2": jnp.where(spread > 0, 1 - loss / jnp.where(spread > 0, spread, 1), jnp.nan)}
 
 
 def map_rows(

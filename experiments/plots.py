@@ -222,7 +222,7 @@ def plot_all(
     """
     known("figure", figures, FIGURES)
     known("format", formats, FORMATS)
-    from dpjax.results.metric import metric_of
+    from dpjax.results.metric import all_diverged, metric_of
     from dpjax.results.selecting import select as chosen
     from dpjax.results.several import load_all
     from dpjax.results.summarize import require
@@ -234,7 +234,8 @@ def plot_all(
     loaded = load_all(directories)
     frame = named_as_algorithms(chosen(loaded, select))
     metric = metric or metric_of(frame)
-    require(frame, metric)
+    if not all_diverged(frame):  # whose figures say one by one what they lack
+        require(frame, metric)
     folder = folder_of(directories, out)
     names = figures or [name for name in FIGURES if _compares(name, frame)]
     parts = {name: _parts(name, frame) for name in names}

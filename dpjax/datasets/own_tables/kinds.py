@@ -197,6 +197,8 @@ def _numbers(place: _Place, *, needed: bool, decimal: str) -> Float64[np.ndarray
     rows = np.bincount(place.codes[place.codes >= 0], minlength=len(values))
     if needed or sum(rows[i] for i, fits in enumerate(fitting) if fits) * 2 >= rows.sum():
         value = values[fitting.index(False)]
+        if not any(fitting):
+            raise DatasetError(f"{place.name} holds no numbers, as {value!r} in {place.row_of(value)}; name another")
         fix = "mend it" if needed else "say what the column is with data.columns"
         raise DatasetError(
             f"{place.name} holds numbers and, in {place.row_of(value)}, {value!r}; if that stands for a missing "
