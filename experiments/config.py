@@ -55,7 +55,9 @@ def traced(default: Any, meaning: str, *, hparam: bool = False) -> Any:
 class DataConf:
     name: str = static("digits", "name in `dpjax data list`, or own: the table in data.path")
     path: str = static(
-        "", "own: CSV, TSV, JSON, Parquet or Arrow file, a folder with a train and a test file, or one of images"
+        "",
+        "own: CSV, TSV, JSON, Parquet or Arrow file, .npz of arrays, a folder with a train and a test file, or one of "
+        "images",
     )
     label: str = static("", "own: column that is predicted; of images without a table empty: their folders")
     text: list[str] = static([], "own: column of texts, or two of pairs, for model=pretrained; []: a table or images")

@@ -54,6 +54,7 @@ def load_own(data: DataConf) -> "Dataset":
       DatasetError: it can't be read; the sentence says where.
     """
     from dpjax.datasets import read_documents
+    from dpjax.datasets.own_tables.arrays import are_images, is_arrays, load_array_images
     from dpjax.datasets.own_tables.images import is_images, load_images
     from dpjax.datasets.own_tables.reading import load_table
 
@@ -77,6 +78,11 @@ def load_own(data: DataConf) -> "Dataset":
     if data.path and is_images(data.path):
         _refuse_for("images", data, ("columns", "decimal"))
         return _told(load_images(table_of(data), size=data.size, channels=data.channels))
+    if is_arrays(data.path):
+        _refuse_for("arrays", data, ("size", "channels", "encoding", "decimal"))
+        if are_images(table_of(data)):
+            _refuse_for("images", data, ("columns",))
+            return _told(load_array_images(table_of(data)))
     _refuse_for("tables", data, ("size", "channels"))
     return _told(load_table(table_of(data)))
 

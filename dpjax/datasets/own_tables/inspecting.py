@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dpjax.datasets import tables
+from dpjax.datasets.own_tables.arrays import resolved
 from dpjax.datasets.own_tables.kinds import Column, read_column
 from dpjax.datasets.own_tables.plans import Plan, Said, read_said
 from dpjax.datasets.own_tables.reading import learnt, open_tables, read
@@ -76,6 +77,7 @@ def inspect(source: TableSource) -> Inspection:
       >>> found.config
       ['age: [20, 60]']
     """
+    source = resolved(source)
     where = f"data.path={source.path!r}:"
     table = open_tables(source, where)[0]
     said = read_said(source.columns, where)

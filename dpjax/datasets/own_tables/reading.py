@@ -10,6 +10,7 @@ from jaxtyping import Bool
 from dpjax.checks import nearest
 from dpjax.datasets import tables
 from dpjax.datasets.entries import Dataset
+from dpjax.datasets.own_tables.arrays import as_table, is_arrays, resolved
 from dpjax.datasets.own_tables.form import without_row_numbers
 from dpjax.datasets.own_tables.kinds import Column, read_column
 from dpjax.datasets.own_tables.plans import (
@@ -26,6 +27,8 @@ from dpjax.datasets.own_tables.sides import Sides, as_dataset, take_sides
 from dpjax.datasets.own_tables.source import TableSource
 from dpjax.datasets.own_tables.testing import TESTS, TRAINS
 from dpjax.fetching.sources import DatasetError
+
+_MOST_SHOWN = 40  # names of columns in a sentence
 
 
 class Table(NamedTuple):
@@ -51,6 +54,7 @@ def read(source: TableSource) -> Table:
       DatasetError: a file that is not of its form, a column that is not there or of several kinds, or nothing to learn
         from; it names row and column.
     """
+    source = resolved(source)
     where = f"data.path={source.path!r}:"
     said = read_said(source.columns, where)
     table, of_file = open_tables(source, where)
@@ -119,6 +123,7 @@ def load_table(source: TableSource) -> Dataset:
       >>> data.train_inputs.shape, data.class_names, data.learnt
       ((32, 3), ('no', 'yes'), 'classes of ill')
     """
+    source = resolved(source)
     table = read(source)
     return as_dataset(
         source,
@@ -174,7 +179,7 @@ def open_tables(source: TableSource, where: str) -> tuple[Any, Bool[np.ndarray, 
     if "*" not in path.name and not path.exists():
         raise DatasetError(f"{where} is not there; paths begin in the folder of the command, {Path.cwd()}")
     try:
-        read = tables.read_tables(path, source.encoding)
+        read = {path.stem: as_table(path, where)} if is_arrays(path) else tables.read_tables(path, source.encoding)
     except DatasetError as error:  # what is said of texts, whose name is their path
         said = str(error).replace("data.name=", "data.path=").replace("append ?encoding=", "say data.encoding=")
         raise DatasetError(said) from error
@@ -212,16 +217,17 @@ def open_tables(source: TableSource, where: str) -> tuple[Any, Bool[np.ndarray, 
 def _check_names(names: Sequence[str], source: TableSource, said: Mapping[str, Any], where: str) -> None:
     asked = [("data.label", source.label), ("data.unit", source.unit), ("data.split_column", source.split_column)]
     asked += [("data.columns", name) for name in said]
+    shown = ", ".join(names) if len(names) <= _MOST_SHOWN else listed(names)
     if source.label in said:
         fix = "its range with data.target_range" if source.target == "number" else "its values with data.classes"
         raise DatasetError(f"{where} data.columns.{source.label} is the label; say {fix}")
     for field_name, name in asked:
         if name and name not in names:
             near = nearest(name, names)
-            fix = f"did you mean {near!r}?" if near else f"it has {', '.join(names)}"
+            fix = f"did you mean {near!r}?" if near else f"it has {shown}"
             raise DatasetError(f"{where} {field_name}={name!r} is no column; {fix}")
     if not source.label:
-        raise DatasetError(f"{where} which column is predicted? Say data.label=COLUMN; it has {', '.join(names)}")
+        raise DatasetError(f"{where} which column is predicted? Say data.label=COLUMN; it has {shown}")
     used = [name for _, name in asked[:3] if name]
     if twice := next((name for i, name in enumerate(used) if name in used[:i]), None):
         raise DatasetError(f"{where} column {twice!r} has two roles of label, unit and split_column; give it one")
