@@ -62,7 +62,16 @@ def read_arrays(path: Path, where: str) -> dict[str, np.ndarray]:
         with np.load(path, allow_pickle=False) as file:
             for name in file.files:
                 found[name] = _one(name, file, where)
-    except (OSError, EOFError, ValueError, TypeError, SyntaxError, zipfile.BadZipFile, zlib.error) as error:
+    except (
+        OSError,
+        EOFError,
+        MemoryError,
+        ValueError,
+        TypeError,
+        SyntaxError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
         if isinstance(error, DatasetError):
             raise
         raise DatasetError(f"{where} is damaged or no .npz file; save it again with numpy.savez") from error
@@ -111,8 +120,13 @@ def _one(name: str, file: Any, where: str) -> np.ndarray:
                 "number there, or leave the row out"
             )
     if array.dtype.kind == "S":
-        return np.array([each.decode("latin-1") for each in array.ravel().tolist()], "U").reshape(array.shape)
-    return array
+        try:
+            return np.char.decode(array, "utf-8")
+        except UnicodeDecodeError as error:
+            raise DatasetError(
+                f"{where} {name} holds bytes that are not UTF-8; save it as words, of dtype U"
+            ) from error
+    return array.astype(array.dtype.newbyteorder("="))  # Arrow knows this machine's order of bytes alone
 
 
 def resolved(source: TableSource) -> TableSource:
