@@ -147,8 +147,11 @@ def _roles_of_table(
     if not source.label:
         raise DatasetError(f"{where} data.label is empty; name a column of {beside[0].name}")
     words = {each: each for each in (_FILE, source.label, source.unit, source.split_column) if each}
-    kinds = dict.fromkeys(words, "category") | ({source.label: "number"} if source.target == "number" else {})
-    columns = {name: read_column(table, name, where, kind=kinds[name], missing=source.missing) for name in words}
+    number = source.label if source.target == "number" else None
+    columns = {
+        name: read_column(table, name, where, kind="number" if name == number else "category", missing=source.missing)
+        for name in words
+    }
     named = columns[_FILE].written()
     place = {str(file.relative_to(folder)): i for i, file in enumerate(files)}
     rows = {}
