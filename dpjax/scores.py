@@ -1,9 +1,10 @@
-"""How good a classifier's predictions are where classes are unbalanced, and how far its confidence can be trusted."""
+"""How good predictions are: of classes that are unbalanced, and how far their confidence can be trusted; of numbers."""
 
 import numpy as np
 from jaxtyping import Float, Int
 
 NAMES = ("balanced_accuracy", "auroc", "auprc", "f1", "calibration_error")
+ERRORS = ("r2", "mae", "rmse")
 _BINS = 15
 
 
@@ -67,6 +68,40 @@ def scores(logits: Float[np.ndarray, "rows classes"], labels: Int[np.ndarray, "r
             [_f1(labels == each, guessed == each) for each in asked if ((labels == each) | (guessed == each)).any()]
         ),
         "calibration_error": _calibration_error(chances.max(axis=1), guessed == labels),
+    }
+
+
+def number_scores(predictions: Float[np.ndarray, "rows"], labels: Float[np.ndarray, "rows"]) -> dict[str, float | None]:
+    """R², mean absolute error and root of the mean squared error of predicted numbers.
+
+    Formal guarantees: none of privacy.
+
+    Args:
+      predictions: ``[rows]``, in the labels' unit.
+      labels: ``[rows]``, finite.
+
+    Returns:
+      ``r2``: 1 − squared error / variance of the labels, so that their mean has 0; None where all are one. ``mae`` and
+      ``rmse`` in the labels' unit. None for all where a prediction is not finite.
+
+    Raises:
+      ValueError: no rows.
+
+    Example:
+      >>> number_scores(np.array([2.0, 4.0, 5.0]), np.array([1.0, 4.0, 7.0]))["mae"]
+      1.0
+    """
+    if not len(labels):
+        raise ValueError("labels hold 0 rows; score at least one.")
+    if not np.isfinite(predictions).all():
+        return dict.fromkeys(ERRORS)
+    labels = labels.astype(np.float64)
+    errors = predictions.astype(np.float64) - labels
+    spread = float(np.square(labels - labels.mean()).sum())
+    return {
+        "r2": 1 - float(np.square(errors).sum()) / spread if spread > 0 else None,
+        "mae": float(np.abs(errors).mean()),
+        "rmse": float(np.sqrt(np.square(errors).mean())),
     }
 
 

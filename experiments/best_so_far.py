@@ -6,7 +6,7 @@ from typing import Any
 
 from dpjax.report.sweep_state import naming
 
-_METRICS = ("validation_accuracy", "test_accuracy")
+_METRICS = ("validation_accuracy", "validation_r2", "test_accuracy", "test_r2")
 
 
 class Best:
@@ -38,7 +38,7 @@ class Best:
         rank = (math.isfinite(epsilon), mean)
         if rank > self._best:
             self._best = rank
-            what = f"{name.replace('_', ' ')} {mean:.3f} at ε={epsilon:g}"
+            what = f"{name.replace('_', ' ').replace('r2', 'R²')} {mean:.3f} at ε={epsilon:g}"
             named = naming(overrides)
             self._said = f"Best so far: {what}{named and f': {named}'}"
 

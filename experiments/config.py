@@ -55,7 +55,9 @@ def traced(default: Any, meaning: str, *, hparam: bool = False) -> Any:
 class DataConf:
     name: str = static("digits", "name in `dpjax data list`, or own: the table in data.path")
     path: str = static(
-        "", "own: CSV, TSV, JSON, Parquet or Arrow file, a folder with a train and a test file, or one of images"
+        "",
+        "own: CSV, TSV, JSON, Parquet or Arrow file, .npz of arrays, a folder with a train and a test file, or one of "
+        "images",
     )
     label: str = static("", "own: column that is predicted; of images without a table empty: their folders")
     text: list[str] = static([], "own: column of texts, or two of pairs, for model=pretrained; []: a table or images")
@@ -78,6 +80,10 @@ class DataConf:
     )
     missing: list[str] = static([], "own: what stands for a missing value, besides NA, null, ? and the like")
     classes: list[str] = static([], "own: names of the classes, in their order; []: those that are found")
+    target: str = static("class", "own: what the label is: a class, or a number")
+    target_range: list[float] = static(
+        [], "own: least and largest label of target=number, as [0, 500]; []: of the training rows, and so learnt"
+    )
     validation: float = static(
         0.0, "share of the training rows, or of their owners, kept out of training for validation_accuracy"
     )

@@ -64,6 +64,10 @@ def make_clients(fed: FederatedConf, dataset: Dataset) -> Clients:
     sizes = np.asarray(records.mask).sum(1)
     weights = sizes / sizes.sum() if fed.weights == "sizes" else None
     labels = dataset.train_labels
+    if dataset.target is not None and fed.corruption.name == "labels":
+        raise ConfigError(
+            f"federated.corruption.name=labels flips classes, and data={dataset.name} has numbers; use noise."
+        )
     if fed.corruption.name != "none":
         marks = federated.draw_corrupted(jax.random.key(0), clients, fed.corruption.fraction)
         if fed.corruption.name == "labels":
@@ -80,6 +84,11 @@ def _partition(fed: FederatedConf, dataset: Dataset) -> Records:
 
 def _shared_out(fed: FederatedConf, dataset: Dataset) -> Records:
     labels, clients = dataset.train_labels, fed.num_clients
+    if dataset.target is not None and fed.partition in ("dirichlet", "shards", "sampled"):
+        raise ConfigError(
+            f"federated.partition={fed.partition} goes by classes, and data={dataset.name} has numbers to predict; use "
+            "natural, iid or quantity."
+        )
     match fed.partition:
         case "iid":
             return federated.iid_partition(len(labels), clients, seed=0)

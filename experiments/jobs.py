@@ -109,8 +109,7 @@ def _train(
         i, seed = owners[lane.index], seeds[lane.index]
         job = points[i].job
         finished[i][seed] = outputs(lane)
-        data, diverged = setup.problem.dataset, finished[i][seed]["diverged"]
-        finished[i][seed] |= test_scores(lane, data.test_labels, data.train_labels, diverged)
+        finished[i][seed] |= test_scores(lane, setup.problem.dataset, finished[i][seed]["diverged"])
         finished[i][seed] |= pace(job.cfg, setup, lane.wall_seconds)
         finished[i][seed]["compile_seconds"] = program.compile_seconds / len(seeds)
         try:

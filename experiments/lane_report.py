@@ -36,7 +36,7 @@ class Report(NamedTuple):
 
     Attributes:
       evaluation_steps: ``[evaluations]``.
-      evaluations: ``{"train" | "test": {"loss" | "accuracy": [evaluations]}}``.
+      evaluations: ``{"train" | "test": {"loss" | "accuracy" | "r2": [evaluations]}}``.
       counts: scalars over the whole run.
       traces: what the steps reported, by column; NOT private.
       test_logits: ``[rows, classes]`` of the final model; None where they would be too many to carry.
@@ -143,8 +143,10 @@ def _test_logits(problem: Problem, arrays: Arrays, params: Any) -> jax.Array | N
 def _client_accuracies(
     fed: FederatedConf, solver: Solver, state: TrainState, kept: Any, arrays: Arrays, problem: Problem
 ) -> jax.Array | None:
-    """Each client's accuracy on its own training rows, with its own head where it has one; None without classes."""
-    if problem.predict is None:
+    """Each client's accuracy on its own training rows, with its own head where it has one; None without
+    classes.
+    """
+    if problem.predict is None or problem.dataset.target is not None:
         return None
     batched, rows = problem.predict(arrays.frozen), (arrays.examples[0], arrays.labels)
     if fed.algorithm == "personalized":

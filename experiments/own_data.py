@@ -9,7 +9,7 @@ from experiments.config import ConfigError, DataConf
 
 if TYPE_CHECKING:
     from dpjax.datasets import Dataset
-    from dpjax.datasets.own_tables.source import Split, TableSource
+    from dpjax.datasets.own_tables.source import Predicted, Split, TableSource
 
 OWN = "own"
 """The ``data.name`` that reads ``data.path``."""
@@ -36,6 +36,8 @@ def table_of(data: DataConf) -> "TableSource":
         columns=data.columns,
         missing=tuple(data.missing),
         classes=tuple(data.classes),
+        target=cast("Predicted", data.target),
+        target_range=tuple(data.target_range),
         encoding=data.encoding,
         decimal=data.decimal,
         split_at=data.split_at or "",
@@ -52,16 +54,19 @@ def load_own(data: DataConf) -> "Dataset":
       DatasetError: it can't be read; the sentence says where.
     """
     from dpjax.datasets import DatasetError, read_documents
+    from dpjax.datasets.own_tables.arrays import are_images, is_arrays, load_array_images
     from dpjax.datasets.own_tables.images import is_images, load_images
     from dpjax.datasets.own_tables.reading import load_table
     from dpjax.datasets.own_tables.texts import load_texts
 
     if data.text:
         if data.label:
-            _refuse_for("texts", data, ("columns", "size", "channels", "decimal"))
+            _refuse_for("texts", data, ("columns", "size", "channels", "decimal", "target", "target_range"))
             return _told(load_texts(table_of(data), data.text))
         roles = ("split", "split_column", "split_at", "missing", "classes")
-        _refuse_for("texts without a label", data, (*roles, "columns", "size", "channels", "decimal"))
+        _refuse_for(
+            "texts without a label", data, (*roles, "columns", "size", "channels", "decimal", "target", "target_range")
+        )
         try:
             texts = read_documents(data.path, text_columns=data.text, owner_column=data.unit, encoding=data.encoding)
         except DatasetError as error:  # what is said of texts that data.name names
@@ -71,6 +76,11 @@ def load_own(data: DataConf) -> "Dataset":
     if data.path and is_images(data.path):
         _refuse_for("images", data, ("columns", "decimal"))
         return _told(load_images(table_of(data), size=data.size, channels=data.channels))
+    if is_arrays(data.path):
+        _refuse_for("arrays", data, ("size", "channels", "encoding", "decimal"))
+        if are_images(table_of(data)):
+            _refuse_for("images", data, ("columns",))
+            return _told(load_array_images(table_of(data)))
     _refuse_for("tables", data, ("size", "channels"))
     return _told(load_table(table_of(data)))
 

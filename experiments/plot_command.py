@@ -36,7 +36,9 @@ def plot_command(
     ] = "",
     metric: Annotated[
         str,
-        typer.Option("--metric", help="Column to draw; `dpjax results columns` lists them. Default: test_accuracy."),
+        typer.Option(
+            "--metric", help="Column to draw; `dpjax results columns` lists them. Default: test_accuracy, or test_r2."
+        ),
     ] = "",
     select: Annotated[
         str | None, typer.Option("--select", help="Which rows: 'epsilon<=8 method=dpsgd|dpftrl'.")
@@ -159,7 +161,7 @@ def _standard(
     processes = os.cpu_count() or 1
     with counted("figures") as tell:
         drawn = plot_all(
-            directories, out, figures=figures, formats=formats, metric=metric or "test_accuracy", look=look,
+            directories, out, figures=figures, formats=formats, metric=metric, look=look,
             select=select, processes=processes, tell=tell,
         )  # fmt: skip
     for path in drawn.paths:
@@ -185,6 +187,7 @@ def _own(
     spec_file: Path | None,
     save_to: Path | None,
 ) -> None:
+    from dpjax.results.metric import metric_of
     from dpjax.results.several import load_all
     from experiments.figures.lines import lines
     from experiments.figures.spec import Spec, read_spec, write_spec
@@ -198,6 +201,8 @@ def _own(
     if not directories:
         raise ResultsError("there is no DIR: give the folder of a sweep, such as results/quickstart")
     frame = load_all(directories)
+    if "y" not in given and spec_file is None:
+        spec = dataclasses.replace(spec, y=(metric_of(frame),))
     if len(directories) > 1 and out is None and spec_file is not None:
         out = spec_file.parent
     paths = _paths(directories, out, formats, spec, spec_file or save_to)

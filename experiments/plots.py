@@ -181,7 +181,7 @@ def plot_all(
     *,
     figures: Sequence[str] = (),
     formats: Sequence[str] = ("png", "pdf"),
-    metric: str = "test_accuracy",
+    metric: str = "",
     look: "Look | None" = None,
     select: str = "",
     processes: int = 1,
@@ -203,7 +203,7 @@ def plot_all(
       out: folder for the files; ``figures`` below the results if None.
       figures: names in ``FIGURES``; all if empty.
       formats: some of ``FORMATS``.
-      metric: the column to draw.
+      metric: the column to draw; empty: what ``dpjax.results.metric`` says.
       look: width, height, font and spread of all of them; as they are by themselves if None.
       select: which rows; see ``dpjax.results.selecting.select``.
       processes: that may draw side by side; above 1 only where the main module can be imported again.
@@ -222,6 +222,7 @@ def plot_all(
     """
     known("figure", figures, FIGURES)
     known("format", formats, FORMATS)
+    from dpjax.results.metric import all_diverged, metric_of
     from dpjax.results.selecting import select as chosen
     from dpjax.results.several import load_all
     from dpjax.results.summarize import require
@@ -232,7 +233,9 @@ def plot_all(
     directories = [directory] if isinstance(directory, str | Path) else list(directory)
     loaded = load_all(directories)
     frame = named_as_algorithms(chosen(loaded, select))
-    require(frame, metric)
+    metric = metric or metric_of(frame)
+    if not all_diverged(frame):  # whose figures say one by one what they lack
+        require(frame, metric)
     folder = folder_of(directories, out)
     names = figures or [name for name in FIGURES if _compares(name, frame)]
     parts = {name: _parts(name, frame) for name in names}

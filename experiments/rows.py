@@ -20,10 +20,11 @@ import numpy as np
 import dpjax
 from dpjax import accounting
 from dpjax._version import SAME_NUMBERS_SINCE
+from dpjax.datasets import Dataset
 from dpjax.ranges import MOST_EPSILON
 from dpjax.results.claims import delta_sentence, learnt_sentence, owners_sentence, rounded_up
 from dpjax.results.mechanisms import columns_of
-from dpjax.scores import NAMES, scores
+from dpjax.scores import ERRORS, NAMES, number_scores, scores
 from dpjax.sweeps import Lane
 from experiments import identity
 from experiments.config import CompressionConf, Config, ConfigError, CorruptionConf, FederatedConf
@@ -42,7 +43,7 @@ def outputs(lane: Lane) -> dict[str, Any]:
 
     def last(split: str, name: str) -> float | None:
         """One rule for every run that diverged, whatever its logits still were: right about nothing, and no loss."""
-        if split not in evaluations:
+        if split not in evaluations or name not in evaluations[split]:
             return None
         return float(evaluations[split][name][-1]) if not diverged else 0.0 if name == "accuracy" else math.nan
 
@@ -56,7 +57,7 @@ def outputs(lane: Lane) -> dict[str, Any]:
         **{f"{split}_{name}": last(split, name) for split in ("test", "train", "validation") for name in _FINAL},
         **{name: None if np.isnan(values).all() else values.tolist() for name, values in traces.items()},
         "eval_steps": [int(x) for x in steps],
-        "eval_test_accuracy": [float(x) for x in evaluations["test"]["accuracy"]],
+        "eval_test_accuracy": [float(x) for x in evaluations["test"].get("accuracy", ())] or None,
         "eval_test_loss": [float(x) for x in evaluations["test"]["loss"]],
         "train_loss_curve": [float(x) for x in evaluations["train"]["loss"]],
         "wall_seconds": lane.wall_seconds,
@@ -65,16 +66,20 @@ def outputs(lane: Lane) -> dict[str, Any]:
     }
 
 
-def test_scores(lane: Lane, labels: np.ndarray, trained: np.ndarray, diverged: bool) -> dict[str, float | None]:
+def test_scores(lane: Lane, dataset: Dataset, diverged: bool) -> dict[str, float | None]:
     """The columns that the predictions for the test rows fill.
 
     Args:
       lane: that ended.
-      labels: of the test rows.
-      trained: labels of the training rows.
+      dataset: that it was trained and is tested on.
       diverged: no score of such a run is a result.
     """
-    logits = lane.output.test_logits
+    logits, labels, trained = lane.output.test_logits, dataset.test_labels, dataset.train_labels
+    if (target := dataset.target) is not None:
+        errors = dict.fromkeys(ERRORS)
+        if logits is not None and not diverged:
+            errors = number_scores(target.unscaled(np.asarray(logits)[:, 0]), target.unscaled(labels))
+        return {f"test_{name}": value for name, value in errors.items()}
     found = dict.fromkeys(NAMES) if logits is None or diverged else scores(np.asarray(logits), labels)
     commonest = None if logits is None else float(np.mean(labels == np.bincount(trained).argmax()))
     return {f"test_{name}": value for name, value in found.items()} | {"test_majority": commonest}
@@ -124,7 +129,7 @@ def stated(cfg: Config, spent: Mapping[str, float | None], ample: Callable[[], f
     return float(rounded_up(epsilon))
 
 
-_FINAL = ("accuracy", "loss")
+_FINAL = ("accuracy", "r2", "loss")
 
 _REPORTED = {
     "dropped": "dropped_count",
@@ -247,7 +252,8 @@ def warn_of_what_is_not_covered(jobs: Sequence[Job], setup: Setup) -> None:
             warnings.warn(f"privacy.delta={cfg.privacy.delta:g}: {loose}", stacklevel=2)
         learnt = learnt_sentence({"learnt": setup.problem.dataset.learnt, "epsilon": cfg.privacy.epsilon})
         if learnt:
-            fix = "say in data.columns and data.classes what you know without them, see `dpjax data inspect`"
+            of_label = "data.classes" if setup.problem.dataset.target is None else "data.target_range"
+            fix = f"say in data.columns and {of_label} what you know without them, see `dpjax data inspect`"
             warnings.warn(f"data={name_of(cfg.data)}: {learnt}; {fix}", stacklevel=2)
 
 

@@ -16,7 +16,7 @@ class Told(list[dict[str, Any]]):
     """A job's rows as it hands them to Hydra; as a number, what a sweeper that searches is to make large.
 
     That is the mean over seeds of the validation accuracy where rows were held out (``data.validation``), else of the
-    test accuracy; nan if there is neither.
+    test accuracy, and of R² where a number is predicted; nan if there is neither.
 
     Example:
       >>> float(Told([{"test_accuracy": 0.5}, {"test_accuracy": 1.0}])), len(Told([{}]))
@@ -24,7 +24,7 @@ class Told(list[dict[str, Any]]):
     """
 
     def __float__(self) -> float:
-        for name in ("validation_accuracy", "test_accuracy"):
+        for name in ("validation_accuracy", "validation_r2", "test_accuracy", "test_r2"):
             values = [row.get(name) for row in self]
             if values and all(isinstance(value, int | float) for value in values):
                 return float(sum(values)) / len(values)  # pyright: ignore[reportArgumentType, reportCallIssue]

@@ -13,7 +13,7 @@ from dpjax import clipping, federated, optimizers, ranges, sampling
 from dpjax.accounting import Mechanism, calibrate_noise, epsilon
 from dpjax.clipping.adaptive import adaptive_clipping
 from dpjax.contributions import local_training
-from dpjax.datasets.own_tables.source import Split
+from dpjax.datasets.own_tables.source import Predicted, Split
 from dpjax.models.tuning import Lora, Method
 from experiments.accountable import refuse_unaccounted
 from experiments.config import Config, ConfigError
@@ -118,6 +118,7 @@ FREE = {
         "data.columns",
         "data.missing",
         "data.classes",
+        "data.target_range",
         "data.split_at",
         "data.encoding",
     ),
@@ -129,6 +130,7 @@ FREE = {
 
 def test_the_splits_of_a_table_are_the_library_s():
     assert MAY_BE["data.split"].names == get_args(Split)
+    assert MAY_BE["data.target"].names == get_args(Predicted)
 
 
 def test_every_field_has_its_limits_or_is_free():

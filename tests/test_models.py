@@ -465,7 +465,7 @@ def test_layers_that_share_a_parameter_have_it_once():
         (lambda: cnn(2, (8, 8), activation="tan"), ["activation is 'tan'", "tanh"]),
         (lambda: mlp(2, (4,), hidden=(0,)), ["hidden=0 must be"]),
         (lambda: mlp(2, (4,), activation="swish"), ["activation is 'swish'"]),
-        (lambda: logistic(1, (4,)), ["num_classes=1 must be"]),
+        (lambda: logistic(0, (4,)), ["num_classes=0 must be"]),
         (lambda: logistic(2, ()), ["input_shape is ()"]),
         (lambda: mlp(2, (4,)).apply(some_params(mlp(2, (4,))), jnp.ones((5, 4)), None), ["jax.vmap"]),
         (

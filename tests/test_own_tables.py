@@ -263,7 +263,7 @@ def test_rows_without_label_or_owner_are_left_out_and_counted(tmp_path):
         ({"age": 3}, "must be a range as [0, 120]"),
         ({"date": {"kind": "date", "range": ["soon", "later"]}}, "must be two dates"),
         ({"agee": [0, 1]}, "data.columns='agee' is no column; did you mean 'age'?"),
-        ({"sex": "number"}, "holds numbers and, in row 1"),
+        ({"sex": "number"}, "column 'sex' holds no numbers, as 'm' in row 1"),
     ],
 )
 def test_what_is_said_of_columns_is_checked(source, columns, sentence):

@@ -68,6 +68,14 @@ RUNS = {
     ],
     "secure": ["model=logistic", *SHARED],
     "own": ["model=logistic", "data=own", "data.path=table.csv", "data.label=ill", "privacy.delta=1e-3"],
+    "number": [
+        "model=logistic",
+        "data=own",
+        "data.path=table.csv",
+        "data.label=age",
+        "data.target=number",
+        "privacy.delta=1e-3",
+    ],
     "inside": ["model=logistic", "federated=inside_clients"],
 }
 TEXTS = {

@@ -14,7 +14,9 @@ def compare_command(
     by: Annotated[
         str | None, typer.Option("--by", help="Column whose values are compared: algorithm, or clipping=flat,adaptive.")
     ] = None,
-    metric: Annotated[str, typer.Option("--metric", help="Column that is compared.")] = "test_accuracy",
+    metric: Annotated[
+        str, typer.Option("--metric", help="Column that is compared. Default: test_accuracy, or test_r2.")
+    ] = "",
     confidence: Annotated[float, typer.Option("--confidence", help="Of all verdicts together.")] = 0.95,
     best: Annotated[
         bool, typer.Option("--best", help="Compare each side's best point, instead of points with equal settings.")

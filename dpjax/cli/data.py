@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from dpjax.datasets.entries import Dataset, Entry
-    from dpjax.datasets.own_tables.source import TableSource
     from dpjax.fetching.sources import Progress
 
 app = typer.Typer(
@@ -172,7 +171,8 @@ def inspect_command(
     path: Annotated[
         str,
         typer.Argument(
-            metavar="FILE", help="A table (CSV, TSV, JSON, Parquet, Arrow), or a folder of tables or images."
+            metavar="FILE",
+            help="A table (CSV, TSV, JSON, Parquet, Arrow), arrays (.npz), or a folder of tables or images.",
         ),
     ],
     label: Annotated[str, typer.Option(help="Column that is predicted.")] = "",
@@ -182,6 +182,7 @@ def inspect_command(
     split_at: Annotated[str, typer.Option(help="First date or number of --split-column that tests.")] = "",
     encoding: Annotated[str | None, typer.Option(help="Of the file's characters, as cp1252; else UTF-8.")] = None,
     decimal: Annotated[str, typer.Option(help="'.' or ',' before the decimals of numbers.")] = ".",
+    target: Annotated[str, typer.Option(help="What the label is: a class, or a number.")] = "class",
     missing: Annotated[
         str, typer.Option(help="What stands for a missing value, besides NA and the like; several with commas.")
     ] = "",
@@ -201,16 +202,19 @@ def inspect_command(
     from rich.markup import escape
     from rich.table import Table
 
-    from dpjax.datasets.own_tables.images import is_images
+    from dpjax.datasets.own_tables.arrays import are_images, is_arrays, load_array_images
+    from dpjax.datasets.own_tables.images import is_images, load_images
     from dpjax.datasets.own_tables.inspecting import inspect
     from dpjax.datasets.own_tables.source import TableSource
 
     words = tuple(word.strip() for word in missing.split(",") if word.strip())
-    asked: Any = {"split": split, "split_column": split_column, "split_at": split_at}
+    asked: Any = {"split": split, "split_column": split_column, "split_at": split_at, "target": target}
     source = TableSource(path, label, unit, **asked, missing=words, encoding=encoding, decimal=decimal)
-    if is_images(path):
-        with errors_in_one_line():
-            return _inspect_images(source)
+    with errors_in_one_line():
+        if is_images(path):
+            return _inspect_images(load_images(source))
+        if is_arrays(path) and are_images(source):
+            return _inspect_images(load_array_images(source))
     with errors_in_one_line():
         found = inspect(source)
     console = Console(highlight=False)
@@ -232,26 +236,24 @@ def inspect_command(
             markup=False,
             soft_wrap=True,
         )
-    if not label:
+    if not found.facts:
         console.print(
             "\nSay --label COLUMN, and --unit COLUMN if rows belong to people, to see what a run makes of it."
         )
 
 
-def _inspect_images(source: "TableSource") -> None:
+def _inspect_images(data: "Dataset") -> None:
     from rich.console import Console
 
-    from dpjax.datasets.own_tables.images import load_images
-
-    data = load_images(source)
     console = Console(highlight=False)
     height, width, channels = data.input_shape
     rows = len(data.train_labels) + len(data.test_labels)
     colours = "grey" if channels == 1 else "of three colours"
-    console.print(f"{source.path}: {rows:,} images of {height}×{width}, {colours}", markup=False, soft_wrap=True)
+    console.print(f"{data.source}: {rows:,} images of {height}×{width}, {colours}", markup=False, soft_wrap=True)
     if data.num_units:
         console.print(f"{data.num_units:,} owners ({data.unit})", markup=False)
-    console.print(_balance(data))
+    if data.target is None:
+        console.print(_balance(data))
     if data.remarks:
         console.print(f"read: {data.remarks}", markup=False, soft_wrap=True)
     if data.learnt:

@@ -24,13 +24,18 @@ _Directories = Annotated[
     list[Path], typer.Argument(metavar="DIR...", help="Folders of sweeps, or results.parquet or results.json.")
 ]
 _Select = Annotated[str, typer.Option("--select", help="Which rows, such as 'epsilon<=8 method=dpsgd|dpftrl'.")]
-_Metric = Annotated[str, typer.Option("--metric", help="Column that the best point of each ε is chosen by.")]
+_Metric = Annotated[
+    str,
+    typer.Option(
+        "--metric", help="Column that the best point of each ε is chosen by. Default: test_accuracy, or test_r2."
+    ),
+]
 
 
 @app.command()
 def show(
     directories: _Directories,
-    metric: _Metric = "test_accuracy",
+    metric: _Metric = "",
     select: _Select = "",
     markdown: Annotated[bool, typer.Option("--markdown", help="As Markdown, for a README or an issue.")] = False,
     latex: Annotated[bool, typer.Option("--latex", help="As LaTeX (booktabs), for a paper.")] = False,
@@ -102,7 +107,7 @@ def columns(
 def export(
     directories: _Directories,
     out: Annotated[Path | None, typer.Option("--out", help="Folder for the files. Default: DIR itself.")] = None,
-    metric: _Metric = "test_accuracy",
+    metric: _Metric = "",
     select: _Select = "",
 ) -> None:
     """Write a sweep's rows as Parquet and JSON, and its summary as CSV, Markdown and LaTeX.

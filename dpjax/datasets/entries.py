@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Int32, Shaped
+from jaxtyping import Float32, Int32, Shaped
 
+from dpjax.datasets.targets import Target
 from dpjax.fetching.sources import PackageSource
 
 Task = Literal["image", "table", "text", "document"]
@@ -54,10 +55,11 @@ class Dataset:
       train_inputs: ``[train, *input_shape]``: float32, scaled with constants that do not depend on the records; int32
         ids of characters where ``task`` is ``"text"``; whole texts, ``np.dtypes.StringDType()`` and none of them
         empty, where it is ``"document"``.
-      train_labels: ``[train]`` class numbers in ``[0, num_classes)``.
+      train_labels: ``[train]`` class numbers in ``[0, num_classes)``; where ``target`` is given numbers in [-1, 1],
+        float32, as it scales them.
       test_inputs: ``[test, *input_shape]``, dtype of ``train_inputs``.
-      test_labels: ``[test]``.
-      num_classes: number of classes, whether or not each occurs.
+      test_labels: ``[test]``; of a ``target`` also beyond [-1, 1], as nothing of them is cut off.
+      num_classes: number of classes, whether or not each occurs; 1 where a number is predicted.
       input_shape: shape of one input.
       task: ``"image"`` (height, width, channels in [0, 1]), ``"table"`` (one row of features), ``"text"`` (the
         characters before the one to be predicted) or ``"document"`` (a whole text, or a pair, for a tokenizer to
@@ -80,13 +82,14 @@ class Dataset:
       own: read from files of one's own. What is chosen among its rows, for validation or of an owner who has many, then
         goes by the row or its owner's name alone: owners' numbers depend on who else is in the file.
       split: who is tested, in words; empty of the registry's, whose description says it.
+      target: the number that is predicted; None: a class is.
     """
 
     name: str
     train_inputs: Shaped[np.ndarray, "train *shape"]
-    train_labels: Int32[np.ndarray, "train"]
+    train_labels: Int32[np.ndarray, "train"] | Float32[np.ndarray, "train"]
     test_inputs: Shaped[np.ndarray, "test *shape"]
-    test_labels: Int32[np.ndarray, "test"]
+    test_labels: Int32[np.ndarray, "test"] | Float32[np.ndarray, "test"]
     num_classes: int
     input_shape: tuple[int, ...]
     task: Task
@@ -104,6 +107,7 @@ class Dataset:
     learnt: str = ""
     own: bool = False
     split: str = ""
+    target: Target | None = None
 
 
 @dataclass(frozen=True)

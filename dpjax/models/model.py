@@ -94,15 +94,66 @@ def cross_entropy_loss(
                 f"logits have shape {logits.shape} and label {jnp.shape(label)}, but loss_fn takes ONE example "
                 "with logits [num_classes] and a scalar label; wrap a batch in jax.vmap."
             )
+        if logits.shape == (1,):
+            raise ValueError(
+                "logits have shape (1,), and of one class nothing is learnt; give a model of two classes or more, or "
+                "squared_error_loss where a number is predicted."
+            )
         loss = -jnp.take(jax.nn.log_softmax(logits), label)
         return loss, {"accuracy": (predicted(logits) == label).astype(logits.dtype)}
 
     return loss_fn
 
 
+def squared_error_loss(
+    model: Model,
+) -> Callable[[Params, tuple[Array, Array], Key[Array, ""] | None], tuple[Array, Metrics]]:
+    """Turns a model of one output into the per-example loss of a number.
+
+    The loss of output z and label y is ``(z - y)²``.
+
+    Formal guarantees: the loss is of ONE example, so that its gradient is that example's contribution and no other's,
+    if the model's output is.
+
+    Args:
+      model: whose ``apply`` returns ``[1]``, the number.
+
+    Returns:
+      ``loss_fn(params, (input, label), key) -> (loss, {})`` for ONE example. ``label`` is a float scalar, in a range
+      near [-1, 1] if gradients are to be of one size. With key ``None`` the model runs in evaluation mode.
+
+    Raises:
+      ValueError: from ``loss_fn``, when the output is not one number or the label is not a float scalar.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from dpjax.models import logistic
+      >>> model = logistic(num_classes=1, input_shape=(4,))
+      >>> loss, _ = squared_error_loss(model)(model.init(jax.random.key(0)), (jnp.ones(4), jnp.float32(0.5)), None)
+      >>> print(loss)
+      0.25
+    """
+
+    def loss_fn(
+        params: Params, example: tuple[Array, Array], key: Key[Array, ""] | None
+    ) -> tuple[Float[Array, ""], Metrics]:
+        inputs, label = example
+        output = model.apply(params, inputs, key)
+        if output.shape != (1,) or jnp.ndim(label) != 0 or not jnp.issubdtype(jnp.result_type(label), jnp.floating):
+            raise ValueError(
+                f"the output has shape {output.shape} and label is {jnp.result_type(label)}{list(jnp.shape(label))}, "
+                "but loss_fn takes ONE example with output [1] and a float scalar; give a model of num_classes=1, and "
+                "labels [n] of floats."
+            )
+        return jnp.square(output[0] - label), {}
+
+    return loss_fn
+
+
 def check_sizes(factory: str, num_classes: int, input_shape: Sequence[int]) -> tuple[int, ...]:
     """Returns ``input_shape`` as a tuple of Python ints, or says in one sentence what is wrong with it."""
-    whole_number(f"{factory}: num_classes", num_classes, least=2, fix="a classifier needs at least two")
+    # One output is a number that is predicted; the loss of classes refuses it.
+    whole_number(f"{factory}: num_classes", num_classes, least=1, fix="a classifier needs at least two, a number one")
     if isinstance(input_shape, str) or not isinstance(input_shape, Sequence):
         raise ValueError(
             f"{factory}: input_shape={brief(input_shape)} must be a tuple of sizes; write it like (28, 28, 1)."

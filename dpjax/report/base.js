@@ -63,7 +63,7 @@ const ROUNDED_UP = new Set(["epsilon_pld", "epsilon_rdp"]);
 function show(name, value) {
   if (value === null || value === undefined) return "–";
   if (ROUNDED_UP.has(name)) return smallUp(value);
-  if (/accuracy|loss/.test(name) && isNumber(value) && Math.abs(value) < 1e6) return value.toFixed(Math.abs(value) < 100 ? 3 : 0);
+  if (/accuracy|loss|_r2|_mae|_rmse/.test(name) && isNumber(value) && Math.abs(value) < 1e6) return value.toFixed(Math.abs(value) < 100 ? 3 : 0);
   return typeof value === "number" || value in INFINITE ? small(value) : String(value);
 }
 

@@ -9,9 +9,9 @@ from dpjax.results.claims import learnt_sentence, text
 from dpjax.results.columns import COLUMNS
 from dpjax.results.errors import ResultsError
 from dpjax.results.failures import Failure, read_failures
+from dpjax.results.metric import metric_of
 from dpjax.results.mishaps import count_sentences
 from dpjax.results.result_files import job_files, parse_job_file
-from dpjax.results.schema import METRICS
 
 
 class Notice(NamedTuple):
@@ -175,8 +175,8 @@ def _about(frame: Any, older: list[tuple[Path, list[str]]]) -> list[Notice]:
 def _points(frame: Any) -> Any:
     from dpjax.results.summarize import summary
 
-    known = [name for name in METRICS if len(frame) and frame[name].notna().any()]
-    return summary(frame, known[0]) if known else None
+    known = len(frame) and frame[metric_of(frame)].notna().any()
+    return summary(frame) if known else None
 
 
 def _count(number: int, noun: str) -> str:

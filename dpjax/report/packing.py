@@ -25,7 +25,17 @@ CURVE_BYTES = 3_500_000
 _SPENT = "epsilon_over_steps"
 _ROUNDED_UP = ("epsilon_pld", "epsilon_rdp")
 _FIRST = ("sweep", "experiment", "dataset", "model", "unit", "partition", "epsilon", *KNOBS, "seed")
-_FIRST += ("test_accuracy", "test_loss", "validation_accuracy", "train_accuracy", "epsilon_pld", "wall_seconds")
+_FIRST += (
+    "test_accuracy",
+    "test_r2",
+    "test_mae",
+    "test_rmse",
+    "test_loss",
+    "validation_accuracy",
+    "train_accuracy",
+    "epsilon_pld",
+    "wall_seconds",
+)
 _OWN = {"sweep": "The folder that the row comes from."}
 _REDUNDANT = ("sampling_rate", "num_steps", "num_clients", "max_length")  # told by the others, in most sweeps
 
@@ -176,7 +186,7 @@ def _place(name: str) -> int:
 
 
 def _is_shown(name: str, values: set[Any]) -> bool:
-    if name in ("epsilon", "test_accuracy", "test_loss"):
+    if name in ("epsilon", "test_accuracy", "test_r2", "test_mae", "test_rmse", "test_loss"):
         return True
     if name in COUNTED:
         return values != {0}

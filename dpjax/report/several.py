@@ -8,8 +8,8 @@ from typing import Any
 
 from dpjax.report.contents import Contents, Notice, gather
 from dpjax.report.sweep_state import together
+from dpjax.results.metric import metric_of
 from dpjax.results.provenance import made_by_other_code
-from dpjax.results.schema import METRICS
 from dpjax.results.several import SWEEP, names_of
 
 
@@ -67,11 +67,10 @@ def _points(frame: Any) -> Any:
     """Means over seeds: summed up as if all were one experiment, in which the folder is part of the config."""
     from dpjax.results.summarize import summary
 
-    known = [name for name in METRICS if len(frame) and frame[name].notna().any()]
-    if not known:
+    if not len(frame) or frame[metric_of(frame)].isna().all():
         return None
     owners = ["sweep", "experiment", "config_hash"]
     told = frame[owners].astype(object).where(frame[owners].notna(), None).to_numpy().tolist()
-    points = summary(frame.assign(experiment="", config_hash=[json.dumps(each) for each in told]), known[0])
+    points = summary(frame.assign(experiment="", config_hash=[json.dumps(each) for each in told]))
     split = [json.loads(each) for each in points["config_hash"]]
     return points.assign(**{name: [each[place] for each in split] for place, name in enumerate(owners)})

@@ -9,8 +9,8 @@ from dpjax.report.contents import Contents, gather
 from dpjax.report.sweep_state import PROGRESS_FILE, Progress, naming
 from dpjax.results.claims import number, stated_epsilon, text
 from dpjax.results.failures import FAILURE_FILE, visible_files
+from dpjax.results.metric import metric_of
 from dpjax.results.result_files import JOB_FILE, job_files
-from dpjax.results.schema import METRICS
 
 State = Literal["complete", "running", "stalled", "stopped", "incomplete"]
 
@@ -161,7 +161,7 @@ def _best(contents: Contents) -> tuple[str | None, list[Best]]:
     points = contents.points
     if points is None:
         return None, []
-    metric = next(name for name in METRICS if contents.frame[name].notna().any())
+    metric = metric_of(contents.frame)
     rows = points[points["best"]].to_dict("records")
     return metric, [_of_point(row, metric, title(row)) for row in rows]
 

@@ -10,6 +10,7 @@ import pandas as pd
 
 from dpjax.results.claims import small
 from dpjax.results.errors import ResultsError
+from dpjax.results.metric import metric_of
 from dpjax.results.mishaps import count_sentences
 from dpjax.results.schema import lower_is_better
 from dpjax.results.sheet import label
@@ -84,7 +85,7 @@ def compare(
     by: str,
     *,
     values: Sequence[str] = (),
-    metric: str = "test_accuracy",
+    metric: str = "",
     confidence: float = 0.95,
     best: bool = False,
 ) -> Comparison:
@@ -99,7 +100,7 @@ def compare(
       frame: what ``collect`` or ``load`` gave.
       by: the column whose values are compared, such as ``algorithm``, ``clipping`` or ``method``.
       values: two or more of them, in the order of the pairs; all that occur if empty.
-      metric: the column that is compared; the schema says which way is better.
+      metric: the column that is compared; the schema says which way is better. Empty: what ``metric_of`` says.
       confidence: of all verdicts together.
       best: take each side's best point in the metric, instead of points that agree in everything else. Both sides have
         then been chosen by what is compared.
@@ -118,6 +119,7 @@ def compare(
     References:
       Holm, A Simple Sequentially Rejective Multiple Test Procedure, 1979.
     """
+    metric = metric or metric_of(frame)
     require(frame, metric)
     if metric in ("seed", by):
         raise ResultsError(f"metric {metric!r} is what runs are told apart by: choose one such as test_accuracy")

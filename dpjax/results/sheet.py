@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from dpjax.results.claims import learnt_sentence, number, owners_sentence, rounded_up, sampling_word, small, text
+from dpjax.results.metric import metric_of
 from dpjax.results.mishaps import COUNTED, count_sentences
 from dpjax.results.schema import METRICS, SCHEMA
 from dpjax.results.several import SWEEP
@@ -51,7 +52,7 @@ class Sheet(NamedTuple):
     private: list[bool]
 
 
-def sheets(frame: pd.DataFrame, metric: str = "test_accuracy") -> list[Sheet]:
+def sheets(frame: pd.DataFrame, metric: str = "") -> list[Sheet]:
     """A results table as one sheet per family of comparable points.
 
     Formal guarantees: every sheet states accountant, δ, unit, adjacency, sampling, steps and whether tuning was paid
@@ -59,7 +60,7 @@ def sheets(frame: pd.DataFrame, metric: str = "test_accuracy") -> list[Sheet]:
 
     Args:
       frame: what ``collect`` or ``load`` gave.
-      metric: the column that the best point of each ε is chosen by.
+      metric: the column that the best point of each ε is chosen by; empty: what ``metric_of`` says.
 
     Raises:
       ResultsError: the table has no such numeric column.
@@ -71,6 +72,7 @@ def sheets(frame: pd.DataFrame, metric: str = "test_accuracy") -> list[Sheet]:
       >>> sheet.title, [(field.header, field.cells) for field in sheet.fields]
       ('digits, per example', [('ε', ['1']), ('test accuracy', ['0.900 ± 0.000'])])
     """
+    metric = metric or metric_of(frame)
     points: Any = summary(references_as_one(frame), metric)
     # Central before federated, and all that compares at one ε together.
     points = one_reference(points.assign(federated=is_federated(points)))
@@ -122,6 +124,11 @@ _WORDS = {
     "test_auroc": "test AUROC",
     "test_auprc": "test AUPRC",
     "test_f1": "test F1",
+    "test_r2": "test R²",
+    "test_mae": "test MAE",
+    "test_rmse": "test RMSE",
+    "train_r2": "train R²",
+    "validation_r2": "validation R²",
     "noise_multiplier": "noise mult.",
     "clip_norm": "clip norm",
     "clients_per_round": "clients",
@@ -138,6 +145,16 @@ _WORDS = {
     "uplink_bytes": "bytes up",
     "records_per_unit": "rows kept",
 }
+_SHOWN = (
+    "test_accuracy",
+    "test_r2",
+    "test_mae",
+    "test_rmse",
+    "test_loss",
+    "train_accuracy",
+    "train_r2",
+    "wall_seconds",
+)
 _TOLD_COSTS = ("uplink_bytes", "tokens_per_second", "epoch_seconds", "peak_memory_mib")
 _DEFAULTS = {"–", "none", "plain"}
 _OF_PRIVACY = ("clip_norm", "clipping", "noise", "noise_cohort_size")
@@ -189,7 +206,7 @@ def _sheet(points: list[dict[str, Any]], metric: str) -> Sheet:
     fields = _telling_first(fields + _swept(points, fields))
     for name, priority in (("noise_multiplier", 6), ("epsilon_pld", 4), ("epsilon_rdp", 8)):
         fields.append(Field(label(name), [cell_text(point, name) for point in points], priority))
-    shown = dict.fromkeys([metric, "test_accuracy", "test_loss", "train_accuracy", "wall_seconds"])
+    shown = dict.fromkeys([metric, *_SHOWN])
     for rank, name in enumerate(shown):
         cells = [mean_and_std(point[f"{name}_mean"], point[f"{name}_std"]) for point in points]
         if name == "wall_seconds":

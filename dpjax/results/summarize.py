@@ -11,6 +11,7 @@ import pandas as pd
 
 from dpjax.results.claims import claim
 from dpjax.results.errors import ResultsError
+from dpjax.results.metric import all_diverged, metric_of
 from dpjax.results.mishaps import COUNTED
 from dpjax.results.schema import METRICS, lower_is_better
 from dpjax.results.several import SWEEP
@@ -82,7 +83,7 @@ _COSTS += ("uplink_bytes", "encrypt_seconds", "add_seconds", "decrypt_seconds", 
 _CLIENTS = ("client_accuracy_mean", "client_accuracy_p10")
 
 
-def summary(frame: pd.DataFrame, metric: str = "test_accuracy") -> pd.DataFrame:
+def summary(frame: pd.DataFrame, metric: str = "") -> pd.DataFrame:
     """One row per point: mean, standard deviation and number over seeds.
 
     Formal guarantees: seeds of one point are those that share every column of ``IDENTITY``. A seed that was run twice
@@ -95,7 +96,7 @@ def summary(frame: pd.DataFrame, metric: str = "test_accuracy") -> pd.DataFrame:
 
     Args:
       frame: what ``collect`` or ``load`` gave.
-      metric: the column that ``best`` compares.
+      metric: the column that ``best`` compares; empty: what ``metric_of`` says.
 
     Returns:
       The identity, ``n``, ``diverged``, ``<metric>_mean`` and ``<metric>_std`` for every metric, cost and clients'
@@ -110,7 +111,7 @@ def summary(frame: pd.DataFrame, metric: str = "test_accuracy") -> pd.DataFrame:
       >>> summary(frame_of(seeds))[["n", "test_accuracy_mean"]].values.tolist()
       [[2.0, 0.91]]
     """
-    return with_runs(frame, [metric])[0]
+    return with_runs(frame, [metric or metric_of(frame)])[0]
 
 
 def with_runs(frame: pd.DataFrame, metrics: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -136,7 +137,8 @@ def with_runs(frame: pd.DataFrame, metrics: Sequence[str]) -> tuple[pd.DataFrame
       ([1.0, 8.0], [0, 0, 1, 1])
     """
     named = list(dict.fromkeys([*METRICS, *metrics, *_COSTS, *_CLIENTS]))
-    require(frame, *metrics)
+    if not all_diverged(frame):  # of whose metrics none has a number
+        require(frame, *metrics)
     # Any: pandas ships no stubs, and the types inferred for a group-by are unions of everything it might be.
     runs: Any = latest_runs(_adopt(frame))
     groups: Any = runs.groupby(_identity(frame), dropna=False, sort=False)

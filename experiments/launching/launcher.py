@@ -4,6 +4,7 @@ Configs, folders, logs, callbacks and job returns stay Hydra's own; only the wor
 """
 
 import logging
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -146,7 +147,9 @@ def _hand_over(hydra_context: Any, composed: DictConfig, outcome: Outcome) -> Jo
 
     def stub(cfg: DictConfig) -> Any:
         for row in outcome.rows:
-            log.info("seed %s: test accuracy %.4f, ε %s", row["seed"], row["test_accuracy"], row["epsilon_pld"])
+            name = "test_r2" if row.get("test_accuracy") is None else "test_accuracy"
+            value = math.nan if row.get(name) is None else row[name]  # of a run that diverged
+            log.info("seed %s: %s %.4f, ε %s", row["seed"], name.replace("_", " "), value, row["epsilon_pld"])
         if outcome.error is not None:
             log.error("%s", explain(outcome.error), exc_info=outcome.error)
             raise outcome.error

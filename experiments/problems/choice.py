@@ -57,7 +57,7 @@ def make_problem(cfg: Config, tell: Tell) -> Problem:
         )
     model = _model(cfg, dataset) if own is None else own
     facts = {"model": cfg.model.name if own is None else f"{Path(cfg.plugin).name}:make_model"}
-    loss_fn = own_loss(cfg.plugin, model, dataset) or models.cross_entropy_loss(model)
+    loss_fn = own_loss(cfg.plugin, model, dataset)
     return plain_problem(cfg, only(dataset, row_choice), model, facts, held_out, loss_fn=loss_fn)
 
 

@@ -28,9 +28,9 @@ class Problem(NamedTuple):
       frozen: pytree of arrays that are not trained; ``()`` without a checkpoint.
       init: ``init(frozen, key) -> params``.
       loss_fn: ``loss_fn(frozen)`` → the loss of one example.
-      evaluate: ``evaluate(frozen, params, rows)`` → loss and accuracy.
+      evaluate: ``evaluate(frozen, params, rows)`` → loss, and accuracy or of a number R².
       train_rows, test_rows: what is evaluated.
-      predict: ``predict(frozen)`` → batched logits ``(params, inputs)``; None where there is no class to predict.
+      predict: ``predict(frozen)`` → batched logits ``(params, inputs)``; None where there is nothing to predict.
       by_length: how a central cohort's texts are summed by length; None if all are of one length.
       facts: columns of the results that it fills.
       validation_rows: evaluated too; None: there are none.
@@ -62,8 +62,12 @@ def plain_problem(
     *,
     loss_fn: Callable[..., Any] | None = None,
 ) -> Problem:
-    """A classifier that starts from scratch, on rows of one shape; its loss is cross-entropy if None is given."""
-    loss_fn = loss_fn or models.cross_entropy_loss(model)
+    """A model that starts from scratch, on rows of one shape; its loss is cross-entropy, or of a number the squared
+    error, if None is given.
+    """
+    of_number = dataset.target is not None
+    loss_fn = loss_fn or (models.squared_error_loss if of_number else models.cross_entropy_loss)(model)
+    evaluate = metrics.evaluate_numbers if of_number else metrics.evaluate
     batched = jax.vmap(lambda params, inputs: model.apply(params, inputs, None), in_axes=(None, 0))
     put = jnp.asarray
     some = slice(cfg.data.num_evaluated)
@@ -72,7 +76,7 @@ def plain_problem(
         frozen=(),
         init=lambda frozen, key: model.init(key),
         loss_fn=lambda frozen: loss_fn,
-        evaluate=lambda frozen, params, rows: metrics.evaluate(batched, params, *rows, batch_size=BATCH),
+        evaluate=lambda frozen, params, rows: evaluate(batched, params, *rows, batch_size=BATCH),
         train_rows=(put(dataset.train_inputs[some]), put(dataset.train_labels[some])),
         test_rows=(put(dataset.test_inputs), put(dataset.test_labels)),
         predict=lambda frozen: batched,

@@ -97,7 +97,8 @@ def load_images(source: TableSource, *, size: Sequence[int] = (), channels: int 
     kept = [file for file, keep in zip(files, sides.kept.tolist(), strict=True) if keep]
     pixels = _read(kept, folder, tuple(size), channels, where)
     inputs = pixels.astype(np.float32) / np.float32(255)
-    classes = "" if source.classes else f"classes of {source.label or 'its folders'}"
+    found = source.classes or source.target == "number"
+    classes = "" if found else f"classes of {source.label or 'its folders'}"
     learnt = "; ".join(part for part in (classes, sides.learnt) if part)
     return as_dataset(source, sides, inputs, task="image", learnt=learnt)
 
@@ -113,6 +114,11 @@ def _roles(
         raise DatasetError(
             f"{where} label, unit and split_column are columns of a table beside the images, as metadata.csv with a "
             f"column {_FILE}; there is none"
+        )
+    if source.target == "number":
+        raise DatasetError(
+            f"{where} data.target=number is a column of a table beside the images, as metadata.csv with a column "
+            f"{_FILE}; there is none"
         )
     parts = [file.relative_to(folder).parts for file in files]
     depth = len(parts[0])
@@ -141,7 +147,11 @@ def _roles_of_table(
     if not source.label:
         raise DatasetError(f"{where} data.label is empty; name a column of {beside[0].name}")
     words = {each: each for each in (_FILE, source.label, source.unit, source.split_column) if each}
-    columns = {name: read_column(table, name, where, kind="category", missing=source.missing) for name in words}
+    number = source.label if source.target == "number" else None
+    columns = {
+        name: read_column(table, name, where, kind="number" if name == number else "category", missing=source.missing)
+        for name in words
+    }
     named = columns[_FILE].written()
     place = {str(file.relative_to(folder)): i for i, file in enumerate(files)}
     rows = {}

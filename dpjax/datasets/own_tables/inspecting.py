@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dpjax.datasets import tables
+from dpjax.datasets.own_tables.arrays import resolved
 from dpjax.datasets.own_tables.kinds import Column, read_column
 from dpjax.datasets.own_tables.plans import Plan, Said, read_said
 from dpjax.datasets.own_tables.reading import learnt, open_tables, read
@@ -76,6 +77,7 @@ def inspect(source: TableSource) -> Inspection:
       >>> found.config
       ['age: [20, 60]']
     """
+    source = resolved(source)
     where = f"data.path={source.path!r}:"
     table = open_tables(source, where)[0]
     said = read_said(source.columns, where)
@@ -85,6 +87,7 @@ def inspect(source: TableSource) -> Inspection:
     for name in table.column_names:
         role = next((r for r, n in zip(("label", "owner", "split"), _roles(source), strict=True) if n == name), "")
         kind = "category" if role in ("label", "owner") else said[name].kind if name in said else None
+        kind = "number" if role == "label" and source.target == "number" else kind
         form = said[name].form if name in said else ""
         if name in said and said[name].skip:
             columns.append(Look(_plain(name), role or "skipped", 0, 0, "", "nothing: skipped"))
@@ -166,11 +169,7 @@ def _lines(column: Column) -> list[str]:
 
 
 def _facts(sides: Sides) -> Iterator[tuple[str, str]]:
-    counts = np.bincount(sides.label.codes, minlength=len(sides.label.values))
-    rows = dict(zip(sides.label.values, counts.tolist(), strict=True))
-    shown = [f"{name} {rows.get(name, 0):,} ({rows.get(name, 0) / counts.sum():.0%})" for name in sides.classes[:10]]
-    more = f", … {len(sides.classes) - 10} more" if len(sides.classes) > 10 else ""
-    yield f"{len(sides.classes)} classes", ", ".join(shown) + more
+    yield _label_facts(sides) if sides.target else _class_facts(sides)
     if sides.owner is not None:
         each = np.unique(sides.owner.codes, return_counts=True)[1]
         spread = f"{each.min():,}, {np.median(each):,.0f}, {each.max():,}"
@@ -180,3 +179,18 @@ def _facts(sides: Sides) -> Iterator[tuple[str, str]]:
     yield "test", f"{int(sides.tests.sum()):,} of {len(sides.tests):,} rows, {sides.how}"
     if sides.remarks:
         yield "read", sides.remarks
+
+
+def _label_facts(sides: Sides) -> tuple[str, str]:
+    assert sides.target is not None
+    least, middle, most = np.quantile(sides.label.floats(), [0, 0.5, 1])
+    ends = f"-1 to 1 for {sides.target.low:g} to {sides.target.high:g}"
+    return "number", f"{sides.label.name}: least, median, most {least:g}, {middle:g}, {most:g}; {ends}"
+
+
+def _class_facts(sides: Sides) -> tuple[str, str]:
+    counts = np.bincount(sides.label.codes, minlength=len(sides.label.values))
+    rows = dict(zip(sides.label.values, counts.tolist(), strict=True))
+    shown = [f"{name} {rows.get(name, 0):,} ({rows.get(name, 0) / counts.sum():.0%})" for name in sides.classes[:10]]
+    more = f", … {len(sides.classes) - 10} more" if len(sides.classes) > 10 else ""
+    return f"{len(sides.classes)} classes", ", ".join(shown) + more

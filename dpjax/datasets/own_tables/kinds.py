@@ -120,7 +120,9 @@ def read_column(
         )
     place = _Place(f"{where} column {name!r}", codes, values)
     if kind in (None, "number", "date", "category") and kind != "category":
-        found = _dates(place, form, needed=kind == "date") if kind != "number" else None
+        found = (
+            None if kind == "number" or (kind is None and _is_broken(taken)) else _dates(place, form, needed=bool(kind))
+        )
         if found is not None:
             return column._replace(kind="date", numbers=found[0], form=found[1])
         numbers = _numbers(place, needed=kind == "number", decimal=decimal)
@@ -149,6 +151,16 @@ def _taken(table: Any, name: str, where: str) -> Any:
         return tables.take_column(table, name, where)  # which says what is wrong
     taken = table.column(place)
     return taken.cast(taken.type.value_type) if pyarrow.types.is_dictionary(taken.type) else taken
+
+
+def _is_broken(taken: Any) -> bool:
+    """Whether a column is typed as floats, one of which at least is not whole: no date is written so."""
+    import pyarrow
+
+    if not pyarrow.types.is_floating(taken.type):
+        return False
+    numbers = taken.to_numpy()
+    return bool((np.isfinite(numbers) & (numbers % 1 != 0)).any())
 
 
 def _as_written(taken: Any, table: Any, name: str, where: str) -> list[str | None]:
@@ -197,9 +209,12 @@ def _numbers(place: _Place, *, needed: bool, decimal: str) -> Float64[np.ndarray
     rows = np.bincount(place.codes[place.codes >= 0], minlength=len(values))
     if needed or sum(rows[i] for i, fits in enumerate(fitting) if fits) * 2 >= rows.sum():
         value = values[fitting.index(False)]
+        if not any(fitting):
+            raise DatasetError(f"{place.name} holds no numbers, as {value!r} in {place.row_of(value)}; name another")
+        fix = "mend it" if needed else "say what the column is with data.columns"
         raise DatasetError(
             f"{place.name} holds numbers and, in {place.row_of(value)}, {value!r}; if that stands for a missing "
-            f"value say data.missing=[{value}], or say what the column is with data.columns"
+            f"value say data.missing=[{value}], or {fix}"
         )
     return None
 

@@ -10,6 +10,7 @@ from jaxtyping import Bool
 from dpjax.checks import nearest
 from dpjax.datasets import tables
 from dpjax.datasets.entries import Dataset
+from dpjax.datasets.own_tables.arrays import as_table, is_arrays, resolved
 from dpjax.datasets.own_tables.form import without_row_numbers
 from dpjax.datasets.own_tables.kinds import Column, read_column
 from dpjax.datasets.own_tables.plans import (
@@ -26,6 +27,8 @@ from dpjax.datasets.own_tables.sides import Sides, as_dataset, take_sides
 from dpjax.datasets.own_tables.source import TableSource
 from dpjax.datasets.own_tables.testing import TESTS, TRAINS
 from dpjax.fetching.sources import DatasetError
+
+_MOST_SHOWN = 40  # names of columns in a sentence
 
 
 class Table(NamedTuple):
@@ -51,6 +54,7 @@ def read(source: TableSource) -> Table:
       DatasetError: a file that is not of its form, a column that is not there or of several kinds, or nothing to learn
         from; it names row and column.
     """
+    source = resolved(source)
     where = f"data.path={source.path!r}:"
     said = read_said(source.columns, where)
     table, of_file = open_tables(source, where)
@@ -65,6 +69,7 @@ def read(source: TableSource) -> Table:
         options |= {"words": source.classes} if name == source.label else {}
         return read_column(table, name, where, kind=kind or kinds.get(name), **options)
 
+    label = column(source.label, "number" if source.target == "number" else "category")
     owner = column(source.unit, "category") if source.unit else None
     when = column(source.split_column) if source.split_column else None
     if when is not None and when.kind not in ("date", "number") and (source.split == "time" or source.split_at):
@@ -74,7 +79,7 @@ def read(source: TableSource) -> Table:
     for each in inputs:
         if each.name in said:
             refuse_strangers(each, said[each.name])
-    sides = take_sides(source, column(source.label, "category"), owner, when, of_file, contents_of(table), where)
+    sides = take_sides(source, label, owner, when, of_file, contents_of(table), where)
     inputs = [each.rows(sides.kept) for each in inputs]
     plans = tuple(plan for each in inputs if (plan := plan_of(each, said.get(each.name), ~sides.tests)))
     if not plans:
@@ -102,7 +107,8 @@ def load_table(source: TableSource) -> Dataset:
       source: where it lies and what its columns are for.
 
     Returns:
-      Inputs ``[rows, features]`` float32 in [-1, 1], labels int32, owners int32; the arrays are read-only.
+      Inputs ``[rows, features]`` float32 in [-1, 1], labels int32, or float32 where they are
+      numbers, owners int32; the arrays are read-only.
 
     Raises:
       DatasetError: see ``read``.
@@ -117,6 +123,7 @@ def load_table(source: TableSource) -> Dataset:
       >>> data.train_inputs.shape, data.class_names, data.learnt
       ((32, 3), ('no', 'yes'), 'classes of ill')
     """
+    source = resolved(source)
     table = read(source)
     return as_dataset(
         source,
@@ -146,7 +153,7 @@ def learnt(table: Table, source: TableSource) -> str:
     parts = [
         learnt_of(table.plans),
         dropped,
-        "" if source.classes else f"classes of {source.label}",
+        "" if source.classes or source.target == "number" else f"classes of {source.label}",
         table.sides.learnt,
     ]
     return "; ".join(part for part in parts if part)
@@ -176,7 +183,7 @@ def open_tables(source: TableSource, where: str) -> tuple[Any, Bool[np.ndarray, 
     if "*" not in path.name and not path.exists():
         raise DatasetError(f"{where} is not there; paths begin in the folder of the command, {Path.cwd()}")
     try:
-        read = tables.read_tables(path, source.encoding)
+        read = {path.stem: as_table(path, where)} if is_arrays(path) else tables.read_tables(path, source.encoding)
     except DatasetError as error:  # what is said of texts, whose name is their path
         said = str(error).replace("data.name=", "data.path=").replace("append ?encoding=", "say data.encoding=")
         raise DatasetError(said) from error
@@ -225,15 +232,17 @@ def check_names(names: Sequence[str], source: TableSource, said: Mapping[str, An
     """
     asked = [("data.label", source.label), ("data.unit", source.unit), ("data.split_column", source.split_column)]
     asked += [("data.columns", name) for name in said]
+    shown = ", ".join(names) if len(names) <= _MOST_SHOWN else listed(names)
     if source.label in said:
-        raise DatasetError(f"{where} data.columns.{source.label} is the label; say its values with data.classes")
+        fix = "its range with data.target_range" if source.target == "number" else "its values with data.classes"
+        raise DatasetError(f"{where} data.columns.{source.label} is the label; say {fix}")
     for field_name, name in asked:
         if name and name not in names:
             near = nearest(name, names)
-            fix = f"did you mean {near!r}?" if near else f"it has {', '.join(names)}"
+            fix = f"did you mean {near!r}?" if near else f"it has {shown}"
             raise DatasetError(f"{where} {field_name}={name!r} is no column; {fix}")
     if not source.label:
-        raise DatasetError(f"{where} which column is predicted? Say data.label=COLUMN; it has {', '.join(names)}")
+        raise DatasetError(f"{where} which column is predicted? Say data.label=COLUMN; it has {shown}")
     used = [name for _, name in asked[:3] if name]
     if twice := next((name for i, name in enumerate(used) if name in used[:i]), None):
         raise DatasetError(f"{where} column {twice!r} has two roles of label, unit and split_column; give it one")

@@ -10,8 +10,10 @@ from jaxtyping import Bool, Int32
 from dpjax.datasets import tables
 from dpjax.datasets.entries import Dataset
 from dpjax.datasets.own_tables.kinds import Column
+from dpjax.datasets.own_tables.numbers import hint_at_numbers, plan_target, refuse_no_range
 from dpjax.datasets.own_tables.source import TableSource
 from dpjax.datasets.own_tables.testing import choose_tests
+from dpjax.datasets.targets import Target
 from dpjax.fetching.sources import DatasetError
 
 MOST_CLASSES = 1000
@@ -25,10 +27,11 @@ class Sides(NamedTuple):
       label: of those rows.
       owner: of those rows; None: rows stand alone.
       tests: ``[kept rows]`` which of them test.
-      classes: names, in their order.
+      classes: names, in their order; empty where a number is predicted.
       how: how they were split, in words.
       remarks: what was left out and is odd, counted, in words.
-      learnt: what of the split was read off the rows, in words; empty if nothing was.
+      learnt: what of the split and of a predicted number's range was read off the rows, in words; empty if nothing was.
+      target: the number that is predicted; None: a class is.
     """
 
     kept: Bool[np.ndarray, "all"]
@@ -39,6 +42,7 @@ class Sides(NamedTuple):
     how: str
     remarks: str
     learnt: str = ""
+    target: Target | None = None
 
 
 def take_sides(
@@ -50,7 +54,7 @@ def take_sides(
     contents: Sequence[bytes],
     where: str,
 ) -> Sides:
-    """Decides which rows stay, which class each is of, and which of them test.
+    """Decides which rows stay, which class or number each is of, and which of them test.
 
     Args:
       source: says how to split.
@@ -63,15 +67,22 @@ def take_sides(
     Raises:
       DatasetError: nothing to learn from or to test on; it names row and column.
     """
+    refuse_no_range(source, where)
     _refuse_twin_owners(owner, where)
     kept, remarks = _complete(label, owner, where)
     numbers = np.flatnonzero(kept) + 1
     label = label.rows(kept)
     owner, when = (None if each is None else each.rows(kept) for each in (owner, when))
     contents = [contents[number - 1] for number in numbers.tolist()]
-    classes = _classes(label, source.classes, numbers, where)
+    is_number = source.target == "number"
+    classes = () if is_number else _classes(label, source.classes, numbers, where)
     tests, how, learnt = choose_tests(source, owner, when, None if of_file is None else of_file[kept], contents, where)
-    _check_classes(label, classes, tests, where, remarks)
+    target = None
+    if is_number:
+        target, of_range, odd = plan_target(label, tests, source.target_range, where)
+        learnt, remarks = "; ".join(filter(None, (of_range, learnt))), remarks + odd
+    else:
+        _check_classes(label, classes, tests, where, remarks)
     trained = {content for content, test in zip(contents, tests.tolist(), strict=True) if not test}
     both = sum(test and content in trained for content, test in zip(contents, tests.tolist(), strict=True))
     remarks += [f"{both:,} rows of the test set are in the training set too, and stay in both"] if both else []
@@ -79,7 +90,7 @@ def take_sides(
         known = np.intersect1d(owner.codes[tests], owner.codes[~tests]).size
         of_all = np.unique(owner.codes[tests]).size
         remarks += [f"{known:,} of {of_all:,} owners who are tested train too"] if known else []
-    return Sides(kept, label, owner, tests, classes, how, "; ".join(remarks), learnt)
+    return Sides(kept, label, owner, tests, classes, how, "; ".join(remarks), learnt, target)
 
 
 def _refuse_twin_owners(owner: Column | None, where: str) -> None:
@@ -106,8 +117,12 @@ def as_dataset(source: TableSource, sides: Sides, inputs: np.ndarray, **known: o
       inputs: ``[kept rows, ...]``.
       **known: further attributes of the data set.
     """
-    number = {name: i for i, name in enumerate(sides.classes)}
-    labels = np.array([number[sides.label.values[code]] for code in sides.label.codes], np.int32)
+    if (target := sides.target) is None:
+        number = {name: i for i, name in enumerate(sides.classes)}
+        labels = np.array([number[sides.label.values[code]] for code in sides.label.codes], np.int32)
+    else:  # those that test are not cut off: a model is wrong about what lies beyond
+        given = sides.label.floats()
+        labels = target.scaled(np.where(sides.tests, given, target.clipped(given)))
     units, order = _units(sides.owner, sides.tests)
     parts = [np.flatnonzero(~sides.tests), np.flatnonzero(sides.tests)]
     if units is not None:  # a client's rows stay together
@@ -119,7 +134,7 @@ def as_dataset(source: TableSource, sides: Sides, inputs: np.ndarray, **known: o
         train_labels=labels[train],
         test_inputs=inputs[test],
         test_labels=labels[test],
-        num_classes=len(sides.classes),
+        num_classes=1 if target else len(sides.classes),
         input_shape=inputs.shape[1:],
         unit=source.unit or "example",
         licence="your own",
@@ -133,6 +148,7 @@ def as_dataset(source: TableSource, sides: Sides, inputs: np.ndarray, **known: o
         remarks=sides.remarks,
         own=True,
         split=sides.how,
+        target=target,
         **known,  # pyright: ignore[reportArgumentType]
     )
     for array in (dataset.train_inputs, dataset.train_labels, dataset.test_inputs, dataset.test_labels):
@@ -182,7 +198,7 @@ def _classes(label: Column, given: Sequence[str], numbers: np.ndarray, where: st
     if len(seen) > MOST_CLASSES or len(seen) * 2 > max(len(label.codes), 4):
         raise DatasetError(
             f"{where} data.label={label.name!r} has {len(seen):,} different values in {len(label.codes):,} rows: names "
-            "or quantities, and no classes; name another column"
+            f"or quantities, and no classes; name another column{hint_at_numbers(seen)}"
         )
     return tables.in_order(seen)
 

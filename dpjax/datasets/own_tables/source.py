@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Split = Literal["owner", "rows", "time", "column", "files"]
+Predicted = Literal["class", "number"]
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,9 @@ class TableSource:
       columns: what is said of columns, see ``plans.read_said``.
       missing: what stands for a missing value besides the usual words.
       classes: names of the classes, in their order; empty: those that are found.
+      target: what the label is: a ``class`` or a ``number``.
+      target_range: of a number: least and largest label, in its own unit; what lies beyond is cut off in training rows.
+        Empty: that of the training rows, which is learnt.
       split_at: of ``time``: the first date or number that tests; empty: where the last fifth begins, which is read off
         the rows.
       decimal: "." or ",", what stands before the decimals of numbers.
@@ -36,6 +40,8 @@ class TableSource:
     columns: Mapping[str, Any] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()
+    target: Predicted = "class"
+    target_range: tuple[float, ...] = ()
     encoding: str | None = None
     decimal: str = "."
     split_at: str = ""

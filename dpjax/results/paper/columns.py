@@ -7,6 +7,7 @@ import pandas as pd
 
 from dpjax.results.choices import hidden_columns
 from dpjax.results.errors import ResultsError
+from dpjax.results.metric import metric_of
 from dpjax.results.paper.cells import Cell, Column
 from dpjax.results.paper.naming import column_name, value_name
 from dpjax.results.paper.spec import TableSpec
@@ -120,7 +121,7 @@ def layout_of(frame: pd.DataFrame, spec: TableSpec) -> Layout:
         if _is_measured(frame, name):
             raise ResultsError(f"rows and columns name {name}, which is measured: give it to metric, or to show")
     metrics = list(dict.fromkeys([*spec.metric, *[name for name in spec.show if _is_measured(frame, name)]]))
-    metrics = metrics or ["test_accuracy"]
+    metrics = metrics or [metric_of(frame)]
     require(frame, *metrics)
     for name in metrics:
         if name in POINT or name == "seed":

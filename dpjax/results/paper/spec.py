@@ -41,7 +41,7 @@ class TableSpec:
         in this order.
       columns: one whose values get a column each, such as ``epsilon``; empty: a line per point.
       show: columns of the results in the order of the table's, metrics among them; instead of ``rows``.
-      metric: what the cells hold; the first chooses where points share a cell. Empty: ``test_accuracy``.
+      metric: what the cells hold; the first chooses where points share a cell. Empty: what ``metric_of`` says.
       name: column, or value in a cell, → what the table calls it.
       digits: after the point, of all metrics or of each by name; 3 if not said, 1 of percentages.
       percent: fractions times 100.
