@@ -104,7 +104,7 @@ NEEDS_A_NETWORK = ("data fetch", "models fetch", "generate")  # or what was fetc
 
 @pytest.fixture(scope="module")
 def sweep_folder(tmp_path_factory) -> Path:
-    """A folder with results/quickstart and results/patients, of rows made up, and a table."""
+    """A folder with results of rows made up, below the names that the pages have, and a table."""
     from dpjax.results import write_job_result
 
     folder = tmp_path_factory.mktemp("sweep")
@@ -124,10 +124,11 @@ def sweep_folder(tmp_path_factory) -> Path:
                 "clip_norm": 0.3,
                 "clients_per_round": clients,
                 "test_accuracy": 0.9 - 0.1 / epsilon,
+                "test_worst_class": 0.8 - 0.1 / epsilon,
                 "seed": 0,
                 "config_hash": f"{epsilon}-{clients}",
             }
-            for name in ("quickstart", "patients"):
+            for name in ("quickstart", "patients", "scores"):
                 write_job_result(
                     folder / "results" / name / row["config_hash"], [row | {"experiment": name}], "made up"
                 )
