@@ -13,6 +13,7 @@ HOOKS = {
     "clipping_rule": (),
     "make_model": ("num_classes", "input_shape"),
     "make_loss": ("model",),
+    "make_sampler": ("population", "sampling_rate", "num_steps"),
     "test_scores": ("logits", "labels"),
 }
 """What a plugin may define → the arguments it is called with."""

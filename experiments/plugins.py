@@ -1,8 +1,8 @@
 """A method of one's own: a Python file that takes the place of the config's optimizer, clipping rule, model or loss.
 
 What any gives can't break the guarantee: the optimizer sees noised sums only, every ``ClippingRule`` bounds a unit by
-the clip norm, model and loss see ONE example, and scores the test rows. Noise is not to be replaced here, for the
-accountant would not know.
+the clip norm, model and loss see ONE example, and scores the test rows. A sampler can: ``own_sampler`` says what rests
+on its file's word. Noise is not to be replaced here, for the accountant would not know.
 """
 
 import importlib

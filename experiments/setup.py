@@ -35,6 +35,7 @@ from experiments.identity import capacity_epsilon
 from experiments.lane_report import Arrays, Report, kept_params, make_report
 from experiments.memory import refuse_partition, refuse_run
 from experiments.optimizer import make_optimizer
+from experiments.own_sampler import own_sampler
 from experiments.own_scores import OwnScores, own_scores
 from experiments.plugins import load_plugin, own_rule, try_optimizer, try_rule
 from experiments.privacy import abort_probability, count_parameters, local_sampler, make_privatizer, mechanism_of
@@ -86,9 +87,9 @@ def build(cfg: Config, tell: Tell = lambda stage, done, total: None) -> Setup:
     problem = make_problem(cfg, tell)
     tell("preparing the run", 0, 1)
     units = _units(cfg, problem.dataset)
-    sampler = _sampler(cfg, units)
-    arrays = _arrays(problem, units)
     plugin = load_plugin(cfg.plugin)  # once: an edit while it is compiled is none of this run's
+    sampler = own_sampler(cfg, plugin, units.population, units.sampling_rate) or _sampler(cfg, units)
+    arrays = _arrays(problem, units)
     rule = rule_of(cfg.plugin, cfg.clipping)
     scores = own_scores(cfg.plugin, plugin, problem)
     local = local_sampler(
