@@ -128,7 +128,7 @@ def sweep_folder(tmp_path_factory) -> Path:
                 "seed": 0,
                 "config_hash": f"{epsilon}-{clients}",
             }
-            for name in ("quickstart", "patients", "scores"):
+            for name in ("quickstart", "patients", "scores", "curve"):
                 write_job_result(
                     folder / "results" / name / row["config_hash"], [row | {"experiment": name}], "made up"
                 )
