@@ -75,8 +75,8 @@ def test_its_cohorts_are_those_that_its_draw_names_and_no_row_decides(tmp_path):
     ("body", "sentence"),
     [
         (
-            POISSON.replace("Poisson(sampling_rate)", "Poisson(sampling_rate / 2)"),
-            r"where Poisson\(0.125\) has at most",
+            POISSON.replace("Poisson(sampling_rate)", "Poisson(sampling_rate / 1.1)"),
+            r"places in 30 cohorts where Poisson\(0.227273\) has at most",
         ),
         (
             f"    return Poisson(0.25), lambda key, step: {COINS.format('0.25')}.at[7].set(True)\n",
