@@ -93,10 +93,26 @@ def _in_nav(nav: Any) -> list[str]:
     return [path for item in (nav.values() if isinstance(nav, dict) else nav) for path in _in_nav(item)]
 
 
+def on_page_content(html: str, **_: Any) -> str:
+    """Code in tables breaks after a point of a field, a slash of a path or what separates, in no word."""
+    return _CELL.sub(lambda cell: _CODE.sub(lambda code: f"<code>{_breakable(code[1])}</code>", cell[0]), html)
+
+
+_CELL, _CODE = re.compile(r"<td.*?</td>", re.DOTALL), re.compile(r"<code>([^<]*)</code>")
+_IN_PATHS = re.compile(r"(?:(?<=[/=,| ])|(?<=::))(?=[\w(\[{$-])")  # whose points begin an ending
+_IN_FIELDS = re.compile(r"(?:(?<=[=,:| ])|(?<=\.)(?=[a-z]))(?=[\w(\[{$-])")
+_LONG_WORD = 28  # letters beyond which a name breaks at its underscores too
+
+
+def _breakable(code: str) -> str:
+    parts = (_IN_PATHS if "/" in code else _IN_FIELDS).split(code)
+    return "<wbr>".join(part.replace("_", "_<wbr>") if len(part) > _LONG_WORD else part for part in parts)
+
+
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
     """Links as the site has them. A page that is a section by itself needs no column for its siblings."""
     if page.parent is None:
-        page.meta.setdefault("hide", ["navigation"])
+        page.meta.setdefault("hide", ["navigation", "toc"] if page.is_homepage else ["navigation"])
     here = page.file.src_uri
 
     def on_site(link: str) -> str:

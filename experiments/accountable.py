@@ -7,6 +7,7 @@ from dpjax.accounting import (
     LocalReports,
     Mechanism,
     Participation,
+    Sampling,
     default_adjacency,
     sampling_of,
     tree_aggregation,
@@ -51,7 +52,7 @@ def refuse_unaccounted(cfg: Config) -> None:
             kinds.noising.check_calibration(privacy.accountant)
 
 
-def adjacency(privacy: PrivacyConf, sampling: str) -> str:
+def adjacency(privacy: PrivacyConf, sampling: str | Sampling) -> str:
     """The neighbouring relation: the config's, or where it names none, that of its cohorts and noise.
 
     Args:

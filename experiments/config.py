@@ -304,7 +304,9 @@ class Config:
     plugin: str = static(
         "",
         "a .py file, or module, whose make_optimizer(hparams, cohort_size), clipping_rule(), "
-        "make_model(num_classes, input_shape) or make_loss(model) takes the place of the config's",
+        "make_model(num_classes, input_shape), make_loss(model) or "
+        "make_sampler(population, sampling_rate, num_steps) takes the place of the config's, or whose "
+        "test_scores(logits, labels) adds columns",
     )
     num_seeds: int = traced(3, "runs of each point, as lanes; mean and deviation are over them")
     seed: int = traced(0, "first seed; the others follow")

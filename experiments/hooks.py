@@ -1,7 +1,8 @@
 """What a plugin may define, and how each of it is called: a function with other arguments is told which it takes."""
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 from dpjax.checks import brief
@@ -12,8 +13,31 @@ HOOKS = {
     "clipping_rule": (),
     "make_model": ("num_classes", "input_shape"),
     "make_loss": ("model",),
+    "make_sampler": ("population", "sampling_rate", "num_steps"),
+    "test_scores": ("logits", "labels"),
 }
 """What a plugin may define → the arguments it is called with."""
+
+
+def refuse_misspelt(name: str, defined: Mapping[str, Any]) -> None:
+    """Refuse a function that is all but called like a hook: nothing would call it, and the run be another's.
+
+    Args:
+      name: of the plugin.
+      defined: what it has, by name.
+
+    Raises:
+      ConfigError: there is such a function, and not the hook itself.
+
+    Example:
+      >>> refuse_misspelt("mine.py", {"make_los": lambda model: None})
+      Traceback (most recent call last):
+      experiments.config.ConfigError: plugin=mine.py: nothing calls make_los; name it make_loss, or _make_los.
+    """
+    for own in (each for each, value in defined.items() if callable(value) and each not in HOOKS):
+        near = get_close_matches(own, HOOKS, n=1, cutoff=0.85)
+        if near and near[0] not in defined and not own.startswith("_"):
+            raise ConfigError(f"plugin={name}: nothing calls {own}; name it {near[0]}, or _{own}.")
 
 
 def check_called(name: str, what: str, function: Any, given: Sequence[str]) -> None:

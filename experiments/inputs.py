@@ -109,16 +109,36 @@ def plugin_files(name: str) -> dict[str, Path]:
     return {name if each == name and name.endswith(".py") else _label(path): path for each, path in _modules(name)}
 
 
+@contextmanager
+def _beside(name: str) -> Iterator[None]:
+    """While it lasts, a plugin's file imports what lies beside it, as a script does."""
+    folder = os.path.dirname(os.path.abspath(name))
+    if _package(name) or folder in sys.path:
+        yield
+        return
+    sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)
+
+
 def own_modules(name: str) -> set[str]:
     """The modules among ``plugin_files``.
 
     Args:
       name: of the plugin.
     """
-    return {module for module, _ in _modules(name) if module == name or is_own(module)}
+    with _beside(name):
+        return {module for module, _ in _modules(name) if module == name or is_own(module)}
 
 
 def _modules(name: str) -> list[tuple[str, Path]]:
+    with _beside(name):
+        return _found_from(name)
+
+
+def _found_from(name: str) -> list[tuple[str, Path]]:
     package = _package(name)
     start = _source_of(name, package) if package else Path(name)
     if start is None:
@@ -153,18 +173,26 @@ def noting_imports(name: str) -> Iterator[None]:
     """
     mine = _imports.setdefault(name, {})
     # What another plugin has brought here would be no new import of this one's.
-    forget({module for other in _imports.values() for module in other if is_own(module)} - mine.keys())
+    forget({module for other in _imports for module in _own_imports(other)} - mine.keys())
     before = set(sys.modules)
     # Python's cache of bytecode takes two edits within a second for one.
     writes, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
-        yield
+        with _beside(name):
+            try:
+                yield
+            finally:
+                for module in sorted(set(sys.modules) - before):
+                    path = _source_of(module, _package(name))
+                    if path is not None:
+                        mine[module] = (path, _sha256(path))
     finally:
         sys.dont_write_bytecode = writes
-        for module in sorted(set(sys.modules) - before):
-            path = _source_of(module, _package(name))
-            if path is not None:
-                mine[module] = (path, _sha256(path))
+
+
+def _own_imports(name: str) -> set[str]:
+    with _beside(name):
+        return {module for module in _imports[name] if is_own(module)}
 
 
 def noted_imports(name: str) -> dict[str, str]:
@@ -253,7 +281,8 @@ def _spec_of(module: str) -> ModuleSpec | None:
     """Where a module lies, found without importing what is above it."""
     top, *below = module.split(".")
     try:
-        spec = importlib.util.find_spec(top)
+        # By the path before what was imported: another plugin may have brought a module of that name.
+        spec = PathFinder.find_spec(top) or importlib.util.find_spec(top)
         for i in range(len(below)):
             places = spec and spec.submodule_search_locations
             spec = PathFinder.find_spec(".".join([top, *below[: i + 1]]), list(places)) if places else None

@@ -129,13 +129,21 @@ def _all_finite(params: Any) -> jax.Array:
 _MOST_LOGITS = 4_000_000  # a lane: what is beyond would fill the memory of a sweep
 
 
+def has_test_logits(problem: Problem) -> bool:
+    """Whether a run of it ends with the logits of its test rows: texts by length are scored as they are evaluated.
+
+    Args:
+      problem: that is learnt.
+    """
+    if problem.predict is None or problem.tokens_per_row or not isinstance(problem.test_rows, tuple):
+        return False
+    return len(problem.test_rows[1]) * problem.dataset.num_classes <= _MOST_LOGITS
+
+
 def _test_logits(problem: Problem, arrays: Arrays, params: Any) -> jax.Array | None:
-    """Of rows of one shape; texts by length are scored as they are evaluated."""
-    if problem.predict is None or problem.tokens_per_row or not isinstance(arrays.test, tuple):
+    if problem.predict is None or not has_test_logits(problem):
         return None
-    inputs, labels = arrays.test
-    if len(labels) * problem.dataset.num_classes > _MOST_LOGITS:
-        return None
+    inputs, _ = arrays.test
     batched = problem.predict(arrays.frozen)
     return metrics.map_rows(lambda x: batched(params, x[None])[0], inputs, batch_size=BATCH)
 

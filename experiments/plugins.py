@@ -1,7 +1,8 @@
 """A method of one's own: a Python file that takes the place of the config's optimizer, clipping rule, model or loss.
 
 What any gives can't break the guarantee: the optimizer sees noised sums only, every ``ClippingRule`` bounds a unit by
-the clip norm, and model and loss see ONE example. Noise is not to be replaced here, for the accountant would not know.
+the clip norm, model and loss see ONE example, and scores the test rows. A sampler can: ``own_sampler`` says what rests
+on its file's word. Noise is not to be replaced here, for the accountant would not know.
 """
 
 import importlib
@@ -22,7 +23,7 @@ from dpjax.clipping import ClippingRule
 from dpjax.clipping.rules import check_rule, leaf_groups
 from dpjax.types import HParams, Params
 from experiments.config import ConfigError
-from experiments.hooks import HOOKS, check_called
+from experiments.hooks import HOOKS, check_called, refuse_misspelt
 from experiments.inputs import forget_plugin, is_as_imported, noting_imports, plugin_inputs
 
 _loaded: dict[str, tuple[dict[str, str], ModuleType]] = {}
@@ -64,9 +65,15 @@ def _load(name: str) -> ModuleType:
             else:
                 module = importlib.import_module(name)
     except (Exception, SystemExit) as error:  # it is anybody's code, and runs as it is imported
+        file, colon, function = name.rpartition(":")
+        if colon and file.endswith(".py"):
+            raise ConfigError(
+                f"plugin={name} names a function, {function}; give plugin={file}, whose hooks are found by their names."
+            ) from None
         raise ConfigError(
             f"plugin={name} can't be imported ({_said(error)}); give a .py file or a module that can."
         ) from error
+    refuse_misspelt(name, vars(module))
     if not any(hasattr(module, hook) for hook in HOOKS):
         raise ConfigError(f"plugin={name} has none of {', '.join(HOOKS)}; define one of them.")
     for hook, given in HOOKS.items():

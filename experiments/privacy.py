@@ -71,7 +71,7 @@ def mechanism_of(
         return accounting.Mechanism.from_sampler(
             drawn,
             unit=unit,
-            adjacency=adjacency(privacy, sampler.sampling.name),
+            adjacency=adjacency(privacy, sampler.sampling),
             num_steps=num_steps,
             factorization=factorization,
             noise=noise,

@@ -56,6 +56,9 @@ _OWN_RULE = When(
     lambda cfg: cfg.clipping.name == "adaptive" or not _has_hook(cfg, "clipping_rule"),
     ("plugin", "clipping.name"),
 )
+_OWN_SAMPLER = When(
+    "a plugin without a make_sampler of its own", lambda cfg: not _has_hook(cfg, "make_sampler"), ("plugin",)
+)
 _OWN_OPTIMIZER = When(
     "a plugin without a make_optimizer of its own", lambda cfg: not _has_hook(cfg, "make_optimizer"), ("plugin",)
 )
@@ -180,7 +183,7 @@ READ_WHEN: dict[str, tuple[When, ...]] = {
     "optimizer.decay": (_OWN_OPTIMIZER,),
     "optimizer.ema": (_OWN_OPTIMIZER,),
     "optimizer.num_steps": ALWAYS,
-    "optimizer.sampling": ALWAYS,
+    "optimizer.sampling": (_OWN_SAMPLER,),
     "optimizer.sampling_rate": (_CENTRAL,),
     "optimizer.evaluate_every": ALWAYS,
     "federated.clients_per_round": ALWAYS,

@@ -35,6 +35,8 @@ from experiments.identity import capacity_epsilon
 from experiments.lane_report import Arrays, Report, kept_params, make_report
 from experiments.memory import refuse_partition, refuse_run
 from experiments.optimizer import make_optimizer
+from experiments.own_sampler import own_sampler
+from experiments.own_scores import OwnScores, own_scores
 from experiments.plugins import load_plugin, own_rule, try_optimizer, try_rule
 from experiments.privacy import abort_probability, count_parameters, local_sampler, make_privatizer, mechanism_of
 from experiments.problems.choice import make_problem
@@ -56,6 +58,7 @@ class Setup(NamedTuple):
       num_parameters: numbers that are trained.
       rule: of clipping.
       read: the hyper-parameters that a plugin's optimizer depends on; None: the optimizer is the config's.
+      scores: of a plugin, of the test rows; None: it has none.
     """
 
     train: Callable[..., Any]
@@ -68,6 +71,7 @@ class Setup(NamedTuple):
     num_parameters: int
     rule: clipping.ClippingRule
     read: frozenset[str] | None
+    scores: OwnScores | None
 
 
 def build(cfg: Config, tell: Tell = lambda stage, done, total: None) -> Setup:
@@ -83,10 +87,11 @@ def build(cfg: Config, tell: Tell = lambda stage, done, total: None) -> Setup:
     problem = make_problem(cfg, tell)
     tell("preparing the run", 0, 1)
     units = _units(cfg, problem.dataset)
-    sampler = _sampler(cfg, units)
-    arrays = _arrays(problem, units)
     plugin = load_plugin(cfg.plugin)  # once: an edit while it is compiled is none of this run's
+    sampler = own_sampler(cfg, plugin, units.population, units.sampling_rate) or _sampler(cfg, units)
+    arrays = _arrays(problem, units)
     rule = rule_of(cfg.plugin, cfg.clipping)
+    scores = own_scores(cfg.plugin, plugin, problem)
     local = local_sampler(
         cfg.privacy, cfg.federated, num_steps=cfg.optimizer.num_steps, most_records=units.most_records
     )
@@ -163,7 +168,7 @@ def build(cfg: Config, tell: Tell = lambda stage, done, total: None) -> Setup:
 
     read = _read_by_plugin(cfg.plugin, plugin, optimizer, make_learner, problem, arrays, (rule, sent))
     num_units = units.num_owners or protected.population
-    return Setup(train, arrays, sampler, planned, protected, num_units, problem, size, rule, read)
+    return Setup(train, arrays, sampler, planned, protected, num_units, problem, size, rule, read, scores)
 
 
 class _Units(NamedTuple):

@@ -104,7 +104,7 @@ NEEDS_A_NETWORK = ("data fetch", "models fetch", "generate")  # or what was fetc
 
 @pytest.fixture(scope="module")
 def sweep_folder(tmp_path_factory) -> Path:
-    """A folder with results/quickstart and results/patients, of rows made up, and a table."""
+    """A folder with results of rows made up, below the names that the pages have, and a table."""
     from dpjax.results import write_job_result
 
     folder = tmp_path_factory.mktemp("sweep")
@@ -125,10 +125,11 @@ def sweep_folder(tmp_path_factory) -> Path:
                 "clients_per_round": clients,
                 "test_accuracy": 0.9 - 0.1 / epsilon,
                 "test_auroc": 0.95 - 0.1 / epsilon,
+                "test_worst_class": 0.8 - 0.1 / epsilon,
                 "seed": 0,
                 "config_hash": f"{epsilon}-{clients}",
             }
-            for name in ("quickstart", "patients"):
+            for name in ("quickstart", "patients", "scores", "curve"):
                 write_job_result(
                     folder / "results" / name / row["config_hash"], [row | {"experiment": name}], "made up"
                 )
@@ -246,6 +247,28 @@ def test_yaml_experiments_of_the_docs_are_swept_as_written(config_path):
     assert len(jobs) == (1 + 4 * 2) + (2 + 2 * 2)  # each grid with its references
 
 
+@pytest.mark.parametrize("name", ["README.md", "docs/index.md"])
+def test_the_config_of_the_front_page_is_the_sweep_of_its_table(name, config_path):
+    from hydra import compose, initialize_config_dir
+
+    from experiments.border import from_hydra
+    from experiments.identity import point_hash
+    from experiments.launching.sweeper import expand
+
+    (block,) = [block for language, block in blocks(ROOT / name) if language == "yaml"]
+    assert len(block.splitlines()) == len(["# curve.yaml"]) + 10
+    (config_path / "experiment/curve.yaml").write_text(f"# @package _global_\n{block}")
+    points = []
+    with initialize_config_dir(str(config_path), version_base="1.3"):
+        for word in ("experiment=curve", "experiment=quickstart"):
+            sweeper = compose("config", [word], return_hydra_config=True).hydra.sweeper
+            jobs = expand([word], sweeper.grids, sweeper.params)
+            central = [job for job in jobs if "clients" not in str(job)]
+            points.append({point_hash(from_hydra(compose("config", list(job)))) for job in central})
+    assert len(points[0]) == 5 * 3 + 1
+    assert points[0] == points[1]
+
+
 @pytest.fixture(scope="module")
 def regenerate():
     spec = importlib.util.spec_from_file_location("regenerate", ROOT / "docs/regenerate.py")
@@ -256,7 +279,7 @@ def regenerate():
     return module
 
 
-@pytest.mark.parametrize("name", ["columns", "fields", "tunings", "adding"])
+@pytest.mark.parametrize("name", ["columns", "fields", "tunings", "adding", "curve", "best"])
 def test_generated_tables_are_up_to_date(regenerate, name):
     page, content = regenerate.BLOCKS[name]
     text = (ROOT / "docs" / page).read_text(encoding="utf-8")

@@ -27,3 +27,18 @@ def test_the_site_builds_strictly_and_loads_nothing_from_elsewhere(tmp_path):
             r"<link[^>]*\brel=[\"']?(?:stylesheet|preconnect|preload)[^>]*href=[\"']?(https?:[^\"'\s>]+)", text
         )
         assert loaded == [], page.name
+
+
+def test_code_in_tables_breaks_in_no_word(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    from site_hooks import on_page_content
+
+    def shown(code):
+        return on_page_content(f"<td><code>{code}</code></td>").removeprefix("<td><code>").removesuffix("</code></td>")
+
+    assert shown("federated.clients_per_round") == "federated.<wbr>clients_per_round"
+    assert shown("tests/test_docs.py::test_a") == "tests/<wbr>test_docs.py::<wbr>test_a"
+    assert shown("privacy.epsilon=0.5,1") == "privacy.<wbr>epsilon=<wbr>0.5,<wbr>1"
+    long = "test_a_name_that_is_longer_than_a_phone"
+    assert shown(long) == long.replace("_", "_<wbr>")
+    assert on_page_content("<p><code>a.b</code></p>") == "<p><code>a.b</code></p>"

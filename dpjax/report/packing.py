@@ -18,6 +18,7 @@ from dpjax.results.failures import Failure
 from dpjax.results.mishaps import COUNTED
 from dpjax.results.schema import METRICS, SCHEMA, lower_is_better
 from dpjax.results.sheet import label
+from dpjax.results.summarize import own_metrics
 
 CURVE_BYTES = 3_500_000
 """What curves may weigh; longer ones are thinned, and the report says so."""
@@ -59,6 +60,7 @@ def pack(contents: Contents, created: str) -> dict[str, Any]:
       (1, {'all': 0.9})
     """
     texts: dict[str, int] = {}
+    own = own_metrics(contents.frame)
     rows = records(contents.frame)
     for row in rows:
         if steps := row.get("eval_steps"):
@@ -86,8 +88,8 @@ def pack(contents: Contents, created: str) -> dict[str, Any]:
         "notices": [each._asdict() for each in notices],
         "failures": [_failure(each) for each in contents.failures],
         "progress": None if contents.progress is None else {**contents.progress._asdict(), "pending": []},
-        "columns": _columns(contents.frame.columns, rows),
-        "metrics": [_metric(name) for name in METRICS if any(row.get(name) is not None for row in rows)],
+        "columns": _columns(contents.frame.columns, rows, own),
+        "metrics": [_metric(name) for name in (*METRICS, *own) if any(row.get(name) is not None for row in rows)],
         "knobs": list(KNOBS),
         "edges": [rounded(edge, DIGITS) for edge in NORM_BIN_EDGES],
         "cells": cells,
@@ -154,7 +156,7 @@ def _keys(rows: list[dict[str, Any]]) -> list[str]:
     return keys
 
 
-def _columns(names: Iterable[Any], rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _columns(names: Iterable[Any], rows: list[dict[str, Any]], own: list[str]) -> list[dict[str, Any]]:
     """What the table knows of each column that has values and is no curve; what tells runs apart comes first."""
     columns = []
     for name in sorted(map(str, names), key=_place):
@@ -167,10 +169,10 @@ def _columns(names: Iterable[Any], rows: list[dict[str, Any]]) -> list[dict[str,
         facts = {
             "name": name,
             "label": label(name),
-            "unit": column.unit if column else "",
+            "unit": _unit(name),
             "meaning": column.meaning if column else _OWN.get(name, "A column of its own."),
             "numeric": dtype in ("int", "float") or (column is None and has_numbers),
-            "shown": _is_shown(name, values),
+            "shown": name in own or _is_shown(name, values),
         }
         columns.append(facts)
     if {"sweep", "experiment"} <= set(map(str, names)):
@@ -201,7 +203,11 @@ def _key(value: Any) -> Any:
 
 
 def _metric(name: str) -> dict[str, Any]:
-    return {"name": name, "label": label(name), "lower": lower_is_better(name), "unit": SCHEMA[name].unit}
+    return {"name": name, "label": label(name), "lower": lower_is_better(name), "unit": _unit(name)}
+
+
+def _unit(name: str) -> str:
+    return SCHEMA[name].unit if name in SCHEMA else ""
 
 
 def _command(row: dict[str, Any]) -> str | None:

@@ -34,6 +34,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("seed", "int", "", "Seed of this row; seeds of one point share config_hash."),
     Column("dataset", "str", "", "Name of the data set in the registry."),
     Column("model", "str", "", "Name of the model, or of the checkpoint that was tuned."),
+    Column("loss", "str", "", "What was minimised: a plugin's loss by its file; empty: the model's own cross-entropy."),
     Column("hidden", "str", "", "Widths of the hidden layers of mlp and text; empty for other models."),
     Column("tuning", "str", "", "What of a pretrained model was trained, such as lora(rank); empty from scratch."),
     Column("dtype", "str", "", "Numbers that a pretrained model computed in, such as bfloat16; empty: float32."),
@@ -129,7 +130,10 @@ COLUMNS: tuple[Column, ...] = (
     Column("optimizer", "str", "", "What was applied to the noised mean, with its parameters; a plugin's by its file."),
     Column("momentum", "float", "", "Heavy-ball momentum of sgd, or that a plugin's depends on; else empty."),
     Column(
-        "plugin", "str", "", "File whose optimizer or clipping rule ran, and what its source hashes to; empty: none."
+        "plugin",
+        "str",
+        "",
+        "File whose optimizer, rule, model, loss or scores ran, and what its source hashes to; empty: none.",
     ),
     Column("learning_rate", "float", "", "Step size of the (server) optimizer; empty if a plugin's depends on none."),
     Column("clients_per_round", "float", "clients", "Expected cohort size of a federated round; empty if central."),

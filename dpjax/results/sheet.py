@@ -15,7 +15,7 @@ from dpjax.results.metric import metric_of
 from dpjax.results.mishaps import COUNTED, count_sentences
 from dpjax.results.schema import METRICS, SCHEMA
 from dpjax.results.several import SWEEP
-from dpjax.results.summarize import FAMILY, IDENTITY, is_federated, references_as_one, summary
+from dpjax.results.summarize import FAMILY, IDENTITY, is_federated, own_metrics, references_as_one, summary
 
 
 class Field(NamedTuple):
@@ -78,7 +78,7 @@ def sheets(frame: pd.DataFrame, metric: str = "") -> list[Sheet]:
     points = one_reference(points.assign(federated=is_federated(points)))
     points = points.sort_values(["experiment", "federated", "epsilon"], kind="stable", na_position="first")
     groups = points.groupby(list(FAMILY), dropna=False, sort=False)
-    return [_sheet(group.to_dict("records"), metric) for _, group in groups]
+    return [_sheet(group.to_dict("records"), metric, own_metrics(frame)) for _, group in groups]
 
 
 def mean_and_std(mean: float | int, std: float | int) -> str:
@@ -177,6 +177,7 @@ _KNOBS |= {"robust": 1, "corruption": 1, "compression": 1, "learning_rate": 1, "
 _KNOBS |= {
     "optimizer": 1,
     "hidden": 1,
+    "loss": 1,
     "plugin": 1,
     "code": 4,
     "clipping": 0,
@@ -187,7 +188,7 @@ _KNOBS |= {
 }
 
 
-def _sheet(points: list[dict[str, Any]], metric: str) -> Sheet:
+def _sheet(points: list[dict[str, Any]], metric: str, own: list[str]) -> Sheet:
     fields = [Field(label("epsilon"), [cell_text(point, "epsilon") for point in points], 0)]
     shared: dict[str, str] = {}
     for name, priority in _KNOBS.items():
@@ -206,7 +207,7 @@ def _sheet(points: list[dict[str, Any]], metric: str) -> Sheet:
     fields = _telling_first(fields + _swept(points, fields))
     for name, priority in (("noise_multiplier", 6), ("epsilon_pld", 4), ("epsilon_rdp", 8)):
         fields.append(Field(label(name), [cell_text(point, name) for point in points], priority))
-    shown = dict.fromkeys([metric, *_SHOWN])
+    shown = dict.fromkeys([metric, *_SHOWN[:-2], *own, *_SHOWN[-2:]])
     for rank, name in enumerate(shown):
         cells = [mean_and_std(point[f"{name}_mean"], point[f"{name}_std"]) for point in points]
         if name == "wall_seconds":

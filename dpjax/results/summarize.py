@@ -13,7 +13,7 @@ from dpjax.results.claims import claim
 from dpjax.results.errors import ResultsError
 from dpjax.results.metric import all_diverged, metric_of
 from dpjax.results.mishaps import COUNTED
-from dpjax.results.schema import METRICS, lower_is_better
+from dpjax.results.schema import METRICS, SCHEMA, lower_is_better
 from dpjax.results.several import SWEEP
 from dpjax.results.table import ORDER
 
@@ -38,6 +38,7 @@ IDENTITY: tuple[str, ...] = (
     "optimizer",
     "momentum",
     "hidden",
+    "loss",
     "plugin",
     "learning_rate",
     "clients_per_round",
@@ -136,7 +137,7 @@ def with_runs(frame: pd.DataFrame, metrics: Sequence[str]) -> tuple[pd.DataFrame
       >>> points["epsilon"].tolist(), runs["point"].tolist()
       ([1.0, 8.0], [0, 0, 1, 1])
     """
-    named = list(dict.fromkeys([*METRICS, *metrics, *_COSTS, *_CLIENTS]))
+    named = list(dict.fromkeys([*METRICS, *own_metrics(frame), *metrics, *_COSTS, *_CLIENTS]))
     if not all_diverged(frame):  # of whose metrics none has a number
         require(frame, *metrics)
     # Any: pandas ships no stubs, and the types inferred for a group-by are unions of everything it might be.
@@ -158,6 +159,21 @@ def with_runs(frame: pd.DataFrame, metrics: Sequence[str]) -> tuple[pd.DataFrame
     points = points.sort_values(ORDER, kind="stable", na_position="first")
     place = np.argsort(points.index.to_numpy())  # of the group that came so manieth, among the sorted
     return points.reset_index(drop=True), runs.assign(point=place[groups.ngroup().to_numpy()])
+
+
+def own_metrics(frame: pd.DataFrame) -> list[str]:
+    """The scores of one's own in a table: its numeric columns outside the schema whose names begin with ``test_``.
+
+    Args:
+      frame: what ``collect`` or ``load`` gave.
+
+    Example:
+      >>> from dpjax.results.table import frame_of
+      >>> own_metrics(frame_of([{"seed": 0, "test_accuracy": 0.9, "test_top3": 0.97, "test_note": "x", "note": 1}]))
+      ['test_top3']
+    """
+    own = [str(name) for name in frame.columns if str(name).startswith("test_") and name not in SCHEMA]
+    return [name for name in own if pd.api.types.is_numeric_dtype(frame[name])]
 
 
 def references_as_one(frame: pd.DataFrame) -> pd.DataFrame:

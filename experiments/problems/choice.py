@@ -56,8 +56,12 @@ def make_problem(cfg: Config, tell: Tell) -> Problem:
             f"model={cfg.model.name} reads no texts, which data={dataset.name} holds; use model=pretrained."
         )
     model = _model(cfg, dataset) if own is None else own
-    facts = {"model": cfg.model.name if own is None else f"{Path(cfg.plugin).name}:make_model"}
     loss_fn = own_loss(cfg.plugin, model, dataset)
+    file = Path(cfg.plugin).name
+    facts = {
+        "model": cfg.model.name if own is None else f"{file}:make_model",
+        "loss": None if loss_fn is None else f"{file}:make_loss",
+    }
     return plain_problem(cfg, only(dataset, row_choice), model, facts, held_out, loss_fn=loss_fn)
 
 
