@@ -22,6 +22,7 @@ OWNERS = ("unit", "units", "owner", "owners")
 """Names that say what an array is for, where the config does not."""
 
 _KINDS = "biufUSM"
+_UNREADABLE = (OSError, EOFError, MemoryError, ValueError, TypeError, SyntaxError, zipfile.BadZipFile, zlib.error)
 _OF_PIXELS = (1, 3)
 
 
@@ -62,16 +63,7 @@ def read_arrays(path: Path, where: str) -> dict[str, np.ndarray]:
         with np.load(path, allow_pickle=False) as file:
             for name in file.files:
                 found[name] = _one(name, file, where)
-    except (
-        OSError,
-        EOFError,
-        MemoryError,
-        ValueError,
-        TypeError,
-        SyntaxError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
+    except _UNREADABLE as error:
         if isinstance(error, DatasetError):
             raise
         raise DatasetError(f"{where} is damaged or no .npz file; save it again with numpy.savez") from error
