@@ -114,8 +114,8 @@ def _train(
         finished[i][seed]["compile_seconds"] = program.compile_seconds / len(seeds)
         try:
             if setup.scores is not None:
-                logits = None if diverged else lane.output.test_logits
-                finished[i][seed] |= setup.scores(logits, data.test_labels)
+                logits = None if finished[i][seed]["diverged"] else lane.output.test_logits
+                finished[i][seed] |= setup.scores(logits, setup.problem.dataset.test_labels)
             finished[i][seed] |= _release(job, seed, lane, setup, facts[i], finished[i][seed], tell)
         except (ValueError, OSError, ResultsError) as error:  # of this job; the others go on
             failed[i] = error

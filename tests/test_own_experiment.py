@@ -165,8 +165,8 @@ def test_a_column_of_texts_is_read_as_documents_with_owners(tmp_path):
 
 def test_a_group_named_by_a_word_is_the_option_of_that_name(folder, main):
     path = folder / "words.yaml"
-    path.write_text("model: cnn\noptimizer: adam\ndata: digits\nprivacy: {epsilon: 2, delta: 1e-5}\n")
-    code, _, err = main("experiment=words.yaml", *FEW[:3], "figures=false", "optimizer.learning_rate=0.01")
+    path.write_text("model: cnn\nclipping: automatic\ndata: digits\nprivacy: {epsilon: 2, delta: 1e-5}\n")
+    code, _, err = main("experiment=words.yaml", *FEW[:3], "figures=false")
     assert code == 0, err
     (row,) = rows_of(folder)
     assert (row["model"], row["epsilon"]) == ("cnn", 2.0)
