@@ -193,6 +193,8 @@ def _own(
     from experiments.figures.spec import Spec, read_spec, write_spec
     from experiments.figures.style import caption_of
 
+    if save_to is not None and save_to.exists() and save_to.suffix not in (".yaml", ".yml"):
+        raise ResultsError(f"--save {save_to} is there and no YAML file: choose another name, such as figure.yaml")
     spec, folders = read_spec(spec_file) if spec_file is not None else (Spec(), [])
     if "names" in given:
         given["names"] = {**spec.names, **given["names"]}

@@ -386,3 +386,107 @@ def test_the_pareto_front_of_runs_of_one_speed_ranks_none_by_it():
     same = [row | {"test_accuracy": 0.8 + row["seed"] / 100} for row in same]
     assert "3 of 3 points are beaten by none" not in style.caption_of(plots.draw("pareto_front", frame_of(same)))
     assert "2 of 3 points are beaten by none" in style.caption_of(plots.draw("pareto_front", frame_of(same)))
+
+
+@pytest.mark.parametrize("column", ["method", "noise", "tuning", "lab"])
+def test_what_a_point_is_the_best_over_is_said_of_every_column(column):
+    table = [row for word in ("a", "b") for e in (1.0, 8.0) for row in rows(epsilon=e, **{column: word})]
+    words = f"each point: best over {column}"
+    assert words in style.caption_of(plots.curve(frame_of(table)))
+    assert words in style.caption_of(plots.curve(frame_of(table), x="clip_norm"))
+    assert words not in style.caption_of(plots.curve(frame_of(table), hue=column))
+    both = [
+        row | {"clip_norm": clip, "config_hash": f"{clip}{row['config_hash']}"} for clip in (0.1, 1.0) for row in table
+    ]
+    assert words in style.caption_of(plots.draw("privacy_utility_curve", frame_of(both)))
+
+
+def test_what_the_line_without_privacy_is_the_best_over_is_said():
+    table = [*rows(epsilon=1.0), *rows(epsilon=INF, method="a", level=0.9), *rows(epsilon=INF, method="b", level=0.8)]
+    assert "non-private: best over method" in style.caption_of(plots.curve(frame_of(table)))
+
+
+def test_an_epsilon_that_is_not_the_one_asked_for_is_told():
+    table = [row | {"epsilon_pld": INF} for row in methods()]
+    told = "The ε computed of 6 of 6 points is above the one asked for, by up to ∞"
+    assert told in style.caption_of(plots.curve(frame_of(table), hue="method"))
+    clips = [row | {"clip_norm": c, "config_hash": f"{c}{row['config_hash']}"} for c in (0.1, 1.0) for row in table]
+    assert "is above the one asked for, by up to ∞" in style.caption_of(
+        plots.draw("privacy_utility_curve", frame_of(clips))
+    )
+
+
+def test_what_went_wrong_and_whose_the_rows_are_is_told():
+    table = [row | {"overflow_count": 2, "owners": 40, "rows_per_owner": 3} for row in methods()]
+    caption = style.caption_of(plots.curve(frame_of(table), hue="method"))
+    assert "36 steps overflowed their slots" in caption
+    assert "rows belong to 40 owners, up to 3 to one, and ε is for one example" in caption
+
+
+def test_points_without_a_number_in_every_seed_are_told():
+    table = methods()
+    table[0] = table[0] | {"test_accuracy": math.nan}
+    table[-1] = table[-1] | {"test_accuracy": math.inf}
+    caption = style.caption_of(plots.curve(frame_of(table), hue="method"))
+    assert "2 points have no finite test accuracy in every seed, and are not drawn" in caption
+
+
+def test_diverged_runs_are_counted_of_what_is_drawn():
+    table = [
+        *methods(),
+        *[row | {"diverged": True} for row in rows(epsilon=1.0, method="dpsgd", level=0.1, learning_rate=9.0)],
+    ]
+    assert "diverged" not in style.caption_of(plots.curve(frame_of(table), hue="method"))
+
+
+def test_a_band_does_not_run_to_a_point_of_one_seed():
+    table = [*rows(epsilon=1.0), *rows(epsilon=2.0), *rows(seeds=1, epsilon=8.0)]
+    bands = [path.vertices for band in plots.curve(frame_of(table)).axes[0].collections for path in band.get_paths()]
+    assert max(x for x, _ in bands[0]) == 2.0
+
+
+def test_signs_of_a_formula_are_signs():
+    table = [row for word in ("$\\frac{$", "a$b", "c^_") for row in rows(epsilon=1.0, method=word)]
+    figure = plots.curve(frame_of(table), x="method", title=False)
+    assert [tick.get_text() for tick in figure.axes[0].get_xticklabels()] == ["\\$\\frac{\\$", "a\\$b", "c^_"]
+    with style.styled():
+        figure.draw_without_rendering()
+
+
+def test_words_with_numbers_are_in_the_order_of_these():
+    table = [row for word in ("v1", "v10", "v2") for row in rows(epsilon=1.0, method=word)]
+    figure = plots.curve(frame_of(table), x="method")
+    assert [tick.get_text() for tick in figure.axes[0].get_xticklabels()] == ["v1", "v2", "v10"]
+
+
+@pytest.mark.parametrize("many", [4, 9])
+def test_a_column_is_as_high_as_its_legend_and_notes_need(many, recwarn):
+    table = [row for m in range(many) for e in (1.0, 8.0, INF) for row in rows(epsilon=e, method=f"method number {m}")]
+    figure = plots.curve(frame_of(table), hue="method", width="column")
+    style.rendered(figure, ["pdf"])
+    assert not [str(each.message) for each in recwarn if "layout" in str(each.message)]
+    (axes,) = figure.axes
+    assert axes.get_position().height * figure.get_figheight() > 1.2
+    assert axes.get_position().width * figure.get_figwidth() > 2.0
+
+
+def test_long_names_are_folded_into_the_legend():
+    table = [row for word in ("long " * 30, "short") for e in (1.0, 8.0) for row in rows(epsilon=e, method=word)]
+    figure = plots.curve(frame_of(table), hue="method", width="column")
+    with style.styled():
+        figure.draw_without_rendering()
+    box = figure.legends[0].get_window_extent()
+    assert box.x0 >= 0
+    assert box.x1 <= figure.bbox.x1
+
+
+def test_lists_are_no_axis_and_a_result_is_no_place_to_save_to(tmp_path, capsys):
+    table = [row | {"widths": [1, 2]} for row in methods()]
+    with pytest.raises(ResultsError, match="column 'widths' holds lists"):
+        plots.curve(frame_of(table), hue="widths")
+    write_frame(frame_of(methods()), tmp_path)
+    before = (tmp_path / "results.json").read_bytes()
+    with pytest.raises(SystemExit, match="1"):
+        main(["plot", str(tmp_path), "--hue", "method", "--save", str(tmp_path / "results.json")])
+    assert "is there and no YAML file" in capsys.readouterr().err
+    assert (tmp_path / "results.json").read_bytes() == before

@@ -105,3 +105,14 @@ def test_folders_are_told_apart_by_the_ends_of_their_paths(tmp_path):
     assert "sweep" not in alone.columns
     second = both[both["sweep"] == "b/run"].drop(columns="sweep").reset_index(drop=True)
     pd.testing.assert_frame_equal(second, alone)
+
+
+def test_seeds_that_did_badly_are_not_left_out():
+    rows = frame_of(
+        [{"epsilon": 1.0, "seed": s, "test_accuracy": a, "diverged": a < 0.5} for s, a in enumerate((0.9, 0.1))]
+    )
+    for wanted in ("test_accuracy>0.5", "diverged=false"):
+        with pytest.raises(ResultsError, match="takes some seeds of a point and leaves others"):
+            select(rows, wanted)
+    assert len(select(rows, "test_accuracy>0.05")) == 2
+    assert select(rows, "seed=0")["test_accuracy"].tolist() == [0.9]

@@ -8,10 +8,23 @@ import pandas as pd
 from dpjax.results.schema import lower_is_better
 from dpjax.results.several import SWEEP
 from dpjax.results.sheet import label
+from dpjax.results.summarize import own_columns
 
 # What may differ among points of one family; what a chart does not show of these, it takes the best over.
-_FREE = ("clip_norm", "clipping", "clients_per_round", "num_clients", "learning_rate", "num_steps", "sampling_rate")
-_FREE += ("algorithm", "aggregation", "optimizer", "hidden", "plugin", SWEEP, "overrides")
+_FREE = ("method", "clip_norm", "clipping", "clients_per_round", "num_clients", "learning_rate", "num_steps")
+_FREE += (
+    "sampling_rate",
+    "algorithm",
+    "aggregation",
+    "noise",
+    "noise_cohort_size",
+    "optimizer",
+    "hidden",
+    "plugin",
+    "loss",
+)
+_FREE += ("tuning", "robust", "corruption", "compression", "records_per_unit", "max_length", "dtype", "accountant")
+_FREE += (SWEEP, "experiment", "overrides")
 
 
 def best_per(points: pd.DataFrame, keys: Sequence[str], metric: str, *, finished_first: bool = False) -> pd.DataFrame:
@@ -48,7 +61,9 @@ def hidden_choices(points: pd.DataFrame, shown: Sequence[str]) -> list[str]:
       >>> hidden_choices(pd.DataFrame({"epsilon": [1, 1], "learning_rate": [0.1, 0.2]}), ["epsilon"])
       ['learning rate']
     """
-    varied = hidden_columns(points, shown, _FREE)
+    varied = hidden_columns(points, shown, [*_FREE, *own_columns(points)])
+    if not varied and hidden_columns(points, shown, ["config_hash"]):
+        return ["settings that no column tells"]
     named = [name for name in varied if name != "overrides"]
     return [label(name) for name in (named or varied)]
 

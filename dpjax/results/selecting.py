@@ -11,6 +11,8 @@ import pandas as pd
 from dpjax.checks import nearest
 from dpjax.results.claims import small
 from dpjax.results.errors import ResultsError
+from dpjax.results.several import SWEEP
+from dpjax.results.summarize import IDENTITY
 
 _COMPARISON = re.compile(
     r"""\s*([^\s<>=!]+)\s*(<=|>=|!=|==|=|<|>)\s*("[^"]*"|'[^']*'|[^\s"',]+(?:,(?![\w.]+\s*[<>=!])[^\s"',]+)*)"""
@@ -27,8 +29,10 @@ _SIGNS: dict[str, Callable[[Any, float], Any]] = {
 def select(frame: pd.DataFrame, wanted: str) -> pd.DataFrame:
     """The rows that pass every comparison.
 
-    Formal guarantees: a row without a value in a column passes ``!=`` alone. Texts are compared whole, whatever their
-    case. A word that is no comparison, a column that is not there and a selection of nothing are refused.
+    Formal guarantees: all seeds of a point pass or none, but where ``seed`` itself is compared: to leave out those that
+    did badly would flatter the rest. A row without a value in a column passes ``!=`` alone. Texts are compared whole,
+    whatever their case. A word that is no comparison, a column that is not there and a selection of nothing are
+    refused.
 
     Args:
       frame: what ``collect`` or ``load`` gave.
@@ -53,7 +57,13 @@ def select(frame: pd.DataFrame, wanted: str) -> pd.DataFrame:
     """
     passing = pd.Series(True, index=frame.index)
     for name, sign, value in _comparisons(wanted):
-        passing &= _test(frame, name, sign, value)
+        passes = _test(frame, name, sign, value)
+        if name != "seed" and _parts_a_point(frame, passes):
+            raise ResultsError(
+                f"{name}{sign}{value} takes some seeds of a point and leaves others, which would change its mean: "
+                "choose by settings, or by seed"
+            )
+        passing &= passes
     chosen: Any = frame[passing]
     if len(frame) and not len(chosen):
         raise ResultsError(f"no row passes {wanted.strip()!r}: {_what_there_is(frame, wanted)}")
@@ -98,6 +108,12 @@ def _comparisons(wanted: str) -> list[tuple[str, str, str]]:
         between = _BETWEEN.match(wanted, match.end())
         place = between.end() if between else match.end()
     return found
+
+
+def _parts_a_point(frame: Any, passes: Any) -> bool:
+    columns = [name for name in (*IDENTITY, SWEEP) if name in frame.columns]
+    points = frame.assign(_passes=passes).groupby(columns, dropna=False)["_passes"]
+    return bool((points.nunique() > 1).any())
 
 
 def _test(frame: pd.DataFrame, name: str, sign: str, value: str) -> Any:

@@ -149,6 +149,10 @@ def with_runs(frame: pd.DataFrame, metrics: Sequence[str]) -> tuple[pd.DataFrame
     # Of runs that have no such count, as central ones have no aborted rounds, there is none: not 0.
     parts |= {name: groups[name].sum(min_count=1).to_numpy() for name in COUNTED}
     parts["diverged"] = groups["diverged"].sum().to_numpy(int)
+    settings = [
+        name for name in own_columns(runs) if name not in named and groups[name].nunique(dropna=False).max() < 2
+    ]
+    parts |= {name: groups[name].first().to_numpy() for name in settings}
     for name in named:
         of_all = groups[name].count().to_numpy() == groups.size().to_numpy()
         parts[f"{name}_mean"] = np.where(of_all, groups[name].mean().to_numpy(float), np.nan)
@@ -159,6 +163,22 @@ def with_runs(frame: pd.DataFrame, metrics: Sequence[str]) -> tuple[pd.DataFrame
     points = points.sort_values(ORDER, kind="stable", na_position="first")
     place = np.argsort(points.index.to_numpy())  # of the group that came so manieth, among the sorted
     return points.reset_index(drop=True), runs.assign(point=place[groups.ngroup().to_numpy()])
+
+
+def own_columns(frame: pd.DataFrame) -> list[str]:
+    """Columns outside the schema that hold a word, a number or a truth value each.
+
+    Args:
+      frame: what ``collect`` or ``load`` gave, or rows of ``summary``.
+
+    Example:
+      >>> from dpjax.results.table import frame_of
+      >>> own_columns(frame_of([{"seed": 0, "lab": "a", "widths": [1, 2]}]))
+      ['lab']
+    """
+    known = {*SCHEMA, SWEEP, "n", "best", "claim", "federated", "point", "place", "spread", "of_seeds", "of_clients"}
+    own = [str(name) for name in frame.columns if name not in known and not str(name).endswith(("_mean", "_std"))]
+    return [name for name in own if not any(isinstance(cell, list | dict | np.ndarray) for cell in frame[name])]
 
 
 def own_metrics(frame: pd.DataFrame) -> list[str]:

@@ -103,6 +103,8 @@ def _draw(axes: Axes, panel: Panel, metric: str, look: Look) -> None:
     shown = ["epsilon"] if values == [None] else ["epsilon", by]
     chosen = hidden_choices(panel.private, shown)
     lines = [*panel.lines, *([f"each point: best over {', '.join(chosen)}"] if chosen else [])]
+    over = hidden_choices(panel.reference.assign(one=0), ["one"]) if len(panel.reference) > 1 else []
+    lines += [f"non-private: best over {', '.join(over)}"] if over else []
     style.head(axes, panel.title, lines, look, apart=panel.title)
     axes.set_xlabel("privacy budget ε  (smaller is more private)")
     axes.set_ylabel(label(metric))

@@ -1,6 +1,7 @@
 """Where a legend stands: in a corner that no line runs through, beside its panel, or below it."""
 
 import itertools
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -74,7 +75,8 @@ def beside(axes: Axes, handles: Sequence[Any], look: Look = style.PLAIN, **optio
     drop = 14 + look.points * (1.2 + 1.4 * (axes.get_xlabel().count("\n") + 1 if axes.get_xlabel() else 0))
     under = axes.transAxes + ScaledTranslation(0, -drop / 72, figure.dpi_scale_trans)
     axes.legend(
-        handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0.0), bbox_transform=under,
+        handles=handles, labels=_labels(handles, width, look), loc="upper center",
+        bbox_to_anchor=(0.5, 0.0), bbox_transform=under,
         ncols=_columns(handles, width, look), borderaxespad=0.0, columnspacing=1.2, **options,
     )  # fmt: skip
 
@@ -101,8 +103,11 @@ def for_all(figure: Figure, handles: Sequence[Any], look: Look, title: str | Non
         width = box.get_window_extent().width / figure.dpi
         figure.set_size_inches(figure.get_figwidth() + width, figure.get_figheight())  # panels keep their room
         return
-    columns = _columns(entries, look.width, look)
-    figure.legend(handles=entries, loc="outside lower center", ncols=columns, columnspacing=1.2, handlelength=2.6)
+    columns, labels = _columns(entries, look.width, look), _labels(entries, look.width, look)
+    below: Any = "outside lower center"
+    figure.legend(
+        handles=entries, labels=labels, loc=below, ncols=columns, columnspacing=1.2, handlelength=2.6
+    )  # fmt: skip
 
 
 def _width_of(axes: Axes) -> float:
@@ -116,3 +121,9 @@ def _columns(handles: Sequence[Any], width: float, look: Look) -> int:
     """How many entries stand beside each other in so many inches: a letter takes some half of its height."""
     letters = max(len(str(handle.get_label())) for handle in handles)
     return max(1, min(len(handles), int(72 * width / (look.points * (5.2 + 0.55 * letters)))))
+
+
+def _labels(handles: Sequence[Any], width: float, look: Look) -> list[str]:
+    """The entries' names, in lines that so many inches hold."""
+    letters = max(8, int((72 * width / look.points - 5.2) / 0.62))
+    return [textwrap.fill(str(handle.get_label()), letters) for handle in handles]

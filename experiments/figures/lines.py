@@ -53,7 +53,7 @@ def lines(frame: pd.DataFrame, spec: Spec) -> Figure:
             handles += _draw(axes, panel, spec, look)
         if spec.hue or spec.style or len({handle.get_label() for handle in handles}) > 1:
             by = " × ".join(_name(name, spec) for name in dict.fromkeys([spec.hue, spec.style]) if name)
-            for_all(figure, _in_order(handles, drawn), look, by or None)
+            for_all(figure, _in_order(handles, drawn), look, style.plain(by) or None)
     style.fit(figure, look)
     return figure
 
@@ -76,13 +76,14 @@ def _draw(axes: Axes, panel: PanelOf, spec: Spec, look: Look) -> list[Any]:
     if panel.places is None:
         _axis(axes, panel, spec)
     else:
-        axes.set_xticks(range(len(panel.places)), [spec.names.get(word, word) for word in panel.places])
+        axes.set_xticks(range(len(panel.places)), [style.plain(spec.names.get(word, word)) for word in panel.places])
         axes.set_xlim(-0.5, len(panel.places) - 0.5)
     count = len(panel.lines)
     handles = [_line(axes, line, rank, count, panel, spec) for rank, line in enumerate(panel.lines)]
     handles += [_reference(axes, line, panel) for line in panel.references]
-    axes.set_xlabel(_name(spec.x, spec))
-    axes.set_ylabel(_name(panel.y, spec))
+    axes.set_xlabel(style.plain(_name(spec.x, spec)))
+    axes.set_ylabel(style.plain(_name(panel.y, spec)))
+    style.plain_ticks(axes)
     axes.margins(y=0.08)
     style.head(axes, panel.title, panel.notes, look, apart=panel.apart)
     return handles
@@ -121,14 +122,17 @@ def _line(axes: Axes, line: Line, rank: int, count: int, panel: PanelOf, spec: S
         for place, values in zip(x, line.seeds, strict=True):
             axes.plot([place] * len(values), values, ls="", marker=".", ms=4, alpha=0.45, mew=0, color=dress["color"])
     known = np.isfinite(spread)
-    if joined and known.any() and len(x) > 1:
+    # A band spans neighbours whose spread is known; to one of a single seed it does not run.
+    near = known & (np.r_[known[1:], False] | np.r_[False, known[:-1]]) if joined else np.zeros(len(x), bool)
+    if near.any():
         low, high = y - np.where(known, spread, 0), y + np.where(known, spread, 0)
-        axes.fill_between(x, low, high, color=dress["color"], alpha=0.15, lw=0, zorder=2)
-    elif known.any():
+        axes.fill_between(x, low, high, where=near, color=dress["color"], alpha=0.15, lw=0, zorder=2)
+    known &= ~near
+    if known.any():
         axes.errorbar(
             x[known], y[known], spread[known], fmt="none", ecolor=dress["color"], capsize=2.5, elinewidth=1.0, zorder=2
         )
-    (drawn,) = axes.plot(x, y, mec="white", mew=0.6, zorder=3, label=line.name, **dress)
+    (drawn,) = axes.plot(x, y, mec="white", mew=0.6, zorder=3, label=style.plain(line.name), **dress)
     cross_out(axes, x, y, line.points)
     return drawn
 
@@ -145,13 +149,13 @@ def _reference(axes: Axes, line: Line, panel: PanelOf) -> Any:
             axes.errorbar(
                 line.x[known], line.y[known], line.spread[known], fmt="none", ecolor=colour, capsize=2.5, elinewidth=1.0
             )
-        (drawn,) = axes.plot(line.x, line.y, mec="white", mew=0.6, zorder=3, label=line.name, **dress)
+        (drawn,) = axes.plot(line.x, line.y, mec="white", mew=0.6, zorder=3, label=style.plain(line.name), **dress)
         return drawn
     (mean,), (spread,) = line.y, line.spread
     if math.isfinite(spread):
         axes.axhspan(mean - spread, mean + spread, color=colour, alpha=0.1, lw=0, zorder=0)
     axes.axhline(mean, color=colour, ls=(0, (6, 3)), lw=1.1, zorder=1)
-    return Line2D([], [], color=colour, ls=(0, (6, 3)), lw=1.1, label=line.name)
+    return Line2D([], [], color=colour, ls=(0, (6, 3)), lw=1.1, label=style.plain(line.name))
 
 
 def _name(column: str, spec: Spec) -> str:

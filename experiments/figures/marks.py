@@ -1,6 +1,7 @@
 """What a figure of one's own draws, before it is drawn: panels, their lines, and what each of them rests on."""
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -36,6 +37,7 @@ class Line(NamedTuple):
       x, y, spread: a number per point: its place, mean over seeds, and what is drawn either side of it.
       seeds: the values of each point's seeds.
       points: rows of ``summary``.
+      over: what they are the best over, if they are a reference.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Line(NamedTuple):
     spread: np.ndarray
     seeds: list[np.ndarray]
     points: pd.DataFrame
+    over: Sequence[str] = ()
 
 
 class PanelOf(NamedTuple):
@@ -92,6 +95,8 @@ def panels_of_spec(frame: pd.DataFrame, spec: Spec, look: Look) -> list[PanelOf]
     """
     rows: Any = references_as_one(select(frame, spec.select))
     for name in spec.axes:
+        if any(isinstance(cell, list | dict | np.ndarray) for cell in column_of(rows, name)):
+            raise ResultsError(f"column {name!r} holds lists: choose one with a word or a number for each run")
         if column_of(rows, name).isna().all():
             raise ResultsError(f"the results have no values in column {name!r}: sweep or record it first")
     for name in spec.y:
@@ -103,12 +108,9 @@ def panels_of_spec(frame: pd.DataFrame, spec: Spec, look: Look) -> list[PanelOf]
     drawn = []
     for y in spec.y:
         points = _points(rows, y, spec.x if measured else None, own, look)
-        points = (
-            points[points[f"{y}_mean"].notna() & points["place"].notna()]
-            if measured
-            else points[points[f"{y}_mean"].notna()]
-        )
-        drawn += _panels(points, y, spec, look, measured)
+        points, silent = _with_numbers(points, y, spec.x if measured else "")
+        if len(points):
+            drawn += _panels(points, y, spec, look, measured, silent)
     if not drawn:
         raise ResultsError(f"no row has both {spec.x} and {' or '.join(spec.y)}: choose columns that one run has")
     if len(drawn) > _MOST:
@@ -141,7 +143,19 @@ def _points(rows: Any, y: str, measured: str | None, own: Sequence[str], look: L
     return pd.concat(parts, ignore_index=True)
 
 
-def _panels(points: Any, y: str, spec: Spec, look: Look, measured: bool) -> list[PanelOf]:
+def _with_numbers(points: Any, y: str, measured: str) -> tuple[Any, list[str]]:
+    """The points that can be drawn, and a sentence on those that can't: a mean is of all seeds, or is none."""
+    there = np.isfinite(points[f"{y}_mean"].to_numpy(float))
+    there &= np.isfinite(points["place"].to_numpy(float)) if measured else True
+    gone = int((~there).sum())
+    what = " and ".join(label(name) for name in (y, measured) if name)
+    points_are = "1 point has" if gone == 1 else f"{gone} points have"
+    return points[there], [
+        f"{points_are} no finite {what} in every seed, and {'is' if gone == 1 else 'are'} not drawn"
+    ] if gone else []
+
+
+def _panels(points: Any, y: str, spec: Spec, look: Look, measured: bool, silent: list[str]) -> list[PanelOf]:
     plain = points["epsilon"] == math.inf
     private, references = (points[~plain], points[plain]) if (~plain).any() else (points, points[plain][:0])
     if spec.x == "epsilon":
@@ -162,13 +176,19 @@ def _panels(points: Any, y: str, spec: Spec, look: Look, measured: bool) -> list
         place = _Places(spec.x, group, measured, spec)
         lines = _lines(group, y, spec, look, levels, told, place)
         beside = _beside(references, where, y, spec, look, levels, place)
+        of = pd.concat([line.points for line in lines])
         shown = [spec.x, spec.hue, spec.style, *keys]
         panels.append(
             PanelOf(
                 y=y,
                 title=_title(group, where, spec),
                 apart=", ".join(filter(None, (_words(name, value, spec) for name, value in where.items()))),
-                notes=[*_notes(group, [name for name in shown if name], told, look, measured), *lacking],
+                notes=[
+                    *_notes(group, of, [name for name in shown if name], told, look, measured),
+                    *_over(beside),
+                    *lacking,
+                    *silent,
+                ],
                 lines=lines,
                 references=beside,
                 xs=place.xs,
@@ -214,7 +234,20 @@ def _apart_by(private: Any, spec: Spec) -> tuple[list[str], list[str]]:
 
 def _levels(points: Any, name: str) -> list[Any]:
     values = list(points[name].dropna().unique())
-    return sorted(values, key=lambda value: (isinstance(value, str), value))
+    return sorted(values, key=_in_order)
+
+
+def _in_order(value: Any) -> tuple[Any, ...]:
+    """Numbers by size, in words too: 2 before 10."""
+    if not isinstance(value, str):
+        return (0, value)
+    return (
+        1,
+        [
+            (1, 0, part) if place % 2 == 0 else (0, int(part), "")
+            for place, part in enumerate(re.split(r"(\d+)", value))
+        ],
+    )
 
 
 class _Places:
@@ -308,7 +341,8 @@ def _beside(
         if len(set(at[np.isfinite(at)])) > 1 or (place.measured and len(placed)):
             lines.append(_line(name, colour, 0, place.best(placed, y), y, place))
         else:
-            lines.append(_line(name, colour, 0, best_per(part, ["dataset"], y)[:1], y, None))
+            one = _line(name, colour, 0, best_per(part, ["dataset"], y)[:1], y, None)
+            lines.append(one._replace(over=hidden_choices(part.assign(one=0), ["one"]) if len(part) > 1 else ()))
     return lines
 
 
@@ -324,9 +358,15 @@ def _title(group: Any, where: dict[str, Any], spec: Spec) -> str:
     return ", ".join(dict.fromkeys(filter(None, words)))
 
 
-def _notes(group: Any, shown: list[str], told: list[str], look: Look, measured: bool) -> list[str]:
+def _over(references: list[Line]) -> list[str]:
+    """What a run without privacy is the best over, where there were several."""
+    chosen = dict.fromkeys(word for line in references for word in line.over)
+    return [f"non-private: best over {', '.join(chosen)}"] if chosen else []
+
+
+def _notes(group: Any, drawn: Any, shown: list[str], told: list[str], look: Look, measured: bool) -> list[str]:
     # What differs from line to line stands in the legend.
-    notes = notes_of(group.assign(**dict.fromkeys(told)), look)
+    notes = notes_of(drawn.assign(**dict.fromkeys(told)), look)
     chosen = [] if measured else hidden_choices(group, shown)
     return [*notes, *([f"each point: best over {', '.join(chosen)}"] if chosen else [])]
 

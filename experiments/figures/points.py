@@ -10,8 +10,9 @@ from matplotlib.axes import Axes
 
 from dpjax.results.choices import best_per as best_per
 from dpjax.results.choices import hidden_choices as hidden_choices
-from dpjax.results.claims import sampling_word, small, steps_word, tuning_clause
-from dpjax.results.mishaps import aborted_rounds
+from dpjax.results.claims import owners_sentence, sampling_word, small, steps_word, tuning_clause
+from dpjax.results.computed import computed_sentence
+from dpjax.results.mishaps import count_sentences
 from dpjax.results.sheet import mean_and_std
 from dpjax.results.summarize import FAMILY, is_federated, summary
 from experiments.figures import style
@@ -167,7 +168,13 @@ def notes_of(points: Any, look: Look = style.PLAIN) -> list[str]:
     if private["learnt"].notna().any():
         lines.append("NOT private: inputs were made with what was read off the rows")
     lines += [f"×: {diverged} of {points['n'].sum()} runs diverged"] if diverged else []
-    return [*lines, *filter(None, [aborted_rounds(points.to_dict("records"))])]
+    rows = points.to_dict("records")
+    lines += [each.rstrip(".") for each in count_sentences(rows).values()]
+    owned = next(filter(None, map(owners_sentence, private.to_dict("records"))), "")
+    return [
+        *lines,
+        *filter(None, [owned.partition(": ")[0], computed_sentence(private.to_dict("records")).rstrip(".")]),
+    ]
 
 
 def cross_out(axes: Axes, x: Any, y: Any, points: Any) -> None:

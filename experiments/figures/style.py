@@ -6,6 +6,7 @@ Figures are made without pyplot, so drawing needs no display and leaves no globa
 import io
 import math
 import textwrap
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from dpjax.results import write_atomically
 from dpjax.results.claims import small
@@ -70,6 +71,7 @@ _NARROWEST = 2.5
 """Inches: panels that would be narrower stand below each other."""
 _LOWEST = 2.3
 _AROUND = 0.75  # inches
+_TRIES = 12  # each 1.4 times as high
 _LINE = 68  # characters of the smaller print below it
 
 PANEL = (4.7, 3.5)
@@ -159,11 +161,12 @@ def head(axes: Axes, title: str, lines: Sequence[str], look: Look = PLAIN, *, ap
     columns = spec.get_gridspec().ncols if spec else 1
     assert figure is not None
     room = 1.0 if look.width is None else (figure.get_figwidth() / columns / PANEL[0]) * 9.0 / look.points
+    title, apart = plain(title), plain(apart)
     if not look.title:
         if apart and spec and spec.get_gridspec().nrows * columns > 1:
             axes.set_title(textwrap.fill(apart, max(12, int(_TITLE * room))), loc="left", fontweight="bold", pad=5)
         return
-    lines = [part for line in lines for part in textwrap.wrap(line, max(20, int(_LINE * room)))]
+    lines = [plain(part) for line in lines for part in _folded(line, max(20, int(_LINE * room)))]
     step = 11 * look.points / 9
     # Broken after a comma only.
     whole = title.replace(" ", "\N{NO-BREAK SPACE}").replace(",\N{NO-BREAK SPACE}", ", ")
@@ -174,6 +177,46 @@ def head(axes: Axes, title: str, lines: Sequence[str], look: Look = PLAIN, *, ap
             line, (0, 1), xytext=(0, 6 + step * row), xycoords="axes fraction", textcoords="offset points",
             size=look.points * 8 / 9, color=MUTED, annotation_clip=False,
         )  # fmt: skip
+
+
+def plain(words: str) -> str:
+    """Words as they are written: to matplotlib what stands between two $ is a formula.
+
+    Args:
+      words: of the results.
+
+    >>> plain("5 $ a run")
+    '5 \\\\$ a run'
+    """
+    return words.replace("$", r"\$")
+
+
+def plain_ticks(axes: Axes) -> None:
+    """Numbers on the y axis written whole, and not as multiples of one that stands in a corner.
+
+    Args:
+      axes: the panel; all drawn.
+
+    >>> figure, (axes,) = panels(1)
+    >>> _ = axes.plot([0, 1], [0, 3e9])
+    >>> plain_ticks(axes)
+    >>> axes.yaxis.get_major_formatter()(2e9, 0)
+    '2e9'
+    """
+    low, high = axes.get_ylim()
+    most = max(abs(low), abs(high))
+    if most >= 1e5 or 0 < most < 1e-3:
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: small(float(f"{value:.6g}"))))
+
+
+def _folded(line: str, width: int) -> list[str]:
+    """A line in several, after commas where that goes: a name and its value stay together."""
+    whole = line.replace(" ", "\N{NO-BREAK SPACE}")
+    for sign in (",", ";", ":"):
+        whole = whole.replace(f"{sign}\N{NO-BREAK SPACE}", f"{sign} ")
+    parts = textwrap.wrap(whole, width, break_long_words=False)
+    parts = [part.replace("\N{NO-BREAK SPACE}", " ") for part in parts]
+    return [piece for part in parts for piece in textwrap.wrap(part, width)]
 
 
 def log_axis(axes: Axes, values: Sequence[float]) -> None:
@@ -266,18 +309,25 @@ def fit(figure: Figure, look: Look) -> None:
     """
     if look.width is None or look.height is not None:
         return
+    first, count = figure.get_figheight(), 1
     rows: dict[int, float] = {}
-    with styled(look):
-        figure.draw_without_rendering()
-    whole, count = figure.get_figheight(), 1
+    for _ in range(_TRIES):
+        with styled(look), warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            figure.draw_without_rendering()
+        if not any("collapsed" in str(each.message) for each in said):
+            break
+        figure.set_size_inches(look.width, 1.4 * figure.get_figheight())  # notes and legend left no room at all
+    whole = figure.get_figheight()
     for axes in figure.axes:
         spec = axes.get_subplotspec()
         if spec is not None and axes.axison:
             count = spec.get_gridspec().nrows
             rows[spec.rowspan.start] = min(rows.get(spec.rowspan.start, whole), axes.get_position().height * whole)
     # Ticks, a name below them and one line above: the rest of what a panel is handed is for its data.
-    wanted = whole / count - _AROUND * look.points / 9
-    figure.set_size_inches(look.width, whole + sum(max(0.0, wanted - height) for height in rows.values()))
+    wanted = first / count - _AROUND * look.points / 9
+    missing = sum(wanted - height for height in rows.values())
+    figure.set_size_inches(look.width, max(first, whole + missing))
 
 
 def save(figure: Figure, folder: Path, name: str, formats: Sequence[str] = ("png", "pdf")) -> list[Path]:

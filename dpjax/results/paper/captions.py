@@ -8,12 +8,11 @@ from dpjax.results.claims import (
     learnt_sentence,
     number,
     owners_sentence,
-    rounded_up,
     sampling_word,
     small,
-    stated_epsilon,
     text,
 )
+from dpjax.results.computed import computed_sentence
 from dpjax.results.mishaps import count_sentences
 from dpjax.results.paper.bold import Bold
 from dpjax.results.paper.naming import column_name, value_name
@@ -82,7 +81,7 @@ def sentences(spec: TableSpec, facts: Facts) -> list[str]:
     """
     private = [point for point in facts.points if not _is_reference(point)]
     lines = [_mechanism(facts, private), _cells(spec, facts), _chosen(spec, facts), *_bold(spec, facts)]
-    lines += [_computed(private), _tuning(private)] if private else []
+    lines += [computed_sentence(private), _tuning(private)] if private else []
     if len(private) < len(facts.points):
         lines.append("ε = ∞ is not private.")
     owned = dict.fromkeys(filter(None, map(owners_sentence, private)))
@@ -158,25 +157,6 @@ def _bold(spec: TableSpec, facts: Facts) -> list[str]:
         cells = "1 cell has" if untested == 1 else f"{untested} cells have"
         lines.append(f"{cells} fewer than two seeds in common with the best: no test was possible there.")
     return lines
-
-
-def _computed(private: Sequence[dict[str, Any]]) -> str:
-    stated = [(number(point, "epsilon"), stated_epsilon(point)[0]) for point in private]
-    none = sum(computed is None for _, computed in stated)
-    above = [c for asked, c in stated if asked is not None and c is not None and c > asked * (1 + 1e-6)]
-    if none:
-        return f"No ε was computed of {none} of {len(private)} points: theirs is the one asked for."
-    if above:
-        return (
-            f"The ε computed of {len(above)} of {len(private)} points is above the one asked for, by up to "
-            f"{_up_to(stated)}."
-        )
-    return ""
-
-
-def _up_to(stated: Sequence[tuple[float | None, float | None]]) -> str:
-    over = [c - a for a, c in stated if a is not None and c is not None and math.isfinite(a)]
-    return rounded_up(max(over), 2)
 
 
 def _tuning(private: Sequence[dict[str, Any]]) -> str:
