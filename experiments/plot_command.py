@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dpjax.results import ResultsError
-from experiments.plots import FIGURES, FORMATS, folder_of, known, plot_all, save
+from experiments.figures.asked import folder_of, known
+from experiments.plots import FIGURES, FORMATS, plot_all, save
 
 if TYPE_CHECKING:
     from experiments.figures.spec import Spec

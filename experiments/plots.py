@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dpjax.results import ResultsError, write_atomically
+from experiments.figures.asked import folder_of, known
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -113,66 +114,6 @@ def curve(
         width=width, height=height, font=font, font_size=font_size, title=title, spread=spread, confidence=confidence,
     )  # fmt: skip
     return lines(df, spec)
-
-
-def privacy_utility_curve(df: "pd.DataFrame", metric: str = "test_accuracy") -> Any:
-    """A metric against ε; see ``experiments.figures.curve``.
-
-    Args:
-      df: what ``dpjax.results.collect`` or ``load`` gave.
-      metric: the column on the y axis.
-
-    Raises:
-      ResultsError: the table lacks what the figure shows.
-
-    >>> from dpjax.results.table import frame_of
-    >>> len(privacy_utility_curve(frame_of([{"epsilon": e, "test_accuracy": 0.9} for e in (1.0, 2.0)])).axes)
-    1
-    """
-    from experiments.figures.curve import privacy_utility_curve as draw
-
-    return draw(df, metric)
-
-
-def epsilon_clip_heatmap(df: "pd.DataFrame", metric: str = "test_accuracy") -> Any:
-    """A metric over ε × clip norm; see ``experiments.figures.heatmap``.
-
-    Args:
-      df: what ``dpjax.results.collect`` or ``load`` gave.
-      metric: the column that gives the colour.
-
-    Raises:
-      ResultsError: the table lacks what the figure shows.
-
-    >>> from dpjax.results.table import frame_of
-    >>> epsilon_clip_heatmap(frame_of([{"epsilon": 1.0, "test_accuracy": 0.9}]))
-    Traceback (most recent call last):
-        ...
-    dpjax.results.errors.ResultsError: the results have no values in column 'clip_norm': sweep or record it first
-    """
-    from experiments.figures.heatmap import epsilon_clip_heatmap as draw
-
-    return draw(df, metric)
-
-
-def accuracy_by_clients(df: "pd.DataFrame", metric: str = "test_accuracy") -> Any:
-    """A metric against clients per round; see ``experiments.figures.clients``.
-
-    Args:
-      df: what ``dpjax.results.collect`` or ``load`` gave.
-      metric: the column on the y axis.
-
-    Raises:
-      ResultsError: the table lacks what the figure shows.
-
-    >>> from dpjax.results.table import frame_of
-    >>> rows = [{"epsilon": 1.0, "clients_per_round": c, "test_accuracy": 0.9} for c in (10, 50)]
-    >>> len(accuracy_by_clients(frame_of(rows)).axes)
-    1
-    """
-    from experiments.figures.clients import accuracy_by_clients as draw
-
-    return draw(df, metric)
 
 
 def plot_all(
@@ -397,45 +338,6 @@ def save(figure: Any, paths: Sequence[Path], look: "Look | None" = None) -> dict
     return {path.suffix: digest_of(content) for path, content in zip(paths, contents.values(), strict=True)}
 
 
-def folder_of(directories: Sequence[Path | str], out: Path | str | None) -> Path:
-    """Where figures go.
-
-    Args:
-      directories: the results that they are of.
-      out: the folder; ``figures`` below the results if None.
-
-    Raises:
-      ResultsError: there are several results, and no folder is named.
-
-    >>> folder_of(["results/quickstart.d"], None).as_posix()
-    'results/figures'
-    """
-    if out is not None:
-        return Path(out)
-    if len(directories) > 1:
-        raise ResultsError("--out is empty, and several folders have no figures of their own: give --out a folder")
-    directory = Path(directories[0])
-    return (directory if directory.is_dir() else directory.parent) / "figures"
-
-
-def known(what: str, given: Sequence[str], names: Sequence[str]) -> None:
-    """Refuses a name that is none of those known.
-
-    Args:
-      what: the option that it was given for.
-      given: what was given.
-      names: those that there are.
-
-    Raises:
-      ResultsError: one of them is not known, or there is none where one is needed.
-    """
-    for name in given:
-        if name not in names:
-            raise ResultsError(f"--{what} {name} is not known: choose one of {', '.join(names)}")
-    if what == "format" and not given:
-        raise ResultsError(f"--format is empty: choose one or more of {', '.join(names)}")
-
-
 _MODULES = {
     "privacy_utility_curve": "experiments.figures.curve",
     "epsilon_clip_heatmap": "experiments.figures.heatmap",
@@ -467,3 +369,10 @@ _TOLD = {
 
 _OF_FEDERATED = ("accuracy_by_clients", *_COMPARED)
 _OWN_METRIC = ("client_fairness",)
+
+
+def __getattr__(name: str) -> Any:
+    """Each kind of figure is a function by its name, imported with matplotlib when it is asked for."""
+    if name in _MODULES:
+        return getattr(importlib.import_module(_MODULES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -13,7 +13,7 @@ from dpjax.results.claims import small
 from dpjax.results.schema import lower_is_better
 from dpjax.results.sheet import label
 from dpjax.results.summarize import require
-from experiments.figures import style
+from experiments.figures import style, ticks
 from experiments.figures.legends import beside
 from experiments.figures.look import Look
 from experiments.figures.points import Panel, best_per, cross_out, hidden_choices, panels_of, values_of
@@ -151,7 +151,7 @@ def _figure(panels: list[Panel], metric: str, look: Look, axis: str, xlabel: str
 def _lines(axes: Axes, panel: Panel, metric: str, look: Look, axis: str, names: list[str], private: list[str]) -> None:
     against_epsilon = axis == "epsilon"
     places = values_of(panel.private if against_epsilon else panel.points, axis)
-    style.log_axis(axes, places)
+    ticks.log_axis(axes, places)
     ratio = places[-1] / places[0]
     apart = places[-1] * ratio**0.2  # ∞ is no point of the axis
     shown = [name for name in names if name in set(panel.points["algorithm"])]

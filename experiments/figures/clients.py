@@ -13,7 +13,7 @@ from dpjax.results.claims import small
 from dpjax.results.schema import lower_is_better
 from dpjax.results.sheet import label
 from dpjax.results.summarize import is_federated, require
-from experiments.figures import style
+from experiments.figures import style, ticks
 from experiments.figures.legends import beside
 from experiments.figures.look import Look
 from experiments.figures.points import Panel, best_per, cross_out, hidden_choices, one_algorithm, panels_of, values_of
@@ -58,7 +58,7 @@ def _draw(axes: Axes, panel: Panel, metric: str, look: Look) -> None:
     points: Any = best_per(panel.points, ["epsilon", "clients_per_round"], metric)
     epsilons = values_of(points, "epsilon")
     counts = values_of(points, "clients_per_round")
-    style.log_axis(axes, counts)
+    ticks.log_axis(axes, counts)
     # Lines stand apart by a share of the axis, which on a logarithmic axis is a factor.
     step = math.exp(0.012 * math.log(counts[-1] / counts[0]))
     lines: list[Line2D] = []

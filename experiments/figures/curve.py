@@ -13,7 +13,7 @@ from dpjax.results.claims import small
 from dpjax.results.schema import lower_is_better
 from dpjax.results.sheet import label
 from dpjax.results.summarize import require
-from experiments.figures import style
+from experiments.figures import style, ticks
 from experiments.figures.legends import legend
 from experiments.figures.look import Look
 from experiments.figures.points import (
@@ -81,7 +81,7 @@ def _draw(axes: Axes, panel: Panel, metric: str, look: Look) -> None:
     by = "clip_norm" if len(values_of(panel.private, "clip_norm")) > 1 else "clients_per_round"
     values: list[Any] = values_of(panel.private, by) if len(values_of(panel.private, by)) > 1 else [None]
     descending = lower_is_better(metric)
-    style.log_axis(axes, values_of(panel.private, "epsilon"))
+    ticks.log_axis(axes, values_of(panel.private, "epsilon"))
     handles: list[Any] = []
     for rank, value in enumerate(values):
         of_line: Any = panel.private if value is None else panel.private[panel.private[by] == value]

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from dpjax.results import ResultsError
 from dpjax.results.claims import small
 from dpjax.results.sheet import label
-from experiments.figures import style
+from experiments.figures import style, ticks
 from experiments.figures.legends import for_all
 from experiments.figures.look import Look
 from experiments.figures.marks import Line, PanelOf, panels_of_spec
@@ -83,7 +83,7 @@ def _draw(axes: Axes, panel: PanelOf, spec: Spec, look: Look) -> list[Any]:
     handles += [_reference(axes, line, panel) for line in panel.references]
     axes.set_xlabel(style.plain(_name(spec.x, spec)))
     axes.set_ylabel(style.plain(_name(panel.y, spec)))
-    style.plain_ticks(axes)
+    ticks.plain_ticks(axes)
     axes.margins(y=0.08)
     style.head(axes, panel.title, panel.notes, look, apart=panel.apart)
     return handles
@@ -98,11 +98,11 @@ def _axis(axes: Axes, panel: PanelOf, spec: Spec) -> None:
             f"--log asks for a logarithmic axis, but {spec.x} is {small(places[0])} somewhere: leave it out"
         )
     if log and len(places) > 1:
-        style.log_axis(axes, places) if len(places) <= _FEW else style.plain_log(axes, places)
+        ticks.log_axis(axes, places) if len(places) <= _FEW else ticks.plain_log(axes, places)
     elif len(places) <= _FEW and not panel.measured:
         room = 0.05 * (places[-1] - places[0]) or 0.5
         axes.set_xlim(places[0] - room, places[-1] + room)
-        axes.set_xticks(places, style.spaced([(place - places[0]) / (20 * room) for place in places], places))
+        axes.set_xticks(places, ticks.spaced([(place - places[0]) / (20 * room) for place in places], places))
 
 
 def _line(axes: Axes, line: Line, rank: int, count: int, panel: PanelOf, spec: Spec) -> Any:

@@ -14,7 +14,7 @@ from dpjax.results.claims import small
 from dpjax.results.schema import lower_is_better
 from dpjax.results.sheet import label
 from dpjax.results.summarize import require
-from experiments.figures import style
+from experiments.figures import style, ticks
 from experiments.figures.legends import beside
 from experiments.figures.look import Look
 from experiments.figures.points import Panel, cross_out, panels_of, values_of
@@ -96,7 +96,7 @@ def _draw(axes: Axes, panel: Panel, metric: str, look: Look) -> None:
         cross_out(axes, x, y, of_epsilon)
         handles.append(Line2D([], [], color=colour, marker=marker, ls="", label=name))
     handles.append(Line2D([], [], color="white", mec=style.INK, marker="o", ls="", label="beaten by none"))
-    style.plain_log(axes, points["wall_seconds_mean"])
+    ticks.plain_log(axes, points["wall_seconds_mean"])
     axes.set_xlabel("seconds of a run")
     axes.set_ylabel(label(metric))
     axes.margins(0.08)
