@@ -124,6 +124,34 @@ def test_a_diverged_point_is_bold_only_where_all_are():
     assert ("dpsgd", "ε = 1") in bold_of(both)
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_mean_that_is_not_finite_is_bold_only_where_none_is():
+    losses = {"dpsgd": [0.5, 0.6, 0.7], "dpftrl": [0.9, math.inf, 0.8], "dpadam": [0.5, 0.61, 0.7]}
+    rows = [run(m, 1.0, s, 0.9) | {"test_loss": x} for m, each in losses.items() for s, x in enumerate(each)]
+    spec = TableSpec(rows=("method",), columns="epsilon", metric=("test_loss",))
+    table = paper_table(frame_of(rows), spec)
+    assert bold_of(table) == {("dpsgd", "ε = 1"), ("dpadam", "ε = 1")}
+    assert "1 cell is of values that are not finite: no test was possible there." in only(table)[1]
+    assert table.blocks[0].columns[1].cells[1].text == "∞"
+    everywhere = paper_table(frame_of([row | {"test_loss": math.inf} for row in rows]), spec)
+    assert {name for name, _ in bold_of(everywhere)} == set(losses)
+
+
+def test_differences_that_are_equal_at_every_seed_are_said_to_have_no_t_test():
+    for seeds, bold in ((3, {"dpsgd", "dpftrl"}), (7, {"dpsgd"})):
+        rows = [run(m, 1.0, s, x + s / 50) for m, x in (("dpsgd", 0.85), ("dpftrl", 0.8)) for s in range(seeds)]
+        table = paper_table(frame_of(rows), BY)
+        assert {name for name, _ in bold_of(table)} == bold
+        assert "1 comparison has the same difference at every seed: no t-test was possible there" in only(table)[1]
+
+
+def test_comparisons_are_counted_by_metric():
+    rows = [row | {"test_loss": None} if row["method"] == "dpmf" else row for row in rows_of(values())]
+    spec = TableSpec(rows=("method",), columns="epsilon", metric=("test_accuracy", "test_loss"))
+    counted = "10 comparisons, 6 of test accuracy and 4 of test loss, corrected by Holm for each metric"
+    assert counted in only(paper_table(frame_of(rows), spec))[1]
+
+
 @pytest.mark.parametrize("spread", ["ci", "std", "sem"])
 def test_what_stands_after_plus_minus_is_scipys(spread):
     given = values()

@@ -155,6 +155,7 @@ def _tex_cell(field: Field, row: int, sheet: Sheet) -> str:
         bold = field.is_metric and sheet.best[row] and len(sheet.best) > 1
         return rf"\textbf{{{tex(mean)}}}" if bold else tex(mean)
     bold = field.is_metric and sheet.best[row] and len(sheet.best) > 1
+    mean, std = tex_number(mean), tex_number(std)
     return rf"$\mathbf{{{mean}}} \pm {std}$" if bold else rf"${mean} \pm {std}$"
 
 
@@ -182,3 +183,17 @@ def tex(words: str) -> str:
       '$\\varepsilon$=3 \\& 5 \\%'
     """
     return "".join(_TEX.get(sign, sign) for sign in words)
+
+
+def tex_number(number: str) -> str:
+    r"""A number in the signs of a table, as LaTeX writes it between ``$``.
+
+    Args:
+      number: such as ``0.9``, ``2e9`` or ``∞``.
+
+    Example:
+      >>> tex_number("0.9"), tex_number("2e-9"), tex_number("∞")
+      ('0.9', '2 \\cdot 10^{-9}', '\\infty')
+    """
+    mantissa, sign, exponent = number.replace("∞", r"\infty").partition("e")
+    return rf"{mantissa} \cdot 10^{{{exponent}}}" if sign else mantissa

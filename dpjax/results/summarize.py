@@ -282,8 +282,8 @@ def _hash_without_privacy(row: dict[str, Any]) -> Any:
 def _best(points: Any, metric: str) -> pd.Series:
     score = points[f"{metric}_mean"] * (-1 if lower_is_better(metric) else 1)
     rivals = [points[name] for name in (*FAMILY, "epsilon")]
-    # Of runs that diverged no metric is a result: they are the best only where all of an ε did.
-    finished = (points["diverged"] == 0).astype(float)
+    # Of runs that diverged no metric is a result: they are the best only where all of an ε did; so is what is infinite.
+    finished = ((points["diverged"] == 0) & np.isfinite(points[f"{metric}_mean"])).astype(float)
     score = score.where(finished == finished.groupby(rivals, dropna=False).transform("max"))
     top = score.groupby(rivals, dropna=False).transform("max")
     is_top = (score == top) & score.notna()

@@ -136,28 +136,43 @@ def _chosen(spec: TableSpec, facts: Facts) -> str:
 
 
 def _bold(spec: TableSpec, facts: Facts) -> list[str]:
-    told = [bold for bold in facts.bold.values() if bold.chosen]
+    told = {name: bold for name, bold in facts.bold.items() if bold.chosen}
     if not told:
         return []
     epsilons = {cell_text(point, "epsilon") for point in facts.points}
     best = "the best mean of each ε" if len(epsilons) > 1 else "the best mean"
     if spec.bold == "mean":
         return [f"{BOLD}: {best}."]
-    tests, untested = sum(bold.tests for bold in told), sum(bold.untested for bold in told)
-    if not tests and untested:
+    tests = {column_name(spec, name): bold.tests for name, bold in told.items() if bold.tests}
+    untested, infinite = (sum(getattr(bold, name) for bold in told.values()) for name in ("untested", "infinite"))
+    if not tests and untested and not infinite:
         return [f"{BOLD}: {best} alone, for no test was possible: no two cells have two seeds in common."]
-    if not tests:
-        return [f"{BOLD}: {best}."]
-    by_metric = "" if len(told) == 1 else " for each metric"
-    comparisons = "1 comparison" if tests == 1 else f"{tests} comparisons corrected by Holm{by_metric}"
-    lines = [
-        f"{BOLD}: {best}, and what is not shown to be worse (paired t-test over common seeds, {comparisons}; "
-        f"{spec.confidence * 100:g} % confidence), which is no proof that it is as good."
-    ]
+    lines = [f"{BOLD}: {best}."]
+    if tests:
+        lines = [
+            f"{BOLD}: {best}, and what is not shown to be worse (paired t-test over common seeds, "
+            f"{_comparisons(tests)}; {spec.confidence * 100:g} % confidence), which is no proof that it is as good."
+        ]
+    equal = sum(bold.equal for bold in told.values())
+    if equal:
+        of = "1 comparison has" if equal == 1 else f"{equal} comparisons have"
+        lines.append(f"{of} the same difference at every seed: no t-test was possible there, sign flips stand in.")
     if untested:
         cells = "1 cell has" if untested == 1 else f"{untested} cells have"
         lines.append(f"{cells} fewer than two seeds in common with the best: no test was possible there.")
+    if infinite:
+        cells = "1 cell is" if infinite == 1 else f"{infinite} cells are"
+        lines.append(f"{cells} of values that are not finite: no test was possible there.")
     return lines
+
+
+def _comparisons(tests: dict[str, int]) -> str:
+    """How many tests were corrected together: those of each metric by themselves."""
+    counts = list(tests.values())
+    if len(counts) == 1:
+        return "1 comparison" if counts == [1] else f"{counts[0]} comparisons corrected by Holm"
+    of_each = _and([f"{count} of {name}" for name, count in tests.items()])
+    return f"{sum(counts)} comparisons, {of_each}, corrected by Holm for each metric"
 
 
 def _computed(private: Sequence[dict[str, Any]]) -> str:

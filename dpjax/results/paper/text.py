@@ -51,7 +51,9 @@ def to_csv(blocks: Sequence[Block]) -> str:
             line = dict(block.keys)
             for name, column in zip(names, block.columns, strict=True):
                 cell = column.cells[i]
-                line[name] = "" if cell.text == "–" else cell.text
+                line[name] = (
+                    "" if cell.text == "–" else cell.text.replace("∞", "inf") if column.is_metric else cell.text
+                )
                 if any(each.spread for each in column.cells):
                     line[f"{name} ±"] = cell.spread
             header |= dict.fromkeys(line)
