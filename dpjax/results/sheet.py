@@ -6,6 +6,7 @@
 import itertools
 import math
 import re
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -15,7 +16,7 @@ from dpjax.results.metric import metric_of
 from dpjax.results.mishaps import COUNTED, count_sentences
 from dpjax.results.schema import METRICS, SCHEMA
 from dpjax.results.several import SWEEP
-from dpjax.results.summarize import FAMILY, IDENTITY, is_federated, references_as_one, summary
+from dpjax.results.summarize import FAMILY, IDENTITY, is_federated, own_columns, references_as_one, summary
 
 
 class Field(NamedTuple):
@@ -75,10 +76,11 @@ def sheets(frame: pd.DataFrame, metric: str = "") -> list[Sheet]:
     metric = metric or metric_of(frame)
     points: Any = summary(references_as_one(frame), metric)
     # Central before federated, and all that compares at one ε together.
-    points = one_reference(points.assign(federated=is_federated(points)))
+    own = own_columns(frame)
+    points = one_reference(points.assign(federated=is_federated(points)), own)
     points = points.sort_values(["experiment", "federated", "epsilon"], kind="stable", na_position="first")
     groups = points.groupby(list(FAMILY), dropna=False, sort=False)
-    return [_sheet(group.to_dict("records"), metric) for _, group in groups]
+    return [_sheet(group.to_dict("records"), metric, own) for _, group in groups]
 
 
 def mean_and_std(mean: float | int, std: float | int) -> str:
@@ -162,6 +164,7 @@ _ROUNDED_UP = ("epsilon_pld", "epsilon_rdp")
 # What a row is, with what goes first on a narrow terminal. Shown where rows differ, in a note where they agree.
 _KNOBS = {
     SWEEP: 0,
+    "method": 0,
     "tuning": 0,
     "trained_parameters": 3,
     "dtype": 1,
@@ -187,10 +190,10 @@ _KNOBS |= {
 }
 
 
-def _sheet(points: list[dict[str, Any]], metric: str) -> Sheet:
+def _sheet(points: list[dict[str, Any]], metric: str, own: Sequence[str]) -> Sheet:
     fields = [Field(label("epsilon"), [cell_text(point, "epsilon") for point in points], 0)]
     shared: dict[str, str] = {}
-    for name, priority in _KNOBS.items():
+    for name, priority in {**_KNOBS, **dict.fromkeys(own, 1)}.items():
         if name not in points[0]:
             continue  # rows of one folder do not say which
         cells = [cell_text(point, name) for point in points]
@@ -201,9 +204,10 @@ def _sheet(points: list[dict[str, Any]], metric: str) -> Sheet:
             continue  # central rows beside federated ones: what the latter leave out, the former have not
         if len(set(stated)) > 1:
             fields.append(Field(label(name), cells, priority))
-        elif stated[0] not in ("–", "none"):
+        elif stated[0] not in ("–", "none") and name != "method" and name not in own:
             shared[name] = stated[0]
-    fields = _telling_first(fields + _swept(points, fields))
+    fields += _swept(points, fields)
+    fields = _telling_first(fields + _last_resort(points, fields))
     for name, priority in (("noise_multiplier", 6), ("epsilon_pld", 4), ("epsilon_rdp", 8)):
         fields.append(Field(label(name), [cell_text(point, name) for point in points], priority))
     shown = dict.fromkeys([metric, *_SHOWN])
@@ -280,6 +284,20 @@ def _swept(points: list[dict[str, Any]], fields: list[Field]) -> list[Field]:
     return [Field("overrides", [line or "–" for line in written], 1)]
 
 
+def _last_resort(points: list[dict[str, Any]], fields: list[Field]) -> list[Field]:
+    """Columns that are seldom asked for, and then the config's digest, where rows would look the same without."""
+    needed: list[Field] = []
+    for name in ("momentum", "max_length", "inputs", "config_hash"):
+        cells = [cell_text(point, name) for point in points]
+        if name == "config_hash":
+            lengths = range(8, max(map(len, cells)) + 1)
+            length = next((n for n in lengths if len({c[:n] for c in cells}) == len(set(cells))), None)
+            cells = [cell[:length] for cell in cells]
+        field = Field(label(name), cells, 1)
+        needed += [field] if _kinds([*fields, *needed, field]) > _kinds(fields + needed) else []
+    return needed
+
+
 def _telling_first(fields: list[Field]) -> list[Field]:
     """Columns without which two rows would look the same are the last to go on a narrow terminal."""
     needed: list[Field] = []
@@ -293,13 +311,14 @@ def _kinds(fields: list[Field]) -> int:
     return len(set(zip(*[field.cells for field in fields], strict=True)))
 
 
-def one_reference(points: Any) -> Any:
+def one_reference(points: Any, own: Sequence[str] = ()) -> Any:
     """The points, with runs without privacy that differ in nothing but their config told once.
 
     A sweep over ε × clip norm runs the reference once per clip norm, which it ignores.
 
     Args:
       points: what ``summary`` gave.
+      own: columns of one's own that tell points apart.
 
     Example:
       >>> from dpjax.results.table import frame_of
@@ -308,7 +327,7 @@ def one_reference(points: Any) -> Any:
       1
     """
     reference = points["epsilon"] == math.inf
-    same = [name for name in (*IDENTITY, SWEEP) if name != "config_hash" and name in points.columns]
+    same = [name for name in (*IDENTITY, SWEEP, *own) if name != "config_hash" and name in points.columns]
     same += [f"{name}_mean" for name in METRICS]
     return points[~(reference & points[reference].duplicated(same).reindex(points.index, fill_value=False))]
 
@@ -405,7 +424,7 @@ def cell_text(point: dict[str, Any], name: str) -> str:
       ('PLD', '0.1')
     """
     of_words = name in SCHEMA and SCHEMA[name].dtype in ("str", "bool")
-    if of_words or isinstance(point[name], str):
+    if of_words or isinstance(point[name], str | bool):
         cell = "–" if pd.isna(point[name]) else str(point[name])
         return cell.upper() if name == "accountant" else cell
     value = number(point, name)
