@@ -229,6 +229,46 @@ def test_a_cell_shows_a_diverged_point_only_where_there_is_no_other():
     assert "diverged" not in caption
 
 
+def own():
+    rows = [
+        run("dpsgd", 1.0, s, 0.7 + i / 10 + s / 99, mine=word, share=i / 2, flag=i == 0, sets=[1, i], mixed=mixed)
+        for i, (word, mixed) in enumerate((("p", 1), ("q", "two"), (None, None)))
+        for s in range(3)
+    ]
+    return [row | {"measured": row["seed"] / 7, "who": f"w{row['seed'] % 2}"} for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("name", "cells"),
+    [
+        ("mine", ["p", "q", "–"]),
+        ("share", ["0", "0.5", "1"]),
+        ("flag", ["True", "False"]),
+        ("mixed", ["1", "two", "–"]),
+    ],
+)
+def test_a_column_of_ones_own_is_a_row_or_a_column_as_any_other(name, cells):
+    for spec in (TableSpec(rows=(name,)), TableSpec(show=(name, "test_accuracy"))):
+        block, _ = only(paper_table(frame_of(own()), spec))
+        assert [cell.text for cell in block.columns[0].cells] == cells
+    block, _ = only(paper_table(frame_of(own()), TableSpec(rows=("method",), columns=name)))
+    assert len(block.columns) == 1 + len(cells)
+
+
+def test_columns_of_ones_own_are_shown_unasked_named_where_hidden_and_split_points_where_asked_for():
+    frame = frame_of(own())
+    assert only(paper_table(frame))[0].columns[1].header in ("mine", "share")
+    assert "best over mine, share, flag and mixed" in only(paper_table(frame, BY))[1]
+    block, caption = only(paper_table(frame, TableSpec(rows=("mine", "who"))))
+    assert len(block.columns[0].cells) == 6
+    assert "over 1 to 2 seeds" in caption
+    for name, words in (("sets", "sets holds more than one number or word a run"), ("measured", "which is measured")):
+        with pytest.raises(ResultsError, match=words):
+            paper_table(frame, TableSpec(rows=(name,)))
+    metric, _ = only(paper_table(frame, TableSpec(show=("mine", "measured"))))
+    assert metric.columns[1].cells[0].text == "0.143"
+
+
 def test_points_that_differ_in_no_column_are_not_pooled_either():
     rows = [row | {"clip_norm": 1.0} for row in clipped()]
     assert "best over settings outside the columns" in only(paper_table(frame_of(rows), BY))[1]

@@ -424,7 +424,7 @@ def cell_text(point: dict[str, Any], name: str) -> str:
       ('PLD', '0.1')
     """
     of_words = name in SCHEMA and SCHEMA[name].dtype in ("str", "bool")
-    if of_words or isinstance(point[name], str | bool):
+    if of_words or isinstance(point[name], str) or pd.api.types.is_bool(point[name]):
         cell = "–" if pd.isna(point[name]) else str(point[name])
         return cell.upper() if name == "accountant" else cell
     value = number(point, name)
