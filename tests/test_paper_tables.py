@@ -393,6 +393,25 @@ def test_markdown_and_csv_have_the_same_cells_and_csv_all_families():
     assert markdown.count("**") == 2 * (2 + 4)  # two titles, and the best of two ε in each
 
 
+def test_names_stay_texts_in_latex_and_in_markdown(tmp_path, capsys):
+    odd = "<script>|a&b|$x$"
+    rows = [row | {"method": odd, "dataset": odd} for row in rows_of(values()) if row["method"] == "dpsgd"]
+    rows += [row | {"method": "b", "dataset": odd} for row in rows_of(values()) if row["method"] == "dpmf"]
+    mine = folder(tmp_path, "mine", rows)
+    latex = r"\textless{}script\textgreater{}\textbar{}a\&b\textbar{}\$x\$"
+    markdown = r"&lt;script&gt;\|a&amp;b\|\$x\$"
+    for words in (["results", "table", mine], ["results", "show", mine], ["compare", mine, "--by", "method"]):
+        asked = ["--format", "latex"] if words[1] == "table" else ["--latex"]
+        call(*words, *asked)
+        told = capsys.readouterr().out
+        assert latex in told
+        assert "<script>" not in told
+        call(*words, *(["--format", "markdown"] if words[1] == "table" else ["--markdown"]))
+        told = capsys.readouterr().out
+        assert markdown in told
+        assert "<script>" not in told
+
+
 def test_a_specification_comes_back_and_gives_the_same_bytes(tmp_path):
     spec = TableSpec(
         rows=("method=dpsgd|dpmf",), columns="epsilon", metric=("test_accuracy",), name={"dpsgd": "DP-SGD ∞", "8": "e"},
