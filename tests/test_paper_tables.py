@@ -11,6 +11,7 @@ import scipy.stats
 from dpjax.cli import main
 from dpjax.results import ResultsError, TableSpec, load_all, paper_table, write_job_result
 from dpjax.results.paper.spec import read_spec, write_spec
+from dpjax.results.sheet import sheets
 from dpjax.results.table import frame_of
 
 METHODS = ("dpsgd", "dpftrl", "dpadam", "dpmf")
@@ -309,6 +310,35 @@ def test_a_caption_states_what_epsilon_rests_on():
     assert "above the one asked for, by up to 0.5" in above
     plain = [row | {"epsilon": math.inf, "epsilon_pld": math.inf} for row in rows if row["epsilon"] == 8]
     assert "ε = ∞ is not private." in only(paper_table(frame_of(rows + plain), BY))[1]
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "words"),
+    [
+        ("noise_cohort_size", 1e6, "SIMULATED, with the noise of 1,000,000 clients a round."),
+        ("secret_cohorts", True, "relies on who takes part staying secret: it does not hold against the server."),
+    ],
+)
+def test_what_epsilon_assumes_is_said_of_all_and_of_some(column, value, words):
+    rows = rows_of(values())
+    for some, of in ((METHODS, "ε "), (METHODS[:1], "ε of 2 of 8 points ")):
+        given = frame_of([row | {column: value} if row["method"] in some else row for row in rows])
+        assert f"{of}is {words}".replace("is relies", "relies") in only(paper_table(given, BY))[1]
+        (sheet,) = sheets(given)
+        assert f"{of}is {words}".replace("is relies", "relies") in sheet.notes
+
+
+def test_a_missing_delta_is_said_and_rows_without_privacy_state_nothing_of_it():
+    rows = rows_of(values())
+    nameless = frame_of([row | {"delta": None} for row in rows])
+    assert only(paper_table(nameless, BY))[1].startswith("δ not stated; zero_out; ")
+    assert sheets(nameless)[0].notes[0].startswith("δ not stated; zero_out; ")
+    assert only(paper_table(frame_of(rows), TableSpec(rows=("delta", "method"), columns="epsilon")))[1].startswith(
+        "zero_out; "
+    )
+    plain = frame_of([row | {"epsilon": math.inf, "epsilon_pld": math.inf} for row in rows if row["epsilon"] == 8])
+    for notes in (only(paper_table(plain, BY))[1], " ".join(sheets(plain)[0].notes)):
+        assert not re.search("δ|zero_out|PLD", notes)
 
 
 def folder(tmp_path, name, rows=None):

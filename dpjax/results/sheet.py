@@ -11,7 +11,16 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from dpjax.results.claims import learnt_sentence, number, owners_sentence, rounded_up, sampling_word, small, text
+from dpjax.results.claims import (
+    assumed_sentences,
+    learnt_sentence,
+    number,
+    owners_sentence,
+    rounded_up,
+    sampling_word,
+    small,
+    text,
+)
 from dpjax.results.metric import metric_of
 from dpjax.results.mishaps import COUNTED, count_sentences
 from dpjax.results.schema import METRICS, SCHEMA
@@ -354,19 +363,21 @@ _UNBALANCED = 0.7  # from here on an accuracy says little by itself
 def _notes(points: list[dict[str, Any]], shared: dict[str, str], seeds: list[str], metric: str) -> list[str]:
     first = points[0]
     delta = number(first, "delta")
-    parts = [f"δ={small(delta)}"] if delta is not None else []
-    parts += [text(first, "adjacency")] if text(first, "adjacency") else []
+    private = [point for point in points if not _is_infinite(point)]
+    parts = ["δ not stated" if delta is None else f"δ={small(delta)}"] if private else []
+    parts += [text(first, "adjacency")] if private and text(first, "adjacency") else []
     parts += [f"{sampling_word(text(first, 'sampling'))} sampling"] if text(first, "sampling") else []
     paid = shared.pop("tuning_accounted", "False")
-    parts += [f"{label(name)} {value}" for name, value in shared.items()]
+    parts += [f"{label(name)} {value}" for name, value in shared.items() if private or name != "accountant"]
     notes = ["; ".join(parts) + "." if parts else ""]
     warned = _warnings(points)
-    if all(_is_infinite(point) for point in points):
+    if not private:
         return [note for note in [*notes, *warned] if note]
     tuning = "is" if paid == "True" else "is not"
     owned = next(filter(None, map(owners_sentence, points)), "")
     notes += [f"{owned[0].upper()}{owned[1:]}."] if owned else []
     notes += [f"{each}." for each in dict.fromkeys(map(learnt_sentence, points)) if each]
+    notes += assumed_sentences(points)
     common = number(first, "test_majority")
     if common is not None and common >= _UNBALANCED:
         notes.append(f"Always saying the commonest class is right for {common:.3f} of the test rows; see test_auroc.")

@@ -71,6 +71,7 @@ _SAME = (
     "test_majority",
     "rows_per_owner",
     "noise_multiplier",
+    "secret_cohorts",
     "capacity",
     "device",
     "git_revision",

@@ -1,10 +1,12 @@
 """What a paper's table says below itself: what its cells are, what bold means, and what its ε rest on."""
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from dpjax.results.claims import (
+    assumed_sentences,
     learnt_sentence,
     number,
     owners_sentence,
@@ -63,9 +65,10 @@ def title(spec: TableSpec, facts: Facts) -> str:
 def sentences(spec: TableSpec, facts: Facts) -> list[str]:
     """The caption after its title, one sentence each.
 
-    Formal guarantees: states δ, adjacency, sampling and accountant unless they stand in the table; whether tuning was
-    paid for; what was chosen where points shared a cell; that rows without noise, and what inputs were made with, are
-    not private; runs that diverged; and an ε above the one asked for.
+    Formal guarantees: states δ, or that none is stated, adjacency, sampling and accountant unless they stand in the
+    table, of private points; what ε assumes, as noise that is simulated; whether tuning was paid for; what was chosen
+    where points shared a cell; that rows without noise, and what inputs were made with, are not private; runs that
+    diverged; and an ε above the one asked for.
 
     Args:
       spec: of the table.
@@ -82,7 +85,7 @@ def sentences(spec: TableSpec, facts: Facts) -> list[str]:
     """
     private = [point for point in facts.points if not _is_reference(point)]
     lines = [_mechanism(facts, private), _cells(spec, facts), _chosen(spec, facts), *_bold(spec, facts)]
-    lines += [_computed(private), _tuning(private)] if private else []
+    lines += [_computed(private), *assumed_sentences(private), _tuning(private)] if private else []
     if len(private) < len(facts.points):
         lines.append("ε = ∞ is not private.")
     owned = dict.fromkeys(filter(None, map(owners_sentence, private)))
@@ -91,14 +94,21 @@ def sentences(spec: TableSpec, facts: Facts) -> list[str]:
     diverged = sum(point["diverged"] for point in facts.points)
     if diverged:
         lines.append(f"×: {diverged_runs(diverged, sum(point['n'] for point in facts.points))}.")
-    return [line[0].upper() + line[1:] if line[0] != "δ" and line[0] != "ε" else line for line in lines if line]
+    # Of Greek letters and of names with a line in them, such as zero_out, a sentence may begin with a small one.
+    return [
+        line if line[0] in "δε" or "_" in re.split(r"\W", line)[0] else line[0].upper() + line[1:]
+        for line in lines
+        if line
+    ]
 
 
 def _mechanism(facts: Facts, private: Sequence[dict[str, Any]]) -> str:
     first, shown = facts.points[0], facts.shown
     delta = number(first, "delta")
-    parts = [f"δ={small(delta)}"] if delta is not None and "delta" not in shown else []
-    parts += [text(first, "adjacency")] if "adjacency" not in shown else []
+    parts = []
+    if private and "delta" not in shown:
+        parts.append("δ not stated" if delta is None else f"δ={small(delta)}")
+    parts += [text(first, "adjacency")] if private and "adjacency" not in shown else []
     if text(first, "sampling") and "sampling" not in shown:
         parts.append(f"{sampling_word(text(first, 'sampling'))} sampling")
     accountants = list(dict.fromkeys(cell_text(point, "accountant") for point in private if text(point, "accountant")))
