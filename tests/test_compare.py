@@ -144,6 +144,24 @@ def test_equal_numbers_show_nothing_and_a_constant_gap_of_few_seeds_neither():
     assert found.p == pytest.approx(0.25)
 
 
+@pytest.mark.parametrize("gap", [0.05, 0.0])
+@pytest.mark.parametrize("seeds", [2, 3, 6, 9, 20])
+def test_an_interval_of_equal_differences_leaves_out_zero_exactly_where_a_verdict_is_given(gap, seeds):
+    base = 0.8 + np.arange(seeds) / 100
+    (found,) = judged([({}, "a", "b", base + gap, base)], "test_accuracy", 0.05)
+    assert (found.low > 0 or found.high < 0) == bool(found.verdict) == (gap > 0 and 2 / 2**seeds <= 0.05)
+    assert (found.low, found.high) == ((found.mean,) * 2 if 2 / 2**seeds <= 0.05 else (-math.inf, math.inf))
+    told = compare(two(base + gap, base), "algorithm")
+    assert "1 pair has the same difference at every seed, of which there is no t-test" in " ".join(notes(told))
+
+
+@pytest.mark.filterwarnings("error")
+def test_values_that_are_not_finite_show_nothing_and_warn_of_nothing():
+    pairs = [({}, "a", "b", np.array([math.inf, 1, 2]), np.array([math.inf, 3, 5.0]))] * 2
+    for found in judged(pairs, "test_loss", 0.05):
+        assert (found.verdict, found.low, found.high, found.adjusted_p) == ("", -math.inf, math.inf, 1.0)
+
+
 def test_points_meet_by_their_settings_or_as_the_best():
     rows = []
     for rate, shift in ((0.1, 0.0), (0.5, 0.02)):

@@ -11,6 +11,7 @@ import scipy.stats
 from dpjax.cli import main
 from dpjax.results import ResultsError, TableSpec, load_all, paper_table, write_job_result
 from dpjax.results.paper.spec import read_spec, write_spec
+from dpjax.results.sheet import sheets
 from dpjax.results.table import frame_of
 
 METHODS = ("dpsgd", "dpftrl", "dpadam", "dpmf")
@@ -124,6 +125,34 @@ def test_a_diverged_point_is_bold_only_where_all_are():
     assert ("dpsgd", "ε = 1") in bold_of(both)
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_mean_that_is_not_finite_is_bold_only_where_none_is():
+    losses = {"dpsgd": [0.5, 0.6, 0.7], "dpftrl": [0.9, math.inf, 0.8], "dpadam": [0.5, 0.61, 0.7]}
+    rows = [run(m, 1.0, s, 0.9) | {"test_loss": x} for m, each in losses.items() for s, x in enumerate(each)]
+    spec = TableSpec(rows=("method",), columns="epsilon", metric=("test_loss",))
+    table = paper_table(frame_of(rows), spec)
+    assert bold_of(table) == {("dpsgd", "ε = 1"), ("dpadam", "ε = 1")}
+    assert "1 cell is of values that are not finite: no test was possible there." in only(table)[1]
+    assert table.blocks[0].columns[1].cells[1].text == "∞"
+    everywhere = paper_table(frame_of([row | {"test_loss": math.inf} for row in rows]), spec)
+    assert {name for name, _ in bold_of(everywhere)} == set(losses)
+
+
+def test_differences_that_are_equal_at_every_seed_are_said_to_have_no_t_test():
+    for seeds, bold in ((3, {"dpsgd", "dpftrl"}), (7, {"dpsgd"})):
+        rows = [run(m, 1.0, s, x + s / 50) for m, x in (("dpsgd", 0.85), ("dpftrl", 0.8)) for s in range(seeds)]
+        table = paper_table(frame_of(rows), BY)
+        assert {name for name, _ in bold_of(table)} == bold
+        assert "1 comparison has the same difference at every seed: no t-test was possible there" in only(table)[1]
+
+
+def test_comparisons_are_counted_by_metric():
+    rows = [row | {"test_loss": None} if row["method"] == "dpmf" else row for row in rows_of(values())]
+    spec = TableSpec(rows=("method",), columns="epsilon", metric=("test_accuracy", "test_loss"))
+    counted = "10 comparisons, 6 of test accuracy and 4 of test loss, corrected by Holm for each metric"
+    assert counted in only(paper_table(frame_of(rows), spec))[1]
+
+
 @pytest.mark.parametrize("spread", ["ci", "std", "sem"])
 def test_what_stands_after_plus_minus_is_scipys(spread):
     given = values()
@@ -201,6 +230,46 @@ def test_a_cell_shows_a_diverged_point_only_where_there_is_no_other():
     assert "diverged" not in caption
 
 
+def own():
+    rows = [
+        run("dpsgd", 1.0, s, 0.7 + i / 10 + s / 99, mine=word, share=i / 2, flag=i == 0, sets=[1, i], mixed=mixed)
+        for i, (word, mixed) in enumerate((("p", 1), ("q", "two"), (None, None)))
+        for s in range(3)
+    ]
+    return [row | {"measured": row["seed"] / 7, "who": f"w{row['seed'] % 2}"} for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("name", "cells"),
+    [
+        ("mine", ["p", "q", "–"]),
+        ("share", ["0", "0.5", "1"]),
+        ("flag", ["True", "False"]),
+        ("mixed", ["1", "two", "–"]),
+    ],
+)
+def test_a_column_of_ones_own_is_a_row_or_a_column_as_any_other(name, cells):
+    for spec in (TableSpec(rows=(name,)), TableSpec(show=(name, "test_accuracy"))):
+        block, _ = only(paper_table(frame_of(own()), spec))
+        assert [cell.text for cell in block.columns[0].cells] == cells
+    block, _ = only(paper_table(frame_of(own()), TableSpec(rows=("method",), columns=name)))
+    assert len(block.columns) == 1 + len(cells)
+
+
+def test_columns_of_ones_own_are_shown_unasked_named_where_hidden_and_split_points_where_asked_for():
+    frame = frame_of(own())
+    assert only(paper_table(frame))[0].columns[1].header in ("mine", "share")
+    assert "best over mine, share, flag and mixed" in only(paper_table(frame, BY))[1]
+    block, caption = only(paper_table(frame, TableSpec(rows=("mine", "who"))))
+    assert len(block.columns[0].cells) == 6
+    assert "over 1 to 2 seeds" in caption
+    for name, words in (("sets", "sets holds more than one number or word a run"), ("measured", "which is measured")):
+        with pytest.raises(ResultsError, match=words):
+            paper_table(frame, TableSpec(rows=(name,)))
+    metric, _ = only(paper_table(frame, TableSpec(show=("mine", "measured"))))
+    assert metric.columns[1].cells[0].text == "0.143"
+
+
 def test_points_that_differ_in_no_column_are_not_pooled_either():
     rows = [row | {"clip_norm": 1.0} for row in clipped()]
     assert "best over settings outside the columns" in only(paper_table(frame_of(rows), BY))[1]
@@ -241,6 +310,35 @@ def test_a_caption_states_what_epsilon_rests_on():
     assert "above the one asked for, by up to 0.5" in above
     plain = [row | {"epsilon": math.inf, "epsilon_pld": math.inf} for row in rows if row["epsilon"] == 8]
     assert "ε = ∞ is not private." in only(paper_table(frame_of(rows + plain), BY))[1]
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "words"),
+    [
+        ("noise_cohort_size", 1e6, "SIMULATED, with the noise of 1,000,000 clients a round."),
+        ("secret_cohorts", True, "relies on who takes part staying secret: it does not hold against the server."),
+    ],
+)
+def test_what_epsilon_assumes_is_said_of_all_and_of_some(column, value, words):
+    rows = rows_of(values())
+    for some, of in ((METHODS, "ε "), (METHODS[:1], "ε of 2 of 8 points ")):
+        given = frame_of([row | {column: value} if row["method"] in some else row for row in rows])
+        assert f"{of}is {words}".replace("is relies", "relies") in only(paper_table(given, BY))[1]
+        (sheet,) = sheets(given)
+        assert f"{of}is {words}".replace("is relies", "relies") in sheet.notes
+
+
+def test_a_missing_delta_is_said_and_rows_without_privacy_state_nothing_of_it():
+    rows = rows_of(values())
+    nameless = frame_of([row | {"delta": None} for row in rows])
+    assert only(paper_table(nameless, BY))[1].startswith("δ not stated; zero_out; ")
+    assert sheets(nameless)[0].notes[0].startswith("δ not stated; zero_out; ")
+    assert only(paper_table(frame_of(rows), TableSpec(rows=("delta", "method"), columns="epsilon")))[1].startswith(
+        "zero_out; "
+    )
+    plain = frame_of([row | {"epsilon": math.inf, "epsilon_pld": math.inf} for row in rows if row["epsilon"] == 8])
+    for notes in (only(paper_table(plain, BY))[1], " ".join(sheets(plain)[0].notes)):
+        assert not re.search("δ|zero_out|PLD", notes)
 
 
 def folder(tmp_path, name, rows=None):
@@ -323,6 +421,25 @@ def test_markdown_and_csv_have_the_same_cells_and_csv_all_families():
     table = [line for line in markdown.splitlines() if line.startswith("|")]
     assert len({line.count("|") for line in table}) == 1
     assert markdown.count("**") == 2 * (2 + 4)  # two titles, and the best of two ε in each
+
+
+def test_names_stay_texts_in_latex_and_in_markdown(tmp_path, capsys):
+    odd = "<script>|a&b|$x$"
+    rows = [row | {"method": odd, "dataset": odd} for row in rows_of(values()) if row["method"] == "dpsgd"]
+    rows += [row | {"method": "b", "dataset": odd} for row in rows_of(values()) if row["method"] == "dpmf"]
+    mine = folder(tmp_path, "mine", rows)
+    latex = r"\textless{}script\textgreater{}\textbar{}a\&b\textbar{}\$x\$"
+    markdown = r"&lt;script&gt;\|a&amp;b\|\$x\$"
+    for words in (["results", "table", mine], ["results", "show", mine], ["compare", mine, "--by", "method"]):
+        asked = ["--format", "latex"] if words[1] == "table" else ["--latex"]
+        call(*words, *asked)
+        told = capsys.readouterr().out
+        assert latex in told
+        assert "<script>" not in told
+        call(*words, *(["--format", "markdown"] if words[1] == "table" else ["--markdown"]))
+        told = capsys.readouterr().out
+        assert markdown in told
+        assert "<script>" not in told
 
 
 def test_a_specification_comes_back_and_gives_the_same_bytes(tmp_path):

@@ -172,6 +172,17 @@ def fail(folder: Path, overrides: str, error: str = "memory ran out.") -> None:
     (folder / "failure.json").write_text(json.dumps(told))
 
 
+@pytest.mark.parametrize("name", ["method", "mine"])
+def test_what_tells_rows_apart_is_shown_and_offered_for_lines(tmp_path, name):
+    for value in "ab":
+        rows = [{"epsilon": e, "seed": 0, "config_hash": value, name: value, "test_accuracy": 0.9} for e in (1.0, 8.0)]
+        write_job_result(tmp_path / value, rows, value)
+    data = pack(gather(tmp_path), "now")
+    assert next(facts for facts in data["columns"] if facts["name"] == name)["shown"]
+    assert name in data["knobs"]
+    assert name in data["points"]["cells"]
+
+
 def test_a_thousand_runs_fit_in_one_small_file_that_fetches_nothing(thousand):
     page = thousand.read_text()
     assert len(page.encode()) < 6e6  # measured: 5.0 MB

@@ -453,6 +453,29 @@ def test_rows_that_differ_in_nothing_shown_are_told_apart_by_their_overrides():
     assert sheet.fields[1][:2] == ("momentum", ["a", "b"])
 
 
+@pytest.mark.parametrize("name", ["method", "mine", "momentum", "max_length", "inputs", "config_hash"])
+def test_no_two_rows_look_the_same_whatever_column_they_differ_in(name):
+    values = {"momentum": (0.1, 0.2), "max_length": (10, 20)}.get(name, ("aaaaaaaaab", "aaaaaaaaac"))
+    rows = [{"epsilon": 1.0, "test_accuracy": 0.9, name: value} for value in values]
+    rows = [row | {"config_hash": row["mine"]} for row in rows] if name == "mine" else rows
+    (sheet,) = sheets(frame_of(rows))
+    assert len({tuple(field.cells[i] for field in sheet.fields) for i in range(2)}) == 2
+    assert name.replace("_", " ") in {field.header for field in sheet.fields}
+
+
+def test_columns_of_ones_own_tell_rows_apart_where_points_have_one_value_of_them():
+    rows = [
+        {"epsilon": e, "config_hash": c, "seed": s, "test_accuracy": 0.9, "flag": c == "a", "list": [1], "seen": s}
+        for e in (1.0, math.inf)
+        for c in "ab"
+        for s in range(2)
+    ]
+    (sheet,) = sheets(frame_of(rows))
+    cells = {field.header: field.cells for field in sheet.fields}
+    assert cells["flag"] == ["True", "False"] * 2
+    assert not {"list", "seen"} & set(cells)
+
+
 def test_a_list_among_the_overrides_stays_whole():
     rows = [
         row

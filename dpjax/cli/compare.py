@@ -97,8 +97,10 @@ def _print(headers: list[str], rows: list[list[str]]) -> None:
 
 
 def _markdown(headers: list[str], rows: list[list[str]]) -> str:
-    lines = [f"| {' | '.join(headers)} |", "|" + "---|" * len(headers)]
-    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)]) + "\n"
+    from dpjax.results.show import markdown_text
+
+    first, *others = [f"| {' | '.join(map(markdown_text, row))} |" for row in [headers, *rows]]
+    return "\n".join([first, "|" + "---|" * len(headers), *others]) + "\n"
 
 
 def _latex(headers: list[str], rows: list[list[str]]) -> str:

@@ -8,8 +8,8 @@ from dpjax.results.claims import number, rounded_up, sampling_word, small, text
 from dpjax.results.summarize import FAMILY, IDENTITY
 
 # What a point of a chart may be told apart by, in the order in which charts prefer it.
-KNOBS = ("sweep", "algorithm", "tuning", "noise", "records_per_unit", "clip_norm", "clients_per_round", "clipping")
-KNOBS += ("aggregation", "robust", "corruption", "compression", "learning_rate", "num_clients", "num_steps")
+KNOBS = ("sweep", "method", "algorithm", "tuning", "noise", "records_per_unit", "clip_norm", "clients_per_round")
+KNOBS += ("clipping", "aggregation", "robust", "corruption", "compression", "learning_rate", "num_clients", "num_steps")
 KNOBS += ("sampling_rate", "max_length", "optimizer", "hidden", "plugin", "experiment")
 _ADOPTED = ("adjacency", "sampling", "delta")  # what a non-private point takes over from its family
 _MADE_BY = ("config_hash", "overrides", "checkpoint", "git_revision", "dpjax_version", "jax_version")

@@ -18,7 +18,7 @@ from dpjax.results.failures import Failure
 from dpjax.results.mishaps import COUNTED
 from dpjax.results.schema import METRICS, SCHEMA, lower_is_better
 from dpjax.results.sheet import label
-from dpjax.results.summarize import own_metrics
+from dpjax.results.summarize import own_columns, own_metrics
 
 CURVE_BYTES = 3_500_000
 """What curves may weigh; longer ones are thinned, and the report says so."""
@@ -60,13 +60,14 @@ def pack(contents: Contents, created: str) -> dict[str, Any]:
       (1, {'all': 0.9})
     """
     texts: dict[str, int] = {}
-    own = own_metrics(contents.frame)
+    scores = own_metrics(contents.frame)
     rows = records(contents.frame)
     for row in rows:
         if steps := row.get("eval_steps"):
             row[_SPENT] = epsilon_over_steps(row, steps)
     lists, thinned, notice = _thin(rows)
     claims = [claim(row) for row in rows]
+    own = own_columns(contents.frame)
     for row in rows:
         row.update({name: raised(row.get(name)) for name in _ROUNDED_UP})
     cells = {str(n): column([row.get(n) for row in rows], texts) for n in contents.frame.columns if n != "config"}
@@ -88,9 +89,9 @@ def pack(contents: Contents, created: str) -> dict[str, Any]:
         "notices": [each._asdict() for each in notices],
         "failures": [_failure(each) for each in contents.failures],
         "progress": None if contents.progress is None else {**contents.progress._asdict(), "pending": []},
-        "columns": _columns(contents.frame.columns, rows, own),
-        "metrics": [_metric(name) for name in (*METRICS, *own) if any(row.get(name) is not None for row in rows)],
-        "knobs": list(KNOBS),
+        "columns": _columns(contents.frame.columns, rows, own, scores),
+        "metrics": [_metric(name) for name in (*METRICS, *scores) if any(row.get(name) is not None for row in rows)],
+        "knobs": [*KNOBS, *own],
         "edges": [rounded(edge, DIGITS) for edge in NORM_BIN_EDGES],
         "cells": cells,
         "config": _config(rows, texts),
@@ -156,7 +157,9 @@ def _keys(rows: list[dict[str, Any]]) -> list[str]:
     return keys
 
 
-def _columns(names: Iterable[Any], rows: list[dict[str, Any]], own: list[str]) -> list[dict[str, Any]]:
+def _columns(
+    names: Iterable[Any], rows: list[dict[str, Any]], own: list[str], scores: list[str]
+) -> list[dict[str, Any]]:
     """What the table knows of each column that has values and is no curve; what tells runs apart comes first."""
     columns = []
     for name in sorted(map(str, names), key=_place):
@@ -172,7 +175,7 @@ def _columns(names: Iterable[Any], rows: list[dict[str, Any]], own: list[str]) -
             "unit": _unit(name),
             "meaning": column.meaning if column else _OWN.get(name, "A column of its own."),
             "numeric": dtype in ("int", "float") or (column is None and has_numbers),
-            "shown": name in own or _is_shown(name, values),
+            "shown": name in scores or _is_shown(name, values) or (name in own and len(values) > 1),
         }
         columns.append(facts)
     if {"sweep", "experiment"} <= set(map(str, names)):

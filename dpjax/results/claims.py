@@ -1,6 +1,7 @@
 """The sentence that a reported ε owes its reader, and how its numbers are written."""
 
 import math
+from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from dpjax.accounting.distributed import KINDS as SHARES
@@ -175,6 +176,33 @@ def learnt_sentence(row: Row) -> str:
         f"NOT private, and in no ε: {learnt}, read off the rows"
         if learnt and number(row, "epsilon") != math.inf
         else ""
+    )
+
+
+def assumed_sentences(points: Sequence[Row]) -> list[str]:
+    """What ε of private points rests on that was not so in the runs, or that nobody can check afterwards.
+
+    Args:
+      points: rows of results or points.
+
+    Example:
+      >>> assumed_sentences([{"epsilon": 1.0, "noise_cohort_size": 1e6}, {"epsilon": 1.0, "secret_cohorts": True}])
+      ['ε of 1 of 2 points is SIMULATED, with the noise of 1,000,000 clients a round.', \
+'ε of 1 of 2 points relies on who takes part staying secret: it does not hold against the server.']
+    """
+    private = [point for point in points if number(point, "epsilon") != math.inf]
+    simulated = [cohort for point in private if (cohort := number(point, "noise_cohort_size")) is not None]
+    secret = sum(str(point.get("secret_cohorts")) == "True" for point in private)
+
+    def of(count: int) -> str:
+        return "ε" if count == len(private) else f"ε of {count} of {len(private)} points"
+
+    cohorts = " or ".join(f"{cohort:,.0f}" for cohort in dict.fromkeys(simulated))
+    lines = [f"{of(len(simulated))} is SIMULATED, with the noise of {cohorts} clients a round."] if simulated else []
+    return lines + (
+        [f"{of(secret)} relies on who takes part staying secret: it does not hold against the server."]
+        if secret
+        else []
     )
 
 

@@ -25,6 +25,9 @@ FOLDER = "folder"
 _NAMES = ("experiment", "config_hash", "method")
 """What a run is called, which says nothing of what it does."""
 
+_NOTHING = 1e-12
+"""Differences up to here are none: what is left of equal numbers after a subtraction."""
+
 
 class Difference(NamedTuple):
     """One pair, compared over the seeds that both ran.
@@ -37,7 +40,9 @@ class Difference(NamedTuple):
       mean: of first minus second.
       std: standard deviation of that over seeds (``ddof=1``).
       low, high: its interval, at the level at which the pair was tested.
-      p: of a two-sided paired t-test, before correction.
+      p: of a two-sided paired t-test, before correction; where differences are equal over all seeds there is none, and
+        it is ``exact_p``, with the interval of that test: one number if it shows a difference, else all of them. 1
+        where a value is not finite.
       adjusted_p: after Holm's, over all pairs compared together.
       exact_p: of the sign-flip test, which assumes no normality; never below ``2 / 2**seeds``. Exact up to 13
         seeds; for more it is a Monte-Carlo test's, which is valid too and never below ``2 / 10**4``.
@@ -93,7 +98,8 @@ def compare(
 
     Formal guarantees: two points are a pair only if they share data set, unit of privacy, partition, δ and ε. The
     chance that any verdict is given where there is no difference is at most ``1 − confidence`` over all pairs together
-    (Holm), if differences over seeds are normal. An interval excludes 0 exactly where a verdict is given. What meets no
+    (Holm), if differences over seeds are normal. Differences that are equal over all seeds have no t-test; sign flips
+    test them, which ask for symmetry alone. An interval excludes 0 exactly where a verdict is given. What meets no
     other is named.
 
     Args:
@@ -164,8 +170,8 @@ def as_rows(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
     for d in comparison.differences:
         verdict = {"first": f"{d.first} is better", "second": f"{d.second} is better"}.get(d.verdict)
         row = [_cell(d.where.get(name)) for name in varied]
-        row += [d.first, d.second, str(d.seeds), f"{d.first_mean:.4f}", f"{d.second_mean:.4f}", f"{d.mean:+.4f}"]
-        row += [f"{d.low:+.4f} to {d.high:+.4f}", _p(d.adjusted_p), verdict or "no difference shown"]
+        row += [d.first, d.second, str(d.seeds), f"{d.first_mean:.4f}", f"{d.second_mean:.4f}", _signed(d.mean)]
+        row += [f"{_signed(d.low)} to {_signed(d.high)}", _p(d.adjusted_p), verdict or "no difference shown"]
         rows.append(row)
     return headers, rows
 
@@ -191,6 +197,17 @@ def notes(comparison: Comparison) -> list[str]:
             "seeds are left out."
         )
     lines += comparison.counted
+    equal = sum(d.std == 0 for d in comparison.differences)
+    if equal:
+        pairs = "1 pair has" if equal == 1 else f"{equal} pairs have"
+        lines.append(
+            f"{pairs} the same difference at every seed, of which there is no t-test: a sign-flip test stands in, and "
+            "where it shows nothing its interval holds every number."
+        )
+    unfinished = sum(math.isnan(d.std) for d in comparison.differences)
+    if unfinished:
+        pairs = "1 pair has" if unfinished == 1 else f"{unfinished} pairs have"
+        lines.append(f"{pairs} values that are not finite: no test was possible there.")
     if any(not d.verdict for d in comparison.differences):
         lines.append("'No difference shown' is no proof of equality: the interval says what was not excluded.")
     if seeds < 6:
@@ -272,7 +289,9 @@ def judged(raw: Sequence[_Raw], metric: str, alpha: float) -> list[Difference]:
     """
     from scipy import stats
 
-    tests = [_paired(a - b) for _, _, _, a, b in raw]
+    with np.errstate(invalid="ignore"):  # of ∞ − ∞ there is no test, and nothing to warn of
+        differences = [a - b for _, _, _, a, b in raw]
+    tests = [_paired(d) for d in differences]
     order = np.argsort([p for p, _ in tests], kind="stable")
     levels, adjusted = np.empty(len(raw)), np.empty(len(raw))
     running, level, rejecting = 0.0, alpha / len(raw), True
@@ -286,30 +305,57 @@ def judged(raw: Sequence[_Raw], metric: str, alpha: float) -> list[Difference]:
         adjusted[i] = running
     sign = -1.0 if lower_is_better(metric) else 1.0
     pairs = []
-    for (where, first, second, a, b), (p, exact), level, corrected in zip(raw, tests, levels, adjusted, strict=True):
-        d = a - b
-        mean, std = float(d.mean()), float(d.std(ddof=1))
-        half = float(stats.t.ppf(1 - level / 2, len(d) - 1)) * std / math.sqrt(len(d))
-        shown = corrected <= alpha and std > 0
+    for (where, first, second, a, b), d, (p, exact), level, corrected in zip(
+        raw, differences, tests, levels, adjusted, strict=True
+    ):
+        testable = tested_by(d)
+        mean, std = (float(d.mean()), float(d.std(ddof=1))) if testable else (math.nan, math.nan)
+        half = math.inf
+        if testable == "t":
+            half = float(stats.t.ppf(1 - level / 2, len(d) - 1)) * std / math.sqrt(len(d))
+        elif testable == "signs":
+            mean, std = (mean if abs(mean) > _NOTHING else 0.0), 0.0
+            # The one shift that sign flips leave of such differences, where there are seeds enough to exclude any.
+            half = 0.0 if _sign_flips(np.ones(len(d))) <= level else math.inf
+        low, high = (mean - half, mean + half) if math.isfinite(half) else (-math.inf, math.inf)
+        rejected = bool(testable) and corrected <= alpha
+        shown = rejected and mean != 0
         verdict = ("first" if sign * mean > 0 else "second") if shown else ""
         pairs.append(
             Difference(
                 where, first, second, len(d), float(a.mean()), float(b.mean()), mean, std,
-                mean - half, mean + half, p, float(corrected), exact, verdict,
+                low, high, p, float(corrected), exact, verdict,
             )
         )  # fmt: skip
     return pairs
+
+
+def tested_by(d: np.ndarray) -> str:
+    """What can test differences over seeds: ``t``; ``signs`` where all are equal; empty where one is not finite.
+
+    Args:
+      d: the differences, two or more.
+
+    Example:
+      >>> [tested_by(np.array(d)) for d in ((0.1, 0.2), (0.1, 0.1), (0.1, math.inf))]
+      ['t', 'signs', '']
+    """
+    if not np.isfinite(d).all():
+        return ""
+    return "signs" if float(np.ptp(d)) <= _NOTHING * max(1.0, float(np.abs(d).max())) else "t"
 
 
 def _paired(d: np.ndarray) -> tuple[float, float]:
     """p of the paired t-test and of the sign-flip test. Differences without any spread show nothing by themselves."""
     from scipy import stats
 
+    testable = tested_by(d)
+    if not testable:
+        return 1.0, 1.0
     exact = _sign_flips(d)
-    std = d.std(ddof=1)
-    if std <= 1e-12 * max(1.0, float(np.abs(d).max())):
-        return (1.0 if np.allclose(d, 0) else exact), exact
-    t = d.mean() / (std / math.sqrt(len(d)))
+    if testable == "signs":
+        return (1.0 if np.abs(d).max() <= _NOTHING else exact), exact
+    t = d.mean() / (d.std(ddof=1) / math.sqrt(len(d)))
     return float(2 * stats.t.sf(abs(t), len(d) - 1)), exact
 
 
@@ -330,6 +376,12 @@ def _cell(value: Any) -> str:
     if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
         return "–"
     return small(value) if isinstance(value, float | int) and not isinstance(value, bool) else str(value)
+
+
+def _signed(value: float) -> str:
+    if math.isnan(value):
+        return "–"
+    return f"{value:+.4f}" if math.isfinite(value) else small(value)
 
 
 def _p(value: float) -> str:

@@ -6,16 +6,26 @@
 import itertools
 import math
 import re
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
 
-from dpjax.results.claims import learnt_sentence, number, owners_sentence, rounded_up, sampling_word, small, text
+from dpjax.results.claims import (
+    assumed_sentences,
+    learnt_sentence,
+    number,
+    owners_sentence,
+    rounded_up,
+    sampling_word,
+    small,
+    text,
+)
 from dpjax.results.metric import metric_of
 from dpjax.results.mishaps import COUNTED, count_sentences
 from dpjax.results.schema import METRICS, SCHEMA
 from dpjax.results.several import SWEEP
-from dpjax.results.summarize import FAMILY, IDENTITY, is_federated, own_metrics, references_as_one, summary
+from dpjax.results.summarize import FAMILY, IDENTITY, is_federated, own_columns, own_metrics, references_as_one, summary
 
 
 class Field(NamedTuple):
@@ -75,10 +85,12 @@ def sheets(frame: pd.DataFrame, metric: str = "") -> list[Sheet]:
     metric = metric or metric_of(frame)
     points: Any = summary(references_as_one(frame), metric)
     # Central before federated, and all that compares at one ε together.
-    points = one_reference(points.assign(federated=is_federated(points)))
+    own = own_columns(frame)
+    points = one_reference(points.assign(federated=is_federated(points)), own)
     points = points.sort_values(["experiment", "federated", "epsilon"], kind="stable", na_position="first")
     groups = points.groupby(list(FAMILY), dropna=False, sort=False)
-    return [_sheet(group.to_dict("records"), metric, own_metrics(frame)) for _, group in groups]
+    scores = own_metrics(frame)
+    return [_sheet(group.to_dict("records"), metric, own, scores) for _, group in groups]
 
 
 def mean_and_std(mean: float | int, std: float | int) -> str:
@@ -162,6 +174,7 @@ _ROUNDED_UP = ("epsilon_pld", "epsilon_rdp")
 # What a row is, with what goes first on a narrow terminal. Shown where rows differ, in a note where they agree.
 _KNOBS = {
     SWEEP: 0,
+    "method": 0,
     "tuning": 0,
     "trained_parameters": 3,
     "dtype": 1,
@@ -188,10 +201,10 @@ _KNOBS |= {
 }
 
 
-def _sheet(points: list[dict[str, Any]], metric: str, own: list[str]) -> Sheet:
+def _sheet(points: list[dict[str, Any]], metric: str, own: Sequence[str], scores: Sequence[str]) -> Sheet:
     fields = [Field(label("epsilon"), [cell_text(point, "epsilon") for point in points], 0)]
     shared: dict[str, str] = {}
-    for name, priority in _KNOBS.items():
+    for name, priority in {**_KNOBS, **dict.fromkeys(own, 1)}.items():
         if name not in points[0]:
             continue  # rows of one folder do not say which
         cells = [cell_text(point, name) for point in points]
@@ -202,12 +215,13 @@ def _sheet(points: list[dict[str, Any]], metric: str, own: list[str]) -> Sheet:
             continue  # central rows beside federated ones: what the latter leave out, the former have not
         if len(set(stated)) > 1:
             fields.append(Field(label(name), cells, priority))
-        elif stated[0] not in ("–", "none"):
+        elif stated[0] not in ("–", "none") and name != "method" and name not in own:
             shared[name] = stated[0]
-    fields = _telling_first(fields + _swept(points, fields))
+    fields += _swept(points, fields)
+    fields = _telling_first(fields + _last_resort(points, fields))
     for name, priority in (("noise_multiplier", 6), ("epsilon_pld", 4), ("epsilon_rdp", 8)):
         fields.append(Field(label(name), [cell_text(point, name) for point in points], priority))
-    shown = dict.fromkeys([metric, *_SHOWN[:-2], *own, *_SHOWN[-2:]])
+    shown = dict.fromkeys([metric, *_SHOWN[:-2], *scores, *_SHOWN[-2:]])
     for rank, name in enumerate(shown):
         cells = [mean_and_std(point[f"{name}_mean"], point[f"{name}_std"]) for point in points]
         if name == "wall_seconds":
@@ -281,6 +295,20 @@ def _swept(points: list[dict[str, Any]], fields: list[Field]) -> list[Field]:
     return [Field("overrides", [line or "–" for line in written], 1)]
 
 
+def _last_resort(points: list[dict[str, Any]], fields: list[Field]) -> list[Field]:
+    """Columns that are seldom asked for, and then the config's digest, where rows would look the same without."""
+    needed: list[Field] = []
+    for name in ("momentum", "max_length", "inputs", "config_hash"):
+        cells = [cell_text(point, name) for point in points]
+        if name == "config_hash":
+            lengths = range(8, max(map(len, cells)) + 1)
+            length = next((n for n in lengths if len({c[:n] for c in cells}) == len(set(cells))), None)
+            cells = [cell[:length] for cell in cells]
+        field = Field(label(name), cells, 1)
+        needed += [field] if _kinds([*fields, *needed, field]) > _kinds(fields + needed) else []
+    return needed
+
+
 def _telling_first(fields: list[Field]) -> list[Field]:
     """Columns without which two rows would look the same are the last to go on a narrow terminal."""
     needed: list[Field] = []
@@ -294,13 +322,14 @@ def _kinds(fields: list[Field]) -> int:
     return len(set(zip(*[field.cells for field in fields], strict=True)))
 
 
-def one_reference(points: Any) -> Any:
+def one_reference(points: Any, own: Sequence[str] = ()) -> Any:
     """The points, with runs without privacy that differ in nothing but their config told once.
 
     A sweep over ε × clip norm runs the reference once per clip norm, which it ignores.
 
     Args:
       points: what ``summary`` gave.
+      own: columns of one's own that tell points apart.
 
     Example:
       >>> from dpjax.results.table import frame_of
@@ -309,7 +338,7 @@ def one_reference(points: Any) -> Any:
       1
     """
     reference = points["epsilon"] == math.inf
-    same = [name for name in (*IDENTITY, SWEEP) if name != "config_hash" and name in points.columns]
+    same = [name for name in (*IDENTITY, SWEEP, *own) if name != "config_hash" and name in points.columns]
     same += [f"{name}_mean" for name in METRICS]
     return points[~(reference & points[reference].duplicated(same).reindex(points.index, fill_value=False))]
 
@@ -336,19 +365,21 @@ _UNBALANCED = 0.7  # from here on an accuracy says little by itself
 def _notes(points: list[dict[str, Any]], shared: dict[str, str], seeds: list[str], metric: str) -> list[str]:
     first = points[0]
     delta = number(first, "delta")
-    parts = [f"δ={small(delta)}"] if delta is not None else []
-    parts += [text(first, "adjacency")] if text(first, "adjacency") else []
+    private = [point for point in points if not _is_infinite(point)]
+    parts = ["δ not stated" if delta is None else f"δ={small(delta)}"] if private else []
+    parts += [text(first, "adjacency")] if private and text(first, "adjacency") else []
     parts += [f"{sampling_word(text(first, 'sampling'))} sampling"] if text(first, "sampling") else []
     paid = shared.pop("tuning_accounted", "False")
-    parts += [f"{label(name)} {value}" for name, value in shared.items()]
+    parts += [f"{label(name)} {value}" for name, value in shared.items() if private or name != "accountant"]
     notes = ["; ".join(parts) + "." if parts else ""]
     warned = _warnings(points)
-    if all(_is_infinite(point) for point in points):
+    if not private:
         return [note for note in [*notes, *warned] if note]
     tuning = "is" if paid == "True" else "is not"
     owned = next(filter(None, map(owners_sentence, points)), "")
     notes += [f"{owned[0].upper()}{owned[1:]}."] if owned else []
     notes += [f"{each}." for each in dict.fromkeys(map(learnt_sentence, points)) if each]
+    notes += assumed_sentences(points)
     common = number(first, "test_majority")
     if common is not None and common >= _UNBALANCED:
         notes.append(f"Always saying the commonest class is right for {common:.3f} of the test rows; see test_auroc.")
@@ -406,7 +437,7 @@ def cell_text(point: dict[str, Any], name: str) -> str:
       ('PLD', '0.1')
     """
     of_words = name in SCHEMA and SCHEMA[name].dtype in ("str", "bool")
-    if of_words or isinstance(point[name], str):
+    if of_words or isinstance(point[name], str) or pd.api.types.is_bool(point[name]):
         cell = "–" if pd.isna(point[name]) else str(point[name])
         return cell.upper() if name == "accountant" else cell
     value = number(point, name)

@@ -1,5 +1,7 @@
 """A results table for a terminal, a README and a paper."""
 
+import re
+
 from rich import box
 from rich.console import Group
 from rich.table import Table
@@ -8,6 +10,7 @@ from rich.text import Text
 from dpjax.results.sheet import Field, Sheet
 
 _STAR = "★"
+_NUMBERS = re.compile(r"-?[\d.e-]+ ± [\d.e-]+")
 
 
 def to_rich(sheets: list[Sheet], width: int) -> Group:
@@ -62,14 +65,14 @@ def to_markdown(sheets: list[Sheet]) -> str:
     """
     blocks = []
     for sheet in sheets:
-        header = "| " + " | ".join(field.header for field in sheet.fields) + " |"
+        header = "| " + " | ".join(markdown_text(field.header) for field in sheet.fields) + " |"
         rule = "|" + "|".join("--:" for _ in sheet.fields) + "|"
         rows = [
-            "| " + " | ".join(_bold(field, row, sheet, "**{}**").replace("|", r"\|") for field in sheet.fields) + " |"
+            "| " + " | ".join(_bold(field, row, sheet, "**{}**") for field in sheet.fields) + " |"
             for row in range(len(sheet.best))
         ]
-        notes = " ".join(sheet.notes).replace(" (★)", " (bold)")
-        blocks.append("\n".join([f"**{sheet.title}**", "", header, rule, *rows, "", notes]))
+        notes = markdown_text(" ".join(sheet.notes).replace(" (★)", " (bold)"))
+        blocks.append("\n".join([f"**{markdown_text(sheet.title)}**", "", header, rule, *rows, "", notes]))
     return "\n\n".join(blocks)
 
 
@@ -145,16 +148,18 @@ def _fitting(fields: list[Field], width: int) -> list[Field]:
 
 
 def _bold(field: Field, row: int, sheet: Sheet, mark: str) -> str:
-    cell = field.cells[row]
+    cell = markdown_text(field.cells[row])
     return mark.format(cell) if field.is_metric and sheet.best[row] and len(sheet.best) > 1 else cell
 
 
 def _tex_cell(field: Field, row: int, sheet: Sheet) -> str:
     mean, plus, std = field.cells[row].partition(" ± ")
-    if not plus:
+    if not plus or not _NUMBERS.fullmatch(field.cells[row]):  # a name may have the sign in it
+        mean = field.cells[row]
         bold = field.is_metric and sheet.best[row] and len(sheet.best) > 1
         return rf"\textbf{{{tex(mean)}}}" if bold else tex(mean)
     bold = field.is_metric and sheet.best[row] and len(sheet.best) > 1
+    mean, std = tex_number(mean), tex_number(std)
     return rf"$\mathbf{{{mean}}} \pm {std}$" if bold else rf"${mean} \pm {std}$"
 
 
@@ -168,7 +173,8 @@ _TEX = {
     "×": r"$\times$",
 }
 _TEX |= {sign: rf"\{sign}" for sign in "_%&#{}$"} | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}"}
-_TEX |= {"^": r"\textasciicircum{}"}
+_TEX |= {"^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"}
+_MARKDOWN = {sign: rf"\{sign}" for sign in "\\`*|$"} | {"&": "&amp;", "<": "&lt;", ">": "&gt;", "\n": " "}
 
 
 def tex(words: str) -> str:
@@ -182,3 +188,30 @@ def tex(words: str) -> str:
       '$\\varepsilon$=3 \\& 5 \\%'
     """
     return "".join(_TEX.get(sign, sign) for sign in words)
+
+
+def markdown_text(words: str) -> str:
+    r"""Text that Markdown shows as it is, in a table too: no tag, no formula, no column of it.
+
+    Args:
+      words: any text.
+
+    Example:
+      >>> markdown_text("<b> & $x|y$")
+      '&lt;b&gt; &amp; \\$x\\|y\\$'
+    """
+    return "".join(_MARKDOWN.get(sign, sign) for sign in words)
+
+
+def tex_number(number: str) -> str:
+    r"""A number in the signs of a table, as LaTeX writes it between ``$``.
+
+    Args:
+      number: such as ``0.9``, ``2e9`` or ``∞``.
+
+    Example:
+      >>> tex_number("0.9"), tex_number("2e-9"), tex_number("∞")
+      ('0.9', '2 \\cdot 10^{-9}', '\\infty')
+    """
+    mantissa, sign, exponent = number.replace("∞", r"\infty").partition("e")
+    return rf"{mantissa} \cdot 10^{{{exponent}}}" if sign else mantissa

@@ -72,12 +72,16 @@ _SAME = (
     "test_majority",
     "rows_per_owner",
     "noise_multiplier",
+    "secret_cohorts",
     "capacity",
     "device",
     "git_revision",
 )
 POINT: tuple[str, ...] = (*IDENTITY, SWEEP, *_SAME, "epsilon_pld", "epsilon_rdp", *COUNTED)
 """Columns that a point has one value of, its ε and what is counted over its seeds included."""
+
+_OF_SUMMARY = (SWEEP, "n", "best", "claim", "point", "federated", "family", "spread", "place", "of_seeds", "of_clients")
+"""Names that a summary uses, which no column of one's own can have there."""
 
 _COSTS = ("wall_seconds", "compile_seconds", "peak_memory_mib", "epoch_seconds", "tokens_per_second")
 _COSTS += ("uplink_bytes", "encrypt_seconds", "add_seconds", "decrypt_seconds", "aggregation_error")
@@ -101,7 +105,7 @@ def summary(frame: pd.DataFrame, metric: str = "") -> pd.DataFrame:
 
     Returns:
       The identity, ``n``, ``diverged``, ``<metric>_mean`` and ``<metric>_std`` for every metric, cost and clients'
-      accuracy, ``best``, ``claim``.
+      accuracy, ``best``, ``claim``, and what ``own_columns`` names.
 
     Raises:
       ResultsError: the table has no such numeric column.
@@ -115,7 +119,9 @@ def summary(frame: pd.DataFrame, metric: str = "") -> pd.DataFrame:
     return with_runs(frame, [metric or metric_of(frame)])[0]
 
 
-def with_runs(frame: pd.DataFrame, metrics: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+def with_runs(
+    frame: pd.DataFrame, metrics: Sequence[str], apart: Sequence[str] = ()
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """What ``summary`` gives, and the runs that each of its points is the mean of.
 
     Formal guarantees: those of ``summary``. Every run is of one point.
@@ -123,6 +129,7 @@ def with_runs(frame: pd.DataFrame, metrics: Sequence[str]) -> tuple[pd.DataFrame
     Args:
       frame: what ``collect``, ``load`` or ``load_all`` gave.
       metrics: columns that get a mean and a deviation besides the usual; ``best`` compares the first.
+      apart: columns of one's own that tell points apart too.
 
     Returns:
       The points, and the runs with the index of their point in the column ``point``.
@@ -141,18 +148,15 @@ def with_runs(frame: pd.DataFrame, metrics: Sequence[str]) -> tuple[pd.DataFrame
     if not all_diverged(frame):  # of whose metrics none has a number
         require(frame, *metrics)
     # Any: pandas ships no stubs, and the types inferred for a group-by are unions of everything it might be.
-    runs: Any = latest_runs(_adopt(frame))
-    groups: Any = runs.groupby(_identity(frame), dropna=False, sort=False)
+    runs: Any = latest_runs(_adopt(frame), apart)
+    groups: Any = runs.groupby([*_identity(frame), *apart], dropna=False, sort=False)
     points = groups.size().rename("n").reset_index()
     parts = {name: groups[name].first().to_numpy() for name in _SAME}
     parts |= {name: groups[name].max().to_numpy() for name in ("epsilon_pld", "epsilon_rdp")}
     # Of runs that have no such count, as central ones have no aborted rounds, there is none: not 0.
     parts |= {name: groups[name].sum(min_count=1).to_numpy() for name in COUNTED}
+    parts |= {name: groups[name].first().to_numpy() for name in own_columns(runs) if name not in apart}
     parts["diverged"] = groups["diverged"].sum().to_numpy(int)
-    settings = [
-        name for name in own_columns(runs) if name not in named and groups[name].nunique(dropna=False).max() < 2
-    ]
-    parts |= {name: groups[name].first().to_numpy() for name in settings}
     for name in named:
         of_all = groups[name].count().to_numpy() == groups.size().to_numpy()
         parts[f"{name}_mean"] = np.where(of_all, groups[name].mean().to_numpy(float), np.nan)
@@ -163,22 +167,6 @@ def with_runs(frame: pd.DataFrame, metrics: Sequence[str]) -> tuple[pd.DataFrame
     points = points.sort_values(ORDER, kind="stable", na_position="first")
     place = np.argsort(points.index.to_numpy())  # of the group that came so manieth, among the sorted
     return points.reset_index(drop=True), runs.assign(point=place[groups.ngroup().to_numpy()])
-
-
-def own_columns(frame: pd.DataFrame) -> list[str]:
-    """Columns outside the schema that hold a word, a number or a truth value each.
-
-    Args:
-      frame: what ``collect`` or ``load`` gave, or rows of ``summary``.
-
-    Example:
-      >>> from dpjax.results.table import frame_of
-      >>> own_columns(frame_of([{"seed": 0, "lab": "a", "widths": [1, 2]}]))
-      ['lab']
-    """
-    known = {*SCHEMA, SWEEP, "n", "best", "claim", "federated", "point", "place", "spread", "of_seeds", "of_clients"}
-    own = [str(name) for name in frame.columns if name not in known and not str(name).endswith(("_mean", "_std"))]
-    return [name for name in own if not any(isinstance(cell, list | dict | np.ndarray) for cell in frame[name])]
 
 
 def own_metrics(frame: pd.DataFrame) -> list[str]:
@@ -214,15 +202,53 @@ def references_as_one(frame: pd.DataFrame) -> pd.DataFrame:
     """
     rows: Any = frame.copy()
     plain = (rows["epsilon"] == math.inf) & (rows["noise_multiplier"] == 0) & (rows["clip_norm"] == math.inf)
-    rows.loc[plain, "config_hash"] = [_hash_without_privacy(row) for row in rows[plain].to_dict("records")]
+    own = own_columns(rows)
+    rows.loc[plain, "config_hash"] = [
+        " ".join([str(_hash_without_privacy(row)), *[str(row[name]) for name in own]])
+        for row in rows[plain].to_dict("records")
+    ]
     return rows
 
 
-def latest_runs(frame: Any) -> Any:
+def own_columns(frame: Any) -> list[str]:
+    """Columns outside the schema that say one thing of each point: one number, text or truth, whatever the seed.
+
+    Args:
+      frame: what ``collect`` or ``load`` gave.
+
+    Example:
+      >>> from dpjax.results.table import frame_of
+      >>> rows = [{"config_hash": c, "seed": s, "mine": c, "measured": s / 9} for c in "ab" for s in range(2)]
+      >>> own_columns(frame_of(rows))
+      ['mine']
+    """
+    known = {*SCHEMA, *_OF_SUMMARY, *own_metrics(frame)}
+    names = [str(name) for name in frame.columns if name not in known]
+    names = [name for name in names if is_scalar(frame[name]) and name.rpartition("_")[0] not in SCHEMA]
+    groups: Any = frame.groupby(_identity(frame), dropna=False, sort=False) if names else None
+    return [name for name in names if (groups[name].nunique(dropna=False) <= 1).all()]
+
+
+def is_scalar(column: Any) -> bool:
+    """Whether a column holds numbers, texts and truths alone, some of them.
+
+    Args:
+      column: of a frame.
+
+    Example:
+      >>> is_scalar(pd.Series(["a", None])), is_scalar(pd.Series([[1], [2]])), is_scalar(pd.Series([None]))
+      (True, False, False)
+    """
+    values = column.dropna()
+    return len(values) > 0 and all(isinstance(value, str | bool | int | float | np.generic) for value in values)
+
+
+def latest_runs(frame: Any, apart: Sequence[str] = ()) -> Any:
     """Each seed of a point once, by its latest row; rows without a seed all.
 
     Args:
       frame: what ``collect`` or ``load`` gave.
+      apart: columns of one's own that tell points apart too.
 
     Example:
       >>> from dpjax.results.table import frame_of
@@ -231,7 +257,7 @@ def latest_runs(frame: Any) -> Any:
     """
     latest = frame.sort_values("timestamp", kind="stable", na_position="first")
     latest = latest.assign(seed=same_runs(latest["seed"]))
-    repeated = latest.duplicated([*_identity(latest), "seed"], keep="last") & latest["seed"].notna()
+    repeated = latest.duplicated([*_identity(latest), *apart, "seed"], keep="last") & latest["seed"].notna()
     return latest[~repeated].sort_index()
 
 
@@ -318,8 +344,8 @@ def _hash_without_privacy(row: dict[str, Any]) -> Any:
 def _best(points: Any, metric: str) -> pd.Series:
     score = points[f"{metric}_mean"] * (-1 if lower_is_better(metric) else 1)
     rivals = [points[name] for name in (*FAMILY, "epsilon")]
-    # Of runs that diverged no metric is a result: they are the best only where all of an ε did.
-    finished = (points["diverged"] == 0).astype(float)
+    # Of runs that diverged no metric is a result: they are the best only where all of an ε did; so is what is infinite.
+    finished = ((points["diverged"] == 0) & np.isfinite(points[f"{metric}_mean"])).astype(float)
     score = score.where(finished == finished.groupby(rivals, dropna=False).transform("max"))
     top = score.groupby(rivals, dropna=False).transform("max")
     is_top = (score == top) & score.notna()

@@ -1,10 +1,12 @@
 """What a paper's table says below itself: what its cells are, what bold means, and what its ε rest on."""
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from dpjax.results.claims import (
+    assumed_sentences,
     learnt_sentence,
     number,
     owners_sentence,
@@ -62,9 +64,10 @@ def title(spec: TableSpec, facts: Facts) -> str:
 def sentences(spec: TableSpec, facts: Facts) -> list[str]:
     """The caption after its title, one sentence each.
 
-    Formal guarantees: states δ, adjacency, sampling and accountant unless they stand in the table; whether tuning was
-    paid for; what was chosen where points shared a cell; that rows without noise, and what inputs were made with, are
-    not private; runs that diverged; and an ε above the one asked for.
+    Formal guarantees: states δ, or that none is stated, adjacency, sampling and accountant unless they stand in the
+    table, of private points; what ε assumes, as noise that is simulated; whether tuning was paid for; what was chosen
+    where points shared a cell; that rows without noise, and what inputs were made with, are not private; runs that
+    diverged; and an ε above the one asked for.
 
     Args:
       spec: of the table.
@@ -81,7 +84,7 @@ def sentences(spec: TableSpec, facts: Facts) -> list[str]:
     """
     private = [point for point in facts.points if not _is_reference(point)]
     lines = [_mechanism(facts, private), _cells(spec, facts), _chosen(spec, facts), *_bold(spec, facts)]
-    lines += [computed_sentence(private), _tuning(private)] if private else []
+    lines += [computed_sentence(private), *assumed_sentences(private), _tuning(private)] if private else []
     if len(private) < len(facts.points):
         lines.append("ε = ∞ is not private.")
     owned = dict.fromkeys(filter(None, map(owners_sentence, private)))
@@ -90,14 +93,21 @@ def sentences(spec: TableSpec, facts: Facts) -> list[str]:
     diverged = sum(point["diverged"] for point in facts.points)
     if diverged:
         lines.append(f"×: {diverged_runs(diverged, sum(point['n'] for point in facts.points))}.")
-    return [line[0].upper() + line[1:] if line[0] != "δ" and line[0] != "ε" else line for line in lines if line]
+    # Of Greek letters and of names with a line in them, such as zero_out, a sentence may begin with a small one.
+    return [
+        line if line[0] in "δε" or "_" in re.split(r"\W", line)[0] else line[0].upper() + line[1:]
+        for line in lines
+        if line
+    ]
 
 
 def _mechanism(facts: Facts, private: Sequence[dict[str, Any]]) -> str:
     first, shown = facts.points[0], facts.shown
     delta = number(first, "delta")
-    parts = [f"δ={small(delta)}"] if delta is not None and "delta" not in shown else []
-    parts += [text(first, "adjacency")] if "adjacency" not in shown else []
+    parts = []
+    if private and "delta" not in shown:
+        parts.append("δ not stated" if delta is None else f"δ={small(delta)}")
+    parts += [text(first, "adjacency")] if private and "adjacency" not in shown else []
     if text(first, "sampling") and "sampling" not in shown:
         parts.append(f"{sampling_word(text(first, 'sampling'))} sampling")
     accountants = list(dict.fromkeys(cell_text(point, "accountant") for point in private if text(point, "accountant")))
@@ -135,28 +145,43 @@ def _chosen(spec: TableSpec, facts: Facts) -> str:
 
 
 def _bold(spec: TableSpec, facts: Facts) -> list[str]:
-    told = [bold for bold in facts.bold.values() if bold.chosen]
+    told = {name: bold for name, bold in facts.bold.items() if bold.chosen}
     if not told:
         return []
     epsilons = {cell_text(point, "epsilon") for point in facts.points}
     best = "the best mean of each ε" if len(epsilons) > 1 else "the best mean"
     if spec.bold == "mean":
         return [f"{BOLD}: {best}."]
-    tests, untested = sum(bold.tests for bold in told), sum(bold.untested for bold in told)
-    if not tests and untested:
+    tests = {column_name(spec, name): bold.tests for name, bold in told.items() if bold.tests}
+    untested, infinite = (sum(getattr(bold, name) for bold in told.values()) for name in ("untested", "infinite"))
+    if not tests and untested and not infinite:
         return [f"{BOLD}: {best} alone, for no test was possible: no two cells have two seeds in common."]
-    if not tests:
-        return [f"{BOLD}: {best}."]
-    by_metric = "" if len(told) == 1 else " for each metric"
-    comparisons = "1 comparison" if tests == 1 else f"{tests} comparisons corrected by Holm{by_metric}"
-    lines = [
-        f"{BOLD}: {best}, and what is not shown to be worse (paired t-test over common seeds, {comparisons}; "
-        f"{spec.confidence * 100:g} % confidence), which is no proof that it is as good."
-    ]
+    lines = [f"{BOLD}: {best}."]
+    if tests:
+        lines = [
+            f"{BOLD}: {best}, and what is not shown to be worse (paired t-test over common seeds, "
+            f"{_comparisons(tests)}; {spec.confidence * 100:g} % confidence), which is no proof that it is as good."
+        ]
+    equal = sum(bold.equal for bold in told.values())
+    if equal:
+        of = "1 comparison has" if equal == 1 else f"{equal} comparisons have"
+        lines.append(f"{of} the same difference at every seed: no t-test was possible there, sign flips stand in.")
     if untested:
         cells = "1 cell has" if untested == 1 else f"{untested} cells have"
         lines.append(f"{cells} fewer than two seeds in common with the best: no test was possible there.")
+    if infinite:
+        cells = "1 cell is" if infinite == 1 else f"{infinite} cells are"
+        lines.append(f"{cells} of values that are not finite: no test was possible there.")
     return lines
+
+
+def _comparisons(tests: dict[str, int]) -> str:
+    """How many tests were corrected together: those of each metric by themselves."""
+    counts = list(tests.values())
+    if len(counts) == 1:
+        return "1 comparison" if counts == [1] else f"{counts[0]} comparisons corrected by Holm"
+    of_each = _and([f"{count} of {name}" for name, count in tests.items()])
+    return f"{sum(counts)} comparisons, {of_each}, corrected by Holm for each metric"
 
 
 def _tuning(private: Sequence[dict[str, Any]]) -> str:

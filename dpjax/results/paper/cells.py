@@ -3,6 +3,8 @@
 import math
 from typing import Any, NamedTuple
 
+from dpjax.results.claims import small
+
 
 class Cell(NamedTuple):
     """One cell.
@@ -62,15 +64,16 @@ def written(mean: float, width: float, digits: int, **how: Any) -> Cell:
     Args:
       mean: any float; missing gives a dash.
       width: half of what ± spans; missing is left out.
-      digits: after the point; numbers from 10⁶ on have three in all.
+      digits: after the point; numbers from 10⁶ on have three in all, and are written as ``results show`` does.
       how: other fields of the cell.
 
     Example:
       >>> written(0.9534, 0.0041, 3)[:2], written(0.9534, math.nan, 1)[:2], written(math.nan, 0.0, 3)[:2]
       (('0.953', '0.004'), ('1.0', ''), ('–', ''))
+      >>> written(2e9, 1e9, 3)[:2], written(math.inf, math.nan, 3)[:2]
+      (('2e9', '1e9'), ('∞', ''))
     """
     if math.isnan(mean):
         return Cell("–", **how)
-    form = f".{digits}f" if abs(mean) < 1e6 else ".2e"
-    spread = "" if math.isnan(width) else format(width, form)
-    return Cell(format(mean, form), spread, mean=mean, width=width, **how)
+    told, spread = ((small(float(f"{x:.3g}")) if abs(mean) >= 1e6 else f"{x:.{digits}f}") for x in (mean, width))
+    return Cell(told, "" if math.isnan(width) else spread, mean=mean, width=width, **how)

@@ -11,10 +11,11 @@ from dpjax.results.metric import metric_of
 from dpjax.results.paper.cells import Cell, Column
 from dpjax.results.paper.naming import column_name, value_name
 from dpjax.results.paper.spec import TableSpec
+from dpjax.results.schema import SCHEMA
 from dpjax.results.selecting import column_of
 from dpjax.results.several import SWEEP
 from dpjax.results.sheet import cell_text
-from dpjax.results.summarize import FAMILY, IDENTITY, POINT, require
+from dpjax.results.summarize import FAMILY, IDENTITY, POINT, is_scalar, own_columns, require
 
 _LATE = (
     "sampling_rate",
@@ -50,6 +51,11 @@ class Layout(NamedTuple):
     def keys(self) -> list[str]:
         """Columns of the results that tell the cells apart."""
         return [name for name in self.order if name not in self.metrics] + ([self.axis] if self.axis else [])
+
+    @property
+    def own(self) -> list[str]:
+        """Those of them that are none of the schema's."""
+        return [name for name in self.keys if name not in POINT]
 
     def asked(self, points: Any) -> Any:
         """The points of the values that were asked for; all, where none was."""
@@ -118,7 +124,7 @@ def layout_of(frame: pd.DataFrame, spec: TableSpec) -> Layout:
             raise ResultsError("there is no column sweep in rows of one folder: give several, or leave it out")
         column_of(frame, name)
     for name in spec.axes:
-        if _is_measured(frame, name):
+        if _is_measured(frame, name, on_axis=True):
             raise ResultsError(f"rows and columns name {name}, which is measured: give it to metric, or to show")
     metrics = list(dict.fromkeys([*spec.metric, *[name for name in spec.show if _is_measured(frame, name)]]))
     metrics = metrics or [metric_of(frame)]
@@ -132,7 +138,16 @@ def layout_of(frame: pd.DataFrame, spec: TableSpec) -> Layout:
     axis = spec.columns.partition("=")[0]
     settings = [name for name in (*order, axis) if name and name not in metrics]
     for name in settings:
-        if name not in POINT:
+        if (
+            name not in POINT
+            and name not in SCHEMA
+            and not is_scalar(frame[name].dropna())
+            and len(frame[name].dropna())
+        ):
+            raise ResultsError(
+                f"{name} holds more than one number or word a run, which is nothing for a cell: name another column"
+            )
+        if name not in POINT and name in SCHEMA:
             raise ResultsError(
                 f"{name} is neither a setting nor a result of a point: show such as epsilon, clip_norm, test_accuracy"
             )
@@ -146,15 +161,21 @@ def layout_of(frame: pd.DataFrame, spec: TableSpec) -> Layout:
     return Layout(order, metrics, axis, wanted, {name: _places(frame, name, wanted.get(name)) for name in settings})
 
 
-def _is_measured(frame: Any, name: str) -> bool:
-    return name not in POINT and name != "seed" and pd.api.types.is_numeric_dtype(frame[name])
+def _is_measured(frame: Any, name: str, *, on_axis: bool = False) -> bool:
+    if name in POINT or name == "seed" or not pd.api.types.is_numeric_dtype(frame[name]):
+        return False
+    if name in SCHEMA:
+        return True
+    # A number of one's own is a setting where all seeds of a point share it; of one seed each, only who asks knows.
+    shared = pd.api.types.is_bool_dtype(frame[name]) or name in own_columns(frame)
+    return not (shared and (on_axis or frame["seed"].nunique() > 1))
 
 
 def _telling(frame: Any) -> list[str]:
     """ε, and the settings that points of one family and ε differ in, as few as tell them apart."""
     settings = [name for name in IDENTITY if name not in (*FAMILY, *_LATE, "config_hash", "epsilon", "method")]
     telling = ["epsilon"] if bool(frame["epsilon"].notna().any()) else []
-    for name in (SWEEP, "method", *settings, *_LATE, "experiment"):
+    for name in (SWEEP, "method", *settings, *_LATE, *own_columns(frame), "experiment"):
         telling += hidden_columns(frame, [*FAMILY[1:], *telling], [name])
     return telling
 

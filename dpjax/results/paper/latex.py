@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 from dpjax.results.paper.cells import Block, Cell, Column
-from dpjax.results.show import tex
+from dpjax.results.show import tex, tex_number
 
 _NEEDS = {
     "booktabs": [r"% Needs \usepackage{booktabs}."],
@@ -120,7 +120,7 @@ def _cell(column: Column, cell: Cell, aligned: bool) -> str:
     if cell.text == "–":
         text = "--"
     else:
-        mean = rf"\mathbf{{{cell.text}}}" if cell.bold else cell.text
-        text = rf"${mean} \pm {cell.spread}$" if cell.spread else f"${mean}$"
+        mean = rf"\mathbf{{{tex_number(cell.text)}}}" if cell.bold else tex_number(cell.text)
+        text = rf"${mean} \pm {tex_number(cell.spread)}$" if cell.spread else f"${mean}$"
     text += r" $\times$" if cell.crossed else ""
     return f"{{{text}}}" if aligned else text

@@ -21,7 +21,7 @@ from dpjax.results.schema import SCHEMA, lower_is_better
 from dpjax.results.selecting import select
 from dpjax.results.several import SWEEP
 from dpjax.results.sheet import one_reference
-from dpjax.results.summarize import FAMILY, IDENTITY, is_federated, references_as_one, with_runs
+from dpjax.results.summarize import FAMILY, IDENTITY, is_federated, own_columns, references_as_one, with_runs
 
 
 class PaperTable(NamedTuple):
@@ -80,18 +80,21 @@ def paper_table(frame: pd.DataFrame, spec: TableSpec = TableSpec()) -> PaperTabl
     layout = layout_of(chosen, spec)
     _refuse_percent_of_nothing(spec, layout.metrics)
     refuse_unknown_names(spec, frame, [*dict.fromkeys([*layout.keys, *FAMILY])])
-    points, runs = with_runs(references_as_one(chosen), layout.metrics)
-    points = layout.asked(one_reference(points.assign(point=points.index)))
+    chosen = chosen.assign(**{name: _of_one_kind(chosen[name]) for name in layout.own})
+    own = list(dict.fromkeys([*layout.own, *own_columns(chosen)]))
+    points, runs = with_runs(references_as_one(chosen), layout.metrics, layout.own)
+    points = layout.asked(one_reference(points.assign(point=points.index), own))
     apart = [name for name in (*FAMILY[1:], "epsilon") if name not in layout.keys]
     at = [*apart, *layout.keys]
-    _refuse_hidden(points, at, layout.metrics[0], spec)
+    free = (*_FREE, *own)
+    _refuse_hidden(points, at, free, layout.metrics[0], spec)
     best: Any = best_per(points, at, layout.metrics[0], finished_first=True)
     best = best.assign(_federated=is_federated(best)).sort_values("_federated", kind="stable")
     blocks = []
     for values, group in best.groupby(apart, dropna=False, sort=False):
         of_block = points.merge(group[at].drop_duplicates(), on=at)
         keys = {column_name(spec, n): value_name(spec, dict(zip(apart, values, strict=True)), n) for n in apart}
-        blocks.append(_block(spec, layout, layout.ordered(group), of_block, runs, at, keys))
+        blocks.append(_block(spec, layout, layout.ordered(group), of_block, runs, at, free, keys))
     return PaperTable(_told_apart(blocks), spec)
 
 
@@ -100,7 +103,14 @@ _FREE = ("experiment", SWEEP, *[name for name in IDENTITY if name not in FAMILY 
 
 
 def _block(
-    spec: TableSpec, layout: Layout, shown: list[dict[str, Any]], points: Any, runs: Any, at: Sequence[str], keys: Any
+    spec: TableSpec,
+    layout: Layout,
+    shown: list[dict[str, Any]],
+    points: Any,
+    runs: Any,
+    at: Sequence[str],
+    free: Sequence[str],
+    keys: Any,
 ) -> Block:
     compared: dict[Any, list[dict[str, Any]]] = {}
     for point in shown:
@@ -109,7 +119,7 @@ def _block(
     bold = {
         name: bold_points(list(compared.values()), runs, name, how[name], spec.confidence) for name in layout.metrics
     }
-    hidden, other = _hidden(points, at)
+    hidden, other = _hidden(points, at, free)
     facts = Facts(shown, layout.metrics, layout.keys, hidden, other, bold)
 
     def cell(point: dict[str, Any] | None, metric: str) -> Cell:
@@ -147,13 +157,19 @@ def _has_a_better(metric: str) -> bool:
     return metric not in SCHEMA or SCHEMA[metric].better is not None or lower_is_better(metric)
 
 
-def _hidden(points: Any, at: Sequence[str]) -> tuple[list[str], bool]:
-    hidden = hidden_columns(points, at, _FREE)
+def _of_one_kind(column: Any) -> Any:
+    """A column of one's own that can be sorted: as texts, where it holds several kinds of cells."""
+    mixed = column.dropna().map(lambda cell: isinstance(cell, str)).nunique() > 1
+    return column.map(str, na_action="ignore") if mixed else column
+
+
+def _hidden(points: Any, at: Sequence[str], free: Sequence[str]) -> tuple[list[str], bool]:
+    hidden = hidden_columns(points, at, free)
     return hidden, bool(hidden_columns(points, [*at, *hidden], ["config_hash"]))
 
 
-def _refuse_hidden(points: Any, at: Sequence[str], metric: str, spec: TableSpec) -> None:
-    hidden, other = _hidden(points, at)
+def _refuse_hidden(points: Any, at: Sequence[str], free: Sequence[str], metric: str, spec: TableSpec) -> None:
+    hidden, other = _hidden(points, at, free)
     if not hidden and not other:
         return
     named = ", ".join([*hidden, *(["settings outside the columns"] if other else [])])

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from dpjax.results.paper.captions import BOLD
 from dpjax.results.paper.cells import Block, Cell, Column
+from dpjax.results.show import markdown_text
 
 _STAR = "★"
 
@@ -27,13 +28,13 @@ def to_markdown(blocks: Sequence[Block]) -> str:
     """
     parts = []
     for block in blocks:
-        rows = [_headers(block.columns), *[[_markdown(c.cells[i]) for c in block.columns] for i in _rows(block)]]
+        headers = [markdown_text(header) for header in _headers(block.columns)]
+        rows = [headers, *[[_markdown(c.cells[i]) for c in block.columns] for i in _rows(block)]]
         rule = "|" + "|".join("--:" if column.is_metric else ":--" for column in block.columns) + "|"
-        lines = ["| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |" for row in rows]
+        lines = ["| " + " | ".join(row) + " |" for row in rows]
         lines = [lines[0], rule, *lines[1:]]
-        parts.append(
-            "\n".join([*([f"**{block.title}**", ""] if block.title else []), *lines, "", " ".join(block.notes)])
-        )
+        heading = [f"**{markdown_text(block.title)}**", ""] if block.title else []
+        parts.append("\n".join([*heading, *lines, "", markdown_text(" ".join(block.notes))]))
     return "\n\n".join(parts)
 
 
@@ -51,7 +52,9 @@ def to_csv(blocks: Sequence[Block]) -> str:
             line = dict(block.keys)
             for name, column in zip(names, block.columns, strict=True):
                 cell = column.cells[i]
-                line[name] = "" if cell.text == "–" else cell.text
+                line[name] = (
+                    "" if cell.text == "–" else cell.text.replace("∞", "inf") if column.is_metric else cell.text
+                )
                 if any(each.spread for each in column.cells):
                     line[f"{name} ±"] = cell.spread
             header |= dict.fromkeys(line)
@@ -78,7 +81,8 @@ def _plain(cell: Cell) -> str:
 
 
 def _markdown(cell: Cell) -> str:
-    text = f"**{_plain(cell)}**" if cell.bold else _plain(cell)
+    text = markdown_text(_plain(cell))
+    text = f"**{text}**" if cell.bold else text
     return f"{text} ×" if cell.crossed else text
 
 
