@@ -91,9 +91,9 @@ def test_a_sweep_of_which_all_is_there_is_complete(sweep):
 @pytest.mark.parametrize(
     ("process", "age", "state"),
     [
-        (this_process(), 0.0, "running"),
-        (this_process(), 3000.0, "running"),  # some jobs take as long, and the process is there
-        (this_process(), 30_000.0, "stalled"),
+        ("this", 0.0, "running"),
+        ("this", 3000.0, "running"),  # some jobs take as long, and the process is there
+        ("this", 30_000.0, "stalled"),
         ("elsewhere.1", 0.0, "running"),
         ("elsewhere.1", 3000.0, "stalled"),
         (None, 3000.0, "stalled"),
@@ -101,6 +101,7 @@ def test_a_sweep_of_which_all_is_there_is_complete(sweep):
     ],
 )
 def test_what_has_not_ended_runs_or_is_stalled_or_stopped(tmp_path, process, age, state):
+    process = this_process() if process == "this" else process
     folder = tmp_path / "mine"
     made = [job(folder, epsilon, 1.0, 0.5, age) for epsilon in EPSILONS]
     told = {} if process is None else {"process": dead_process() if process == "dead" else process}
