@@ -61,6 +61,7 @@ class Status(NamedTuple):
       best: by family and ε.
       failures: one sentence each.
       unreadable: one sentence for each file.
+      notes: one sentence each on what was run more than once.
       results: the table, or where there is none yet the folder.
     """
 
@@ -74,6 +75,7 @@ class Status(NamedTuple):
     best: list[Best]
     failures: list[str]
     unreadable: list[str]
+    notes: list[str]
     results: Path
 
 
@@ -116,8 +118,15 @@ def status(directory: Path | str, now: datetime.datetime | None = None) -> Statu
         best=best,
         failures=[f"{naming(each.overrides) or each.folder}: {each.error}" for each in contents.failures],
         unreadable=list(contents.unreadable),
+        notes=_run_twice(contents.frame),
         results=root if root.is_file() else tables[0] if tables else root,
     )
+
+
+def _run_twice(frame: Any) -> list[str]:
+    from dpjax.results.summarize import run_twice  # pandas: a second
+
+    return run_twice(frame)
 
 
 def _state(contents: Contents, going: Progress | None, now: datetime.datetime, since: float | None) -> State:
