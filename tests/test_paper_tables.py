@@ -521,6 +521,27 @@ def test_bad_input_is_refused_in_a_sentence(tmp_path, capsys, monkeypatch, argum
     assert words in err
 
 
+def test_what_is_no_specification_no_report_and_no_folder_is_not_written_over(tmp_path, capsys):
+    mine = folder(tmp_path, "mine")
+    result = tmp_path / "mine/job/result.json"
+    before = result.read_bytes()
+    for words in (
+        ["results", "table", mine, "--save", str(result)],
+        ["report", mine, "--out", str(result)],
+        ["results", "export", mine, "--out", str(result)],
+    ):
+        assert call(*words) == 1
+        out, err = capsys.readouterr()
+        assert (out, err.count("\n")) == ("", 1)
+        assert f"{words[-2]} {result}" in err
+        assert result.read_bytes() == before
+    spec, page = str(tmp_path / "table.yaml"), str(tmp_path / "a.html")
+    for _ in range(2):  # what is one is
+        assert call("results", "table", mine, "--save", spec) == 0
+        assert call("report", mine, "--out", page) == 0
+    capsys.readouterr()
+
+
 def test_the_command_from_end_to_end(tmp_path, capsys):
     assert call("results", "table", "/nowhere") == 1
     assert "there is no /nowhere" in capsys.readouterr().err

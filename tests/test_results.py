@@ -21,7 +21,7 @@ from dpjax.cli import main
 from dpjax.results import COLUMNS, SCHEMA, ResultsError, claim
 from dpjax.results.sheet import sheets
 from dpjax.results.show import to_latex, to_markdown, to_rich
-from dpjax.results.summarize import IDENTITY
+from dpjax.results.summarize import IDENTITY, run_twice
 from dpjax.results.table import frame_of
 
 INF = math.inf
@@ -474,6 +474,22 @@ def test_columns_of_ones_own_tell_rows_apart_where_points_have_one_value_of_them
     cells = {field.header: field.cells for field in sheet.fields}
     assert cells["flag"] == ["True", "False"] * 2
     assert not {"list", "seen"} & set(cells)
+
+
+def test_a_seed_that_was_run_twice_with_different_results_is_told_by_every_command(tmp_path, capsys):
+    row = {"epsilon": 1.0, "dataset": "digits", "config_hash": "a"}
+    rows = [row | {"seed": s, "test_accuracy": a} for s, a in ((0, 0.8), (1, 0.81), (1, 0.91), (2, 0.8), (2, 0.8))]
+    results.write_job_result(tmp_path / "a", rows, "a")
+    told = "eed 1 of ε=1 was run twice, with different results: the latest counts"
+    for words in (["results", "show"], ["results", "table"], ["status"], ["report"]):
+        with pytest.raises(SystemExit):
+            main([*words, str(tmp_path)])
+        out, err = capsys.readouterr()
+        assert (out + err).count(told) == 1
+        assert "seed 2" not in out + err
+    more = [*rows, *[{**each, "epsilon": 2.0} for each in rows]]
+    (several,) = run_twice(frame_of(more))
+    assert several.startswith("2 seeds were run more than once")
 
 
 def test_a_list_among_the_overrides_stays_whole():

@@ -142,6 +142,16 @@ def test_a_folder_that_tells_no_plan_and_one_above_several_are_read(sweep, tmp_p
     assert told(tmp_path, capsys)[0] == 3
 
 
+def test_families_that_differ_in_what_epsilon_means_have_headings_of_their_own(tmp_path, capsys):
+    for name, told in (("a", {}), ("b", {"delta": 1e-3}), ("c", {"adjacency": "replace_one"})):
+        job(tmp_path / name, 1.0, 1.0, 0.5, **told)
+    lines = told_lines(tmp_path, capsys)
+    heads = [line for line in lines if line.startswith("  mine")]
+    assert len(set(heads)) == len(heads) == 3
+    assert any("δ=0.001" in line for line in heads)
+    assert any("replace_one" in line for line in heads)
+
+
 def test_an_empty_folder_lacks_all(tmp_path, capsys):
     assert status(tmp_path).state == "incomplete"
     code, out, _ = told(tmp_path, capsys)
@@ -162,6 +172,10 @@ def told(folder: Path, capsys, *words: str) -> tuple[int, str, str]:
         dpjax_main(["status", str(folder), *words])
     assert isinstance(stop.value.code, int)
     return stop.value.code, *capsys.readouterr()
+
+
+def told_lines(folder: Path, capsys) -> list[str]:
+    return told(folder, capsys)[1].splitlines()
 
 
 def test_the_command_says_it_in_lines(sweep, capsys):

@@ -6,7 +6,7 @@ import typer
 
 
 def name_what_is_left_out(frame: Any) -> None:
-    """Says which rows other code has made, and which files and jobs a table lacks.
+    """Says which rows other code has made, which seeds ran twice, and which files and jobs a table lacks.
 
     Args:
       frame: what ``load`` or ``load_all`` gave.
@@ -15,8 +15,9 @@ def name_what_is_left_out(frame: Any) -> None:
       SystemExit: with status 1, if it lacks any.
     """
     from dpjax.results.provenance import made_by_other_code
+    from dpjax.results.summarize import run_twice
 
-    for sentence in made_by_other_code(frame):
+    for sentence in (*made_by_other_code(frame), *run_twice(frame)):
         typer.echo(f"note: {sentence}.", err=True)
     lacking = frame.attrs.get("unreadable", [])
     for sentence in lacking:

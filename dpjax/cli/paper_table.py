@@ -84,6 +84,11 @@ def table_command(
     }
     given = {key: value for key, value in given.items() if value is not None}
     asked = dataclasses.replace(read_spec(spec), **given) if spec else TableSpec(**given)
+    if save is not None and save.exists():
+        try:
+            read_spec(save)
+        except (ResultsError, ValueError) as error:
+            raise ResultsError(f"--save {save} is there and is no specification: choose another file") from error
     from dpjax.results.paper.table import paper_table
     from dpjax.results.several import load_all
 

@@ -55,6 +55,8 @@ def report_command(
     from dpjax.results.errors import ResultsError
     from dpjax.results.result_files import write_atomically
 
+    if out is not None and out.is_file() and out.suffix.lower() not in (".html", ".htm"):
+        raise ResultsError(f"--out {out} is there and is no report: choose a file that ends in .html")
     now = datetime.datetime.now(datetime.UTC)
     contents = gather_several(directories, now)
     directory = directories[0]

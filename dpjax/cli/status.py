@@ -65,6 +65,7 @@ def _lines(directory: Path, found: "Status") -> list[str]:
     for word, sentences in (("failed", found.failures), ("unreadable", found.unreadable)):
         lines += [f"  {word}: {sentence}" for sentence in sentences[:5]]
         lines += [f"  and {len(sentences) - 5} more {word}"] if len(sentences) > 5 else []
+    lines += [f"  note: {sentence}" for sentence in found.notes]
     return [*lines, *_best_lines(found), f"Results: {found.results}"]
 
 

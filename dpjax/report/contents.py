@@ -141,6 +141,7 @@ def _left_out(root: Path, unreadable: list[str], failed: list[Failure], going: P
 
 def _about(frame: Any, older: list[tuple[Path, list[str]]]) -> list[Notice]:
     from dpjax.results.provenance import made_by_other_code
+    from dpjax.results.summarize import run_twice
 
     notices = []
     if not len(frame):
@@ -162,6 +163,7 @@ def _about(frame: Any, older: list[tuple[Path, list[str]]]) -> list[Notice]:
             notices.append(Notice("note", sentence, list(dict.fromkeys(map(str, these)))))
     for sentence in dict.fromkeys(each for row in frame.to_dict("records") if (each := learnt_sentence(row))):
         notices.append(Notice("note", f"{sentence}.", []))
+    notices += [Notice("note", f"{sentence[0].upper()}{sentence[1:]}.", []) for sentence in run_twice(frame)]
     other = made_by_other_code(frame)
     if other:
         notices.append(Notice("note", "Rows were made by other code, or of other files.", other))

@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 from dpjax.report.contents import Contents, gather
 from dpjax.report.sweep_state import PROGRESS_FILE, Progress, naming
-from dpjax.results.claims import number, stated_epsilon, text
+from dpjax.results.claims import number, sampling_word, stated_epsilon, text
 from dpjax.results.failures import FAILURE_FILE, visible_files
 from dpjax.results.metric import metric_of
 from dpjax.results.result_files import JOB_FILE, job_files
@@ -24,7 +24,7 @@ class Best(NamedTuple):
     """The best point of a family of comparable ones at one ε, by the mean over its seeds.
 
     Attributes:
-      family: what it is of: experiment, data set, model and unit.
+      family: what it is of: experiment, data set, model and unit; where families agree in these, what they differ in.
       epsilon: that was asked for; inf without privacy, None where a table holds none.
       stated: ε of the mechanism that ran, by ``accountant``; None where it has none.
       accountant: PLD or RDP.
@@ -61,6 +61,7 @@ class Status(NamedTuple):
       best: by family and ε.
       failures: one sentence each.
       unreadable: one sentence for each file.
+      notes: one sentence each on what was run more than once.
       results: the table, or where there is none yet the folder.
     """
 
@@ -74,6 +75,7 @@ class Status(NamedTuple):
     best: list[Best]
     failures: list[str]
     unreadable: list[str]
+    notes: list[str]
     results: Path
 
 
@@ -116,8 +118,15 @@ def status(directory: Path | str, now: datetime.datetime | None = None) -> Statu
         best=best,
         failures=[f"{naming(each.overrides) or each.folder}: {each.error}" for each in contents.failures],
         unreadable=list(contents.unreadable),
+        notes=_run_twice(contents.frame),
         results=root if root.is_file() else tables[0] if tables else root,
     )
+
+
+def _run_twice(frame: Any) -> list[str]:
+    from dpjax.results.summarize import run_twice  # pandas: a second
+
+    return run_twice(frame)
 
 
 def _state(contents: Contents, going: Progress | None, now: datetime.datetime, since: float | None) -> State:
@@ -163,7 +172,25 @@ def _best(contents: Contents) -> tuple[str | None, list[Best]]:
         return None, []
     metric = metric_of(contents.frame)
     rows = points[points["best"]].to_dict("records")
-    return metric, [_of_point(row, metric, title(row)) for row in rows]
+    titles = [title(row) for row in rows]
+    alike = [[row for row, other in zip(rows, titles, strict=True) if other == each] for each in titles]
+    return metric, [
+        _of_point(row, metric, ", ".join(filter(None, [each, *_differing(row, same)])))
+        for row, each, same in zip(rows, titles, alike, strict=True)
+    ]
+
+
+def _differing(row: dict[str, Any], same: list[dict[str, Any]]) -> list[str]:
+    """What makes a point of a family of its own, of those that its title does not tell it from."""
+    from dpjax.results.sheet import cell_text, label
+
+    words = []
+    for name in ("adjacency", "sampling", "delta"):
+        told = cell_text(row, name)
+        if len({cell_text(other, name) for other in same}) > 1:
+            word = f"δ={told}" if name == "delta" else sampling_word(told) + " sampling" if name == "sampling" else told
+            words.append(f"{label(name)} not stated" if told == "–" else word)
+    return words
 
 
 def _of_point(row: dict[str, Any], metric: str, family: str) -> Best:

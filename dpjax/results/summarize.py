@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dpjax.results.claims import claim
+from dpjax.results.claims import claim, small
 from dpjax.results.errors import ResultsError
 from dpjax.results.metric import all_diverged, metric_of
 from dpjax.results.mishaps import COUNTED
@@ -259,6 +259,40 @@ def latest_runs(frame: Any, apart: Sequence[str] = ()) -> Any:
     latest = latest.assign(seed=same_runs(latest["seed"]))
     repeated = latest.duplicated([*_identity(latest), *apart, "seed"], keep="last") & latest["seed"].notna()
     return latest[~repeated].sort_index()
+
+
+def run_twice(frame: Any) -> list[str]:
+    """A sentence on seeds of one point that are there more than once with different results; none where there is none.
+
+    Args:
+      frame: what ``collect`` or ``load`` gave.
+
+    Example:
+      >>> from dpjax.results.table import frame_of
+      >>> run_twice(frame_of([{"epsilon": 1.0, "seed": 1, "test_loss": x} for x in (2.0, 1.0)]))
+      ['seed 1 of ε=1 was run twice, with different results: the latest counts']
+    """
+    rows = frame[frame["seed"].notna()]
+    rows = rows.assign(seed=same_runs(rows["seed"]))
+    place = [*_identity(rows), "seed"]
+    rows = rows[rows.duplicated(place, keep=False)]
+    # What was copied says the same of every metric, and needs no word.
+    measured = [name for name in METRICS if name in rows.columns]
+    differing = rows[~rows.duplicated([*place, *measured])]
+    groups: Any = differing[differing.duplicated(place, keep=False)].groupby(place, dropna=False, sort=False)
+    firsts = [(len(group), group.iloc[0]) for _, group in groups]
+    if not firsts:
+        return []
+    times, first = firsts[0]
+    epsilon = "" if pd.isna(first["epsilon"]) else f" of ε={small(first['epsilon'])}"
+    named = f" of {first['overrides']}" if isinstance(first["overrides"], str) and first["overrides"] else epsilon
+    seed = f"seed {first['seed']}{named}"
+    if len(firsts) > 1:
+        return [
+            f"{len(firsts)} seeds were run more than once, with different results: the latest of each counts ({seed})"
+        ]
+    often = "twice" if times == 2 else f"{times} times"
+    return [f"{seed} was run {often}, with different results: the latest counts"]
 
 
 def same_runs(seeds: Any) -> Any:
