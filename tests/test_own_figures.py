@@ -5,12 +5,14 @@ import re
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.stats
 from matplotlib.figure import Figure
 
 from dpjax.cli import main
 from dpjax.results import ResultsError, write_job_result
+from dpjax.results.choices import best_per
 from dpjax.results.table import frame_of, write_frame
 from experiments import plots
 from experiments.figures import style
@@ -490,3 +492,11 @@ def test_lists_are_no_axis_and_a_result_is_no_place_to_save_to(tmp_path, capsys)
         main(["plot", str(tmp_path), "--hue", "method", "--save", str(tmp_path / "results.json")])
     assert "is there and no YAML file" in capsys.readouterr().err
     assert (tmp_path / "results.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(("metric", "best"), [("test_accuracy", 0.8), ("test_loss", 0.5)])
+def test_a_mean_that_is_no_number_is_not_the_best(metric, best):
+    values = [math.inf, 0.8, 0.5, -math.inf, math.nan]
+    points = pd.DataFrame({"epsilon": [1.0] * 5, f"{metric}_mean": values})
+    assert best_per(points, ["epsilon"], metric)[f"{metric}_mean"].tolist() == [best]
+    assert list(best_per(points, ["epsilon"], metric).columns) == list(points.columns)

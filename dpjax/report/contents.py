@@ -152,7 +152,7 @@ def _about(frame: Any, older: list[tuple[Path, list[str]]]) -> list[Notice]:
     for lacking, files in by_columns.items():
         what = f"{_count(len(files), 'file')} of an older schema {_has(files)} no"
         notices.append(Notice("note", f"{what} {', '.join(lacking)}; charts of those are left out.", files))
-    dropped = [] if not len(frame) else [str(v) for v in frame["overrides"][frame["overflow_count"].fillna(0) > 0]]
+    dropped = [] if not len(frame) else [_named(v) for v in frame["overrides"][frame["overflow_count"].fillna(0) > 0]]
     if dropped:
         runs = _count(len(dropped), "run")
         sentence = f"{runs} drew more units than there are slots in some steps; the claim of each says so."
@@ -160,14 +160,14 @@ def _about(frame: Any, older: list[tuple[Path, list[str]]]) -> list[Notice]:
     for column, sentence in count_sentences(frame.to_dict("records")).items():
         if column != "overflow_count":
             these = frame["overrides"][frame[column].fillna(0) > 0]
-            notices.append(Notice("note", sentence, list(dict.fromkeys(map(str, these)))))
+            notices.append(Notice("note", sentence, list(dict.fromkeys(map(_named, these)))))
     for sentence in dict.fromkeys(each for row in frame.to_dict("records") if (each := learnt_sentence(row))):
         notices.append(Notice("note", f"{sentence}.", []))
     notices += [Notice("note", f"{sentence[0].upper()}{sentence[1:]}.", []) for sentence in run_twice(frame)]
     other = made_by_other_code(frame)
     if other:
         notices.append(Notice("note", "Rows were made by other code, or of other files.", other))
-    diverged = [] if not len(frame) else [str(v) for v in frame["overrides"][frame["diverged"].fillna(False)]]
+    diverged = [] if not len(frame) else [_named(v) for v in frame["overrides"][frame["diverged"].fillna(False)]]
     if diverged:
         sentence = f"{_count(len(diverged), 'run')} diverged: no metric of them is a result."
         notices.append(Notice("note", sentence, list(dict.fromkeys(diverged))))
@@ -191,3 +191,8 @@ def _are(things: list[Any]) -> str:
 
 def _has(things: list[Any]) -> str:
     return "has" if len(things) == 1 else "have"
+
+
+def _named(overrides: Any) -> str:
+    """A run by what it was asked for, or as one that was asked for nothing."""
+    return overrides if isinstance(overrides, str) and overrides else "a run without overrides"

@@ -1,5 +1,6 @@
 """What is chosen where a chart or a table shows several points as one: the best of them, and over what."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -41,13 +42,16 @@ def best_per(points: pd.DataFrame, keys: Sequence[str], metric: str, *, finished
       >>> best_per(points, ["epsilon"], "test_accuracy")["test_accuracy_mean"].tolist()
       [0.9, 0.95]
     """
-    by, ascending = [f"{metric}_mean"], [lower_is_better(metric)]
+    # A mean that is no finite number is better than none, whichever way is better.
+    means = points[f"{metric}_mean"]
+    points = points.assign(_mean=means.where(means.abs() < math.inf))
+    by, ascending = ["_mean"], [lower_is_better(metric)]
     if finished_first:
         points = points.assign(_diverged=points["diverged"] > 0)
         by, ascending = ["_diverged", *by], [True, *ascending]
     ordered: Any = points.sort_values(by, ascending=ascending, kind="stable")
     best = ordered.drop_duplicates(list(keys)).sort_values(list(keys), kind="stable", ignore_index=True)
-    return best.drop(columns="_diverged") if finished_first else best
+    return best.drop(columns=["_mean", *(["_diverged"] if finished_first else [])])
 
 
 def hidden_choices(points: pd.DataFrame, shown: Sequence[str]) -> list[str]:
