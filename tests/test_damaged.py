@@ -17,6 +17,7 @@ from dpjax.results.failures import read_failures, write_failure
 from dpjax.results.table import frame_of
 from experiments import plots
 from experiments.figures import runs
+from experiments.figures.look import Look
 
 COMMANDS = {
     "show": ["results", "show"],
@@ -188,7 +189,7 @@ def test_a_seed_that_is_there_twice_counts_once(sweep):
         one, two = (plots.draw(name, frame_of(each)) for each in (run, run + run))
         for first, second in zip(one.axes[0].get_lines(), two.axes[0].get_lines(), strict=True):
             assert list(first.get_ydata()) == list(second.get_ydata())
-    (shown,) = runs._shown(frame_of(run + run), "test_accuracy", "norm_counts_first")
+    (shown,) = runs._shown(frame_of(run + run), "test_accuracy", Look(), "norm_counts_first")
     assert len(shown[2]) == 3
 
 

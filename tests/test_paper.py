@@ -73,7 +73,7 @@ def test_tables_escape_what_latex_and_markdown_would_read():
     table = tables.Table("t", "50 % of ε_1 & more.", ["a|b"], [["x_1 | 5 %"], [], ["±"]], "l", frozenset({(0, 0)}))
     assert tables.to_markdown(table).splitlines()[2] == r"| **x_1 \| 5 %** |"
     written = tables.to_latex(table)
-    assert r"\textbf{x\_1 | 5 \%}" in written
+    assert r"\textbf{x\_1 \textbar{} 5 \%}" in written
     assert r"50 \% of $\varepsilon$\_1 \& more." in written
     assert written.count(r"\midrule") == 3
 
