@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dpjax import Cohort, clipped_sum, example_gradient
@@ -70,7 +70,21 @@ def by_hand(cohort, params, clip_norm):
     return total
 
 
+def saturation(cohort, params, clip_norm):
+    """What the sum may move by because 1 - tanh² of a saturated unit is rounded anew by each engine's program.
+
+    Clipping itself differs by 4e-8; the four roundings of one ulp of 1 pass through the residual, w2 and the inputs.
+    """
+    x, y = (np.asarray(part, np.float64) for part in cohort.units)
+    w1, b1, w2 = (np.asarray(params[name], np.float64) for name in ("w1", "b1", "w2"))
+    back = 2 * (np.tanh(x @ w1 + b1) @ w2 - y) @ w2.T
+    moved = 4 * 2.0**-24 * np.linalg.norm(back, axis=1) * np.sqrt(1 + np.sum(x * x, axis=1))
+    sizes = [norm(unit(gradients(params, cohort.units), i)) for i in range(len(x))]
+    return float(np.sum((moved * np.minimum(1, clip_norm / np.maximum(sizes, 1e-30)))[np.asarray(cohort.mask)]))
+
+
 @settings(max_examples=30, deadline=None)
+@example(seed=224, slots=4, filled=1, size=1, clip_norm=1.0, scale=3.0)  # tanh at -0.99999995
 @given(
     seed=st.integers(0, 10**6),
     slots=st.sampled_from([1, 4, 9]),
@@ -81,10 +95,11 @@ def by_hand(cohort, params, clip_norm):
 )
 def test_engines_equal_the_definition(seed, slots, filled, size, clip_norm, scale):
     params, cohort = make_params(seed), make_cohort(seed, slots, min(filled, slots), scale)
-    expected = by_hand(cohort, params, clip_norm)
+    expected, allowed = by_hand(cohort, params, clip_norm), saturation(cohort, params, clip_norm)
     for engine in ENGINES:
         out = run(cohort, params, clip_norm, engine, None if engine == "materialize" else size)
-        assert_close(out.total, expected, 2e-6)
+        apart = norm(jax.tree.map(np.subtract, out.total, expected))
+        assert apart <= 1e-6 * norm(expected) + allowed
         assert np.all(np.asarray(out.norms)[~np.asarray(cohort.mask)] == 0)
 
 
