@@ -20,6 +20,7 @@ from dpjax.accounting.noises import Noise
 from dpjax.accounting.overflow import overflow_fits
 from dpjax.accounting.participation import Participation
 from dpjax.accounting.recipes import FACTORIZATIONS, factorization_of
+from dpjax.accounting.releases import Release
 from dpjax.accounting.samplings import (
     SAMPLINGS,
     Cyclic,
@@ -47,6 +48,7 @@ __all__ = [
     "Noise",
     "Participation",
     "Poisson",
+    "Release",
     "Sampler",
     "Sampling",
     "Shuffled",

@@ -10,6 +10,7 @@ from functools import lru_cache
 from dpjax.accounting.mechanism import Mechanism, check_accountable, dominating_pair
 from dpjax.accounting.overflow import delta_left, overflow_fits
 from dpjax.accounting.pairs import Pair, curves
+from dpjax.accounting.releases import joined
 from dpjax.checks import instance, known_number, one_of
 from dpjax.ranges import DELTA
 
@@ -120,9 +121,27 @@ def charged(mechanism: Mechanism, delta: float, bound: Bound) -> float:
         mechanism = replace(mechanism, noise_multiplier=_HUGE)
     # Cut cohorts and aborted steps turn P(S) <= e^ε Q(S) + δ into P(S) <= e^ε Q(S) + δ + β (1 + e^ε): each run differs
     # from its twin without any with probability at most β.
-    overflow = overflow_charged(mechanism)
-    value = bound(dominating_pair(mechanism), delta_left(overflow, delta))
-    return value if overflow_fits(overflow, value, delta) else math.inf
+    rest = delta_of_noise(mechanism, delta)
+    if rest <= 0:
+        return math.inf
+    value = bound(dominating_pair(mechanism), rest)
+    return value if overflow_fits(overflow_charged(mechanism), value, delta) else math.inf
+
+
+def delta_of_noise(mechanism: Mechanism, delta: float) -> float:
+    """What of δ is left for the noise, once overflows and released names are paid for; at most 0: nothing."""
+    rest = delta_left(overflow_charged(mechanism), delta)
+    return rest if mechanism.released is None else rest - mechanism.released.delta
+
+
+def epsilon_of_release(mechanism: Mechanism, delta: float) -> float:
+    """The ε that what was released before a run costs alone, below which no noise of the run gets; 0 if nothing was."""
+    if mechanism.released is None:
+        return 0.0
+    from dp_accounting import get_epsilon_gaussian
+
+    rest = delta_of_noise(mechanism, delta)
+    return float(get_epsilon_gaussian(mechanism.released.stddev(mechanism.adjacency), rest)) if rest > 0 else math.inf
 
 
 def overflow_charged(mechanism: Mechanism) -> float:
@@ -150,7 +169,8 @@ def rdp_bound(
 
     def convert(order: float) -> float:
         one = renyi(pair, [order]) if pair.model is None else pair.model.renyi([order])
-        return rdp_to_epsilon(pair.times * float(one[0]), order, delta, conversion)
+        beside = order / (2 * pair.beside**2)
+        return rdp_to_epsilon(pair.times * float(one[0]) + beside, order, delta, conversion)
 
     if orders is not None:
         return max(0.0, min(convert(float(order)) for order in orders))
@@ -191,8 +211,8 @@ def pld_bound(pair: Pair, delta: float, accuracy: float = PLD_ACCURACY) -> float
     if pair.shape == "gaussian":
         from dp_accounting import get_epsilon_gaussian
 
-        return float(get_epsilon_gaussian(pair.stddev / math.sqrt(pair.times), delta))
-    if pair.times == 1:
+        return float(get_epsilon_gaussian(joined(pair.stddev, pair.times, pair.beside), delta))
+    if pair.times == 1 and pair.beside == math.inf:
         return _invert(pair, delta)
     # Rounding in the convolution moves δ by up to some 6e-18 a step (measured on Gaussians, whose ε is known).
     rounding = 2e-13 + 2e-17 * pair.times
@@ -220,7 +240,7 @@ def pld_bound(pair: Pair, delta: float, accuracy: float = PLD_ACCURACY) -> float
 def is_closed_form(mechanism: Mechanism) -> bool:
     """Whether PLD's ε needs no discretisation."""
     pair = dominating_pair(mechanism)
-    return pair.shape in ("gaussian", "model") or pair.times == 1
+    return pair.shape in ("gaussian", "model") or (pair.times == 1 and pair.beside == math.inf)
 
 
 def _composed(pair: Pair, curve: str, delta: float, interval: float) -> float:
@@ -229,11 +249,18 @@ def _composed(pair: Pair, curve: str, delta: float, interval: float) -> float:
 
     from dpjax.accounting.divergences import hockey_stick, loss_range
 
-    low, high = loss_range(pair, curve)
-    first, last = math.floor(low / interval), math.ceil(high / interval)
-    deltas = hockey_stick(pair, curve, np.arange(first, last + 1, dtype=np.float64) * interval)
-    step = pld_pmf.create_pmf_pessimistic_connect_dots_fixed_gap(interval, first, last, np.minimum.accumulate(deltas))
-    return float(step.self_compose(pair.times).get_epsilon_for_delta(delta))
+    def losses(pair: Pair, curve: str) -> pld_pmf.PLDPmf:
+        low, high = loss_range(pair, curve)
+        first, last = math.floor(low / interval), math.ceil(high / interval)
+        deltas = np.minimum.accumulate(
+            hockey_stick(pair, curve, np.arange(first, last + 1, dtype=np.float64) * interval)
+        )
+        return pld_pmf.create_pmf_pessimistic_connect_dots_fixed_gap(interval, first, last, deltas)
+
+    run = losses(pair, curve).self_compose(pair.times)
+    if pair.beside < math.inf:
+        run = run.to_dense_pmf().compose(losses(_beside(pair), "remove").to_dense_pmf())
+    return float(run.get_epsilon_for_delta(delta))
 
 
 def _interval(pair: Pair, rough: float, delta: float, accuracy: float) -> float:
@@ -250,8 +277,14 @@ def _interval(pair: Pair, rough: float, delta: float, accuracy: float) -> float:
     interval = math.sqrt(6 * accuracy * rough / (pair.times * (0.5 + z / (2 * root))))
     # Below this, the rounding of δ(ε) in one step, some 1e-16 / interval a point, outgrows what a finer grid gains.
     resolved = 4e-7 * math.sqrt(root * math.sqrt(pair.times))
-    low, high = loss_range(pair, curves(pair.shape)[0])
-    return max(min(interval, 0.005), resolved, (high - low) / _MAX_POINTS)
+    ranges = [loss_range(pair, curves(pair.shape)[0])]
+    ranges += [] if pair.beside == math.inf else [loss_range(_beside(pair), "remove")]
+    return max(min(interval, 0.005), resolved, *((high - low) / _MAX_POINTS for low, high in ranges))
+
+
+def _beside(pair: Pair) -> Pair:
+    """What is composed with a run, as a pair of its own, the same in both directions."""
+    return Pair("add_remove", 1.0, pair.beside, 1)
 
 
 def _invert(pair: Pair, delta: float) -> float:

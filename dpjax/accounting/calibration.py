@@ -14,6 +14,7 @@ from dpjax.accounting.accountants import (
     bound_of,
     charged,
     check_delta,
+    epsilon_of_release,
     is_closed_form,
     overflow_charged,
     pld_bound,
@@ -189,7 +190,13 @@ def _check(mechanism: Mechanism, targets: list[float], delta: float, accountant:
     check_accountable(mechanism)
     bound_of(accountant)
     mechanism.noising.check_calibration(accountant)
+    least = epsilon_of_release(mechanism, delta)
     for target in targets:
+        if target <= least:
+            raise ValueError(
+                f"epsilon={target!r} is not above the {least:.3g} that released={mechanism.released!r} costs alone at "
+                f"delta={delta!r}; release with more noise, or raise epsilon."
+            )
         if target < LEAST_EPSILON and accountant == "pld" and not is_closed_form(mechanism):
             raise ValueError(
                 f"epsilon={target!r} is below the {LEAST_EPSILON:g} that PLD's grid resolves; give at least "

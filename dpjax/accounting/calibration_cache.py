@@ -65,8 +65,9 @@ def calibration_key(mechanism: Mechanism, *, epsilon: float, delta: float, accou
     """Everything a calibration depends on, as JSON text."""
     fields = {name: value for name, value in asdict(mechanism).items() if name != "noise_multiplier"}
     fields |= fields.pop("sampling") | {"sampling": mechanism.sampling.name}
-    if not fields["abort_probability"]:
-        del fields["abort_probability"]  # calibrations of before there was one stay valid
+    for name in ("abort_probability", "released"):
+        if not fields[name]:
+            del fields[name]  # calibrations of before there was one stay valid
     asked = {"epsilon": float(epsilon), "delta": float(delta), "accountant": accountant}
     return json.dumps(fields | asked | {"dp_accounting": _version(), "schema": SCHEMA}, sort_keys=True)
 

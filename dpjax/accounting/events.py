@@ -14,7 +14,8 @@ def event(mechanism: Mechanism) -> dp_accounting.DpEvent:
     """The dp-accounting event of a run, for use with other tools that read such events.
 
     Formal guarantees: read as follows, the event accounts for the whole run under the mechanism's own neighbouring
-    relation, but for overflow of a fixed capacity and aborted steps, which are not in it; ``epsilon`` has them. Its
+    relation, but for overflow of a fixed capacity, aborted steps and the δ of released names, which are not in it;
+    ``epsilon`` has them. Its
     ``GaussianDpEvent.noise_multiplier`` is standard deviation / clip norm, as that class documents. dp-accounting's PLD
     accountant reads it so under every relation; its RDP accountant divides by the sensitivity, so under REPLACE_ONE
     hand that one half the multiplier. Correlated noise is one Gaussian event, whatever the sampling. Records drawn one
@@ -41,4 +42,10 @@ def event(mechanism: Mechanism) -> dp_accounting.DpEvent:
       https://github.com/google/differential-privacy/tree/main/python/dp_accounting
     """
     check_accountable(mechanism)
-    return mechanism.noising.event(mechanism)
+    run = mechanism.noising.event(mechanism)
+    if mechanism.released is None:
+        return run
+    import dp_accounting
+
+    before = dp_accounting.GaussianDpEvent(mechanism.released.noise_multiplier)
+    return dp_accounting.ComposedDpEvent([before, run])

@@ -9,6 +9,7 @@ from dpjax.accounting.factorization import Factorization
 from dpjax.accounting.noises import INDEPENDENT, CorrelatedNoise, Noise
 from dpjax.accounting.pairs import Pair
 from dpjax.accounting.participation import Participation
+from dpjax.accounting.releases import Release
 from dpjax.accounting.samplings import SAMPLINGS, Sampling, sampling_of
 from dpjax.checks import brief, instance, known_number, one_of
 from dpjax.ranges import NOISE_MULTIPLIER, NUM_STEPS, RECORDS_PER_UNIT
@@ -67,6 +68,7 @@ class Mechanism:
         sum.
       abort_probability: the chance that ANY step of the run is aborted, if aborts are seen and depend on who is there;
         see ``abort_probability``.
+      released: counts of the data with noise of their own that were released before the run; None: none were.
 
     Raises:
       ValueError: a field is out of its range, or two of them contradict each other, as a sampling in which a unit takes
@@ -94,6 +96,7 @@ steps with noise multiplier 1.1 (standard deviation / clip norm); one run, hyper
     noise: Noise | None
     records_per_unit: int
     abort_probability: float
+    released: Release | None
 
     def __init__(
         self,
@@ -110,11 +113,14 @@ steps with noise multiplier 1.1 (standard deviation / clip norm); one run, hyper
         noise: Noise | Any = None,
         records_per_unit: int | Any = 1,
         abort_probability: float | Any = 0.0,
+        released: Release | Any = None,
     ) -> None:
         if factorization is not None:
             instance("factorization", factorization, Factorization, fix="make one, such as tree_aggregation(...)")
         if noise is not None:
             instance("noise", noise, Noise, fix="leave it out for Gaussian noise")
+        if released is not None:
+            instance("released", released, Release, fix="make one, as Release(20.0)")
         for name, value in {
             "unit": one_of("unit", unit, UNITS),
             "adjacency": one_of("adjacency", adjacency, ADJACENCIES),
@@ -130,6 +136,7 @@ steps with noise multiplier 1.1 (standard deviation / clip norm); one run, hyper
             "abort_probability": known_number(
                 "abort_probability", abort_probability, least=0, most=1, fix="it is a chance"
             ),
+            "released": released,
         }.items():
             object.__setattr__(self, name, value)
         self._check_records()
@@ -163,6 +170,10 @@ steps with noise multiplier 1.1 (standard deviation / clip norm); one run, hyper
             self.noise.check(self)
         if self.factorization is not None:
             self.factorization.check_covers(self.participation, self.sampling.name)
+        if self.released is not None and self.noise is not None:
+            raise ValueError(
+                "released has no account with noise that clients add; use noise on the sum, or release nothing."
+            )
 
     @classmethod
     def from_sampler(
@@ -177,6 +188,7 @@ steps with noise multiplier 1.1 (standard deviation / clip norm); one run, hyper
         noise: Noise | None = None,
         records_per_unit: int = 1,
         abort_probability: float | None = None,
+        released: Release | None = None,
     ) -> Mechanism:
         """The mechanism of the sampler that runs, so that the sampling is never typed twice.
 
@@ -184,7 +196,7 @@ steps with noise multiplier 1.1 (standard deviation / clip norm); one run, hyper
           sampler: anything with the attributes ``sampling``, a kind such as ``Poisson``, and ``overflow_probability``;
             those of ``dpjax.sampling`` are. If it has ``num_steps``, that is how many steps its overflow probability
             speaks for.
-          unit, adjacency, num_steps, noise_multiplier, factorization, noise, records_per_unit: as in ``Mechanism``; a
+          unit, adjacency, num_steps, noise_multiplier, factorization, noise, records_per_unit, released: as in ``Mechanism``; a
             mechanism that is yet to be calibrated needs no multiplier.
           abort_probability: as in ``Mechanism``; None: the sampler's own, or 0 if it has none.
 
@@ -223,6 +235,7 @@ steps with noise multiplier 1.1 (standard deviation / clip norm); one run, hyper
             noise=noise,
             records_per_unit=records_per_unit,
             abort_probability=abort_chance if abort_probability is None else abort_probability,
+            released=released,
         )
 
     @property
@@ -267,16 +280,20 @@ steps with noise multiplier 1.1 (standard deviation / clip norm); one run, hyper
         overflow = f" and overflow probability {self.overflow_probability:.2g}" if self.overflow_probability else ""
         overflow += f" and abort probability {self.abort_probability:.2g}" if self.abort_probability else ""
         steps = "step" if self.num_steps == 1 else "steps"
+        before = f"; {self.released.describe()} before the run" if self.released else ""
         return (
             f"{self.unit}-level privacy, neighbours {neighbours}{owned}; {self.sampling.describe(drawn)}; "
-            f"{self.num_steps:,} {steps}{self.noising.describe(self)}{overflow}; one run, hyper-parameter tuning not "
-            "paid for"
+            f"{self.num_steps:,} {steps}{self.noising.describe(self)}{overflow}{before}; one run, hyper-parameter "
+            "tuning not paid for"
         )
 
 
 def dominating_pair(mechanism: Mechanism) -> Pair:
-    """The pair that dominates each of the ``times`` steps that one unit may be in, or the whole of a correlated run."""
-    return mechanism.noising.pair(mechanism)
+    """The pair that dominates each of the ``times`` steps that one unit may be in, or the whole of a correlated run; and
+    beside it what was released before.
+    """
+    pair, released = mechanism.noising.pair(mechanism), mechanism.released
+    return pair if released is None else pair._replace(beside=released.stddev(mechanism.adjacency))
 
 
 def check_accountable(mechanism: Mechanism) -> None:

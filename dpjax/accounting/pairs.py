@@ -15,6 +15,7 @@ one of these; which of them dominates a run is said, and proved, where its sampl
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
@@ -42,7 +43,10 @@ class StepModel(Protocol):
 
 
 class Pair(NamedTuple):
-    """One step's dominating pair and how often it is composed."""
+    """One step's dominating pair and how often it is composed.
+
+    ``beside`` is the deviation of one Gaussian of sensitivity 1 that is composed with all of them; inf: there is none.
+    """
 
     shape: str
     rate: float
@@ -50,6 +54,7 @@ class Pair(NamedTuple):
     times: int
     model: StepModel | None = None
     records: int = 1
+    beside: float = math.inf
 
 
 def gaussian_pair(noise_multiplier: float, adjacency: str, times: int) -> Pair:

@@ -62,4 +62,5 @@ def _central_limit(mechanism: Mechanism, count: int, delta: float) -> float:
             "the central limit is for Poisson sampling of units that are there or not, not "
             f"{mechanism.sampling.name} with {mechanism.adjacency}"
         )
-    return math.inf if noise == 0 else float(get_epsilon_gaussian(1 / mu, delta))
+    before = 0.0 if mechanism.released is None else 1 / mechanism.released.stddev(mechanism.adjacency)
+    return math.inf if noise == 0 else float(get_epsilon_gaussian(1 / math.hypot(mu, before), delta))

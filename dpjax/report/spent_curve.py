@@ -58,16 +58,16 @@ def epsilon_over_steps(row: Any, steps: Sequence[int]) -> list[float] | None:
 def _spent(mechanism: Mechanism, delta: float, steps: tuple[int, ...]) -> tuple[float, ...]:
     import numpy as np
 
-    from dpjax.accounting.accountants import overflow_charged, rdp_to_epsilon
+    from dpjax.accounting.accountants import delta_of_noise, rdp_to_epsilon
     from dpjax.accounting.divergences import renyi
-    from dpjax.accounting.overflow import delta_left
 
     check_accountable(mechanism)
     pairs = [dominating_pair(replace(mechanism, num_steps=step)) for step in steps]
     orders = 1 + np.geomspace(_LOWEST, _HIGHEST, _ORDERS)
     with np.errstate(all="ignore"):
         one = np.asarray(renyi(pairs[0], orders.tolist()))
-    rest = delta_left(overflow_charged(mechanism), delta)
-    prices = np.array([rdp_to_epsilon(0.0, float(order), rest) for order in orders])
+    rest = delta_of_noise(mechanism, delta)
+    before = orders / (2 * pairs[0].beside ** 2)  # what was released, ahead of the first step
+    prices = before + np.array([rdp_to_epsilon(0.0, float(order), rest) for order in orders])
     bounds = np.array([pair.times for pair in pairs])[:, None] * one + prices
     return tuple(float(max(0.0, np.nanmin(row))) for row in bounds)

@@ -13,6 +13,7 @@ from dpjax.accounting.local import LocalReports
 from dpjax.accounting.mechanism import Mechanism
 from dpjax.accounting.noises import Noise
 from dpjax.accounting.recipes import factorization_of, recipe_of
+from dpjax.accounting.releases import Release
 from dpjax.accounting.samplings import SAMPLINGS, Sampling, sampling_of
 from dpjax.results.claims import number, text
 
@@ -58,6 +59,8 @@ def columns_of(mechanism: Mechanism) -> dict[str, Any]:
         "secret_cohorts": shares and shares.secret_cohorts,
         "overflow_probability": mechanism.overflow_probability,
         "abort_probability": mechanism.abort_probability,
+        "release_noise_multiplier": mechanism.released and mechanism.released.noise_multiplier,
+        "release_delta": mechanism.released and mechanism.released.delta,
     }
 
 
@@ -106,7 +109,13 @@ def mechanism_of(row: Mapping[str, Any]) -> Mechanism | None:
         noise=noise,
         records_per_unit=_whole(row, "records_per_unit") or 1,
         abort_probability=number(row, "abort_probability") or 0.0,
+        released=_released(row),
     )
+
+
+def _released(row: Mapping[str, Any]) -> Release | None:
+    multiplier = number(row, "release_noise_multiplier")
+    return None if multiplier is None else Release(multiplier, number(row, "release_delta") or 0.0)
 
 
 def _listed(sampling: Sampling) -> str:
