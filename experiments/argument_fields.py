@@ -21,6 +21,9 @@ MECHANISM = {
     "records_per_unit": "privacy.records_per_unit",
     "bands": "privacy.bands",
     "factorization": "privacy.factorization",
+    "released": "data.release",
+    "epsilon": "privacy.epsilon",
+    "delta": "privacy.delta",
 }
 """Argument → field, of ``dpjax.accounting``."""
 

@@ -23,6 +23,17 @@ def validate_noise(cfg: Config, need: Any) -> None:
         "privacy.records_per_unit",
         "is for central training; federated=fedsgd draws users whole, so leave it null",
     )
+    released = not cfg.data.release
+    need(
+        released or noise in ("gaussian", "correlated"),
+        "data.release",
+        f"adds noise to counts that the server sees, and with privacy.noise={noise} it is not trusted; leave it out",
+    )
+    need(
+        released or not cfg.is_federated or fed.partition == "natural",
+        "data.release",
+        f"counts owners of rows, which federated.partition={fed.partition} spreads over clients; use natural",
+    )
     if noise == "gaussian":
         return
     shown = f"with privacy.noise={noise}"

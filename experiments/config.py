@@ -84,6 +84,13 @@ class DataConf:
     target_range: list[float] = static(
         [], "own: least and largest label of target=number, as [0, 500]; []: of the training rows, and so learnt"
     )
+    release: list[str] = static(
+        [], "own: columns whose range or values are computed from noisy counts of units, which ε includes; []: none"
+    )
+    release_noise_multiplier: float = static(
+        10.0, "own: of those counts: noise standard deviation / the most that one unit moves all of them"
+    )
+    release_seed: int = static(0, "own: of that noise; the same for all points and seeds, so that inputs are, too")
     validation: float = static(
         0.0, "share of the training rows, or of their owners, kept out of training for validation_accuracy"
     )

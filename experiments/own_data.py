@@ -11,15 +11,18 @@ if TYPE_CHECKING:
     from dpjax.datasets import Dataset
     from dpjax.datasets.own_tables.source import Predicted, Split, TableSource
 
+_RELEASE = ("release", "release_noise_multiplier", "release_seed")
+
 OWN = "own"
 """The ``data.name`` that reads ``data.path``."""
 
 
-def table_of(data: DataConf) -> "TableSource":
+def table_of(data: DataConf, by_owner: bool = False) -> "TableSource":
     """Where a table lies and what its columns are for.
 
     Args:
       data: the config's part, of a run whose ``data.name`` is ``OWN``.
+      by_owner: whether ε protects owners of rows; else it protects rows.
 
     Example:
       >>> table_of(DataConf(name="own", path="patients.csv", label="ill")).label
@@ -41,14 +44,19 @@ def table_of(data: DataConf) -> "TableSource":
         encoding=data.encoding,
         decimal=data.decimal,
         split_at=data.split_at or "",
+        release=tuple(data.release),
+        release_noise_multiplier=data.release_noise_multiplier,
+        release_seed=data.release_seed,
+        release_by_owner=by_owner,
     )
 
 
-def load_own(data: DataConf) -> "Dataset":
+def load_own(data: DataConf, by_owner: bool = False) -> "Dataset":
     """The data set that a config describes.
 
     Args:
       data: the config's part, of a run whose ``data.name`` is ``OWN``.
+      by_owner: whether ε protects owners of rows; else it protects rows.
 
     Raises:
       DatasetError: it can't be read; the sentence says where.
@@ -61,11 +69,13 @@ def load_own(data: DataConf) -> "Dataset":
 
     if data.text:
         if data.label:
-            _refuse_for("texts", data, ("columns", "size", "channels", "decimal", "target", "target_range"))
+            _refuse_for("texts", data, ("columns", "size", "channels", "decimal", "target", "target_range", *_RELEASE))
             return _told(load_texts(table_of(data), data.text))
         roles = ("split", "split_column", "split_at", "missing", "classes")
         _refuse_for(
-            "texts without a label", data, (*roles, "columns", "size", "channels", "decimal", "target", "target_range")
+            "texts without a label",
+            data,
+            (*roles, "columns", "size", "channels", "decimal", "target", "target_range", *_RELEASE),
         )
         try:
             texts = read_documents(data.path, text_columns=data.text, owner_column=data.unit, encoding=data.encoding)
@@ -74,20 +84,22 @@ def load_own(data: DataConf) -> "Dataset":
             raise DatasetError(said.replace("data.name=", "data.path=")) from error
         return replace(texts, learnt="classes of the label; who is tested")
     if data.path and is_images(data.path):
-        _refuse_for("images", data, ("columns", "decimal"))
+        _refuse_for("images", data, ("columns", "decimal", *_RELEASE))
         return _told(load_images(table_of(data), size=data.size, channels=data.channels))
     if is_arrays(data.path):
         _refuse_for("arrays", data, ("size", "channels", "encoding", "decimal"))
         if are_images(table_of(data)):
-            _refuse_for("images", data, ("columns",))
+            _refuse_for("images", data, ("columns", *_RELEASE))
             return _told(load_array_images(table_of(data)))
     _refuse_for("tables", data, ("size", "channels"))
-    return _told(load_table(table_of(data)))
+    return _told(load_table(table_of(data, by_owner)))
 
 
 def _told(dataset: "Dataset") -> "Dataset":
     if dataset.remarks:
         warnings.warn(f"data={dataset.name}: {dataset.remarks}", stacklevel=2)
+    if dataset.released:
+        warnings.warn(f"data={dataset.name}: released with noise, and in ε: {dataset.released.words}", stacklevel=2)
     return dataset
 
 

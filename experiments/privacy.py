@@ -9,6 +9,7 @@ import jax
 from dpjax import accounting, federated, sampling
 from dpjax.accounting import Factorization, LocalReports, Participation, factorization_of
 from dpjax.correlated_noise import correlated_privatizer
+from dpjax.datasets import Released
 from dpjax.federated.aggregation.secure import grid_levels
 from dpjax.noise import gaussian_privatizer
 from dpjax.results.mechanisms import columns_of
@@ -28,6 +29,7 @@ def mechanism_of(
     unit: str,
     dimension: int,
     local_sampler: sampling.Sampler | None = None,
+    released: Released | None = None,
 ) -> accounting.Mechanism:
     """The mechanism of a run, read off the sampler that runs; of what jobs may differ in, it has stand-ins.
 
@@ -37,6 +39,7 @@ def mechanism_of(
       num_steps: of the run.
       unit: what a cohort is made of.
       dimension: coordinates of a message.
+      released: what inputs were made with that was computed with noise; None: nothing.
       local_sampler: how clients draw their own rows, where ε protects those: each of them, and in every local step.
 
     Returns:
@@ -77,6 +80,7 @@ def mechanism_of(
             noise=noise,
             records_per_unit=privacy.records_per_unit or 1,
             abort_probability=0.0,
+            released=None if released is None else accounting.Release(released.noise_multiplier, released.delta),
         )
 
 

@@ -75,6 +75,7 @@ _DECAYED = When(
 )
 _SQUARES = _is("optimizer.name", "adam", "adamw", "adam_corrected", "yogi")
 _OWN = (_is("data.name", "own"),)
+_RELEASED = When("data.release", lambda cfg: bool(cfg.data.release), ("data.release",))
 _TEXTS = _is("model.name", "pretrained")
 _CLASSES = _is("model.task", "classify")
 _SYNTHETIC = _is("model.task", "synthetic")
@@ -124,6 +125,9 @@ READ_WHEN: dict[str, tuple[When, ...]] = {
     "data.classes": (*_OWN, _is("data.target", "class")),
     "data.target": _OWN,
     "data.target_range": (*_OWN, _is("data.target", "number")),
+    "data.release": _OWN,
+    "data.release_noise_multiplier": (*_OWN, _RELEASED),
+    "data.release_seed": (*_OWN, _RELEASED),
     "data.validation": ALWAYS,
     "data.num_train": ALWAYS,
     "data.num_evaluated": ALWAYS,

@@ -190,6 +190,7 @@ def common(
         **owners(cfg, setup),
         "split": setup.problem.dataset.split or None,
         "learnt": setup.problem.dataset.learnt or None,
+        "released": setup.problem.dataset.released and setup.problem.dataset.released.words,
         "capacity": setup.protected.capacity,
         "epsilon": target,
         "delta": cfg.privacy.delta,

@@ -132,6 +132,7 @@ def build(cfg: Config, tell: Tell = lambda stage, done, total: None) -> Setup:
         unit=units.unit,
         dimension=message_size(cfg.federated.compression, size),
         local_sampler=local,
+        released=problem.dataset.released,
     )
     if cfg.engine == "tuned":
         tell("measuring which engine is faster", 0, 1)

@@ -196,8 +196,8 @@ steps with noise multiplier 1.1 (standard deviation / clip norm); one run, hyper
           sampler: anything with the attributes ``sampling``, a kind such as ``Poisson``, and ``overflow_probability``;
             those of ``dpjax.sampling`` are. If it has ``num_steps``, that is how many steps its overflow probability
             speaks for.
-          unit, adjacency, num_steps, noise_multiplier, factorization, noise, records_per_unit, released: as in ``Mechanism``; a
-            mechanism that is yet to be calibrated needs no multiplier.
+          unit, adjacency, num_steps, noise_multiplier, factorization, noise, records_per_unit, released: as in
+            ``Mechanism``; a mechanism that is yet to be calibrated needs no multiplier.
           abort_probability: as in ``Mechanism``; None: the sampler's own, or 0 if it has none.
 
         Returns:
@@ -289,8 +289,9 @@ steps with noise multiplier 1.1 (standard deviation / clip norm); one run, hyper
 
 
 def dominating_pair(mechanism: Mechanism) -> Pair:
-    """The pair that dominates each of the ``times`` steps that one unit may be in, or the whole of a correlated run; and
-    beside it what was released before.
+    """The pair that dominates each of the ``times`` steps that one unit may be in, or the whole of a correlated run.
+
+    Beside it stands what was released before.
     """
     pair, released = mechanism.noising.pair(mechanism), mechanism.released
     return pair if released is None else pair._replace(beside=released.stddev(mechanism.adjacency))

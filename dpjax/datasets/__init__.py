@@ -7,7 +7,7 @@ Example:
 """
 
 from dpjax.datasets.bounding import bound_contributions
-from dpjax.datasets.entries import Dataset, Entry
+from dpjax.datasets.entries import Dataset, Entry, Released
 from dpjax.datasets.fetched_copies import cache_folder
 from dpjax.datasets.loading import available, describe, fetch, load, read_documents
 from dpjax.datasets.own_tables.reading import load_table
@@ -18,6 +18,7 @@ __all__ = [
     "Dataset",
     "DatasetError",
     "Entry",
+    "Released",
     "TableSource",
     "available",
     "bound_contributions",

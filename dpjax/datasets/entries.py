@@ -46,6 +46,20 @@ class RawArrays(NamedTuple):
         return 0 if self.train_units is None else int(self.train_units.max(initial=-1)) + 1
 
 
+class Released(NamedTuple):
+    """What was computed from the rows with noise before inputs were made of them, as an accountant is to know it.
+
+    Attributes:
+      words: what it was, as "range of age".
+      noise_multiplier: noise standard deviation / the most that one unit moves all of it.
+      delta: the chance that a name is among it which only one unit has.
+    """
+
+    words: str
+    noise_multiplier: float
+    delta: float
+
+
 @dataclass(frozen=True)
 class Dataset:
     """A data set in memory, the same layout whichever source served it. The arrays are read-only.
@@ -79,6 +93,7 @@ class Dataset:
       remarks: which rows were left out while reading and what else is odd, counted, in words; empty if all were.
       learnt: what of the inputs was read off the training rows, as the range of a column, and is not private; empty if
         nothing was.
+      released: what of the inputs was computed from the training rows with noise, which ε must include; None: nothing.
       own: read from files of one's own. What is chosen among its rows, for validation or of an owner who has many, then
         goes by the row or its owner's name alone: owners' numbers depend on who else is in the file.
       split: who is tested, in words; empty of the registry's, whose description says it.
@@ -108,6 +123,7 @@ class Dataset:
     own: bool = False
     split: str = ""
     target: Target | None = None
+    released: Released | None = None
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,9 @@ def claim(row: Row) -> str:
     tuning = tuning_clause(row.get("tuning_accounted"))
     learnt = text(row, "learnt")
     free = f"; NOT private: {learnt}, read off the rows" if learnt else ""
-    return f"(ε={rounded_up(value)} {accountant}, {stated})-DP{per}{_whose_noise(row)}; {tuning}{lost}{free}"
+    released, noise = text(row, "released"), number(row, "release_noise_multiplier")
+    paid = f"; ε includes {released}, released with noise multiplier {small(noise)}" if released and noise else ""
+    return f"(ε={rounded_up(value)} {accountant}, {stated})-DP{per}{_whose_noise(row)}{paid}; {tuning}{lost}{free}"
 
 
 def stated_epsilon(row: Row) -> tuple[float | None, str]:

@@ -66,6 +66,24 @@ COLUMNS: tuple[Column, ...] = (
         "What the inputs were made with that was read off the training rows, as the range of a column: it is NOT "
         "private, and ε says nothing of it. Empty if all was said in the config.",
     ),
+    Column(
+        "released",
+        "str",
+        "",
+        "What the inputs were made with that was computed from noisy counts, as the range of a column; ε includes it.",
+    ),
+    Column(
+        "release_noise_multiplier",
+        "float",
+        "",
+        "Of those counts: noise standard deviation divided by the most that one unit moves all of them.",
+    ),
+    Column(
+        "release_delta",
+        "float",
+        "probability",
+        "Chance that a name was released which only one unit has; δ pays for it.",
+    ),
     Column("adjacency", "str", "", "Which data sets count as neighbours, such as zero_out."),
     Column("sampling", "str", "", f"How cohorts are drawn: {', '.join(SAMPLINGS)}."),
     Column("sampling_rate", "float", "probability", "Chance that a given unit is in a given cohort."),

@@ -30,7 +30,8 @@ def make_problem(cfg: Config, tell: Tell) -> Problem:
       ValueError: data and model that do not go together, in one sentence.
     """
     tell("loading data", 0, 1)
-    whole = _load(cfg.data)
+    natural = cfg.is_federated and cfg.federated.partition == "natural"
+    whole = _load(cfg.data, by_owner=natural or cfg.privacy.records_per_unit is not None)
     with in_fields(SELECTION):
         dataset, held_out = hold_out(subset(whole, cfg.data.num_train), cfg.data.validation)
         row_choice = bounded(dataset, cfg.privacy.records_per_unit)
@@ -83,9 +84,9 @@ def _refuse_with_plugin(cfg: Config, dataset: Dataset) -> None:
         )
 
 
-def _load(data: DataConf) -> Dataset:
+def _load(data: DataConf, *, by_owner: bool) -> Dataset:
     digest = digest_of(data_inputs(data))
-    return _own(_Asked(data), digest) if data.name == OWN else _loaded(data.name, digest)
+    return _own(_Asked(data, by_owner), digest) if data.name == OWN else _loaded(data.name, digest)
 
 
 @lru_cache(maxsize=4)
@@ -97,14 +98,15 @@ class _Asked(NamedTuple):
     """Data of one's own by what their config says of them, so that they are read once."""
 
     data: DataConf
+    by_owner: bool
 
     def __hash__(self) -> int:
-        return hash(repr(self.data))
+        return hash((repr(self.data), self.by_owner))
 
 
 @lru_cache(maxsize=4)
 def _own(asked: _Asked, digest: str) -> Dataset:
-    return load_own(asked.data)
+    return load_own(*asked)
 
 
 def _model(cfg: Config, dataset: Dataset) -> models.Model:

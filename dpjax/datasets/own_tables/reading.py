@@ -9,12 +9,13 @@ from jaxtyping import Bool
 
 from dpjax.checks import nearest
 from dpjax.datasets import tables
-from dpjax.datasets.entries import Dataset
+from dpjax.datasets.entries import Dataset, Released
 from dpjax.datasets.own_tables.arrays import as_table, is_arrays, resolved
 from dpjax.datasets.own_tables.form import without_row_numbers
 from dpjax.datasets.own_tables.kinds import Column, read_column
 from dpjax.datasets.own_tables.plans import (
     Plan,
+    Said,
     encode,
     kinds_said,
     learnt_of,
@@ -23,6 +24,7 @@ from dpjax.datasets.own_tables.plans import (
     read_said,
     refuse_strangers,
 )
+from dpjax.datasets.own_tables.releasing import Columns, counted, refuse_no_release, release_column, released
 from dpjax.datasets.own_tables.sides import Sides, as_dataset, take_sides
 from dpjax.datasets.own_tables.source import TableSource
 from dpjax.datasets.own_tables.testing import TESTS, TRAINS
@@ -39,12 +41,14 @@ class Table(NamedTuple):
       columns: those that may become inputs, in the file's order.
       sides: rows by their role.
       plans: of the columns that become inputs.
+      released: what of them was computed with noise; None: nothing.
     """
 
     where: str
     columns: tuple[Column, ...]
     sides: Sides
     plans: tuple[Plan, ...]
+    released: Released | None = None
 
 
 def read(source: TableSource) -> Table:
@@ -60,6 +64,7 @@ def read(source: TableSource) -> Table:
     table, of_file = open_tables(source, where)
     names = table.column_names
     check_names(names, source, said, where)
+    refuse_no_release(source, said, names)
     kinds = kinds_said(said)
 
     def column(name: str, kind: Any = None) -> Column:
@@ -79,8 +84,26 @@ def read(source: TableSource) -> Table:
     for each in inputs:
         if each.name in said:
             refuse_strangers(each, said[each.name])
-    sides = take_sides(source, label, owner, when, of_file, contents_of(table), where)
+
+    def units_of(owner: Column | None, tests: Any) -> Columns | None:
+        return counted(source, ~tests, owner.codes if owner is not None and source.release_by_owner else None)
+
+    found: dict[str, Said] = {}
+
+    def ends_of(label: Column, owner: Column | None, tests: Any) -> Any:
+        units = units_of(owner, tests)
+        assert units is not None
+        found[label.name] = release_column(label, Said("number", missing=False), units)
+        return found[label.name].range
+
+    asks = source.label in source.release
+    sides = take_sides(source, label, owner, when, of_file, contents_of(table), where, ends_of if asks else None)
     inputs = [each.rows(sides.kept) for each in inputs]
+    units = units_of(sides.owner, sides.tests)
+    if units is not None:
+        chosen = [each for each in inputs if each.name in source.release]
+        found |= {each.name: release_column(each, said[each.name], units) for each in chosen}
+    said |= found
     plans = tuple(plan for each in inputs if (plan := plan_of(each, said.get(each.name), ~sides.tests)))
     if not plans:
         texts = [each.name for each in inputs if each.kind == "text"]
@@ -93,7 +116,7 @@ def read(source: TableSource) -> Table:
         raise DatasetError(
             f"{where} no column is left that a model can read (there are: {kinds_found}); see `dpjax data inspect`"
         )
-    return Table(where, tuple(inputs), sides, plans)
+    return Table(where, tuple(inputs), sides, plans, released(source, found))
 
 
 def load_table(source: TableSource) -> Dataset:
@@ -132,6 +155,7 @@ def load_table(source: TableSource) -> Dataset:
         task="table",
         feature_names=tuple(name for plan in table.plans for name in plan.feature_names),
         learnt=learnt(table, source),
+        released=table.released,
     )
 
 

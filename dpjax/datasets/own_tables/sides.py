@@ -1,6 +1,6 @@
 """Who trains and who tests: rows with label and owner, their classes, and their split."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +17,9 @@ from dpjax.datasets.targets import Target
 from dpjax.fetching.sources import DatasetError
 
 MOST_CLASSES = 1000
+
+EndsOf = Callable[[Column, Column | None, np.ndarray], Sequence[float]]
+"""Labels, owners and which rows test → least and largest label."""
 
 
 class Sides(NamedTuple):
@@ -53,6 +56,7 @@ def take_sides(
     of_file: Bool[np.ndarray, "all"] | None,
     contents: Sequence[bytes],
     where: str,
+    ends_of: EndsOf | None = None,
 ) -> Sides:
     """Decides which rows stay, which class or number each is of, and which of them test.
 
@@ -63,6 +67,7 @@ def take_sides(
       of_file: ``[rows]`` which of them are in a file of test rows; None: there is none.
       contents: ``[rows]`` all that a row holds.
       where: names the rows in messages.
+      ends_of: the range of a number that is predicted, from the rows that stay; None: ``source`` says it, or nobody.
 
     Raises:
       DatasetError: nothing to learn from or to test on; it names row and column.
@@ -79,7 +84,8 @@ def take_sides(
     tests, how, learnt = choose_tests(source, owner, when, None if of_file is None else of_file[kept], contents, where)
     target = None
     if is_number:
-        target, of_range, odd = plan_target(label, tests, source.target_range, where)
+        ends = source.target_range if ends_of is None else ends_of(label, owner, tests)
+        target, of_range, odd = plan_target(label, tests, ends, where)
         learnt, remarks = "; ".join(filter(None, (of_range, learnt))), remarks + odd
     else:
         _check_classes(label, classes, tests, where, remarks)

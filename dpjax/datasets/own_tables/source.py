@@ -28,6 +28,10 @@ class TableSource:
         Empty: that of the training rows, which is learnt.
       split_at: of ``time``: the first date or number that tests; empty: where the last fifth begins, which is read off
         the rows.
+      release: columns whose range or values, where they are not said, are computed from noisy counts of units.
+      release_noise_multiplier: of those counts: noise standard deviation / the most that a unit moves them all.
+      release_seed: of that noise.
+      release_by_owner: whether a unit is an owner; else it is a row.
       decimal: "." or ",", what stands before the decimals of numbers.
       encoding: of the characters; None: UTF-8, or UTF-16 where the file begins with its mark.
     """
@@ -45,3 +49,7 @@ class TableSource:
     encoding: str | None = None
     decimal: str = "."
     split_at: str = ""
+    release: tuple[str, ...] = ()
+    release_noise_multiplier: float = 10.0
+    release_seed: int = 0
+    release_by_owner: bool = False
