@@ -21,7 +21,7 @@ MECHANISM = {
     "records_per_unit": "privacy.records_per_unit",
     "bands": "privacy.bands",
     "factorization": "privacy.factorization",
-    "released": "data.release",
+    "release_noise_multiplier": "data.release_noise_multiplier",
     "epsilon": "privacy.epsilon",
     "delta": "privacy.delta",
 }

@@ -14,6 +14,7 @@ from dpjax.results import ResultsError, write_job_result
 from dpjax.sweeps import Lane, Program, compile_lanes, run_lanes
 from dpjax.types import HParams
 from experiments import config, identity
+from experiments.argument_fields import MECHANISM, in_fields
 from experiments.fields import hparams_in
 from experiments.hints import hint
 from experiments.inputs import inputs, noted_imports, plugin_inputs
@@ -222,7 +223,8 @@ def _calibrate(jobs: Sequence[Job], setup: Setup, tell: Tell) -> tuple[list[Poin
         if not private:
             continue
         try:
-            points = _points(private, setup, delta, accountant, tell)
+            with in_fields(MECHANISM):
+                points = _points(private, setup, delta, accountant, tell)
         except ValueError as error:
             refused += [Outcome(job, [], error) for job in private]
             continue

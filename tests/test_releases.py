@@ -1,4 +1,4 @@
-"""What is released before a run is in its ε: against the peer's accountant, closed forms, and in each place that asks."""
+"""What is released before a run is in its ε: by the peer's accountant, closed forms, and in each place that asks."""
 
 import dataclasses
 import math
@@ -89,7 +89,7 @@ def test_calibration_leaves_room_for_the_release(accountant):
 
 def test_a_target_below_the_release_is_refused_in_a_sentence():
     alone = epsilon_of_release(with_release(3.0), DELTA)
-    with pytest.raises(ValueError, match="is not above the 1.27 that released=.* costs alone"):
+    with pytest.raises(ValueError, match=r"is not above the 1.27 that what is released before the run costs alone"):
         calibrate_noise(with_release(3.0), epsilon=alone * 0.999, delta=DELTA)
     assert calibrate_noise(with_release(3.0), epsilon=alone * 1.001, delta=DELTA) > 10
 

@@ -192,10 +192,10 @@ def _check(mechanism: Mechanism, targets: list[float], delta: float, accountant:
     mechanism.noising.check_calibration(accountant)
     least = epsilon_of_release(mechanism, delta)
     for target in targets:
-        if target <= least:
+        if target <= least and (released := mechanism.released):
             raise ValueError(
-                f"epsilon={target!r} is not above the {least:.3g} that released={mechanism.released!r} costs alone at "
-                f"delta={delta!r}; release with more noise, or raise epsilon."
+                f"epsilon={target!r} is not above the {least:.3g} that what is released before the run costs alone at "
+                f"delta={delta!r}; raise it, or release_noise_multiplier={released.noise_multiplier:g}."
             )
         if target < LEAST_EPSILON and accountant == "pld" and not is_closed_form(mechanism):
             raise ValueError(
