@@ -69,6 +69,8 @@ def _read(path: Path) -> str:
         raise ConfigError(f"{shown} is no YAML{line} ({said}); mend it.") from error
     if not isinstance(content, DictConfig) or not content or None in content.values():
         raise ConfigError(f"{shown} holds no fields; write some, as privacy: {{epsilon: 3}}.")
+    if blank := sorted(OmegaConf.missing_keys(content)):
+        raise ConfigError(f"{shown} has ??? at {blank[0]}; write what you know of it, or take the line away.")
     if is_address(content._get_node("notify")):
         raise ConfigError(NO_ADDRESS)  # before Hydra writes down what it has read
     if "experiment" not in content:

@@ -254,7 +254,10 @@ def warn_of_what_is_not_covered(jobs: Sequence[Job], setup: Setup) -> None:
         learnt = learnt_sentence({"learnt": setup.problem.dataset.learnt, "epsilon": cfg.privacy.epsilon})
         if learnt:
             of_label = "data.classes" if setup.problem.dataset.target is None else "data.target_range"
-            fix = f"say in data.columns and {of_label} what you know without them, see `dpjax data inspect`"
+            fix = (
+                f"say in data.columns and {of_label} what you know without them, see `dpjax data inspect`, or count a "
+                "column with noise, data.release=[COLUMN]"
+            )
             warnings.warn(f"data={name_of(cfg.data)}: {learnt}; {fix}", stacklevel=2)
 
 

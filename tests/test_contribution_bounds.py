@@ -416,7 +416,7 @@ def mails(monkeypatch):
         input_shape=(5,),
         train_units=owners,
     )
-    monkeypatch.setattr(choice, "_load", lambda name: whole)
+    monkeypatch.setattr(choice, "_load", lambda name, by_owner: whole)
     return whole
 
 

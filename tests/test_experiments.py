@@ -705,7 +705,7 @@ def test_a_text_model_trains_centrally_and_by_role(overrides, monkeypatch, tmp_p
         train_inputs=ids, train_labels=ids[:, -1], train_units=np.arange(40, dtype=np.int32) // 8,
         test_inputs=ids[:8], test_labels=ids[:8, -1], test_units=np.zeros(8, np.int32),
     )  # fmt: skip
-    monkeypatch.setattr(choice, "_load", lambda name: plays)
+    monkeypatch.setattr(choice, "_load", lambda name, by_owner: plays)
     quick = ["optimizer.num_steps=30", "num_seeds=1", "privacy.epsilon=inf", "federated.num_clients=5"]
     with initialize_config_dir(str(config.CONF), version_base="1.3"):
         cfg = from_hydra(compose("config", ["model=text", "model.context=2", *quick, *overrides]))

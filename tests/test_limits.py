@@ -119,6 +119,8 @@ FREE = {
         "data.missing",
         "data.classes",
         "data.target_range",
+        "data.release",
+        "data.release_seed",
         "data.split_at",
         "data.encoding",
     ),

@@ -68,6 +68,10 @@ RUNS = {
     ],
     "secure": ["model=logistic", *SHARED],
     "own": ["model=logistic", "data=own", "data.path=table.csv", "data.label=ill", "privacy.delta=1e-3"],
+    "released": [
+        *("model=logistic", "data=own", "data.path=table.csv", "data.label=ill", "privacy.delta=1e-3"),
+        *("data.columns={age: number}", "data.release=[age]", "data.release_noise_multiplier=1", "privacy.epsilon=20"),
+    ],
     "number": [
         "model=logistic",
         "data=own",
@@ -119,7 +123,9 @@ def letters(monkeypatch):
     few = {f"{split}_inputs": getattr(digits, f"{split}_inputs")[:, 0, :4, 0].astype(np.uint8) for split in SPLITS}
     made = dataclasses.replace(digits, name="letters", input_shape=(4,), **few)
     real = choice._load
-    monkeypatch.setattr(choice, "_load", lambda data: made if data.name == "letters" else real(data))
+    monkeypatch.setattr(
+        choice, "_load", lambda data, by_owner: made if data.name == "letters" else real(data, by_owner)
+    )
     jax.config.update("jax_numpy_dtype_promotion", "standard")
     yield
     jax.config.update("jax_numpy_dtype_promotion", "strict")

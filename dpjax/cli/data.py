@@ -4,9 +4,11 @@ import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from dpjax.cli.inspecting import inspect_command
 
 if TYPE_CHECKING:
     import numpy as np
@@ -155,7 +157,7 @@ def show(name: Annotated[str, typer.Argument(metavar="NAME", help="A name as `dp
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", UserWarning)  # the table says it
                 dataset = datasets.load(name)
-            console.print(_balance(dataset))
+            console.print(balance(dataset))
             if dataset.task == "image":
                 first = _pictures(dataset, console.width)
             elif dataset.task == "document":
@@ -166,98 +168,7 @@ def show(name: Annotated[str, typer.Argument(metavar="NAME", help="A name as `dp
             console.print(first, highlight=False, markup=False)
 
 
-@app.command("inspect")
-def inspect_command(
-    path: Annotated[
-        str,
-        typer.Argument(
-            metavar="FILE",
-            help="A table (CSV, TSV, JSON, Parquet, Arrow), arrays (.npz), or a folder of tables or images.",
-        ),
-    ],
-    label: Annotated[str, typer.Option(help="Column that is predicted.")] = "",
-    unit: Annotated[str, typer.Option(help="Column that says whose a row is, as patient_id.")] = "",
-    split: Annotated[str | None, typer.Option(help="Who is tested: owner, rows, time, column or files.")] = None,
-    split_column: Annotated[str, typer.Option(help="Dates of --split time, or train and test of --split column.")] = "",
-    split_at: Annotated[str, typer.Option(help="First date or number of --split-column that tests.")] = "",
-    encoding: Annotated[str | None, typer.Option(help="Of the file's characters, as cp1252; else UTF-8.")] = None,
-    decimal: Annotated[str, typer.Option(help="'.' or ',' before the decimals of numbers.")] = ".",
-    target: Annotated[str, typer.Option(help="What the label is: a class, or a number.")] = "class",
-    missing: Annotated[
-        str, typer.Option(help="What stands for a missing value, besides NA and the like; several with commas.")
-    ] = "",
-) -> None:
-    """Look at a table of your own before a run: what each column holds and becomes, classes, owners, who is tested,
-    and what would be learnt from the rows without privacy.
-
-    [bold]Examples[/bold]
-
-      dpjax data inspect patients.csv
-
-      dpjax data inspect patients.csv --label diagnosis --unit patient_id
-
-    It shows values as they stand in the file: do not pass its output on.
-    """
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    from dpjax.datasets.own_tables.arrays import are_images, is_arrays, load_array_images
-    from dpjax.datasets.own_tables.images import is_images, load_images
-    from dpjax.datasets.own_tables.inspecting import inspect
-    from dpjax.datasets.own_tables.source import TableSource
-
-    words = tuple(word.strip() for word in missing.split(",") if word.strip())
-    asked: Any = {"split": split, "split_column": split_column, "split_at": split_at, "target": target}
-    source = TableSource(path, label, unit, **asked, missing=words, encoding=encoding, decimal=decimal)
-    with errors_in_one_line():
-        if is_images(path):
-            return _inspect_images(load_images(source))
-        if is_arrays(path) and are_images(source):
-            return _inspect_images(load_array_images(source))
-    with errors_in_one_line():
-        found = inspect(source)
-    console = Console(highlight=False)
-    table = Table(box=None, padding=(0, 2, 0, 0), title=f"{path}: {found.rows:,} rows", title_justify="left")
-    for heading in ("column", "kind", "missing", "distinct", "values", "becomes"):
-        table.add_column(heading, justify="right" if heading in ("missing", "distinct") else "left")
-    for each in found.columns:
-        numbers = f"{each.missing:,}" if each.missing else "", f"{each.distinct:,}"
-        table.add_row(escape(each.name), each.kind, *numbers, escape(each.values), each.becomes)
-    console.print(table)
-    for what, words_ in found.facts:
-        console.print(f"{what}: {words_}", markup=False, soft_wrap=True)
-    if found.learnt:
-        console.print(f"\nNOT private, learnt from the rows: {found.learnt}.", markup=False, soft_wrap=True)
-    if found.config:
-        console.print(
-            "\nWhat you know without these rows makes it private: put it into your config in place of what they say.\n"
-            "data:\n  columns:\n" + "\n".join(f"    {line}" for line in found.config),
-            markup=False,
-            soft_wrap=True,
-        )
-    if not found.facts:
-        console.print(
-            "\nSay --label COLUMN, and --unit COLUMN if rows belong to people, to see what a run makes of it."
-        )
-
-
-def _inspect_images(data: "Dataset") -> None:
-    from rich.console import Console
-
-    console = Console(highlight=False)
-    height, width, channels = data.input_shape
-    rows = len(data.train_labels) + len(data.test_labels)
-    colours = "grey" if channels == 1 else "of three colours"
-    console.print(f"{data.source}: {rows:,} images of {height}×{width}, {colours}", markup=False, soft_wrap=True)
-    if data.num_units:
-        console.print(f"{data.num_units:,} owners ({data.unit})", markup=False)
-    if data.target is None:
-        console.print(_balance(data))
-    if data.remarks:
-        console.print(f"read: {data.remarks}", markup=False, soft_wrap=True)
-    if data.learnt:
-        console.print(f"NOT private, learnt from the rows: {data.learnt}.", markup=False, soft_wrap=True)
+app.command("inspect")(inspect_command)
 
 
 @contextmanager
@@ -311,7 +222,8 @@ def _clients(entry: "Entry") -> str:
     return f"{entry.num_units:,} {entry.unit}s, {where}"
 
 
-def _balance(dataset: "Dataset", limit: int = 20):
+def balance(dataset: "Dataset", limit: int = 20):
+    """The classes of a data set as a table, with their rows."""
     import numpy as np
     from rich.markup import escape
     from rich.table import Table

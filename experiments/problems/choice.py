@@ -31,7 +31,7 @@ def make_problem(cfg: Config, tell: Tell) -> Problem:
     """
     tell("loading data", 0, 1)
     natural = cfg.is_federated and cfg.federated.partition == "natural"
-    whole = _load(cfg.data, by_owner=natural or cfg.privacy.records_per_unit is not None)
+    whole = _load(cfg.data, natural or cfg.privacy.records_per_unit is not None)
     with in_fields(SELECTION):
         dataset, held_out = hold_out(subset(whole, cfg.data.num_train), cfg.data.validation)
         row_choice = bounded(dataset, cfg.privacy.records_per_unit)
@@ -84,7 +84,7 @@ def _refuse_with_plugin(cfg: Config, dataset: Dataset) -> None:
         )
 
 
-def _load(data: DataConf, *, by_owner: bool) -> Dataset:
+def _load(data: DataConf, by_owner: bool = False) -> Dataset:
     digest = digest_of(data_inputs(data))
     return _own(_Asked(data, by_owner), digest) if data.name == OWN else _loaded(data.name, digest)
 

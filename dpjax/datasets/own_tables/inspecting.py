@@ -1,7 +1,7 @@
 """What a table of one's own would become, for people to look at before anything is trained on it."""
 
-import math
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -9,7 +9,7 @@ import numpy as np
 from dpjax.datasets import tables
 from dpjax.datasets.own_tables.arrays import resolved
 from dpjax.datasets.own_tables.kinds import Column, read_column
-from dpjax.datasets.own_tables.plans import Plan, Said, read_said
+from dpjax.datasets.own_tables.plans import SKIP, Plan, Said, read_said
 from dpjax.datasets.own_tables.reading import learnt, open_tables, read
 from dpjax.datasets.own_tables.sides import Sides
 from dpjax.datasets.own_tables.source import TableSource
@@ -45,7 +45,8 @@ class Inspection(NamedTuple):
       columns: in the file's order.
       facts: (what, in words), such as classes with their counts, owners with their rows, and who is tested.
       learnt: what would be read off the rows and not be private; empty if nothing, or if no label was said.
-      config: lines of a config that say what was found, to be replaced by what is known without the rows.
+      config: lines of a config whose ??? are to be replaced by what is known without the rows. Of these it holds but
+        the names of the columns and what they seem to be.
     """
 
     rows: int
@@ -74,8 +75,10 @@ def inspect(source: TableSource) -> Inspection:
       ...     found = inspect(TableSource(str(file), label="ill"))
       >>> found.rows, found.columns[0].kind, found.learnt
       (40, 'number', 'range of age; which values are missing of age; kind of age; classes of ill')
-      >>> found.config
-      ['age: [20, 60]']
+      >>> print("\n".join(found.config[4:]))
+        classes: ???  # their names, as [no, yes]
+        columns:
+          age: ???  # least and largest, as [0, 120]
     """
     source = resolved(source)
     where = f"data.path={source.path!r}:"
@@ -83,7 +86,7 @@ def inspect(source: TableSource) -> Inspection:
     said = read_said(source.columns, where)
     whole = read(source) if source.label else None
     plans = {plan.name: plan for plan in (whole.plans if whole else ())}
-    columns, config = [], []
+    columns, inputs = [], []
     for name in table.column_names:
         role = next((r for r, n in zip(("label", "owner", "split"), _roles(source), strict=True) if n == name), "")
         kind = "category" if role in ("label", "owner") else said[name].kind if name in said else None
@@ -91,16 +94,18 @@ def inspect(source: TableSource) -> Inspection:
         form = said[name].form if name in said else ""
         if name in said and said[name].skip:
             columns.append(Look(_plain(name), role or "skipped", 0, 0, "", "nothing: skipped"))
+            inputs.append((name, None))
             continue
         words = said[name].values if name in said else source.classes if role == "label" else ()
         column = read_column(
             table, name, where, kind=kind, form=form, missing=source.missing, decimal=source.decimal, words=words
         )
         columns.append(_look(column, role, plans.get(name), said.get(name), known=bool(whole)))
-        if not role and not (name in said and not (name in plans and plans[name].learnt)):
-            config += _lines(column)
-    facts = list(_facts(whole.sides)) if whole else []
-    return Inspection(table.num_rows, columns, facts, learnt(whole, source) if whole else "", config)
+        inputs += [] if role else [(name, column)]
+    if whole is None:
+        return Inspection(table.num_rows, columns, [], "", [])
+    config = _config(source, inputs, whole.sides)
+    return Inspection(table.num_rows, columns, list(_facts(whole.sides)), learnt(whole, source), config)
 
 
 def _roles(source: TableSource) -> tuple[str, str, str]:
@@ -149,23 +154,47 @@ def _ends(plan: Plan, column: Column) -> str:
     return " to ".join(str(np.datetime64(int(day), "D")) for day in (plan.low, plan.high))
 
 
-def _lines(column: Column) -> list[str]:
-    """What a config would say of a column, as it is in the rows."""
-    name, gone = tables.quoted(column.name), ", missing: true" if column.num_missing else ""
-    if column.kind == "number" and column.numbers is not None:
-        low, high = column.numbers.min(), column.numbers.max()
-        step = 10.0 ** math.floor(math.log10(high - low)) if high > low else 1.0
-        low, high = math.floor(low / step) * step, (math.floor(high / step) + 1) * step
-        ends = f"[{low:.15g}, {high:.15g}]"
-        return [f"{name}: {{range: {ends}{gone}}}" if gone else f"{name}: {ends}"]
-    if column.kind == "date" and column.numbers is not None:
-        ends = (np.datetime64(int(day), "D") for day in (column.numbers.min(), column.numbers.max()))
-        form = "" if column.form == "%Y-%m-%d" else f", form: '{column.form}'"
-        return [f"{name}: {{range: [{', '.join(map(str, ends))}]{form}{gone}}}"]
-    if column.kind == "category":
-        values = f"[{', '.join(map(tables.quoted, sorted(column.values)))}]"
-        return [f"{name}: {{values: {values}{gone}}}" if gone else f"{name}: {values}"]
-    return [f"{name}: skip"]
+_MAY_MISS = "true or false: may it be missing?"
+_BLANKS = {
+    "number": "least and largest, as [0, 120]",
+    "date": "first and last, as {range: [2000-01-01, 2030-01-01]}",
+    "category": "its values, as [never, former, current]",
+}
+
+
+def _config(source: TableSource, columns: Sequence[tuple[str, Column | None]], sides: Sides) -> list[str]:
+    """A config for the table, with ??? for all that nobody can know from the rows and call public."""
+    lines = ["data:", "  name: own", f"  path: {tables.quoted(source.path)}", f"  label: {tables.quoted(source.label)}"]
+    given = {name: getattr(source, name) for name in ("unit", "split", "split_column", "split_at", "encoding")}
+    lines += [f"  {name}: {tables.quoted(value)}" for name, value in given.items() if value]
+    lines += ["  decimal: ','"] if source.decimal != "." else []
+    lines += [f"  missing: [{', '.join(map(tables.quoted, source.missing))}]"] if source.missing else []
+    if source.target == "number":
+        ends = list(source.target_range) or "???  # least and largest, as [0, 500]"
+        lines += ["  target: number", f"  target_range: {ends}"]
+    else:
+        named = f"[{', '.join(map(tables.quoted, source.classes))}]" if source.classes else ""
+        lines.append(f"  classes: {named or '???  # their names, as [no, yes]'}")
+    lines.append("  columns:")
+    for name, column in columns:
+        known, name = source.columns.get(name), tables.quoted(name)
+        if known is not None:
+            shown = known if known == SKIP else json.dumps(known, ensure_ascii=False, default=str)
+            lines.append(f"    {name}: {shown}")
+            continue
+        if column is None or column.kind not in _BLANKS:
+            lines.append(f"    {name}: skip")
+            continue
+        blank = f"???  # {_BLANKS[column.kind]}"
+        if column.num_missing:
+            key = "values" if column.kind == "category" else "range"
+            blank = blank.replace("{range: ", "").replace("}", "")
+            lines += [f"    {name}:", f"      {key}: {blank}", f"      missing: ???  # {_MAY_MISS}"]
+        else:
+            lines.append(f"    {name}: {blank}")
+    if sides.owner is not None:
+        lines += ["privacy:", "  records_per_unit: ???  # rows that are kept of one owner, as 4"]
+    return lines
 
 
 def _facts(sides: Sides) -> Iterator[tuple[str, str]]:

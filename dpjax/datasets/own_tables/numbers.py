@@ -114,6 +114,29 @@ def hint_at_numbers(values: Collection[str]) -> str:
     return ", or say data.target=number if it is a quantity" if finite else ""
 
 
+def quantities(values: Collection[str]) -> str:
+    """What to do about labels that are many numbers and count nothing from 0 or 1 on; empty of others.
+
+    Args:
+      values: the labels, as they are written.
+
+    Example:
+      >>> quantities([str(price) for price in range(100, 500, 7)])[:40]
+      'say data.target=number to predict a quan'
+      >>> quantities([str(number) for number in range(62)]), quantities(["1", "2.5", "4"])
+      ('', '')
+    """
+    if len(values) <= _MOST_NUMBERED or not hint_at_numbers(values):
+        return ""
+    numbers = sorted(map(float, values))
+    if numbers[0] in (0, 1) and all(number.is_integer() for number in numbers) and numbers[-1] < 2 * len(numbers):
+        return ""
+    return "say data.target=number to predict a quantity, or name them all in data.classes"
+
+
+_MOST_NUMBERED = 20  # classes that may be any numbers
+
+
 def _fits(low: float, high: float) -> bool:
     """Whether the range can be divided by, and does not drown in its ends' own rounding."""
     return high - low > 1e-12 * max(abs(low), abs(high)) and math.isfinite(high - low)

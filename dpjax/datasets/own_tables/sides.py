@@ -10,7 +10,7 @@ from jaxtyping import Bool, Int32
 from dpjax.datasets import tables
 from dpjax.datasets.entries import Dataset
 from dpjax.datasets.own_tables.kinds import Column
-from dpjax.datasets.own_tables.numbers import hint_at_numbers, plan_target, refuse_no_range
+from dpjax.datasets.own_tables.numbers import hint_at_numbers, plan_target, quantities, refuse_no_range
 from dpjax.datasets.own_tables.source import TableSource
 from dpjax.datasets.own_tables.testing import choose_tests
 from dpjax.datasets.targets import Target
@@ -206,6 +206,8 @@ def _classes(label: Column, given: Sequence[str], numbers: np.ndarray, where: st
             f"{where} data.label={label.name!r} has {len(seen):,} different values in {len(label.codes):,} rows: names "
             f"or quantities, and no classes; name another column{hint_at_numbers(seen)}"
         )
+    if hint := quantities(seen):
+        raise DatasetError(f"{where} data.label={label.name!r} has {len(seen):,} different numbers; {hint}")
     return tables.in_order(seen)
 
 
