@@ -10,7 +10,7 @@ import typer
 
 from dpjax.caches import CACHES, cache_folder, cached_files
 from dpjax.checks import one_of
-from dpjax.cli.data import errors_in_one_line
+from dpjax.cli.errors import errors_in_one_line
 from dpjax.program_cache import SETTING, program_limit
 
 app = typer.Typer(

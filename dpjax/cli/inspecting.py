@@ -5,6 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dpjax.cli import drawn
+from dpjax.cli.errors import errors_in_one_line
+
 if TYPE_CHECKING:
     from dpjax.datasets.entries import Dataset
 
@@ -45,7 +48,6 @@ def inspect_command(
     from rich.markup import escape
     from rich.table import Table
 
-    from dpjax.cli.data import errors_in_one_line
     from dpjax.datasets.own_tables.arrays import are_images, is_arrays, load_array_images
     from dpjax.datasets.own_tables.images import is_images, load_images
     from dpjax.datasets.own_tables.inspecting import inspect
@@ -94,8 +96,6 @@ def inspect_command(
 def _inspect_images(data: "Dataset") -> None:
     from rich.console import Console
 
-    from dpjax.cli.data import balance
-
     console = Console(highlight=False)
     height, width, channels = data.input_shape
     rows = len(data.train_labels) + len(data.test_labels)
@@ -104,7 +104,7 @@ def _inspect_images(data: "Dataset") -> None:
     if data.num_units:
         console.print(f"{data.num_units:,} owners ({data.unit})", markup=False)
     if data.target is None:
-        console.print(balance(data))
+        console.print(drawn.balance(data))
     if data.remarks:
         console.print(f"read: {data.remarks}", markup=False, soft_wrap=True)
     if data.learnt:

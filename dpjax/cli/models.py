@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from dpjax.cli.data import errors_in_one_line, fetching_bar
+from dpjax.cli.data import fetching_bar
+from dpjax.cli.errors import errors_in_one_line
 
 app = typer.Typer(
     name="models",
