@@ -155,6 +155,7 @@ BLOCKS = {
     "curve": ("index.md", curve),
     "best": ("../README.md", curve),
     "first_run": ("../README.md", measured("first_run")),
+    "first_hour": ("first-hour.md", measured("first_hour")),
     **{name: ("benchmarks.md", measured(name)) for name in MEASURED},
 }
 
