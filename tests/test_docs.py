@@ -129,7 +129,7 @@ def sweep_folder(tmp_path_factory) -> Path:
                 "seed": 0,
                 "config_hash": f"{epsilon}-{clients}",
             }
-            for name in ("quickstart", "patients", "scores", "curve"):
+            for name in ("quickstart", "patients", "sines", "loop", "scores", "curve"):
                 write_job_result(
                     folder / "results" / name / row["config_hash"], [row | {"experiment": name}], "made up"
                 )

@@ -290,7 +290,9 @@ def test_what_is_proposed_holds_no_value_of_the_rows_and_is_whole_once_it_is_fil
     other = inspect(dataclasses.replace(source, columns={}, classes=()))
     values = {word for look in other.columns for word in re.split(r",? |, | to ", look.values)} - {"", "…"}
     assert not {value for value in values if re.search(rf"(?<![\w.-]){re.escape(value)}(?![\w.-])", _said(blank))}
-    filled = blank.replace("records_per_unit: ???", "records_per_unit: 4").replace("classes: ???", "classes: ['no', 'yes']")
+    filled = blank.replace("records_per_unit: ???", "records_per_unit: 4").replace(
+        "classes: ???", "classes: ['no', 'yes']"
+    )
     filled = filled.replace("hospital: ???", "hospital: [A, B, C, D]")
     filled = filled.replace("values: ???", "values: [never, former, current]")
     for kind, known in (("least", "[0, 120]"), ("first", "{range: [2000-01-01, 2030-01-01]}"), ("its v", "[f, m]")):
