@@ -8,9 +8,10 @@ from scipy import stats
 
 from dpjax.cli import main
 from dpjax.results import ResultsError, write_job_result
-from dpjax.results.compare import as_rows, compare, judged, notes
+from dpjax.results.compare import as_rows, compare, notes
 from dpjax.results.summarize import summary
 from dpjax.results.table import frame_of
+from dpjax.results.verdicts import judged
 
 
 def runs(side, accuracies, epsilon=1.0, **more):
@@ -236,3 +237,31 @@ def test_an_unreadable_file_is_named_and_the_rest_compared(tmp_path, capsys):
     printed = capsys.readouterr()
     assert "a is better" in printed.out
     assert "is cut short or not JSON" in printed.err
+
+
+def folders(*sides):
+    return frame_of([row | {"folder": side} for side, rows in sides for row in rows])
+
+
+def test_two_sweeps_of_different_models_meet_point_by_point_and_say_in_what_they_differ():
+    def sweep(model, shift):
+        points = [(e, c) for e in (1.0, 8.0) for c in (0.1, 1.0)]
+        return [r for e, c in points for r in runs(model, np.array(A) + shift, e, clip_norm=c, model=model)]
+
+    found = compare(folders(("mine", sweep("mlp", 0.0)), ("theirs", sweep("cnn", 0.01))), "folder")
+    assert len(found.differences) == 4
+    assert not found.unpaired
+    assert "The sides differ as wholes in model (" in "".join(notes(found))
+    headers, rows = as_rows(found)
+    assert headers[:2] == ["ε", "clip norm"]
+    assert len({tuple(row[:2]) for row in rows}) == 4
+
+
+def test_two_sweeps_that_share_a_setting_in_part_are_not_paired_across_it():
+    mine = [*runs("a", A, clip_norm=0.1), *runs("a", A, clip_norm=1.0)]
+    theirs = [*runs("a", B, clip_norm=1.0), *runs("a", B, clip_norm=3.0)]
+    found = compare(folders(("mine", mine), ("theirs", theirs)), "folder")
+    assert [d.where["clip_norm"] for d in found.differences] == ["1"]
+    assert len(found.unpaired) == 2
+    assert "same settings" in found.unpaired[0]
+    assert not found.apart

@@ -2,10 +2,9 @@
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 
 from dpjax.results.claims import small
@@ -15,6 +14,7 @@ from dpjax.results.mishaps import count_sentences
 from dpjax.results.schema import lower_is_better
 from dpjax.results.sheet import label
 from dpjax.results.summarize import IDENTITY, require, same_runs
+from dpjax.results.verdicts import Difference, Raw, judged
 
 CONTEXT = ("dataset", "unit", "partition", "delta", "epsilon")
 """What two runs must share to be comparable at all: data, what is protected, and how well."""
@@ -25,44 +25,8 @@ FOLDER = "folder"
 _NAMES = ("experiment", "config_hash", "method")
 """What a run is called, which says nothing of what it does."""
 
-_NOTHING = 1e-12
-"""Differences up to here are none: what is left of equal numbers after a subtraction."""
-
-
-class Difference(NamedTuple):
-    """One pair, compared over the seeds that both ran.
-
-    Attributes:
-      where: column → value that both sides share, of ``CONTEXT``.
-      first, second: the sides.
-      seeds: number of common seeds.
-      first_mean, second_mean: means of the metric over them.
-      mean: of first minus second.
-      std: standard deviation of that over seeds (``ddof=1``).
-      low, high: its interval, at the level at which the pair was tested.
-      p: of a two-sided paired t-test, before correction; where differences are equal over all seeds there is none, and
-        it is ``exact_p``, with the interval of that test: one number if it shows a difference, else all of them. 1
-        where a value is not finite.
-      adjusted_p: after Holm's, over all pairs compared together.
-      exact_p: of the sign-flip test, which assumes no normality; never below ``2 / 2**seeds``. Exact up to 13
-        seeds; for more it is a Monte-Carlo test's, which is valid too and never below ``2 / 10**4``.
-      verdict: "first", "second", or "" where no difference was shown.
-    """
-
-    where: dict[str, Any]
-    first: str
-    second: str
-    seeds: int
-    first_mean: float
-    second_mean: float
-    mean: float
-    std: float
-    low: float
-    high: float
-    p: float
-    adjusted_p: float
-    exact_p: float
-    verdict: str
+_VERSIONS = ("code", "inputs")
+"""What two versions of a method differ in, which are what is compared."""
 
 
 class Comparison(NamedTuple):
@@ -75,6 +39,7 @@ class Comparison(NamedTuple):
       unpaired: one sentence for each point that met no other.
       diverged: runs among those compared that ended in numbers that are not finite.
       counted: one sentence for each thing that went wrong in their steps.
+      apart: what two folders differ in as wholes, in words: it is compared with them.
     """
 
     metric: str
@@ -83,6 +48,7 @@ class Comparison(NamedTuple):
     unpaired: list[str]
     diverged: int = 0
     counted: Sequence[str] = ()
+    apart: Sequence[str] = ()
 
 
 def compare(
@@ -143,14 +109,27 @@ def compare(
             raise ResultsError(f"no row has {by}={side}: choose two of {', '.join(dict.fromkeys(named_rows['side']))}")
     if len(sides) < 2:
         raise ResultsError(f"column {by!r} has one value, {sides[0]}: give a column or folders that differ")
-    raw, unpaired = _pairs(named_rows, sides, by, metric, best)
+    apart = _apart(named_rows, sides) if by == FOLDER else {}
+    raw, unpaired = _pairs(named_rows, sides, by, metric, best, apart)
     if not raw:
         why = f": {unpaired[0]}" if unpaired else ""
         raise ResultsError(f"no two points of different {by} share ε, data and two seeds{why}")
     compared = named_rows[named_rows["side"].isin(sides)]
     diverged = int(compared["diverged"].fillna(False).sum()) if "diverged" in compared else 0
     counted = list(count_sentences(compared.to_dict("records")).values())
-    return Comparison(metric, confidence, judged(raw, metric, 1 - confidence), unpaired, diverged, counted)
+    said = [f"{label(name)} ({', '.join(each)})" for name, each in apart.items()]
+    return Comparison(metric, confidence, judged(raw, metric, 1 - confidence), unpaired, diverged, counted, said)
+
+
+def _apart(rows: Any, sides: Sequence[str]) -> dict[str, list[str]]:
+    """Settings of which each side has one value, and not all the same: what makes them two sweeps."""
+    found = {}
+    for name in IDENTITY:
+        if name not in (*CONTEXT, *_NAMES, *_VERSIONS):
+            of_side = [rows.loc[rows["side"] == side, name].map(_cell).unique() for side in sides]
+            if all(len(values) == 1 for values in of_side) and len({values[0] for values in of_side}) > 1:
+                found[name] = [str(values[0]) for values in of_side]
+    return found
 
 
 def as_rows(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
@@ -159,11 +138,9 @@ def as_rows(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
     Args:
       comparison: what ``compare`` gave.
     """
-    varied = [
-        n
-        for n in ("experiment", *CONTEXT)
-        if len({str(d.where.get(n)) for d in comparison.differences}) > 1 or n == "epsilon"
-    ]
+    shown = ("experiment", *CONTEXT)
+    varied = [n for n in shown if n == "epsilon" or len({str(d.where.get(n)) for d in comparison.differences}) > 1]
+    varied += _telling(comparison.differences, shown)
     headers = [*[label(name) for name in varied], "A", "B", "seeds", "A mean", "B mean", "A − B"]
     headers += ["interval", "p (Holm)", "verdict"]
     rows = []
@@ -174,6 +151,15 @@ def as_rows(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
         row += [f"{_signed(d.low)} to {_signed(d.high)}", _p(d.adjusted_p), verdict or "no difference shown"]
         rows.append(row)
     return headers, rows
+
+
+def _telling(differences: Sequence[Difference], shown: Sequence[str]) -> list[str]:
+    """Settings that tell apart pairs which all else that is shown does not."""
+    alike: dict[str, list[dict[str, Any]]] = {}
+    for d in differences:
+        alike.setdefault(str([d.first, d.second, *[d.where.get(name) for name in shown]]), []).append(d.where)
+    names = dict.fromkeys(name for d in differences for name in d.where if name not in shown)
+    return [n for n in names if any(len({str(where.get(n)) for where in group}) > 1 for group in alike.values())]
 
 
 def notes(comparison: Comparison) -> list[str]:
@@ -197,6 +183,8 @@ def notes(comparison: Comparison) -> list[str]:
             "seeds are left out."
         )
     lines += comparison.counted
+    if comparison.apart:
+        lines.append(f"The sides differ as wholes in {'; '.join(comparison.apart)}: that is compared with them.")
     equal = sum(d.std == 0 for d in comparison.differences)
     if equal:
         pairs = "1 pair has" if equal == 1 else f"{equal} pairs have"
@@ -218,16 +206,15 @@ def notes(comparison: Comparison) -> list[str]:
     return lines
 
 
-_Raw = tuple[dict[str, Any], str, str, np.ndarray, np.ndarray]
-
-
-def _pairs(rows: Any, sides: Sequence[str], by: str, metric: str, best: bool) -> tuple[list[_Raw], list[str]]:
-    paired: list[_Raw] = []
+def _pairs(
+    rows: Any, sides: Sequence[str], by: str, metric: str, best: bool, apart: Collection[str]
+) -> tuple[list[Raw], list[str]]:
+    paired: list[Raw] = []
     unpaired: list[str] = []
     context = [name for name in ("experiment", *CONTEXT) if name != by and not (name == "experiment" and by == FOLDER)]
     for values, group in rows.groupby(context, dropna=False, sort=True):
         where = dict(zip(context, values, strict=True))
-        points = {side: _points(group[group["side"] == side], by, metric, best) for side in sides}
+        points = {side: _points(group[group["side"] == side], by, metric, best, apart) for side in sides}
         met: set[tuple[str, Any]] = set()
         for first, second in itertools.combinations(sides, 2):
             shared = _matches(points[first], points[second])
@@ -237,34 +224,40 @@ def _pairs(rows: Any, sides: Sequence[str], by: str, metric: str, best: bool) ->
                     continue
                 met |= {(first, one), (second, other)}
                 a, b = (points[s][p].loc[common].to_numpy(float) for s, p in ((first, one), (second, other)))
-                paired.append((where, first, second, a, b))
+                alike = {n: x for n, x, y in zip(_knobs(by, apart), one[0], other[0], strict=True) if x == y}
+                paired.append((where | alike, first, second, a, b))
         at = ", ".join(f"{label(name)} {_cell(value)}" for name, value in where.items() if _cell(value) != "–")
         for side, of_side in points.items():
             lost = sum((side, point) not in met for point in of_side)
             if lost:
+                word = "point" if lost == 1 else "points"
                 unpaired.append(
-                    f"{side}: {lost} {'point' if lost == 1 else 'points'} at {at} met no other of two seeds"
+                    f"{side}: {lost} {word} at {at} met no other with the same settings and two of its seeds"
                 )
     return paired, unpaired
 
 
-def _points(rows: Any, by: str, metric: str, best: bool) -> dict[Any, Any]:
+def _points(rows: Any, by: str, metric: str, best: bool, apart: Collection[str]) -> dict[Any, Any]:
     """Settings → the metric by seed, of one side in one context."""
-    tied = {"code", "inputs"}  # two versions of a method are what is compared
-    tied |= {"noise"} if by in ("algorithm", "tuning") else set()
-    tied |= {"optimizer", "momentum", "plugin", "clipping"} if by in ("optimizer", "momentum", "plugin") else set()
-    knobs = [name for name in IDENTITY if name not in (*CONTEXT, *_NAMES, by) and name not in tied]
+    knobs = _knobs(by, apart)
     rows = rows[rows[metric].notna()].sort_values("timestamp", kind="stable", na_position="first")
     rows = rows.assign(seed=same_runs(rows["seed"]))
     runs = {}
     for settings, group in rows.groupby(["config_hash", *knobs], dropna=False, sort=False):
-        runs[tuple(map(_cell, settings[1:])), settings[0]] = group.drop_duplicates("seed", keep="last").set_index(
-            "seed"
-        )[metric]
+        values = group.drop_duplicates("seed", keep="last").set_index("seed")[metric]
+        runs[tuple(map(_cell, settings[1:])), settings[0]] = values
     if best and runs:
         pick = min if lower_is_better(metric) else max
         return dict([pick(runs.items(), key=lambda item: item[1].mean())])
     return runs
+
+
+def _knobs(by: str, apart: Collection[str]) -> list[str]:
+    """The settings in which two points must agree to be a pair."""
+    tied = {*_VERSIONS, *apart}
+    tied |= {"noise"} if by in ("algorithm", "tuning") else set()
+    tied |= {"optimizer", "momentum", "plugin", "clipping"} if by in ("optimizer", "momentum", "plugin") else set()
+    return [name for name in IDENTITY if name not in (*CONTEXT, *_NAMES, by) and name not in tied]
 
 
 def _matches(first: dict[Any, Any], second: dict[Any, Any]) -> list[tuple[Any, Any]]:
@@ -272,104 +265,6 @@ def _matches(first: dict[Any, Any], second: dict[Any, Any]) -> list[tuple[Any, A
     if len(first) == 1 and len(second) == 1:
         return [(next(iter(first)), next(iter(second)))]
     return [(one, other) for one in first for other in second if one[0] == other[0]]
-
-
-def judged(raw: Sequence[_Raw], metric: str, alpha: float) -> list[Difference]:
-    """Holm's verdicts over pairs: (what they share, first side, second side, and the metric of each by seed).
-
-    Args:
-      raw: the pairs.
-      metric: the column, which says whether lower is better.
-      alpha: chance of any wrong verdict.
-
-    Example:
-      >>> pair = ({}, "a", "b", np.array([0.9, 0.92]), np.array([0.9, 0.91]))
-      >>> [found.verdict for found in judged([pair], "test_accuracy", 0.05)]
-      ['']
-    """
-    from scipy import stats
-
-    with np.errstate(invalid="ignore"):  # of ∞ − ∞ there is no test, and nothing to warn of
-        differences = [a - b for _, _, _, a, b in raw]
-    tests = [_paired(d) for d in differences]
-    order = np.argsort([p for p, _ in tests], kind="stable")
-    levels, adjusted = np.empty(len(raw)), np.empty(len(raw))
-    running, level, rejecting = 0.0, alpha / len(raw), True
-    for rank, i in enumerate(order):
-        p = tests[i][0]
-        if rejecting:
-            level = alpha / (len(raw) - rank)
-            rejecting = p <= level
-        levels[i] = level
-        running = max(running, min(1.0, (len(raw) - rank) * p))
-        adjusted[i] = running
-    sign = -1.0 if lower_is_better(metric) else 1.0
-    pairs = []
-    for (where, first, second, a, b), d, (p, exact), level, corrected in zip(
-        raw, differences, tests, levels, adjusted, strict=True
-    ):
-        testable = tested_by(d)
-        mean, std = (float(d.mean()), float(d.std(ddof=1))) if testable else (math.nan, math.nan)
-        half = math.inf
-        if testable == "t":
-            half = float(stats.t.ppf(1 - level / 2, len(d) - 1)) * std / math.sqrt(len(d))
-        elif testable == "signs":
-            mean, std = (mean if abs(mean) > _NOTHING else 0.0), 0.0
-            # The one shift that sign flips leave of such differences, where there are seeds enough to exclude any.
-            half = 0.0 if _sign_flips(np.ones(len(d))) <= level else math.inf
-        low, high = (mean - half, mean + half) if math.isfinite(half) else (-math.inf, math.inf)
-        rejected = bool(testable) and corrected <= alpha
-        shown = rejected and mean != 0
-        verdict = ("first" if sign * mean > 0 else "second") if shown else ""
-        pairs.append(
-            Difference(
-                where, first, second, len(d), float(a.mean()), float(b.mean()), mean, std,
-                low, high, p, float(corrected), exact, verdict,
-            )
-        )  # fmt: skip
-    return pairs
-
-
-def tested_by(d: np.ndarray) -> str:
-    """What can test differences over seeds: ``t``; ``signs`` where all are equal; empty where one is not finite.
-
-    Args:
-      d: the differences, two or more.
-
-    Example:
-      >>> [tested_by(np.array(d)) for d in ((0.1, 0.2), (0.1, 0.1), (0.1, math.inf))]
-      ['t', 'signs', '']
-    """
-    if not np.isfinite(d).all():
-        return ""
-    return "signs" if float(np.ptp(d)) <= _NOTHING * max(1.0, float(np.abs(d).max())) else "t"
-
-
-def _paired(d: np.ndarray) -> tuple[float, float]:
-    """p of the paired t-test and of the sign-flip test. Differences without any spread show nothing by themselves."""
-    from scipy import stats
-
-    testable = tested_by(d)
-    if not testable:
-        return 1.0, 1.0
-    exact = _sign_flips(d)
-    if testable == "signs":
-        return (1.0 if np.abs(d).max() <= _NOTHING else exact), exact
-    t = d.mean() / (d.std(ddof=1) / math.sqrt(len(d)))
-    return float(2 * stats.t.sf(abs(t), len(d) - 1)), exact
-
-
-def _sign_flips(d: np.ndarray) -> float:
-    """The share of sign patterns whose sum is as far from 0: all of them up to 13 seeds, else of 9,999 at random.
-
-    Of random ones the pattern that was seen is one more, so that the test errs on the side of no difference.
-    """
-    n, least = len(d), abs(float(d.sum())) - 1e-12 * float(np.abs(d).sum())
-    if n <= 13:
-        bits = np.arange(2**n)[:, None] >> np.arange(n) & 1
-        return float(np.mean(np.abs((1.0 - 2.0 * bits) @ d) >= least))
-    signs = np.random.default_rng(0).choice((1.0, -1.0), (9_999, n))
-    return float(1 + np.sum(np.abs(signs @ d) >= least)) / 10_000
 
 
 def _cell(value: Any) -> str:

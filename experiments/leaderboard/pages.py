@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dpjax.results.claims import sampling_word, small
-from dpjax.results.compare import judged
+from dpjax.results.verdicts import judged
 from experiments.leaderboard.board import leaderboard
 from experiments.leaderboard.declare import SETTINGS, Method, Protocol, Task, protocol
 from experiments.leaderboard.rounds import field_of

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dpjax.results.compare import judged, tested_by
 from dpjax.results.schema import lower_is_better
+from dpjax.results.verdicts import judged, tested_by
 
 
 class Bold(NamedTuple):
