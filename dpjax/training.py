@@ -8,7 +8,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, ArrayLike, Float, Int, Key, PyTree
+from jaxtyping import Array, ArrayLike, Float, Key, PyTree
 
 from dpjax.accounting import Factorization
 from dpjax.bucket_sums import bucketed_sum
@@ -26,34 +26,8 @@ from dpjax.renamed import called_elsewhere, renamed
 from dpjax.sampling import Sampler, check_sampler
 from dpjax.solver import Solver, as_solver
 from dpjax.steps import Noise, StepReport, TrainState, check_noise, make_stepper
-from dpjax.types import Added, ClippedSum, Cohort, HParams, Metrics, Params, check_hparams, check_key
-
-
-class History(NamedTuple):
-    """What a run reports. Of its steps it is for diagnosis: computed from private data and not covered by ε.
-
-    ``history.steps`` is ``report`` by name, per step, ``[num_steps]`` each: ``cohort_size``, ``overflowed``,
-    ``num_rejected``, ``clipped_fraction``, ``mean_norm``, ``norm_counts`` ``[num_steps, bins]`` (see
-    ``NORM_BIN_EDGES``), ``total_norm`` of the clipped sum, ``clip_norm`` (this one is covered by ε), the contribution's
-    own metrics averaged over the cohort, such as ``loss``, and what an ``aggregation`` reports.
-
-    Attributes:
-      report: what each step said of itself, leaves ``[num_steps, ...]``.
-      evaluation_steps: ``[evaluations]`` the number of steps done at each evaluation; the last is ``num_steps``.
-      evaluations: what ``evaluate`` returned, leaves ``[evaluations, ...]``; empty without it.
-      unmoved: pytree like the parameters of scalars; True where a leaf ended as it began: no gradient and no noise ever
-        reached it.
-    """
-
-    report: StepReport
-    evaluation_steps: Int[Array, "evaluations"]
-    evaluations: PyTree[Array]
-    unmoved: PyTree[Array] = ()
-
-    @property
-    def steps(self) -> Metrics:
-        """What the steps said, by name."""
-        return self.report.by_name()
+from dpjax.stretches import Bound, Train
+from dpjax.types import Added, ClippedSum, Cohort, HParams, Params, check_hparams, check_key
 
 
 class Evaluation(NamedTuple):
@@ -116,7 +90,7 @@ def make_train(
     sum_factory: SumFactory = Summing(),  # noqa: B008 - frozen
     noise: Noise = gaussian_privatizer,
     evaluation: Evaluation | None = None,
-) -> Callable[[HParams, Key[Array, ""]], tuple[TrainState, History]]:
+) -> Train:
     """A private training run: sample, clip, sum, add noise once, divide by the expected cohort, update.
 
     Formal guarantees: the final parameters are the output of the mechanism
@@ -153,7 +127,8 @@ def make_train(
 
     Returns:
       ``train(hparams, key) -> (TrainState, History)``; hparams is ``HParams`` or any NamedTuple that has its
-      ``clip_norm`` and ``noise_multiplier``. jit and vmap over both apply.
+      ``clip_norm`` and ``noise_multiplier``. jit and vmap over both apply. ``train.begin``, ``advance`` and ``finish``
+      are the same run in stretches, between which it can be kept.
 
     Raises:
       TypeError: an argument of a wrong type, as a sampler, a solver or units that are none; an argument's old name.
@@ -203,7 +178,7 @@ def make_train(
         sum_factory = sum_factory.around(bucketing) if isinstance(sum_factory, Summing) else bucketing(sum_factory)
     bounded_sum = _aborting_as_accounted(made_sum(sum_factory, contribution), sampler)
 
-    def train(hparams: HParams, key: Key[Array, ""]) -> tuple[TrainState, History]:
+    def bind(hparams: HParams, key: Key[Array, ""]) -> Bound:
         check_key("key", key)
         check_hparams(hparams)
         hparams = _in_range(hparams)
@@ -220,39 +195,29 @@ def make_train(
             noise=noise,
         )
 
-        def one_step(state: TrainState, _: None) -> tuple[TrainState, StepReport]:
+        def one_step(state: TrainState) -> tuple[TrainState, StepReport]:
             cohort, index, info = draw(weighted, sampler, sampling_key, state.step, state.unit_states)
             step_key = jax.random.fold_in(contribution_key, state.step)
             state, report = stepper.step(state, cohort, index, step_key)
             return state, report._replace(overflowed=info.overflowed)
 
-        def stretch(state: TrainState, length: int) -> tuple[TrainState, tuple[StepReport, Array, PyTree[Array]]]:
-            state, report = jax.lax.scan(one_step, state, length=length)
-            return state, (report, state.step, evaluate(state))
+        def begin() -> tuple[Params, TrainState]:
+            params = solver.init(init_fn(init_key))
+            remembered = remember(solver.init_unit_state, params, sampler.population)
 
-        def what_is_noised() -> Params:
             # A solver's message need not have the shape of all that the run carries.
             def total() -> Params:
                 cohort, _, _ = draw(weighted, sampler, sampling_key, jnp.int32(0), remembered)
                 return bounded_sum(params, cohort, contribution_key, hparams.clip_norm).total
 
-            return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(total))
+            independent = noise is gaussian_privatizer or isinstance(noise, AdaptiveClipping)
+            noised = params if independent else jax.eval_shape(total)
+            zeros = noised if independent else jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), noised)
+            return params, stepper.init(params, zeros, remembered)
 
-        params = solver.init(init_fn(init_key))
-        remembered = remember(solver.init_unit_state, params, sampler.population)
-        independent = noise is gaussian_privatizer or isinstance(noise, AdaptiveClipping)
-        state = stepper.init(params, params if independent else what_is_noised(), remembered)
-        stretches, rest = divmod(num_steps, every)
-        state, (report, at, values) = jax.lax.scan(lambda s, _: stretch(s, every), state, length=stretches)
-        report = jax.tree.map(lambda x: x.reshape(stretches * every, *x.shape[2:]), report)
-        if rest:
-            state, tail = stretch(state, rest)
-            tail = (tail[0], *jax.tree.map(lambda x: x[None], tail[1:]))
-            report, at, values = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), (report, at, values), tail)
-        unmoved = jax.tree.map(lambda before, after: jnp.all(before == after), params, state.params)
-        return state, History(report, at, values, unmoved)
+        return Bound(begin, one_step, evaluate)
 
-    return train
+    return Train(bind, num_steps, every)
 
 
 def _check_factorization(noise: Noise, sampler: Sampler, num_steps: int) -> None:
