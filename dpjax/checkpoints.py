@@ -1,0 +1,182 @@
+"""A pytree of arrays kept on disk under way, by orbax: whole or not at all, and never of another run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PyTree
+
+from dpjax.checks import in_one_line
+
+_META, _LEAVES = "identity", "leaves"
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that can't be gone on from, or can't be written: one sentence with the folder and the fix."""
+
+
+class Checkpoints:
+    """The last two states of one run, in a folder of its own.
+
+    Formal guarantees: what ``restore`` gives is what ``save`` was given, to the last bit: a hash of all leaves is kept
+    beside them and compared, as orbax itself restores damaged arrays without a word
+    (``findings/orbax_restores_a_flipped_bit_without_a_word.sh``). A kill at any moment leaves the states before it.
+    What is kept holds the noise key and is NOT a release: the folder is to be as private as the data.
+
+    Args:
+      folder: of this run alone; made when first needed.
+      identity: what the run is and runs on, name → value; a state of another is refused.
+
+    Example:
+      >>> import tempfile
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     kept = Checkpoints(Path(folder, "run"), {"seed": "0"})
+      ...     kept.save(3, {"w": jnp.arange(3.0), "key": jax.random.key(1), "nothing": jnp.zeros((0, 2))})
+      ...     kept.close()
+      ...     step, tree = Checkpoints(Path(folder, "run"), {"seed": "0"}).restore(
+      ...         {"w": jnp.zeros(3), "key": jax.random.key(0), "nothing": jnp.zeros((0, 2))})
+      >>> step, tree["w"].tolist(), tree["key"] == jax.random.key(1)
+      (3, [0.0, 1.0, 2.0], Array(True, dtype=bool))
+
+    References:
+      orbax, https://github.com/google/orbax.
+    """
+
+    def __init__(self, folder: Path, identity: Mapping[str, str]) -> None:
+        self.folder, self.identity = Path(folder).absolute(), dict(identity)
+        self._open: Any = None
+
+    def restore(self, like: PyTree) -> tuple[int, PyTree[jax.Array]] | None:
+        """The newest state that is whole, and its step; None where nothing was kept.
+
+        Args:
+          like: a state of the same structure, shapes and dtypes.
+
+        Raises:
+          CheckpointError: it is of another run, or can't be read.
+        """
+        if not self.folder.is_dir():
+            return None
+        import orbax.checkpoint as ocp
+
+        manager = self._manager()
+        for step in sorted(manager.all_steps(), reverse=True):
+            where = f"the checkpoint {self.folder / str(step)}"
+            try:
+                meta: Any = manager.restore(step, args=ocp.args.Composite(**{_META: ocp.args.JsonRestore()}))[_META]
+                self._refuse_other(where, meta)
+                wanted = {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in _leaves(like).items()}
+                if meta["leaves"] != _shapes(wanted):
+                    raise CheckpointError(
+                        f"{where} is of another model or optimizer; take the folder away to begin anew."
+                    )
+                leaves = ocp.args.Composite(**{_LEAVES: ocp.args.StandardRestore(wanted)})
+                found: Any = manager.restore(step, args=leaves)[_LEAVES] if wanted else {}
+                if _hash(found) != meta["sha256"]:
+                    raise ValueError("its numbers are not those that were kept")
+                return step, _rebuilt(like, found)
+            except CheckpointError:
+                raise
+            except Exception as error:  # whatever a damaged file makes of its readers
+                said = in_one_line(str(error), 120)
+                warnings.warn(f"{where} is damaged ({said}) and not used; the one before it is.", stacklevel=2)
+        return None
+
+    def save(self, step: int, tree: PyTree[jax.Array]) -> None:
+        """Keep a state; it is copied before this returns, and written behind it.
+
+        Args:
+          step: steps done; above those that are kept.
+          tree: any pytree of arrays and typed keys.
+
+        Raises:
+          CheckpointError: the one before could not be written.
+        """
+        import orbax.checkpoint as ocp
+
+        leaves = _leaves(tree)
+        meta = {**self.identity, "sha256": _hash(leaves), "leaves": _shapes(leaves)}
+        parts = {_META: ocp.args.JsonSave(meta)} | ({_LEAVES: ocp.args.StandardSave(leaves)} if leaves else {})
+        try:
+            self._manager().save(step, args=ocp.args.Composite(**parts), force=True)
+        except OSError as error:
+            raise CheckpointError(
+                f"the checkpoint {self.folder} can't be written ({error.strerror or error}); make room, or name "
+                "another results_dir."
+            ) from error
+
+    def close(self) -> None:
+        """Wait until all is on disk."""
+        if self._open is not None:
+            manager, self._open = self._open, None
+            try:
+                manager.wait_until_finished()
+            finally:
+                manager.close()
+
+    def clear(self) -> None:
+        """Take away all that was kept."""
+        self.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _manager(self) -> Any:
+        if self._open is None:
+            import orbax.checkpoint as ocp
+
+            logging.getLogger("absl").setLevel(logging.ERROR)  # of handlers registered and the like
+            options = ocp.CheckpointManagerOptions(max_to_keep=2, create=True, enable_async_checkpointing=True)
+            self._open = ocp.CheckpointManager(self.folder, options=options)
+        return self._open
+
+    def _refuse_other(self, where: str, meta: Mapping[str, Any]) -> None:
+        for name, mine in self.identity.items():
+            if (was := meta.get(name)) != mine:
+                raise CheckpointError(
+                    f"{where} is of another {name} ({in_one_line(str(was), 60)}, not {in_one_line(mine, 60)}); take "
+                    "the folder away to begin anew, or go back to what made it."
+                )
+
+
+def _leaves(tree: PyTree) -> dict[str, Any]:
+    """Leaves by number, keys as their words; what has no numbers is left out, as orbax stores none of it."""
+    found = {}
+    for number, leaf in enumerate(jax.tree.leaves(tree)):
+        words = jax.random.key_data(leaf) if _is_key(leaf) else leaf
+        if np.size(words):
+            found[f"{number:05d}"] = jnp.asarray(words)
+    return found
+
+
+def _rebuilt(like: PyTree, found: Mapping[str, jax.Array]) -> PyTree[jax.Array]:
+    leaves, structure = jax.tree.flatten(like)
+    for number, leaf in enumerate(leaves):
+        if (new := found.get(f"{number:05d}")) is not None:
+            leaves[number] = jax.random.wrap_key_data(new, impl=jax.random.key_impl(leaf)) if _is_key(leaf) else new
+    return jax.tree.unflatten(structure, leaves)
+
+
+def _is_key(leaf: Any) -> bool:
+    return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _shapes(leaves: Mapping[str, Any]) -> str:
+    return json.dumps({name: [str(x.dtype), list(x.shape)] for name, x in leaves.items()})
+
+
+def _hash(leaves: Mapping[str, Any]) -> str:
+    content = hashlib.sha256()
+    for name in sorted(leaves):
+        array = np.ascontiguousarray(leaves[name])
+        content.update(f"{name} {array.dtype} {array.shape}".encode())
+        content.update(array.view(np.uint8).data if array.ndim else array.tobytes())
+    return content.hexdigest()
