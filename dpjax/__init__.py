@@ -80,7 +80,8 @@ if TYPE_CHECKING:  # what type checkers see of the table below; tests/test_front
 
     # train
     from dpjax.types import HParams
-    from dpjax.training import make_train, Evaluation, History
+    from dpjax.training import make_train, Evaluation
+    from dpjax.stretches import History, Progress, Train
     from dpjax.steps import TrainState
     from dpjax.drop_in import private_grad
 
@@ -122,7 +123,8 @@ STAGES: dict[str, dict[str, str]] = {
     },
     "train": {
         "types": "HParams",
-        "training": "make_train Evaluation History",
+        "training": "make_train Evaluation",
+        "stretches": "History Progress Train",
         "steps": "TrainState",
         "drop_in": "private_grad",
     },

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import PyTree
 
 from dpjax.checkpoints import Checkpoints
@@ -67,8 +68,9 @@ def compile_kept_lanes(
       ValueError: ``lanes`` as for ``parse_lanes``.
 
     Example:
-      >>> count = InStretches(lambda arrays, h, key: arrays * 0, lambda arrays, x, start, stop, h, key:
-      ...                     x + (stop - start).astype("float32") * h.learning_rate, lambda arrays, x, h, key: x + arrays, 5)
+      >>> def advance(arrays, x, start, stop, h, key):
+      ...     return x + (stop - start).astype("float32") * h.learning_rate
+      >>> count = InStretches(lambda arrays, h, key: arrays * 0, advance, lambda arrays, x, h, key: x + arrays, 5)
       >>> program = compile_kept_lanes(count, jnp.float32(2.0), num_lanes=1)
       >>> float(next(run_kept_lanes(program, [HParams(learning_rate=1.0)], [0], [None], seconds=60)).output)
       7.0
@@ -125,7 +127,8 @@ def run_kept_lanes(
             f"{len(hparams)} hyper-parameters, {len(seeds)} seeds and {len(kept)} places were given; give one each."
         )
     seeds = [seed_number("seed", seed) for seed in seeds]
-    found = [None if place is None else place.restore(program.like) for place in kept]
+    like = (program.like, jax.ShapeDtypeStruct((), jnp.float32))
+    found = [None if place is None else place.restore(like) for place in kept]
     # Lanes of one call do the same steps: those that were stopped elsewhere go in calls of their own.
     order = sorted(range(len(hparams)), key=lambda i: 0 if (back := found[i]) is None else back[0])
     chunks: list[list[int]] = []
@@ -139,7 +142,7 @@ def run_kept_lanes(
         outputs = _run(program, [hparams[i] for i in full], [seeds[i] for i in full], [found[i] for i in full],
                        [kept[i] for i in chunk], seconds)  # fmt: skip
         wall = (time.perf_counter() - began) / len(chunk)
-        return [Lane(i, output, wall) for i, output in zip(chunk, outputs, strict=False)]
+        return [Lane(i, output, wall + _before(found[i])) for i, output in zip(chunk, outputs, strict=False)]
 
     if workers == 1:
         for chunk in chunks:
@@ -159,6 +162,11 @@ def _start(found: tuple[int, PyTree] | None) -> int:
     return 0 if found is None else found[0]
 
 
+def _before(found: tuple[int, PyTree] | None) -> float:
+    """Seconds that a lane took before it was stopped."""
+    return 0.0 if found is None else float(found[1][1])
+
+
 def _run(
     program: KeptProgram,
     hparams: Sequence[HParams],
@@ -173,7 +181,8 @@ def _run(
     keys = [jax.random.key(seed) for seed in seeds]
     point = jax.tree.map(lambda *x: jnp.stack(x), *points) if wide else points[0]
     key = jnp.stack(keys) if wide else keys[0]
-    start, states = _start(found[0]), [each[1] for each in found if each is not None]
+    entered, before = time.perf_counter(), [_before(each) for each in found]
+    start, states = _start(found[0]), [each[1][0] for each in found if each is not None]
     if states:
         progress = jax.tree.map(lambda *x: jnp.stack(x), *states) if wide else states[0]
     else:
@@ -187,10 +196,11 @@ def _run(
         now = time.perf_counter()
         # Twice as many steps each time, until so many take as long as is to lie between two states.
         steps = max(1, min(2 * steps, int(steps * seconds / max(now - began, 1e-9))))
-        if now - saved >= seconds / 2 or start == run.num_steps:
+        if now - saved >= seconds / 2:
             for lane, place in enumerate(kept):
                 if place is not None:
-                    place.save(start, jax.tree.map(lambda x, lane=lane: x[lane], progress) if wide else progress)
+                    own = jax.tree.map(lambda x, lane=lane: x[lane], progress) if wide else progress
+                    place.save(start, (own, np.float32(before[lane] + (now - entered) / len(kept))))
             saved = time.perf_counter()
     output = jax.device_get(run.finish(program.arrays, progress, point, key))
     for place in kept:

@@ -323,6 +323,9 @@ class Config:
     save_model: bool = static(
         False, "write what each job's first seed has trained: LoRA in PEFT's layout, tuned models as safetensors"
     )
+    checkpoint_seconds: float | None = traced(
+        None, "seconds between states kept on disk, from which the same command goes on after a kill; null: none"
+    )
     resume: str = traced(
         "same", "which results count as finished: same (config, code and files) or config (code and files may differ)"
     )

@@ -10,7 +10,7 @@ from experiments.fields import as_dict, leaves, value_of
 from experiments.inputs import digest_of, inputs
 
 _NOT_OF_THE_RESULT = ("results_dir", "tracker", "experiment", "name", "method", "task", "lanes", "figures", "resume")
-_NOT_OF_THE_RESULT += ("notify",)  # results of before it stay valid
+_NOT_OF_THE_RESULT += ("notify", "checkpoint_seconds")  # results of before it stay valid
 
 
 def signature(cfg: Config) -> str:

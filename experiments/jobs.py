@@ -1,23 +1,22 @@
 """A group of jobs that share one compilation: calibrate, run as lanes, make rows."""
 
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
-import jax
-
 from dpjax import accounting
 from dpjax.clipping.adaptive import stddev_of_count
+from dpjax.kept_lanes import KeptProgram
 from dpjax.models.tuning import refuse_unmoved
 from dpjax.results import ResultsError, write_job_result
-from dpjax.sweeps import Lane, Program, compile_lanes, run_lanes
+from dpjax.sweeps import Lane, Program
 from dpjax.types import HParams
 from experiments import config, identity
 from experiments.argument_fields import MECHANISM, in_fields
 from experiments.fields import hparams_in
 from experiments.hints import hint
 from experiments.inputs import inputs, noted_imports, plugin_inputs
+from experiments.kept_jobs import compile_group, forget_lanes, run_group_lanes
 from experiments.memory import refuse_lanes
 from experiments.privacy import as_run, check_aborts, clip_norm, noise_share
 from experiments.problems.saving import save_model
@@ -65,7 +64,7 @@ def run_group(jobs: Sequence[Job], tell: Tell = lambda stage, done, total: None)
         return
     helpers = ThreadPoolExecutor(2)  # XLA compiles on one core while ε is computed on another
     try:
-        compiling = helpers.submit(compile_lanes, setup.train, setup.arrays, num_lanes=num_lanes, lanes=first.lanes)
+        compiling = helpers.submit(compile_group, first, setup, num_lanes)
         points, refused = _calibrate(sound, setup, lambda *calibrated: tell(*_with(compiling, *calibrated)))
         yield from refused
         if not points:
@@ -86,7 +85,7 @@ def run_group(jobs: Sequence[Job], tell: Tell = lambda stage, done, total: None)
         helpers.shutdown(wait=False, cancel_futures=True)
 
 
-def _with(compiling: Future[Program], stage: str, done: int, total: int) -> tuple[str, int, int]:
+def _with(compiling: Future[Program | KeptProgram], stage: str, done: int, total: int) -> tuple[str, int, int]:
     """The stage, and that a program is compiled beside it, for which both take longer than alone."""
     return (stage if compiling.done() else f"{stage} while compiling"), done, total
 
@@ -94,7 +93,7 @@ def _with(compiling: Future[Program], stage: str, done: int, total: int) -> tupl
 def _train(
     points: Sequence[Point],
     facts: Sequence[Future[dict[str, Any]]],
-    program: Program,
+    program: Program | KeptProgram,
     tell: Tell,
     setup: Setup,
     files: dict[str, str],
@@ -102,11 +101,11 @@ def _train(
     """Run every seed of every point as a lane; a job is done when its last seed is."""
     owners = [i for i, point in enumerate(points) for _ in range(point.job.cfg.num_seeds)]
     seeds = [point.job.cfg.seed + k for point in points for k in range(point.job.cfg.num_seeds)]
-    hparams = [_hparams(points[i]) for i in owners]
+    lanes = [(points[i].job, seed, _hparams(points[i])) for i, seed in zip(owners, seeds, strict=True)]
     finished: dict[int, dict[int, dict[str, Any]]] = {i: {} for i in range(len(points))}
     failed: dict[int, Exception] = {}
     tell("training", 0, len(seeds))
-    for done, lane in enumerate(run_lanes(program, hparams, seeds, workers=_workers(program)), start=1):
+    for done, lane in enumerate(run_group_lanes(program, lanes, files), start=1):
         i, seed = owners[lane.index], seeds[lane.index]
         job = points[i].job
         finished[i][seed] = outputs(lane)
@@ -169,12 +168,6 @@ def _check_known(plugin: str, files: dict[str, str]) -> None:
         )
 
 
-def _workers(program: Program) -> int:
-    """Lanes under way at once: a small program leaves most of a CPU's cores idle."""
-    one_by_one = program.width == 1 and jax.default_backend() == "cpu"
-    return min(os.cpu_count() or 1, 8) if one_by_one else 1
-
-
 def _finish(
     job: Job, facts: Future[dict[str, Any]], outputs: dict[int, dict[str, Any]], unmoved: Any, digest: str
 ) -> Outcome:
@@ -183,6 +176,7 @@ def _finish(
             refuse_unmoved(unmoved)
         rows = [{**facts.result(), "seed": seed, **outputs[seed]} for seed in sorted(outputs)]
         write_job_result(job.folder, rows, digest)
+        forget_lanes(job.folder)
     except (ValueError, ResultsError, OSError) as error:
         return Outcome(job, [], error)
     return Outcome(job, rows)

@@ -186,6 +186,7 @@ MAY_BE: Mapping[str, Range | WholeRange | Kinds] = {
     "num_seeds": COUNT._replace(fix="it counts runs of a point"),
     "engine": Kinds("auto", "tuned", others=_engines),
     "microbatch_size": ranges.MICROBATCH_SIZE._replace(fix="leave it null to have it chosen"),
+    "checkpoint_seconds": Range("60 loses a minute at most; leave it null to keep none", above=0),
     "resume": Kinds("same", "config"),
     "notify": Notes("", "desktop", "webhook"),
 }

@@ -238,6 +238,7 @@ READ_WHEN: dict[str, tuple[When, ...]] = {
     "lanes": ALWAYS,
     "save_model": ALWAYS,
     "figures": ALWAYS,
+    "checkpoint_seconds": ALWAYS,
     "resume": ALWAYS,
     "notify": ALWAYS,
     "results_dir": ALWAYS,

@@ -17,7 +17,10 @@ from dpjax.clipping.adaptive import AdaptiveClipping, adaptive_clipping
 from dpjax.datasets import Dataset
 from dpjax.datasets.selection import num_owners
 from dpjax.federated import Solver
+from dpjax.kept_lanes import InStretches
 from dpjax.population import Population
+from dpjax.steps import TrainState
+from dpjax.stretches import History, Progress, Train
 from dpjax.training import Evaluation, make_train
 from dpjax.types import HParams, at_least_float32
 from experiments.config import ClippingConf, Config
@@ -49,6 +52,7 @@ class Setup(NamedTuple):
 
     Attributes:
       train: ``(arrays, hparams, key) → Report``; pure.
+      stretches: the same run, which can be kept between them.
       arrays: its data.
       sampler: of the cohorts.
       mechanism: of the run, before its noise is known.
@@ -62,6 +66,7 @@ class Setup(NamedTuple):
     """
 
     train: Callable[..., Any]
+    stretches: InStretches
     arrays: Arrays
     sampler: sampling.Sampler
     mechanism: Mechanism
@@ -138,7 +143,7 @@ def build(cfg: Config, tell: Tell = lambda stage, done, total: None) -> Setup:
         tell("measuring which engine is faster", 0, 1)
     engine, microbatch_size = _engine(cfg, make_learner, problem, arrays, sampler.capacity, rule)
 
-    def train(arrays: Arrays, hparams: HParams, key: jax.Array) -> Report:
+    def bound(arrays: Arrays, hparams: HParams) -> tuple[Train, HParams]:
         def evaluate(params: Any) -> Any:
             split = {"train": arrays.train, "test": arrays.test, "validation": arrays.validation}
             return {
@@ -162,14 +167,34 @@ def build(cfg: Config, tell: Tell = lambda stage, done, total: None) -> Setup:
                 evaluate, cfg.optimizer.evaluate_every, lambda state: kept_params(cfg.optimizer, state)
             ),
         )
-        state, history = run(outer, key)
-        return make_report(
-            cfg, problem, solver, arrays, state, history, noise_multiplier=hparams.noise_multiplier, size=size
-        )
+        return run, outer
+
+    def report(arrays: Arrays, hparams: HParams, ended: tuple[TrainState, History]) -> Report:
+        solver, noise = make_learner(hparams, arrays.frozen), hparams.noise_multiplier
+        return make_report(cfg, problem, solver, arrays, *ended, noise_multiplier=noise, size=size)
+
+    def train(arrays: Arrays, hparams: HParams, key: jax.Array) -> Report:
+        run, outer = bound(arrays, hparams)
+        return report(arrays, hparams, run(outer, key))
+
+    def begin(arrays: Arrays, hparams: HParams, key: jax.Array) -> Progress:
+        run, outer = bound(arrays, hparams)
+        return run.begin(outer, key)
+
+    def advance(
+        arrays: Arrays, progress: Progress, start: Any, stop: Any, hparams: HParams, key: jax.Array
+    ) -> Progress:
+        run, outer = bound(arrays, hparams)
+        return run.advance(progress, start, stop, outer, key)
+
+    def finish(arrays: Arrays, progress: Progress, hparams: HParams, key: jax.Array) -> Report:
+        run, outer = bound(arrays, hparams)
+        return report(arrays, hparams, run.finish(progress, outer, key))
 
     read = _read_by_plugin(cfg.plugin, plugin, optimizer, make_learner, problem, arrays, (rule, sent))
     num_units = units.num_owners or protected.population
-    return Setup(train, arrays, sampler, planned, protected, num_units, problem, size, rule, read, scores)
+    stretches = InStretches(begin, advance, finish, cfg.optimizer.num_steps)
+    return Setup(train, stretches, arrays, sampler, planned, protected, num_units, problem, size, rule, read, scores)
 
 
 class _Units(NamedTuple):

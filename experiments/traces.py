@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import ArrayLike
 
-from dpjax.training import History
+from dpjax.stretches import History
 
 _SHARE = 10  # a tenth of the steps is the start of a run, and a tenth its end
 

@@ -1,0 +1,85 @@
+"""Lanes of a group of jobs as one program, kept on their way or not: where each is kept, and whose it is."""
+
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import jax
+
+from dpjax.checkpoints import Checkpoints
+from dpjax.kept_lanes import KeptProgram, compile_kept_lanes, run_kept_lanes
+from dpjax.sweeps import Lane, Program, compile_lanes, run_lanes
+from dpjax.types import HParams
+from experiments import identity
+from experiments.config import Config
+from experiments.inputs import digest_of
+from experiments.setup import Setup
+from experiments.task import Job
+
+FOLDER = "checkpoints"
+"""Of a job's folder: what its seeds were kept in on the way."""
+
+
+def compile_group(cfg: Config, setup: Setup, num_lanes: int) -> Program | KeptProgram:
+    """The program of a group of jobs.
+
+    Args:
+      cfg: of the group.
+      setup: of the group.
+      num_lanes: jobs times seeds.
+    """
+    options = {"num_lanes": num_lanes, "lanes": cfg.lanes}
+    if cfg.checkpoint_seconds is None:
+        return compile_lanes(setup.train, setup.arrays, **options)
+    return compile_kept_lanes(setup.stretches, setup.arrays, **options)
+
+
+def run_group_lanes(
+    program: Program | KeptProgram,
+    lanes: Sequence[tuple[Job, int, HParams]],
+    files: dict[str, str],
+) -> Iterator[Lane]:
+    """Run lanes; those of a ``KeptProgram`` go on from what was kept of them.
+
+    Args:
+      program: from ``compile_group``.
+      lanes: job, seed and hyper-parameters of each.
+      files: what ``inputs`` found.
+
+    Raises:
+      CheckpointError: what was kept is of another run.
+    """
+    hparams, seeds = [lane[2] for lane in lanes], [lane[1] for lane in lanes]
+    if isinstance(program, Program):
+        yield from run_lanes(program, hparams, seeds, workers=_workers(program.width))
+        return
+    kept = [Checkpoints(job.folder / FOLDER / f"seed-{seed}", _identity(job, h, files)) for job, seed, h in lanes]
+    seconds = lanes[0][0].cfg.checkpoint_seconds or 60.0
+    yield from run_kept_lanes(program, hparams, seeds, kept, seconds=seconds, workers=_workers(program.width))
+
+
+def forget_lanes(folder: Path) -> None:
+    """Take away what was kept of a job whose result is on disk.
+
+    Args:
+      folder: of the job.
+    """
+    shutil.rmtree(folder / FOLDER, ignore_errors=True)
+
+
+def _identity(job: Job, hparams: HParams, files: dict[str, str]) -> dict[str, str]:
+    """What a state that was kept must share with the run that goes on from it."""
+    return {
+        "config": identity.point_hash(job.cfg),
+        "code or data": digest_of(files),
+        "noise or rate": ", ".join(f"{float(value):.9g}" for value in jax.tree.leaves(hparams)),
+        "jax": jax.__version__,
+        "device": f"{jax.device_count()} × {jax.devices()[0].device_kind}",
+    }
+
+
+def _workers(width: int) -> int:
+    """Lanes under way at once: a small program leaves most of a CPU's cores idle."""
+    one_by_one = width == 1 and jax.default_backend() == "cpu"
+    return min(os.cpu_count() or 1, 8) if one_by_one else 1
