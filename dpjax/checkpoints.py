@@ -93,7 +93,9 @@ class Checkpoints:
                 raise
             except Exception as error:  # whatever a damaged file makes of its readers
                 said = in_one_line(str(error), 120)
-                warnings.warn(f"{where} is damaged ({said}) and not used; the one before it is.", stacklevel=2)
+                warnings.warn(f"{where} is damaged ({said}) and taken away; the one before it is used.", stacklevel=2)
+                shutil.rmtree(self.folder / str(step), ignore_errors=True)
+                manager.reload()
         return None
 
     def save(self, step: int, tree: PyTree[jax.Array]) -> None:
@@ -166,8 +168,15 @@ def _rebuilt(like: PyTree, found: Mapping[str, jax.Array]) -> PyTree[jax.Array]:
     leaves, structure = jax.tree.flatten(like)
     for number, leaf in enumerate(leaves):
         if (new := found.get(f"{number:05d}")) is not None:
-            leaves[number] = jax.random.wrap_key_data(new, impl=jax.random.key_impl(leaf)) if _is_key(leaf) else new
+            leaves[number] = jax.random.wrap_key_data(new, impl=_impl_of(leaf)) if _is_key(leaf) else new
     return jax.tree.unflatten(structure, leaves)
+
+
+def _impl_of(key: Any) -> Any:
+    """How a key draws; of shapes alone nothing but a trace tells."""
+    found = []
+    jax.eval_shape(lambda traced: found.append(jax.random.key_impl(traced)), key)
+    return found[0]
 
 
 def _is_key(leaf: Any) -> bool:
