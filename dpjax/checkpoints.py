@@ -8,7 +8,8 @@ import logging
 import shutil
 import threading
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ class Checkpoints:
         self.folder, self.identity = Path(folder).absolute(), dict(identity)
         self._open: Any = None
 
-    def restore(self, like: PyTree) -> tuple[int, PyTree[jax.Array]] | None:
+    def restore(self, like: PyTree) -> tuple[int, PyTree] | None:
         """The newest state that is whole, and its step; None where nothing was kept.
 
         Args:
@@ -78,27 +79,26 @@ class Checkpoints:
             where = f"the checkpoint {self.folder / str(step)}"
             try:
                 meta: Any = manager.restore(step, args=ocp.args.Composite(**{_META: ocp.args.JsonRestore()}))[_META]
-                self._refuse_other(where, meta)
-                wanted = jax.eval_shape(_leaves, like)
-                if meta["leaves"] != _shapes(wanted):
-                    raise CheckpointError(
-                        f"{where} is of another model or optimizer; take the folder away to begin anew."
-                    )
+                hashed, shapes = str(meta["sha256"]), str(meta["leaves"])
+            except Exception as error:  # whatever a damaged file makes of its readers
+                self._put_aside(step, error)
+                continue
+            self._refuse_other(where, meta)
+            wanted = jax.eval_shape(_leaves, like)
+            if shapes != _shapes(wanted):
+                raise CheckpointError(f"{where} is of another model or optimizer; take the folder away to begin anew.")
+            try:
                 leaves = ocp.args.Composite(**{_LEAVES: ocp.args.StandardRestore(wanted)})
                 found: Any = manager.restore(step, args=leaves)[_LEAVES] if wanted else {}
-                if _hash(found) != meta["sha256"]:
+                if _hash(found) != hashed:
                     raise ValueError("its numbers are not those that were kept")
-                return step, _rebuilt(like, found)
-            except CheckpointError:
-                raise
-            except Exception as error:  # whatever a damaged file makes of its readers
-                said = in_one_line(str(error), 120)
-                warnings.warn(f"{where} is damaged ({said}) and taken away; the one before it is used.", stacklevel=2)
-                shutil.rmtree(self.folder / str(step), ignore_errors=True)
-                manager.reload()
+            except Exception as error:
+                self._put_aside(step, error)
+                continue
+            return step, _rebuilt(like, found)
         return None
 
-    def save(self, step: int, tree: PyTree[jax.Array]) -> None:
+    def save(self, step: int, tree: PyTree) -> None:
         """Keep a state; it is copied before this returns, and written behind it.
 
         Args:
@@ -113,23 +113,31 @@ class Checkpoints:
         leaves = _leaves(tree)
         meta = {**self.identity, "sha256": _hash(leaves), "leaves": _shapes(leaves)}
         parts = {_META: ocp.args.JsonSave(meta)} | ({_LEAVES: ocp.args.StandardSave(leaves)} if leaves else {})
-        try:
-            with _SAVING:
-                self._manager().save(step, args=ocp.args.Composite(**parts), force=True)
-        except OSError as error:
-            raise CheckpointError(
-                f"the checkpoint {self.folder} can't be written ({error.strerror or error}); make room, or name "
-                "another results_dir."
-            ) from error
+        with self._written(), _SAVING:
+            self._manager().save(step, args=ocp.args.Composite(**parts), force=True)
 
     def close(self) -> None:
         """Wait until all is on disk."""
         if self._open is not None:
             manager, self._open = self._open, None
-            try:
-                manager.wait_until_finished()
-            finally:
-                manager.close()
+            with self._written():
+                try:
+                    manager.wait_until_finished()
+                finally:
+                    manager.close()
+
+    @contextmanager
+    def _written(self) -> Iterator[None]:
+        """What is not written, on a full disk say, is said by this state or by the one after it."""
+        try:
+            if self.folder.exists() and not self.folder.is_dir():
+                raise NotADirectoryError("it is a file")
+            yield
+        except OSError as error:
+            raise CheckpointError(
+                f"the checkpoint {self.folder} can't be written ({error.strerror or error}); make room, or name "
+                "another results_dir."
+            ) from error
 
     def clear(self) -> None:
         """Take away all that was kept."""
@@ -144,6 +152,15 @@ class Checkpoints:
             options = ocp.CheckpointManagerOptions(max_to_keep=2, create=True, enable_async_checkpointing=True)
             self._open = ocp.CheckpointManager(self.folder, options=options)
         return self._open
+
+    def _put_aside(self, step: int, error: Exception) -> None:
+        """A damaged state, out of the way of the run that comes by there again."""
+        place, said = self.folder / str(step), in_one_line(str(error), 120)
+        warnings.warn(
+            f"the checkpoint {place} is damaged ({said}) and put aside; the one before it is used.", stacklevel=3
+        )
+        place.rename(place.with_name(f"damaged-{step}"))
+        self._manager().reload()
 
     def _refuse_other(self, where: str, meta: Mapping[str, Any]) -> None:
         for name, mine in self.identity.items():
@@ -164,10 +181,13 @@ def _leaves(tree: PyTree) -> dict[str, Any]:
     return found
 
 
-def _rebuilt(like: PyTree, found: Mapping[str, jax.Array]) -> PyTree[jax.Array]:
+def _rebuilt(like: PyTree, found: Mapping[str, jax.Array]) -> PyTree:
     leaves, structure = jax.tree.flatten(like)
     for number, leaf in enumerate(leaves):
-        if (new := found.get(f"{number:05d}")) is not None:
+        new = found.get(f"{number:05d}")
+        if new is None:  # of no numbers
+            leaves[number] = jnp.zeros(leaf.shape, leaf.dtype)
+        else:
             leaves[number] = jax.random.wrap_key_data(new, impl=_impl_of(leaf)) if _is_key(leaf) else new
     return jax.tree.unflatten(structure, leaves)
 

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import PyTree
 
 from dpjax.checkpoints import Checkpoints
@@ -200,7 +199,7 @@ def _run(
             for lane, place in enumerate(kept):
                 if place is not None:
                     own = jax.tree.map(lambda x, lane=lane: x[lane], progress) if wide else progress
-                    place.save(start, (own, np.float32(before[lane] + (now - entered) / len(kept))))
+                    place.save(start, (own, jnp.float32(before[lane] + (now - entered) / len(kept))))
             saved = time.perf_counter()
     output = jax.device_get(run.finish(program.arrays, progress, point, key))
     for place in kept:

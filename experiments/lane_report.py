@@ -10,8 +10,8 @@ from dpjax import metrics
 from dpjax.averaging import averaged_params
 from dpjax.federated import Solver
 from dpjax.steps import TrainState
-from dpjax.subsets import merge_params
 from dpjax.stretches import History
+from dpjax.subsets import merge_params
 from experiments.config import Config, FederatedConf, OptimizerConf
 from experiments.federated import message_size
 from experiments.problems.problem import BATCH, Problem
