@@ -395,7 +395,7 @@ def test_two_jobs_of_one_folder_are_refused(main):
     code, _, err = main("-m", *QUICK, "num_seeds=1,2", "hydra.sweeper.reference=false")
     assert code == 1
     assert "1 of 2 jobs failed" in err
-    assert "num_seeds, lanes, figures, notify and tracker name no folder" in err
+    assert "num_seeds, lanes, figures, notify, checkpoint_seconds and tracker name no folder" in err
 
 
 def test_a_group_that_is_too_large_runs_job_by_job(main, tmp_path, monkeypatch):

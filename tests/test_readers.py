@@ -39,6 +39,7 @@ AROUND = {
     "plugin",
     "resume",
     "notify",
+    "checkpoint_seconds",
 } | {name for name in READ_WHEN if name.startswith("tracker.")}
 """Read by what stands around a run."""
 

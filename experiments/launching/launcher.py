@@ -120,8 +120,9 @@ def _check_folder(jobs: Mapping[int, Composed], new: int) -> None:
     for i, job in jobs.items():
         if i != new and job.folder == jobs[new].folder:
             raise ConfigError(
-                f"{jobs[new].overrides} has the folder of {job.overrides}; num_seeds, lanes, figures, notify and "
-                "tracker name no folder, so sweep them in runs of their own with results_dir=FOLDER."
+                f"{jobs[new].overrides} has the folder of {job.overrides}; num_seeds, lanes, figures, notify, "
+                "checkpoint_seconds and tracker name no folder, so sweep them in runs of their own with "
+                "results_dir=FOLDER."
             )
 
 

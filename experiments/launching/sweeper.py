@@ -33,7 +33,7 @@ BOUND = "privacy.records_per_unit"  # which decides what there is to learn from,
 
 GIVEN = "privacy.noise_multiplier"  # which a reference has none of
 
-_ONE_RUN_EACH = ("results_dir", "experiment", "name", "figures", "notify", "tracker")
+_ONE_RUN_EACH = ("results_dir", "experiment", "name", "figures", "notify", "checkpoint_seconds", "tracker")
 """What a sweep has one of: its folder, its settings, its figures, its note at the end and its tracker."""
 
 _FIELDS = {row[0] for row in describe()} | {path.name for path in CONF.iterdir()}

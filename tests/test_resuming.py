@@ -1,0 +1,78 @@
+"""The same command after a kill: what was done is not done again, and the result is that of the run nobody stopped."""
+
+import json
+
+import pytest
+
+from dpjax.checkpoints import Checkpoints
+from experiments.kept_jobs import FOLDER
+
+RUNS = {
+    "central": ["clipping=adaptive", "privacy.epsilon=8", "optimizer.num_steps=12", "num_seeds=2"],
+    "correlated": ["privacy=dp_ftrl", "optimizer.sampling=cyclic", "optimizer.num_steps=9", "num_seeds=1"],
+    "federated": ["federated=scaffold", "federated.clients_per_round=10", "optimizer.num_steps=9", "num_seeds=1"],
+}
+SHARED = ["model=logistic", "privacy.accountant=rdp", "figures=false", "save_model=true", "checkpoint_seconds=1e-9"]
+TIMES = ("wall_seconds", "epoch_seconds", "compile_seconds", "peak_memory_mib", "timestamp")
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.fixture
+def killed_at(monkeypatch):
+    """Ends the process, as it were, once so many states were kept; and counts them."""
+    counted = {"left": 10**9, "kept": 0}
+    save = Checkpoints.save
+
+    def saving(self, step, tree):
+        save(self, step, tree)
+        self.close()
+        counted["kept"] += 1
+        counted["left"] -= 1
+        if counted["left"] <= 0:
+            raise Killed
+
+    monkeypatch.setattr(Checkpoints, "save", saving)
+    return counted
+
+
+def ended(folder):
+    (model,) = folder.rglob("*.safetensors")
+    (result,) = folder.rglob("result.json")
+    rows = json.loads(result.read_text())["rows"]
+    return model.read_bytes(), [
+        {k: v for k, v in row.items() if k not in (*TIMES, "overrides", "config")} for row in rows
+    ]
+
+
+@pytest.mark.parametrize("kind", RUNS)
+def test_a_run_that_was_killed_ends_as_if_nobody_had(kind, main, killed_at, tmp_path):
+    words = [*RUNS[kind], *SHARED]
+    code, _, err = main(*words, folder=tmp_path / "whole")
+    assert code == 0, err
+    kept = killed_at["kept"]
+    for left in (2, 1):
+        killed_at["left"] = left
+        with pytest.raises(Killed):
+            main(*words, folder=tmp_path / "killed")
+    assert list((tmp_path / "killed").rglob(FOLDER))
+    killed_at.update(left=10**9, kept=0)
+    code, _, err = main(*words, folder=tmp_path / "killed")
+    assert code == 0, err
+    assert killed_at["kept"] < kept
+    assert ended(tmp_path / "killed") == ended(tmp_path / "whole")
+    assert not list(tmp_path.rglob(FOLDER))
+
+
+def test_what_was_kept_of_another_config_is_refused_in_a_sentence(main, killed_at, tmp_path):
+    words = [*RUNS["federated"], *SHARED]
+    killed_at["left"] = 2
+    with pytest.raises(Killed):
+        main(*words, f"hydra.run.dir={tmp_path}/here")
+    killed_at["left"] = 10**9
+    code, _, err = main(*words, "optimizer.learning_rate=0.3", f"hydra.run.dir={tmp_path}/here")
+    assert code == 1
+    assert "is of another config" in err
+    assert "take the folder away to begin anew" in err.replace("\n", " ")
