@@ -23,6 +23,7 @@ from dpjax.results.claims import (
 )
 from dpjax.results.metric import metric_of
 from dpjax.results.mishaps import COUNTED, count_sentences
+from dpjax.results.outdone import outdone
 from dpjax.results.schema import METRICS, SCHEMA
 from dpjax.results.several import SWEEP
 from dpjax.results.summarize import FAMILY, IDENTITY, is_federated, own_columns, own_metrics, references_as_one, summary
@@ -386,6 +387,12 @@ def _notes(points: list[dict[str, Any]], shared: dict[str, str], seeds: list[str
     notes.append(f"Hyper-parameter tuning {tuning} accounted; the best of each ε (★) is chosen by {label(metric)}.")
     if len(set(seeds)) == 1 and int(seeds[0]) > 1:
         notes.append(f"Mean ± standard deviation over {seeds[0]} seeds.")
+    if (found := outdone(points, metric)) is not None:
+        plain, better = (mean_and_std(each[f"{metric}_mean"], each[f"{metric}_std"]) for each in found)
+        notes.append(
+            f"Without privacy {label(metric)} is {plain}, worse than {better} at ε={cell_text(found[1], 'epsilon')}: "
+            "runs that do not clip may want a lower learning rate or fewer steps; ∞ is no ceiling here."
+        )
     return [note for note in [*notes, *warned] if note]
 
 
