@@ -5,6 +5,7 @@ import json
 import logging
 import math
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -335,6 +336,26 @@ def test_a_point_that_diverged_is_the_best_only_where_all_did():
     assert points["best"].sum() == 1  # for a chart, which crosses it out
     (sheet,) = sheets(frame_of(lower + higher))
     assert sheet.best == [False, False]  # and no star
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (
+            {"trained_parameters": 1027, "population": 1438},
+            ["1,027 parameters trained", "100 steps", "population 1438 examples"],
+        ),
+        ({"trained_parameters": 1, "population": 1}, ["1 parameter trained", "100 steps", "population 1 example"]),
+        ({"unit": "client", "clients_per_round": 5, "population": 40}, ["100 rounds", "population 40 clients"]),
+    ],
+)
+def test_a_count_that_all_rows_share_says_what_it_counts(more, told):
+    rows = point(8.0, 1.0, [0.9]) + point(1.0, 1.0, [0.8])
+    (sheet,) = sheets(frame_of([row | more for row in rows]))
+    parts = sheet.notes[0].rstrip(".").split("; ")
+    assert set(told) <= set(parts)
+    bare = [part for part in parts if re.fullmatch(r"(trained|num steps|population) [\d,]+", part)]
+    assert not bare
 
 
 @pytest.mark.parametrize(

@@ -151,7 +151,7 @@ _WORDS = {
     "dropped_count": "dropped",
     "aborted_count": "aborted",
     "wrapped_count": "wrapped",
-    "trained_parameters": "trained",
+    "trained_parameters": "parameters",
     "epoch_seconds": "s / epoch",
     "tokens_per_second": "tokens / s",
     "peak_memory_mib": "MiB",
@@ -371,7 +371,7 @@ def _notes(points: list[dict[str, Any]], shared: dict[str, str], seeds: list[str
     parts += [text(first, "adjacency")] if private and text(first, "adjacency") else []
     parts += [f"{sampling_word(text(first, 'sampling'))} sampling"] if text(first, "sampling") else []
     paid = shared.pop("tuning_accounted", "False")
-    parts += [f"{label(name)} {value}" for name, value in shared.items() if private or name != "accountant"]
+    parts += [_stated(name, value, first) for name, value in shared.items() if private or name != "accountant"]
     notes = ["; ".join(parts) + "." if parts else ""]
     warned = _warnings(points)
     if not private:
@@ -394,6 +394,21 @@ def _notes(points: list[dict[str, Any]], shared: dict[str, str], seeds: list[str
             "runs that do not clip may want a lower learning rate or fewer steps; ∞ is no ceiling here."
         )
     return [note for note in [*notes, *warned] if note]
+
+
+def _stated(name: str, value: str, point: dict[str, Any]) -> str:
+    """What all rows share, a count with what it counts."""
+    if name == "trained_parameters":
+        return f"{value} parameter{'s' * (value != '1')} trained"
+    counted = {
+        "population": text(point, "unit"),
+        "num_steps": "round" if number(point, "clients_per_round") else "step",
+    }
+    what = counted.get(name)
+    if not what or value == "–":
+        return f"{label(name)} {value}"
+    several = f"{value} {what}{'s' * (value != '1')}"
+    return several if name == "num_steps" else f"{label(name)} {several}"
 
 
 def _warnings(points: list[dict[str, Any]]) -> list[str]:
