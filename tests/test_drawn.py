@@ -1,16 +1,23 @@
 """Figures that are there stay; what is not what would be drawn is drawn anew."""
 
+import contextlib
+import io
 import json
 import math
+import re
 import shutil
+import zlib
 from pathlib import Path
 
 import pytest
+from fontTools import subset
+from fontTools.ttLib import TTFont
 
 from dpjax.results import write_job_result
 from experiments import finish, plots
 from experiments.config import Config
-from experiments.figures import drawn
+from experiments.figures import drawn, style
+from experiments.figures.embedding import LAYOUT
 from experiments.figures.look import look_of
 from experiments.progress import Progress, counted
 
@@ -396,3 +403,42 @@ def test_the_bars_on_a_terminal_have_the_best_below_them():
     progress.finished("privacy.epsilon=1", [{"epsilon": 1.0, "validation_accuracy": 0.25, "test_accuracy": 0.5}])
     shown = [str(each) for each in progress._bar.get_renderables()]
     assert shown[-1] == "Best so far: validation accuracy 0.250 at ε=1: privacy.epsilon=1"
+
+
+def embedded_fonts(content):
+    """The fonts within a PDF file."""
+    for each in re.finditer(rb"stream\r?\n(.*?)endstream", content, re.DOTALL):
+        with contextlib.suppress(zlib.error):
+            stream = zlib.decompress(each[1])
+            if stream[:4] in (b"\0\1\0\0", b"true"):
+                yield TTFont(io.BytesIO(stream))
+
+
+def test_fonts_in_a_pdf_hold_their_outlines_and_nothing_of_layout():
+    """Whose tables took most of the time of a file; all others, and every glyph, are as matplotlib embeds them."""
+
+    def fonts(how):
+        figure, (axes,) = style.panels(1)
+        axes.set_title("ε = 1, fi ffl AV")
+        axes.set_xlabel("$x^2$")
+        with how():
+            return list(embedded_fonts(style.rendered(figure, ["pdf"])["pdf"]))
+
+    @contextlib.contextmanager
+    def as_ever():
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(style, "without_layout", contextlib.nullcontext)
+            yield
+
+    lean, whole = fonts(contextlib.nullcontext), fonts(as_ever)
+    assert len(lean) == len(whole) >= 2
+    for ours, theirs in zip(lean, whole, strict=True):
+        assert not set(LAYOUT) & set(ours.keys())
+        assert set(theirs.keys()) - set(ours.keys()) <= set(LAYOUT)
+        glyphs = set(ours.getGlyphOrder())
+        assert glyphs <= set(theirs.getGlyphOrder())  # theirs has ligatures too, which no text refers to
+        for name in glyphs:
+            assert ours["glyf"][name].compile(ours["glyf"]) == theirs["glyf"][name].compile(theirs["glyf"])
+            assert ours["hmtx"][name] == theirs["hmtx"][name]
+    assert any(set(LAYOUT) & set(theirs.keys()) for theirs in whole)
+    assert "GSUB" not in subset.Options._drop_tables_default
