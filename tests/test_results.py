@@ -346,6 +346,8 @@ def test_a_point_that_diverged_is_the_best_only_where_all_did():
             ["1,027 parameters trained", "100 steps", "population 1438 examples"],
         ),
         ({"trained_parameters": 1, "population": 1}, ["1 parameter trained", "100 steps", "population 1 example"]),
+        ({"unit": "user", "records_per_unit": 8, "population": 328}, ["population 328 records"]),
+        ({"unit": "user", "records_per_unit": 1, "population": 50}, ["population 50 users"]),
         ({"unit": "client", "clients_per_round": 5, "population": 40}, ["100 rounds", "population 40 clients"]),
     ],
 )
