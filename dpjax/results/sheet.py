@@ -400,8 +400,8 @@ def _stated(name: str, value: str, point: dict[str, Any]) -> str:
     """What all rows share, a count with what it counts."""
     if name == "trained_parameters":
         return f"{value} parameter{'s' * (value != '1')} trained"
-    counted = {
-        "population": text(point, "unit"),
+    counted = {  # what is drawn one by one where each unit owns several
+        "population": "record" if (number(point, "records_per_unit") or 1) > 1 else text(point, "unit"),
         "num_steps": "round" if number(point, "clients_per_round") else "step",
     }
     what = counted.get(name)
