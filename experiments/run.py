@@ -31,7 +31,7 @@ from experiments.config import Config
 from experiments.error_words import explain, is_expected, plainly_warned
 from experiments.interrupts import heard, held, status_of
 from experiments.notifying import NO_ADDRESS, foretell, is_address
-from experiments.own_experiment import with_own_experiments
+from experiments.own_experiment import as_given, with_own_experiments
 from experiments.progress import Progress
 from experiments.readers import refuse_unread
 from experiments.strict import refuse_choices
@@ -46,7 +46,8 @@ def task(cfg: DictConfig) -> Rows:
         typed = from_hydra(cfg)
         if single:  # of a sweep all jobs are looked at together, before they are launched
             refuse_unread(typed, HydraConfig.get().runtime.choices)
-        job = Job(typed, Path(HydraConfig.get().runtime.output_dir), " ".join(HydraConfig.get().overrides.task))
+        overrides = as_given(" ".join(HydraConfig.get().overrides.task))
+        job = Job(typed, Path(HydraConfig.get().runtime.output_dir), overrides)
         return Told(_run_single(job) if single else _run_job(job))
     except Exception as error:
         if single and is_expected(error) and not _wants_trace():

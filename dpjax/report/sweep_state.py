@@ -155,7 +155,7 @@ def command(overrides: str) -> str:
     Example:
       >>> command("model.hidden=[64,32] privacy.epsilon=1")
       "uv run python -m experiments.run 'model.hidden=[64,32]' privacy.epsilon=1"
-      >>> command("experiment=own/patients")  # as a file of one's own is called within a sweep
+      >>> command("experiment=own/patients")  # as rows of before call a file of one's own
       'uv run python -m experiments.run experiment=patients.yaml'
     """
     words = [re.sub(r"^experiment=own/(.*)", r"experiment=\1.yaml", each) for each in split_overrides(overrides)]
