@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from dpjax.accounting import distributed, local
 from dpjax.accounting.samplings import DRAWN
+from experiments.usual_rate import OF_NUMBERS
 
 CONF = Path(__file__).parent / "conf"
 
@@ -201,7 +202,9 @@ class ClippingConf:
 @dataclass(frozen=True)
 class OptimizerConf:
     name: str = static("sgd", "sgd, adam, adamw, adam_corrected or yogi, applied to the noised mean")
-    learning_rate: float = traced(0.5, "step size; of the server if federated", hparam=True)
+    learning_rate: float = traced(
+        0.5, f"step size; of the server if federated; of central sgd with data.target=number {OF_NUMBERS}", hparam=True
+    )
     momentum: float = traced(0.9, "heavy-ball momentum of sgd", hparam=True)
     weight_decay: float = traced(0.0, "decoupled weight decay of adamw", hparam=True)
     second_decay: float = static(0.999, "decay β₂ of the squares in all but sgd; 0.99 is usual in a server")

@@ -1,12 +1,17 @@
 """From a file of one's own to figures, tables and a report, as the guide says it."""
 
+import datetime
 import re
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from dpjax.datasets import DatasetError
+from dpjax.report.contents import gather
+from dpjax.report.packing import pack
+from dpjax.report.sweep_state import command
 from dpjax.results import load
 from experiments.config import ConfigError
 from experiments.own_experiment import with_own_experiments
@@ -173,3 +178,29 @@ def test_a_group_named_by_a_word_is_the_option_of_that_name(folder, main):
     assert row["clipping"].startswith("automatic")
     path.write_text("model: cnnn\n")
     assert "cnnn" in main("experiment=words.yaml")[2]
+
+
+@pytest.mark.parametrize("mode", [[], ["-m"]])
+@pytest.mark.parametrize("place", ["sub/folder/mine.yaml", "my own 2.yaml"])
+def test_a_row_names_the_file_as_it_was_named_and_its_command_runs_again(folder, main, mode, place):
+    path = folder / place
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text((folder / "patients.yaml").read_text())
+    words = [f"experiment={place}", "privacy.epsilon=3", "privacy.clip_norm=0.3", "figures=false", *FEW]
+    assert main(*mode, *words)[0] == 0
+    row = next(row for row in rows_of(folder) if row["epsilon"] == 3)
+    told = shlex.split(command(row["overrides"]))[5:]
+    assert f"experiment={place}" in told
+    assert set(words) <= set(told) | {"results_dir=results"}
+    code, _, err = main(*told)  # quotes are the shell's
+    assert code == 0, err
+
+
+def test_splits_of_one_sweep_are_families_of_their_own_in_the_report(folder, main):
+    words = ["experiment=patients.yaml", "privacy.epsilon=3", "privacy.clip_norm=0.3", "data.split=owner,rows", *FEW]
+    code, _, err = main("-m", *words, "figures=false")
+    assert code == 0, err
+    found = pack(gather(folder / "patients", datetime.datetime.now(datetime.UTC)), "")
+    titles = [family["title"] for family in found["families"]]
+    assert len(set(titles)) == 2, titles
+    assert any("rows 80/20" in title for title in titles)

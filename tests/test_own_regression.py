@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hydra import compose, initialize_config_dir
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -27,10 +28,13 @@ from dpjax.results.sheet import sheets
 from dpjax.results.table import frame_of
 from dpjax.scores import ERRORS, number_scores
 from experiments.best_so_far import Best
+from experiments.border import as_typed
+from experiments.config import CONF
 from experiments.task import Told
 from tests.houses import PUBLIC, house_lines, write_houses
 
 SAID = {"area": [0, 200], "rooms": [0, 8], "town": ["a", "b", "c", "d"], "agent": "skip"}
+E = (1.0, 8.0, math.inf)
 QUICK = ["privacy.delta=1e-3", "privacy.accountant=rdp", "optimizer.evaluate_every=20", "optimizer.learning_rate=0.1"]
 
 
@@ -84,6 +88,36 @@ def test_from_a_file_to_curves_tables_and_a_report_without_naming_a_metric(folde
     assert "by test R²" in said["status"]
     report = next((folder / "house").glob("*.html")).read_text()
     assert "test MAE" in report
+
+
+def test_the_usual_learning_rate_suits_numbers_with_and_without_privacy(folder, main):
+    """At that of classes, 0.5, runs without privacy diverge, and R² is below 0 at ε=1, whatever the seed."""
+    write_houses(folder / "house.csv", rows=2000)
+    words = [word for word in asked("privacy.epsilon=1,8,inf", "name=usual") if "learning_rate" not in word]
+    code, _, err = main("-m", *words, "model=mlp", "privacy.delta=1e-5", "optimizer.num_steps=100", "figures=false")
+    assert code == 0, err
+    by_epsilon = {epsilon: [row["test_r2"] for row in rows_of(folder) if row["epsilon"] == epsilon] for epsilon in E}
+    assert min(by_epsilon[1.0]) > 0.9
+    assert min(by_epsilon[8.0]) > 0.95
+    assert min(by_epsilon[math.inf]) > 0.95
+    assert sum(by_epsilon[1.0]) < sum(by_epsilon[8.0]) < sum(by_epsilon[math.inf]) + 0.01
+
+
+@pytest.mark.parametrize(
+    ("words", "rate"),
+    [
+        ([], 0.1),
+        (["data.target=class", "data.target_range=[]"], 0.5),
+        (["federated=fedavg"], 0.5),
+        (["optimizer=adam"], 0.01),
+        (["optimizer.learning_rate=0.5"], 0.5),
+        (["optimizer=fedavgm"], 1.0),
+    ],
+)
+def test_the_usual_learning_rate_is_that_of_central_sgd_and_of_who_says_none(words, rate):
+    with initialize_config_dir(str(CONF), version_base=None):
+        asked_for = ["data=own", "data.path=house.csv", "data.label=price", "data.target=number"]
+        assert as_typed(compose("config", [*asked_for, *words])).optimizer.learning_rate == rate
 
 
 def test_a_range_that_is_not_said_is_learnt_and_not_private(folder, main, recwarn):

@@ -5,6 +5,7 @@ import json
 import logging
 import math
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -335,6 +336,51 @@ def test_a_point_that_diverged_is_the_best_only_where_all_did():
     assert points["best"].sum() == 1  # for a chart, which crosses it out
     (sheet,) = sheets(frame_of(lower + higher))
     assert sheet.best == [False, False]  # and no star
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (
+            {"trained_parameters": 1027, "population": 1438},
+            ["1,027 parameters trained", "100 steps", "population 1438 examples"],
+        ),
+        ({"trained_parameters": 1, "population": 1}, ["1 parameter trained", "100 steps", "population 1 example"]),
+        ({"unit": "user", "records_per_unit": 8, "population": 328}, ["population 328 records"]),
+        ({"unit": "user", "records_per_unit": 1, "population": 50}, ["population 50 users"]),
+        ({"unit": "client", "clients_per_round": 5, "population": 40}, ["100 rounds", "population 40 clients"]),
+    ],
+)
+def test_a_count_that_all_rows_share_says_what_it_counts(more, told):
+    rows = point(8.0, 1.0, [0.9]) + point(1.0, 1.0, [0.8])
+    (sheet,) = sheets(frame_of([row | more for row in rows]))
+    parts = sheet.notes[0].rstrip(".").split("; ")
+    assert set(told) <= set(parts)
+    bare = [part for part in parts if re.fullmatch(r"(trained|num steps|population) [\d,]+", part)]
+    assert not bare
+
+
+@pytest.mark.parametrize(
+    ("plain", "private", "told"),
+    [
+        ([0.70, 0.72], [0.90, 0.92], True),
+        ([0.89, 0.91], [0.90, 0.92], False),  # within their deviations
+        ([0.70], [0.90], False),  # whose spread nobody knows
+        ([0.95, 0.97], [0.90, 0.92], False),
+    ],
+)
+def test_runs_without_privacy_that_are_outdone_by_private_ones_are_no_ceiling(plain, private, told, tmp_path, capsys):
+    rows = point(8.0, 1.0, private) + point(1.0, 1.0, [0.5] * len(private)) + point(INF, INF, plain)
+    (sheet,) = sheets(frame_of(rows))
+    said = "Without privacy test accuracy is 0.710 ± 0.014, worse than 0.910 ± 0.014 at ε=8: runs that do not clip"
+    assert any(note.startswith(said) for note in sheet.notes) == told
+    assert any("no ceiling" in note for note in sheet.notes) == told
+    (by_loss,) = sheets(frame_of(rows), "test_loss")  # of which the smaller is the better
+    assert any("no ceiling" in note for note in by_loss.notes) == told
+    both = [*rows, *point(INF, INF, [0.97, 0.98], learning_rate=0.1)]
+    assert not any("no ceiling" in note for note in sheets(frame_of(both))[0].notes)
+    diverged = [*rows, *point(INF, INF, [0.97, 0.98], learning_rate=0.1, diverged=True)]
+    assert not any("no ceiling" in note for note in sheets(frame_of(diverged))[0].notes)
 
 
 def test_what_older_rows_do_not_say_of_divergence_their_losses_do():

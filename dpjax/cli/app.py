@@ -156,9 +156,20 @@ def run(arguments: Sequence[str]) -> int:
       (ε=2.94 RDP, δ=1e-5)-DP per example, zero_out, Poisson q=0.25, 100 steps; tuning not accounted
       0
     """
+    from dpjax.cli import early_stop
     from dpjax.results.errors import ResultsError
 
     command = typer.main.get_command(app)
+    invoke = command.invoke
+
+    def interrupted(ctx: Any) -> Any:
+        early_stop.over()
+        try:
+            return invoke(ctx)
+        except KeyboardInterrupt:  # of which typer would say nothing
+            raise typer.Abort from None
+
+    command.invoke = interrupted
     try:
         status = command.main(args=list(arguments), prog_name="dpjax", standalone_mode=False)
     except TyperException as error:
@@ -168,7 +179,7 @@ def run(arguments: Sequence[str]) -> int:
             sentence = _with_value(error.format_message().replace("Value error, ", "").rstrip(".?"), arguments)
             return _refuse(f"{sentence}; see {path} --help", error.exit_code)
         return error.exit_code
-    except typer.Abort:
+    except (typer.Abort, KeyboardInterrupt):
         return _refuse("stopped", 130)
     except (ResultsError, ValueError, OSError) as error:
         if os.environ.get("DPJAX_TRACEBACK"):

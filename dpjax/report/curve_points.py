@@ -45,6 +45,7 @@ def pack_points(points: Any, rows: list[dict[str, Any]], texts: dict[str, int]) 
     owners: dict[tuple[Any, ...], list[int]] = {}
     for i, row in enumerate(rows):
         owners.setdefault(tuple(row.get(name) for name in same), []).append(i)
+    several_splits = len({text(point, "split") for point in point_rows}) > 1
     left_out = {*_MADE_BY, *FAMILY, "best"} - {"overrides", "delta", "unit", *_told_apart(point_rows)}
     names = [name for name in point_rows[0] if name not in left_out]
     cells = {name: column([point.get(name) for point in point_rows], texts) for name in names}
@@ -54,7 +55,9 @@ def pack_points(points: Any, rows: list[dict[str, Any]], texts: dict[str, int]) 
             "cells": cells,
             "runs": [owners.get(place, []) for place in places],
         },
-        "families": [_family([p for p in point_rows if p["family"] == i], is_one) for i in families.values()],
+        "families": [
+            _family([p for p in point_rows if p["family"] == i], is_one, several_splits) for i in families.values()
+        ],
     }
 
 
@@ -64,11 +67,12 @@ def _told_apart(points: list[dict[str, Any]]) -> set[str]:
     return {"experiment"} if len(pairs) > len({sweep for sweep, _ in pairs}) else set()
 
 
-def _family(points: list[dict[str, Any]], is_one: bool) -> dict[str, Any]:
+def _family(points: list[dict[str, Any]], is_one: bool, several_splits: bool) -> dict[str, Any]:
     first = points[0]
     unit = text(first, "unit")
     names = [text(first, name) for name in ("experiment", "dataset", "model") if is_one or name != "experiment"]
     names += [f"per {unit}" if unit else "", text(first, "partition")]
+    names += [text(first, "split")] if several_splits else []
     delta = number(first, "delta")
     notes = [f"δ={small(delta)}"] if delta is not None else []
     notes += [text(first, "adjacency")] if text(first, "adjacency") else []

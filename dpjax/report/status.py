@@ -55,7 +55,7 @@ class Status(NamedTuple):
       planned: jobs; None where the folder does not tell.
       finished: those with a result.
       failed: those that ended without.
-      seconds_left: at the pace so far; None where that is not known, or nobody works on it.
+      seconds_left: what the sweep told, or at the pace so far; None where that is not known, or nobody works on it.
       seconds_since_change: since the last result, failure or start; None where there is none of them.
       metric: that ``best`` is by; None without any.
       best: by family and ε.
@@ -136,17 +136,17 @@ def _state(contents: Contents, going: Progress | None, now: datetime.datetime, s
         return "incomplete" if lacks else "complete"
     if going.runs is False:
         return "stopped"
-    return "stalled" if since is not None and since > _patience(going, rest, now, since) else "running"
+    return "stalled" if since is not None and since > _patience(going, now, since) else "running"
 
 
-def _patience(going: Progress, rest: int, now: datetime.datetime, since: float) -> float:
+def _patience(going: Progress, now: datetime.datetime, since: float) -> float:
     """Seconds that a sweep may be without a change before it is said to stall: some jobs' worth at its own pace."""
     times = _LIVES if going.runs else 1
-    if going.seconds_left is None:
+    if going.pace is None:
         return _UNTOLD * times
     elapsed = (now - datetime.datetime.fromisoformat(going.started)).total_seconds()
     # The pace counts the time without a change, which is in question.
-    pace = going.seconds_left / rest * max(0.0, elapsed - since) / max(elapsed, 1e-9)
+    pace = going.pace * max(0.0, elapsed - since) / max(elapsed, 1e-9)
     return max(_PATIENCE, _JOBS * pace) * times
 
 

@@ -23,6 +23,7 @@ from dpjax.results.claims import (
 )
 from dpjax.results.metric import metric_of
 from dpjax.results.mishaps import COUNTED, count_sentences
+from dpjax.results.outdone import outdone
 from dpjax.results.schema import METRICS, SCHEMA
 from dpjax.results.several import SWEEP
 from dpjax.results.summarize import FAMILY, IDENTITY, is_federated, own_columns, own_metrics, references_as_one, summary
@@ -150,7 +151,7 @@ _WORDS = {
     "dropped_count": "dropped",
     "aborted_count": "aborted",
     "wrapped_count": "wrapped",
-    "trained_parameters": "trained",
+    "trained_parameters": "parameters",
     "epoch_seconds": "s / epoch",
     "tokens_per_second": "tokens / s",
     "peak_memory_mib": "MiB",
@@ -370,7 +371,7 @@ def _notes(points: list[dict[str, Any]], shared: dict[str, str], seeds: list[str
     parts += [text(first, "adjacency")] if private and text(first, "adjacency") else []
     parts += [f"{sampling_word(text(first, 'sampling'))} sampling"] if text(first, "sampling") else []
     paid = shared.pop("tuning_accounted", "False")
-    parts += [f"{label(name)} {value}" for name, value in shared.items() if private or name != "accountant"]
+    parts += [_stated(name, value, first) for name, value in shared.items() if private or name != "accountant"]
     notes = ["; ".join(parts) + "." if parts else ""]
     warned = _warnings(points)
     if not private:
@@ -386,7 +387,28 @@ def _notes(points: list[dict[str, Any]], shared: dict[str, str], seeds: list[str
     notes.append(f"Hyper-parameter tuning {tuning} accounted; the best of each ε (★) is chosen by {label(metric)}.")
     if len(set(seeds)) == 1 and int(seeds[0]) > 1:
         notes.append(f"Mean ± standard deviation over {seeds[0]} seeds.")
+    if (found := outdone(points, metric)) is not None:
+        plain, better = (mean_and_std(each[f"{metric}_mean"], each[f"{metric}_std"]) for each in found)
+        notes.append(
+            f"Without privacy {label(metric)} is {plain}, worse than {better} at ε={cell_text(found[1], 'epsilon')}: "
+            "runs that do not clip may want a lower learning rate or fewer steps; ∞ is no ceiling here."
+        )
     return [note for note in [*notes, *warned] if note]
+
+
+def _stated(name: str, value: str, point: dict[str, Any]) -> str:
+    """What all rows share, a count with what it counts."""
+    if name == "trained_parameters":
+        return f"{value} parameter{'s' * (value != '1')} trained"
+    counted = {  # what is drawn one by one where each unit owns several
+        "population": "record" if (number(point, "records_per_unit") or 1) > 1 else text(point, "unit"),
+        "num_steps": "round" if number(point, "clients_per_round") else "step",
+    }
+    what = counted.get(name)
+    if not what or value == "–":
+        return f"{label(name)} {value}"
+    several = f"{value} {what}{'s' * (value != '1')}"
+    return several if name == "num_steps" else f"{label(name)} {several}"
 
 
 def _warnings(points: list[dict[str, Any]]) -> list[str]:

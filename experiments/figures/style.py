@@ -17,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dpjax.results import write_atomically
+from experiments.figures.embedding import without_layout
 from experiments.figures.look import Look
 
 # Okabe and Ito's palette, without its yellow, which white paper swallows; darkest first, for grey print.
@@ -299,7 +300,7 @@ def rendered(figure: Figure, formats: Sequence[str], look: Look = PLAIN) -> dict
             "svg": {"Date": None, "Description": caption},
         }
         # svg names its clip paths by a random salt unless given one.
-        with styled(look), matplotlib.rc_context({"svg.hashsalt": "dpjax"}):
+        with styled(look), matplotlib.rc_context({"svg.hashsalt": "dpjax"}), without_layout():
             figure.savefig(buffer, format=ending, metadata=undated.get(ending))
         contents[ending] = buffer.getvalue()
     return contents
