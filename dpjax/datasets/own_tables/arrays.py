@@ -3,7 +3,7 @@
 import hashlib
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,12 +39,13 @@ def is_arrays(path: str | Path) -> bool:
     return Path(path).suffix.lower() in (".npz", ".npy")
 
 
-def read_arrays(path: Path, where: str) -> dict[str, np.ndarray]:
+def read_arrays(path: Path, where: str, *, alone: str = "") -> dict[str, np.ndarray]:
     """The arrays of a file, each with a row for each example. Nothing of it is ever unpickled.
 
     Args:
       path: of an .npz file, as ``numpy.savez`` writes it.
       where: names it in messages.
+      alone: what the one array of an .npy file is called; empty: such a file is refused, as it has no labels.
 
     Returns:
       Name → ``[rows, ...]`` of truth values, whole numbers, finite floats, words or dates.
@@ -52,7 +53,8 @@ def read_arrays(path: Path, where: str) -> dict[str, np.ndarray]:
     Raises:
       DatasetError: no such file, or an array that is none of these or has other rows; it names array and row.
     """
-    if path.suffix.lower() == ".npy":
+    single = path.suffix.lower() == ".npy"
+    if single and not alone:
         raise DatasetError(
             f"{where} is one array without its labels; save both in one file, as numpy.savez('data.npz', x=x, y=y)"
         )
@@ -60,9 +62,12 @@ def read_arrays(path: Path, where: str) -> dict[str, np.ndarray]:
     try:
         if not path.is_file():
             raise DatasetError(f"{where} is no file; paths begin in the folder of the command, {Path.cwd()}")
-        with np.load(path, allow_pickle=False) as file:
-            for name in file.files:
-                found[name] = _one(name, file, where)
+        if single:
+            found[alone] = _one(alone, lambda name: np.load(path, allow_pickle=False), where)
+        else:
+            with np.load(path, allow_pickle=False) as file:
+                for name in file.files:
+                    found[name] = _one(name, file.__getitem__, where)
     except _UNREADABLE as error:
         if isinstance(error, DatasetError):
             raise
@@ -82,9 +87,9 @@ def read_arrays(path: Path, where: str) -> dict[str, np.ndarray]:
     return found
 
 
-def _one(name: str, file: Any, where: str) -> np.ndarray:
+def _one(name: str, taken: Callable[[str], Any], where: str) -> np.ndarray:
     try:
-        array = file[name]
+        array = taken(name)
     except ValueError as error:
         if "pickle" not in str(error):
             raise
@@ -165,7 +170,7 @@ def as_table(path: Path, where: str) -> Any:
         if not wide.shape[1]:
             raise DatasetError(f"{where} {name} has no columns; leave it out")
         names += _names(name, array) if array.ndim == 2 else [name]
-        columns += [_column(wide[:, i]) for i in range(wide.shape[1])]
+        columns += [arrow_column(wide[:, i]) for i in range(wide.shape[1])]
     return pyarrow.Table.from_arrays(columns, names=names)
 
 
@@ -173,7 +178,12 @@ def _names(name: str, array: np.ndarray) -> list[str]:
     return [f"{name}_{i}" for i in range(array.shape[1])]
 
 
-def _column(values: np.ndarray) -> Any:
+def arrow_column(values: np.ndarray) -> Any:
+    """An array of one dimension as a column of a table.
+
+    Args:
+      values: as ``read_arrays`` gives them.
+    """
     import pyarrow
 
     if values.dtype.kind == "M":
@@ -241,7 +251,7 @@ def _role(values: np.ndarray, name: str, source: TableSource, where: str) -> Col
 
     of_number = name == source.label and source.target == "number"
     kind: Mapping[str, Any] = {source.split_column: None, source.label: "number" if of_number else "category"}
-    table = pyarrow.table({name: _column(values)})
+    table = pyarrow.table({name: arrow_column(values)})
     return read_column(table, name, where, kind=kind.get(name, "category"), missing=source.missing)
 
 
