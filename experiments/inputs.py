@@ -302,11 +302,15 @@ def data_inputs(data: DataConf) -> dict[str, str]:
     Args:
       data: the config's part.
     """
-    from dpjax.datasets import fetched_copies, own, registry
+    from dpjax.datasets import fetched_copies, hub_copies, own, registry
     from dpjax.fetching.sources import DatasetError
 
     name = data.path if data.name == OWN else data.name
     try:
+        if data.name == OWN and hub_copies.is_hub(name):
+            _, about = hub_copies.kept_copy(name)
+            place = f"{hub_copies.PREFIX}{about['repo']}@{about['revision']}"
+            return {f"{place}/{split}": str(digest) for split, digest in about["sha256"].items()}
         if data.name == OWN:
             return _files_at(Path(name).expanduser(), name)
         if own.is_own(name) and not (location := own.parse_name(name)).on_hub:

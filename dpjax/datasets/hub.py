@@ -64,13 +64,16 @@ def read_hub(source: HubSource, shape: tuple[int, ...], progress: Progress) -> t
     return arrays, revision
 
 
-def read_hub_tables(source: HubSource, progress: Progress) -> tuple[dict[str, Any], str, str]:
+def read_hub_tables(
+    source: HubSource, progress: Progress, *, revision: str | None = None
+) -> tuple[dict[str, Any], str, str]:
     """Reads every split of a repository as a table.
 
     Args:
       source: the repository, or in ``repo`` the path of a local folder in the same form; a folder named after its
         ``config`` holds that one's files.
       progress: told what happens.
+      revision: that is read; None: the newest.
 
     Returns:
       Split → ``pyarrow.Table``; the revision (``"local"`` for a folder); the licence that the hub states, or empty.
@@ -84,13 +87,14 @@ def read_hub_tables(source: HubSource, progress: Progress) -> tuple[dict[str, An
         config_folder = folder / source.config if source.config else folder
         return tables.read_tables(config_folder if config_folder.is_dir() else folder), "local", ""
     progress(f"asking for {source.repo}", None)
-    revision = check_reachable(source)
+    newest = check_reachable(source)
+    asked, revision = revision, revision or newest
     datasets = importlib.import_module("datasets")
     with _errors_of(source):
         try:
             splits = datasets.load_dataset(source.repo, source.config, revision=revision)
         except RuntimeError as error:
-            if "scripts are no longer supported" not in str(error):
+            if asked or "scripts are no longer supported" not in str(error):
                 raise
             splits = datasets.load_dataset(source.repo, source.config, revision=PARQUET_COPY)
         read = {split: rows.with_format("arrow")[:] for split, rows in splits.items()}
