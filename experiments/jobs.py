@@ -140,7 +140,8 @@ def _release(
         return {}
     row, trained = facts.result() | {"seed": seed} | output, lane.output.trained
     if saved:
-        save_model(job.cfg, job.folder / "model", trained, row, setup.problem.dataset.class_names)
+        dataset = setup.problem.dataset
+        save_model(job.cfg, job.folder / "model", trained, row, dataset.class_names, dataset.target)
     return {} if finish is None else finish(trained, seed, job.folder, row, tell)
 
 
