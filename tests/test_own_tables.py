@@ -2,6 +2,7 @@
 
 import dataclasses
 import random
+import re
 
 import numpy as np
 import pyarrow
@@ -350,3 +351,28 @@ def test_what_the_hub_s_library_saves_is_read(source, tmp_path):
     assert (len(found.train_labels), len(found.test_labels)) == (300, 100)
     made["train"].save_to_disk(tmp_path / "one")
     assert len(load_table(dataclasses.replace(source, path=str(tmp_path / "one"), unit="")).train_labels) > 200
+
+
+STRAY = [f"{30 + i}\t{'fm'[i % 2]}\tP{i // 2}\t{['no', 'yes'][i % 3 == 0]}\tseen" for i in range(40)]
+
+
+@pytest.mark.parametrize(
+    ("field", "column", "sentence"),
+    [
+        (1, "sex", "column 'sex' holds 'f' in row 1 and '\"f\"' in row 5"),
+        (2, "who", "column 'who' holds 'P2' in row 6 and '\"P2\"' in row 5"),
+        (3, "ill", "column 'ill' holds 'no' in row 2 and '\"no\"' in row 5"),
+    ],
+)
+def test_a_stray_quote_in_a_tsv_does_not_make_two_values_or_two_owners_of_one(tmp_path, field, column, sentence):
+    def source(rows):
+        (tmp_path / "t.tsv").write_text("\n".join(["age\tsex\twho\till\tnote", *rows]))
+        return TableSource(str(tmp_path / "t.tsv"), label="ill", unit="who", columns={"age": [0, 120], "note": "skip"})
+
+    rows = [row.split("\t") for row in STRAY]
+    rows[4][field] = f'"{rows[4][field]}"'
+    enclosed = load_table(source(map("\t".join, rows)))  # without a stray one quotes enclose
+    assert enclosed.unit_names == load_table(source(STRAY)).unit_names
+    rows[9][4] = '"seen'
+    with pytest.raises(DatasetError, match=re.escape(sentence)):
+        load_table(source(map("\t".join, rows)))
