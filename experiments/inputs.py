@@ -327,10 +327,11 @@ def data_inputs(data: DataConf) -> dict[str, str]:
 
 def _files_at(path: Path, name: str) -> dict[str, str]:
     from dpjax.datasets.own_tables.images import image_files
+    from dpjax.datasets.patterns import files_of, is_pattern
     from dpjax.datasets.row_files import ending_of
 
-    if "*" in path.name and not path.exists():
-        return {str(each): _sha256(each) for each in sorted(path.parent.glob(path.name))} or {name: "absent"}
+    if is_pattern(path):
+        return {str(each): _sha256(each) for each in files_of(path)} or {name: "absent"}
 
     images = image_files(path) if path.is_dir() else []
     if images:  # one hash of all, as a row can't list thousands

@@ -17,6 +17,8 @@ from dpjax.datasets.own_tables.plans import encode, plan_of, read_said
 from dpjax.datasets.own_tables.reading import load_table
 from dpjax.datasets.own_tables.source import TableSource
 from dpjax.results.claims import claim
+from experiments.config import DataConf
+from experiments.inputs import data_inputs
 
 COLUMNS = ["visit", "patient_id", "hospital", "date", "age", "sex", "smoker", "bmi", "ill"]
 PUBLIC = {
@@ -376,3 +378,33 @@ def test_a_stray_quote_in_a_tsv_does_not_make_two_values_or_two_owners_of_one(tm
     rows[9][4] = '"seen'
     with pytest.raises(DatasetError, match=re.escape(sentence)):
         load_table(source(map("\t".join, rows)))
+
+
+def test_an_asterisk_may_stand_for_folders(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = [row.replace("\t", ",") for row in STRAY]
+    for place, some in (("north", rows[:20]), ("south", rows[20:]), (".hidden", rows)):
+        (tmp_path / "data" / place).mkdir(parents=True)
+        (tmp_path / "data" / place / "visits.csv").write_text("\n".join(["age,sex,who,ill,note", *some]))
+        (tmp_path / "data" / place / "other.txt").write_text("nothing")
+    (tmp_path / "whole.csv").write_text("\n".join(["age,sex,who,ill,note", *rows]))
+    columns = {"age": [0, 120], "note": "skip"}
+    whole = load_table(TableSource("whole.csv", label="ill", unit="who", columns=columns))
+    for path in (
+        "data/*/visits.csv",
+        "data/*th/*.csv",
+        "*/*/visits.csv",
+        "**/visits.csv",
+        f"{tmp_path}/*/*/visits.csv",
+    ):
+        read = load_table(TableSource(path, label="ill", unit="who", columns=columns))
+        np.testing.assert_array_equal(read.train_inputs, whole.train_inputs)
+        assert read.unit_names == whole.unit_names
+    hashed = data_inputs(DataConf(name="own", path="data/*/visits.csv"))
+    assert set(hashed) == {"data/north/visits.csv", "data/south/visits.csv"}
+    assert "absent" not in hashed.values()
+    with pytest.raises(DatasetError, match="no file is called so; look at the pattern"):
+        load_table(TableSource("data/*/visit.csv", label="ill"))
+    (tmp_path / "data" / "south" / "visits.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(DatasetError, match=r"data/north/visits\.csv and data/south/visits\.csv do not have the same"):
+        load_table(TableSource("data/*/visits.csv", label="ill"))

@@ -27,6 +27,7 @@ from dpjax.datasets.own_tables.plans import (
 from dpjax.datasets.own_tables.sides import Sides, as_dataset, take_sides
 from dpjax.datasets.own_tables.source import TableSource
 from dpjax.datasets.own_tables.testing import TESTS, TRAINS
+from dpjax.datasets.patterns import is_pattern
 from dpjax.fetching.sources import DatasetError
 
 _MOST_SHOWN = 40  # names of columns in a sentence
@@ -182,7 +183,7 @@ def open_tables(source: TableSource, where: str) -> tuple[Any, Bool[np.ndarray, 
     known = {source.label, source.unit, source.split_column, *map(str, source.columns)} - {""}
     on_hub = is_hub(source.path)
     path = _path(source.path)
-    if not on_hub and "*" not in path.name and not path.exists():
+    if not on_hub and not is_pattern(path) and not path.exists():
         raise DatasetError(f"{where} is not there; paths begin in the folder of the command, {Path.cwd()}")
     try:
         if on_hub:
