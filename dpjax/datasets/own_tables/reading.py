@@ -11,7 +11,8 @@ from dpjax.checks import nearest
 from dpjax.datasets import tables
 from dpjax.datasets.entries import Dataset
 from dpjax.datasets.hub_copies import is_hub, read_kept
-from dpjax.datasets.own_tables.arrays import as_table, is_arrays, resolved
+from dpjax.datasets.own_tables.array_files import is_arrays
+from dpjax.datasets.own_tables.arrays import as_tables, resolved
 from dpjax.datasets.own_tables.form import without_row_numbers
 from dpjax.datasets.own_tables.kinds import Column, read_column
 from dpjax.datasets.own_tables.plans import (
@@ -189,7 +190,7 @@ def open_tables(source: TableSource, where: str) -> tuple[Any, Bool[np.ndarray, 
         if on_hub:
             read = read_kept(source.path, source.encoding)
         else:
-            read = {path.stem: as_table(path, where)} if is_arrays(path) else tables.read_tables(path, source.encoding)
+            read = as_tables(path, where) if is_arrays(path) else tables.read_tables(path, source.encoding)
     except DatasetError as error:  # what is said of texts, whose name is their path
         said = str(error).replace("data.name=", "data.path=").replace("append ?encoding=", "say data.encoding=")
         raise DatasetError(said) from error

@@ -8,7 +8,8 @@ import numpy as np
 from jaxtyping import Bool, Int32
 
 from dpjax.datasets.entries import Dataset
-from dpjax.datasets.own_tables.arrays import arrow_column, is_arrays, read_arrays, resolved
+from dpjax.datasets.own_tables.array_files import is_arrays, read_splits
+from dpjax.datasets.own_tables.arrays import arrow_column, resolved
 from dpjax.datasets.own_tables.kinds import Column, read_column
 from dpjax.datasets.own_tables.reading import check_names, contents_of, open_tables
 from dpjax.datasets.own_tables.sides import as_dataset, take_sides
@@ -151,7 +152,7 @@ def _of_arrays(source: TableSource, column: str, mask: str, where: str) -> tuple
     path = Path(source.path).expanduser()
     alone = path.suffix.lower() == ".npy"
     source = source if alone else resolved(source)
-    arrays = read_arrays(path, where, alone=column if alone else "")
+    arrays, of_file = read_splits(path, where, alone=column if alone else "")
     roles = [each for each in (source.label, source.unit, source.split_column) if each]
     for name in (column, *([mask] if mask else [])):
         if name not in arrays:
@@ -169,7 +170,7 @@ def _of_arrays(source: TableSource, column: str, mask: str, where: str) -> tuple
             raise DatasetError(f"{where} no array {name!r} of [rows] is there; it has {', '.join(arrays)}")
     table = pyarrow.table({name: arrow_column(arrays[name]) for name in dict.fromkeys(roles)})
     of_mask = arrays[mask] if mask else None
-    return source, _Read(table, list(arrays[column]), of_mask if of_mask is None else np.asarray(of_mask), None)
+    return source, _Read(table, list(arrays[column]), of_mask if of_mask is None else np.asarray(of_mask), of_file)
 
 
 def _rows_of(
