@@ -2,6 +2,9 @@
 
 import dataclasses
 import importlib
+import os
+import subprocess
+import sys
 import types
 from pathlib import Path
 
@@ -16,6 +19,7 @@ from dpjax.datasets.own_tables.texts import load_texts
 from dpjax.datasets.own_tables.tokens import load_tokens
 from experiments.config import DataConf
 from experiments.inputs import data_inputs
+from tests import hub_server
 
 library = pytest.importorskip("datasets")
 REVISION = "0123456789abcdef0123456789abcdef01234567"
@@ -53,7 +57,8 @@ def made_up(monkeypatch, tmp_path):
         return library.DatasetDict(train=split(60), validation=split(20, 60), test=split(20, 80))
 
     monkeypatch.setenv("DPJAX_DATA_DIR", str(tmp_path / "cache"))
-    monkeypatch.setattr(hub, "check_reachable", lambda source: REVISION)
+    monkeypatch.setattr(hub, "check_reachable", lambda source, revision=REVISION: revision)
+    monkeypatch.setattr(hub, "card_licence", lambda repo: "mit")
     real, stub = importlib.import_module, types.SimpleNamespace(load_dataset=load_dataset)
     monkeypatch.setattr(
         importlib, "import_module", lambda name, package=None: stub if name == "datasets" else real(name, package)
@@ -163,3 +168,42 @@ def test_what_is_called_so_here_is_read_here(tmp_path, monkeypatch):
 def test_a_name_that_says_something_else_is_refused(path, sentence):
     with pytest.raises(DatasetError, match=sentence):
         load_table(of(path))
+
+
+def test_the_library_itself_fetches_from_a_hub_on_this_machine(tmp_path, monkeypatch):
+    library.disable_progress_bars()
+    (tmp_path / "repo" / "data").mkdir(parents=True)
+    for name, number, first in (("train", 60, 0), ("validation", 20, 60), ("test", 20, 80)):
+        split(number, first).to_parquet(tmp_path / "repo" / "data" / f"{name}-00000-of-00001.parquet")
+    monkeypatch.setenv("DPJAX_DATA_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.setenv(name, "127.0.0.1")
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+
+    def fetched(*words, endpoint):
+        code = "from dpjax.cli import main; main()"
+        command = [sys.executable, "-c", code, "data", "fetch-tables", *words]
+        env = os.environ | {"HF_ENDPOINT": endpoint}  # which the library reads when it is imported
+        done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=120)
+        return done.returncode, done.stderr
+
+    with hub_server.hub_of("some/patients", tmp_path / "repo") as endpoint:
+        code, said = fetched(NAME, endpoint=endpoint)
+        assert code == 0, said
+        assert "licence of some/patients: mit" in said
+        assert f"train, validation, test of revision {hub_server.REVISION}" in " ".join(said.split())
+        code, said = fetched(f"{NAME}?revision=0123456", endpoint=endpoint)
+        assert code == 0, said
+        assert hub_server.REVISION in said  # in full
+        code, said = fetched(f"{NAME}?revision=beef", endpoint=endpoint)
+        assert (code, "some/patients has no revision beef" in said) == (1, True), said
+        code, said = fetched("hub:some/patient", endpoint=endpoint)
+        assert (code, "the hub has no dataset some/patient" in said) == (1, True), said
+    with pytest.warns(UserWarning, match="not read"):
+        read = hub_copies.read_kept(NAME)
+    assert read["train"].column("ill").to_pylist() == rows(60)["ill"]
+    assert read["test"].column("input_ids").to_pylist() == rows(20, 80)["input_ids"]
+    with pytest.warns(UserWarning, match="not read"):
+        data = load_texts(TableSource(NAME, label="ill", unit="who"), ["note"])
+    assert data.class_names == ("no", "yes")
