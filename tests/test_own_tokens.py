@@ -157,11 +157,7 @@ def changed(**fields):
         ([row | {"m": [1, 0, 1, *[1] * len(row["input_ids"])][3:]} for row in changed()], {"mask": "nn"}, "'nn' is no"),
         ([row | {"m": [1] * 3} for row in ROWS], {"mask": "m"}, "row 1 m is of 3 and input_ids of"),
         ([row | {"m": [2] * len(row["input_ids"])} for row in ROWS], {"mask": "m"}, "m holds 2; it must hold 1 for"),
-        (
-            [row | {"m": [i != 1 for i in range(len(row["input_ids"]))]} for row in ROWS],
-            {"mask": "m"},
-            "m.* holds list<.*bool>|leaves out ids in the middle",
-        ),
+        ([row | {"m": [i != 1 for i in range(len(row["input_ids"]))]} for row in ROWS], {"mask": "m"}, "in the middle"),
         ([row | {"m": [int(i != 1) for i in range(len(row["input_ids"]))]} for row in ROWS], {"mask": "m"}, "middle"),
         ([row | {"m": 99} for row in ROWS], {"mask": "m"}, "row 1 m says 99 ids, and input_ids holds"),
     ],

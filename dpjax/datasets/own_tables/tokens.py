@@ -118,7 +118,8 @@ def _lists(table: Any, name: str, where: str, *, lengths: bool = False) -> Any:
             raise DatasetError(f"{where} {name} is missing in row {_first_null(taken)}; fill it in")
         return taken.to_numpy()
     listed = types.is_list(taken.type) or types.is_large_list(taken.type) or types.is_fixed_size_list(taken.type)
-    if not listed or not types.is_integer(taken.type.value_type):
+    fit = listed and (types.is_integer(taken.type.value_type) or (lengths and types.is_boolean(taken.type.value_type)))
+    if not fit:
         what = "lists of whole numbers" + (", or one number a row" if lengths else "")
         fix = (
             "; texts are named by data.text" if types.is_string(taken.type) or types.is_large_string(taken.type) else ""
