@@ -13,6 +13,7 @@ from hydra import compose, initialize_config_dir
 from pyarrow import parquet
 
 from dpjax.datasets import DatasetError
+from dpjax.datasets.own_tables.reading import load_table
 from dpjax.datasets.own_tables.source import TableSource
 from dpjax.datasets.own_tables.tokens import load_tokens
 from dpjax.datasets.selection import hold_out
@@ -187,6 +188,17 @@ def test_a_row_is_cut_as_its_text_would_be_and_held_to_the_vocabulary():
         encode_ids([np.array([3, 64])], TOKENIZER, 8)
     with pytest.raises(CheckpointError, match="max_length is 3, which leaves no room"):
         encode_ids(rows, TOKENIZER, 3)
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.jsonl"])
+def test_a_table_with_ids_beside_its_columns_says_what_to_do(name, tmp_path):
+    path = write(tmp_path / name, ROWS)
+    with pytest.raises(
+        DatasetError, match=r"'input_ids' holds lists.*\{input_ids: skip\}, or say data\.tokens=input_ids"
+    ):
+        load_table(source(path))
+    data = load_table(source(path, columns={"input_ids": "skip", "place": [0, 120], "text": "skip"}))
+    assert data.feature_names == ("place",)
 
 
 @pytest.fixture(scope="module")

@@ -190,6 +190,11 @@ def _as_written(taken: Any, table: Any, name: str, where: str) -> list[str | Non
             raise DatasetError(f"{where} column {name!r} holds a time that no calendar has ({error})") from error
     if pyarrow.types.is_boolean(taken.type):
         return [None if value is None else str(value).lower() for value in taken.to_pylist()]
+    if any(is_it(taken.type) for is_it in (pyarrow.types.is_list, pyarrow.types.is_large_list)):
+        raise DatasetError(
+            f"{where} column {name!r} holds lists, which no model of tables reads; leave it out with data.columns="
+            f"{{{name}: skip}}, or say data.tokens={name} where they are token ids"
+        )
     return tables.read_written(table.select([name]), name, where)
 
 
