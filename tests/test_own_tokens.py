@@ -73,6 +73,7 @@ def test_ids_of_every_width_are_the_same_ids(kind, tmp_path):
     large = load_tokens(source(write(tmp_path / "b.arrow", ROWS, pyarrow.large_list(kind))), "input_ids")
     assert contents(data) == contents(large)
     assert (data.task, data.class_names, data.learnt) == ("tokens", NAMES, "")
+    assert data.remarks == "whether the checkpoint's own tokenizer made the ids is not known"
     assert all(row.dtype == np.int32 for row in data.train_inputs)
     by_ids = {(tuple(row["input_ids"]), row["kind"], row["who"]) for row in ROWS}
     assert data.train_units is not None
