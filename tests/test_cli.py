@@ -286,7 +286,7 @@ def test_plot_is_found_by_its_entry_point(call, sweep):
 
 
 def test_commands_that_cannot_be_imported_say_so(call, monkeypatch):
-    monkeypatch.setitem(sys.modules, "dpjax.cli.data", None)
+    monkeypatch.setitem(sys.modules, "dpjax.cli.hub_tables", None)
     status, _, err = call("data", "list")
     assert status == 1
     assert err.startswith("error: dpjax data cannot be loaded")

@@ -91,6 +91,22 @@ def test_the_same_file_by_hospital_is_a_federation(folder, main, recwarn):
     assert "δ=0.01 is large: it allows to give each of 8 clients away whole with a chance of 1 in 100" in said
 
 
+def test_the_guide_s_federation_has_a_folder_of_its_own_and_mixed_units_are_said(folder, main):
+    line = re.search(r"-m (experiment=patients\.yaml name=hospitals .*)", PAGE.read_text(encoding="utf-8"))
+    assert line is not None
+    few = [*FEW, "figures=false", "hydra.sweeper.params={privacy.epsilon: 3}"]
+    assert main("-m", "experiment=patients.yaml", *few)[0] == 0
+    code, _, err = main("-m", *line[1].split(), *few)
+    assert code == 0, err
+    assert "beside" not in err
+    units = {name: set(load(folder / name)["unit"]) for name in ("patients", "hospitals")}
+    assert units == {"patients": {"user"}, "hospitals": {"client"}}
+    code, _, err = main("-m", *line[1].replace("name=hospitals ", "").split(), *few)
+    assert code == 0, err
+    said = "patients has rows per user of an earlier command beside those per client; name=NAME keeps a sweep apart."
+    assert f"{said}\n" in err
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [

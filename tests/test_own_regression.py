@@ -1,8 +1,10 @@
 """Labels that are numbers: their range, what is learnt of it, errors in their own unit, and the metric of commands."""
 
 import dataclasses
+import json
 import math
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,13 +14,14 @@ from hydra import compose, initialize_config_dir
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from safetensors.numpy import load_file
 from sklearn import metrics as reference
 
 from dpjax.datasets import DatasetError, TableSource, load_table
 from dpjax.datasets.own_tables.images import load_images
 from dpjax.datasets.own_tables.inspecting import inspect
 from dpjax.datasets.selection import hold_out
-from dpjax.datasets.targets import Target
+from dpjax.datasets.targets import Target, read_target
 from dpjax.metrics import evaluate_numbers
 from dpjax.models import cross_entropy_loss, logistic, squared_error_loss
 from dpjax.results import load
@@ -411,6 +414,35 @@ def test_the_best_so_far_and_a_search_go_by_r2():
         Told([{"test_accuracy": None, "test_r2": 0.2}, {"test_accuracy": None, "test_r2": 0.4}])
     ) == pytest.approx(0.3)
     assert float(Told([{"validation_r2": 0.1, "test_r2": 0.9}])) == 0.1
+
+
+@pytest.mark.parametrize("public", [True, False])
+def test_a_saved_model_says_numbers_in_the_label_s_own_unit(folder, main, public):
+    code, _, err = main(*asked("save_model=true", "num_seeds=1", "optimizer.num_steps=20", public=public))
+    assert code == 0, err
+    saved = next(folder.rglob("trained.safetensors"))
+    (row,) = rows_of(folder)
+    said: dict[str, Any] = {"columns": SAID, "target_range": (0.0, 500.0)} if public else {"columns": {"agent": "skip"}}
+    source = TableSource("house.csv", label="price", target="number", **said)
+    data = load_table(source)
+    weights = load_file(saved)
+    kernel = next(each for name, each in weights.items() if name.endswith("kernel"))
+    bias = next(each for name, each in weights.items() if name.endswith("bias"))
+    target = read_target(saved.parent)
+    assert target == data.target
+    told = target.unscaled((data.test_inputs @ kernel + bias)[:, 0])
+    errors = np.abs(told - target.unscaled(data.test_labels))
+    assert errors.mean() == pytest.approx(row["test_mae"], rel=1e-4)
+    assert json.loads((saved.parent / "target.json").read_text())["learnt_from_rows"] is not public
+    assert ("NOT private: " in (saved.parent / "README.md").read_text()) is not public
+
+
+def test_a_model_of_classes_has_no_target_and_a_damaged_one_is_said(tmp_path):
+    with pytest.raises(DatasetError, match=r"has no target\.json; it is of models that say numbers"):
+        read_target(tmp_path)
+    (tmp_path / "target.json").write_text("{}")
+    with pytest.raises(DatasetError, match=r"target\.json is damaged; save the model again"):
+        read_target(tmp_path)
 
 
 def test_the_page_tells_of_it():

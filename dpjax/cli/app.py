@@ -31,7 +31,7 @@ class Command(NamedTuple):
 _COMMANDS = {
     "epsilon": Command("dpjax.cli.accounting:epsilon_command", "What ε does this training run have?"),
     "calibrate": Command("dpjax.cli.accounting:calibrate_command", "How much noise buys this ε?"),
-    "data": Command("dpjax.cli.data:app", "List the data sets, fetch them, look at one."),
+    "data": Command("dpjax.cli.hub_tables:app", "List the data sets, fetch them, look at one."),
     "models": Command("dpjax.cli.models:app", "List the pretrained models, fetch them, look at one."),
     "generate": Command("dpjax.cli.models:generate_command", "Let a tuned language model write."),
     "cache": Command("dpjax.cli.cache:app", "What is kept to save time, how much of it, and how to be rid of it."),

@@ -214,7 +214,7 @@ def _classes(label: Column, given: Sequence[str], numbers: np.ndarray, where: st
 def _check_classes(label: Column, classes: Sequence[str], tests: np.ndarray, where: str, remarks: list[str]) -> None:
     trained = {label.values[code] for code in np.unique(label.codes[~tests])}
     tested = {label.values[code] for code in np.unique(label.codes[tests])}
-    if len(trained) < 2:
+    if label.name and len(trained) < 2:
         raise DatasetError(
             f"{where} all rows that train have the label {next(iter(trained))!r}; choose another data.split or label"
         )
