@@ -106,8 +106,6 @@ def load_own(data: DataConf, by_owner: bool = False) -> "Dataset":
 def _told(dataset: "Dataset") -> "Dataset":
     if dataset.remarks:
         warnings.warn(f"data={dataset.name}: {dataset.remarks}", stacklevel=2)
-    if dataset.released:
-        warnings.warn(f"data={dataset.name}: released with noise, and in ε: {dataset.released.words}", stacklevel=2)
     return dataset
 
 

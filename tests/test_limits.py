@@ -123,7 +123,6 @@ FREE = {
         "data.classes",
         "data.target_range",
         "data.release",
-        "data.release_seed",
         "data.split_at",
         "data.encoding",
     ),

@@ -119,6 +119,15 @@ def test_a_name_of_one_unit_alone_comes_out_as_rarely_as_said():
     assert threshold(5.0, 1e-10) > threshold(5.0, chance)
 
 
+def test_however_many_names_one_owner_has_in_rows_that_do_not_count_none_comes_out():
+    chance, names = 0.02, 2000
+    codes = np.array([0] * 300 + list(range(1, names + 1)))
+    column = Column("x", "category", codes, tuple(f"v{i}" for i in range(names + 1)))
+    counting = Columns(np.arange(301), 5.0, 0, chance)  # one row of the owner of all the others
+    odd = [release_column(column, Said("category"), counting._replace(seed=s)).values != ("v0",) for s in range(1500)]
+    assert np.mean(odd) <= chance + 4 * math.sqrt(chance * (1 - chance) / 1500)
+
+
 def test_two_neighbours_cannot_be_told_apart_better_than_epsilon_says():
     """What a range tells at its most telling count: beside a full bin, one that one unit more is in."""
     noise, times = 1.0, 20000  # of one column: looks have √2
@@ -269,6 +278,11 @@ def test_configs_that_cannot_release_are_refused(folder, main, overrides, why):
         ({"release": ("diagnosis",)}, "whose classes are to be public"),
         ({"columns": SOURCE.columns | {"bmi": {"missing": True}}}, "whose kind must be public"),
         ({"release_noise_multiplier": 1000.0}, "drowns in the noise"),
+        ({"columns": SOURCE.columns | {"date": "date"}}, "how dates are written: say data.columns.date={kind: date"),
+        (
+            {"split": "time", "split_column": "date", "release": ("bmi",), "columns": {"bmi": "number"}},
+            "who does depends here on the dates of all",
+        ),
     ],
 )
 def test_what_cannot_be_released_is_refused(tmp_path, changes, why):

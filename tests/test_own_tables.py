@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 import pyarrow
+import pyarrow.parquet
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -303,6 +304,41 @@ def test_what_is_proposed_holds_no_value_of_the_rows_and_is_whole_once_it_is_fil
     assert said.pop("name") == "own"
     known = {"classes": tuple(said.pop("classes")), "columns": said.pop("columns")} | said
     assert load_table(TableSource(**known)).learnt == ""
+
+
+@pytest.mark.parametrize(
+    ("labels", "sentence"),
+    [
+        ([f"{100 + 3 * i}" for i in range(60)], "numbers; say data.target=number"),
+        ([f"{i}.99" for i in range(15)], "numbers; say data.target=number"),
+        ([*(f"{100 + 3 * i}" for i in range(60)), ">500"], "numbers and '>500'; say data.target=number"),
+        ([f"20{i:02d}" for i in range(25)], "numbers; say data.target=number"),
+        ([f"2024-01-{i:02d}" for i in range(1, 29)], "dates, and no classes"),
+    ],
+)
+def test_many_numbers_or_dates_are_no_classes_unless_they_are_named(tmp_path, labels, sentence):
+    path = written(tmp_path, [["x", "y"], *([i % 7, labels[i % len(labels)]] for i in range(1200))])
+    with pytest.raises(DatasetError, match=re.escape(sentence)):
+        load_table(TableSource(path, label="y"))
+    assert load_table(TableSource(path, label="y", classes=tuple(labels))).num_classes == len(labels)
+
+
+@pytest.mark.parametrize("labels", [[str(i) for i in range(62)], [str(i / 2) for i in range(1, 11)], ["1", "2.5", "9"]])
+def test_numbers_that_may_be_classes_are(tmp_path, labels):
+    path = written(tmp_path, [["x", "y"], *([i % 7, labels[i % len(labels)]] for i in range(1200))])
+    data = load_table(TableSource(path, label="y"))
+    assert data.num_classes == len(labels)
+    assert ("62 numbers are taken for classes" in data.remarks) == (len(labels) == 62)
+
+
+def test_a_name_of_a_column_that_no_line_holds_is_still_yaml(tmp_path):
+    import yaml
+
+    pyarrow.parquet.write_table(
+        pyarrow.table({"a\nb": [i % 9 for i in range(40)], "y": ["n", "p"] * 20}), tmp_path / "odd.parquet"
+    )
+    config = inspect(TableSource(str(tmp_path / "odd.parquet"), label="y")).config
+    assert "a\nb" in yaml.safe_load("\n".join(config))["data"]["columns"]
 
 
 def _said(config):

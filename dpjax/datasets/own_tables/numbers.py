@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from dpjax.checks import nearest
-from dpjax.datasets.own_tables.kinds import Column
+from dpjax.datasets.own_tables.kinds import Column, days_of
 from dpjax.datasets.own_tables.source import Predicted, TableSource
 from dpjax.datasets.targets import Target
 from dpjax.fetching.sources import DatasetError
@@ -115,23 +115,42 @@ def hint_at_numbers(values: Collection[str]) -> str:
 
 
 def quantities(values: Collection[str]) -> str:
-    """What to do about labels that are many numbers and count nothing from 0 or 1 on; empty of others.
+    """What to do about labels that are many numbers, or dates; empty of others.
+
+    Numbers of classes are whole, begin at 0 or 1 and leave few out; others are quantities, or codes that need naming.
 
     Args:
       values: the labels, as they are written.
 
     Example:
       >>> quantities([str(price) for price in range(100, 500, 7)])[:40]
-      'say data.target=number to predict a quan'
+      'numbers; say data.target=number to predi'
       >>> quantities([str(number) for number in range(62)]), quantities(["1", "2.5", "4"])
       ('', '')
     """
-    if len(values) <= _MOST_NUMBERED or not hint_at_numbers(values):
+    numbers = sorted(filter(None.__ne__, map(_finite, values)))
+    whole = all(number.is_integer() for number in numbers)
+    if len(values) > _MOST_NUMBERED and all(days_of(value) is not None for value in values):
+        return "dates, and no classes; name another column"
+    if len(numbers) < 0.9 * len(values) or len(values) <= (_MOST_NUMBERED if whole else _MOST_BROKEN):
         return ""
-    numbers = sorted(map(float, values))
-    if numbers[0] in (0, 1) and all(number.is_integer() for number in numbers) and numbers[-1] < 2 * len(numbers):
+    if len(numbers) == len(values) and whole and numbers[0] in (0, 1) and numbers[-1] < 1.5 * len(numbers):
         return ""
-    return "say data.target=number to predict a quantity, or name them all in data.classes"
+    odd = next((value for value in values if _finite(value) is None), None)
+    but = "" if odd is None else f" and {odd!r}"
+    return f"numbers{but}; say data.target=number to predict a quantity, or name them all in data.classes"
+
+
+_MOST_NUMBERED, _MOST_BROKEN = 20, 10
+"""Classes that may be any whole numbers, and any numbers."""
+
+
+def _finite(value: str) -> float | None:
+    try:
+        number = float(value)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 _MOST_NUMBERED = 20  # classes that may be any numbers

@@ -103,6 +103,11 @@ def read(source: TableSource) -> Table:
     sides = take_sides(source, label, owner, when, of_file, contents_of(table), where, ends_of if asks else None)
     inputs = [each.rows(sides.kept) for each in inputs]
     units = units_of(sides.owner, sides.tests)
+    if units is not None and sides.split_learnt:
+        raise DatasetError(
+            f"{where} data.release counts rows that train, and who does depends here on the dates of all; say where "
+            "the test begins with data.split_at"
+        )
     if units is not None:
         chosen = [each for each in inputs if each.name in source.release]
         found |= {each.name: release_column(each, said[each.name], units) for each in chosen}
