@@ -5,7 +5,8 @@ from typing import Any
 
 from dpjax.report.cells import column, records
 from dpjax.results.claims import number, rounded_up, sampling_word, small, text
-from dpjax.results.summarize import FAMILY, IDENTITY
+from dpjax.results.rivals import FAMILY
+from dpjax.results.summarize import IDENTITY
 
 # What a point of a chart may be told apart by, in the order in which charts prefer it.
 KNOBS = ("sweep", "method", "algorithm", "tuning", "noise", "records_per_unit", "clip_norm", "clients_per_round")

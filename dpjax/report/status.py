@@ -165,13 +165,15 @@ def _last_change(root: Path) -> float | None:
 
 def _best(contents: Contents) -> tuple[str | None, list[Best]]:
     """The metric, and the best point of each family and ε, as ``dpjax.results.summary`` marks them."""
+    from dpjax.results.rivals import FAMILY
     from dpjax.results.sheet import title
 
     points = contents.points
     if points is None:
         return None, []
     metric = metric_of(contents.frame)
-    rows = points[points["best"]].to_dict("records")
+    # Of equals the first: one line an ε is enough to see how a sweep goes.
+    rows = points[points["best"]].drop_duplicates([*FAMILY, "epsilon"]).to_dict("records")
     titles = [title(row) for row in rows]
     alike = [[row for row, other in zip(rows, titles, strict=True) if other == each] for each in titles]
     return metric, [

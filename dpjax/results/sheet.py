@@ -23,9 +23,10 @@ from dpjax.results.claims import (
 )
 from dpjax.results.metric import metric_of
 from dpjax.results.mishaps import COUNTED, count_sentences
+from dpjax.results.rivals import FAMILY
 from dpjax.results.schema import METRICS, SCHEMA
 from dpjax.results.several import SWEEP
-from dpjax.results.summarize import FAMILY, IDENTITY, is_federated, own_columns, own_metrics, references_as_one, summary
+from dpjax.results.summarize import IDENTITY, is_federated, own_columns, own_metrics, references_as_one, summary
 
 
 class Field(NamedTuple):
