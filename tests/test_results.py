@@ -487,6 +487,13 @@ def test_a_seed_that_was_run_twice_with_different_results_is_told_by_every_comma
         out, err = capsys.readouterr()
         assert (out + err).count(told) == 1
         assert "seed 2" not in out + err
+    other = [each | {"config_hash": "b", "test_accuracy": each["test_accuracy"] + 0.01 * each["seed"]} for each in rows]
+    results.write_job_result(tmp_path / "b", [each for each in other if each["seed"] != 1], "b")
+    for words in ([tmp_path / "a", tmp_path / "b"], [tmp_path / "a", "--by", "config_hash"]):
+        with pytest.raises(SystemExit):
+            main(["compare", *map(str, words)])
+        err = capsys.readouterr().err
+        assert (told in err) == (len(words) == 2), err
     more = [*rows, *[{**each, "epsilon": 2.0} for each in rows]]
     (several,) = run_twice(frame_of(more))
     assert several.startswith("2 seeds were run more than once")
