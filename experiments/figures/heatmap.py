@@ -14,8 +14,8 @@ from matplotlib.patches import Rectangle
 from dpjax.results import ResultsError
 from dpjax.results.claims import small
 from dpjax.results.schema import lower_is_better
-from dpjax.results.sheet import label
 from dpjax.results.summarize import require
+from dpjax.results.wording import label
 from experiments.figures import style
 from experiments.figures.look import Look
 from experiments.figures.points import Panel, best_per, hidden_choices, mean_label, one_algorithm, panels_of, values_of

@@ -13,8 +13,8 @@ from dpjax.results.claims import small
 from dpjax.results.rivals import rivals_share
 from dpjax.results.selecting import column_of, select
 from dpjax.results.several import SWEEP
-from dpjax.results.sheet import label
 from dpjax.results.summarize import IDENTITY, references_as_one, require, with_runs
+from dpjax.results.wording import label
 from experiments.figures.look import Look
 from experiments.figures.points import best_per, hidden_choices, notes_of
 from experiments.figures.spec import Spec

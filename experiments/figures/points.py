@@ -14,8 +14,8 @@ from dpjax.results.claims import owners_sentence, sampling_word, small, steps_wo
 from dpjax.results.computed import computed_sentence
 from dpjax.results.mishaps import count_sentences
 from dpjax.results.rivals import FAMILY
-from dpjax.results.sheet import mean_and_std
 from dpjax.results.summarize import is_federated, summary
+from dpjax.results.wording import mean_and_std
 from experiments.figures import style
 from experiments.figures.look import Look
 

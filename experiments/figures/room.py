@@ -100,7 +100,7 @@ def _into(text: Any, share: float) -> bool:
     if not text.get_label():
         remember(text, " ".join(lines))
     longest = max(map(len, lines))
-    width = max(_FEWEST, min(longest - 1, int(longest * share * 0.98)))
+    width = max(_FEWEST, min(longest - 1, int(longest * share * 0.95)))
     folded = fold(str(text.get_label())[1:], width)
     if folded == words:
         return False

@@ -20,7 +20,7 @@ from dpjax.results.paper.bold import Bold
 from dpjax.results.paper.naming import column_name, value_name
 from dpjax.results.paper.spec import TableSpec
 from dpjax.results.rivals import rivals_share
-from dpjax.results.sheet import cell_text, diverged_runs
+from dpjax.results.wording import cell_text, diverged_runs
 
 BOLD = "Bold"
 """How the sentence on bold type begins; a text of plain signs writes a star there."""
@@ -147,7 +147,7 @@ def _chosen(spec: TableSpec, facts: Facts) -> str:
 
 def _bold(spec: TableSpec, facts: Facts) -> list[str]:
     told = {name: bold for name, bold in facts.bold.items() if bold.chosen}
-    differing = [name for name in rivals_share(facts.shown) if len({cell_text(p, name) for p in facts.points}) > 1]
+    differing = [name for name in rivals_share(facts.shown) if len({str(p.get(name)) for p in facts.points}) > 1]
     kept = [column_name(spec, name) for name in differing if name != "epsilon"]
     if not told:
         asked = spec.bold != "none" and kept

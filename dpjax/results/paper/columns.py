@@ -15,8 +15,8 @@ from dpjax.results.rivals import FAMILY
 from dpjax.results.schema import SCHEMA
 from dpjax.results.selecting import column_of
 from dpjax.results.several import SWEEP
-from dpjax.results.sheet import cell_text
 from dpjax.results.summarize import IDENTITY, POINT, is_scalar, own_columns, require
+from dpjax.results.wording import cell_text
 
 _LATE = (
     "sampling_rate",
