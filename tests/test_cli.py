@@ -204,7 +204,7 @@ def test_calibrate_takes_commas_and_repeats_in_the_order_given(call):
         (["calibrate", "--epsilon", "1,two", *RUN], ["--epsilon 1,two", "0.5,1,2,inf"]),
         (["calibrate", "--epsilon", "0", *RUN], ["--epsilon 0", "positive"]),
         (["calibrate", "--epsilon", ",", *RUN], ["error: --epsilon is empty"]),
-        (["epsilon", "--noise", "1.1", *RUN], ["No such option: --noise (Possible options: --noise-multiplier)"]),
+        (["epsilon", "--noise", "1.1", *RUN], ["No such option: --noise: it is --noise-multiplier here"]),
         (["calibrat"], ["calibrat", "Did you mean 'calibrate'", "dpjax --help"]),
         (["results", "show", "/nowhere"], ["/nowhere", "folder of a sweep"]),
         (["plot", "/nowhere"], ["/nowhere", "folder of a sweep"]),

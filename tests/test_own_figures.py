@@ -339,7 +339,7 @@ def test_two_sweeps_in_one_picture(tmp_path, capsys):
         )
     with pytest.raises(SystemExit, match="1"):
         main(["plot", *folders, "--hue", "sweep"])
-    assert "give --out a folder" in capsys.readouterr().err
+    assert "give one, such as --out figures" in capsys.readouterr().err
     from dpjax.results.several import load_all
 
     figure = plots.curve(load_all(folders), hue="sweep")
