@@ -654,6 +654,38 @@ def test_the_line_without_privacy_is_of_runs_that_pass_what_privacy_does_not_dec
     assert line("learning_rate=0.2 epsilon<=2") == line("learning_rate=0.2")
 
 
+@pytest.mark.parametrize("width", [390, 800, 1400])
+def test_two_models_are_apart_aloud_and_overlaid_on_demand(visit, tmp_path, width):
+    for name, lift in (("cnn", 0.02), ("mlp", 0.0)):
+        for epsilon in (1, 8):
+            better = {"model": name, "config_hash": f"{name}{epsilon}"}
+            rows = [row(epsilon, 1, seed) | better for seed in range(2)]
+            write(tmp_path / "two", [each | {"test_accuracy": each["test_accuracy"] + lift} for each in rows])
+    path = tmp_path / "report.html"
+    path.write_text(render(pack(gather(tmp_path / "two"), "2026-01-01T00:00:00+00:00")))
+    page = visit(path)
+    page.set_viewport_size({"width": width, "height": 900})
+    assert page.locator("#curves figure").count() == 2
+    assert "2 models have a chart each" in page.locator("#apart").inner_text()
+    page.get_by_label("Overlay models").check()
+    assert page.locator("#curves figure").count() == 1
+    assert [each.strip() for each in page.locator("#curves .legend li").all_inner_texts()] == ["cnn", "mlp"]
+    assert page.url.endswith("#overlay=models")
+    again = visit(page.url)
+    assert again.locator("#curves figure").count() == 1
+    ARTIFACTS.mkdir(parents=True, exist_ok=True)
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        page.screenshot(path=ARTIFACTS / f"report-models-{width}-{scheme}.png")
+    page.get_by_label("Overlay models").uncheck()
+    assert page.locator("#curves figure").count() == 2
+
+
+def test_one_model_has_nothing_to_overlay(visit, forty):
+    assert visit(forty).locator("#apart").is_hidden()
+
+
 def test_the_filter_takes_truths_and_words_with_spaces(visit, tmp_path):
     write(tmp_path, [row(1, 1, 0, model="my model")])
     write(tmp_path, [row(2, 1, 0, model="mlp", diverged=True)])

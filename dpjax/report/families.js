@@ -3,7 +3,18 @@
 function families(model) {
   const all = model.families.map((family, i) => ({ ...family, place: i, all: [] }));
   for (let i = 0; i < model.pointCount; i++) all[model.point.family(i)]?.all.push(pointAt(model, i));
-  return all.map((family) => ({ ...family, points: filtered(model, family.all) })).filter((family) => family.points.length);
+  const found = view.overlay ? overlaid(model, all) : all;
+  return found.map((family) => ({ ...family, points: filtered(model, family.all) })).filter((family) => family.points.length);
+}
+
+// Families that differ in the model alone as one, where the first of them stood.
+function overlaid(model, all) {
+  const task = (i) => model.tasks.find((each) => each.families.includes(i));
+  return all.flatMap((family, i) => {
+    const of = task(i);
+    if (!of) return [family];
+    return of.families[0] === i ? [{ ...family, title: of.title, notes: of.notes, all: of.families.flatMap((k) => all[k].all) }] : [];
+  });
 }
 
 // Points with a run that passes the filter, and what they are compared with: of the points without privacy those that pass
