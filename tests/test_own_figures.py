@@ -16,7 +16,7 @@ from dpjax.results import ResultsError, write_job_result
 from dpjax.results.choices import best_per
 from dpjax.results.table import frame_of, write_frame
 from experiments import plots
-from experiments.figures import style
+from experiments.figures import glyphs, style
 from experiments.figures.look import look_of
 from experiments.figures.pareto import undominated
 from experiments.figures.spec import Spec, read_spec, write_spec
@@ -267,6 +267,18 @@ def test_no_word_of_a_figure_of_ones_own_leaves_it_however_long_names_are(words)
     assert outside(figure, look) == []
     axes = figure.axes[0]
     assert axes.get_position().width * figure.get_figwidth() > 1.2  # nor do they squeeze the panel
+
+
+@pytest.mark.filterwarnings("error")
+def test_letters_that_a_font_lacks_are_anothers_or_told_in_a_sentence(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(glyphs, "_families", lambda: ["DejaVu Sans", "STIXGeneral"])
+    look = look_of(font="serif")
+    for name, is_told in (("\u10d0\u10d1", False), ("\U00012000", True)):  # Georgian, and cuneiform
+        figure = plots.curve(frame_of(methods(dataset=name)), hue="method", font="serif")
+        plots.save(figure, [tmp_path / "a.png", tmp_path / "a.pdf"], look)
+        said = capsys.readouterr().err
+        assert (said.count("no font of this machine has") == 1) == is_told
+        assert not is_told or (name in said and "--font" in said)
 
 
 def _seen(axes: Any) -> list[Any]:

@@ -6,6 +6,7 @@ Figures are made without pyplot, so drawing needs no display and leaves no globa
 import io
 import math
 import textwrap
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dpjax.results import write_atomically
+from experiments.figures.glyphs import MISSING, complete
 from experiments.figures.look import Look
 from experiments.figures.room import NOTE, fold, keep_inside, remember, stack
 
@@ -86,7 +88,8 @@ def styled(look: Look = PLAIN) -> Iterator[None]:
     ...     matplotlib.rcParams["pdf.fonttype"]
     42
     """
-    with matplotlib.rc_context():
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", MISSING)  # `complete` tells them once
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(STYLE)
         scale = look.points / STYLE["font.size"]
@@ -203,6 +206,7 @@ def fit(figure: Figure, look: Look) -> None:
     >>> bool(figure.get_figheight() > before)
     True
     """
+    complete(figure)
     if look.width is None:
         return
     first, count = figure.get_figheight(), 1
@@ -279,6 +283,7 @@ def rendered(figure: Figure, formats: Sequence[str], look: Look = PLAIN) -> dict
     """
     contents = {}
     caption = caption_of(figure)
+    complete(figure)
     with styled(look):  # laid out once, where each format would do so again
         figure.draw_without_rendering()
     figure.set_layout_engine("none")
