@@ -599,7 +599,7 @@ def test_show_and_export_take_several_folders_and_a_selection(tmp_path, capsys):
     assert "mine" in out
     assert "theirs" in out
     assert call("results", "export", mine, theirs) == 1
-    assert "--out is missing" in capsys.readouterr().err
+    assert "--out is not given" in capsys.readouterr().err
     assert call("results", "export", mine, theirs, "--select", "epsilon=8", "--out", str(tmp_path / "all")) == 0
     again = load_all([tmp_path / "all"])
     assert set(again["sweep"]) == {"mine", "theirs"}
