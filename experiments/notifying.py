@@ -120,7 +120,7 @@ def _best(folder: Path) -> str:
     from dpjax.report.status import status  # pandas
     from dpjax.results.claims import rounded_up
     from dpjax.results.schema import lower_is_better
-    from dpjax.results.sheet import label, mean_and_std
+    from dpjax.results.wording import label, mean_and_std
 
     found = status(folder)
     if not found.best or found.metric is None:

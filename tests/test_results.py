@@ -19,7 +19,7 @@ from rich.console import Console
 
 from dpjax import results
 from dpjax.cli import main
-from dpjax.results import COLUMNS, SCHEMA, ResultsError, claim
+from dpjax.results import COLUMNS, SCHEMA, ResultsError, TableSpec, claim, paper_table
 from dpjax.results.sheet import sheets
 from dpjax.results.show import to_latex, to_markdown, to_rich
 from dpjax.results.summarize import IDENTITY, run_twice
@@ -435,7 +435,7 @@ def test_show_marks_the_best_and_the_reference_at_any_width(sweep, width):
         console.print(to_rich(sheets(results.collect(sweep)), width))
     text = capture.get()
     assert all(len(line) <= width for line in text.splitlines())
-    assert text.count("★ 0.9") == 4  # one for each finite ε, and the reference's
+    assert text.count("★ 0.9") == 5  # for each finite ε, of which one has two equal means, and the reference
     assert ("non-private" in text) == (width >= 60)
     assert ("ε RDP" in text.split("Left out")[0]) == (width >= 100)
     assert "tuning is not accounted" in " ".join(text.split())
@@ -533,6 +533,13 @@ def test_a_seed_that_was_run_twice_with_different_results_is_told_by_every_comma
         out, err = capsys.readouterr()
         assert (out + err).count(told) == 1
         assert "seed 2" not in out + err
+    other = [each | {"config_hash": "b", "test_accuracy": each["test_accuracy"] + 0.01 * each["seed"]} for each in rows]
+    results.write_job_result(tmp_path / "b", [each for each in other if each["seed"] != 1], "b")
+    for words in ([tmp_path / "a", tmp_path / "b"], [tmp_path / "a", "--by", "config_hash"]):
+        with pytest.raises(SystemExit):
+            main(["compare", *map(str, words)])
+        err = capsys.readouterr().err
+        assert (told in err) == (len(words) == 2), err
     more = [*rows, *[{**each, "epsilon": 2.0} for each in rows]]
     (several,) = run_twice(frame_of(more))
     assert several.startswith("2 seeds were run more than once")
@@ -625,3 +632,15 @@ def test_a_table_with_one_cell_that_its_column_cannot_hold_is_none(tmp_path, mis
     path.write_text(json.dumps({"format": "dpjax-results", "version": 1, "rows": rows}), encoding="utf-8")
     with pytest.raises(results.ResultsError, match="'seed' holds int"):
         results.load(path)
+
+
+def test_of_equal_means_each_has_a_star_as_each_is_bold_in_a_papers_table():
+    rows = [
+        {"epsilon": 1.0, "clip_norm": c, "config_hash": str(c), "seed": s, "test_accuracy": a}
+        for c, a in ((0.1, 0.9), (0.3, 0.9), (1.0, 0.5))
+        for s in range(2)
+    ]
+    (sheet,) = sheets(frame_of(rows))
+    assert sheet.best == [True, True, False]
+    (block,) = paper_table(frame_of(rows), TableSpec(rows=("clip_norm",), columns="epsilon", bold="mean")).blocks
+    assert [cell.bold for cell in block.columns[1].cells] == sheet.best

@@ -165,13 +165,15 @@ def _last_change(root: Path) -> float | None:
 
 def _best(contents: Contents) -> tuple[str | None, list[Best]]:
     """The metric, and the best point of each family and ε, as ``dpjax.results.summary`` marks them."""
-    from dpjax.results.sheet import title
+    from dpjax.results.rivals import FAMILY
+    from dpjax.results.sheet_notes import title
 
     points = contents.points
     if points is None:
         return None, []
     metric = metric_of(contents.frame)
-    rows = points[points["best"]].to_dict("records")
+    # Of equals the first: one line an ε is enough to see how a sweep goes.
+    rows = points[points["best"]].drop_duplicates([*FAMILY, "epsilon"]).to_dict("records")
     titles = [title(row) for row in rows]
     alike = [[row for row, other in zip(rows, titles, strict=True) if other == each] for each in titles]
     return metric, [
@@ -182,7 +184,7 @@ def _best(contents: Contents) -> tuple[str | None, list[Best]]:
 
 def _differing(row: dict[str, Any], same: list[dict[str, Any]]) -> list[str]:
     """What makes a point of a family of its own, of those that its title does not tell it from."""
-    from dpjax.results.sheet import cell_text, label
+    from dpjax.results.wording import cell_text, label
 
     words = []
     for name in ("adjacency", "sampling", "delta"):

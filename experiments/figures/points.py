@@ -13,8 +13,9 @@ from dpjax.results.choices import hidden_choices as hidden_choices
 from dpjax.results.claims import owners_sentence, sampling_word, small, steps_word, tuning_clause
 from dpjax.results.computed import computed_sentence
 from dpjax.results.mishaps import count_sentences
-from dpjax.results.sheet import mean_and_std
-from dpjax.results.summarize import FAMILY, is_federated, summary
+from dpjax.results.rivals import FAMILY
+from dpjax.results.summarize import is_federated, summary
+from dpjax.results.wording import mean_and_std
 from experiments.figures import style
 from experiments.figures.look import Look
 

@@ -128,7 +128,7 @@ def quantities(values: Collection[str]) -> str:
       >>> quantities([str(number) for number in range(62)]), quantities(["1", "2.5", "4"])
       ('', '')
     """
-    numbers = sorted(filter(None.__ne__, map(_finite, values)))
+    numbers = sorted(number for value in values if (number := _finite(value)) is not None)
     whole = all(number.is_integer() for number in numbers)
     if len(values) > _MOST_NUMBERED and all(days_of(value) is not None for value in values):
         return "dates, and no classes; name another column"
