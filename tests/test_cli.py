@@ -228,6 +228,19 @@ def test_noise_that_squares_to_nothing_or_to_inf_has_its_epsilon(call, noise, fo
     assert f"PLD  ε = {found}" in out
 
 
+def test_what_was_released_before_is_in_epsilon_and_in_the_claim(call):
+    run = ["--noise-multiplier", "6", "--sampling-rate", "0.25", "--num-steps", "100", "--delta", "1e-5", "--json"]
+    status, out, _ = call("epsilon", *run, "--release-noise-multiplier", "10", "--release-delta", "1e-10")
+    assert status == 0
+    row = json.loads(out)
+    assert row["epsilon_pld"] == pytest.approx(1.7259, rel=1e-3)
+    assert "ε includes counts, released with noise multiplier 10" in row["claim"]
+    assert json.loads(call("epsilon", *run)[1])["epsilon_pld"] < row["epsilon_pld"] - 0.04
+    status, _, err = call("epsilon", *run, "--release-delta", "1e-10")
+    assert status == 1
+    assert "--release-delta 1e-10 is of --release-noise-multiplier" in err
+
+
 def test_a_tiny_epsilon_is_refused_at_once(call):
     status, _, err = call("calibrate", "--epsilon", "1e-9", *RUN)
     assert status == 1
