@@ -1,4 +1,4 @@
-"""The best point of a sweep that still runs, by the mean over its seeds, and how the sweep's time goes."""
+"""The best point of a sweep that still runs, by the mean over its seeds."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -51,18 +51,3 @@ def _epsilon(row: Mapping[str, Any]) -> float:
     value = row.get("epsilon")
     value = row.get("epsilon_pld") if value is None else value
     return float(value) if isinstance(value, int | float) else math.inf
-
-
-def seconds_left(ended: int, total: int, elapsed: float) -> float | None:
-    """At the pace so far; None while no job has ended, or none is left.
-
-    Args:
-      ended: jobs of this start.
-      total: jobs that it has to do.
-      elapsed: seconds since it began.
-
-    Example:
-      >>> seconds_left(2, 5, 60.0)
-      90.0
-    """
-    return elapsed / ended * (total - ended) if 0 < ended < total else None

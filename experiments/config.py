@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from dpjax.accounting import distributed, local
 from dpjax.accounting.samplings import DRAWN
+from experiments.usual_rate import OF_NUMBERS
 
 CONF = Path(__file__).parent / "conf"
 
@@ -61,6 +62,9 @@ class DataConf:
     )
     label: str = static("", "own: column that is predicted; of images without a table empty: their folders")
     text: list[str] = static([], "own: column of texts, or two of pairs, for model=pretrained; []: a table or images")
+    tokens: str = static("", "own: column of token ids, lists of whole numbers, for model=pretrained; empty: no ids")
+    padding: int | None = static(None, "own: token id that stands for nothing at the ends of rows; null: none does")
+    mask: str | None = static(None, "own: column of 1 and 0 that says which are token ids, or of how many; null: all")
     size: list[int] = static([], "own: height and width that images are scaled to; []: they are of one size")
     channels: int | None = static(None, "own: 1 (grey) or 3 (colours) that images become; null: they are of one kind")
     unit: str | None = static(None, "own: column that says whose a row is, as patient_id; null: rows stand alone")
@@ -201,7 +205,9 @@ class ClippingConf:
 @dataclass(frozen=True)
 class OptimizerConf:
     name: str = static("sgd", "sgd, adam, adamw, adam_corrected or yogi, applied to the noised mean")
-    learning_rate: float = traced(0.5, "step size; of the server if federated", hparam=True)
+    learning_rate: float = traced(
+        0.5, f"step size; of the server if federated; of central sgd with data.target=number {OF_NUMBERS}", hparam=True
+    )
     momentum: float = traced(0.9, "heavy-ball momentum of sgd", hparam=True)
     weight_decay: float = traced(0.0, "decoupled weight decay of adamw", hparam=True)
     second_decay: float = static(0.999, "decay β₂ of the squares in all but sgd; 0.99 is usual in a server")

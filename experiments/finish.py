@@ -12,6 +12,7 @@ from dpjax import results
 from experiments.border import as_typed
 from experiments.config import Config
 from experiments.error_words import explain, report
+from experiments.mixed_units import Units, mixed_units, units_of
 from experiments.notifying import notify
 from experiments.progress import counted
 
@@ -31,7 +32,7 @@ def finish_sweep(folder: Path, cfg: Config, returns: Sequence[JobReturn]) -> Non
     lost = [r for r in returns if r.status == JobStatus.COMPLETED and not _result_of(r).is_file()]
     unwritten = None
     if len(failures) + len(lost) < len(returns):
-        unwritten = _show(folder)
+        unwritten = _show(folder, units_of(returns))
         _track(folder, cfg, returns, _figures(folder, cfg) if unwritten is None else [])
     if lost:
         jobs = "1 job was" if len(lost) == 1 else f"{len(lost)} jobs were"
@@ -97,7 +98,7 @@ def num_finished(folder: Path) -> int:
     return len(list(folder.glob("*/result.json")))
 
 
-def _show(folder: Path) -> Exception | None:
+def _show(folder: Path, units: Units = frozenset()) -> Exception | None:
     """Show the table and write it; what kept it from being written."""
     from rich.console import Console
 
@@ -111,6 +112,9 @@ def _show(folder: Path) -> Exception | None:
     console.print(to_rich(sheets(frame), console.width))
     for sentence in made_by_other_code(frame):
         print(f"note: {sentence}.", file=sys.stderr)
+    mixed = mixed_units(folder, frame["unit"], units)
+    if mixed:
+        print(f"note: {mixed}.", file=sys.stderr)
     try:
         paths = write_frame(frame, folder)
     except (OSError, results.ResultsError) as error:  # a disk that can only be read has its table shown all the same

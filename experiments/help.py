@@ -23,7 +23,8 @@ EXAMPLES = r"""[bold]One run[/bold]
 FACTS = (
     "Every point is trained with each seed, next to its non-private reference.",
     "Finished jobs are skipped when the same command runs again.",
-    "Results are in results/EXPERIMENT; see `dpjax results show` and `dpjax plot`.",
+    "Results are in results/EXPERIMENT, and of one run without -m in results/single/EXPERIMENT/OVERRIDES; see "
+    "`dpjax results show` and `dpjax plot`.",
 )
 
 

@@ -302,11 +302,15 @@ def data_inputs(data: DataConf) -> dict[str, str]:
     Args:
       data: the config's part.
     """
-    from dpjax.datasets import fetched_copies, own, registry
+    from dpjax.datasets import fetched_copies, hub_copies, own, registry
     from dpjax.fetching.sources import DatasetError
 
     name = data.path if data.name == OWN else data.name
     try:
+        if data.name == OWN and hub_copies.is_hub(name):
+            _, about = hub_copies.kept_copy(name)
+            place = f"{hub_copies.PREFIX}{about['repo']}@{about['revision']}"
+            return {f"{place}/{split}": str(digest) for split, digest in about["sha256"].items()}
         if data.name == OWN:
             return _files_at(Path(name).expanduser(), name)
         if own.is_own(name) and not (location := own.parse_name(name)).on_hub:
@@ -323,10 +327,11 @@ def data_inputs(data: DataConf) -> dict[str, str]:
 
 def _files_at(path: Path, name: str) -> dict[str, str]:
     from dpjax.datasets.own_tables.images import image_files
+    from dpjax.datasets.patterns import files_of, is_pattern
     from dpjax.datasets.row_files import ending_of
 
-    if "*" in path.name and not path.exists():
-        return {str(each): _sha256(each) for each in sorted(path.parent.glob(path.name))} or {name: "absent"}
+    if is_pattern(path):
+        return {str(each): _sha256(each) for each in files_of(path)} or {name: "absent"}
 
     images = image_files(path) if path.is_dir() else []
     if images:  # one hash of all, as a row can't list thousands
@@ -334,7 +339,8 @@ def _files_at(path: Path, name: str) -> dict[str, str]:
         known = {str(each.relative_to(path)): _sha256(each) for each in [*images, *tables]}
         return {name: hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()}
     if path.is_dir():
-        files = {str(each): each for each in sorted(path.rglob("*")) if ending_of(each.name)}
+        read = (each for each in sorted(path.rglob("*")) if ending_of(each.name) or each.suffix.lower() == ".npz")
+        files = {str(each): each for each in read}
         files = files or {str(each): each for each in sorted(path.rglob("*.txt"))}
         return {key: _sha256(each) for key, each in files.items()} or {name: "absent"}
     return {name: _sha256(path)}

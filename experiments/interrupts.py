@@ -48,6 +48,25 @@ def _stop(number: int, frame: FrameType | None) -> None:
     raise Stopped(number)
 
 
+@contextmanager
+def held() -> Iterator[None]:
+    """Within it what asks the run to end waits, and comes at its end: for imports that would drop it, as JAX's."""
+    came: list[int] = []
+    before: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        numbers = (signal.SIGINT, *_ASKING)
+        before = {n: signal.getsignal(n) for n in numbers if callable(signal.getsignal(n))}
+    for number in before:
+        signal.signal(number, lambda number, frame: came.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if came:
+        signal.raise_signal(came[0])
+
+
 class Interrupts:
     """Remembers what asked the run to end, so that ``check`` can raise it again.
 

@@ -21,7 +21,8 @@ from experiments.memory import refuse_lanes
 from experiments.privacy import as_run, check_aborts, clip_norm, noise_share
 from experiments.problems.saving import save_model
 from experiments.readers import Sweep, refuse_unread_by_plugin
-from experiments.rows import common, outputs, pace, test_scores, warn_of_what_is_not_covered
+from experiments.rows import common, outputs, pace, tell_of_release, test_scores, warn_of_what_is_not_covered
+from experiments.rows_of_units import say_rows_of_units
 from experiments.setup import Setup, build
 from experiments.setup import adaptive as adaptive_of
 from experiments.task import Job, Outcome, Tell
@@ -58,6 +59,7 @@ def run_group(jobs: Sequence[Job], tell: Tell = lambda stage, done, total: None)
     files = hashes
     warn_of_what_is_not_covered(jobs, setup)
     hint(first)
+    say_rows_of_units(first, setup)
     sound, refused = _sound(jobs, setup)
     yield from refused
     if not sound:
@@ -69,6 +71,7 @@ def run_group(jobs: Sequence[Job], tell: Tell = lambda stage, done, total: None)
         yield from refused
         if not points:
             return
+        tell_of_release([point.job.cfg for point in points], setup.problem.dataset)
         facts = [helpers.submit(common, *point, setup, files) for point in points]
         refused = _unstated(points, facts)
         yield from refused.values()
@@ -138,7 +141,8 @@ def _release(
         return {}
     row, trained = facts.result() | {"seed": seed} | output, lane.output.trained
     if saved:
-        save_model(job.cfg, job.folder / "model", trained, row, setup.problem.dataset.class_names)
+        dataset = setup.problem.dataset
+        save_model(job.cfg, job.folder / "model", trained, row, dataset.class_names, dataset.target)
     return {} if finish is None else finish(trained, seed, job.folder, row, tell)
 
 

@@ -101,6 +101,7 @@ MAY_BE: Mapping[str, Range | WholeRange | Kinds] = {
     "data.decimal": Kinds(".", ","),
     "data.target": Kinds("class", "number"),
     "data.release_noise_multiplier": Range("a release without noise has no ε", above=0),
+    "data.release_seed": WholeRange("it is a seed", least=0),
     "data.validation": Range("0.1 keeps a tenth out of training", least=0, below=1),
     "data.num_train": COUNT._replace(fix="leave it null to keep all"),
     "data.num_evaluated": COUNT._replace(fix="leave it null for all"),

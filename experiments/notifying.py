@@ -24,6 +24,9 @@ NO_ADDRESS = (
     f"{WEBHOOK}, and write notify=webhook."
 )
 
+_SESSIONS = ("DBUS_SESSION_BUS_ADDRESS", "WAYLAND_DISPLAY", "DISPLAY")
+"""Variables of which a session with a desktop sets one at least; notify-send looks for a bus by them."""
+
 _DESKTOPS = {
     "notify-send": ["notify-send", "--", "dpjax"],
     "osascript": [
@@ -57,8 +60,19 @@ def foretell(how: str) -> None:
 def _ahead(how: str) -> str:
     if how == "webhook" and not _address().lower().startswith(("https://", "http://")):
         return f"{WEBHOOK} holds no address; set it to the webhook's, which begins with https://"
-    if how == "desktop" and not any(map(shutil.which, _DESKTOPS)):
+    if how == "desktop" and (lacking := _lacking()):
+        return f"{lacking}; write notify=webhook, with the webhook's address in the environment variable {WEBHOOK}"
+    return ""
+
+
+def _lacking() -> str:
+    """What a notification would need and this machine has not."""
+    program = next(filter(shutil.which, _DESKTOPS), None)
+    if program is None:
         return f"there is neither {' nor '.join(_DESKTOPS)} on this machine"
+    bus = Path(os.environ.get("XDG_RUNTIME_DIR") or "/nowhere") / "bus"
+    if program == "notify-send" and not any(map(os.environ.get, _SESSIONS)) and not bus.exists():
+        return f"notify-send finds no desktop, as none of {', '.join(_SESSIONS)} is set"
     return ""
 
 
@@ -106,7 +120,7 @@ def _best(folder: Path) -> str:
     from dpjax.report.status import status  # pandas
     from dpjax.results.claims import rounded_up
     from dpjax.results.schema import lower_is_better
-    from dpjax.results.sheet import label, mean_and_std
+    from dpjax.results.wording import label, mean_and_std
 
     found = status(folder)
     if not found.best or found.metric is None:

@@ -66,6 +66,14 @@ def load_own(data: DataConf, by_owner: bool = False) -> "Dataset":
     from dpjax.datasets.own_tables.images import is_images, load_images
     from dpjax.datasets.own_tables.reading import load_table
     from dpjax.datasets.own_tables.texts import load_texts
+    from dpjax.datasets.own_tables.tokens import load_tokens
+
+    if data.tokens:
+        _refuse_for(
+            "token ids", data, ("text", "columns", "size", "channels", "decimal", "target", "target_range", *_RELEASE)
+        )
+        mask = data.mask or ""
+        return _told(load_tokens(table_of(data), data.tokens, padding=data.padding, mask=mask))
 
     if data.text:
         if data.label:
@@ -98,8 +106,6 @@ def load_own(data: DataConf, by_owner: bool = False) -> "Dataset":
 def _told(dataset: "Dataset") -> "Dataset":
     if dataset.remarks:
         warnings.warn(f"data={dataset.name}: {dataset.remarks}", stacklevel=2)
-    if dataset.released:
-        warnings.warn(f"data={dataset.name}: released with noise, and in ε: {dataset.released.words}", stacklevel=2)
     return dataset
 
 

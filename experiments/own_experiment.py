@@ -49,7 +49,26 @@ def with_own_experiments(words: Sequence[str]) -> Iterator[list[str]]:
         option = option if option[:1].isalpha() and option.lower() not in _SPOKEN else f"x{option}"
         (place / f"{option}.yaml").write_text(text, encoding="utf-8")
         named = [f"experiment=own/{option}" if word == found[0] else word for word in words]
-        yield ["--config-dir", folder, *named]
+        _GIVEN[f"experiment=own/{option}"] = f"experiment={found['path']}"
+        try:
+            yield ["--config-dir", folder, *named]
+        finally:
+            _GIVEN.clear()
+
+
+def as_given(overrides: str) -> str:
+    """The overrides of a job with the file of one's own as it was named: what a row records, and runs again.
+
+    Args:
+      overrides: of a job, as Hydra was told them.
+
+    Example:
+      >>> as_given("experiment=quickstart privacy.epsilon=1")
+      'experiment=quickstart privacy.epsilon=1'
+    """
+    for told, given in _GIVEN.items():
+        overrides = re.sub(rf"(?<!\S){re.escape(told)}(?!\S)", lambda match, given=given: given, overrides)
+    return overrides
 
 
 def _read(path: Path) -> str:
@@ -95,5 +114,8 @@ def _with_options(content: DictConfig) -> DictConfig:
         content["defaults"] = [*before, *overrides, "_self_"]
     return content
 
+
+_GIVEN: dict[str, str] = {}
+"""What Hydra is told of a file of one's own, and how it was named."""
 
 _SPOKEN = ("null", "true", "false", "yes", "no", "on", "off", "nan", "inf")

@@ -1,5 +1,6 @@
 """One progress line for a sweep: what is being done, how many jobs are finished, how long it will take."""
 
+import math
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -9,14 +10,15 @@ from typing import Any, Self
 
 from rich.console import Console, RenderableType
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 from rich.text import Text
 
 from dpjax.report.sweep_state import in_words
-from experiments.best_so_far import Best, seconds_left
+from experiments.best_so_far import Best
 from experiments.error_words import explain
 from experiments.interrupts import Interrupts
+from experiments.pace import Pace
 from experiments.phases import Phases
 
 Rows = Sequence[Mapping[str, Any]]
@@ -67,13 +69,27 @@ class _Bars(Bar):
             yield Text(self.below, no_wrap=True, overflow="ellipsis")
 
 
+class _Remaining(TimeRemainingColumn):
+    """The time left of a bar, or what it was told of it."""
+
+    def render(self, task: Task) -> Text:
+        if "left" not in task.fields or task.finished:
+            return super().render(task)
+        left = task.fields["left"]
+        minutes, seconds = divmod(round(left or 0), 60)
+        words = "--:--" if left is None else f"{minutes:02d}:{seconds:02d}"
+        if minutes >= 60:
+            words = f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
+        return Text(words, style="progress.remaining")
+
+
 def _bar(console: Console) -> _Bars:
     return _Bars(
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        TimeRemainingColumn(compact=True),
+        _Remaining(compact=True),
         console=console,
         transient=True,
         disable=not console.is_terminal,
@@ -82,9 +98,17 @@ def _bar(console: Console) -> _Bars:
 
 
 class Progress:
-    """A bar over the jobs of a sweep and one over the stage at hand; now and then a line where there is no terminal."""
+    """A bar over the jobs of a sweep and one over the stage at hand; now and then a line where there is no terminal.
 
-    def __init__(self, total: int) -> None:
+    Args:
+      total: jobs.
+      tell_left: hears how many seconds are left, now and then.
+    """
+
+    def __init__(self, total: int, tell_left: Callable[[float], object] = lambda seconds: None) -> None:
+        self._tell_left = tell_left
+        self._pace = Pace(total)
+        self._told = -math.inf
         self._console = Console(file=sys.stderr, soft_wrap=True)
         self._bar = _bar(self._console)
         self._total = total
@@ -92,7 +116,7 @@ class Progress:
         self._skipped = 0
         self._began = self._spoke = self._looked = time.monotonic()
         self._spent: dict[str, float] = {}  # by stage, since the last line
-        self._jobs = self._bar.add_task("jobs", total=total)
+        self._jobs = self._bar.add_task("jobs", total=total, left=None)
         self._name = "starting"
         self._stage = self._bar.add_task(self._name, total=None)
         self._best = Best()
@@ -124,7 +148,15 @@ class Progress:
         self._interrupts.check()
         now = time.monotonic()
         self._spent[self._name] = self._spent.get(self._name, 0.0) + now - self._looked
+        self._pace.passed(now - self._looked)
         self._looked = now
+        if stage == "training":
+            self._pace.trains(done, total)
+        left = self._pace.seconds_left
+        self._bar.update(self._jobs, left=left)
+        if left is not None and now - self._told >= _EVERY / 2:
+            self._told = now
+            self._tell_left(left)
         if self._phases is not None:
             self._phases.begin(stage)
         if stage != self._name:
@@ -137,7 +169,6 @@ class Progress:
             most = f" (most of it: {escape(longest)})" if longest != stage else ""
             self._spent.clear()
             jobs = f"{self._ended} of {self._total} jobs ended"
-            left = seconds_left(self._ended - self._skipped, self._total - self._skipped, now - self._began)
             most += "" if left is None else f", about {in_words(left)} left"
             best = f" {escape(str(self._best))}".rstrip()
             if self._phases is not None:
@@ -150,8 +181,8 @@ class Progress:
         """Say which group begins, and once before them how many jobs there is nothing to do for."""
         if number == 1 and self._skipped:
             self._console.print(f"{_jobs(self._skipped)} finished before and skipped.")
-            self._bar.reset(self._jobs, completed=self._ended, total=self._total)  # they say nothing of the pace
         self._flush()
+        self._pace.group(number, groups, jobs)
         self._console.print(f"Group {number} of {groups}: {_jobs(jobs)}, one program.")
         self.tell("starting", 0, 1)
 
@@ -168,6 +199,7 @@ class Progress:
     def skipped(self, overrides: str = "", rows: Rows = ()) -> None:
         """Count a job that was finished before."""
         self._skipped += 1
+        self._pace.over()
         self._note(overrides, rows)
         self._count()
 
@@ -178,6 +210,7 @@ class Progress:
     def failed(self, overrides: str, error: Exception) -> None:
         """Name a job that failed, the first one of each reason, as soon as the sweep goes on."""
         reason = explain(error)
+        self._pace.over()
         self._reasons.setdefault(reason, f"[red]failed[/red] {escape(overrides)}: {escape(reason)}")
         self._count()
 

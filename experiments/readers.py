@@ -76,6 +76,7 @@ _DECAYED = When(
 _SQUARES = _is("optimizer.name", "adam", "adamw", "adam_corrected", "yogi")
 _OWN = (_is("data.name", "own"),)
 _RELEASED = When("data.release", lambda cfg: bool(cfg.data.release), ("data.release",))
+_TOKENS = When("data.tokens=COLUMN", lambda cfg: bool(cfg.data.tokens), ("data.tokens",))
 _TEXTS = _is("model.name", "pretrained")
 _CLASSES = _is("model.task", "classify")
 _SYNTHETIC = _is("model.task", "synthetic")
@@ -112,6 +113,9 @@ READ_WHEN: dict[str, tuple[When, ...]] = {
     "data.path": _OWN,
     "data.label": _OWN,
     "data.text": _OWN,
+    "data.tokens": _OWN,
+    "data.padding": (*_OWN, _TOKENS),
+    "data.mask": (*_OWN, _TOKENS),
     "data.size": _OWN,
     "data.channels": _OWN,
     "data.unit": _OWN,

@@ -261,6 +261,18 @@ def warn_of_what_is_not_covered(jobs: Sequence[Job], setup: Setup) -> None:
             warnings.warn(f"data={name_of(cfg.data)}: {learnt}; {fix}", stacklevel=2)
 
 
+def tell_of_release(cfgs: Sequence[Config], dataset: Dataset) -> None:
+    """Say once for jobs that have their noise what their inputs were made with that is released.
+
+    Args:
+      cfgs: of jobs that will run.
+      dataset: that they train on.
+    """
+    if dataset.released is not None:
+        paid = ", and in ε" if any(cfg.privacy.is_private for cfg in cfgs) else ""
+        warnings.warn(f"data={dataset.name}: released with noise{paid}: {dataset.released.words}", stacklevel=2)
+
+
 def _partition(fed: FederatedConf) -> str:
     name = fed.partition
     number = {"shards": f"({fed.shards_per_client})"}

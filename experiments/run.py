@@ -21,6 +21,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 import experiments.spelling  # noqa: F401  config.yaml names folders by its resolver
+from dpjax.cli import early_stop
 from dpjax.program_cache import keep_programs, program_limit
 from dpjax.results import read_job_result
 from dpjax.results.failures import clear_failure
@@ -28,9 +29,9 @@ from experiments import config, identity
 from experiments.border import from_hydra
 from experiments.config import Config
 from experiments.error_words import explain, is_expected, plainly_warned
-from experiments.interrupts import heard, status_of
+from experiments.interrupts import heard, held, status_of
 from experiments.notifying import NO_ADDRESS, foretell, is_address
-from experiments.own_experiment import with_own_experiments
+from experiments.own_experiment import as_given, with_own_experiments
 from experiments.progress import Progress
 from experiments.readers import refuse_unread
 from experiments.strict import refuse_choices
@@ -45,7 +46,8 @@ def task(cfg: DictConfig) -> Rows:
         typed = from_hydra(cfg)
         if single:  # of a sweep all jobs are looked at together, before they are launched
             refuse_unread(typed, HydraConfig.get().runtime.choices)
-        job = Job(typed, Path(HydraConfig.get().runtime.output_dir), " ".join(HydraConfig.get().overrides.task))
+        overrides = as_given(" ".join(HydraConfig.get().overrides.task))
+        job = Job(typed, Path(HydraConfig.get().runtime.output_dir), overrides)
         return Told(_run_single(job) if single else _run_job(job))
     except Exception as error:
         if single and is_expected(error) and not _wants_trace():
@@ -95,8 +97,9 @@ def run(jobs: Sequence[Job], tell: Tell) -> Iterator[Outcome]:
     """Run jobs of one signature together."""
     if "jax" not in sys.modules:
         tell("importing JAX", 0, 1)
-    keep_programs()
-    from experiments.jobs import run_group  # jax takes seconds to import; a skipped sweep needs none of it
+    with held():
+        keep_programs()
+        from experiments.jobs import run_group  # jax takes seconds to import; a skipped sweep needs none of it
 
     return run_group(jobs, tell)
 
@@ -119,6 +122,7 @@ def main() -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # or Hydra prints errors itself
     logging.raiseExceptions = False  # a log that can't be written, on a full disk say, is no reason for a traceback
     try:
+        early_stop.over()
         program_limit()  # what is wrong with it is said before anything runs
         with heard(), plainly_warned(), with_own_experiments(sys.argv[1:]) as words:
             sys.argv[1:] = words
@@ -179,4 +183,7 @@ def _give_up(error: Exception) -> NoReturn:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    finally:
+        early_stop.done()

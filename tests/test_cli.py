@@ -15,6 +15,7 @@ from dpjax import accounting
 from dpjax._version import __version__
 from dpjax.caches import cache_file
 from dpjax.cli import app, main
+from dpjax.cli.app import run
 from dpjax.results import write_job_result
 
 RUN = ["--sampling-rate", "0.25", "--num-steps", "100", "--delta", "1e-5"]
@@ -203,7 +204,7 @@ def test_calibrate_takes_commas_and_repeats_in_the_order_given(call):
         (["calibrate", "--epsilon", "1,two", *RUN], ["--epsilon 1,two", "0.5,1,2,inf"]),
         (["calibrate", "--epsilon", "0", *RUN], ["--epsilon 0", "positive"]),
         (["calibrate", "--epsilon", ",", *RUN], ["error: --epsilon is empty"]),
-        (["epsilon", "--noise", "1.1", *RUN], ["No such option: --noise (Possible options: --noise-multiplier)"]),
+        (["epsilon", "--noise", "1.1", *RUN], ["No such option: --noise: it is --noise-multiplier here"]),
         (["calibrat"], ["calibrat", "Did you mean 'calibrate'", "dpjax --help"]),
         (["results", "show", "/nowhere"], ["/nowhere", "folder of a sweep"]),
         (["plot", "/nowhere"], ["/nowhere", "folder of a sweep"]),
@@ -225,6 +226,19 @@ def test_noise_that_squares_to_nothing_or_to_inf_has_its_epsilon(call, noise, fo
     assert (status, err) == (0, "")
     assert f"RDP  ε = {found}" in out
     assert f"PLD  ε = {found}" in out
+
+
+def test_what_was_released_before_is_in_epsilon_and_in_the_claim(call):
+    run = ["--noise-multiplier", "6", "--sampling-rate", "0.25", "--num-steps", "100", "--delta", "1e-5", "--json"]
+    status, out, _ = call("epsilon", *run, "--release-noise-multiplier", "10", "--release-delta", "1e-10")
+    assert status == 0
+    row = json.loads(out)
+    assert row["epsilon_pld"] == pytest.approx(1.7259, rel=1e-3)
+    assert "ε includes counts, released with noise multiplier 10" in row["claim"]
+    assert json.loads(call("epsilon", *run)[1])["epsilon_pld"] < row["epsilon_pld"] - 0.04
+    status, _, err = call("epsilon", *run, "--release-delta", "1e-10")
+    assert status == 1
+    assert "--release-delta 1e-10 is of --release-noise-multiplier" in err
 
 
 def test_a_tiny_epsilon_is_refused_at_once(call):
@@ -286,7 +300,7 @@ def test_plot_is_found_by_its_entry_point(call, sweep):
 
 
 def test_commands_that_cannot_be_imported_say_so(call, monkeypatch):
-    monkeypatch.setitem(sys.modules, "dpjax.cli.data", None)
+    monkeypatch.setitem(sys.modules, "dpjax.cli.hub_tables", None)
     status, _, err = call("data", "list")
     assert status == 1
     assert err.startswith("error: dpjax data cannot be loaded")
@@ -342,3 +356,37 @@ def test_a_cache_of_another_name_is_refused(call):
     assert status == 1
     assert "KIND='programms' is not known" in err
     assert "perhaps 'programs'" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["epsilon", "--sigma", "1"], "it is --noise-multiplier here; see dpjax epsilon --help"),
+        (["epsilon", "--batch-size", "1"], "it is --expected-cohort-size here"),
+        (["epsilon", "--steps", "1"], "it is --num-steps here"),
+        (
+            ["results", "show", "x", "--spread", "ci"],
+            "table and dpjax plot take it; see dpjax results show",
+        ),
+        (["compare", "x", "--ci"], "it is --spread elsewhere"),
+        (["results", "table", "x", "--name"], "requires an argument; see dpjax results table --help"),
+        (["results", "show", "x", "--latex", "siunitx"], "--latex siunitx is nothing to this command"),
+        (["results", "export", "x", "y"], "--out is not given"),
+        (["plot", "x", "y"], "--out is not given"),
+    ],
+)
+def test_an_option_in_other_words_is_answered_by_ours_and_by_the_right_page(words, told, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in "xy":
+        write_job_result(tmp_path / name / "a", [{"epsilon": 1.0, "seed": 0, "test_accuracy": 0.9}], name)
+    assert run(words) != 0
+    assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["results", "table"], ["results", "show"]])
+@pytest.mark.parametrize("latex", [["--latex"], ["--latex", "booktabs"], ["--latex=booktabs"]])
+def test_latex_is_asked_for_with_and_without_a_word(words, latex, capsys, tmp_path):
+    write_job_result(tmp_path / "a", [{"epsilon": 1.0, "seed": s, "test_accuracy": 0.9} for s in (0, 1)], "a")
+    for order in ([str(tmp_path), *latex], [*latex, str(tmp_path)]):
+        assert run([*words, *order]) == 0
+        assert "toprule" in capsys.readouterr().out

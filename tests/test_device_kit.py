@@ -3,6 +3,11 @@
 import itertools
 import json
 import re
+import signal
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -140,6 +145,80 @@ def test_time_that_is_used_up_leaves_lines_that_say_so(tmp_path):
     assert pieces["b"]["rows"] == {"map": NUMBERS, "vmap": NUMBERS}
     assert sum(late in line for line in lines) == 1
     assert kept(tmp_path) == pieces
+
+
+def test_what_there_was_no_time_for_is_named_with_the_minutes_that_it_takes(tmp_path):
+    now = [0.0]
+
+    def ask(request, seconds):
+        now[0] += min(30.0, seconds)
+        if seconds < 30.0:
+            raise TimeoutError
+        return answering()(request, seconds)
+
+    run, _ = session(ask, tmp_path, seconds=130.0, clock=lambda: now[0])
+    run.run([STEPS, LANES])
+    # Three rows and turns of the first, 96 s, then two of the second, 60 s; the first has half while the other waits.
+    assert run.left_out() == (
+        "no time was left for 2 of 3 rows of a, 1 of 2 rows of b, which take 3.5 minutes or more: run it with "
+        "--only a,b --minutes 3.5; what was measured stays."
+    )
+    now[0] = 0.0
+    again, _ = session(ask, tmp_path, seconds=60 * 3.5, clock=lambda: now[0])
+    again.run([STEPS, LANES])
+    assert again.left_out() == ""
+
+
+def test_a_run_that_ends_before_it_began_names_all_pieces(tmp_path):
+    now = [0.0]
+
+    def ask(request, seconds):
+        now[0] += seconds
+        raise TimeoutError
+
+    run, lines = session(ask, tmp_path, seconds=0.6, clock=lambda: now[0])
+    run.run([STEPS, LANES])
+    assert lines == ["nothing is measured: It took longer than the 0.6 s it had, and was given up."]
+    assert run.left_out().startswith(
+        "no time was left for a, b, which take 1.5 minutes or more: run it with --only a,b"
+    )
+
+
+def test_what_takes_too_long_by_itself_is_not_told_to_lack_time(tmp_path):
+    run, _ = session(answering({"auto": TimeoutError()}), tmp_path)
+    run.run([STEPS, LANES])
+    assert run.left_out() == ""
+
+
+def children_of(process):
+    return [int(word) for word in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs /proc")
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_ends_the_measuring_process_too_and_keeps_what_is_finished(tmp_path, number, status):
+    words = ["-m", "benchmarks.device", "--tiny", "--only", "mlp,noise", "--out", str(tmp_path)]
+    run = subprocess.Popen(
+        [sys.executable, *words],
+        cwd=Path(__file__).parents[1],
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # tests in the background inherit "ignore"
+    )
+    assert run.stderr is not None
+    for line in run.stderr:
+        if "mlp: auto" in line:  # the ordinary step is measured, and its row written
+            break
+    (measuring,) = children_of(run.pid)
+    run.send_signal(number)
+    _, said = run.communicate(timeout=60)
+    assert run.returncode == status, said
+    assert "interrupted; what was finished is in" in said
+    assert "Traceback" not in said
+    assert not Path(f"/proc/{measuring}").exists()
+    pieces = json.loads((tmp_path / "device_tiny.json").read_text())["pieces"]
+    assert pieces["mlp"]["rows"]["ordinary"]["ms"] > 0
+    assert pieces["noise"]["rows"]["matrix"] == {"skipped": "It was interrupted before."}
 
 
 def test_what_takes_too_long_is_given_up(tmp_path):

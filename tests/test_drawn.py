@@ -1,16 +1,23 @@
 """Figures that are there stay; what is not what would be drawn is drawn anew."""
 
+import contextlib
+import io
 import json
 import math
+import re
 import shutil
+import zlib
 from pathlib import Path
 
 import pytest
+from fontTools import subset
+from fontTools.ttLib import TTFont
 
 from dpjax.results import write_job_result
 from experiments import finish, plots
 from experiments.config import Config
-from experiments.figures import drawn
+from experiments.figures import drawn, style
+from experiments.figures.embedding import LAYOUT
 from experiments.figures.look import look_of
 from experiments.progress import Progress, counted
 
@@ -330,20 +337,65 @@ def test_another_look_is_another_figure(sweep, charts):
 
 
 def test_a_line_says_what_is_left_and_what_was_best(capsys, monkeypatch):
-    clock = iter([0.0, 5.0, 40.0])
+    clock = iter([0.0, 5.0, 5.0, 40.0, 40.0])
     monkeypatch.setattr("experiments.progress.time.monotonic", lambda: next(clock))
     progress = Progress(6)
     progress.skipped("privacy.epsilon=inf", [{"epsilon": math.inf, "test_accuracy": 0.9}])
+    progress.group(1, 1, 5)
     progress.tell("training", 0, 5)
     progress.finished("privacy.epsilon=2", [{"epsilon": 2.0, "test_accuracy": value} for value in (0.5, 0.7)])
     progress.finished("privacy.epsilon=1", [{"epsilon": 1.0, "test_accuracy": 0.4}])
     progress.finished("privacy.epsilon=8", [{"epsilon": 8.0, "test_accuracy": 0.8, "diverged": True}])
     progress.failed("privacy.epsilon=9", ValueError("no."))
     progress.tell("training", 4, 5)
-    assert capsys.readouterr().err.splitlines() == [
-        "5 of 6 jobs ended after 40 s, about 10 s left; training, 4 of 5. Best so far: test accuracy 0.600 at ε=2: "
+    assert capsys.readouterr().err.splitlines()[2:] == [
+        "5 of 6 jobs ended after 40 s, about 9 s left; training, 4 of 5. Best so far: test accuracy 0.600 at ε=2: "
         "privacy.epsilon=2"
     ]
+
+
+def made_up_sweep(groups, jobs, once, each, tell_left, clock):
+    """A sweep of so many programs on a clock of its own: what was told to be left, and what was, by seconds gone."""
+    progress = Progress(groups * jobs, tell_left=tell_left)
+    for number in range(1, groups + 1):
+        progress.group(number, groups, jobs)
+        progress.tell("compiling", 0, 1)
+        clock[0] += once
+        progress.tell("training", 0, 2 * jobs)  # of two seeds
+        for done in range(1, 2 * jobs + 1):
+            clock[0] += each / 2
+            progress.tell("training", done, 2 * jobs)
+            if done % 2 == 0:
+                progress.finished()
+
+
+@pytest.mark.parametrize("groups", [1, 4])
+@pytest.mark.parametrize(("once", "each"), [(60.0, 3.0), (0.0, 10.0), (600.0, 60.0)])
+def test_what_is_left_counts_the_compilation_of_a_program_once(groups, once, each, monkeypatch):
+    clock, told = [0.0], []
+    monkeypatch.setattr("experiments.progress.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("experiments.progress._EVERY", 0.0)
+    made_up_sweep(groups, 10, once, each, lambda seconds: told.append((clock[0], seconds)), clock)
+    end = groups * (once + 10 * each)
+    assert told[0][0] == once + each / 2  # known from the first seed on
+    assert len(told) >= 19
+    for at, seconds in told:
+        assert seconds == pytest.approx(end - at, rel=1e-6)
+
+
+def test_what_failed_before_it_trained_takes_no_time(monkeypatch):
+    clock, told = [0.0], []
+    monkeypatch.setattr("experiments.progress.time.monotonic", lambda: clock[0])
+    progress = Progress(8, tell_left=told.append)
+    progress.failed("a=1", ValueError("no field."))
+    progress.skipped()
+    progress.group(1, 1, 6)
+    progress.failed("a=2", ValueError("too small."))
+    clock[0] = 50.0
+    progress.tell("training", 0, 5)
+    clock[0] = 60.0
+    progress.tell("training", 1, 5)
+    assert told == [40.0]
 
 
 def test_the_bars_on_a_terminal_have_the_best_below_them():
@@ -351,3 +403,42 @@ def test_the_bars_on_a_terminal_have_the_best_below_them():
     progress.finished("privacy.epsilon=1", [{"epsilon": 1.0, "validation_accuracy": 0.25, "test_accuracy": 0.5}])
     shown = [str(each) for each in progress._bar.get_renderables()]
     assert shown[-1] == "Best so far: validation accuracy 0.250 at ε=1: privacy.epsilon=1"
+
+
+def embedded_fonts(content):
+    """The fonts within a PDF file."""
+    for each in re.finditer(rb"stream\r?\n(.*?)endstream", content, re.DOTALL):
+        with contextlib.suppress(zlib.error):
+            stream = zlib.decompress(each[1])
+            if stream[:4] in (b"\0\1\0\0", b"true"):
+                yield TTFont(io.BytesIO(stream))
+
+
+def test_fonts_in_a_pdf_hold_their_outlines_and_nothing_of_layout():
+    """Whose tables took most of the time of a file; all others, and every glyph, are as matplotlib embeds them."""
+
+    def fonts(how):
+        figure, (axes,) = style.panels(1)
+        axes.set_title("ε = 1, fi ffl AV")
+        axes.set_xlabel("$x^2$")
+        with how():
+            return list(embedded_fonts(style.rendered(figure, ["pdf"])["pdf"]))
+
+    @contextlib.contextmanager
+    def as_ever():
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(style, "without_layout", contextlib.nullcontext)
+            yield
+
+    lean, whole = fonts(contextlib.nullcontext), fonts(as_ever)
+    assert len(lean) == len(whole) >= 2
+    for ours, theirs in zip(lean, whole, strict=True):
+        assert not set(LAYOUT) & set(ours.keys())
+        assert set(theirs.keys()) - set(ours.keys()) <= set(LAYOUT)
+        glyphs = set(ours.getGlyphOrder())
+        assert glyphs <= set(theirs.getGlyphOrder())  # theirs has ligatures too, which no text refers to
+        for name in glyphs:
+            assert ours["glyf"][name].compile(ours["glyf"]) == theirs["glyf"][name].compile(theirs["glyf"])
+            assert ours["hmtx"][name] == theirs["hmtx"][name]
+    assert any(set(LAYOUT) & set(theirs.keys()) for theirs in whole)
+    assert "GSUB" not in subset.Options._drop_tables_default

@@ -566,6 +566,7 @@ def test_help_names_every_field_and_group(main):
         assert name in out
     for option in OPTIONS:
         assert option.partition("=")[2] in out
+    assert "results/single/EXPERIMENT/OVERRIDES" in " ".join(out.split())
 
 
 @pytest.mark.parametrize("columns", ["60", "80", "200"])

@@ -31,6 +31,7 @@ from dpjax import (
 from dpjax.bucket_sums import bucketed_sum
 from dpjax.contributions import gather_records
 from dpjax.federated import (
+    adaptive_fedprox,
     dirichlet_partition,
     dropouts,
     homomorphic_aggregation,
@@ -190,6 +191,29 @@ def test_a_bucketed_run_equals_the_padded_one():
     ]
     close(runs[0][0].params, runs[1][0].params)
     assert isinstance(buckets, Buckets)
+
+
+@pytest.mark.parametrize("num_buckets", [2, 4])
+def test_a_bucketed_run_of_adaptive_fedprox_equals_the_padded_one(num_buckets):
+    """What clients tell of their loss, and μ with it, is of their own rows, however far their bucket pads them."""
+    records = ragged()
+    buckets, order = bucketed(records, num_buckets)
+    assert len(buckets.tables) == num_buckets
+    padded = jax.tree.map(lambda x: x[order], records)
+    options = {
+        "sampler": poisson_sampler(12, 0.5, num_steps=6),
+        "num_steps": 6,
+        "make_optimizer": lambda h: optax.sgd(1.0),
+    }
+    solver = adaptive_fedprox(
+        softmax_loss, optax.sgd(0.2), initial=0.5, step=0.25, patience=1, num_steps=3, batch_size=4
+    )
+    states = [
+        jax.jit(make_train(lambda key: PARAMS, solver, population, **options))(HParams(noise_multiplier=0.0), KEY)[0]
+        for population in (Population(padded, (X, Y)), Population(buckets, (X, Y)))
+    ]
+    close(states[0].params, states[1].params)
+    assert states[0].params.extra != 0.5
 
 
 # ---- weights p_k --------------------------------------------------------------------------------------------------

@@ -1,15 +1,21 @@
 """Federated settings from a config: who adds noise, who is corrupted, what is sent, and what can't go together."""
 
+import itertools
 import math
 
+import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from dpjax import Mechanism, epsilon
 from dpjax.accounting import DistributedNoise, LocalReports
+from dpjax.datasets import load
 from dpjax.results import claim
 from experiments import config, jobs, setup
 from experiments.border import from_hydra
+from experiments.federated import make_clients
 from experiments.privacy import as_run
 from experiments.task import Job
 
@@ -30,6 +36,40 @@ def row(tmp_path, *overrides):
 
 
 FEW = ["federated.num_clients=40", "federated.clients_per_round=20"]
+DIGITS = load("digits")
+
+# ---- buckets -------------------------------------------------------------------------------------------------------
+
+
+@given(
+    st.sampled_from(["federated=fedprox", "federated=fedavg", "federated=scaffold"]),
+    st.sampled_from(["quantity", "dirichlet", "shards"]),
+    st.integers(1, 5),
+    st.sampled_from(["uniform", "sizes"]),
+)
+@settings(max_examples=12, deadline=None)
+def test_buckets_of_a_config_are_so_many_and_hold_the_same_clients(algorithm, partition, num_buckets, weights):
+    """With the weight of each beside its own rows, in less room than without; their number is not passed over."""
+    words = [algorithm, f"federated.partition={partition}", "privacy.epsilon=inf", f"federated.weights={weights}"]
+    plain = make_clients(composed(*words, *FEW).federated, DIGITS)
+    clients = make_clients(composed(*words, *FEW, f"federated.num_buckets={num_buckets}").federated, DIGITS)
+    tables = clients.units.tables if num_buckets > 1 else (clients.units,)
+    rows = [set(np.asarray(i)[np.asarray(m)]) for table in tables for i, m in zip(*table, strict=True)]
+    padded = [set(np.asarray(i)[np.asarray(m)]) for i, m in zip(*clients.records, strict=True)]
+    before = [set(np.asarray(i)[np.asarray(m)]) for i, m in zip(*plain.records, strict=True)]
+    assert rows == padded
+    assert sorted(map(sorted, rows)) == sorted(map(sorted, before))
+    sizes = [len(each) for each in rows]
+    assert len(tables) == min(num_buckets, len(set(sizes)))
+    assert sum(table.mask.size for table in tables) == min(
+        sum((b - a) * max(1, sorted(sizes)[b - 1]) for a, b in itertools.pairwise((0, *at, len(sizes))))
+        for at in itertools.combinations(sorted(set(map(sorted(sizes).index, sizes)) - {0}), len(tables) - 1)
+    )
+    if weights == "sizes":
+        assert clients.weights == pytest.approx(np.array(sizes) / sum(sizes))
+    else:
+        assert clients.weights is None
+
 
 # ---- whose noise ---------------------------------------------------------------------------------------------------
 

@@ -101,6 +101,7 @@ def test_a_webhook_that_refuses_or_does_not_answer_is_one_line(webhook, monkeypa
 
 
 def test_what_goes_wrong_in_the_sentence_fails_no_sweep(monkeypatch, capsys, tmp_path):
+    monkeypatch.setenv("DISPLAY", ":0")
     monkeypatch.setattr(notifying, "_best", lambda folder: 1 / 0)
     monkeypatch.setattr(notifying.shutil, "which", lambda program: program)
     notify("desktop", tmp_path, 1, 0)
@@ -114,6 +115,7 @@ def test_a_desktop_is_told_by_its_own_program(monkeypatch, capsys, tmp_path, pro
     script.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" > {tmp_path}/told\n')
     script.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    monkeypatch.setenv("DISPLAY", ":0")
     notify("desktop", tmp_path / "mine", 0, 2)
     assert (tmp_path / "told").read_text().splitlines()[-1] == "mine: 0 jobs finished, 2 failed"
     assert capsys.readouterr().err == ""
@@ -123,11 +125,39 @@ def test_a_desktop_is_told_by_its_own_program(monkeypatch, capsys, tmp_path, pro
 
 
 @pytest.mark.parametrize("mode", [[], SWEEP[:3]])
-def test_a_machine_without_a_desktop_says_so_before_the_sweep_and_once(main, monkeypatch, tmp_path, mode):
-    monkeypatch.setattr(notifying.shutil, "which", lambda program: None)
+@pytest.mark.parametrize(
+    ("installed", "lacking"),
+    [
+        ([], "there is neither notify-send nor osascript on this machine"),
+        (
+            ["notify-send"],
+            "notify-send finds no desktop, as none of DBUS_SESSION_BUS_ADDRESS, WAYLAND_DISPLAY, DISPLAY is set",
+        ),
+    ],
+)
+def test_a_machine_without_a_desktop_says_so_before_the_sweep_and_once(main, monkeypatch, installed, lacking, mode):
+    monkeypatch.setattr(notifying.shutil, "which", lambda program: program if program in installed else None)
+    for name in ("XDG_RUNTIME_DIR", *notifying._SESSIONS):
+        monkeypatch.delenv(name, raising=False)
     code, _, err = main(*mode, *QUICK, "notify=desktop")
-    said = "note: notify=desktop will tell nobody: there is neither notify-send nor osascript on this machine.\n"
+    said = (
+        f"note: notify=desktop will tell nobody: {lacking}; write notify=webhook, with the webhook's address in the "
+        f"environment variable {WEBHOOK}.\n"
+    )
     assert (code, err.count("nobody"), err.startswith(said)) == (0, 1, True), err
+
+
+def test_a_session_s_bus_is_a_desktop(monkeypatch, tmp_path):
+    monkeypatch.setattr(notifying.shutil, "which", lambda program: program)
+    for name in notifying._SESSIONS:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    assert notifying._ahead("desktop")
+    (tmp_path / "bus").touch()
+    assert not notifying._ahead("desktop")
+    (tmp_path / "bus").unlink()
+    monkeypatch.setenv("WAYLAND_DISPLAY", "wayland-0")
+    assert not notifying._ahead("desktop")
 
 
 @pytest.mark.parametrize("mode", [[], SWEEP[:3]])

@@ -1,12 +1,17 @@
 """From a file of one's own to figures, tables and a report, as the guide says it."""
 
+import datetime
 import re
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from dpjax.datasets import DatasetError
+from dpjax.report.contents import gather
+from dpjax.report.packing import pack
+from dpjax.report.sweep_state import command
 from dpjax.results import load
 from experiments.config import ConfigError
 from experiments.own_experiment import with_own_experiments
@@ -84,6 +89,22 @@ def test_the_same_file_by_hospital_is_a_federation(folder, main, recwarn):
     assert (row["unit"], row["num_clients"], row["partition"]) == ("client", 8, "natural")
     said = " ".join(str(each.message) for each in recwarn)
     assert "δ=0.01 is large: it allows to give each of 8 clients away whole with a chance of 1 in 100" in said
+
+
+def test_the_guide_s_federation_has_a_folder_of_its_own_and_mixed_units_are_said(folder, main):
+    line = re.search(r"-m (experiment=patients\.yaml name=hospitals .*)", PAGE.read_text(encoding="utf-8"))
+    assert line is not None
+    few = [*FEW, "figures=false", "hydra.sweeper.params={privacy.epsilon: 3}"]
+    assert main("-m", "experiment=patients.yaml", *few)[0] == 0
+    code, _, err = main("-m", *line[1].split(), *few)
+    assert code == 0, err
+    assert "beside" not in err
+    units = {name: set(load(folder / name)["unit"]) for name in ("patients", "hospitals")}
+    assert units == {"patients": {"user"}, "hospitals": {"client"}}
+    code, _, err = main("-m", *line[1].replace("name=hospitals ", "").split(), *few)
+    assert code == 0, err
+    said = "patients has rows per user of an earlier command beside those per client; name=NAME keeps a sweep apart."
+    assert f"{said}\n" in err
 
 
 @pytest.mark.parametrize(
@@ -173,3 +194,29 @@ def test_a_group_named_by_a_word_is_the_option_of_that_name(folder, main):
     assert row["clipping"].startswith("automatic")
     path.write_text("model: cnnn\n")
     assert "cnnn" in main("experiment=words.yaml")[2]
+
+
+@pytest.mark.parametrize("mode", [[], ["-m"]])
+@pytest.mark.parametrize("place", ["sub/folder/mine.yaml", "my own 2.yaml"])
+def test_a_row_names_the_file_as_it_was_named_and_its_command_runs_again(folder, main, mode, place):
+    path = folder / place
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text((folder / "patients.yaml").read_text())
+    words = [f"experiment={place}", "privacy.epsilon=3", "privacy.clip_norm=0.3", "figures=false", *FEW]
+    assert main(*mode, *words)[0] == 0
+    row = next(row for row in rows_of(folder) if row["epsilon"] == 3)
+    told = shlex.split(command(row["overrides"]))[5:]
+    assert f"experiment={place}" in told
+    assert set(words) <= set(told) | {"results_dir=results"}
+    code, _, err = main(*told)  # quotes are the shell's
+    assert code == 0, err
+
+
+def test_splits_of_one_sweep_are_families_of_their_own_in_the_report(folder, main):
+    words = ["experiment=patients.yaml", "privacy.epsilon=3", "privacy.clip_norm=0.3", "data.split=owner,rows", *FEW]
+    code, _, err = main("-m", *words, "figures=false")
+    assert code == 0, err
+    found = pack(gather(folder / "patients", datetime.datetime.now(datetime.UTC)), "")
+    titles = [family["title"] for family in found["families"]]
+    assert len(set(titles)) == 2, titles
+    assert any("rows 80/20" in title for title in titles)

@@ -9,13 +9,14 @@ import pandas as pd
 import pytest
 import scipy.stats
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from dpjax.cli import main
 from dpjax.results import ResultsError, write_job_result
 from dpjax.results.choices import best_per
 from dpjax.results.table import frame_of, write_frame
 from experiments import plots
-from experiments.figures import style
+from experiments.figures import glyphs, style
 from experiments.figures.look import look_of
 from experiments.figures.pareto import undominated
 from experiments.figures.spec import Spec, read_spec, write_spec
@@ -181,9 +182,8 @@ def test_a_file_is_exactly_as_wide_as_it_was_asked_to_be(tmp_path, width, inches
     assert float(box[1]) == pytest.approx(72 * inches, abs=0.01)
 
 
-@pytest.mark.parametrize("name", plots.FIGURES)
-def test_every_kind_of_figure_takes_a_width_a_height_and_a_font(name):
-    look = look_of("column", "8cm", "serif", 7.0, title=False)
+def of_every_kind(name: str, **named: str) -> list[dict[str, Any]]:
+    """Rows that a kind of figure can be drawn of."""
     counts = {"norm_counts_first": [0] * 20 + [9] + [0] * 13, "norm_counts_last": [0] * 10 + [9] + [0] * 23}
     more = {"noise": "gaussian", "noise_multiplier": 2.0, "eval_steps": [10, 20], "eval_signal_to_noise": [0.4, 0.1]}
     more |= {
@@ -197,7 +197,7 @@ def test_every_kind_of_figure_takes_a_width_a_height_and_a_font(name):
         for e in (1.0, 8.0)
         for c in (0.1, 1.0)
         for n in (10, 50)
-        for a in ("fedavg", "scaffold")
+        for a in ("fedavg", named.get("algorithm", "scaffold"))
         for g in ("plain", "secure")
         for row in rows(
             epsilon=e,
@@ -207,12 +207,16 @@ def test_every_kind_of_figure_takes_a_width_a_height_and_a_font(name):
             algorithm=a,
             aggregation=g,
             unit="client",
-            **more,
+            **(more | {k: v for k, v in named.items() if k != "algorithm"}),
         )
     ]
-    if name == "privacy_utility_curve":
-        table = [row for row in table if row["algorithm"] == "fedavg"]
-    figure = plots.draw(name, frame_of(table), look=look)
+    return [row for row in table if name != "privacy_utility_curve" or row["algorithm"] == "fedavg"]
+
+
+@pytest.mark.parametrize("name", plots.FIGURES)
+def test_every_kind_of_figure_takes_a_width_a_height_and_a_font(name):
+    look = look_of("column", "8cm", "serif", 7.0, title=False)
+    figure = plots.draw(name, frame_of(of_every_kind(name)), look=look)
     assert (figure.get_figwidth(), figure.get_figheight()) == (look.width, look.height)
     assert style.caption_of(figure)
     with style.styled(look):
@@ -224,6 +228,57 @@ def test_every_kind_of_figure_takes_a_width_a_height_and_a_font(name):
             if text.get_text() and axes.axison and not _inside(text, figure)
         ]
     assert not outside
+
+
+LONG = {
+    "dataset": "hospital_admissions (winter wards of the north, second release)",
+    "model": "my_models.py:WideNetworkWithGroupNorm(depth=16, width=4)",
+    "algorithm": "scaffold with control variates of mine (a long name)",
+}
+
+
+def outside(figure: Figure, look: Any) -> list[str]:
+    """The words that leave the picture."""
+    with style.styled(look):
+        figure.draw_without_rendering()
+        ticks = [text for axes in figure.axes if axes.axison for text in _seen(axes)]
+        unseen = {
+            id(tick.label1) for axes in figure.axes for x in (axes.xaxis, axes.yaxis) for tick in x.get_major_ticks()
+        }
+        free = [text for text in figure.findobj(Text) if text.get_visible() and id(text) not in unseen]
+        return [text.get_text() for text in (*ticks, *free) if text.get_text().strip() and not _inside(text, figure)]
+
+
+@pytest.mark.parametrize(("name", "font"), [*((name, "") for name in plots.FIGURES), ("client_fairness", "mono")])
+def test_no_word_of_a_column_wide_figure_leaves_it_however_long_names_are(name, font):
+    look = look_of("column", font=font)
+    figure = plots.draw(name, frame_of(of_every_kind(name, **LONG)), look=look)
+    assert outside(figure, look) == []
+
+
+@pytest.mark.parametrize("words", [{}, {"hue": "model"}, {"x": "model"}, {"style": "model", "col": "dataset"}])
+def test_no_word_of_a_figure_of_ones_own_leaves_it_however_long_names_are(words):
+    table = [row | LONG | {"model": model} for row in methods() for model in (LONG["model"], "another " * 8, "m" * 40)]
+    look = look_of("column")
+    spec = dict(words)
+    figure = plots.curve(
+        frame_of(table), **spec, width="column", names={"test_accuracy": "accuracy on what was held out " * 3}
+    )
+    assert outside(figure, look) == []
+    axes = figure.axes[0]
+    assert axes.get_position().width * figure.get_figwidth() > 1.2  # nor do they squeeze the panel
+
+
+@pytest.mark.filterwarnings("error")
+def test_letters_that_a_font_lacks_are_anothers_or_told_in_a_sentence(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(glyphs, "_families", lambda: ["DejaVu Sans", "STIXGeneral"])
+    look = look_of(font="serif")
+    for name, is_told in (("\u10d0\u10d1", False), ("\U00012000", True)):  # Georgian, and cuneiform
+        figure = plots.curve(frame_of(methods(dataset=name)), hue="method", font="serif")
+        plots.save(figure, [tmp_path / "a.png", tmp_path / "a.pdf"], look)
+        said = capsys.readouterr().err
+        assert (said.count("no font of this machine has") == 1) == is_told
+        assert not is_told or (name in said and "--font" in said)
 
 
 def _seen(axes: Any) -> list[Any]:
@@ -296,7 +351,7 @@ def test_two_sweeps_in_one_picture(tmp_path, capsys):
         )
     with pytest.raises(SystemExit, match="1"):
         main(["plot", *folders, "--hue", "sweep"])
-    assert "give --out a folder" in capsys.readouterr().err
+    assert "give one, such as --out figures" in capsys.readouterr().err
     from dpjax.results.several import load_all
 
     figure = plots.curve(load_all(folders), hue="sweep")

@@ -12,6 +12,7 @@ from dpjax.datasets.own_tables.arrays import load_array_images, read_arrays
 from dpjax.datasets.own_tables.inspecting import inspect
 from dpjax.results import load
 from experiments.config import ConfigError, DataConf
+from experiments.inputs import data_inputs
 from experiments.own_data import load_own
 
 QUICK = ["privacy.delta=1e-3", "privacy.accountant=rdp", "optimizer.num_steps=30", "num_seeds=1", "model=logistic"]
@@ -283,3 +284,83 @@ def test_arrays_are_looked_at_as_tables_are(tmp_path, capsys):
 def test_compressed_files_are_read_too(tmp_path):
     np.savez_compressed(tmp_path / "small.npz", **features())
     assert set(read_arrays(tmp_path / "small.npz", "it:")) == {"x", "y", "user_id"}
+
+
+def parted(folder, arrays, names, rows):
+    folder.mkdir(exist_ok=True)
+    ends = [0, *rows, len(arrays["y"])]
+    for name, low, high in zip(names, ends[:-1], ends[1:], strict=True):
+        np.savez(folder / name, **{key: array[low:high] for key, array in arrays.items()})
+    return folder
+
+
+@pytest.mark.parametrize("images", [False, True])
+def test_files_of_a_pattern_are_one_file(tmp_path, images):
+    arrays = features() | ({"x": np.arange(300 * 12).astype(np.uint8).reshape(300, 4, 3)} if images else {})
+    parted(tmp_path / "a", arrays, ["part-1.npz", "part-2.npz"], [170])
+    fields = {"name": "own", "label": "y", "unit": "user_id", "classes": ["0", "1"]}
+    fields |= {} if images else {"columns": {"x": [-3, 3]}}
+    whole = load_own(DataConf(path=written(tmp_path, arrays), **fields))
+    for path in ("a/part-*.npz", "*/part-?*.npz", "a"):
+        read = load_own(DataConf(path=str(tmp_path / path), **fields))
+        np.testing.assert_array_equal(read.train_inputs, whole.train_inputs)
+        np.testing.assert_array_equal(read.test_labels, whole.test_labels)
+        assert read.unit_names == whole.unit_names
+    hashed = data_inputs(DataConf(name="own", path=str(tmp_path / "a")))
+    assert [path.rpartition("/")[2] for path in hashed] == ["part-1.npz", "part-2.npz"]
+
+
+@pytest.mark.parametrize("images", [False, True])
+def test_a_folder_has_a_file_that_trains_and_one_that_tests(tmp_path, images):
+    arrays = features() | ({"x": np.arange(300 * 12).astype(np.uint8).reshape(300, 4, 3)} if images else {})
+    parted(tmp_path / "a", arrays, ["test.npz", "train-1.npz", "train-2.npz"], [60, 200])
+    fields = {"name": "own", "path": str(tmp_path / "a"), "label": "y", "classes": ["0", "1"]}
+    fields |= {"unit": "user_id"} if images else {"columns": {"x": [-3, 3], "user_id": "skip"}}
+    data = load_own(DataConf(**fields))
+    assert data.split == "train and test as the files have them"
+    assert len(data.test_labels) == 60
+    assert data.test_labels.sum() == arrays["y"][:60].sum()
+    mixed = load_own(DataConf(**fields, split="rows"))
+    assert len(mixed.train_labels) + len(mixed.test_labels) == 300
+    assert mixed.split == "rows 80/20 by a hash of what they hold"
+
+
+def test_token_ids_are_split_by_the_files_as_well(tmp_path):
+    arrays = {"ids": np.arange(300 * 4).reshape(300, 4) % 50, "y": features()["y"]}
+    parted(tmp_path / "a", arrays, ["test.npz", "train.npz"], [60])
+    data = load_own(DataConf(name="own", path=str(tmp_path / "a"), tokens="ids"))
+    assert [row.tolist() for row in data.test_inputs] == arrays["ids"][:60].tolist()
+
+
+@pytest.mark.parametrize(
+    ("second", "name", "sentence"),
+    [
+        ({"x": np.zeros((5, 4)), "y": np.zeros(5, int)}, "test", "only one has 'user_id'"),
+        (
+            {"x": np.zeros((5, 3)), "y": np.zeros(5, int), "user_id": ["u"] * 5},
+            "test",
+            r"x is float32 \[rows, 4\]",
+        ),
+        (
+            {"x": np.zeros((5, 4)), "y": np.zeros(5), "user_id": np.full(5, "u")},
+            "test",
+            r"y is int64 \[rows\] in train",
+        ),
+        ({"x": np.zeros((5, 4)), "y": np.zeros(5, int), "user_id": np.full(5, "u")}, "rest", "call one train and one"),
+        ({"x": np.array([[np.nan] * 4])}, "test", r"test\.npz x holds NaN"),
+    ],
+)
+def test_files_that_do_not_belong_together_are_refused(tmp_path, second, name, sentence):
+    (tmp_path / "a").mkdir()
+    np.savez(tmp_path / "a" / "train.npz", **features())
+    np.savez(tmp_path / "a" / f"{name}.npz", **second)
+    with pytest.raises(DatasetError, match=sentence):
+        load_own(DataConf(name="own", path=str(tmp_path / "a"), label="y"))
+
+
+def test_one_file_has_no_split_and_a_pattern_may_name_nothing(tmp_path):
+    path = written(tmp_path, {"x": np.zeros((20, 4, 4)), "y": np.arange(20) % 2})
+    with pytest.raises(DatasetError, match=r"data\.split=files needs a file train and a file test in a folder"):
+        load_own(DataConf(name="own", path=path, label="y", split="files"))
+    with pytest.raises(DatasetError, match="no file is called so; look at the pattern"):
+        load_own(DataConf(name="own", path=str(tmp_path / "none-*.npz"), label="y"))

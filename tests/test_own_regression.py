@@ -1,23 +1,27 @@
 """Labels that are numbers: their range, what is learnt of it, errors in their own unit, and the metric of commands."""
 
 import dataclasses
+import json
 import math
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hydra import compose, initialize_config_dir
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from safetensors.numpy import load_file
 from sklearn import metrics as reference
 
 from dpjax.datasets import DatasetError, TableSource, load_table
 from dpjax.datasets.own_tables.images import load_images
 from dpjax.datasets.own_tables.inspecting import inspect
 from dpjax.datasets.selection import hold_out
-from dpjax.datasets.targets import Target
+from dpjax.datasets.targets import Target, read_target
 from dpjax.metrics import evaluate_numbers
 from dpjax.models import cross_entropy_loss, logistic, squared_error_loss
 from dpjax.results import load
@@ -27,10 +31,13 @@ from dpjax.results.sheet import sheets
 from dpjax.results.table import frame_of
 from dpjax.scores import ERRORS, number_scores
 from experiments.best_so_far import Best
+from experiments.border import as_typed
+from experiments.config import CONF
 from experiments.task import Told
 from tests.houses import PUBLIC, house_lines, write_houses
 
 SAID = {"area": [0, 200], "rooms": [0, 8], "town": ["a", "b", "c", "d"], "agent": "skip"}
+E = (1.0, 8.0, math.inf)
 QUICK = ["privacy.delta=1e-3", "privacy.accountant=rdp", "optimizer.evaluate_every=20", "optimizer.learning_rate=0.1"]
 
 
@@ -84,6 +91,36 @@ def test_from_a_file_to_curves_tables_and_a_report_without_naming_a_metric(folde
     assert "by test R²" in said["status"]
     report = next((folder / "house").glob("*.html")).read_text()
     assert "test MAE" in report
+
+
+def test_the_usual_learning_rate_suits_numbers_with_and_without_privacy(folder, main):
+    """At that of classes, 0.5, runs without privacy diverge, and R² is below 0 at ε=1, whatever the seed."""
+    write_houses(folder / "house.csv", rows=2000)
+    words = [word for word in asked("privacy.epsilon=1,8,inf", "name=usual") if "learning_rate" not in word]
+    code, _, err = main("-m", *words, "model=mlp", "privacy.delta=1e-5", "optimizer.num_steps=100", "figures=false")
+    assert code == 0, err
+    by_epsilon = {epsilon: [row["test_r2"] for row in rows_of(folder) if row["epsilon"] == epsilon] for epsilon in E}
+    assert min(by_epsilon[1.0]) > 0.9
+    assert min(by_epsilon[8.0]) > 0.95
+    assert min(by_epsilon[math.inf]) > 0.95
+    assert sum(by_epsilon[1.0]) < sum(by_epsilon[8.0]) < sum(by_epsilon[math.inf]) + 0.01
+
+
+@pytest.mark.parametrize(
+    ("words", "rate"),
+    [
+        ([], 0.1),
+        (["data.target=class", "data.target_range=[]"], 0.5),
+        (["federated=fedavg"], 0.5),
+        (["optimizer=adam"], 0.01),
+        (["optimizer.learning_rate=0.5"], 0.5),
+        (["optimizer=fedavgm"], 1.0),
+    ],
+)
+def test_the_usual_learning_rate_is_that_of_central_sgd_and_of_who_says_none(words, rate):
+    with initialize_config_dir(str(CONF), version_base=None):
+        asked_for = ["data=own", "data.path=house.csv", "data.label=price", "data.target=number"]
+        assert as_typed(compose("config", [*asked_for, *words])).optimizer.learning_rate == rate
 
 
 def test_a_range_that_is_not_said_is_learnt_and_not_private(folder, main, recwarn):
@@ -170,7 +207,7 @@ def test_training_labels_are_cut_off_at_their_range_and_test_labels_are_not(tmp_
     told = data.target.unscaled(data.test_labels)
     assert told.min() < 100 < 300 < told.max()
     assert all(min(abs(price - each) for price in prices) < 1e-3 for each in told)
-    assert "training rows have a price beyond data.target_range=[100, 300], and are cut off at its ends" in data.remarks
+    assert "training rows lie beyond the range [100, 300] of price, and are cut off at its ends" in data.remarks
     assert (data.num_classes, data.class_names, data.learnt) == (1, (), "")
 
 
@@ -377,6 +414,35 @@ def test_the_best_so_far_and_a_search_go_by_r2():
         Told([{"test_accuracy": None, "test_r2": 0.2}, {"test_accuracy": None, "test_r2": 0.4}])
     ) == pytest.approx(0.3)
     assert float(Told([{"validation_r2": 0.1, "test_r2": 0.9}])) == 0.1
+
+
+@pytest.mark.parametrize("public", [True, False])
+def test_a_saved_model_says_numbers_in_the_label_s_own_unit(folder, main, public):
+    code, _, err = main(*asked("save_model=true", "num_seeds=1", "optimizer.num_steps=20", public=public))
+    assert code == 0, err
+    saved = next(folder.rglob("trained.safetensors"))
+    (row,) = rows_of(folder)
+    said: dict[str, Any] = {"columns": SAID, "target_range": (0.0, 500.0)} if public else {"columns": {"agent": "skip"}}
+    source = TableSource("house.csv", label="price", target="number", **said)
+    data = load_table(source)
+    weights = load_file(saved)
+    kernel = next(each for name, each in weights.items() if name.endswith("kernel"))
+    bias = next(each for name, each in weights.items() if name.endswith("bias"))
+    target = read_target(saved.parent)
+    assert target == data.target
+    told = target.unscaled((data.test_inputs @ kernel + bias)[:, 0])
+    errors = np.abs(told - target.unscaled(data.test_labels))
+    assert errors.mean() == pytest.approx(row["test_mae"], rel=1e-4)
+    assert json.loads((saved.parent / "target.json").read_text())["learnt_from_rows"] is not public
+    assert ("NOT private: " in (saved.parent / "README.md").read_text()) is not public
+
+
+def test_a_model_of_classes_has_no_target_and_a_damaged_one_is_said(tmp_path):
+    with pytest.raises(DatasetError, match=r"has no target\.json; it is of models that say numbers"):
+        read_target(tmp_path)
+    (tmp_path / "target.json").write_text("{}")
+    with pytest.raises(DatasetError, match=r"target\.json is damaged; save the model again"):
+        read_target(tmp_path)
 
 
 def test_the_page_tells_of_it():

@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 import pyarrow
+import pyarrow.parquet
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,6 +18,8 @@ from dpjax.datasets.own_tables.plans import encode, plan_of, read_said
 from dpjax.datasets.own_tables.reading import load_table
 from dpjax.datasets.own_tables.source import TableSource
 from dpjax.results.claims import claim
+from experiments.config import DataConf
+from experiments.inputs import data_inputs
 
 COLUMNS = ["visit", "patient_id", "hospital", "date", "age", "sex", "smoker", "bmi", "ill"]
 PUBLIC = {
@@ -303,6 +306,41 @@ def test_what_is_proposed_holds_no_value_of_the_rows_and_is_whole_once_it_is_fil
     assert load_table(TableSource(**known)).learnt == ""
 
 
+@pytest.mark.parametrize(
+    ("labels", "sentence"),
+    [
+        ([f"{100 + 3 * i}" for i in range(60)], "numbers; say data.target=number"),
+        ([f"{i}.99" for i in range(15)], "numbers; say data.target=number"),
+        ([*(f"{100 + 3 * i}" for i in range(60)), ">500"], "numbers and '>500'; say data.target=number"),
+        ([f"20{i:02d}" for i in range(25)], "numbers; say data.target=number"),
+        ([f"2024-01-{i:02d}" for i in range(1, 29)], "dates, and no classes"),
+    ],
+)
+def test_many_numbers_or_dates_are_no_classes_unless_they_are_named(tmp_path, labels, sentence):
+    path = written(tmp_path, [["x", "y"], *([i % 7, labels[i % len(labels)]] for i in range(1200))])
+    with pytest.raises(DatasetError, match=re.escape(sentence)):
+        load_table(TableSource(path, label="y"))
+    assert load_table(TableSource(path, label="y", classes=tuple(labels))).num_classes == len(labels)
+
+
+@pytest.mark.parametrize("labels", [[str(i) for i in range(62)], [str(i / 2) for i in range(1, 11)], ["1", "2.5", "9"]])
+def test_numbers_that_may_be_classes_are(tmp_path, labels):
+    path = written(tmp_path, [["x", "y"], *([i % 7, labels[i % len(labels)]] for i in range(1200))])
+    data = load_table(TableSource(path, label="y"))
+    assert data.num_classes == len(labels)
+    assert ("62 numbers are taken for classes" in data.remarks) == (len(labels) == 62)
+
+
+def test_a_name_of_a_column_that_no_line_holds_is_still_yaml(tmp_path):
+    import yaml
+
+    pyarrow.parquet.write_table(
+        pyarrow.table({"a\nb": [i % 9 for i in range(40)], "y": ["n", "p"] * 20}), tmp_path / "odd.parquet"
+    )
+    config = inspect(TableSource(str(tmp_path / "odd.parquet"), label="y")).config
+    assert "a\nb" in yaml.safe_load("\n".join(config))["data"]["columns"]
+
+
 def _said(config):
     return re.sub(r"#.*|  path: .*", "", config)
 
@@ -369,3 +407,58 @@ def test_what_the_hub_s_library_saves_is_read(source, tmp_path):
     assert (len(found.train_labels), len(found.test_labels)) == (300, 100)
     made["train"].save_to_disk(tmp_path / "one")
     assert len(load_table(dataclasses.replace(source, path=str(tmp_path / "one"), unit="")).train_labels) > 200
+
+
+STRAY = [f"{30 + i}\t{'fm'[i % 2]}\tP{i // 2}\t{['no', 'yes'][i % 3 == 0]}\tseen" for i in range(40)]
+
+
+@pytest.mark.parametrize(
+    ("field", "column", "sentence"),
+    [
+        (1, "sex", "column 'sex' holds 'f' in row 1 and '\"f\"' in row 5"),
+        (2, "who", "column 'who' holds 'P2' in row 6 and '\"P2\"' in row 5"),
+        (3, "ill", "column 'ill' holds 'no' in row 2 and '\"no\"' in row 5"),
+    ],
+)
+def test_a_stray_quote_in_a_tsv_does_not_make_two_values_or_two_owners_of_one(tmp_path, field, column, sentence):
+    def source(rows):
+        (tmp_path / "t.tsv").write_text("\n".join(["age\tsex\twho\till\tnote", *rows]))
+        return TableSource(str(tmp_path / "t.tsv"), label="ill", unit="who", columns={"age": [0, 120], "note": "skip"})
+
+    rows = [row.split("\t") for row in STRAY]
+    rows[4][field] = f'"{rows[4][field]}"'
+    enclosed = load_table(source(map("\t".join, rows)))  # without a stray one quotes enclose
+    assert enclosed.unit_names == load_table(source(STRAY)).unit_names
+    rows[9][4] = '"seen'
+    with pytest.raises(DatasetError, match=re.escape(sentence)):
+        load_table(source(map("\t".join, rows)))
+
+
+def test_an_asterisk_may_stand_for_folders(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = [row.replace("\t", ",") for row in STRAY]
+    for place, some in (("north", rows[:20]), ("south", rows[20:]), (".hidden", rows)):
+        (tmp_path / "data" / place).mkdir(parents=True)
+        (tmp_path / "data" / place / "visits.csv").write_text("\n".join(["age,sex,who,ill,note", *some]))
+        (tmp_path / "data" / place / "other.txt").write_text("nothing")
+    (tmp_path / "whole.csv").write_text("\n".join(["age,sex,who,ill,note", *rows]))
+    columns = {"age": [0, 120], "note": "skip"}
+    whole = load_table(TableSource("whole.csv", label="ill", unit="who", columns=columns))
+    for path in (
+        "data/*/visits.csv",
+        "data/*th/*.csv",
+        "*/*/visits.csv",
+        "**/visits.csv",
+        f"{tmp_path}/*/*/visits.csv",
+    ):
+        read = load_table(TableSource(path, label="ill", unit="who", columns=columns))
+        np.testing.assert_array_equal(read.train_inputs, whole.train_inputs)
+        assert read.unit_names == whole.unit_names
+    hashed = data_inputs(DataConf(name="own", path="data/*/visits.csv"))
+    assert set(hashed) == {"data/north/visits.csv", "data/south/visits.csv"}
+    assert "absent" not in hashed.values()
+    with pytest.raises(DatasetError, match="no file is called so; look at the pattern"):
+        load_table(TableSource("data/*/visit.csv", label="ill"))
+    (tmp_path / "data" / "south" / "visits.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(DatasetError, match=r"data/north/visits\.csv and data/south/visits\.csv do not have the same"):
+        load_table(TableSource("data/*/visits.csv", label="ill"))

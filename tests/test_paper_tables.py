@@ -1,5 +1,6 @@
 """``dpjax results table``: what is in a cell, what is bold, and what the caption owes; in every format."""
 
+import dataclasses
 import itertools
 import math
 import re
@@ -292,6 +293,31 @@ def test_families_are_tables_of_their_own_unless_they_are_on_an_axis(column, oth
     assert [sum(cell.bold for cell in each.cells) for each in bold.blocks[0].columns[2:]] == [2, 2]
 
 
+@pytest.mark.parametrize("how", ["mean", "best"])
+def test_models_that_are_laid_out_side_by_side_are_compared(how):
+    rows = [
+        run("dpsgd", e, s, base + s / 99, model=model)
+        for model, base in (("cnn", 0.9), ("mlp", 0.2))
+        for e in EPSILONS
+        for s in range(9)
+    ]
+    for spec in (TableSpec(rows=("model",), columns="epsilon"), TableSpec(rows=("epsilon",), columns="model")):
+        block, notes = only(paper_table(frame_of(rows), dataclasses.replace(spec, bold=how)))
+        cells = [(column.header, cell.bold) for column in block.columns for cell in column.cells if column.is_metric]
+        assert sum(bold for _, bold in cells) == 2
+        assert "Bold: the best mean of each ε" in notes
+    assert [bold for header, bold in cells if header == "mlp"] == [False, False]
+
+
+def test_a_table_in_which_nothing_compares_says_why_nothing_is_bold():
+    rows = [run("dpsgd", e, s, 0.9, dataset=d) for d in ("digits", "adult") for e in EPSILONS for s in range(3)]
+    table = paper_table(frame_of(rows), TableSpec(rows=("dataset",), columns="epsilon", bold="mean"))
+    assert not any(cell.bold for column in only(table)[0].columns for cell in column.cells)
+    assert "Nothing is bold, for what differs in dataset does not compare." in only(table)[1]
+    table = paper_table(frame_of(rows), TableSpec(rows=("dataset",), columns="epsilon", bold="none"))
+    assert "Nothing is bold" not in only(table)[1]
+
+
 def test_epsilons_never_share_a_cell():
     table = paper_table(frame_of(rows_of(values())), TableSpec(rows=("method",)))
     assert [block.title for block in table.blocks] == [f"digits, mlp, per example, ε = {e}" for e in (1, 8)]
@@ -573,7 +599,7 @@ def test_show_and_export_take_several_folders_and_a_selection(tmp_path, capsys):
     assert "mine" in out
     assert "theirs" in out
     assert call("results", "export", mine, theirs) == 1
-    assert "--out is missing" in capsys.readouterr().err
+    assert "--out is not given" in capsys.readouterr().err
     assert call("results", "export", mine, theirs, "--select", "epsilon=8", "--out", str(tmp_path / "all")) == 0
     again = load_all([tmp_path / "all"])
     assert set(again["sweep"]) == {"mine", "theirs"}

@@ -111,6 +111,19 @@ def test_central_and_federated_get_panels_of_their_own():
     ]
 
 
+def test_splits_that_were_swept_together_get_panels_that_are_named_apart():
+    points = [point(e, 0.1, split=split) for e in (1.0, 8.0) for split in ("owners 80/20", "rows 80/20")]
+    for draw in (plots.privacy_utility_curve, plots.epsilon_clip_heatmap):
+        figure = draw(table(points + [point(1.0, 1.0, split=split) for split in ("owners 80/20", "rows 80/20")]))
+        titles = {axes.get_title(loc="left") for axes in figure.axes} - {""}
+        assert {title.replace("\n", " ") for title in titles} == {
+            "digits, mlp, per example, owners 80/20",
+            "digits, mlp, per example, rows 80/20",
+        }
+    alone = plots.privacy_utility_curve(table([point(e, 0.1, split="rows 80/20") for e in (1.0, 8.0)]))
+    assert alone.axes[0].get_title(loc="left") == "digits, mlp, per example"
+
+
 def test_where_clip_norm_and_clients_vary_each_count_of_clients_gets_a_panel():
     points = [point(e, c, n) for e in (1.0, 8.0) for c in (0.1, 1.0) for n in (10, 50)]
     figure = plots.privacy_utility_curve(table(points))

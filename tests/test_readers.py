@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import json
 from typing import Any
 
 import jax
@@ -88,6 +89,7 @@ TEXTS = {
     "head": ["tuning=head"],
     "last": ["tuning=last"],
     "prompt": ["tuning=prompt"],
+    "ids": ["tuning=head", "data.name=own", "data.path=ids.jsonl", "data.tokens=ids", "data.label=label"],
     "synthetic": ["tuning=lora", "model.task=synthetic", "synthesis.num_tokens=3"],
 }
 
@@ -170,6 +172,9 @@ def test_what_the_table_says_is_read_is_read(run, asked, letters, tmp_path, monk
 @pytest.mark.parametrize("run", TEXTS)
 def test_what_the_table_says_is_read_of_texts_is_read(run, asked, letters, texts, tmp_path, monkeypatch):
     monkeypatch.setenv("DPJAX_MODELS_DIR", str(tmp_path / "models"))
+    monkeypatch.chdir(tmp_path)
+    ids = [{"ids": [2 + i % 2, 5, 6][: 2 + i % 5], "label": "ab"[i % 2], "n": i} for i in range(40)]
+    (tmp_path / "ids.jsonl").write_text("\n".join(map(json.dumps, ids)))
     body = texts / ("llama" if run == "synthetic" else "bert")
     where = [f"data.name='{texts / 'texts'}?text=text'", f"model.checkpoint={body}"]
     where.append(f"synthesis.checkpoint={texts / 'bert'}")
@@ -181,6 +186,7 @@ def test_what_the_table_says_is_read_of_texts_is_read(run, asked, letters, texts
         few = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), start)
         made.problem.finish(few, 0, tmp_path, {}, lambda *stage: None)
     of_texts = {name for name in READ_WHEN if name.startswith(("model.", "tuning.", "synthesis."))}
+    of_texts |= {"data.tokens", "data.padding", "data.mask"}
     assert not says_nobody_read(cfg, asked) & of_texts
 
 

@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 
 from dpjax import accounting
+from dpjax.accounting import Mechanism
 from dpjax.cli import main as dpjax_main
 from dpjax.report import packing
 from dpjax.report import sweep_state as jobs
@@ -29,7 +30,7 @@ from dpjax.report.packing import pack
 from dpjax.report.page import render
 from dpjax.report.serving import make_server
 from dpjax.report.spent_curve import epsilon_over_steps
-from dpjax.results import ResultsError, write_job_result
+from dpjax.results import ResultsError, record, write_job_result
 
 ROOT = Path(__file__).parent.parent
 CHROMIUM = shutil.which("chromium")
@@ -273,6 +274,15 @@ def test_files_of_an_older_schema_are_named_but_count(sweep, capsys):
     said = capsys.readouterr().err
     assert "1 file of an older schema has no norm_counts_first, norm_counts_last; charts of those are left out." in said
     assert "2-0.3-0.1/result.json" in said
+
+
+def test_rows_of_a_loop_of_ones_own_are_of_no_older_schema(tmp_path, capsys):
+    mechanism = Mechanism(
+        unit="example", adjacency="zero_out", sampling="poisson", sampling_rate=0.25, noise_multiplier=5.0, num_steps=99
+    )
+    record(tmp_path / "mine", mechanism, delta=1e-5, clip_norm=1.0, test_accuracy=0.9)
+    assert report(tmp_path / "mine") == 0
+    assert "older" not in capsys.readouterr().err
 
 
 def test_failed_jobs_are_listed_until_they_have_been_run_again(sweep, capsys):
@@ -630,6 +640,70 @@ def test_the_filter_leaves_points_of_what_passes_and_the_line_without_privacy(vi
     assert page.locator("#curves").inner_text() == "No point passes the filter."
     page.get_by_label("Filter").fill("")
     assert points.count() == every
+
+
+def test_the_line_without_privacy_is_of_runs_that_pass_what_privacy_does_not_decide(visit, forty):
+    page = visit(forty)
+
+    def line(words: str) -> str:
+        page.get_by_label("Filter").fill(words)
+        return page.locator("#curves figure").first.text_content().split("non-private: ")[1][:13]
+
+    assert line("learning_rate=0.05") != line("learning_rate=0.2")
+    assert line("learning_rate=0.2 clip_norm=0.3 epsilon<=2") == line("learning_rate=0.2 clip_norm=0.3")
+    assert line("learning_rate=0.2 epsilon<=2") == line("learning_rate=0.2")
+
+
+@pytest.mark.parametrize("width", [390, 800, 1400])
+def test_two_models_are_apart_aloud_and_overlaid_on_demand(visit, tmp_path, width):
+    for name, lift in (("cnn", 0.02), ("mlp", 0.0)):
+        for epsilon in (1, 8):
+            better = {"model": name, "config_hash": f"{name}{epsilon}"}
+            rows = [row(epsilon, 1, seed) | better for seed in range(2)]
+            write(tmp_path / "two", [each | {"test_accuracy": each["test_accuracy"] + lift} for each in rows])
+    path = tmp_path / "report.html"
+    path.write_text(render(pack(gather(tmp_path / "two"), "2026-01-01T00:00:00+00:00")))
+    page = visit(path)
+    page.set_viewport_size({"width": width, "height": 900})
+    assert page.locator("#curves figure").count() == 2
+    assert "2 models have a chart each" in page.locator("#apart").inner_text()
+    page.get_by_label("Overlay models").check()
+    assert page.locator("#curves figure").count() == 1
+    assert [each.strip() for each in page.locator("#curves .legend li").all_inner_texts()] == ["cnn", "mlp"]
+    assert page.url.endswith("#overlay=models")
+    again = visit(page.url)
+    assert again.locator("#curves figure").count() == 1
+    ARTIFACTS.mkdir(parents=True, exist_ok=True)
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        page.screenshot(path=ARTIFACTS / f"report-models-{width}-{scheme}.png")
+    page.get_by_label("Overlay models").uncheck()
+    assert page.locator("#curves figure").count() == 2
+
+
+def test_one_model_has_nothing_to_overlay(visit, forty):
+    assert visit(forty).locator("#apart").is_hidden()
+
+
+def test_the_filter_takes_truths_and_words_with_spaces(visit, tmp_path):
+    write(tmp_path, [row(1, 1, 0, model="my model")])
+    write(tmp_path, [row(2, 1, 0, model="mlp", diverged=True)])
+    write(tmp_path, [row(8, 1, 0, model="mlp", diverged=False)])
+    path = tmp_path / "report.html"
+    path.write_text(render(pack(gather(tmp_path), "2026-01-01T00:00:00+00:00")))
+    page = visit(f"{path.as_uri()}#show=runs&columns=epsilon,model,diverged")
+    for words, left in (
+        ('model="my model"', {1}),
+        ("model='my model' epsilon<=2", {1}),
+        ('"my model"', {1}),
+        ('model!="my model"', {2, 8}),
+        ("diverged=1", {2}),
+        ("diverged=true", {2}),
+        ("diverged=0", {8}),
+    ):
+        page.get_by_label("Filter").fill(words)
+        assert set(column(page, "epsilon")) == left, words
 
 
 def test_a_line_keeps_its_name_and_colour_as_the_filter_narrows(visit, forty):

@@ -5,6 +5,7 @@ import json
 import logging
 import math
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +19,7 @@ from rich.console import Console
 
 from dpjax import results
 from dpjax.cli import main
-from dpjax.results import COLUMNS, SCHEMA, ResultsError, claim
+from dpjax.results import COLUMNS, SCHEMA, ResultsError, TableSpec, claim, paper_table
 from dpjax.results.sheet import sheets
 from dpjax.results.show import to_latex, to_markdown, to_rich
 from dpjax.results.summarize import IDENTITY, run_twice
@@ -337,6 +338,51 @@ def test_a_point_that_diverged_is_the_best_only_where_all_did():
     assert sheet.best == [False, False]  # and no star
 
 
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (
+            {"trained_parameters": 1027, "population": 1438},
+            ["1,027 parameters trained", "100 steps", "population 1438 examples"],
+        ),
+        ({"trained_parameters": 1, "population": 1}, ["1 parameter trained", "100 steps", "population 1 example"]),
+        ({"unit": "user", "records_per_unit": 8, "population": 328}, ["population 328 records"]),
+        ({"unit": "user", "records_per_unit": 1, "population": 50}, ["population 50 users"]),
+        ({"unit": "client", "clients_per_round": 5, "population": 40}, ["100 rounds", "population 40 clients"]),
+    ],
+)
+def test_a_count_that_all_rows_share_says_what_it_counts(more, told):
+    rows = point(8.0, 1.0, [0.9]) + point(1.0, 1.0, [0.8])
+    (sheet,) = sheets(frame_of([row | more for row in rows]))
+    parts = sheet.notes[0].rstrip(".").split("; ")
+    assert set(told) <= set(parts)
+    bare = [part for part in parts if re.fullmatch(r"(trained|num steps|population) [\d,]+", part)]
+    assert not bare
+
+
+@pytest.mark.parametrize(
+    ("plain", "private", "told"),
+    [
+        ([0.70, 0.72], [0.90, 0.92], True),
+        ([0.89, 0.91], [0.90, 0.92], False),  # within their deviations
+        ([0.70], [0.90], False),  # whose spread nobody knows
+        ([0.95, 0.97], [0.90, 0.92], False),
+    ],
+)
+def test_runs_without_privacy_that_are_outdone_by_private_ones_are_no_ceiling(plain, private, told, tmp_path, capsys):
+    rows = point(8.0, 1.0, private) + point(1.0, 1.0, [0.5] * len(private)) + point(INF, INF, plain)
+    (sheet,) = sheets(frame_of(rows))
+    said = "Without privacy test accuracy is 0.710 ± 0.014, worse than 0.910 ± 0.014 at ε=8: runs that do not clip"
+    assert any(note.startswith(said) for note in sheet.notes) == told
+    assert any("no ceiling" in note for note in sheet.notes) == told
+    (by_loss,) = sheets(frame_of(rows), "test_loss")  # of which the smaller is the better
+    assert any("no ceiling" in note for note in by_loss.notes) == told
+    both = [*rows, *point(INF, INF, [0.97, 0.98], learning_rate=0.1)]
+    assert not any("no ceiling" in note for note in sheets(frame_of(both))[0].notes)
+    diverged = [*rows, *point(INF, INF, [0.97, 0.98], learning_rate=0.1, diverged=True)]
+    assert not any("no ceiling" in note for note in sheets(frame_of(diverged))[0].notes)
+
+
 def test_what_older_rows_do_not_say_of_divergence_their_losses_do():
     rows = [{"seed": 0, "test_loss": math.nan}, {"seed": 1, "test_loss": 0.5}, {"seed": 2, "test_loss": None}]
     assert frame_of(rows)["diverged"].tolist() == [True, pd.NA, pd.NA]
@@ -389,7 +435,7 @@ def test_show_marks_the_best_and_the_reference_at_any_width(sweep, width):
         console.print(to_rich(sheets(results.collect(sweep)), width))
     text = capture.get()
     assert all(len(line) <= width for line in text.splitlines())
-    assert text.count("★ 0.9") == 4  # one for each finite ε, and the reference's
+    assert text.count("★ 0.9") == 5  # for each finite ε, of which one has two equal means, and the reference
     assert ("non-private" in text) == (width >= 60)
     assert ("ε RDP" in text.split("Left out")[0]) == (width >= 100)
     assert "tuning is not accounted" in " ".join(text.split())
@@ -487,6 +533,13 @@ def test_a_seed_that_was_run_twice_with_different_results_is_told_by_every_comma
         out, err = capsys.readouterr()
         assert (out + err).count(told) == 1
         assert "seed 2" not in out + err
+    other = [each | {"config_hash": "b", "test_accuracy": each["test_accuracy"] + 0.01 * each["seed"]} for each in rows]
+    results.write_job_result(tmp_path / "b", [each for each in other if each["seed"] != 1], "b")
+    for words in ([tmp_path / "a", tmp_path / "b"], [tmp_path / "a", "--by", "config_hash"]):
+        with pytest.raises(SystemExit):
+            main(["compare", *map(str, words)])
+        err = capsys.readouterr().err
+        assert (told in err) == (len(words) == 2), err
     more = [*rows, *[{**each, "epsilon": 2.0} for each in rows]]
     (several,) = run_twice(frame_of(more))
     assert several.startswith("2 seeds were run more than once")
@@ -579,3 +632,15 @@ def test_a_table_with_one_cell_that_its_column_cannot_hold_is_none(tmp_path, mis
     path.write_text(json.dumps({"format": "dpjax-results", "version": 1, "rows": rows}), encoding="utf-8")
     with pytest.raises(results.ResultsError, match="'seed' holds int"):
         results.load(path)
+
+
+def test_of_equal_means_each_has_a_star_as_each_is_bold_in_a_papers_table():
+    rows = [
+        {"epsilon": 1.0, "clip_norm": c, "config_hash": str(c), "seed": s, "test_accuracy": a}
+        for c, a in ((0.1, 0.9), (0.3, 0.9), (1.0, 0.5))
+        for s in range(2)
+    ]
+    (sheet,) = sheets(frame_of(rows))
+    assert sheet.best == [True, True, False]
+    (block,) = paper_table(frame_of(rows), TableSpec(rows=("clip_norm",), columns="epsilon", bold="mean")).blocks
+    assert [cell.bold for cell in block.columns[1].cells] == sheet.best

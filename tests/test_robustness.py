@@ -1,5 +1,7 @@
 """Corrupted clients and robust means: against NumPy, against attacks, and never with noise."""
 
+import math
+from fractions import Fraction
 from functools import cache
 
 import jax
@@ -7,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from dpjax import (
     Cohort,
@@ -31,6 +35,7 @@ from dpjax.federated import (
     scaffold,
     secure_aggregation,
 )
+from dpjax.federated.aggregation.robust import _assumed
 from tests.problems import ITSELF
 
 KEY = jax.random.key(0)
@@ -149,9 +154,39 @@ def test_a_far_attacker_costs_the_others_no_digits(distance, offset, spread):
             assert np.abs(found - there[1:9].mean(0)).max() < near, kind
 
 
+@given(st.data())
+@settings(max_examples=300, deadline=None)
+def test_a_share_in_decimals_or_as_a_quotient_is_reached_as_it_is_meant(data):
+    """Whatever float32 makes of it: 7 / 23 of 23 are 7, and .036 of 750 are 27, where its product is just below."""
+    clients = data.draw(st.integers(1, 1000), "clients")
+    meant = data.draw(
+        st.one_of(
+            st.integers(0, 499).map(lambda thousandths: Fraction(thousandths, 1000)),
+            st.integers(0, (clients - 1) // 2).map(lambda few: Fraction(few, clients)),
+        ),
+        "share",
+    )
+    count, assumed = _assumed_of(np.arange(1000) < clients, np.float32(float(meant)))
+    assert int(count) == clients
+    assert int(assumed) == min(math.floor(meant * clients), (clients - 1) // 2)
+
+
+_assumed_of = jax.jit(_assumed)
+
+
 @pytest.mark.parametrize(
     ("share", "clients", "assumed"),
-    [(0.333, 3, 0), (1 / 3, 3, 1), (0.29, 100, 29), (0.4999, 100, 49), (0.2, 5, 1), (0.19999, 5, 0), (0.07, 100, 7)],
+    [
+        (0.036, 750, 27),
+        (7 / 23, 23, 7),
+        (0.333, 3, 0),
+        (1 / 3, 3, 1),
+        (0.29, 100, 29),
+        (0.4999, 100, 49),
+        (0.2, 5, 1),
+        (0.19999, 5, 0),
+        (0.07, 100, 7),
+    ],
 )
 def test_the_share_is_rounded_down(share, clients, assumed):
     rows = np.arange(clients, dtype=np.float32)[:, None] ** 2

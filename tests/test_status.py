@@ -14,6 +14,7 @@ from dpjax.cli import main as dpjax_main
 from dpjax.keeping import MACHINE, runs_here, this_process
 from dpjax.report.status import status
 from dpjax.results import write_job_result
+from experiments.launching.plan import tell_plan, telling
 
 NOW = datetime.datetime.now(datetime.UTC)
 EPSILONS = (1.0, 8.0)
@@ -111,6 +112,26 @@ def test_what_has_not_ended_runs_or_is_stalled_or_stopped(tmp_path, process, age
     assert found.seconds_since_change == pytest.approx(age, abs=1)
     left = pytest.approx((age + 60.0) / 2, rel=0.05) if state == "running" else None
     assert found.seconds_left == left
+
+
+@pytest.mark.parametrize(("age", "left"), [(0.0, 30.0), (12.0, 18.0), (31.0, None)])
+def test_what_is_left_is_what_the_sweep_told_less_what_has_passed(tmp_path, age, left):
+    made = [job(tmp_path, epsilon, 1.0, 0.5, age) for epsilon in EPSILONS]
+    at = (NOW - datetime.timedelta(seconds=age)).isoformat()
+    plan(tmp_path, [*made, "privacy.epsilon=2"], 600.0, process=this_process(), left={"seconds": 30.0, "at": at})
+    assert status(tmp_path, NOW).seconds_left == left
+
+
+def test_the_sweep_tells_what_is_left_in_its_own_plan_and_in_no_other(tmp_path):
+    tell_plan(tmp_path, [["a=1"], ["a=2"]])
+    telling(tmp_path)(7.5)
+    told = json.loads((tmp_path / "progress.json").read_text())
+    assert (told["planned"], told["jobs"], told["left"]["seconds"]) == (2, ["a=1", "a=2"], 7.5)
+    (tmp_path / "progress.json").write_text(json.dumps(told | {"process": "elsewhere.1"}))
+    telling(tmp_path)(1.0)
+    assert json.loads((tmp_path / "progress.json").read_text())["left"]["seconds"] == 7.5
+    telling(tmp_path / "nowhere")(1.0)  # of a search, which has no plan
+    assert not (tmp_path / "nowhere").exists()
 
 
 def test_a_slow_sweep_is_not_stalled_as_long_as_a_quick_one(tmp_path):

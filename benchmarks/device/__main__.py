@@ -14,6 +14,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 
 from benchmarks.device import report
 from benchmarks.device.plan import PLAN, small
@@ -43,7 +44,7 @@ def main(words: Sequence[str] | None = None) -> int:
         epilog=EXAMPLES + "\n".join(f"  {piece.name:<16} {piece.title}" for piece in PLAN),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--minutes", type=float, default=8.0, help="the budget: what there is no time for is skipped")
+    parser.add_argument("--minutes", type=float, default=8.0, help="the budget; what there is no time for is told")
     parser.add_argument("--only", default=",".join(names), metavar="PIECES", help="some of the pieces below")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"), help="folder of the two files")
     parser.add_argument("--tiny", action="store_true", help="small shapes; writes device_tiny.json and .md")
@@ -72,16 +73,23 @@ def main(words: Sequence[str] | None = None) -> int:
     )
     try:
         session.run([piece for piece in (small(PLAN) if chosen.tiny else PLAN) if piece.name in wanted])
-    except KeyboardInterrupt:  # which has kept what was finished
+    except KeyboardInterrupt as stop:  # which has kept what was finished
         say(f"interrupted; what was finished is in {chosen.out / name}.md and .json")
-        return 130
+        return int(*stop.args) or 130
     finally:
         measuring.end()
     print(report.markdown(session.report))
     say(f"written to {chosen.out / name}.md and .json")
+    if late := session.left_out():
+        say(late)
     return 1 if "error" in session.report.machine else 0
 
 
+def _stop(number: int, frame: FrameType | None) -> None:
+    """As after Ctrl-C: the measuring process must not be left behind."""
+    raise KeyboardInterrupt(128 + number)
+
+
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the measuring process must not be left behind
+    signal.signal(signal.SIGTERM, _stop)
     sys.exit(main())

@@ -3,12 +3,14 @@
 import sys
 from collections.abc import Sequence
 
+from dpjax.cli import early_stop
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs ``dpjax``; the entry point of the package.
 
     Formal guarantees: what a user got wrong ends as one sentence on stderr and an exit status that is not 0, never as a
-    traceback (unless ``DPJAX_TRACEBACK=1`` asks for it).
+    traceback (unless ``DPJAX_TRACEBACK=1`` asks for it). Ctrl-C ends as one word and status 130, also while it imports.
 
     Args:
       arguments: the words after ``dpjax``; the process's own if None.
@@ -22,6 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
           ...
       SystemExit: 0
     """
+    if arguments is None:
+        early_stop.begin()
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words in (["--version"], ["-V"]):
         # Before anything else is imported: this is what scripts ask first.
@@ -31,4 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise SystemExit(0)
     from dpjax.cli.app import run
 
-    raise SystemExit(run(words))
+    status = run(words)
+    if arguments is None:
+        early_stop.done()
+    raise SystemExit(status)

@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
@@ -51,6 +52,14 @@ _RECORDS = typer.Option(
     help="Most records that a user or client owns, where records are drawn and clipped one by one; then rate and "
     "population are of records.",
 )
+_RELEASE = typer.Option(
+    "--release-noise-multiplier",
+    help="Of counts that were released before the run, as by data.release: standard deviation / the most that one unit "
+    "moves them. None: nothing was.",
+)
+_RELEASE_DELTA = typer.Option(
+    "--release-delta", help="With it: the chance that a name was released which only one unit has; see a row."
+)
 _JSON = typer.Option("--json", help="Print JSON for programs.")
 
 
@@ -68,6 +77,8 @@ def epsilon_command(
     adjacency: Annotated[str | None, _ADJACENCY] = None,
     unit: Annotated[str, _UNIT] = "example",
     records_per_unit: Annotated[int, _RECORDS] = 1,
+    release_noise_multiplier: Annotated[float | None, _RELEASE] = None,
+    release_delta: Annotated[float, _RELEASE_DELTA] = 0.0,
     accountant: Annotated[
         Literal["pld", "rdp", "both"],
         typer.Option("--accountant", metavar="NAME", help="pld (tight), rdp (instant and looser) or both."),
@@ -111,6 +122,7 @@ def epsilon_command(
         unit,
         records_per_unit,
     )
+    mechanism = _released(mechanism, release_noise_multiplier, release_delta)
     _check_delta(delta, population)
     wanted = get_args(Accountant) if accountant == "both" else (accountant,)
     epsilons = {name: epsilon(mechanism, delta, name) for name in wanted}
@@ -135,6 +147,8 @@ def calibrate_command(
     adjacency: Annotated[str | None, _ADJACENCY] = None,
     unit: Annotated[str, _UNIT] = "example",
     records_per_unit: Annotated[int, _RECORDS] = 1,
+    release_noise_multiplier: Annotated[float | None, _RELEASE] = None,
+    release_delta: Annotated[float, _RELEASE_DELTA] = 0.0,
     accountant: Annotated[
         Accountant,
         typer.Option("--accountant", metavar="NAME", help="pld, which needs the least noise, or rdp, of older papers."),
@@ -174,6 +188,7 @@ def calibrate_command(
         unit,
         records_per_unit,
     )
+    mechanism = _released(mechanism, release_noise_multiplier, release_delta)
     _check_delta(delta, population)
     with _progress(len(targets)) as tell:
         noises = calibrate_noise_grid(mechanism, epsilons=targets, delta=delta, accountant=accountant, progress=tell)
@@ -246,6 +261,16 @@ def _mechanism(
         population=population,
         records_per_unit=records_per_unit,
     )
+
+
+def _released(mechanism: "Mechanism", noise_multiplier: float | None, delta: float) -> "Mechanism":
+    from dpjax.accounting import Release
+
+    if noise_multiplier is None:
+        if delta:
+            raise ValueError(f"--release-delta {delta:g} is of --release-noise-multiplier: give that too")
+        return mechanism
+    return replace(mechanism, released=Release(noise_multiplier, delta))
 
 
 def _check_delta(delta: float, population: int | None) -> None:

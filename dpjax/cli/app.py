@@ -31,7 +31,7 @@ class Command(NamedTuple):
 _COMMANDS = {
     "epsilon": Command("dpjax.cli.accounting:epsilon_command", "What ε does this training run have?"),
     "calibrate": Command("dpjax.cli.accounting:calibrate_command", "How much noise buys this ε?"),
-    "data": Command("dpjax.cli.data:app", "List the data sets, fetch them, look at one."),
+    "data": Command("dpjax.cli.hub_tables:app", "List the data sets, fetch them, look at one."),
     "models": Command("dpjax.cli.models:app", "List the pretrained models, fetch them, look at one."),
     "generate": Command("dpjax.cli.models:generate_command", "Let a tuned language model write."),
     "cache": Command("dpjax.cli.cache:app", "What is kept to save time, how much of it, and how to be rid of it."),
@@ -156,19 +156,33 @@ def run(arguments: Sequence[str]) -> int:
       (ε=2.94 RDP, δ=1e-5)-DP per example, zero_out, Poisson q=0.25, 100 steps; tuning not accounted
       0
     """
+    from dpjax.cli import early_stop
+    from dpjax.cli.other_options import latex_either_way
     from dpjax.results.errors import ResultsError
 
     command = typer.main.get_command(app)
+    invoke = command.invoke
+
+    def interrupted(ctx: Any) -> Any:
+        early_stop.over()
+        try:
+            return invoke(ctx)
+        except KeyboardInterrupt:  # of which typer would say nothing
+            raise typer.Abort from None
+
+    command.invoke = interrupted
     try:
+        arguments = latex_either_way(arguments)
         status = command.main(args=list(arguments), prog_name="dpjax", standalone_mode=False)
     except TyperException as error:
         if type(error).__name__ != "NoArgsIsHelpError":  # it has shown the help already
-            path = getattr(getattr(error, "ctx", None), "command_path", "dpjax")
+            path = getattr(getattr(error, "ctx", None), "command_path", None) or _called(command, arguments)
             _lead_to_longer(error)
+            hint = _hint(error)
             sentence = _with_value(error.format_message().replace("Value error, ", "").rstrip(".?"), arguments)
-            return _refuse(f"{sentence}; see {path} --help", error.exit_code)
+            return _refuse(f"{sentence}{hint}; see {path} --help", error.exit_code)
         return error.exit_code
-    except typer.Abort:
+    except (typer.Abort, KeyboardInterrupt):
         return _refuse("stopped", 130)
     except (ResultsError, ValueError, OSError) as error:
         if os.environ.get("DPJAX_TRACEBACK"):
@@ -214,8 +228,35 @@ def _lead_to_longer(error: Any) -> None:
     name, context = getattr(error, "option_name", None), getattr(error, "ctx", None)
     if name is None or context is None:
         return
-    known = [flag for each in context.command.params for flag in (*each.opts, *each.secondary_opts)]
-    error.possibilities = sorted(flag for flag in known if flag.startswith(name)) or error.possibilities
+    error.possibilities = sorted(flag for flag in _flags_of(context) if flag.startswith(name)) or error.possibilities
+
+
+def _flags_of(context: Any) -> list[str]:
+    return [flag for each in context.command.params for flag in (*each.opts, *each.secondary_opts)]
+
+
+def _hint(error: Any) -> str:
+    """What an option that a command does not have means in the words of the field, before any that looks alike."""
+    from dpjax.cli.other_options import meant_by
+
+    name, context = getattr(error, "option_name", None), getattr(error, "ctx", None)
+    if type(error).__name__ != "NoSuchOption" or name is None or context is None:
+        return ""
+    meant = meant_by(name, _flags_of(context))
+    if meant:
+        error.possibilities = []
+    return f": {meant}" if meant else ""
+
+
+def _called(command: Any, arguments: Sequence[str]) -> str:
+    """The command that the first words name, where an error does not say whose it is."""
+    path = ["dpjax"]
+    for word in arguments:
+        command = getattr(command, "commands", {}).get(word)
+        if command is None:
+            break
+        path.append(word)
+    return " ".join(path)
 
 
 def _with_value(sentence: str, arguments: Sequence[str]) -> str:

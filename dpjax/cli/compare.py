@@ -43,7 +43,7 @@ def compare_command(
 
     if (second is None) == (by is None):
         raise ResultsError("give two folders, or one and --by COLUMN, such as --by algorithm")
-    frame, unreadable = _read(first, second)
+    frame, unreadable, twice = _read(first, second)
     column, _, named = (by or FOLDER).partition("=")
     values = [value for value in named.split(",") if value]
     comparison = compare(frame, column, values=values, metric=metric, confidence=confidence, best=best)
@@ -60,26 +60,31 @@ def compare_command(
     if not csv:
         for line in notes(comparison):
             typer.echo(line if not latex else f"% {line}")
+    for line in twice:
+        typer.echo(f"note: {line}.", err=True)
     for line in [*comparison.unpaired, *unreadable]:
         typer.echo(f"left out: {line}", err=True)
     if unreadable:
         raise SystemExit(1)
 
 
-def _read(first: Path, second: Path | None) -> tuple[Any, list[str]]:
+def _read(first: Path, second: Path | None) -> tuple[Any, list[str], list[str]]:
     import pandas as pd
 
     from dpjax.results import load
     from dpjax.results.compare import FOLDER
+    from dpjax.results.summarize import run_twice
 
     frames = [load(path) for path in (first, second) if path is not None]
     unreadable = [line for frame in frames for line in frame.attrs.get("unreadable", [])]
+    # Of each by itself: the same seed in both is what makes them pairs.
+    twice = list(dict.fromkeys(line for frame in frames for line in run_twice(frame)))
     if second is None:
-        return frames[0], unreadable
+        return frames[0], unreadable, twice
     names = [first.name, second.name]
     if names[0] == names[1]:
         names = [str(first), str(second)]
-    return pd.concat([f.assign(**{FOLDER: name}) for f, name in zip(frames, names, strict=True)]), unreadable
+    return pd.concat([f.assign(**{FOLDER: name}) for f, name in zip(frames, names, strict=True)]), unreadable, twice
 
 
 def _print(headers: list[str], rows: list[list[str]]) -> None:

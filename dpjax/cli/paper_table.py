@@ -44,7 +44,7 @@ def table_command(
     ] = None,
     select: Annotated[str | None, typer.Option("--select", help="Which rows, such as 'epsilon<=8'.")] = None,
     format_: Annotated[str | None, typer.Option("--format", help="text, markdown, latex or csv.")] = None,
-    latex: Annotated[str | None, typer.Option("--latex", help="LaTeX by booktabs or siunitx.")] = None,
+    latex: Annotated[str | None, typer.Option("--latex", help="LaTeX by booktabs or siunitx; alone, booktabs.")] = None,
     spec: Annotated[
         Path | None, typer.Option("--spec", help="A file that --save wrote; other options go before it.")
     ] = None,

@@ -122,7 +122,9 @@ def export(
     from dpjax.results.table import write_frame
 
     if out is None and (len(directories) > 1 or select):
-        raise ResultsError("--out is missing: rows of several folders, or some of one, go to a folder of their own")
+        raise ResultsError(
+            "--out is not given: rows of several folders, or some of one, need a folder, such as --out tables"
+        )
     frame = _selected(directories, select)
     folder = out or (directories[0] if directories[0].is_dir() else directories[0].parent)
     try:

@@ -71,7 +71,7 @@ def _lines(directory: Path, found: "Status") -> list[str]:
 
 def _best_lines(found: "Status") -> list[str]:
     from dpjax.results.claims import rounded_up, small
-    from dpjax.results.sheet import label, mean_and_std
+    from dpjax.results.wording import label, mean_and_std
 
     if not found.best or found.metric is None:
         return []

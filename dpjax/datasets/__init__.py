@@ -12,6 +12,7 @@ from dpjax.datasets.fetched_copies import cache_folder
 from dpjax.datasets.loading import available, describe, fetch, load, read_documents
 from dpjax.datasets.own_tables.reading import load_table
 from dpjax.datasets.own_tables.source import TableSource
+from dpjax.datasets.targets import read_target
 from dpjax.fetching.sources import DatasetError
 
 __all__ = [
@@ -28,4 +29,5 @@ __all__ = [
     "load",
     "load_table",
     "read_documents",
+    "read_target",
 ]

@@ -10,7 +10,7 @@ from jaxtyping import Float32, Int32, Shaped
 from dpjax.datasets.targets import Target
 from dpjax.fetching.sources import PackageSource
 
-Task = Literal["image", "table", "text", "document"]
+Task = Literal["image", "table", "text", "document", "tokens"]
 
 
 class RawArrays(NamedTuple):
@@ -68,7 +68,7 @@ class Dataset:
       name: its name in the registry.
       train_inputs: ``[train, *input_shape]``: float32, scaled with constants that do not depend on the records; int32
         ids of characters where ``task`` is ``"text"``; whole texts, ``np.dtypes.StringDType()`` and none of them
-        empty, where it is ``"document"``.
+        empty, where it is ``"document"``; ``object`` where it is ``"tokens"``, int32 ids of any length, none empty.
       train_labels: ``[train]`` class numbers in ``[0, num_classes)``; where ``target`` is given numbers in [-1, 1],
         float32, as it scales them.
       test_inputs: ``[test, *input_shape]``, dtype of ``train_inputs``.
@@ -76,8 +76,8 @@ class Dataset:
       num_classes: number of classes, whether or not each occurs; 1 where a number is predicted.
       input_shape: shape of one input.
       task: ``"image"`` (height, width, channels in [0, 1]), ``"table"`` (one row of features), ``"text"`` (the
-        characters before the one to be predicted) or ``"document"`` (a whole text, or a pair, for a tokenizer to
-        read).
+        characters before the one to be predicted), ``"document"`` (a whole text, or a pair, for a tokenizer to
+        read) or ``"tokens"`` (a text that a tokenizer has read).
       unit: natural unit of privacy: ``"example"`` where rows stand alone, else what a natural client is, as
         ``"patient"``.
       licence: licence of the data, in words.

@@ -13,21 +13,21 @@ from jaxtyping import Shaped
 
 from dpjax.datasets import tables
 from dpjax.datasets.entries import HubSource, RawArrays
-from dpjax.fetching.newest import newest_revision
+from dpjax.fetching.newest import PROBE_SECONDS, newest_revision
 from dpjax.fetching.sources import DatasetError, Progress
 
 PARQUET_COPY = "refs/convert/parquet"  # the hub's own copy of a repository that is a program
 
 
-def check_reachable(source: HubSource) -> str:
-    """The newest revision of a data set.
+def check_reachable(source: HubSource, revision: str | None = None) -> str:
+    """The newest revision of a data set, or the one that is asked for, by its hash.
 
     Raises:
       DatasetError: the library is missing, offline mode is on, or no answer came.
     """
     if importlib.util.find_spec("datasets") is None:
         raise DatasetError("the hub needs the `datasets` library (`pip install 'dpjax[hub]'`)")
-    return newest_revision(source.repo, "dataset")
+    return newest_revision(source.repo, "dataset", revision)
 
 
 def read_hub(source: HubSource, shape: tuple[int, ...], progress: Progress) -> tuple[RawArrays, str]:
@@ -64,13 +64,16 @@ def read_hub(source: HubSource, shape: tuple[int, ...], progress: Progress) -> t
     return arrays, revision
 
 
-def read_hub_tables(source: HubSource, progress: Progress) -> tuple[dict[str, Any], str, str]:
+def read_hub_tables(
+    source: HubSource, progress: Progress, *, revision: str | None = None
+) -> tuple[dict[str, Any], str, str]:
     """Reads every split of a repository as a table.
 
     Args:
       source: the repository, or in ``repo`` the path of a local folder in the same form; a folder named after its
         ``config`` holds that one's files.
       progress: told what happens.
+      revision: that is read; None: the newest.
 
     Returns:
       Split → ``pyarrow.Table``; the revision (``"local"`` for a folder); the licence that the hub states, or empty.
@@ -84,18 +87,33 @@ def read_hub_tables(source: HubSource, progress: Progress) -> tuple[dict[str, An
         config_folder = folder / source.config if source.config else folder
         return tables.read_tables(config_folder if config_folder.is_dir() else folder), "local", ""
     progress(f"asking for {source.repo}", None)
-    revision = check_reachable(source)
+    asked = revision is not None
+    revision = check_reachable(source, revision) if asked else check_reachable(source)
     datasets = importlib.import_module("datasets")
     with _errors_of(source):
         try:
             splits = datasets.load_dataset(source.repo, source.config, revision=revision)
         except RuntimeError as error:
-            if "scripts are no longer supported" not in str(error):
+            if asked or "scripts are no longer supported" not in str(error):
                 raise
             splits = datasets.load_dataset(source.repo, source.config, revision=PARQUET_COPY)
         read = {split: rows.with_format("arrow")[:] for split, rows in splits.items()}
         licences = {rows.info.license for rows in splits.values() if rows.info.license}
-    return read, revision, ", ".join(sorted(map(str, licences)))
+    return read, revision, ", ".join(sorted(map(str, licences))) or card_licence(source.repo)
+
+
+def card_licence(repo: str) -> str:
+    """The licence that a repository's card states, which the library leaves out of what it loads; empty if unknown.
+
+    Args:
+      repo: ``owner/name``, which was reached a moment ago.
+    """
+    try:
+        api = importlib.import_module("huggingface_hub").HfApi()
+        tags = api.dataset_info(repo, timeout=PROBE_SECONDS).tags or []
+    except Exception:  # whichever client: no licence is known then, which is said
+        return ""
+    return ", ".join(sorted(tag.removeprefix("license:") for tag in tags if tag.startswith("license:")))
 
 
 def read_document_splits(splits: dict[str, Any], source: HubSource) -> RawArrays:

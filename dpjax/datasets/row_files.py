@@ -280,6 +280,11 @@ def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
 def _column(values: list[Any]) -> Any:
     import pyarrow
 
+    if all(value is None or (isinstance(value, list) and all(type(x) is int for x in value)) for value in values):
+        try:  # token ids, of which no list holds another
+            return pyarrow.array(values, pyarrow.list_(pyarrow.int64()) if any(values) else None)
+        except OverflowError:
+            pass
     kinds = sorted({_JSON_KINDS.get(type(value), "words") for value in values if value is not None})
     try:
         # Objects and lists hold no text and no label, and Arrow would go down into them without a limit.

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int32, Shaped
 
+from dpjax.datasets.patterns import files_of, is_pattern
 from dpjax.datasets.row_files import SUFFIXES, decode, ending_of, kind_of, read_file
 from dpjax.datasets.texts import check_texts, text_array
 from dpjax.fetching.sources import DatasetError
@@ -40,8 +41,8 @@ def read_tables(path: Path, encoding: str | None = None) -> dict[str, Any]:
         is_folder, is_there = path.is_dir(), path.exists()
     except OSError as error:  # a name too long, a folder that may not be entered
         raise DatasetError(f"{where} cannot be looked at ({error.strerror}); name another path") from error
-    if not is_there and "*" in path.name:
-        return {"train": _joined_parts(sorted(path.parent.glob(path.name)), encoding, where)}
+    if not is_there and is_pattern(path):
+        return {"train": _joined_parts(files_of(path), encoding, where)}
     if is_folder and (path / "dataset_dict.json").is_file():
         return _read_dataset_dict(path, encoding, where)
     if is_folder:
@@ -87,7 +88,7 @@ def _joined_parts(files: list[Path], encoding: str | None, where: str) -> Any:
     for file in files:
         (table,) = read_tables(file, encoding).values()
         if several and table.column_names != several[0].column_names:
-            raise DatasetError(f"{where} {files[0].name} and {_shown(file.name)} do not have the same columns")
+            raise DatasetError(f"{where} {_shown(files[0])} and {_shown(file)} do not have the same columns")
         several.append(table)
     try:
         return pyarrow.concat_tables(several, promote_options="default")

@@ -1,7 +1,7 @@
 // What the reader has chosen, and the address that opens the same view again.
 
-const CHOICES = ["filter", "metric", "show", "columns", "sort", "chart", "lines", "across", "down", "cost", "axes"];
-const START = { filter: "", metric: null, show: "points", columns: null, sort: null, kind: "curve", across: null, down: null, cost: null, axes: null };
+const CHOICES = ["filter", "metric", "show", "columns", "sort", "chart", "lines", "across", "down", "cost", "axes", "overlay"];
+const START = { filter: "", metric: null, show: "points", columns: null, sort: null, kind: "curve", across: null, down: null, cost: null, axes: null, overlay: false };
 const view = {
   ...START,
   columns: { points: null, runs: null }, // names, as chosen; null: those that tell most
@@ -25,7 +25,7 @@ function unspelt(words) {
 function addressOf(model) {
   const { filter, show, kind } = view;
   const [columns, sort] = [view.columns[show], view.sort[show]];
-  const lines = model.families.flatMap((family, i) => (view.lines[family.title] ? [`${i}:${encodeURIComponent(view.lines[family.title])}`] : []));
+  const lines = [...model.families, ...model.tasks].flatMap((family, i) => (view.lines[family.title] ? [`${i}:${encodeURIComponent(view.lines[family.title])}`] : []));
   const said = {
     filter: filter.trim() && spelt(filter.trim()),
     metric: view.metric && encodeURIComponent(view.metric),
@@ -37,6 +37,7 @@ function addressOf(model) {
     across: view.across && encodeURIComponent(view.across),
     down: view.down && encodeURIComponent(view.down),
     cost: view.cost && encodeURIComponent(view.cost),
+    overlay: view.overlay ? "models" : null,
     axes: view.axes && listed([...view.axes]),
   };
   return CHOICES.filter((name) => said[name] || (name === "columns" && columns)).map((name) => `${name}=${said[name]}`).join("&");
@@ -62,8 +63,12 @@ function adopt(model, said) {
   const sort = one("sort");
   view.sort[view.show] = sort && { name: sort.replace(/^-/, ""), down: sort.startsWith("-") };
   view.lines = {};
-  for (const [place, knob] of (list(said.lines) || []).map((each) => each.split(":"))) if (model.families[place]) view.lines[model.families[place].title] = knob;
+  for (const [place, knob] of (list(said.lines) || []).map((each) => each.split(":"))) {
+    const family = [...model.families, ...model.tasks][place];
+    if (family) view.lines[family.title] = knob;
+  }
   for (const name of ["across", "down", "cost"]) view[name] = one(name);
+  view.overlay = one("overlay") === "models";
   view.axes = list(said.axes) && new Set(list(said.axes));
 }
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from dpjax.report.sweep_state import Progress, progress
-from dpjax.results.claims import learnt_sentence, text
+from dpjax.results.claims import learnt_sentence, released_sentence, text
 from dpjax.results.columns import COLUMNS
 from dpjax.results.errors import ResultsError
 from dpjax.results.failures import Failure, read_failures
@@ -115,7 +115,8 @@ def _rows(root: Path) -> tuple[list[dict[str, Any]], list[tuple[Path, list[str]]
         rows += read
         had = {name for row in read for name in row}
         lacking = [column.name for column in COLUMNS if column.dtype in ("floats", "ints") and column.name not in had]
-        if lacking:
+        # A loop of one's own records what it has: only a run of ours, which has a config, would have its curves today.
+        if lacking and "config" in had:
             older.append((path.relative_to(root), lacking))
         finished[path] = text(read[0], "overrides") if read else ""
     return rows, older, unreadable, finished
@@ -162,6 +163,8 @@ def _about(frame: Any, older: list[tuple[Path, list[str]]]) -> list[Notice]:
             these = frame["overrides"][frame[column].fillna(0) > 0]
             notices.append(Notice("note", sentence, list(dict.fromkeys(map(_named, these)))))
     for sentence in dict.fromkeys(each for row in frame.to_dict("records") if (each := learnt_sentence(row))):
+        notices.append(Notice("note", f"{sentence}.", []))
+    for sentence in dict.fromkeys(each for row in frame.to_dict("records") if (each := released_sentence(row))):
         notices.append(Notice("note", f"{sentence}.", []))
     notices += [Notice("note", f"{sentence[0].upper()}{sentence[1:]}.", []) for sentence in run_twice(frame)]
     other = made_by_other_code(frame)

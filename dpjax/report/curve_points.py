@@ -5,10 +5,21 @@ from typing import Any
 
 from dpjax.report.cells import column, records
 from dpjax.results.claims import number, rounded_up, sampling_word, small, text
-from dpjax.results.summarize import FAMILY, IDENTITY
+from dpjax.results.rivals import FAMILY, rivals_share
+from dpjax.results.summarize import IDENTITY
 
 # What a point of a chart may be told apart by, in the order in which charts prefer it.
-KNOBS = ("sweep", "method", "algorithm", "tuning", "noise", "records_per_unit", "clip_norm", "clients_per_round")
+KNOBS = (
+    "model",
+    "sweep",
+    "method",
+    "algorithm",
+    "tuning",
+    "noise",
+    "records_per_unit",
+    "clip_norm",
+    "clients_per_round",
+)
 KNOBS += ("clipping", "aggregation", "robust", "corruption", "compression", "learning_rate", "num_clients", "num_steps")
 KNOBS += ("sampling_rate", "max_length", "optimizer", "hidden", "plugin", "experiment")
 _ADOPTED = ("adjacency", "sampling", "delta")  # what a non-private point takes over from its family
@@ -29,7 +40,7 @@ def pack_points(points: Any, rows: list[dict[str, Any]], texts: dict[str, int]) 
       []
     """
     if points is None:
-        return {"points": {"count": 0, "cells": {}, "runs": []}, "families": []}
+        return {"points": {"count": 0, "cells": {}, "runs": []}, "families": [], "tasks": []}
     point_rows = records(points)
     is_one = "sweep" not in points  # of several folders, an experiment's name is but the sweep's
     shared = [name for name in FAMILY if is_one or name != "experiment"]
@@ -40,12 +51,21 @@ def pack_points(points: Any, rows: list[dict[str, Any]], texts: dict[str, int]) 
         if rows_each is not None and not text(point, "algorithm"):
             # The other way to protect a user, beside the algorithms that draw users.
             point["algorithm"] = f"{rows_each:.0f} row{'s' * (rows_each != 1)} each"
+    tasks: dict[tuple[Any, ...], list[int]] = {}
+    for values, place in families.items():
+        told = [name for name in rivals_share(["model"]) if name in shared]
+        of_each = dict(zip(shared, values, strict=True))
+        experiment = of_each.get("experiment")
+        tasks.setdefault((experiment, *(of_each[name] for name in told)), []).append(place)
+    several = [places for places in tasks.values() if len(places) > 1]
     same = [name for name in (*IDENTITY, "sweep") if name not in _ADOPTED]
     places = [tuple(point.get(name) for name in same) for point in records(points)]
     owners: dict[tuple[Any, ...], list[int]] = {}
     for i, row in enumerate(rows):
         owners.setdefault(tuple(row.get(name) for name in same), []).append(i)
+    several_splits = len({text(point, "split") for point in point_rows}) > 1
     left_out = {*_MADE_BY, *FAMILY, "best"} - {"overrides", "delta", "unit", *_told_apart(point_rows)}
+    left_out -= {"model"} if several else set()
     names = [name for name in point_rows[0] if name not in left_out]
     cells = {name: column([point.get(name) for point in point_rows], texts) for name in names}
     return {
@@ -54,7 +74,17 @@ def pack_points(points: Any, rows: list[dict[str, Any]], texts: dict[str, int]) 
             "cells": cells,
             "runs": [owners.get(place, []) for place in places],
         },
-        "families": [_family([p for p in point_rows if p["family"] == i], is_one) for i in families.values()],
+        "families": [
+            _family([p for p in point_rows if p["family"] == i], is_one, several_splits) for i in families.values()
+        ],
+        # What differs in the model alone has charts of its own, and may be overlaid.
+        "tasks": [
+            {
+                "families": each,
+                **_family([p | {"model": None} for p in point_rows if p["family"] in each], is_one, several_splits),
+            }
+            for each in several
+        ],
     }
 
 
@@ -64,11 +94,12 @@ def _told_apart(points: list[dict[str, Any]]) -> set[str]:
     return {"experiment"} if len(pairs) > len({sweep for sweep, _ in pairs}) else set()
 
 
-def _family(points: list[dict[str, Any]], is_one: bool) -> dict[str, Any]:
+def _family(points: list[dict[str, Any]], is_one: bool, several_splits: bool) -> dict[str, Any]:
     first = points[0]
     unit = text(first, "unit")
     names = [text(first, name) for name in ("experiment", "dataset", "model") if is_one or name != "experiment"]
     names += [f"per {unit}" if unit else "", text(first, "partition")]
+    names += [text(first, "split")] if several_splits else []
     delta = number(first, "delta")
     notes = [f"δ={small(delta)}"] if delta is not None else []
     notes += [text(first, "adjacency")] if text(first, "adjacency") else []

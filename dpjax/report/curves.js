@@ -73,11 +73,11 @@ function curveTable(model, family, metric, told, knobs) {
   for (const p of told) {
     const rival = best.get(p.get("epsilon"));
     if (p.get("diverged") > 0) continue;
-    if (!rival || (metric.lower ? mean(p) < mean(rival) : mean(p) > mean(rival))) best.set(p.get("epsilon"), p);
+    if (rival === undefined || (metric.lower ? mean(p) < rival : mean(p) > rival)) best.set(p.get("epsilon"), mean(p)); // equals are all best
   }
   const rows = told.toSorted((a, b) => a.get("epsilon") - b.get("epsilon")).map((p) => {
     const link = p.runs.length ? el("a", { href: `#run-${model.run.key(p.runs[0])}` }, smallUp(p.get("epsilon"))) : smallUp(p.get("epsilon"));
-    return [link, ...knobs.map((name) => show(name, p.get(name))), spread(mean(p), p.get(`${metric.name}_std`)) + (best.get(p.get("epsilon")) === p ? " ★" : ""), String(p.get("n")), p.get("claim")];
+    return [link, ...knobs.map((name) => show(name, p.get(name))), spread(mean(p), p.get(`${metric.name}_std`)) + (!(p.get("diverged") > 0) && best.get(p.get("epsilon")) === mean(p) ? " ★" : ""), String(p.get("n")), p.get("claim")];
   });
   return table(`${family.title}: ${metric.label}`, ["ε", ...knobs.map(model.label), `${metric.label} (★ best of its ε)`, "seeds", "claim"], rows);
 }

@@ -3,15 +3,31 @@
 function families(model) {
   const all = model.families.map((family, i) => ({ ...family, place: i, all: [] }));
   for (let i = 0; i < model.pointCount; i++) all[model.point.family(i)]?.all.push(pointAt(model, i));
-  return all.map((family) => ({ ...family, points: filtered(model, family.all) })).filter((family) => family.points.length);
+  const found = view.overlay ? overlaid(model, all) : all;
+  return found.map((family) => ({ ...family, points: filtered(model, family.all) })).filter((family) => family.points.length);
 }
 
-// Points with a run that passes the filter; what they are compared with stays, the line without privacy.
+// Families that differ in the model alone as one, where the first of them stood.
+function overlaid(model, all) {
+  const task = (i) => model.tasks.find((each) => each.families.includes(i));
+  return all.flatMap((family, i) => {
+    const of = task(i);
+    if (!of) return [family];
+    return of.families[0] === i ? [{ ...family, title: of.title, notes: of.notes, all: of.families.flatMap((k) => all[k].all) }] : [];
+  });
+}
+
+// Points with a run that passes the filter, and what they are compared with: of the points without privacy those that pass
+// what privacy does not decide, or all where none does.
 function filtered(model, points) {
   if (!view.filter.trim()) return points;
-  const wanted = predicate(model, view.filter);
+  const { wanted, beside } = parsed(model, view.filter);
   const passes = new Set(points.filter((p) => p.runs.some(wanted)));
-  return points.filter((p) => passes.has(p) || (passes.size && p.get("epsilon") === Infinity));
+  if (!passes.size) return [];
+  const without = points.filter((p) => p.get("epsilon") === Infinity);
+  const close = without.filter((p) => p.runs.some(beside));
+  const compared = new Set(close.length ? close : without);
+  return points.filter((p) => (p.get("epsilon") === Infinity ? compared.has(p) : passes.has(p)));
 }
 
 function isPrivate(p) {

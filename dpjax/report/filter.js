@@ -2,25 +2,40 @@
 
 const COMPARISON = /^([\w.ε]+)(<=|>=|!=|=|<|>)(.*)$/;
 
-// {wanted: whether a run passes, problems: sentences on comparisons that are passed over}
+// Words with spaces stand in quotes, as for the command line's --select.
+const PARTS = /(?:[^\s"']|"[^"]*"|'[^']*')+|["']/g;
+const unquoted = (words) => words.replace(/^(["'])(.*)\1$/, "$2");
+const YES = { true: "true", 1: "true", yes: "true", false: "false", 0: "false", no: "false" };
+// What privacy decides, and a run without it does not have: none of it chooses among such runs.
+const OF_PRIVACY = new Set(["delta", "adjacency", "accountant", "clipping", "clip_norm", "final_clip_norm", "secret_cohorts", "sampling"]);
+const isOfPrivacy = (name) => OF_PRIVACY.has(name) || name.startsWith("epsilon") || name.startsWith("noise");
+
+// {wanted: whether a run passes, beside: whether one without privacy does, problems: sentences on comparisons that are passed over}
 function parsed(model, filter) {
   const tests = [];
+  const kept = [];
   const problems = [];
-  for (const word of filter.trim().split(/\s+/).filter(Boolean)) {
-    const found = word.match(COMPARISON);
+  for (const part of filter.match(PARTS) || []) {
+    const word = unquoted(part);
+    const found = word === part ? part.match(COMPARISON) : null;
+    if (found) found[3] = unquoted(found[3]);
     const name = found && (found[1] === "ε" ? "epsilon" : found[1]);
     const isWord = () => Array.from({ length: model.count }).some((_, i) => model.words(i).includes(word.toLowerCase()));
-    if (!found || (!model.run[name] && isWord())) tests.push((i) => model.words(i).includes(word.toLowerCase()));
+    if (!found || (!model.run[name] && isWord())) {
+      tests.push((i) => model.words(i).includes(word.toLowerCase()));
+      kept.push(tests.at(-1));
+    }
     else {
       const problem = wrongWith(model, name, found[2], found[3]);
       if (problem) problems.push(problem);
-      else tests.push(comparison(model.run[name], found[2], found[3]));
+      else {
+        tests.push(comparison(model.run[name], found[2], found[3]));
+        if (!isOfPrivacy(name)) kept.push(tests.at(-1));
+      }
     }
   }
-  return { wanted: (i) => tests.every((test) => test(i)), problems };
+  return { wanted: (i) => tests.every((test) => test(i)), beside: (i) => kept.every((test) => test(i)), problems };
 }
-
-const predicate = (model, filter) => parsed(model, filter).wanted;
 
 const limitOf = (wanted) => (wanted === "∞" ? Infinity : numeric(wanted === "" || Number.isNaN(Number(wanted)) ? wanted : Number(wanted)));
 
@@ -29,6 +44,7 @@ function comparison(read, sign, wanted) {
   return (i) => {
     const value = numeric(read(i));
     if (value === null) return sign === "!=";
+    if (typeof value === "boolean") return (String(value) === (YES[wanted.toLowerCase()] ?? wanted)) === (sign === "=");
     if (sign === "=" || sign === "!=") return (typeof value === "number" ? value === limit : String(value).toLowerCase() === wanted.toLowerCase()) === (sign === "=");
     return { "<": value < limit, "<=": value <= limit, ">": value > limit, ">=": value >= limit }[sign];
   };

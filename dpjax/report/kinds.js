@@ -16,8 +16,26 @@ function drawCurves(model, metric) {
   const why = !view.filter.trim() ? "No point has this metric yet." : left.length ? "No point that passes the filter has this metric." : "No point passes the filter.";
   byId("curves").replaceChildren(...(found.length ? found : [el("p", { class: "quiet" }, why)]));
   byId("kind").replaceChildren(...Object.entries(KINDS).map(([name, { words }]) => el("option", { value: name, selected: name === view.kind }, words)));
+  drawApart(model);
   const each = left.map((family) => ranked(model, family, metric).told);
   byId("kind-choices").replaceChildren(...(kind.choices && found.length ? kind.choices(model, each) : []).filter(Boolean));
+}
+
+// Why models are in charts of their own, and a way to have them in one.
+function drawApart(model) {
+  const box = byId("apart");
+  box.hidden = !model.tasks.length;
+  if (box.hidden) return;
+  const most = plural(Math.max(...model.tasks.map((task) => task.families.length)), "model");
+  const why = view.overlay
+    ? `${most} of one data set, unit, adjacency, sampling and δ are in one chart; whatever else differs is in Lines by. `
+    : `${most} have a chart each, not one overlaid: the best of an ε is that of a model, until you ask for it among models. `;
+  const tick = el("input", { type: "checkbox", checked: view.overlay, "data-key": "overlay" });
+  tick.addEventListener("change", () => {
+    view.overlay = tick.checked;
+    redraw();
+  });
+  box.replaceChildren(why, el("label", {}, tick, " Overlay models"));
 }
 
 function redraw() {

@@ -17,8 +17,8 @@ from dpjax.results.columns import COLUMNS
 from dpjax.results.failures import Failure
 from dpjax.results.mishaps import COUNTED
 from dpjax.results.schema import METRICS, SCHEMA, lower_is_better
-from dpjax.results.sheet import label
 from dpjax.results.summarize import own_columns, own_metrics
+from dpjax.results.wording import label
 
 CURVE_BYTES = 3_500_000
 """What curves may weigh; longer ones are thinned, and the report says so."""

@@ -55,7 +55,7 @@ class Status(NamedTuple):
       planned: jobs; None where the folder does not tell.
       finished: those with a result.
       failed: those that ended without.
-      seconds_left: at the pace so far; None where that is not known, or nobody works on it.
+      seconds_left: what the sweep told, or at the pace so far; None where that is not known, or nobody works on it.
       seconds_since_change: since the last result, failure or start; None where there is none of them.
       metric: that ``best`` is by; None without any.
       best: by family and ε.
@@ -136,17 +136,17 @@ def _state(contents: Contents, going: Progress | None, now: datetime.datetime, s
         return "incomplete" if lacks else "complete"
     if going.runs is False:
         return "stopped"
-    return "stalled" if since is not None and since > _patience(going, rest, now, since) else "running"
+    return "stalled" if since is not None and since > _patience(going, now, since) else "running"
 
 
-def _patience(going: Progress, rest: int, now: datetime.datetime, since: float) -> float:
+def _patience(going: Progress, now: datetime.datetime, since: float) -> float:
     """Seconds that a sweep may be without a change before it is said to stall: some jobs' worth at its own pace."""
     times = _LIVES if going.runs else 1
-    if going.seconds_left is None:
+    if going.pace is None:
         return _UNTOLD * times
     elapsed = (now - datetime.datetime.fromisoformat(going.started)).total_seconds()
     # The pace counts the time without a change, which is in question.
-    pace = going.seconds_left / rest * max(0.0, elapsed - since) / max(elapsed, 1e-9)
+    pace = going.pace * max(0.0, elapsed - since) / max(elapsed, 1e-9)
     return max(_PATIENCE, _JOBS * pace) * times
 
 
@@ -165,13 +165,15 @@ def _last_change(root: Path) -> float | None:
 
 def _best(contents: Contents) -> tuple[str | None, list[Best]]:
     """The metric, and the best point of each family and ε, as ``dpjax.results.summary`` marks them."""
-    from dpjax.results.sheet import title
+    from dpjax.results.rivals import FAMILY
+    from dpjax.results.sheet_notes import title
 
     points = contents.points
     if points is None:
         return None, []
     metric = metric_of(contents.frame)
-    rows = points[points["best"]].to_dict("records")
+    # Of equals the first: one line an ε is enough to see how a sweep goes.
+    rows = points[points["best"]].drop_duplicates([*FAMILY, "epsilon"]).to_dict("records")
     titles = [title(row) for row in rows]
     alike = [[row for row, other in zip(rows, titles, strict=True) if other == each] for each in titles]
     return metric, [
@@ -182,7 +184,7 @@ def _best(contents: Contents) -> tuple[str | None, list[Best]]:
 
 def _differing(row: dict[str, Any], same: list[dict[str, Any]]) -> list[str]:
     """What makes a point of a family of its own, of those that its title does not tell it from."""
-    from dpjax.results.sheet import cell_text, label
+    from dpjax.results.wording import cell_text, label
 
     words = []
     for name in ("adjacency", "sampling", "delta"):

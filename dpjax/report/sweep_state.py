@@ -22,9 +22,11 @@ class Progress(NamedTuple):
       finished: those with a result.
       failed: those that ended without.
       started: when it began, ISO 8601; the latest of several.
-      seconds_left: at the pace so far; None while no job of this start has finished, or none is left.
+      seconds_left: as the sweep told it last, or else at the pace so far; None while no job of this start has
+        finished, or none is left.
       pending: overrides of the jobs that have not ended, where the sweep has told them.
       runs: whether a process that works on it lives on this machine; None where that can't be told, as from another.
+      pace: seconds for a job so far, whatever they went into; None while no job of this start has finished.
     """
 
     planned: int
@@ -34,6 +36,7 @@ class Progress(NamedTuple):
     seconds_left: float | None
     pending: list[str]
     runs: bool | None = None
+    pace: float | None = None
 
 
 def progress(root: Path, finished: Mapping[Path, str], now: datetime.datetime) -> tuple[Progress | None, list[str]]:
@@ -57,6 +60,8 @@ def progress(root: Path, finished: Mapping[Path, str], now: datetime.datetime) -
             started = datetime.datetime.fromisoformat(str(document["started"]))
             planned, jobs = int(document["planned"]), document.get("jobs")
             sweep = _of_sweep(path.parent, planned, started, jobs, finished, now)
+            if sweep.seconds_left is not None and "left" in document:
+                sweep = sweep._replace(seconds_left=_told(document["left"], now))
             sweeps.append(sweep._replace(runs=runs_here(str(document.get("process", "")))))
         except (OSError, ValueError, KeyError, TypeError) as error:
             unreadable.append(f"{path} {reason(error)}")
@@ -85,6 +90,7 @@ def together(sweeps: Sequence[Progress]) -> Progress | None:
         seconds_left=max(left, default=None),
         pending=[overrides for sweep in sweeps for overrides in sweep.pending],
         runs=_any_runs([sweep.runs for sweep in sweeps]),
+        pace=max((sweep.pace for sweep in sweeps if sweep.pace is not None), default=None),
     )
 
 
@@ -149,7 +155,7 @@ def command(overrides: str) -> str:
     Example:
       >>> command("model.hidden=[64,32] privacy.epsilon=1")
       "uv run python -m experiments.run 'model.hidden=[64,32]' privacy.epsilon=1"
-      >>> command("experiment=own/patients")  # as a file of one's own is called within a sweep
+      >>> command("experiment=own/patients")  # as rows of before call a file of one's own
       'uv run python -m experiments.run experiment=patients.yaml'
     """
     words = [re.sub(r"^experiment=own/(.*)", r"experiment=\1.yaml", each) for each in split_overrides(overrides)]
@@ -188,7 +194,14 @@ def _of_sweep(
         started=started.isoformat(timespec="seconds"),
         seconds_left=pace * rest if pace is not None and rest else None,
         pending=pending,
+        pace=pace,
     )
+
+
+def _told(left: Mapping[str, Any], now: datetime.datetime) -> float | None:
+    """What is left by now of what the sweep told; None where that time is over."""
+    rest = float(left["seconds"]) - (now - datetime.datetime.fromisoformat(str(left["at"]))).total_seconds()
+    return rest if rest > 0 else None
 
 
 def _canonical(overrides: str) -> frozenset[str]:

@@ -8,8 +8,8 @@ import pandas as pd
 
 from dpjax.results.schema import lower_is_better
 from dpjax.results.several import SWEEP
-from dpjax.results.sheet import label
 from dpjax.results.summarize import own_columns
+from dpjax.results.wording import label
 
 # What may differ among points of one family; what a chart does not show of these, it takes the best over.
 _FREE = ("method", "clip_norm", "clipping", "clients_per_round", "num_clients", "learning_rate", "num_steps")

@@ -51,8 +51,8 @@ def claim(row: Row) -> str:
     tuning = tuning_clause(row.get("tuning_accounted"))
     learnt = text(row, "learnt")
     free = f"; NOT private: {learnt}, read off the rows" if learnt else ""
-    released, noise = text(row, "released"), number(row, "release_noise_multiplier")
-    paid = f"; ε includes {released}, released with noise multiplier {small(noise)}" if released and noise else ""
+    released = released_sentence(row)
+    paid = f"; {released}" if released else ""
     return f"(ε={rounded_up(value)} {accountant}, {stated})-DP{per}{_whose_noise(row)}{paid}; {tuning}{lost}{free}"
 
 
@@ -161,6 +161,22 @@ def owners_sentence(row: Row) -> str:
     if unit == "example":
         return f"{fact}: privacy.noise=gaussian makes it the client's"
     return f"{fact}, over several of which an owner's rows lie: federated.partition=natural makes it the owner's"
+
+
+def released_sentence(row: Row) -> str:
+    """What ε includes besides the training; empty where nothing was released before.
+
+    Args:
+      row: a results row or a point.
+
+    Example:
+      >>> released_sentence({"released": "range of bmi 16 to 34", "release_noise_multiplier": 10.0, "epsilon": 3.0})
+      'ε includes range of bmi 16 to 34, released with noise multiplier 10'
+    """
+    noise = number(row, "release_noise_multiplier")
+    if noise is None or number(row, "epsilon") == math.inf:
+        return ""
+    return f"ε includes {text(row, 'released') or 'counts'}, released with noise multiplier {small(noise)}"
 
 
 def learnt_sentence(row: Row) -> str:

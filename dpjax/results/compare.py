@@ -12,9 +12,9 @@ from dpjax.results.errors import ResultsError
 from dpjax.results.metric import metric_of
 from dpjax.results.mishaps import count_sentences
 from dpjax.results.schema import lower_is_better
-from dpjax.results.sheet import label
 from dpjax.results.summarize import IDENTITY, require, same_runs
 from dpjax.results.verdicts import Difference, Raw, judged
+from dpjax.results.wording import label
 
 CONTEXT = ("dataset", "unit", "partition", "delta", "epsilon")
 """What two runs must share to be comparable at all: data, what is protected, and how well."""

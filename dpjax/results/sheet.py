@@ -12,20 +12,18 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from dpjax.results.claims import (
-    assumed_sentences,
-    learnt_sentence,
     number,
-    owners_sentence,
-    rounded_up,
-    sampling_word,
     small,
     text,
 )
 from dpjax.results.metric import metric_of
-from dpjax.results.mishaps import COUNTED, count_sentences
-from dpjax.results.schema import METRICS, SCHEMA
+from dpjax.results.mishaps import COUNTED
+from dpjax.results.rivals import FAMILY
+from dpjax.results.schema import METRICS
 from dpjax.results.several import SWEEP
-from dpjax.results.summarize import FAMILY, IDENTITY, is_federated, own_columns, own_metrics, references_as_one, summary
+from dpjax.results.sheet_notes import is_reference, notes_of, title
+from dpjax.results.summarize import IDENTITY, is_federated, own_columns, own_metrics, references_as_one, summary
+from dpjax.results.wording import cell_text, label, mean_and_std
 
 
 class Field(NamedTuple):
@@ -93,70 +91,6 @@ def sheets(frame: pd.DataFrame, metric: str = "") -> list[Sheet]:
     return [_sheet(group.to_dict("records"), metric, own, scores) for _, group in groups]
 
 
-def mean_and_std(mean: float | int, std: float | int) -> str:
-    """A mean and its spread over seeds, to the digits that accuracies and losses are compared at.
-
-    Args:
-      mean: any float; missing gives a dash.
-      std: its standard deviation; missing (a single seed) is left out.
-
-    Example:
-      >>> mean_and_std(0.9534, 0.0041), mean_and_std(0.9534, float("nan")), mean_and_std(float("nan"), 0.0)
-      ('0.953 ± 0.004', '0.953', '–')
-      >>> mean_and_std(1.69e18, 1.5e17)
-      '1.69e18 ± 1.5e17'
-    """
-    if math.isnan(mean):
-        return "–"
-    if abs(mean) >= 1e6:
-        return " ± ".join(small(float(f"{x:.3g}")) for x in (mean, std) if not math.isnan(x))
-    digits = 3 if abs(mean) < 100 else 0
-    spread = "" if math.isnan(std) else f" ± {std:.{digits}f}"
-    return f"{mean:.{digits}f}{spread}"
-
-
-def label(column: str) -> str:
-    """A column's name in words.
-
-    Args:
-      column: name of a column.
-
-    Example:
-      >>> label("test_accuracy"), label("epsilon_pld")
-      ('test accuracy', 'ε PLD')
-    """
-    return _WORDS.get(column, column.replace("_", " "))
-
-
-_WORDS = {
-    "epsilon": "ε",
-    "epsilon_pld": "ε PLD",
-    "epsilon_rdp": "ε RDP",
-    "delta": "δ",
-    "test_auroc": "test AUROC",
-    "test_auprc": "test AUPRC",
-    "test_f1": "test F1",
-    "test_r2": "test R²",
-    "test_mae": "test MAE",
-    "test_rmse": "test RMSE",
-    "train_r2": "train R²",
-    "validation_r2": "validation R²",
-    "noise_multiplier": "noise mult.",
-    "clip_norm": "clip norm",
-    "clients_per_round": "clients",
-    "wall_seconds": "seconds",
-    "overflow_count": "overflow",
-    "rejected_count": "rejected",
-    "dropped_count": "dropped",
-    "aborted_count": "aborted",
-    "wrapped_count": "wrapped",
-    "trained_parameters": "trained",
-    "epoch_seconds": "s / epoch",
-    "tokens_per_second": "tokens / s",
-    "peak_memory_mib": "MiB",
-    "uplink_bytes": "bytes up",
-    "records_per_unit": "rows kept",
-}
 _SHOWN = (
     "test_accuracy",
     "test_r2",
@@ -170,7 +104,6 @@ _SHOWN = (
 _TOLD_COSTS = ("uplink_bytes", "tokens_per_second", "epoch_seconds", "peak_memory_mib")
 _DEFAULTS = {"–", "none", "plain"}
 _OF_PRIVACY = ("clip_norm", "clipping", "noise", "noise_cohort_size")
-_ROUNDED_UP = ("epsilon_pld", "epsilon_rdp")
 # What a row is, with what goes first on a narrow terminal. Shown where rows differ, in a note where they agree.
 _KNOBS = {
     SWEEP: 0,
@@ -209,7 +142,7 @@ def _sheet(points: list[dict[str, Any]], metric: str, own: Sequence[str], scores
             continue  # rows of one folder do not say which
         cells = [cell_text(point, name) for point in points]
         # A reference is neither clipped nor noised: that alone does not make them differ.
-        stated = [c for c, p in zip(cells, points, strict=True) if name not in _OF_PRIVACY or not _is_infinite(p)]
+        stated = [c for c, p in zip(cells, points, strict=True) if name not in _OF_PRIVACY or not is_reference(p)]
         stated = stated or cells
         if len(set(stated)) > 1 and set(stated) <= _DEFAULTS:
             continue  # central rows beside federated ones: what the latter leave out, the former have not
@@ -242,10 +175,10 @@ def _sheet(points: list[dict[str, Any]], metric: str, own: Sequence[str], scores
         fields.append(Field("seeds", seeds, 7))
     return Sheet(
         title=title(points[0]),
-        notes=_notes(points, shared, seeds, metric),
+        notes=notes_of(points, shared, seeds, metric),
         fields=[field for field in fields if set(field.cells) != {"–"}],
         best=[bool(point["best"]) and not point["diverged"] for point in points],
-        private=[not _is_infinite(point) for point in points],
+        private=[not is_reference(point) for point in points],
     )
 
 
@@ -341,114 +274,3 @@ def one_reference(points: Any, own: Sequence[str] = ()) -> Any:
     same = [name for name in (*IDENTITY, SWEEP, *own) if name != "config_hash" and name in points.columns]
     same += [f"{name}_mean" for name in METRICS]
     return points[~(reference & points[reference].duplicated(same).reindex(points.index, fill_value=False))]
-
-
-def title(point: dict[str, Any]) -> str:
-    """What a family of points that may be compared is of: experiment, data set, model and unit.
-
-    Args:
-      point: one of them, a row of ``summary``.
-
-    Example:
-      >>> title({"dataset": "digits", "model": "mlp", "unit": "example"})
-      'digits, mlp, per example'
-    """
-    unit = text(point, "unit")
-    names = [text(point, "experiment"), text(point, "dataset"), text(point, "model"), f"per {unit}" if unit else ""]
-    names += [text(point, "partition"), text(point, "split")]
-    return ", ".join(name for name in names if name)
-
-
-_UNBALANCED = 0.7  # from here on an accuracy says little by itself
-
-
-def _notes(points: list[dict[str, Any]], shared: dict[str, str], seeds: list[str], metric: str) -> list[str]:
-    first = points[0]
-    delta = number(first, "delta")
-    private = [point for point in points if not _is_infinite(point)]
-    parts = ["δ not stated" if delta is None else f"δ={small(delta)}"] if private else []
-    parts += [text(first, "adjacency")] if private and text(first, "adjacency") else []
-    parts += [f"{sampling_word(text(first, 'sampling'))} sampling"] if text(first, "sampling") else []
-    paid = shared.pop("tuning_accounted", "False")
-    parts += [f"{label(name)} {value}" for name, value in shared.items() if private or name != "accountant"]
-    notes = ["; ".join(parts) + "." if parts else ""]
-    warned = _warnings(points)
-    if not private:
-        return [note for note in [*notes, *warned] if note]
-    tuning = "is" if paid == "True" else "is not"
-    owned = next(filter(None, map(owners_sentence, points)), "")
-    notes += [f"{owned[0].upper()}{owned[1:]}."] if owned else []
-    notes += [f"{each}." for each in dict.fromkeys(map(learnt_sentence, points)) if each]
-    notes += assumed_sentences(points)
-    common = number(first, "test_majority")
-    if common is not None and common >= _UNBALANCED:
-        notes.append(f"Always saying the commonest class is right for {common:.3f} of the test rows; see test_auroc.")
-    notes.append(f"Hyper-parameter tuning {tuning} accounted; the best of each ε (★) is chosen by {label(metric)}.")
-    if len(set(seeds)) == 1 and int(seeds[0]) > 1:
-        notes.append(f"Mean ± standard deviation over {seeds[0]} seeds.")
-    return [note for note in [*notes, *warned] if note]
-
-
-def _warnings(points: list[dict[str, Any]]) -> list[str]:
-    diverged = sum(point["diverged"] for point in points)
-    lines = list(count_sentences(points).values())
-    lines += [f"{label(name)} {why}." for name in _ROUNDED_UP if (why := _why_infinite(points, name))]
-    if diverged:
-        lines.append(f"{diverged_runs(diverged, sum(point['n'] for point in points))}: lower the learning rate.")
-    return lines
-
-
-def _why_infinite(points: list[dict[str, Any]], name: str) -> str:
-    """Why an accountant claims nothing of runs of which the other claims a finite ε."""
-    other = next(column for column in _ROUNDED_UP if column != name)
-    unclaimed = [p for p in points if number(p, name) == math.inf and math.isfinite(number(p, other) or math.inf)]
-    if not unclaimed:
-        return ""
-    which = ", ".join(dict.fromkeys(cell_text(point, "epsilon") for point in unclaimed))
-    return (
-        f"is ∞ where ε is {which}: its bound lies above the ε that the capacity of the cohorts was made for, and so "
-        "claims nothing"
-    )
-
-
-def diverged_runs(diverged: int, runs: int) -> str:
-    """What a table or a figure says of runs that ended in numbers that are not finite.
-
-    Args:
-      diverged: how many did.
-      runs: of how many.
-
-    Example:
-      >>> diverged_runs(2, 9)
-      '2 of 9 runs diverged (their answers count as wrong, they have no loss)'
-    """
-    return f"{diverged} of {runs} runs diverged (their answers count as wrong, they have no loss)"
-
-
-def cell_text(point: dict[str, Any], name: str) -> str:
-    """What a point says in a column, in as few signs as tell it; a dash where it says nothing.
-
-    Args:
-      point: a row of ``summary``.
-      name: the column.
-
-    Example:
-      >>> cell_text({"accountant": "pld"}, "accountant"), cell_text({"clip_norm": 0.10}, "clip_norm")
-      ('PLD', '0.1')
-    """
-    of_words = name in SCHEMA and SCHEMA[name].dtype in ("str", "bool")
-    if of_words or isinstance(point[name], str) or pd.api.types.is_bool(point[name]):
-        cell = "–" if pd.isna(point[name]) else str(point[name])
-        return cell.upper() if name == "accountant" else cell
-    value = number(point, name)
-    if value is None:
-        return "–"
-    if name in _ROUNDED_UP:
-        return rounded_up(value)
-    if name == "trained_parameters":
-        return f"{value:,.0f}"
-    return small(float(f"{value:.3g}") if name == "noise_multiplier" else value)
-
-
-def _is_infinite(point: dict[str, Any]) -> bool:
-    return number(point, "epsilon") == math.inf

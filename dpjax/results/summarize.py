@@ -13,14 +13,10 @@ from dpjax.results.claims import claim, small
 from dpjax.results.errors import ResultsError
 from dpjax.results.metric import all_diverged, metric_of
 from dpjax.results.mishaps import COUNTED
-from dpjax.results.schema import METRICS, SCHEMA, lower_is_better
+from dpjax.results.rivals import FAMILY, SUBJECT, best_of_each
+from dpjax.results.schema import METRICS, SCHEMA
 from dpjax.results.several import SWEEP
 from dpjax.results.table import ORDER
-
-_SUBJECT = ("experiment", "dataset", "split", "model", "unit", "partition")
-
-FAMILY: tuple[str, ...] = (*_SUBJECT, "adjacency", "sampling", "delta")
-"""Columns that rows must share before it makes sense to compare their accuracy at one ε."""
 
 IDENTITY: tuple[str, ...] = (
     *FAMILY,
@@ -69,6 +65,9 @@ _SAME = (
     "cut_share",
     "owners",
     "learnt",
+    "released",
+    "release_noise_multiplier",
+    "release_delta",
     "test_majority",
     "rows_per_owner",
     "noise_multiplier",
@@ -96,8 +95,8 @@ def summary(frame: pd.DataFrame, metric: str = "") -> pd.DataFrame:
     number (the loss of a run that diverged), the mean and the deviation are missing, for those of the rest would
     flatter. The deviation is the sample's (``ddof=1``), missing for a single seed. ε computed is the largest of the
     seeds'; what is counted over steps (overflow, rejections, dropped clients, aborted rounds, wrapped sums) and runs
-    that ``diverged`` are summed. ``best`` marks the best mean of ``metric`` for each family (``FAMILY``) and ε;
-    ``claim`` is the point's privacy sentence.
+    that ``diverged`` are summed. ``best`` marks the best mean of ``metric`` for each family (``FAMILY``) and ε,
+    and what equals it; ``claim`` is the point's privacy sentence.
 
     Args:
       frame: what ``collect`` or ``load`` gave.
@@ -162,7 +161,7 @@ def with_runs(
         parts[f"{name}_mean"] = np.where(of_all, groups[name].mean().to_numpy(float), np.nan)
         parts[f"{name}_std"] = np.where(of_all, groups[name].std(ddof=1).to_numpy(float), np.nan)
     points = pd.concat([points, pd.DataFrame(parts, index=points.index)], axis=1)
-    points["best"] = _best(points, metrics[0])
+    points["best"] = best_of_each(points, metrics[0])
     points["claim"] = [claim(row) for row in points.to_dict("records")]
     points = points.sort_values(ORDER, kind="stable", na_position="first")
     place = np.argsort(points.index.to_numpy())  # of the group that came so manieth, among the sorted
@@ -357,7 +356,7 @@ def _adopt(frame: Any) -> Any:
     # A non-private run has no δ, and may leave its neighbours unsaid; it is still the reference of its family.
     reference = frame["epsilon"] == math.inf
     frame = frame.copy()
-    subject = frame[list(_SUBJECT)].fillna("").agg("\0".join, axis=1)
+    subject = frame[list(SUBJECT)].fillna("").agg("\0".join, axis=1)
     for name in ("adjacency", "sampling", "delta"):
         for same, stated in frame[~reference][name].groupby(subject[~reference]):
             if stated.nunique() == 1:
@@ -373,15 +372,3 @@ def _hash_without_privacy(row: dict[str, Any]) -> Any:
         return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
         return row["config_hash"]
-
-
-def _best(points: Any, metric: str) -> pd.Series:
-    score = points[f"{metric}_mean"] * (-1 if lower_is_better(metric) else 1)
-    rivals = [points[name] for name in (*FAMILY, "epsilon")]
-    # Of runs that diverged no metric is a result: they are the best only where all of an ε did; so is what is infinite.
-    finished = ((points["diverged"] == 0) & np.isfinite(points[f"{metric}_mean"])).astype(float)
-    score = score.where(finished == finished.groupby(rivals, dropna=False).transform("max"))
-    top = score.groupby(rivals, dropna=False).transform("max")
-    is_top = (score == top) & score.notna()
-    # Of equals the first, so that each ε has one.
-    return is_top & ~points[[*FAMILY, "epsilon"]][is_top].duplicated().reindex(points.index, fill_value=False)

@@ -40,6 +40,6 @@ def folder_of(directories: Sequence[Path | str], out: Path | str | None) -> Path
     if out is not None:
         return Path(out)
     if len(directories) > 1:
-        raise ResultsError("--out is empty, and several folders have no figures of their own: give --out a folder")
+        raise ResultsError("--out is not given, and several folders share none: give one, such as --out figures")
     directory = Path(directories[0])
     return (directory if directory.is_dir() else directory.parent) / "figures"

@@ -11,8 +11,8 @@ from matplotlib.lines import Line2D
 from dpjax.results import ResultsError
 from dpjax.results.claims import small
 from dpjax.results.schema import lower_is_better
-from dpjax.results.sheet import label
 from dpjax.results.summarize import is_federated, require
+from dpjax.results.wording import label
 from experiments.figures import style, ticks
 from experiments.figures.legends import beside
 from experiments.figures.look import Look

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from dpjax.results import ResultsError
-from dpjax.results.sheet import label
 from dpjax.results.summarize import is_federated, require
+from dpjax.results.wording import label
 from experiments.figures import style
 from experiments.figures.look import Look
 from experiments.figures.points import Panel, mean_label, panels_of

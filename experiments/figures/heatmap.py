@@ -14,8 +14,8 @@ from matplotlib.patches import Rectangle
 from dpjax.results import ResultsError
 from dpjax.results.claims import small
 from dpjax.results.schema import lower_is_better
-from dpjax.results.sheet import label
 from dpjax.results.summarize import require
+from dpjax.results.wording import label
 from experiments.figures import style
 from experiments.figures.look import Look
 from experiments.figures.points import Panel, best_per, hidden_choices, mean_label, one_algorithm, panels_of, values_of
@@ -88,12 +88,12 @@ def _draw(axes: Axes, panel: Panel, metric: str, norm: Normalize, look: Look) ->
         axes.pcolormesh(
             [left, left + 1], np.arange(len(clips) + 1), means[:, None], norm=norm, cmap="cividis", ec="white", lw=1.2
         )
-        best = -1 if np.isnan(means).all() else int(np.nanargmin(means) if descending else np.nanargmax(means))
+        best = np.nan if np.isnan(means).all() else np.nanmin(means) if descending else np.nanmax(means)
         for row, clip in enumerate(clips):
             if not np.isnan(means[row]):
                 std = float(column["spread"].get(clip, np.nan))
                 broken = column["diverged"].get(clip, 0) > 0
-                _cell(axes, left, row, float(means[row]), std, norm, look, best=row == best, broken=broken)
+                _cell(axes, left, row, float(means[row]), std, norm, look, best=means[row] == best, broken=broken)
     ticks = [left + 0.5 for _, left in columns]
     axes.set_xticks(ticks, [small(epsilon) for epsilon, _ in columns])
     axes.set_yticks([row + 0.5 for row in range(len(clips))], [small(clip) for clip in clips])

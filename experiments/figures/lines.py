@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 
 from dpjax.results import ResultsError
 from dpjax.results.claims import small
-from dpjax.results.sheet import label
+from dpjax.results.wording import label
 from experiments.figures import style, ticks
 from experiments.figures.legends import for_all
 from experiments.figures.look import Look

@@ -10,18 +10,17 @@ import pandas as pd
 
 from dpjax.results import ResultsError
 from dpjax.results.claims import small
+from dpjax.results.rivals import rivals_share
 from dpjax.results.selecting import column_of, select
 from dpjax.results.several import SWEEP
-from dpjax.results.sheet import label
-from dpjax.results.summarize import FAMILY, IDENTITY, references_as_one, require, with_runs
+from dpjax.results.summarize import IDENTITY, references_as_one, require, with_runs
+from dpjax.results.wording import label
 from experiments.figures.look import Look
 from experiments.figures.points import best_per, hidden_choices, notes_of
 from experiments.figures.spec import Spec
 
 _MOST = 30
 """Lines and places that a reader can tell apart, and panels that a page holds."""
-_RIVALS = tuple(name for name in FAMILY if name != "experiment")
-"""What points must share to be compared, but for the name that somebody gave the sweep."""
 _SUBJECT = ("dataset", "split", "model", "partition")
 """What a point without privacy shares with those that it is a reference of."""
 _BARE = (*_SUBJECT, "adjacency", "sampling", "method", SWEEP, "experiment", "algorithm", "aggregation", "optimizer")
@@ -216,7 +215,7 @@ def _apart_by(private: Any, spec: Spec) -> tuple[list[str], list[str]]:
     """Columns with a panel for each value, and those that the lines' names tell instead."""
     keys = [spec.col] if spec.col else []
     told = []
-    for name in [*_RIVALS, "epsilon"]:
+    for name in rivals_share():
         if name in spec.axes:
             continue
         by_panel = private.groupby(keys, dropna=False)[name] if keys else None

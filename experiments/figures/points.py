@@ -13,8 +13,9 @@ from dpjax.results.choices import hidden_choices as hidden_choices
 from dpjax.results.claims import owners_sentence, sampling_word, small, steps_word, tuning_clause
 from dpjax.results.computed import computed_sentence
 from dpjax.results.mishaps import count_sentences
-from dpjax.results.sheet import mean_and_std
-from dpjax.results.summarize import FAMILY, is_federated, summary
+from dpjax.results.rivals import FAMILY
+from dpjax.results.summarize import is_federated, summary
+from dpjax.results.wording import mean_and_std
 from experiments.figures import style
 from experiments.figures.look import Look
 
@@ -67,6 +68,7 @@ def panels_of(frame: pd.DataFrame, metric: str, by: Sequence[str] = (), look: Lo
     # Central before federated.
     points = points.assign(federated=is_federated(points)).sort_values("federated", kind="stable")
     several = points["experiment"].nunique() > 1
+    told_apart = [*by, *(["split"] if points["split"].nunique(dropna=False) > 1 else [])]
     panels = []
     for values, group in points.groupby(keys, dropna=False, sort=False):
         where = dict(zip(keys, values, strict=True))
@@ -76,7 +78,7 @@ def panels_of(frame: pd.DataFrame, metric: str, by: Sequence[str] = (), look: Lo
         is_private = group["epsilon"] < math.inf
         panels.append(
             Panel(
-                title=_title(where, by, several),
+                title=_title(where, told_apart, several),
                 lines=lines,
                 private=group[is_private].sort_values("epsilon", kind="stable"),
                 reference=group[~is_private],
@@ -128,7 +130,7 @@ def mean_label(point: Any, metric: str) -> str:
 def _title(where: dict[str, Any], by: Sequence[str], several_experiments: bool) -> str:
     names: list[Any] = [where["experiment"]] if several_experiments else []
     names += [where["dataset"], where["model"], f"per {where['unit']}" if isinstance(where["unit"], str) else ""]
-    names.append(where["partition"])
+    names += [where["partition"], where["split"] if "split" in by else ""]
     names += [f"{small(where[name])} {_COUNTED[name]}" for name in by if name in _COUNTED and pd.notna(where[name])]
     names += [where["algorithm"]] if "algorithm" in by else []
     if "epsilon" in by:

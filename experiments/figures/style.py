@@ -17,7 +17,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dpjax.results import write_atomically
+from experiments.figures.embedding import without_layout
+from experiments.figures.glyphs import MISSING, complete
 from experiments.figures.look import Look
+from experiments.figures.room import NOTE, fold, keep_inside, remember, stack
 
 # Okabe and Ito's palette, without its yellow, which white paper swallows; darkest first, for grey print.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
@@ -67,7 +70,6 @@ _NARROWEST = 2.5
 """Inches: panels that would be narrower stand below each other."""
 _LOWEST = 2.3
 _AROUND = 0.75  # inches
-_TRIES = 12  # each 1.4 times as high
 _LINE = 68  # characters of the smaller print below it
 
 PANEL = (4.7, 3.5)
@@ -87,7 +89,8 @@ def styled(look: Look = PLAIN) -> Iterator[None]:
     ...     matplotlib.rcParams["pdf.fonttype"]
     42
     """
-    with matplotlib.rc_context():
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", MISSING)  # `complete` tells them once
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(STYLE)
         scale = look.points / STYLE["font.size"]
@@ -162,17 +165,18 @@ def head(axes: Axes, title: str, lines: Sequence[str], look: Look = PLAIN, *, ap
         if apart and spec and spec.get_gridspec().nrows * columns > 1:
             axes.set_title(textwrap.fill(apart, max(12, int(_TITLE * room))), loc="left", fontweight="bold", pad=5)
         return
-    lines = [plain(part) for line in lines for part in _folded(line, max(20, int(_LINE * room)))]
-    step = 11 * look.points / 9
-    # Broken after a comma only.
-    whole = title.replace(" ", "\N{NO-BREAK SPACE}").replace(",\N{NO-BREAK SPACE}", ", ")
-    folded = textwrap.fill(whole, max(16, int(_TITLE * room))).replace("\N{NO-BREAK SPACE}", " ")
-    axes.set_title(folded, loc="left", fontweight="bold", pad=8 + step * len(lines))
-    for row, line in enumerate(reversed(lines)):
-        axes.annotate(
-            line, (0, 1), xytext=(0, 6 + step * row), xycoords="axes fraction", textcoords="offset points",
-            size=look.points * 8 / 9, color=MUTED, annotation_clip=False,
+    lines = [plain(line) for line in lines]
+    width = max(16, int(_TITLE * room))
+    remember(axes.set_title(fold(title, width), loc="left", fontweight="bold"), title)
+    width = max(20, int(_LINE * room))
+    for line in reversed(lines):
+        note = axes.annotate(
+            fold(line, width), (0, 1), xytext=(0, 6), xycoords="axes fraction", textcoords="offset points",
+            size=look.points * 8 / 9, color=MUTED, annotation_clip=False, gid=NOTE,
         )  # fmt: skip
+        remember(note, line)
+        note.set_in_layout(look.width is None)  # a line that is too long is folded, and squeezes no panel
+    stack(axes, look.points)
 
 
 def plain(words: str) -> str:
@@ -187,18 +191,10 @@ def plain(words: str) -> str:
     return words.replace("$", r"\$")
 
 
-def _folded(line: str, width: int) -> list[str]:
-    """A line in several, after commas where that goes: a name and its value stay together."""
-    whole = line.replace(" ", "\N{NO-BREAK SPACE}")
-    for sign in (",", ";", ":"):
-        whole = whole.replace(f"{sign}\N{NO-BREAK SPACE}", f"{sign} ")
-    parts = textwrap.wrap(whole, width, break_long_words=False)
-    parts = [part.replace("\N{NO-BREAK SPACE}", " ") for part in parts]
-    return [piece for part in parts for piece in textwrap.wrap(part, width)]
-
-
 def fit(figure: Figure, look: Look) -> None:
     """Makes a figure of a given width as high as its notes and legends need, so that its panels stay open.
+
+    Formal guarantees: no word of it runs beyond the picture, as far as folding helps.
 
     Args:
       figure: what a chart's function drew.
@@ -211,17 +207,15 @@ def fit(figure: Figure, look: Look) -> None:
     >>> bool(figure.get_figheight() > before)
     True
     """
-    if look.width is None or look.height is not None:
+    complete(figure)
+    if look.width is None:
         return
     first, count = figure.get_figheight(), 1
+    with styled(look):
+        keep_inside(figure, look.points, may_grow=look.height is None)
+    if look.height is not None:
+        return
     rows: dict[int, float] = {}
-    for _ in range(_TRIES):
-        with styled(look), warnings.catch_warnings(record=True) as said:
-            warnings.simplefilter("always")
-            figure.draw_without_rendering()
-        if not any("collapsed" in str(each.message) for each in said):
-            break
-        figure.set_size_inches(look.width, 1.4 * figure.get_figheight())  # notes and legend left no room at all
     whole = figure.get_figheight()
     for axes in figure.axes:
         spec = axes.get_subplotspec()
@@ -232,6 +226,8 @@ def fit(figure: Figure, look: Look) -> None:
     wanted = first / count - _AROUND * look.points / 9
     missing = sum(wanted - height for height in rows.values())
     figure.set_size_inches(look.width, max(first, whole + missing))
+    with styled(look):
+        keep_inside(figure, look.points, may_grow=True)  # ticks change with the height
 
 
 def save(figure: Figure, folder: Path, name: str, formats: Sequence[str] = ("png", "pdf")) -> list[Path]:
@@ -288,6 +284,7 @@ def rendered(figure: Figure, formats: Sequence[str], look: Look = PLAIN) -> dict
     """
     contents = {}
     caption = caption_of(figure)
+    complete(figure)
     with styled(look):  # laid out once, where each format would do so again
         figure.draw_without_rendering()
     figure.set_layout_engine("none")
@@ -299,7 +296,7 @@ def rendered(figure: Figure, formats: Sequence[str], look: Look = PLAIN) -> dict
             "svg": {"Date": None, "Description": caption},
         }
         # svg names its clip paths by a random salt unless given one.
-        with styled(look), matplotlib.rc_context({"svg.hashsalt": "dpjax"}):
+        with styled(look), matplotlib.rc_context({"svg.hashsalt": "dpjax"}), without_layout():
             figure.savefig(buffer, format=ending, metadata=undated.get(ending))
         contents[ending] = buffer.getvalue()
     return contents

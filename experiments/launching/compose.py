@@ -15,6 +15,7 @@ from omegaconf.errors import ValidationError
 import experiments.spelling  # noqa: F401  a job's folder is named by its resolver
 from experiments.config import CONF
 from experiments.fields import describe
+from experiments.own_experiment import as_given
 from experiments.strict import refuse_no_containers
 
 _FIELDS = {row[0] for row in describe()}
@@ -113,4 +114,4 @@ def as_job(composed: DictConfig, overrides: Sequence[str], index: int) -> Compos
         seen.cfg = before
     with read_write(composed.hydra.runtime), open_dict(composed.hydra.runtime):
         composed.hydra.runtime.output_dir = str(folder)
-    return Composed(plain, folder, " ".join(overrides))
+    return Composed(plain, folder, as_given(" ".join(overrides)))

@@ -6,6 +6,7 @@ Configs, folders, logs, callbacks and job returns stay Hydra's own; only the wor
 import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus, configure_log, run_job, setup_globals
@@ -15,6 +16,7 @@ from dpjax.results.failures import write_failure
 from experiments.config import ConfigError
 from experiments.error_words import explain, is_disk_full
 from experiments.launching.compose import Composed, as_job, make_compose
+from experiments.launching.plan import telling
 from experiments.progress import Progress
 from experiments.readers import Sweep, refuse_unread
 from experiments.strict import refuse_choices
@@ -47,7 +49,7 @@ def launch(
     jobs: dict[int, Job] = {}
     found: dict[int, Composed] = {}
     composed: dict[int, DictConfig] = {}
-    with Progress(len(job_overrides)) as progress:
+    with Progress(len(job_overrides), tell_left=telling(Path(str(config.hydra.sweep.dir)))) as progress:
 
         def hand_over(i: int, outcome: Outcome) -> None:
             returns[i] = _hand_over(hydra_context, composed[i], outcome)

@@ -1,8 +1,6 @@
 """From grids of overrides to a list of jobs: their union, and a non-private reference for every line."""
 
-import datetime
 import itertools
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -12,14 +10,15 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
-from dpjax.keeping import discard_leftovers, this_process
-from dpjax.results import ResultsError, write_atomically
+from dpjax.keeping import discard_leftovers
+from dpjax.results import ResultsError
 from experiments.border import as_typed
 from experiments.config import CONF, Config, ConfigError
 from experiments.error_words import no_field
 from experiments.fields import describe, types
 from experiments.interrupts import status_of
 from experiments.launching.compose import as_job, make_compose
+from experiments.launching.plan import tell_plan
 from experiments.notifying import NO_ADDRESS, foretell, is_address
 from experiments.readers import Sweep, depends_on, refuse_unread
 from experiments.spelling import one_spelling
@@ -56,7 +55,7 @@ def sweep(sweeper: Any, arguments: Sequence[str]) -> Any:
         folder.mkdir(parents=True, exist_ok=True)
         discard_leftovers(folder)
         OmegaConf.save(sweeper.config, folder / "multirun.yaml")
-        _tell_plan(folder, jobs)
+        tell_plan(folder, jobs)
     except (OSError, ResultsError):
         if num_finished(folder) < len(jobs):  # of a finished sweep the table can be shown from any disk
             raise
@@ -82,15 +81,6 @@ def _refuse_unread(loader: Any, config: DictConfig, jobs: Sequence[Sequence[str]
     together = Sweep(cfgs)
     for each, cfg in zip(composed, cfgs, strict=True):
         refuse_unread(cfg, each.hydra.runtime.choices, together)
-
-
-def _tell_plan(folder: Path, jobs: Sequence[Sequence[str]]) -> None:
-    """What ``dpjax status`` and ``dpjax report --watch`` need to say how far a sweep is."""
-    started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    plan = {"format": "dpjax-progress", "version": 1, "planned": len(jobs), "started": started}
-    plan["process"] = this_process()
-    plan["jobs"] = [" ".join(job) for job in jobs]
-    write_atomically(folder / "progress.json", json.dumps(plan, indent=1).encode())
 
 
 def expand(

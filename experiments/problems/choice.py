@@ -52,9 +52,10 @@ def make_problem(cfg: Config, tell: Tell) -> Problem:
         from experiments.problems import wavelets
 
         return wavelets.make_problem(cfg, dataset, row_choice, held_out, tell)
-    if dataset.task == "document":
+    if dataset.task in ("document", "tokens"):
+        kind = "texts" if dataset.task == "document" else "token ids"
         raise ConfigError(
-            f"model={cfg.model.name} reads no texts, which data={dataset.name} holds; use model=pretrained."
+            f"model={cfg.model.name} reads no {kind}, which data={dataset.name} holds; use model=pretrained."
         )
     model = _model(cfg, dataset) if own is None else own
     loss_fn = own_loss(cfg.plugin, model, dataset)
@@ -77,10 +78,11 @@ def _refuse_with_plugin(cfg: Config, dataset: Dataset) -> None:
             f"plugin={cfg.plugin} has a make_model or make_loss, and model={cfg.model.name} brings its own; leave one "
             "out."
         )
-    if dataset.task == "document":
+    if dataset.task in ("document", "tokens"):
+        kind = "texts, which have no numbers" if dataset.task == "document" else "token ids, as many as a text has"
         raise ConfigError(
-            f"plugin={cfg.plugin} has a make_model or make_loss, and data={dataset.name} holds texts, which have no "
-            "numbers; use model=pretrained."
+            f"plugin={cfg.plugin} has a make_model or make_loss, and data={dataset.name} holds {kind}; use "
+            "model=pretrained."
         )
 
 

@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from dpjax.datasets import Dataset
+from dpjax.datasets.own_tables.tokens import UNKNOWN
 from dpjax.datasets.selection import Rows, only
 from dpjax.lengths import length_buckets, lengths_of
 from dpjax.models import logistic, objectives
-from dpjax.models.pretrained import Encoded, Pretrained
+from dpjax.models.pretrained import Encoded, Pretrained, encode_ids
 from dpjax.models.transformers import Head, Lora, Plan
 from dpjax.models.tuning import Method, Tuned, fine_tune
 from experiments.argument_fields import TUNING, in_fields
@@ -41,7 +42,7 @@ def make_problem(cfg: Config, dataset: Dataset, kept: np.ndarray | None, held_ou
     Raises:
       ValueError: no texts, a task that they or the checkpoint are not made for, or a checkpoint that is not here.
     """
-    if dataset.task != "document":
+    if dataset.task not in ("document", "tokens"):
         raise ConfigError(
             f"model=pretrained reads texts, and data={dataset.name} is a {dataset.task}; `dpjax data list` names those "
             "with input text."
@@ -52,15 +53,13 @@ def make_problem(cfg: Config, dataset: Dataset, kept: np.ndarray | None, held_ou
     made_up = cfg.model.task == "synthetic"
     shown = synthetic.as_pairs(cfg.synthesis, dataset) if made_up else dataset
     tell(f"tokenizing {dataset.name}", 0, 1)
-    train, test = (
-        body.tokenizer.encode(texts, cfg.model.max_length) for texts in (shown.train_inputs, shown.test_inputs)
-    )
-    checked = None if held_out is None else body.tokenizer.encode(held_out.inputs, cfg.model.max_length)
+    train, test = (_encoded(body, shown, texts, cfg.model) for texts in (shown.train_inputs, shown.test_inputs))
+    checked = None if held_out is None else _encoded(body, dataset, held_out.inputs, cfg.model)
     facts = {
         "model": _describe_model(cfg, body),
         "tuning": describe(cfg.tuning),
         "dtype": None if cfg.model.dtype == "float32" else cfg.model.dtype,
-        "checkpoint": body.source,
+        "checkpoint": f"{body.source}; {UNKNOWN}" if dataset.task == "tokens" else body.source,
         "max_length": cfg.model.max_length,
         "cut_share": float(np.mean(train.cut)),
     }
@@ -110,6 +109,12 @@ def make_problem(cfg: Config, dataset: Dataset, kept: np.ndarray | None, held_ou
         tokens_per_row=float(np.mean((train.ids >= 0).sum(1))),
         finish=synthetic.make_finish(cfg, dataset, body, tuned) if made_up else None,
     )
+
+
+def _encoded(body: Pretrained, dataset: Dataset, texts: np.ndarray, model: ModelConf) -> Encoded:
+    if dataset.task == "document":
+        return body.tokenizer.encode(texts, model.max_length)
+    return encode_ids(texts, body.tokenizer, model.max_length, what=f"data={dataset.name}")
 
 
 def make_tuned(model: ModelConf, tuning: TuningConf, body: Pretrained, num_classes: int) -> Tuned:
@@ -210,6 +215,8 @@ def _check(made: ModelConf, dataset: Dataset, body: Pretrained) -> None:
         )
     if made.task == "masked" and body.tokenizer.mask is None:
         raise ConfigError(f"model.task=masked: {body.name} has no [MASK] token; use causal.")
+    if made.task == "synthetic" and dataset.task == "tokens":
+        raise ConfigError(f"model.task=synthetic writes texts, and data={dataset.name} holds token ids; use data.text.")
     if made.task == "completion" and dataset.input_shape != (2,):
         raise ConfigError(
             f"model.task=completion takes pairs of instruction and answer, and data={dataset.name} has single texts; "

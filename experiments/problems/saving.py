@@ -6,13 +6,16 @@ from typing import Any
 
 import numpy as np
 
+from dpjax.datasets.targets import Target, write_target
 from dpjax.models.tuning import flat_paths, unstacked
 from dpjax.results import write_claim
-from dpjax.results.claims import Row
+from dpjax.results.claims import Row, text
 from experiments.config import Config
 
 
-def save_model(cfg: Config, folder: Path, trained: Any, row: Row, labels: Sequence[str] = ()) -> Path:
+def save_model(
+    cfg: Config, folder: Path, trained: Any, row: Row, labels: Sequence[str] = (), target: Target | None = None
+) -> Path:
     """Writes the trained parameters: adapters as PEFT does, a tuned model as ``transformers`` does, others by path.
 
     What PEFT or ``transformers`` opens scores as the run did, with its labels. README.md and privacy.json in the folder
@@ -24,8 +27,12 @@ def save_model(cfg: Config, folder: Path, trained: Any, row: Row, labels: Sequen
       trained: parameters at the end of a run.
       row: results row of the run.
       labels: names of the classes; (): numbered.
+      target: the number that it predicts, whose range goes with it; None: it says classes.
     """
     named = _save(cfg, folder, trained, labels)
+    if target is not None:
+        learnt = text(row, "learnt").split("; ")
+        write_target(folder, target, learnt=f"range of {target.name}" in learnt)
     write_claim(folder, row, weights="average" if cfg.optimizer.ema else "last", class_names=named)
     return folder
 

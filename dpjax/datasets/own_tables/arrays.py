@@ -1,8 +1,6 @@
 """Arrays of one's own in an .npz file: numbers as the columns of a table, images as images, and what is neither."""
 
 import hashlib
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +10,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from dpjax.datasets.entries import Dataset
+from dpjax.datasets.own_tables.array_files import is_arrays, read_arrays, read_splits
 from dpjax.datasets.own_tables.kinds import Column, read_column
 from dpjax.datasets.own_tables.sides import as_dataset, take_sides
 from dpjax.datasets.own_tables.source import TableSource
@@ -21,104 +20,7 @@ LABELS = ("y", "labels", "label", "target", "targets")
 OWNERS = ("unit", "units", "owner", "owners")
 """Names that say what an array is for, where the config does not."""
 
-_KINDS = "biufUSM"
-_UNREADABLE = (OSError, EOFError, MemoryError, ValueError, TypeError, SyntaxError, zipfile.BadZipFile, zlib.error)
 _OF_PIXELS = (1, 3)
-
-
-def is_arrays(path: str | Path) -> bool:
-    """Whether a path is a file of arrays.
-
-    Args:
-      path: as the config says it.
-
-    Example:
-      >>> is_arrays("features.npz"), is_arrays("patients.csv")
-      (True, False)
-    """
-    return Path(path).suffix.lower() in (".npz", ".npy")
-
-
-def read_arrays(path: Path, where: str) -> dict[str, np.ndarray]:
-    """The arrays of a file, each with a row for each example. Nothing of it is ever unpickled.
-
-    Args:
-      path: of an .npz file, as ``numpy.savez`` writes it.
-      where: names it in messages.
-
-    Returns:
-      Name → ``[rows, ...]`` of truth values, whole numbers, finite floats, words or dates.
-
-    Raises:
-      DatasetError: no such file, or an array that is none of these or has other rows; it names array and row.
-    """
-    if path.suffix.lower() == ".npy":
-        raise DatasetError(
-            f"{where} is one array without its labels; save both in one file, as numpy.savez('data.npz', x=x, y=y)"
-        )
-    found: dict[str, np.ndarray] = {}
-    try:
-        if not path.is_file():
-            raise DatasetError(f"{where} is no file; paths begin in the folder of the command, {Path.cwd()}")
-        with np.load(path, allow_pickle=False) as file:
-            for name in file.files:
-                found[name] = _one(name, file, where)
-    except _UNREADABLE as error:
-        if isinstance(error, DatasetError):
-            raise
-        raise DatasetError(f"{where} is damaged or no .npz file; save it again with numpy.savez") from error
-    if not found:
-        raise DatasetError(f"{where} holds no arrays; save inputs and labels, as numpy.savez('data.npz', x=x, y=y)")
-    lengths = {name: len(array) for name, array in found.items()}
-    first = next(iter(lengths))
-    other = next((name for name, rows in lengths.items() if rows != lengths[first]), None)
-    if other is not None:
-        raise DatasetError(
-            f"{where} {first} has {lengths[first]:,} rows and {other} {lengths[other]:,}; each must have a row for "
-            "each example"
-        )
-    if not lengths[first]:
-        raise DatasetError(f"{where} its arrays are empty; save rows")
-    return found
-
-
-def _one(name: str, file: Any, where: str) -> np.ndarray:
-    try:
-        array = file[name]
-    except ValueError as error:
-        if "pickle" not in str(error):
-            raise
-        raise DatasetError(
-            f"{where} {name} holds Python objects, which could run anything when they are read; save it with a plain "
-            "dtype, as x.astype('float32') or names.astype('U')"
-        ) from error
-    if not isinstance(array, np.ndarray):
-        raise DatasetError(f"{where} {name} is no array; save arrays alone with numpy.savez")
-    if array.dtype.names:
-        raise DatasetError(
-            f"{where} {name} has fields ({', '.join(array.dtype.names)}); save each as an array of its own"
-        )
-    if array.dtype.kind not in _KINDS:
-        fix = "save its real and imaginary part" if array.dtype.kind == "c" else "save numbers, words or dates"
-        raise DatasetError(f"{where} {name} is of {array.dtype}, which no model reads; {fix}")
-    if not array.ndim or array.ndim > 4:
-        size = "one number" if not array.ndim else f"of {array.ndim} dimensions"
-        raise DatasetError(f"{where} {name} is {size}; give [rows], [rows, features] or [rows, height, width, colours]")
-    if array.dtype.kind == "f":
-        wrong = ~np.isfinite(array.reshape(len(array), -1)).all(axis=1) if array.size else np.zeros(0, bool)
-        if wrong.any():
-            raise DatasetError(
-                f"{where} {name} holds NaN or an infinite number in row {int(np.flatnonzero(wrong)[0]) + 1}; put a "
-                "number there, or leave the row out"
-            )
-    if array.dtype.kind == "S":
-        try:
-            return np.char.decode(array, "utf-8")
-        except UnicodeDecodeError as error:
-            raise DatasetError(
-                f"{where} {name} holds bytes that are not UTF-8; save it as words, of dtype U"
-            ) from error
-    return array.astype(array.dtype.newbyteorder("="))  # Arrow knows this machine's order of bytes alone
 
 
 def resolved(source: TableSource) -> TableSource:
@@ -143,19 +45,22 @@ def resolved(source: TableSource) -> TableSource:
     return replace(source, label=label, unit=unit, columns=columns)
 
 
-def as_table(path: Path, where: str) -> Any:
-    """Arrays of one or two dimensions as a ``pyarrow.Table``: ``x`` of ``[rows, 3]`` becomes ``x_0``, ``x_1``, ``x_2``.
+def as_tables(path: Path, where: str) -> dict[str, Any]:
+    """Arrays of one or two dimensions as ``pyarrow.Table``: ``x`` of ``[rows, 3]`` becomes ``x_0``, ``x_1``, ``x_2``.
 
     Args:
-      path: of the file.
+      path: of the file, or the files.
       where: names it in messages.
+
+    Returns:
+      One table by the path's name; of a folder with files of a split each ``train`` and ``test``.
 
     Raises:
       DatasetError: see ``read_arrays``; images.
     """
     import pyarrow
 
-    arrays = read_arrays(path, where)
+    arrays, of_file = read_splits(path, where)
     names: list[str] = []
     columns: list[Any] = []
     for name, array in arrays.items():
@@ -165,15 +70,21 @@ def as_table(path: Path, where: str) -> Any:
         if not wide.shape[1]:
             raise DatasetError(f"{where} {name} has no columns; leave it out")
         names += _names(name, array) if array.ndim == 2 else [name]
-        columns += [_column(wide[:, i]) for i in range(wide.shape[1])]
-    return pyarrow.Table.from_arrays(columns, names=names)
+        columns += [arrow_column(wide[:, i]) for i in range(wide.shape[1])]
+    table = pyarrow.Table.from_arrays(columns, names=names)
+    return {path.stem: table} if of_file is None else {"train": table.filter(~of_file), "test": table.filter(of_file)}
 
 
 def _names(name: str, array: np.ndarray) -> list[str]:
     return [f"{name}_{i}" for i in range(array.shape[1])]
 
 
-def _column(values: np.ndarray) -> Any:
+def arrow_column(values: np.ndarray) -> Any:
+    """An array of one dimension as a column of a table.
+
+    Args:
+      values: as ``read_arrays`` gives them.
+    """
     import pyarrow
 
     if values.dtype.kind == "M":
@@ -215,7 +126,7 @@ def load_array_images(source: TableSource) -> Dataset:
     """
     source = resolved(source)
     where = f"data.path={source.path!r}:"
-    arrays = read_arrays(Path(source.path).expanduser(), where)
+    arrays, of_file = read_splits(Path(source.path).expanduser(), where)
     (name, *more) = (name for name, array in arrays.items() if array.ndim > 2)
     roles = [each for each in (source.label, source.unit, source.split_column) if each]
     if not source.label:
@@ -230,7 +141,7 @@ def load_array_images(source: TableSource) -> Dataset:
     columns = {each: _role(arrays[each], each, source, where) for each in dict.fromkeys(roles)}
     contents = [hashlib.sha256(row.tobytes()).digest() for row in pixels]
     owner, when = (columns[each] if each else None for each in (source.unit, source.split_column))
-    sides = take_sides(source, columns[source.label], owner, when, None, contents, where)
+    sides = take_sides(source, columns[source.label], owner, when, of_file, contents, where)
     found = source.classes or source.target == "number"
     learnt = [part for part in ("" if found else f"classes of {source.label}", sides.learnt) if part]
     return as_dataset(source, sides, pixels[sides.kept], task="image", learnt="; ".join(learnt))
@@ -241,7 +152,7 @@ def _role(values: np.ndarray, name: str, source: TableSource, where: str) -> Col
 
     of_number = name == source.label and source.target == "number"
     kind: Mapping[str, Any] = {source.split_column: None, source.label: "number" if of_number else "category"}
-    table = pyarrow.table({name: _column(values)})
+    table = pyarrow.table({name: arrow_column(values)})
     return read_column(table, name, where, kind=kind.get(name, "category"), missing=source.missing)
 
 

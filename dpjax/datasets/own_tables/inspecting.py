@@ -177,7 +177,7 @@ def _config(source: TableSource, columns: Sequence[tuple[str, Column | None]], s
         lines.append(f"  classes: {named or '???  # their names, as [no, yes]'}")
     lines.append("  columns:")
     for name, column in columns:
-        known, name = source.columns.get(name), tables.quoted(name)
+        known, name = source.columns.get(name), tables.quoted(name) if name.isprintable() else json.dumps(name)
         if known is not None:
             shown = known if known == SKIP else json.dumps(known, ensure_ascii=False, default=str)
             lines.append(f"    {name}: {shown}")

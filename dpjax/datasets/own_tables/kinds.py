@@ -128,7 +128,10 @@ def read_column(
         numbers = _numbers(place, needed=kind == "number", decimal=decimal)
         if numbers is not None and (kind or not _names_rows(name, values, len(codes))):
             return column._replace(kind="number" if kind or len(values) > 1 else "constant", numbers=numbers)
-    return column._replace(kind=kind or _words_kind(name, values, codes))
+    column = column._replace(kind=kind or _words_kind(name, values, codes))
+    if column.kind == "category":
+        _refuse_quoted_twins(place)
+    return column
 
 
 class _Place(NamedTuple):
@@ -141,6 +144,20 @@ class _Place(NamedTuple):
     def row_of(self, value: str) -> str:
         """Of the first row with that value, counted as a person does who looks at the file without its header."""
         return f"row {int(np.flatnonzero(self.codes == self.values.index(value))[0]) + 1}"
+
+
+def _refuse_quoted_twins(place: _Place) -> None:
+    """A stray quote in a TSV makes characters of all others, and two values, or owners, of one that is quoted here and
+    not there.
+    """
+    known = set(place.values)
+    for value in place.values:
+        if len(value) > 2 and value[0] == value[-1] == '"' and value[1:-1] in known:
+            bare = value[1:-1]
+            raise DatasetError(
+                f"{place.name} holds {bare!r} in {place.row_of(bare)} and {value!r} in {place.row_of(value)}: in a TSV "
+                "one quote that encloses no field makes characters of all; take it away, or the quotes around values"
+            )
 
 
 def _taken(table: Any, name: str, where: str) -> Any:
@@ -173,6 +190,11 @@ def _as_written(taken: Any, table: Any, name: str, where: str) -> list[str | Non
             raise DatasetError(f"{where} column {name!r} holds a time that no calendar has ({error})") from error
     if pyarrow.types.is_boolean(taken.type):
         return [None if value is None else str(value).lower() for value in taken.to_pylist()]
+    if any(is_it(taken.type) for is_it in (pyarrow.types.is_list, pyarrow.types.is_large_list)):
+        raise DatasetError(
+            f"{where} column {name!r} holds lists, which no model of tables reads; leave it out with data.columns="
+            f"{{{name}: skip}}, or say data.tokens={name} where they are token ids"
+        )
     return tables.read_written(table.select([name]), name, where)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from dpjax.checks import nearest
-from dpjax.datasets.own_tables.kinds import Column
+from dpjax.datasets.own_tables.kinds import Column, days_of
 from dpjax.datasets.own_tables.source import Predicted, TableSource
 from dpjax.datasets.targets import Target
 from dpjax.fetching.sources import DatasetError
@@ -68,7 +68,7 @@ def plan_target(
       >>> plan_target(price, np.array([False, False, True]), (), "it:")
       (Target(low=10.0, high=30.0, name='price'), 'range of price', [])
       >>> plan_target(price, np.array([False, False, True]), (0, 20), "it:")[1:]
-      ('', ['1 of 2 training rows have a price beyond data.target_range=[0, 20], and are cut off at its ends'])
+      ('', ['1 of 2 training rows lie beyond the range [0, 20] of price, and are cut off at its ends'])
     """
     numbers = label.floats()[~tests]
     low, high = float(numbers.min()), float(numbers.max())
@@ -91,8 +91,8 @@ def plan_target(
         )
     beyond = int(((numbers < first) | (numbers > last)).sum())
     odd = (
-        f"{beyond:,} of {len(numbers):,} training rows have a {label.name} beyond data.target_range={_shown(ends)}, "
-        "and are cut off at its ends"
+        f"{beyond:,} of {len(numbers):,} training rows lie beyond the range {_shown(ends)} of {label.name}, and are cut "
+        "off at its ends"
     )
     return Target(first, last, label.name), "", [odd] if beyond else []
 
@@ -115,23 +115,42 @@ def hint_at_numbers(values: Collection[str]) -> str:
 
 
 def quantities(values: Collection[str]) -> str:
-    """What to do about labels that are many numbers and count nothing from 0 or 1 on; empty of others.
+    """What to do about labels that are many numbers, or dates; empty of others.
+
+    Numbers of classes are whole, begin at 0 or 1 and leave few out; others are quantities, or codes that need naming.
 
     Args:
       values: the labels, as they are written.
 
     Example:
       >>> quantities([str(price) for price in range(100, 500, 7)])[:40]
-      'say data.target=number to predict a quan'
+      'numbers; say data.target=number to predi'
       >>> quantities([str(number) for number in range(62)]), quantities(["1", "2.5", "4"])
       ('', '')
     """
-    if len(values) <= _MOST_NUMBERED or not hint_at_numbers(values):
+    numbers = sorted(number for value in values if (number := _finite(value)) is not None)
+    whole = all(number.is_integer() for number in numbers)
+    if len(values) > _MOST_NUMBERED and all(days_of(value) is not None for value in values):
+        return "dates, and no classes; name another column"
+    if len(numbers) < 0.9 * len(values) or len(values) <= (_MOST_NUMBERED if whole else _MOST_BROKEN):
         return ""
-    numbers = sorted(map(float, values))
-    if numbers[0] in (0, 1) and all(number.is_integer() for number in numbers) and numbers[-1] < 2 * len(numbers):
+    if len(numbers) == len(values) and whole and numbers[0] in (0, 1) and numbers[-1] < 1.5 * len(numbers):
         return ""
-    return "say data.target=number to predict a quantity, or name them all in data.classes"
+    odd = next((value for value in values if _finite(value) is None), None)
+    but = "" if odd is None else f" and {odd!r}"
+    return f"numbers{but}; say data.target=number to predict a quantity, or name them all in data.classes"
+
+
+_MOST_NUMBERED, _MOST_BROKEN = 20, 10
+"""Classes that may be any whole numbers, and any numbers."""
+
+
+def _finite(value: str) -> float | None:
+    try:
+        number = float(value)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 _MOST_NUMBERED = 20  # classes that may be any numbers

@@ -10,7 +10,9 @@ from jaxtyping import Bool
 from dpjax.checks import nearest
 from dpjax.datasets import tables
 from dpjax.datasets.entries import Dataset, Released
-from dpjax.datasets.own_tables.arrays import as_table, is_arrays, resolved
+from dpjax.datasets.hub_copies import is_hub, read_kept
+from dpjax.datasets.own_tables.array_files import is_arrays
+from dpjax.datasets.own_tables.arrays import as_tables, resolved
 from dpjax.datasets.own_tables.form import without_row_numbers
 from dpjax.datasets.own_tables.kinds import Column, read_column
 from dpjax.datasets.own_tables.plans import (
@@ -28,6 +30,7 @@ from dpjax.datasets.own_tables.releasing import Columns, counted, refuse_no_rele
 from dpjax.datasets.own_tables.sides import Sides, as_dataset, take_sides
 from dpjax.datasets.own_tables.source import TableSource
 from dpjax.datasets.own_tables.testing import TESTS, TRAINS
+from dpjax.datasets.patterns import is_pattern
 from dpjax.fetching.sources import DatasetError
 
 _MOST_SHOWN = 40  # names of columns in a sentence
@@ -100,6 +103,11 @@ def read(source: TableSource) -> Table:
     sides = take_sides(source, label, owner, when, of_file, contents_of(table), where, ends_of if asks else None)
     inputs = [each.rows(sides.kept) for each in inputs]
     units = units_of(sides.owner, sides.tests)
+    if units is not None and sides.split_learnt:
+        raise DatasetError(
+            f"{where} data.release counts rows that train, and who does depends here on the dates of all; say where "
+            "the test begins with data.split_at"
+        )
     if units is not None:
         chosen = [each for each in inputs if each.name in source.release]
         found |= {each.name: release_column(each, said[each.name], units) for each in chosen}
@@ -203,11 +211,15 @@ def open_tables(source: TableSource, where: str) -> tuple[Any, Bool[np.ndarray, 
     if not source.path:
         raise DatasetError("data.path is empty; name the file of your table, as data.path=patients.csv")
     known = {source.label, source.unit, source.split_column, *map(str, source.columns)} - {""}
+    on_hub = is_hub(source.path)
     path = _path(source.path)
-    if "*" not in path.name and not path.exists():
+    if not on_hub and not is_pattern(path) and not path.exists():
         raise DatasetError(f"{where} is not there; paths begin in the folder of the command, {Path.cwd()}")
     try:
-        read = {path.stem: as_table(path, where)} if is_arrays(path) else tables.read_tables(path, source.encoding)
+        if on_hub:
+            read = read_kept(source.path, source.encoding)
+        else:
+            read = as_tables(path, where) if is_arrays(path) else tables.read_tables(path, source.encoding)
     except DatasetError as error:  # what is said of texts, whose name is their path
         said = str(error).replace("data.name=", "data.path=").replace("append ?encoding=", "say data.encoding=")
         raise DatasetError(said) from error

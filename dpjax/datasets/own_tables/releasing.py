@@ -71,6 +71,11 @@ def refuse_no_release(source: TableSource, said: Mapping[str, Said], names: Coll
             raise DatasetError(f"{where}, which {words} by data.columns.{name}; leave it out of one of them")
         if known.kind not in READ:
             raise DatasetError(f"{where}, whose kind must be public: say data.columns.{name}=number, category or date")
+        if known.kind == "date" and not known.form:  # or one row would decide how all are read
+            raise DatasetError(
+                f"{where}, of which it must be public how dates are written: say data.columns.{name}="
+                "{kind: date, form: '%Y-%m-%d'}"
+            )
 
 
 def counted(
@@ -100,8 +105,8 @@ def release_column(column: Column, said: Said, units: Columns) -> Said:
     """What a config would say of a column, from noisy counts.
 
     Formal guarantees: each unit is in one count of each look: of its value's bin, or of the missing ones. Bins of
-    numbers and dates are the same whoever is in the data; a category is released if its noisy count is above what one
-    unit alone exceeds with chance ``units.name_delta``.
+    numbers and dates are the same whoever is in the data; a category is released if a row that counts has it and its
+    noisy count is above what one unit alone exceeds with chance ``units.name_delta``.
 
     Args:
       column: of all rows.
@@ -125,7 +130,10 @@ def release_column(column: Column, said: Said, units: Columns) -> Said:
     if column.kind == "category":
         stddev, least = units.stddev, threshold(units.stddev, units.name_delta)
         noisy = counts + noise.normal(0, stddev, len(counts))
-        values = tuple(sorted(v for v, count in zip(column.values, noisy[:-1], strict=True) if count > least))
+        # A name that no counting row has, as of an owner's other rows, is nobody's: however many one owner has of them,
+        # noise alone must release none.
+        there = zip(column.values, counts[:-1], noisy[:-1], strict=True)
+        values = tuple(sorted(value for value, count, seen in there if count > 0 and seen > least))
         if not values:
             raise DatasetError(_too_few(column, f"no value of it is of the {least:,.0f} units that it takes"))
         said = said._replace(values=values)

@@ -35,6 +35,7 @@ class Sides(NamedTuple):
       remarks: what was left out and is odd, counted, in words.
       learnt: what of the split and of a predicted number's range was read off the rows, in words; empty if nothing was.
       target: the number that is predicted; None: a class is.
+      split_learnt: whether who tests depends on all rows.
     """
 
     kept: Bool[np.ndarray, "all"]
@@ -46,6 +47,7 @@ class Sides(NamedTuple):
     remarks: str
     learnt: str = ""
     target: Target | None = None
+    split_learnt: bool = False
 
 
 def take_sides(
@@ -82,13 +84,15 @@ def take_sides(
     is_number = source.target == "number"
     classes = () if is_number else _classes(label, source.classes, numbers, where)
     tests, how, learnt = choose_tests(source, owner, when, None if of_file is None else of_file[kept], contents, where)
-    target = None
+    target, split_learnt = None, bool(learnt)
     if is_number:
         ends = source.target_range if ends_of is None else ends_of(label, owner, tests)
         target, of_range, odd = plan_target(label, tests, ends, where)
         learnt, remarks = "; ".join(filter(None, (of_range, learnt))), remarks + odd
     else:
         _check_classes(label, classes, tests, where, remarks)
+        if len(classes) > 20 and not source.classes and hint_at_numbers(classes):
+            remarks.append(f"{len(classes)} numbers are taken for classes; of a quantity say data.target=number")
     trained = {content for content, test in zip(contents, tests.tolist(), strict=True) if not test}
     both = sum(test and content in trained for content, test in zip(contents, tests.tolist(), strict=True))
     remarks += [f"{both:,} rows of the test set are in the training set too, and stay in both"] if both else []
@@ -96,7 +100,7 @@ def take_sides(
         known = np.intersect1d(owner.codes[tests], owner.codes[~tests]).size
         of_all = np.unique(owner.codes[tests]).size
         remarks += [f"{known:,} of {of_all:,} owners who are tested train too"] if known else []
-    return Sides(kept, label, owner, tests, classes, how, "; ".join(remarks), learnt, target)
+    return Sides(kept, label, owner, tests, classes, how, "; ".join(remarks), learnt, target, split_learnt)
 
 
 def _refuse_twin_owners(owner: Column | None, where: str) -> None:
@@ -207,14 +211,14 @@ def _classes(label: Column, given: Sequence[str], numbers: np.ndarray, where: st
             f"or quantities, and no classes; name another column{hint_at_numbers(seen)}"
         )
     if hint := quantities(seen):
-        raise DatasetError(f"{where} data.label={label.name!r} has {len(seen):,} different numbers; {hint}")
+        raise DatasetError(f"{where} data.label={label.name!r} has {len(seen):,} different values: {hint}")
     return tables.in_order(seen)
 
 
 def _check_classes(label: Column, classes: Sequence[str], tests: np.ndarray, where: str, remarks: list[str]) -> None:
     trained = {label.values[code] for code in np.unique(label.codes[~tests])}
     tested = {label.values[code] for code in np.unique(label.codes[tests])}
-    if len(trained) < 2:
+    if label.name and len(trained) < 2:
         raise DatasetError(
             f"{where} all rows that train have the label {next(iter(trained))!r}; choose another data.split or label"
         )

@@ -57,6 +57,8 @@ def choose_tests(
         raise DatasetError(f"{where} data.split_column is of data.split=time or column; leave it out for {split}")
     if source.split_at and split != "time":
         raise DatasetError(f"{where} data.split_at is of data.split=time; leave it out for {split}")
+    if split == "files" and of_file is None:
+        raise DatasetError(f"{where} data.split=files needs a file train and a file test in a folder; there is one")
     learnt = ""
     if split == "owner":
         if owner is None:

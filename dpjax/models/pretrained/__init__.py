@@ -7,6 +7,7 @@ from dpjax.models.pretrained.copies import fetch
 from dpjax.models.pretrained.exporting import save_adapters
 from dpjax.models.pretrained.load_and_save import Pretrained, load, save
 from dpjax.models.pretrained.tensor_files import CheckpointError
+from dpjax.models.pretrained.token_ids import encode_ids
 from dpjax.models.pretrained.tokens import Encoded, TextTokenizer, word_tokenizer
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "Pretrained",
     "TextTokenizer",
     "checkpoint_folder",
+    "encode_ids",
     "fetch",
     "load",
     "load_adapters",

@@ -10,6 +10,7 @@ from dpjax.results.claims import (
     learnt_sentence,
     number,
     owners_sentence,
+    released_sentence,
     sampling_word,
     small,
     text,
@@ -19,7 +20,8 @@ from dpjax.results.mishaps import count_sentences
 from dpjax.results.paper.bold import Bold
 from dpjax.results.paper.naming import column_name, value_name
 from dpjax.results.paper.spec import TableSpec
-from dpjax.results.sheet import cell_text, diverged_runs
+from dpjax.results.rivals import rivals_share
+from dpjax.results.wording import cell_text, diverged_runs
 
 BOLD = "Bold"
 """How the sentence on bold type begins; a text of plain signs writes a star there."""
@@ -89,6 +91,7 @@ def sentences(spec: TableSpec, facts: Facts) -> list[str]:
         lines.append("ε = ∞ is not private.")
     owned = dict.fromkeys(filter(None, map(owners_sentence, private)))
     lines += [f"{each}." for each in (*owned, *dict.fromkeys(filter(None, map(learnt_sentence, private))))]
+    lines += [f"{each}." for each in dict.fromkeys(filter(None, map(released_sentence, private)))]
     lines += count_sentences(facts.points).values()
     diverged = sum(point["diverged"] for point in facts.points)
     if diverged:
@@ -146,10 +149,13 @@ def _chosen(spec: TableSpec, facts: Facts) -> str:
 
 def _bold(spec: TableSpec, facts: Facts) -> list[str]:
     told = {name: bold for name, bold in facts.bold.items() if bold.chosen}
+    differing = [name for name in rivals_share(facts.shown) if len({str(p.get(name)) for p in facts.points}) > 1]
+    kept = [column_name(spec, name) for name in differing if name != "epsilon"]
     if not told:
-        return []
-    epsilons = {cell_text(point, "epsilon") for point in facts.points}
-    best = "the best mean of each ε" if len(epsilons) > 1 else "the best mean"
+        asked = spec.bold != "none" and kept
+        return [f"Nothing is bold, for what differs in {_and(kept)} does not compare."] if asked else []
+    of_each = _and([*(["ε"] if "epsilon" in differing else []), *kept]) if differing else ""
+    best = f"the best mean of each {of_each}" if of_each else "the best mean"
     if spec.bold == "mean":
         return [f"{BOLD}: {best}."]
     tests = {column_name(spec, name): bold.tests for name, bold in told.items() if bold.tests}

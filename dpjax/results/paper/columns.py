@@ -11,11 +11,12 @@ from dpjax.results.metric import metric_of
 from dpjax.results.paper.cells import Cell, Column
 from dpjax.results.paper.naming import column_name, value_name
 from dpjax.results.paper.spec import TableSpec
+from dpjax.results.rivals import FAMILY
 from dpjax.results.schema import SCHEMA
 from dpjax.results.selecting import column_of
 from dpjax.results.several import SWEEP
-from dpjax.results.sheet import cell_text
-from dpjax.results.summarize import FAMILY, IDENTITY, POINT, is_scalar, own_columns, require
+from dpjax.results.summarize import IDENTITY, POINT, is_scalar, own_columns, require
+from dpjax.results.wording import cell_text
 
 _LATE = (
     "sampling_rate",

@@ -8,7 +8,7 @@ from dpjax.checks import nearest
 from dpjax.results.errors import ResultsError
 from dpjax.results.paper.spec import TableSpec
 from dpjax.results.schema import SCHEMA
-from dpjax.results.sheet import cell_text, label
+from dpjax.results.wording import cell_text, label
 
 
 def column_name(spec: TableSpec, name: str) -> str:

@@ -17,11 +17,12 @@ from dpjax.results.paper.latex import to_latex
 from dpjax.results.paper.naming import column_name, is_fraction, refuse_unknown_names, value_name
 from dpjax.results.paper.spec import TableSpec
 from dpjax.results.paper.text import to_csv, to_markdown, to_text
+from dpjax.results.rivals import FAMILY, rivals_share
 from dpjax.results.schema import SCHEMA, lower_is_better
 from dpjax.results.selecting import select
 from dpjax.results.several import SWEEP
 from dpjax.results.sheet import one_reference
-from dpjax.results.summarize import FAMILY, IDENTITY, is_federated, own_columns, references_as_one, with_runs
+from dpjax.results.summarize import IDENTITY, is_federated, own_columns, references_as_one, with_runs
 
 
 class PaperTable(NamedTuple):
@@ -84,7 +85,7 @@ def paper_table(frame: pd.DataFrame, spec: TableSpec = TableSpec()) -> PaperTabl
     own = list(dict.fromkeys([*layout.own, *own_columns(chosen)]))
     points, runs = with_runs(references_as_one(chosen), layout.metrics, layout.own)
     points = layout.asked(one_reference(points.assign(point=points.index), own))
-    apart = [name for name in (*FAMILY[1:], "epsilon") if name not in layout.keys]
+    apart = [name for name in rivals_share() if name not in layout.keys]
     at = [*apart, *layout.keys]
     free = (*_FREE, *own)
     _refuse_hidden(points, at, free, layout.metrics[0], spec)
@@ -113,8 +114,9 @@ def _block(
     keys: Any,
 ) -> Block:
     compared: dict[Any, list[dict[str, Any]]] = {}
+    shared = rivals_share(layout.keys)
     for point in shown:
-        compared.setdefault(tuple(str(point[name]) for name in (*FAMILY[1:], "epsilon")), []).append(point)
+        compared.setdefault(tuple(str(point[name]) for name in shared), []).append(point)
     how = {name: spec.bold if _has_a_better(name) else "none" for name in layout.metrics}
     bold = {
         name: bold_points(list(compared.values()), runs, name, how[name], spec.confidence) for name in layout.metrics
