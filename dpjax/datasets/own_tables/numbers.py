@@ -91,8 +91,8 @@ def plan_target(
         )
     beyond = int(((numbers < first) | (numbers > last)).sum())
     odd = (
-        f"{beyond:,} of {len(numbers):,} training rows lie beyond the range {_shown(ends)} of {label.name}, and are cut "
-        "off at its ends"
+        f"{beyond:,} of {len(numbers):,} training rows lie beyond the range {_shown(ends)} of {label.name}, and are "
+        "cut off at its ends"
     )
     return Target(first, last, label.name), "", [odd] if beyond else []
 
