@@ -143,18 +143,23 @@ def run_kept_lanes(
         wall = (time.perf_counter() - began) / len(chunk)
         return [Lane(i, output, wall + _before(found[i])) for i, output in zip(chunk, outputs, strict=False)]
 
-    if workers == 1:
-        for chunk in chunks:
-            yield from run_chunk(chunk)
-        return
-    with ThreadPoolExecutor(workers) as pool:
-        pending = [pool.submit(run_chunk, chunk) for chunk in chunks]
-        try:
-            for future in as_completed(pending):
-                yield from future.result()
-        finally:
-            for future in pending:
-                future.cancel()
+    try:
+        if workers == 1:
+            for chunk in chunks:
+                yield from run_chunk(chunk)
+            return
+        with ThreadPoolExecutor(workers) as pool:
+            pending = [pool.submit(run_chunk, chunk) for chunk in chunks]
+            try:
+                for future in as_completed(pending):
+                    yield from future.result()
+            finally:
+                for future in pending:
+                    future.cancel()
+    finally:  # of an interrupt too: what is being written is not to be written while somebody else reads it
+        for place in kept:
+            if place is not None:
+                place.close()
 
 
 def _start(found: tuple[int, PyTree] | None) -> int:
