@@ -251,7 +251,7 @@ def test_two_sweeps_of_different_models_meet_point_by_point_and_say_in_what_they
     found = compare(folders(("mine", sweep("mlp", 0.0)), ("theirs", sweep("cnn", 0.01))), "folder")
     assert len(found.differences) == 4
     assert not found.unpaired
-    assert "The sides differ as wholes in model (" in "".join(notes(found))
+    assert "The sides differ in model (" in "".join(notes(found))
     headers, rows = as_rows(found)
     assert headers[:2] == ["ε", "clip norm"]
     assert len({tuple(row[:2]) for row in rows}) == 4
@@ -265,3 +265,14 @@ def test_two_sweeps_that_share_a_setting_in_part_are_not_paired_across_it():
     assert len(found.unpaired) == 2
     assert "same settings" in found.unpaired[0]
     assert not found.apart
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [("noise", ("gaussian", "correlated(banded 4)")), ("learnt", (None, "range of bmi")), ("clip_norm", (0.1, 3.0))],
+)
+def test_what_a_pair_differs_in_besides_is_said(name, values):
+    a, b = (runs("x", scores, **{name: value}) for scores, value in zip((A, B), values, strict=True))
+    said = " ".join(notes(compare(folders(("mine", a), ("theirs", b)), "folder")))
+    assert "The sides differ in" in said
+    assert str(values[1]).removesuffix(".0") in said

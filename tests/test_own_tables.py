@@ -184,7 +184,7 @@ def test_splits_by_column_files_and_rows(tmp_path):
 
 def test_labels_keep_their_names(tmp_path):
     def classes(labels):
-        lines = [["x", "stars"], *([i % 7, labels[i % len(labels)]] for i in range(60))]
+        lines = [["x", "stars", "number"], *([i % 7, labels[i % len(labels)], i] for i in range(60))]
         data = load_table(TableSource(written(tmp_path, lines), "stars"))
         assert [data.class_names[label] for label in data.train_labels[:3]]
         return data.class_names

@@ -154,7 +154,11 @@ def changed(**fields):
         (changed(input_ids=[3, 0, 4]), {"padding": 0}, "row 5 of input_ids holds the padding 0 between other ids"),
         (changed(input_ids=None), {}, "input_ids is missing in row 5"),
         (changed(input_ids=[3, None]), {}, "input_ids holds nothing in the middle of row 5"),
-        ([row | {"input_ids": [0.5]} for row in ROWS], {}, "holds list<.*double> and must hold lists of whole numbers"),
+        (
+            [row | {"input_ids": [0.5]} for row in ROWS],
+            {},
+            "holds list<.*double>, in row 1 0.5, and must hold lists of whole numbers",
+        ),
         ([row | {"input_ids": "1 2"} for row in ROWS], {}, "holds string .*; texts are named by data.text"),
         ([row | {"m": [1, 0, 1, *[1] * len(row["input_ids"])][3:]} for row in changed()], {"mask": "nn"}, "'nn' is no"),
         ([row | {"m": [1] * 3} for row in ROWS], {"mask": "m"}, "row 1 m is of 3 and input_ids of"),

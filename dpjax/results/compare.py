@@ -25,6 +25,10 @@ FOLDER = "folder"
 _NAMES = ("experiment", "config_hash", "method")
 """What a run is called, which says nothing of what it does."""
 
+_WATCHED = tuple(name for name in IDENTITY if name not in (*CONTEXT, *_NAMES, "code", "inputs"))
+_SILENT = ("learnt", "released", "release_noise_multiplier")
+"""What two points of a pair may differ in besides, and what their ε says more or less of."""
+
 _VERSIONS = ("code", "inputs")
 """What two versions of a method differ in, which are what is compared."""
 
@@ -39,7 +43,7 @@ class Comparison(NamedTuple):
       unpaired: one sentence for each point that met no other.
       diverged: runs among those compared that ended in numbers that are not finite.
       counted: one sentence for each thing that went wrong in their steps.
-      apart: what two folders differ in as wholes, in words: it is compared with them.
+      apart: what points of a pair differ in besides, in words: it is compared with them.
     """
 
     metric: str
@@ -110,14 +114,14 @@ def compare(
     if len(sides) < 2:
         raise ResultsError(f"column {by!r} has one value, {sides[0]}: give a column or folders that differ")
     apart = _apart(named_rows, sides) if by == FOLDER else {}
-    raw, unpaired = _pairs(named_rows, sides, by, metric, best, apart)
+    raw, unpaired, unequal = _pairs(named_rows, sides, by, metric, best, apart)
     if not raw:
         why = f": {unpaired[0]}" if unpaired else ""
         raise ResultsError(f"no two points of different {by} share ε, data and two seeds{why}")
     compared = named_rows[named_rows["side"].isin(sides)]
     diverged = int(compared["diverged"].fillna(False).sum()) if "diverged" in compared else 0
     counted = list(count_sentences(compared.to_dict("records")).values())
-    said = [f"{label(name)} ({', '.join(each)})" for name, each in apart.items()]
+    said = [f"{label(name)} ({'; '.join(each)})" for name, each in unequal.items() if name != by]
     return Comparison(metric, confidence, judged(raw, metric, 1 - confidence), unpaired, diverged, counted, said)
 
 
@@ -184,7 +188,7 @@ def notes(comparison: Comparison) -> list[str]:
         )
     lines += comparison.counted
     if comparison.apart:
-        lines.append(f"The sides differ as wholes in {'; '.join(comparison.apart)}: that is compared with them.")
+        lines.append(f"The sides differ in {'; '.join(comparison.apart)}: that is compared with them.")
     equal = sum(d.std == 0 for d in comparison.differences)
     if equal:
         pairs = "1 pair has" if equal == 1 else f"{equal} pairs have"
@@ -208,9 +212,12 @@ def notes(comparison: Comparison) -> list[str]:
 
 def _pairs(
     rows: Any, sides: Sequence[str], by: str, metric: str, best: bool, apart: Collection[str]
-) -> tuple[list[Raw], list[str]]:
+) -> tuple[list[Raw], list[str], dict[str, list[str]]]:
     paired: list[Raw] = []
     unpaired: list[str] = []
+    unequal: dict[str, list[str]] = {}
+    watched = [name for name in (*_WATCHED, *_SILENT) if name in rows.columns]
+    told = rows.groupby("config_hash", dropna=False)[watched].first().map(_cell).to_dict("index")
     context = [name for name in ("experiment", *CONTEXT) if name != by and not (name == "experiment" and by == FOLDER)]
     for values, group in rows.groupby(context, dropna=False, sort=True):
         where = dict(zip(context, values, strict=True))
@@ -226,6 +233,11 @@ def _pairs(
                 a, b = (points[s][p].loc[common].to_numpy(float) for s, p in ((first, one), (second, other)))
                 alike = {n: x for n, x, y in zip(_knobs(by, apart), one[0], other[0], strict=True) if x == y}
                 paired.append((where | alike, first, second, a, b))
+                x, y = told.get(one[1], {}), told.get(other[1], {})
+                for name in (name for name in watched if x and y and x[name] != y[name]):
+                    both = f"{_short(x[name])}, {_short(y[name])}"
+                    if both not in (known := unequal.setdefault(name, [])):
+                        known.append(both if len(known) < 3 else "…")
         at = ", ".join(f"{label(name)} {_cell(value)}" for name, value in where.items() if _cell(value) != "–")
         for side, of_side in points.items():
             lost = sum((side, point) not in met for point in of_side)
@@ -234,7 +246,11 @@ def _pairs(
                 unpaired.append(
                     f"{side}: {lost} {word} at {at} met no other with the same settings and two of its seeds"
                 )
-    return paired, unpaired
+    return paired, unpaired, unequal
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:59]}…"
 
 
 def _points(rows: Any, by: str, metric: str, best: bool, apart: Collection[str]) -> dict[Any, Any]:

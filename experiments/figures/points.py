@@ -169,6 +169,8 @@ def notes_of(points: Any, look: Look = style.PLAIN) -> list[str]:
     lines = [", ".join(parts), f"{spread}; {tuning_clause(paid)}"]
     if private["learnt"].notna().any():
         lines.append("NOT private: inputs were made with what was read off the rows")
+    if private["release_noise_multiplier"].notna().any():
+        lines.append("ε includes ranges or values of inputs, released with noise")
     lines += [f"×: {diverged} of {points['n'].sum()} runs diverged"] if diverged else []
     rows = points.to_dict("records")
     lines += [each.rstrip(".") for each in count_sentences(rows).values()]

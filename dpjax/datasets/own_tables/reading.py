@@ -13,6 +13,7 @@ from dpjax.datasets.entries import Dataset, Released
 from dpjax.datasets.hub_copies import is_hub, read_kept
 from dpjax.datasets.own_tables.array_files import is_arrays
 from dpjax.datasets.own_tables.arrays import as_tables, resolved
+from dpjax.datasets.own_tables.contents import contents_of
 from dpjax.datasets.own_tables.form import without_row_numbers
 from dpjax.datasets.own_tables.kinds import Column, read_column
 from dpjax.datasets.own_tables.plans import (
@@ -165,16 +166,6 @@ def load_table(source: TableSource) -> Dataset:
         learnt=learnt(table, source),
         released=table.released,
     )
-
-
-def contents_of(table: Any) -> list[bytes]:
-    """All that each row holds, as bytes.
-
-    Args:
-      table: ``pyarrow.Table``.
-    """
-    columns = [table.column(i).to_pylist() for i in range(table.num_columns)]
-    return [repr(row).encode() for row in zip(*columns, strict=True)]
 
 
 def learnt(table: Table, source: TableSource) -> str:

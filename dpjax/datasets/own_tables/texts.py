@@ -7,8 +7,9 @@ import numpy as np
 
 from dpjax.datasets import tables
 from dpjax.datasets.entries import Dataset
+from dpjax.datasets.own_tables.contents import contents_of
 from dpjax.datasets.own_tables.kinds import Column, read_column
-from dpjax.datasets.own_tables.reading import check_names, contents_of, open_tables
+from dpjax.datasets.own_tables.reading import check_names, open_tables
 from dpjax.datasets.own_tables.sides import as_dataset, take_sides
 from dpjax.datasets.own_tables.source import TableSource
 from dpjax.fetching.sources import DatasetError

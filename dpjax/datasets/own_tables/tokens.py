@@ -10,8 +10,9 @@ from jaxtyping import Bool, Int32
 from dpjax.datasets.entries import Dataset
 from dpjax.datasets.own_tables.array_files import is_arrays, read_splits
 from dpjax.datasets.own_tables.arrays import arrow_column, resolved
+from dpjax.datasets.own_tables.contents import contents_of
 from dpjax.datasets.own_tables.kinds import Column, read_column
-from dpjax.datasets.own_tables.reading import check_names, contents_of, open_tables
+from dpjax.datasets.own_tables.reading import check_names, open_tables
 from dpjax.datasets.own_tables.sides import as_dataset, take_sides
 from dpjax.datasets.own_tables.source import TableSource
 from dpjax.datasets.row_files import kind_of
@@ -108,6 +109,15 @@ def _of_table(source: TableSource, column: str, mask: str, where: str) -> tuple[
     )
 
 
+def _first_odd(column: Any) -> str:
+    """The first row of lists in which something is no whole number, and what."""
+    for row, values in enumerate(column.to_pylist()):
+        odd = [value for value in values or () if not isinstance(value, int)]
+        if odd:
+            return f", in row {row + 1} {odd[0]!r},"
+    return ""
+
+
 def _lists(table: Any, name: str, where: str, *, lengths: bool = False) -> Any:
     """Rows of whole numbers, each by itself; or with ``lengths`` one number a row."""
     from pyarrow import compute, types
@@ -124,9 +134,10 @@ def _lists(table: Any, name: str, where: str, *, lengths: bool = False) -> Any:
         fix = (
             "; texts are named by data.text" if types.is_string(taken.type) or types.is_large_string(taken.type) else ""
         )
+        odd = _first_odd(taken) if listed else ""
         raise DatasetError(
-            f"{where} column {name!r} holds {kind_of(taken.type)} and must hold {what}, as Parquet, Arrow and JSON "
-            f"lines keep them{fix}"
+            f"{where} column {name!r} holds {kind_of(taken.type)}{odd} and must hold {what}, as Parquet, Arrow and "
+            f"JSON lines keep them{fix}"
         )
     if taken.null_count:
         raise DatasetError(f"{where} {name} is missing in row {_first_null(taken)}; leave the row out")
