@@ -18,5 +18,5 @@ def errors_in_one_line(kind: type[ValueError | OSError] | None = None) -> Iterat
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
-        typer.echo("error: stopped; nothing half-fetched was kept", err=True)
+        typer.echo("error: stopped; nothing half-written was kept", err=True)
         raise typer.Exit(130) from None

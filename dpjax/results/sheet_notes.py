@@ -70,6 +70,8 @@ def notes_of(points: list[dict[str, Any]], shared: dict[str, str], seeds: list[s
     notes.append(f"Hyper-parameter tuning {tuning} accounted; the best of each ε (★) is chosen by {label(metric)}.")
     if len(set(seeds)) == 1 and int(seeds[0]) > 1:
         notes.append(f"Mean ± standard deviation over {seeds[0]} seeds.")
+    if metric == "test_r2" and any((number(point, "test_r2_mean") or 0.0) < 0 for point in points):
+        notes.append("An R² below 0 is worse than saying the mean of the test labels whatever the input.")
     if (found := outdone(points, metric)) is not None:
         plain, better = (mean_and_std(each[f"{metric}_mean"], each[f"{metric}_std"]) for each in found)
         notes.append(

@@ -21,10 +21,14 @@ def mean_and_std(mean: float | int, std: float | int) -> str:
       ('0.953 ± 0.004', '0.953', '–')
       >>> mean_and_std(1.69e18, 1.5e17)
       '1.69e18 ± 1.5e17'
+      >>> mean_and_std(1.25e-7, 2e-9), mean_and_std(0.0, 0.0)
+      ('1.25e-7 ± 2e-9', '0.000 ± 0.000')
     """
     if math.isnan(mean):
         return "–"
     if abs(mean) >= 1e6:
+        return " ± ".join(small(float(f"{x:.3g}")) for x in (mean, std) if not math.isnan(x))
+    if 0 < abs(mean) < 5e-4:  # of an error in a unit that is large for it
         return " ± ".join(small(float(f"{x:.3g}")) for x in (mean, std) if not math.isnan(x))
     digits = 3 if abs(mean) < 100 else 0
     spread = "" if math.isnan(std) else f" ± {std:.{digits}f}"
