@@ -130,9 +130,8 @@ def sweep_folder(tmp_path_factory) -> Path:
                 "config_hash": f"{epsilon}-{clients}",
             }
             for name in ("quickstart", "patients", "sines", "loop", "scores", "curve"):
-                write_job_result(
-                    folder / "results" / name / row["config_hash"], [row | {"experiment": name}], "made up"
-                )
+                rows = [row | {"experiment": name, "seed": seed} for seed in (0, 1)]
+                write_job_result(folder / "results" / name / row["config_hash"], rows, "made up")
     return folder
 
 

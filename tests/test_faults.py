@@ -80,7 +80,7 @@ def test_a_finished_sweep_shows_its_table_from_a_disk_that_can_only_be_read(main
         raise OSError(30, "Read-only file system", str(tmp_path))
 
     monkeypatch.setattr("dpjax.results.table.write_atomically", refuse)
-    monkeypatch.setattr("experiments.launching.sweeper.write_atomically", refuse)
+    monkeypatch.setattr("experiments.launching.plan.write_atomically", refuse)
     monkeypatch.setattr("experiments.launching.sweeper.OmegaConf.save", read_only)
     code, out, err = main(*SWEEP)
     assert code == 1

@@ -184,7 +184,7 @@ def test_rows_that_pandas_numbered_are_the_same_with_gaps(tmp_path):
 
 
 def test_a_german_table_is_read_as_it_is(tmp_path):
-    rows = [f"{20 + i % 60};{i % 50},5;{'öü'[i % 2]};{'ny'[i % 3 == 0]}" for i in range(200)]
+    rows = [f"{20 + i % 60};{i % 50},5;{'öü'[i % 2]};{'ny'[i % 3 == 0]}" for i in range(600)]
     (tmp_path / "t.csv").write_bytes(("Alter;Größe;Art;krank\n" + "\n".join(rows) + "\n").encode("cp1252"))
     source = TableSource(str(tmp_path / "t.csv"), "krank", encoding="cp1252", decimal=",")
     said = {"Alter": [0, 110], "Größe": [0, 60], "Art": ["ö", "ü"]}

@@ -17,7 +17,7 @@ from dpjax.results import load, read_job_result, summary, write_job_result
 from dpjax.results.provenance import made_by_other_code
 from dpjax.results.sheet import sheets
 from dpjax.results.table import frame_of
-from experiments import config, finish, identity, inputs, jobs, naming, rows, run
+from experiments import config, finish, identity, inputs, jobs, kept_jobs, naming, rows, run
 from experiments.border import as_typed, from_hydra
 from experiments.config import DataConf
 from experiments.fields import as_dict
@@ -186,13 +186,13 @@ def test_what_only_some_calls_import_is_refused_and_an_edit_while_it_is_compiled
     with pytest.raises(config.ConfigError, match=r"my_second\.py in one call and not in the one before; import it at"):
         list(jobs.run_group([Job(made(f"plugin={plugin}"), tmp_path / "out", "")]))
     plugin.write_text(STEP.format("0.0"))
-    compile_lanes = jobs.compile_lanes
+    compile_lanes = kept_jobs.compile_lanes
 
     def edited(*args, **kwargs):
         plugin.write_text("x = (")
         return compile_lanes(*args, **kwargs)
 
-    monkeypatch.setattr(jobs, "compile_lanes", edited)
+    monkeypatch.setattr(kept_jobs, "compile_lanes", edited)
     cfg = made(f"plugin={plugin}")
     (outcome,) = jobs.run_group([Job(cfg, tmp_path / "out", "")])
     assert outcome.rows[0]["test_loss"] == pytest.approx(2.302585, rel=1e-5)

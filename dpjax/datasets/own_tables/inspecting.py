@@ -75,7 +75,7 @@ def inspect(source: TableSource) -> Inspection:
       ...     found = inspect(TableSource(str(file), label="ill"))
       >>> found.rows, found.columns[0].kind, found.learnt
       (40, 'number', 'range of age; which values are missing of age; kind of age; classes of ill')
-      >>> print("\n".join(found.config[4:]))
+      >>> print("\\n".join(found.config[4:]))
         classes: ???  # their names, as [no, yes]
         columns:
           age: ???  # least and largest, as [0, 120]

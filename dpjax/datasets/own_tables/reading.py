@@ -153,7 +153,7 @@ def load_table(source: TableSource) -> Dataset:
       ...     _ = file.write_text("age,sex,ill\\n" + "\\n".join(rows))
       ...     data = load_table(TableSource(str(file), label="ill", columns={"age": [0, 120], "sex": ["f", "m"]}))
       >>> data.train_inputs.shape, data.class_names, data.learnt
-      ((32, 3), ('no', 'yes'), 'classes of ill')
+      ((36, 3), ('no', 'yes'), 'classes of ill')
     """
     source = resolved(source)
     table = read(source)

@@ -123,7 +123,7 @@ def release_column(column: Column, said: Said, units: Columns) -> Said:
       >>> age = Column("age", "number", np.arange(4000) % 80, tuple(map(str, range(80))), np.arange(80.0))
       >>> said = release_column(age, Said("number"), Columns(np.arange(4000), 10.0, 0, 1e-10))
       >>> said.range, said.missing
-      ((0.0, 80.0), False)
+      ((1.0, 80.375), False)
     """
     noise = np.random.default_rng([units.seed, *hashlib.sha256(column.name.encode()).digest()])
     counts = first_look(column, units.rows)
