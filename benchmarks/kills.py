@@ -45,12 +45,10 @@ def start(kind: str, folder: Path) -> subprocess.Popen[bytes]:
 
 def ended(folder: Path) -> tuple[str, dict[str, Any]]:
     """Hash of the parameters, and the row without its times."""
-    (model,) = folder.rglob("*.safetensors")
+    models = b"".join(path.read_bytes() for path in sorted(folder.rglob("*.safetensors")))
     (result,) = folder.rglob("result.json")
     row = json.loads(result.read_text())["rows"][0]
-    return hashlib.sha256(model.read_bytes()).hexdigest(), {
-        k: v for k, v in row.items() if k not in (*_TIMES, *_PLACES)
-    }
+    return hashlib.sha256(models).hexdigest(), {k: v for k, v in row.items() if k not in (*_TIMES, *_PLACES)}
 
 
 def measure(kind: str, kills: int, folder: Path, rng: random.Random) -> dict[str, Any]:

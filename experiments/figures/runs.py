@@ -17,6 +17,9 @@ from experiments.figures.legends import beside
 from experiments.figures.look import Look
 from experiments.figures.points import Panel, best_per, panels_of
 
+_NOT_PRIVATE = "NOT private: of contributions before noise, of runs with"
+"""Above what such runs are: their ε is of the model, and of nothing that is drawn here."""
+
 _FIRST, _LAST = "norm_counts_first", "norm_counts_last"
 
 
@@ -51,7 +54,7 @@ def norm_histograms(df: pd.DataFrame, metric: str = "test_accuracy", look: Look 
             # Bin 17 begins at the clip norm itself.
             title = _title(panel, point, whole=several)
             shares = f"above the clip norm: {over[0]:.0%} at first, {over[1]:.0%} at last"
-            style.head(axes, title, [panel.lines[0], shares], look, apart=title)
+            style.head(axes, title, [_NOT_PRIVATE, panel.lines[0], shares], look, apart=title)
         # Beside the last panel: a run whose norms lie in one bin has a bar as high as the panel.
         beside(grid[-1], grid[-1].get_legend_handles_labels()[0], look)
     return figure
@@ -99,7 +102,8 @@ def signal_to_noise(df: pd.DataFrame, metric: str = "test_accuracy", look: Look 
             axes.set_xlabel("step")
             axes.set_ylabel("‖clipped sum‖ / ‖noise‖")
             beside(axes, handles[::-1], look, handlelength=3)
-            style.head(axes, title, [*members[0][0].lines, "dashed: as much signal as noise"], look, apart=title)
+            notes = [_NOT_PRIVATE, *members[0][0].lines, "dashed: as much signal as noise"]
+            style.head(axes, title, notes, look, apart=title)
     return figure
 
 
@@ -124,6 +128,7 @@ def privacy_spent(df: pd.DataFrame, metric: str = "test_accuracy", look: Look = 
     'ε spent'
     """
     from dpjax.accounting import Mechanism, spent
+    from dpjax.results.mechanisms import mechanism_of
 
     runs: Any = df[(df["noise"] == "gaussian") & (df["epsilon"] < math.inf) & df["records_per_unit"].isna()]
     if not len(runs):
@@ -135,7 +140,7 @@ def privacy_spent(df: pd.DataFrame, metric: str = "test_accuracy", look: Look = 
     point: Any = best_per(panel.private, ["dataset"], metric).iloc[0]
     row: Any = runs[(runs["config_hash"] == point["config_hash"]) | runs["config_hash"].isna()].iloc[0]
     population = number(row, "population")
-    mechanism = Mechanism(
+    mechanism = mechanism_of(row.to_dict()) or Mechanism(
         unit=row["unit"],
         adjacency=row["adjacency"],
         sampling=row["sampling"],

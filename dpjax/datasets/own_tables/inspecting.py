@@ -162,6 +162,10 @@ _BLANKS = {
 }
 
 
+def _named(column: str) -> str:
+    return tables.quoted(column) if column.isprintable() else json.dumps(column)
+
+
 def _config(source: TableSource, columns: Sequence[tuple[str, Column | None]], sides: Sides) -> list[str]:
     """A config for the table, with ??? for all that nobody can know from the rows and call public."""
     lines = ["data:", "  name: own", f"  path: {tables.quoted(source.path)}", f"  label: {tables.quoted(source.label)}"]
@@ -176,8 +180,10 @@ def _config(source: TableSource, columns: Sequence[tuple[str, Column | None]], s
         named = f"[{', '.join(map(tables.quoted, source.classes))}]" if source.classes else ""
         lines.append(f"  classes: {named or '???  # their names, as [no, yes]'}")
     lines.append("  columns:")
+    # Where another column is the unit one day, these are inputs of nothing either.
+    lines += [f"    {_named(name)}: skip" for name in (source.unit, source.split_column) if name]
     for name, column in columns:
-        known, name = source.columns.get(name), tables.quoted(name) if name.isprintable() else json.dumps(name)
+        known, name = source.columns.get(name), _named(name)
         if known is not None:
             shown = known if known == SKIP else json.dumps(known, ensure_ascii=False, default=str)
             lines.append(f"    {name}: {shown}")

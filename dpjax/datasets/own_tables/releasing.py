@@ -269,7 +269,9 @@ def released(source: TableSource, found: Mapping[str, Said]) -> Released | None:
     if not source.release:
         return None
     ranges = [f"{name} {_shown(said)}" for name, said in found.items() if said.range]
-    values = [f"{name} {listed(said.values)}" for name, said in found.items() if said.values]
+    stddev = source.release_noise_multiplier * math.sqrt(len(source.release))
+    least = f"(of some {threshold(stddev, NAMES_DELTA / len(source.release)):,.0f} units or more)"
+    values = [f"{name} {listed(said.values)} {least}" for name, said in found.items() if said.values]
     words = [f"{what} of {', '.join(each)}" for what, each in (("range", ranges), ("values", values)) if each]
     return Released(" and ".join(words), source.release_noise_multiplier, NAMES_DELTA if values else 0.0)
 
