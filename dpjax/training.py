@@ -17,6 +17,7 @@ from dpjax.checks import function, instance, is_traced, number, whole_number
 from dpjax.checks import optimizer as check_optimizer
 from dpjax.clipping import AdaptiveClipping, BoundedSum, SumFactory, Summing
 from dpjax.clipping.factory import check_sum_factory, made_sum
+from dpjax.clipping.layout import like_params
 from dpjax.contribution import ContributionFn
 from dpjax.contributions import gather_records
 from dpjax.noise import gaussian_privatizer
@@ -176,6 +177,7 @@ def make_train(
     if isinstance(weighted.units, Buckets):
         bucketing = partial(bucketed_sum, buckets=weighted.units)
         sum_factory = sum_factory.around(bucketing) if isinstance(sum_factory, Summing) else bucketing(sum_factory)
+    shards = sum_factory.engine.shards if isinstance(sum_factory, Summing) else None
     bounded_sum = _aborting_as_accounted(made_sum(sum_factory, contribution), sampler)
 
     def bind(hparams: HParams, key: Key[Array, ""]) -> Bound:
@@ -195,14 +197,24 @@ def make_train(
             noise=noise,
         )
 
+        def laid_out(state: TrainState) -> TrainState:
+            if shards is None:
+                return state
+            moving = state.params, state.optimizer_state, state.privatizer_state
+            params, optimizer_state, privatizer_state = like_params(shards, moving, state.params)
+            return state._replace(params=params, optimizer_state=optimizer_state, privatizer_state=privatizer_state)
+
         def one_step(state: TrainState) -> tuple[TrainState, StepReport]:
             cohort, index, info = draw(weighted, sampler, sampling_key, state.step, state.unit_states)
             step_key = jax.random.fold_in(contribution_key, state.step)
             state, report = stepper.step(state, cohort, index, step_key)
+            state = laid_out(state)
             return state, report._replace(overflowed=info.overflowed)
 
         def begin() -> tuple[Params, TrainState]:
             params = solver.init(init_fn(init_key))
+            if shards is not None:
+                params = like_params(shards, params, params)
             remembered = remember(solver.init_unit_state, params, sampler.population)
 
             # A solver's message need not have the shape of all that the run carries.
@@ -213,7 +225,7 @@ def make_train(
             independent = noise is gaussian_privatizer or isinstance(noise, AdaptiveClipping)
             noised = params if independent else jax.eval_shape(total)
             zeros = noised if independent else jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), noised)
-            return params, stepper.init(params, zeros, remembered)
+            return params, laid_out(stepper.init(params, zeros, remembered))
 
         return Bound(begin, one_step, evaluate)
 

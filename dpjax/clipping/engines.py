@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
+from dpjax.clipping.layout import Shards
 from dpjax.clipping.one_pass.bookkeeping import make_recipe, one_pass
 from dpjax.clipping.one_pass.planner import contribution_microbatch
 from dpjax.clipping.program import lowered, uses_references
@@ -24,6 +25,7 @@ class Settings(NamedTuple):
       microbatch_size: units formed at once; chosen by the engine if None.
       memory_budget: bytes that an engine's choice may use.
       first_slot: number of the cohort's first slot, which a unit's key follows: not 0 on all devices but one.
+      shards: how the parameters are spread over devices; None: each holds them all.
     """
 
     rule: ClippingRule
@@ -31,6 +33,7 @@ class Settings(NamedTuple):
     microbatch_size: int | None
     memory_budget: float
     first_slot: Int[Array, ""]
+    shards: Shards | None = None
 
 
 def materialize(
@@ -57,7 +60,8 @@ def microbatch(
     if size is None:
         unit = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), cohort.units)
         jaxpr = jax.make_jaxpr(lowered(contribution_fn))(params, unit, key).jaxpr
-        size = contribution_microbatch(params, jaxpr, cohort.mask.shape[0], settings.memory_budget)
+        shards = 1 if settings.shards is None else settings.shards.size
+        size = contribution_microbatch(params, jaxpr, cohort.mask.shape[0], settings.memory_budget, shards)
     return _in_parts(one, cohort, settings, size)
 
 
@@ -143,7 +147,7 @@ def _materialize_slots(
     stack, reports = jax.vmap(lowered(contribution_fn, len(slots) > 1), in_axes=(None, 0, 0))(
         params, cohort.units, keys
     )
-    return clip_and_sum(stack, reports, cohort, settings.clip_norm, settings.rule)
+    return clip_and_sum(stack, reports, cohort, settings.clip_norm, settings.rule, settings.shards)
 
 
 def _pad(cohort: Cohort, amount: int) -> Cohort:

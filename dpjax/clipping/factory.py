@@ -75,6 +75,7 @@ class Summing:
             microbatch_size=engine.microbatch_size,
             memory_budget=engine.memory_budget,
             mesh=engine.mesh,
+            layout=engine.layout,
         )
 
 

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Key, PyTree
 from dpjax.checks import brief, function, instance, number
 from dpjax.clipping import engines
 from dpjax.clipping.engines import Settings
+from dpjax.clipping.layout import Layout, Shards, constrained, shards_of, specs
 from dpjax.clipping.program import check_independence, open_jaxpr, uses_references
 from dpjax.clipping.rules import ClippingRule, check_rule, flat_clipping
 from dpjax.clipping.sharding import explicit_mesh, over_devices, with_auto_axes
@@ -45,13 +46,16 @@ class Engine:
       microbatch_size: units in one part under ``"bookkeeping"`` and ``"microbatch"``; chosen if None.
       memory_budget: bytes of temporary memory to keep to when ``microbatch_size`` is chosen: an estimate, not a
         limit. 1 GiB on CPU and 8 GiB on accelerators if None.
-      mesh: devices to spread the cohort's slots over, as a mesh of one axis whose size divides their number; the sums
-        are added up in one all-reduce, and ``norms`` stay where their units are. ``microbatch_size`` counts on each
-        device.
+      mesh: devices to spread the cohort's slots over, as a mesh whose first axis has a size that divides their number;
+        the sums are added up in one all-reduce, and ``norms`` stay where their units are. ``microbatch_size`` counts on
+        each device. A second axis spreads the parameters: every device forms its part of a contribution, of which
+        norms take ONE message a microbatch. The engine is then ``"microbatch"`` or ``"materialize"``.
+      layout: ``layout(path, shape) -> PartitionSpec`` over the second axis; None: over a parameter's longest axis.
 
     Raises:
-      TypeError: a mesh that is none.
-      ValueError: an unknown name, a microbatch size < 1, or a memory budget that is not above 0.
+      TypeError: a mesh or a layout that is none.
+      ValueError: an unknown name, a microbatch size < 1, a memory budget that is not above 0, a mesh of more than two
+        axes, a layout without a second axis, or ``"bookkeeping"`` with one.
 
     Example:
       >>> Engine("microbatch", microbatch_size=32).mesh is None
@@ -62,17 +66,35 @@ class Engine:
     microbatch_size: int | None = None
     memory_budget: float | None = None
     mesh: Mesh | None = None
+    layout: Layout | None = None
 
     def __post_init__(self):
         if self.name not in (*ENGINES, "auto"):
             raise ValueError(f"engine={self.name!r} is not known; use one of {', '.join(['auto', *ENGINES])}.")
         instance("mesh", self.mesh, (Mesh, type(None)), fix="leave it out to use one device")
+        axes = () if self.mesh is None else self.mesh.axis_names
+        if len(axes) > 2:
+            raise ValueError(f"mesh has axes {axes}; give the cohort's, and after it the parameters' or none.")
+        if self.layout is not None:
+            function("layout", self.layout, fix="it takes a parameter's path and shape to a PartitionSpec", takes=2)
+            if len(axes) < 2:
+                raise ValueError("layout says how parameters lie over a mesh's second axis; give a mesh that has one.")
+        if len(axes) == 2 and self.name == "bookkeeping":
+            raise ValueError(
+                "engine='bookkeeping' takes norms layer by layer, which would be a message each over a mesh's second "
+                "axis; use engine='auto' or 'microbatch'."
+            )
         if self.microbatch_size is not None:
             size = MICROBATCH_SIZE.known("microbatch_size", self.microbatch_size)
             object.__setattr__(self, "microbatch_size", size)
         if self.memory_budget is not None:
             budget = number("memory_budget", self.memory_budget, above=0, fix="it counts bytes")
             object.__setattr__(self, "memory_budget", budget)
+
+    @property
+    def shards(self) -> Shards | None:
+        """How parameters are spread over devices; None where each device holds them all."""
+        return None if self.mesh is None else shards_of(with_auto_axes(self.mesh), self.layout)
 
 
 def clipped_sum(
@@ -83,6 +105,7 @@ def clipped_sum(
     microbatch_size: int | None = None,
     memory_budget: float | None = None,
     mesh: Mesh | None = None,
+    layout: Layout | None = None,
 ) -> BoundedSum:
     """The sum over a cohort of every unit's contribution, each clipped to an L2 bound.
 
@@ -99,7 +122,7 @@ def clipped_sum(
       contribution_fn: one unit → (pytree of floating-point arrays, metrics); see ``dpjax.contributions``.
       rule: how a contribution is bounded: ``flat_clipping()`` if None, or ``per_layer_clipping()``,
         ``group_clipping(...)``, ``automatic_clipping()``. It changes what is computed, never the sensitivity.
-      engine, microbatch_size, memory_budget, mesh: the fields of ``Engine``.
+      engine, microbatch_size, memory_budget, mesh, layout: the fields of ``Engine``.
 
     Returns:
       ``fun(params, cohort, key, clip_norm) -> ClippedSum``; ``clip_norm`` is a scalar > 0, traced or not,
@@ -124,7 +147,8 @@ def clipped_sum(
     References:
       Abadi et al., Deep Learning with Differential Privacy, 2016 (https://arxiv.org/abs/1607.00133).
     """
-    chosen = Engine(engine, microbatch_size, memory_budget, mesh)
+    chosen = Engine(engine, microbatch_size, memory_budget, mesh, layout)
+    shards = chosen.shards
     rule = check_rule(flat_clipping() if rule is None else rule)
     function("contribution_fn", contribution_fn, fix="make one, such as example_gradient(loss_fn)")
 
@@ -144,12 +168,15 @@ def clipped_sum(
         jaxpr = check_contribution(contribution_fn, params, cohort, key)
         name = chosen.name
         if name == "auto":
-            one_pass = isinstance(contribution_fn, GradientContribution) and not uses_references(jaxpr)
+            gradient = isinstance(contribution_fn, GradientContribution)
+            one_pass = gradient and shards is None and not uses_references(jaxpr)
             name = "bookkeeping" if one_pass else "microbatch"
 
         def one_device(params: Params, cohort: Cohort, key: Array, bound: Array, first_slot: Array) -> ClippedSum:
             budget = chosen.memory_budget or default_memory_budget()
-            settings = Settings(rule, bound, chosen.microbatch_size, budget, first_slot)
+            if shards is not None:
+                params = constrained(shards, params, specs(shards, params))
+            settings = Settings(rule, bound, chosen.microbatch_size, budget, first_slot, shards)
             return ENGINES[name](contribution_fn, params, cohort, key, settings)
 
         run = one_device if mesh is None else over_devices(one_device, with_auto_axes(mesh), cohort.mask.shape[0])

@@ -1,6 +1,7 @@
 """Clipping rules: from the norms of contributions to the factors that bound them."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -9,6 +10,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from dpjax.checks import brief, function
+from dpjax.clipping.layout import Shards, constrained, specs, sums_where_they_lie
 from dpjax.clipping.summing import add_up, sum_squares
 from dpjax.contribution import Reported, as_reported
 from dpjax.ranges import SMALLEST_CLIP_NORM, STABILITY
@@ -219,14 +221,22 @@ def clip_and_sum(
     cohort: Cohort,
     clip_norm: Float[Array, ""],
     rule: ClippingRule,
+    shards: Shards | None = None,
 ) -> ClippedSum:
     """Clip each contribution of a stack and sum; empty and non-finite slots count as zero."""
     groups = leaf_groups(rule, stack)
-    bounded = bound(rule, group_squared_norms(stack, groups), cohort, clip_norm)
+    squared: Callable[[PyTree[Array]], Array] = partial(group_squared_norms, groups=groups)
+    where = None
+    if shards is not None:
+        where = specs(shards, jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), stack))
+        stack = constrained(shards, stack, where, 1)
+        squared = partial(sums_where_they_lie, shards, squared, where=where)
+    bounded = bound(rule, squared(stack), cohort, clip_norm)
     leaves, treedef = jax.tree.flatten(stack)
     totals = [weighted_sum(bounded.scale[g], bounded.accepted, x) for x, g in zip(leaves, groups, strict=True)]
+    total = jax.tree.unflatten(treedef, totals)
     return ClippedSum(
-        total=jax.tree.unflatten(treedef, totals),
+        total=total if shards is None else constrained(shards, total, where),
         clip_norm=clip_norm,
         norms=bounded.norms,
         num_rejected=count_rejected(cohort.mask, bounded.accepted),

@@ -34,24 +34,29 @@ def with_auto_axes(mesh: Mesh) -> Mesh:
 
 
 def over_devices(local_sum: LocalSum, mesh: Mesh, slots: int) -> LocalSum:
-    """A sum over a cohort whose slots are split over the devices of a one-axis mesh; parameters are on all of them.
+    """A sum over a cohort whose slots are split over the first axis of a mesh.
+
+    Parameters are on all devices of that axis, and lie over the second, if there is one, as the caller laid them out.
 
     Raises:
-      ValueError: a mesh of several axes, or slots that the devices can't share evenly.
+      ValueError: slots that the devices can't share evenly.
     """
-    if len(mesh.axis_names) != 1:
-        raise ValueError(f"mesh has axes {mesh.axis_names}; give one of a single axis, the cohort's.")
-    if slots % mesh.size:
+    axis, devices = mesh.axis_names[0], mesh.shape[mesh.axis_names[0]]
+    if slots % devices:
         raise ValueError(
-            f"the cohort's {slots} slots can't be shared evenly by {mesh.size} devices; make the capacity a "
-            f"multiple of {mesh.size}, such as {slots + -slots % mesh.size}."
+            f"the cohort's {slots} slots can't be shared evenly by {devices} devices; make the capacity a "
+            f"multiple of {devices}, such as {slots + -slots % devices}."
         )
-    (axis,) = mesh.axis_names
+    spread = mesh.size > devices
+    if spread and devices == 1:
+        return local_sum
+    reduce = partial(jax.lax.psum, axis_name=axis) if spread else partial(all_reduce, axis=axis)
     out_specs: Any = {name: P(axis) if name in SLOTWISE else P() for name in ClippedSum._fields}
 
     @partial(
         jax.shard_map,
         mesh=mesh,
+        axis_names={axis} if spread else set(mesh.axis_names),
         in_specs=(P(), P(axis), P(), P(), P()),
         out_specs=ClippedSum(**out_specs),
         check_vma=False,
@@ -61,7 +66,7 @@ def over_devices(local_sum: LocalSum, mesh: Mesh, slots: int) -> LocalSum:
     ) -> ClippedSum:
         first_here = first + jax.lax.axis_index(axis).astype(first.dtype) * cohort.mask.shape[0]
         part = local_sum(params, cohort, key, clip_norm, first_here)
-        return part._replace(**all_reduce({name: getattr(part, name) for name in SUMMED}, axis))
+        return part._replace(**reduce({name: getattr(part, name) for name in SUMMED}))
 
     return jax.jit(run)  # or else, outside of a jit, every operation would be compiled for the devices by itself
 

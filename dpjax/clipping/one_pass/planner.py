@@ -185,13 +185,13 @@ def strategy_costs(size: fx.Size, slots: int) -> dict[str, float]:
     }
 
 
-def contribution_microbatch(params: Params, jaxpr: Jaxpr, slots: int, budget: float) -> int:
+def contribution_microbatch(params: Params, jaxpr: Jaxpr, slots: int, budget: float, shards: int = 1) -> int:
     """Contributions formed at once: a stack that stays in a core's cache on CPU, larger on accelerators.
 
     The slots are cut into even parts: a last one that is nearly empty would cost as much as the others.
     """
     on_cpu = jax.default_backend() == "cpu"
-    gradient_bytes = 4.0 * max(sum(x.size for x in jax.tree.leaves(params)), 1)
+    gradient_bytes = 4.0 * max(sum(x.size for x in jax.tree.leaves(params)), 1) / shards
     per_unit = gradient_bytes + activation_bytes(jaxpr, whole_loops=False)
     target, most = (2**22, 64) if on_cpu else (2**30, slots)
     size = max(1, min(int(target / per_unit), most, int(budget / (2 * per_unit))))
