@@ -113,6 +113,6 @@ def test_an_engine_that_can_not_be_spread_is_refused():
     with pytest.raises(ValueError, match="give a mesh that has one"):
         Engine(layout=lambda path, shape: P())
     with pytest.raises(TypeError, match="layout"):
-        Engine(mesh=MESH, layout=3)
+        Engine(mesh=MESH, layout=3)  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match="engine='bookkeeping' takes norms layer by layer"):
         clipped_sum(lambda params, unit, key: (params, {}), engine="bookkeeping", mesh=MESH)

@@ -51,7 +51,7 @@ rows = np.random.default_rng(0).normal(size=(ROWS, WIDTH)).astype(np.float32)
 rows[5] = np.nan
 hparams = HParams(learning_rate=1e-2, clip_norm=0.5, noise_multiplier=0.7)
 sampler = poisson_sampler(ROWS, 0.2, num_steps=STEPS, capacity=CAPACITY)
-clients = UnitData(rows.reshape(24, 4, WIDTH), np.ones((24, 4), bool))
+clients = UnitData(jnp.asarray(rows.reshape(24, 4, WIDTH)), jnp.ones((24, 4), bool))
 cyclic = cyclic_sampler(ROWS, 24)
 banded = banded_toeplitz(cyclic.sampling.participation(STEPS), 2)
 buffered = buffered_toeplitz(cyclic.sampling.participation(STEPS), buffers=2)
@@ -105,7 +105,7 @@ alone, expected, history, _ = run(None, "microbatch")
 report["rejected"] = int(np.sum(history.report.num_rejected))
 for data, model in [(1, 2), (1, 4), (1, 8), (2, 4), (8, 1)]:
     compiled, found, spread, state = run(mesh_of(data, model), "microbatch")
-    hlo = compiled.as_text()
+    hlo = compiled.as_text() or ""
     body = [line for line in hlo.splitlines() if re.search(r" all-reduce(-start)?\(", line)]
     report["meshes"][f"{data}x{model}"] = {
         "error": error(expected, found),
