@@ -11,6 +11,7 @@ from jaxtyping import PyTree
 
 from dpjax.checkpoints import Checkpoints
 from dpjax.checks import seed_number
+from dpjax.lane_devices import Width, over_lanes, placed, width_of
 from dpjax.sweeps import Lane, parse_lanes
 from dpjax.types import HParams
 
@@ -35,17 +36,17 @@ class KeptProgram(NamedTuple):
     """A compiled run in stretches, ready for lanes. Made by ``compile_kept_lanes``.
 
     Attributes:
-      run: compiled, of ``width`` lanes at once where that is above 1.
+      run: compiled, of ``width.lanes`` lanes at once where that is above 1.
       like: shapes and dtypes of one lane's progress.
       arrays: the data of all lanes.
-      width: lanes a call.
+      width: lanes a call, and the devices that share them.
       compile_seconds: what the compilation took.
     """
 
     run: InStretches
     like: PyTree[jax.ShapeDtypeStruct]
     arrays: PyTree
-    width: int
+    width: Width
     compile_seconds: float
 
 
@@ -74,24 +75,31 @@ def compile_kept_lanes(
       >>> float(next(run_kept_lanes(program, [HParams(learning_rate=1.0)], [0], [None], seconds=60)).output)
       7.0
     """
-    width = min(parse_lanes(lanes) or num_lanes, num_lanes)
+    width = width_of(parse_lanes(lanes), num_lanes)
     point = jax.tree.map(jnp.float32, hparams if hparams is not None else HParams())
     key, number = jax.random.key(0), jnp.int32(0)
-    begin, advance, finish, num_steps = run
-    like = jax.eval_shape(begin, arrays, point, key)
-    if width > 1:
-        begin = jax.vmap(begin, in_axes=(None, 0, 0))
-        advance = jax.vmap(advance, in_axes=(None, 0, None, None, 0, 0))
-        finish = jax.vmap(finish, in_axes=(None, 0, 0, 0))
-        point = jax.tree.map(lambda x: jnp.broadcast_to(x, (width,)), point)
-        key = jnp.broadcast_to(key, (width,))
+    like = jax.eval_shape(run.begin, arrays, point, key)
+    begin = over_lanes(run.begin, (False, True, True), width)
+    advance = over_lanes(run.advance, (False, True, False, False, True, True), width)
+    finish = over_lanes(run.finish, (False, True, True, True), width)
+    if width.lanes > 1:
+        point = jax.tree.map(lambda x: jnp.broadcast_to(x, (width.lanes,)), point)
+        key = jnp.broadcast_to(key, (width.lanes,))
     started = time.perf_counter()
+    arrays = placed(arrays, width, lanewise=False)
+    point, key = placed((point, key), width, lanewise=True)
+    began = jax.jit(begin).lower(arrays, point, key).compile()
     progress = jax.eval_shape(begin, arrays, point, key)
+    if width.devices > 1:
+        progress = jax.tree.map(
+            lambda x, where: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where), progress, began.output_shardings
+        )
+        number = placed(number, width, lanewise=False)
     compiled = InStretches(
-        jax.jit(begin).lower(arrays, point, key).compile(),
+        began,
         jax.jit(advance).lower(arrays, progress, number, number, point, key).compile(),
         jax.jit(finish).lower(arrays, progress, point, key).compile(),
-        num_steps,
+        run.num_steps,
     )
     return KeptProgram(compiled, like, arrays, width, time.perf_counter() - started)
 
@@ -132,12 +140,12 @@ def run_kept_lanes(
     order = sorted(range(len(hparams)), key=lambda i: 0 if (back := found[i]) is None else back[0])
     chunks: list[list[int]] = []
     for i in order:
-        alike = chunks and len(chunks[-1]) < program.width and _start(found[chunks[-1][0]]) == _start(found[i])
+        alike = chunks and len(chunks[-1]) < program.width.lanes and _start(found[chunks[-1][0]]) == _start(found[i])
         chunks[-1].append(i) if alike else chunks.append([i])
 
     def run_chunk(chunk: Sequence[int]) -> list[Lane]:
         began = time.perf_counter()
-        full = [*chunk, *[chunk[-1]] * (program.width - len(chunk))]  # copies, so that nothing is compiled anew
+        full = [*chunk, *[chunk[-1]] * (program.width.lanes - len(chunk))]  # copies, so that nothing is compiled anew
         outputs = _run(program, [hparams[i] for i in full], [seeds[i] for i in full], [found[i] for i in full],
                        [kept[i] for i in chunk], seconds)  # fmt: skip
         wall = (time.perf_counter() - began) / len(chunk)
@@ -180,22 +188,26 @@ def _run(
     seconds: float,
 ) -> list[PyTree]:
     """Outputs of lanes that begin at the same step."""
-    run, wide = program.run, program.width > 1
+    run, width = program.run, program.width
+    wide = width.lanes > 1
     points = [jax.tree.map(jnp.float32, each) for each in hparams]
     keys = [jax.random.key(seed) for seed in seeds]
     point = jax.tree.map(lambda *x: jnp.stack(x), *points) if wide else points[0]
     key = jnp.stack(keys) if wide else keys[0]
+    point, key = placed((point, key), width, lanewise=True)
     entered, before = time.perf_counter(), [_before(each) for each in found]
     start, states = _start(found[0]), [each[1][0] for each in found if each is not None]
     if states:
         progress = jax.tree.map(lambda *x: jnp.stack(x), *states) if wide else states[0]
+        progress = placed(progress, width, lanewise=True)
     else:
         progress = run.begin(program.arrays, point, key)
     saved, steps = time.perf_counter(), 1
     while start < run.num_steps:
         began = time.perf_counter()
         stop = min(start + steps, run.num_steps)
-        progress = run.advance(program.arrays, progress, jnp.int32(start), jnp.int32(stop), point, key)
+        ends = placed((jnp.int32(start), jnp.int32(stop)), width, lanewise=False)
+        progress = run.advance(program.arrays, progress, *ends, point, key)
         progress, start = jax.block_until_ready(progress), stop
         now = time.perf_counter()
         # Twice as many steps each time, until so many take as long as is to lie between two states.

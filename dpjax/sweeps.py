@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import PyTree
 
 from dpjax.checks import seed_number
+from dpjax.lane_devices import Width, over_lanes, placed, width_of
 from dpjax.types import HParams
 
 
@@ -85,19 +86,23 @@ def parse_lanes(lanes: str | int) -> int:
     raise ValueError(f"lanes={lanes!r} is not known; use auto, map, vmap or a number ≥ 1 of lanes at a time.")
 
 
+_LANEWISE = (False, True, True)
+"""Of ``(arrays, hparams, key)``, what every lane has of its own."""
+
+
 class Program(NamedTuple):
     """A compiled training run, ready for lanes. Made by ``compile_lanes``.
 
     Attributes:
-      call: the compiled ``(arrays, hparams, key) -> output``; of ``width`` lanes at once where that is above 1.
+      call: the compiled ``(arrays, hparams, key) -> output``; of ``width.lanes`` lanes at once where that is above 1.
       arrays: the data of all lanes.
-      width: lanes a call.
+      width: lanes a call, and the devices that share them.
       compile_seconds: what the compilation took, in seconds.
     """
 
     call: Callable[..., Any]
     arrays: PyTree
-    width: int
+    width: Width
     compile_seconds: float
 
 
@@ -109,7 +114,7 @@ def compile_lanes(
     lanes: str | int = "auto",
     hparams: HParams | None = None,
 ) -> Program:
-    """Compile ``train(arrays, hparams, key)`` once, for every lane of a sweep.
+    """Compile ``train(arrays, hparams, key)`` once, for every lane of a sweep and every device of this process.
 
     Formal guarantees: those of ``train`` for each lane. Hyper-parameters are traced in it, so that one that is out of
     range gives NaN instead of an error.
@@ -118,7 +123,7 @@ def compile_lanes(
       train: a pure function; ``arrays`` are its data, shared by all lanes.
       arrays: pytree of arrays.
       num_lanes: how many lanes will be run, so that no chunk is wider.
-      lanes: ``auto | map | vmap | k | chunk(k)``, see ``parse_lanes``.
+      lanes: ``auto | map | vmap | k | chunk(k)`` on each device, see ``parse_lanes``.
       hparams: any value of the hyper-parameters, for their structure.
 
     Returns:
@@ -129,19 +134,19 @@ def compile_lanes(
 
     Example:
       >>> train = lambda arrays, h, key: arrays * h.clip_norm
-      >>> compile_lanes(train, jnp.float32(2.0), num_lanes=3, lanes="chunk(8)").width
+      >>> compile_lanes(train, jnp.float32(2.0), num_lanes=3, lanes="chunk(8)").width.lanes
       3
     """
-    width = min(parse_lanes(lanes) or num_lanes, num_lanes)
+    width = width_of(parse_lanes(lanes), num_lanes)
     example = jax.tree.map(jnp.float32, hparams if hparams is not None else HParams())
     key = jax.random.key(0)
-    function = train
-    if width > 1:
-        function = jax.vmap(train, in_axes=(None, 0, 0))
-        example = jax.tree.map(lambda x: jnp.broadcast_to(x, (width,)), example)
-        key = jnp.broadcast_to(key, (width,))
+    if width.lanes > 1:
+        example = jax.tree.map(lambda x: jnp.broadcast_to(x, (width.lanes,)), example)
+        key = jnp.broadcast_to(key, (width.lanes,))
     started = time.perf_counter()
-    call = jax.jit(function).lower(arrays, example, key).compile()
+    arrays = placed(arrays, width, lanewise=False)
+    example, key = placed((example, key), width, lanewise=True)
+    call = jax.jit(over_lanes(train, _LANEWISE, width)).lower(arrays, example, key).compile()
     return Program(call, arrays, width, time.perf_counter() - started)
 
 
@@ -178,16 +183,16 @@ def run_lanes(
     seeds = [seed_number("seed", seed) for seed in seeds]
 
     def run_chunk(start: int) -> list[Lane]:
-        index = range(start, min(start + program.width, len(hparams)))
+        index = range(start, min(start + program.width.lanes, len(hparams)))
         began = time.perf_counter()
-        if program.width == 1:
+        if program.width.lanes == 1:
             outputs = [_run_one(program, hparams[start], seeds[start])]
         else:
             outputs = _run_wide(program, [hparams[i] for i in index], [seeds[i] for i in index])
         wall = (time.perf_counter() - began) / len(index)
         return [Lane(i, output, wall) for i, output in zip(index, outputs, strict=True)]
 
-    starts = range(0, len(hparams), program.width)
+    starts = range(0, len(hparams), program.width.lanes)
     if workers == 1:
         for start in starts:
             yield from run_chunk(start)
@@ -209,9 +214,10 @@ def _run_one(program: Program, hparams: HParams, seed: int) -> PyTree:
 
 def _run_wide(program: Program, hparams: Sequence[HParams], seeds: Sequence[int]) -> list[PyTree]:
     # The last chunk is filled up with copies, so that it needs no second compilation.
-    missing = program.width - len(seeds)
+    missing = program.width.lanes - len(seeds)
     points = [*hparams, *[hparams[-1]] * missing]
     stacked = jax.tree.map(lambda *x: jnp.asarray(x, jnp.float32), *points)
     keys = jnp.stack([jax.random.key(s) for s in [*seeds, *[seeds[-1]] * missing]])
+    stacked, keys = placed((stacked, keys), program.width, lanewise=True)
     outputs = jax.device_get(program.call(program.arrays, stacked, keys))
     return [jax.tree.map(lambda x, i=i: x[i], outputs) for i in range(len(seeds))]

@@ -52,11 +52,11 @@ def run_group_lanes(
     """
     hparams, seeds = [lane[2] for lane in lanes], [lane[1] for lane in lanes]
     if isinstance(program, Program):
-        yield from run_lanes(program, hparams, seeds, workers=_workers(program.width))
+        yield from run_lanes(program, hparams, seeds, workers=_workers(program.width.lanes))
         return
     kept = [Checkpoints(job.folder / FOLDER / f"seed-{seed}", _identity(job, h, files)) for job, seed, h in lanes]
     seconds = lanes[0][0].cfg.checkpoint_seconds or 60.0
-    yield from run_kept_lanes(program, hparams, seeds, kept, seconds=seconds, workers=_workers(program.width))
+    yield from run_kept_lanes(program, hparams, seeds, kept, seconds=seconds, workers=_workers(program.width.lanes))
 
 
 def forget_lanes(folder: Path) -> None:
