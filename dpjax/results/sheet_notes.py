@@ -9,8 +9,8 @@ from dpjax.results.claims import (
     number,
     owners_sentence,
     released_sentence,
+    rounded_up,
     sampling_word,
-    small,
     text,
 )
 from dpjax.results.mishaps import count_sentences
@@ -49,7 +49,7 @@ def notes_of(points: list[dict[str, Any]], shared: dict[str, str], seeds: list[s
     first = points[0]
     delta = number(first, "delta")
     private = [point for point in points if not is_reference(point)]
-    parts = ["δ not stated" if delta is None else f"δ={small(delta)}"] if private else []
+    parts = ["δ not stated" if delta is None else f"δ={rounded_up(delta, 6)}"] if private else []
     parts += [text(first, "adjacency")] if private and text(first, "adjacency") else []
     parts += [f"{sampling_word(text(first, 'sampling'))} sampling"] if text(first, "sampling") else []
     paid = shared.pop("tuning_accounted", "False")

@@ -63,6 +63,7 @@ _SAME = (
     "checkpoint",
     "trained_parameters",
     "cut_share",
+    "num_units",
     "owners",
     "learnt",
     "released",
@@ -150,7 +151,7 @@ def with_runs(
     runs: Any = latest_runs(_adopt(frame), apart)
     groups: Any = runs.groupby([*_identity(frame), *apart], dropna=False, sort=False)
     points = groups.size().rename("n").reset_index()
-    parts = {name: groups[name].first().to_numpy() for name in _SAME}
+    parts = {name: groups[name].first().to_numpy() for name in _SAME if name not in apart}
     parts |= {name: groups[name].max().to_numpy() for name in ("epsilon_pld", "epsilon_rdp")}
     # Of runs that have no such count, as central ones have no aborted rounds, there is none: not 0.
     parts |= {name: groups[name].sum(min_count=1).to_numpy() for name in COUNTED}

@@ -23,6 +23,7 @@ from dpjax.results.selecting import select
 from dpjax.results.several import SWEEP
 from dpjax.results.sheet import one_reference
 from dpjax.results.summarize import IDENTITY, is_federated, own_columns, references_as_one, with_runs
+from dpjax.results.wording import with_told_epsilon
 
 
 class PaperTable(NamedTuple):
@@ -77,7 +78,7 @@ def paper_table(frame: pd.DataFrame, spec: TableSpec = TableSpec()) -> PaperTabl
       >>> [(column.header, [cell.text for cell in column.cells]) for column in block.columns]
       [('method', ['DP-SGD', 'dpftrl']), ('ε = 1', ['0.82', '0.52']), ('ε = 8', ['0.82', '0.52'])]
     """
-    chosen = select(frame, spec.select)
+    chosen = with_told_epsilon(select(frame, spec.select))
     layout = layout_of(chosen, spec)
     _refuse_percent_of_nothing(spec, layout.metrics)
     refuse_unknown_names(spec, frame, [*dict.fromkeys([*layout.keys, *FAMILY])])
