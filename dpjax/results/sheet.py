@@ -89,7 +89,8 @@ def sheets(frame: pd.DataFrame, metric: str = "") -> list[Sheet]:
     points = points.sort_values(["experiment", "federated", "epsilon"], kind="stable", na_position="first")
     groups = points.groupby(list(FAMILY), dropna=False, sort=False)
     scores = own_metrics(frame)
-    return [_sheet(group.to_dict("records"), metric, own, scores) for _, group in groups]
+    differing = [name for name in FAMILY if points[name].nunique(dropna=False) > 1]
+    return [_sheet(group.to_dict("records"), metric, own, scores, differing) for _, group in groups]
 
 
 _SHOWN = (
@@ -135,7 +136,9 @@ _KNOBS |= {
 }
 
 
-def _sheet(points: list[dict[str, Any]], metric: str, own: Sequence[str], scores: Sequence[str]) -> Sheet:
+def _sheet(
+    points: list[dict[str, Any]], metric: str, own: Sequence[str], scores: Sequence[str], differing: Sequence[str]
+) -> Sheet:
     fields = [Field(label("epsilon"), [cell_text(point, "epsilon") for point in points], 0)]
     shared: dict[str, str] = {}
     for name, priority in {**_KNOBS, **dict.fromkeys(own, 1)}.items():
@@ -180,7 +183,7 @@ def _sheet(points: list[dict[str, Any]], metric: str, own: Sequence[str], scores
     headers = {field.header for field in fields}
     told = [name for name in (*shown, *COUNTED) if marked(name) in headers]
     return Sheet(
-        title=title(points[0]),
+        title=title(points[0], differing),
         notes=[*notes_of(points, shared, seeds, metric), *basis_sentences(points, told)],
         fields=fields,
         best=[bool(point["best"]) and not point["diverged"] for point in points],

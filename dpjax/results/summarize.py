@@ -11,6 +11,7 @@ import pandas as pd
 
 from dpjax.results.claims import claim, small
 from dpjax.results.errors import ResultsError
+from dpjax.results.having import metrics_in
 from dpjax.results.metric import all_diverged, metric_of
 from dpjax.results.mishaps import COUNTED
 from dpjax.results.rivals import FAMILY, SUBJECT, best_of_each
@@ -327,12 +328,14 @@ def require(frame: pd.DataFrame, *names: str) -> None:
     """
     for name in names:
         if name not in frame.columns:
-            numeric = [c for c in frame.columns if pd.api.types.is_numeric_dtype(frame[c])]
+            numeric = [c for c in frame.columns if pd.api.types.is_numeric_dtype(frame[c]) and frame[c].notna().any()]
             raise ResultsError(f"the results have no column {name!r}: choose one of {', '.join(numeric)}")
         if not pd.api.types.is_numeric_dtype(frame[name]):
-            raise ResultsError(f"results column {name!r} holds no numbers: choose a metric such as test_accuracy")
+            raise ResultsError(f"results column {name!r} holds no numbers: choose a metric such as {metric_of(frame)}")
         if frame[name].isna().to_numpy().all():
-            raise ResultsError(f"the results have no values in column {name!r}: sweep or record it first")
+            others = metrics_in(frame) if name in METRICS else []
+            fix = f"choose one that has, such as {' or '.join(others[:2])}" if others else "sweep or record it first"
+            raise ResultsError(f"the results have no values in column {name!r}: {fix}")
 
 
 def is_federated(frame: Any) -> pd.Series:

@@ -48,20 +48,35 @@ class Facts(NamedTuple):
     bold: dict[str, Bold]
 
 
-def title(spec: TableSpec, facts: Facts) -> str:
+def title(spec: TableSpec, facts: Facts, differing: Sequence[str] = ()) -> str:
     """What all cells of a table share: data, model, unit, and ε where it is in no row and no column.
+
+    Formal guarantees: of several tables, no two titles are the same, and each names the columns that it differs in.
 
     Args:
       spec: of the table.
       facts: about it.
+      differing: columns in which this table and others beside it differ.
+
+    Example:
+      >>> facts = Facts([{"dataset": "digits", "model": "mlp", "delta": 1e-5}], [], [], [], False, {})
+      >>> title(TableSpec(), facts), title(TableSpec(), facts, ["model", "delta"])
+      ('digits, mlp', 'digits, model mlp, δ = 1e-5')
     """
-    first, shown = facts.points[0], facts.shown
-    names = [value_name(spec, first, name) for name in ("dataset", "model") if name not in shown]
-    names += [f"per {value_name(spec, first, 'unit')}"] if "unit" not in shown and text(first, "unit") else []
-    names += [value_name(spec, first, name) for name in ("partition", "split") if name not in shown]
-    if "epsilon" not in shown and number(first, "epsilon") is not None:
-        names.append(f"{column_name(spec, 'epsilon')} = {value_name(spec, first, 'epsilon')}")
-    return ", ".join(name for name in names if name != "–")
+    first = facts.points[0]
+
+    def words(name: str) -> str:
+        value = value_name(spec, first, name) if name in first else "–"
+        if name in ("epsilon", "delta"):
+            return f"{column_name(spec, name)} = {value}"
+        if name == "unit" and value != "–":
+            return f"per {value}"
+        return f"{column_name(spec, name)} {value}" if name in differing else value
+
+    usual = [name for name in ("dataset", "model", "unit", "partition", "split", "epsilon") if name not in facts.shown]
+    names = dict.fromkeys([*usual, *differing])
+    told = [words(name) for name in names if name in differing or name != "epsilon" or "epsilon" in first]
+    return ", ".join(each for each in told if each != "–" and (differing or not each.endswith("= –")))
 
 
 def sentences(spec: TableSpec, facts: Facts) -> list[str]:
