@@ -326,9 +326,10 @@ def require(frame: pd.DataFrame, *names: str) -> None:
           ...
       dpjax.results.errors.ResultsError: the results have no values in column 'clip_norm': sweep or record it first
     """
+    table: Any = frame
     for name in names:
         if name not in frame.columns:
-            numeric = [c for c in frame.columns if pd.api.types.is_numeric_dtype(frame[c]) and frame[c].notna().any()]
+            numeric = [c for c in table.columns if pd.api.types.is_numeric_dtype(table[c]) and table[c].notna().any()]
             raise ResultsError(f"the results have no column {name!r}: choose one of {', '.join(numeric)}")
         if not pd.api.types.is_numeric_dtype(frame[name]):
             raise ResultsError(f"results column {name!r} holds no numbers: choose a metric such as {metric_of(frame)}")
