@@ -58,6 +58,7 @@ def curve() -> str:
     lines = [header, rule, *(row.replace("**", "") for row in rows if "**" in row)]
     picked = ["| " + " | ".join(line.strip("|").split("|")[i].strip() for i in kept) + " |" for line in lines]
     said = note.replace("the best of each ε (bold) is chosen", "these are the best of each ε, chosen")
+    said = re.sub(r" †: [^.]*\.", "", said)  # of a column that is not kept
     return "\n".join(picked) + f"\n\n{said}"
 
 

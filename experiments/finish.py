@@ -143,7 +143,7 @@ def _figures(folder: Path, cfg: Config) -> list[Path]:
     for path in drawn.removed:
         print(f"Removed: {path}, which showed other rows")
     for reason in drawn.skipped:
-        print(f"Skipped: {reason}")
+        print(f"Not needed here: {reason}")
     return _pictures(drawn.paths)
 
 

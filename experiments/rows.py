@@ -191,6 +191,7 @@ def common(
         "split": setup.problem.dataset.split or None,
         "learnt": setup.problem.dataset.learnt or None,
         "released": setup.problem.dataset.released and setup.problem.dataset.released.words,
+        "num_units": setup.num_units,
         "capacity": setup.protected.capacity,
         "epsilon": target,
         "delta": cfg.privacy.delta,

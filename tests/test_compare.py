@@ -276,3 +276,9 @@ def test_what_a_pair_differs_in_besides_is_said(name, values):
     said = " ".join(notes(compare(folders(("mine", a), ("theirs", b)), "folder")))
     assert "The sides differ in" in said
     assert str(values[1]).removesuffix(".0") in said
+
+
+def test_where_nothing_pairs_the_nearest_point_and_what_it_differs_in_are_named():
+    frame = frame_of([*runs("a", A, epsilon=1.0), *runs("b", B, epsilon=2.0)])
+    with pytest.raises(ResultsError, match=r"the nearest of b differs in ε \(1, 2\)"):
+        compare(frame, "algorithm")

@@ -49,6 +49,8 @@ def test_the_guide_s_file_of_ten_lines_is_swept_and_claims_what_it_may(folder, m
     assert {row["dataset"] for row in rows} == {"patients.csv"}
     assert {row["experiment"] for row in rows} == {"patients"}
     assert {row["unit"] for row in rows} == {"user"}
+    ((units, records),) = {(row["num_units"], row["population"]) for row in rows}
+    assert units < records  # owners, of whom each has several rows
     assert {row["learnt"] for row in rows} == {None}
     assert all(0 <= row["test_auroc"] <= 1 for row in rows)
     assert (folder / "patients/figures/privacy_utility_curve.png").is_file()
@@ -86,7 +88,7 @@ def test_the_same_file_by_hospital_is_a_federation(folder, main, recwarn):
     )
     assert code == 0, err
     (row,) = rows_of(folder)
-    assert (row["unit"], row["num_clients"], row["partition"]) == ("client", 8, "natural")
+    assert (row["unit"], row["num_clients"], row["num_units"], row["partition"]) == ("client", 8, 8, "natural")
     said = " ".join(str(each.message) for each in recwarn)
     assert "δ=0.01 is large: it allows to give each of 8 clients away whole with a chance of 1 in 100" in said
 

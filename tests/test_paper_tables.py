@@ -604,3 +604,59 @@ def test_show_and_export_take_several_folders_and_a_selection(tmp_path, capsys):
     again = load_all([tmp_path / "all"])
     assert set(again["sweep"]) == {"mine", "theirs"}
     assert set(again["epsilon"]) == {8.0}
+
+
+@pytest.mark.parametrize("command", ["--rows sweep --columns epsilon", "--columns epsilon", "--rows partition"])
+def test_what_an_error_names_works_with_these_rows(command, tmp_path, capsys):
+    rows = [
+        run(None, e, s, 0.8 + s / 99, clip_norm=c, config_hash=f"{e}{c}")
+        for e in EPSILONS
+        for c in (0.3, 1.0)
+        for s in (0, 1)
+    ]
+    write_job_result(tmp_path / "one/job", rows, "d")
+    assert call("results", "table", str(tmp_path / "one"), *command.split()) == 1
+    hint = re.search(r"(?:such as (?:rows=)?|or say )(\w+)", capsys.readouterr().err.rpartition(": ")[2])
+    assert hint is not None
+    assert call("results", "table", str(tmp_path / "one"), "--rows", hint[1], "--columns", "epsilon") == 0
+
+
+def test_a_hint_at_a_column_or_metric_is_at_one_that_has_values():
+    frame = frame_of([run(None, 1.0, s, 0.8, clip_norm=c, config_hash=str(c)) for c in (0.3, 1.0) for s in (0, 1)])
+    for spec, words in (
+        (TableSpec(show=("sweep", "epsilon")), "or leave it out"),
+        (TableSpec(rows=("sweep", "clip_norm")), "or leave it out"),
+        (TableSpec(rows=("methodd",)), "there is no column methodd, and method has no values here"),
+        (TableSpec(metric=("test_auroc",)), "choose one that has, such as test_accuracy or test_loss"),
+        (TableSpec(show=("config",)), "show such as epsilon, clip_norm, test_accuracy"),
+    ):
+        with pytest.raises(ResultsError, match=re.escape(words)):
+            paper_table(frame, spec)
+
+
+@pytest.mark.parametrize(
+    ("column", "other"),
+    [("model", "cnn"), ("delta", 1e-6), ("adjacency", "replace_one"), ("sampling", "full"), ("partition", "iid")],
+)
+def test_each_of_several_tables_is_titled_by_what_it_differs_in(column, other, tmp_path):
+    rows = [*rows_of(values(2)), *[row | {column: other} for row in rows_of(values(2))]]
+    titles = [block.title for block in paper_table(frame_of(rows), BY).blocks]
+    shown = [sheet.title for sheet in sheets(frame_of(rows))]
+    for told in (titles, shown):
+        assert len(set(told)) == 2
+        assert all(("δ" if column == "delta" else column) in title for title in told)
+
+
+@pytest.mark.parametrize("column", ["released", "learnt", "capacity"])
+def test_runs_without_privacy_stay_in_the_row_of_what_is_laid_out(column):
+    said = ("range of age", "range of bmi") if column != "capacity" else (10, 20)
+    plain = {"noise_multiplier": 0.0, "clip_norm": math.inf, "config": "{}"}
+    rows = [
+        run("dpsgd", e, s, 0.8, config_hash=f"{e} {value}", **{column: value}, **(plain if e == math.inf else {}))
+        for value in said
+        for e in (1.0, math.inf)
+        for s in (0, 1)
+    ]
+    block, _ = only(paper_table(frame_of(rows), TableSpec(rows=(column,), columns="epsilon")))
+    cells = {c.header: [cell.text for cell in c.cells] for c in block.columns}
+    assert cells["ε = ∞"] == cells["ε = 1"] == ["0.800", "0.800"]

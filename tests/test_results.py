@@ -87,7 +87,7 @@ def test_the_schema_has_the_columns_of_the_design():
     validation_accuracy validation_loss eval_clip_norm eval_mean_norm eval_clipped_share eval_signal_to_noise
     norm_counts_first norm_counts_last method diverged optimizer momentum hidden loss plugin code inputs
     owners rows_per_owner dtype overflow_probability abort_probability noise_dimension noise_levels noise_shares
-    secret_cohorts learnt released release_noise_multiplier release_delta split
+    num_units secret_cohorts learnt released release_noise_multiplier release_delta split
     test_majority test_balanced_accuracy test_auroc test_auprc test_f1 test_calibration_error
     test_r2 test_mae test_rmse train_r2 validation_r2
     """

@@ -14,7 +14,7 @@ def table_command(
         list[Path], typer.Argument(metavar="DIR...", help="Folders of sweeps, or results.parquet or results.json.")
     ],
     rows: Annotated[
-        str | None, typer.Option("--rows", help="Columns whose values get a row each: method, or 'method=b|a'.")
+        str | None, typer.Option("--rows", help="Columns whose values get a row each: clip_norm, or 'clip_norm=1|0.3'.")
     ] = None,
     columns: Annotated[
         str | None, typer.Option("--columns", help="One whose values get a column each, such as epsilon.")

@@ -5,7 +5,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from dpjax.results.claims import rounded_up
+from dpjax.results.claims import rounded_up, told_epsilon
 
 DIGITS = 6
 _LONGEST = 400  # characters of a cell outside the schema
@@ -72,6 +72,20 @@ def raised(value: Any) -> Any:
       (0.966001, None)
     """
     return float(rounded_up(value, DIGITS)) if isinstance(value, float) and 0 < value < math.inf else value
+
+
+def as_told(row: dict[str, Any]) -> dict[str, Any]:
+    """A row or a point with its ε as tables tell it.
+
+    Args:
+      row: from column to cell.
+
+    Example:
+      >>> as_told({"epsilon": 2.5806, "seed": 0})
+      {'epsilon': 2.59, 'seed': 0}
+    """
+    value = row.get("epsilon")
+    return row if not isinstance(value, float) or math.isnan(value) else row | {"epsilon": told_epsilon(value)}
 
 
 def rounded(value: float | int, digits: int) -> Any:

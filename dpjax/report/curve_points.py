@@ -3,9 +3,11 @@
 import math
 from typing import Any
 
-from dpjax.report.cells import column, records
-from dpjax.results.claims import number, rounded_up, sampling_word, small, text
+from dpjax.report.cells import as_told, column, records
+from dpjax.results.claims import number, rounded_up, sampling_word, text
+from dpjax.results.remarks import basis_sentences
 from dpjax.results.rivals import FAMILY, rivals_share
+from dpjax.results.schema import METRICS
 from dpjax.results.summarize import IDENTITY
 
 # What a point of a chart may be told apart by, in the order in which charts prefer it.
@@ -41,7 +43,7 @@ def pack_points(points: Any, rows: list[dict[str, Any]], texts: dict[str, int]) 
     """
     if points is None:
         return {"points": {"count": 0, "cells": {}, "runs": []}, "families": [], "tasks": []}
-    point_rows = records(points)
+    point_rows = [as_told(point) for point in records(points)]
     is_one = "sweep" not in points  # of several folders, an experiment's name is but the sweep's
     shared = [name for name in FAMILY if is_one or name != "experiment"]
     families: dict[tuple[Any, ...], int] = {}
@@ -101,7 +103,7 @@ def _family(points: list[dict[str, Any]], is_one: bool, several_splits: bool) ->
     names += [f"per {unit}" if unit else "", text(first, "partition")]
     names += [text(first, "split")] if several_splits else []
     delta = number(first, "delta")
-    notes = [f"δ={small(delta)}"] if delta is not None else []
+    notes = [f"δ={rounded_up(delta, 6)}"] if delta is not None else []
     notes += [text(first, "adjacency")] if text(first, "adjacency") else []
     notes += [f"{sampling_word(text(first, 'sampling'))} sampling"] if text(first, "sampling") else []
     private = [point for point in points if point.get("epsilon") != math.inf]
@@ -109,4 +111,6 @@ def _family(points: list[dict[str, Any]], is_one: bool, several_splits: bool) ->
     notes.append(f"tuning {'accounted' if paid else 'not accounted'}")
     computed = [p["epsilon_pld"] for p in private if isinstance(p.get("epsilon_pld"), float)]
     notes += [f"ε computed by PLD up to {rounded_up(max(computed))}"] if computed else []
+    told = [name for name in METRICS if any(number(point, f"{name}_mean") is not None for point in points)]
+    notes += [line.rstrip(".") for line in basis_sentences(points, told)]
     return {"title": ", ".join(name for name in names if name) or "results", "notes": ", ".join(notes)}

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from dpjax.norm_bins import NORM_BIN_EDGES
-from dpjax.report.cells import DIGITS, column, raised, records, rounded
+from dpjax.report.cells import DIGITS, as_told, column, raised, records, rounded
 from dpjax.report.contents import Contents, Notice
 from dpjax.report.curve_points import KNOBS, pack_points
 from dpjax.report.spent_curve import epsilon_over_steps
@@ -16,9 +16,9 @@ from dpjax.results.claims import claim, text
 from dpjax.results.columns import COLUMNS
 from dpjax.results.failures import Failure
 from dpjax.results.mishaps import COUNTED
+from dpjax.results.remarks import marked
 from dpjax.results.schema import METRICS, SCHEMA, lower_is_better
 from dpjax.results.summarize import own_columns, own_metrics
-from dpjax.results.wording import label
 
 CURVE_BYTES = 3_500_000
 """What curves may weigh; longer ones are thinned, and the report says so."""
@@ -69,7 +69,7 @@ def pack(contents: Contents, created: str) -> dict[str, Any]:
     claims = [claim(row) for row in rows]
     own = own_columns(contents.frame)
     for row in rows:
-        row.update({name: raised(row.get(name)) for name in _ROUNDED_UP})
+        row.update(as_told(row) | {name: raised(row.get(name)) for name in _ROUNDED_UP})
     cells = {str(n): column([row.get(n) for row in rows], texts) for n in contents.frame.columns if n != "config"}
     cells |= {
         "claim": column(claims, texts),
@@ -171,7 +171,7 @@ def _columns(
         has_numbers = any(isinstance(row.get(name), int | float) for row in rows)
         facts = {
             "name": name,
-            "label": label(name),
+            "label": marked(name),
             "unit": _unit(name),
             "meaning": column.meaning if column else _OWN.get(name, "A column of its own."),
             "numeric": dtype in ("int", "float") or (column is None and has_numbers),
@@ -206,7 +206,7 @@ def _key(value: Any) -> Any:
 
 
 def _metric(name: str) -> dict[str, Any]:
-    return {"name": name, "label": label(name), "lower": lower_is_better(name), "unit": _unit(name)}
+    return {"name": name, "label": marked(name), "lower": lower_is_better(name), "unit": _unit(name)}
 
 
 def _unit(name: str) -> str:

@@ -44,7 +44,7 @@ def claim(row: Row) -> str:
     if value is None:
         return f"no ε was computed, {setting}" if setting else "no ε was computed"
     delta = number(row, "delta")
-    stated = f"δ={small(delta)}" if delta is not None else "δ not stated"
+    stated = f"δ={rounded_up(delta, 6)}" if delta is not None else "δ not stated"
     per = f" per {setting}" if text(row, "unit") else f", {setting}" if setting else ""
     overflow = number(row, "overflow_count")
     lost = f"; {overflow:.0f} steps overflowed their slots" if overflow else ""
@@ -123,7 +123,7 @@ def small(value: float | int) -> str:
 
 
 def rounded_up(value: float | int, digits: int = 3) -> str:
-    """An ε to so many significant digits, rounded up, for an ε rounded down would claim too much.
+    """An ε or δ to so many significant digits, rounded up, for one rounded down would claim too much.
 
     Args:
       value: ε > 0, or inf.
@@ -139,6 +139,24 @@ def rounded_up(value: float | int, digits: int = 3) -> str:
     # The slack keeps 0.3 / 0.001 = 299.99999999999994 and its kin from stepping up.
     raised = math.ceil(value / step - 1e-9) * step
     return small(raised)
+
+
+def told_epsilon(value: float | int) -> float:
+    """The ε that a table, a figure or a report says: one that was asked for as it is, one that was computed rounded up.
+
+    Formal guarantees: at least ``value``, and the same wherever it is told.
+
+    Args:
+      value: ε, or inf; one of more than four digits counts as computed.
+
+    Example:
+      >>> told_epsilon(2.5806), told_epsilon(0.125), told_epsilon(math.inf)
+      (2.59, 0.125, inf)
+    """
+    value = float(value)
+    if not math.isfinite(value) or value == float(f"{value:.4g}"):
+        return value
+    return max(float(rounded_up(value)), value) if value > 0 else value
 
 
 def owners_sentence(row: Row) -> str:
@@ -243,8 +261,8 @@ def delta_sentence(delta: float, num_units: int, unit: str) -> str:
     if delta < min(LARGE_DELTA, 1 / num_units):
         return ""
     return (
-        f"δ={small(delta)} is large: it allows to give each of {num_units:,} {unit}s away whole with a chance of 1 in "
-        f"{1 / delta:,.0f}; take 1e-5 or less"
+        f"δ={rounded_up(delta, 6)} is large: it allows to give each of {num_units:,} {unit}s away whole with a chance "
+        f"of 1 in {1 / delta:,.0f}; take 1e-5 or less"
     )
 
 

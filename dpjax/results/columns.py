@@ -94,6 +94,12 @@ COLUMNS: tuple[Column, ...] = (
         "units",
         "Units in the training data, or their records where those are drawn; public.",
     ),
+    Column(
+        "num_units",
+        "int",
+        "units",
+        "Units that ε protects, as many owners where population counts their records; public as that is.",
+    ),
     Column("capacity", "int", "slots", "Slots that a cohort has room for."),
     Column(
         "overflow_probability",
@@ -156,7 +162,13 @@ COLUMNS: tuple[Column, ...] = (
     Column("learning_rate", "float", "", "Step size of the (server) optimizer; empty if a plugin's depends on none."),
     Column("clients_per_round", "float", "clients", "Expected cohort size of a federated round; empty if central."),
     Column("num_clients", "int", "clients", "Clients in the federation; empty if central."),
-    Column("partition", "str", "", "How the rows are split over clients, such as dirichlet(α); empty if central."),
+    Column(
+        "partition",
+        "str",
+        "",
+        "How the rows are split over units, such as dirichlet(α); natural: as the data says whose they are; empty "
+        "where units are rows.",
+    ),
     Column(
         "algorithm",
         "str",

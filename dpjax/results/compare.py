@@ -9,12 +9,14 @@ import pandas as pd
 
 from dpjax.results.claims import small
 from dpjax.results.errors import ResultsError
+from dpjax.results.having import metrics_in, settings_in
 from dpjax.results.metric import metric_of
 from dpjax.results.mishaps import count_sentences
 from dpjax.results.schema import lower_is_better
 from dpjax.results.summarize import IDENTITY, require, same_runs
+from dpjax.results.unpaired import Candidate, nearest_sentence
 from dpjax.results.verdicts import Difference, Raw, judged
-from dpjax.results.wording import label
+from dpjax.results.wording import cell_text, label
 
 CONTEXT = ("dataset", "unit", "partition", "delta", "epsilon")
 """What two runs must share to be comparable at all: data, what is protected, and how well."""
@@ -98,13 +100,11 @@ def compare(
     metric = metric or metric_of(frame)
     require(frame, metric)
     if metric in ("seed", by):
-        raise ResultsError(f"metric {metric!r} is what runs are told apart by: choose one such as test_accuracy")
+        raise ResultsError(f"metric {metric!r} is what runs are told apart by: choose one such as {metric_of(frame)}")
     if not 0 < confidence < 1:
         raise ResultsError(f"confidence is {confidence}: give a number between 0 and 1, such as 0.95")
     if by not in frame.columns or bool(frame[by].isna().to_numpy().all()):
-        table: Any = frame
-        named = [str(name) for name in frame.columns if 1 < table[name].astype(str).nunique() < 20]
-        raise ResultsError(f"the results have no values in column {by!r}: choose one of {', '.join(named)}")
+        raise ResultsError(f"the results have no values in column {by!r}: {_what_differs(frame)}")
     named_rows: Any = frame[frame[by].notna()]
     named_rows = named_rows.assign(side=[_cell(value) for value in named_rows[by]])
     sides = list(values) or list(dict.fromkeys(named_rows["side"]))
@@ -112,10 +112,15 @@ def compare(
         if side not in set(named_rows["side"]):
             raise ResultsError(f"no row has {by}={side}: choose two of {', '.join(dict.fromkeys(named_rows['side']))}")
     if len(sides) < 2:
-        raise ResultsError(f"column {by!r} has one value, {sides[0]}: give a column or folders that differ")
+        raise ResultsError(f"column {by!r} has one value, {sides[0]}: {_what_differs(frame)}")
     apart = _apart(named_rows, sides) if by == FOLDER else {}
     raw, unpaired, unequal = _pairs(named_rows, sides, by, metric, best, apart)
     if not raw:
+        for side in sides:
+            if bool(named_rows.loc[named_rows["side"] == side, metric].isna().all()):
+                both = [name for name in metrics_in(named_rows) if _all_have(named_rows, sides, name)]
+                fix = f"choose a metric that both have, such as {both[0]}" if both else "no metric is in both"
+                raise ResultsError(f"no row of {side} has {metric}: {fix}")
         why = f": {unpaired[0]}" if unpaired else ""
         raise ResultsError(f"no two points of different {by} share ε, data and two seeds{why}")
     compared = named_rows[named_rows["side"].isin(sides)]
@@ -123,6 +128,17 @@ def compare(
     counted = list(count_sentences(compared.to_dict("records")).values())
     said = [f"{label(name)} ({'; '.join(each)})" for name, each in unequal.items() if name != by]
     return Comparison(metric, confidence, judged(raw, metric, 1 - confidence), unpaired, diverged, counted, said)
+
+
+def _what_differs(frame: Any) -> str:
+    """Which columns can be compared: those with two values, which are not what points must share."""
+    names = settings_in(frame, IDENTITY, but=CONTEXT)
+    names = [name for name in names if frame[name].nunique() > 1]
+    return f"choose one of {', '.join(names)}" if names else "no setting has two values here, so give a second folder"
+
+
+def _all_have(rows: Any, sides: Sequence[str], metric: str) -> bool:
+    return all(bool(rows.loc[rows["side"] == side, metric].notna().any()) for side in sides)
 
 
 def _apart(rows: Any, sides: Sequence[str]) -> dict[str, list[str]]:
@@ -150,7 +166,10 @@ def as_rows(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
     rows = []
     for d in comparison.differences:
         verdict = {"first": f"{d.first} is better", "second": f"{d.second} is better"}.get(d.verdict)
-        row = [_cell(d.where.get(name)) for name in varied]
+        row = [
+            cell_text(d.where, name) if name == "epsilon" and name in d.where else _cell(d.where.get(name))
+            for name in varied
+        ]
         row += [d.first, d.second, str(d.seeds), f"{d.first_mean:.4f}", f"{d.second_mean:.4f}", _signed(d.mean)]
         row += [f"{_signed(d.low)} to {_signed(d.high)}", _p(d.adjusted_p), verdict or "no difference shown"]
         rows.append(row)
@@ -214,11 +233,13 @@ def _pairs(
     rows: Any, sides: Sequence[str], by: str, metric: str, best: bool, apart: Collection[str]
 ) -> tuple[list[Raw], list[str], dict[str, list[str]]]:
     paired: list[Raw] = []
-    unpaired: list[str] = []
+    lost: list[tuple[str, int, Candidate]] = []
+    there: list[Candidate] = []
     unequal: dict[str, list[str]] = {}
     watched = [name for name in (*_WATCHED, *_SILENT) if name in rows.columns]
     told = rows.groupby("config_hash", dropna=False)[watched].first().map(_cell).to_dict("index")
     context = [name for name in ("experiment", *CONTEXT) if name != by and not (name == "experiment" and by == FOLDER)]
+    knobs = _knobs(by, apart)
     for values, group in rows.groupby(context, dropna=False, sort=True):
         where = dict(zip(context, values, strict=True))
         points = {side: _points(group[group["side"] == side], by, metric, best, apart) for side in sides}
@@ -231,7 +252,7 @@ def _pairs(
                     continue
                 met |= {(first, one), (second, other)}
                 a, b = (points[s][p].loc[common].to_numpy(float) for s, p in ((first, one), (second, other)))
-                alike = {n: x for n, x, y in zip(_knobs(by, apart), one[0], other[0], strict=True) if x == y}
+                alike = {n: x for n, x, y in zip(knobs, one[0], other[0], strict=True) if x == y}
                 paired.append((where | alike, first, second, a, b))
                 x, y = told.get(one[1], {}), told.get(other[1], {})
                 for name in (name for name in watched if x and y and x[name] != y[name]):
@@ -239,14 +260,23 @@ def _pairs(
                     if both not in (known := unequal.setdefault(name, [])):
                         known.append(both if len(known) < 3 else "…")
         at = ", ".join(f"{label(name)} {_cell(value)}" for name, value in where.items() if _cell(value) != "–")
+        shared_words = {name: _cell(value) for name, value in where.items()}
         for side, of_side in points.items():
-            lost = sum((side, point) not in met for point in of_side)
-            if lost:
-                word = "point" if lost == 1 else "points"
-                unpaired.append(
-                    f"{side}: {lost} {word} at {at} met no other with the same settings and two of its seeds"
-                )
-    return paired, unpaired, unequal
+            settings = {point: shared_words | dict(zip(knobs, point[0], strict=True)) for point in of_side}
+            found = {p: Candidate(side, settings[p], frozenset(runs.index)) for p, runs in of_side.items()}
+            there += found.values()
+            alone = [found[point] for point in of_side if (side, point) not in met]
+            lost += [(at, len(alone), alone[0])] if alone else []
+    return paired, [_lost_sentence(*each, there) for each in lost], unequal
+
+
+def _lost_sentence(at: str, count: int, first: Candidate, there: Sequence[Candidate]) -> str:
+    near = nearest_sentence(first, there)
+    of_first = "" if count == 1 else "of the first, "
+    return (
+        f"{first.side}: {count} {'point' if count == 1 else 'points'} at {at} met no other with the same settings and "
+        f"two of its seeds{f'; {of_first}{near}' if near else ''}"
+    )
 
 
 def _short(text: str) -> str:

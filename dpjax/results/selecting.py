@@ -88,6 +88,9 @@ def column_of(frame: pd.DataFrame, name: str) -> Any:
         return frame[name]
     columns = [str(column) for column in frame.columns]
     near = nearest(name, columns)
+    table: Any = frame
+    if near and len(frame) and bool(table[near].isna().all()):  # a hint that leads from one error to the next is none
+        raise ResultsError(f"there is no column {name}, and {near} has no values here: name another")
     raise ResultsError(
         f"there is no column {name}: "
         + (f"did you mean {near}?" if near else "`dpjax results columns` lists those that there are")

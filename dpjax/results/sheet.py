@@ -18,12 +18,13 @@ from dpjax.results.claims import (
 )
 from dpjax.results.metric import metric_of
 from dpjax.results.mishaps import COUNTED
+from dpjax.results.remarks import basis_sentences, marked
 from dpjax.results.rivals import FAMILY
 from dpjax.results.schema import METRICS
 from dpjax.results.several import SWEEP
 from dpjax.results.sheet_notes import is_reference, notes_of, title
 from dpjax.results.summarize import IDENTITY, is_federated, own_columns, own_metrics, references_as_one, summary
-from dpjax.results.wording import cell_text, label, mean_and_std
+from dpjax.results.wording import cell_text, label, mean_and_std, with_told_epsilon
 
 
 class Field(NamedTuple):
@@ -81,14 +82,15 @@ def sheets(frame: pd.DataFrame, metric: str = "") -> list[Sheet]:
       ('digits, per example', [('ε', ['1']), ('test accuracy', ['0.900 ± 0.000'])])
     """
     metric = metric or metric_of(frame)
-    points: Any = summary(references_as_one(frame), metric)
+    points: Any = summary(references_as_one(with_told_epsilon(frame)), metric)
     # Central before federated, and all that compares at one ε together.
     own = own_columns(frame)
     points = one_reference(points.assign(federated=is_federated(points)), own)
     points = points.sort_values(["experiment", "federated", "epsilon"], kind="stable", na_position="first")
     groups = points.groupby(list(FAMILY), dropna=False, sort=False)
     scores = own_metrics(frame)
-    return [_sheet(group.to_dict("records"), metric, own, scores) for _, group in groups]
+    differing = [name for name in FAMILY if points[name].nunique(dropna=False) > 1]
+    return [_sheet(group.to_dict("records"), metric, own, scores, differing) for _, group in groups]
 
 
 _SHOWN = (
@@ -134,7 +136,9 @@ _KNOBS |= {
 }
 
 
-def _sheet(points: list[dict[str, Any]], metric: str, own: Sequence[str], scores: Sequence[str]) -> Sheet:
+def _sheet(
+    points: list[dict[str, Any]], metric: str, own: Sequence[str], scores: Sequence[str], differing: Sequence[str]
+) -> Sheet:
     fields = [Field(label("epsilon"), [cell_text(point, "epsilon") for point in points], 0)]
     shared: dict[str, str] = {}
     for name, priority in {**_KNOBS, **dict.fromkeys(own, 1)}.items():
@@ -154,15 +158,17 @@ def _sheet(points: list[dict[str, Any]], metric: str, own: Sequence[str], scores
     fields = _telling_first(fields + _last_resort(points, fields))
     for name, priority in (("noise_multiplier", 6), ("epsilon_pld", 4), ("epsilon_rdp", 8)):
         fields.append(Field(label(name), [cell_text(point, name) for point in points], priority))
-    shown = dict.fromkeys([metric, *_SHOWN[:-2], *scores, *_SHOWN[-2:]])
+    shown = dict.fromkeys([metric, *scores, *_SHOWN])
     for rank, name in enumerate(shown):
         cells = [mean_and_std(point[f"{name}_mean"], point[f"{name}_std"]) for point in points]
         if name == "wall_seconds":
             cells = ["–" if math.isnan(p[f"{name}_mean"]) else f"{p[f'{name}_mean']:.1f}" for p in points]
-        fields.append(Field(label(name), cells, 5 * rank, is_metric=name == metric))
+        # A score of one's own is there because somebody asked for it.
+        priority = 2 if name in scores and name != metric else 5 * rank
+        fields.append(Field(marked(name), cells, priority, is_metric=name == metric))
     fields += _costs(points)
     fields += [
-        Field(label(name), [cell_text(point, name) for point in points], 2 if name == "dropped_count" else 1)
+        Field(marked(name), [cell_text(point, name) for point in points], 2 if name == "dropped_count" else 1)
         for name in COUNTED
         if any(number(point, name) for point in points)
     ]
@@ -173,10 +179,13 @@ def _sheet(points: list[dict[str, Any]], metric: str, own: Sequence[str], scores
     seeds = [str(point["n"]) for point in points]
     if len(set(seeds)) > 1:
         fields.append(Field("seeds", seeds, 7))
+    fields = [field for field in fields if set(field.cells) != {"–"}]
+    headers = {field.header for field in fields}
+    told = [name for name in (*shown, *COUNTED) if marked(name) in headers]
     return Sheet(
-        title=title(points[0]),
-        notes=notes_of(points, shared, seeds, metric),
-        fields=[field for field in fields if set(field.cells) != {"–"}],
+        title=title(points[0], differing),
+        notes=[*notes_of(points, shared, seeds, metric), *basis_sentences(points, told)],
+        fields=fields,
         best=[bool(point["best"]) and not point["diverged"] for point in points],
         private=[not is_reference(point) for point in points],
     )

@@ -1,6 +1,7 @@
 """What stands above and below a sheet: what it is of, what its rows rest on, and what to beware of."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from dpjax.results.claims import (
@@ -9,8 +10,8 @@ from dpjax.results.claims import (
     number,
     owners_sentence,
     released_sentence,
+    rounded_up,
     sampling_word,
-    small,
     text,
 )
 from dpjax.results.mishaps import count_sentences
@@ -18,20 +19,26 @@ from dpjax.results.outdone import outdone
 from dpjax.results.wording import ROUNDED_UP, cell_text, diverged_runs, label, mean_and_std
 
 
-def title(point: dict[str, Any]) -> str:
+def title(point: dict[str, Any], differing: Sequence[str] = ()) -> str:
     """What a family of points that may be compared is of: experiment, data set, model and unit.
 
     Args:
       point: one of them, a row of ``summary``.
+      differing: columns in which the families of a table differ: two of them never have one title.
 
     Example:
       >>> title({"dataset": "digits", "model": "mlp", "unit": "example"})
       'digits, mlp, per example'
+      >>> title({"dataset": "digits", "model": "mlp", "delta": 1e-5}, ["model", "delta"])
+      'digits, model mlp, δ 1e-5'
     """
-    unit = text(point, "unit")
-    names = [text(point, "experiment"), text(point, "dataset"), text(point, "model"), f"per {unit}" if unit else ""]
-    names += [text(point, "partition"), text(point, "split")]
-    return ", ".join(name for name in names if name)
+    names = dict.fromkeys(["experiment", "dataset", "model", "unit", "partition", "split", *differing])
+    told = {name: cell_text(point, name) if name in point else "–" for name in names}
+    return ", ".join(
+        f"per {value}" if name == "unit" and value != "–" else f"{label(name)} {value}" if name in differing else value
+        for name, value in told.items()
+        if value != "–" or name in differing
+    )
 
 
 _UNBALANCED = 0.7  # from here on an accuracy says little by itself
@@ -49,7 +56,7 @@ def notes_of(points: list[dict[str, Any]], shared: dict[str, str], seeds: list[s
     first = points[0]
     delta = number(first, "delta")
     private = [point for point in points if not is_reference(point)]
-    parts = ["δ not stated" if delta is None else f"δ={small(delta)}"] if private else []
+    parts = ["δ not stated" if delta is None else f"δ={rounded_up(delta, 6)}"] if private else []
     parts += [text(first, "adjacency")] if private and text(first, "adjacency") else []
     parts += [f"{sampling_word(text(first, 'sampling'))} sampling"] if text(first, "sampling") else []
     paid = shared.pop("tuning_accounted", "False")

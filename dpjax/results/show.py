@@ -171,6 +171,7 @@ _TEX = {
     "–": "--",
     "★": r"$\star$",
     "×": r"$\times$",
+    "†": r"$^\dagger$",
 }
 _TEX |= {sign: rf"\{sign}" for sign in "_%&#{}$"} | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}"}
 _TEX |= {"^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"}

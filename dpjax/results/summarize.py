@@ -11,6 +11,7 @@ import pandas as pd
 
 from dpjax.results.claims import claim, small
 from dpjax.results.errors import ResultsError
+from dpjax.results.having import metrics_in
 from dpjax.results.metric import all_diverged, metric_of
 from dpjax.results.mishaps import COUNTED
 from dpjax.results.rivals import FAMILY, SUBJECT, best_of_each
@@ -63,6 +64,7 @@ _SAME = (
     "checkpoint",
     "trained_parameters",
     "cut_share",
+    "num_units",
     "owners",
     "learnt",
     "released",
@@ -150,7 +152,7 @@ def with_runs(
     runs: Any = latest_runs(_adopt(frame), apart)
     groups: Any = runs.groupby([*_identity(frame), *apart], dropna=False, sort=False)
     points = groups.size().rename("n").reset_index()
-    parts = {name: groups[name].first().to_numpy() for name in _SAME}
+    parts = {name: groups[name].first().to_numpy() for name in _SAME if name not in apart}
     parts |= {name: groups[name].max().to_numpy() for name in ("epsilon_pld", "epsilon_rdp")}
     # Of runs that have no such count, as central ones have no aborted rounds, there is none: not 0.
     parts |= {name: groups[name].sum(min_count=1).to_numpy() for name in COUNTED}
@@ -324,14 +326,17 @@ def require(frame: pd.DataFrame, *names: str) -> None:
           ...
       dpjax.results.errors.ResultsError: the results have no values in column 'clip_norm': sweep or record it first
     """
+    table: Any = frame
     for name in names:
         if name not in frame.columns:
-            numeric = [c for c in frame.columns if pd.api.types.is_numeric_dtype(frame[c])]
+            numeric = [c for c in table.columns if pd.api.types.is_numeric_dtype(table[c]) and table[c].notna().any()]
             raise ResultsError(f"the results have no column {name!r}: choose one of {', '.join(numeric)}")
         if not pd.api.types.is_numeric_dtype(frame[name]):
-            raise ResultsError(f"results column {name!r} holds no numbers: choose a metric such as test_accuracy")
+            raise ResultsError(f"results column {name!r} holds no numbers: choose a metric such as {metric_of(frame)}")
         if frame[name].isna().to_numpy().all():
-            raise ResultsError(f"the results have no values in column {name!r}: sweep or record it first")
+            others = metrics_in(frame) if name in METRICS else []
+            fix = f"choose one that has, such as {' or '.join(others[:2])}" if others else "sweep or record it first"
+            raise ResultsError(f"the results have no values in column {name!r}: {fix}")
 
 
 def is_federated(frame: Any) -> pd.Series:

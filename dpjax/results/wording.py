@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from dpjax.results.claims import number, rounded_up, small
+from dpjax.results.claims import number, rounded_up, small, told_epsilon
 from dpjax.results.schema import SCHEMA
 
 
@@ -33,6 +33,20 @@ def mean_and_std(mean: float | int, std: float | int) -> str:
     digits = 3 if abs(mean) < 100 else 0
     spread = "" if math.isnan(std) else f" ± {std:.{digits}f}"
     return f"{mean:.{digits}f}{spread}"
+
+
+def with_told_epsilon(frame: pd.DataFrame) -> pd.DataFrame:
+    """Rows whose ε are those that a table tells, so that two which read the same are one value of it.
+
+    Args:
+      frame: of rows or of points.
+
+    Example:
+      >>> with_told_epsilon(pd.DataFrame({"epsilon": [2.5806, 2.5899, 1.0]}))["epsilon"].tolist()
+      [2.59, 2.59, 1.0]
+    """
+    known: Any = frame["epsilon"]
+    return frame.assign(epsilon=known.map(told_epsilon, na_action="ignore"))
 
 
 def label(column: str) -> str:
@@ -115,6 +129,8 @@ def cell_text(point: dict[str, Any], name: str) -> str:
         return "–"
     if name in ROUNDED_UP:
         return rounded_up(value)
+    if name == "epsilon":
+        return small(told_epsilon(value))
     if name == "trained_parameters":
         return f"{value:,.0f}"
     return small(float(f"{value:.3g}") if name == "noise_multiplier" else value)

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from dpjax.results import ResultsError
 from dpjax.results.claims import small
+from dpjax.results.remarks import marked
 from dpjax.results.schema import lower_is_better
 from dpjax.results.summarize import require
 from dpjax.results.wording import label
@@ -143,7 +144,7 @@ def _figure(panels: list[Panel], metric: str, look: Look, axis: str, xlabel: str
         for axes, panel in zip(grid, panels, strict=True):
             axes.set_xlabel(xlabel)
             _lines(axes, panel, metric, look, axis, names, private)
-            axes.set_ylabel(label(metric))
+            axes.set_ylabel(marked(metric))
             axes.margins(y=0.08)
     return figure
 

@@ -10,6 +10,7 @@ from matplotlib.lines import Line2D
 
 from dpjax.results import ResultsError
 from dpjax.results.claims import small
+from dpjax.results.remarks import marked
 from dpjax.results.schema import lower_is_better
 from dpjax.results.summarize import is_federated, require
 from dpjax.results.wording import label
@@ -83,5 +84,5 @@ def _draw(axes: Axes, panel: Panel, metric: str, look: Look) -> None:
     style.head(axes, panel.title, notes, look, apart=panel.title)
     axes.set_xlabel("expected clients per round")
     beside(axes, best_first, look, handlelength=3)
-    axes.set_ylabel(label(metric))
+    axes.set_ylabel(marked(metric))
     axes.margins(y=0.08)

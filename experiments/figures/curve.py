@@ -10,6 +10,7 @@ from matplotlib.lines import Line2D
 
 from dpjax.results import ResultsError
 from dpjax.results.claims import small
+from dpjax.results.remarks import marked
 from dpjax.results.schema import lower_is_better
 from dpjax.results.summarize import require
 from dpjax.results.wording import label
@@ -107,7 +108,7 @@ def _draw(axes: Axes, panel: Panel, metric: str, look: Look) -> None:
     lines += [f"non-private: best over {', '.join(over)}"] if over else []
     style.head(axes, panel.title, lines, look, apart=panel.title)
     axes.set_xlabel("privacy budget ε  (smaller is more private)")
-    axes.set_ylabel(label(metric))
+    axes.set_ylabel(marked(metric))
     legend(axes, handles, "upper right" if descending else "lower right", look, title=title, alignment="left")
 
 

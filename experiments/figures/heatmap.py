@@ -13,6 +13,7 @@ from matplotlib.patches import Rectangle
 
 from dpjax.results import ResultsError
 from dpjax.results.claims import small
+from dpjax.results.remarks import marked
 from dpjax.results.schema import lower_is_better
 from dpjax.results.summarize import require
 from dpjax.results.wording import label
@@ -57,7 +58,7 @@ def epsilon_clip_heatmap(df: pd.DataFrame, metric: str = "test_accuracy", look: 
         figure, grid = style.panels(len(drawn), size, look)
         for axes, panel in zip(grid, drawn, strict=True):
             _draw(axes, panel, metric, norm, look)
-        scale = figure.colorbar(grid[0].collections[0], ax=grid, fraction=0.05, pad=0.02, label=label(metric))
+        scale = figure.colorbar(grid[0].collections[0], ax=grid, fraction=0.05, pad=0.02, label=marked(metric))
         scale.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
     return figure
 

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 
 from dpjax.results import ResultsError
 from dpjax.results.claims import small
-from dpjax.results.wording import label
+from dpjax.results.remarks import marked
 from experiments.figures import style, ticks
 from experiments.figures.legends import for_all
 from experiments.figures.look import Look
@@ -161,4 +161,4 @@ def _reference(axes: Axes, line: Line, panel: PanelOf) -> Any:
 def _name(column: str, spec: Spec) -> str:
     if column in spec.names:
         return spec.names[column]
-    return {"epsilon": "privacy budget ε", "clients_per_round": "clients per round"}.get(column, label(column))
+    return {"epsilon": "privacy budget ε", "clients_per_round": "clients per round"}.get(column, marked(column))

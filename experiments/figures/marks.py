@@ -14,7 +14,7 @@ from dpjax.results.rivals import rivals_share
 from dpjax.results.selecting import column_of, select
 from dpjax.results.several import SWEEP
 from dpjax.results.summarize import IDENTITY, references_as_one, require, with_runs
-from dpjax.results.wording import label
+from dpjax.results.wording import label, with_told_epsilon
 from experiments.figures.look import Look
 from experiments.figures.points import best_per, hidden_choices, notes_of
 from experiments.figures.spec import Spec
@@ -132,7 +132,7 @@ def _points(rows: Any, y: str, measured: str | None, own: Sequence[str], look: L
     for values_of_own, part in groups:
         if part[y].isna().all() or (measured and part[measured].isna().all()):
             continue
-        found, runs = with_runs(part, [y, measured] if measured else [y])
+        found, runs = with_runs(with_told_epsilon(part), [y, measured] if measured else [y])
         values: Any = runs.groupby("point")[y]
         points: Any = found.assign(
             spread=look.half_widths(found, y), of_seeds=[each.to_numpy(float) for _, each in values]
@@ -183,7 +183,15 @@ def _panels(points: Any, y: str, spec: Spec, look: Look, measured: bool, silent:
                 title=_title(group, where, spec),
                 apart=", ".join(filter(None, (_words(name, value, spec) for name, value in where.items()))),
                 notes=[
-                    *_notes(group, of, [name for name in shown if name], told, look, measured),
+                    *_notes(
+                        group,
+                        of,
+                        [name for name in shown if name],
+                        [y, spec.x],
+                        told,
+                        look,
+                        measured,
+                    ),
                     *_over(beside),
                     *lacking,
                     *silent,
@@ -363,9 +371,11 @@ def _over(references: list[Line]) -> list[str]:
     return [f"non-private: best over {', '.join(chosen)}"] if chosen else []
 
 
-def _notes(group: Any, drawn: Any, shown: list[str], told: list[str], look: Look, measured: bool) -> list[str]:
+def _notes(
+    group: Any, drawn: Any, shown: list[str], asked: Sequence[str], told: list[str], look: Look, measured: bool
+) -> list[str]:
     # What differs from line to line stands in the legend.
-    notes = notes_of(drawn.assign(**dict.fromkeys(told)), look)
+    notes = notes_of(drawn.assign(**dict.fromkeys(told)), look, asked)
     chosen = [] if measured else hidden_choices(group, shown)
     return [*notes, *([f"each point: best over {', '.join(chosen)}"] if chosen else [])]
 

@@ -11,9 +11,9 @@ from matplotlib.lines import Line2D
 
 from dpjax.results import ResultsError
 from dpjax.results.claims import small
+from dpjax.results.remarks import marked
 from dpjax.results.schema import lower_is_better
 from dpjax.results.summarize import require
-from dpjax.results.wording import label
 from experiments.figures import style, ticks
 from experiments.figures.legends import beside
 from experiments.figures.look import Look
@@ -98,7 +98,7 @@ def _draw(axes: Axes, panel: Panel, metric: str, look: Look) -> None:
     handles.append(Line2D([], [], color="white", mec=style.INK, marker="o", ls="", label="beaten by none"))
     ticks.plain_log(axes, points["wall_seconds_mean"])
     axes.set_xlabel("seconds of a run")
-    axes.set_ylabel(label(metric))
+    axes.set_ylabel(marked(metric))
     axes.margins(0.08)
     beside(axes, handles, look)
     style.head(

@@ -10,12 +10,13 @@ from matplotlib.axes import Axes
 
 from dpjax.results.choices import best_per as best_per
 from dpjax.results.choices import hidden_choices as hidden_choices
-from dpjax.results.claims import owners_sentence, sampling_word, small, steps_word, tuning_clause
+from dpjax.results.claims import owners_sentence, rounded_up, sampling_word, small, steps_word, tuning_clause
 from dpjax.results.computed import computed_sentence
 from dpjax.results.mishaps import count_sentences
+from dpjax.results.remarks import basis_sentences
 from dpjax.results.rivals import FAMILY
 from dpjax.results.summarize import is_federated, summary
-from dpjax.results.wording import mean_and_std
+from dpjax.results.wording import mean_and_std, with_told_epsilon
 from experiments.figures import style
 from experiments.figures.look import Look
 
@@ -64,6 +65,7 @@ def panels_of(frame: pd.DataFrame, metric: str, by: Sequence[str] = (), look: Lo
     points: Any = summary(frame, metric)
     points = points.assign(spread=look.half_widths(points, metric))
     points = points[points["epsilon"].notna()]
+    points = with_told_epsilon(points)
     keys = [*FAMILY, *by]
     # Central before federated.
     points = points.assign(federated=is_federated(points)).sort_values("federated", kind="stable")
@@ -72,7 +74,7 @@ def panels_of(frame: pd.DataFrame, metric: str, by: Sequence[str] = (), look: Lo
     panels = []
     for values, group in points.groupby(keys, dropna=False, sort=False):
         where = dict(zip(keys, values, strict=True))
-        lines, group = notes_of(group, look), group[group[f"{metric}_mean"].notna()]
+        lines, group = notes_of(group, look, [metric]), group[group[f"{metric}_mean"].notna()]
         if not len(group):
             continue
         is_private = group["epsilon"] < math.inf
@@ -138,15 +140,16 @@ def _title(where: dict[str, Any], by: Sequence[str], several_experiments: bool) 
     return ", ".join(name for name in names if isinstance(name, str) and name)
 
 
-def notes_of(points: Any, look: Look = style.PLAIN) -> list[str]:
+def notes_of(points: Any, look: Look = style.PLAIN, shown: Sequence[str] = ()) -> list[str]:
     """What a panel says of its points: the mechanism, the spread over seeds, tuning, and what went wrong.
 
     Args:
       points: rows of ``summary``.
       look: what spread is drawn.
+      shown: columns that are drawn.
     """
     first = points.iloc[0]
-    parts = [f"δ={small(first['delta'])}"] if pd.notna(first["delta"]) else []
+    parts = [f"δ={rounded_up(first['delta'], 6)}"] if pd.notna(first["delta"]) else []
     parts += [first["adjacency"]] if isinstance(first["adjacency"], str) else []
     rates, steps = values_of(points, "sampling_rate"), values_of(points, "num_steps")
     if isinstance(first["sampling"], str):
@@ -167,6 +170,7 @@ def notes_of(points: Any, look: Look = style.PLAIN) -> list[str]:
     private = points[points["epsilon"] < math.inf]
     paid = len(private) and bool((private["tuning_accounted"].fillna(False)).all())
     lines = [", ".join(parts), f"{spread}; {tuning_clause(paid)}"]
+    lines += [line.rstrip(".") for line in basis_sentences(points.to_dict("records"), shown)]
     if private["learnt"].notna().any():
         lines.append("NOT private: inputs were made with what was read off the rows")
     if private["release_noise_multiplier"].notna().any():

@@ -11,8 +11,8 @@ from dpjax.results.claims import (
     number,
     owners_sentence,
     released_sentence,
+    rounded_up,
     sampling_word,
-    small,
     text,
 )
 from dpjax.results.computed import computed_sentence
@@ -20,6 +20,7 @@ from dpjax.results.mishaps import count_sentences
 from dpjax.results.paper.bold import Bold
 from dpjax.results.paper.naming import column_name, value_name
 from dpjax.results.paper.spec import TableSpec
+from dpjax.results.remarks import MARK, basis_sentences
 from dpjax.results.rivals import rivals_share
 from dpjax.results.wording import cell_text, diverged_runs
 
@@ -47,20 +48,35 @@ class Facts(NamedTuple):
     bold: dict[str, Bold]
 
 
-def title(spec: TableSpec, facts: Facts) -> str:
+def title(spec: TableSpec, facts: Facts, differing: Sequence[str] = ()) -> str:
     """What all cells of a table share: data, model, unit, and ε where it is in no row and no column.
+
+    Formal guarantees: of several tables, no two titles are the same, and each names the columns that it differs in.
 
     Args:
       spec: of the table.
       facts: about it.
+      differing: columns in which this table and others beside it differ.
+
+    Example:
+      >>> facts = Facts([{"dataset": "digits", "model": "mlp", "delta": 1e-5}], [], [], [], False, {})
+      >>> title(TableSpec(), facts), title(TableSpec(), facts, ["model", "delta"])
+      ('digits, mlp', 'digits, model mlp, δ = 1e-5')
     """
-    first, shown = facts.points[0], facts.shown
-    names = [value_name(spec, first, name) for name in ("dataset", "model") if name not in shown]
-    names += [f"per {value_name(spec, first, 'unit')}"] if "unit" not in shown and text(first, "unit") else []
-    names += [value_name(spec, first, name) for name in ("partition", "split") if name not in shown]
-    if "epsilon" not in shown and number(first, "epsilon") is not None:
-        names.append(f"{column_name(spec, 'epsilon')} = {value_name(spec, first, 'epsilon')}")
-    return ", ".join(name for name in names if name != "–")
+    first = facts.points[0]
+
+    def words(name: str) -> str:
+        value = value_name(spec, first, name) if name in first else "–"
+        if name in ("epsilon", "delta"):
+            return f"{column_name(spec, name)} = {value}"
+        if name == "unit" and value != "–":
+            return f"per {value}"
+        return f"{column_name(spec, name)} {value}" if name in differing else value
+
+    usual = [name for name in ("dataset", "model", "unit", "partition", "split", "epsilon") if name not in facts.shown]
+    names = dict.fromkeys([*usual, *differing])
+    told = [words(name) for name in names if name in differing or name != "epsilon" or "epsilon" in first]
+    return ", ".join(each for each in told if each != "–" and (differing or not each.endswith("= –")))
 
 
 def sentences(spec: TableSpec, facts: Facts) -> list[str]:
@@ -83,6 +99,7 @@ def sentences(spec: TableSpec, facts: Facts) -> list[str]:
       δ=1e-5; zero_out.
       Test accuracy: mean ± standard deviation over 3 seeds.
       Hyper-parameter tuning is not accounted.
+      Test rows are taken as public: no ε covers them.
     """
     private = [point for point in facts.points if not _is_reference(point)]
     lines = [_mechanism(facts, private), _cells(spec, facts), _chosen(spec, facts), *_bold(spec, facts)]
@@ -92,13 +109,14 @@ def sentences(spec: TableSpec, facts: Facts) -> list[str]:
     owned = dict.fromkeys(filter(None, map(owners_sentence, private)))
     lines += [f"{each}." for each in (*owned, *dict.fromkeys(filter(None, map(learnt_sentence, private))))]
     lines += [f"{each}." for each in dict.fromkeys(filter(None, map(released_sentence, private)))]
+    lines += basis_sentences(facts.points, [*facts.metrics, *facts.shown])
     lines += count_sentences(facts.points).values()
     diverged = sum(point["diverged"] for point in facts.points)
     if diverged:
         lines.append(f"×: {diverged_runs(diverged, sum(point['n'] for point in facts.points))}.")
     # Of Greek letters and of names with a line in them, such as zero_out, a sentence may begin with a small one.
     return [
-        line if line[0] in "δε" or "_" in re.split(r"\W", line)[0] else line[0].upper() + line[1:]
+        line if line[0] in f"δε{MARK}" or "_" in re.split(r"\W", line)[0] else line[0].upper() + line[1:]
         for line in lines
         if line
     ]
@@ -109,7 +127,7 @@ def _mechanism(facts: Facts, private: Sequence[dict[str, Any]]) -> str:
     delta = number(first, "delta")
     parts = []
     if private and "delta" not in shown:
-        parts.append("δ not stated" if delta is None else f"δ={small(delta)}")
+        parts.append("δ not stated" if delta is None else f"δ={rounded_up(delta, 6)}")
     parts += [text(first, "adjacency")] if private and "adjacency" not in shown else []
     if text(first, "sampling") and "sampling" not in shown:
         parts.append(f"{sampling_word(text(first, 'sampling'))} sampling")

@@ -7,7 +7,9 @@ import pandas as pd
 
 from dpjax.results.choices import hidden_columns
 from dpjax.results.errors import ResultsError
+from dpjax.results.having import settings_in
 from dpjax.results.metric import metric_of
+from dpjax.results.mishaps import COUNTED
 from dpjax.results.paper.cells import Cell, Column
 from dpjax.results.paper.naming import column_name, value_name
 from dpjax.results.paper.spec import TableSpec
@@ -57,6 +59,11 @@ class Layout(NamedTuple):
     def own(self) -> list[str]:
         """Those of them that are none of the schema's."""
         return [name for name in self.keys if name not in POINT]
+
+    @property
+    def apart(self) -> list[str]:
+        """Those of them that tell points apart here, and do not elsewhere."""
+        return [name for name in self.keys if name not in (*IDENTITY, SWEEP, "epsilon_pld", "epsilon_rdp", *COUNTED)]
 
     def asked(self, points: Any) -> Any:
         """The points of the values that were asked for; all, where none was."""
@@ -120,10 +127,15 @@ def layout_of(frame: pd.DataFrame, spec: TableSpec) -> Layout:
     Raises:
       ResultsError: a column that is not there, has no values, or is no metric or no setting where one is needed.
     """
+    hint = next(iter(settings_in(frame, IDENTITY, but=("epsilon", *spec.axes, *spec.show))), "epsilon")
     for name in (*spec.axes, *spec.show, *spec.metric):
         if name == SWEEP and SWEEP not in frame.columns:
-            raise ResultsError("there is no column sweep in rows of one folder: give several, or leave it out")
+            alone = name in spec.axes and spec.axes[: len(spec.rows)] == [SWEEP]
+            instead = f"say {hint} in its place" if alone else "leave it out"
+            raise ResultsError(f"there is no column sweep in rows of one folder: give several, or {instead}")
         column_of(frame, name)
+    if spec.columns and not spec.rows:
+        raise ResultsError(f"columns={spec.columns} has no rows beside it: say which, such as rows={hint}")
     for name in spec.axes:
         if _is_measured(frame, name, on_axis=True):
             raise ResultsError(f"rows and columns name {name}, which is measured: give it to metric, or to show")
@@ -132,7 +144,9 @@ def layout_of(frame: pd.DataFrame, spec: TableSpec) -> Layout:
     require(frame, *metrics)
     for name in metrics:
         if name in POINT or name == "seed":
-            raise ResultsError(f"metric {name} tells points apart and is no result: choose one such as test_accuracy")
+            raise ResultsError(
+                f"metric {name} tells points apart and is no result: choose one such as {metric_of(frame)}"
+            )
     rows = [name for name in spec.axes if name != spec.columns.partition("=")[0]]
     order = list(spec.show) or rows or _telling(frame)
     order += [name for name in metrics if name not in order]
@@ -150,10 +164,10 @@ def layout_of(frame: pd.DataFrame, spec: TableSpec) -> Layout:
             )
         if name not in POINT and name in SCHEMA:
             raise ResultsError(
-                f"{name} is neither a setting nor a result of a point: show such as epsilon, clip_norm, test_accuracy"
+                f"{name} is neither a setting nor a result of a point: show such as epsilon, {hint}, {metrics[0]}"
             )
         if bool(column_of(frame, name).isna().all()):
-            raise ResultsError(f"the results have no values in column {name!r}: sweep or record it first")
+            raise ResultsError(f"the results have no values in column {name!r}: name one that has, such as {hint}")
     wanted = {}
     for given in (*spec.rows, spec.columns):
         name, sign, values = given.partition("=")

@@ -7,6 +7,7 @@ import pandas as pd
 from dpjax.checks import nearest
 from dpjax.results.errors import ResultsError
 from dpjax.results.paper.spec import TableSpec
+from dpjax.results.remarks import MARK, is_unnoised
 from dpjax.results.schema import SCHEMA
 from dpjax.results.wording import cell_text, label
 
@@ -23,10 +24,13 @@ def column_name(spec: TableSpec, name: str) -> str:
       ('budget', 'ε')
       >>> column_name(TableSpec(percent=True), "test_accuracy")
       'test accuracy (%)'
+      >>> column_name(TableSpec(name={"train_accuracy": "train"}), "train_accuracy")
+      'train†'
     """
+    mark = MARK * is_unnoised(name)  # whatever it is called
     if name in spec.name:
-        return spec.name[name]
-    return label(name) + (" (%)" if spec.percent and is_fraction(name) else "")
+        return spec.name[name] + mark
+    return label(name) + mark + (" (%)" if spec.percent and is_fraction(name) else "")
 
 
 def value_name(spec: TableSpec, point: dict[str, Any], name: str) -> str:

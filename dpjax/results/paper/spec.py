@@ -20,7 +20,7 @@ _LISTS = ("rows", "show", "metric")
 _MOST_DIGITS = 12
 _KINDS = {str: "a text", bool: "true or false", float: "a number"}
 _SUCH_AS = {
-    "rows": "[method]",
+    "rows": "[clip_norm]",
     "columns": "epsilon",
     "show": "[epsilon, test_accuracy]",
     "metric": "[test_accuracy]",
@@ -115,7 +115,7 @@ def read_spec(path: Path | str) -> TableSpec:
         words = " ".join(str(error).split())
         raise ResultsError(f"spec {path} is no YAML ({words}): give a file that --save wrote") from error
     if not isinstance(content, dict):
-        raise ResultsError(f"spec {path} holds {brief(content)}: write keys and values, such as rows: [method]")
+        raise ResultsError(f"spec {path} holds {brief(content)}: write keys and values, such as rows: [clip_norm]")
     known = [field.name for field in dataclasses.fields(TableSpec)]
     for key in content:
         if key not in known:
@@ -194,8 +194,6 @@ def _refuse_conflicts(spec: TableSpec) -> None:
             f"show ({', '.join(spec.show)}) and {other} exclude each other: show lays out a line per point, rows and "
             "columns a cell per pair of values"
         )
-    if spec.columns and not spec.rows:
-        raise ResultsError(f"columns={spec.columns} has no rows beside it: say which, such as rows=method")
     if "," in spec.columns:
         raise ResultsError(f"columns={spec.columns} names several: give one, and the others to rows")
     for field, names in (("rows and columns", spec.axes), ("show", spec.show), ("metric", spec.metric)):

@@ -9,6 +9,7 @@ import pandas as pd
 from dpjax.results.choices import best_per, hidden_columns
 from dpjax.results.errors import ResultsError
 from dpjax.results.intervals import half_width
+from dpjax.results.metric import metric_of
 from dpjax.results.paper.bold import bold_points
 from dpjax.results.paper.captions import Facts, sentences, title
 from dpjax.results.paper.cells import Block, Cell, written
@@ -23,6 +24,7 @@ from dpjax.results.selecting import select
 from dpjax.results.several import SWEEP
 from dpjax.results.sheet import one_reference
 from dpjax.results.summarize import IDENTITY, is_federated, own_columns, references_as_one, with_runs
+from dpjax.results.wording import with_told_epsilon
 
 
 class PaperTable(NamedTuple):
@@ -77,25 +79,27 @@ def paper_table(frame: pd.DataFrame, spec: TableSpec = TableSpec()) -> PaperTabl
       >>> [(column.header, [cell.text for cell in column.cells]) for column in block.columns]
       [('method', ['DP-SGD', 'dpftrl']), ('ε = 1', ['0.82', '0.52']), ('ε = 8', ['0.82', '0.52'])]
     """
-    chosen = select(frame, spec.select)
+    chosen = with_told_epsilon(select(frame, spec.select))
     layout = layout_of(chosen, spec)
     _refuse_percent_of_nothing(spec, layout.metrics)
     refuse_unknown_names(spec, frame, [*dict.fromkeys([*layout.keys, *FAMILY])])
     chosen = chosen.assign(**{name: _of_one_kind(chosen[name]) for name in layout.own})
     own = list(dict.fromkeys([*layout.own, *own_columns(chosen)]))
-    points, runs = with_runs(references_as_one(chosen), layout.metrics, layout.own)
-    points = layout.asked(one_reference(points.assign(point=points.index), own))
+    # What a table shows tells runs without privacy apart too, though their numbers are the same.
+    points, runs = with_runs(references_as_one(chosen), layout.metrics, layout.apart)
+    points = layout.asked(one_reference(points.assign(point=points.index), [*own, *layout.apart]))
     apart = [name for name in rivals_share() if name not in layout.keys]
     at = [*apart, *layout.keys]
     free = (*_FREE, *own)
-    _refuse_hidden(points, at, free, layout.metrics[0], spec)
+    _refuse_hidden(points, at, free, layout.metrics[0], spec, metric_of(chosen))
     best: Any = best_per(points, at, layout.metrics[0], finished_first=True)
     best = best.assign(_federated=is_federated(best)).sort_values("_federated", kind="stable")
     blocks = []
+    differing = [name for name in apart if best[name].nunique(dropna=False) > 1]
     for values, group in best.groupby(apart, dropna=False, sort=False):
         of_block = points.merge(group[at].drop_duplicates(), on=at)
         keys = {column_name(spec, n): value_name(spec, dict(zip(apart, values, strict=True)), n) for n in apart}
-        blocks.append(_block(spec, layout, layout.ordered(group), of_block, runs, at, free, keys))
+        blocks.append(_block(spec, layout, layout.ordered(group), of_block, runs, at, free, keys, differing))
     return PaperTable(_told_apart(blocks), spec)
 
 
@@ -112,6 +116,7 @@ def _block(
     at: Sequence[str],
     free: Sequence[str],
     keys: Any,
+    differing: Sequence[str],
 ) -> Block:
     compared: dict[Any, list[dict[str, Any]]] = {}
     shared = rivals_share(layout.keys)
@@ -133,7 +138,7 @@ def _block(
         return written(point[f"{metric}_mean"] * scale, width * scale, _digits(spec, metric), **how)
 
     columns = layout.columns(spec, shown, cell)
-    return Block(title(spec, facts), sentences(spec, facts), columns, keys)
+    return Block(title(spec, facts, differing), sentences(spec, facts), columns, keys)
 
 
 def _width(spec: TableSpec, point: dict[str, Any], metric: str) -> float:
@@ -170,7 +175,9 @@ def _hidden(points: Any, at: Sequence[str], free: Sequence[str]) -> tuple[list[s
     return hidden, bool(hidden_columns(points, [*at, *hidden], ["config_hash"]))
 
 
-def _refuse_hidden(points: Any, at: Sequence[str], free: Sequence[str], metric: str, spec: TableSpec) -> None:
+def _refuse_hidden(
+    points: Any, at: Sequence[str], free: Sequence[str], metric: str, spec: TableSpec, usual: str
+) -> None:
     hidden, other = _hidden(points, at, free)
     if not hidden and not other:
         return
@@ -183,7 +190,7 @@ def _refuse_hidden(points: Any, at: Sequence[str], free: Sequence[str], metric: 
     if not _has_a_better(metric):
         raise ResultsError(
             f"points that share a cell differ in {named}, and of {metric} neither more nor less is better: give what "
-            "differs to rows or show, or name a metric such as test_accuracy first"
+            f"differs to rows or show, or name a metric such as {usual} first"
         )
 
 

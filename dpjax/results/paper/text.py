@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from dpjax.results.paper.captions import BOLD
 from dpjax.results.paper.cells import Block, Cell, Column
+from dpjax.results.remarks import MARK
 from dpjax.results.show import markdown_text
 
 _STAR = "★"
@@ -52,6 +53,7 @@ def to_csv(blocks: Sequence[Block]) -> str:
             line = dict(block.keys)
             for name, column in zip(names, block.columns, strict=True):
                 cell = column.cells[i]
+                name = name.replace(MARK, "")  # which stands for a note that a file of numbers has not
                 line[name] = (
                     "" if cell.text == "–" else cell.text.replace("∞", "inf") if column.is_metric else cell.text
                 )
