@@ -183,7 +183,7 @@ def _panels(points: Any, y: str, spec: Spec, look: Look, measured: bool, silent:
                 title=_title(group, where, spec),
                 apart=", ".join(filter(None, (_words(name, value, spec) for name, value in where.items()))),
                 notes=[
-                    *_notes(group, of, [name for name in shown if name], told, look, measured),
+                    *_notes(group, of, [name for name in shown if name], told, look, measured, y),
                     *_over(beside),
                     *lacking,
                     *silent,
@@ -363,9 +363,9 @@ def _over(references: list[Line]) -> list[str]:
     return [f"non-private: best over {', '.join(chosen)}"] if chosen else []
 
 
-def _notes(group: Any, drawn: Any, shown: list[str], told: list[str], look: Look, measured: bool) -> list[str]:
+def _notes(group: Any, drawn: Any, shown: list[str], told: list[str], look: Look, measured: bool, y: str) -> list[str]:
     # What differs from line to line stands in the legend.
-    notes = notes_of(drawn.assign(**dict.fromkeys(told)), look)
+    notes = notes_of(drawn.assign(**dict.fromkeys(told)), look, y)
     chosen = [] if measured else hidden_choices(group, shown)
     return [*notes, *([f"each point: best over {', '.join(chosen)}"] if chosen else [])]
 

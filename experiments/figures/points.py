@@ -12,6 +12,7 @@ from dpjax.results.choices import best_per as best_per
 from dpjax.results.choices import hidden_choices as hidden_choices
 from dpjax.results.claims import owners_sentence, sampling_word, small, steps_word, tuning_clause
 from dpjax.results.computed import computed_sentence
+from dpjax.results.majority import majority_sentence
 from dpjax.results.mishaps import count_sentences
 from dpjax.results.rivals import FAMILY
 from dpjax.results.summarize import is_federated, summary
@@ -72,7 +73,7 @@ def panels_of(frame: pd.DataFrame, metric: str, by: Sequence[str] = (), look: Lo
     panels = []
     for values, group in points.groupby(keys, dropna=False, sort=False):
         where = dict(zip(keys, values, strict=True))
-        lines, group = notes_of(group, look), group[group[f"{metric}_mean"].notna()]
+        lines, group = notes_of(group, look, metric), group[group[f"{metric}_mean"].notna()]
         if not len(group):
             continue
         is_private = group["epsilon"] < math.inf
@@ -138,12 +139,13 @@ def _title(where: dict[str, Any], by: Sequence[str], several_experiments: bool) 
     return ", ".join(name for name in names if isinstance(name, str) and name)
 
 
-def notes_of(points: Any, look: Look = style.PLAIN) -> list[str]:
+def notes_of(points: Any, look: Look = style.PLAIN, metric: str = "") -> list[str]:
     """What a panel says of its points: the mechanism, the spread over seeds, tuning, and what went wrong.
 
     Args:
       points: rows of ``summary``.
       look: what spread is drawn.
+      metric: the column that is shown.
     """
     first = points.iloc[0]
     parts = [f"δ={small(first['delta'])}"] if pd.notna(first["delta"]) else []
@@ -171,6 +173,7 @@ def notes_of(points: Any, look: Look = style.PLAIN) -> list[str]:
         lines.append("NOT private: inputs were made with what was read off the rows")
     if private["release_noise_multiplier"].notna().any():
         lines.append("ε includes ranges or values of inputs, released with noise")
+    lines += filter(None, [majority_sentence(points, metric)])
     lines += [f"×: {diverged} of {points['n'].sum()} runs diverged"] if diverged else []
     rows = points.to_dict("records")
     lines += [each.rstrip(".") for each in count_sentences(rows).values()]
