@@ -176,11 +176,12 @@ def notes_of(points: Any, look: Look = style.PLAIN, metric: str = "") -> list[st
     lines += filter(None, [majority_sentence(points, metric)])
     lines += [f"×: {diverged} of {points['n'].sum()} runs diverged"] if diverged else []
     rows = points.to_dict("records")
+    of_private = [row for row in rows if row["epsilon"] < math.inf]
     lines += [each.rstrip(".") for each in count_sentences(rows).values()]
-    owned = next(filter(None, map(owners_sentence, private.to_dict("records"))), "")
+    owned = next(filter(None, map(owners_sentence, of_private)), "")
     return [
         *lines,
-        *filter(None, [owned.partition(": ")[0], computed_sentence(private.to_dict("records")).rstrip(".")]),
+        *filter(None, [owned.partition(": ")[0], computed_sentence(of_private).rstrip(".")]),
     ]
 
 
