@@ -147,7 +147,10 @@ def _lives(group: int) -> bool:
 
 
 def test_nothing_is_searched_for_cycles_while_a_chart_is_drawn_and_afterwards_as_before():
-    with pytest.raises(ValueError, match="drawn"), processes.uncollected():
-        assert not gc.isenabled()
-        raise ValueError("drawn")
+    def draw() -> None:
+        with processes.uncollected():
+            raise ValueError(f"enabled: {gc.isenabled()}")
+
+    with pytest.raises(ValueError, match="enabled: False"):
+        draw()
     assert gc.isenabled()
