@@ -30,7 +30,10 @@ def plot_command(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="Folder for the files; of a figure of your own also a file. Default: DIR/figures."),
+        typer.Option(
+            "--out",
+            help="Folder for the files; of a figure of your own also a file, in each --format. Default: DIR/figures.",
+        ),
     ] = None,
     format: Annotated[
         str, typer.Option("--format", help="png, pdf, svg, or several with commas. Default: png,pdf.")
@@ -115,8 +118,8 @@ def plot_command(
     Without --x, --y, --hue, --style, --col or --spec all figures are drawn that the results have data for: the
     privacy-utility curve, ε × clip norm, what compares federated algorithms and aggregations, the Pareto front and what
     happened inside the runs; why others are skipped is printed. Lines and cells are means over seeds, with a band or
-    bar of one standard deviation; of a figure of your own, the 95 % interval of the mean. The dashed line is the best
-    non-private run.
+    bar of one standard deviation; of a figure of your own, the 95 % interval of the mean. The dotted line is the best
+    non-private run, the thin grey one what always saying the commonest class would score.
     """
     if title is not None and title not in ("on", "off"):
         raise ResultsError(f"--title {title} is neither on nor off: give one of them")
@@ -224,7 +227,7 @@ def _paths(
     directories: list[Path], out: Path | None, formats: list[str], spec: "Spec", named: Path | None
 ) -> list[Path]:
     if out is not None and out.suffix:
-        return [out]
+        return [out.with_suffix(f".{ending}") for ending in formats]
     by = "".join(f"_{word}" for word in (spec.hue, spec.style, spec.col) if word)
     name = named.stem if named is not None else f"{'_'.join(spec.y)}_by_{spec.x}{by}"
     return [folder_of(directories, out) / f"{name}.{ending}" for ending in formats]
@@ -239,9 +242,9 @@ def _formats(words: str, out: Path | None) -> tuple[list[str], Path | None]:
     ending = out.suffix[1:]
     if ending not in FORMATS:
         raise ResultsError(f"--out {out} ends in .{ending}: give a folder, or a file in one of {', '.join(FORMATS)}")
-    if formats and formats != [ending]:
+    if formats and ending not in formats:
         raise ResultsError(f"--out {out} and --format {words} differ: leave out --format, or give --out a folder")
-    return [ending], out
+    return formats or [ending], out
 
 
 def _names(pairs: list[str]) -> dict[str, str]:

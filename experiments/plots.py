@@ -266,6 +266,13 @@ def _chart(
 
 def _draw_files(chart: _Chart) -> "OnDisk":
     """The files of a figure that are not there, or why it can't be drawn."""
+    from experiments.figures.processes import uncollected
+
+    with uncollected():
+        return _draw(chart)
+
+
+def _draw(chart: _Chart) -> "OnDisk":
     from experiments.figures.drawn import OnDisk
 
     try:

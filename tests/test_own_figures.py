@@ -16,7 +16,7 @@ from dpjax.results import ResultsError, write_job_result
 from dpjax.results.choices import best_per
 from dpjax.results.table import frame_of, write_frame
 from experiments import plots
-from experiments.figures import glyphs, style
+from experiments.figures import glyphs, lines, style
 from experiments.figures.look import look_of
 from experiments.figures.pareto import undominated
 from experiments.figures.spec import Spec, read_spec, write_spec
@@ -91,7 +91,10 @@ def test_every_seed_is_a_dot():
     table = methods()
     figure = plots.curve(frame_of(table), hue="method", seeds=True)
     dots = {
-        round(float(y), 12) for each in figure.axes[0].get_lines() if each.get_marker() == "." for y in each.get_ydata()
+        round(float(y), 12)
+        for each in figure.axes[0].get_lines()
+        if each.get_gid() == lines.SEEDS
+        for y in each.get_ydata()
     }
     assert dots == {round(row["test_accuracy"], 12) for row in table}
 
@@ -132,7 +135,7 @@ def test_epsilon_is_never_what_a_point_is_the_best_over():
     assert entries(told) == ["ε = 1", "ε = 8"]
 
 
-def test_runs_without_privacy_are_a_dashed_line_or_stars():
+def test_runs_without_privacy_are_a_dotted_line_or_stars():
     table = [*methods(), *rows(epsilon=INF, level=0.95, method="sgd")]
     figure = plots.curve(frame_of(table), hue="method")
     assert entries(figure)[-1] == "non-private"
@@ -359,6 +362,16 @@ def test_two_sweeps_in_one_picture(tmp_path, capsys):
     assert entries(figure) == ["first", "second"]
 
 
+def test_a_file_asked_for_in_several_formats_is_one_of_each_and_told(tmp_path, capsys):
+    write_frame(frame_of(methods()), tmp_path)
+    with pytest.raises(SystemExit, match="0"):
+        main(["plot", str(tmp_path), "--hue", "method", "--out", str(tmp_path / "f" / "a.pdf"), "--format", "png,pdf"])
+    files = [tmp_path / "f" / "a.png", tmp_path / "f" / "a.pdf"]
+    assert capsys.readouterr().out.split("\n")[:2] == [str(file) for file in files]
+    assert [file.read_bytes()[1:4] for file in files] == [b"PNG", b"PDF"]
+    assert sorted((tmp_path / "f").iterdir()) == sorted(files)
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
@@ -385,6 +398,7 @@ def test_two_sweeps_in_one_picture(tmp_path, capsys):
         (["--hue", "method", "--format", "gif"], "--format gif is not known"),
         (["--hue", "method", "--out", "x.gif"], "--out x.gif ends in .gif"),
         (["--hue", "method", "--out", "x.pdf", "--format", "png"], "--out x.pdf and --format png differ"),
+        (["--hue", "method", "--out", "x.pdf", "--format", "png,svg"], "--out x.pdf and --format png,svg differ"),
         (["--hue", "method", "--name", "dpsgd"], "--name dpsgd is no name"),
         (["--hue", "method", "--figure", "pareto_front"], "--figure pareto_front has its own axes"),
         (["--y", "test_accuracy", "--metric", "test_loss"], "give --y alone"),

@@ -1,5 +1,6 @@
 """Charts drawn side by side are those drawn one by one, errors and lost processes included."""
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -143,3 +144,13 @@ def _lives(group: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def test_nothing_is_searched_for_cycles_while_a_chart_is_drawn_and_afterwards_as_before():
+    def draw() -> None:
+        with processes.uncollected():
+            raise ValueError(f"enabled: {gc.isenabled()}")
+
+    with pytest.raises(ValueError, match="enabled: False"):
+        draw()
+    assert gc.isenabled()

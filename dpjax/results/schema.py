@@ -39,6 +39,24 @@ def lower_is_better(metric: str) -> bool:
     return any(word in metric for word in ("loss", "error", "seconds", "memory", "_mib"))
 
 
+def bounds_of(name: str) -> tuple[float, float]:
+    """The least and the largest value that a numeric column can have, whatever was run.
+
+    Args:
+      name: of the column; one that the schema does not know may have any.
+
+    Example:
+      >>> bounds_of("test_auroc"), bounds_of("test_loss"), bounds_of("test_r2"), bounds_of("my_score")
+      ((0.0, 1.0), (0.0, inf), (-inf, 1.0), (-inf, inf))
+    """
+    known = SCHEMA.get(name)
+    if known is None:
+        return -math.inf, math.inf
+    if name.endswith("_r2"):
+        return -math.inf, 1.0
+    return 0.0, 1.0 if known.unit == "fraction" else math.inf
+
+
 def encode(name: str, value: Any) -> Any:
     """One cell as a value that ``json.dumps(..., allow_nan=False)`` takes.
 

@@ -14,6 +14,7 @@ from dpjax.results.claims import (
     sampling_word,
     text,
 )
+from dpjax.results.majority import UNBALANCED
 from dpjax.results.mishaps import count_sentences
 from dpjax.results.outdone import outdone
 from dpjax.results.wording import ROUNDED_UP, cell_text, diverged_runs, label, mean_and_std
@@ -39,9 +40,6 @@ def title(point: dict[str, Any], differing: Sequence[str] = ()) -> str:
         for name, value in told.items()
         if value != "–" or name in differing
     )
-
-
-_UNBALANCED = 0.7  # from here on an accuracy says little by itself
 
 
 def notes_of(points: list[dict[str, Any]], shared: dict[str, str], seeds: list[str], metric: str) -> list[str]:
@@ -72,7 +70,7 @@ def notes_of(points: list[dict[str, Any]], shared: dict[str, str], seeds: list[s
     notes += [f"{each}." for each in dict.fromkeys(map(released_sentence, points)) if each]
     notes += assumed_sentences(points)
     common = number(first, "test_majority")
-    if common is not None and common >= _UNBALANCED:
+    if common is not None and common >= UNBALANCED:
         notes.append(f"Always saying the commonest class is right for {common:.3f} of the test rows; see test_auroc.")
     notes.append(f"Hyper-parameter tuning {tuning} accounted; the best of each ε (★) is chosen by {label(metric)}.")
     if len(set(seeds)) == 1 and int(seeds[0]) > 1:

@@ -10,11 +10,13 @@ from matplotlib.figure import Figure
 
 from dpjax.results import ResultsError
 from dpjax.results.claims import small
+from dpjax.results.majority import majorities
 from dpjax.results.remarks import marked
 from dpjax.results.schema import lower_is_better
 from dpjax.results.summarize import require
 from dpjax.results.wording import label
 from experiments.figures import style, ticks
+from experiments.figures.extent import extend, marks_of
 from experiments.figures.legends import beside
 from experiments.figures.look import Look
 from experiments.figures.points import Panel, best_per, cross_out, hidden_choices, panels_of, values_of
@@ -145,7 +147,6 @@ def _figure(panels: list[Panel], metric: str, look: Look, axis: str, xlabel: str
             axes.set_xlabel(xlabel)
             _lines(axes, panel, metric, look, axis, names, private)
             axes.set_ylabel(marked(metric))
-            axes.margins(y=0.08)
     return figure
 
 
@@ -157,6 +158,7 @@ def _lines(axes: Axes, panel: Panel, metric: str, look: Look, axis: str, names: 
     apart = places[-1] * ratio**0.2  # ∞ is no point of the axis
     shown = [name for name in names if name in set(panel.points["algorithm"])]
     handles: list[tuple[float, Any]] = []
+    marks = []
     for rank, name in enumerate(shown):
         of_algorithm: Any = panel.points[panel.points["algorithm"] == name]
         points = best_per(of_algorithm, [axis], metric)
@@ -165,6 +167,7 @@ def _lines(axes: Axes, panel: Panel, metric: str, look: Look, axis: str, names: 
         dress = _look(private, name)
         x = points[axis].where(points[axis] < math.inf, apart) * shift
         mean, std = points[f"{metric}_mean"], points["spread"].fillna(0.0)
+        marks.append(marks_of(x, points, metric, dress["color"]))
         axes.errorbar(x, mean, std, fmt="none", ecolor=dress["color"], capsize=2.5, elinewidth=1.0)
         joined = (points[axis] < math.inf).to_numpy()
         edge: dict[str, Any] = {"mec": "white", "mew": 0.6, "zorder": 3}
@@ -178,8 +181,11 @@ def _lines(axes: Axes, panel: Panel, metric: str, look: Look, axis: str, names: 
         axes.axvline(places[-1] * ratio**0.1, color=style.GRID, lw=1.0, zorder=0)
     # In the order in which the lines end, top to bottom.
     handles.sort(key=lambda handle: handle[0], reverse=not lower_is_better(metric))
-    beside(axes, [line for _, line in handles], look, handlelength=3)
-    _head(axes, panel, look, [axis, "algorithm"])
+    levels = majorities(panel.points, metric)
+    entries = [line for _, line in handles] + [style.level(axes, level, "commonest class") for level in levels]
+    told = extend(axes, metric, marks, look, levels)
+    beside(axes, entries, look, handlelength=3)
+    _head(axes, panel._replace(lines=[*panel.lines, *told]), look, [axis, "algorithm"])
 
 
 def _dumbbells(axes: Axes, panel: Panel, metric: str, look: Look, private: list[str]) -> None:

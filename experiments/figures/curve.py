@@ -10,11 +10,13 @@ from matplotlib.lines import Line2D
 
 from dpjax.results import ResultsError
 from dpjax.results.claims import small
+from dpjax.results.majority import majorities
 from dpjax.results.remarks import marked
 from dpjax.results.schema import lower_is_better
 from dpjax.results.summarize import require
 from dpjax.results.wording import label
 from experiments.figures import style, ticks
+from experiments.figures.extent import Marks, extend, marks_of, within
 from experiments.figures.legends import legend
 from experiments.figures.look import Look
 from experiments.figures.points import (
@@ -36,7 +38,7 @@ def privacy_utility_curve(df: pd.DataFrame, metric: str = "test_accuracy", look:
 
     Formal guarantees: families that may not be compared (another data set, model, unit, δ or mechanism) get panels
     of their own. A line is the mean over seeds, its band one standard deviation either side, or what ``look`` asks
-    for. The dashed line is the best non-private point. The pale line under the others is the best clip norm of each
+    for. The dotted line is the best non-private point. The pale line under the others is the best clip norm of each
     ε, which is a choice made on the metric shown, and the panel says whether ε pays for it. Where clip norm does
     not vary, lines are clients per round.
 
@@ -84,11 +86,13 @@ def _draw(axes: Axes, panel: Panel, metric: str, look: Look) -> None:
     descending = lower_is_better(metric)
     ticks.log_axis(axes, values_of(panel.private, "epsilon"))
     handles: list[Any] = []
+    marks: list[Marks] = []
     for rank, value in enumerate(values):
         of_line: Any = panel.private if value is None else panel.private[panel.private[by] == value]
         points = best_per(of_line, ["epsilon"], metric)
         colour = style.PALETTE[rank % len(style.PALETTE)]
         dress = {"color": colour, "ls": style.LINES[rank % len(style.LINES)], "marker": style.MARKERS[rank % 9]}
+        marks.append(marks_of(points["epsilon"], points, metric, colour))
         _band(axes, points, metric, colour)
         name = "DP" if value is None else small(value)
         handles += axes.plot(
@@ -99,13 +103,18 @@ def _draw(axes: Axes, panel: Panel, metric: str, look: Look) -> None:
         best = best_per(panel.private, ["epsilon"], metric)
         axes.plot(best["epsilon"], best[f"{metric}_mean"], color=style.BEST, lw=8, solid_capstyle="round", zorder=1.5)
         handles.append(Line2D([], [], color=style.BEST, lw=7, label="best at each ε"))
-    _reference(axes, panel.reference, metric)
+    for handle, mark in _reference(axes, panel.reference, metric):
+        handles.append(handle)
+        marks.append(mark)
+    levels = majorities(panel.points, metric)
+    handles += [style.level(axes, level, "commonest class") for level in levels]
     title = _word(by) if len(values) > 1 else None
     shown = ["epsilon"] if values == [None] else ["epsilon", by]
     chosen = hidden_choices(panel.private, shown)
     lines = [*panel.lines, *([f"each point: best over {', '.join(chosen)}"] if chosen else [])]
     over = hidden_choices(panel.reference.assign(one=0), ["one"]) if len(panel.reference) > 1 else []
     lines += [f"non-private: best over {', '.join(over)}"] if over else []
+    lines += extend(axes, metric, marks, look, levels)
     style.head(axes, panel.title, lines, look, apart=panel.title)
     axes.set_xlabel("privacy budget ε  (smaller is more private)")
     axes.set_ylabel(marked(metric))
@@ -115,32 +124,24 @@ def _draw(axes: Axes, panel: Panel, metric: str, look: Look) -> None:
 def _band(axes: Axes, points: Any, metric: str, colour: str) -> None:
     mean, std = points[f"{metric}_mean"], points["spread"].fillna(0.0)
     if (std > 0).any():
-        axes.fill_between(points["epsilon"], mean - std, mean + std, color=colour, alpha=0.14, lw=0, zorder=2)
+        low, high = within(metric, mean - std), within(metric, mean + std)
+        axes.fill_between(points["epsilon"], low, high, color=colour, alpha=0.14, lw=0, zorder=2)
 
 
-def _reference(axes: Axes, points: Any, metric: str) -> None:
+def _reference(axes: Axes, points: Any, metric: str) -> list[tuple[Any, Marks]]:
+    """The best point without privacy from side to side; its entry in the legend, which hides no curve."""
     if not len(points):
-        return
-    best = best_per(points, ["epsilon"], metric).iloc[0]
-    mean, std = best[f"{metric}_mean"], best["spread"]
+        return []
+    best: Any = best_per(points, ["epsilon"], metric)[:1]
+    mean, std = best[f"{metric}_mean"].iloc[0], best["spread"].iloc[0]
     if not math.isnan(std):
-        axes.axhspan(mean - std, mean + std, color=style.MUTED, alpha=0.14, lw=0, zorder=0)
-    axes.axhline(mean, color=style.INK, ls=(0, (6, 3)), lw=1.2, zorder=1)
-    gap = 0.0 if math.isnan(std) else std
-    low = lower_is_better(metric)
-    # Room for the label, which is no part of the data that the limits are taken from.
-    bottom, top = axes.get_ylim()
-    room = 0.1 * (top - bottom)
-    edge = mean - gap if low else mean + gap
-    if bottom < edge - room if low else top > edge + room:
-        edge = bottom if low else top  # curves pass the line: its label stands beyond them
-    axes.set_ylim(min(bottom, edge - room) if low else bottom, top if low else max(top, edge + room))
-    # Beside the line on the side that no curve reaches, at the end where curves are farthest from it.
-    axes.annotate(
-        f"non-private: {mean_label(best, metric)}", (0.012, edge), size=8.5,
-        xycoords=("axes fraction", "data"), xytext=(0, -3 if low else 3), textcoords="offset points",
-        va="top" if low else "bottom", color=style.INK, bbox={"fc": "white", "ec": "none", "pad": 0.8},
-    )  # fmt: skip
+        axes.axhspan(
+            within(metric, mean - std), within(metric, mean + std), color=style.MUTED, alpha=0.14, lw=0, zorder=0
+        )
+    dress: dict[str, Any] = {"color": style.INK, "ls": style.DOTTED, "lw": 1.2}
+    axes.axhline(mean, zorder=1, **dress)
+    name = f"non-private: {mean_label(best.iloc[0], metric)}"
+    return [(Line2D([], [], label=name, **dress), marks_of(None, best, metric, style.INK))]
 
 
 def _word(column: str) -> str:

@@ -18,6 +18,7 @@ from dpjax.results.schema import lower_is_better
 from dpjax.results.summarize import require
 from dpjax.results.wording import label
 from experiments.figures import style
+from experiments.figures.extent import kept
 from experiments.figures.look import Look
 from experiments.figures.points import Panel, best_per, hidden_choices, mean_label, one_algorithm, panels_of, values_of
 
@@ -50,7 +51,8 @@ def epsilon_clip_heatmap(df: pd.DataFrame, metric: str = "test_accuracy", look: 
         raise ResultsError("needs two values in column 'clip_norm': sweep privacy.clip_norm")
     shown = pd.concat([part for panel in drawn for part in (panel.private, _reference(panel))])
     means: Any = shown[f"{metric}_mean"]
-    norm = Normalize(means.min(), means.max())
+    low, high = kept(means, metric)
+    norm, beyond = Normalize(low, high), (means < low) | (means > high)
     widest = max(_columns(panel) for panel in drawn)
     tallest = max(len(values_of(panel.private, "clip_norm")) for panel in drawn)
     with style.styled(look):
@@ -58,7 +60,10 @@ def epsilon_clip_heatmap(df: pd.DataFrame, metric: str = "test_accuracy", look: 
         figure, grid = style.panels(len(drawn), size, look)
         for axes, panel in zip(grid, drawn, strict=True):
             _draw(axes, panel, metric, norm, look)
-        scale = figure.colorbar(grid[0].collections[0], ax=grid, fraction=0.05, pad=0.02, label=marked(metric))
+        ends = "neither" if not beyond.any() else "min" if (means < low).any() else "max"
+        scale = figure.colorbar(
+            grid[0].collections[0], ax=grid, fraction=0.05, pad=0.02, label=marked(metric), extend=ends
+        )
         scale.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
     return figure
 
@@ -105,6 +110,10 @@ def _draw(axes: Axes, panel: Panel, metric: str, norm: Normalize, look: Look) ->
     chosen = hidden_choices(panel.private, ["epsilon", "clip_norm"])
     # Lines wider than the cells would squeeze them.
     lines = [*panel.lines, "boxed: best of each ε"]
+    shown: Any = cells[f"{metric}_mean"]
+    beyond = int(((shown < norm.vmin) | (shown > norm.vmax)).sum())
+    cells_lie = "1 cell lies" if beyond == 1 else f"{beyond} cells lie"
+    lines += [f"{cells_lie} beyond the colours, which are of the rest"] if beyond else []
     if len(panel.reference) and not len(reference):
         # It was not clipped, and so has no row of its own.
         lines.append(f"non-private: {mean_label(best_per(panel.reference, ['epsilon'], metric).iloc[0], metric)}")

@@ -8,17 +8,23 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.transforms import ScaledTranslation
 
 from dpjax.results import ResultsError
 from dpjax.results.claims import small
+from dpjax.results.majority import majorities
 from dpjax.results.remarks import marked
 from experiments.figures import style, ticks
+from experiments.figures.extent import extend, marks_of, within
 from experiments.figures.legends import for_all
 from experiments.figures.look import Look
 from experiments.figures.marks import Line, PanelOf, panels_of_spec
 from experiments.figures.points import cross_out
 from experiments.figures.spec import Spec
 
+SEEDS = "seed"
+"""What dots of seeds are marked by."""
+_BESIDE, _FARTHER = 5.0, 3.0  # points
 _FEW = 12
 """Values of x that each get a tick."""
 
@@ -29,7 +35,7 @@ def lines(frame: pd.DataFrame, spec: Spec) -> Figure:
     Formal guarantees: a mark is the mean over the seeds of one point, never over points: of several that the figure
     does not tell apart it is the best, and the notes say over what. What may not be compared (another data set, model,
     unit, δ, adjacency or sampling) gets panels of its own, unless the lines are told apart by it or by what decides it;
-    the legend then says it. So does ε where it is on no axis. Points without privacy are a dashed line, or stars.
+    the legend then says it. So does ε where it is on no axis. Points without privacy are a dotted line, or stars.
 
     Args:
       frame: what ``dpjax.results.collect`` or ``load`` gave.
@@ -49,11 +55,13 @@ def lines(frame: pd.DataFrame, spec: Spec) -> Figure:
     with style.styled(look):
         figure, grid = style.panels(len(drawn), look=look, per_row=_per_row(drawn, spec))
         handles: list[Any] = []
+        levels: list[Any] = []
         for axes, panel in zip(grid, drawn, strict=True):
-            handles += _draw(axes, panel, spec, look)
-        if spec.hue or spec.style or len({handle.get_label() for handle in handles}) > 1:
+            of_lines, of_levels = _draw(axes, panel, spec, look)
+            handles, levels = handles + of_lines, levels + of_levels
+        if spec.hue or spec.style or len({handle.get_label() for handle in [*handles, *levels]}) > 1:
             by = " × ".join(_name(name, spec) for name in dict.fromkeys([spec.hue, spec.style]) if name)
-            for_all(figure, _in_order(handles, drawn), look, style.plain(by) or None)
+            for_all(figure, [*_in_order(handles, drawn), *levels], look, style.plain(by) or None)
     style.fit(figure, look)
     return figure
 
@@ -72,7 +80,8 @@ def _per_row(drawn: list[PanelOf], spec: Spec) -> int:
     return of_one if len(spec.y) > 1 and 1 < of_one <= 3 else 3
 
 
-def _draw(axes: Axes, panel: PanelOf, spec: Spec, look: Look) -> list[Any]:
+def _draw(axes: Axes, panel: PanelOf, spec: Spec, look: Look) -> tuple[list[Any], list[Any]]:
+    """A panel's lines and levels, of which a legend says what they are."""
     if panel.places is None:
         _axis(axes, panel, spec)
     else:
@@ -81,12 +90,23 @@ def _draw(axes: Axes, panel: PanelOf, spec: Spec, look: Look) -> list[Any]:
     count = len(panel.lines)
     handles = [_line(axes, line, rank, count, panel, spec) for rank, line in enumerate(panel.lines)]
     handles += [_reference(axes, line, panel) for line in panel.references]
+    levels = majorities(pd.concat([line.points for line in panel.lines]), panel.y)
+    of_levels = [style.level(axes, level, "commonest class") for level in levels]
     axes.set_xlabel(style.plain(_name(spec.x, spec)))
     axes.set_ylabel(style.plain(_name(panel.y, spec)))
+    marks = [
+        marks_of(
+            _placed(line, rank, count, panel), line.points, panel.y, _colour(line), line.seeds if spec.seeds else ()
+        )
+        for rank, line in enumerate(panel.lines)
+    ]
+    marks += [
+        marks_of(line.x if len(line.x) else None, line.points, panel.y, _colour(line)) for line in panel.references
+    ]
+    told = extend(axes, panel.y, marks, look, levels)
     ticks.plain_ticks(axes)
-    axes.margins(y=0.08)
-    style.head(axes, panel.title, panel.notes, look, apart=panel.apart)
-    return handles
+    style.head(axes, panel.title, [*panel.notes, *told], look, apart=panel.apart)
+    return handles, of_levels
 
 
 def _axis(axes: Axes, panel: PanelOf, spec: Spec) -> None:
@@ -107,25 +127,21 @@ def _axis(axes: Axes, panel: PanelOf, spec: Spec) -> None:
 
 def _line(axes: Axes, line: Line, rank: int, count: int, panel: PanelOf, spec: Spec) -> Any:
     dress = {
-        "color": style.PALETTE[line.colour % len(style.PALETTE)],
+        "color": _colour(line),
         "ls": style.LINES[line.dash % len(style.LINES)],
         "marker": style.MARKERS[line.dash % len(style.MARKERS)],
     }
-    x, y, spread = line.x, line.y, line.spread
+    x, y, spread = _placed(line, rank, count, panel), line.y, line.spread
     joined = panel.places is None and not panel.measured
     if not joined:
         dress["ls"] = ""
-    if panel.places is not None:
-        # Beside each other, as bars would stand.
-        x = x + 0.6 * (rank - (count - 1) / 2) / max(count, 2)
     if spec.seeds:
-        for place, values in zip(x, line.seeds, strict=True):
-            axes.plot([place] * len(values), values, ls="", marker=".", ms=4, alpha=0.45, mew=0, color=dress["color"])
+        _seeds(axes, x, line, rank)
     known = np.isfinite(spread)
     # A band spans neighbours whose spread is known; to one of a single seed it does not run.
     near = known & (np.r_[known[1:], False] | np.r_[False, known[:-1]]) if joined else np.zeros(len(x), bool)
     if near.any():
-        low, high = y - np.where(known, spread, 0), y + np.where(known, spread, 0)
+        low, high = (within(panel.y, y + side * np.where(known, spread, 0)) for side in (-1, 1))
         axes.fill_between(x, low, high, where=near, color=dress["color"], alpha=0.15, lw=0, zorder=2)
     known &= ~near
     if known.any():
@@ -137,11 +153,33 @@ def _line(axes: Axes, line: Line, rank: int, count: int, panel: PanelOf, spec: S
     return drawn
 
 
+def _placed(line: Line, rank: int, count: int, panel: PanelOf) -> np.ndarray:
+    """Where a line's points are drawn: at words beside those of other lines, as bars would stand."""
+    return line.x if panel.places is None else line.x + 0.6 * (rank - (count - 1) / 2) / max(count, 2)
+
+
+def _colour(line: Line) -> str:
+    return style.INK if line.colour < 0 else style.PALETTE[line.colour % len(style.PALETTE)]
+
+
+def _seeds(axes: Axes, x: np.ndarray, line: Line, rank: int) -> None:
+    """Every seed as a hollow dot beside its mean, of each line a little farther, so that none hides another."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    side = (1 if rank % 2 == 0 else -1) * (_BESIDE + _FARTHER * (rank // 2))
+    aside = axes.transData + ScaledTranslation(side / 72, 0, figure.dpi_scale_trans)
+    for place, values in zip(x, line.seeds, strict=True):
+        axes.plot(
+            [place] * len(values), values, ls="", marker="o", ms=2.8, mfc="none", mec=_colour(line), mew=0.8, zorder=4,
+            transform=aside, gid=SEEDS,
+        )  # fmt: skip
+
+
 def _reference(axes: Axes, line: Line, panel: PanelOf) -> Any:
     """Points without privacy: stars where x says something of them, and where not a line from side to side."""
-    colour = style.INK if line.colour < 0 else style.PALETTE[line.colour % len(style.PALETTE)]
+    colour = _colour(line)
     if len(line.x):
-        dress: dict[str, Any] = {"color": colour, "ls": (0, (6, 3)), "lw": 1.1, "marker": style.REFERENCE, "ms": 8}
+        dress: dict[str, Any] = {"color": colour, "ls": style.DOTTED, "lw": 1.1, "marker": style.REFERENCE, "ms": 8}
         if panel.places is not None or panel.measured:
             dress["ls"] = ""
         known = np.isfinite(line.spread)
@@ -153,9 +191,11 @@ def _reference(axes: Axes, line: Line, panel: PanelOf) -> Any:
         return drawn
     (mean,), (spread,) = line.y, line.spread
     if math.isfinite(spread):
-        axes.axhspan(mean - spread, mean + spread, color=colour, alpha=0.1, lw=0, zorder=0)
-    axes.axhline(mean, color=colour, ls=(0, (6, 3)), lw=1.1, zorder=1)
-    return Line2D([], [], color=colour, ls=(0, (6, 3)), lw=1.1, label=style.plain(line.name))
+        axes.axhspan(
+            within(panel.y, mean - spread), within(panel.y, mean + spread), color=colour, alpha=0.1, lw=0, zorder=0
+        )
+    axes.axhline(mean, color=colour, ls=style.DOTTED, lw=1.2, zorder=1)
+    return Line2D([], [], color=colour, ls=style.DOTTED, lw=1.2, label=style.plain(line.name))
 
 
 def _name(column: str, spec: Spec) -> str:

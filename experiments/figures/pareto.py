@@ -11,10 +11,12 @@ from matplotlib.lines import Line2D
 
 from dpjax.results import ResultsError
 from dpjax.results.claims import small
+from dpjax.results.majority import majorities
 from dpjax.results.remarks import marked
 from dpjax.results.schema import lower_is_better
 from dpjax.results.summarize import require
 from experiments.figures import style, ticks
+from experiments.figures.extent import extend, marks_of
 from experiments.figures.legends import beside
 from experiments.figures.look import Look
 from experiments.figures.points import Panel, cross_out, panels_of, values_of
@@ -81,7 +83,8 @@ def _draw(axes: Axes, panel: Panel, metric: str, look: Look) -> None:
         [sign * points[f"{metric}_mean"], points["epsilon"], points["wall_seconds_mean"]], axis=1
     ).astype(float)
     front = undominated(criteria, _doubt(points, criteria))
-    handles = []
+    handles: list[Any] = []
+    marks = []
     for rank, epsilon in enumerate(values_of(points, "epsilon")):
         chosen = (points["epsilon"] == epsilon).to_numpy()
         private = epsilon < math.inf
@@ -91,20 +94,24 @@ def _draw(axes: Axes, panel: Panel, metric: str, look: Look) -> None:
         of_epsilon = points[chosen]
         x, y = of_epsilon["wall_seconds_mean"], of_epsilon[f"{metric}_mean"]
         ringed = front[chosen]
-        axes.scatter(x[~ringed], y[~ringed], color=colour, marker=marker, s=26, alpha=0.3, lw=0)
-        axes.scatter(x[ringed], y[ringed], color=colour, marker=marker, s=52, edgecolors=style.INK, lw=1.0, zorder=3)
+        marks.append(marks_of(x, of_epsilon.assign(spread=np.nan), metric, colour))
+        size = 52 if private else 110  # a star is small for its area
+        axes.scatter(x[~ringed], y[~ringed], color=colour, marker=marker, s=0.6 * size, alpha=0.4, lw=0)
+        axes.scatter(x[ringed], y[ringed], color=colour, marker=marker, s=size, edgecolors=style.INK, lw=1.0, zorder=3)
         cross_out(axes, x, y, of_epsilon)
         handles.append(Line2D([], [], color=colour, marker=marker, ls="", label=name))
     handles.append(Line2D([], [], color="white", mec=style.INK, marker="o", ls="", label="beaten by none"))
     ticks.plain_log(axes, points["wall_seconds_mean"])
     axes.set_xlabel("seconds of a run")
     axes.set_ylabel(marked(metric))
-    axes.margins(0.08)
+    levels = majorities(points, metric)
+    handles += [style.level(axes, level, "commonest class") for level in levels]
+    told = extend(axes, metric, marks, look, levels)
     beside(axes, handles, look)
     style.head(
         axes,
         panel.title,
-        [*panel.lines, f"{front.sum()} of {len(points)} points are beaten by none; {_APART}"],
+        [*panel.lines, f"{front.sum()} of {len(points)} points are beaten by none; {_APART}", *told],
         look,
         apart=panel.title,
     )

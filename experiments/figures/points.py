@@ -12,6 +12,7 @@ from dpjax.results.choices import best_per as best_per
 from dpjax.results.choices import hidden_choices as hidden_choices
 from dpjax.results.claims import owners_sentence, rounded_up, sampling_word, small, steps_word, tuning_clause
 from dpjax.results.computed import computed_sentence
+from dpjax.results.majority import majority_sentence
 from dpjax.results.mishaps import count_sentences
 from dpjax.results.remarks import basis_sentences
 from dpjax.results.rivals import FAMILY
@@ -175,13 +176,15 @@ def notes_of(points: Any, look: Look = style.PLAIN, shown: Sequence[str] = ()) -
         lines.append("NOT private: inputs were made with what was read off the rows")
     if private["release_noise_multiplier"].notna().any():
         lines.append("ε includes ranges or values of inputs, released with noise")
+    lines += filter(None, [majority_sentence(points, column) for column in shown])
     lines += [f"×: {diverged} of {points['n'].sum()} runs diverged"] if diverged else []
     rows = points.to_dict("records")
+    of_private = [row for row in rows if row["epsilon"] < math.inf]
     lines += [each.rstrip(".") for each in count_sentences(rows).values()]
-    owned = next(filter(None, map(owners_sentence, private.to_dict("records"))), "")
+    owned = next(filter(None, map(owners_sentence, of_private)), "")
     return [
         *lines,
-        *filter(None, [owned.partition(": ")[0], computed_sentence(private.to_dict("records")).rstrip(".")]),
+        *filter(None, [owned.partition(": ")[0], computed_sentence(of_private).rstrip(".")]),
     ]
 
 

@@ -13,6 +13,7 @@ from dpjax.results import ResultsError
 from dpjax.results.claims import number, small
 from dpjax.results.summarize import latest_runs
 from experiments.figures import style
+from experiments.figures.extent import Marks, extend
 from experiments.figures.legends import beside
 from experiments.figures.look import Look
 from experiments.figures.points import Panel, best_per, panels_of
@@ -84,7 +85,7 @@ def signal_to_noise(df: pd.DataFrame, metric: str = "test_accuracy", look: Look 
         figure, grid = style.panels(len(titles), (style.PANEL[0] + 0.9, style.PANEL[1]), look)
         for axes, title in zip(grid, titles, strict=True):
             members = [item for item in drawn if item[0].title == title]
-            handles = []
+            handles, marks = [], []
             for rank, (_, point, rows) in enumerate(members):
                 steps = np.asarray(rows.iloc[0]["eval_steps"], float)
                 curves = np.array([np.asarray(cell, float) for cell in rows["eval_signal_to_noise"]])
@@ -92,17 +93,19 @@ def signal_to_noise(df: pd.DataFrame, metric: str = "test_accuracy", look: Look 
                 seeds = pd.DataFrame({"ratio_std": std, "n": len(curves)})
                 spread = np.nan_to_num(look.half_widths(seeds, "ratio"))
                 colour = style.PALETTE[rank % len(style.PALETTE)]
+                marks.append(Marks(steps, mean, spread, std, seeds["n"].to_numpy(float), colour))
                 axes.fill_between(steps, mean - spread, mean + spread, color=colour, alpha=0.14, lw=0)
                 dress = {"ls": style.LINES[rank % len(style.LINES)], "marker": style.MARKERS[rank % 9]}
                 handles += axes.plot(
                     steps, mean, color=colour, mec="white", mew=0.6, label=f"ε = {small(point['epsilon'])}", **dress
                 )
             axes.set_yscale("log")
-            axes.axhline(1.0, color=style.INK, ls=(0, (6, 3)), lw=1.0, zorder=1)
+            axes.axhline(1.0, color=style.INK, ls=style.DOTTED, lw=1.0, zorder=1)
             axes.set_xlabel("step")
             axes.set_ylabel("‖clipped sum‖ / ‖noise‖")
             beside(axes, handles[::-1], look, handlelength=3)
-            notes = [_NOT_PRIVATE, *members[0][0].lines, "dashed: as much signal as noise"]
+            notes = [_NOT_PRIVATE, *members[0][0].lines, "dotted: as much signal as noise"]
+            notes += extend(axes, "eval_signal_to_noise", marks, look, [1.0])
             style.head(axes, title, notes, look, apart=title)
     return figure
 
@@ -209,7 +212,7 @@ def _histogram(axes: Axes, counts: list[np.ndarray]) -> None:
         share = count / max(count.sum(), 1)
         axes.stairs(share, edges, fill=True, color=colour, alpha=alpha)
         axes.stairs(share, edges, color=colour, ls=line, lw=1.6, label=name)
-    axes.axvline(1.0, color=style.INK, lw=1.2, ls=(0, (6, 3)))
+    axes.axvline(1.0, color=style.INK, lw=1.2, ls=style.DOTTED)
     axes.set_xscale("log", base=2)
     if len(used):
         axes.set_xlim(min(float(edges[used[0]]), 0.5), max(float(edges[used[-1] + 1]), 2.0))

@@ -15,6 +15,7 @@ from typing import Any
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from dpjax.results import write_atomically
 from experiments.figures.embedding import without_layout
@@ -25,7 +26,11 @@ from experiments.figures.room import NOTE, fold, keep_inside, remember, stack
 # Okabe and Ito's palette, without its yellow, which white paper swallows; darkest first, for grey print.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 MARKERS = ("o", "s", "^", "D", "v", "P", "p", "<", ">")  # no cross: that is a run that diverged
-LINES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)), (0, (3, 1, 1, 1, 1, 1)))
+LINES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (6, 1.5, 1.2, 1.5)), (0, (3, 1, 1, 1, 1, 1)), (0, (9, 1.5, 3, 1.5)))
+DOTTED: Any = (0, (1, 1.8))
+"""Of what was run without privacy: no line of a method has it."""
+LEVEL: Any = {"color": "#8a8a8a", "ls": "-", "lw": 0.7}
+"""Of a level that no run reached: what the commonest class alone would score."""
 REFERENCE = "*"
 """Marker of what was run without privacy, in ink: no colour and no marker of a method."""
 INK, MUTED, GRID = "#1a1a1a", "#5f5f5f", "#e3e3e3"
@@ -58,6 +63,7 @@ STYLE: Any = {
     "grid.linewidth": 0.7,
     "lines.linewidth": 1.6,
     "lines.markersize": 5.8,
+    "figure.dpi": 200,  # that of the file: letters are as wide as where they were measured
     "savefig.dpi": 200,
     "pdf.fonttype": 42,
     "axes.unicode_minus": False,
@@ -177,6 +183,22 @@ def head(axes: Axes, title: str, lines: Sequence[str], look: Look = PLAIN, *, ap
         remember(note, line)
         note.set_in_layout(look.width is None)  # a line that is too long is folded, and squeezes no panel
     stack(axes, look.points)
+
+
+def level(axes: Axes, value: float, name: str) -> Any:
+    """A thin line from side to side at a level that no run reached, and its entry in a legend.
+
+    Args:
+      axes: the panel.
+      value: on the y axis.
+      name: of the level.
+
+    >>> figure, (axes,) = panels(1)
+    >>> level(axes, 0.88, "commonest class").get_label()
+    'commonest class: 0.880'
+    """
+    axes.axhline(value, zorder=0.9, **LEVEL)
+    return Line2D([], [], label=f"{name}: {value:.3f}", **LEVEL)
 
 
 def plain(words: str) -> str:
