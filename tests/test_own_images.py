@@ -131,3 +131,18 @@ def test_looking_at_a_folder_says_sizes_classes_and_what_is_learnt(tmp_path, cap
     said = capsys.readouterr().out
     assert "40 images of 5×6, grey" in said
     assert "NOT private, learnt from the rows: classes of its folders." in said
+
+
+def test_looking_at_a_folder_proposes_a_config_that_runs_once_its_classes_are_said(tmp_path, main):
+    from dpjax.cli import main as dpjax
+
+    draft = tmp_path / "scans.yaml"
+    with pytest.raises(SystemExit) as done:
+        dpjax(["data", "inspect", str(pictures(tmp_path / "scans", rows=60)), "--save", str(draft)])
+    assert done.value.code in (0, None)
+    assert draft.read_text().splitlines()[3:] == ["  classes: ???  # their names, as [no, yes]", "model: cnn"]
+    draft.write_text(draft.read_text().replace("???", "[day, night]"))
+    few = ["optimizer.num_steps=2", "num_seeds=1", "privacy.accountant=rdp", "privacy.delta=1e-3", "figures=false"]
+    code, _, err = main(f"experiment={draft}", *few)
+    assert code == 0, err
+    assert "learnt" not in err
