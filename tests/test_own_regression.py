@@ -236,7 +236,7 @@ def test_training_labels_are_cut_off_at_their_range_and_test_labels_are_not(tmp_
     told = data.target.unscaled(data.test_labels)
     assert told.min() < 100 < 300 < told.max()
     assert all(min(abs(price - each) for price in prices) < 1e-3 for each in told)
-    assert "training rows lie beyond the range [100, 300] of price, and are cut off at its ends" in data.remarks
+    assert "training rows lie beyond the range [100, 300] of price, cut off at its ends: NOT private" in data.remarks
     assert (data.num_classes, data.class_names, data.learnt) == (1, (), "")
 
 
