@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from dpjax.accounting import distributed, local
 from dpjax.accounting.samplings import DRAWN
-from experiments.usual_rate import OF_NUMBERS
+from experiments.usual_rate import OF_CNN, OF_NUMBERS
 
 CONF = Path(__file__).parent / "conf"
 
@@ -206,7 +206,10 @@ class ClippingConf:
 class OptimizerConf:
     name: str = static("sgd", "sgd, adam, adamw, adam_corrected or yogi, applied to the noised mean")
     learning_rate: float = traced(
-        0.5, f"step size; of the server if federated; of central sgd with data.target=number {OF_NUMBERS}", hparam=True
+        0.5,
+        f"step size; of the server if federated; of sgd, central or fedsgd, with data.target=number {OF_NUMBERS}, and "
+        f"with model=cnn {OF_CNN}",
+        hparam=True,
     )
     momentum: float = traced(0.9, "heavy-ball momentum of sgd", hparam=True)
     weight_decay: float = traced(0.0, "decoupled weight decay of adamw", hparam=True)
@@ -255,7 +258,9 @@ class FederatedConf:
     local_steps: int = static(5, "local steps of a client")
     local_epochs: int | None = static(None, "passes over a client's rows instead of local_steps")
     local_batch_size: int = static(10, "records in a local step")
-    client_learning_rate: float = traced(0.5, "step size of local training", hparam=True)
+    client_learning_rate: float = traced(
+        0.5, f"step size of local training; with data.target=number {OF_NUMBERS}", hparam=True
+    )
     proximal: float = traced(0.1, "μ of algorithm=fedprox; the first one if adaptive", hparam=True)
     adaptive_proximal: bool = static(False, "let μ follow the clients' loss, which is noised with the deltas")
     personal: str = static("head", "parameters whose path holds this word stay with their client if personalized")

@@ -125,6 +125,11 @@ def _of_the_config(error: BaseException, text: str) -> str:
     if match := re.search(r"field '([^']+)' is not Optional", whole):
         return f"{match[1]}=null has the wrong type; give it a value."
     if match := re.search(r"full_key: (\S+)", whole):
+        if match[1] == "data.path":  # of several files
+            return (
+                "data.path is one path; put the files in a folder, as train and test or x.npy and y.npy, and name "
+                "that, or use a pattern, as 'visits-*.csv'."
+            )
         conversion = re.search(r"Value '(.*?)' of type '\w+' could not be converted to (\w+)", whole)
         if conversion:
             kind = {"Float": "a number", "Integer": "a whole number"}.get(conversion[2], f"a {conversion[2].lower()}")

@@ -339,7 +339,9 @@ def _files_at(path: Path, name: str) -> dict[str, str]:
         known = {str(each.relative_to(path)): _sha256(each) for each in [*images, *tables]}
         return {name: hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()}
     if path.is_dir():
-        read = (each for each in sorted(path.rglob("*")) if ending_of(each.name) or each.suffix.lower() == ".npz")
+        read = (
+            each for each in sorted(path.rglob("*")) if ending_of(each.name) or each.suffix.lower() in (".npz", ".npy")
+        )
         files = {str(each): each for each in read}
         files = files or {str(each): each for each in sorted(path.rglob("*.txt"))}
         return {key: _sha256(each) for key, each in files.items()} or {name: "absent"}

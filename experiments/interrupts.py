@@ -1,4 +1,4 @@
-"""Ctrl-C, and the signals of a scheduler or a closed terminal, that are heard wherever they come."""
+"""What asks a run to end, Ctrl-C or a signal, heard where Python or an import would lose it."""
 
 import signal
 import sys
@@ -8,44 +8,7 @@ from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-_ASKING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
-"""What asks a process to end, beside Ctrl-C: SLURM and ``timeout`` send the one, a terminal that closes the other."""
-
-
-class Stopped(KeyboardInterrupt):
-    """A signal that asked the run to end; it ends as after a Ctrl-C.
-
-    Attributes:
-      number: of the signal.
-    """
-
-    def __init__(self, number: int) -> None:
-        super().__init__()
-        self.number = number
-
-
-def status_of(stop: KeyboardInterrupt) -> int:
-    """The exit status that a shell gives a process that a signal ended: 130 after Ctrl-C."""
-    return 128 + int(getattr(stop, "number", signal.SIGINT))
-
-
-@contextmanager
-def heard() -> Iterator[None]:
-    """Within it SIGTERM and SIGHUP raise ``Stopped``, unless they are handled or ignored (``nohup``) already."""
-    before = {}
-    if threading.current_thread() is threading.main_thread():
-        before = {number: signal.SIG_DFL for number in _ASKING if signal.getsignal(number) == signal.SIG_DFL}
-    for number in before:
-        signal.signal(number, _stop)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _stop(number: int, frame: FrameType | None) -> None:
-    raise Stopped(number)
+from dpjax.cli.stopping import ASKING, Stopped, raise_stopped
 
 
 @contextmanager
@@ -54,7 +17,7 @@ def held() -> Iterator[None]:
     came: list[int] = []
     before: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():
-        numbers = (signal.SIGINT, *_ASKING)
+        numbers = (signal.SIGINT, *ASKING)
         before = {n: signal.getsignal(n) for n in numbers if callable(signal.getsignal(n))}
     for number in before:
         signal.signal(number, lambda number, frame: came.append(number))
@@ -81,8 +44,8 @@ class Interrupts:
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            ours = (signal.default_int_handler, _stop)
-            numbers = (signal.SIGINT, *_ASKING)
+            ours = (signal.default_int_handler, raise_stopped)
+            numbers = (signal.SIGINT, *ASKING)
             self._before = {n: signal.getsignal(n) for n in numbers if signal.getsignal(n) in ours}
         for number in self._before:
             signal.signal(number, self._hear)

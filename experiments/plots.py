@@ -200,14 +200,14 @@ def plot_all(
         side_by_side(_draw_files, list(wanted.values()), processes, add)
     except BaseException:
         if fresh and folder.is_dir():
-            write_drawn(folder, before | fresh)
+            write_drawn(folder, before, before | fresh)
         raise
     now |= fresh
     # Figures that were not asked for are as they were.
     others = {each: there for each, there in before.items() if figures and each not in now}
     removed = remove_outdated(folder, before, now | others)
     if now | others != before and folder.is_dir():
-        write_drawn(folder, now | others)
+        write_drawn(folder, before, now | others)
     drawn = Drawn([], [], list(loaded.attrs.get("unreadable", [])), [], removed, {})
     for name in names:
         reasons = [f"{each}: {now[each].missing}" for each in parts[name] if now[each].missing]

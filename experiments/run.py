@@ -22,6 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 import experiments.spelling  # noqa: F401  config.yaml names folders by its resolver
 from dpjax.cli import early_stop
+from dpjax.cli.stopping import heard, status_of
 from dpjax.program_cache import keep_programs, program_limit
 from dpjax.results import read_job_result
 from dpjax.results.failures import clear_failure
@@ -29,7 +30,7 @@ from experiments import config, identity
 from experiments.border import from_hydra
 from experiments.config import Config
 from experiments.error_words import explain, is_expected, plainly_warned
-from experiments.interrupts import heard, held, status_of
+from experiments.interrupts import held
 from experiments.notifying import NO_ADDRESS, foretell, is_address
 from experiments.own_experiment import as_given, with_own_experiments
 from experiments.progress import Progress

@@ -22,6 +22,7 @@ from experiments.figures.look import look_of
 from experiments.progress import Progress, counted
 
 INF = float("inf")
+FIGURES_OF_BOTH = ("privacy_utility_curve", "accuracy_by_clients")
 CURVES = ["privacy_utility_curve", "privacy_utility_curve_federated"]
 
 
@@ -271,6 +272,30 @@ def test_an_interrupted_drawing_goes_on_where_it_was(tmp_path, sweep, charts, mo
     assert len(again.paths) == 2
     assert again.new == [path for path in again.paths if path not in whole]
     assert all(path.read_bytes() == content for path, content in whole.items())
+
+
+def test_what_two_drawings_at_once_write_down_is_both_theirs(tmp_path, sweep, monkeypatch):
+    out, draw = tmp_path / "out", plots.draw
+
+    def beside_another(name, df, metric="test_accuracy", look=None):
+        monkeypatch.setattr(plots, "draw", draw)
+        plots.plot_all(sweep, out, figures=["accuracy_by_clients"], formats=["png"])  # as another process would
+        plots.plot_all(sweep, out, figures=["privacy_utility_curve"], formats=["svg"])
+        return draw(name, df, metric, look)
+
+    monkeypatch.setattr(plots, "draw", beside_another)
+    plots.plot_all(sweep, out, figures=["privacy_utility_curve"], formats=["png"])
+    there = drawn.read_drawn(out)
+    assert set(there) == {*CURVES, "accuracy_by_clients"}
+    assert set(there["privacy_utility_curve"].files) == {".png", ".svg"}
+    assert plots.plot_all(sweep, out, figures=[*FIGURES_OF_BOTH], formats=["png"]).new == []
+
+
+def test_what_was_removed_meanwhile_and_what_was_drawn_anew_are_told_apart():
+    one, other = drawn.OnDisk("a", {".png": "1"}), drawn.OnDisk("b", {".png": "2"})
+    assert drawn._merged({"x": one, "y": other}, {"x": one}, {}) == {"y": other}
+    assert drawn._merged({"x": other}, {"x": one}, {}) == {"x": other}
+    assert drawn._merged({}, {"x": one}, {"x": one, "y": other}) == {"x": one, "y": other}
 
 
 def test_how_many_figures_are_drawn_is_told_before_the_first_and_after_each(sweep):

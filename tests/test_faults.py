@@ -9,9 +9,9 @@ import time
 import pytest
 
 from dpjax import keeping
+from dpjax.cli.stopping import Stopped, heard, status_of
 from dpjax.results import ResultsError
 from experiments import jobs
-from experiments.interrupts import Stopped, heard, status_of
 from experiments.progress import Progress
 
 QUICK = ["model=logistic", "optimizer.num_steps=2", "num_seeds=1", "privacy.accountant=rdp", "figures=false"]

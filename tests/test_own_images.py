@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks.first_hour import write_images
 from dpjax.datasets import DatasetError, TableSource
 from dpjax.datasets.own_tables.images import load_images
+from dpjax.results import load
 
 
 def pictures(folder, rows=40, *, mode="L", size=(6, 5), name="{kind}/{i}.png"):
@@ -107,6 +109,20 @@ def test_a_folder_of_images_is_trained_on_from_a_config(tmp_path, main):
     assert "is not read of images" in err
 
 
+def test_the_usual_learning_rate_of_a_cnn_learns_images_with_and_without_privacy(tmp_path, main):
+    """At that of other models, 0.5, runs without privacy may stay at chance; what does, a note says at a run's end."""
+    write_images(tmp_path / "scans", each=150)
+    few = ["num_seeds=2", "privacy.accountant=rdp", "privacy.delta=1e-3", "optimizer.evaluate_every=50"]
+    where = ["data=own", f"data.path={tmp_path / 'scans'}", "data.classes=[ring,cross]", "model=cnn", "figures=false"]
+    code, out, err = main("-m", *where, *few, "privacy.epsilon=8,inf", "name=usual")
+    assert code == 0, err
+    assert load(next(tmp_path.rglob("usual/results.parquet")))["test_accuracy"].min() > 0.9
+    assert "Nothing is learnt" not in out
+    slow = ["optimizer.learning_rate=1e-9", "optimizer.num_steps=2", "privacy.epsilon=inf", "name=slow"]
+    code, out, err = main(*where, *few, *slow)
+    assert "Nothing is learnt at ε=∞" in out
+
+
 def test_looking_at_a_folder_says_sizes_classes_and_what_is_learnt(tmp_path, capsys):
     from dpjax.cli import main as dpjax
 
@@ -115,3 +131,18 @@ def test_looking_at_a_folder_says_sizes_classes_and_what_is_learnt(tmp_path, cap
     said = capsys.readouterr().out
     assert "40 images of 5×6, grey" in said
     assert "NOT private, learnt from the rows: classes of its folders." in said
+
+
+def test_looking_at_a_folder_proposes_a_config_that_runs_once_its_classes_are_said(tmp_path, main):
+    from dpjax.cli import main as dpjax
+
+    draft = tmp_path / "scans.yaml"
+    with pytest.raises(SystemExit) as done:
+        dpjax(["data", "inspect", str(pictures(tmp_path / "scans", rows=60)), "--save", str(draft)])
+    assert done.value.code in (0, None)
+    assert draft.read_text().splitlines()[3:] == ["  classes: ???  # their names, as [no, yes]", "model: cnn"]
+    draft.write_text(draft.read_text().replace("???", "[day, night]"))
+    few = ["optimizer.num_steps=2", "num_seeds=1", "privacy.accountant=rdp", "privacy.delta=1e-3", "figures=false"]
+    code, _, err = main(f"experiment={draft}", *few)
+    assert code == 0, err
+    assert "learnt" not in err

@@ -271,7 +271,13 @@ def test_a_file_that_is_none_is_refused(tmp_path):
 def test_arrays_are_looked_at_as_tables_are(tmp_path, capsys):
     found = inspect(TableSource(written(tmp_path, features()), unit="user_id"))
     assert [each.kind for each in found.columns] == ["number"] * 4 + ["label", "owner"]
-    assert "    x_0: ???  # least and largest, as [0, 120]" in found.config
+    assert [line for line in found.config if " x" in line] == [
+        "    x: ???  # least and largest, as [0, 120], of all its columns"
+    ]
+    said = inspect(TableSource(written(tmp_path, features()), unit="user_id", columns={"x": [-3, 3]})).config
+    assert [line for line in said if " x" in line] == ["    x: [-3, 3]"]
+    parts = inspect(TableSource(written(tmp_path, features()), unit="user_id", columns={"x_1": [-3, 3]})).config
+    assert [line.split(":")[0].strip() for line in parts if " x" in line] == ["x_0", "x_1", "x_2", "x_3"]
     from dpjax.cli import main as dpjax
 
     for arrays, words in ((features(), "x_3"), (pictures(), "60 images of 5×4, grey")):
@@ -279,6 +285,36 @@ def test_arrays_are_looked_at_as_tables_are(tmp_path, capsys):
             dpjax(["data", "inspect", written(tmp_path, arrays)])
         assert done.value.code in (0, None)
         assert words in capsys.readouterr().out
+
+
+def test_a_folder_of_single_arrays_is_read_as_one_file_of_them(tmp_path, main):
+    for kind, arrays in (("vectors", features()), ("images", pictures())):
+        (tmp_path / kind).mkdir()
+        for name, array in arrays.items():
+            np.save(tmp_path / kind / f"{name}.npy", array)
+        whole = load_own(DataConf(name="own", path=written(tmp_path, dict(sorted(arrays.items())), f"{kind}.npz")))
+        parts = load_own(DataConf(name="own", path=str(tmp_path / kind)))
+        np.testing.assert_array_equal(whole.train_inputs, parts.train_inputs)
+        np.testing.assert_array_equal(whole.test_labels, parts.test_labels)
+    np.save(tmp_path / "vectors" / "y.npy", np.zeros(3))
+    with pytest.raises(DatasetError, match="must have a row for each example"):
+        load_own(DataConf(name="own", path=str(tmp_path / "vectors")))
+    with pytest.raises(DatasetError, match=r"or put x\.npy and y\.npy in a folder of their own and name that"):
+        load_own(DataConf(name="own", path=str(tmp_path / "vectors" / "x.npy"), label="y"))
+    files = f"data.path=[{tmp_path / 'vectors' / 'x.npy'},{tmp_path / 'vectors' / 'y.npy'}]"
+    code, _, err = main("data=own", files, "data.label=y")
+    assert (code, "error: data.path is one path; put the files in a folder, as train" in err) == (2, True), err
+
+
+def test_another_content_of_a_single_array_is_other_data(tmp_path):
+    from experiments.inputs import _files_at
+
+    for name, array in features().items():
+        np.save(tmp_path / f"{name}.npy", array)
+    before = _files_at(tmp_path, "data")
+    np.save(tmp_path / "y.npy", 1 - features()["y"])
+    assert set(before) == {str(tmp_path / f"{name}.npy") for name in features()}
+    assert _files_at(tmp_path, "data") != before
 
 
 def test_compressed_files_are_read_too(tmp_path):

@@ -112,6 +112,11 @@ def test_the_usual_learning_rate_suits_numbers_with_and_without_privacy(folder, 
         ([], 0.1),
         (["data.target=class", "data.target_range=[]"], 0.5),
         (["federated=fedavg"], 0.5),
+        (["federated=fedsgd"], 0.1),
+        (["data.target=class", "data.target_range=[]", "model=cnn"], 0.1),
+        (["data.target=class", "data.target_range=[]", "model=cnn", "federated=fedavg"], 0.5),
+        (["data.target=class", "data.target_range=[]", "federated=fedsgd"], 0.5),
+        (["model=cnn"], 0.1),
         (["optimizer=adam"], 0.01),
         (["optimizer.learning_rate=0.5"], 0.5),
         (["optimizer=fedavgm"], 1.0),
@@ -121,6 +126,30 @@ def test_the_usual_learning_rate_is_that_of_central_sgd_and_of_who_says_none(wor
     with initialize_config_dir(str(CONF), version_base=None):
         asked_for = ["data=own", "data.path=house.csv", "data.label=price", "data.target=number"]
         assert as_typed(compose("config", [*asked_for, *words])).optimizer.learning_rate == rate
+
+
+@pytest.mark.parametrize("choice", sorted(path.stem for path in (CONF / "federated").glob("*.yaml")))
+def test_clients_of_numbers_take_smaller_steps_in_each_kind_of_federation(choice):
+    words = [f"federated={choice}", *(["federated.clients_per_round=9"] if choice == "central" else [])]
+    numbers = ["data=own", "data.path=house.csv", "data.label=price", "data.target=number"]
+    with initialize_config_dir(str(CONF), version_base=None):
+        rate = [as_typed(compose("config", [*words, *more])).federated.client_learning_rate for more in ([], numbers)]
+        said = as_typed(compose("config", [*words, *numbers, "federated.client_learning_rate=0.3"]))
+    assert rate == [0.5, 0.5 if choice == "fedsgd" else 0.1]  # of which no client takes steps
+    assert said.federated.client_learning_rate == 0.3
+
+
+@pytest.mark.parametrize("algorithm", ["fedavg", "fedsgd"])
+def test_the_usual_rates_of_a_federation_suit_numbers(algorithm, folder, main):
+    """At 0.5 clients, and the server of fedsgd, diverge without privacy, and R² is below 0 at ε=8."""
+    write_houses(folder / "house.csv", rows=4000)
+    words = [word for word in asked("privacy.epsilon=8,inf", "name=usual") if "learning_rate" not in word]
+    code, _, err = main(
+        "-m", *words, f"federated={algorithm}", "num_seeds=2", "model=mlp", "optimizer.num_steps=100", "figures=false"
+    )
+    assert code == 0, err
+    assert min(row["test_r2"] for row in rows_of(folder) if row["epsilon"] == 8) > 0.2
+    assert min(row["test_r2"] for row in rows_of(folder) if row["epsilon"] == math.inf) > 0.9
 
 
 def test_a_range_that_is_not_said_is_learnt_and_not_private(folder, main, recwarn):
@@ -207,7 +236,7 @@ def test_training_labels_are_cut_off_at_their_range_and_test_labels_are_not(tmp_
     told = data.target.unscaled(data.test_labels)
     assert told.min() < 100 < 300 < told.max()
     assert all(min(abs(price - each) for price in prices) < 1e-3 for each in told)
-    assert "training rows lie beyond the range [100, 300] of price, and are cut off at its ends" in data.remarks
+    assert "training rows lie beyond the range [100, 300] of price, cut off at its ends: NOT private" in data.remarks
     assert (data.num_classes, data.class_names, data.learnt) == (1, (), "")
 
 

@@ -293,3 +293,40 @@ def test_what_does_not_go_with_ids_is_refused(more, sentence, world):
 def test_other_data_reads_no_padding(world):
     cfg = composed(world, *LABELLED, "data.text=[text]")
     assert load_own(cfg.data).task == "document"
+
+
+def test_looking_at_ids_says_their_lengths_and_proposes_a_config(tmp_path, capsys):
+    from dpjax.cli import main as dpjax
+
+    file, draft = tmp_path / "mails.jsonl", tmp_path / "mails.yaml"
+    rows = [{"ids": [5, i, 7, 0, 0][: 3 + i % 3], "kind": "hs"[i % 2], "who": i // 3} for i in range(1, 61)]
+    file.write_text("\n".join(map(json.dumps, rows)))
+
+    def said(*words):
+        with pytest.raises(SystemExit) as done:
+            dpjax(["data", "inspect", str(file), *words])
+        return done.value.code or 0, *capsys.readouterr()
+
+    words = ["--tokens", "ids", "--padding", "0", "--label", "kind", "--unit", "who", "--save", str(draft)]
+    code, out, err = said(*words)
+    assert code == 0, err
+    assert "60 rows of token ids, ids 1 to 60" in out
+    assert "ids of a row: least, median, most 3, 3, 3" in out
+    assert "21 owners (who)" in out
+    assert "NOT private, learnt from the rows: classes of kind" in out
+    lines = draft.read_text().splitlines()
+    assert "  tokens: ids" in lines
+    assert "  padding: 0" in lines
+    assert "  checkpoint: ???  # whose tokenizer made the ids, as minilm" in lines
+    code, out, _ = said("--tokens", "ids")  # for a model of what comes next
+    assert code == 0
+    assert "  task: causal" in out
+    assert "ids 0 to 60" in out
+    assert said("--padding", "0")[2] == "error: --padding is of token ids; say --tokens COLUMN too\n"
+
+
+def test_what_is_done_with_ids_is_not_called_tokenizing(world):
+    told = []
+    build(composed(world, *LABELLED, "data.tokens=input_ids"), tell=lambda stage, done, total: told.append(stage))
+    assert "cutting the ids of rows.parquet" in told
+    assert not any("tokenizing" in each for each in told)

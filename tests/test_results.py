@@ -197,6 +197,34 @@ def test_a_spoilt_file_counts_as_absent_with_one_line(tmp_path, caplog, content)
         results.load(tmp_path)
 
 
+def told_of(rows: list[dict], console_width: int = 400) -> str:
+    """What a terminal is shown of rows."""
+    with (console := Console(width=console_width)).capture() as capture:
+        console.print(to_rich(sheets(frame_of(rows)), console_width))
+    return capture.get()
+
+
+def test_what_does_not_beat_one_answer_to_all_rows_is_said_with_what_to_try():
+    rate = {"learning_rate": 0.5, "test_majority": 0.11}
+    stuck = [*point(8.0, 1.0, [0.1, 0.12], **rate), *point(INF, 1.0, [0.1, 0.1], **rate)]
+    said = told_of(stuck)
+    assert "Nothing is learnt at ε=8 and ∞ (test accuracy 0.110 ± 0.014, where always" in said
+    assert "try a lower optimizer.learning_rate, such as 0.05, then another privacy.clip_norm" in said
+    assert "Nothing is learnt at ε=∞ (" in told_of(stuck[2:])  # without a private row too
+    one_good = [*stuck, *point(8.0, 0.1, [0.9, 0.9], **rate)]
+    assert "Nothing is learnt at ε=∞ (" in told_of(one_good)
+    assert "Nothing is learnt" not in told_of([*point(8.0, 1.0, [0.5, 0.4], **rate), *point(INF, 1.0, [0.9], **rate)])
+    ranks = point(8.0, 1.0, [0.93, 0.93], test_majority=0.93, test_auroc=0.8)  # of a rare class it tells apart
+    assert "Nothing is learnt" not in told_of(ranks)
+    assert "Nothing is learnt" in told_of([row | {"test_auroc": 0.5} for row in ranks])
+    clients = {"clients_per_round": 10, "unit": "client", "algorithm": "fedavg"}
+    assert "try a lower federated.client_learning_rate then" in told_of([row | clients for row in stuck])
+    assert "try a lower optimizer" in told_of([row | clients | {"algorithm": "fedsgd"} for row in stuck])
+    assert "Nothing is learnt" not in told_of([row | clients | {"algorithm": "personalized"} for row in stuck])
+    numbers = [row | {"test_accuracy": None, "test_majority": None, "test_r2": -0.2} for row in stuck]
+    assert "Nothing is learnt at ε=8 and ∞ (test R² -0.200 ± 0.000 is no better" in told_of(numbers)
+
+
 def test_collect_orders_by_meaning_and_fills(sweep):
     frame = results.collect(sweep)
     assert len(frame) == 19

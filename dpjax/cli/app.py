@@ -147,7 +147,7 @@ def run(arguments: Sequence[str]) -> int:
       arguments: the words.
 
     Returns:
-      The exit status: 0, 1 for a refusal, 2 for a misuse of the flags, 130 for Ctrl-C.
+      The exit status: 0, 1 for a refusal, 2 for a misuse of the flags, 130 for Ctrl-C, 143 for SIGTERM.
 
     Example:
       >>> run(["epsilon", "--noise-multiplier", "4", "--sampling-rate", "0.25", "--num-steps", "100", "--delta", "1e-5",
@@ -158,6 +158,7 @@ def run(arguments: Sequence[str]) -> int:
     """
     from dpjax.cli import early_stop
     from dpjax.cli.other_options import latex_either_way
+    from dpjax.cli.stopping import heard, status_of
     from dpjax.results.errors import ResultsError
 
     command = typer.main.get_command(app)
@@ -166,11 +167,14 @@ def run(arguments: Sequence[str]) -> int:
     def interrupted(ctx: Any) -> Any:
         early_stop.over()
         try:
-            return invoke(ctx)
-        except KeyboardInterrupt:  # of which typer would say nothing
+            with heard():
+                return invoke(ctx)
+        except KeyboardInterrupt as stop:  # of which typer would say nothing
+            stops.append(stop)
             raise typer.Abort from None
 
     command.invoke = interrupted
+    stops: list[KeyboardInterrupt] = []
     try:
         arguments = latex_either_way(arguments)
         status = command.main(args=list(arguments), prog_name="dpjax", standalone_mode=False)
@@ -182,8 +186,10 @@ def run(arguments: Sequence[str]) -> int:
             sentence = _with_value(error.format_message().replace("Value error, ", "").rstrip(".?"), arguments)
             return _refuse(f"{sentence}{hint}; see {path} --help", error.exit_code)
         return error.exit_code
-    except (typer.Abort, KeyboardInterrupt):
-        return _refuse("stopped", 130)
+    except (typer.Abort, KeyboardInterrupt) as error:
+        stop = next(iter(stops), error if isinstance(error, KeyboardInterrupt) else KeyboardInterrupt())
+        kept = _KEPT.get(next(iter(arguments), ""), "no file is half-written")
+        return _say(f"stopped: {kept}; run the same command again to go on", status_of(stop))
     except (ResultsError, ValueError, OSError) as error:
         if os.environ.get("DPJAX_TRACEBACK"):
             raise
@@ -287,6 +293,18 @@ def _load(name: str, target: str) -> Any:
     return command
 
 
+_KEPT = {
+    "plot": "the figures that are drawn are kept, and no file is half-written",
+    "data": "files that are fetched whole are kept, and nothing half-written",
+    "models": "files that are fetched whole are kept, and nothing half-written",
+}
+"""What is left of a command that was asked to end; of the others no more than that what is written is whole."""
+
+
 def _refuse(sentence: str, status: int) -> int:
-    print(f"error: {sentence}", file=sys.stderr)
+    return _say(f"error: {sentence}", status)
+
+
+def _say(sentence: str, status: int) -> int:
+    print(sentence, file=sys.stderr)
     return status

@@ -8,7 +8,7 @@ import typer
 
 @contextmanager
 def errors_in_one_line(kind: type[ValueError | OSError] | None = None) -> Iterator[None]:
-    """Errors of a kind, of data sets if None, as one sentence and exit status 1; Ctrl-C as 130."""
+    """Errors of a kind, of data sets if None, as one sentence and exit status 1."""
     from dpjax.fetching.sources import DatasetError
 
     expected = kind or DatasetError
@@ -17,6 +17,3 @@ def errors_in_one_line(kind: type[ValueError | OSError] | None = None) -> Iterat
     except expected as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from None
-    except KeyboardInterrupt:
-        typer.echo("error: stopped; nothing half-written was kept", err=True)
-        raise typer.Exit(130) from None

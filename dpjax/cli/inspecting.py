@@ -17,7 +17,7 @@ def inspect_command(
         str,
         typer.Argument(
             metavar="FILE",
-            help="A table (CSV, TSV, JSON, Parquet, Arrow), arrays (.npz), or a folder of tables or images.",
+            help="A table (CSV, TSV, JSON, Parquet, Arrow), arrays (.npz), or a folder of tables, images or .npy.",
         ),
     ],
     label: Annotated[str, typer.Option(help="Column that is predicted.")] = "",
@@ -28,6 +28,9 @@ def inspect_command(
     encoding: Annotated[str | None, typer.Option(help="Of the file's characters, as cp1252; else UTF-8.")] = None,
     decimal: Annotated[str, typer.Option(help="'.' or ',' before the decimals of numbers.")] = ".",
     target: Annotated[str, typer.Option(help="What the label is: a class, or a number.")] = "class",
+    tokens: Annotated[str, typer.Option(help="Column of token ids, lists of whole numbers.")] = "",
+    padding: Annotated[int | None, typer.Option(help="Token id that stands for nothing at the ends of rows.")] = None,
+    mask: Annotated[str, typer.Option(help="Column of 1 and 0 that says which are ids, or of how many.")] = "",
     save: Annotated[str, typer.Option(metavar="FILE.yaml", help="Write the config that it proposes.")] = "",
     missing: Annotated[
         str, typer.Option(help="What stands for a missing value, besides NA and the like; several with commas.")
@@ -42,25 +45,36 @@ def inspect_command(
 
       dpjax data inspect patients.csv --label diagnosis --unit patient_id
 
+      dpjax data inspect mails.parquet --tokens input_ids --padding 0 --label kind
+
     It shows values as they stand in the file: do not pass its output on.
     """
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
-    from dpjax.datasets.own_tables.arrays import are_images, is_arrays, load_array_images
+    from dpjax.datasets.own_tables.arrays import are_images, is_arrays, load_array_images, resolved
+    from dpjax.datasets.own_tables.drafts import images_draft, tokens_draft
     from dpjax.datasets.own_tables.images import is_images, load_images
     from dpjax.datasets.own_tables.inspecting import inspect
     from dpjax.datasets.own_tables.source import TableSource
+    from dpjax.datasets.own_tables.tokens import load_tokens
 
     words = tuple(word.strip() for word in missing.split(",") if word.strip())
     asked: Any = {"split": split, "split_column": split_column, "split_at": split_at, "target": target}
     source = TableSource(path, label, unit, **asked, missing=words, encoding=encoding, decimal=decimal)
+    if not tokens and (mask or padding is not None):
+        raise ValueError(f"--{'mask' if mask else 'padding'} is of token ids; say --tokens COLUMN too")
     with errors_in_one_line():
-        if is_images(path):
-            return _inspect_images(load_images(source))
-        if is_arrays(path) and are_images(source):
-            return _inspect_images(load_array_images(source))
+        if tokens:
+            data = load_tokens(source, tokens, padding=padding, mask=mask)
+            _inspect_tokens(data, labelled=bool(resolved(source).label))
+            lines = tokens_draft(resolved(source), tokens, padding, mask, by_owner=bool(data.num_units))
+            return _propose(lines, save)
+        if is_images(path) or (is_arrays(path) and are_images(source)):
+            data = load_images(source) if is_images(path) else load_array_images(source)
+            _inspect_images(data)
+            return _propose(images_draft(resolved(source), by_owner=bool(data.num_units)), save)
     with errors_in_one_line():
         found = inspect(source)
     console = Console(highlight=False)
@@ -76,21 +90,47 @@ def inspect_command(
     if found.learnt:
         console.print(f"\nNOT private, learnt from the rows: {found.learnt}.", markup=False, soft_wrap=True)
     if found.config:
-        text = "\n".join(found.config) + "\n"
-        if save:
-            _write(save, text)
-        place = f" It is in {save}." if save else " --save FILE.yaml keeps it."
-        console.print(
-            "\nA config, in which ??? stands for what you know WITHOUT these rows: what you read off above is not "
-            "public. A line that you take away is learnt from the rows; data.release=[COLUMN] counts a column with "
-            f"noise, which ε pays for.{place}\n" + ("" if save else text),
-            markup=False,
-            soft_wrap=True,
-        )
+        _propose(found.config, save)
     if not found.facts:
         console.print(
             "\nSay --label COLUMN, and --unit COLUMN if rows belong to people, to see what a run makes of it."
         )
+
+
+def _propose(config: list[str], save: str) -> None:
+    from rich.console import Console
+
+    text = "\n".join(config) + "\n"
+    if save:
+        _write(save, text)
+    place = f" It is in {save}." if save else " --save FILE.yaml keeps it."
+    taken_away = ""
+    if "  columns:" in config:
+        taken_away = (
+            "A line that you take away is learnt from the rows; data.release=[COLUMN] counts a column with noise, "
+        )
+        taken_away += "which ε pays for."
+    elif any(line.startswith("  classes: ???") for line in config):
+        taken_away = "Without classes they are learnt from the rows."
+    Console(highlight=False).print(
+        "\nA config, in which ??? stands for what you know WITHOUT these rows: what you read off above is not "
+        f"public. {taken_away}{place}\n" + ("" if save else text),
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def _inspect_tokens(data: "Dataset", *, labelled: bool) -> None:
+    import numpy as np
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    rows = [*data.train_inputs, *data.test_inputs]
+    least, middle, most = np.quantile([len(row) for row in rows], [0, 0.5, 1])
+    ids = f"ids {min(map(np.min, rows)):,} to {max(map(np.max, rows)):,}"
+    console.print(f"{data.source}: {len(rows):,} rows of token ids, {ids}", markup=False, soft_wrap=True)
+    console.print(f"ids of a row: least, median, most {least:,.0f}, {middle:,.0f}, {most:,.0f}", markup=False)
+    _tell(data, classes=labelled)
 
 
 def _inspect_images(data: "Dataset") -> None:
@@ -101,9 +141,16 @@ def _inspect_images(data: "Dataset") -> None:
     rows = len(data.train_labels) + len(data.test_labels)
     colours = "grey" if channels == 1 else "of three colours"
     console.print(f"{data.source}: {rows:,} images of {height}×{width}, {colours}", markup=False, soft_wrap=True)
+    _tell(data, classes=data.target is None)
+
+
+def _tell(data: "Dataset", *, classes: bool) -> None:
+    from rich.console import Console
+
+    console = Console(highlight=False)
     if data.num_units:
         console.print(f"{data.num_units:,} owners ({data.unit})", markup=False)
-    if data.target is None:
+    if classes:
         console.print(drawn.balance(data))
     if data.remarks:
         console.print(f"read: {data.remarks}", markup=False, soft_wrap=True)

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from dpjax.results.chance import chance_sentence
 from dpjax.results.claims import (
     assumed_sentences,
     learnt_sentence,
@@ -103,7 +104,8 @@ def _stated(name: str, value: str, point: dict[str, Any]) -> str:
 
 def _warnings(points: list[dict[str, Any]]) -> list[str]:
     diverged = sum(point["diverged"] for point in points)
-    lines = list(count_sentences(points).values())
+    lines = [sentence] if (sentence := chance_sentence(points)) else []
+    lines += count_sentences(points).values()
     lines += [f"{label(name)} {why}." for name in ROUNDED_UP if (why := _why_infinite(points, name))]
     if diverged:
         lines.append(f"{diverged_runs(diverged, sum(point['n'] for point in points))}: lower the learning rate.")

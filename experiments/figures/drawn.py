@@ -4,9 +4,10 @@ import functools
 import hashlib
 import json
 import logging
+import os
 import platform
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -118,18 +119,58 @@ def read_drawn(folder: Path) -> dict[str, OnDisk]:
     return {name: OnDisk(**fields) for name, fields in figures if _is_drawn(fields)}
 
 
-def write_drawn(folder: Path, figures: Mapping[str, OnDisk]) -> None:
+def write_drawn(folder: Path, before: Mapping[str, OnDisk], now: Mapping[str, OnDisk]) -> None:
     """Writes what was drawn into a folder; where that fails, the figures are drawn again another time.
+
+    Formal guarantees: what another process has written of other figures since ``before`` was read stays, and of one
+    figure both processes' files where they drew it of the same rows. Two at once wait for each other.
 
     Args:
       folder: of the figures.
-      figures: by their names.
+      before: what ``read_drawn`` said when the drawing began.
+      now: what stands there as it should, by the names of the figures.
     """
     try:
-        content = {name: figure._asdict() for name, figure in figures.items()}
-        write_whole(folder / FILE, json.dumps(content, indent=1).encode())
+        with _alone_in(folder):
+            merged = _merged(read_drawn(folder), before, now)
+            content = {name: figure._asdict() for name, figure in merged.items()}
+            write_whole(folder / FILE, json.dumps(content, indent=1).encode())
     except OSError as error:
         log.debug("what was drawn into %s is not written down: %s", folder, error)
+
+
+def _merged(there: Mapping[str, OnDisk], before: Mapping[str, OnDisk], now: Mapping[str, OnDisk]) -> dict[str, OnDisk]:
+    """What stands in a folder after this process's changes from ``before`` to ``now`` are made to what is there."""
+    merged = dict(there)
+    for name, figure in now.items():
+        other = there.get(name)
+        if other is None or other == before.get(name):
+            merged[name] = figure
+        elif other.inputs == figure.inputs and other.missing == figure.missing:
+            merged[name] = figure._replace(files={**other.files, **figure.files})
+        elif figure != before.get(name):  # both were drawn anew of other rows: the files are the last writer's
+            merged[name] = figure
+    for name in before.keys() - now.keys():
+        if there.get(name) == before[name]:
+            merged.pop(name, None)
+    return merged
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Within it no other process is; on a disk or a system without locks it may be."""
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)  # of the folder itself: a file beside the figures would outlive it
+    try:
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def digest_of(content: bytes) -> str:

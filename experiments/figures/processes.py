@@ -12,6 +12,8 @@ from multiprocessing.context import SpawnProcess
 from queue import Empty, SimpleQueue
 from typing import Any
 
+from dpjax.cli.stopping import ASKING
+
 FEWEST = 8
 """Charts that are worth another process, which takes as long to start as three take to draw."""
 
@@ -137,7 +139,7 @@ def _feed(connection: Any, charts: Sequence[Any], todo: deque[int], arrived: Sim
 
 @contextmanager
 def _interrupts_held() -> Iterator[None]:
-    """Ctrl-C waits for the end of the block, and never reaches a process that is started within.
+    """What asks this process to end waits for the end of the block; Ctrl-C never reaches a process started within.
 
     A terminal sends it to all of them: the first one answers, and ends the others.
     """
@@ -147,15 +149,21 @@ def _interrupts_held() -> Iterator[None]:
     came: list[int] = []
     # Its start unblocks the signal; once it runs, the next process starts with it blocked.
     resource_tracker.ensure_running()
-    before = signal.signal(signal.SIGINT, lambda number, frame: came.append(number))
+    asking = (signal.SIGINT, *ASKING)
+    before: dict[int, Any] = {
+        n: signal.getsignal(n) for n in asking if n == signal.SIGINT or callable(signal.getsignal(n))
+    }
+    for number in before:
+        signal.signal(number, lambda number, frame: came.append(number))
     blocked = _block({signal.SIGINT})
     try:
         yield
     finally:
         _block(blocked, only=True)
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
     if came:
-        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(came[0])
 
 
 def _block(signals: "set[Any]", *, only: bool = False) -> "set[Any]":

@@ -10,13 +10,13 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
+from dpjax.cli.stopping import status_of
 from dpjax.keeping import discard_leftovers
 from dpjax.results import ResultsError
 from experiments.border import as_typed
 from experiments.config import CONF, Config, ConfigError
 from experiments.error_words import no_field
 from experiments.fields import describe, types
-from experiments.interrupts import status_of
 from experiments.launching.compose import as_job, make_compose
 from experiments.launching.plan import tell_plan
 from experiments.notifying import NO_ADDRESS, foretell, is_address

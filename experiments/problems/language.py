@@ -52,7 +52,7 @@ def make_problem(cfg: Config, dataset: Dataset, kept: np.ndarray | None, held_ou
     _check(cfg.model, dataset, body)
     made_up = cfg.model.task == "synthetic"
     shown = synthetic.as_pairs(cfg.synthesis, dataset) if made_up else dataset
-    tell(f"tokenizing {dataset.name}", 0, 1)
+    tell(f"{'cutting the ids of' if dataset.task == 'tokens' else 'tokenizing'} {dataset.name}", 0, 1)
     train, test = (_encoded(body, shown, texts, cfg.model) for texts in (shown.train_inputs, shown.test_inputs))
     checked = None if held_out is None else _encoded(body, dataset, held_out.inputs, cfg.model)
     facts = {

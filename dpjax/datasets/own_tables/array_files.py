@@ -21,7 +21,7 @@ _PART = re.compile(r"[-_.]?\d+(-of-\d+)?$")
 
 
 def is_arrays(path: str | Path) -> bool:
-    """Whether a path is a file of arrays, a pattern of such, or a folder that has them and no tables.
+    """Whether a path is a file of arrays, a pattern of such, or a folder that has them, or is one, and no tables.
 
     Args:
       path: as the config says it.
@@ -39,7 +39,7 @@ def is_arrays(path: str | Path) -> bool:
         names = [each.name for each in place.iterdir()] if place.is_dir() else []
     except OSError:  # a folder that may not be entered, of which whoever opens it says so
         return False
-    return any(name.lower().endswith(".npz") for name in names) and not any(ending_of(name) for name in names)
+    return any(name.lower().endswith((".npz", ".npy")) for name in names) and not any(map(ending_of, names))
 
 
 def _files(path: Path, where: str) -> list[tuple[str, Path]]:
@@ -51,7 +51,9 @@ def _files(path: Path, where: str) -> list[tuple[str, Path]]:
         return [("", each) for each in found]
     if not path.is_dir():
         return [("", path)]
-    found = sorted(each for each in path.iterdir() if each.suffix.lower() == ".npz" and each.name[0] != ".")
+    found = _inside(path, ".npz")
+    if not found:
+        return [("", path)]  # of arrays that lie in it one by one
     splits = [_PART.sub("", each.stem) or each.stem for each in found]
     if len(set(splits)) == 1:
         return [("", each) for each in found]
@@ -66,13 +68,18 @@ def _files(path: Path, where: str) -> list[tuple[str, Path]]:
     return [each for each in named if each[0] == train] + [each for each in named if each[0] == test]
 
 
+def _inside(folder: Path, ending: str) -> list[Path]:
+    return sorted(each for each in folder.iterdir() if each.suffix.lower() == ending and each.name[0] != ".")
+
+
 def read_splits(
     path: Path, where: str, *, alone: str = ""
 ) -> tuple[dict[str, np.ndarray], Bool[np.ndarray, "rows"] | None]:
     """The arrays of all files of a path, one below the other, and which rows are of a file that tests.
 
     Args:
-      path: of a file, or of several with the same arrays: a pattern, or a folder with ``train.npz`` and ``test.npz``.
+      path: of a file, or of several with the same arrays: a pattern, or a folder with ``train.npz`` and ``test.npz``;
+        or a folder of ``x.npy``, ``y.npy`` and the like, which is read as a file of the arrays x and y.
       where: names it in messages.
       alone: see ``read_arrays``.
 
@@ -127,13 +134,17 @@ def _read(path: Path, where: str, alone: str) -> dict[str, np.ndarray]:
     single = path.suffix.lower() == ".npy"
     if single and not alone:
         raise DatasetError(
-            f"{where} is one array without its labels; save both in one file, as numpy.savez('data.npz', x=x, y=y)"
+            f"{where} is one array without its labels; save both in one file, as numpy.savez('data.npz', x=x, y=y), or "
+            "put x.npy and y.npy in a folder of their own and name that"
         )
     found: dict[str, np.ndarray] = {}
     try:
-        if not path.is_file():
+        if path.is_dir():
+            for each in _inside(path, ".npy"):
+                found[each.stem] = _one(each.stem, lambda name, file=each: np.load(file, allow_pickle=False), where)
+        elif not path.is_file():
             raise DatasetError(f"{where} is no file; paths begin in the folder of the command, {Path.cwd()}")
-        if single:
+        elif single:
             found[alone] = _one(alone, lambda name: np.load(path, allow_pickle=False), where)
         else:
             with np.load(path, allow_pickle=False) as file:

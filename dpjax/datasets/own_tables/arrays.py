@@ -45,6 +45,21 @@ def resolved(source: TableSource) -> TableSource:
     return replace(source, label=label, unit=unit, columns=columns)
 
 
+def columns_of(source: TableSource) -> dict[str, str]:
+    """Column → the array of two dimensions that it is of; empty of other files.
+
+    Args:
+      source: where they lie.
+
+    Raises:
+      DatasetError: see ``read_arrays``.
+    """
+    if not source.path or not is_arrays(source.path):
+        return {}
+    arrays = read_arrays(Path(source.path).expanduser(), f"data.path={source.path!r}:")
+    return {column: name for name, array in arrays.items() if array.ndim == 2 for column in _names(name, array)}
+
+
 def as_tables(path: Path, where: str) -> dict[str, Any]:
     """Arrays of one or two dimensions as ``pyarrow.Table``: ``x`` of ``[rows, 3]`` becomes ``x_0``, ``x_1``, ``x_2``.
 

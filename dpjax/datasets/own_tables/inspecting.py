@@ -1,15 +1,14 @@
 """What a table of one's own would become, for people to look at before anything is trained on it."""
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 
-from dpjax.datasets import tables
-from dpjax.datasets.own_tables.arrays import resolved
+from dpjax.datasets.own_tables.arrays import columns_of, resolved
+from dpjax.datasets.own_tables.drafts import table_draft
 from dpjax.datasets.own_tables.kinds import Column, read_column
-from dpjax.datasets.own_tables.plans import SKIP, Plan, Said, read_said
+from dpjax.datasets.own_tables.plans import Plan, Said, read_said
 from dpjax.datasets.own_tables.reading import learnt, open_tables, read
 from dpjax.datasets.own_tables.sides import Sides
 from dpjax.datasets.own_tables.source import TableSource
@@ -104,7 +103,7 @@ def inspect(source: TableSource) -> Inspection:
         inputs += [] if role else [(name, column)]
     if whole is None:
         return Inspection(table.num_rows, columns, [], "", [])
-    config = _config(source, inputs, whole.sides)
+    config = table_draft(source, inputs, columns_of(source), by_owner=whole.sides.owner is not None)
     return Inspection(table.num_rows, columns, list(_facts(whole.sides)), learnt(whole, source), config)
 
 
@@ -152,55 +151,6 @@ def _ends(plan: Plan, column: Column) -> str:
     if plan.kind == "number":
         return f"{plan.low:g} to {plan.high:g}"
     return " to ".join(str(np.datetime64(int(day), "D")) for day in (plan.low, plan.high))
-
-
-_MAY_MISS = "true or false: may it be missing?"
-_BLANKS = {
-    "number": "least and largest, as [0, 120]",
-    "date": "first and last, as {range: [2000-01-01, 2030-01-01]}",
-    "category": "its values, as [never, former, current]",
-}
-
-
-def _named(column: str) -> str:
-    return tables.quoted(column) if column.isprintable() else json.dumps(column)
-
-
-def _config(source: TableSource, columns: Sequence[tuple[str, Column | None]], sides: Sides) -> list[str]:
-    """A config for the table, with ??? for all that nobody can know from the rows and call public."""
-    lines = ["data:", "  name: own", f"  path: {tables.quoted(source.path)}", f"  label: {tables.quoted(source.label)}"]
-    given = {name: getattr(source, name) for name in ("unit", "split", "split_column", "split_at", "encoding")}
-    lines += [f"  {name}: {tables.quoted(value)}" for name, value in given.items() if value]
-    lines += ["  decimal: ','"] if source.decimal != "." else []
-    lines += [f"  missing: [{', '.join(map(tables.quoted, source.missing))}]"] if source.missing else []
-    if source.target == "number":
-        ends = list(source.target_range) or "???  # least and largest, as [0, 500]"
-        lines += ["  target: number", f"  target_range: {ends}"]
-    else:
-        named = f"[{', '.join(map(tables.quoted, source.classes))}]" if source.classes else ""
-        lines.append(f"  classes: {named or '???  # their names, as [no, yes]'}")
-    lines.append("  columns:")
-    # Where another column is the unit one day, these are inputs of nothing either.
-    lines += [f"    {_named(name)}: skip" for name in (source.unit, source.split_column) if name]
-    for name, column in columns:
-        known, name = source.columns.get(name), _named(name)
-        if known is not None:
-            shown = known if known == SKIP else json.dumps(known, ensure_ascii=False, default=str)
-            lines.append(f"    {name}: {shown}")
-            continue
-        if column is None or column.kind not in _BLANKS:
-            lines.append(f"    {name}: skip")
-            continue
-        blank = f"???  # {_BLANKS[column.kind]}"
-        if column.num_missing:
-            key = "values" if column.kind == "category" else "range"
-            blank = blank.replace("{range: ", "").replace("}", "")
-            lines += [f"    {name}:", f"      {key}: {blank}", f"      missing: ???  # {_MAY_MISS}"]
-        else:
-            lines.append(f"    {name}: {blank}")
-    if sides.owner is not None:
-        lines += ["privacy:", "  records_per_unit: ???  # rows that are kept of one owner, as 4"]
-    return lines
 
 
 def _facts(sides: Sides) -> Iterator[tuple[str, str]]:

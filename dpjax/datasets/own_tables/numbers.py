@@ -68,7 +68,7 @@ def plan_target(
       >>> plan_target(price, np.array([False, False, True]), (), "it:")
       (Target(low=10.0, high=30.0, name='price'), 'range of price', [])
       >>> plan_target(price, np.array([False, False, True]), (0, 20), "it:")[1:]
-      ('', ['1 of 2 training rows lie beyond the range [0, 20] of price, and are cut off at its ends'])
+      ('', ['1 of 2 training rows lie beyond the range [0, 20] of price, cut off at its ends: NOT private'])
     """
     numbers = label.floats()[~tests]
     low, high = float(numbers.min()), float(numbers.max())
@@ -91,8 +91,8 @@ def plan_target(
         )
     beyond = int(((numbers < first) | (numbers > last)).sum())
     odd = (
-        f"{beyond:,} of {len(numbers):,} training rows lie beyond the range {_shown(ends)} of {label.name}, and are "
-        "cut off at its ends"
+        f"{beyond:,} of {len(numbers):,} training rows lie beyond the range {_shown(ends)} of {label.name}, cut off "
+        "at its ends: NOT private"
     )
     return Target(first, last, label.name), "", [odd] if beyond else []
 

@@ -26,6 +26,8 @@ class Said(NamedTuple):
       form: of dates, as ``strptime`` reads it.
       missing: whether inputs say that a value is missing; None: not said.
       skip: it is no input.
+      beyond: of a range that was released: least and largest share of units that may lie beyond it, by the same noisy
+        counts; None: it was not.
     """
 
     kind: Kind | None = None
@@ -34,6 +36,7 @@ class Said(NamedTuple):
     form: str = ""
     missing: bool | None = None
     skip: bool = False
+    beyond: tuple[float, float] | None = None
 
 
 class Plan(NamedTuple):

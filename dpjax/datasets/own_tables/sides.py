@@ -88,7 +88,8 @@ def take_sides(
     if is_number:
         ends = source.target_range if ends_of is None else ends_of(label, owner, tests)
         target, of_range, odd = plan_target(label, tests, ends, where)
-        learnt, remarks = "; ".join(filter(None, (of_range, learnt))), remarks + odd
+        # Of a range that was released its own noisy counts say how many lie beyond, and the rows must not.
+        learnt, remarks = "; ".join(filter(None, (of_range, learnt))), remarks + (odd if ends_of is None else [])
     else:
         _check_classes(label, classes, tests, where, remarks)
         if len(classes) > 20 and not source.classes and hint_at_numbers(classes):
