@@ -21,6 +21,9 @@ from dpjax.results.outdone import outdone
 from dpjax.results.wording import ROUNDED_UP, cell_text, diverged_runs, label, mean_and_std
 
 
+_TITLE = ("experiment", "dataset", "model", "unit", "partition", "split")
+
+
 def title(point: dict[str, Any], differing: Sequence[str] = ()) -> str:
     """What a family of points that may be compared is of: experiment, data set, model and unit.
 
@@ -33,13 +36,15 @@ def title(point: dict[str, Any], differing: Sequence[str] = ()) -> str:
       'digits, mlp, per example'
       >>> title({"dataset": "digits", "model": "mlp", "delta": 1e-5}, ["model", "delta"])
       'digits, model mlp, δ 1e-5'
+      >>> title({"dataset": "digits", "model": "mlp", "partition": None}, ["partition"])
+      'digits, mlp'
     """
-    names = dict.fromkeys(["experiment", "dataset", "model", "unit", "partition", "split", *differing])
+    names = dict.fromkeys([*_TITLE, *differing])
     told = {name: cell_text(point, name) if name in point else "–" for name in names}
     return ", ".join(
         f"per {value}" if name == "unit" and value != "–" else f"{label(name)} {value}" if name in differing else value
         for name, value in told.items()
-        if value != "–" or name in differing
+        if value != "–" or name not in _TITLE  # to lack what others have is told by the title's lacking it
     )
 
 

@@ -52,7 +52,7 @@ def log_axis(axes: Axes, values: Sequence[float]) -> None:
     low, high = math.log(places[0]), math.log(places[-1])
     span = (high - low) or 1.0
     axes.set_xscale("log")
-    axes.set_xlim(math.exp(low - 0.05 * span), math.exp(high + 0.05 * span))
+    axes.set_xlim(math.exp(low - 0.07 * span), math.exp(high + 0.07 * span))
     axes.xaxis.set_major_locator(FixedLocator(places))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xticks(places, spaced([(math.log(place) - low) / span for place in places], places))
