@@ -65,15 +65,18 @@ def title(spec: TableSpec, facts: Facts, differing: Sequence[str] = ()) -> str:
     """
     first = facts.points[0]
 
+    usual = [name for name in ("dataset", "model", "unit", "partition", "split", "epsilon") if name not in facts.shown]
+
     def words(name: str) -> str:
         value = value_name(spec, first, name) if name in first else "–"
         if name in ("epsilon", "delta"):
             return f"{column_name(spec, name)} = {value}"
-        if name == "unit" and value != "–":
+        if value == "–" and name in usual:
+            return value  # to lack what others have is told by the title's lacking it
+        if name == "unit":
             return f"per {value}"
         return f"{column_name(spec, name)} {value}" if name in differing else value
 
-    usual = [name for name in ("dataset", "model", "unit", "partition", "split", "epsilon") if name not in facts.shown]
     names = dict.fromkeys([*usual, *differing])
     told = [words(name) for name in names if name in differing or name != "epsilon" or "epsilon" in first]
     return ", ".join(each for each in told if each != "–" and (differing or not each.endswith("= –")))
