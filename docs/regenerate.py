@@ -157,6 +157,7 @@ BLOCKS = {
     "best": ("../README.md", curve),
     "first_run": ("../README.md", measured("first_run")),
     "first_hour": ("first-hour.md", measured("first_hour")),
+    "sharding": ("how-to/devices.md", measured("sharding")),
     **{name: ("benchmarks.md", measured(name)) for name in MEASURED},
 }
 

@@ -20,7 +20,6 @@ from dpjax.results.mishaps import count_sentences
 from dpjax.results.outdone import outdone
 from dpjax.results.wording import ROUNDED_UP, cell_text, diverged_runs, label, mean_and_std
 
-
 _TITLE = ("experiment", "dataset", "model", "unit", "partition", "split")
 
 
