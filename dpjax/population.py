@@ -1,6 +1,6 @@
 """Who there is to draw from: the units of a run, how much each weighs, and what each remembers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import jax
@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 from dpjax.buckets import Buckets
 from dpjax.checks import brief
 from dpjax.sampling import Sampler, SamplingInfo, draw_cohort
+from dpjax.stored_units import StoredUnits
 from dpjax.types import ClippedSum, Cohort, Params, Stateful, leading_size
 
 
@@ -22,7 +23,7 @@ class Population(NamedTuple):
 
     Attributes:
       units: pytree (NumPy or JAX), leaves ``[population, ...]``; with ``examples`` it is ``Records``, or ``Buckets`` of
-        them.
+        them. Or ``StoredUnits``, which stay on disk.
       examples: the data set that ``Records`` point into, leaves ``[rows, ...]``; None: units hold their own data.
       weights: ``[population]`` public p_k ≥ 0 that sum to 1, of the objective Σ p_k F_k; None: all equal.
 
@@ -41,12 +42,12 @@ class WeightedUnits(NamedTuple):
     """The units of a run, and what the weights come to in its sums.
 
     Attributes:
-      units: pytree, leaves ``[population, ...]``, or ``Buckets``.
+      units: pytree, leaves ``[population, ...]``, or ``Buckets``, or ``StoredUnits``.
       factors: ``[population]`` in [0, 1], what a unit's clipped contribution is scaled by; None: all by 1.
       expected_size: what the noised sum is divided by; the expected cohort size if all weigh the same.
     """
 
-    units: PyTree[Array]
+    units: PyTree[Array] | StoredUnits
     factors: Float[Array, "population"] | None
     expected_size: float
 
@@ -73,13 +74,21 @@ def weigh_units(population: Population, sampler: Sampler) -> WeightedUnits:
       [1.  0.5 0.5 0.5] 1.25
     """
     units, weights = population.units, population.weights
-    if isinstance(units, Buckets):
+    if _is_stream(units):
+        raise TypeError(
+            f"units={brief(units)} is a stream, which gives its rows in its own order and can't be drawn from as ε "
+            "needs it: any row, at any step, by chance; write it to an Arrow file and give arrow_units(path)."
+        )
+    if isinstance(units, StoredUnits):
+        size = units.size
+    elif isinstance(units, Buckets):
         size = sum(leading_size("units", table, "units of a bucket") for table in units.tables)
     else:
         size = leading_size("units", units, "population")
     if size != sampler.population:
         raise ValueError(f"units hold {size} units but sampler.population={sampler.population}; make them equal.")
-    units = jax.tree.map(jnp.asarray, units)
+    if not isinstance(units, StoredUnits):
+        units = jax.tree.map(jnp.asarray, units)
     if weights is None:
         return WeightedUnits(units, None, sampler.expected_cohort_size)
     try:
@@ -98,6 +107,11 @@ def weigh_units(population: Population, sampler: Sampler) -> WeightedUnits:
     return WeightedUnits(units, jnp.asarray(given / largest, jnp.float32), sampler.sampling_rate / largest)
 
 
+def _is_stream(units: Any) -> bool:
+    """Whether rows come one after the other, as of a generator or of ``datasets`` with ``streaming=True``."""
+    return isinstance(units, Iterable) and not hasattr(units, "__len__") and not hasattr(units, "shape")
+
+
 def remember(init_state: Callable[[Params], PyTree[Array]] | None, params: Params, size: int) -> PyTree[Array]:
     """Every unit's state before the first round, leaves ``[population, ...]``; ``()`` if units remember nothing."""
     if init_state is None:
@@ -110,9 +124,12 @@ def draw(
 ) -> tuple[Cohort, Int[Array, "slots"], SamplingInfo]:
     """One step's cohort, with weights and states, and the numbers of its units."""
     numbers = jnp.arange(sampler.population, dtype=jnp.int32)
-    units = numbers if isinstance(weighted.units, Buckets) else weighted.units
+    units = numbers if isinstance(weighted.units, Buckets | StoredUnits) else weighted.units
     drawn, info = draw_cohort(sampler, key, step, (numbers, units))
     index, units = drawn.units
+    if isinstance(weighted.units, StoredUnits):
+        ahead, _ = draw_cohort(sampler, key, step + 1, numbers)
+        units = weighted.units.cohort(index, drawn.mask, ahead.units, ahead.mask).units
     if jax.tree.leaves(states):
         units = Stateful(units, jax.tree.map(lambda x: x[index], states))
     factors = None if weighted.factors is None else weighted.factors[index]

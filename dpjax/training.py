@@ -27,6 +27,7 @@ from dpjax.renamed import called_elsewhere, renamed
 from dpjax.sampling import Sampler, check_sampler
 from dpjax.solver import Solver, as_solver
 from dpjax.steps import Noise, StepReport, TrainState, check_noise, make_stepper
+from dpjax.stored_units import StoredUnits
 from dpjax.stretches import Bound, Train
 from dpjax.types import Added, ClippedSum, Cohort, HParams, Params, check_hparams, check_key
 
@@ -83,7 +84,7 @@ class Evaluation(NamedTuple):
 def make_train(
     init_fn: Callable[[Key[Array, ""]], Params],
     learner: ContributionFn | Solver,
-    units: PyTree[ArrayLike] | Population,
+    units: PyTree[ArrayLike] | Population | StoredUnits,
     *,
     sampler: Sampler,
     num_steps: int,
@@ -110,7 +111,8 @@ def make_train(
         says what the run carries, what units remember and how the server's optimizer is wrapped. Its unit is a row of
         the units, or ``UnitData`` if there are ``examples``.
       units: pytree of the population (NumPy or JAX), leaves ``[population, ...]``; or ``Population(units, examples,
-        weights)`` for units that are ``Records`` of a shared data set, or that weigh differently.
+        weights)`` for units that are ``Records`` of a shared data set, or that weigh differently; or ``StoredUnits``,
+        as ``arrow_units(path)`` gives them, which are read from disk as they are drawn.
       sampler: which units take part in a step.
       num_steps: steps (rounds) of the run.
       make_optimizer: hyper-parameters → optax optimizer, applied to the noised mean. It is given no loss: one that

@@ -1,0 +1,233 @@
+"""Arrow files as units of a run: mapped into memory, so that a cohort's rows are read and no others."""
+
+import mmap
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import pyarrow as pa
+
+from dpjax.checks import brief
+from dpjax.stored_units import StoredUnits
+
+_DROP_AFTER = 2**28
+"""Bytes of rows read after which the mapped pages are handed back; the system keeps what it has room for."""
+
+
+class ArrowFileError(ValueError):
+    """An Arrow file that can't be read as units: one sentence with the file and the fix."""
+
+
+class _Mapped(NamedTuple):
+    """One file that is mapped, and what it was when it was opened."""
+
+    path: Path
+    pages: mmap.mmap
+    stamp: tuple[int, int, int]
+
+
+def arrow_units(
+    paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], columns: Sequence[str] | None = None
+) -> StoredUnits:
+    """The rows of Arrow files, in their order, as units on disk; in the place of arrays in ``make_train``.
+
+    Formal guarantees: see ``StoredUnits``. A row is a unit: for units of several rows store a row of lists for each.
+
+    Args:
+      paths: a file, or several of the same columns: Arrow IPC (``.arrow``, ``.feather``), as files or as streams, such
+        as ``datasets`` writes. Uncompressed, as what is compressed can't be mapped.
+      columns: names of the columns that a unit has; None: all.
+
+    Returns:
+      Units that are a dict, column → a number, or an array where the column is of lists of one fixed size.
+
+    Raises:
+      ArrowFileError: a file that is none, is cut short or compressed; a column that is missing, of another type than
+        numbers and fixed-size lists of them, or has empty cells; files of different columns. While it is read: a file
+        that was changed.
+
+    Example:
+      >>> import tempfile
+      >>> table = pa.table({"x": pa.array([[1, 2], [3, 4], [5, 6]], pa.list_(pa.float32(), 2)), "y": [0, 1, 1]})
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     with pa.ipc.new_file(f"{folder}/a.arrow", table.schema) as file:
+      ...         file.write_table(table)
+      ...     units = arrow_units(f"{folder}/a.arrow")
+      ...     print(units.size, units.take(np.array([2, 0]))["x"].tolist())
+      3 [[5.0, 6.0], [1.0, 2.0]]
+    """
+    given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    if not given:
+        raise ArrowFileError("paths=[] names no Arrow file; give one.")
+    files = [_mapped(Path(path)) for path in given]
+    parts: list[dict[str, np.ndarray]] = []
+    for file in files:
+        parts += [_arrays(file.path, batch, columns) for batch in _batches(file) if batch.num_rows]
+    if not parts:
+        raise ArrowFileError(f"{files[0].path}: there is no row; give a file that has some.")
+    kinds = [{name: (x.shape[1:], x.dtype) for name, x in part.items()} for part in parts]
+    if any(kind != kinds[0] for kind in kinds):
+        raise ArrowFileError(
+            f"{', '.join(str(f.path) for f in files)}: columns or their types differ; give files alike."
+        )
+    ends = np.cumsum([len(next(iter(part.values()))) for part in parts])
+    row_bytes = sum(int(np.prod(shape)) * dtype.itemsize for shape, dtype in kinds[0].values())
+    read = 0
+
+    def take(rows: np.ndarray) -> dict[str, np.ndarray]:
+        nonlocal read
+        for file in files:
+            _check_unchanged(file)
+        where = np.searchsorted(ends, rows, side="right")
+        out = {name: np.empty((len(rows), *shape), dtype) for name, (shape, dtype) in kinds[0].items()}
+        for number in np.unique(where):
+            chosen = np.flatnonzero(where == number)
+            inside = rows[chosen] - (ends[number - 1] if number else 0)
+            for name, values in parts[number].items():
+                out[name][chosen] = values[inside]
+        for file in files:
+            _check_unchanged(file)
+        read += len(rows) * max(row_bytes, mmap.PAGESIZE)
+        if read > _DROP_AFTER:
+            read = 0
+            for file in files:
+                file.pages.madvise(mmap.MADV_DONTNEED)
+        return out
+
+    like = {name: jax.ShapeDtypeStruct(shape, dtype) for name, (shape, dtype) in kinds[0].items()}
+    return StoredUnits(like, int(ends[-1]), take)
+
+
+def _stamp(path: Path) -> tuple[int, int, int]:
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns, found.st_ino
+
+
+def _mapped(path: Path) -> _Mapped:
+    try:
+        with path.open("rb") as file:
+            pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        pages.madvise(mmap.MADV_RANDOM)
+        return _Mapped(path, pages, _stamp(path))
+    except (OSError, ValueError) as error:  # an empty file can't be mapped
+        raise ArrowFileError(f"{path}: it can't be opened ({error}); give an Arrow file that is there.") from None
+
+
+def _check_unchanged(file: _Mapped) -> None:
+    try:
+        same = _stamp(file.path) == file.stamp
+    except OSError:
+        same = False
+    if not same:
+        raise ArrowFileError(
+            f"{file.path}: it was changed while it was read, so that units are no longer those that were drawn from; "
+            "begin the run anew with a file that stays as it is."
+        )
+
+
+def _batches(file: _Mapped) -> list[Any]:
+    """The record batches, whose buffers are the mapped pages themselves."""
+    whole = pa.py_buffer(file.pages)
+    try:
+        if file.pages[:6] == b"ARROW1":
+            reader = pa.ipc.open_file(pa.BufferReader(whole))
+            batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
+        else:
+            batches = list(pa.ipc.open_stream(pa.BufferReader(whole)))
+    except (pa.ArrowInvalid, OSError) as error:
+        why = str(error).split("\n")[0]
+        raise ArrowFileError(
+            f"{file.path}: it is no whole Arrow file ({why}); write it anew, or convert it with store_parquet."
+        ) from None
+    buffers = [b for batch in batches for column in batch.columns for b in column.buffers() if b is not None and b.size]
+    if any(not whole.address <= b.address < whole.address + whole.size for b in buffers):
+        raise ArrowFileError(
+            f"{file.path}: its columns are compressed, so that they can't be mapped; write it without compression, as "
+            "with pyarrow.feather.write_feather(table, path, compression='uncompressed')."
+        )
+    return batches
+
+
+def _arrays(path: Path, batch: Any, columns: Sequence[str] | None) -> dict[str, np.ndarray]:
+    names = batch.schema.names if columns is None else list(columns)
+    missing = [name for name in names if name not in batch.schema.names]
+    if missing:
+        raise ArrowFileError(f"{path}: there is no column {missing[0]!r}; it has {brief(batch.schema.names)}.")
+    return {name: _numbers(path, name, batch.column(name)) for name in names}
+
+
+def _numbers(path: Path, name: str, column: Any) -> np.ndarray:
+    """A view of a column, ``[rows, ...]``."""
+    shape: list[int] = [len(column)]
+    while True:
+        if column.null_count:
+            raise ArrowFileError(
+                f"{path}: column {name!r} has {column.null_count} empty cells; fill them by a public rule before."
+            )
+        if not pa.types.is_fixed_size_list(column.type):
+            break
+        shape.append(column.type.list_size)
+        column = column.flatten()
+    if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
+        raise ArrowFileError(
+            f"{path}: column {name!r} is of type {column.type}, and a unit is made of numbers and of lists of one "
+            "fixed size; leave it out by columns=[...], or convert it before."
+        )
+    return column.to_numpy(zero_copy_only=True).reshape(shape)
+
+
+def store_parquet(
+    sources: Sequence[str | os.PathLike[str]], target: str | os.PathLike[str], *, rows: int = 65_536
+) -> None:
+    """Write Parquet files as one Arrow file that can be mapped, some rows at a time.
+
+    Args:
+      sources: Parquet files of the same columns. Lists must be of one length in a column, and get a fixed size.
+      target: Arrow file; it takes its name once it is whole.
+      rows: in memory at once, and in a record batch.
+
+    Raises:
+      ArrowFileError: no source, lists of several lengths, files of different columns, or a disk that is full.
+    """
+    import pyarrow.parquet as pq
+
+    if not sources:
+        raise ArrowFileError("sources=[] names no Parquet file; give one.")
+    half = Path(f"{target}.part")
+    writer: Any = None
+    try:
+        for source in sources:
+            for batch in pq.ParquetFile(source).iter_batches(batch_size=rows):
+                fixed = _with_fixed_lists(Path(source), batch)
+                if writer is None:
+                    writer = pa.ipc.new_file(str(half), fixed.schema)
+                writer.write_batch(fixed)
+        if writer is None:
+            raise ArrowFileError(f"{sources[0]}: there is no row; give a file that has some.")
+        writer.close()
+        half.replace(target)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ArrowFileError(
+            f"{target}: it was not written ({str(error).splitlines()[0]}); mend that and repeat."
+        ) from None
+    finally:
+        half.unlink(missing_ok=True)
+
+
+def _with_fixed_lists(path: Path, batch: Any) -> Any:
+    arrays = []
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        if not (pa.types.is_list(column.type) or pa.types.is_large_list(column.type)):
+            arrays.append(column)
+            continue
+        lengths = set(column.value_lengths().to_pylist())
+        if len(lengths) != 1 or None in lengths:
+            raise ArrowFileError(
+                f"{path}: lists of column {name!r} have several lengths, such as "
+                f"{brief(sorted(lengths, key=str)[:3])}; pad them to one."
+            )
+        arrays.append(pa.FixedSizeListArray.from_arrays(column.flatten(), lengths.pop()))
+    return pa.RecordBatch.from_arrays(arrays, batch.schema.names)
