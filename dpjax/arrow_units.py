@@ -13,8 +13,10 @@ import pyarrow as pa
 from dpjax.checks import brief
 from dpjax.stored_units import StoredUnits
 
-_DROP_AFTER = 2**28
-"""Bytes of rows read after which the mapped pages are handed back; the system keeps what it has room for."""
+_MAPPED = 2**30
+"""Bytes of mapped pages after which they are handed back; the system keeps what it has room for."""
+_AROUND = 2**16
+"""Bytes that Linux maps around one that is read, where they are in memory."""
 
 
 class ArrowFileError(ValueError):
@@ -90,8 +92,8 @@ def arrow_units(
                 out[name][chosen] = values[inside]
         for file in files:
             _check_unchanged(file)
-        read += len(rows) * max(row_bytes, mmap.PAGESIZE)
-        if read > _DROP_AFTER:
+        read += len(rows) * max(row_bytes, _AROUND)
+        if read > _MAPPED:
             read = 0
             for file in files:
                 file.pages.madvise(mmap.MADV_DONTNEED)
@@ -169,8 +171,9 @@ def _numbers(path: Path, name: str, column: Any) -> np.ndarray:
             )
         if not pa.types.is_fixed_size_list(column.type):
             break
-        shape.append(column.type.list_size)
-        column = column.flatten()
+        size, start = column.type.list_size, column.offset
+        shape.append(size)
+        column = column.values.slice(start * size, len(column) * size)  # flatten() would copy
     if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
         raise ArrowFileError(
             f"{path}: column {name!r} is of type {column.type}, and a unit is made of numbers and of lists of one "
