@@ -1,6 +1,6 @@
 """A population on disk beside the same in memory: seconds of a step and memory of the process, in turns.
 
-    python -m benchmarks.stored_units [--rows 10000000] [--features 64] [--folder FOLDER] [--output benchmarks/results]
+    python -m benchmarks.stored_units [--rows 10000000] [--features 32] [--folder FOLDER] [--output benchmarks/results]
 
 Makes an Arrow file of so many rows, a part at a time, and trains the same network on it by the same key: read from disk
 as it is drawn, and held in memory as arrays. Each side is a process of its own, whose largest memory the system counts;
@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +25,22 @@ import numpy as np
 STEPS, COHORT, HIDDEN = 200, 1024, 512
 
 
+def _parts(rows: int, features: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    rng = np.random.default_rng(0)
+    for start in range(0, rows, 65_536):
+        x = rng.standard_normal((min(65_536, rows - start), features), np.float32)
+        yield x, (x[:, 0] > 0).astype(np.int32)
+
+
 def write(path: Path, rows: int, features: int) -> None:
     """Rows of two classes, a part at a time."""
     import pyarrow as pa
 
-    rng = np.random.default_rng(0)
     schema = pa.schema({"x": pa.list_(pa.float32(), features), "y": pa.int32()})
     with pa.ipc.new_file(str(path), schema) as file:
-        for start in range(0, rows, 65_536):
-            x = rng.standard_normal((min(65_536, rows - start), features), np.float32)
+        for x, y in _parts(rows, features):
             lists = pa.FixedSizeListArray.from_arrays(pa.array(x.ravel()), features)
-            file.write_batch(pa.record_batch([lists, pa.array((x[:, 0] > 0).astype(np.int32))], schema=schema))
+            file.write_batch(pa.record_batch([lists, pa.array(y)], schema=schema))
 
 
 def serve(side: str, path: Path) -> None:
@@ -71,7 +77,7 @@ def serve(side: str, path: Path) -> None:
     if side == "disk":
         call = jax.jit(lambda hparams, key: run(stored, hparams, key))
     else:
-        units = jax.tree.map(jnp.asarray, _whole(path, stored.size, features))
+        units = jax.tree.map(jnp.asarray, _whole(stored.size, features))
         on_device = jax.jit(run)
         call = lambda hparams, key: on_device(units, hparams, key)  # noqa: E731
     jax.block_until_ready(call(point, jax.random.key(0)))
@@ -85,18 +91,12 @@ def serve(side: str, path: Path) -> None:
         print(json.dumps({"seconds": seconds, "peak": peak, "sum": float(jnp.sum(params["v"] ** 2))}), flush=True)
 
 
-def _whole(path: Path, rows: int, features: int) -> dict[str, np.ndarray]:
-    import pyarrow as pa
-
+def _whole(rows: int, features: int) -> dict[str, np.ndarray]:
+    """What the file holds, without reading it: pages that one side has read would be there for the other."""
     x, y, done = np.empty((rows, features), np.float32), np.empty(rows, np.int32), 0
-    with pa.memory_map(str(path)) as source:
-        reader = pa.ipc.open_file(source)
-        for number in range(reader.num_record_batches):
-            batch = reader.get_batch(number)
-            end = done + batch.num_rows
-            x[done:end] = batch.column("x").flatten().to_numpy().reshape(-1, features)
-            y[done:end] = batch.column("y").to_numpy()
-            done = end
+    for part, labels in _parts(rows, features):
+        x[done : done + len(part)], y[done : done + len(part)] = part, labels
+        done += len(part)
     return {"x": x, "y": y}
 
 
@@ -104,7 +104,7 @@ def main() -> None:
     """Measure and write both files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=10_000_000)
-    parser.add_argument("--features", type=int, default=64)
+    parser.add_argument("--features", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results"))

@@ -1,5 +1,6 @@
 """Arrow files as units of a run: mapped into memory, so that a cohort's rows are read and no others."""
 
+import math
 import mmap
 import os
 from collections.abc import Sequence
@@ -12,11 +13,6 @@ import pyarrow as pa
 
 from dpjax.checks import brief
 from dpjax.stored_units import StoredUnits
-
-_MAPPED = 2**30
-"""Bytes of mapped pages after which they are handed back; the system keeps what it has room for."""
-_AROUND = 2**16
-"""Bytes that Linux maps around one that is read, where they are in memory."""
 
 
 class ArrowFileError(ValueError):
@@ -37,6 +33,7 @@ def arrow_units(
     """The rows of Arrow files, in their order, as units on disk; in the place of arrays in ``make_train``.
 
     Formal guarantees: see ``StoredUnits``. A row is a unit: for units of several rows store a row of lists for each.
+    Pages that were read stay mapped, and count as memory of the process, until the system wants them back.
 
     Args:
       paths: a file, or several of the same columns: Arrow IPC (``.arrow``, ``.feather``), as files or as streams, such
@@ -65,42 +62,45 @@ def arrow_units(
     if not given:
         raise ArrowFileError("paths=[] names no Arrow file; give one.")
     files = [_mapped(Path(path)) for path in given]
-    parts: list[dict[str, np.ndarray]] = []
-    for file in files:
-        parts += [_arrays(file.path, batch, columns) for batch in _batches(file) if batch.num_rows]
-    if not parts:
+    found = [(number, batch) for number, file in enumerate(files) for batch in _batches(file) if batch.num_rows]
+    if not found:
         raise ArrowFileError(f"{files[0].path}: there is no row; give a file that has some.")
-    kinds = [{name: (x.shape[1:], x.dtype) for name, x in part.items()} for part in parts]
+    places = [_places(files[number], batch, columns) for number, batch in found]
+    kinds = [{name: (place.shape, place.dtype) for name, place in each.items()} for each in places]
     if any(kind != kinds[0] for kind in kinds):
         raise ArrowFileError(
             f"{', '.join(str(f.path) for f in files)}: columns or their types differ; give files alike."
         )
-    ends = np.cumsum([len(next(iter(part.values()))) for part in parts])
-    row_bytes = sum(int(np.prod(shape)) * dtype.itemsize for shape, dtype in kinds[0].values())
-    read = 0
+    ends = np.cumsum([batch.num_rows for _, batch in found])
+    begins = ends - [batch.num_rows for _, batch in found]
+    holders = np.array([number for number, _ in found])
+    starts = {name: np.array([each[name].start for each in places]) for name in kinds[0]}
+    windows = [{name: _windows(file, *kind) for name, kind in kinds[0].items()} for file in files]
 
     def take(rows: np.ndarray) -> dict[str, np.ndarray]:
-        nonlocal read
         for file in files:
             _check_unchanged(file)
-        where = np.searchsorted(ends, rows, side="right")
+        part = np.searchsorted(ends, rows, side="right")
+        inside, holder = rows - begins[part], holders[part]
         out = {name: np.empty((len(rows), *shape), dtype) for name, (shape, dtype) in kinds[0].items()}
-        for number in np.unique(where):
-            chosen = np.flatnonzero(where == number)
-            inside = rows[chosen] - (ends[number - 1] if number else 0)
-            for name, values in parts[number].items():
-                out[name][chosen] = values[inside]
+        for number in np.unique(holder):
+            chosen = slice(None) if len(files) == 1 else np.flatnonzero(holder == number)
+            for name, values in out.items():
+                numbers = math.prod(values.shape[1:])
+                at = starts[name][part[chosen]] + inside[chosen] * numbers
+                values[chosen] = windows[number][name][at].reshape(-1, *values.shape[1:])
         for file in files:
             _check_unchanged(file)
-        read += len(rows) * max(row_bytes, _AROUND)
-        if read > _MAPPED:
-            read = 0
-            for file in files:
-                file.pages.madvise(mmap.MADV_DONTNEED)
         return out
 
     like = {name: jax.ShapeDtypeStruct(shape, dtype) for name, (shape, dtype) in kinds[0].items()}
     return StoredUnits(like, int(ends[-1]), take)
+
+
+def _windows(file: _Mapped, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """A view of the whole file as all runs of so many numbers: number i begins with the file's i-th number."""
+    flat = np.frombuffer(file.pages, dtype, count=file.stamp[0] // dtype.itemsize)
+    return np.lib.stride_tricks.sliding_window_view(flat, math.prod(shape))
 
 
 def _stamp(path: Path) -> tuple[int, int, int]:
@@ -153,17 +153,25 @@ def _batches(file: _Mapped) -> list[Any]:
     return batches
 
 
-def _arrays(path: Path, batch: Any, columns: Sequence[str] | None) -> dict[str, np.ndarray]:
+class _Place(NamedTuple):
+    """Where a column of a batch lies: the number of its first number in the file, and what a row of it is."""
+
+    start: int
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+
+def _places(file: _Mapped, batch: Any, columns: Sequence[str] | None) -> dict[str, _Place]:
     names = batch.schema.names if columns is None else list(columns)
     missing = [name for name in names if name not in batch.schema.names]
     if missing:
-        raise ArrowFileError(f"{path}: there is no column {missing[0]!r}; it has {brief(batch.schema.names)}.")
-    return {name: _numbers(path, name, batch.column(name)) for name in names}
+        raise ArrowFileError(f"{file.path}: there is no column {missing[0]!r}; it has {brief(batch.schema.names)}.")
+    base = pa.py_buffer(file.pages).address
+    return {name: _place(file.path, name, batch.column(name), base) for name in names}
 
 
-def _numbers(path: Path, name: str, column: Any) -> np.ndarray:
-    """A view of a column, ``[rows, ...]``."""
-    shape: list[int] = [len(column)]
+def _place(path: Path, name: str, column: Any, base: int) -> _Place:
+    shape: list[int] = []
     while True:
         if column.null_count:
             raise ArrowFileError(
@@ -179,7 +187,9 @@ def _numbers(path: Path, name: str, column: Any) -> np.ndarray:
             f"{path}: column {name!r} is of type {column.type}, and a unit is made of numbers and of lists of one "
             "fixed size; leave it out by columns=[...], or convert it before."
         )
-    return column.to_numpy(zero_copy_only=True).reshape(shape)
+    values = column.to_numpy(zero_copy_only=True)
+    offset = values.__array_interface__["data"][0] - base  # Arrow aligns to 8 bytes, so that it is a whole number
+    return _Place(offset // values.itemsize, tuple(shape), values.dtype)
 
 
 def store_parquet(
