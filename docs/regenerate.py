@@ -158,6 +158,7 @@ BLOCKS = {
     "first_run": ("../README.md", measured("first_run")),
     "first_hour": ("first-hour.md", measured("first_hour")),
     "sharding": ("how-to/devices.md", measured("sharding")),
+    "stored_units": ("how-to/larger-than-memory.md", measured("stored_units")),
     **{name: ("benchmarks.md", measured(name)) for name in MEASURED},
 }
 
