@@ -462,3 +462,21 @@ def test_an_asterisk_may_stand_for_folders(tmp_path, monkeypatch):
     (tmp_path / "data" / "south" / "visits.csv").write_text("a,b\n1,2\n")
     with pytest.raises(DatasetError, match=r"data/north/visits\.csv and data/south/visits\.csv do not have the same"):
         load_table(TableSource("data/*/visits.csv", label="ill"))
+
+
+@pytest.mark.parametrize("label", ["", "ill"])
+def test_a_number_that_is_often_a_code_for_missing_is_told_when_a_table_is_looked_at(tmp_path, label):
+    file = tmp_path / "patients.csv"
+    rows = [(20 + i % 60, 80 + i % 40, i % 100, "ny"[i % 2]) for i in range(200)]
+    rows[17] = (-999, 9999, 99, "n")
+    file.write_text("age,weight,share,ill\n" + "".join(",".join(map(str, row)) + "\n" for row in rows))
+    said = [text for what, text in inspect(TableSource(str(file), label=label)).facts if what == "code?"]
+    assert said == [
+        "age has -999 in 1 row, far from all others (20 to 79): if that stands for a missing value, say "
+        "data.missing=[-999]",
+        "weight has 9999 in 1 row, far from all others (80 to 119): if that stands for a missing value, say "
+        "data.missing=[9999]",
+    ]
+    mended = inspect(TableSource(str(file), label=label, missing=("-999", "9999")))
+    assert [what for what, _ in mended.facts].count("code?") == 0
+    assert mended.columns[0].missing == 1

@@ -86,6 +86,7 @@ def inspect(source: TableSource) -> Inspection:
     whole = read(source) if source.label else None
     plans = {plan.name: plan for plan in (whole.plans if whole else ())}
     columns, inputs = [], []
+    strays: list[tuple[str, str]] = []
     for name in table.column_names:
         role = next((r for r, n in zip(("label", "owner", "split"), _roles(source), strict=True) if n == name), "")
         kind = "category" if role in ("label", "owner") else said[name].kind if name in said else None
@@ -101,10 +102,11 @@ def inspect(source: TableSource) -> Inspection:
         )
         columns.append(_look(column, role, plans.get(name), said.get(name), known=bool(whole)))
         inputs += [] if role else [(name, column)]
+        strays += _strays(column)
     if whole is None:
-        return Inspection(table.num_rows, columns, [], "", [])
+        return Inspection(table.num_rows, columns, strays, "", [])
     config = table_draft(source, inputs, columns_of(source), by_owner=whole.sides.owner is not None)
-    return Inspection(table.num_rows, columns, list(_facts(whole.sides)), learnt(whole, source), config)
+    return Inspection(table.num_rows, columns, [*_facts(whole.sides), *strays], learnt(whole, source), config)
 
 
 def _roles(source: TableSource) -> tuple[str, str, str]:
@@ -135,6 +137,24 @@ def _values(column: Column) -> str:
     order = np.argsort(-counts, kind="stable")
     shown = [_short(column.values[i]) for i in order[:_SHOWN]]
     return ", ".join(shown) + (", …" if len(column.values) > _SHOWN else "")
+
+
+def _strays(column: Column) -> Iterator[tuple[str, str]]:
+    """Numbers of nines alone, farther from all others than these are apart: often written for what is not known."""
+    if column.kind != "number" or column.numbers is None or len(column.numbers) < 3:
+        return
+    order = np.argsort(column.numbers, kind="stable")
+    for stray, rest in ((order[0], order[1:]), (order[-1], order[:-1])):
+        number, others = column.numbers[stray], column.numbers[rest]
+        nines = number == np.floor(number) and set(f"{abs(number):.0f}") == {"9"}
+        if nines and np.abs(others - number).min() > others.max() - others.min():
+            rows, value = int((column.codes == stray).sum()), _plain(column.values[stray])
+            yield (
+                "code?",
+                f"{_plain(column.name)} has {value} in {rows:,} row{'s' * (rows != 1)}, far from all others "
+                f"({others.min():g} to {others.max():g}): if that stands for a missing value, say "
+                f"data.missing=[{value}]",
+            )
 
 
 def _plain(value: str) -> str:
