@@ -60,7 +60,8 @@ function limits(values, log, pad) {
 }
 
 // spec: {key, title, description, x: {label, log, ticks}, y: {label, log, zero}, series: [{name, rank, points:
-// [{x, y, low, high, left, right, tip, label, open}], bars, bare}], rules: [{y, low, high, label}]}
+// [{x, y, low, high, left, right, tip, label, open}], bars, bare}], rules: [{y, low, high, level,
+// label}]}
 function chart(spec) {
   const { x, y } = spec;
   const series = spec.series.filter((line) => line.points.length);
@@ -151,12 +152,13 @@ function drawLine(line, toX, toY, usable) {
 }
 
 function drawRule(rule, toX, toY, ys) {
-  const group = svg("g", { class: "rule" });
+  const group = svg("g", { class: rule.level ? "rule level" : "rule" });
   const at = toY(rule.y);
   if (isNumber(rule.low)) group.append(svg("rect", { class: "band", x: AREA.left, width: AREA.right - AREA.left, y: toY(rule.high), height: Math.max(0, toY(rule.low) - toY(rule.high)) }));
   group.append(svg("line", { x1: AREA.left, x2: AREA.right, y1: at, y2: at }));
   const below = at < AREA.top + 18;
-  group.append(svg("text", { x: AREA.left + 5, y: below ? at + 15 : at - 5 }, rule.label));
+  const place = rule.level ? { x: AREA.right - 5, "text-anchor": "end" } : { x: AREA.left + 5 }; // which may lie as close as this
+  group.append(svg("text", { ...place, y: below ? at + 15 : at - 5 }, rule.label));
   return group;
 }
 

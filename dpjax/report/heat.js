@@ -31,7 +31,7 @@ function heat(model, family, metric) {
   const spec = {
     key: `heat-${family.place}`,
     title: family.title,
-    note: `${family.notes}; a cell is the mean over seeds of ${over}.${left ? ` ${plural(left, "point")} without either setting left out.` : ""}${beside}${told.some(isBroken) ? " ×: runs of the point diverged." : ""}`,
+    note: `${family.notes}; a cell is the mean over seeds of ${over}.${left ? ` ${plural(left, "point")} without either setting left out.` : ""}${beside}${told.some(isBroken) ? " ×: runs of the point diverged." : ""}${saidOf(family, metric)}`,
     description: `${metric.label} by ${model.label(x)} and ${model.label(y)}, ${xs.length} by ${ys.length}; best ${show(metric.name, top.value)} at ${model.label(x)} ${small(xs[top.at[0]])}, ${model.label(y)} ${small(ys[top.at[1]])}.`,
   };
   return grid(model, spec, metric, { x, y, xs, ys, drawn, range, knobs: settings(model, told) });

@@ -13,7 +13,7 @@ function parallel(model, family, metric) {
   const spec = {
     key: `parallel-${family.place}`,
     title: family.title,
-    note: `${family.notes}; a line is a point, a mean over seeds, coloured by ${metric.label}.${beside}${told.some(isBroken) ? " Dashed: runs of the point diverged." : ""}`,
+    note: `${family.notes}; a line is a point, a mean over seeds, coloured by ${metric.label}.${beside}${told.some(isBroken) ? " Dashed: runs of the point diverged." : ""}${saidOf(family, metric)}`,
     description: `${plural(told.length, "point")} across ${axes.map((axis) => axis.label).join(", ")}; ${metric.label} from ${show(metric.name, range[0])} to ${show(metric.name, range[1])}.`,
   };
   const drawing = canvas(spec);
