@@ -643,6 +643,46 @@ def test_the_page_draws_the_commonest_class_and_says_that_infinity_is_no_ceiling
     assert "commonest" not in page.locator("#curves").inner_text()
 
 
+def of_r2(folder: Path, *means: float) -> Path:
+    """The page of a finished sweep of a regression, a mean for each ε, the last without privacy."""
+    for epsilon, mean in zip((1, 2, 4, 8, math.inf), means, strict=True):
+        rows = [
+            row(epsilon, 1, seed) | {"test_accuracy": None, "test_r2": mean + 1e-9 * (2 * seed - 1)}
+            for seed in range(2)
+        ]
+        write(folder / "made_up", rows)
+    path = folder / "report.html"
+    path.write_text(render(pack(gather(folder / "made_up"), "now")))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("means", "low", "high", "arrow"),
+    [
+        ((-38.0, 0.42, 0.43, 0.44, 0.45), 0.3, 0.5, "Arrow: 1 point lies below the axis, at -38.000."),
+        ((-0.227, 0.42, 0.43, 0.44, 0.45), -0.4, 0.6, ""),  # with 0 in view
+        ((0.2, 0.42, 0.43, 0.44, 0.45), -0.1, 0.6, ""),
+        ((0.9, 0.99, 0.99, 0.99, 1.0), 0.85, 1.0, ""),  # no further than an R² goes
+        ((0.8, 0.8, 0.8, 0.8, 0.8), 0.75, 0.85, ""),  # equal but for rounding
+    ],
+)
+def test_axes_of_the_page_span_what_those_of_the_figures_do(visit, tmp_path, means, low, high, arrow):
+    page = visit(of_r2(tmp_path, *means))
+    page.locator("#metric").select_option("test_r2")
+    figure = page.locator("#curves figure").first
+    (ARTIFACTS / "report-extent").mkdir(parents=True, exist_ok=True)
+    figure.screenshot(path=ARTIFACTS / "report-extent" / f"{means[0]}.png")
+    ticks = [float(each) for each in figure.locator(".axes text[text-anchor=end]").all_text_contents()]
+    assert len(set(ticks)) == len(ticks) >= 2
+    assert low <= min(ticks) < max(ticks) <= high
+    assert (min(ticks) <= 0) == (low < 0)
+    assert figure.locator("path.marker").count() == 4 - bool(arrow)
+    assert figure.locator(".beyond text").all_text_contents() == (["-38.000"] if arrow else [])
+    assert ("Arrow" in figure.inner_text()) == bool(arrow)
+    assert arrow in figure.inner_text()
+    assert figure.locator("button.point").count() == 4  # which say what they are, wherever they lie
+
+
 def test_points_that_diverged_are_crossed_out_in_the_page_too(visit, tmp_path):
     for epsilon in (1, 8):
         for norm in (0.3, 1):

@@ -40,7 +40,7 @@ function curve(model, family, metric) {
     note: `${family.notes}; ${seeds > 1 ? `mean and band of one standard deviation over up to ${seeds} seeds` : "one seed"}.${over}${told.some(isBroken) ? " ×: runs of the point diverged." : ""}${saidOf(family, metric)}`,
     description: describeCurve(metric, series, rule),
     x: { label: "privacy budget ε (smaller is more private)", log: true, ticks },
-    y: { label: metric.label },
+    y: { label: metric.label, metric },
     series,
     rules: [...levelsOf(family, metric), ...(rule ? [rule] : [])],
     legendTitle: knob ? label(knob) : "",
