@@ -683,6 +683,29 @@ def test_axes_of_the_page_span_what_those_of_the_figures_do(visit, tmp_path, mea
     assert figure.locator("button.point").count() == 4  # which say what they are, wherever they lie
 
 
+@pytest.mark.parametrize(
+    ("means", "ends"), [((0.8, 0.8, 0.8, 0.8), ["0.775", "0.825"]), ((-38.0, 0.42, 0.43, 0.44), ["0.405", "0.455"])]
+)
+def test_colours_of_the_page_span_what_axes_do(visit, tmp_path, means, ends):
+    for norm in (1, 2):
+        for epsilon, mean in zip((1, 2, 4, 8), means, strict=True):
+            told = {"test_accuracy": None, "train_accuracy": None, "test_r2": mean * (1 - norm * 1e-9)}
+            write(tmp_path / "made_up", [row(epsilon, norm, 0) | told])
+    path = tmp_path / "report.html"
+    path.write_text(render(pack(gather(tmp_path / "made_up"), "now")))
+    page = visit(path)
+    page.locator("#metric").select_option("test_r2")
+    for kind in ("heat", "parallel"):
+        page.locator("#kind").select_option(kind)
+        figure = page.locator("#curves figure").first
+        (ARTIFACTS / "report-extent").mkdir(parents=True, exist_ok=True)
+        figure.screenshot(path=ARTIFACTS / "report-extent" / f"{kind}{means[0]}.png")
+        assert figure.locator(".legend span:not(.quiet)").all_text_contents() == ends, kind
+    page.locator("#kind").select_option("heat")
+    beyond = "2 cells lie beyond the colours" in page.locator("#curves figure").first.inner_text()
+    assert beyond == (means[0] < 0)
+
+
 def test_points_that_diverged_are_crossed_out_in_the_page_too(visit, tmp_path):
     for epsilon in (1, 8):
         for norm in (0.3, 1):

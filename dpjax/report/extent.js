@@ -36,6 +36,9 @@ function spanned(ends, metric, pad) {
   return [Math.max(low - pad * span, floor - 0.025 * span), Math.min(high + pad * span, ceiling + 0.025 * span)];
 }
 
+// What colours span, by the same rules; values beyond have the colour of the end.
+const coloured = (values, metric) => spanned(kept(values, metric), metric, 0);
+
 // An arrow at the edge, with its value, for each point beyond it; and the sentence on them.
 function arrows(series, isOn, low, toX) {
   const beyond = series.flatMap((line) => line.points.filter((p) => !isOn(p)).map((p) => ({ p, line }))).sort((a, b) => Math.abs(a.p.y) - Math.abs(b.p.y));
