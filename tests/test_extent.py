@@ -111,6 +111,68 @@ def test_one_very_bad_point_is_an_arrow_with_its_value_and_squeezes_no_curve(met
         assert f"{'below' if worst < 0 else 'above'} the axis" in caption, name
 
 
+@pytest.mark.parametrize(
+    ("metric", "level", "least"),
+    [
+        ("test_accuracy", 0.80716, 0.05),
+        ("test_accuracy", 1.0, 0.05),
+        ("test_auroc", 0.0, 0.05),
+        ("test_r2", 0.6, 0.05),
+        ("test_loss", 0.30103, 3e-4),
+        ("test_mae", 2_345_678.0, 2e3),
+        ("my_score", -70.0, 0.07),
+    ],
+)
+def test_points_that_are_equal_but_for_rounding_have_an_axis_that_is_read(metric, level, least):
+    told = {"dataset": "d", "model": "m", "wall_seconds": 1.0, "test_majority": 0.80716}
+    runs = [
+        told | {"epsilon": e, "clip_norm": c, "config_hash": f"{e}{c}", "seed": 0, metric: level * (1 - e * 1e-9)}
+        for e in (1.0, 2.0, 8.0) for c in (0.1, 1.0)
+    ]  # fmt: skip
+    federated = [
+        row | {"algorithm": name, "clients_per_round": n, "num_clients": 100, "unit": "client", "clip_norm": 1.0,
+               "config_hash": f"{row['epsilon']}{name}{n}"}
+        for row in runs[::2] for name in ("fedavg", "scaffold") for n in (10, 50)
+    ]  # fmt: skip
+    names = ("privacy_utility_curve", "pareto_front", "epsilon_clip_heatmap")
+    figures = {name: plots.draw(name, frame_of(runs), metric) for name in names}
+    figures |= {name: plots.draw(name, frame_of(federated), metric) for name in WITH_BANDS[1:]}
+    figures["own"] = plots.curve(frame_of(runs), y=metric, hue="clip_norm")
+    for name, figure in figures.items():
+        figure.draw_without_rendering()
+        if name == "epsilon_clip_heatmap":
+            norm = figure.axes[0].collections[0].norm
+            assert norm.vmax - norm.vmin >= 0.99 * least, name
+        for axes in [axes for axes in figure.axes if axes.axison]:
+            assert axes.yaxis.get_offset_text().get_text() == "", name
+            assert axes.xaxis.get_offset_text().get_text() == "", name
+            if name == "epsilon_clip_heatmap":
+                continue
+            low, high = axes.get_ylim()
+            assert low <= level <= high, name
+            assert high - low >= 0.99 * least, name
+            ticks = [tick.label1.get_text() for tick in axes.yaxis.get_major_ticks() if low <= tick.get_loc() <= high]
+            assert len(set(ticks)) == len(ticks) >= 2, name
+            assert low <= float(ticks[0].replace("−", "-")) <= high, name
+            assert all(len(text) < 9 for text in ticks), (name, ticks)
+
+
+def r2_curve(*means: float) -> Figure:
+    rows = [row for e, mean in zip((1.0, 2.0, 4.0, 8.0), means, strict=True)
+            for row in two_seeds("test_r2", epsilon=e, mean=mean)]  # fmt: skip
+    return plots.curve(frame_of(rows), y="test_r2", spread="none")
+
+
+def test_an_r2_a_little_below_the_mean_predictors_is_drawn_and_0_is_in_view():
+    for means in ((-0.227, 0.42, 0.43, 0.44), (-0.227, 0.424, 0.425, 0.426), (0.2, 0.42, 0.43, 0.44)):
+        figure = r2_curve(*means)
+        assert "arrow" not in style.caption_of(figure)
+        low, high = figure.axes[0].get_ylim()
+        assert low < min(0.0, means[0]) < 0.44 < high < 1
+    assert r2_curve(0.88, 0.89, 0.9, 0.91).axes[0].get_ylim()[0] > 0.7  # far from 0, which would squeeze it
+    assert "arrow: 1 point lies below the axis" in style.caption_of(r2_curve(-4.0, 0.42, 0.43, 0.44))
+
+
 def test_a_curve_that_is_bad_as_a_whole_is_drawn_whole():
     rows = [row for e, mean in ((1.0, -38.0), (2.0, -20.0), (4.0, -9.0), (8.0, -4.0)) for row in
             two_seeds("test_r2", epsilon=e, mean=mean)]  # fmt: skip

@@ -338,6 +338,27 @@ def test_a_caption_states_what_epsilon_rests_on():
     assert "ε = ∞ is not private." in only(paper_table(frame_of(rows + plain), BY))[1]
 
 
+@pytest.mark.parametrize("metric", ["test_accuracy", "test_auroc"])
+def test_a_caption_says_what_an_accuracy_is_read_against_and_where_infinity_is_no_ceiling(metric):
+    told = {"test_majority": 0.88}
+    rows = [run("dpsgd", e, seed, y + 0.001 * (2 * seed - 1), **told) | {"test_auroc": y + 0.001 * (2 * seed - 1)}
+            for e, y in ((1, 0.88), (8, 0.925), (math.inf, 0.918)) for seed in range(2)]  # fmt: skip
+    table = paper_table(frame_of(rows), TableSpec(rows=("clip_norm",), columns="epsilon", metric=(metric,)))
+    caption = only(table)[1]
+    assert ("Always saying the commonest class: test accuracy 0.880; see test AUROC." in caption) == (
+        metric == "test_accuracy"
+    )
+    assert "worse than 0.925 ± 0.001 at ε=8" in caption
+    assert "∞ is no ceiling here." in caption
+    as_latex = table._replace(spec=dataclasses.replace(table.spec, format="latex")).render()
+    assert ("commonest class" in as_latex) == (metric == "test_accuracy")
+    # A model without privacy is the ceiling of that model, and of no other beside it.
+    other = [row | {"model": "cnn", "config_hash": "cnn"} for row in rows if row["epsilon"] == 8]
+    beside = [row for row in rows if row["epsilon"] != 8] + other
+    laid_out = paper_table(frame_of(beside), TableSpec(rows=("model",), columns="epsilon", metric=(metric,)))
+    assert "no ceiling" not in only(laid_out)[1]
+
+
 @pytest.mark.parametrize(
     ("column", "value", "words"),
     [

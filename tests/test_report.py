@@ -587,6 +587,125 @@ def test_a_thousand_runs_open_at_the_price_of_their_table_in_light_dark_and_on_p
     page.screenshot(path=ARTIFACTS / "report-run-print.png", full_page=True)
 
 
+def unbalanced(folder: Path, plain: float = 0.918) -> Path:
+    """A finished sweep of a data set whose commonest class has 0.88 of the test rows; ∞ does worse than ε = 8."""
+    for epsilon, reached in ((1, 0.88), (8, 0.925), (math.inf, plain)):
+        told = {"test_majority": 0.88, "test_auroc": reached - 0.1}
+        rows = [
+            row(epsilon, 1, seed, **told) | {"test_accuracy": reached + 0.001 * (2 * seed - 1)} for seed in range(2)
+        ]
+        write(folder, rows)
+    return folder
+
+
+COMMONEST = "Always saying the commonest class: test accuracy 0.880; see test AUROC."
+NO_CEILING = "Without privacy test accuracy is 0.918 ± 0.001, worse than 0.925 ± 0.001 at ε=8"
+
+
+def test_a_family_says_what_its_accuracy_is_read_against_and_where_the_commonest_class_lies(tmp_path):
+    (family,) = pack(gather(unbalanced(tmp_path / "some")), "now")["families"]
+    assert family["levels"] == {"test_accuracy": [0.88]}
+    common, ceiling = family["said"]["test_accuracy"]
+    assert common == COMMONEST
+    assert ceiling.startswith(NO_CEILING)
+    assert ceiling.endswith("∞ is no ceiling here.")
+    assert not any("commonest" in each for each in family["said"].get("test_auroc", []))
+    (balanced,) = pack(gather(unbalanced(tmp_path / "other", plain=0.93)), "now")["families"]
+    assert balanced["said"] == {"test_accuracy": [COMMONEST]}
+
+
+def test_the_page_draws_the_commonest_class_and_says_that_infinity_is_no_ceiling(visit, tmp_path):
+    path = tmp_path / "report.html"
+    path.write_text(render(pack(gather(unbalanced(tmp_path / "made_up")), "now")))
+    page = visit(path)
+    chart = page.locator("#curves figure").first
+    level = chart.locator(".rule.level")
+    assert level.text_content() == "commonest class: 0.880"
+    heights = level.locator("line").evaluate("(line) => [line.y1.baseVal.value, line.y2.baseVal.value]")
+    marks = chart.locator("path.marker").evaluate_all(
+        "(all) => all.map((m) => m.getCTM().f / m.ownerSVGElement.getCTM().d)"
+    )
+    assert heights == pytest.approx([max(marks)] * 2, abs=2)  # through the point that is no better, and in the picture
+    dashes = [chart.locator(f".rule{kind} line").evaluate("(line) => getComputedStyle(line).strokeDasharray")
+              for kind in (".level", ":not(.level)")]  # fmt: skip
+    assert dashes[0] == "none"
+    dotted = [float(each.removesuffix("px")) for each in dashes[1].split(",")]
+    assert dotted[0] < 2  # as no line of a method is
+    for kind in ("curve", "heat", "pareto", "parallel"):
+        page.locator("#kind").select_option(kind)
+        said = page.locator("#curves figure").first.inner_text()
+        if "needs two settings" in said:
+            continue
+        assert COMMONEST in said, kind
+        assert NO_CEILING in said, kind
+        assert page.locator("#curves .rule.level").count() == (kind in ("curve", "pareto")), kind
+    page.locator("#metric").select_option("test_loss")
+    assert "commonest" not in page.locator("#curves").inner_text()
+
+
+def of_r2(folder: Path, *means: float, half: float = 1e-9) -> Path:
+    """The page of a finished sweep of a regression, a mean for each ε, the last without privacy."""
+    for epsilon, mean in zip((1, 2, 4, 8, math.inf), means, strict=True):
+        rows = [
+            row(epsilon, 1, seed) | {"test_accuracy": None, "test_r2": mean + half * (2 * seed - 1)}
+            for seed in range(2)
+        ]
+        write(folder / "made_up", rows)
+    path = folder / "report.html"
+    path.write_text(render(pack(gather(folder / "made_up"), "now")))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("means", "low", "high", "arrow"),
+    [
+        ((-38.0, 0.42, 0.43, 0.44, 0.45), 0.3, 0.5, "Arrow: 1 point lies below the axis, at -38.000."),
+        ((-0.227, 0.42, 0.43, 0.44, 0.45), -0.4, 0.6, ""),  # with 0 in view
+        ((0.2, 0.42, 0.43, 0.44, 0.45), -0.1, 0.6, ""),
+        ((0.98, 0.98, 0.98, 0.98, 0.98), 0.85, 1.0, ""),  # a band goes no further than an R²
+        ((0.8, 0.8, 0.8, 0.8, 0.8), 0.75, 0.85, ""),  # equal but for rounding
+    ],
+)
+def test_axes_of_the_page_span_what_those_of_the_figures_do(visit, tmp_path, means, low, high, arrow):
+    page = visit(of_r2(tmp_path, *means, half=0.05 if high == 1.0 else 1e-9))
+    page.locator("#metric").select_option("test_r2")
+    figure = page.locator("#curves figure").first
+    (ARTIFACTS / "report-extent").mkdir(parents=True, exist_ok=True)
+    figure.screenshot(path=ARTIFACTS / "report-extent" / f"{means[0]}.png")
+    ticks = [float(each) for each in figure.locator(".axes text[text-anchor=end]").all_text_contents()]
+    assert len(set(ticks)) == len(ticks) >= 2
+    assert low <= min(ticks) < max(ticks) <= high
+    assert (min(ticks) <= 0) == (low < 0)
+    assert figure.locator("path.marker").count() == 4 - bool(arrow)
+    assert figure.locator(".beyond text").all_text_contents() == (["-38.000"] if arrow else [])
+    assert ("Arrow" in figure.inner_text()) == bool(arrow)
+    assert arrow in figure.inner_text()
+    assert figure.locator("button.point").count() == 4  # which say what they are, wherever they lie
+
+
+@pytest.mark.parametrize(
+    ("means", "ends"), [((0.8, 0.8, 0.8, 0.8), ["0.775", "0.825"]), ((-38.0, 0.42, 0.43, 0.44), ["0.405", "0.455"])]
+)
+def test_colours_of_the_page_span_what_axes_do(visit, tmp_path, means, ends):
+    for norm in (1, 2):
+        for epsilon, mean in zip((1, 2, 4, 8), means, strict=True):
+            told = {"test_accuracy": None, "train_accuracy": None, "test_r2": mean * (1 - norm * 1e-9)}
+            write(tmp_path / "made_up", [row(epsilon, norm, 0) | told])
+    path = tmp_path / "report.html"
+    path.write_text(render(pack(gather(tmp_path / "made_up"), "now")))
+    page = visit(path)
+    page.locator("#metric").select_option("test_r2")
+    for kind in ("heat", "parallel"):
+        page.locator("#kind").select_option(kind)
+        figure = page.locator("#curves figure").first
+        (ARTIFACTS / "report-extent").mkdir(parents=True, exist_ok=True)
+        figure.screenshot(path=ARTIFACTS / "report-extent" / f"{kind}{means[0]}.png")
+        assert figure.locator(".legend span:not(.quiet)").all_text_contents() == ends, kind
+    page.locator("#kind").select_option("heat")
+    beyond = "2 cells lie beyond the colours" in page.locator("#curves figure").first.inner_text()
+    assert beyond == (means[0] < 0)
+
+
 def test_points_that_diverged_are_crossed_out_in_the_page_too(visit, tmp_path):
     for epsilon in (1, 8):
         for norm in (0.3, 1):

@@ -59,27 +59,34 @@ function limits(values, log, pad) {
   return [low >= 0 && low - room < 0 ? 0 : low - room, high + room];
 }
 
-// spec: {key, title, description, x: {label, log, ticks}, y: {label, log, zero}, series: [{name, rank, points:
-// [{x, y, low, high, left, right, tip, label, open}], bars, bare}], rules: [{y, low, high, label}]}
+// spec: {key, title, description, x: {label, log, ticks}, y: {label, log, zero, metric}, series: [{name, rank, points:
+// [{x, y, low, high, left, right, tip, label, open}], bars, bare}], rules: [{y, low, high, level,
+// label}]}
 function chart(spec) {
   const { x, y } = spec;
   const series = spec.series.filter((line) => line.points.length);
   const points = series.flatMap((line) => line.points);
   const rules = spec.rules || [];
   const usable = (p) => isNumber(p.x) && isNumber(p.y) && Number.isFinite(p.x) && Number.isFinite(p.y) && (!x.log || p.x > 0) && (!y.log || p.y > 0);
-  const ends = points.flatMap((p) => [p.y, p.low, p.high]).concat(rules.flatMap((r) => [r.y, r.low, r.high]));
+  const [least, most] = y.metric ? kept([...points, ...rules.filter((r) => !r.level)].map((p) => p.y), y.metric) : [-Infinity, Infinity];
+  const isOn = (p) => !Number.isFinite(p.y) || (p.y >= least && p.y <= most);
+  const ends = [...points, ...rules].filter(isOn).flatMap((p) => [p.y, p.low, p.high]);
   const xs = limits(points.flatMap((p) => [p.x, p.left, p.right]), x.log, 0.05);
-  const ys = limits(y.zero ? [0, ...ends] : ends, y.log, 0.08);
+  const ys = y.metric ? spanned(ends, y.metric, 0.08) : limits(y.zero ? [0, ...ends] : ends, y.log, 0.08);
   const toX = scale(...xs, AREA.left, AREA.right, x.log);
   const toY = scale(...ys, AREA.bottom, AREA.top, y.log);
   const drawing = canvas(spec);
   drawing.append(axes(spec, xs, ys, toX, toY));
   const buttons = el("div", { class: "points" });
-  for (const rule of rules) drawing.append(drawRule(rule, toX, toY, ys));
-  series.forEach((line) => drawing.append(line.bars ? drawBars(line, series, toX, toY, xs) : drawLine(line, toX, toY, usable)));
+  const edge = { x: AREA.left, y: AREA.top, width: AREA.right - AREA.left, height: AREA.bottom - AREA.top };
+  drawing.append(svg("clipPath", { id: `${spec.key}-area` }, svg("rect", edge)));
+  for (const rule of rules.filter(isOn)) drawing.append(drawRule(rule, toX, toY, ys));
+  series.forEach((line) => drawing.append(line.bars ? drawBars(line, series, toX, toY, xs) : drawLine(line, toX, toY, usable, isOn, spec.key)));
+  const { drawn, sentence } = arrows(series, isOn, least, toX);
+  drawing.append(...drawn);
   const all = series.flatMap((line) => line.points.filter(usable).map((point) => ({ point, line })));
-  all.forEach(({ point, line }, i) => buttons.append(pointButton(spec, point, line, i, toX, toY)));
-  return framed(spec, legend(spec, series), drawing, buttons, () => (spec.table ? spec.table() : plainTable(spec, series)));
+  all.forEach(({ point, line }, i) => buttons.append(pointButton(spec, point, line, i, toX, (v) => Math.min(Math.max(toY(v), AREA.top), AREA.bottom))));
+  return framed({ ...spec, note: (spec.note || "") + sentence }, legend(spec, series), drawing, buttons, () => (spec.table ? spec.table() : plainTable(spec, series)));
 }
 
 function canvas(spec, height = HEIGHT) {
@@ -129,34 +136,36 @@ function axes(spec, xs, ys, toX, toY) {
   return group;
 }
 
-function drawLine(line, toX, toY, usable) {
+function drawLine(line, toX, toY, usable, isOn, key) {
   const { colour, dash, marker } = look(line.rank);
-  const group = svg("g", { fill: colour, stroke: colour });
+  const within = svg("g", { "clip-path": `url(#${key}-area)` }); // a line leads to a point beyond the axis, and a band may too
+  const group = svg("g", { fill: colour, stroke: colour }, within);
   const seen = line.points.filter(usable);
   const at = (p, v) => `${toX(p.x).toFixed(1)} ${toY(v).toFixed(1)}`;
   const banded = seen.filter((p) => isNumber(p.low) && isNumber(p.high) && p.high > p.low);
   if (banded.length > 1 && !line.bars && !line.errors) {
     const outline = [...banded.map((p) => at(p, p.high)), ...banded.toReversed().map((p) => at(p, p.low))];
-    group.append(svg("path", { class: "band", d: `M${outline.join("L")}Z` }));
-  } else for (const p of banded) group.append(svg("path", { class: "error", d: `M${at(p, p.low)}L${at(p, p.high)}` }));
-  for (const p of seen.filter((p) => isNumber(p.left) && p.right > p.left)) group.append(svg("path", { class: "error", d: `M${at({ x: p.left }, p.y)}L${at({ x: p.right }, p.y)}` }));
-  if (seen.length > 1 && !line.bare) group.append(svg("path", { class: "line", "stroke-dasharray": dash, d: `M${seen.map((p) => at(p, p.y)).join("L")}` }));
+    within.append(svg("path", { class: "band", d: `M${outline.join("L")}Z` }));
+  } else for (const p of banded) within.append(svg("path", { class: "error", d: `M${at(p, p.low)}L${at(p, p.high)}` }));
+  for (const p of seen.filter((p) => isNumber(p.left) && p.right > p.left)) within.append(svg("path", { class: "error", d: `M${at({ x: p.left }, p.y)}L${at({ x: p.right }, p.y)}` }));
+  if (seen.length > 1 && !line.bare) within.append(svg("path", { class: "line", "stroke-dasharray": dash, d: `M${seen.map((p) => at(p, p.y)).join("L")}` }));
   const every = Math.ceil(seen.length / DENSE);
   seen.forEach((p, i) => {
-    if (i % every && !p.big) return;
+    if ((i % every && !p.big) || !isOn(p)) return;
     group.append(svg("path", { class: p.big ? "marker big" : "marker", d: marker, transform: `translate(${at(p, p.y)})${p.big ? " scale(1.7)" : ""}` }));
   });
-  for (const p of seen) if (p.broken) group.append(svg("path", { class: "broken", d: "M-6-6L6 6M-6 6L6-6", transform: `translate(${at(p, p.y)})` }));
+  for (const p of seen.filter(isOn)) if (p.broken) group.append(svg("path", { class: "broken", d: "M-6-6L6 6M-6 6L6-6", transform: `translate(${at(p, p.y)})` }));
   return group;
 }
 
 function drawRule(rule, toX, toY, ys) {
-  const group = svg("g", { class: "rule" });
+  const group = svg("g", { class: rule.level ? "rule level" : "rule" });
   const at = toY(rule.y);
   if (isNumber(rule.low)) group.append(svg("rect", { class: "band", x: AREA.left, width: AREA.right - AREA.left, y: toY(rule.high), height: Math.max(0, toY(rule.low) - toY(rule.high)) }));
   group.append(svg("line", { x1: AREA.left, x2: AREA.right, y1: at, y2: at }));
   const below = at < AREA.top + 18;
-  group.append(svg("text", { x: AREA.left + 5, y: below ? at + 15 : at - 5 }, rule.label));
+  const place = rule.level ? { x: AREA.right - 5, "text-anchor": "end" } : { x: AREA.left + 5 }; // which may lie as close as this
+  group.append(svg("text", { ...place, y: below ? at + 15 : at - 5 }, rule.label));
   return group;
 }
 

@@ -3,8 +3,10 @@
 import math
 from typing import Any
 
-from dpjax.report.cells import as_told, column, records
+from dpjax.report.cells import DIGITS, as_told, column, records, rounded
 from dpjax.results.claims import number, rounded_up, sampling_word, text
+from dpjax.results.majority import majorities, majority_sentence
+from dpjax.results.outdone import outdone_sentence
 from dpjax.results.remarks import basis_sentences
 from dpjax.results.rivals import FAMILY, rivals_share
 from dpjax.results.schema import METRICS
@@ -113,4 +115,18 @@ def _family(points: list[dict[str, Any]], is_one: bool, several_splits: bool) ->
     notes += [f"ε computed by PLD up to {rounded_up(max(computed))}"] if computed else []
     told = [name for name in METRICS if any(number(point, f"{name}_mean") is not None for point in points)]
     notes += [line.rstrip(".") for line in basis_sentences(points, told)]
-    return {"title": ", ".join(name for name in names if name) or "results", "notes": ", ".join(notes)}
+    said = {name: _read_against(points, name) for name in told}
+    levels = {name: [rounded(share, DIGITS) for share in majorities(points, name)] for name in told}
+    return {
+        "title": ", ".join(name for name in names if name) or "results",
+        "notes": ", ".join(notes),
+        "said": {name: sentences for name, sentences in said.items() if sentences},
+        "levels": {name: found for name, found in levels.items() if found},
+    }
+
+
+def _read_against(points: list[dict[str, Any]], metric: str) -> list[str]:
+    """What a curve of the metric must be read against: the commonest class, and ∞ where it is no ceiling."""
+    common = majority_sentence(points, metric)
+    sentences = [f"{common[0].upper()}{common[1:]}."] if common else []
+    return [*sentences, *filter(None, [outdone_sentence(points, metric)])]

@@ -37,12 +37,12 @@ function curve(model, family, metric) {
   const figure = chart({
     key,
     title: family.title,
-    note: `${family.notes}; ${seeds > 1 ? `mean and band of one standard deviation over up to ${seeds} seeds` : "one seed"}.${over}${told.some(isBroken) ? " ×: runs of the point diverged." : ""}`,
+    note: `${family.notes}; ${seeds > 1 ? `mean and band of one standard deviation over up to ${seeds} seeds` : "one seed"}.${over}${told.some(isBroken) ? " ×: runs of the point diverged." : ""}${saidOf(family, metric)}`,
     description: describeCurve(metric, series, rule),
     x: { label: "privacy budget ε (smaller is more private)", log: true, ticks },
-    y: { label: metric.label },
+    y: { label: metric.label, metric },
     series,
-    rules: rule ? [rule] : [],
+    rules: [...levelsOf(family, metric), ...(rule ? [rule] : [])],
     legendTitle: knob ? label(knob) : "",
     table: () => curveTable(model, family, metric, told, knobs),
   });

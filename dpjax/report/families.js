@@ -13,7 +13,7 @@ function overlaid(model, all) {
   return all.flatMap((family, i) => {
     const of = task(i);
     if (!of) return [family];
-    return of.families[0] === i ? [{ ...family, title: of.title, notes: of.notes, all: of.families.flatMap((k) => all[k].all) }] : [];
+    return of.families[0] === i ? [{ ...family, title: of.title, notes: of.notes, said: of.said, levels: of.levels, all: of.families.flatMap((k) => all[k].all) }] : [];
   });
 }
 
@@ -108,5 +108,9 @@ function wide(values) {
   const some = values.filter((v) => isNumber(v) && Number.isFinite(v));
   return Math.min(...some) > 0 && Math.max(...some) / Math.min(...some) > 8;
 }
+
+// What the metric of a family is read against, in sentences, and at which levels.
+const saidOf = (family, metric) => (family.said?.[metric.name] || []).map((sentence) => ` ${sentence}`).join("");
+const levelsOf = (family, metric) => (family.levels?.[metric.name] || []).map((y) => ({ y, level: true, label: `commonest class: ${y.toFixed(3)}` }));
 
 const instead = (family, sentence) => el("figure", { class: "chart" }, el("figcaption", {}, el("h3", {}, family.title)), el("p", { class: "quiet" }, sentence));

@@ -24,14 +24,15 @@ function heat(model, family, metric) {
     return { at: at.split(" ").map(Number), point, value: mean(point), of: candidates.length };
   }).sort((a, b) => b.at[1] - a.at[1] || a.at[0] - b.at[0]);
   const values = drawn.map((cell) => cell.value);
-  const range = [Math.min(...values), Math.max(...values)];
+  const range = coloured(values, metric);
+  const beyond = values.filter((v) => v < range[0] || v > range[1]).length;
   const over = hidden.size ? `the best point over ${[...hidden].map(model.label).join(", ")}` : "one point";
   const left = told.length - placed.length;
   const top = drawn.reduce((a, b) => (best([a.point, b.point]) === a.point ? a : b));
   const spec = {
     key: `heat-${family.place}`,
     title: family.title,
-    note: `${family.notes}; a cell is the mean over seeds of ${over}.${left ? ` ${plural(left, "point")} without either setting left out.` : ""}${beside}${told.some(isBroken) ? " ×: runs of the point diverged." : ""}`,
+    note: `${family.notes}; a cell is the mean over seeds of ${over}.${left ? ` ${plural(left, "point")} without either setting left out.` : ""}${beyond ? ` ${beyond === 1 ? "1 cell lies" : `${beyond} cells lie`} beyond the colours, which are of the rest.` : ""}${beside}${told.some(isBroken) ? " ×: runs of the point diverged." : ""}${saidOf(family, metric)}`,
     description: `${metric.label} by ${model.label(x)} and ${model.label(y)}, ${xs.length} by ${ys.length}; best ${show(metric.name, top.value)} at ${model.label(x)} ${small(xs[top.at[0]])}, ${model.label(y)} ${small(ys[top.at[1]])}.`,
   };
   return grid(model, spec, metric, { x, y, xs, ys, drawn, range, knobs: settings(model, told) });

@@ -99,7 +99,7 @@ function drawProgress(progress) {
 
 function drawMetrics() {
   const select = byId("metric");
-  metric = model.metrics.find((m) => m.name === view.metric) || model.metrics.find((m) => m.name === "test_accuracy") || model.metrics[0] || { name: "test_accuracy", label: "test accuracy" };
+  metric = model.metrics.find((m) => m.name === view.metric) || model.metrics.find((m) => m.name === "test_accuracy") || model.metrics[0] || { name: "test_accuracy", label: "test accuracy", bounds: [0, 1] };
   select.replaceChildren(...model.metrics.map((m) => el("option", { value: m.name, selected: m.name === metric.name }, m.label)));
 }
 

@@ -17,7 +17,7 @@ from dpjax.results.columns import COLUMNS
 from dpjax.results.failures import Failure
 from dpjax.results.mishaps import COUNTED
 from dpjax.results.remarks import marked
-from dpjax.results.schema import METRICS, SCHEMA, lower_is_better
+from dpjax.results.schema import METRICS, SCHEMA, bounds_of, lower_is_better
 from dpjax.results.summarize import own_columns, own_metrics
 
 CURVE_BYTES = 3_500_000
@@ -206,7 +206,8 @@ def _key(value: Any) -> Any:
 
 
 def _metric(name: str) -> dict[str, Any]:
-    return {"name": name, "label": marked(name), "lower": lower_is_better(name), "unit": _unit(name)}
+    bounds = [end if math.isfinite(end) else None for end in bounds_of(name)]
+    return {"name": name, "label": marked(name), "lower": lower_is_better(name), "unit": _unit(name), "bounds": bounds}
 
 
 def _unit(name: str) -> str:

@@ -9,7 +9,18 @@ from pathlib import Path
 from typing import Any
 
 _HERE = Path(__file__).parent
-SCRIPTS = ("base.js", "tip.js", "chart.js", "ramp.js", "address.js", "filter.js", "families.js", "curves.js", "heat.js")
+SCRIPTS = (
+    "base.js",
+    "tip.js",
+    "chart.js",
+    "extent.js",
+    "ramp.js",
+    "address.js",
+    "filter.js",
+    "families.js",
+    "curves.js",
+    "heat.js",
+)
 SCRIPTS += ("pareto.js", "parallel.js", "kinds.js", "rows.js", "table.js", "run.js", "compare.js", "main.js")
 """In the order in which they are put together, as one module."""
 

@@ -9,12 +9,12 @@ function parallel(model, family, metric) {
   if (!ordered.length) return instead(family, "Parallel coordinates need a setting in which the points differ, and an axis chosen.");
   const axes = [...ordered.map((name) => axisOf(model.label(name), name, told.map((p) => p.get(name)))), axisOf(metric.label, metric.name, told.map(mean), true)];
   const finite = told.map(mean).filter(Number.isFinite);
-  const range = [Math.min(...finite), Math.max(...finite)];
+  const range = coloured(finite, metric);
   const spec = {
     key: `parallel-${family.place}`,
     title: family.title,
-    note: `${family.notes}; a line is a point, a mean over seeds, coloured by ${metric.label}.${beside}${told.some(isBroken) ? " Dashed: runs of the point diverged." : ""}`,
-    description: `${plural(told.length, "point")} across ${axes.map((axis) => axis.label).join(", ")}; ${metric.label} from ${show(metric.name, range[0])} to ${show(metric.name, range[1])}.`,
+    note: `${family.notes}; a line is a point, a mean over seeds, coloured by ${metric.label}.${beside}${told.some(isBroken) ? " Dashed: runs of the point diverged." : ""}${saidOf(family, metric)}`,
+    description: `${plural(told.length, "point")} across ${axes.map((axis) => axis.label).join(", ")}; ${metric.label} from ${show(metric.name, Math.min(...finite))} to ${show(metric.name, Math.max(...finite))}.`,
   };
   const drawing = canvas(spec);
   const [top, bottom] = [AREA.top + (NARROW.matches ? 46 : 32), HEIGHT - 16];

@@ -51,11 +51,12 @@ function pareto(model, family, metric) {
   const spec = {
     key: `pareto-${family.place}`,
     title: family.title,
-    note: `${family.notes}; bars are one standard deviation over seeds. On the front is what no point beats in both; costs that overlap within one standard deviation count as equal.${mixed}${beside}${points.some((p) => p.broken) ? " ×: runs of the point diverged." : ""}`,
+    note: `${family.notes}; bars are one standard deviation over seeds. On the front is what no point beats in both; costs that overlap within one standard deviation count as equal.${mixed}${beside}${points.some((p) => p.broken) ? " ×: runs of the point diverged." : ""}${saidOf(family, metric)}`,
     description: `${metric.label} against ${model.label(cost)}: ${on.length} of ${plural(points.length, "point")} on the front${on.length ? `, from ${on[0].label} to ${on.at(-1).label}` : ""}.`,
     x: { label: `${label} (less is better)`, log: wide(points.map((p) => p.x)) },
-    y: { label: metric.label },
+    y: { label: metric.label, metric },
     series: [{ name: "on the front", rank: 0, points: on, errors: true }, { name: "beaten by another", rank: 1, points: off, bare: true, errors: true }],
+    rules: levelsOf(family, metric),
     legendTitle: "Points",
   };
   for (const p of on) p.big = true;

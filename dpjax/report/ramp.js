@@ -22,7 +22,7 @@ function inked(node, property, share) {
 }
 
 const inkOn = (share) => (share < 0.55 ? "#fff" : "#000");
-const shareOf = (value, [low, high]) => (high > low ? (value - low) / (high - low) : 0.5);
+const shareOf = (value, [low, high]) => (high > low ? Math.min(Math.max((value - low) / (high - low), 0), 1) : 0.5);
 
 // What the colours mean: a bar from the least to the most, both in numbers.
 function rampLegend(label, [low, high], onPage) {

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from dpjax.results.claims import number
 from dpjax.results.wording import label
 
 UNBALANCED = 0.7
@@ -13,7 +14,7 @@ def majorities(points: Any, metric: str) -> list[float]:
     """Accuracies on the test rows of always saying the commonest class, where they are high.
 
     Args:
-      points: a table with a column ``test_majority``.
+      points: a table with a column ``test_majority``, or its rows.
       metric: the column that is read; of another than test accuracy there are none.
 
     Returns:
@@ -24,17 +25,18 @@ def majorities(points: Any, metric: str) -> list[float]:
       >>> majorities(pd.DataFrame({"test_majority": [0.88, 0.5, None]}), "test_accuracy")
       [0.88]
     """
-    if metric != _READ_AGAINST or "test_majority" not in points:
+    if metric != _READ_AGAINST:
         return []
-    shares = points["test_majority"].dropna()
-    return sorted({float(share) for share in shares if share >= UNBALANCED})
+    rows = points if isinstance(points, list) else points.to_dict("records")
+    shares = {number(row, "test_majority") for row in rows}
+    return sorted(share for share in shares if share is not None and share >= UNBALANCED)
 
 
 def majority_sentence(points: Any, metric: str) -> str:
     """What a caption says of it; empty where there is nothing to say.
 
     Args:
-      points: a table with a column ``test_majority``.
+      points: a table with a column ``test_majority``, or its rows.
       metric: the column that is read.
 
     Example:

@@ -6,6 +6,7 @@ from typing import Any
 
 from dpjax.results.claims import number
 from dpjax.results.schema import lower_is_better
+from dpjax.results.wording import cell_text, label, mean_and_std
 
 
 def outdone(points: Sequence[dict[str, Any]], metric: str) -> tuple[dict[str, Any], dict[str, Any]] | None:
@@ -42,3 +43,26 @@ def outdone(points: Sequence[dict[str, Any]], metric: str) -> tuple[dict[str, An
         return None
     best, better = (max(each, key=lambda point: sign * point[mean]) for each in (plain, private))
     return (best, better) if sign * (better[mean] - best[mean]) > best[std] + better[std] else None
+
+
+def outdone_sentence(points: Sequence[dict[str, Any]], metric: str) -> str:
+    """What a table, a caption or a report says of it; empty where there is nothing to say.
+
+    Args:
+      points: of one family, rows of ``dpjax.results.summary``.
+      metric: that they are compared by.
+
+    Example:
+      >>> point = {"n": 3, "diverged": 0, "test_r2_std": 0.01}
+      >>> rows = [point | {"epsilon": 8.0, "test_r2_mean": 0.9}, point | {"epsilon": math.inf, "test_r2_mean": 0.7}]
+      >>> outdone_sentence(rows, "test_r2").partition(":")[0]
+      'Without privacy test R² is 0.700 ± 0.010, worse than 0.900 ± 0.010 at ε=8'
+    """
+    found = outdone(points, metric)
+    if found is None:
+        return ""
+    plain, better = (mean_and_std(each[f"{metric}_mean"], each[f"{metric}_std"]) for each in found)
+    return (
+        f"Without privacy {label(metric)} is {plain}, worse than {better} at ε={cell_text(found[1], 'epsilon')}: "
+        "runs that do not clip may want a lower learning rate or fewer steps; ∞ is no ceiling here."
+    )

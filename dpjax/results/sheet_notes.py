@@ -17,8 +17,8 @@ from dpjax.results.claims import (
 )
 from dpjax.results.majority import UNBALANCED
 from dpjax.results.mishaps import count_sentences
-from dpjax.results.outdone import outdone
-from dpjax.results.wording import ROUNDED_UP, cell_text, diverged_runs, label, mean_and_std
+from dpjax.results.outdone import outdone_sentence
+from dpjax.results.wording import ROUNDED_UP, cell_text, diverged_runs, label
 
 _TITLE = ("experiment", "dataset", "model", "unit", "partition", "split")
 
@@ -82,13 +82,7 @@ def notes_of(points: list[dict[str, Any]], shared: dict[str, str], seeds: list[s
         notes.append(f"Mean ± standard deviation over {seeds[0]} seeds.")
     if metric == "test_r2" and any((number(point, "test_r2_mean") or 0.0) < 0 for point in points):
         notes.append("An R² below 0 is worse than saying the mean of the test labels whatever the input.")
-    if (found := outdone(points, metric)) is not None:
-        plain, better = (mean_and_std(each[f"{metric}_mean"], each[f"{metric}_std"]) for each in found)
-        notes.append(
-            f"Without privacy {label(metric)} is {plain}, worse than {better} at ε={cell_text(found[1], 'epsilon')}: "
-            "runs that do not clip may want a lower learning rate or fewer steps; ∞ is no ceiling here."
-        )
-    return [note for note in [*notes, *warned] if note]
+    return [note for note in [*notes, outdone_sentence(points, metric), *warned] if note]
 
 
 def _stated(name: str, value: str, point: dict[str, Any]) -> str:

@@ -11,11 +11,16 @@ from matplotlib.transforms import ScaledTranslation
 from dpjax.results.schema import SCHEMA, bounds_of, lower_is_better
 from dpjax.results.wording import mean_and_std
 from experiments.figures.look import Look
+from experiments.figures.ticks import plain_ticks
 
 _DEVIATIONS = 3.0
 """Of seeds, that an axis has room for either side of a mean: the interval of three seeds takes 2.5, that of two 9."""
 _SQUEEZED = 8.0
 """How many times as long an axis may be for the worst points as for the rest."""
+_LEAST_OF_SHARES, _LEAST_OF_OTHERS = 0.05, 1e-3
+"""What an axis spans at least: of a share as such, of other numbers relative to them; less is no difference to see."""
+_MILD = 0.5
+"""So far below 0 an R² has a place on the axis: 0 is the mean predictor's, and what it is read against."""
 _ROOM = 0.06
 _OVER = 0.025  # beyond what a metric can be, so that a marker at its end is whole
 _SHOWN = 3
@@ -75,13 +80,16 @@ def kept(values: Any, metric: str) -> tuple[float, float]:
 
     Args:
       values: means of points.
-      metric: what they are of; of a share, which is between 0 and 1, and of a cost all are kept.
+      metric: what they are of; of a share, which is between 0 and 1, and of a cost all are kept, and of an R² those
+        that are not as far below 0 as the best is above it.
 
     Returns:
       Least and largest.
 
     >>> kept([-38.0, 0.2, 0.5, 0.7], "test_r2"), kept([0.2, 0.9, 0.91, 0.92], "test_accuracy")
     ((0.2, 0.7), (0.2, 0.92))
+    >>> kept([-38.0, -0.227, 0.4, 0.41], "test_r2")
+    (-0.227, 0.41)
     """
     known = SCHEMA.get(metric)
     order = np.sort([float(value) for value in values if math.isfinite(value)])
@@ -92,11 +100,44 @@ def kept(values: Any, metric: str) -> tuple[float, float]:
     order = order if lower_is_better(metric) else order[::-1]
     least = max(2, math.ceil(len(order) / 2))
     left = len(order)
+    very_bad = -max(_MILD, float(order[0])) if _is_r2(metric) else math.inf
     for count in range(len(order) - 1, least - 1, -1) if may_leave else ():
         rest = max(_span(order[:count]), 0.1 * float(np.abs(order[:count]).max()))
-        if rest > 0 and _span(order[:left]) > _SQUEEZED * rest:
+        if rest > 0 and order[count] < very_bad and _span(order[:left]) > _SQUEEZED * rest:
             left = count
     return float(order[:left].min()), float(order[:left].max())
+
+
+def spanned(low: float, high: float, metric: str) -> tuple[float, float]:
+    """Ends of an axis or a scale of colours that are so far apart that rounding makes no picture.
+
+    Args:
+      low, high: the least and the largest value.
+      metric: what they are of.
+
+    Returns:
+      Both, or farther ones about their middle, within what the metric can be where they are; of an R² that is near 0
+      the lower is 0.
+
+    >>> spanned(0.2, 0.9, "test_auroc"), spanned(0.80716, 0.80716, "test_auroc"), spanned(1.0, 1.0, "test_auroc")
+    ((0.2, 0.9), (0.78216, 0.83216), (0.95, 1.0))
+    >>> spanned(2000.0, 2000.0, "test_mae"), spanned(0.2, 0.5, "test_r2"), spanned(0.8, 0.9, "test_r2")
+    ((1999.0, 2001.0), (0.0, 0.5), (0.8, 0.9))
+    """
+    bounds = bounds_of(metric)
+    if _is_r2(metric) and 0 < low <= high - low:
+        return 0.0, high
+    size = max(abs(low), abs(high))
+    least = _LEAST_OF_SHARES if bounds[1] == 1.0 else _LEAST_OF_OTHERS * size
+    if high - low >= least or not least:
+        return low, high
+    middle = (low + high) / 2
+    middle = min(max(middle, bounds[0] + least / 2), max(high, bounds[1]) - least / 2)
+    return round(middle - least / 2, 12), round(middle + least / 2, 12)
+
+
+def _is_r2(metric: str) -> bool:
+    return bounds_of(metric) == (-math.inf, 1.0)
 
 
 def extend(axes: Axes, metric: str, marks: Sequence[Marks], look: Look, also: Sequence[float] = ()) -> list[str]:
@@ -141,8 +182,10 @@ def extend(axes: Axes, metric: str, marks: Sequence[Marks], look: Look, also: Se
         ends += [*above[on]]
         ends += [float(value) for values, is_on in zip(each.seeds, on, strict=False) if is_on for value in values]
     bottom, top = max(min(ends), least), min(max(ends), most)
-    bottom, top = _limits(bottom, top, (least, most), log=log)
+    bottom, top = _limits(*((bottom, top) if log else spanned(bottom, top, metric)), (least, most), log=log)
     axes.set_ylim(bottom, top)
+    if not log:
+        plain_ticks(axes)
     notes = _cut(marks, (low, high), (max(bottom, least), min(top, most)), look)
     return [*notes, *_arrows(axes, marks, (low, high), look)]
 

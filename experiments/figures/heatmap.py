@@ -18,9 +18,10 @@ from dpjax.results.schema import lower_is_better
 from dpjax.results.summarize import require
 from dpjax.results.wording import label
 from experiments.figures import style
-from experiments.figures.extent import kept
+from experiments.figures.extent import kept, spanned
 from experiments.figures.look import Look
 from experiments.figures.points import Panel, best_per, hidden_choices, mean_label, one_algorithm, panels_of, values_of
+from experiments.figures.ticks import plain_ticks
 
 _GAP = 0.18  # between the private columns and ∞, which is no point of their axis
 
@@ -52,7 +53,7 @@ def epsilon_clip_heatmap(df: pd.DataFrame, metric: str = "test_accuracy", look: 
     shown = pd.concat([part for panel in drawn for part in (panel.private, _reference(panel))])
     means: Any = shown[f"{metric}_mean"]
     low, high = kept(means, metric)
-    norm, beyond = Normalize(low, high), (means < low) | (means > high)
+    norm, beyond = Normalize(*spanned(low, high, metric)), (means < low) | (means > high)
     widest = max(_columns(panel) for panel in drawn)
     tallest = max(len(values_of(panel.private, "clip_norm")) for panel in drawn)
     with style.styled(look):
@@ -64,6 +65,7 @@ def epsilon_clip_heatmap(df: pd.DataFrame, metric: str = "test_accuracy", look: 
         scale = figure.colorbar(
             grid[0].collections[0], ax=grid, fraction=0.05, pad=0.02, label=marked(metric), extend=ends
         )
+        plain_ticks(scale.ax)
         scale.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
     return figure
 

@@ -104,7 +104,6 @@ def _draw(axes: Axes, panel: PanelOf, spec: Spec, look: Look) -> tuple[list[Any]
         marks_of(line.x if len(line.x) else None, line.points, panel.y, _colour(line)) for line in panel.references
     ]
     told = extend(axes, panel.y, marks, look, levels)
-    ticks.plain_ticks(axes)
     style.head(axes, panel.title, [*panel.notes, *told], look, apart=panel.apart)
     return handles, of_levels
 

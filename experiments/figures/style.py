@@ -67,6 +67,7 @@ STYLE: Any = {
     "savefig.dpi": 200,
     "pdf.fonttype": 42,
     "axes.unicode_minus": False,
+    "axes.formatter.useoffset": False,  # a tick says its value, and not what it is beyond a number in a corner
 }
 
 PLAIN = Look()

@@ -16,12 +16,14 @@ from dpjax.results.claims import (
     text,
 )
 from dpjax.results.computed import computed_sentence
+from dpjax.results.majority import majority_sentence
 from dpjax.results.mishaps import count_sentences
+from dpjax.results.outdone import outdone_sentence
 from dpjax.results.paper.bold import Bold
 from dpjax.results.paper.naming import column_name, value_name
 from dpjax.results.paper.spec import TableSpec
 from dpjax.results.remarks import MARK, basis_sentences
-from dpjax.results.rivals import rivals_share
+from dpjax.results.rivals import SUBJECT, rivals_share
 from dpjax.results.wording import cell_text, diverged_runs
 
 BOLD = "Bold"
@@ -109,6 +111,8 @@ def sentences(spec: TableSpec, facts: Facts) -> list[str]:
     lines += [computed_sentence(private), *assumed_sentences(private), _tuning(private)] if private else []
     if len(private) < len(facts.points):
         lines.append("ε = ∞ is not private.")
+    lines += [f"{each}." for name in facts.metrics if (each := majority_sentence(list(facts.points), name))]
+    lines += [outdone_sentence(of, name) for of in _compared(facts) for name in facts.metrics]
     owned = dict.fromkeys(filter(None, map(owners_sentence, private)))
     lines += [f"{each}." for each in (*owned, *dict.fromkeys(filter(None, map(learnt_sentence, private))))]
     lines += [f"{each}." for each in dict.fromkeys(filter(None, map(released_sentence, private)))]
@@ -216,6 +220,14 @@ def _tuning(private: Sequence[dict[str, Any]]) -> str:
     if any(paid) and not all(paid):
         return f"Hyper-parameter tuning is accounted in {sum(paid)} of {len(paid)} points alone."
     return f"Hyper-parameter tuning {'is' if all(paid) else 'is not'} accounted."
+
+
+def _compared(facts: Facts) -> list[list[dict[str, Any]]]:
+    """The points by what they are of: a point without privacy is the ceiling of its own data set and model alone."""
+    found: dict[Any, list[dict[str, Any]]] = {}
+    for point in facts.points:
+        found.setdefault(tuple(str(point.get(name)) for name in SUBJECT[1:]), []).append(point)
+    return list(found.values())
 
 
 def _and(words: Sequence[str]) -> str:
