@@ -33,7 +33,7 @@ COMMANDS = {
 def many(frame: pd.DataFrame, rows: int, seeds: int = 10) -> pd.DataFrame:
     """The rows of a sweep again and again, each time as another point."""
     private = frame[(frame["epsilon"] < np.inf) & (frame["unit"] == "example")]
-    private = private.drop_duplicates("config_hash")
+    private = private.drop_duplicates(subset=["config_hash"])
     rng, parts = np.random.default_rng(0), []
     copies = -(-rows // (len(private) * seeds))
     for copy in range(copies):
