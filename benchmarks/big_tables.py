@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -30,7 +31,7 @@ COMMANDS = {
 }
 
 
-def many(frame: pd.DataFrame, rows: int, seeds: int = 10) -> pd.DataFrame:
+def many(frame: Any, rows: int, seeds: int = 10) -> pd.DataFrame:
     """The rows of a sweep again and again, each time as another point."""
     private = frame[(frame["epsilon"] < np.inf) & (frame["unit"] == "example")]
     private = private.drop_duplicates(subset=["config_hash"])
