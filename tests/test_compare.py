@@ -185,11 +185,12 @@ def test_different_epsilon_are_no_pair():
 @pytest.mark.parametrize(
     ("frame", "by", "options", "sentence"),
     [
-        (two(A, B), "colour", {}, "no values in column 'colour': choose one of"),
+        (two(A, B), "colour", {}, "there is no column colour, and clip_norm has no values here: choose one of"),
         (two(A, B), "algorithm", {"values": ["a", "c"]}, "no row has algorithm=c: choose two of a, b"),
         (frame_of(runs("a", A)), "algorithm", {}, "has one value, a"),
         (two(A[:1], B[:1]), "algorithm", {}, "share ε, data and two seeds"),
-        (two(A, B), "algorithm", {"metric": "colour"}, "no column 'colour'"),
+        (two(A, B), "algorithm", {"metric": "colour"}, "there is no column colour"),
+        (two(A, B), "algorithn", {}, "there is no column algorithn: did you mean algorithm?"),
         (two(A, B), "algorithm", {"confidence": 1.0}, "confidence is 1.0"),
     ],
 )

@@ -9,7 +9,7 @@ import pandas as pd
 
 from dpjax.results.claims import small
 from dpjax.results.errors import ResultsError
-from dpjax.results.having import metrics_in, settings_in
+from dpjax.results.having import metrics_in, no_column, settings_in
 from dpjax.results.metric import metric_of
 from dpjax.results.mishaps import count_sentences
 from dpjax.results.schema import lower_is_better
@@ -103,7 +103,9 @@ def compare(
         raise ResultsError(f"metric {metric!r} is what runs are told apart by: choose one such as {metric_of(frame)}")
     if not 0 < confidence < 1:
         raise ResultsError(f"confidence is {confidence}: give a number between 0 and 1, such as 0.95")
-    if by not in frame.columns or bool(frame[by].isna().to_numpy().all()):
+    if by not in frame.columns:
+        raise no_column(frame, by, _what_differs(frame))
+    if bool(frame[by].isna().to_numpy().all()):
         raise ResultsError(f"the results have no values in column {by!r}: {_what_differs(frame)}")
     named_rows: Any = frame[frame[by].notna()]
     named_rows = named_rows.assign(side=[_cell(value) for value in named_rows[by]])

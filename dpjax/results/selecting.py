@@ -8,9 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from dpjax.checks import nearest
 from dpjax.results.claims import small
 from dpjax.results.errors import ResultsError
+from dpjax.results.having import no_column
 from dpjax.results.several import SWEEP
 from dpjax.results.summarize import IDENTITY
 
@@ -86,15 +86,7 @@ def column_of(frame: pd.DataFrame, name: str) -> Any:
     """
     if name in frame.columns:
         return frame[name]
-    columns = [str(column) for column in frame.columns]
-    near = nearest(name, columns)
-    table: Any = frame
-    if near and len(frame) and bool(table[near].isna().all()):  # a hint that leads from one error to the next is none
-        raise ResultsError(f"there is no column {name}, and {near} has no values here: name another")
-    raise ResultsError(
-        f"there is no column {name}: "
-        + (f"did you mean {near}?" if near else "`dpjax results columns` lists those that there are")
-    )
+    raise no_column(frame, name)
 
 
 def _comparisons(wanted: str) -> list[tuple[str, str, str]]:
