@@ -283,3 +283,9 @@ def test_where_nothing_pairs_the_nearest_point_and_what_it_differs_in_are_named(
     frame = frame_of([*runs("a", A, epsilon=1.0), *runs("b", B, epsilon=2.0)])
     with pytest.raises(ResultsError, match=r"the nearest of b differs in ε \(1, 2\)"):
         compare(frame, "algorithm")
+
+
+def test_sides_with_commas_are_told_apart_where_they_are_listed():
+    rows = frame_of([*runs("one, two", A), *runs("three", B)])
+    with pytest.raises(ResultsError, match=r'choose two of "one, two", three$'):
+        compare(rows, "algorithm", values=["four", "three"])

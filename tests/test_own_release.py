@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from dpjax.accounting import calibrate_noise, epsilon
 from dpjax.datasets import DatasetError, TableSource, load_table
 from dpjax.datasets.own_tables.kinds import Column
-from dpjax.datasets.own_tables.plans import Said
+from dpjax.datasets.own_tables.plans import Said, told_range
 from dpjax.datasets.own_tables.releasing import (
     NAMES_DELTA,
     Columns,
@@ -213,7 +213,7 @@ def test_a_predicted_number_has_its_range_released(tmp_path):
     assert data.learnt == ""
     assert 60 < data.target.low < 120
     assert 140 < data.target.high < 220
-    assert f"pressure {data.target.low:g} to {data.target.high:g} (0 to " in data.released.words
+    assert f"pressure {told_range(data.target.low, data.target.high)} (0 to " in data.released.words
     assert "beyond" not in data.remarks  # the rows do not tell what the noisy counts tell
     with pytest.raises(DatasetError, match=r"whose range data.target_range says"):
         load_table(dataclasses.replace(source, target_range=(50, 250)))

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from dpjax.checks import as_listed
 from dpjax.results.claims import small
 from dpjax.results.errors import ResultsError
 from dpjax.results.having import metrics_in, no_column, settings_in
@@ -112,7 +113,7 @@ def compare(
     sides = list(values) or list(dict.fromkeys(named_rows["side"]))
     for side in sides:
         if side not in set(named_rows["side"]):
-            raise ResultsError(f"no row has {by}={side}: choose two of {', '.join(dict.fromkeys(named_rows['side']))}")
+            raise ResultsError(f"no row has {by}={side}: choose two of {_listed(named_rows['side'])}")
     if len(sides) < 2:
         raise ResultsError(f"column {by!r} has one value, {sides[0]}: {_what_differs(frame)}")
     apart = _apart(named_rows, sides) if by == FOLDER else {}
@@ -130,6 +131,10 @@ def compare(
     counted = list(count_sentences(compared.to_dict("records")).values())
     said = [f"{label(name)} ({'; '.join(each)})" for name, each in unequal.items() if name != by]
     return Comparison(metric, confidence, judged(raw, metric, 1 - confidence), unpaired, diverged, counted, said)
+
+
+def _listed(sides: Any) -> str:
+    return ", ".join(as_listed(side) for side in dict.fromkeys(sides))
 
 
 def _what_differs(frame: Any) -> str:

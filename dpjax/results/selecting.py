@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from dpjax.checks import as_listed
 from dpjax.results.claims import small
 from dpjax.results.errors import ResultsError
 from dpjax.results.having import no_column
@@ -154,7 +155,7 @@ def _what_there_is(frame: pd.DataFrame, wanted: str) -> str:
     parts = []
     for name in dict.fromkeys(name for name, _, _ in _comparisons(wanted)):
         values = sorted(set(frame[name].dropna()), key=lambda cell: (isinstance(cell, str), cell))
-        told = [small(float(cell)) if isinstance(cell, int | float) else str(cell) for cell in values]
+        told = [small(float(cell)) if isinstance(cell, int | float) else as_listed(str(cell)) for cell in values]
         more = f" and {len(told) - 8} more" if len(told) > 8 else ""
         parts.append(f"{name} is {', '.join(told[:8]) or 'empty'}{more}")
     return "; ".join(parts)
