@@ -453,3 +453,10 @@ def test_no_setting_of_the_users_own_changes_a_figure(tmp_path):
         (own,) = style.save(plots.privacy_utility_curve(table(central())), tmp_path, "own", ["png"])
         assert matplotlib.rcParams["axes.labelpad"] == 20
     assert own.read_bytes() == plain.read_bytes()
+
+
+def test_a_caption_in_one_line_ends_a_sentence_before_the_next_begins():
+    figure, (axes,) = style.panels(1)
+    style.head(axes, "digits", ["δ=1e-5", "mean over 3 seeds; tuning not accounted", "Test rows are taken as public"])
+    told = "digits: δ=1e-5; mean over 3 seeds; tuning not accounted. Test rows are taken as public."
+    assert style.caption_of(figure) == told
