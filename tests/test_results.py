@@ -20,6 +20,7 @@ from rich.console import Console
 from dpjax import results
 from dpjax.cli import main
 from dpjax.results import COLUMNS, SCHEMA, ResultsError, TableSpec, claim, paper_table
+from dpjax.results.claims import delta_sentence, small, small_delta
 from dpjax.results.sheet import sheets
 from dpjax.results.show import to_latex, to_markdown, to_rich
 from dpjax.results.summarize import IDENTITY, run_twice
@@ -716,3 +717,12 @@ def test_of_equal_means_each_has_a_star_as_each_is_bold_in_a_papers_table():
     assert sheet.best == [True, True, False]
     (block,) = paper_table(frame_of(rows), TableSpec(rows=("clip_norm",), columns="epsilon", bold="mean")).blocks
     assert [cell.bold for cell in block.columns[1].cells] == sheet.best
+
+
+@pytest.mark.parametrize("units", [1, 8, 60, 1438, 2_333, 60_000, 2_600_000, 10**9])
+def test_the_delta_that_a_warning_names_is_one_that_nothing_is_said_of(units):
+    fix = small_delta(units)
+    assert fix < 1 / units
+    assert fix <= 1e-5
+    assert delta_sentence(fix, units, "user") == ""
+    assert delta_sentence(0.5, units, "user").endswith(f"; take {small(fix)} or less")
