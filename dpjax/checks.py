@@ -6,6 +6,7 @@ Nothing here imports JAX, as accounting uses these checks too; only who has impo
 import difflib
 import inspect
 import math
+import re
 import sys
 from collections.abc import Iterable
 from typing import Any
@@ -279,6 +280,18 @@ def brief(value: object) -> str:
       '[1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1....'
     """
     return in_one_line(repr(value), 60)
+
+
+def as_listed(word: str) -> str:
+    """A name as it stands in a list: in quotes where its commas would be taken for those of the list.
+
+    Example:
+      >>> print(", ".join(map(as_listed, ["East", "County General, Ward 3", 'L"Est; 2'])))
+      East, "County General, Ward 3", 'L"Est; 2'
+    """
+    if not re.search(r"""[,;"]|^'|\band\b""", word):
+        return word
+    return f"'{word}'" if '"' in word else f'"{word}"'
 
 
 def in_one_line(text: str, most: int) -> str:

@@ -9,6 +9,7 @@ from dpjax.clipping.adaptive import stddev_of_count
 from dpjax.kept_lanes import KeptProgram
 from dpjax.models.tuning import refuse_unmoved
 from dpjax.results import ResultsError, write_job_result
+from dpjax.results.claims import small, small_delta
 from dpjax.sweeps import Lane, Program
 from dpjax.types import HParams
 from experiments import config, identity
@@ -269,7 +270,7 @@ def _check_delta(delta: float, setup: Setup) -> None:
     if delta >= 1 / population:
         raise config.ConfigError(
             f"privacy.delta={delta:g} must be below 1/population = 1/{population} {setup.mechanism.unit}s; "
-            f"use {0.1 / population:.0e} or less."
+            f"use {small(small_delta(population))} or less."
         )
 
 

@@ -32,7 +32,7 @@ CASES = {
     "privacy.epsilon=0": "privacy.epsilon=0.0 must be > 0; use inf to train without privacy.",
     "privacy.epsilon=nan": "privacy.epsilon=nan is not a number; give it a value.",
     "privacy.delta=0": "privacy.delta=0.0 must be in (0, 1); give a probability well below 1 / population.",
-    "privacy.delta=0.001": "privacy.delta=0.001 must be below 1/population = 1/1438 examples; use 7e-05 or less.",
+    "privacy.delta=0.001": "privacy.delta=0.001 must be below 1/population = 1/1438 examples; use 1e-5 or less.",
     "~privacy": "privacy can't be taken away, as every field is needed; choose another, or a value.",
     "~privacy.epsilon": "privacy.epsilon can't be taken away, as every field is needed; give it a value.",
     "~optimizer.momentum=0.1": "optimizer.momentum can't be taken away, as every field is needed; give it a value.",

@@ -185,11 +185,12 @@ def test_different_epsilon_are_no_pair():
 @pytest.mark.parametrize(
     ("frame", "by", "options", "sentence"),
     [
-        (two(A, B), "colour", {}, "no values in column 'colour': choose one of"),
+        (two(A, B), "colour", {}, "there is no column colour, and clip_norm has no values here: choose one of"),
         (two(A, B), "algorithm", {"values": ["a", "c"]}, "no row has algorithm=c: choose two of a, b"),
         (frame_of(runs("a", A)), "algorithm", {}, "has one value, a"),
         (two(A[:1], B[:1]), "algorithm", {}, "share ε, data and two seeds"),
-        (two(A, B), "algorithm", {"metric": "colour"}, "no column 'colour'"),
+        (two(A, B), "algorithm", {"metric": "colour"}, "there is no column colour"),
+        (two(A, B), "algorithn", {}, "there is no column algorithn: did you mean algorithm?"),
         (two(A, B), "algorithm", {"confidence": 1.0}, "confidence is 1.0"),
     ],
 )
@@ -282,3 +283,9 @@ def test_where_nothing_pairs_the_nearest_point_and_what_it_differs_in_are_named(
     frame = frame_of([*runs("a", A, epsilon=1.0), *runs("b", B, epsilon=2.0)])
     with pytest.raises(ResultsError, match=r"the nearest of b differs in ε \(1, 2\)"):
         compare(frame, "algorithm")
+
+
+def test_sides_with_commas_are_told_apart_where_they_are_listed():
+    rows = frame_of([*runs("one, two", A), *runs("three", B)])
+    with pytest.raises(ResultsError, match=r'choose two of "one, two", three$'):
+        compare(rows, "algorithm", values=["four", "three"])

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from dpjax.accounting import calibrate_noise, epsilon
 from dpjax.datasets import DatasetError, TableSource, load_table
+from dpjax.datasets.own_tables import releasing
 from dpjax.datasets.own_tables.kinds import Column
-from dpjax.datasets.own_tables.plans import Said
+from dpjax.datasets.own_tables.plans import Said, told_range
 from dpjax.datasets.own_tables.releasing import (
     NAMES_DELTA,
     Columns,
@@ -213,7 +214,7 @@ def test_a_predicted_number_has_its_range_released(tmp_path):
     assert data.learnt == ""
     assert 60 < data.target.low < 120
     assert 140 < data.target.high < 220
-    assert f"pressure {data.target.low:g} to {data.target.high:g} (0 to " in data.released.words
+    assert f"pressure {told_range(data.target.low, data.target.high)} (0 to " in data.released.words
     assert "beyond" not in data.remarks  # the rows do not tell what the noisy counts tell
     with pytest.raises(DatasetError, match=r"whose range data.target_range says"):
         load_table(dataclasses.replace(source, target_range=(50, 250)))
@@ -311,3 +312,9 @@ def test_what_cannot_be_released_is_refused(tmp_path, changes, why):
     path = str(write_patients(tmp_path / "patients.csv", rows=600))
     with pytest.raises(DatasetError, match=why):
         load_table(dataclasses.replace(SOURCE, path=path, **changes))
+
+
+def test_a_share_that_the_noise_leaves_open_has_no_lower_end_that_reads_as_one():
+    said = Said("number", range=(0.5, 30.0), beyond=(0.0, 0.54))
+    assert releasing._shown(said) == "0.5 to 30 (at most 54 % of units beyond: counts this noisy tell no more)"
+    assert releasing._shown(said._replace(beyond=(0.012, 0.06))) == "0.5 to 30 (1 to 6 % of units beyond)"

@@ -480,3 +480,44 @@ def test_a_number_that_is_often_a_code_for_missing_is_told_when_a_table_is_looke
     mended = inspect(TableSource(str(file), label=label, missing=("-999", "9999")))
     assert [what for what, _ in mended.facts].count("code?") == 0
     assert mended.columns[0].missing == 1
+
+
+WARDS = ("Charité, Berlin", "County General, Ward 3", "Hôpital Nord, Lyon", "East", "West", "Hill")
+
+
+def wards(tmp_path, rows=240, **more):
+    """A table of hospitals whose names hold commas."""
+    lines = ["hospital,age,ill"] + [f'"{WARDS[i % 6]}",{20 + i % 60},{"ny"[i // 6 % 2]}' for i in range(rows)]
+    (tmp_path / "wards.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return TableSource(str(tmp_path / "wards.csv"), **({"label": "ill"} | more))
+
+
+def test_names_with_commas_stand_in_quotes_wherever_values_are_listed(tmp_path):
+    names = '"Charité, Berlin", "County General, Ward 3"'
+    found = inspect(wards(tmp_path))
+    assert '"Charité, Berlin", ' in next(each.values for each in found.columns if each.name == "hospital")
+    assert '"Charité, Berlin" 40 (17%)' in dict(inspect(wards(tmp_path, label="hospital")).facts)["6 classes"]
+    asked = {"columns": {"age": [0, 110], "hospital": "category"}, "classes": ("n", "y"), "release": ("hospital",)}
+    released = load_table(wards(tmp_path, **asked, release_noise_multiplier=0.5)).released
+    assert f"values of hospital {names}, East and 3 more" in released.words
+    with pytest.raises(DatasetError, match=re.escape(f"does not name ({names}); name it too, or take such rows out")):
+        load_table(wards(tmp_path, label="hospital", classes=WARDS[:2]))
+    with pytest.raises(DatasetError, match=re.escape(f"values that it names ({names.replace('C', 'K')}; rows have")):
+        load_table(wards(tmp_path, columns={"hospital": [name.replace("C", "K") for name in WARDS[:2]]}))
+    (tmp_path / "wards.csv").write_text('"age, years",ill\n' + "1,n\n2,y\n" * 20)
+    with pytest.raises(DatasetError, match=r'it has "age, years", ill$'):
+        load_table(TableSource(str(tmp_path / "wards.csv")))
+
+
+def test_a_class_of_test_rows_alone_is_said_to_be_so(tmp_path):
+    lines = [f"{i},{'ab'[i % 2]},train" for i in range(60)] + [f"{i},{'abc'[i % 3]},test" for i in range(30)]
+    (tmp_path / "t.csv").write_text("x,y,side\n" + "\n".join(lines) + "\n")
+    source = TableSource(str(tmp_path / "t.csv"), label="y", split_column="side")
+    assert (
+        "1 of 3 classes has no row to train on, as 'c', and is in test rows alone: no run can learn it; choose another "
+        "data.split, or take such rows out" in load_table(source).remarks
+    )
+    with pytest.raises(DatasetError, match=r"row 63, a test row, has the label 'c', which data.classes does not name"):
+        load_table(dataclasses.replace(source, classes=("a", "b")))
+    with pytest.raises(DatasetError, match=r"row 2 has the label 'b', which data.classes does not name"):
+        load_table(dataclasses.replace(source, classes=("a", "c")))

@@ -683,3 +683,53 @@ def test_runs_without_privacy_stay_in_the_row_of_what_is_laid_out(column):
     block, _ = only(paper_table(frame_of(rows), TableSpec(rows=(column,), columns="epsilon")))
     cells = {c.header: [cell.text for cell in c.cells] for c in block.columns}
     assert cells["ε = ∞"] == cells["ε = 1"] == ["0.800", "0.800"]
+
+
+def test_a_caption_has_rate_and_steps_where_all_points_agree_in_them():
+    rows = [row | {"sampling_rate": 0.123456, "num_steps": 1500} for row in rows_of(values())]
+    caption = only(paper_table(frame_of(rows), BY))[1]
+    assert caption.startswith("δ=1e-5; zero_out; Poisson sampling, q=0.123; 1500 steps; accountant PLD. ")
+    two = [row | {"num_steps": 100 * (1 + (row["method"] == "dpsgd"))} for row in rows]
+    assert "q=0.123; accountant PLD. " in only(paper_table(frame_of(two), BY))[1]
+    rounds = [row | {"clients_per_round": 8.0} for row in rows]
+    assert "; 1500 rounds; " in only(paper_table(frame_of(rounds), BY))[1]
+
+
+def hinted(rows, words, tmp_path, capsys):
+    for number, row in enumerate(rows):
+        write_job_result(tmp_path / str(number), [row], "d")
+    with pytest.raises(SystemExit, match="0"):
+        main(["results", "table", str(tmp_path), *words])
+    return capsys.readouterr()
+
+
+def test_tables_that_differ_in_a_column_say_how_to_be_one(tmp_path, capsys):
+    rows = [
+        row | {"model": model, "config_hash": f"{row['config_hash']}-{model}"}
+        for row in rows_of(values())
+        for model in ("mlp", "cnn")
+    ]
+    words = ["--rows", "method", "--columns", "epsilon"]
+    told = hinted(rows, words, tmp_path, capsys)
+    assert "note: these are 2 tables, for model differs: add model to --rows to have them in one." in told.err
+    words[1] = "method,model"
+    assert "tables" not in hinted([], words, tmp_path, capsys).err
+
+
+@pytest.mark.parametrize(
+    ("metrics", "sentence"),
+    [
+        ("test_accuracy", ""),
+        ("test_accuracy,test_loss", "% About 320 pt wide, where one of two columns has some 240: write table*"),
+        (
+            "test_accuracy,test_loss,test_auroc,test_f1",
+            "pt wide, where a page has some 345: make a table",
+        ),
+    ],
+)
+def test_a_table_too_wide_for_its_page_says_so(metrics, sentence, tmp_path, capsys):
+    rows = [row | {"test_loss": 0.1, "test_auroc": 0.9, "test_f1": 0.8} for row in rows_of(values())]
+    told = hinted(rows, ["--rows", "method", "--columns", "epsilon", "--metric", metrics, "--latex"], tmp_path, capsys)
+    assert sentence in told.out
+    assert ("pt wide" in told.out) == ("pt wide" in told.err) == bool(sentence)
+    assert sentence.lstrip("% A") in told.err

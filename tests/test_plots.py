@@ -215,7 +215,7 @@ def test_a_figure_asked_for_by_name_names_the_missing_column(tmp_path):
     write_job_result(tmp_path / "job", point(1.0, 1.0), "d")
     with pytest.raises(ResultsError, match="column 'clients_per_round': sweep or record it first"):
         plots.plot_all(tmp_path, figures=["accuracy_by_clients"])
-    with pytest.raises(ResultsError, match="no column 'f1': choose one of"):
+    with pytest.raises(ResultsError, match="there is no column f1: "):
         plots.plot_all(tmp_path, metric="f1")
     with pytest.raises(ResultsError, match="--figure pie is not known: choose one of privacy_utility_curve"):
         plots.plot_all(tmp_path, figures=["pie"])
@@ -453,3 +453,10 @@ def test_no_setting_of_the_users_own_changes_a_figure(tmp_path):
         (own,) = style.save(plots.privacy_utility_curve(table(central())), tmp_path, "own", ["png"])
         assert matplotlib.rcParams["axes.labelpad"] == 20
     assert own.read_bytes() == plain.read_bytes()
+
+
+def test_a_caption_in_one_line_ends_a_sentence_before_the_next_begins():
+    figure, (axes,) = style.panels(1)
+    style.head(axes, "digits", ["δ=1e-5", "mean over 3 seeds; tuning not accounted", "Test rows are taken as public"])
+    told = "digits: δ=1e-5; mean over 3 seeds; tuning not accounted. Test rows are taken as public."
+    assert style.caption_of(figure) == told

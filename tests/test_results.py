@@ -20,6 +20,7 @@ from rich.console import Console
 from dpjax import results
 from dpjax.cli import main
 from dpjax.results import COLUMNS, SCHEMA, ResultsError, TableSpec, claim, paper_table
+from dpjax.results.claims import delta_sentence, small, small_delta
 from dpjax.results.sheet import sheets
 from dpjax.results.show import to_latex, to_markdown, to_rich
 from dpjax.results.summarize import IDENTITY, run_twice
@@ -225,6 +226,50 @@ def test_what_does_not_beat_one_answer_to_all_rows_is_said_with_what_to_try():
     assert "Nothing is learnt at ε=8 and ∞ (test R² -0.200 ± 0.000 is no better" in told_of(numbers)
 
 
+def test_a_star_on_one_class_alone_is_said_though_the_scores_rank_well():
+    said = "At ε=3 the starred point answers the commonest class alone (balanced accuracy 0.500): read test AUROC"
+    alone = {"test_majority": 0.926, "test_auroc": 0.78, "test_balanced_accuracy": 0.5}
+    constant = point(3.0, 0.3, [float(np.float32(0.926))] * 3, **alone)
+    told = told_of(constant)
+    assert said in told
+    assert "Nothing is learnt" not in told
+    assert said not in told_of([*constant[:2], constant[2] | {"test_accuracy": 0.93, "test_balanced_accuracy": 0.54}])
+    assert said not in told_of([row | {"test_balanced_accuracy": 0.52} for row in constant])
+    better = point(3.0, 1.0, [0.94] * 3, **(alone | {"test_balanced_accuracy": 0.8}))
+    assert said not in told_of([*constant, *better])  # no star stands there
+    thirds = [row | {"test_balanced_accuracy": 1 / 3} for row in constant]
+    assert "(balanced accuracy 0.333)" in told_of(thirds)
+
+
+def test_a_star_that_ranks_the_wrong_way_round_is_said():
+    row = point(3.0, 0.3, [0.7, 0.7], test_majority=0.6, test_balanced_accuracy=0.6)
+    told = [told_of([each | {"test_auroc": auroc} for each in row]) for auroc in (0.0, 0.4, 0.47)]
+    assert "At ε=3 the starred point ranks the test rows the wrong way round (test AUROC 0.000," in told[0]
+    assert ["the wrong way round" in each for each in told] == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["results", "show", "--metric", "test_aurco"],
+        ["results", "export", "--metric", "test_aurco"],
+        ["results", "table", "--rows", "epsilon", "--metric", "test_aurco"],
+        ["results", "show", "--select", "test_aurco>0.5"],
+        ["compare", "--by", "clip_norm", "--metric", "test_aurco"],
+        ["compare", "--by", "test_aurco"],
+        ["plot", "--metric", "test_aurco"],
+        ["plot", "--y", "test_aurco"],
+    ],
+)
+def test_a_mistyped_column_is_answered_in_one_wording_by_each_command(words, tmp_path, capsys):
+    rows = [row | {"test_auroc": 0.9} for clip in (0.1, 1.0) for row in point(8.0, clip, [0.9, 0.8])]
+    results.table.write_frame(frame_of(rows), tmp_path)
+    names = 2 if words[0] == "results" else 1
+    with pytest.raises(SystemExit, match="1"):
+        main([*words[:names], str(tmp_path), *words[names:]])
+    assert "there is no column test_aurco: did you mean test_auroc?" in " ".join(capsys.readouterr().err.split())
+
+
 def test_collect_orders_by_meaning_and_fills(sweep):
     frame = results.collect(sweep)
     assert len(frame) == 19
@@ -422,7 +467,7 @@ def test_a_reference_without_delta_joins_its_family():
 
 
 def test_summary_names_a_missing_column(sweep):
-    with pytest.raises(ResultsError, match=r"no column 'accuracy': choose one of .*test_accuracy"):
+    with pytest.raises(ResultsError, match=r"there is no column accuracy: did you mean test_accuracy\?"):
         results.summary(results.collect(sweep), "accuracy")
 
 
@@ -672,3 +717,12 @@ def test_of_equal_means_each_has_a_star_as_each_is_bold_in_a_papers_table():
     assert sheet.best == [True, True, False]
     (block,) = paper_table(frame_of(rows), TableSpec(rows=("clip_norm",), columns="epsilon", bold="mean")).blocks
     assert [cell.bold for cell in block.columns[1].cells] == sheet.best
+
+
+@pytest.mark.parametrize("units", [1, 8, 60, 1438, 2_333, 60_000, 2_600_000, 10**9])
+def test_the_delta_that_a_warning_names_is_one_that_nothing_is_said_of(units):
+    fix = small_delta(units)
+    assert fix < 1 / units
+    assert fix <= 1e-5
+    assert delta_sentence(fix, units, "user") == ""
+    assert delta_sentence(0.5, units, "user").endswith(f"; take {small(fix)} or less")

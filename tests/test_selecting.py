@@ -116,3 +116,10 @@ def test_seeds_that_did_badly_are_not_left_out():
             select(rows, wanted)
     assert len(select(rows, "test_accuracy>0.05")) == 2
     assert select(rows, "seed=0")["test_accuracy"].tolist() == [0.9]
+
+
+def test_values_with_commas_stand_in_the_quotes_that_a_selection_takes():
+    rows = frame_of([{"epsilon": 1.0, "method": name} for name in ("one, two", "three")])
+    with pytest.raises(ResultsError, match='method is "one, two", three'):
+        select(rows, "method=four")
+    assert len(select(rows, 'method="one, two"')) == 1

@@ -104,6 +104,8 @@ def table_command(
     if asked.format == "csv":  # which has no caption
         for block in table.blocks:
             typer.echo(f"note: {' '.join([f'{block.title}:', *block.notes])}", err=True)
+    for hint in table.hints():
+        typer.echo(f"note: {hint}.", err=True)
     name_what_is_left_out(frame)
 
 

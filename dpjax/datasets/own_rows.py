@@ -5,9 +5,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dpjax.checks import as_listed
 from dpjax.datasets import tables
 from dpjax.datasets.entries import RawArrays
-from dpjax.datasets.splits import split_whole_units, stratified_split
+from dpjax.datasets.splits import of_test_rows_alone, split_whole_units, stratified_split
 from dpjax.datasets.texts import first_of_each, spaced, text_array
 from dpjax.fetching.sources import DatasetError
 
@@ -103,13 +104,13 @@ def document_arrays(splits: Mapping[str, Any], location: Location, where: str) -
         parts[split] = _drop_missing(part, label, location.owner_column, split, remarks, where)
     names = _class_names([splits[split] for split in used], parts, label)
     _check_classes(parts, names, label, where)
-    read = f"texts of {' and '.join(columns)}, classes of {label or 'none'}"
+    read = f"texts of {' and '.join(map(as_listed, columns))}, classes of {label or 'none'}"
     read += f", owners of {location.owner_column}" if location.owner_column else ""
     if test:
         raw = _as_they_are(parts[train], parts[test], names)
         new = np.setdiff1d(raw.test_labels, raw.train_labels)
         if len(new):
-            remarks.append(f"{len(new):,} of {len(names):,} classes have no row to train on, as {names[new[0]]!r}")
+            remarks.append(of_test_rows_alone([names[i] for i in new], len(names)))
         origin = f"{read}; splits {train} and {test} as they are"
     else:
         part = _drop_copies(parts[train], remarks)
@@ -270,8 +271,8 @@ def _guess_texts(columns: list[str], where: str) -> tuple[str, ...]:
         if all(present):
             return tuple(each for each in present if each)
     raise DatasetError(
-        f"{where} which column holds texts? (it has {', '.join(columns)}); append ?text=COLUMN, or read it as a "
-        "table of numbers and categories with data=own data.path=FILE data.label=COLUMN"
+        f"{where} which column holds texts? (it has {', '.join(map(as_listed, columns))}); append ?text=COLUMN, "
+        "or read it as a table of numbers and categories with data=own data.path=FILE data.label=COLUMN"
     )
 
 
@@ -280,7 +281,7 @@ def _guess_label(columns: list[str], where: str) -> str:
         if column := _named(name, columns, "label", where):
             return column
     fix = "append ?label=COLUMN, or ?label= if none does"
-    raise DatasetError(f"{where} which column holds labels? (it has {', '.join(columns)}); {fix}")
+    raise DatasetError(f"{where} which column holds labels? (it has {', '.join(map(as_listed, columns))}); {fix}")
 
 
 def _named(name: str, columns: list[str], key: str, where: str) -> str | None:

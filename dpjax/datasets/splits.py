@@ -1,6 +1,6 @@
 """A train/test split that is the same on every machine and under every version of NumPy."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from jaxtyping import Integer, Shaped
@@ -221,3 +221,22 @@ def scale_images(divisor: int, centre: float = 0.0, scale: float = 1.0) -> Calla
         return ((pixels - np.float32(centre)) / np.float32(scale))[..., None]
 
     return encode
+
+
+def of_test_rows_alone(names: Sequence[str], num_classes: int) -> str:
+    """What is to be said of classes that no model can learn, for all of their rows test.
+
+    Args:
+      names: of those classes, one or more.
+      num_classes: that there are.
+
+    Example:
+      >>> of_test_rows_alone(["c"], 3).partition(":")[0]
+      "1 of 3 classes has no row to train on, as 'c', and is in test rows alone"
+    """
+    has, is_, them = ("has", "is", "it") if len(names) == 1 else ("have", "are", "them")
+    return (
+        f"{len(names):,} of {num_classes:,} classes {has} no row to train on, as {names[0]!r}, and {is_} in test rows "
+        f"alone: no run can learn {them}; choose another data.split, or take such rows out and leave {them} out of "
+        "data.classes"
+    )

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int32, Shaped
 
+from dpjax.checks import as_listed
 from dpjax.datasets.patterns import files_of, is_pattern
 from dpjax.datasets.row_files import SUFFIXES, decode, ending_of, kind_of, read_file
 from dpjax.datasets.texts import check_texts, text_array
@@ -236,7 +237,9 @@ def check_columns(table: Any, columns: tuple[str, ...], where: str) -> None:
     for column in columns:
         number = table.column_names.count(column)
         if not number:
-            raise DatasetError(f"{where} has no column {column!r} (it has {', '.join(table.column_names)})")
+            raise DatasetError(
+                f"{where} has no column {column!r} (it has {', '.join(map(as_listed, table.column_names))})"
+            )
         if number > 1:
             raise DatasetError(f"{where} has {number} columns {column!r}; rename or remove all but one")
 

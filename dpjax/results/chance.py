@@ -11,6 +11,11 @@ _NEAR = 0.02
 _RANKS = 0.6
 """An AUROC from which on a model tells rows apart, whatever its accuracy says where one class is nearly all."""
 
+_INVERTED = 1 - _RANKS
+"""An AUROC up to which a model ranks rows, but the wrong way round."""
+_SAME = 2e-6
+"""How far apart two shares of rows may lie that are equal but for float32."""
+
 _HIGH = 0.05
 """A learning rate from which on the first thing to try is a lower one."""
 
@@ -79,3 +84,63 @@ def chance_sentence(points: Sequence[dict[str, Any]]) -> str:
     else:
         tries += " or more optimizer.num_steps"
     return f"Nothing is learnt at ε={' and '.join(stuck)} ({why}): try {tries}."
+
+
+def one_class_alone(point: dict[str, Any]) -> bool:
+    """Whether all seeds of a point answer the commonest class whatever the input.
+
+    Formal guarantees: only where the accuracy is that class's share and the balanced accuracy one over a whole number
+    of classes, at all seeds. False where a metric to tell is missing.
+
+    Args:
+      point: a row of ``dpjax.results.summary``.
+
+    Example:
+      >>> point = {"test_accuracy_mean": 0.9, "test_balanced_accuracy_mean": 0.5, "test_majority": 0.9}
+      >>> [one_class_alone(point | {"test_accuracy_mean": x}) for x in (0.9, 0.91)]
+      [True, False]
+    """
+    accuracy, common = number(point, "test_accuracy_mean"), number(point, "test_majority")
+    balanced = number(point, "test_balanced_accuracy_mean")
+    if accuracy is None or common is None or not balanced:
+        return False
+    classes = round(1 / balanced)
+    spreads = [number(point, f"{name}_std") or 0.0 for name in ("test_accuracy", "test_balanced_accuracy")]
+    apart = (abs(accuracy - common), abs(balanced - 1 / classes), *spreads)
+    return classes > 1 and max(apart) < _SAME
+
+
+def starred_sentences(points: Sequence[dict[str, Any]]) -> list[str]:
+    """What a star hides: a best point that answers one class alone, or that ranks rows the wrong way round.
+
+    Args:
+      points: of one family, rows of ``dpjax.results.summary``.
+
+    Example:
+      >>> point = {"n": 2, "diverged": 0, "best": True, "epsilon": 3.0, "test_majority": 0.926}
+      >>> point |= {"test_accuracy_mean": 0.926, "test_balanced_accuracy_mean": 0.5, "test_auroc_mean": 0.78}
+      >>> starred_sentences([point])
+      ['At ε=3 the starred point answers the commonest class alone (balanced accuracy 0.500): read test AUROC, or \
+choose by another --metric, such as test_balanced_accuracy.']
+    """
+    starred = [p for p in points if p.get("best") and not p["diverged"] and text(p, "algorithm") != "personalized"]
+    alone = [point for point in starred if one_class_alone(point)]
+    lines = []
+    if alone:
+        balanced = f"{number(alone[0], 'test_balanced_accuracy_mean'):.3f}"
+        lines.append(
+            f"At ε={_epsilons(alone)} the starred point answers the commonest class alone (balanced accuracy "
+            f"{balanced}): read test AUROC, or choose by another --metric, such as test_balanced_accuracy."
+        )
+    inverted = [p for p in starred if (ranks := number(p, "test_auroc_mean")) is not None and ranks <= _INVERTED]
+    if inverted:
+        auroc = " and ".join(dict.fromkeys(f"{number(point, 'test_auroc_mean'):.3f}" for point in inverted))
+        lines.append(
+            f"At ε={_epsilons(inverted)} the starred point ranks the test rows the wrong way round (test AUROC "
+            f"{auroc}, where 0.5 is a guess): it scores rows of a class below the others."
+        )
+    return lines
+
+
+def _epsilons(points: Sequence[dict[str, Any]]) -> str:
+    return " and ".join(dict.fromkeys(cell_text(point, "epsilon") for point in points))

@@ -262,8 +262,23 @@ def delta_sentence(delta: float, num_units: int, unit: str) -> str:
         return ""
     return (
         f"δ={rounded_up(delta, 6)} is large: it allows to give each of {num_units:,} {unit}s away whole with a chance "
-        f"of 1 in {1 / delta:,.0f}; take 1e-5 or less"
+        f"of 1 in {1 / delta:,.0f}; take {small(small_delta(num_units))} or less"
     )
+
+
+def small_delta(num_units: int) -> float:
+    """The largest δ that nothing is to be said of for so many units, to one digit and with room: at most 1e-5.
+
+    Args:
+      num_units: that are protected.
+
+    Example:
+      >>> small_delta(60), small_delta(2_600_000)
+      (1e-05, 3e-08)
+    """
+    tenth = 0.1 / num_units
+    step = 10.0 ** math.floor(math.log10(tenth))
+    return min(1e-5, float(f"{math.floor(tenth / step) * step:.0e}"))
 
 
 LARGE_DELTA = 1e-3

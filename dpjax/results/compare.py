@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from dpjax.checks import as_listed
 from dpjax.results.claims import small
 from dpjax.results.errors import ResultsError
-from dpjax.results.having import metrics_in, settings_in
+from dpjax.results.having import metrics_in, no_column, settings_in
 from dpjax.results.metric import metric_of
 from dpjax.results.mishaps import count_sentences
 from dpjax.results.schema import lower_is_better
@@ -103,14 +104,16 @@ def compare(
         raise ResultsError(f"metric {metric!r} is what runs are told apart by: choose one such as {metric_of(frame)}")
     if not 0 < confidence < 1:
         raise ResultsError(f"confidence is {confidence}: give a number between 0 and 1, such as 0.95")
-    if by not in frame.columns or bool(frame[by].isna().to_numpy().all()):
+    if by not in frame.columns:
+        raise no_column(frame, by, _what_differs(frame))
+    if bool(frame[by].isna().to_numpy().all()):
         raise ResultsError(f"the results have no values in column {by!r}: {_what_differs(frame)}")
     named_rows: Any = frame[frame[by].notna()]
     named_rows = named_rows.assign(side=[_cell(value) for value in named_rows[by]])
     sides = list(values) or list(dict.fromkeys(named_rows["side"]))
     for side in sides:
         if side not in set(named_rows["side"]):
-            raise ResultsError(f"no row has {by}={side}: choose two of {', '.join(dict.fromkeys(named_rows['side']))}")
+            raise ResultsError(f"no row has {by}={side}: choose two of {_listed(named_rows['side'])}")
     if len(sides) < 2:
         raise ResultsError(f"column {by!r} has one value, {sides[0]}: {_what_differs(frame)}")
     apart = _apart(named_rows, sides) if by == FOLDER else {}
@@ -128,6 +131,10 @@ def compare(
     counted = list(count_sentences(compared.to_dict("records")).values())
     said = [f"{label(name)} ({'; '.join(each)})" for name, each in unequal.items() if name != by]
     return Comparison(metric, confidence, judged(raw, metric, 1 - confidence), unpaired, diverged, counted, said)
+
+
+def _listed(sides: Any) -> str:
+    return ", ".join(as_listed(side) for side in dict.fromkeys(sides))
 
 
 def _what_differs(frame: Any) -> str:

@@ -5,6 +5,8 @@ from typing import Any
 
 import pandas as pd
 
+from dpjax.checks import nearest
+from dpjax.results.errors import ResultsError
 from dpjax.results.metric import metric_of
 from dpjax.results.rivals import FAMILY
 from dpjax.results.schema import METRICS
@@ -48,3 +50,28 @@ def metrics_in(frame: pd.DataFrame) -> list[str]:
     table: Any = frame
     there = [name for name in METRICS if name in frame.columns and bool(table[name].notna().any())]
     return list(dict.fromkeys([*([metric_of(frame)] if there else []), *there]))
+
+
+def no_column(frame: pd.DataFrame, name: str, otherwise: str = "") -> ResultsError:
+    """The error of a column that rows do not have, in one wording wherever a column is named.
+
+    Args:
+      frame: the rows.
+      name: that was given.
+      otherwise: what to do where no column is near; empty: look at the list of them.
+
+    Returns:
+      What to raise; the nearest column is named.
+
+    Example:
+      >>> print(no_column(pd.DataFrame({"test_auroc": [0.9]}), "test_aurco"))
+      there is no column test_aurco: did you mean test_auroc?
+    """
+    near = nearest(name, [str(column) for column in frame.columns])
+    table: Any = frame
+    if near and len(frame) and bool(table[near].isna().all()):  # a hint that leads from one error to the next is none
+        return ResultsError(f"there is no column {name}, and {near} has no values here: {otherwise or 'name another'}")
+    return ResultsError(
+        f"there is no column {name}: "
+        + (f"did you mean {near}?" if near else otherwise or "`dpjax results columns` lists those that there are")
+    )

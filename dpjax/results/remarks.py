@@ -71,7 +71,7 @@ def basis_sentences(points: Sequence[Row], names: Iterable[str]) -> list[str]:
       >>> for line in basis_sentences([point], ["test_accuracy"]):
       ...     print(line)
       ε protects each of 1,267 users.
-      Natural: a user's rows are its own in the data.
+      Natural: each user's own rows, as in the data.
       Test rows are taken as public: no ε covers them.
     """
     names = list(names)
@@ -124,7 +124,7 @@ def num_units(row: Row) -> float | None:
 def _natural(points: Sequence[Any]) -> list[str]:
     natural = [point for point in points if text(point, "partition") == "natural"]
     owners = ["client" if number(each, "clients_per_round") is not None else text(each, "unit") for each in natural]
-    return [f"Natural: a {owner}'s rows are its own in the data." for owner in dict.fromkeys(owners)]
+    return [f"Natural: each {owner}'s own rows, as in the data." for owner in dict.fromkeys(owners)]
 
 
 def checkpoint_sentence(point: Row) -> str:

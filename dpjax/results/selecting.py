@@ -8,9 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from dpjax.checks import nearest
+from dpjax.checks import as_listed
 from dpjax.results.claims import small
 from dpjax.results.errors import ResultsError
+from dpjax.results.having import no_column
 from dpjax.results.several import SWEEP
 from dpjax.results.summarize import IDENTITY
 
@@ -86,15 +87,7 @@ def column_of(frame: pd.DataFrame, name: str) -> Any:
     """
     if name in frame.columns:
         return frame[name]
-    columns = [str(column) for column in frame.columns]
-    near = nearest(name, columns)
-    table: Any = frame
-    if near and len(frame) and bool(table[near].isna().all()):  # a hint that leads from one error to the next is none
-        raise ResultsError(f"there is no column {name}, and {near} has no values here: name another")
-    raise ResultsError(
-        f"there is no column {name}: "
-        + (f"did you mean {near}?" if near else "`dpjax results columns` lists those that there are")
-    )
+    raise no_column(frame, name)
 
 
 def _comparisons(wanted: str) -> list[tuple[str, str, str]]:
@@ -162,7 +155,7 @@ def _what_there_is(frame: pd.DataFrame, wanted: str) -> str:
     parts = []
     for name in dict.fromkeys(name for name, _, _ in _comparisons(wanted)):
         values = sorted(set(frame[name].dropna()), key=lambda cell: (isinstance(cell, str), cell))
-        told = [small(float(cell)) if isinstance(cell, int | float) else str(cell) for cell in values]
+        told = [small(float(cell)) if isinstance(cell, int | float) else as_listed(str(cell)) for cell in values]
         more = f" and {len(told) - 8} more" if len(told) > 8 else ""
         parts.append(f"{name} is {', '.join(told[:8]) or 'empty'}{more}")
     return "; ".join(parts)

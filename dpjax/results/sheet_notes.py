@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from dpjax.results.chance import chance_sentence
+from dpjax.results.chance import chance_sentence, starred_sentences
 from dpjax.results.claims import (
     assumed_sentences,
     learnt_sentence,
@@ -103,6 +103,7 @@ def _stated(name: str, value: str, point: dict[str, Any]) -> str:
 def _warnings(points: list[dict[str, Any]]) -> list[str]:
     diverged = sum(point["diverged"] for point in points)
     lines = [sentence] if (sentence := chance_sentence(points)) else []
+    lines += starred_sentences(points)
     lines += count_sentences(points).values()
     lines += [f"{label(name)} {why}." for name in ROUNDED_UP if (why := _why_infinite(points, name))]
     if diverged:

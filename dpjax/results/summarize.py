@@ -11,7 +11,7 @@ import pandas as pd
 
 from dpjax.results.claims import claim, small
 from dpjax.results.errors import ResultsError
-from dpjax.results.having import metrics_in
+from dpjax.results.having import metrics_in, no_column
 from dpjax.results.metric import all_diverged, metric_of
 from dpjax.results.mishaps import COUNTED
 from dpjax.results.rivals import FAMILY, SUBJECT, best_of_each
@@ -326,11 +326,9 @@ def require(frame: pd.DataFrame, *names: str) -> None:
           ...
       dpjax.results.errors.ResultsError: the results have no values in column 'clip_norm': sweep or record it first
     """
-    table: Any = frame
     for name in names:
         if name not in frame.columns:
-            numeric = [c for c in table.columns if pd.api.types.is_numeric_dtype(table[c]) and table[c].notna().any()]
-            raise ResultsError(f"the results have no column {name!r}: choose one of {', '.join(numeric)}")
+            raise no_column(frame, name)
         if not pd.api.types.is_numeric_dtype(frame[name]):
             raise ResultsError(f"results column {name!r} holds no numbers: choose a metric such as {metric_of(frame)}")
         if frame[name].isna().to_numpy().all():

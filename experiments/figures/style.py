@@ -161,7 +161,7 @@ def head(axes: Axes, title: str, lines: Sequence[str], look: Look = PLAIN, *, ap
     >>> axes.get_title(loc="left"), axes.get_label()
     ('digits', 'digits: δ=1e-5')
     """
-    axes.set_label(": ".join(filter(None, [title, "; ".join(lines)])))
+    axes.set_label(": ".join(filter(None, [title, _in_sentences(lines)])))
     figure = axes.get_figure(root=True)
     spec = axes.get_subplotspec()
     columns = spec.get_gridspec().ncols if spec else 1
@@ -277,6 +277,14 @@ def save(figure: Figure, folder: Path, name: str, formats: Sequence[str] = ("png
     """
     contents = rendered(figure, formats)
     return [write_atomically(folder / f"{name}.{ending}", content) for ending, content in contents.items()]
+
+
+def _in_sentences(lines: Sequence[str]) -> str:
+    """Lines as running text: a sentence ends before what begins with a capital, and nowhere else."""
+    told = ""
+    for line in lines:
+        told += f"{'. ' if line[:1].isupper() else '; '}{line}" if told else line
+    return told
 
 
 def caption_of(figure: Figure) -> str:

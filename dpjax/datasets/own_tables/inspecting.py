@@ -5,10 +5,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dpjax.checks import as_listed
 from dpjax.datasets.own_tables.arrays import columns_of, resolved
 from dpjax.datasets.own_tables.drafts import table_draft
 from dpjax.datasets.own_tables.kinds import Column, read_column
-from dpjax.datasets.own_tables.plans import Plan, Said, read_said
+from dpjax.datasets.own_tables.plans import Plan, Said, read_said, told_range
 from dpjax.datasets.own_tables.reading import learnt, open_tables, read
 from dpjax.datasets.own_tables.sides import Sides
 from dpjax.datasets.own_tables.source import TableSource
@@ -164,12 +165,12 @@ def _plain(value: str) -> str:
 
 def _short(value: str, width: int = 24) -> str:
     value = _plain(value)
-    return value if len(value) <= width else value[: width - 1] + "…"
+    return as_listed(value if len(value) <= width else value[: width - 1] + "…")
 
 
 def _ends(plan: Plan, column: Column) -> str:
     if plan.kind == "number":
-        return f"{plan.low:g} to {plan.high:g}"
+        return told_range(plan.low, plan.high)
     return " to ".join(str(np.datetime64(int(day), "D")) for day in (plan.low, plan.high))
 
 
@@ -189,13 +190,16 @@ def _facts(sides: Sides) -> Iterator[tuple[str, str]]:
 def _label_facts(sides: Sides) -> tuple[str, str]:
     assert sides.target is not None
     least, middle, most = np.quantile(sides.label.floats(), [0, 0.5, 1])
-    ends = f"-1 to 1 for {sides.target.low:g} to {sides.target.high:g}"
+    ends = f"-1 to 1 for {told_range(sides.target.low, sides.target.high)}"
     return "number", f"{sides.label.name}: least, median, most {least:g}, {middle:g}, {most:g}; {ends}"
 
 
 def _class_facts(sides: Sides) -> tuple[str, str]:
     counts = np.bincount(sides.label.codes, minlength=len(sides.label.values))
     rows = dict(zip(sides.label.values, counts.tolist(), strict=True))
-    shown = [f"{name} {rows.get(name, 0):,} ({rows.get(name, 0) / counts.sum():.0%})" for name in sides.classes[:10]]
+    shown = [
+        f"{as_listed(name)} {rows.get(name, 0):,} ({rows.get(name, 0) / counts.sum():.0%})"
+        for name in sides.classes[:10]
+    ]
     more = f", … {len(sides.classes) - 10} more" if len(sides.classes) > 10 else ""
     return f"{len(sides.classes)} classes", ", ".join(shown) + more

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 from jaxtyping import Bool, Float32
 
-from dpjax.checks import nearest
+from dpjax.checks import as_listed, nearest
 from dpjax.datasets.own_tables.kinds import KINDS, READ, Column, Kind, days_of
 from dpjax.fetching.sources import DatasetError
 
@@ -221,7 +221,7 @@ def refuse_strangers(column: Column, said: Said) -> None:
     if not column.values:
         return
     if said.values and not set(said.values) & set(column.values):
-        shown = ", ".join(said.values[:3])
+        shown = ", ".join(map(as_listed, said.values[:3]))
         words = {"true", "false"} & set(said.values)
         fix = "YAML reads yes and no as truth values, so put quotes around them" if words else "look at its values"
         raise DatasetError(
@@ -307,12 +307,29 @@ def listed(names: Sequence[str]) -> str:
       names: one or more.
 
     Example:
-      >>> listed(["age"]), listed(["age", "bmi"]), listed([*"abcdef"])
-      ('age', 'age and bmi', 'a, b, c and 3 more')
+      >>> listed(["age"]), listed(["age", "bmi"]), listed([*"abcdef"]), listed(["Ward 3, East", "bmi"])
+      ('age', 'age and bmi', 'a, b, c and 3 more', '"Ward 3, East" and bmi')
     """
-    shown = list(names) if len(names) <= 4 else [*names[:3], f"{len(names) - 3} more"]
+    shown = list(map(as_listed, names if len(names) <= 4 else names[:3]))
+    shown += [f"{len(names) - 3} more"] if len(names) > 4 else []
     head = ", ".join(shown[:-1])
     return f"{head} and {shown[-1]}" if head else shown[-1]
+
+
+def told_range(low: float, high: float) -> str:
+    """Ends of a range to at most four digits, where that leaves two ends: a run uses them as they are.
+
+    Args:
+      low, high: the ends.
+
+    Example:
+      >>> told_range(30.0312, 52.0469), told_range(0, 123456), told_range(1999.71, 1999.74)
+      ('30.03 to 52.05', '0 to 123456', '1999.71 to 1999.74')
+    """
+    if not high - low > 0.01 * max(abs(low), abs(high)):
+        return f"{low:g} to {high:g}"
+    low, high = (end if abs(end) >= 1e4 else float(f"{end:.4g}") for end in (low, high))
+    return f"{low:g} to {high:g}"
 
 
 _WORDS = {

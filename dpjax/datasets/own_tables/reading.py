@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool
 
-from dpjax.checks import nearest
+from dpjax.checks import as_listed, nearest
 from dpjax.datasets import tables
 from dpjax.datasets.entries import Dataset, Released
 from dpjax.datasets.hub_copies import is_hub, read_kept
@@ -121,7 +121,7 @@ def read(source: TableSource) -> Table:
                 f"{where} holds texts ({texts[0]}) and no column of numbers or categories; say "
                 f"data.text=[{texts[0]}] for model=pretrained"
             )
-        kinds_found = ", ".join(f"{each.name} ({each.kind})" for each in inputs) or "none"
+        kinds_found = ", ".join(f"{as_listed(each.name)} ({each.kind})" for each in inputs) or "none"
         raise DatasetError(
             f"{where} no column is left that a model can read (there are: {kinds_found}); see `dpjax data inspect`"
         )
@@ -259,7 +259,7 @@ def check_names(names: Sequence[str], source: TableSource, said: Mapping[str, An
     """
     asked = [("data.label", source.label), ("data.unit", source.unit), ("data.split_column", source.split_column)]
     asked += [("data.columns", name) for name in said]
-    shown = ", ".join(names) if len(names) <= _MOST_SHOWN else listed(names)
+    shown = ", ".join(map(as_listed, names)) if len(names) <= _MOST_SHOWN else listed(names)
     if source.label in said:
         fix = "its range with data.target_range" if source.target == "number" else "its values with data.classes"
         raise DatasetError(f"{where} data.columns.{source.label} is the label; say {fix}")

@@ -8,9 +8,10 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
+from dpjax.checks import as_listed
 from dpjax.datasets.entries import Released
 from dpjax.datasets.own_tables.kinds import READ, Column
-from dpjax.datasets.own_tables.plans import Said, listed
+from dpjax.datasets.own_tables.plans import Said, listed, told_range
 from dpjax.datasets.own_tables.source import TableSource
 from dpjax.fetching.sources import DatasetError
 
@@ -292,22 +293,28 @@ def released(source: TableSource, found: Mapping[str, Said]) -> Released | None:
     """
     if not source.release:
         return None
-    ranges = [f"{name} {_shown(said)}" for name, said in found.items() if said.range]
+    ranges = [f"{as_listed(name)} {_shown(said)}" for name, said in found.items() if said.range]
     stddev = source.release_noise_multiplier * math.sqrt(len(source.release))
     least = f"(of some {threshold(stddev, NAMES_DELTA / len(source.release)):,.0f} units or more)"
-    values = [f"{name} {listed(said.values)} {least}" for name, said in found.items() if said.values]
+    values = [f"{as_listed(name)} {listed(said.values)} {least}" for name, said in found.items() if said.values]
     words = [f"{what} of {', '.join(each)}" for what, each in (("range", ranges), ("values", values)) if each]
     return Released(" and ".join(words), source.release_noise_multiplier, NAMES_DELTA if values else 0.0)
+
+
+_TELLING = 0.1
+"""Width of a share above which its lower end reads like a statement, and is none."""
 
 
 def _shown(said: Said) -> str:
     low, high = said.range or (0.0, 0.0)
     least, most = said.beyond or (0.0, 1.0)
     share = f"{math.floor(100 * least)} to {math.ceil(100 * most)} % of units beyond"
+    if most - least > _TELLING:
+        share = f"at most {math.ceil(100 * most)} % of units beyond: counts this noisy tell no more"
     if said.kind == "date":
         low, high = (np.datetime64(int(end), "D") for end in (low, high))
         return f"{low} to {high} ({share})"
-    return f"{low:g} to {high:g} ({share})"
+    return f"{told_range(low, high)} ({share})"
 
 
 def _too_few(column: Column, why: str) -> str:

@@ -7,12 +7,14 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Int32
 
+from dpjax.checks import as_listed
 from dpjax.datasets import tables
 from dpjax.datasets.entries import Dataset
 from dpjax.datasets.own_tables.kinds import Column
 from dpjax.datasets.own_tables.numbers import hint_at_numbers, plan_target, quantities, refuse_no_range
 from dpjax.datasets.own_tables.source import TableSource
 from dpjax.datasets.own_tables.testing import choose_tests
+from dpjax.datasets.splits import of_test_rows_alone
 from dpjax.datasets.targets import Target
 from dpjax.fetching.sources import DatasetError
 
@@ -82,7 +84,7 @@ def take_sides(
     owner, when = (None if each is None else each.rows(kept) for each in (owner, when))
     contents = [contents[number - 1] for number in numbers.tolist()]
     is_number = source.target == "number"
-    classes = () if is_number else _classes(label, source.classes, numbers, where)
+    classes = () if is_number else _classes(label, source.classes, where)
     tests, how, learnt = choose_tests(source, owner, when, None if of_file is None else of_file[kept], contents, where)
     target, split_learnt = None, bool(learnt)
     if is_number:
@@ -91,6 +93,7 @@ def take_sides(
         # Of a range that was released its own noisy counts say how many lie beyond, and the rows must not.
         learnt, remarks = "; ".join(filter(None, (of_range, learnt))), remarks + (odd if ends_of is None else [])
     else:
+        _refuse_unnamed(label, classes, numbers, tests, where)
         _check_classes(label, classes, tests, where, remarks)
         if len(classes) > 20 and not source.classes and hint_at_numbers(classes):
             remarks.append(f"{len(classes)} numbers are taken for classes; of a quantity say data.target=number")
@@ -187,20 +190,12 @@ def _complete(label: Column, owner: Column | None, where: str) -> tuple[np.ndarr
     return keep, remarks
 
 
-def _classes(label: Column, given: Sequence[str], numbers: np.ndarray, where: str) -> tuple[str, ...]:
+def _classes(label: Column, given: Sequence[str], where: str) -> tuple[str, ...]:
     seen = {label.values[code] for code in np.unique(label.codes)}
     if len(set(given)) < len(given):
         twice = next(word for i, word in enumerate(given) if word in given[:i])
         raise DatasetError(f"{where} data.classes names {twice!r} twice; keep one")
     if given:
-        if strange := sorted(seen - set(given)):
-            row = numbers[np.flatnonzero(label.codes == label.values.index(strange[0]))[0]]
-            truth = {"true", "false"} & {word.lower() for word in given}
-            fix = "; YAML reads yes and no as truth values, so put quotes around them" if truth else ""
-            raise DatasetError(
-                f"{where} row {row} has the label {strange[0]!r}, which data.classes does not name "
-                f"({', '.join(given)}){fix}"
-            )
         return tuple(given)
     if len(seen) < 2:
         raise DatasetError(
@@ -216,6 +211,19 @@ def _classes(label: Column, given: Sequence[str], numbers: np.ndarray, where: st
     return tables.in_order(seen)
 
 
+def _refuse_unnamed(label: Column, given: Sequence[str], numbers: np.ndarray, tests: np.ndarray, where: str) -> None:
+    if strange := sorted({label.values[code] for code in np.unique(label.codes)} - set(given)):
+        first = np.flatnonzero(label.codes == label.values.index(strange[0]))[0]
+        row = f"row {numbers[first]}{', a test row,' if tests[first] else ''}"
+        truth = {"true", "false"} & {word.lower() for word in given}
+        fix = "YAML reads yes and no as truth values, so put quotes around them"
+        fix = fix if truth else "name it too, or take such rows out"
+        raise DatasetError(
+            f"{where} {row} has the label {strange[0]!r}, which data.classes does not name "
+            f"({', '.join(map(as_listed, given))}); {fix}"
+        )
+
+
 def _check_classes(label: Column, classes: Sequence[str], tests: np.ndarray, where: str, remarks: list[str]) -> None:
     trained = {label.values[code] for code in np.unique(label.codes[~tests])}
     tested = {label.values[code] for code in np.unique(label.codes[tests])}
@@ -224,7 +232,7 @@ def _check_classes(label: Column, classes: Sequence[str], tests: np.ndarray, whe
             f"{where} all rows that train have the label {next(iter(trained))!r}; choose another data.split or label"
         )
     if new := sorted(tested - trained):
-        remarks.append(f"{len(new)} of {len(classes)} classes have no row to train on, as {new[0]!r}")
+        remarks.append(of_test_rows_alone(new, len(classes)))
     if nobody := [name for name in classes if name not in trained | tested]:
         remarks.append(f"{len(nobody)} of {len(classes)} classes have no row at all, as {nobody[0]!r}")
     if gone := sorted(trained - tested):

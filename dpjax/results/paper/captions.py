@@ -13,6 +13,8 @@ from dpjax.results.claims import (
     released_sentence,
     rounded_up,
     sampling_word,
+    small,
+    steps_word,
     text,
 )
 from dpjax.results.computed import computed_sentence
@@ -88,9 +90,9 @@ def sentences(spec: TableSpec, facts: Facts) -> list[str]:
     """The caption after its title, one sentence each.
 
     Formal guarantees: states δ, or that none is stated, adjacency, sampling and accountant unless they stand in the
-    table, of private points; what ε assumes, as noise that is simulated; whether tuning was paid for; what was chosen
-    where points shared a cell; that rows without noise, and what inputs were made with, are not private; runs that
-    diverged; and an ε above the one asked for.
+    table, of private points; the sampling rate and the steps where all points have the same; what ε assumes, as noise
+    that is simulated; whether tuning was paid for; what was chosen where points shared a cell; that rows without noise,
+    and what inputs were made with, are not private; runs that diverged; and an ε above the one asked for.
 
     Args:
       spec: of the table.
@@ -137,12 +139,22 @@ def _mechanism(facts: Facts, private: Sequence[dict[str, Any]]) -> str:
         parts.append("δ not stated" if delta is None else f"δ={rounded_up(delta, 6)}")
     parts += [text(first, "adjacency")] if private and "adjacency" not in shown else []
     if text(first, "sampling") and "sampling" not in shown:
-        parts.append(f"{sampling_word(text(first, 'sampling'))} sampling")
+        rate = "" if "sampling_rate" in shown else _one(facts.points, "sampling_rate")
+        parts.append(f"{sampling_word(text(first, 'sampling'))} sampling" + (f", q={rate}" if rate else ""))
+    steps = "" if "num_steps" in shown else _one(facts.points, "num_steps")
+    parts += [f"{steps} {steps_word(first)}"] if steps else []
     accountants = list(dict.fromkeys(cell_text(point, "accountant") for point in private if text(point, "accountant")))
     if accountants and "accountant" not in shown:
         parts.append(f"accountant{'s' if len(accountants) > 1 else ''} {_and(accountants)}")
     parts = [part for part in parts if part]
     return "; ".join(parts) + "." if parts else ""
+
+
+def _one(points: Sequence[dict[str, Any]], name: str) -> str:
+    """The number that all points have in a column, to three digits if it is no whole one; empty if they differ."""
+    values = {number(point, name) for point in points}
+    value = values.pop() if len(values) == 1 else None
+    return "" if value is None else small(value if value == round(value) else float(f"{value:.3g}"))
 
 
 def _cells(spec: TableSpec, facts: Facts) -> str:

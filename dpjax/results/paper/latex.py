@@ -14,6 +14,10 @@ _NEEDS = {
         r"% and \sisetup{separate-uncertainty, detect-weight, retain-zero-uncertainty, table-align-uncertainty=false}.",
     ],
 }
+_COLUMN, _PAGE = 240, 345
+"""Points that a column of a page in two, and a page of ``article``, have for a table."""
+_LETTER, _GAP = 4.5, 12.0
+"""Points of a letter in 10 pt, in the mean, and between columns."""
 _FIXED = re.compile(r"-?\d+(\.\d+)?")
 """What an S column aligns; anything else stands in braces, as a text."""
 
@@ -48,6 +52,40 @@ def to_latex(blocks: Sequence[Block], style: str) -> str:
     return "\n".join(_NEEDS[style]) + "\n" + "\n\n".join(_table(block, style) for block in blocks)
 
 
+def wide_sentences(blocks: Sequence[Block]) -> list[str]:
+    """What is to be said of tables that a column of a page will not hold, by a guess at their width in 10 pt.
+
+    Args:
+      blocks: of a table.
+
+    Example:
+      >>> cells = [Column("test accuracy", [Cell("0.912", "0.004")], is_metric=True)]
+      >>> wide_sentences([Block("digits", [], cells, {})]), len(wide_sentences([Block("digits", [], cells * 4, {})]))
+      ([], 1)
+    """
+    return list(dict.fromkeys(filter(None, map(_wide, blocks))))
+
+
+def _wide(block: Block) -> str:
+    width = round(sum(_LETTER * _letters(column) + _GAP for column in block.columns), -1)
+    if width <= _COLUMN:
+        return ""
+    if width <= _PAGE:
+        return (
+            f"about {width:.0f} pt wide, where one of two columns has some {_COLUMN}: write table* in place of table, "
+            r"or \small behind \centering"
+        )
+    return (
+        f"about {width:.0f} pt wide, where a page has some {_PAGE}: make a table of each metric, or leave out columns "
+        "or the spread (--spread none)"
+    )
+
+
+def _letters(column: Column) -> int:
+    cells = (len(cell.text) + (len(cell.spread) + 3 if cell.spread else 0) for cell in column.cells)
+    return max(len(column.header), *cells)
+
+
 def _table(block: Block, style: str) -> str:
     aligned = style == "siunitx"
     columns = block.columns
@@ -57,6 +95,7 @@ def _table(block: Block, style: str) -> str:
     caption = f"{block.title}. " if block.title else ""
     return "\n".join(
         [
+            *[f"% {wide[0].upper()}{wide[1:]}." for wide in [_wide(block)] if wide],
             r"\begin{table}",
             r"  \centering",
             rf"  \caption{{{tex(caption + ' '.join(block.notes))}}}",

@@ -14,7 +14,7 @@ from dpjax.results.paper.bold import bold_points
 from dpjax.results.paper.captions import Facts, sentences, title
 from dpjax.results.paper.cells import Block, Cell, written
 from dpjax.results.paper.columns import Layout, layout_of
-from dpjax.results.paper.latex import to_latex
+from dpjax.results.paper.latex import to_latex, wide_sentences
 from dpjax.results.paper.naming import column_name, is_fraction, refuse_unknown_names, value_name
 from dpjax.results.paper.spec import TableSpec
 from dpjax.results.paper.text import to_csv, to_markdown, to_text
@@ -33,10 +33,23 @@ class PaperTable(NamedTuple):
     Attributes:
       blocks: one for each family of points.
       spec: what it was asked to look like.
+      apart: columns in which the blocks differ.
     """
 
     blocks: list[Block]
     spec: TableSpec
+    apart: tuple[str, ...] = ()
+
+    def hints(self) -> list[str]:
+        """What may be asked for instead, one sentence each: one table for several, and one that fits its page."""
+        lines = []
+        if self.apart:
+            option = "--rows" if self.spec.rows else "--show"
+            lines.append(
+                f"these are {len(self.blocks)} tables, for {' and '.join(self.apart)} differ"
+                f"{'s' * (len(self.apart) == 1)}: add {','.join(self.apart)} to {option} to have them in one"
+            )
+        return lines + (wide_sentences(self.blocks) if self.spec.format == "latex" else [])
 
     def render(self) -> str:
         """The table in the format of its specification."""
@@ -100,7 +113,7 @@ def paper_table(frame: pd.DataFrame, spec: TableSpec = TableSpec()) -> PaperTabl
         of_block = points.merge(group[at].drop_duplicates(), on=at)
         keys = {column_name(spec, n): value_name(spec, dict(zip(apart, values, strict=True)), n) for n in apart}
         blocks.append(_block(spec, layout, layout.ordered(group), of_block, runs, at, free, keys, differing))
-    return PaperTable(_told_apart(blocks), spec)
+    return PaperTable(_told_apart(blocks), spec, tuple(differing))
 
 
 _FREE = ("experiment", SWEEP, *[name for name in IDENTITY if name not in FAMILY and name != "config_hash"])
