@@ -162,8 +162,8 @@ def test_the_rest_of_the_table_does_not_matter_and_nothing_is_learnt(tmp_path):
     assert "pressure=missing" not in data.feature_names
     share = r"\((?:\d+ to|at most) \d+ % of units beyond[^)]*\)"
     words = re.match(
-        rf"range of date (\S+) to (\S+) {share}, bmi (\S+) to (\S+) {share}, pressure (\S+) to (\S+) {share} and values "
-        r"of hospital Dale, East, Hill and 5 more",
+        rf"range of date (\S+) to (\S+) {share}, bmi (\S+) to (\S+) {share}, pressure (\S+) to (\S+) {share} and "
+        r"values of hospital Dale, East, Hill and 5 more",
         data.released.words,
     )
     low, high = float(words[3]), float(words[4])
