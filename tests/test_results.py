@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -24,7 +26,7 @@ from dpjax.results.claims import delta_sentence, small, small_delta
 from dpjax.results.sheet import sheets
 from dpjax.results.show import to_latex, to_markdown, to_rich
 from dpjax.results.summarize import IDENTITY, run_twice
-from dpjax.results.table import frame_of
+from dpjax.results.table import frame_of, load, write_frame
 
 INF = math.inf
 COMMON = {
@@ -726,3 +728,27 @@ def test_the_delta_that_a_warning_names_is_one_that_nothing_is_said_of(units):
     assert fix <= 1e-5
     assert delta_sentence(fix, units, "user") == ""
     assert delta_sentence(0.5, units, "user").endswith(f"; take {small(fix)} or less")
+
+
+def test_a_parquet_table_is_read_by_columns_as_its_rows_are(tmp_path):
+    rows = [
+        {"seed": 1, "epsilon": 2.0, "test_loss": math.nan, "eval_steps": [1, 2], "note": "x", "unit": "example"},
+        {"seed": 0, "epsilon": math.inf, "test_loss": 0.5, "num_steps": 7, "note": "y", "diverged": False},
+        {"seed": 2, "epsilon": 1.0, "test_loss": math.inf, "train_loss_curve": [0.5, None], "note": "z"},
+        {"seed": 3, "clip_norm": 0.1, "unit": "client"},
+    ]
+    write_frame(frame_of(rows), tmp_path)
+    path = tmp_path / "results.parquet"
+    table = pq.read_table(path)
+    by_rows = frame_of(table.to_pylist())
+    pd.testing.assert_frame_equal(load(path), by_rows)
+    # Of before there was the column, and of fewer columns.
+    for names in (["diverged"], ["diverged", "unit", "eval_steps", "num_steps"]):
+        pq.write_table(table.drop_columns(names), path)
+        pd.testing.assert_frame_equal(load(path), frame_of(table.drop_columns(names).to_pylist()))
+    # Of another type: cell by cell, as ever.
+    pq.write_table(table.set_column(table.column_names.index("seed"), "seed", pa.array([1.0, 0.0, 2.0, 3.0])), path)
+    assert str(load(path)["seed"].dtype) == "Int64"
+    pq.write_table(table.set_column(table.column_names.index("seed"), "seed", pa.array(["a", "b", "c", "d"])), path)
+    with pytest.raises(ResultsError, match="results column 'seed' holds int"):
+        load(path)

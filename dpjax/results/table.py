@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dpjax.results.columns import COLUMNS
@@ -26,6 +27,7 @@ _ARROW: dict[str, pa.DataType] = {
     "ints": pa.list_(pa.int64()),
     "floats": pa.list_(pa.float64()),
 }
+_MAPPED = {pa.string(): pd.StringDtype(na_value=np.nan), pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
 _UNREADABLE = (
     OSError,
     ValueError,
@@ -101,6 +103,10 @@ def frame_of(rows: list[dict[str, Any]]) -> pd.DataFrame:
         for column in COLUMNS
     }
     data |= {name: pd.Series([row.get(name) for row in rows]) for name in unknown}
+    return _in_order(data)
+
+
+def _in_order(data: dict[str, pd.Series]) -> pd.DataFrame:
     frame = pd.DataFrame(data)
     frame = frame.sort_values([*ORDER, "seed"], kind="stable", na_position="first", ignore_index=True)
     frame.attrs["unreadable"] = []
@@ -250,7 +256,10 @@ def arrow_table(frame: pd.DataFrame) -> pa.Table:
 def _read_table(path: Path) -> pd.DataFrame:
     try:
         if path.suffix == ".parquet":
-            rows = pq.read_table(path).to_pylist()
+            table = pq.read_table(path)
+            if _of_the_schema(table):
+                return _in_order(_columns_of(table))
+            rows = table.to_pylist()
             _refuse_misfits(rows)
             return frame_of(rows)
         document = json.loads(path.read_bytes())
@@ -263,6 +272,36 @@ def _read_table(path: Path) -> pd.DataFrame:
     except (*_UNREADABLE, ResultsError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ResultsError(f"{path} is no results table ({reason}): give a results.parquet or results.json") from error
+
+
+def _of_the_schema(table: pa.Table) -> bool:
+    """Whether columns have the types that ``arrow_table`` gives them: no cell of them can be a misfit."""
+    return all(name not in SCHEMA or table[name].type == _ARROW[SCHEMA[name].dtype] for name in table.column_names)
+
+
+def _columns_of(table: pa.Table) -> dict[str, pd.Series]:
+    """What ``frame_of`` makes of the table's rows, column by column."""
+    rows, held = table.num_rows, set(table.column_names)
+    data: dict[str, pd.Series] = {}
+    for column in COLUMNS:
+        if column.name not in held:
+            data[column.name] = pd.Series([None] * rows, dtype=_PANDAS.get(column.dtype, "object"))
+        elif column.dtype in ("ints", "floats"):
+            data[column.name] = pd.Series(table[column.name].to_pylist(), dtype="object")
+        else:
+            data[column.name] = table[column.name].to_pandas(types_mapper=_MAPPED.get)
+    beyond = pa.array(np.zeros(rows, bool))
+    for name in METRICS:
+        if name in held and SCHEMA[name].dtype == "float":
+            beyond = pc.or_(beyond, pc.fill_null(pc.invert(pc.is_finite(table[name])), False))
+    seems = pd.Series(np.where(np.asarray(beyond), True, None), dtype="boolean")
+    data["diverged"] = data["diverged"].fillna(seems)
+    for name in table.column_names:
+        if name not in SCHEMA:
+            values = table[name].to_pylist()
+            _refuse_misfits([{name: value} for value in values])
+            data[name] = pd.Series(values)
+    return data
 
 
 def _refuse_misfits(rows: list[dict[str, Any]]) -> None:
