@@ -359,7 +359,7 @@ def _adopt(frame: Any) -> Any:
     # A non-private run has no δ, and may leave its neighbours unsaid; it is still the reference of its family.
     reference = frame["epsilon"] == math.inf
     frame = frame.copy()
-    subject = frame[list(SUBJECT)].fillna("").agg("\0".join, axis=1)
+    subject = frame[list(SUBJECT)].fillna("").groupby(list(SUBJECT), sort=False).ngroup()
     for name in ("adjacency", "sampling", "delta"):
         for same, stated in frame[~reference][name].groupby(subject[~reference]):
             if stated.nunique() == 1:
