@@ -752,3 +752,20 @@ def test_a_parquet_table_is_read_by_columns_as_its_rows_are(tmp_path):
     pq.write_table(table.set_column(table.column_names.index("seed"), "seed", pa.array(["a", "b", "c", "d"])), path)
     with pytest.raises(ResultsError, match="results column 'seed' holds int"):
         load(path)
+
+
+@pytest.mark.parametrize("points", [400, 401])
+def test_of_more_rows_than_anybody_reads_the_best_stay_and_the_rest_is_counted(points):
+    rows = [
+        {"seed": 0, "epsilon": 1.0, "clip_norm": 1.0 + i, "config_hash": str(i), "test_accuracy": 0.5 + i / 10_000}
+        for i in range(points)
+    ]
+    console = Console(width=100)
+    with console.capture() as capture:
+        console.print(to_rich(sheets(frame_of(rows)), 100))
+    text = capture.get()
+    whole = points <= 400
+    assert len(re.findall(r"^1 ", text, re.MULTILINE)) == (points if whole else 1)
+    assert "★ 0.540" in text
+    assert ("400 of 401 points left out, which are not the best of their ε" in text) != whole
+    assert to_markdown(sheets(frame_of(rows))).count("\n| 1 |") == points

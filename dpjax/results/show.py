@@ -13,11 +13,16 @@ _STAR = "★"
 _NUMBERS = re.compile(r"-?[\d.e-]+ ± [\d.e-]+")
 
 
+_MOST = 400
+"""Rows of a table in a terminal."""
+
+
 def to_rich(sheets: list[Sheet], width: int) -> Group:
     """Sheets as tables for a terminal of so many signs.
 
     Formal guarantees: the best of each ε carries a star and is bold, non-private rows are named as such, and columns
-    that a narrow terminal has no room for are left out and named below.
+    that a narrow terminal has no room for are left out and named below. Of more rows than anybody reads, the best of
+    each ε and those without privacy stay, and how many are left out is said.
 
     Args:
       sheets: what ``dpjax.results.sheet.sheets`` gave.
@@ -37,12 +42,20 @@ def to_rich(sheets: list[Sheet], width: int) -> Group:
         table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
         for field in visible:
             table.add_column(field.header, justify="right", no_wrap=True)
-        for row, (best, private) in enumerate(zip(sheet.best, sheet.private, strict=True)):
+        rows = list(enumerate(zip(sheet.best, sheet.private, strict=True)))
+        read = rows if len(rows) <= _MOST else [(row, kind) for row, kind in rows if kind[0] or not kind[1]][:_MOST]
+        for row, (best, private) in read:
             style = "bold" if best else ("" if private else "dim")
             table.add_row(*[Text(field.cells[row]) for field in visible], style=style)
         shown = {field.header for field in visible}
         hidden = [field.header for field in sheet.fields if field.header not in shown]
-        notes = [*sheet.notes, *([f"Left out for width: {', '.join(hidden)}."] if hidden else [])]
+        unread = f"{len(rows) - len(read):,} of {len(rows):,} points left out, which are not the best of their ε: "
+        unread += "--select 'epsilon<=1' shows some, --csv and --markdown all."
+        notes = [
+            *([unread] if len(read) < len(rows) else []),
+            *sheet.notes,
+            *([f"Left out for width: {', '.join(hidden)}."] if hidden else []),
+        ]
         parts += [Text(sheet.title, style="bold"), table, *[Text(note, style="dim") for note in notes], Text("")]
     return Group(*parts[:-1])
 
