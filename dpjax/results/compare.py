@@ -5,6 +5,7 @@ import math
 from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from dpjax.checks import as_listed
@@ -294,11 +295,16 @@ def _points(rows: Any, by: str, metric: str, best: bool, apart: Collection[str])
     """Settings → the metric by seed, of one side in one context."""
     knobs = _knobs(by, apart)
     rows = rows[rows[metric].notna()].sort_values("timestamp", kind="stable", na_position="first")
-    rows = rows.assign(seed=same_runs(rows["seed"]))
-    runs = {}
-    for settings, group in rows.groupby(["config_hash", *knobs], dropna=False, sort=False):
-        values = group.drop_duplicates("seed", keep="last").set_index("seed")[metric]
-        runs[tuple(map(_cell, settings[1:])), settings[0]] = values
+    keys = ["config_hash", *knobs]
+    rows = rows.assign(seed=same_runs(rows["seed"])).drop_duplicates([*keys, "seed"], keep="last")
+    number = rows.groupby(keys, dropna=False, sort=False).ngroup().to_numpy()
+    order = np.argsort(number, kind="stable")
+    begins = np.flatnonzero(np.diff(number[order], prepend=-1))
+    settings = rows[keys].iloc[order[begins]].itertuples(index=False, name=None)
+    seeds, values = rows["seed"].to_numpy()[order], rows[metric].to_numpy()[order]
+    parts = zip(settings, np.split(seeds, begins[1:]), np.split(values, begins[1:]), strict=True) if len(rows) else ()
+    # One series a point, and not a frame: a table has thousands.
+    runs = {(tuple(map(_cell, own[1:])), own[0]): pd.Series(v, pd.Index(s, name="seed")) for own, s, v in parts}
     if best and runs:
         pick = min if lower_is_better(metric) else max
         return dict([pick(runs.items(), key=lambda item: item[1].mean())])
@@ -317,7 +323,10 @@ def _matches(first: dict[Any, Any], second: dict[Any, Any]) -> list[tuple[Any, A
     """Points that agree in all other settings; the only two there are, whatever their settings."""
     if len(first) == 1 and len(second) == 1:
         return [(next(iter(first)), next(iter(second)))]
-    return [(one, other) for one in first for other in second if one[0] == other[0]]
+    alike: dict[Any, list[Any]] = {}
+    for other in second:
+        alike.setdefault(other[0], []).append(other)
+    return [(one, other) for one in first for other in alike.get(one[0], [])]
 
 
 def _cell(value: Any) -> str:
