@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dpjax.results.columns import COLUMNS
@@ -290,11 +289,12 @@ def _columns_of(table: pa.Table) -> dict[str, pd.Series]:
             data[column.name] = pd.Series(table[column.name].to_pylist(), dtype="object")
         else:
             data[column.name] = table[column.name].to_pandas(types_mapper=_MAPPED.get)
-    beyond = pa.array(np.zeros(rows, bool))
+    beyond = np.zeros(rows, bool)
     for name in METRICS:
         if name in held and SCHEMA[name].dtype == "float":
-            beyond = pc.or_(beyond, pc.fill_null(pc.invert(pc.is_finite(table[name])), False))
-    seems = pd.Series(np.where(np.asarray(beyond), True, None), dtype="boolean")
+            there = table[name].is_valid().to_numpy()  # what is missing is no number that is not finite
+            beyond |= there & ~np.isfinite(table[name].to_numpy())
+    seems = pd.Series(pd.arrays.BooleanArray(beyond, ~beyond))
     data["diverged"] = data["diverged"].fillna(seems)
     for name in table.column_names:
         if name not in SCHEMA:
