@@ -24,7 +24,7 @@ gc.set_threshold(200_000, 20, 20)  # tracing makes garbage by the million, littl
 remember_files(pytest.MonkeyPatch())  # Hydra's
 
 # Models of the zoo register themselves on import, and once is enough; golden values are made by hand.
-collect_ignore_glob = ["zoo/*", "golden/*"]
+collect_ignore_glob = ["zoo/*", "golden/*", "on_devices/*"]
 
 
 PROGRAMS = "JAX_COMPILATION_CACHE_DIR"

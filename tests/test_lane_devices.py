@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-PROGRAM = Path(__file__).parent / "programs" / "spread_lanes.py"
+PROGRAM = Path(__file__).parent / "on_devices" / "spread_lanes.py"
 ROOT = Path(__file__).parent.parent
 
 

@@ -15,7 +15,7 @@ from jax.sharding import PartitionSpec as P
 from dpjax.clipping import Engine, clipped_sum
 from dpjax.clipping.layout import Shards, largest_axis, specs
 
-PROGRAM = Path(__file__).parent / "programs" / "spread_parameters.py"
+PROGRAM = Path(__file__).parent / "on_devices" / "spread_parameters.py"
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-PROGRAM = Path(__file__).parent / "programs" / "two_processes.py"
+PROGRAM = Path(__file__).parent / "on_devices" / "two_processes.py"
 
 
 @pytest.fixture(scope="module")
