@@ -2,55 +2,34 @@
 
 import json
 import math
-from collections.abc import Sequence
 from typing import Any
 
 from dpjax.results.claims import rounded_up, told_epsilon
+from dpjax.results.distinct import Distinct
 
 DIGITS = 6
 _LONGEST = 400  # characters of a cell outside the schema
 
 
-def records(frame: Any) -> list[dict[str, Any]]:
-    """A frame's rows, with None for what is missing.
-
-    Args:
-      frame: of pandas.
-
-    Example:
-      >>> from dpjax.results.table import frame_of
-      >>> records(frame_of([{"seed": 0}]))[0]["epsilon"] is None
-      True
-    """
-    return [{str(name): _cell(value) for name, value in row.items()} for row in frame.to_dict("records")]
-
-
-def _cell(value: Any) -> Any:
-    value = value.tolist() if hasattr(value, "tolist") else value
-    if value is None or isinstance(value, str | bool | int | list | dict):
-        return value
-    if isinstance(value, float):
-        return None if math.isnan(value) else value
-    return None  # pandas' own missing value
-
-
-def column(values: Sequence[Any], texts: dict[str, int]) -> dict[str, Any]:
+def column(cells: Distinct, texts: dict[str, int]) -> dict[str, Any]:
     """One column: a value for all, places in ``texts``, or values as they are.
 
     Args:
-      values: a cell per row.
+      cells: of all rows.
       texts: text → its place; new ones are added.
 
     Example:
-      >>> column(["a", "b", "a"], {}), column([1, 1], {}), column([0.5, None], {})
-      ({'t': [0, 1, 0]}, {'all': 1}, {'v': [0.5, None]})
+      >>> import numpy as np
+      >>> column(Distinct(np.array([0, 1, 0]), ["a", "b"]), {}), column(Distinct(np.array([0, 0]), [1]), {})
+      ({'t': [0, 1, 0]}, {'all': 1})
     """
-    plain = [_plain(value) for value in values]
+    plain = [_plain(cell) for cell in cells.cells]
     if all(value == plain[0] and type(value) is type(plain[0]) for value in plain[1:]):
         return {"all": plain[0] if plain else None}
     if any(isinstance(value, str) for value in plain) and not any(isinstance(value, int | float) for value in plain):
-        return {"t": [None if value is None else texts.setdefault(value, len(texts)) for value in plain]}
-    return {"v": plain}
+        placed = [None if value is None else texts.setdefault(value, len(texts)) for value in plain]
+        return {"t": Distinct(cells.codes, placed).told()}
+    return {"v": Distinct(cells.codes, plain).told()}
 
 
 def _plain(value: Any) -> Any:
@@ -74,18 +53,17 @@ def raised(value: Any) -> Any:
     return float(rounded_up(value, DIGITS)) if isinstance(value, float) and 0 < value < math.inf else value
 
 
-def as_told(row: dict[str, Any]) -> dict[str, Any]:
-    """A row or a point with its ε as tables tell it.
+def told_cell(value: Any) -> Any:
+    """A cell of ε as tables tell it.
 
     Args:
-      row: from column to cell.
+      value: of the column ``epsilon``.
 
     Example:
-      >>> as_told({"epsilon": 2.5806, "seed": 0})
-      {'epsilon': 2.59, 'seed': 0}
+      >>> told_cell(2.5806), told_cell(None)
+      (2.59, None)
     """
-    value = row.get("epsilon")
-    return row if not isinstance(value, float) or math.isnan(value) else row | {"epsilon": told_epsilon(value)}
+    return value if not isinstance(value, float) or math.isnan(value) else told_epsilon(value)
 
 
 def rounded(value: float | int, digits: int) -> Any:

@@ -1,10 +1,13 @@
 """The points of a sweep for its curves: means over seeds, the runs of each, and the families that may be compared."""
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
-from dpjax.report.cells import DIGITS, as_told, column, records, rounded
+import numpy as np
+
+from dpjax.report.cells import DIGITS, column, rounded, told_cell
 from dpjax.results.claims import number, rounded_up, sampling_word, text
+from dpjax.results.distinct import Table, of_cells
 from dpjax.results.majority import majorities, majority_sentence
 from dpjax.results.outdone import outdone_sentence
 from dpjax.results.remarks import basis_sentences
@@ -31,21 +34,35 @@ _MADE_BY = ("config_hash", "overrides", "checkpoint", "git_revision", "dpjax_ver
 _MADE_BY += ("python_version", "timestamp", "device", "code", "inputs", "config")
 
 
-def pack_points(points: Any, rows: list[dict[str, Any]], texts: dict[str, int]) -> dict[str, Any]:
+class PackedPoints(NamedTuple):
+    """Points as the page reads them.
+
+    Attributes:
+      packed: what the document holds of them.
+      best: numbers of the runs whose points are the best of their ε.
+    """
+
+    packed: dict[str, Any]
+    best: list[int]
+
+
+def pack_points(points: Any, table: Table, texts: dict[str, int]) -> PackedPoints:
     """Means over seeds, the runs of each, and the families that may be compared.
 
     Args:
       points: what ``dpjax.results.summary`` gave, or None.
-      rows: the runs.
+      table: of the runs.
       texts: text → its place; new ones are added.
 
     Example:
-      >>> pack_points(None, [], {})["families"]
+      >>> import pandas as pd
+      >>> pack_points(None, Table(pd.DataFrame()), {}).packed["families"]
       []
     """
     if points is None:
-        return {"points": {"count": 0, "cells": {}, "runs": []}, "families": [], "tasks": []}
-    point_rows = [as_told(point) for point in records(points)]
+        return PackedPoints({"points": {"count": 0, "cells": {}, "runs": []}, "families": [], "tasks": []}, [])
+    columns = Table(points)
+    point_rows = columns.replaced(epsilon=columns["epsilon"].each(told_cell)).records()
     is_one = "sweep" not in points  # of several folders, an experiment's name is but the sweep's
     shared = [name for name in FAMILY if is_one or name != "experiment"]
     families: dict[tuple[Any, ...], int] = {}
@@ -63,20 +80,18 @@ def pack_points(points: Any, rows: list[dict[str, Any]], texts: dict[str, int]) 
         tasks.setdefault((experiment, *(of_each[name] for name in told)), []).append(place)
     several = [places for places in tasks.values() if len(places) > 1]
     same = [name for name in (*IDENTITY, "sweep") if name not in _ADOPTED]
-    places = [tuple(point.get(name) for name in same) for point in records(points)]
-    owners: dict[tuple[Any, ...], list[int]] = {}
-    for i, row in enumerate(rows):
-        owners.setdefault(tuple(row.get(name) for name in same), []).append(i)
+    owners = _runs_of(columns, table, same)
+    best = [run for runs, is_best in zip(owners, columns["best"].told(), strict=True) if is_best for run in runs]
     several_splits = len({text(point, "split") for point in point_rows}) > 1
     left_out = {*_MADE_BY, *FAMILY, "best"} - {"overrides", "delta", "unit", *_told_apart(point_rows)}
     left_out -= {"model"} if several else set()
     names = [name for name in point_rows[0] if name not in left_out]
-    cells = {name: column([point.get(name) for point in point_rows], texts) for name in names}
-    return {
+    cells = {name: column(of_cells([point.get(name) for point in point_rows]), texts) for name in names}
+    packed = {
         "points": {
             "count": len(point_rows),
             "cells": cells,
-            "runs": [owners.get(place, []) for place in places],
+            "runs": owners,
         },
         "families": [
             _family([p for p in point_rows if p["family"] == i], is_one, several_splits) for i in families.values()
@@ -90,6 +105,17 @@ def pack_points(points: Any, rows: list[dict[str, Any]], texts: dict[str, int]) 
             for each in several
         ],
     }
+
+    return PackedPoints(packed, best)
+
+
+def _runs_of(points: Table, table: Table, same: list[str]) -> list[list[int]]:
+    """The numbers of the runs of every point: those that are the same as it in some columns."""
+    kinds = table.same(same)
+    rows = np.split(np.argsort(kinds.codes, kind="stable"), np.cumsum(np.bincount(kinds.codes))[:-1])
+    of_kind = zip(*[[table[name].cells[table[name].codes[row]] for row in kinds.cells] for name in same], strict=True)
+    owners = {place: runs.tolist() for place, runs in zip(of_kind, rows, strict=True)}
+    return [owners.get(place, []) for place in zip(*[points[name].told() for name in same], strict=True)]
 
 
 def _told_apart(points: list[dict[str, Any]]) -> set[str]:

@@ -2,28 +2,26 @@
 
 import json
 import math
-import re
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from dpjax.norm_bins import NORM_BIN_EDGES
-from dpjax.report.cells import DIGITS, as_told, column, raised, records, rounded
-from dpjax.report.contents import Contents, Notice
+from dpjax.report.cells import DIGITS, column, raised, rounded, told_cell
+from dpjax.report.contents import Contents
 from dpjax.report.curve_points import KNOBS, pack_points
-from dpjax.report.spent_curve import epsilon_over_steps
+from dpjax.report.spent_curve import SPENT, epsilon_over_steps
 from dpjax.report.sweep_state import command
+from dpjax.report.thinning import thinned
 from dpjax.results.claims import claim, text
-from dpjax.results.columns import COLUMNS
+from dpjax.results.distinct import Distinct, Table
 from dpjax.results.failures import Failure
 from dpjax.results.mishaps import COUNTED
 from dpjax.results.remarks import marked
 from dpjax.results.schema import METRICS, SCHEMA, bounds_of, lower_is_better
 from dpjax.results.summarize import own_columns, own_metrics
 
-CURVE_BYTES = 3_500_000
-"""What curves may weigh; longer ones are thinned, and the report says so."""
-
-_SPENT = "epsilon_over_steps"
 _ROUNDED_UP = ("epsilon_pld", "epsilon_rdp")
 _FIRST = ("sweep", "experiment", "dataset", "model", "unit", "partition", "epsilon", *KNOBS, "seed")
 _FIRST += (
@@ -60,115 +58,72 @@ def pack(contents: Contents, created: str) -> dict[str, Any]:
       (1, {'all': 0.9})
     """
     texts: dict[str, int] = {}
-    scores = own_metrics(contents.frame)
-    rows = records(contents.frame)
-    for row in rows:
-        if steps := row.get("eval_steps"):
-            row[_SPENT] = epsilon_over_steps(row, steps)
-    lists, thinned, notice = _thin(rows)
-    claims = [claim(row) for row in rows]
-    own = own_columns(contents.frame)
-    for row in rows:
-        row.update(as_told(row) | {name: raised(row.get(name)) for name in _ROUNDED_UP})
-    cells = {str(n): column([row.get(n) for row in rows], texts) for n in contents.frame.columns if n != "config"}
+    scores, own = own_metrics(contents.frame), own_columns(contents.frame)
+    table = Table(contents.frame)
+    claims = table.each(claim)
+    points = pack_points(contents.points, table, texts)
+    lists, notice = thinned(table.replaced(**{SPENT: table.each(_spent)}), points.best)
+    raise_of = {name: raised for name in _ROUNDED_UP if name in table.columns} | {"epsilon": told_cell}
+    table = table.replaced(**{name: table[name].each(function) for name, function in raise_of.items()})
+    names = [str(name) for name in contents.frame.columns if name != "config"]
+    cells = {name: column(table[name], texts) for name in names if name not in lists.places}
     cells |= {
         "claim": column(claims, texts),
-        "command": column([_command(row) for row in rows], texts),
-        "key": column(_keys(rows), texts),
+        "command": column(table.each(_command), texts),
+        "key": column(_keys(table), texts),
     }
-    for name in [*thinned, *[c.name for c in COLUMNS if c.dtype in ("ints", "floats") and c.name not in thinned]]:
-        cells[name] = {"l": [_placed(row.get(name), lists) for row in rows]}
+    cells |= {name: {"l": places} for name, places in lists.places.items()}
     notices = [*contents.notices, *([notice] if notice else [])]
+    metrics = [name for name in (*METRICS, *scores) if any(cell is not None for cell in table[name].cells)]
     return {
         "format": "dpjax-report",
         "version": 1,
         "name": contents.name,
         "made": created,
         "complete": contents.is_complete,
-        "count": len(rows),
+        "count": table.size,
         "notices": [each._asdict() for each in notices],
         "failures": [_failure(each) for each in contents.failures],
         "progress": None if contents.progress is None else {**contents.progress._asdict(), "pending": []},
-        "columns": _columns(contents.frame.columns, rows, own, scores),
-        "metrics": [_metric(name) for name in (*METRICS, *scores) if any(row.get(name) is not None for row in rows)],
+        "columns": _columns(names, table, own, scores),
+        "metrics": [_metric(name) for name in metrics],
         "knobs": [*KNOBS, *own],
         "edges": [rounded(edge, DIGITS) for edge in NORM_BIN_EDGES],
         "cells": cells,
-        "config": _config(rows, texts),
-        **pack_points(contents.points, rows, texts),
+        "config": _config(table["config"], texts),
+        **points.packed,
         "texts": list(texts),
-        "lists": [json.loads(each) for each in lists],
+        "lists": [json.loads(each) for each in lists.spelt],
     }
 
 
-def _thin(rows: list[dict[str, Any]]) -> tuple[dict[str, int], list[str], Notice | None]:
-    """Curves over the evaluations, in place, so that they fit; the lists so far, their columns, and what to say."""
-    names = ["eval_steps", _SPENT]
-    names += [c.name for c in COLUMNS if c.dtype in ("ints", "floats") and not c.name.startswith("norm_counts")]
-    names = list(dict.fromkeys(names))
-    longest = max((len(row.get("eval_steps") or []) for row in rows), default=0)
-    most = longest
-    while True:
-        lists: dict[str, int] = {}
-        for row in rows:
-            length = len(row.get("eval_steps") or [])
-            for name in names:
-                _placed(_picked(row.get(name), length, most), lists)
-        weight = sum(map(len, lists))
-        if weight <= CURVE_BYTES or most <= 2:
-            break
-        most = max(2, min(most - 1, int(most * CURVE_BYTES / weight)))
-    if most < longest:
-        for row in rows:
-            length = len(row.get("eval_steps") or [])
-            row.update({name: _picked(row.get(name), length, most) for name in names})
-        sentence = f"Curves show at most {most} of up to {longest} evaluations, so that this file stays small."
-        return lists, names, Notice("note", f"{sentence} results.parquet has them all.", [])
-    return lists, names, None
+def _spent(row: Mapping[str, Any]) -> list[float] | None:
+    steps = row.get("eval_steps")
+    return epsilon_over_steps(row, steps) if steps else None
 
 
-def _picked(values: Any, length: int, most: int) -> Any:
-    if not isinstance(values, list) or len(values) != length or length <= most:
-        return values
-    return [values[round(i * (length - 1) / (most - 1))] for i in range(most)]
-
-
-def _placed(values: Any, lists: dict[str, int]) -> int | None:
-    """The place of a curve among the lists, each of which is JSON already."""
-    if not isinstance(values, list) or not values:
-        return None
-    # A million numbers go through here: spelt out in place, as four significant digits are valid JSON.
-    spelt = ",".join(["null" if v is None else f"{v:.4g}" if isinstance(v, float) else str(v) for v in values])
-    if "n" in spelt:
-        spelt = re.sub(r"-?inf|nan", r'"\g<0>"', spelt)
-    return lists.setdefault(f"[{spelt}]", len(lists))
-
-
-def _keys(rows: list[dict[str, Any]]) -> list[str]:
+def _keys(table: Table) -> Distinct:
     """A name for each row that stays when others join it: what the page's addresses are made of."""
     seen: dict[str, int] = {}
     keys = []
-    for i, row in enumerate(rows):
-        point = text(row, "config_hash")
-        seed = row.get("seed")
-        key = f"{point}-{seed}" if point and seed is not None else point or str(i + 1)
+    for i, (point, seed) in enumerate(zip(table["config_hash"].told(), table["seed"].told(), strict=True)):
+        named = point if isinstance(point, str) else ""
+        key = f"{named}-{seed}" if named and seed is not None else named or str(i + 1)
         seen[key] = seen.get(key, 0) + 1
         keys.append(key if seen[key] == 1 else f"{key}-{seen[key]}")
-    return keys
+    return Distinct(np.arange(table.size), keys)
 
 
-def _columns(
-    names: Iterable[Any], rows: list[dict[str, Any]], own: list[str], scores: list[str]
-) -> list[dict[str, Any]]:
+def _columns(names: Sequence[str], table: Table, own: list[str], scores: list[str]) -> list[dict[str, Any]]:
     """What the table knows of each column that has values and is no curve; what tells runs apart comes first."""
     columns = []
-    for name in sorted(map(str, names), key=_place):
+    for name in sorted(names, key=_place):
         column = SCHEMA.get(name)
         dtype = "str" if column is None else column.dtype
-        values = {_key(row.get(name)) for row in rows} - {None}
+        values = {_key(cell) for cell in table[name].cells} - {None}
         if not values or dtype in ("ints", "floats", "json"):
             continue
-        has_numbers = any(isinstance(row.get(name), int | float) for row in rows)
+        has_numbers = any(isinstance(cell, int | float) for cell in table[name].cells)
         facts = {
             "name": name,
             "label": marked(name),
@@ -178,8 +133,8 @@ def _columns(
             "shown": name in scores or _is_shown(name, values) or (name in own and len(values) > 1),
         }
         columns.append(facts)
-    if {"sweep", "experiment"} <= set(map(str, names)):
-        pairs = {(row["sweep"], row["experiment"]) for row in rows}
+    if {"sweep", "experiment"} <= set(names):
+        pairs = set(zip(table["sweep"].told(), table["experiment"].told(), strict=True))
         for facts in columns:
             # Mostly the experiment is the sweep by another name.
             facts["shown"] &= facts["name"] != "experiment" or len(pairs) > len({sweep for sweep, _ in pairs})
@@ -214,7 +169,7 @@ def _unit(name: str) -> str:
     return SCHEMA[name].unit if name in SCHEMA else ""
 
 
-def _command(row: dict[str, Any]) -> str | None:
+def _command(row: Mapping[str, Any]) -> str | None:
     overrides = text(row, "overrides")
     return command(overrides) if overrides else None
 
@@ -223,11 +178,11 @@ def _failure(failure: Failure) -> dict[str, Any]:
     return {**failure._asdict(), "command": command(failure.overrides) if failure.overrides else None}
 
 
-def _config(rows: list[dict[str, Any]], texts: dict[str, int]) -> dict[str, Any]:
+def _config(configs: Distinct, texts: dict[str, int]) -> dict[str, Any]:
     """The resolved configs, leaf by leaf: most leaves are the same in all of them."""
-    flat = [_leaves(row.get("config")) for row in rows]
+    flat = [_leaves(config) for config in configs.cells]
     names = dict.fromkeys(name for leaves in flat for name in leaves)
-    return {name: column([leaves.get(name) for leaves in flat], texts) for name in names}
+    return {name: column(Distinct(configs.codes, [leaves.get(name) for leaves in flat]), texts) for name in names}
 
 
 def _leaves(config: Any) -> dict[str, Any]:

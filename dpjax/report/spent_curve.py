@@ -10,6 +10,8 @@ from dpjax.accounting.mechanism import Mechanism, check_accountable, dominating_
 from dpjax.results.claims import number
 from dpjax.results.mechanisms import mechanism_of
 
+SPENT = "epsilon_over_steps"
+"""The curve's name beside a row's columns."""
 _ORDERS = 64
 _LEAST_NOISE = 0.05  # below it ε is in the thousands and takes seconds to say so
 _LOWEST, _HIGHEST = 0.02, 2000.0  # of order - 1
