@@ -32,22 +32,34 @@ COMMANDS = {
 
 
 def many(frame: Any, rows: int, seeds: int = 10) -> pd.DataFrame:
-    """The rows of a sweep again and again, each time as another point."""
+    """The rows of a sweep again and again, each time at another learning rate, and none like another in its curves."""
     private = frame[(frame["epsilon"] < np.inf) & (frame["unit"] == "example")]
-    private = private.drop_duplicates(subset=["config_hash"])
-    rng, parts = np.random.default_rng(0), []
+    private = private.drop_duplicates(subset=["config_hash"]).reset_index(drop=True)
     copies = -(-rows // (len(private) * seeds))
+    rng, parts = np.random.default_rng(0), []
+    curves = [name for name in private if isinstance(private[name].iloc[0], list)]
     for copy in range(copies):
+        rate = float(f"{0.01 * 1.01**copy:.4g}")
+        configs = [json.dumps(_at(json.loads(config), rate)) for config in private["config"]]
+        hashes = private["config_hash"] + f"-{copy}"
         for seed in range(seeds):
             noise = rng.normal(0, 0.01, len(private))
-            part = private.assign(
-                seed=seed,
-                learning_rate=float(f"{0.01 * 1.01**copy:.4g}"),
-                config_hash=private["config_hash"] + f"-{copy}",
-                test_accuracy=(private["test_accuracy"] + noise).clip(0, 1),
-            )
-            parts.append(part)
+            near = {
+                name: [
+                    [v + e if isinstance(v, float) else v for v in values]
+                    for values, e in zip(private[name], noise.tolist(), strict=True)
+                ]
+                for name in curves
+            }
+            accuracy = (private["test_accuracy"] + noise).clip(0, 1)
+            named = {"seed": seed, "learning_rate": rate, "config_hash": hashes, "config": configs}
+            parts.append(private.assign(**named, **near, test_accuracy=accuracy))
     return pd.concat(parts, ignore_index=True).head(rows)
+
+
+def _at(config: dict[str, Any], rate: float) -> dict[str, Any]:
+    config["optimizer"]["learning_rate"] = rate
+    return config
 
 
 def main() -> None:

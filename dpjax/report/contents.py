@@ -7,10 +7,11 @@ from typing import Any, Literal, NamedTuple
 from dpjax.report.sweep_state import Progress, progress
 from dpjax.results.claims import learnt_sentence, released_sentence, text
 from dpjax.results.columns import COLUMNS
+from dpjax.results.distinct import Table
 from dpjax.results.errors import ResultsError
 from dpjax.results.failures import Failure, read_failures
 from dpjax.results.metric import metric_of
-from dpjax.results.mishaps import count_sentences
+from dpjax.results.mishaps import count_sentences, rows_counted
 from dpjax.results.result_files import job_files, parse_job_file
 
 
@@ -158,14 +159,14 @@ def _about(frame: Any, older: list[tuple[Path, list[str]]]) -> list[Notice]:
         runs = _count(len(dropped), "run")
         sentence = f"{runs} drew more units than there are slots in some steps; the claim of each says so."
         notices.append(Notice("note", sentence, list(dict.fromkeys(dropped))))
-    for column, sentence in count_sentences(frame.to_dict("records")).items():
+    for column, sentence in count_sentences(rows_counted(frame)).items():
         if column != "overflow_count":
             these = frame["overrides"][frame[column].fillna(0) > 0]
             notices.append(Notice("note", sentence, list(dict.fromkeys(map(_named, these)))))
-    for sentence in dict.fromkeys(each for row in frame.to_dict("records") if (each := learnt_sentence(row))):
-        notices.append(Notice("note", f"{sentence}.", []))
-    for sentence in dict.fromkeys(each for row in frame.to_dict("records") if (each := released_sentence(row))):
-        notices.append(Notice("note", f"{sentence}.", []))
+    table = Table(frame)
+    for sentences in (learnt_sentence, released_sentence):
+        said = dict.fromkeys(filter(None, table.each(sentences).cells))
+        notices += [Notice("note", f"{sentence}.", []) for sentence in said]
     notices += [Notice("note", f"{sentence[0].upper()}{sentence[1:]}.", []) for sentence in run_twice(frame)]
     other = made_by_other_code(frame)
     if other:

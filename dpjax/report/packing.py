@@ -63,7 +63,7 @@ def pack(contents: Contents, created: str) -> dict[str, Any]:
     claims = table.each(claim)
     points = pack_points(contents.points, table, texts)
     lists, notice = thinned(table.replaced(**{SPENT: table.each(_spent)}), points.best)
-    raise_of = {name: raised for name in _ROUNDED_UP if name in table.columns} | {"epsilon": told_cell}
+    raise_of = {name: raised for name in _ROUNDED_UP if name in table.names} | {"epsilon": told_cell}
     table = table.replaced(**{name: table[name].each(function) for name, function in raise_of.items()})
     names = [str(name) for name in contents.frame.columns if name != "config"]
     cells = {name: column(table[name], texts) for name in names if name not in lists.places}

@@ -13,7 +13,7 @@ from dpjax.results.claims import small
 from dpjax.results.errors import ResultsError
 from dpjax.results.having import metrics_in, no_column, settings_in
 from dpjax.results.metric import metric_of
-from dpjax.results.mishaps import count_sentences
+from dpjax.results.mishaps import count_sentences, rows_counted
 from dpjax.results.schema import lower_is_better
 from dpjax.results.summarize import IDENTITY, require, same_runs
 from dpjax.results.unpaired import Candidate, nearest_sentence
@@ -129,7 +129,7 @@ def compare(
         raise ResultsError(f"no two points of different {by} share ε, data and two seeds{why}")
     compared = named_rows[named_rows["side"].isin(sides)]
     diverged = int(compared["diverged"].fillna(False).sum()) if "diverged" in compared else 0
-    counted = list(count_sentences(compared.to_dict("records")).values())
+    counted = list(count_sentences(rows_counted(compared)).values())
     said = [f"{label(name)} ({'; '.join(each)})" for name, each in unequal.items() if name != by]
     return Comparison(metric, confidence, judged(raw, metric, 1 - confidence), unpaired, diverged, counted, said)
 

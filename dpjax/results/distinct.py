@@ -38,6 +38,7 @@ class Table:
     """A results table, column by column.
 
     Formal guarantees: ``each`` is what a function gives for every row by itself, if it is a function of what it reads.
+    A column is looked through when it is first asked for.
 
     Args:
       frame: what ``collect``, ``load`` or ``summary`` gave.
@@ -51,12 +52,15 @@ class Table:
     """
 
     def __init__(self, frame: pd.DataFrame) -> None:
-        self.size = len(frame)
-        self.columns = {str(name): _distinct(frame[name]) for name in frame.columns}
-        self._empty = Distinct(np.zeros(self.size, np.int64), [None])
+        self.size, self.names = len(frame), list(map(str, frame.columns))
+        self._frame, self._known = frame, dict[str, Distinct]()
 
     def __getitem__(self, name: str) -> Distinct:
-        return self.columns.get(name, self._empty)
+        if name not in self._known:
+            there = name in self._frame.columns
+            empty = Distinct(np.zeros(self.size, np.int64), [None] if self.size else [])
+            self._known[name] = _distinct(self._frame[name]) if there else empty
+        return self._known[name]
 
     def replaced(self, **columns: Distinct) -> "Table":
         """A table with other columns, or with more.
@@ -64,9 +68,9 @@ class Table:
         Args:
           columns: of as many rows.
         """
-        table = object.__new__(Table)
-        table.size, table._empty = self.size, self._empty
-        table.columns = self.columns | columns
+        table = Table(self._frame)
+        table.names = list(dict.fromkeys([*self.names, *columns]))
+        table._known = self._known | columns
         return table
 
     def each(self, function: Callable[[Mapping[str, Any]], Any]) -> Distinct:
@@ -105,9 +109,8 @@ class Table:
 
     def records(self) -> list[dict[str, Any]]:
         """Rows, each with all columns."""
-        names = list(self.columns)
-        cells = [column.told() for column in self.columns.values()]
-        return [dict(zip(names, row, strict=True)) for row in zip(*cells, strict=True)]
+        cells = [self[name].told() for name in self.names]
+        return [dict(zip(self.names, row, strict=True)) for row in zip(*cells, strict=True)]
 
     def _kinds(self, names: list[str], rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The first of some rows of each kind, and the kind of every one of them."""
@@ -128,17 +131,17 @@ class _Row(Mapping[str, Any]):
 
     def __getitem__(self, name: str) -> Any:
         self.read.add(name)
-        if name not in self._table.columns:
+        if name not in self._table.names:
             raise KeyError(name)
-        column = self._table.columns[name]
+        column = self._table[name]
         return column.cells[column.codes[self._row]]
 
     def __iter__(self) -> Iterator[str]:
-        self.read |= set(self._table.columns)
-        return iter(self._table.columns)
+        self.read |= set(self._table.names)
+        return iter(self._table.names)
 
     def __len__(self) -> int:
-        return len(self._table.columns)
+        return len(self._table.names)
 
 
 def _in_order_of_rows(codes: np.ndarray, cells: list[Any]) -> Distinct:
@@ -149,7 +152,7 @@ def _in_order_of_rows(codes: np.ndarray, cells: list[Any]) -> Distinct:
     return Distinct(place[codes], [cells[code] for code in found[order]])
 
 
-def _distinct(series: pd.Series) -> Distinct:
+def _distinct(series: Any) -> Distinct:
     if series.dtype == object:
         return of_cells(series.tolist())
     codes, cells = pd.factorize(series)  # -1: missing

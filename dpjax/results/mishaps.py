@@ -28,6 +28,20 @@ def count_sentences(points: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     return {name: _sentence(name, count, points) for name, count in counts.items() if count}
 
 
+def rows_counted(frame: Any) -> list[dict[str, Any]]:
+    """Rows of what ``count_sentences`` reads, and of nothing else.
+
+    Args:
+      frame: a table, or what ``summary`` gave.
+
+    Example:
+      >>> from dpjax.results.table import frame_of
+      >>> list(rows_counted(frame_of([{"seed": 0}]))[0])
+      ['overflow_count', 'rejected_count', 'dropped_count', 'aborted_count', 'wrapped_count', 'num_steps']
+    """
+    return frame[[name for name in (*COUNTED, "num_steps", "n") if name in frame.columns]].to_dict("records")
+
+
 def _sentence(name: str, count: float, points: Sequence[Mapping[str, Any]]) -> str:
     if name == "aborted_count":
         return (

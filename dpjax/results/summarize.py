@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from dpjax.results.claims import claim, small
+from dpjax.results.distinct import Table
 from dpjax.results.errors import ResultsError
 from dpjax.results.having import metrics_in, no_column
 from dpjax.results.metric import all_diverged, metric_of
@@ -164,7 +165,7 @@ def with_runs(
         parts[f"{name}_std"] = np.where(of_all, groups[name].std(ddof=1).to_numpy(float), np.nan)
     points = pd.concat([points, pd.DataFrame(parts, index=points.index)], axis=1)
     points["best"] = best_of_each(points, metrics[0])
-    points["claim"] = [claim(row) for row in points.to_dict("records")]
+    points["claim"] = Table(points).each(claim).told()
     points = points.sort_values(ORDER, kind="stable", na_position="first")
     place = np.argsort(points.index.to_numpy())  # of the group that came so manieth, among the sorted
     return points.reset_index(drop=True), runs.assign(point=place[groups.ngroup().to_numpy()])
