@@ -120,8 +120,7 @@ def _columns(names: Sequence[str], table: Table, own: list[str], scores: list[st
     for name in sorted(names, key=_place):
         column = SCHEMA.get(name)
         dtype = "str" if column is None else column.dtype
-        values = {_key(cell) for cell in table[name].cells} - {None}
-        if not values or dtype in ("ints", "floats", "json"):
+        if dtype in ("ints", "floats", "json") or not (values := {_key(cell) for cell in table[name].cells} - {None}):
             continue
         has_numbers = any(isinstance(cell, int | float) for cell in table[name].cells)
         facts = {
@@ -179,25 +178,29 @@ def _failure(failure: Failure) -> dict[str, Any]:
 
 
 def _config(configs: Distinct, texts: dict[str, int]) -> dict[str, Any]:
-    """The resolved configs, leaf by leaf: most leaves are the same in all of them."""
-    flat = [_leaves(config) for config in configs.cells]
-    names = dict.fromkeys(name for leaves in flat for name in leaves)
-    return {name: column(Distinct(configs.codes, [leaves.get(name) for leaves in flat]), texts) for name in names}
+    """The resolved configs, leaf by leaf: most leaves are the same in all of them, and so are most groups of leaves."""
+    groups = [_groups(config) for config in configs.cells]
+    found: dict[str, Any] = {}
+    for group in dict.fromkeys(name for each in groups for name in each):
+        places: dict[str, int] = {}
+        codes = [places.setdefault(repr(each.get(group)), len(places)) for each in groups]
+        first = dict(zip(reversed(codes), reversed(groups), strict=True))
+        flat = [_leaves(group, first[code][group]) if group in first[code] else {} for code in range(len(places))]
+        of_rows = np.array(codes)[configs.codes]
+        for name in dict.fromkeys(name for leaves in flat for name in leaves):
+            found[name] = column(Distinct(of_rows, [leaves.get(name) for leaves in flat]), texts)
+    return found
 
 
-def _leaves(config: Any) -> dict[str, Any]:
+def _groups(config: Any) -> dict[str, Any]:
     try:
         document = json.loads(config) if isinstance(config, str) else config
     except ValueError:
         return {"config": str(config)}
-    leaves: dict[str, Any] = {}
+    return document if isinstance(document, dict) else {}
 
-    def walk(node: Any, path: str) -> None:
-        if isinstance(node, dict) and node:
-            for name, value in node.items():
-                walk(value, f"{path}.{name}" if path else str(name))
-        elif path:
-            leaves[path] = node
 
-    walk(document, "")
-    return leaves
+def _leaves(path: str, node: Any) -> dict[str, Any]:
+    if not (isinstance(node, dict) and node):
+        return {path: node}
+    return {place: leaf for name, value in node.items() for place, leaf in _leaves(f"{path}.{name}", value).items()}

@@ -9,13 +9,14 @@ import numpy as np
 from dpjax.report.contents import Notice
 from dpjax.report.spent_curve import SPENT
 from dpjax.results.columns import COLUMNS
-from dpjax.results.distinct import Distinct, Table
+from dpjax.results.distinct import Table
 
 CURVE_BYTES = 3_500_000
 """What curves may weigh; longer ones are thinned, and the report says so."""
 
 _LEAST = 4
 """Evaluations below which a curve says too little: from there on runs go without."""
+_SAMPLED = 200
 _CURVES = [column.name for column in COLUMNS if column.dtype in ("ints", "floats")]
 _OVER_STEPS = list(dict.fromkeys(["eval_steps", SPENT, *[n for n in _CURVES if not n.startswith("norm_counts")]]))
 
@@ -48,26 +49,27 @@ def thinned(table: Table, first: Sequence[int]) -> tuple[Lists, Notice | None]:
       >>> lists.spelt, lists.places["eval_steps"], notice
       (['[1,2]'], [0, 0], None)
     """
-    order = list(dict.fromkeys([*first, *range(table.size)]))
+    order = np.array(list(dict.fromkeys([*first, *range(table.size)])), int)
     lengths = {len(each or []) for each in table["eval_steps"].cells}
-    longest = most = max(lengths, default=0)
-    kept = table.size
-    while True:
-        there = np.zeros(table.size, bool)
-        there[order[:kept]] = True
-        numbers = sum(_numbers(table[name], there, longest, most) for name in _OVER_STEPS)
-        # No number is shorter than one sign and a comma: what is too much by that need not be spelt out to be seen.
-        weight = 2 * numbers if 2 * numbers > 2 * CURVE_BYTES else 0
-        if not weight:
-            lists = _spelt(table, there, lengths, most)
-            weight = sum(map(len, lists.spelt))
-            if weight <= CURVE_BYTES or (most <= _LEAST and kept <= 1):
+    longest = max(lengths, default=0)
+    few = np.linspace(0, table.size - 1, min(table.size, _SAMPLED)).astype(int)  # what all weigh is guessed from these
+    most, kept = longest, table.size
+    while kept:
+        guess = _weight(_spelt(table, few, lengths, most)) * kept / len(few)
+        if guess <= 2 * CURVE_BYTES or kept <= len(few):  # of equal curves one is written: all may weigh less
+            lists = _spelt(table, order[:kept], lengths, most)
+            guess = _weight(lists)
+            if guess <= CURVE_BYTES or (most <= _LEAST and kept == 1):
                 return lists, _notice(longest, most, table.size, kept)
-        share = CURVE_BYTES / weight
         if most > _LEAST:
-            most = max(_LEAST, min(most - 1, int(most * share)))
+            most = max(_LEAST, min(most - 1, int(most * CURVE_BYTES / guess)))
         else:
-            kept = max(1, min(kept - 1, int(kept * share)))
+            kept = max(1, min(kept - 1, int(kept * CURVE_BYTES / guess)))
+    return _spelt(table, few, lengths, most), None
+
+
+def _weight(lists: Lists) -> int:
+    return sum(map(len, lists.spelt))
 
 
 def _notice(longest: int, most: int, runs: int, kept: int) -> Notice | None:
@@ -78,29 +80,23 @@ def _notice(longest: int, most: int, runs: int, kept: int) -> Notice | None:
     return Notice("note", f"{', and '.join(said)}, so that this file stays small. results.parquet has them all.", [])
 
 
-def _numbers(column: Distinct, there: np.ndarray, longest: int, most: int) -> int:
-    """How many numbers the curves of a column hold after it was thinned, each curve once."""
-    lengths = np.array([len(each) if isinstance(each, list) else 0 for each in column.cells] or [0])
-    lengths = np.where(lengths <= longest, np.minimum(lengths, most), lengths)
-    used = np.unique(column.codes[there])
-    return int(lengths[used].sum()) if used.size else 0
-
-
-def _spelt(table: Table, there: np.ndarray, lengths: set[int], most: int) -> Lists:
+def _spelt(table: Table, runs: np.ndarray, lengths: set[int], most: int) -> Lists:
+    """The curves of some runs."""
     lists: dict[str, int] = {}
-    places = {}
+    places: dict[str, list[int | None]] = {}
+    steps = table["eval_steps"]
+    evaluations = [len(each or []) for each in steps.cells]
     for name in dict.fromkeys([*_OVER_STEPS, *_CURVES]):
         column = table[name]
-        if len(lengths) > 1 and name in _OVER_STEPS:  # a curve over evaluations has as many as its own run
-            column = table.each(lambda row, name=name: _picked(row.get(name), len(row.get("eval_steps") or []), most))
-        elif name in _OVER_STEPS:
-            (length,) = lengths or {0}
-            column = column.each(lambda cell, length=length: _picked(cell, length, most))
-        used = set(np.unique(column.codes[there]).tolist())
-        of_cell = [_placed(cell, lists) if code in used else None for code, cell in enumerate(column.cells)]
-        places[name] = [
-            of_cell[code] if has else None for code, has in zip(column.codes.tolist(), there.tolist(), strict=True)
-        ]
+        over = name in _OVER_STEPS and most < max(lengths, default=0)
+        # A curve over evaluations has as many as its own run.
+        number = [evaluations[code] for code in steps.codes[runs].tolist()] if over else [0] * len(runs)
+        known: dict[tuple[int, int], int | None] = {}
+        places[name] = [None] * table.size
+        for run, code, length in zip(runs.tolist(), column.codes[runs].tolist(), number, strict=True):
+            if (code, length) not in known:
+                known[code, length] = _placed(_picked(column.cells[code], length, most), lists)
+            places[name][run] = known[code, length]
     return Lists(list(lists), places)
 
 

@@ -154,7 +154,10 @@ def _in_order_of_rows(codes: np.ndarray, cells: list[Any]) -> Distinct:
 
 def _distinct(series: Any) -> Distinct:
     if series.dtype == object:
-        return of_cells(series.tolist())
+        cells = series.tolist()
+        # Curves are seldom equal, and take longest to compare.
+        of_floats = any(isinstance(cell, list) and float in map(type, cell[:2]) for cell in cells[:100])
+        return Distinct(np.arange(len(cells)), [_plain(cell) for cell in cells]) if of_floats else of_cells(cells)
     codes, cells = pd.factorize(series)  # -1: missing
     codes = codes.astype(np.int64)
     told = [each.item() if hasattr(each, "item") else each for each in list(cells)]
@@ -176,15 +179,20 @@ def of_cells(values: list[Any]) -> Distinct:
     cells: list[Any] = []
     codes = np.empty(len(values), np.int64)
     for row, value in enumerate(values):
-        value = value.tolist() if hasattr(value, "tolist") else value
-        if value is pd.NA or value is pd.NaT or (isinstance(value, float) and math.isnan(value)):
-            value = None
-        key = (type(value), _hashable(value))
+        value = _plain(value)
+        key = None if value is None else (type(value), _hashable(value))
         place = places.setdefault(key, len(cells))
         if place == len(cells):
             cells.append(value)
         codes[row] = place
     return Distinct(codes, cells)
+
+
+def _plain(value: Any) -> Any:
+    if value is None or type(value) is list:
+        return value
+    value = value.tolist() if hasattr(value, "tolist") else value
+    return None if value is pd.NA or value is pd.NaT or (isinstance(value, float) and math.isnan(value)) else value
 
 
 def _hashable(value: Any) -> Any:
