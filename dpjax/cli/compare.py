@@ -75,7 +75,7 @@ def _read(first: Path, second: Path | None) -> tuple[Any, list[str], list[str]]:
     from dpjax.results.compare import FOLDER
     from dpjax.results.summarize import run_twice
 
-    frames = [load(path) for path in (first, second) if path is not None]
+    frames = [load(path, curves=False) for path in (first, second) if path is not None]
     unreadable = [line for frame in frames for line in frame.attrs.get("unreadable", [])]
     # Of each by itself: the same seed in both is what makes them pairs.
     twice = list(dict.fromkeys(line for frame in frames for line in run_twice(frame)))
@@ -92,13 +92,20 @@ def _print(headers: list[str], rows: list[list[str]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from dpjax.results.show import MOST
+
+    # Of more pairs than anybody reads, those with a verdict.
+    ranked = sorted(range(len(rows)), key=lambda row: not rows[row][-1].endswith("better"))
+    read = [rows[row] for row in sorted(ranked[:MOST])]
     table = Table(*headers, box=box.SIMPLE_HEAD, show_edge=False)
-    for row in rows:
+    for row in read:
         table.add_row(*row, style="bold" if row[-1].endswith("better") else "")
     console = Console()
     if not console.is_terminal:
         console = Console(width=200)
     console.print(table)
+    if len(read) < len(rows):
+        typer.echo(f"{len(rows) - len(read):,} of {len(rows):,} pairs left out: --csv and --markdown show all.")
 
 
 def _markdown(headers: list[str], rows: list[list[str]]) -> str:

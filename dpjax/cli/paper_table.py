@@ -92,7 +92,7 @@ def table_command(
     from dpjax.results.paper.table import paper_table
     from dpjax.results.several import load_all
 
-    frame = load_all(directories)
+    frame = load_all(directories, curves=False)
     table = paper_table(frame, asked)
     if save is not None:
         try:

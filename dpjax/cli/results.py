@@ -151,7 +151,7 @@ def _selected(directories: list[Path], wanted: str) -> Any:
     from dpjax.results.selecting import select
     from dpjax.results.several import load_all
 
-    frame = load_all(directories)
+    frame = load_all(directories, curves=False)
     chosen = select(frame, wanted)
     chosen.attrs = frame.attrs
     return chosen

@@ -10,11 +10,12 @@ import pandas as pd
 
 from dpjax.checks import as_listed
 from dpjax.results.claims import small
+from dpjax.results.distinct import Table
 from dpjax.results.errors import ResultsError
 from dpjax.results.having import metrics_in, no_column, settings_in
 from dpjax.results.metric import metric_of
-from dpjax.results.mishaps import count_sentences, rows_counted
-from dpjax.results.schema import lower_is_better
+from dpjax.results.mishaps import COUNTED, count_sentences, rows_counted
+from dpjax.results.schema import METRICS, lower_is_better
 from dpjax.results.summarize import IDENTITY, require, same_runs
 from dpjax.results.unpaired import Candidate, nearest_sentence
 from dpjax.results.verdicts import Difference, Raw, judged
@@ -109,8 +110,10 @@ def compare(
         raise no_column(frame, by, _what_differs(frame))
     if bool(frame[by].isna().to_numpy().all()):
         raise ResultsError(f"the results have no values in column {by!r}: {_what_differs(frame)}")
-    named_rows: Any = frame[frame[by].notna()]
-    named_rows = named_rows.assign(side=[_cell(value) for value in named_rows[by]])
+    needed = {*IDENTITY, *_SILENT, *COUNTED, *METRICS, by, metric, "seed", "timestamp", "diverged", "num_steps"}
+    # Texts as long as a config are not copied.
+    named_rows: Any = frame.loc[frame[by].notna(), [name for name in frame.columns if name in needed]]
+    named_rows = named_rows.assign(side=Table(named_rows)[by].each(_cell).told())
     sides = list(values) or list(dict.fromkeys(named_rows["side"]))
     for side in sides:
         if side not in set(named_rows["side"]):
@@ -152,9 +155,11 @@ def _all_have(rows: Any, sides: Sequence[str], metric: str) -> bool:
 def _apart(rows: Any, sides: Sequence[str]) -> dict[str, list[str]]:
     """Settings of which each side has one value, and not all the same: what makes them two sweeps."""
     found = {}
+    told = rows[["side", *[name for name in IDENTITY if name in rows.columns]]]
+    tables = [Table(told[told["side"] == side]) for side in sides]
     for name in IDENTITY:
         if name not in (*CONTEXT, *_NAMES, *_VERSIONS):
-            of_side = [rows.loc[rows["side"] == side, name].map(_cell).unique() for side in sides]
+            of_side = [list(dict.fromkeys(map(_cell, table[name].cells))) for table in tables]
             if all(len(values) == 1 for values in of_side) and len({values[0] for values in of_side}) > 1:
                 found[name] = [str(values[0]) for values in of_side]
     return found
@@ -245,9 +250,11 @@ def _pairs(
     there: list[Candidate] = []
     unequal: dict[str, list[str]] = {}
     watched = [name for name in (*_WATCHED, *_SILENT) if name in rows.columns]
-    told = rows.groupby("config_hash", dropna=False)[watched].first().map(_cell).to_dict("index")
+    told = _first_of_each(rows, watched)
     context = [name for name in ("experiment", *CONTEXT) if name != by and not (name == "experiment" and by == FOLDER)]
     knobs = _knobs(by, apart)
+    needed = {*context, *knobs, "side", "seed", "timestamp", "config_hash", metric}
+    rows = rows[[name for name in rows.columns if name in needed]]  # the others are copied for each group
     for values, group in rows.groupby(context, dropna=False, sort=True):
         where = dict(zip(context, values, strict=True))
         points = {side: _points(group[group["side"] == side], by, metric, best, apart) for side in sides}
@@ -255,27 +262,39 @@ def _pairs(
         for first, second in itertools.combinations(sides, 2):
             shared = _matches(points[first], points[second])
             for one, other in shared:
-                common = points[first][one].index.intersection(points[second][other].index).sort_values()
+                of_one, of_other = points[first][one], points[second][other]
+                common = sorted(of_one.keys() & of_other.keys())
                 if len(common) < 2:
                     continue
                 met |= {(first, one), (second, other)}
-                a, b = (points[s][p].loc[common].to_numpy(float) for s, p in ((first, one), (second, other)))
+                a, b = (np.array([of_side[seed] for seed in common], float) for of_side in (of_one, of_other))
                 alike = {n: x for n, x, y in zip(knobs, one[0], other[0], strict=True) if x == y}
                 paired.append((where | alike, first, second, a, b))
-                x, y = told.get(one[1], {}), told.get(other[1], {})
-                for name in (name for name in watched if x and y and x[name] != y[name]):
-                    both = f"{_short(x[name])}, {_short(y[name])}"
+                x, y = told.get(one[1], ()), told.get(other[1], ())
+                if x == y:
+                    continue
+                for name, told_one, told_other in zip(watched, x, y, strict=True) if x and y else ():
+                    if told_one == told_other:
+                        continue
+                    both = f"{_short(told_one)}, {_short(told_other)}"
                     if both not in (known := unequal.setdefault(name, [])):
                         known.append(both if len(known) < 3 else "…")
         at = ", ".join(f"{label(name)} {_cell(value)}" for name, value in where.items() if _cell(value) != "–")
         shared_words = {name: _cell(value) for name, value in where.items()}
         for side, of_side in points.items():
             settings = {point: shared_words | dict(zip(knobs, point[0], strict=True)) for point in of_side}
-            found = {p: Candidate(side, settings[p], frozenset(runs.index)) for p, runs in of_side.items()}
+            found = {p: Candidate(side, settings[p], frozenset(runs)) for p, runs in of_side.items()}
             there += found.values()
             alone = [found[point] for point in of_side if (side, point) not in met]
             lost += [(at, len(alone), alone[0])] if alone else []
     return paired, [_lost_sentence(*each, there) for each in lost], unequal
+
+
+def _first_of_each(rows: Any, names: list[str]) -> dict[Any, tuple[str, ...]]:
+    """Hash of a config → cells of some columns, as one row has them: those of the first that has any."""
+    firsts: Any = rows[["config_hash", *names]].groupby("config_hash", dropna=False)[names].first()
+    table = Table(firsts)
+    return dict(zip(firsts.index, zip(*[table[name].each(_cell).told() for name in names], strict=True), strict=True))
 
 
 def _lost_sentence(at: str, count: int, first: Candidate, there: Sequence[Candidate]) -> str:
@@ -291,24 +310,24 @@ def _short(text: str) -> str:
     return text if len(text) <= 60 else f"{text[:59]}…"
 
 
-def _points(rows: Any, by: str, metric: str, best: bool, apart: Collection[str]) -> dict[Any, Any]:
+def _points(rows: Any, by: str, metric: str, best: bool, apart: Collection[str]) -> dict[Any, dict[Any, float]]:
     """Settings → the metric by seed, of one side in one context."""
-    knobs = _knobs(by, apart)
+    keys = ["config_hash", *_knobs(by, apart)]
     rows = rows[rows[metric].notna()].sort_values("timestamp", kind="stable", na_position="first")
-    keys = ["config_hash", *knobs]
     rows = rows.assign(seed=same_runs(rows["seed"])).drop_duplicates([*keys, "seed"], keep="last")
-    number = rows.groupby(keys, dropna=False, sort=False).ngroup().to_numpy()
-    order = np.argsort(number, kind="stable")
-    begins = np.flatnonzero(np.diff(number[order], prepend=-1))
-    settings = rows[keys].iloc[order[begins]].itertuples(index=False, name=None)
-    seeds, values = rows["seed"].to_numpy()[order], rows[metric].to_numpy()[order]
-    parts = zip(settings, np.split(seeds, begins[1:]), np.split(values, begins[1:]), strict=True) if len(rows) else ()
-    # One series a point, and not a frame: a table has thousands.
-    runs = {(tuple(map(_cell, own[1:])), own[0]): pd.Series(v, pd.Index(s, name="seed")) for own, s, v in parts}
-    if best and runs:
+    table = Table(rows)
+    kinds = table.same(keys)
+    told = [[table[name].cells[table[name].codes[row]] for row in kinds.cells] for name in keys]
+    runs: list[dict[Any, float]] = [{} for _ in kinds.cells]
+    for kind, seed, value in zip(kinds.codes.tolist(), rows["seed"].tolist(), rows[metric].tolist(), strict=True):
+        runs[kind][seed] = value
+    found = {
+        (tuple(map(_cell, own[1:])), own[0]): each for own, each in zip(zip(*told, strict=True), runs, strict=True)
+    }
+    if best and found:
         pick = min if lower_is_better(metric) else max
-        return dict([pick(runs.items(), key=lambda item: item[1].mean())])
-    return runs
+        return dict([pick(found.items(), key=lambda item: np.mean(list(item[1].values())))])
+    return found
 
 
 def _knobs(by: str, apart: Collection[str]) -> list[str]:

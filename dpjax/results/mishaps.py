@@ -29,16 +29,18 @@ def count_sentences(points: Sequence[Mapping[str, Any]]) -> dict[str, str]:
 
 
 def rows_counted(frame: Any) -> list[dict[str, Any]]:
-    """Rows of what ``count_sentences`` reads, and of nothing else.
+    """Rows of what ``count_sentences`` reads, and of nothing else; none where nothing went wrong.
 
     Args:
       frame: a table, or what ``summary`` gave.
 
     Example:
       >>> from dpjax.results.table import frame_of
-      >>> list(rows_counted(frame_of([{"seed": 0}]))[0])
-      ['overflow_count', 'rejected_count', 'dropped_count', 'aborted_count', 'wrapped_count', 'num_steps']
+      >>> rows_counted(frame_of([{"seed": 0, "overflow_count": 0}]))
+      []
     """
+    if not any((frame[name].fillna(0) != 0).any() for name in COUNTED if name in frame.columns):
+        return []
     return frame[[name for name in (*COUNTED, "num_steps", "n") if name in frame.columns]].to_dict("records")
 
 

@@ -2,12 +2,15 @@
 
 import hashlib
 import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from dpjax._version import SAME_NUMBERS_SINCE, __version__
+from dpjax.results.distinct import Distinct, Table
 
 _LARGEST = 64 * 2**20
 """Bytes of a file that a table is worth reading for."""
@@ -32,11 +35,15 @@ def made_by_other_code(frame: pd.DataFrame) -> list[str]:
 
 
 def _of_versions(frame: pd.DataFrame) -> list[str]:
+    def revision(row: Mapping[str, Any]) -> str | None:
+        code, version = row["code"], row["dpjax_version"]
+        stated = code if isinstance(code, str) else version if version != __version__ else None
+        return stated if isinstance(stated, str) and stated != SAME_NUMBERS_SINCE else None
+
     counts: dict[str, int] = {}
-    for code, version in zip(frame["code"], frame["dpjax_version"], strict=True):
-        revision = code if isinstance(code, str) else version if version != __version__ else None
-        if isinstance(revision, str) and revision != SAME_NUMBERS_SINCE:
-            counts[revision] = counts.get(revision, 0) + 1
+    for stated, count in _counted(Table(frame).each(revision)):
+        if stated is not None:
+            counts[stated] = counts.get(stated, 0) + count
     return [
         f"{_rows(count)} of dpjax {version}, whose numbers may differ from those of {__version__}: the same command "
         "run again makes them anew"
@@ -45,30 +52,36 @@ def _of_versions(frame: pd.DataFrame) -> list[str]:
 
 
 def _of_files(frame: pd.DataFrame) -> list[str]:
-    hashes: dict[str, list[str]] = {}
-    for cell in frame["inputs"]:
+    hashes: dict[str, dict[str, int]] = {}
+    for cell, count in _counted(Table(frame)["inputs"]):
         for name, hashed in _read(cell).items():
-            hashes.setdefault(name, []).append(hashed)
+            stated = hashes.setdefault(name, {})
+            stated[hashed] = stated.get(hashed, 0) + count
     sentences = []
     for name, stated in hashes.items():
         now = _now(name)
-        stale = 0 if now is None else sum(each != now for each in stated)
+        stale = 0 if now is None else sum(count for each, count in stated.items() if each != now)
         if stale:
             sentences.append(
                 f"{_rows(stale)} of another {name} than the one that is there now: the same command run again makes "
                 "them anew"
             )
-        elif len(set(stated)) > 1:
-            sentences.append(f"rows are of {len(set(stated))} different contents of {name}")
+        elif len(stated) > 1:
+            sentences.append(f"rows are of {len(stated)} different contents of {name}")
     return sentences
 
 
 def _of_revisions(frame: pd.DataFrame) -> list[str]:
-    revisions = list(dict.fromkeys(each for each in frame["git_revision"] if isinstance(each, str)))
+    revisions = [each for each in Table(frame)["git_revision"].cells if isinstance(each, str)]
     if len(revisions) < 2:
         return []
     more = ", ..." if len(revisions) > 4 else ""
     return [f"rows are of {len(revisions)} git revisions: {', '.join(revisions[:4])}{more}"]
+
+
+def _counted(column: Distinct) -> Iterator[tuple[Any, int]]:
+    """Each cell, and how many rows have it."""
+    return zip(column.cells, np.bincount(column.codes, minlength=len(column.cells)).tolist(), strict=True)
 
 
 def _read(cell: Any) -> dict[str, str]:

@@ -11,7 +11,7 @@ SWEEP = "sweep"
 """The column that says which folder a row is from, where there are several."""
 
 
-def load_all(paths: Sequence[Path | str]) -> "pd.DataFrame":
+def load_all(paths: Sequence[Path | str], *, curves: bool = True) -> "pd.DataFrame":
     """The rows of one results folder, or of several, told apart by their names.
 
     Formal guarantees: of several folders each row carries ``sweep``, the shortest end of its folder's path that no
@@ -19,6 +19,7 @@ def load_all(paths: Sequence[Path | str]) -> "pd.DataFrame":
 
     Args:
       paths: folders of sweeps, or ``results.parquet`` or ``results.json`` files; one given twice is read once.
+      curves: as in ``load``.
 
     Returns:
       One row per (point, seed), in the schema's columns and dtypes.
@@ -36,8 +37,8 @@ def load_all(paths: Sequence[Path | str]) -> "pd.DataFrame":
 
     folders = list({Path(path).resolve(): path for path in paths}.values())
     if len(folders) == 1:
-        return load(folders[0])
-    frames = [load(path) for path in folders]
+        return load(folders[0], curves=curves)
+    frames = [load(path, curves=curves) for path in folders]
     names = names_of(folders)
     rows = [
         {**row, SWEEP: name}

@@ -13,7 +13,7 @@ _STAR = "★"
 _NUMBERS = re.compile(r"-?[\d.e-]+ ± [\d.e-]+")
 
 
-_MOST = 400
+MOST = 400
 """Rows of a table in a terminal."""
 
 
@@ -43,7 +43,7 @@ def to_rich(sheets: list[Sheet], width: int) -> Group:
         for field in visible:
             table.add_column(field.header, justify="right", no_wrap=True)
         rows = list(enumerate(zip(sheet.best, sheet.private, strict=True)))
-        read = rows if len(rows) <= _MOST else [(row, kind) for row, kind in rows if kind[0] or not kind[1]][:_MOST]
+        read = rows if len(rows) <= MOST else [(row, kind) for row, kind in rows if kind[0] or not kind[1]][:MOST]
         for row, (best, private) in read:
             style = "bold" if best else ("" if private else "dim")
             table.add_row(*[Text(field.cells[row]) for field in visible], style=style)

@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dpjax.results.as_json import as_json
 from dpjax.results.columns import COLUMNS
 from dpjax.results.errors import ResultsError
 from dpjax.results.failures import failed_sentences, read_failures
@@ -26,6 +27,7 @@ _ARROW: dict[str, pa.DataType] = {
     "ints": pa.list_(pa.int64()),
     "floats": pa.list_(pa.float64()),
 }
+_LISTS = ("ints", "floats")
 _MAPPED = {pa.string(): pd.StringDtype(na_value=np.nan), pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
 _UNREADABLE = (
     OSError,
@@ -107,7 +109,10 @@ def frame_of(rows: list[dict[str, Any]]) -> pd.DataFrame:
 
 def _in_order(data: dict[str, pd.Series]) -> pd.DataFrame:
     frame = pd.DataFrame(data)
-    frame = frame.sort_values([*ORDER, "seed"], kind="stable", na_position="first", ignore_index=True)
+    keys: Any = frame[[*ORDER, "seed"]]
+    keys = keys.sort_values([*ORDER, "seed"], kind="stable", na_position="first")
+    if not (keys.index == frame.index).all():  # a table that was written in order is not copied, with all its texts
+        frame = frame.loc[keys.index].reset_index(drop=True)
     frame.attrs["unreadable"] = []
     return frame
 
@@ -118,7 +123,7 @@ def _seems_diverged(row: dict[str, Any]) -> bool | None:
     return True if not np.isfinite(numbers).all() else None
 
 
-def load(path: Path | str) -> pd.DataFrame:
+def load(path: Path | str, *, curves: bool = True) -> pd.DataFrame:
     """A results table from a sweep's folder, or from a ``results.parquet`` or ``results.json`` that was passed on.
 
     Formal guarantees: a folder's ``result.json`` files come before its ``results.parquet`` or ``.json``, so that a
@@ -126,6 +131,7 @@ def load(path: Path | str) -> pd.DataFrame:
 
     Args:
       path: the folder or the file.
+      curves: whether columns of lists are needed, which take longest to read; without, they may be empty.
 
     Returns:
       One row per (point, seed), in the schema's columns and dtypes.
@@ -143,7 +149,7 @@ def load(path: Path | str) -> pd.DataFrame:
     if not path.exists():
         raise ResultsError(f"there is no {path}: give the folder of a sweep, such as results/quickstart")
     if path.is_file():
-        return _read_table(path)
+        return _read_table(path, curves)
     frame = collect(path)
     if len(frame):
         return frame
@@ -152,7 +158,7 @@ def load(path: Path | str) -> pd.DataFrame:
     tables = [] if job_files(path) else [path / name for name in ("results.parquet", "results.json")]
     for table in tables:
         if table.exists():
-            frame = _read_table(table)
+            frame = _read_table(table, curves)
             frame.attrs["unreadable"] = spoilt
             return frame
     why = f" that can be read ({spoilt[0]})" if spoilt else ""
@@ -206,18 +212,10 @@ def write_frame(frame: pd.DataFrame, directory: Path | str) -> tuple[Path, Path]
     buffer = io.BytesIO()
     pq.write_table(arrow_table(frame), buffer)
     parquet = write_atomically(directory / "results.parquet", buffer.getvalue())
-    rows = [{name: encode(name, value) for name, value in row.items()} for row in _rows(frame)]
-    document = {"format": "dpjax-results", "version": 1, "rows": rows}
-    text = json.dumps(document, allow_nan=False, ensure_ascii=False, indent=1) + "\n"
-    return parquet, write_atomically(directory / "results.json", text.encode())
+    return parquet, write_atomically(directory / "results.json", as_json(frame))
 
 
-def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    columns = {name: [_cell(name, value) for value in frame[name]] for name in frame.columns}
-    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-
-
-def _cell(name: str, value: Any) -> Any:
+def _cell(value: Any) -> Any:
     if isinstance(value, np.ndarray | list | tuple | dict):
         return value
     if value is pd.NA or value is None:
@@ -236,11 +234,13 @@ def arrow_table(frame: pd.DataFrame) -> pa.Table:
       >>> arrow_table(frame_of([{"seed": 0}])).num_rows
       1
     """
-    rows = _rows(frame)
     arrays: dict[str, pa.Array] = {}
     for name in frame.columns:
-        values = [row[name] for row in rows]
-        column = SCHEMA.get(str(name))
+        column, series = SCHEMA.get(str(name)), frame[name]
+        if column is not None and series.dtype != object:
+            arrays[str(name)] = pa.array(series, type=_ARROW[column.dtype], from_pandas=True)
+            continue
+        values = [_cell(value) for value in series]
         if column is not None:
             arrays[str(name)] = pa.array(values, type=_ARROW[column.dtype])
             continue
@@ -252,13 +252,14 @@ def arrow_table(frame: pd.DataFrame) -> pa.Table:
     return pa.table(arrays)
 
 
-def _read_table(path: Path) -> pd.DataFrame:
+def _read_table(path: Path, curves: bool) -> pd.DataFrame:
     try:
         if path.suffix == ".parquet":
-            table = pq.read_table(path)
-            if _of_the_schema(table):
-                return _in_order(_columns_of(table))
-            rows = table.to_pylist()
+            schema = pq.read_schema(path)
+            if _of_the_schema(schema):
+                names = [n for n in schema.names if curves or n not in SCHEMA or SCHEMA[n].dtype not in _LISTS]
+                return _in_order(_columns_of(pq.read_table(path, columns=names)))
+            rows = pq.read_table(path).to_pylist()
             _refuse_misfits(rows)
             return frame_of(rows)
         document = json.loads(path.read_bytes())
@@ -273,9 +274,9 @@ def _read_table(path: Path) -> pd.DataFrame:
         raise ResultsError(f"{path} is no results table ({reason}): give a results.parquet or results.json") from error
 
 
-def _of_the_schema(table: pa.Table) -> bool:
+def _of_the_schema(schema: pa.Schema) -> bool:
     """Whether columns have the types that ``arrow_table`` gives them: no cell of them can be a misfit."""
-    return all(name not in SCHEMA or table[name].type == _ARROW[SCHEMA[name].dtype] for name in table.column_names)
+    return all(name not in SCHEMA or schema.field(name).type == _ARROW[SCHEMA[name].dtype] for name in schema.names)
 
 
 def _columns_of(table: pa.Table) -> dict[str, pd.Series]:
@@ -285,7 +286,7 @@ def _columns_of(table: pa.Table) -> dict[str, pd.Series]:
     for column in COLUMNS:
         if column.name not in held:
             data[column.name] = pd.Series([None] * rows, dtype=_PANDAS.get(column.dtype, "object"))
-        elif column.dtype in ("ints", "floats"):
+        elif column.dtype in _LISTS:
             data[column.name] = pd.Series(table[column.name].to_pylist(), dtype="object")
         else:
             data[column.name] = table[column.name].to_pandas(types_mapper=_MAPPED.get)

@@ -1,5 +1,6 @@
 """Paired tests over seeds, and verdicts that hold over all pairs together."""
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -65,7 +66,7 @@ def judged(raw: Sequence[Raw], metric: str, alpha: float) -> list[Difference]:
       >>> [found.verdict for found in judged([pair], "test_accuracy", 0.05)]
       ['']
     """
-    from scipy import stats
+    from scipy.special import stdtrit
 
     with np.errstate(invalid="ignore"):  # of ∞ − ∞ there is no test, and nothing to warn of
         differences = [a - b for _, _, _, a, b in raw]
@@ -90,7 +91,7 @@ def judged(raw: Sequence[Raw], metric: str, alpha: float) -> list[Difference]:
         mean, std = (float(d.mean()), float(d.std(ddof=1))) if testable else (math.nan, math.nan)
         half = math.inf
         if testable == "t":
-            half = float(stats.t.ppf(1 - level / 2, len(d) - 1)) * std / math.sqrt(len(d))
+            half = float(stdtrit(len(d) - 1, 1 - level / 2)) * std / math.sqrt(len(d))
         elif testable == "signs":
             mean, std = (mean if abs(mean) > _NOTHING else 0.0), 0.0
             # The one shift that sign flips leave of such differences, where there are seeds enough to exclude any.
@@ -125,7 +126,7 @@ def tested_by(d: np.ndarray) -> str:
 
 def _paired(d: np.ndarray) -> tuple[float, float]:
     """p of the paired t-test and of the sign-flip test. Differences without any spread show nothing by themselves."""
-    from scipy import stats
+    from scipy.special import stdtr  # what scipy.stats calls too, without the second that its import takes
 
     testable = tested_by(d)
     if not testable:
@@ -134,7 +135,7 @@ def _paired(d: np.ndarray) -> tuple[float, float]:
     if testable == "signs":
         return (1.0 if np.abs(d).max() <= _NOTHING else exact), exact
     t = d.mean() / (d.std(ddof=1) / math.sqrt(len(d)))
-    return float(2 * stats.t.sf(abs(t), len(d) - 1)), exact
+    return float(2 * stdtr(len(d) - 1, -abs(t))), exact
 
 
 def _sign_flips(d: np.ndarray) -> float:
@@ -144,7 +145,12 @@ def _sign_flips(d: np.ndarray) -> float:
     """
     n, least = len(d), abs(float(d.sum())) - 1e-12 * float(np.abs(d).sum())
     if n <= 13:
-        bits = np.arange(2**n)[:, None] >> np.arange(n) & 1
-        return float(np.mean(np.abs((1.0 - 2.0 * bits) @ d) >= least))
+        return float(np.mean(np.abs(_signs(n) @ d) >= least))
     signs = np.random.default_rng(0).choice((1.0, -1.0), (9_999, n))
     return float(1 + np.sum(np.abs(signs @ d) >= least)) / 10_000
+
+
+@functools.cache
+def _signs(n: int) -> np.ndarray:
+    """All patterns of n signs."""
+    return 1.0 - 2.0 * (np.arange(2**n)[:, None] >> np.arange(n) & 1)
