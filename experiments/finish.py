@@ -105,9 +105,9 @@ def _show(folder: Path, units: Units = frozenset()) -> Exception | None:
     from dpjax.results.provenance import made_by_other_code  # pandas: seconds, which bad input need not wait for
     from dpjax.results.sheet import sheets
     from dpjax.results.show import to_rich
-    from dpjax.results.table import write_frame
+    from dpjax.results.table import collected_with, write_frame
 
-    frame = results.load(folder)
+    frame, collected = collected_with(folder)
     console = Console()
     console.print(to_rich(sheets(frame), console.width))
     for sentence in made_by_other_code(frame):
@@ -116,7 +116,7 @@ def _show(folder: Path, units: Units = frozenset()) -> Exception | None:
     if mixed:
         print(f"note: {mixed}.", file=sys.stderr)
     try:
-        paths = write_frame(frame, folder)
+        paths = write_frame(frame, folder, collected)
     except (OSError, results.ResultsError) as error:  # a disk that can only be read has its table shown all the same
         return error
     print(f"Table:   {paths[0]}  (and {paths[1].name})")

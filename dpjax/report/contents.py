@@ -5,14 +5,13 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from dpjax.report.sweep_state import Progress, progress
-from dpjax.results.claims import learnt_sentence, released_sentence, text
-from dpjax.results.columns import COLUMNS
+from dpjax.results.claims import learnt_sentence, released_sentence
 from dpjax.results.distinct import Table
 from dpjax.results.errors import ResultsError
 from dpjax.results.failures import Failure, read_failures
 from dpjax.results.metric import metric_of
 from dpjax.results.mishaps import count_sentences, rows_counted
-from dpjax.results.result_files import job_files, parse_job_file
+from dpjax.results.result_files import job_files
 
 
 class Notice(NamedTuple):
@@ -76,7 +75,7 @@ def gather(directory: Path | str, now: datetime.datetime | None = None) -> Conte
           ...
       dpjax.results.errors.ResultsError: there is no /nowhere: give the folder of a sweep, such as results/quickstart
     """
-    from dpjax.results.table import frame_of, load
+    from dpjax.results.table import load, read_jobs
 
     root = Path(directory)
     if not root.exists():
@@ -84,12 +83,13 @@ def gather(directory: Path | str, now: datetime.datetime | None = None) -> Conte
     name = root.resolve().name
     if root.is_file():
         frame = load(root)
-        notices = _about(frame, [])
+        notices = _about(frame, {})
         return Contents(name, frame, _points(frame), notices, [], None)
-    rows, older, unreadable, finished = _rows(root)
-    frame = frame_of(rows)
+    jobs = read_jobs(root)
+    frame, unreadable = jobs.frame, jobs.unreadable
+    finished = {root / place: overrides for place, overrides in jobs.collected.finished.items()}
     tables = [root / table for table in ("results.parquet", "results.json") if (root / table).exists()]
-    if not rows and tables and not job_files(root):
+    if not len(frame) and tables and not job_files(root):
         try:
             frame = load(root)
         except ResultsError as error:
@@ -97,30 +97,8 @@ def gather(directory: Path | str, now: datetime.datetime | None = None) -> Conte
     failed, spoilt = read_failures(root)
     going, unknown = progress(root, finished, now or datetime.datetime.now(datetime.UTC))
     unreadable += [*spoilt, *unknown]
-    notices = [*_left_out(root, unreadable, failed, going), *_about(frame, older)]
+    notices = [*_left_out(root, unreadable, failed, going), *_about(frame, jobs.collected.older)]
     return Contents(name, frame, _points(frame), notices, failed, going, tuple(unreadable))
-
-
-def _rows(root: Path) -> tuple[list[dict[str, Any]], list[tuple[Path, list[str]]], list[str], dict[Path, str]]:
-    """Rows; files with the curves of today's schema that they lack; what cannot be read; overrides of each file."""
-    rows: list[dict[str, Any]] = []
-    older: list[tuple[Path, list[str]]] = []
-    unreadable: list[str] = []
-    finished: dict[Path, str] = {}
-    for path in job_files(root):
-        try:
-            read = parse_job_file(path)
-        except ResultsError as error:
-            unreadable.append(str(error))
-            continue
-        rows += read
-        had = {name for row in read for name in row}
-        lacking = [column.name for column in COLUMNS if column.dtype in ("floats", "ints") and column.name not in had]
-        # A loop of one's own records what it has: only a run of ours, which has a config, would have its curves today.
-        if lacking and "config" in had:
-            older.append((path.relative_to(root), lacking))
-        finished[path] = text(read[0], "overrides") if read else ""
-    return rows, older, unreadable, finished
 
 
 def _left_out(root: Path, unreadable: list[str], failed: list[Failure], going: Progress | None) -> list[Notice]:
@@ -141,7 +119,7 @@ def _left_out(root: Path, unreadable: list[str], failed: list[Failure], going: P
     return notices
 
 
-def _about(frame: Any, older: list[tuple[Path, list[str]]]) -> list[Notice]:
+def _about(frame: Any, older: dict[str, list[str]]) -> list[Notice]:
     from dpjax.results.provenance import made_by_other_code
     from dpjax.results.summarize import run_twice
 
@@ -149,8 +127,8 @@ def _about(frame: Any, older: list[tuple[Path, list[str]]]) -> list[Notice]:
     if not len(frame):
         notices.append(Notice("error", "There is no finished job to report on.", []))
     by_columns: dict[tuple[str, ...], list[str]] = {}
-    for path, lacking in older:
-        by_columns.setdefault(tuple(lacking), []).append(str(path))
+    for path, lacking in older.items():
+        by_columns.setdefault(tuple(lacking), []).append(path)
     for lacking, files in by_columns.items():
         what = f"{_count(len(files), 'file')} of an older schema {_has(files)} no"
         notices.append(Notice("note", f"{what} {', '.join(lacking)}; charts of those are left out.", files))

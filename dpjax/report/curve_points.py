@@ -62,7 +62,8 @@ def pack_points(points: Any, table: Table, texts: dict[str, int]) -> PackedPoint
     if points is None:
         return PackedPoints({"points": {"count": 0, "cells": {}, "runs": []}, "families": [], "tasks": []}, [])
     columns = Table(points)
-    point_rows = columns.replaced(epsilon=columns["epsilon"].each(told_cell)).records()
+    columns = columns.replaced(epsilon=columns["epsilon"].each(told_cell))
+    point_rows = columns.records()
     is_one = "sweep" not in points  # of several folders, an experiment's name is but the sweep's
     shared = [name for name in FAMILY if is_one or name != "experiment"]
     families: dict[tuple[Any, ...], int] = {}
@@ -80,13 +81,15 @@ def pack_points(points: Any, table: Table, texts: dict[str, int]) -> PackedPoint
         tasks.setdefault((experiment, *(of_each[name] for name in told)), []).append(place)
     several = [places for places in tasks.values() if len(places) > 1]
     same = [name for name in (*IDENTITY, "sweep") if name not in _ADOPTED]
-    owners = _runs_of(columns, table, same)
+    owners = _runs_of(Table(points), table, same)
     best = [run for runs, is_best in zip(owners, columns["best"].told(), strict=True) if is_best for run in runs]
     several_splits = len({text(point, "split") for point in point_rows}) > 1
     left_out = {*_MADE_BY, *FAMILY, "best"} - {"overrides", "delta", "unit", *_told_apart(point_rows)}
     left_out -= {"model"} if several else set()
     names = [name for name in point_rows[0] if name not in left_out]
-    cells = {name: column(of_cells([point.get(name) for point in point_rows]), texts) for name in names}
+    anew = {name: of_cells([point.get(name) for point in point_rows]) for name in ("family", "algorithm")}
+    columns = columns.replaced(**anew)
+    cells = {name: column(columns[name], texts) for name in names}
     packed = {
         "points": {
             "count": len(point_rows),

@@ -3,7 +3,7 @@
 import io
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -11,6 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dpjax.results.as_json import as_json
+from dpjax.results.claims import text
+from dpjax.results.collected import Collected, as_metadata, digest_of, from_metadata, lacking
 from dpjax.results.columns import COLUMNS
 from dpjax.results.errors import ResultsError
 from dpjax.results.failures import failed_sentences, read_failures
@@ -73,17 +75,69 @@ def collect(directory: Path | str) -> pd.DataFrame:
       >>> len(frame), frame.attrs["unreadable"]
       (0, [])
     """
-    rows: list[dict[str, Any]] = []
-    unreadable: list[str] = []
-    for path in job_files(directory):
+    return _collected(directory, True)[0]
+
+
+def _collected(directory: Path | str, curves: bool) -> tuple[pd.DataFrame, Collected]:
+    jobs = read_jobs(directory, curves=curves)
+    failures, spoilt = read_failures(directory)
+    jobs.frame.attrs["unreadable"] = [*jobs.unreadable, *spoilt, *failed_sentences(failures)]
+    return jobs.frame, jobs.collected
+
+
+class Jobs(NamedTuple):
+    """The jobs below a folder.
+
+    Attributes:
+      frame: their rows.
+      collected: which files they are from.
+      unreadable: one sentence for each file that could not be read.
+    """
+
+    frame: pd.DataFrame
+    collected: Collected
+    unreadable: list[str]
+
+
+def read_jobs(directory: Path | str, *, curves: bool = True) -> Jobs:
+    """Every job's rows below a folder, from its ``results.parquet`` where that was made of these very files.
+
+    Formal guarantees: a table is taken for the files only if each has the size and the time of its last change that it
+    had then, and no other is there. The rows are the same either way.
+
+    Args:
+      directory: a sweep's folder, or any folder above several.
+      curves: as for ``load``.
+
+    Example:
+      >>> len(read_jobs("/nowhere").frame)
+      0
+    """
+    root, files = Path(directory), job_files(directory)
+    digest, table = digest_of(root, files), root / "results.parquet"
+    if digest and table.is_file():
         try:
-            rows.extend(parse_job_file(path))
+            collected = from_metadata(pq.read_metadata(table).metadata)
+            if collected is not None and collected.digest == digest:
+                return Jobs(_read_table(table, curves), collected, [])
+        except (*_UNREADABLE, ResultsError):
+            pass  # the files say it all
+    rows: list[dict[str, Any]] = []
+    finished: dict[str, str] = {}
+    older: dict[str, list[str]] = {}
+    unreadable: list[str] = []
+    for path in files:
+        try:
+            read = parse_job_file(path)
         except ResultsError as error:
             unreadable.append(str(error))
-    failures, spoilt = read_failures(directory)
-    frame = frame_of(rows)
-    frame.attrs["unreadable"] = [*unreadable, *spoilt, *failed_sentences(failures)]
-    return frame
+            continue
+        rows += read
+        place = path.relative_to(root).as_posix()
+        finished[place] = text(read[0], "overrides")
+        if less := lacking(read):
+            older[place] = less
+    return Jobs(frame_of(rows), Collected("" if unreadable else digest, finished, older), unreadable)
 
 
 def frame_of(rows: list[dict[str, Any]]) -> pd.DataFrame:
@@ -145,14 +199,36 @@ def load(path: Path | str, *, curves: bool = True) -> pd.DataFrame:
           ...
       dpjax.results.errors.ResultsError: there is no /nowhere: give the folder of a sweep, such as results/quickstart
     """
+    return collected_with(path, curves=curves)[0]
+
+
+def collected_with(path: Path | str, *, curves: bool = True) -> tuple[pd.DataFrame, Collected | None]:
+    """What ``load`` gives, and the files of the folder that it was collected from.
+
+    Args:
+      path: as for ``load``.
+      curves: as for ``load``.
+
+    Returns:
+      The table, and what ``write_frame`` may write beside it; None where it is not of jobs.
+
+    Raises:
+      ResultsError: there is nothing to read.
+
+    Example:
+      >>> collected_with("/nowhere")
+      Traceback (most recent call last):
+          ...
+      dpjax.results.errors.ResultsError: there is no /nowhere: give the folder of a sweep, such as results/quickstart
+    """
     path = Path(path)
     if not path.exists():
         raise ResultsError(f"there is no {path}: give the folder of a sweep, such as results/quickstart")
     if path.is_file():
-        return _read_table(path, curves)
-    frame = collect(path)
+        return _read_table(path, curves), None
+    frame, collected = _collected(path, curves)
     if len(frame):
-        return frame
+        return frame, collected
     spoilt = frame.attrs["unreadable"]
     # A table of before would hide that its jobs can't be read any more.
     tables = [] if job_files(path) else [path / name for name in ("results.parquet", "results.json")]
@@ -160,7 +236,7 @@ def load(path: Path | str, *, curves: bool = True) -> pd.DataFrame:
         if table.exists():
             frame = _read_table(table, curves)
             frame.attrs["unreadable"] = spoilt
-            return frame
+            return frame, None
     why = f" that can be read ({spoilt[0]})" if spoilt else ""
     raise ResultsError(f"there is no result.json{why} below {path}: give the folder of a sweep with finished jobs")
 
@@ -185,15 +261,17 @@ def write_table(directory: Path | str) -> tuple[Path, Path]:
           ...
       dpjax.results.errors.ResultsError: there is no /nowhere: give the folder of a sweep, such as results/quickstart
     """
-    return write_frame(load(directory), directory)
+    frame, collected = collected_with(directory)
+    return write_frame(frame, directory, collected)
 
 
-def write_frame(frame: pd.DataFrame, directory: Path | str) -> tuple[Path, Path]:
+def write_frame(frame: pd.DataFrame, directory: Path | str, collected: Collected | None = None) -> tuple[Path, Path]:
     """Writes a results table as ``results.parquet`` and ``results.json``.
 
     Args:
       frame: what ``collect`` or ``load`` gave.
       directory: existing folder to write to.
+      collected: which files of the folder the rows are from, if they are all that those hold.
 
     Returns:
       The paths of the Parquet and the JSON file.
@@ -210,9 +288,16 @@ def write_frame(frame: pd.DataFrame, directory: Path | str) -> tuple[Path, Path]
     """
     directory = Path(directory)
     buffer = io.BytesIO()
-    pq.write_table(arrow_table(frame), buffer)
+    pq.write_table(_stamped(arrow_table(frame), collected), buffer)
     parquet = write_atomically(directory / "results.parquet", buffer.getvalue())
     return parquet, write_atomically(directory / "results.json", as_json(frame))
+
+
+def _stamped(table: pa.Table, collected: Collected | None) -> pa.Table:
+    """A table that says what it was collected from, where it reads back as the rows of those files do."""
+    plain = (pa.string(), pa.int64(), pa.float64(), pa.bool_())
+    whole = all(name in SCHEMA or table.schema.field(name).type in plain for name in table.column_names)
+    return table.replace_schema_metadata(as_metadata(collected)) if collected and collected.digest and whole else table
 
 
 def _cell(value: Any) -> Any:
