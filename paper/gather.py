@@ -7,7 +7,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from dpjax.results import ResultsError, collect, load
-from dpjax.results.table import arrow_table
+from dpjax.results.table_files import arrow_table
 
 FOLDER = Path(__file__).parent / "results"
 _DROPPED = ("eval_test_accuracy", "eval_test_loss", "train_loss_curve", "python_version", "timestamp")

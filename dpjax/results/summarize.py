@@ -12,13 +12,13 @@ import pandas as pd
 from dpjax.results.claims import claim, small
 from dpjax.results.distinct import Table
 from dpjax.results.errors import ResultsError
+from dpjax.results.frames import ORDER
 from dpjax.results.having import metrics_in, no_column
 from dpjax.results.metric import all_diverged, metric_of
 from dpjax.results.mishaps import COUNTED
 from dpjax.results.rivals import FAMILY, SUBJECT, best_of_each
 from dpjax.results.schema import METRICS, SCHEMA
 from dpjax.results.several import SWEEP
-from dpjax.results.table import ORDER
 
 IDENTITY: tuple[str, ...] = (
     *FAMILY,
