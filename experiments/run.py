@@ -37,6 +37,7 @@ from experiments.progress import Progress
 from experiments.readers import refuse_unread
 from experiments.strict import refuse_choices
 from experiments.task import Job, Outcome, Rows, Tell, Told
+from experiments.validation import validate
 
 
 def task(cfg: DictConfig) -> Rows:
@@ -106,7 +107,7 @@ def run(jobs: Sequence[Job], tell: Tell) -> Iterator[Outcome]:
 
 
 # What the batched launcher asks of the task; see experiments.task.Task.
-vars(task).update(typed=from_hydra, key=identity.signature, finished=finished, run=run)
+vars(task).update(typed=from_hydra, checked=validate, key=identity.signature, finished=finished, run=run)
 
 
 def main() -> None:

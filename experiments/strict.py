@@ -81,7 +81,7 @@ def refuse_misfits(cfg: DictConfig) -> None:
         if kind is list and any(isinstance(each, ListConfig | DictConfig) for each in value):
             raise ConfigError(f"{path}={value} is a list of lists; give plain values.")
         for each in value if kind is list else _values_in(value) if kind is dict else [value]:
-            wrong = _misfit(path, each)
+            wrong = misfit(path, each)
             if wrong:
                 raise ConfigError(f"{path}={value} {wrong}.")
 
@@ -108,7 +108,17 @@ def _values_in(node: Any) -> Iterator[Any]:
         yield node
 
 
-def _misfit(path: str, value: Any) -> str | None:
+def misfit(path: str, value: Any) -> str | None:
+    """What is wrong with a value, as the end of a sentence that begins with it; None: nothing.
+
+    Args:
+      path: of its field.
+      value: a number, a text, a truth or None.
+
+    Example:
+      >>> misfit("privacy.clip_norm", math.inf)
+      'must be finite; use privacy.epsilon=inf to turn clipping off'
+    """
     if isinstance(value, str):
         shown = value.replace("\n", "").replace("\t", "")
         return None if shown.isprintable() else "holds what can't be printed; leave that out"

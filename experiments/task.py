@@ -60,6 +60,10 @@ class Task(Protocol):
         """The typed config of a job; ConfigError if it can't run."""
         ...
 
+    def checked(self, cfg: Config) -> None:
+        """ConfigError if a config can't run whose fields are what the schema says."""
+        ...
+
     def key(self, cfg: Config) -> str:
         """The static signature; jobs of equal key can be run together."""
         ...

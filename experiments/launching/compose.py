@@ -42,8 +42,8 @@ def make_compose(config_loader: Any, master: DictConfig) -> Callable[[Sequence[s
             parsed = parser.parse_overrides(list(overrides))
         except Exception:  # Hydra says what is wrong with it
             return config_loader.load_sweep_config(master, list(overrides))
-        groups = [o for o in parsed if _chooses(o)]
-        values = [o for o in parsed if _assigns(o)]
+        groups = [o for o in parsed if chooses(o)]
+        values = [o for o in parsed if assigns(o)]
         if len(groups) + len(values) < len(parsed):
             return config_loader.load_sweep_config(master, list(overrides))
         chosen = tuple(str(o.input_line) for o in groups)
@@ -63,13 +63,21 @@ def make_compose(config_loader: Any, master: DictConfig) -> Callable[[Sequence[s
     return compose
 
 
-def _chooses(override: Override) -> bool:
-    """Whether it takes one file of a group, and nothing else."""
+def chooses(override: Override) -> bool:
+    """Whether it takes one file of a group, and nothing else.
+
+    Args:
+      override: as Hydra parsed it.
+    """
     return override.type == OverrideType.CHANGE and override.key_or_group in _GROUPS and _is_plain(override)
 
 
-def _assigns(override: Override) -> bool:
-    """Whether it changes, adds or takes away what is no group: a field, or what stands below a node of the schema."""
+def assigns(override: Override) -> bool:
+    """Whether it changes, adds or takes away what is no group: a field, or what stands below a node of the schema.
+
+    Args:
+      override: as Hydra parsed it.
+    """
     name = override.key_or_group
     known = override.type == OverrideType.CHANGE and name in _FIELDS - _GROUPS
     node, dot, _ = name.partition(".")

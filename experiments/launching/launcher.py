@@ -5,7 +5,8 @@ Configs, folders, logs, callbacks and job returns stay Hydra's own; only the wor
 
 import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from experiments.config import ConfigError
 from experiments.error_words import explain, is_disk_full
 from experiments.launching.compose import Composed, as_job, make_compose
 from experiments.launching.plan import telling
+from experiments.launching.points import Point, make_points
 from experiments.progress import Progress
 from experiments.readers import Sweep, refuse_unread
 from experiments.strict import refuse_choices
@@ -47,12 +49,28 @@ def launch(
     configure_log(config.hydra.hydra_logging, config.hydra.verbose)
     returns: dict[int, JobReturn] = {}
     jobs: dict[int, Job] = {}
-    found: dict[int, Composed] = {}
-    composed: dict[int, DictConfig] = {}
+    points: dict[int, Point] = {}
+    compose = make_compose(hydra_context.config_loader, config)
+    make_point = make_points(hydra_context.config_loader, compose, task)
+
+    def composed(i: int) -> DictConfig:
+        """A job as Hydra has it, which is asked for only when it has ended."""
+        made = compose(job_overrides[i])
+        as_job(made, job_overrides[i], first_index + i)
+        return made
+
+    def refused(i: int) -> Composed | None:
+        """A job that can't run, if it is one: its folder remembers it."""
+        with suppress(Exception):
+            made = compose(job_overrides[i])
+            refuse_choices(made.hydra, sweep=True)
+            return as_job(made, job_overrides[i], first_index + i)
+        return None
+
     with Progress(len(job_overrides), tell_left=telling(Path(str(config.hydra.sweep.dir)))) as progress:
 
         def hand_over(i: int, outcome: Outcome) -> None:
-            returns[i] = _hand_over(hydra_context, composed[i], outcome)
+            returns[i] = _hand_over(hydra_context, composed(i), outcome)
             if outcome.error is None:
                 return progress.finished(outcome.job.overrides, outcome.rows)
             progress.failed(outcome.job.overrides, outcome.error)
@@ -60,24 +78,22 @@ def launch(
             if is_disk_full(outcome.error):
                 raise outcome.error  # every job to come would compute in vain
 
-        compose = make_compose(hydra_context.config_loader, config)
+        folders: dict[Path, str] = {}
         for i, overrides in enumerate(job_overrides):
             progress.tell("composing configs", i, len(job_overrides))
             try:
-                composed[i] = compose(overrides)
-                refuse_choices(composed[i].hydra, sweep=True)
-                found[i] = as_job(composed[i], overrides, first_index + i)
-                jobs[i] = Job(task.typed(found[i].cfg), found[i].folder, found[i].overrides)
-                _check_folder(found, i)
+                points[i] = make_point(overrides, first_index + i)
+                jobs[i] = Job(points[i].cfg, points[i].folder, points[i].overrides)
+                _refuse_shared(folders, jobs[i])
             except Exception as error:
                 returns[i] = _failed(overrides, error)
-                if i in found:
-                    _remember(found[i], error)
+                if (failed := jobs.get(i) or refused(i)) is not None:
+                    _remember(failed, error)
         valid = [i for i in jobs if i not in returns]
         together = Sweep([jobs[i].cfg for i in valid])
         for i in valid:
             try:
-                refuse_unread(jobs[i].cfg, composed[i].hydra.runtime.choices, together)
+                refuse_unread(jobs[i].cfg, points[i].choices, together)
             except ConfigError as error:
                 returns[i] = _failed(job_overrides[i], error)
                 _remember(jobs[i], error)
@@ -96,9 +112,9 @@ def launch(
                 hydras = job.folder / str(config.hydra.output_subdir or "")
                 # Without them it was killed between its result and what Hydra writes for it.
                 returns[i] = (
-                    _completed(composed[i], job, rows)
+                    _completed(composed(i), job, rows)
                     if hydras.is_dir()
-                    else _hand_over(hydra_context, composed[i], Outcome(job, rows))
+                    else _hand_over(hydra_context, composed(i), Outcome(job, rows))
                 )
                 progress.skipped(job.overrides, rows)
         if not groups and all(done.status == JobStatus.COMPLETED for done in returns.values()):
@@ -117,15 +133,14 @@ def _remember(job: Job | Composed, error: Exception) -> None:
     write_failure(job.folder, str(job.cfg.experiment), job.overrides, explain(error))
 
 
-def _check_folder(jobs: Mapping[int, Composed], new: int) -> None:
+def _refuse_shared(folders: dict[Path, str], job: Job) -> None:
     """Two jobs in one folder would take each other's results for their own."""
-    for i, job in jobs.items():
-        if i != new and job.folder == jobs[new].folder:
-            raise ConfigError(
-                f"{jobs[new].overrides} has the folder of {job.overrides}; num_seeds, lanes, figures, notify, "
-                "checkpoint_seconds and tracker name no folder, so sweep them in runs of their own with "
-                "results_dir=FOLDER."
-            )
+    other = folders.setdefault(job.folder, job.overrides)
+    if other is not job.overrides:
+        raise ConfigError(
+            f"{job.overrides} has the folder of {other}; num_seeds, lanes, figures, notify, checkpoint_seconds and "
+            "tracker name no folder, so sweep them in runs of their own with results_dir=FOLDER."
+        )
 
 
 def _run(task: Task, jobs: list[Job], progress: Progress) -> Iterator[Outcome]:
