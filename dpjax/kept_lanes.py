@@ -4,14 +4,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
-from dpjax.checkpoints import Checkpoints
+from dpjax.checkpoints import CheckpointError, Checkpoints
 from dpjax.checks import seed_number
 from dpjax.lane_devices import Width, over_lanes, placed, width_of
 from dpjax.sweeps import Lane, parse_lanes
@@ -140,7 +140,7 @@ def run_kept_lanes(
     with ExitStack() as places:  # closed whatever happens: nobody else is to read what is being written
         for place in kept:
             if place is not None:
-                places.callback(place.close)
+                places.callback(_closed, place)
         found = [None if place is None else place.restore(like) for place in kept]
         # Lanes of one call do the same steps: those that were stopped elsewhere go in calls of their own.
         order = sorted(range(len(hparams)), key=lambda i: 0 if (back := found[i]) is None else back[0])
@@ -172,6 +172,12 @@ def run_kept_lanes(
                 stop.set()
                 for future in pending:
                     future.cancel()
+
+
+def _closed(place: Checkpoints) -> None:
+    """After a lane that ended well there is nothing left to close, and of one that did not the first error is said."""
+    with suppress(CheckpointError):
+        place.close()
 
 
 def _start(found: tuple[int, PyTree] | None) -> int:
