@@ -41,8 +41,9 @@ class Checkpoints:
     Formal guarantees: what ``restore`` gives is what ``save`` was given, to the last bit: a hash of all leaves is kept
     beside them and compared, as orbax itself restores damaged arrays without a word
     (``findings/orbax_restores_a_flipped_bit_without_a_word.sh``); so is one of their step and run. A kill at any moment
-    leaves the states before it. One process at a time keeps states in a folder, by a lock that ends with the process.
-    What is kept holds the noise key and is NOT a release: the folder is to be as private as the data.
+    leaves the states before it. One process at a time keeps states in a folder, by a lock that ends with it; another
+    that runs the same finds nothing there and keeps nothing, with a warning. What is kept holds the noise key and is
+    NOT a release: the folder is to be as private as the data.
 
     Args:
       folder: of this run alone; made when first needed.
@@ -67,6 +68,7 @@ class Checkpoints:
         self.folder, self.identity = Path(folder).absolute(), dict(identity)
         self._open: Any = None
         self._lock: int | None = None
+        self._told = False
 
     def restore(self, like: PyTree) -> tuple[int, PyTree] | None:
         """The newest state that is whole, and its step; None where nothing was kept.
@@ -75,9 +77,9 @@ class Checkpoints:
           like: a state of the same structure, shapes and dtypes.
 
         Raises:
-          CheckpointError: it is of another run, or another process works in the folder.
+          CheckpointError: it is of another run.
         """
-        if not self.folder.is_dir():
+        if not self.folder.is_dir() or not self._is_held():
             return None
         try:
             return self._newest(like)
@@ -93,8 +95,10 @@ class Checkpoints:
           tree: any pytree of arrays and typed keys.
 
         Raises:
-          CheckpointError: the one before could not be written, or another process keeps states in the folder.
+          CheckpointError: the one before could not be written.
         """
+        if not self._is_held():
+            return
         import orbax.checkpoint as ocp
 
         leaves = _leaves(tree)
@@ -178,32 +182,37 @@ class Checkpoints:
 
             logging.getLogger("absl").setLevel(logging.CRITICAL)  # tracebacks of what is said in a sentence here
             with self._written():
-                self._hold()
                 options = ocp.CheckpointManagerOptions(max_to_keep=2, create=True, enable_async_checkpointing=True)
                 self._open = ocp.CheckpointManager(self.folder, options=options)
         return self._open
 
-    def _hold(self) -> None:
-        """Two processes that keep the same run would take each other's states away."""
+    def _is_held(self) -> bool:
+        """Whether the folder is this process's: two that keep the same run would take each other's states away."""
         if self._lock is not None:
-            return
+            return True
         try:
             import fcntl
         except ImportError:  # of a system that has none
-            return
-        self.folder.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(self.folder.with_name(f"{self.folder.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
+            return True
+        with self._written():
+            self.folder.parent.mkdir(parents=True, exist_ok=True)
+            handle = os.open(self.folder.with_name(f"{self.folder.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             os.close(handle)
             if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-                return  # a file system without locks
-            raise CheckpointError(
-                f"the checkpoint {self.folder} is kept by another process, which runs the same job; wait for it, or "
-                "name another results_dir."
-            ) from None
+                return True  # a file system without locks
+            if not self._told:
+                warnings.warn(
+                    f"the checkpoint {self.folder} is kept by another process, which runs the same job; this one goes "
+                    "on without: end one of them, or give it another results_dir.",
+                    stacklevel=3,
+                )
+            self._told = True
+            return False
         self._lock = handle
+        return True
 
     def _put_aside(self, step: int, before: int | None, error: Exception) -> None:
         """A damaged state, out of the way of the run that comes by there again."""
