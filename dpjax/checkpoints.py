@@ -141,9 +141,13 @@ class Checkpoints:
             ) from why
 
     def clear(self) -> None:
-        """Take away all that was kept."""
+        """Take away all that was kept, but what another process is keeping."""
         self.close()
+        if not self.folder.is_dir() or (lock := _locked(self.folder)) is None:
+            return
         shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.with_name(f"{self.folder.name}.lock").unlink(missing_ok=True)
+        os.close(lock)
 
     def _newest(self, like: PyTree) -> tuple[int, PyTree] | None:
         import orbax.checkpoint as ocp
@@ -188,31 +192,18 @@ class Checkpoints:
 
     def _is_held(self) -> bool:
         """Whether the folder is this process's: two that keep the same run would take each other's states away."""
-        if self._lock is not None:
-            return True
-        try:
-            import fcntl
-        except ImportError:  # of a system that has none
-            return True
-        with self._written():
-            self.folder.parent.mkdir(parents=True, exist_ok=True)
-            handle = os.open(self.folder.with_name(f"{self.folder.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(handle)
-            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-                return True  # a file system without locks
-            if not self._told:
-                warnings.warn(
-                    f"the checkpoint {self.folder} is kept by another process, which runs the same job; this one goes "
-                    "on without: end one of them, or give it another results_dir.",
-                    stacklevel=3,
-                )
+        if self._lock is None:
+            with self._written():
+                self.folder.parent.mkdir(parents=True, exist_ok=True)
+                self._lock = _locked(self.folder)
+        if self._lock is None and not self._told:
+            warnings.warn(
+                f"the checkpoint {self.folder} is kept by another process, which runs the same job; this one goes on "
+                "without: end one of them, or give it another results_dir.",
+                stacklevel=3,
+            )
             self._told = True
-            return False
-        self._lock = handle
-        return True
+        return self._lock is not None
 
     def _put_aside(self, step: int, before: int | None, error: Exception) -> None:
         """A damaged state, out of the way of the run that comes by there again."""
@@ -236,6 +227,22 @@ class Checkpoints:
                     f"the checkpoint {self.folder / str(step)} is of another {name} ({in_one_line(str(was), 60)}, not "
                     f"{in_one_line(mine, 60)}); take the folder away to begin anew, or go back to what made it."
                 )
+
+
+def _locked(folder: Path) -> int | None:
+    """A handle that keeps others from a folder until it is closed; None where another has one."""
+    handle = os.open(folder.with_name(f"{folder.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        import fcntl
+
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except ImportError:  # of a system that has none
+        return handle
+    except OSError as error:
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+            os.close(handle)
+            return None  # any other is of a file system that has no locks
+    return handle
 
 
 def _seal(meta: Mapping[str, Any]) -> str:

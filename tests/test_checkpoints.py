@@ -17,6 +17,7 @@ from dpjax.checkpoints import CheckpointError, Checkpoints
 from dpjax.kept_lanes import InStretches, compile_kept_lanes, run_kept_lanes
 from dpjax.types import HParams
 from experiments.error_words import explain, is_disk_full
+from experiments.kept_jobs import FOLDER, forget_lanes
 from tests.test_stretches import STEPS, bits, run_of
 
 TREE = {
@@ -155,13 +156,19 @@ time.sleep(600)
 
 
 def test_a_folder_is_one_processs_until_it_ends_however_it_ends(tmp_path):
-    like, mine = {"w": jnp.zeros(3)}, Checkpoints(tmp_path / "run", MINE)
-    holder = subprocess.Popen([sys.executable, "-c", HOLDER, tmp_path / "run"], stdout=subprocess.PIPE, text=True)
+    run = tmp_path / FOLDER / "seed-0"
+    like, mine = {"w": jnp.zeros(3)}, Checkpoints(run, MINE)
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER, run], stdout=subprocess.PIPE, text=True)
     assert holder.stdout is not None
     assert holder.stdout.readline() == "kept\n"
-    with pytest.warns(UserWarning, match=r"run is kept by another process, which runs the same job; this one goes on"):
+    with pytest.warns(
+        UserWarning, match=r"seed-0 is kept by another process, which runs the same job; this one goes on"
+    ):
         assert mine.restore(like) is None
     mine.save(5, like)
+    mine.clear()  # of a job that this one finished first
+    forget_lanes(tmp_path)
+    assert (tmp_path / FOLDER / "seed-0/3").is_dir()
     holder.kill()
     holder.wait()
     assert mine.restore(like)[0] == 3
@@ -169,6 +176,8 @@ def test_a_folder_is_one_processs_until_it_ends_however_it_ends(tmp_path):
     mine.close()
     assert mine.restore(like)[0] == 5
     mine.close()
+    forget_lanes(tmp_path)
+    assert not (tmp_path / FOLDER).exists()
 
 
 def test_a_folder_that_cannot_be_written_is_said(tmp_path):
