@@ -14,6 +14,9 @@ import pyarrow as pa
 from dpjax.checks import brief
 from dpjax.stored_units import StoredUnits
 
+_END = b"\xff\xff\xff\xff\0\0\0\0"
+"""Of a stream, when its writer is closed."""
+
 
 class ArrowFileError(ValueError):
     """An Arrow file that can't be read as units: one sentence with the file and the fix."""
@@ -44,9 +47,9 @@ def arrow_units(
       Units that are a dict, column → a number, or an array where the column is of lists of one fixed size.
 
     Raises:
-      ArrowFileError: a file that is none, is cut short or compressed; a column that is missing, of another type than
-        numbers and fixed-size lists of them, or has empty cells; files of different columns. While it is read: a file
-        that was changed.
+      ArrowFileError: a file that is none, is cut short or compressed; a column that is missing, there twice, of another
+        type than numbers and fixed-size lists of them, or has empty cells; files of different columns. While it is
+        read: a file that was changed.
 
     Example:
       >>> import tempfile
@@ -138,8 +141,10 @@ def _batches(file: _Mapped) -> list[Any]:
             reader = pa.ipc.open_file(pa.BufferReader(whole))
             batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
         else:
-            batches = list(pa.ipc.open_stream(pa.BufferReader(whole)))
-    except (pa.ArrowInvalid, OSError) as error:
+            source = pa.BufferReader(whole)
+            batches = list(pa.ipc.open_stream(source))
+            _check_ended(file, source.tell())
+    except (pa.ArrowException, OSError) as error:
         why = str(error).split("\n")[0]
         raise ArrowFileError(
             f"{file.path}: it is no whole Arrow file ({why}); write it anew, or convert it with store_parquet."
@@ -153,6 +158,20 @@ def _batches(file: _Mapped) -> list[Any]:
     return batches
 
 
+def _check_ended(file: _Mapped, end: int) -> None:
+    """To Arrow a stream may end between any two batches, as one does that was cut short there."""
+    if file.pages[end - len(_END) : end] != _END:
+        raise ArrowFileError(
+            f"{file.path}: the stream has no end, as if it were cut short behind a record batch; write it anew, and "
+            "close its writer."
+        )
+    if end != len(file.pages):
+        raise ArrowFileError(
+            f"{file.path}: {len(file.pages) - end} bytes follow the end of the stream, and would not be read; give "
+            "each stream a file of its own."
+        )
+
+
 class _Place(NamedTuple):
     """Where a column of a batch lies: the number of its first number in the file, and what a row of it is."""
 
@@ -163,19 +182,23 @@ class _Place(NamedTuple):
 
 def _places(file: _Mapped, batch: Any, columns: Sequence[str] | None) -> dict[str, _Place]:
     names = batch.schema.names if columns is None else list(columns)
+    if not names:
+        raise ArrowFileError(f"{file.path}: columns=[] leaves nothing of a unit; name one or more.")
+    twice = [name for name in names if batch.schema.names.count(name) > 1]
+    if twice:
+        raise ArrowFileError(f"{file.path}: there are two columns {twice[0]!r}; give each a name of its own.")
     missing = [name for name in names if name not in batch.schema.names]
     if missing:
         raise ArrowFileError(f"{file.path}: there is no column {missing[0]!r}; it has {brief(batch.schema.names)}.")
-    base = pa.py_buffer(file.pages).address
-    return {name: _place(file.path, name, batch.column(name), base) for name in names}
+    return {name: _place(file, name, batch.column(name)) for name in names}
 
 
-def _place(path: Path, name: str, column: Any, base: int) -> _Place:
+def _place(file: _Mapped, name: str, column: Any) -> _Place:
     shape: list[int] = []
     while True:
         if column.null_count:
             raise ArrowFileError(
-                f"{path}: column {name!r} has {column.null_count} empty cells; fill them by a public rule before."
+                f"{file.path}: column {name!r} has {column.null_count} empty cells; fill them by a public rule before."
             )
         if not pa.types.is_fixed_size_list(column.type):
             break
@@ -184,11 +207,16 @@ def _place(path: Path, name: str, column: Any, base: int) -> _Place:
         column = column.values.slice(start * size, len(column) * size)  # flatten() would copy
     if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
         raise ArrowFileError(
-            f"{path}: column {name!r} is of type {column.type}, and a unit is made of numbers and of lists of one "
+            f"{file.path}: column {name!r} is of type {column.type}, and a unit is made of numbers and of lists of one "
             "fixed size; leave it out by columns=[...], or convert it before."
         )
-    values = column.to_numpy(zero_copy_only=True)
-    offset = values.__array_interface__["data"][0] - base  # Arrow aligns to 8 bytes, so that it is a whole number
+    if 0 in shape:
+        raise ArrowFileError(f"{file.path}: column {name!r} is of lists of size 0; leave it out by columns=[...].")
+    values, pages = column.to_numpy(zero_copy_only=True), pa.py_buffer(file.pages)
+    offset = values.__array_interface__["data"][0] - pages.address
+    # Arrow aligns to 8 bytes and stays inside; of a file that says something else a number would be another's.
+    if offset % values.itemsize or not 0 <= offset <= pages.size - values.nbytes:
+        raise ArrowFileError(f"{file.path}: column {name!r} does not lie where the file says; write it anew.")
     return _Place(offset // values.itemsize, tuple(shape), values.dtype)
 
 
@@ -222,7 +250,7 @@ def store_parquet(
             raise ArrowFileError(f"{sources[0]}: there is no row; give a file that has some.")
         writer.close()
         half.replace(target)
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError) as error:
         raise ArrowFileError(
             f"{target}: it was not written ({str(error).splitlines()[0]}); mend that and repeat."
         ) from None

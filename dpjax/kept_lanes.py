@@ -1,15 +1,17 @@
 """Lanes of a sweep that are kept on their way, each by itself, and go on where a kill found them."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import ExitStack, suppress
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
-from dpjax.checkpoints import Checkpoints
+from dpjax.checkpoints import CheckpointError, Checkpoints
 from dpjax.checks import seed_number
 from dpjax.lane_devices import Width, over_lanes, placed, width_of
 from dpjax.sweeps import Lane, parse_lanes
@@ -134,24 +136,29 @@ def run_kept_lanes(
             f"{len(hparams)} hyper-parameters, {len(seeds)} seeds and {len(kept)} places were given; give one each."
         )
     seeds = [seed_number("seed", seed) for seed in seeds]
-    like = (program.like, jax.ShapeDtypeStruct((), jnp.float32))
-    found = [None if place is None else place.restore(like) for place in kept]
-    # Lanes of one call do the same steps: those that were stopped elsewhere go in calls of their own.
-    order = sorted(range(len(hparams)), key=lambda i: 0 if (back := found[i]) is None else back[0])
-    chunks: list[list[int]] = []
-    for i in order:
-        alike = chunks and len(chunks[-1]) < program.width.lanes and _start(found[chunks[-1][0]]) == _start(found[i])
-        chunks[-1].append(i) if alike else chunks.append([i])
+    like, stop = (program.like, jax.ShapeDtypeStruct((), jnp.float32)), threading.Event()
+    with ExitStack() as places:  # closed whatever happens: nobody else is to read what is being written
+        for place in kept:
+            if place is not None:
+                places.callback(_closed, place)
+        found = [None if place is None else place.restore(like) for place in kept]
+        # Lanes of one call do the same steps: those that were stopped elsewhere go in calls of their own.
+        order = sorted(range(len(hparams)), key=lambda i: 0 if (back := found[i]) is None else back[0])
+        chunks: list[list[int]] = []
+        for i in order:
+            alike = (
+                chunks and len(chunks[-1]) < program.width.lanes and _start(found[chunks[-1][0]]) == _start(found[i])
+            )
+            chunks[-1].append(i) if alike else chunks.append([i])
 
-    def run_chunk(chunk: Sequence[int]) -> list[Lane]:
-        began = time.perf_counter()
-        full = [*chunk, *[chunk[-1]] * (program.width.lanes - len(chunk))]  # copies, so that nothing is compiled anew
-        outputs = _run(program, [hparams[i] for i in full], [seeds[i] for i in full], [found[i] for i in full],
-                       [kept[i] for i in chunk], seconds)  # fmt: skip
-        wall = (time.perf_counter() - began) / len(chunk)
-        return [Lane(i, output, wall + _before(found[i])) for i, output in zip(chunk, outputs, strict=False)]
+        def run_chunk(chunk: Sequence[int]) -> list[Lane]:
+            began = time.perf_counter()
+            full = [*chunk, *[chunk[-1]] * (program.width.lanes - len(chunk))]  # copies: nothing is compiled anew
+            outputs = _run(program, [hparams[i] for i in full], [seeds[i] for i in full], [found[i] for i in full],
+                           [kept[i] for i in chunk], seconds, stop)  # fmt: skip
+            wall = (time.perf_counter() - began) / len(chunk)
+            return [Lane(i, output, wall + _before(found[i])) for i, output in zip(chunk, outputs, strict=False)]
 
-    try:
         if workers == 1:
             for chunk in chunks:
                 yield from run_chunk(chunk)
@@ -161,13 +168,16 @@ def run_kept_lanes(
             try:
                 for future in as_completed(pending):
                     yield from future.result()
-            finally:
+            finally:  # whoever asked for an end is not to wait for that of the run
+                stop.set()
                 for future in pending:
                     future.cancel()
-    finally:  # of an interrupt too: what is being written is not to be written while somebody else reads it
-        for place in kept:
-            if place is not None:
-                place.close()
+
+
+def _closed(place: Checkpoints) -> None:
+    """After a lane that ended well there is nothing left to close, and of one that did not the first error is said."""
+    with suppress(CheckpointError):
+        place.close()
 
 
 def _start(found: tuple[int, PyTree] | None) -> int:
@@ -186,8 +196,9 @@ def _run(
     found: Sequence[tuple[int, PyTree] | None],
     kept: Sequence[Checkpoints | None],
     seconds: float,
+    stopped: threading.Event,
 ) -> list[PyTree]:
-    """Outputs of lanes that begin at the same step."""
+    """Outputs of lanes that begin at the same step; none once they are stopped, which are kept as far as they came."""
     run, width = program.run, program.width
     wide = width.lanes > 1
     points = [jax.tree.map(jnp.float32, each) for each in hparams]
@@ -212,12 +223,15 @@ def _run(
         now = time.perf_counter()
         # Twice as many steps each time, until so many take as long as is to lie between two states.
         steps = max(1, min(2 * steps, int(steps * seconds / max(now - began, 1e-9))))
-        if now - saved >= seconds / 2:
+        ends_here = stopped.is_set() and start < run.num_steps
+        if now - saved >= seconds / 2 or ends_here:
             for lane, place in enumerate(kept):
                 if place is not None:
                     own = jax.tree.map(lambda x, lane=lane: x[lane], progress) if wide else progress
                     place.save(start, (own, jnp.float32(before[lane] + (now - entered) / len(kept))))
             saved = time.perf_counter()
+        if ends_here:
+            return []
     output = jax.device_get(run.finish(program.arrays, progress, point, key))
     for place in kept:
         if place is not None:

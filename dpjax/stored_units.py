@@ -64,8 +64,9 @@ class StoredUnits:
     """A population that is read as it is drawn, in the place of its arrays.
 
     Formal guarantees: none of privacy; who is drawn is decided before anything is read, from the key and the step. A
-    run gives the numbers that it gives on the same units in memory, up to rounding. What is read ahead, and when, shows
-    on the disk who was drawn: keep that as secret as the sampling.
+    run gives the numbers that it gives on the same units in memory, up to rounding: of 64 bits, which JAX holds with
+    ``jax_enable_x64`` only, 32 are kept, and a number that they can't hold ends the run. What is read ahead, and when,
+    shows on the disk who was drawn: keep that as secret as the sampling.
 
     Attributes:
       like: pytree of one unit's shapes and dtypes, such as ``{"x": jax.ShapeDtypeStruct((64,), np.float32)}``.
@@ -130,9 +131,33 @@ class StoredUnits:
           next_rows, next_mask: of the cohort after it.
 
         Raises:
-          ValueError: from ``take``, whose arrays are not what ``like`` says; under jit as JAX's error of a callback.
+          ValueError: from ``take``, whose arrays are not what ``like`` says, or hold what 32 bits can't; under jit as
+            JAX's error of a callback.
         """
-        shapes = jax.tree.map(lambda spec: jax.ShapeDtypeStruct((len(rows), *spec.shape), spec.dtype), self.like)
+
+        def held(spec: Any) -> jax.ShapeDtypeStruct:
+            return jax.ShapeDtypeStruct((len(rows), *spec.shape), jax.dtypes.canonicalize_dtype(spec.dtype))
+
+        shapes = jax.tree.map(held, self.like)
+
+        def read(asked: Any) -> PyTree:
+            return jax.tree.map(lambda spec, x: _narrowed(x, np.dtype(spec.dtype)), shapes, self._reader.read(asked))
+
         asked = jnp.stack([jnp.where(mask, rows, -1), jnp.where(next_mask, next_rows, -1)])
-        units = jax.pure_callback(self._reader.read, shapes, asked, vmap_method="sequential")
+        units = jax.pure_callback(read, shapes, asked, vmap_method="sequential")
         return Cohort(jax.tree.map(jnp.asarray, units), mask)
+
+
+def _narrowed(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """The numbers as JAX holds them: as it makes them of arrays in memory, but none becomes another without a word."""
+    if values.dtype == dtype:
+        return values
+    with np.errstate(over="ignore"):
+        narrow = values.astype(dtype)
+    is_float = np.issubdtype(dtype, np.inexact)
+    lost = np.isfinite(values) & ~np.isfinite(narrow) if is_float else narrow.astype(values.dtype) != values
+    if lost.any():
+        raise ValueError(
+            f"a unit holds {values[lost][0]}, which {dtype} can't; store it smaller, or run with jax_enable_x64."
+        )
+    return narrow

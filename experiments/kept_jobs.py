@@ -60,12 +60,15 @@ def run_group_lanes(
 
 
 def forget_lanes(folder: Path) -> None:
-    """Take away what was kept of a job whose result is on disk.
+    """Take away what was kept of a job whose result is on disk; not what another process keeps of the same job.
 
     Args:
       folder: of the job.
     """
-    shutil.rmtree(folder / FOLDER, ignore_errors=True)
+    for kept in (folder / FOLDER).glob("seed-*/"):
+        Checkpoints(kept, {}).clear()
+    if not list((folder / FOLDER).glob("seed-*/")):
+        shutil.rmtree(folder / FOLDER, ignore_errors=True)
 
 
 def _identity(job: Job, hparams: HParams, files: dict[str, str]) -> dict[str, str]:

@@ -1,16 +1,23 @@
 """What is kept is given back to the last bit or not at all; lanes go on where they were stopped, to the same bits."""
 
+import shutil
+import subprocess
+import sys
+import time
 import warnings
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 
 from dpjax.checkpoints import CheckpointError, Checkpoints
 from dpjax.kept_lanes import InStretches, compile_kept_lanes, run_kept_lanes
 from dpjax.types import HParams
+from experiments.error_words import explain, is_disk_full
+from experiments.kept_jobs import FOLDER, forget_lanes
 from tests.test_stretches import STEPS, bits, run_of
 
 TREE = {
@@ -81,6 +88,98 @@ def test_a_state_of_another_run_or_shape_is_refused_in_a_sentence(tmp_path):
         Checkpoints(tmp_path / "run", MINE).restore(TREE | {"w": TREE["w"][:, :4]})
 
 
+def test_one_flipped_bit_in_what_is_said_of_a_state_is_damage_and_no_other_run(tmp_path):
+    kept = kept_in(tmp_path / "run", 3, 8)
+    file = tmp_path / "run/8/identity/metadata"
+    assert b'"config": "a1"' in file.read_bytes()
+    file.write_bytes(file.read_bytes().replace(b'"config": "a1"', b'"config": "a0"'))
+    with pytest.warns(UserWarning, match=r"what is said of it is not what was kept.*the one before it, of step 3, is"):
+        assert kept.restore(TREE)[0] == 3
+
+
+def test_a_state_under_another_number_is_none(tmp_path):
+    kept = kept_in(tmp_path / "run", 3, 8)
+    shutil.copytree(tmp_path / "run/3", tmp_path / "run/9")
+    with pytest.warns(UserWarning, match="it was kept as 3"):
+        assert kept.restore(TREE)[0] == 8
+
+
+def test_the_states_of_another_program_are_put_aside_and_the_run_begins_anew(tmp_path):
+    with ocp.CheckpointManager(tmp_path / "run") as other:
+        other.save(4, args=ocp.args.StandardSave({"a": jnp.arange(3)}))
+    kept = Checkpoints(tmp_path / "run", MINE)
+    with pytest.warns(UserWarning, match=r"4 is damaged .*put aside; the run begins anew"):
+        assert kept.restore(TREE) is None
+    kept.save(4, TREE)
+    kept.close()
+    assert Checkpoints(tmp_path / "run", MINE).restore(TREE)[0] == 4
+
+
+def test_a_state_that_is_damaged_again_is_put_aside_again(tmp_path):
+    for times in (1, 2):
+        kept = kept_in(tmp_path / "run", 8)
+        largest(tmp_path / "run" / "8").write_bytes(b"")
+        with pytest.warns(UserWarning, match="the run begins anew"):
+            assert kept.restore(TREE) is None
+        kept.close()
+        assert len(list((tmp_path / "run").glob("damaged-8*"))) == times
+
+
+def test_a_disk_that_is_full_is_said_whoever_says_it(tmp_path, monkeypatch):
+    kept = kept_in(tmp_path / "run", 3)
+    said = "RESOURCE_EXHAUSTED: Error writing local file \"d/5\": Failed to write 2065 bytes [os_error_code='28']"
+
+    def full(*args, **kwargs):
+        raise ValueError(said)  # of tensorstore; orbax raises it as it is
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ocp.CheckpointManager, "save", full)
+        with pytest.raises(CheckpointError, match=r"can't be written \(No space left on device\); make room") as caught:
+            kept.save(4, TREE)
+    kept.close()
+    assert is_disk_full(caught.value)
+    assert "memory" not in explain(caught.value)
+    assert Checkpoints(tmp_path / "run", MINE).restore(TREE)[0] == 3
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+import jax.numpy as jnp
+from dpjax.checkpoints import Checkpoints
+kept = Checkpoints(Path(sys.argv[1]), {"config": "a1", "jax": "0"})
+kept.save(3, {"w": jnp.zeros(3)})
+kept._open.wait_until_finished()
+print("kept", flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_folder_is_one_processs_until_it_ends_however_it_ends(tmp_path):
+    run = tmp_path / FOLDER / "seed-0"
+    like, mine = {"w": jnp.zeros(3)}, Checkpoints(run, MINE)
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER, run], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "kept\n"
+    with pytest.warns(
+        UserWarning, match=r"seed-0 is kept by another process, which runs the same job; this one goes on"
+    ):
+        assert mine.restore(like) is None
+    mine.save(5, like)
+    mine.clear()  # of a job that this one finished first
+    forget_lanes(tmp_path)
+    assert (tmp_path / FOLDER / "seed-0/3").is_dir()
+    holder.kill()
+    holder.wait()
+    assert mine.restore(like)[0] == 3
+    mine.save(5, like)
+    mine.close()
+    assert mine.restore(like)[0] == 5
+    mine.close()
+    forget_lanes(tmp_path)
+    assert not (tmp_path / FOLDER).exists()
+
+
 def test_a_folder_that_cannot_be_written_is_said(tmp_path):
     (tmp_path / "run").write_text("a file")
     with pytest.raises(CheckpointError, match="can't be written"):
@@ -138,3 +237,27 @@ def test_lanes_that_were_stopped_go_on_to_the_same_bits(tmp_path, kind, lanes):
         except Stopped:
             assert left < 10**9
     assert {i: bits(output) for i, output in seen.items()} == {i: bits(output) for i, output in whole.items()}
+
+
+def test_lanes_stop_at_once_when_one_ends_in_an_error_and_are_kept_where_they_are(tmp_path):
+    done = []
+
+    def advance(_, x, start, stop, h, key):
+        def step(number, x):
+            return x + jax.pure_callback(
+                lambda n: (done.append(int(n)), time.sleep(0.01), np.float32(1))[2], one, number
+            )
+
+        return jax.lax.fori_loop(start, stop, step, x)
+
+    one, steps = jax.ShapeDtypeStruct((), jnp.float32), 2000
+    parts = InStretches(lambda *_: jnp.float32(0), advance, lambda _, x, h, key: x, steps)
+    program = compile_kept_lanes(parts, (), num_lanes=2, lanes="map")
+    places = [Watched(Path(tmp_path, f"lane-{i}"), {"lane": str(i)}) for i in range(2)]
+    places[0].left = 1
+    with pytest.raises(Stopped):
+        list(run_kept_lanes(program, [HParams()] * 2, [0, 1], places, seconds=0.2, workers=2))
+    assert len(done) < steps
+    found = places[1].restore((jnp.float32(0), jnp.float32(0)))
+    places[1].close()
+    assert found[0] == found[1][0] == max(done) + 1 < steps

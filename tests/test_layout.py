@@ -99,11 +99,18 @@ class Eight(Shards):
         (lambda path, shape: P("model", "model"), ValueError, "name the axis 'model' once"),
         (lambda path, shape: P("model"), ValueError, "axis 0 has length 1013, which 8 devices can't share evenly"),
         (lambda path, shape: P(None, None, "model"), ValueError, "axis 2 has length None"),
+        (lambda path, shape: P(), ValueError, r"layout leaves every parameter whole .*\(1013, 1013\).*; name the axis"),
+        (lambda path, shape: {"['v']": P("model")}.get(path, P()), ValueError, "paths of this very model"),
     ],
 )
 def test_a_layout_that_does_not_fit_is_refused_in_a_sentence(layout, error, said):
     with pytest.raises(error, match=said):
         specs(Eight(MESH, layout), {"w": jnp.zeros((1013, 1013))})
+
+
+def test_a_mesh_for_no_parameters_at_all_is_refused_in_a_sentence():
+    with pytest.raises(ValueError, match="which divide no axis of a parameter"):
+        specs(Eight(MESH, None), {})
 
 
 def test_an_engine_that_can_not_be_spread_is_refused():

@@ -1,6 +1,7 @@
 """The same command after a kill: what was done is not done again, and the result is that of the run nobody stopped."""
 
 import json
+import shutil
 
 import pytest
 
@@ -76,3 +77,30 @@ def test_what_was_kept_of_another_config_is_refused_in_a_sentence(main, killed_a
     assert code == 1
     assert "is of another config" in err
     assert "take the folder away to begin anew" in err.replace("\n", " ")
+
+
+def test_a_job_whose_states_are_anothers_fails_alone(main, killed_at, tmp_path):
+    words = ["-m", *SHARED, "optimizer.num_steps=4", "num_seeds=1", "privacy.epsilon=2,4", "lanes=map"]
+    words += ["hydra.sweeper.reference=false"]
+    assert main(*words, folder=tmp_path / "whole")[0] == 0
+    killed_at["left"] = 3
+    with pytest.raises(Killed):
+        main(*words, folder=tmp_path / "here")
+    killed_at["left"] = 10**9
+    mine, others = (next((tmp_path / "here").rglob(f"*epsilon={e}*/")) / FOLDER for e in (2, 4))
+    shutil.rmtree(mine, ignore_errors=True)
+    shutil.copytree(others, mine)
+    code, _, err = main(*words, folder=tmp_path / "here")
+    assert code == 1
+    assert "error: 1 of 2 jobs failed; 1 is finished and on disk." in err
+    assert "is of another config" in err
+    shutil.rmtree(mine)
+    assert main(*words, folder=tmp_path / "here")[0] == 0
+    rows = [
+        [
+            json.loads(path.read_text())["rows"][0]["test_loss"]
+            for path in sorted((tmp_path / name).rglob("result.json"))
+        ]
+        for name in ("here", "whole")
+    ]
+    assert rows[0] == rows[1]

@@ -3,6 +3,8 @@
 import os
 import re
 import threading
+from contextlib import suppress
+from decimal import Decimal
 
 import jax
 import jax.numpy as jnp
@@ -160,9 +162,35 @@ def cut(path):
         (lambda p: written(p, table(z=pa.array(["a"] * ROWS))), "column 'z' is of type string"),
         (lambda p: written(p, table(z=pa.array([[1]] * ROWS))), "column 'z' is of type list<item: int64>"),
         (lambda p: written(p, table(slice(0, 0))), "there is no row"),
+        (lambda p: written(p, table(z=pa.array([[]] * ROWS, pa.list_(pa.int32(), 0)))), "'z' is of lists of size 0"),
+        (lambda p: written(p, table(z=pa.array([True] * ROWS))), "column 'z' is of type bool"),
+        (lambda p: written(p, table(z=pa.array(Y).dictionary_encode())), "column 'z' is of type dictionary"),
+        (lambda p: written(p, table(z=pa.array([Decimal("1.5")] * ROWS))), "column 'z' is of type decimal"),
+        (lambda p: written(p, table(z=pa.array(Y).cast(pa.date32()))), "column 'z' is of type date32"),
+        (lambda p: written(p, table().append_column("y", pa.array(Y))), "there are two columns 'y'"),
+        (lambda p: (pq.write_table(table(), p), p)[1], "it is no whole Arrow file .* convert it with store_parquet"),
+        (lambda p: (p.write_bytes(b"FEA1" + b"\0" * 200 + b"FEA1"), p)[1], "it is no whole Arrow file"),
         (lambda p: (feather.write_feather(table(), p, compression="zstd"), p)[1], "its columns are compressed"),
     ],
-    ids=["missing", "empty", "csv", "cut", "nulls", "words", "lists", "no rows", "compressed"],
+    ids=[
+        "missing",
+        "empty",
+        "csv",
+        "cut",
+        "nulls",
+        "words",
+        "lists",
+        "no rows",
+        "size 0",
+        "bool",
+        "dictionary",
+        "decimal",
+        "date",
+        "twice",
+        "parquet",
+        "feather 1",
+        "compressed",
+    ],
 )
 def test_a_file_that_is_wrong_is_refused_in_a_sentence(path, make, said):
     with pytest.raises(ArrowFileError, match=said) as caught:
@@ -178,11 +206,75 @@ def test_a_stream_that_is_cut_short_is_refused(tmp_path):
         arrow_units(path)
 
 
+def test_a_stream_that_ends_between_two_batches_is_cut_short_too(tmp_path):
+    path = written(tmp_path / "s.arrow", table(), stream=True)
+    whole = path.read_bytes()
+    for end in range(0, len(whole), 8):
+        path.write_bytes(whole[:end])
+        with pytest.raises(ArrowFileError, match=r"cut short|no whole Arrow file|can't be opened"):
+            arrow_units(path)
+    path.write_bytes(whole + whole)
+    with pytest.raises(ArrowFileError, match=f"{len(whole)} bytes follow the end of the stream"):
+        arrow_units(path)
+    path.write_bytes(whole)
+    assert arrow_units(path).size == ROWS
+
+
+@pytest.mark.parametrize("kind", [np.float64, np.int64, np.uint64])
+def test_numbers_of_64_bits_are_those_of_memory_or_refused(tmp_path, kind):
+    numbers = (np.arange(ROWS) * (1.1 if kind is np.float64 else 7)).astype(kind)
+    units = arrow_units(written(tmp_path / "a.arrow", pa.table({"z": numbers})))
+    rows, mask = jnp.array([3, 0, 299]), jnp.array([True, False, True])
+    read = jax.jit(lambda: units.cohort(rows, mask, rows, mask).units["z"])
+    in_memory = jnp.asarray(numbers)
+    assert read().dtype == in_memory.dtype
+    assert read().tolist() == [in_memory[3], 0, in_memory[299]]
+    numbers[299] = {np.float64: 1e300, np.int64: -(2**40), np.uint64: 2**63}[kind]
+    units = arrow_units(written(tmp_path / "b.arrow", pa.table({"z": numbers})))
+    with pytest.raises(FAILED, match=r"a unit holds .*32 can't; store it smaller"):
+        jax.block_until_ready(units.cohort(rows, mask, rows, mask).units["z"])
+
+
+KINDS = ["float16", "float32", "float64", "int8", "uint8", "int16", "uint32", "int64"]
+
+
+def read_by_arrow(path, rows):
+    with path.open("rb") as file:
+        data = pa.ipc.open_file(file).read_all().take(rows)
+    return {name: np.array(data[name].to_pylist()) for name in data.column_names}
+
+
+@pytest.mark.parametrize("batch", [1, 7, 1_000])
+def test_every_width_is_read_as_arrow_reads_it(tmp_path, batch):
+    numbers = np.arange(1_000)
+    lists = pa.FixedSizeListArray.from_arrays(pa.array(np.arange(7_000, dtype=np.float16) % 999), 7)
+    wide = {kind: numbers.astype(kind) for kind in KINDS}
+    path = written(tmp_path / "a.arrow", pa.table({"lists": lists, **wide}).slice(13, 900), rows=batch)
+    rows = np.random.default_rng(0).integers(0, 900, 300)
+    found = arrow_units(path).take(rows)
+    for name, values in read_by_arrow(path, rows).items():
+        np.testing.assert_array_equal(found[name], values)
+
+
+def test_a_bit_that_is_flipped_in_what_arrow_says_of_a_file_is_a_sentence_or_changes_nothing(tmp_path):
+    path = written(tmp_path / "a.arrow", table().select(["y"]), rows=1)
+    whole, random = path.read_bytes(), np.random.default_rng(0)
+    for place in random.integers(8, len(whole), 600):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << random.integers(8)
+        path.write_bytes(damaged)
+        with suppress(ArrowFileError):  # and no other
+            units = arrow_units(path)
+            units.take(np.arange(units.size))
+
+
 def test_columns_that_are_missing_or_differ_are_refused(path, tmp_path):
     with pytest.raises(ArrowFileError, match="there is no column 'age'; it has"):
         arrow_units(path, columns=["age"])
     with pytest.raises(ArrowFileError, match="columns or their types differ"):
         arrow_units([path, written(tmp_path / "b.arrow", table(z=pa.array(Y)))])
+    with pytest.raises(ArrowFileError, match=re.escape("columns=[] leaves nothing of a unit")):
+        arrow_units(path, columns=[])
     with pytest.raises(ArrowFileError, match="names no Arrow file"):
         arrow_units([])
 

@@ -69,7 +69,7 @@ def specs(shards: Shards, tree: PyTree) -> PyTree[P]:
     Raises:
       TypeError: a layout that gives no ``PartitionSpec``.
       ValueError: a layout that names an axis of the mesh that doesn't divide the parameter's, or another axis than the
-        second; or no parameter that the mesh can split.
+        second; or no parameter that the mesh can split, or the layout does.
     """
 
     def spec(path: Any, x: Any) -> P:
@@ -80,7 +80,13 @@ def specs(shards: Shards, tree: PyTree) -> PyTree[P]:
 
     found = jax.tree_util.tree_map_with_path(spec, tree)
     if all(x == P() for x in jax.tree.leaves(found, is_leaf=_is_spec)):
-        largest = max((tuple(x.shape) for x in jax.tree.leaves(tree)), key=math.prod)
+        largest = max((tuple(x.shape) for x in jax.tree.leaves(tree)), key=math.prod, default=())
+        if shards.layout is not None:
+            raise ValueError(
+                f"layout leaves every parameter whole (the largest has shape {largest}), so that each of the "
+                f"{shards.size} devices on mesh axis {shards.axis!r} would hold them all; name the axis for one of "
+                "them, as paths of this very model say it, or give the mesh one axis."
+            )
         raise ValueError(
             f"mesh axis {shards.axis!r} has {shards.size} devices, which divide no axis of a parameter of {_SMALL:,} "
             f"numbers or more (the largest has shape {largest}), so that every device would hold them all; give the "

@@ -144,7 +144,7 @@ def _refuse_shared(folders: dict[Path, str], job: Job) -> None:
 
 
 def _run(task: Task, jobs: list[Job], progress: Progress) -> Iterator[Outcome]:
-    """The group's outcomes; if it fails as a whole for want of resources, each job alone."""
+    """The group's outcomes; if it fails as a whole for want of resources, or by one job's states, each job alone."""
     done: set[int] = set()
     try:
         for outcome in task.run(jobs, progress.tell):
@@ -152,12 +152,19 @@ def _run(task: Task, jobs: list[Job], progress: Progress) -> Iterator[Outcome]:
             yield outcome
     except Exception as error:
         rest = [job for job in jobs if id(job) not in done]
-        if isinstance(error, (ValueError, OSError)) or len(jobs) == 1:
+        if len(jobs) == 1 or (isinstance(error, (ValueError, OSError)) and not _of_one_job(error)):
             yield from (Outcome(job, [], error) for job in rest)
             return
         progress.say(f"{len(rest)} jobs failed together, so each runs alone: {explain(error)}")
         for job in rest:
             yield from _run(task, [job], progress)
+
+
+def _of_one_job(error: Exception) -> bool:
+    """Whether others of its group may be sound: it is of what was kept of one of them, and not of the disk of all."""
+    from dpjax.checkpoints import CheckpointError  # with jax, which a group that ran has imported
+
+    return isinstance(error, CheckpointError) and not is_disk_full(error)
 
 
 def _hand_over(hydra_context: Any, composed: DictConfig, outcome: Outcome) -> JobReturn:
