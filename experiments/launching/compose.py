@@ -96,6 +96,17 @@ class Composed(NamedTuple):
     overrides: str
 
 
+def number(composed: DictConfig, index: int) -> None:
+    """Give a job its number.
+
+    Args:
+      composed: a config with its ``hydra`` node.
+      index: the number.
+    """
+    with read_write(composed.hydra), open_dict(composed.hydra):
+        composed.hydra.job.id, composed.hydra.job.num = str(index), index
+
+
 def as_job(composed: DictConfig, overrides: Sequence[str], index: int) -> Composed:
     """The job that a composed config stands for: numbered, its folder known, its own part resolved.
 
@@ -104,9 +115,7 @@ def as_job(composed: DictConfig, overrides: Sequence[str], index: int) -> Compos
       overrides: that made it.
       index: the job's number.
     """
-    with open_dict(composed):
-        composed.hydra.job.id = str(index)
-        composed.hydra.job.num = index
+    number(composed, index)
     OmegaConf.set_readonly(composed.hydra, True)
     plain = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
     seen: Any = HydraConfig.instance()

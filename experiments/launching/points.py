@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from experiments.config import Config
 from experiments.fields import types
-from experiments.launching.compose import as_job, assigns, chooses
+from experiments.launching.compose import as_job, assigns, chooses, number
 from experiments.own_experiment import as_given
 from experiments.spelling import job_dir
 from experiments.strict import misfit, refuse_choices
@@ -22,6 +22,7 @@ from experiments.task import Task
 
 Compose = Callable[[Sequence[str]], DictConfig]
 _PLAIN = (int, float, str, bool)
+_INTERPOLATED = "${"
 _NAMED = "${job_dir:${hydra:job.override_dirname}}"
 """The pattern of a job's folder in conf/config.yaml, which takes a parser of its own a millisecond to read."""
 
@@ -85,6 +86,7 @@ def make_points(config_loader: Any, compose: Compose, task: Task) -> Callable[[S
 
     def whole(overrides: Sequence[str], index: int) -> tuple[Point, DictConfig]:
         composed = compose(overrides)
+        number(composed, index)  # which the pattern of a folder may name
         refuse_choices(composed.hydra, sweep=True)
         job = as_job(composed, overrides, index)
         return Point(task.typed(job.cfg), job.folder, job.overrides, composed.hydra.runtime.choices), composed
@@ -95,7 +97,11 @@ def make_points(config_loader: Any, compose: Compose, task: Task) -> Callable[[S
         except Exception:  # Hydra says what is wrong with it
             return whole(overrides, index)[0]
         names = [str(one.key_or_group) for one in each]
-        if not all(chooses(one) or assigns(one) for one in each) or len(set(names)) < len(names):
+        if (
+            not all(chooses(one) or assigns(one) for one in each)
+            or len(set(names)) < len(names)
+            or _INTERPOLATED in "".join(overrides)
+        ):
             return whole(overrides, index)[0]
         groups = tuple(str(one.input_line) for one in each if chooses(one))
         if groups not in named:
@@ -129,7 +135,7 @@ def _is_free(override: Override, others: frozenset[str]) -> bool:
     parts = name.split(".")
     above = {".".join(parts[: i + 1]) for i in range(len(parts))}
     changes = override.type == OverrideType.CHANGE and assigns(override)
-    return changes and types().get(name) in _PLAIN and not above & others and "${" not in str(override.input_line)
+    return changes and types().get(name) in _PLAIN and not above & others
 
 
 def _named_by_interpolations(composed: DictConfig) -> frozenset[str] | None:
