@@ -13,11 +13,11 @@ from dpjax.federated import (
     dirichlet_partition,
     iid_partition,
     natural_partition,
+    partitions,
     quantity_partition,
     sampled_partition,
     shard_partition,
 )
-from dpjax.federated import partitions
 from dpjax.federated.flat_clients import padded, shuffle_each, top_up
 from dpjax.types import Records
 

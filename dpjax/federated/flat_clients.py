@@ -44,8 +44,8 @@ def shuffle_each(rng: np.random.Generator, rows: Rows, sizes: Sizes) -> Rows:
     The exchanges of NumPy's own shuffle (of the last place with one at or before it, then of the last but one, ...) are
     drawn in its order, and then done for all clients at once, place by place.
     """
-    # Only this older interface to the same bits draws many whole numbers as a shuffle does, by refusing those too large.
-    draw = np.random.RandomState(rng.bit_generator).randint  # noqa: NPY002
+    # This older interface to the same bits draws many numbers as a shuffle draws one: again where it is too large.
+    draw = np.random.RandomState(rng.bit_generator).randint
     starts, out = starts_of(sizes), rows.copy()
     partners = np.empty(len(rows), np.int64)
     last = np.repeat(sizes - 1, sizes) - places_within(sizes)  # a place that is 0 draws nothing
