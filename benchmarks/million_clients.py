@@ -108,7 +108,8 @@ def main() -> None:
     parser.add_argument("--serve", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.serve:
-        serve(*args.serve, args.clients)
+        what, name = args.serve
+        serve(what, name, args.clients)
         return
 
     def measured(what: str, name: str, clients: int) -> dict[str, float]:
@@ -130,9 +131,9 @@ def main() -> None:
         print(lines[-1], flush=True)
     lines += [
         "",
-        f"Two rows of {FEATURES} numbers a client, {CLASSES} classes; *bounded* keeps one row of each owner. A round is "
-        f"FedAvg of a logistic model over {COHORT} clients: the median of three runs of {ROUNDS} rounds, after one "
-        "that compiled. Each line is a process of its own.",
+        f"Two rows of {FEATURES} numbers a client, {CLASSES} classes; *bounded* keeps one row of each owner. A round"
+        f" is one of FedAvg with {COHORT} clients and a logistic model, the median of three runs of {ROUNDS} rounds after "
+        "one that compiled. Each line is a process of its own.",
     ]
     (args.output / "million_clients.json").write_text(json.dumps(found, indent=1) + "\n")
     (args.output / "million_clients.md").write_text("\n".join(lines) + "\n")

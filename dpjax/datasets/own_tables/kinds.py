@@ -218,15 +218,17 @@ def _coded(
     encoded = taken.combine_chunks().dictionary_encode()
     whole = encoded.combine_chunks() if isinstance(encoded, pyarrow.ChunkedArray) else encoded
     words = tables.read_written(pyarrow.table({name: whole.dictionary}), name, where)
-    there = np.array([word is not None and word not in gone for word in words], bool)
-    kept = [word for word, is_there in zip(words, there.tolist(), strict=True) if is_there]
-    of_kept, values = (np.arange(len(kept)), tuple(kept)) if len(set(kept)) == len(kept) else _distinct(list(kept))
+    there = np.array([bool(word) and word not in gone for word in words], bool)
+    kept = [word for word, is_there in zip(words, there.tolist(), strict=True) if word and is_there]
+    of_kept, values = np.arange(len(kept)), tuple(kept)
+    if len(set(kept)) < len(kept):  # 0 and -0 are written alike
+        of_kept, values = _distinct(kept)
     of_word = np.full(len(words) + 1, -1)
     of_word[:-1][there] = of_kept
     return of_word[whole.indices.fill_null(-1).to_numpy()], values
 
 
-def _distinct(words: list[str | None]) -> tuple[Int64[np.ndarray, "rows"], tuple[str, ...]]:
+def _distinct(words: Sequence[str | None]) -> tuple[Int64[np.ndarray, "rows"], tuple[str, ...]]:
     number: dict[str, int] = {}
     codes = [-1 if word is None else number.setdefault(word, len(number)) for word in words]
     return np.array(codes, np.int64), tuple(number)
