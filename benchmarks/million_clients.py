@@ -132,8 +132,8 @@ def main() -> None:
     lines += [
         "",
         f"Two rows of {FEATURES} numbers a client, {CLASSES} classes; *bounded* keeps one row of each owner. A round"
-        f" is one of FedAvg with {COHORT} clients and a logistic model, the median of three runs of {ROUNDS} rounds after "
-        "one that compiled. Each line is a process of its own.",
+        f" is one of FedAvg with {COHORT} clients and a logistic model, the median of three runs of {ROUNDS} rounds "
+        "after one that compiled. Each line is a process of its own.",
     ]
     (args.output / "million_clients.json").write_text(json.dumps(found, indent=1) + "\n")
     (args.output / "million_clients.md").write_text("\n".join(lines) + "\n")

@@ -365,5 +365,5 @@ def test_blocks_of_sampled_clients_change_nothing(monkeypatch):
 def test_a_client_as_long_as_no_memory_is_refused_before_all_are_padded_to_it():
     sizes = np.full(10**6, 1)
     sizes[0] = 10**9
-    with pytest.raises(ValueError, match=r"1,000,000,000 rows, and lists as long for all take .* GiB.*keep fewer rows"):
+    with pytest.raises(ValueError, match=r"1,000,000,000 rows, and lists as long for all take .* GiB.*max_records"):
         padded(np.zeros(1, np.int64), sizes)

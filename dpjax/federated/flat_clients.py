@@ -95,7 +95,7 @@ def padded(rows: Rows, sizes: Sizes) -> Records:
     if needed > there:
         raise ValueError(
             f"one of {len(sizes):,} clients has {longest:,} rows, and lists as long for all take {needed / 2**30:,.0f} "
-            f"GiB, where this machine has {there / 2**30:,.0f}; keep fewer rows of each, or share them out more evenly."
+            f"GiB; this machine has {there / 2**30:,.0f}; give natural clients a max_records, others a larger alpha."
         )
     mask = np.arange(longest) < sizes[:, None]
     index = np.zeros(mask.shape, np.int32)
