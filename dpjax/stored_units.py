@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Bool, Int, PyTree
 
 from dpjax.checks import brief, function, whole_number
@@ -27,6 +28,7 @@ class _Reader:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="cohorts")
         self._lock = threading.Lock()
         self._ahead: OrderedDict[bytes, Future[PyTree]] = OrderedDict()
+        self.failed: Exception | None = None
 
     def read(self, asked: Any) -> PyTree:
         """The units of one cohort, ``asked[0]``; those of the next, ``asked[1]``, are begun with."""
@@ -34,7 +36,11 @@ class _Reader:
         with self._lock:
             begun = self._ahead.pop(rows.tobytes(), None)
         # A cohort that nobody has begun with is read here: behind others of the thread it would wait for them.
-        units = self._cohort(rows) if begun is None else begun.result()
+        try:
+            units = self._cohort(rows) if begun is None else begun.result()
+        except Exception as error:
+            self.failed = error
+            raise
         self._begin(ahead)
         return units
 
@@ -131,21 +137,37 @@ class StoredUnits:
           next_rows, next_mask: of the cohort after it.
 
         Raises:
-          ValueError: from ``take``, whose arrays are not what ``like`` says, or hold what 32 bits can't; under jit as
-            JAX's error of a callback.
+          ValueError: from ``take``, whose arrays are not what ``like`` says, or hold whole numbers of 64 bits where JAX
+            has 32; as JAX's error of a callback, but within ``plainly``.
         """
-
-        def held(spec: Any) -> jax.ShapeDtypeStruct:
-            return jax.ShapeDtypeStruct((len(rows), *spec.shape), jax.dtypes.canonicalize_dtype(spec.dtype))
-
-        shapes = jax.tree.map(held, self.like)
+        shapes = jax.tree.map(
+            lambda spec: jax.ShapeDtypeStruct((len(rows), *spec.shape), jax.dtypes.canonicalize_dtype(spec.dtype)),
+            self.like,
+        )
+        asked = jnp.stack([jnp.where(mask, rows, -1), jnp.where(next_mask, next_rows, -1)])
 
         def read(asked: Any) -> PyTree:
-            return jax.tree.map(lambda spec, x: _narrowed(x, np.dtype(spec.dtype)), shapes, self._reader.read(asked))
+            return jax.tree.map(lambda values, shape: _narrowed(values, shape.dtype), self._reader.read(asked), shapes)
 
-        asked = jnp.stack([jnp.where(mask, rows, -1), jnp.where(next_mask, next_rows, -1)])
         units = jax.pure_callback(read, shapes, asked, vmap_method="sequential")
         return Cohort(jax.tree.map(jnp.asarray, units), mask)
+
+    def plainly[Result](self, run: Callable[[], Result]) -> Result:
+        """What ``run`` gives, which reads these units; an error of ``take`` is raised as it is, and not as JAX's own.
+
+        Args:
+          run: takes nothing and gives arrays; where they are traced nothing is waited for, and nothing is changed.
+        """
+        self._reader.failed = None
+        try:
+            found = run()
+            if not any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(found)):
+                jax.block_until_ready(found)
+        except jax.errors.JaxRuntimeError:
+            if self._reader.failed is None:
+                raise
+            raise self._reader.failed from None
+        return found
 
 
 def _narrowed(values: np.ndarray, dtype: np.dtype) -> np.ndarray:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int, Key, PyTree
 
 from dpjax.steps import StepReport, TrainState
+from dpjax.stored_units import StoredUnits
 from dpjax.types import HParams, Metrics, Params
 
 
@@ -84,6 +85,8 @@ class Train:
       bind: hyper-parameters and key → the run.
       num_steps: steps of the run.
       every: steps between evaluations.
+      stored: units on disk, of which an error while they are read is raised as it is where the run is called outside of
+        ``jax.jit``; None: there are none.
 
     Example:
       >>> import jax, jax.numpy as jnp, optax
@@ -104,9 +107,15 @@ class Train:
     bind: Callable[[HParams, Key[Array, ""]], Bound]
     num_steps: int
     every: int
+    stored: StoredUnits | None = None
 
     def __call__(self, hparams: HParams, key: Key[Array, ""]) -> tuple[TrainState, History]:
         """The whole run, as one scan."""
+        if self.stored is None:
+            return self._whole(hparams, key)
+        return self.stored.plainly(lambda: self._whole(hparams, key))
+
+    def _whole(self, hparams: HParams, key: Key[Array, ""]) -> tuple[TrainState, History]:
         run = self.bind(hparams, key)
         params, state = run.begin()
 
@@ -165,7 +174,10 @@ class Train:
             at, values = jax.lax.cond(due, looked, lambda: (progress.evaluation_steps, progress.evaluations))
             return Progress(state, reports, at, values)
 
-        return jax.lax.fori_loop(start, stop, one, progress)
+        def all_of_them() -> Progress:
+            return jax.lax.fori_loop(start, stop, one, progress)
+
+        return all_of_them() if self.stored is None else self.stored.plainly(all_of_them)
 
     def finish(self, progress: Progress, hparams: HParams, key: Key[Array, ""]) -> tuple[TrainState, History]:
         """What ``train`` returns, of a run that has done all its steps."""

@@ -231,7 +231,7 @@ def make_train(
 
         return Bound(begin, one_step, evaluate)
 
-    return Train(bind, num_steps, every)
+    return Train(bind, num_steps, every, weighted.units if isinstance(weighted.units, StoredUnits) else None)
 
 
 def _check_factorization(noise: Noise, sampler: Sampler, num_steps: int) -> None:

@@ -18,13 +18,15 @@ from experiments.other_names import OTHER_NAMES
 
 _OUT_OF_DISK = (errno.ENOSPC, errno.EDQUOT)
 _NO_BACKEND = re.compile(r"Unable to initialize backend '([^']*)'")
+_IN_CALLBACK = re.compile(r"allback error.*\n[\w.]*ArrowFileError: (.+)", re.DOTALL)
 _OUT_OF_MEMORY = re.compile("RESOURCE_EXHAUSTED|out of memory|Unable to allocate", re.IGNORECASE)
 
 
 def is_expected(error: BaseException) -> bool:
     """Whether a sentence says all there is to say; anything else is a bug and deserves its traceback."""
     known = (HydraException, OmegaConfBaseException, ValueError, ResultsError, OSError, MemoryError)
-    return isinstance(error, known) or bool(_OUT_OF_MEMORY.search(str(error)) or _NO_BACKEND.search(str(error)))
+    said = (_OUT_OF_MEMORY, _NO_BACKEND, _IN_CALLBACK)
+    return isinstance(error, known) or any(pattern.search(str(error)) for pattern in said)
 
 
 def is_disk_full(error: BaseException | None) -> bool:
@@ -61,6 +63,8 @@ def explain(error: BaseException | None) -> str:
     """
     if error is None:
         return "no reason was given."
+    if match := _IN_CALLBACK.search(str(error)):  # JAX's error, with a traceback in it
+        return " ".join(match[1].split())
     text = _flat(error)
     if match := _NO_BACKEND.search(text):
         return f"JAX_PLATFORMS={match[1]} names no device that JAX finds here; leave it out, or set it to cpu."

@@ -149,7 +149,8 @@ def refuse_choices(hydra: Any, *, sweep: bool) -> None:
     Raises:
       ConfigError: it names the first such setting.
     """
-    for override in hydra.overrides.task:
+    given: Any = OmegaConf.to_container(hydra.overrides, resolve=False)  # their texts, whatever these would become
+    for override in given["task"]:
         name, _, choice = override.lstrip("+").partition("=")
         if name.startswith("~"):
             raise ConfigError(f"{name[1:]} can't be taken away, as every field is needed; choose another, or a value.")
@@ -157,7 +158,7 @@ def refuse_choices(hydra: Any, *, sweep: bool) -> None:
             raise ConfigError(f"{override} chooses several files of one group; take one, or sweep them: {name}=A,B.")
     for path in _strangers(hydra, HydraConf, "hydra."):
         raise ConfigError(f"{path} is none of Hydra's settings; see --hydra-help, and --help for those of a run.")
-    for override in hydra.overrides.hydra:
+    for override in given["hydra"]:
         name = override.lstrip("+~").partition("=")[0]
         if not sweep and name.startswith(_OF_SWEEPS):
             raise ConfigError(f"{override} is read by sweeps only; add -m, or leave it out.")

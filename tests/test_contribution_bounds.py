@@ -35,6 +35,7 @@ from dpjax.accounting import (
 )
 from dpjax.accounting.mechanism import dominating_pair
 from dpjax.datasets import bound_contributions, load
+from dpjax.datasets.owner_coins import owner_coins
 from dpjax.results import claim
 from experiments import config, jobs
 from experiments.border import from_hydra
@@ -485,3 +486,14 @@ def test_references_keep_the_bound_on_rows():
 def test_a_bound_on_rows_that_nothing_accounts_for_is_refused(overrides, sentence):
     with pytest.raises(config.ConfigError, match=sentence):
         build(composed("data=breast_cancer", "privacy.records_per_unit=2", *overrides))
+
+
+@given(
+    st.integers(0, 2**200),
+    st.lists(st.tuples(st.integers(-(2**63), 2**63 - 1) | st.integers(-9, 9), st.integers(1, 400)), max_size=12),
+)
+def test_coins_of_all_owners_at_once_are_those_of_each_ones_generator(seed, owners):
+    names, counts = (np.array(each, np.int64) for each in (zip(*owners, strict=True) if owners else ([], [])))
+    own = [np.random.SeedSequence(seed, spawn_key=(name % 2**64,)) for name in names.tolist()]
+    expected = [np.random.default_rng(one).random(count) for one, count in zip(own, counts, strict=True)]
+    np.testing.assert_array_equal(owner_coins(seed, names, counts), np.concatenate([[], *expected]))

@@ -9,7 +9,9 @@ import pyarrow
 import pytest
 
 from dpjax.datasets import TableSource, load_table
+from dpjax.datasets.own_tables import contents
 from dpjax.datasets.own_tables.contents import contents_of
+from dpjax.datasets.own_tables.kinds import read_column
 
 ROWS = [{"age": 20 + i % 70, "x": i / 7, "big": 10**12 + i, "ill": "ny"[i % 2]} for i in range(400)]
 ODD = {
@@ -53,3 +55,20 @@ def test_equal_values_of_other_types_are_equal_and_others_are_not():
     assert one(a=True) != one(a=1)
     assert one(a="5") != one(a=5)
     assert len({one(a=5), one(b=5), one(a=-5), one(a=2**60), one(a=0.5), one(a="x")}) == 6
+
+
+def test_typed_numbers_are_places_among_the_words_that_they_are_written_as():
+    parts = [[2.5, None, -0.0], [0.0, 2.5, float("nan"), 7.0]]
+    read = read_column(pyarrow.table({"x": pyarrow.chunked_array(parts)}), "x", "it:", missing=["7"])
+    assert read.values == ("2.5", "0")
+    assert read.codes.tolist() == [0, -1, 1, 1, 0, -1, -1]
+    assert read.numbers is not None
+    assert read.numbers.tolist() == [2.5, 0.0]
+
+
+def test_rows_are_told_alike_whatever_part_of_the_table_they_are_read_in(monkeypatch):
+    table = pyarrow.Table.from_pylist([*ROWS, *ODD.values()])
+    whole = contents_of(table)
+    monkeypatch.setattr(contents, "_AT_ONCE", 7)
+    assert contents_of(table) == whole
+    assert len(set(whole)) > len(ROWS)

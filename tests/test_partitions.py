@@ -1,5 +1,9 @@
 """Partitions: every row exactly once, the same for the same seed, and as skewed as alpha says."""
 
+import sys
+from collections.abc import Callable
+from types import CodeType
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,10 +13,12 @@ from dpjax.federated import (
     dirichlet_partition,
     iid_partition,
     natural_partition,
+    partitions,
     quantity_partition,
     sampled_partition,
     shard_partition,
 )
+from dpjax.federated.flat_clients import padded, shuffle_each, top_up
 from dpjax.types import Records
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -275,3 +281,89 @@ def test_labels_that_could_lose_a_row_are_refused(labels):
     ):
         with pytest.raises(TypeError):
             make()
+
+
+# ---- many clients ---------------------------------------------------------------------------------------------------
+
+
+def instructions_of(call: Callable[[], object]) -> int:
+    """Instructions of Python that a call runs; what NumPy does in C is none."""
+    events, tool, number = sys.monitoring.events, 4, 0
+
+    def count(code: CodeType, offset: int) -> None:
+        nonlocal number
+        number += 1
+
+    call()  # what is done once is done
+    sys.monitoring.use_tool_id(tool, "instructions")
+    sys.monitoring.register_callback(tool, events.INSTRUCTION, count)
+    try:
+        sys.monitoring.set_events(tool, events.INSTRUCTION)
+        call()
+    finally:
+        sys.monitoring.set_events(tool, 0)
+        sys.monitoring.register_callback(tool, events.INSTRUCTION, None)
+        sys.monitoring.free_tool_id(tool)
+    return number
+
+
+def makes_of(num_clients: int) -> dict[str, Callable[[], object]]:
+    """Every partition, of two rows a client."""
+    rng, rows = np.random.default_rng(0), 2 * num_clients
+    labels, owners = rng.integers(0, 3, rows), rng.integers(0, num_clients, rows)
+    return {
+        "iid": lambda: iid_partition(rows, num_clients, seed=0),
+        "dirichlet": lambda: dirichlet_partition(labels, num_clients, alpha=0.5, seed=0),
+        "shards": lambda: shard_partition(labels, num_clients, seed=0),
+        "quantity": lambda: quantity_partition(rows, num_clients, alpha=0.5, seed=0),
+        "sampled": lambda: sampled_partition(labels, num_clients, records_per_client=2, seed=0),
+        "natural": lambda: natural_partition(owners),
+        "natural, bounded": lambda: natural_partition(owners, max_records=1),
+    }
+
+
+@pytest.mark.parametrize("name", list(makes_of(1)))
+def test_no_partition_takes_a_turn_for_each_client(name):
+    """A turn for each of a million clients took a minute and a half; sorts and sums take a second."""
+    few, many = (instructions_of(makes_of(num_clients)[name]) for num_clients in (100, 10_000))
+    assert many < few + 9_900, (few, many)  # one instruction a client is too many
+
+
+@given(st.lists(st.integers(0, 12), min_size=1, max_size=40), st.integers(0, 3), SEEDS)
+@settings(max_examples=40, deadline=None)
+def test_clients_are_shuffled_as_numpy_shuffles_one_after_the_other(sizes, long, seed):
+    sizes = np.array([*sizes, *[250 + 7 * k for k in range(long)], 3])
+    rows = np.arange(sizes.sum()) + 5
+    one, all_at_once = np.random.default_rng(seed), np.random.default_rng(seed)
+    expected = [one.permutation(each) for each in np.split(rows, np.cumsum(sizes)[:-1])]
+    np.testing.assert_array_equal(shuffle_each(all_at_once, rows, sizes), np.concatenate(expected))
+    assert one.random() == all_at_once.random()
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=30), st.integers(0, 4))
+@settings(max_examples=80, deadline=None)
+def test_clients_short_of_rows_get_the_last_of_whoever_has_most(sizes, least):
+    sizes = np.array(sizes)
+    least = min(least, int(sizes.sum()) // len(sizes))
+    rows = np.arange(sizes.sum())
+    clients = [list(each) for each in np.split(rows, np.cumsum(sizes)[:-1])]
+    for client in clients:
+        while len(client) < least:
+            client.append(max(clients, key=len).pop())
+    held, lengths = top_up(rows, sizes, least)
+    assert [list(each) for each in np.split(held, np.cumsum(lengths)[:-1])] == clients
+
+
+def test_blocks_of_sampled_clients_change_nothing(monkeypatch):
+    labels = np.arange(90) % 7
+    at_once = sampled_partition(labels, 50, records_per_client=3, alpha=0.3, seed=2)
+    monkeypatch.setattr(partitions, "_AT_ONCE", 100)
+    in_blocks = sampled_partition(labels, 50, records_per_client=3, alpha=0.3, seed=2)
+    np.testing.assert_array_equal(at_once.index, in_blocks.index)
+
+
+def test_a_client_as_long_as_no_memory_is_refused_before_all_are_padded_to_it():
+    sizes = np.full(10**6, 1)
+    sizes[0] = 10**9
+    with pytest.raises(ValueError, match=r"1,000,000,000 rows, and lists as long for all take .* GiB.*max_records"):
+        padded(np.zeros(1, np.int64), sizes)

@@ -19,6 +19,7 @@ from dpjax import HParams, Population, example_gradient, fixed_size_sampler, mak
 from dpjax.arrow_units import ArrowFileError, arrow_units, store_parquet
 from dpjax.sampling import balls_in_bins_sampler, shuffled_sampler
 from dpjax.stored_units import StoredUnits
+from experiments.error_words import explain, is_expected
 
 ROWS, STEPS = 300, 6
 X = np.random.default_rng(0).normal(size=(ROWS, 3, 2)).astype(np.float32)
@@ -287,6 +288,36 @@ def test_a_file_that_changes_while_it_is_read_ends_the_run_in_a_sentence(path, c
     change(path)
     with pytest.raises(FAILED, match="it was changed while it was read"):
         jax.block_until_ready(train(POINT, jax.random.key(3)))
+
+
+def test_a_run_outside_of_jit_raises_the_files_own_error_and_a_config_says_its_sentence_alone(path):
+    units = arrow_units(path)
+    train = run(units, poisson_sampler(ROWS, 0.1, num_steps=STEPS))
+    jax.block_until_ready(train(POINT, jax.random.key(0)))
+    progress = train.begin(POINT, jax.random.key(0))
+    os.utime(path, (0, 0))
+    with pytest.raises(ArrowFileError, match="it was changed while it was read"):
+        train(POINT, jax.random.key(3))
+    with pytest.raises(ArrowFileError, match="it was changed while it was read"):
+        train.advance(progress, 0, 2, POINT, jax.random.key(3))
+    with pytest.raises(jax.errors.JaxRuntimeError) as failed:
+        jax.block_until_ready(jax.jit(train)(POINT, jax.random.key(3)))
+    assert is_expected(failed.value)
+    said = explain(failed.value)
+    assert said.startswith(f"{path}: it was changed while it was read")
+    assert said.endswith("begin the run anew with a file that stays as it is.")
+    assert "Traceback" not in said
+
+
+def test_numbers_of_64_bits_are_read_as_jax_holds_them(tmp_path):
+    wide = pa.table({"x": pa.array([0.1, 0.2, 0.3]), "y": pa.array([1, 2, 2**33])})
+    units = arrow_units(written(tmp_path / "wide.arrow", wide))
+    both = jnp.ones(2, bool)
+    cohort = units.cohort(jnp.array([1, 0]), both, jnp.array([0, 1]), both)
+    assert {name: str(value.dtype) for name, value in cohort.units.items()} == {"x": "float32", "y": "int32"}
+    np.testing.assert_array_equal(cohort.units["x"], np.array([0.2, 0.1], np.float32))
+    with pytest.raises(FAILED, match=r"a unit holds 8589934592, which int32 can.t"):
+        jax.block_until_ready(units.cohort(jnp.array([2, 0]), both, jnp.array([0, 1]), both))
 
 
 def test_parquet_that_fits_no_file_is_refused(tmp_path):

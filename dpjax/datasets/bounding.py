@@ -1,9 +1,10 @@
 """Bounded contributions: at most so many rows of each owner, so that ε can hold for the owner and not for a row."""
 
 import numpy as np
-from jaxtyping import Int64, Shaped
+from jaxtyping import Float64, Int64, Shaped
 
 from dpjax.checks import whole_number
+from dpjax.datasets.owner_coins import owner_coins
 
 
 def bound_contributions(
@@ -45,11 +46,15 @@ def bound_contributions(
         raise ValueError(f"owners of shape {owners.shape} and type {owners.dtype} must be a vector of whole numbers.")
     names, place, counts = np.unique(owners, return_inverse=True, return_counts=True)
     rows = np.argsort(place, kind="stable")
-    starts = np.cumsum(counts) - counts
     keep = np.ones(len(owners), bool)
-    for k in np.flatnonzero(counts > max_records):
-        # A generator of the owner's own. Two's complement, as keys are not negative.
-        rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(int(names[k]) % 2**64,)))
-        order = np.argsort(rng.random(counts[k]), kind="stable")
-        keep[rows[starts[k] + order[max_records:]]] = False
+    over = counts > max_records
+    some = np.repeat(over, counts)
+    ranked = rows[some][_by_coin(owner_coins(seed, names[over], counts[over]), counts[over])]
+    place = np.arange(len(ranked)) - np.repeat(np.cumsum(counts[over]) - counts[over], counts[over])
+    keep[ranked[place >= max_records]] = False
     return np.flatnonzero(keep)
+
+
+def _by_coin(coins: Float64[np.ndarray, "rows"], counts: Int64[np.ndarray, "owners"]) -> Int64[np.ndarray, "rows"]:
+    """Rows in the order of their owners, those of one by their coins; of equal coins the first comes first."""
+    return np.lexsort((coins, np.repeat(np.arange(len(counts)), counts)))

@@ -276,6 +276,8 @@ def read_written(table: Any, column: str, where: str) -> list[str | None]:
             if value is not None and not -1 <= value < len(names):
                 raise DatasetError(f"{where} row {row} column {column!r} is {value}, for which there is no name")
         return [None if value is None or value < 0 else names[value] for value in values]
+    if types.is_floating(taken.type):  # of millions nearly all are neither whole nor missing
+        return [str(value) if value is not None and value % 1 > 0 else _write(value) for value in values]
     return [_write(value) for value in values]
 
 

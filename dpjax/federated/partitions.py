@@ -6,8 +6,12 @@ from jaxtyping import Integer
 
 from dpjax.checks import brief, whole_number
 from dpjax.datasets import bound_contributions
+from dpjax.federated.flat_clients import by_client, even_sizes, padded, places_within, shuffle_each, starts_of, top_up
 from dpjax.ranges import ALPHA, NUM_CLIENTS, RECORDS_PER_CLIENT, SHARDS_PER_CLIENT
 from dpjax.types import Records
+
+_AT_ONCE = 10_000_000
+"""Coins and edges that are compared at once."""
 
 
 def iid_partition(num_examples: int, num_clients: int, *, seed: int) -> Records:
@@ -34,8 +38,7 @@ def iid_partition(num_examples: int, num_clients: int, *, seed: int) -> Records:
       [3, 3, 2, 2]
     """
     _check(num_examples, num_clients, min_records=1)
-    order = _generator(seed).permutation(num_examples)
-    return _pad(np.array_split(order, num_clients))
+    return padded(_generator(seed).permutation(num_examples), even_sizes(num_examples, num_clients))
 
 
 def dirichlet_partition(
@@ -80,22 +83,14 @@ def dirichlet_partition(
     _check(len(labels), num_clients, min_records)
     _check_alpha(alpha)
     rng = _generator(seed)
-    parts: list[list[np.ndarray]] = [[] for _ in range(num_clients)]
+    rows, owners = [], []
     for label in np.unique(labels):
-        rows = rng.permutation(np.flatnonzero(labels == label))
-        cuts = (np.cumsum(rng.dirichlet(np.full(num_clients, alpha)))[:-1] * len(rows)).astype(np.int64)
-        for part, chunk in zip(parts, np.split(rows, cuts), strict=True):
-            part.append(chunk)
-    clients = [rng.permutation(np.concatenate(part)) for part in parts]
-    sizes = np.array([len(client) for client in clients])
-    for client in np.flatnonzero(sizes < min_records):
-        while sizes[client] < min_records:
-            donor = int(np.argmax(sizes))
-            clients[client] = np.append(clients[client], clients[donor][-1])
-            clients[donor] = clients[donor][:-1]
-            sizes[client] += 1
-            sizes[donor] -= 1
-    return _pad(clients)
+        of_class = rng.permutation(np.flatnonzero(labels == label))
+        cuts = (np.cumsum(rng.dirichlet(np.full(num_clients, alpha)))[:-1] * len(of_class)).astype(np.int64)
+        rows.append(of_class)
+        owners.append(np.repeat(np.arange(num_clients), np.diff(cuts, prepend=0, append=len(of_class))))
+    flat, sizes = by_client(np.concatenate(rows), np.concatenate(owners), num_clients)
+    return padded(*top_up(shuffle_each(rng, flat, sizes), sizes, min_records))
 
 
 def shard_partition(
@@ -134,9 +129,12 @@ def shard_partition(
     rng = _generator(seed)
     shuffled = rng.permutation(len(labels))  # else rows of one class would keep the file's order
     rows = shuffled[np.argsort(labels[shuffled], kind="stable")]
-    shards = np.array_split(rows, num_clients * shards_per_client)
-    dealt = rng.permutation(len(shards)).reshape(num_clients, shards_per_client)
-    return _pad([rng.permutation(np.concatenate([shards[k] for k in numbers])) for numbers in dealt])
+    sizes = even_sizes(len(rows), num_clients * shards_per_client)
+    dealt = rng.permutation(len(sizes))
+    lengths = sizes[dealt]
+    flat = rows[np.repeat(starts_of(sizes)[dealt], lengths) + places_within(lengths)]
+    held = lengths.reshape(num_clients, shards_per_client).sum(1)
+    return padded(shuffle_each(rng, flat, held), held)
 
 
 def quantity_partition(
@@ -176,7 +174,7 @@ def quantity_partition(
     spare = num_examples - num_clients * min_records
     cuts = (np.cumsum(rng.dirichlet(np.full(num_clients, alpha)))[:-1] * spare).astype(np.int64)
     sizes = min_records + np.diff(np.concatenate([[0], cuts, [spare]]))
-    return _pad(np.split(rng.permutation(num_examples), np.cumsum(sizes)[:-1]))
+    return padded(rng.permutation(num_examples), sizes)
 
 
 def natural_partition(
@@ -215,15 +213,16 @@ def natural_partition(
     _check_labels(owners, "owners")
     seed = whole_number("seed", seed, least=0, fix="the same one gives the same partition")
     names, place, counts = np.unique(owners, return_inverse=True, return_counts=True)
-    large_enough = np.flatnonzero(counts >= min_records)
-    if not len(large_enough):
+    large_enough = counts >= min_records
+    if not large_enough.any():
         raise ValueError(f"min_records={min_records} leaves no client; the largest has {counts.max(initial=0)} rows.")
-    rows = np.split(np.argsort(place, kind="stable"), np.cumsum(counts)[:-1])
-    chosen = np.ones(len(place), bool)
+    kept = large_enough[place]
     if max_records is not None:
-        chosen[:] = False
+        chosen = np.zeros(len(place), bool)
         chosen[bound_contributions(np.asarray(owners), max_records, seed=seed)] = True
-    return _pad([rows[k][chosen[rows[k]]] for k in large_enough]), names[large_enough]
+        kept &= chosen
+    rows, sizes = by_client(np.flatnonzero(kept), place[kept], len(names))
+    return padded(rows, sizes[large_enough]), names[large_enough]
 
 
 def sampled_partition(
@@ -275,8 +274,10 @@ def sampled_partition(
     by_class, starts = np.argsort(place, kind="stable"), np.cumsum(counts) - counts
     share = counts / counts.sum()
     mixes = rng.dirichlet(alpha * share, num_clients) if np.isfinite(alpha) else share[None]
-    edges = np.cumsum(mixes, axis=1)[:, None, :-1]
-    drawn = np.sum(rng.random((num_clients, records_per_client, 1)) >= edges, axis=-1)
+    coins, drawn = rng.random((num_clients, records_per_client)), np.empty((num_clients, records_per_client), np.int64)
+    for some in np.array_split(np.arange(num_clients), -(-drawn.size * share.size // _AT_ONCE)):
+        mix = mixes[some] if len(mixes) > 1 else mixes  # all clients' coins beside all classes would fill the memory
+        drawn[some] = np.sum(coins[some, :, None] >= np.cumsum(mix, axis=1)[:, None, :-1], axis=-1)
     row = starts[drawn] + np.floor(rng.random(drawn.shape) * counts[drawn]).astype(np.int64)
     index = by_class[row].astype(np.int32)
     return Records(index=jnp.asarray(index), mask=jnp.ones(index.shape, bool))
@@ -309,11 +310,3 @@ def _check_labels(labels: Integer[np.ndarray, "rows"], name: str = "labels") -> 
             f"{name} must be a NumPy array [rows] of class numbers or names, not {brief(labels)}; make it one, and NaN "
             "a class of its own."
         )
-
-
-def _pad(clients: list[np.ndarray]) -> Records:
-    sizes = np.array([len(client) for client in clients])
-    mask = np.arange(sizes.max()) < sizes[:, None]
-    index = np.zeros(mask.shape, np.int32)
-    index[mask] = np.concatenate(clients)
-    return Records(index=jnp.asarray(index), mask=jnp.asarray(mask))

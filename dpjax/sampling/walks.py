@@ -125,10 +125,7 @@ def shuffled_cohort(
     check_step(step)
     steps_per_epoch = -(-population // size)
     epoch, part = jnp.asarray(step) // steps_per_epoch, jnp.asarray(step) % steps_per_epoch
-    order = jax.random.permutation(jax.random.fold_in(key, epoch), population)
-    position = part * size + jnp.arange(size)
-    cohort = gather(units, order[jnp.minimum(position, population - 1)], position < population)
-    return cohort, SamplingInfo(jnp.sum(cohort.mask, dtype=jnp.int32), jnp.bool_(False))
+    return _part_of(jax.random.fold_in(key, epoch), units, part, population, size)
 
 
 def cyclic_cohort(
@@ -155,4 +152,15 @@ def cyclic_cohort(
     """
     population = check_walk(key, units, size)
     check_step(step)
-    return shuffled_cohort(key, units, jnp.asarray(step) % -(-population // size), size=size)
+    # The order must not be computed from the step: so a loop over steps sorts once, and not in each.
+    return _part_of(jax.random.fold_in(key, 0), units, jnp.asarray(step) % -(-population // size), population, size)
+
+
+def _part_of(
+    key: Key[Array, ""], units: PyTree[ArrayLike], part: Int[Array, ""], population: int, size: int
+) -> tuple[Cohort, SamplingInfo]:
+    """The cohort of that number in the walk whose order the key gives."""
+    order = jax.random.permutation(key, population)
+    position = part * size + jnp.arange(size)
+    cohort = gather(units, order[jnp.minimum(position, population - 1)], position < population)
+    return cohort, SamplingInfo(jnp.sum(cohort.mask, dtype=jnp.int32), jnp.bool_(False))

@@ -96,7 +96,7 @@ class Composed(NamedTuple):
     overrides: str
 
 
-def number(composed: DictConfig, index: int) -> None:
+def set_number(composed: DictConfig, index: int) -> None:
     """Give a job its number.
 
     Args:
@@ -115,7 +115,7 @@ def as_job(composed: DictConfig, overrides: Sequence[str], index: int) -> Compos
       overrides: that made it.
       index: the job's number.
     """
-    number(composed, index)
+    set_number(composed, index)
     OmegaConf.set_readonly(composed.hydra, True)
     plain = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
     seen: Any = HydraConfig.instance()

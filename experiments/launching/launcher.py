@@ -63,7 +63,7 @@ def launch(
         """A job that can't run, if it is one: its folder remembers it."""
         with suppress(Exception):
             made = compose(job_overrides[i])
-            number(made, first_index + i)
+            set_number(made, first_index + i)
             refuse_choices(made.hydra, sweep=True)
             return as_job(made, job_overrides[i], first_index + i)
         return None

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from experiments.config import Config
 from experiments.fields import types
-from experiments.launching.compose import as_job, assigns, chooses, number
+from experiments.launching.compose import as_job, assigns, chooses, set_number
 from experiments.own_experiment import as_given
 from experiments.spelling import job_dir
 from experiments.strict import misfit, refuse_choices
@@ -86,7 +86,7 @@ def make_points(config_loader: Any, compose: Compose, task: Task) -> Callable[[S
 
     def whole(overrides: Sequence[str], index: int) -> tuple[Point, DictConfig]:
         composed = compose(overrides)
-        number(composed, index)  # which the pattern of a folder may name
+        set_number(composed, index)  # which the pattern of a folder may name
         refuse_choices(composed.hydra, sweep=True)
         job = as_job(composed, overrides, index)
         return Point(task.typed(job.cfg), job.folder, job.overrides, composed.hydra.runtime.choices), composed

@@ -25,14 +25,33 @@ def contents_of(table: Any) -> list[bytes]:
     """
     names = table.column_names
     order = sorted(range(len(names)), key=lambda i: names[i])
-    columns = [(names[i], table.column(i).to_pylist()) for i in order]
-    rows: list[list[tuple[str, Any]]] = [[] for _ in range(table.num_rows)]
-    for name, values in columns:
-        for row, value in zip(rows, values, strict=True):
-            told = _told(value)
-            if told is not None:
-                row.append((name, told))
-    return [repr(row).encode() for row in rows]
+    out: list[bytes] = []
+    for start in range(0, table.num_rows, _AT_ONCE):
+        part = table.slice(start, _AT_ONCE)
+        cells = [_shown(names[i], part.column(i)) for i in order]
+        out += [f"[{', '.join(filter(None, row))}]".encode() for row in zip(*cells, strict=True)]
+    return out
+
+
+_AT_ONCE = 16_384
+"""Rows whose cells are held at once, each as an object."""
+
+
+def _shown(name: str, column: Any) -> list[str]:
+    """Of each row ``repr`` of the column's name and what it holds; empty where it is missing."""
+    from pyarrow import types
+
+    values, before = column.to_pylist(), f"({name!r}, "
+    if types.is_floating(column.type):
+        told = [value if value is not None and value % 1 > 0 else _told(value) for value in values]
+    elif types.is_integer(column.type):
+        told = [value if value is not None and -_EXACT < value < _EXACT else _told(value) for value in values]
+    else:
+        told = map(_told, values)
+    return ["" if value is None else f"{before}{value!r})" for value in told]
+
+
+_EXACT = 2**53
 
 
 def _told(value: Any) -> Any:

@@ -55,6 +55,10 @@ def without_row_numbers(table: Any, where: str, known: Collection[str] = ()) -> 
 
 
 def _refuse_names_again(table: Any, names: list[str], where: str) -> None:
+    import pyarrow
+
+    if pyarrow.types.is_integer(table.column(0).type) or pyarrow.types.is_floating(table.column(0).type):
+        return  # no number is a name
     column = table.column(0).to_pylist()
     for row, value in enumerate(column):
         if value == names[0] and [str(table.column(i)[row].as_py()).strip() for i in range(len(names))] == names:

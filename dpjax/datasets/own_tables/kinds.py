@@ -110,15 +110,14 @@ def read_column(
       ['number', 'category', 'category']
     """
     taken = _taken(table, name, where)
-    cells = _as_written(taken, table, name, where)
     gone = {*MISSING, *missing} - set(words)
-    codes, values = _distinct([None if cell is None or cell.strip() in gone else cell.strip() for cell in cells])
+    codes, values = _coded(taken, table, name, where, gone)
     column = Column(name, "empty", codes, values)
     if not values:
         return (
             column if kind is None else column._replace(kind=kind, numbers=None if kind == "category" else np.zeros(0))
         )
-    place = _Place(f"{where} column {name!r}", codes, values)
+    place = _Place(f"{where} column {name!r}", codes, values, _is_typed(taken))
     if kind in (None, "number", "date", "category") and kind != "category":
         found = (
             None if kind == "number" or (kind is None and _is_broken(taken)) else _dates(place, form, needed=bool(kind))
@@ -140,6 +139,7 @@ class _Place(NamedTuple):
     name: str
     codes: Int64[np.ndarray, "rows"]
     values: tuple[str, ...]
+    typed: str = ""  # integer or float where the file says so, and so nothing else can be among them
 
     def row_of(self, value: str) -> str:
         """Of the first row with that value, counted as a person does who looks at the file without its header."""
@@ -198,7 +198,37 @@ def _as_written(taken: Any, table: Any, name: str, where: str) -> list[str | Non
     return tables.read_written(table.select([name]), name, where)
 
 
-def _distinct(words: list[str | None]) -> tuple[Int64[np.ndarray, "rows"], tuple[str, ...]]:
+def _is_typed(taken: Any) -> str:
+    import pyarrow
+
+    if pyarrow.types.is_integer(taken.type):
+        return "integer"
+    return "float" if pyarrow.types.is_floating(taken.type) else ""
+
+
+def _coded(
+    taken: Any, table: Any, name: str, where: str, gone: set[str]
+) -> tuple[Int64[np.ndarray, "rows"], tuple[str, ...]]:
+    """Rows as places of the distinct words among them; of millions of numbers each distinct one is written once."""
+    if not _is_typed(taken) or tables.label_names(table, name):
+        cells = _as_written(taken, table, name, where)
+        return _distinct([None if cell is None or (word := cell.strip()) in gone else word for cell in cells])
+    import pyarrow
+
+    encoded = taken.combine_chunks().dictionary_encode()
+    whole = encoded.combine_chunks() if isinstance(encoded, pyarrow.ChunkedArray) else encoded
+    words = tables.read_written(pyarrow.table({name: whole.dictionary}), name, where)
+    there = np.array([bool(word) and word not in gone for word in words], bool)
+    kept = [word for word, is_there in zip(words, there.tolist(), strict=True) if word and is_there]
+    of_kept, values = np.arange(len(kept)), tuple(kept)
+    if len(set(kept)) < len(kept):  # 0 and -0 are written alike
+        of_kept, values = _distinct(kept)
+    of_word = np.full(len(words) + 1, -1)
+    of_word[:-1][there] = of_kept
+    return of_word[whole.indices.fill_null(-1).to_numpy()], values
+
+
+def _distinct(words: Sequence[str | None]) -> tuple[Int64[np.ndarray, "rows"], tuple[str, ...]]:
     number: dict[str, int] = {}
     codes = [-1 if word is None else number.setdefault(word, len(number)) for word in words]
     return np.array(codes, np.int64), tuple(number)
@@ -210,9 +240,13 @@ def _numbers(place: _Place, *, needed: bool, decimal: str) -> Float64[np.ndarray
     if decimal == "," and not any("." in value for value in values):
         values = tuple(value.replace(",", ".") for value in values)
         place = place._replace(values=values)
-    fitting = [bool(_NUMBER.fullmatch(value)) and not _PADDED.fullmatch(value) for value in values]
-    if all(fitting):
-        numbers = np.array([float(value) for value in values])
+    numbers = np.fromiter(map(float, values), np.float64, len(values)) if place.typed else None
+    if numbers is not None and np.isfinite(numbers).all():
+        fitting = [True]
+    else:
+        fitting = [bool(_NUMBER.fullmatch(value)) and not _PADDED.fullmatch(value) for value in values]
+        numbers = np.array([float(value) for value in values]) if all(fitting) else None
+    if numbers is not None:
         if np.isfinite(numbers).all() and np.abs(numbers).max(initial=0) > _MOST and not needed:
             return None  # names, which no float tells apart
         if not np.isfinite(numbers).all() or np.abs(numbers).max(initial=0) > _MOST:
@@ -243,7 +277,8 @@ def _numbers(place: _Place, *, needed: bool, decimal: str) -> Float64[np.ndarray
 
 def _dates(place: _Place, form: str, *, needed: bool) -> tuple[Float64[np.ndarray, "values"], str] | None:
     """The values as days since 1970 and how they are written; None if they are no dates."""
-    tried = {each: [_moment(value, each) for value in place.values] for each in ((form,) if form else _FORMATS)}
+    forms = (form,) if form else (_PACKED,) if place.typed == "integer" else _FORMATS
+    tried = {each: [_moment(value, each) for value in place.values] for each in forms}
     days = {each: np.array(found, np.float64) for each, found in tried.items() if all(day is not None for day in found)}
     if len(days) > 1 and len({tuple(each) for each in days.values()}) > 1:
         first, second = list(days)[:2]
