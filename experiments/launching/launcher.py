@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from dpjax.results.failures import write_failure
 from experiments.config import ConfigError
 from experiments.error_words import explain, is_disk_full
-from experiments.launching.compose import Composed, as_job, make_compose
+from experiments.launching.compose import Composed, as_job, make_compose, set_number
 from experiments.launching.plan import telling
 from experiments.launching.points import Point, make_points
 from experiments.progress import Progress
