@@ -14,7 +14,7 @@ from typing import Any
 
 from dpjax.keeping import write_whole
 from dpjax.results.errors import ResultsError
-from dpjax.results.schema import decode, encode
+from dpjax.results.schema import decode, encode, plainly_fits
 
 JOB_FILE = "result.json"
 FAILURE_FILE = "failure.json"
@@ -184,7 +184,8 @@ def _parse(path: Path) -> tuple[list[dict[str, Any]], str]:
         decoded = [{name: decode(name, value) for name, value in row.items()} for row in rows]
         for row in decoded:
             for name, value in row.items():
-                encode(name, value)  # raises where a cell does not fit its column
+                if not plainly_fits(name, value):
+                    encode(name, value)  # raises where a cell does not fit its column
     except (ResultsError, RecursionError) as error:
         raise ResultsError(f"{path} holds a row of another schema ({error})") from error
     return decoded, digest

@@ -116,12 +116,45 @@ def decode(name: str, value: Any) -> Any:
     if isinstance(value, str):
         return _NON_FINITE.get(value, value)
     if isinstance(value, list):
-        return [decode("", item) for item in value]
+        return value if set(map(type, value)) <= _NUMBERS else [decode("", item) for item in value]
     if isinstance(value, dict):
         return {key: decode("", item) for key, item in value.items()}
     return value
 
 
+def plainly_fits(name: str, value: Any) -> bool:
+    """Whether a cell that JSON gave is of its column at a glance; if not, ``encode`` says whether it is.
+
+    Args:
+      name: the column.
+      value: what ``decode`` gave.
+
+    Example:
+      >>> plainly_fits("epsilon", 1.0), plainly_fits("seed", 2**70), plainly_fits("mine", 1)
+      (True, False, False)
+    """
+    if value is None:
+        return True
+    column, kind = SCHEMA.get(name), type(value)
+    if column is None:
+        return False
+    match column.dtype:
+        case "str" | "json":
+            return kind is str and value.isascii()
+        case "floats":
+            return kind is list and set(map(type, value)) <= _FLOATS
+        case "ints":
+            return kind is list and set(map(type, value)) == {int} and max(value) < 2**63 and min(value) > -(2**63)
+        case "int":
+            return kind is int and abs(value) < 2**63
+        case "float":
+            return kind is float
+        case _:
+            return kind is bool
+
+
+_FLOATS = {float, type(None)}
+_NUMBERS = {float, int, type(None)}
 _MISFIT = object()
 
 
