@@ -1,13 +1,16 @@
-"""A table of 100,000 rows: seconds of each command that reads it, in processes of their own.
+"""A table of 100,000 rows, and a sweep of 10,000 points: seconds of each command that reads it, and until it starts.
 
     python -m benchmarks.big_tables SWEEP [--rows 100000] [--output benchmarks/results]
 
 SWEEP is a finished sweep, such as that of `experiment=quickstart`: its rows are repeated under other seeds and learning
-rates until there are so many. Writes big_tables.json and big_tables.md.
+rates, with other curves, until there are so many. They lie as one table; and once more as the files of 10,000 jobs,
+which are read once and then from the table that was made of them. The sweep is stopped as its first group begins.
+Writes big_tables.json and big_tables.md.
 """
 
 import argparse
 import json
+import signal
 import statistics
 import subprocess
 import sys
@@ -18,10 +21,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 
-from dpjax.results import load
-from dpjax.results.table import write_frame
+from dpjax.results import load, write_table
+from dpjax.results.distinct import Table
+from dpjax.results.frames import in_order
+from dpjax.results.result_files import write_job_result
+from dpjax.results.table_files import arrow_table
 
+CLI = (sys.executable, "-c", "from dpjax.cli import main; main()")
 COMMANDS = {
     "results show": ("results", "show", "{a}"),
     "results table": ("results", "table", "{a}", "--rows", "clip_norm", "--columns", "epsilon"),
@@ -62,6 +70,46 @@ def _at(config: dict[str, Any], rate: float) -> dict[str, Any]:
     return config
 
 
+def write_jobs(frame: Any, folder: Path) -> None:
+    """The rows as the files of their jobs."""
+    jobs: dict[str, list[dict[str, Any]]] = {}
+    for row in Table(frame).records():
+        jobs.setdefault(row["config_hash"], []).append({name: cell for name, cell in row.items() if cell is not None})
+    for number, (digest, rows) in enumerate(jobs.items()):
+        write_job_result(folder / f"job-{number}", rows, digest)
+
+
+def seconds_of(*command: str) -> float:
+    """Of a command in a process of its own."""
+    began = time.perf_counter()
+    done = subprocess.run([*CLI, *command], capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)}: {done.stderr[-500:]}")
+    return time.perf_counter() - began
+
+
+def start_of_sweep(folder: Path, points: int = 10_000) -> float:
+    """From the command to the first group of lanes."""
+    side = round(points**0.5)
+    rates, clips = (",".join(f"{at * 1.05**i:.5g}" for i in range(side)) for at in (0.01, 0.1))
+    fixed = ("data=digits", "model=logistic", "num_seeds=1", "privacy.epsilon=1", f"results_dir={folder}")
+    swept = (f"optimizer.learning_rate={rates}", f"privacy.clip_norm={clips}", "hydra.sweeper.reference=false")
+    began = time.perf_counter()
+    with subprocess.Popen(
+        [sys.executable, "-m", "experiments.run", "-m", *fixed, *swept],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith(f"Group 1 of 1: {side**2} jobs"):
+                took = time.perf_counter() - began
+                process.send_signal(signal.SIGKILL)
+                return took
+    raise SystemExit("the sweep did not start")
+
+
 def main() -> None:
     """Measure and write both files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -73,32 +121,43 @@ def main() -> None:
     seconds: dict[str, list[float]] = {name: [] for name in COMMANDS}
     with tempfile.TemporaryDirectory() as folder:
         frame = many(load(args.sweep), args.rows)
-        for name in ("a", "b"):
+        columns: dict[str, Any] = {str(name): frame[name] for name in frame.columns}
+        frame = in_order(columns)
+        for name in ("a", "b", "jobs"):
             (Path(folder) / name).mkdir()
-            write_frame(frame, Path(folder) / name)
+        for name in ("a", "b"):
+            pq.write_table(arrow_table(frame), Path(folder) / name / "results.parquet")
+        write_jobs(frame, Path(folder) / "jobs")
         words = {"a": f"{folder}/a", "b": f"{folder}/b", "out": folder}
+        began = time.perf_counter()
+        write_table(Path(folder) / "jobs")
+        once = time.perf_counter() - began
+        seconds["results show, of the files of its jobs"], seconds["start of a sweep"] = [], []
         for _ in range(args.rounds):
             for name, command in COMMANDS.items():
-                began = time.perf_counter()
-                done = subprocess.run(
-                    [
-                        sys.executable,
-                        "-c",
-                        "from dpjax.cli import main; main()",
-                        *(word.format(**words) for word in command),
-                    ],
-                    capture_output=True,
-                    text=True,
-                )
-                seconds[name].append(time.perf_counter() - began)
-                if done.returncode:
-                    raise SystemExit(f"{name}: {done.stderr[-500:]}")
-                print(f"{name}: {seconds[name][-1]:.1f} s", flush=True)
-    lines = ["# Many rows", "", f"| command on {len(frame):,} rows | seconds, median |", "|---|--:|"]
-    lines += [f"| `dpjax {name}` | {statistics.median(each):.1f} |" for name, each in seconds.items()]
-    lines += ["", f"{frame['config_hash'].nunique():,} points of {frame['seed'].nunique()} seeds; fresh processes."]
-    (args.output / "big_tables.json").write_text(json.dumps(seconds, indent=1) + "\n")
+                seconds[name].append(seconds_of(*(word.format(**words) for word in command)))
+            seconds["results show, of the files of its jobs"].append(seconds_of("results", "show", f"{folder}/jobs"))
+            seconds["start of a sweep"].append(start_of_sweep(Path(folder) / f"sweep-{time.time()}"))
+            print({name: round(each[-1], 1) for name, each in seconds.items()}, flush=True)
+    points = frame["config_hash"].nunique()
+    lines = ["# Many rows", "", "| what | seconds, median |", "|---|--:|"]
+    lines += [
+        f"| `dpjax {name}` |".replace(", of the files of its jobs`", f"`, of a folder of {points:,} jobs").replace(
+            "`dpjax start of a sweep`", "a sweep of 10,000 points, until its first group begins"
+        )
+        + f" {statistics.median(each):.1f} |"
+        for name, each in seconds.items()
+    ]
+    lines += [
+        f"| the table of those jobs, made once of their files | {once:.1f} |",
+        "",
+        f"{len(frame):,} rows of {points:,} points and {frame['seed'].nunique()} seeds, no two with the same curves; "
+        "each command in a fresh process.",
+    ]
+    found = {"seconds": seconds, "table of jobs": once}
+    (args.output / "big_tables.json").write_text(json.dumps(found, indent=1) + "\n")
     (args.output / "big_tables.md").write_text("\n".join(lines) + "\n")
+    print("\n".join(lines))
 
 
 if __name__ == "__main__":

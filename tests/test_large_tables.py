@@ -214,3 +214,14 @@ def test_of_many_pairs_those_with_a_verdict_are_shown_and_the_others_counted(tmp
     said = capsys.readouterr().out
     assert said.count("b is better") == 1
     assert "100 of 500 pairs left out: --csv and --markdown show all." in said
+
+
+def test_an_export_has_the_curves_though_tables_that_are_shown_do_without(tmp_path, capsys):
+    from dpjax.cli.app import run
+
+    rows = [{"seed": s, "epsilon": 1.0, "test_accuracy": 0.5, "eval_steps": [1, 2], "eval_test_loss": [0.5, 0.25]}
+            for s in range(2)]  # fmt: skip
+    results.table.write_frame(frame_of(rows), tmp_path)
+    assert results.load(tmp_path, curves=False)["eval_test_loss"].isna().all()
+    assert run(["results", "export", str(tmp_path)]) == 0
+    assert results.load(tmp_path)["eval_test_loss"].tolist() == [[0.5, 0.25]] * 2

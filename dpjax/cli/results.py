@@ -125,7 +125,7 @@ def export(
         raise ResultsError(
             "--out is not given: rows of several folders, or some of one, need a folder, such as --out tables"
         )
-    frame = _selected(directories, select)
+    frame = _selected(directories, select, curves=True)
     folder = out or (directories[0] if directories[0].is_dir() else directories[0].parent)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -147,11 +147,11 @@ def export(
 app.command("table")(table_command)
 
 
-def _selected(directories: list[Path], wanted: str) -> Any:
+def _selected(directories: list[Path], wanted: str, *, curves: bool = False) -> Any:
     from dpjax.results.selecting import select
     from dpjax.results.several import load_all
 
-    frame = load_all(directories, curves=False)
+    frame = load_all(directories, curves=curves)
     chosen = select(frame, wanted)
     chosen.attrs = frame.attrs
     return chosen
