@@ -77,7 +77,7 @@ def main() -> None:
         f"| a state once in {SECONDS} s | {median['kept']:.1f} ({cost:+.1%}) |",
         f"| killed after {median['until the kill']:.1f} s: from the same command to its end | "
         f"{median['after the kill']:.1f} |",
-        f"| what was left of it then, and the start of a process | {statistics.median(left):.1f} ({over:+.1%} after the kill) |",
+        f"| what was left of it then, and the start of a process | {statistics.median(left):.1f} ({over:+.1%}) |",
         "",
         f"{args.num_steps:,} steps of `model=mlp` on digits, {args.rounds} rounds in turns; a process that does one "
         f"step takes {median['start']:.1f} s.",
