@@ -18,6 +18,9 @@ _END = b"\xff\xff\xff\xff\0\0\0\0"
 """Of a stream, when its writer is closed."""
 
 
+_MAGIC = b"ARROW1\0\0"
+
+
 class ArrowFileError(ValueError):
     """An Arrow file that can't be read as units: one sentence with the file and the fix."""
 
@@ -155,6 +158,13 @@ def _batches(file: _Mapped) -> list[Any]:
             f"{file.path}: its columns are compressed, so that they can't be mapped; write it without compression, as "
             "with pyarrow.feather.write_feather(table, path, compression='uncompressed')."
         )
+    if file.pages[:6] == _MAGIC[:6]:
+        end = max((b.address + b.size - whole.address for b in buffers), default=len(_MAGIC))
+        if file.pages.find(_MAGIC, end) >= 0:  # Arrow's reader finds the first one's numbers by the last one's places
+            raise ArrowFileError(
+                f"{file.path}: it holds several Arrow files one after the other, of which only the first would be "
+                "read; give them as a list, or write them as one with pyarrow.ipc.new_file."
+            )
     return batches
 
 

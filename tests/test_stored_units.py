@@ -347,3 +347,17 @@ def test_units_on_disk_are_what_they_are_said_to_be():
 def test_a_stream_is_refused_with_the_reason():
     with pytest.raises(TypeError, match=r"is a stream, which gives its rows in its own order .* give arrow_units"):
         run(Population(row for row in X), fixed_size_sampler(ROWS, 5))
+
+
+def test_two_files_in_one_are_refused_where_arrow_reads_the_first_without_a_word(tmp_path):
+    paths = [tmp_path / f"{number}.arrow" for number in range(2)]
+    for number, path in enumerate(paths):
+        table = pa.table({"x": np.full(64, number, np.float32)})
+        with pa.ipc.new_file(str(path), table.schema) as file:
+            file.write_table(table, max_chunksize=40)
+    joined = tmp_path / "joined.arrow"
+    joined.write_bytes(b"".join(path.read_bytes() for path in paths))
+    assert pa.ipc.open_file(joined.read_bytes()).read_all().num_rows == 64
+    with pytest.raises(ArrowFileError, match="several Arrow files one after the other"):
+        arrow_units(joined)
+    assert arrow_units(paths).size == 128
