@@ -216,9 +216,11 @@ def _place(file: _Mapped, name: str, column: Any) -> _Place:
         shape.append(size)
         column = column.values.slice(start * size, len(column) * size)  # flatten() would copy
     if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
+        any_size = pa.types.is_list(column.type) or pa.types.is_large_list(column.type)
+        how = "cast it to a list whose type says its size" if any_size else "convert it before"
         raise ArrowFileError(
             f"{file.path}: column {name!r} is of type {column.type}, and a unit is made of numbers and of lists of one "
-            "fixed size; leave it out by columns=[...], or convert it before."
+            f"fixed size; leave it out by columns=[...], or {how}."
         )
     if 0 in shape:
         raise ArrowFileError(f"{file.path}: column {name!r} is of lists of size 0; leave it out by columns=[...].")

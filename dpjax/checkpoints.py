@@ -166,8 +166,8 @@ class Checkpoints:
             wanted = jax.eval_shape(_leaves, like)
             if meta["leaves"] != _shapes(wanted):
                 raise CheckpointError(
-                    f"the checkpoint {self.folder / str(step)} is of another model or optimizer; take the folder away "
-                    "to begin anew."
+                    f"the checkpoint {self.folder / str(step)} is of another model or optimizer; take the folder "
+                    f"{self.folder.name} away to begin anew."
                 )
             try:
                 leaves = ocp.args.Composite(**{_LEAVES: ocp.args.StandardRestore(wanted)})
@@ -225,7 +225,8 @@ class Checkpoints:
             if (was := run.get(name)) != mine:
                 raise CheckpointError(
                     f"the checkpoint {self.folder / str(step)} is of another {name} ({in_one_line(str(was), 60)}, not "
-                    f"{in_one_line(mine, 60)}); take the folder away to begin anew, or go back to what made it."
+                    f"{in_one_line(mine, 60)}); take the folder {self.folder.name} away to begin anew, or go back to "
+                    "what made it."
                 )
 
 

@@ -82,7 +82,7 @@ def test_a_damaged_state_is_said_and_the_one_before_it_is_used(tmp_path, damage)
 
 def test_a_state_of_another_run_or_shape_is_refused_in_a_sentence(tmp_path):
     kept_in(tmp_path / "run", 3)
-    with pytest.raises(CheckpointError, match=r"is of another config \(a1, not b2\); take the folder away"):
+    with pytest.raises(CheckpointError, match=r"is of another config \(a1, not b2\); take the folder run away"):
         Checkpoints(tmp_path / "run", {"config": "b2", "jax": "0"}).restore(TREE)
     with pytest.raises(CheckpointError, match="is of another model or optimizer"):
         Checkpoints(tmp_path / "run", MINE).restore(TREE | {"w": TREE["w"][:, :4]})

@@ -76,7 +76,7 @@ def test_what_was_kept_of_another_config_is_refused_in_a_sentence(main, killed_a
     code, _, err = main(*words, "optimizer.learning_rate=0.3", f"hydra.run.dir={tmp_path}/here")
     assert code == 1
     assert "is of another config" in err
-    assert "take the folder away to begin anew" in err.replace("\n", " ")
+    assert "take the folder seed-0 away to begin anew" in err.replace("\n", " ")
 
 
 def test_a_job_whose_states_are_anothers_fails_alone(main, killed_at, tmp_path):

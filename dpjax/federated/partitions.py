@@ -295,7 +295,7 @@ def _check(num_examples: int, num_clients: int, min_records: int) -> None:
         each = "" if min_records <= 1 else f" of {min_records} rows each"
         raise ValueError(
             f"num_clients={num_clients}{each} cannot share {num_examples} rows; "
-            f"use at most {num_examples // max(min_records, 1)}."
+            f"use at most {num_examples // max(min_records, 1)}, or partition=sampled, in which clients share rows."
         )
 
 
