@@ -9,8 +9,8 @@ import numpy as np
 
 from dpjax.results.schema import lower_is_better
 
-_NOTHING = 1e-12
-"""Differences up to here are none: what is left of equal numbers after a subtraction."""
+_NOTHING = 2.0**-22
+"""Differences up to this share of the numbers are none: metrics are of 32 bits, and equal ones differ by rounding."""
 
 
 class Difference(NamedTuple):
@@ -70,7 +70,7 @@ def judged(raw: Sequence[Raw], metric: str, alpha: float) -> list[Difference]:
 
     with np.errstate(invalid="ignore"):  # of ∞ − ∞ there is no test, and nothing to warn of
         differences = [a - b for _, _, _, a, b in raw]
-    tests = [_paired(d) for d in differences]
+    tests = [_paired(a, b) for _, _, _, a, b in raw]
     order = np.argsort([p for p, _ in tests], kind="stable")
     levels, adjusted = np.empty(len(raw)), np.empty(len(raw))
     running, level, rejecting = 0.0, alpha / len(raw), True
@@ -87,13 +87,13 @@ def judged(raw: Sequence[Raw], metric: str, alpha: float) -> list[Difference]:
     for (where, first, second, a, b), d, (p, exact), level, corrected in zip(
         raw, differences, tests, levels, adjusted, strict=True
     ):
-        testable = tested_by(d)
+        testable = tested_by(a, b)
         mean, std = (float(d.mean()), float(d.std(ddof=1))) if testable else (math.nan, math.nan)
         half = math.inf
         if testable == "t":
             half = float(stdtrit(len(d) - 1, 1 - level / 2)) * std / math.sqrt(len(d))
         elif testable == "signs":
-            mean, std = (mean if abs(mean) > _NOTHING else 0.0), 0.0
+            mean, std = (mean if abs(mean) > _nothing(a, b) else 0.0), 0.0
             # The one shift that sign flips leave of such differences, where there are seeds enough to exclude any.
             half = 0.0 if _sign_flips(np.ones(len(d))) <= level else math.inf
         low, high = (mean - half, mean + half) if math.isfinite(half) else (-math.inf, math.inf)
@@ -109,33 +109,44 @@ def judged(raw: Sequence[Raw], metric: str, alpha: float) -> list[Difference]:
     return pairs
 
 
-def tested_by(d: np.ndarray) -> str:
+def tested_by(a: np.ndarray, b: np.ndarray) -> str:
     """What can test differences over seeds: ``t``; ``signs`` where all are equal; empty where one is not finite.
 
     Args:
-      d: the differences, two or more.
+      a, b: the metric of each side by seed, two or more.
 
     Example:
-      >>> [tested_by(np.array(d)) for d in ((0.1, 0.2), (0.1, 0.1), (0.1, math.inf))]
+      >>> [tested_by(np.array(a), np.zeros(2)) for a in ((0.1, 0.2), (0.1, 0.1), (0.1, math.inf))]
       ['t', 'signs', '']
+      >>> tested_by(np.float32([0.9, 0.8]).astype(float), np.array([0.91, 0.81]))  # but for rounding
+      'signs'
     """
+    with np.errstate(invalid="ignore"):
+        d = a - b
     if not np.isfinite(d).all():
         return ""
-    return "signs" if float(np.ptp(d)) <= _NOTHING * max(1.0, float(np.abs(d).max())) else "t"
+    return "signs" if float(np.ptp(d)) <= _nothing(a, b) else "t"
 
 
-def _paired(d: np.ndarray) -> tuple[float, float]:
+def _nothing(a: np.ndarray, b: np.ndarray) -> float:
+    """What rounding leaves of no difference."""
+    return _NOTHING * float(max(np.abs(a).max(), np.abs(b).max()))
+
+
+def _paired(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
     """p of the paired t-test and of the sign-flip test. Differences without any spread show nothing by themselves."""
     from scipy.special import stdtr  # what scipy.stats calls too, without the second that its import takes
 
-    testable = tested_by(d)
+    testable = tested_by(a, b)
     if not testable:
         return 1.0, 1.0
-    exact = _sign_flips(d)
+    d = a - b
     if testable == "signs":
-        return (1.0 if np.abs(d).max() <= _NOTHING else exact), exact
+        d = np.full(len(d), d.mean() if abs(d.mean()) > _nothing(a, b) else 0.0)
+        exact = _sign_flips(d)
+        return (1.0 if d[0] == 0 else exact), exact
     t = d.mean() / (d.std(ddof=1) / math.sqrt(len(d)))
-    return float(2 * stdtr(len(d) - 1, -abs(t))), exact
+    return float(2 * stdtr(len(d) - 1, -abs(t))), _sign_flips(d)
 
 
 def _sign_flips(d: np.ndarray) -> float:

@@ -89,7 +89,7 @@ def bold_points(
             if not np.isfinite([ours, theirs]).all():
                 infinite += 1
                 continue
-            constant += tested_by(ours - theirs) == "signs"
+            constant += tested_by(ours, theirs) == "signs"
             raw.append(({}, "best", "other", ours, theirs))
             rivals.append(point["point"])
     verdicts = judged(raw, metric, 1 - confidence) if raw else []
