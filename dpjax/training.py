@@ -216,7 +216,8 @@ def make_train(
         def begin() -> tuple[Params, TrainState]:
             params = solver.init(init_fn(init_key))
             if shards is not None:
-                params = like_params(shards, params, params)
+                # Their two uses, in the run and in what tells which of them moved, would be rounded each on its own.
+                params = jax.lax.optimization_barrier(like_params(shards, params, params))
             remembered = remember(solver.init_unit_state, params, sampler.population)
 
             # A solver's message need not have the shape of all that the run carries.

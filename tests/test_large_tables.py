@@ -113,6 +113,30 @@ def test_a_table_of_these_very_jobs_is_read_in_their_place(folder, monkeypatch):
     pd.testing.assert_frame_equal(frame, slow)
 
 
+@pytest.mark.parametrize(
+    "cells",
+    [
+        (True, 1),
+        ("a", 1),
+        ([1, 2], "a", None),
+        ({"a": 1}, [], math.inf),
+        ("a", math.nan, 1, None),
+        ([1], ["a"]),
+        ({}, {}),
+        ([{}],),
+    ],
+    ids=str,
+)
+def test_cells_of_mixed_kinds_are_read_from_the_table_as_from_the_jobs(cells, tmp_path):
+    for seed, cell in enumerate(cells):
+        write_job_result(tmp_path / f"job-{seed}", [{"seed": seed, "epsilon": 1.0, "own": cell}], "digest")
+    slow = results.load(tmp_path)
+    parquet, _ = results.write_table(tmp_path)
+    for quick in (results.load(tmp_path), results.load(parquet)):
+        pd.testing.assert_frame_equal(quick, slow)
+        assert [(type(cell), str(cell)) for cell in quick["own"]] == [(type(cell), str(cell)) for cell in slow["own"]]
+
+
 def rewrite(folder):
     write_job_result(folder / "job-1", [{"seed": 0, "epsilon": 1.0, "test_accuracy": 0.9}], "digest")
 

@@ -70,6 +70,10 @@ def test_a_unit_moves_the_sum_by_no_more_than_the_clip_norm(report):
     assert all(0.2 < moved <= 0.25 * (1 + 1e-5) for moved in report["moved"])
 
 
+def test_what_ended_as_it_began_is_known_wherever_it_lies(report):
+    assert report["unmoved"] == [{"idle": True, "read": False}] * 2
+
+
 def test_a_parameter_lies_over_its_longest_axis_that_divides():
     assert largest_axis((1000, 768), "model", 8) == P("model")
     assert largest_axis((50257, 768), "model", 8) == P(None, "model")

@@ -25,6 +25,8 @@ _ARROW: dict[str, pa.DataType] = {
     "floats": pa.list_(pa.float64()),
 }
 _LISTS = ("ints", "floats")
+_SPELT = b"dpjax_json"
+"""Marks a column whose cells are of mixed kinds, so that each is spelt as JSON."""
 _MAPPED = {pa.string(): pd.StringDtype(na_value=np.nan), pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
 UNREADABLE = (
     OSError,
@@ -45,7 +47,7 @@ def stamped(table: pa.Table, collected: Collected | None) -> pa.Table:
       table: from ``arrow_table``.
       collected: the files; None: it is of none.
     """
-    plain = (pa.string(), pa.int64(), pa.float64(), pa.bool_())
+    plain = (pa.string(), pa.int64(), pa.float64(), pa.bool_())  # what is spelt as JSON is a string, and read back
     whole = all(name in SCHEMA or table.schema.field(name).type in plain for name in table.column_names)
     return table.replace_schema_metadata(as_metadata(collected)) if collected and collected.digest and whole else table
 
@@ -69,22 +71,44 @@ def arrow_table(frame: pd.DataFrame) -> pa.Table:
       >>> arrow_table(frame_of([{"seed": 0}])).num_rows
       1
     """
-    arrays: dict[str, pa.Array] = {}
-    for name in frame.columns:
-        column, series = SCHEMA.get(str(name)), frame[name]
+    arrays: list[pa.Array] = []
+    fields: list[pa.Field] = []
+    for name in map(str, frame.columns):
+        column, series, spelt = SCHEMA.get(name), frame[name], None
         if column is not None and series.dtype != object:
-            arrays[str(name)] = pa.array(series, type=_ARROW[column.dtype], from_pandas=True)
-            continue
-        values = [_cell(value) for value in series]
-        if column is not None:
-            arrays[str(name)] = pa.array(values, type=_ARROW[column.dtype])
-            continue
-        try:
-            arrays[str(name)] = pa.array(values)
-        except (pa.ArrowException, OverflowError, ValueError, TypeError):
-            # A column of mixed kinds has no Arrow type; its JSON does.
-            arrays[str(name)] = pa.array([json.dumps(encode(str(name), value)) for value in values])
-    return pa.table(arrays)
+            array = pa.array(series, type=_ARROW[column.dtype], from_pandas=True)
+        elif column is not None:
+            array = pa.array([_cell(value) for value in series], type=_ARROW[column.dtype])
+        else:
+            array = _typed([_cell(value) for value in series])
+            if array is None:
+                array = pa.array([json.dumps(encode(name, value)) for value in series], type=pa.string())
+                spelt = {_SPELT: b"1"}
+        arrays.append(array)
+        fields.append(pa.field(name, array.type, metadata=spelt))
+    return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
+
+
+def _typed(values: list[Any]) -> pa.Array | None:
+    """Cells of one kind; None for mixed kinds, which have no Arrow type, and for empty mappings, which no file has."""
+    try:
+        array = pa.array(values)
+    except (pa.ArrowException, OverflowError, ValueError, TypeError):
+        return None
+    return array if _can_be_written(array.type) else None
+
+
+def _can_be_written(kind: pa.DataType) -> bool:
+    inner = [kind.field(place).type for place in range(kind.num_fields)]
+    return all(map(_can_be_written, inner)) and not (pa.types.is_struct(kind) and not inner)
+
+
+def _told(table: pa.Table, name: str) -> list[Any]:
+    """The cells of a column outside the schema, also where they are spelt as JSON."""
+    cells = table[name].to_pylist()
+    if _SPELT not in (table.schema.field(name).metadata or {}):
+        return cells
+    return [None if cell is None else decode(name, json.loads(cell)) for cell in cells]
 
 
 def read_table(path: Path, curves: bool) -> pd.DataFrame:
@@ -103,7 +127,9 @@ def read_table(path: Path, curves: bool) -> pd.DataFrame:
             if _of_the_schema(schema):
                 names = [n for n in schema.names if curves or n not in SCHEMA or SCHEMA[n].dtype not in _LISTS]
                 return in_order(_columns_of(pq.read_table(path, columns=names)))
-            rows = pq.read_table(path).to_pylist()
+            table = pq.read_table(path)
+            told = {n: table[n].to_pylist() if n in SCHEMA else _told(table, n) for n in table.column_names}
+            rows = [dict(zip(told, row, strict=True)) for row in zip(*told.values(), strict=True)]
             _refuse_misfits(rows)
             return frame_of(rows)
         document = json.loads(path.read_bytes())
@@ -143,7 +169,7 @@ def _columns_of(table: pa.Table) -> dict[str, pd.Series]:
     data["diverged"] = data["diverged"].fillna(seems)
     for name in table.column_names:
         if name not in SCHEMA:
-            values = table[name].to_pylist()
+            values = _told(table, name)
             _refuse_misfits([{name: value} for value in values])
             data[name] = pd.Series(values)
     return data

@@ -18,6 +18,7 @@ from dpjax import (
     client_delta,
     cyclic_sampler,
     example_gradient,
+    fixed_size_sampler,
     make_train,
     poisson_sampler,
 )
@@ -148,4 +149,19 @@ for unit in (0, 7, 15):
     gap = jax.tree.map(lambda a, b: np.asarray(a, float) - np.asarray(b, float), with_all.total, without.total)
     moved.append(float(np.sqrt(sum(np.sum(x**2) for x in jax.tree.leaves(gap)))))
 report["moved"] = moved
+
+# A parameter that nothing reads is told from one that moved, in a whole run and in stretches.
+train = make_train(
+    lambda key: {"read": jnp.zeros(4), "idle": jax.random.normal(key, (16, 24)) / 4},
+    example_gradient(lambda params, row, key: jnp.sum((row @ params["read"] - 1) ** 2)),
+    np.ones((8, 4), np.float32),
+    sampler=fixed_size_sampler(8, 8),
+    num_steps=2,
+    make_optimizer=lambda hparams: optax.sgd(0.1),
+    sum_factory=Summing(engine=Engine(mesh=mesh, layout=lambda path, shape: P(None, "model") if shape[1:] else P())),
+)
+point = HParams(clip_norm=1.0, noise_multiplier=0.0), jax.random.key(0)
+begin, advance, finish = jax.jit(train.begin), jax.jit(train.advance), jax.jit(train.finish)
+histories = jax.jit(train)(*point)[1], finish(advance(begin(*point), 0, 2, *point), *point)[1]
+report["unmoved"] = [{name: bool(still) for name, still in history.unmoved.items()} for history in histories]
 print(json.dumps(report))
