@@ -68,7 +68,7 @@ def measure(kind: str, kills: int, folder: Path, rng: random.Random) -> dict[str
         while True:
             process = start(kind, here)
             try:
-                if process.wait(rng.uniform(0.2, 1.1) * alone if done < kills else None):
+                if process.wait(rng.uniform(0.15, 0.85) * alone if done < kills else None):
                     raise SystemExit(f"error: {kind} fails after a kill: {(here / 'said.txt').read_text()[-2000:]}")
                 break
             except subprocess.TimeoutExpired:

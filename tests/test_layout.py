@@ -127,3 +127,14 @@ def test_an_engine_that_can_not_be_spread_is_refused():
         Engine(mesh=MESH, layout=3)  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match="engine='bookkeeping' takes norms layer by layer"):
         clipped_sum(lambda params, unit, key: (params, {}), engine="bookkeeping", mesh=MESH)
+
+
+def test_rows_of_a_mesh_with_fewer_filled_slots_wait_for_the_others():
+    """Or else a device that sends a part of a parameter waits for one that has left the loop, and none ever ends."""
+    flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
+    program = PROGRAM.parent / "uneven_rows.py"
+    done = subprocess.run(
+        [sys.executable, program], env=os.environ | {"XLA_FLAGS": flags}, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert max(json.loads(done.stdout).values()) < 1e-5

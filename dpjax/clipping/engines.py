@@ -109,6 +109,9 @@ def _in_parts(
         return one(cohort, settings.first_slot + jnp.arange(capacity, dtype=jnp.int32), None)
     padded = _pad(cohort, -capacity % size)
     filled = jnp.max(jnp.where(cohort.mask, jnp.arange(1, capacity + 1, dtype=jnp.int32), 0))
+    if settings.shards is not None and settings.shards.slot_axis is not None:
+        # Parameters move between devices in the loop, where all wait for each other: none may leave it before others.
+        filled = jax.lax.pmax(filled, settings.shards.slot_axis)
 
     @jax.jit  # traced once, for its shapes and for the loop
     def at(start: Int[Array, ""], before: Params | None) -> ClippedSum:

@@ -37,6 +37,12 @@ class Shards(NamedTuple):
         return self.mesh.axis_names[1]
 
     @property
+    def slot_axis(self) -> str | None:
+        """The mesh's axis that the slots of a cohort are shared over; None where one device has them all."""
+        name = self.mesh.axis_names[0]
+        return name if self.mesh.shape[name] > 1 else None
+
+    @property
     def size(self) -> int:
         """How many devices share the parameters."""
         return self.mesh.shape[self.axis]
