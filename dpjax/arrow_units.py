@@ -233,12 +233,16 @@ def _place(file: _Mapped, name: str, column: Any) -> _Place:
 
 
 def store_parquet(
-    sources: Sequence[str | os.PathLike[str]], target: str | os.PathLike[str], *, rows: int = 65_536
+    sources: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    target: str | os.PathLike[str],
+    *,
+    rows: int = 65_536,
 ) -> None:
     """Write Parquet files as one Arrow file that can be mapped, some rows at a time.
 
     Args:
-      sources: Parquet files of the same columns. Lists must be of one length in a column, and get a fixed size.
+      sources: a Parquet file, or several of the same columns. Lists must be of one length in a column, and get a fixed
+        size.
       target: Arrow file; it takes its name once it is whole.
       rows: in memory at once, and in a record batch.
 
@@ -247,6 +251,7 @@ def store_parquet(
     """
     import pyarrow.parquet as pq
 
+    sources = [sources] if isinstance(sources, str | os.PathLike) else sources
     if not sources:
         raise ArrowFileError("sources=[] names no Parquet file; give one.")
     half = Path(f"{target}.part")

@@ -114,6 +114,7 @@ def run_kept_lanes(
     *,
     seconds: float,
     workers: int = 1,
+    tell: Callable[[Sequence[int]], None] | None = None,
 ) -> Iterator[Lane]:
     """Run lanes, keep each about every so many seconds, and give it back as soon as it is finished.
 
@@ -126,6 +127,7 @@ def run_kept_lanes(
       kept: where each lane is kept; None: nowhere.
       seconds: between two states that are kept.
       workers: calls under way at once.
+      tell: is called with the step of each lane before any goes on; 0: it begins.
 
     Raises:
       ValueError: not one seed and one place per point, or a seed out of range.
@@ -142,6 +144,8 @@ def run_kept_lanes(
             if place is not None:
                 places.callback(_closed, place)
         found = [None if place is None else place.restore(like) for place in kept]
+        if tell is not None:
+            tell([_start(back) for back in found])
         # Lanes of one call do the same steps: those that were stopped elsewhere go in calls of their own.
         order = sorted(range(len(hparams)), key=lambda i: 0 if (back := found[i]) is None else back[0])
         chunks: list[list[int]] = []

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import jax
 
 from dpjax.checkpoints import Checkpoints
 from dpjax.kept_lanes import KeptProgram, compile_kept_lanes, run_kept_lanes
+from dpjax.results.result_files import STATES_FOLDER
 from dpjax.sweeps import Lane, Program, compile_lanes, run_lanes
 from dpjax.types import HParams
 from experiments import identity
@@ -16,9 +18,6 @@ from experiments.config import Config
 from experiments.inputs import digest_of
 from experiments.setup import Setup
 from experiments.task import Job
-
-FOLDER = "checkpoints"
-"""Of a job's folder: what its seeds were kept in on the way."""
 
 
 def compile_group(cfg: Config, setup: Setup, num_lanes: int) -> Program | KeptProgram:
@@ -54,9 +53,27 @@ def run_group_lanes(
     if isinstance(program, Program):
         yield from run_lanes(program, hparams, seeds, workers=_workers(program.width.lanes))
         return
-    kept = [Checkpoints(job.folder / FOLDER / f"seed-{seed}", _identity(job, h, files)) for job, seed, h in lanes]
+    kept = [
+        Checkpoints(job.folder / STATES_FOLDER / f"seed-{seed}", _identity(job, h, files)) for job, seed, h in lanes
+    ]
     seconds = lanes[0][0].cfg.checkpoint_seconds or 60.0
-    yield from run_kept_lanes(program, hparams, seeds, kept, seconds=seconds, workers=_workers(program.width.lanes))
+    yield from run_kept_lanes(
+        program,
+        hparams,
+        seeds,
+        kept,
+        seconds=seconds,
+        workers=_workers(program.width.lanes),
+        tell=lambda steps: _tell(steps, program.run.num_steps),
+    )
+
+
+def _tell(steps: Sequence[int], num_steps: int) -> None:
+    """Say where lanes go on."""
+    if gone := [step for step in steps if step]:
+        runs = "1 run goes" if len(gone) == 1 else f"{len(gone)} of {len(steps)} runs go"
+        where = f"step {gone[0]:,}" if len(set(gone)) == 1 else f"steps {min(gone):,} to {max(gone):,}"
+        print(f"note: {runs} on from what was kept, at {where} of {num_steps:,}.", file=sys.stderr)
 
 
 def forget_lanes(folder: Path) -> None:
@@ -65,16 +82,17 @@ def forget_lanes(folder: Path) -> None:
     Args:
       folder: of the job.
     """
-    for kept in (folder / FOLDER).glob("seed-*/"):
+    for kept in (folder / STATES_FOLDER).glob("seed-*/"):
         Checkpoints(kept, {}).clear()
-    if not list((folder / FOLDER).glob("seed-*/")):
-        shutil.rmtree(folder / FOLDER, ignore_errors=True)
+    if not list((folder / STATES_FOLDER).glob("seed-*/")):
+        shutil.rmtree(folder / STATES_FOLDER, ignore_errors=True)
 
 
 def _identity(job: Job, hparams: HParams, files: dict[str, str]) -> dict[str, str]:
     """What a state that was kept must share with the run that goes on from it."""
     return {
         "config": identity.point_hash(job.cfg),
+        **{f"content of {name}": hashed for name, hashed in files.items()},
         "code or data": digest_of(files),
         "noise or rate": ", ".join(f"{float(value):.9g}" for value in jax.tree.leaves(hparams)),
         "jax": jax.__version__,

@@ -15,9 +15,10 @@ import pytest
 
 from dpjax.checkpoints import CheckpointError, Checkpoints
 from dpjax.kept_lanes import InStretches, compile_kept_lanes, run_kept_lanes
+from dpjax.results.result_files import STATES_FOLDER
 from dpjax.types import HParams
 from experiments.error_words import explain, is_disk_full
-from experiments.kept_jobs import FOLDER, forget_lanes
+from experiments.kept_jobs import forget_lanes
 from tests.test_stretches import STEPS, bits, run_of
 
 TREE = {
@@ -156,7 +157,7 @@ time.sleep(600)
 
 
 def test_a_folder_is_one_processs_until_it_ends_however_it_ends(tmp_path):
-    run = tmp_path / FOLDER / "seed-0"
+    run = tmp_path / STATES_FOLDER / "seed-0"
     like, mine = {"w": jnp.zeros(3)}, Checkpoints(run, MINE)
     holder = subprocess.Popen([sys.executable, "-c", HOLDER, run], stdout=subprocess.PIPE, text=True)
     assert holder.stdout is not None
@@ -168,7 +169,7 @@ def test_a_folder_is_one_processs_until_it_ends_however_it_ends(tmp_path):
     mine.save(5, like)
     mine.clear()  # of a job that this one finished first
     forget_lanes(tmp_path)
-    assert (tmp_path / FOLDER / "seed-0/3").is_dir()
+    assert (tmp_path / STATES_FOLDER / "seed-0/3").is_dir()
     holder.kill()
     holder.wait()
     assert mine.restore(like)[0] == 3
@@ -177,7 +178,7 @@ def test_a_folder_is_one_processs_until_it_ends_however_it_ends(tmp_path):
     assert mine.restore(like)[0] == 5
     mine.close()
     forget_lanes(tmp_path)
-    assert not (tmp_path / FOLDER).exists()
+    assert not (tmp_path / STATES_FOLDER).exists()
 
 
 def test_a_folder_that_cannot_be_written_is_said(tmp_path):

@@ -1,12 +1,14 @@
 """The same command after a kill: what was done is not done again, and the result is that of the run nobody stopped."""
 
 import json
+import re
 import shutil
 
 import pytest
 
 from dpjax.checkpoints import Checkpoints
-from experiments.kept_jobs import FOLDER
+from dpjax.report.status import status
+from dpjax.results.result_files import STATES_FOLDER
 
 RUNS = {
     "central": ["clipping=adaptive", "privacy.epsilon=8", "optimizer.num_steps=12", "num_seeds=2"],
@@ -58,13 +60,18 @@ def test_a_run_that_was_killed_ends_as_if_nobody_had(kind, main, killed_at, tmp_
         killed_at["left"] = left
         with pytest.raises(Killed):
             main(*words, folder=tmp_path / "killed")
-    assert list((tmp_path / "killed").rglob(FOLDER))
+    assert list((tmp_path / "killed").rglob(STATES_FOLDER))
+    found = status(tmp_path)  # beside a run that is done
+    assert found.state == "incomplete"
+    assert "1 run was stopped and is kept on the way" in found.notes[-1]
     killed_at.update(left=10**9, kept=0)
     code, _, err = main(*words, folder=tmp_path / "killed")
     assert code == 0, err
     assert killed_at["kept"] < kept
+    assert re.search(r"note: (1 run goes|\d of \d runs go) on from what was kept, at steps? ", err.replace("\n", " "))
     assert ended(tmp_path / "killed") == ended(tmp_path / "whole")
-    assert not list(tmp_path.rglob(FOLDER))
+    assert not list(tmp_path.rglob(STATES_FOLDER))
+    assert status(tmp_path).state == "complete"
 
 
 def test_what_was_kept_of_another_config_is_refused_in_a_sentence(main, killed_at, tmp_path):
@@ -87,7 +94,7 @@ def test_a_job_whose_states_are_anothers_fails_alone(main, killed_at, tmp_path):
     with pytest.raises(Killed):
         main(*words, folder=tmp_path / "here")
     killed_at["left"] = 10**9
-    mine, others = (next((tmp_path / "here").rglob(f"*epsilon={e}*/")) / FOLDER for e in (2, 4))
+    mine, others = (next((tmp_path / "here").rglob(f"*epsilon={e}*/")) / STATES_FOLDER for e in (2, 4))
     shutil.rmtree(mine, ignore_errors=True)
     shutil.copytree(others, mine)
     code, _, err = main(*words, folder=tmp_path / "here")

@@ -10,7 +10,7 @@ from dpjax.report.sweep_state import PROGRESS_FILE, Progress, naming
 from dpjax.results.claims import number, sampling_word, stated_epsilon, text
 from dpjax.results.failures import FAILURE_FILE, visible_files
 from dpjax.results.metric import metric_of
-from dpjax.results.result_files import JOB_FILE, job_files
+from dpjax.results.result_files import JOB_FILE, STATES_FOLDER, job_files
 
 State = Literal["complete", "running", "stalled", "stopped", "incomplete"]
 
@@ -61,7 +61,7 @@ class Status(NamedTuple):
       best: by family and ε.
       failures: one sentence each.
       unreadable: one sentence for each file.
-      notes: one sentence each on what was run more than once.
+      notes: one sentence each on what was run more than once, or was stopped and can go on.
       results: the table, or where there is none yet the folder.
     """
 
@@ -105,7 +105,8 @@ def status(directory: Path | str, now: datetime.datetime | None = None) -> Statu
     since = None if changed is None else max(0.0, now.timestamp() - changed)
     finished = len(job_files(root)) or contents.frame["config_hash"].nunique() if going is None else going.finished
     metric, best = _best(contents)
-    state = _state(contents, going, now, since)
+    kept = _kept_on_their_way(root)
+    state = _state(contents, going, now, since, kept)
     tables = [root / name for name in ("results.parquet", "results.json") if (root / name).is_file()]
     return Status(
         state=state,
@@ -118,7 +119,7 @@ def status(directory: Path | str, now: datetime.datetime | None = None) -> Statu
         best=best,
         failures=[f"{naming(each.overrides) or each.folder}: {each.error}" for each in contents.failures],
         unreadable=list(contents.unreadable),
-        notes=_run_twice(contents.frame),
+        notes=[*_run_twice(contents.frame), *_kept_sentence(kept)],
         results=root if root.is_file() else tables[0] if tables else root,
     )
 
@@ -129,10 +130,25 @@ def _run_twice(frame: Any) -> list[str]:
     return run_twice(frame)
 
 
-def _state(contents: Contents, going: Progress | None, now: datetime.datetime, since: float | None) -> State:
+def _kept_sentence(kept: list[Path]) -> list[str]:
+    if not kept:
+        return []
+    runs = "1 run was stopped and is" if len(kept) == 1 else f"{len(kept)} runs were stopped and are"
+    return [f"{runs} kept on the way: the same command goes on ({min(kept)})"]
+
+
+def _kept_on_their_way(root: Path) -> list[Path]:
+    """Folders of runs that were stopped and kept, and have no result; of a sweep its plan tells as much."""
+    found = root.rglob(STATES_FOLDER) if root.is_dir() else ()
+    return [path.parent for path in found if path.is_dir() and not (path.parent / JOB_FILE).exists()]
+
+
+def _state(
+    contents: Contents, going: Progress | None, now: datetime.datetime, since: float | None, kept: list[Path]
+) -> State:
     rest = 0 if going is None else going.planned - going.finished - going.failed
     if going is None or rest <= 0:
-        lacks = contents.failures or contents.unreadable or not len(contents.frame)
+        lacks = contents.failures or contents.unreadable or not len(contents.frame) or (going is None and kept)
         return "incomplete" if lacks else "complete"
     if going.runs is False:
         return "stopped"

@@ -18,6 +18,8 @@ from dpjax.results.schema import decode, encode, plainly_fits
 
 JOB_FILE = "result.json"
 FAILURE_FILE = "failure.json"
+STATES_FOLDER = "checkpoints"
+"""Of a job's folder: what its seeds are kept in on their way, until there is a result."""
 _FORMAT = "dpjax-result"
 _VERSION = 1
 _FIXES = {

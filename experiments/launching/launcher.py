@@ -113,7 +113,7 @@ def launch(
                 hydras = job.folder / str(config.hydra.output_subdir or "")
                 # Without them it was killed between its result and what Hydra writes for it.
                 returns[i] = (
-                    _completed(composed(i), job, rows)
+                    _completed(job_overrides[i], job, rows)
                     if hydras.is_dir()
                     else _hand_over(hydra_context, composed(i), Outcome(job, rows))
                 )
@@ -194,9 +194,11 @@ def _hand_over(hydra_context: Any, composed: DictConfig, outcome: Outcome) -> Jo
         raise
 
 
-def _completed(composed: DictConfig, job: Job, rows: list[dict[str, Any]]) -> JobReturn:
-    done = JobReturn(overrides=list(composed.hydra.overrides.task), status=JobStatus.COMPLETED)
-    done.cfg, done.hydra_cfg, done.return_value = OmegaConf.structured(job.cfg), composed, Told(rows)
+def _completed(overrides: Sequence[str], job: Job, rows: list[dict[str, Any]]) -> JobReturn:
+    """Of a job that was done before: what the end of a sweep reads of it, as all else would have to be composed."""
+    done = JobReturn(overrides=list(overrides), status=JobStatus.COMPLETED)
+    done.cfg, done.return_value = OmegaConf.structured(job.cfg), Told(rows)
+    done.hydra_cfg = OmegaConf.create({"hydra": {"runtime": {"output_dir": str(job.folder)}}})
     return done
 
 
