@@ -23,8 +23,8 @@ import pytest
 from dpjax import accounting
 from dpjax.accounting import Mechanism
 from dpjax.cli import main as dpjax_main
-from dpjax.report import packing
 from dpjax.report import sweep_state as jobs
+from dpjax.report import thinning
 from dpjax.report.contents import gather
 from dpjax.report.packing import pack
 from dpjax.report.page import render
@@ -206,7 +206,7 @@ def test_a_thousand_runs_fit_in_one_small_file_that_fetches_nothing(thousand):
 
 
 def test_curves_beyond_the_budget_are_thinned_and_the_report_says_so(sweep, monkeypatch):
-    monkeypatch.setattr(packing, "CURVE_BYTES", 8_000)
+    monkeypatch.setattr(thinning, "CURVE_BYTES", 20_000)
     data = pack(gather(sweep), "now")
     steps = [data["lists"][place] for place in data["cells"]["eval_steps"]["l"]]
     most = len(steps[0])

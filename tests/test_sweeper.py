@@ -2,6 +2,7 @@
 
 import math
 import pickle
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -213,9 +214,8 @@ def test_what_hydra_refuses_is_refused_alike(hydra_loader, override):
     ],
 )
 def test_a_job_is_a_number_to_a_sweeper_that_searches(rows, objective):
-    job = SimpleNamespace(cfg=Config())
-    composed = OmegaConf.create({"hydra": {"overrides": {"task": ["a=1"]}}})
-    done: Any = launcher._completed(composed, job, Told(rows)).return_value  # pyright: ignore[reportArgumentType]
+    job = SimpleNamespace(cfg=Config(), folder=Path("job"))
+    done: Any = launcher._completed(["a=1"], job, Told(rows)).return_value  # pyright: ignore[reportArgumentType]
     assert float(done) == pytest.approx(objective, nan_ok=True)
     assert done == rows  # and its rows to everything else
     assert pickle.loads(pickle.dumps(done)) == rows

@@ -44,6 +44,7 @@ def bound_contributions(
     owners = np.asarray(owners)
     if owners.ndim != 1 or (owners.size and not np.issubdtype(owners.dtype, np.integer)):
         raise ValueError(f"owners of shape {owners.shape} and type {owners.dtype} must be a vector of whole numbers.")
+    owners = owners if owners.size else owners.astype(np.int64)  # of nothing NumPy makes floats
     names, place, counts = np.unique(owners, return_inverse=True, return_counts=True)
     rows = np.argsort(place, kind="stable")
     keep = np.ones(len(owners), bool)
