@@ -208,12 +208,13 @@ def test_a_thousand_runs_fit_in_one_small_file_that_fetches_nothing(thousand):
 def test_curves_beyond_the_budget_are_thinned_and_the_report_says_so(sweep, monkeypatch):
     monkeypatch.setattr(thinning, "CURVE_BYTES", 20_000)
     data = pack(gather(sweep), "now")
-    steps = [data["lists"][place] for place in data["cells"]["eval_steps"]["l"]]
+    lists = json.loads(data["lists"].text)
+    steps = [lists[place] for place in data["cells"]["eval_steps"]["l"]]
     most = len(steps[0])
     assert 2 <= most < EVALUATIONS
     assert all((each[0], each[-1]) == (25, 1000) for each in steps)
-    assert {len(data["lists"][p]) for p in data["cells"]["eval_test_loss"]["l"]} == {most}
-    assert {len(data["lists"][p]) for p in data["cells"]["norm_counts_first"]["l"]} == {BINS}
+    assert {len(lists[p]) for p in data["cells"]["eval_test_loss"]["l"]} == {most}
+    assert {len(lists[p]) for p in data["cells"]["norm_counts_first"]["l"]} == {BINS}
     assert f"Curves show at most {most} of up to 40 evaluations" in data["notices"][0]["text"]
     assert data["complete"]
 

@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if arguments is None:
         early_stop.begin()
         # A command lives for seconds; of a long table, a fourth of them would go into looking for cycles.
-        gc.set_threshold(50_000, 50, 1_000)
+        gc.set_threshold(5_000_000, 50, 1_000)
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words in (["--version"], ["-V"]):
         # Before anything else is imported: this is what scripts ask first.

@@ -75,7 +75,7 @@ def _read(first: Path, second: Path | None) -> tuple[Any, list[str], list[str]]:
     from dpjax.results.compare import FOLDER
     from dpjax.results.summarize import run_twice
 
-    frames = [load(path, curves=False) for path in (first, second) if path is not None]
+    frames = [load(path, curves=False, configs=False) for path in (first, second) if path is not None]
     unreadable = [line for frame in frames for line in frame.attrs.get("unreadable", [])]
     # Of each by itself: the same seed in both is what makes them pairs.
     twice = list(dict.fromkeys(line for frame in frames for line in run_twice(frame)))

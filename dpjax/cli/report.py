@@ -41,8 +41,11 @@ def report_command(
             raise ValueError("--out and --watch exclude each other: write the file once the sweep has ended")
         if len(directories) > 1:
             raise ValueError(f"--watch follows one folder, not {len(directories)}: give one, or leave --watch out")
+        import gc
+
         from dpjax.report.serving import serve
 
+        gc.set_threshold(10_000)  # it lives for hours
         (followed,) = directories
         serve(followed, port, lambda address: typer.echo(f"{address}  follows {followed}; Ctrl-C ends it."))
         typer.echo("stopped")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from dpjax.norm_bins import NORM_BIN_EDGES
-from dpjax.report.cells import DIGITS, column, raised, rounded, told_cell
+from dpjax.report.cells import DIGITS, Spelt, column, raised, rounded, told_cell
 from dpjax.report.contents import Contents
 from dpjax.report.curve_points import KNOBS, pack_points
 from dpjax.report.spent_curve import SPENT, epsilon_over_steps
@@ -40,7 +40,7 @@ _REDUNDANT = ("sampling_rate", "num_steps", "num_clients", "max_length")  # told
 
 
 def pack(contents: Contents, created: str) -> dict[str, Any]:
-    """A report's contents as a document that JSON holds and the page reads.
+    """A report's contents as a document that ``page.as_json`` spells and the page reads.
 
     Formal guarantees: numbers keep 6 significant digits, curves 4; claims are made before rounding, so that no ε is
     rounded down. A column with one value is written once. Curves longer than the budget allows keep their first and
@@ -93,7 +93,7 @@ def pack(contents: Contents, created: str) -> dict[str, Any]:
         "config": _config(table["config"], texts),
         **points.packed,
         "texts": list(texts),
-        "lists": [json.loads(each) for each in lists.spelt],
+        "lists": Spelt(f"[{','.join(lists.spelt)}]"),
     }
 
 

@@ -8,6 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from dpjax.report.cells import Spelt
+
 _HERE = Path(__file__).parent
 SCRIPTS = (
     "base.js",
@@ -69,13 +71,20 @@ def as_json(document: dict[str, Any]) -> str:
     """JSON that may stand inside a script element.
 
     Args:
-      document: what JSON can hold.
+      document: what JSON can hold, and ``Spelt``.
 
     Example:
       >>> as_json({"a": "</script>"})
       '{"a":"\\\\u003c/script>"}'
     """
-    return json.dumps(document, allow_nan=False, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+    parts = [f"{_dumped(name)}:{_dumped(value)}" for name, value in document.items()]
+    return f"{{{','.join(parts)}}}".replace("<", "\\u003c")
+
+
+def _dumped(value: Any) -> str:
+    if isinstance(value, Spelt):
+        return value.text
+    return json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
 
 
 @cache

@@ -114,10 +114,11 @@ def compare(
     # Texts as long as a config are not copied.
     named_rows: Any = frame.loc[frame[by].notna(), [name for name in frame.columns if name in needed]]
     named_rows = named_rows.assign(side=Table(named_rows)[by].each(_cell).told())
-    sides = list(values) or list(dict.fromkeys(named_rows["side"]))
+    there = named_rows["side"].unique().tolist()
+    sides = list(values) or there
     for side in sides:
-        if side not in set(named_rows["side"]):
-            raise ResultsError(f"no row has {by}={side}: choose two of {_listed(named_rows['side'])}")
+        if side not in there:
+            raise ResultsError(f"no row has {by}={side}: choose two of {', '.join(map(as_listed, there))}")
     if len(sides) < 2:
         raise ResultsError(f"column {by!r} has one value, {sides[0]}: {_what_differs(frame)}")
     apart = _apart(named_rows, sides) if by == FOLDER else {}
@@ -135,10 +136,6 @@ def compare(
     counted = list(count_sentences(rows_counted(compared)).values())
     said = [f"{label(name)} ({'; '.join(each)})" for name, each in unequal.items() if name != by]
     return Comparison(metric, confidence, judged(raw, metric, 1 - confidence), unpaired, diverged, counted, said)
-
-
-def _listed(sides: Any) -> str:
-    return ", ".join(as_listed(side) for side in dict.fromkeys(sides))
 
 
 def _what_differs(frame: Any) -> str:

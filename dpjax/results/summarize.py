@@ -307,6 +307,8 @@ def same_runs(seeds: Any) -> Any:
       >>> same_runs(pd.Series([3, 3 + 2**32, -1])).tolist()
       [3, 3, 4294967295]
     """
+    if pd.api.types.is_integer_dtype(seeds):
+        return seeds % 2**32
     return seeds.map(lambda seed: seed % 2**32, na_action="ignore")
 
 

@@ -36,11 +36,11 @@ def collect(directory: Path | str) -> pd.DataFrame:
       >>> len(frame), frame.attrs["unreadable"]
       (0, [])
     """
-    return _collected(directory, True)[0]
+    return _collected(directory, True, True)[0]
 
 
-def _collected(directory: Path | str, curves: bool) -> tuple[pd.DataFrame, Collected]:
-    jobs = read_jobs(directory, curves=curves)
+def _collected(directory: Path | str, curves: bool, configs: bool) -> tuple[pd.DataFrame, Collected]:
+    jobs = read_jobs(directory, curves=curves, configs=configs)
     failures, spoilt = read_failures(directory)
     jobs.frame.attrs["unreadable"] = [*jobs.unreadable, *spoilt, *failed_sentences(failures)]
     return jobs.frame, jobs.collected
@@ -60,7 +60,7 @@ class Jobs(NamedTuple):
     unreadable: list[str]
 
 
-def read_jobs(directory: Path | str, *, curves: bool = True) -> Jobs:
+def read_jobs(directory: Path | str, *, curves: bool = True, configs: bool = True) -> Jobs:
     """Every job's rows below a folder, from its ``results.parquet`` where that was made of these very files.
 
     Formal guarantees: a table is taken for the files only if each has the size and the time of its last change that it
@@ -69,6 +69,7 @@ def read_jobs(directory: Path | str, *, curves: bool = True) -> Jobs:
     Args:
       directory: a sweep's folder, or any folder above several.
       curves: as for ``load``.
+      configs: as for ``load``.
 
     Example:
       >>> len(read_jobs("/nowhere").frame)
@@ -80,7 +81,7 @@ def read_jobs(directory: Path | str, *, curves: bool = True) -> Jobs:
         try:
             collected = from_metadata(pq.read_metadata(table).metadata)
             if collected is not None and collected.digest == digest:
-                return Jobs(read_table(table, curves), collected, [])
+                return Jobs(read_table(table, curves, configs), collected, [])
         except (*UNREADABLE, ResultsError):
             pass  # the files say it all
     rows: list[dict[str, Any]] = []
@@ -101,7 +102,7 @@ def read_jobs(directory: Path | str, *, curves: bool = True) -> Jobs:
     return Jobs(frame_of(rows), Collected("" if unreadable else digest, finished, older), unreadable)
 
 
-def load(path: Path | str, *, curves: bool = True) -> pd.DataFrame:
+def load(path: Path | str, *, curves: bool = True, configs: bool = True) -> pd.DataFrame:
     """A results table from a sweep's folder, or from a ``results.parquet`` or ``results.json`` that was passed on.
 
     Formal guarantees: a folder's ``result.json`` files come before its ``results.parquet`` or ``.json``, so that a
@@ -110,6 +111,7 @@ def load(path: Path | str, *, curves: bool = True) -> pd.DataFrame:
     Args:
       path: the folder or the file.
       curves: whether columns of lists are needed, which take longest to read; without, they may be empty.
+      configs: whether the column ``config`` is needed, which has the longest texts; without, it may be empty.
 
     Returns:
       One row per (point, seed), in the schema's columns and dtypes.
@@ -123,15 +125,18 @@ def load(path: Path | str, *, curves: bool = True) -> pd.DataFrame:
           ...
       dpjax.results.errors.ResultsError: there is no /nowhere: give the folder of a sweep, such as results/quickstart
     """
-    return collected_with(path, curves=curves)[0]
+    return collected_with(path, curves=curves, configs=configs)[0]
 
 
-def collected_with(path: Path | str, *, curves: bool = True) -> tuple[pd.DataFrame, Collected | None]:
+def collected_with(
+    path: Path | str, *, curves: bool = True, configs: bool = True
+) -> tuple[pd.DataFrame, Collected | None]:
     """What ``load`` gives, and the files of the folder that it was collected from.
 
     Args:
       path: as for ``load``.
       curves: as for ``load``.
+      configs: as for ``load``.
 
     Returns:
       The table, and what ``write_frame`` may write beside it; None where it is not of jobs.
@@ -149,8 +154,8 @@ def collected_with(path: Path | str, *, curves: bool = True) -> tuple[pd.DataFra
     if not path.exists():
         raise ResultsError(f"there is no {path}: give the folder of a sweep, such as results/quickstart")
     if path.is_file():
-        return read_table(path, curves), None
-    frame, collected = _collected(path, curves)
+        return read_table(path, curves, configs), None
+    frame, collected = _collected(path, curves, configs)
     if len(frame):
         return frame, collected
     spoilt = frame.attrs["unreadable"]
@@ -158,7 +163,7 @@ def collected_with(path: Path | str, *, curves: bool = True) -> tuple[pd.DataFra
     tables = [] if job_files(path) else [path / name for name in ("results.parquet", "results.json")]
     for table in tables:
         if table.exists():
-            frame = read_table(table, curves)
+            frame = read_table(table, curves, configs)
             frame.attrs["unreadable"] = spoilt
             return frame, None
     why = f" that can be read ({spoilt[0]})" if spoilt else ""

@@ -111,12 +111,13 @@ def _told(table: pa.Table, name: str) -> list[Any]:
     return [None if cell is None else decode(name, json.loads(cell)) for cell in cells]
 
 
-def read_table(path: Path, curves: bool) -> pd.DataFrame:
+def read_table(path: Path, curves: bool = True, configs: bool = True) -> pd.DataFrame:
     """The rows of a ``results.parquet`` or ``results.json``.
 
     Args:
       path: the file.
       curves: whether columns of lists are read; without, they may be empty.
+      configs: whether the column ``config`` is; without, it may be empty.
 
     Raises:
       ResultsError: it is no results table.
@@ -126,7 +127,9 @@ def read_table(path: Path, curves: bool) -> pd.DataFrame:
             schema = pq.read_schema(path)
             if _of_the_schema(schema):
                 names = [n for n in schema.names if curves or n not in SCHEMA or SCHEMA[n].dtype not in _LISTS]
-                return in_order(_columns_of(pq.read_table(path, columns=names)))
+                names = [n for n in names if configs or n != "config"]
+                # A file on disk is read faster as it comes than all at once.
+                return in_order(_columns_of(pq.read_table(path, columns=names, pre_buffer=False)))
             table = pq.read_table(path)
             told = {n: table[n].to_pylist() if n in SCHEMA else _told(table, n) for n in table.column_names}
             rows = [dict(zip(told, row, strict=True)) for row in zip(*told.values(), strict=True)]

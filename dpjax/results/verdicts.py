@@ -66,16 +66,12 @@ def judged(raw: Sequence[Raw], metric: str, alpha: float) -> list[Difference]:
       >>> [found.verdict for found in judged([pair], "test_accuracy", 0.05)]
       ['']
     """
-    from scipy.special import stdtrit
-
-    with np.errstate(invalid="ignore"):  # of ∞ − ∞ there is no test, and nothing to warn of
-        differences = [a - b for _, _, _, a, b in raw]
-    tests = [_paired(a, b) for _, _, _, a, b in raw]
-    order = np.argsort([p for p, _ in tests], kind="stable")
+    tests = _all_tests(raw)
+    order = np.argsort([test.p for test in tests], kind="stable")
     levels, adjusted = np.empty(len(raw)), np.empty(len(raw))
     running, level, rejecting = 0.0, alpha / len(raw), True
-    for rank, i in enumerate(order):
-        p = tests[i][0]
+    for rank, i in enumerate(order.tolist()):
+        p = tests[i].p
         if rejecting:
             level = alpha / (len(raw) - rank)
             rejecting = p <= level
@@ -84,26 +80,17 @@ def judged(raw: Sequence[Raw], metric: str, alpha: float) -> list[Difference]:
         adjusted[i] = running
     sign = -1.0 if lower_is_better(metric) else 1.0
     pairs = []
-    for (where, first, second, a, b), d, (p, exact), level, corrected in zip(
-        raw, differences, tests, levels, adjusted, strict=True
+    for (where, first, second, a, _), test, level, corrected in zip(
+        raw, tests, levels.tolist(), adjusted.tolist(), strict=True
     ):
-        testable = tested_by(a, b)
-        mean, std = (float(d.mean()), float(d.std(ddof=1))) if testable else (math.nan, math.nan)
-        half = math.inf
-        if testable == "t":
-            half = float(stdtrit(len(d) - 1, 1 - level / 2)) * std / math.sqrt(len(d))
-        elif testable == "signs":
-            mean, std = (mean if abs(mean) > _nothing(a, b) else 0.0), 0.0
-            # The one shift that sign flips leave of such differences, where there are seeds enough to exclude any.
-            half = 0.0 if _sign_flips(np.ones(len(d))) <= level else math.inf
-        low, high = (mean - half, mean + half) if math.isfinite(half) else (-math.inf, math.inf)
-        rejected = bool(testable) and corrected <= alpha
-        shown = rejected and mean != 0
-        verdict = ("first" if sign * mean > 0 else "second") if shown else ""
+        half = _half_width(test, len(a), level)
+        low, high = (test.mean - half, test.mean + half) if math.isfinite(half) else (-math.inf, math.inf)
+        shown = bool(test.kind) and corrected <= alpha and test.mean != 0
+        verdict = ("first" if sign * test.mean > 0 else "second") if shown else ""
         pairs.append(
             Difference(
-                where, first, second, len(d), float(a.mean()), float(b.mean()), mean, std,
-                low, high, p, float(corrected), exact, verdict,
+                where, first, second, len(a), test.first_mean, test.second_mean, test.mean, test.std,
+                low, high, test.p, corrected, test.exact_p, verdict,
             )
         )  # fmt: skip
     return pairs
@@ -121,44 +108,95 @@ def tested_by(a: np.ndarray, b: np.ndarray) -> str:
       >>> tested_by(np.float32([0.9, 0.8]).astype(float), np.array([0.91, 0.81]))  # but for rounding
       'signs'
     """
-    with np.errstate(invalid="ignore"):
-        d = a - b
-    if not np.isfinite(d).all():
-        return ""
-    return "signs" if float(np.ptp(d)) <= _nothing(a, b) else "t"
+    return _tests(a[None], b[None])[0].kind
 
 
-def _nothing(a: np.ndarray, b: np.ndarray) -> float:
-    """What rounding leaves of no difference."""
-    return _NOTHING * float(max(np.abs(a).max(), np.abs(b).max()))
+class _Test(NamedTuple):
+    """One pair's, by itself; ``kind`` as ``tested_by`` says, the others as ``Difference`` has them."""
+
+    kind: str
+    first_mean: float
+    second_mean: float
+    mean: float
+    std: float
+    p: float
+    exact_p: float
 
 
-def _paired(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
-    """p of the paired t-test and of the sign-flip test. Differences without any spread show nothing by themselves."""
+def _all_tests(raw: Sequence[Raw]) -> list[_Test]:
+    """The test of each pair: of all pairs that have as many seeds at once."""
+    by_seeds: dict[int, list[int]] = {}
+    for i, pair in enumerate(raw):
+        by_seeds.setdefault(len(pair[3]), []).append(i)
+    found: dict[int, _Test] = {}
+    for places in by_seeds.values():
+        a, b = np.stack([raw[i][3] for i in places]), np.stack([raw[i][4] for i in places])
+        found |= dict(zip(places, _tests(a.astype(float), b.astype(float)), strict=True))
+    return [found[i] for i in range(len(raw))]
+
+
+def _tests(a: np.ndarray, b: np.ndarray) -> list[_Test]:
+    """The tests of pairs ``[pairs, seeds]``. Differences without any spread show nothing by themselves."""
     from scipy.special import stdtr  # what scipy.stats calls too, without the second that its import takes
 
-    testable = tested_by(a, b)
-    if not testable:
-        return 1.0, 1.0
-    d = a - b
-    if testable == "signs":
-        d = np.full(len(d), d.mean() if abs(d.mean()) > _nothing(a, b) else 0.0)
-        exact = _sign_flips(d)
-        return (1.0 if d[0] == 0 else exact), exact
-    t = d.mean() / (d.std(ddof=1) / math.sqrt(len(d)))
-    return float(2 * stdtr(len(d) - 1, -abs(t))), _sign_flips(d)
+    seeds = a.shape[1]
+    with np.errstate(all="ignore"):  # of ∞ − ∞ there is no test, and nothing to warn of
+        d = a - b
+        nothing = _NOTHING * np.maximum(np.abs(a).max(1), np.abs(b).max(1))  # what rounding leaves of no difference
+        finite = np.isfinite(d).all(1)
+        equal = finite & (np.ptp(d, axis=1) <= nothing)
+        d = np.where(finite[:, None], d, 0.0)  # of the others nothing is said
+        mean, std = d.mean(1), d.std(1, ddof=1)
+        p = 2 * stdtr(seeds - 1, -np.abs(mean / (std / math.sqrt(seeds))))
+    mean = np.where(equal & (np.abs(mean) <= nothing), 0.0, mean)
+    d = np.where(equal[:, None], mean[:, None], d)
+    exact = _sign_flips(d)
+    p = np.where(equal, np.where(mean == 0, 1.0, exact), p)
+    kind = np.where(finite, np.where(equal, "signs", "t"), "")
+    columns = (
+        *(kind, a.mean(1), b.mean(1), np.where(finite, mean, np.nan)),
+        *(np.where(finite, np.where(equal, 0.0, std), np.nan), np.where(finite, p, 1.0), np.where(finite, exact, 1.0)),
+    )
+    return [_Test(*each) for each in zip(*[column.tolist() for column in columns], strict=True)]
 
 
-def _sign_flips(d: np.ndarray) -> float:
+def _half_width(test: _Test, seeds: int, level: float) -> float:
+    """Of the interval, at the level at which the pair was tested."""
+    from scipy.special import stdtrit
+
+    if test.kind == "t":
+        return float(stdtrit(seeds - 1, 1 - level / 2)) * test.std / math.sqrt(seeds)
+    # The one shift that sign flips leave of equal differences, where there are seeds enough to exclude any.
+    excludes = test.kind == "signs" and _least_sign_flips(seeds) <= level
+    return 0.0 if excludes else math.inf
+
+
+@functools.cache
+def _least_sign_flips(seeds: int) -> float:
+    """The smallest p that the sign-flip test has."""
+    return float(_sign_flips(np.ones((1, seeds)))[0])
+
+
+_AT_ONCE = 2**22  # sums of one pattern of signs and one pair
+
+
+def _sign_flips(d: np.ndarray) -> np.ndarray:
     """The share of sign patterns whose sum is as far from 0: all of them up to 13 seeds, else of 9,999 at random.
 
     Of random ones the pattern that was seen is one more, so that the test errs on the side of no difference.
+
+    Args:
+      d: ``[pairs, seeds]``.
     """
-    n, least = len(d), abs(float(d.sum())) - 1e-12 * float(np.abs(d).sum())
-    if n <= 13:
-        return float(np.mean(np.abs(_signs(n) @ d) >= least))
-    signs = np.random.default_rng(0).choice((1.0, -1.0), (9_999, n))
-    return float(1 + np.sum(np.abs(signs @ d) >= least)) / 10_000
+    pairs, seeds = d.shape
+    least = np.abs(d.sum(1)) - 1e-12 * np.abs(d).sum(1)
+    signs = _signs(seeds) if seeds <= 13 else np.random.default_rng(0).choice((1.0, -1.0), (9_999, seeds))
+    step = max(1, _AT_ONCE // len(signs))
+    parts = [
+        (np.abs(d[at : at + step] @ signs.T) >= least[at : at + step, None]).sum(1) for at in range(0, pairs, step)
+    ]
+    seen = 0 if seeds <= 13 else 1
+    return (seen + np.concatenate(parts)) / (len(signs) + seen)
 
 
 @functools.cache
