@@ -1,6 +1,6 @@
 """What it costs to keep states of a run under way, and how long a run takes that was killed half-way.
 
-    python -m benchmarks.keeping [--rounds 3] [--num-steps 60000] [--output benchmarks/results]
+    python -m benchmarks.keeping [--rounds 3] [--num-steps 300000] [--output benchmarks/results]
 
 In turns: a run without states, one with a state once in 5 s, and one of those that is killed (SIGKILL) half-way and
 started again by the same command. Fresh processes, all of whose time counts, start and compilation too. Writes
@@ -41,7 +41,7 @@ def main() -> None:
     """Measure and write both files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--num-steps", type=int, default=60_000)
+    parser.add_argument("--num-steps", type=int, default=300_000)
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results"))
     args = parser.parse_args()
     keep = f"checkpoint_seconds={SECONDS}"
@@ -52,13 +52,14 @@ def main() -> None:
         for round_ in range(args.rounds + 1):  # the first compiles, and counts for nothing
             base = Path(name, str(round_))
             base.mkdir()
-            alone = seconds(start(base / "alone", args.num_steps), base / "alone")
-            kept = seconds(start(base / "kept", args.num_steps, keep), base / "kept")
-            process = start(base / "killed", args.num_steps, keep)
+            steps = args.num_steps if round_ else args.num_steps // 20
+            alone = seconds(start(base / "alone", steps), base / "alone")
+            kept = seconds(start(base / "kept", steps, keep), base / "kept")
+            process = start(base / "killed", steps, keep)
             time.sleep(kept / 2)
             process.send_signal(signal.SIGKILL)
             process.wait()
-            after = seconds(start(base / "killed", args.num_steps, keep), base / "killed")
+            after = seconds(start(base / "killed", steps, keep), base / "killed")
             short = seconds(start(base / "short", 1, keep), base / "short")
             if round_:
                 for part, each in zip(found, (alone, kept, kept / 2, after, short), strict=True):

@@ -160,22 +160,28 @@ class Train:
         def one(number: Array, progress: Progress) -> Progress:
             state, report = run.step(progress.state)
             reports = jax.tree.map(lambda rows, row: rows.at[number].set(row), progress.report, report)
-            done = number + 1
-            slot = (done + self.every - 1) // self.every - 1
+            return progress._replace(state=state, report=reports)
+
+        def up_to_an_evaluation(begun: tuple[Array, Progress]) -> tuple[Array, Progress]:
+            number, progress = begun
+            slot = number // self.every
+            ends = jnp.minimum(stop, (slot + 1) * self.every)
+            progress = jax.lax.fori_loop(number, ends, one, progress)
 
             def looked() -> tuple[Array, PyTree[Array]]:
                 values = jax.tree.map(
-                    lambda rows, row: rows.at[slot].set(row), progress.evaluations, run.evaluate(state)
+                    lambda rows, row: rows.at[slot].set(row), progress.evaluations, run.evaluate(progress.state)
                 )
-                return progress.evaluation_steps.at[slot].set(done), values
+                return progress.evaluation_steps.at[slot].set(ends), values
 
             # The number of a step is the same in all lanes, so that no lane evaluates for another.
-            due = (done % self.every == 0) | (done == self.num_steps)
+            due = (ends % self.every == 0) | (ends == self.num_steps)
             at, values = jax.lax.cond(due, looked, lambda: (progress.evaluation_steps, progress.evaluations))
-            return Progress(state, reports, at, values)
+            return ends, progress._replace(evaluation_steps=at, evaluations=values)
 
         def all_of_them() -> Progress:
-            return jax.lax.fori_loop(start, stop, one, progress)
+            begun = (jnp.int32(start), progress)
+            return jax.lax.while_loop(lambda carry: carry[0] < stop, up_to_an_evaluation, begun)[1]
 
         return all_of_them() if self.stored is None else self.stored.plainly(all_of_them)
 
