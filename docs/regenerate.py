@@ -159,6 +159,7 @@ BLOCKS = {
     "first_hour": ("first-hour.md", measured("first_hour")),
     "sharding": ("how-to/devices.md", measured("sharding")),
     "big_tables": ("concepts/results.md", measured("big_tables")),
+    "kills": ("concepts/faults.md", measured("kills")),
     "keeping": ("concepts/faults.md", measured("keeping")),
     "stored_units": ("how-to/larger-than-memory.md", measured("stored_units")),
     **{name: ("benchmarks.md", measured(name)) for name in MEASURED},
