@@ -229,7 +229,10 @@ def reader_of(source: TableSource, said: Mapping[str, Said], names: Sequence[str
     plans = tuple(_plan(name, said.get(name), where) for name in used)
     if not plans:
         raise DatasetError(f"{where} data.columns skips all columns; say the range or the values of one or more")
-    target = Target(*map(float, source.target_range), source.label) if source.target == "number" else None
+    target = None
+    if source.target == "number":
+        low, high = map(float, source.target_range)
+        target = Target(low, high, source.label)
     return Reader(source, said, plans, target, where)
 
 
