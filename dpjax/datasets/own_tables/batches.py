@@ -74,9 +74,10 @@ def _tables_of(file: Path) -> Iterator[Any]:
     from pyarrow import parquet
 
     if ending_of(file.name) == ".parquet":
-        whole = parquet.ParquetFile(file)
-        for batch in whole.iter_batches(ROWS):
-            yield pyarrow.Table.from_batches([batch]).replace_schema_metadata(whole.schema_arrow.metadata)
+        whole = parquet.ParquetFile(file, memory_map=True)
+        for group in range(whole.num_row_groups):  # of several at once the reader keeps all that it has read
+            for batch in whole.iter_batches(ROWS, row_groups=[group], use_threads=False):
+                yield pyarrow.Table.from_batches([batch]).replace_schema_metadata(whole.schema_arrow.metadata)
         return
     with pyarrow.memory_map(str(file)) as mapped:
         try:
