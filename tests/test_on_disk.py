@@ -131,7 +131,7 @@ def written(columns):
 def words(*more, columns=None):
     said = written(SAID | {"price": "skip"} if columns is None else columns)
     few = ["privacy.delta=1e-3", "privacy.accountant=rdp", "num_seeds=2", "optimizer.num_steps=6", "figures=false"]
-    few += ["optimizer.evaluate_every=3", "data.num_evaluated=50", "model=mlp"]
+    few += ["optimizer.evaluate_every=3", "data.num_evaluated=50", "model=logistic"]
     of_data = ["data=own", "data.path=t.parquet", "data.label=ill", "data.classes=[no,yes]", "data.split_column=side"]
     return [*of_data, f"data.columns={said}", *few, *more]
 
@@ -160,7 +160,13 @@ def test_a_run_gives_the_numbers_of_the_same_run_in_memory(folder, main, more):
         assert code == 0, err
     mine, theirs = results(folder, "disk"), results(folder, "memory")
     assert [len(row) > 50 for row in mine] == [True, True]
-    assert mine == theirs
+    assert [row.keys() for row in mine] == [row.keys() for row in theirs]
+    for known, found in zip(theirs, mine, strict=True):
+        for name, value in known.items():
+            if isinstance(value, float) or (isinstance(value, list) and value):  # XLA may fuse the two otherwise
+                assert found[name] == pytest.approx(value, rel=1e-5), name
+            else:
+                assert found[name] == value, name
 
 
 FIELDS = {
