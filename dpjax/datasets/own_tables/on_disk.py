@@ -123,8 +123,11 @@ def _files_of(source: TableSource, where: str) -> list[tuple[Path, bool | None]]
         )
     if not is_pattern(path) and not path.exists():
         raise DatasetError(f"{where} is not there; paths begin in the folder of the command, {Path.cwd()}")
-    found = files_of(path) if is_pattern(path) else sorted(path.iterdir()) if path.is_dir() else [path]
-    files = [each for each in found if each.is_file() and (path.is_file() or ending_of(each.name) in TYPED)]
+    if path.is_dir():
+        found = sorted(each for each in path.rglob("*") if ending_of(each.name) and not each.name.startswith("."))
+    else:
+        found = files_of(path) if is_pattern(path) else [path]
+    files = [each for each in found if each.is_file()]
     odd = next((each for each in files if ending_of(each.name) not in TYPED), None)
     if odd is not None or not files:
         shown = "nothing there" if odd is None else odd.name
