@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import glob
 import hashlib
 import itertools
 import json
@@ -10,6 +11,7 @@ import logging
 import os
 import re
 import shutil
+import tempfile
 import threading
 import warnings
 from collections.abc import Iterator, Mapping
@@ -69,6 +71,7 @@ class Checkpoints:
         self._open: Any = None
         self._lock: int | None = None
         self._told = False
+        self._place: tempfile.TemporaryDirectory[str] | None = None
 
     def restore(self, like: PyTree) -> tuple[int, PyTree] | None:
         """The newest state that is whole, and its step; None where nothing was kept.
@@ -119,6 +122,9 @@ class Checkpoints:
                     finally:
                         manager.close()
         finally:
+            if self._place is not None:
+                self._place.cleanup()
+                self._place = None
             if self._lock is not None:
                 os.close(self._lock)
                 self._lock = None
@@ -187,8 +193,19 @@ class Checkpoints:
             logging.getLogger("absl").setLevel(logging.CRITICAL)  # tracebacks of what is said in a sentence here
             with self._written():
                 options = ocp.CheckpointManagerOptions(max_to_keep=2, create=True, enable_async_checkpointing=True)
-                self._open = ocp.CheckpointManager(self.folder, options=options)
+                self._open = ocp.CheckpointManager(self._plain_folder(), options=options)
         return self._open
+
+    def _plain_folder(self) -> Path:
+        """The folder by a name without brackets: orbax takes ``model.hidden=[64,32]`` for a pattern, which no file of a
+        state it has written fits, and finds none of its arrays.
+        """
+        if not glob.has_magic(str(self.folder)):
+            return self.folder
+        if self._place is None:
+            self._place = tempfile.TemporaryDirectory(prefix="dpjax-states-")
+            Path(self._place.name, "folder").symlink_to(self.folder.parent, target_is_directory=True)
+        return Path(self._place.name, "folder", self.folder.name)
 
     def _is_held(self) -> bool:
         """Whether the folder is this process's: two that keep the same run would take each other's states away."""

@@ -88,6 +88,11 @@ class DataConf:
     target_range: list[float] = static(
         [], "own: least and largest label of target=number, as [0, 500]; []: of the training rows, and so learnt"
     )
+    on_disk: bool = static(
+        False,
+        "own: training rows stay on disk, of Parquet or Arrow files larger than memory; all of columns, classes or "
+        "target_range must be said",
+    )
     release: list[str] = static(
         [], "own: columns whose range or values are computed from noisy counts of units, which ε includes; []: none"
     )

@@ -64,10 +64,13 @@ def load_own(data: DataConf, by_owner: bool = False) -> "Dataset":
     from dpjax.datasets import DatasetError, read_documents
     from dpjax.datasets.own_tables.arrays import are_images, is_arrays, load_array_images
     from dpjax.datasets.own_tables.images import is_images, load_images
+    from dpjax.datasets.own_tables.on_disk import load_on_disk
     from dpjax.datasets.own_tables.reading import load_table
     from dpjax.datasets.own_tables.texts import load_texts
     from dpjax.datasets.own_tables.tokens import load_tokens
 
+    if data.on_disk:
+        return _told(load_on_disk(table_of(data), data.num_evaluated))
     if data.tokens:
         _refuse_for(
             "token ids", data, ("text", "columns", "size", "channels", "decimal", "target", "target_range", *_RELEASE)

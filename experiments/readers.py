@@ -129,6 +129,7 @@ READ_WHEN: dict[str, tuple[When, ...]] = {
     "data.classes": (*_OWN, _is("data.target", "class")),
     "data.target": _OWN,
     "data.target_range": (*_OWN, _is("data.target", "number")),
+    "data.on_disk": _OWN,
     "data.release": _OWN,
     "data.release_noise_multiplier": (*_OWN, _RELEASED),
     "data.release_seed": (*_OWN, _RELEASED),

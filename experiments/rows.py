@@ -74,14 +74,14 @@ def test_scores(lane: Lane, dataset: Dataset, diverged: bool) -> dict[str, float
       dataset: that it was trained and is tested on.
       diverged: no score of such a run is a result.
     """
-    logits, labels, trained = lane.output.test_logits, dataset.test_labels, dataset.train_labels
+    logits, labels = lane.output.test_logits, dataset.test_labels
     if (target := dataset.target) is not None:
         errors = dict.fromkeys(ERRORS)
         if logits is not None and not diverged:
             errors = number_scores(target.unscaled(np.asarray(logits)[:, 0]), target.unscaled(labels))
         return {f"test_{name}": value for name, value in errors.items()}
     found = dict.fromkeys(NAMES) if logits is None or diverged else scores(np.asarray(logits), labels)
-    commonest = None if logits is None else float(np.mean(labels == np.bincount(trained).argmax()))
+    commonest = None if logits is None else float(np.mean(labels == dataset.commonest))
     return {f"test_{name}": value for name, value in found.items()} | {"test_majority": commonest}
 
 

@@ -13,13 +13,16 @@ import optax
 
 from dpjax import clipping, contributions, sampling
 from dpjax.accounting import Mechanism
+from dpjax.arrow_units import arrow_units
 from dpjax.clipping.adaptive import AdaptiveClipping, adaptive_clipping
 from dpjax.datasets import Dataset
+from dpjax.datasets.entries import StoredRows
 from dpjax.datasets.selection import num_owners
 from dpjax.federated import Solver
 from dpjax.kept_lanes import InStretches
 from dpjax.population import Population
 from dpjax.steps import TrainState
+from dpjax.stored_units import StoredUnits
 from dpjax.stretches import History, Progress, Train
 from dpjax.training import Evaluation, make_train
 from dpjax.types import HParams, at_least_float32
@@ -157,7 +160,7 @@ def build(cfg: Config, tell: Tell = lambda stage, done, total: None) -> Setup:
         run = make_train(
             lambda key: problem.init(arrays.frozen, key),
             solver,
-            Population(arrays.units, arrays.examples, units.clients.weights if units.clients else None),
+            Population(units.stored or arrays.units, arrays.examples, units.clients.weights if units.clients else None),
             sampler=sampler,
             num_steps=cfg.optimizer.num_steps,
             make_optimizer=optimizer,
@@ -208,6 +211,7 @@ class _Units(NamedTuple):
       sampling_rate: expected share of them in a cohort.
       clients: None if central.
       num_owners: units, where cohorts are drawn of their records one by one; None: units are drawn.
+      stored: units that stay on disk, in the place of ``data``; None: there are none.
     """
 
     unit: str
@@ -217,6 +221,7 @@ class _Units(NamedTuple):
     sampling_rate: float
     clients: Clients | None = None
     num_owners: int | None = None
+    stored: StoredUnits | None = None
 
     @property
     def most_records(self) -> int:
@@ -225,6 +230,9 @@ class _Units(NamedTuple):
 
 def _units(cfg: Config, dataset: Dataset) -> _Units:
     rows = (dataset.train_inputs, dataset.train_labels)
+    if dataset.stored is not None:
+        stored = _stored(dataset.stored)
+        return _Units("example", (), rows, stored.size, cfg.optimizer.sampling_rate, stored=stored)
     if not cfg.is_federated:
         owners = None if cfg.privacy.records_per_unit is None else num_owners(dataset)
         unit = "example" if owners is None else "user"
@@ -234,6 +242,17 @@ def _units(cfg: Config, dataset: Dataset) -> _Units:
     unit = "user" if cfg.federated.algorithm == "fedsgd" else "client"
     rate = cfg.federated.expected_clients / clients.number
     return _Units(unit, clients.units, (rows[0], clients.labels), clients.number, rate, clients)
+
+
+def _stored(rows: StoredRows) -> StoredUnits:
+    """Rows of a file as the pairs of input and label that they are in memory."""
+    mapped = arrow_units(rows.path, ["x", "y"])
+
+    def take(index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        found = mapped.take(index)
+        return found["x"], found["y"]
+
+    return StoredUnits((mapped.like["x"], mapped.like["y"]), mapped.size, take)
 
 
 def _sampler(cfg: Config, units: _Units) -> sampling.Sampler:

@@ -10,6 +10,7 @@ from experiments.combinations import validate_messages, validate_noise
 from experiments.config import Config, ConfigError
 from experiments.fields import value_of
 from experiments.limits import refuse_out_of_range
+from experiments.on_disk import validate_on_disk
 
 
 def validate(cfg: Config) -> None:
@@ -42,6 +43,7 @@ def validate(cfg: Config) -> None:
         "is not known; use auto, map, vmap or a number ≥ 1 of lanes at a time",
     )
     _validate_optimizer(cfg, need)
+    validate_on_disk(cfg, need)
     if cfg.plugin:
         from experiments.plugins import load_plugin  # jax, which no other config needs here
 

@@ -51,6 +51,18 @@ def test_what_is_kept_comes_back_to_the_last_bit(tmp_path, like):
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["8", "9"]
 
 
+@pytest.mark.parametrize("name", ["model.hidden=[64,32]", "what*is?it"])
+def test_a_folder_whose_name_is_a_pattern_gives_back_what_is_kept_in_it(tmp_path, name):
+    kept = kept_in(tmp_path / name / "seed-0", 3, 8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        step, found = kept.restore(TREE)
+    assert step == 8
+    assert bits(found) == bits({**TREE, "step": jnp.int32(8)})
+    kept.close()
+    assert sorted(path.name for path in (tmp_path / name / "seed-0").iterdir()) == ["3", "8"]
+
+
 def test_where_nothing_was_kept_there_is_nothing_and_no_folder(tmp_path):
     kept = Checkpoints(tmp_path / "run", MINE)
     assert kept.restore(TREE) is None

@@ -60,6 +60,20 @@ class Released(NamedTuple):
     delta: float
 
 
+class StoredRows(NamedTuple):
+    """Training rows that stay on disk, in an Arrow file with the columns ``x``, of inputs, and ``y``, of labels.
+
+    Attributes:
+      path: of the file, which can be mapped.
+      number: how many rows there are.
+      counts: of each class; empty where a number is predicted.
+    """
+
+    path: str
+    number: int
+    counts: tuple[int, ...] = ()
+
+
 @dataclass(frozen=True)
 class Dataset:
     """A data set in memory, the same layout whichever source served it. The arrays are read-only.
@@ -98,6 +112,8 @@ class Dataset:
         goes by the row or its owner's name alone: owners' numbers depend on who else is in the file.
       split: who is tested, in words; empty of the registry's, whose description says it.
       target: the number that is predicted; None: a class is.
+      stored: the training rows, where they stay on disk; ``train_inputs`` and ``train_labels`` are then the first of
+        them, to be evaluated. None: all are in memory.
     """
 
     name: str
@@ -124,6 +140,17 @@ class Dataset:
     split: str = ""
     target: Target | None = None
     released: Released | None = None
+    stored: StoredRows | None = None
+
+    @property
+    def num_train(self) -> int:
+        """Number of training rows, wherever they are."""
+        return len(self.train_labels) if self.stored is None else self.stored.number
+
+    @property
+    def commonest(self) -> int:
+        """The class that most training rows are of."""
+        return int(np.argmax(np.bincount(self.train_labels) if self.stored is None else self.stored.counts))
 
 
 @dataclass(frozen=True)

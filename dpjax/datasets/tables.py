@@ -59,7 +59,7 @@ def read_tables(path: Path, encoding: str | None = None) -> dict[str, Any]:
         forms = " or ".join(f"*{each}" for each in SUFFIXES)
         raise DatasetError(f"{where} no file {forms} is there; those of text may be .gz, .bz2, .xz or .zst")
     parts: dict[str, list[Any]] = {}
-    for split, members in _by_split(files, path, where).items():
+    for split, members in by_split(files, path, where).items():
         for file in members:
             try:
                 table = read_file(file, encoding)
@@ -109,8 +109,17 @@ def _read_dataset_dict(path: Path, encoding: str | None, where: str) -> dict[str
     return {split: next(iter(tables.values())) for split, tables in found.items()}
 
 
-def _by_split(files: list[Path], path: Path, where: str) -> dict[str, list[Path]]:
-    """Files by the split that their names say; refused where they are copies, parts of others, or too few."""
+def by_split(files: list[Path], path: Path, where: str) -> dict[str, list[Path]]:
+    """Files by the split that their names say; refused where they are copies, parts of others, or too few.
+
+    Args:
+      files: each with one of the usual endings.
+      path: that was named: their folder, or the one file.
+      where: names them in messages.
+
+    Raises:
+      DatasetError: two of one name, or parts that are missing.
+    """
     splits: dict[str, list[Path]] = {}
     totals: dict[str, set[int]] = {}
     for file in files:

@@ -35,7 +35,7 @@ def make_problem(cfg: Config, tell: Tell) -> Problem:
     with in_fields(SELECTION):
         dataset, held_out = hold_out(subset(whole, cfg.data.num_train), cfg.data.validation)
         row_choice = bounded(dataset, cfg.privacy.records_per_unit)
-    rows = len(dataset.train_labels if row_choice is None else dataset.train_labels[row_choice])
+    rows = dataset.num_train if row_choice is None else len(dataset.train_labels[row_choice])
     if (cfg.data.num_evaluated or 0) > rows:
         raise ConfigError(
             f"data.num_evaluated={cfg.data.num_evaluated} is more than the {rows} rows of data={dataset.name} that are "

@@ -24,7 +24,7 @@ MISSING = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NULL", "null",
 MOST_CATEGORIES = 100
 """More distinct words than that are texts or names: as many columns would drown a private gradient in noise."""
 
-_MOST = 2.0**53  # above it whole numbers are no longer told apart
+MOST_EXACT = 2.0**53  # above it whole numbers are no longer told apart
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _COMMA = re.compile(r"[+-]?\d+,\d+")
 _PADDED = re.compile(r"[+-]?0\d+")
@@ -247,10 +247,10 @@ def _numbers(place: _Place, *, needed: bool, decimal: str) -> Float64[np.ndarray
         fitting = [bool(_NUMBER.fullmatch(value)) and not _PADDED.fullmatch(value) for value in values]
         numbers = np.array([float(value) for value in values]) if all(fitting) else None
     if numbers is not None:
-        if np.isfinite(numbers).all() and np.abs(numbers).max(initial=0) > _MOST and not needed:
+        if np.isfinite(numbers).all() and np.abs(numbers).max(initial=0) > MOST_EXACT and not needed:
             return None  # names, which no float tells apart
-        if not np.isfinite(numbers).all() or np.abs(numbers).max(initial=0) > _MOST:
-            value = values[int(np.flatnonzero(~(np.abs(numbers) <= _MOST))[0])]
+        if not np.isfinite(numbers).all() or np.abs(numbers).max(initial=0) > MOST_EXACT:
+            value = values[int(np.flatnonzero(~(np.abs(numbers) <= MOST_EXACT))[0])]
             raise DatasetError(f"{place.name} holds {value} in {place.row_of(value)}, past what a float tells apart")
         return numbers
     if any(_PADDED.fullmatch(value) for value in values) and not needed:

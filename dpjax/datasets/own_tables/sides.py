@@ -93,8 +93,9 @@ def take_sides(
         # Of a range that was released its own noisy counts say how many lie beyond, and the rows must not.
         learnt, remarks = "; ".join(filter(None, (of_range, learnt))), remarks + (odd if ends_of is None else [])
     else:
-        _refuse_unnamed(label, classes, numbers, tests, where)
-        _check_classes(label, classes, tests, where, remarks)
+        refuse_unnamed(label, classes, numbers, tests, where)
+        trained, tested = ({label.values[code] for code in np.unique(label.codes[side])} for side in (~tests, tests))
+        remarks += odd_classes(trained, tested, classes, where if label.name else "")
         if len(classes) > 20 and not source.classes and hint_at_numbers(classes):
             remarks.append(f"{len(classes)} numbers are taken for classes; of a quantity say data.target=number")
     trained = {content for content, test in zip(contents, tests.tolist(), strict=True) if not test}
@@ -211,7 +212,19 @@ def _classes(label: Column, given: Sequence[str], where: str) -> tuple[str, ...]
     return tables.in_order(seen)
 
 
-def _refuse_unnamed(label: Column, given: Sequence[str], numbers: np.ndarray, tests: np.ndarray, where: str) -> None:
+def refuse_unnamed(label: Column, given: Sequence[str], numbers: np.ndarray, tests: np.ndarray, where: str) -> None:
+    """Refuses labels that are not among the classes.
+
+    Args:
+      label: of the rows.
+      given: names of the classes.
+      numbers: ``[rows]`` of the rows in their file.
+      tests: ``[rows]`` which of them test.
+      where: names the rows in messages.
+
+    Raises:
+      DatasetError: there is one; it names its row.
+    """
     if strange := sorted({label.values[code] for code in np.unique(label.codes)} - set(given)):
         first = np.flatnonzero(label.codes == label.values.index(strange[0]))[0]
         row = f"row {numbers[first]}{', a test row,' if tests[first] else ''}"
@@ -224,10 +237,19 @@ def _refuse_unnamed(label: Column, given: Sequence[str], numbers: np.ndarray, te
         )
 
 
-def _check_classes(label: Column, classes: Sequence[str], tests: np.ndarray, where: str, remarks: list[str]) -> None:
-    trained = {label.values[code] for code in np.unique(label.codes[~tests])}
-    tested = {label.values[code] for code in np.unique(label.codes[tests])}
-    if label.name and len(trained) < 2:
+def odd_classes(trained: set[str], tested: set[str], classes: Sequence[str], where: str) -> list[str]:
+    """Which classes have no row to train or to test on, in words.
+
+    Args:
+      trained, tested: classes of the rows on either side.
+      classes: all of them.
+      where: names the rows in messages; empty: of one class alone nothing is said.
+
+    Raises:
+      DatasetError: all rows that train are of one class.
+    """
+    remarks = []
+    if where and len(trained) < 2:
         raise DatasetError(
             f"{where} all rows that train have the label {next(iter(trained))!r}; choose another data.split or label"
         )
@@ -237,6 +259,7 @@ def _check_classes(label: Column, classes: Sequence[str], tests: np.ndarray, whe
         remarks.append(f"{len(nobody)} of {len(classes)} classes have no row at all, as {nobody[0]!r}")
     if gone := sorted(trained - tested):
         remarks.append(f"{len(gone)} of {len(classes)} classes have no row to test on, as {gone[0]!r}")
+    return remarks
 
 
 def _units(owner: Column | None, tests: np.ndarray) -> tuple[Int32[np.ndarray, "rows"] | None, tuple[str, ...]]:

@@ -42,6 +42,44 @@ def choose_tests(
     Raises:
       DatasetError: a split that does not go with what is said, or that leaves nobody on one side.
     """
+    tests, how, learnt = sides_of(source, owner, when, of_file, contents, where)
+    refuse_empty_side(int(tests.sum()), len(tests), how, where)
+    return tests, how, learnt
+
+
+def refuse_empty_side(tests: int, rows: int, how: str, where: str) -> None:
+    """Refuses a split that leaves nobody on one side.
+
+    Args:
+      tests: how many rows test.
+      rows: how many there are.
+      how: they were chosen, in words.
+      where: names the rows in messages.
+
+    Raises:
+      DatasetError: none, or all of them.
+    """
+    if not 0 < tests < rows:
+        side = "train" if tests else "test"
+        raise DatasetError(f"{where} no row is left to {side} on ({how}); choose another data.split, or add rows")
+
+
+def sides_of(
+    source: TableSource,
+    owner: Column | None,
+    when: Column | None,
+    of_file: Bool[np.ndarray, "rows"] | None,
+    contents: Sequence[bytes],
+    where: str,
+) -> tuple[Bool[np.ndarray, "rows"], str, str]:
+    """What ``choose_tests`` says, of a part of the rows too, which may be all on one side.
+
+    Args:
+      source, owner, when, of_file, contents, where: see ``choose_tests``.
+
+    Raises:
+      DatasetError: a split that does not go with what is said.
+    """
     split = source.split
     if split is not None and split not in get_args(Split):
         raise DatasetError(f"{where} data.split={split!r} must be one of {', '.join(get_args(Split))}")
@@ -76,9 +114,6 @@ def choose_tests(
     else:
         tests = np.array([_share(content) < TEST_FRACTION for content in contents])
         how = "rows 80/20 by a hash of what they hold"
-    if not tests.any() or tests.all():
-        side = "test" if not tests.any() else "train"
-        raise DatasetError(f"{where} no row is left to {side} on ({how}); choose another data.split, or add rows")
     return tests, how, learnt
 
 
