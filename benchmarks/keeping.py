@@ -1,6 +1,6 @@
 """What it costs to keep states of a run under way, and how long a run takes that was killed half-way.
 
-    python -m benchmarks.keeping [--rounds 3] [--num-steps 300000] [--output benchmarks/results]
+    python -m benchmarks.keeping [--rounds 3] [--num-steps 40000] [--output benchmarks/results]
 
 In turns: a run without states, one with a state once in 5 s, and one of those that is killed (SIGKILL) half-way and
 started again by the same command. Fresh processes, all of whose time counts, start and compilation too. Writes
@@ -19,11 +19,12 @@ from pathlib import Path
 
 SECONDS = 5
 COMMON = ("num_seeds=1", "figures=false", "privacy.accountant=rdp", "privacy.epsilon=8")
+MODEL = ("model.hidden=[256,256]", "optimizer.sampling_rate=0.3")
 
 
 def start(folder: Path, num_steps: int, *more: str) -> subprocess.Popen[bytes]:
     """The command, in a folder of its own."""
-    words = (*COMMON, f"optimizer.num_steps={num_steps}", f"results_dir={folder}", *more)
+    words = (*COMMON, *MODEL, f"optimizer.num_steps={num_steps}", f"results_dir={folder}", *more)
     folder.mkdir(exist_ok=True)
     with (folder / "said.txt").open("ab") as said:
         return subprocess.Popen([sys.executable, "-m", "experiments.run", *words], stdout=said, stderr=said)
@@ -41,7 +42,7 @@ def main() -> None:
     """Measure and write both files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--num-steps", type=int, default=300_000)
+    parser.add_argument("--num-steps", type=int, default=40_000)
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results"))
     args = parser.parse_args()
     keep = f"checkpoint_seconds={SECONDS}"
@@ -80,7 +81,7 @@ def main() -> None:
         f"{median['after the kill']:.1f} |",
         f"| what was left of it then, and the start of a process | {statistics.median(left):.1f} ({over:+.1%}) |",
         "",
-        f"{args.num_steps:,} steps of `model=mlp` on digits, {args.rounds} rounds in turns; a process that does one "
+        f"{args.num_steps:,} steps of `model=mlp {' '.join(MODEL)}` on digits, {args.rounds} rounds in turns; a process that does one "
         f"step takes {median['start']:.1f} s.",
     ]
     args.output.mkdir(parents=True, exist_ok=True)
