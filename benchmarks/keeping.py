@@ -81,8 +81,8 @@ def main() -> None:
         f"{median['after the kill']:.1f} |",
         f"| what was left of it then, and the start of a process | {statistics.median(left):.1f} ({over:+.1%}) |",
         "",
-        f"{args.num_steps:,} steps of `model=mlp {' '.join(MODEL)}` on digits, {args.rounds} rounds in turns; a process that does one "
-        f"step takes {median['start']:.1f} s.",
+        f"{args.num_steps:,} steps of `model=mlp {' '.join(MODEL)}` on digits, {args.rounds} rounds in turns; a "
+        f"process that does one step takes {median['start']:.1f} s.",
     ]
     args.output.mkdir(parents=True, exist_ok=True)
     (args.output / "keeping.json").write_text(json.dumps(found, indent=1) + "\n")
