@@ -10,16 +10,20 @@ import pandas as pd
 import pytest
 
 from dpjax import results
+from dpjax.report.config_leaves import config_leaves
 from dpjax.report.contents import gather
+from dpjax.report.packing import pack
+from dpjax.report.page import as_json as as_page_json
 from dpjax.report.thinning import CURVE_BYTES, thinned
-from dpjax.results import result_files
+from dpjax.results import load, result_files, table_files
 from dpjax.results.as_json import as_json
 from dpjax.results.claims import claim
-from dpjax.results.distinct import Table
+from dpjax.results.distinct import Distinct, Table
 from dpjax.results.frames import frame_of
 from dpjax.results.result_files import write_job_result
 from dpjax.results.schema import encode
-from dpjax.results.table import collected_with
+from dpjax.results.table import collected_with, write_frame
+from dpjax.results.table_files import read_table
 
 
 def any_rows(number, seed=0):
@@ -188,7 +192,7 @@ def test_a_report_says_the_same_of_a_table_and_of_its_jobs(folder):
     quick = gather(folder)
     (folder / "results.parquet").unlink()
     slow = gather(folder)
-    pd.testing.assert_frame_equal(quick.frame, slow.frame)
+    assert as_page_json(pack(quick, "")) == as_page_json(pack(slow, ""))
     assert quick.notices == slow.notices
     assert any("of an older schema" in notice.text for notice in quick.notices)
 
@@ -249,3 +253,55 @@ def test_an_export_has_the_curves_though_tables_that_are_shown_do_without(tmp_pa
     assert results.load(tmp_path, curves=False)["eval_test_loss"].isna().all()
     assert run(["results", "export", str(tmp_path)]) == 0
     assert results.load(tmp_path)["eval_test_loss"].tolist() == [[0.5, 0.25]] * 2
+
+
+def test_a_report_is_the_same_of_a_table_that_is_left_in_arrow(tmp_path, monkeypatch):
+    """Columns of lists with missing cells, missing numbers and empty ones, configs that many rows share."""
+    rows = [
+        {"config_hash": f"h{i // 3}", "seed": i % 3, "epsilon": 1.0, "test_accuracy": 0.5 + i / 100}
+        | {"config": json.dumps({"a": {"b": i // 3}}), "eval_steps": [5, 10] if i % 4 else []}
+        | ({"eval_test_accuracy": [None, 0.5 + i], "norm_counts_first": [i // 2, 3]} if i % 5 else {})
+        for i in range(20)
+    ]
+    folder = tmp_path / "sweep"
+    folder.mkdir()
+    write_frame(frame_of(rows), folder)
+    compact = gather(folder).frame
+    assert isinstance(compact["eval_steps"].dtype, pd.ArrowDtype)
+    told = Table(compact)
+    plain = Table(load(folder))
+    for name in plain.names:
+        assert told[name].told() == plain[name].told()
+        assert told[name].some(np.array([7, 0])) == plain[name].some(np.array([7, 0]))
+    assert len(told["eval_steps"].cells) == 2
+    packed = as_page_json(pack(gather(folder), ""))
+    monkeypatch.setattr(table_files, "read_table", lambda path, compact: read_table(path))
+    assert as_page_json(pack(gather(folder), "")) == packed
+
+
+@pytest.mark.parametrize("spelt", [json.dumps, lambda config: json.dumps(config, separators=(",", ":"))])
+def test_leaves_of_configs_are_those_of_each_by_itself(spelt):
+    draw = random.Random(3)
+    configs = [
+        {"seed": i // 7, "optimizer": {"rate": draw.choice([1, 12, 1.5]), "of": draw.choice(["a, b", '}"', "ä"])}}
+        | ({"hidden": draw.choice([[], [64], [64, 32]]), "empty": {}, "deep": {"a": {"b": draw.choice([None, True])}}})
+        for i in range(60)
+    ]
+    for config in configs[::9]:
+        del config["deep"]
+    texts: dict[str, int] = {}
+    cells = [*map(spelt, configs), None, "{", "[1]", '{"seed": 1', '{"seed":12}']
+    found = config_leaves(Distinct(np.arange(len(cells)), cells), texts)
+    words = list(texts)
+    told = {
+        name: each["v"] if "v" in each else [each["all"]] * len(cells) if "all" in each else
+        [None if place is None else words[place] for place in each["t"]] for name, each in found.items()
+    }  # fmt: skip
+    for i, config in enumerate(configs):
+        flat = {"seed": config["seed"], "optimizer.rate": config["optimizer"]["rate"]}
+        flat |= {"optimizer.of": config["optimizer"]["of"], "hidden": json.dumps(config["hidden"]), "empty": "{}"}
+        flat |= {"deep.a.b": config["deep"]["a"]["b"]} if "deep" in config else {}
+        assert {name: told[name][i] for name in flat} == flat
+        assert all(column[i] is None for name, column in told.items() if name not in flat)
+    assert told["seed"][-1] == 12
+    assert told["config"][-4] == "{"

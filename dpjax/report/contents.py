@@ -34,7 +34,7 @@ class Contents(NamedTuple):
 
     Attributes:
       name: of the folder.
-      frame: the rows, as ``dpjax.results.collect`` orders them.
+      frame: the rows, as ``dpjax.results.collect`` orders them; columns of lists and ``config`` may be compact.
       points: means over seeds, from ``dpjax.results.summary``; None if no row has a metric.
       notices: in the order to be read in.
       failures: jobs without a result.
@@ -75,23 +75,24 @@ def gather(directory: Path | str, now: datetime.datetime | None = None) -> Conte
           ...
       dpjax.results.errors.ResultsError: there is no /nowhere: give the folder of a sweep, such as results/quickstart
     """
-    from dpjax.results.table import load, read_jobs
+    from dpjax.results.table import read_jobs
+    from dpjax.results.table_files import read_table
 
     root = Path(directory)
     if not root.exists():
         raise ResultsError(f"there is no {root}: give the folder of a sweep, such as results/quickstart")
     name = root.resolve().name
     if root.is_file():
-        frame = load(root)
+        frame = read_table(root, compact=True)
         notices = _about(frame, {})
         return Contents(name, frame, _points(frame), notices, [], None)
-    jobs = read_jobs(root)
+    jobs = read_jobs(root, compact=True)
     frame, unreadable = jobs.frame, jobs.unreadable
     finished = {root / place: overrides for place, overrides in jobs.collected.finished.items()}
     tables = [root / table for table in ("results.parquet", "results.json") if (root / table).exists()]
     if not len(frame) and tables and not job_files(root):
         try:
-            frame = load(root)
+            frame = read_table(tables[0], compact=True)
         except ResultsError as error:
             unreadable.append(str(error))
     failed, spoilt = read_failures(root)

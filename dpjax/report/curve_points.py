@@ -116,7 +116,7 @@ def _runs_of(points: Table, table: Table, same: list[str]) -> list[list[int]]:
     """The numbers of the runs of every point: those that are the same as it in some columns."""
     kinds = table.same(same)
     rows = np.split(np.argsort(kinds.codes, kind="stable"), np.cumsum(np.bincount(kinds.codes))[:-1])
-    of_kind = zip(*[[table[name].cells[table[name].codes[row]] for row in kinds.cells] for name in same], strict=True)
+    of_kind = zip(*[table[name].some(np.array(kinds.cells, int)) for name in same], strict=True)
     owners = {place: runs.tolist() for place, runs in zip(of_kind, rows, strict=True)}
     return [owners.get(place, []) for place in zip(*[points[name].told() for name in same], strict=True)]
 

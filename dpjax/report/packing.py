@@ -9,6 +9,7 @@ import numpy as np
 
 from dpjax.norm_bins import NORM_BIN_EDGES
 from dpjax.report.cells import DIGITS, Spelt, column, raised, rounded, told_cell
+from dpjax.report.config_leaves import config_leaves
 from dpjax.report.contents import Contents
 from dpjax.report.curve_points import KNOBS, pack_points
 from dpjax.report.spent_curve import SPENT, epsilon_over_steps
@@ -90,7 +91,7 @@ def pack(contents: Contents, created: str) -> dict[str, Any]:
         "knobs": [*KNOBS, *own],
         "edges": [rounded(edge, DIGITS) for edge in NORM_BIN_EDGES],
         "cells": cells,
-        "config": _config(table["config"], texts),
+        "config": config_leaves(table["config"], texts),
         **points.packed,
         "texts": list(texts),
         "lists": Spelt(f"[{','.join(lists.spelt)}]"),
@@ -175,32 +176,3 @@ def _command(row: Mapping[str, Any]) -> str | None:
 
 def _failure(failure: Failure) -> dict[str, Any]:
     return {**failure._asdict(), "command": command(failure.overrides) if failure.overrides else None}
-
-
-def _config(configs: Distinct, texts: dict[str, int]) -> dict[str, Any]:
-    """The resolved configs, leaf by leaf: most leaves are the same in all of them, and so are most groups of leaves."""
-    groups = [_groups(config) for config in configs.cells]
-    found: dict[str, Any] = {}
-    for group in dict.fromkeys(name for each in groups for name in each):
-        places: dict[str, int] = {}
-        codes = [places.setdefault(repr(each.get(group)), len(places)) for each in groups]
-        first = dict(zip(reversed(codes), reversed(groups), strict=True))
-        flat = [_leaves(group, first[code][group]) if group in first[code] else {} for code in range(len(places))]
-        of_rows = np.array(codes)[configs.codes]
-        for name in dict.fromkeys(name for leaves in flat for name in leaves):
-            found[name] = column(Distinct(of_rows, [leaves.get(name) for leaves in flat]), texts)
-    return found
-
-
-def _groups(config: Any) -> dict[str, Any]:
-    try:
-        document = json.loads(config) if isinstance(config, str) else config
-    except ValueError:
-        return {"config": str(config)}
-    return document if isinstance(document, dict) else {}
-
-
-def _leaves(path: str, node: Any) -> dict[str, Any]:
-    if not (isinstance(node, dict) and node):
-        return {path: node}
-    return {place: leaf for name, value in node.items() for place, leaf in _leaves(f"{path}.{name}", value).items()}

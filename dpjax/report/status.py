@@ -8,9 +8,9 @@ from typing import Any, Literal, NamedTuple
 from dpjax.report.contents import Contents, gather
 from dpjax.report.sweep_state import PROGRESS_FILE, Progress, naming
 from dpjax.results.claims import number, sampling_word, stated_epsilon, text
-from dpjax.results.failures import FAILURE_FILE, visible_files
+from dpjax.results.failures import FAILURE_FILE
 from dpjax.results.metric import metric_of
-from dpjax.results.result_files import JOB_FILE, STATES_FOLDER, job_files
+from dpjax.results.result_files import JOB_FILE, STATES_FOLDER, job_files, visible_files
 
 State = Literal["complete", "running", "stalled", "stopped", "incomplete"]
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dpjax.keeping import runs_here
-from dpjax.results.failures import read_document, read_failures, reason, visible_files
+from dpjax.results.failures import read_document, read_failures, reason
+from dpjax.results.result_files import visible_files
 
 PROGRESS_FILE = "progress.json"
 _NAMELESS = ("experiment", "results_dir", "lanes", "figures", "resume", "notify", "tracker")  # decide no result

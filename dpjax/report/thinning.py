@@ -93,9 +93,10 @@ def _spelt(table: Table, runs: np.ndarray, lengths: set[int], most: int) -> List
         number = [evaluations[code] for code in steps.codes[runs].tolist()] if over else [0] * len(runs)
         known: dict[tuple[int, int], int | None] = {}
         places[name] = [None] * table.size
-        for run, code, length in zip(runs.tolist(), column.codes[runs].tolist(), number, strict=True):
+        codes, cells = column.codes[runs].tolist(), column.some(runs)
+        for run, code, cell, length in zip(runs.tolist(), codes, cells, number, strict=True):
             if (code, length) not in known:
-                known[code, length] = _placed(_picked(column.cells[code], length, most), lists)
+                known[code, length] = _placed(_picked(cell, length, most), lists)
             places[name][run] = known[code, length]
     return Lists(list(lists), places)
 

@@ -38,11 +38,14 @@ def digest_of(root: Path, files: Sequence[Path]) -> str:
       >>> digest_of(Path("/nowhere"), [])
       ''
     """
-    hashed = hashlib.sha256()
+    hashed, start = hashlib.sha256(), f"{root.as_posix()}/"
     try:
         for path in files:
-            seen = path.stat()
-            hashed.update(f"{path.relative_to(root).as_posix()}\n{seen.st_size}\n{seen.st_mtime_ns}\n".encode())
+            seen, place = (
+                path.stat(),
+                path.as_posix().removeprefix(start),
+            )  # `relative_to` of 10,000 takes longer than stat
+            hashed.update(f"{place}\n{seen.st_size}\n{seen.st_mtime_ns}\n".encode())
     except OSError:
         return ""
     return hashed.hexdigest() if files else ""

@@ -314,7 +314,7 @@ def _points(rows: Any, by: str, metric: str, best: bool, apart: Collection[str])
     rows = rows.assign(seed=same_runs(rows["seed"])).drop_duplicates([*keys, "seed"], keep="last")
     table = Table(rows)
     kinds = table.same(keys)
-    told = [[table[name].cells[table[name].codes[row]] for row in kinds.cells] for name in keys]
+    told = [table[name].some(np.array(kinds.cells, int)) for name in keys]
     runs: list[dict[Any, float]] = [{} for _ in kinds.cells]
     for kind, seed, value in zip(kinds.codes.tolist(), rows["seed"].tolist(), rows[metric].tolist(), strict=True):
         runs[kind][seed] = value

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,12 +18,20 @@ class Distinct(NamedTuple):
     """
 
     codes: np.ndarray
-    cells: list[Any]
+    cells: Sequence[Any]
 
     def told(self) -> list[Any]:
         """The cell of every row."""
-        cells = self.cells
-        return [cells[code] for code in self.codes.tolist()]
+        return self.some(np.arange(len(self.codes)))
+
+    def some(self, rows: np.ndarray) -> list[Any]:
+        """The cell of some rows.
+
+        Args:
+          rows: their numbers.
+        """
+        cells, codes = self.cells, self.codes[rows]
+        return cells.some(codes) if isinstance(cells, _InArrow) else [cells[code] for code in codes.tolist()]
 
     def each(self, function: Callable[[Any], Any]) -> "Distinct":
         """The column of what a function makes of a cell.
@@ -152,7 +160,46 @@ def _in_order_of_rows(codes: np.ndarray, cells: list[Any]) -> Distinct:
     return Distinct(place[codes], [cells[code] for code in found[order]])
 
 
+class _InArrow(Sequence[Any]):
+    """Lists that are made only of those that are asked for."""
+
+    def __init__(self, array: Any) -> None:
+        self._array = array
+
+    def __len__(self) -> int:
+        return len(self._array)
+
+    def __getitem__(self, place: Any) -> Any:
+        return self._array[place].as_py()
+
+    def some(self, places: np.ndarray) -> list[Any]:
+        """Those at some places, at once."""
+        return self._array.take(places).to_pylist()
+
+
+def _in_arrow(array: Any) -> Distinct:
+    """A column of lists: those of whole numbers, which many rows share, each once."""
+    import pyarrow as pa
+
+    array = array.combine_chunks()
+    if not pa.types.is_integer(array.type.value_type) or array.flatten().null_count:
+        return Distinct(np.arange(len(array)), _InArrow(array))
+    values, ends = array.flatten().to_numpy(), np.cumsum(array.value_lengths().fill_null(0).to_numpy())
+    content, size, missing = values.tobytes(), values.itemsize, array.is_null().to_pylist()
+    places: dict[bytes | None, int] = {}
+    codes, firsts, begin = np.empty(len(array), np.int64), [], 0
+    for row, (end, is_missing) in enumerate(zip((size * ends).tolist(), missing, strict=True)):
+        key = None if is_missing else content[begin:end]
+        codes[row] = place = places.setdefault(key, len(firsts))
+        if place == len(firsts):
+            firsts.append(row)
+        begin = end
+    return Distinct(codes, array.take(pa.array(firsts, pa.int64())).to_pylist())
+
+
 def _distinct(series: Any) -> Distinct:
+    if isinstance(series.dtype, pd.ArrowDtype) and series.dtype.kind == "O" and len(series):
+        return _in_arrow(series.array.__arrow_array__())
     if series.dtype == object:
         cells = series.tolist()
         # Curves are seldom equal, and take longest to compare.

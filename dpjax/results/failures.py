@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dpjax.results.errors import ResultsError
-from dpjax.results.result_files import FAILURE_FILE, JOB_FILE, parse_job_file, write_atomically
+from dpjax.results.result_files import FAILURE_FILE, JOB_FILE, parse_job_file, visible_files, write_atomically
 
 _FORMAT, _VERSION = "dpjax-failure", 1
 
@@ -109,16 +109,6 @@ def failed_sentences(failures: Iterable[Failure]) -> list[str]:
       ['failed: 0: a full disk']
     """
     return [str(failure) for failure in failures]
-
-
-def visible_files(root: Path, name: str) -> list[Path]:
-    """Files of a name below a folder, hidden folders left out, sorted.
-
-    Args:
-      root: the folder.
-      name: of the files.
-    """
-    return sorted(p for p in root.rglob(name) if not any(s.startswith(".") for s in p.relative_to(root).parts))
 
 
 def read_document(path: Path, kind: str) -> dict[str, Any]:

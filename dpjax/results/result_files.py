@@ -7,6 +7,7 @@ that JSON lacks are the texts "inf", "-inf" and "nan" (see ``dpjax.results.schem
 import errno
 import json
 import logging
+import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -139,11 +140,26 @@ def job_files(directory: Path | str) -> list[Path]:
       >>> job_files("/nowhere")
       []
     """
-    root = Path(directory)
-    paths = [
-        path for path in root.rglob(JOB_FILE) if not any(part.startswith(".") for part in path.relative_to(root).parts)
-    ]
-    return sorted(paths, key=lambda path: _natural(str(path.relative_to(root))))
+    return sorted(visible_files(Path(directory), JOB_FILE), key=lambda path: _natural(str(path)))
+
+
+def visible_files(root: Path, name: str) -> list[Path]:
+    """Files of a name below a folder, sorted; hidden folders, of which a job has one, are not looked into.
+
+    Args:
+      root: the folder.
+      name: of the files.
+
+    Example:
+      >>> visible_files(Path("/nowhere"), "result.json")
+      []
+    """
+    found = []
+    for folder, below, names in os.walk(root):
+        below[:] = [each for each in below if not each.startswith(".")]
+        if name in names:
+            found.append(Path(folder, name))
+    return sorted(found)
 
 
 def parse_job_file(path: Path) -> list[dict[str, Any]]:

@@ -60,7 +60,7 @@ class Jobs(NamedTuple):
     unreadable: list[str]
 
 
-def read_jobs(directory: Path | str, *, curves: bool = True, configs: bool = True) -> Jobs:
+def read_jobs(directory: Path | str, *, curves: bool = True, configs: bool = True, compact: bool = False) -> Jobs:
     """Every job's rows below a folder, from its ``results.parquet`` where that was made of these very files.
 
     Formal guarantees: a table is taken for the files only if each has the size and the time of its last change that it
@@ -70,6 +70,7 @@ def read_jobs(directory: Path | str, *, curves: bool = True, configs: bool = Tru
       directory: a sweep's folder, or any folder above several.
       curves: as for ``load``.
       configs: as for ``load``.
+      compact: as for ``table_files.read_table``, where there is such a table.
 
     Example:
       >>> len(read_jobs("/nowhere").frame)
@@ -81,7 +82,7 @@ def read_jobs(directory: Path | str, *, curves: bool = True, configs: bool = Tru
         try:
             collected = from_metadata(pq.read_metadata(table).metadata)
             if collected is not None and collected.digest == digest:
-                return Jobs(read_table(table, curves, configs), collected, [])
+                return Jobs(read_table(table, curves, configs, compact), collected, [])
         except (*UNREADABLE, ResultsError):
             pass  # the files say it all
     rows: list[dict[str, Any]] = []

@@ -111,13 +111,15 @@ def _told(table: pa.Table, name: str) -> list[Any]:
     return [None if cell is None else decode(name, json.loads(cell)) for cell in cells]
 
 
-def read_table(path: Path, curves: bool = True, configs: bool = True) -> pd.DataFrame:
+def read_table(path: Path, curves: bool = True, configs: bool = True, compact: bool = False) -> pd.DataFrame:
     """The rows of a ``results.parquet`` or ``results.json``.
 
     Args:
       path: the file.
       curves: whether columns of lists are read; without, they may be empty.
       configs: whether the column ``config`` is; without, it may be empty.
+      compact: leave columns of lists in Arrow, and ``config`` as categories, for ``distinct.Table`` to read: most of
+        what they hold is not asked for.
 
     Raises:
       ResultsError: it is no results table.
@@ -129,7 +131,9 @@ def read_table(path: Path, curves: bool = True, configs: bool = True) -> pd.Data
                 names = [n for n in schema.names if curves or n not in SCHEMA or SCHEMA[n].dtype not in _LISTS]
                 names = [n for n in names if configs or n != "config"]
                 # A file on disk is read faster as it comes than all at once.
-                return in_order(_columns_of(pq.read_table(path, columns=names, pre_buffer=False)))
+                shared = ["config"] if compact else None
+                table = pq.read_table(path, columns=names, pre_buffer=False, read_dictionary=shared)
+                return in_order(_columns_of(table, compact))
             table = pq.read_table(path)
             told = {n: table[n].to_pylist() if n in SCHEMA else _told(table, n) for n in table.column_names}
             rows = [dict(zip(told, row, strict=True)) for row in zip(*told.values(), strict=True)]
@@ -152,13 +156,15 @@ def _of_the_schema(schema: pa.Schema) -> bool:
     return all(name not in SCHEMA or schema.field(name).type == _ARROW[SCHEMA[name].dtype] for name in schema.names)
 
 
-def _columns_of(table: pa.Table) -> dict[str, pd.Series]:
+def _columns_of(table: pa.Table, compact: bool) -> dict[str, pd.Series]:
     """What ``frame_of`` makes of the table's rows, column by column."""
     rows, held = table.num_rows, set(table.column_names)
     data: dict[str, pd.Series] = {}
     for column in COLUMNS:
         if column.name not in held:
             data[column.name] = pd.Series([None] * rows, dtype=PANDAS.get(column.dtype, "object"))
+        elif column.dtype in _LISTS and compact:
+            data[column.name] = table[column.name].to_pandas(types_mapper=pd.ArrowDtype)
         elif column.dtype in _LISTS:
             data[column.name] = pd.Series(table[column.name].to_pylist(), dtype="object")
         else:
