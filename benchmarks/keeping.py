@@ -1,9 +1,10 @@
 """What it costs to keep states of a run under way, and how long a run takes that was killed half-way.
 
-    python -m benchmarks.keeping [--rounds 3] [--num-steps 40000] [--output benchmarks/results]
+    python -m benchmarks.keeping [--rounds 7] [--kills 3] [--output benchmarks/results]
 
-In turns: a run without states, one with a state once in 5 s, and one of those that is killed (SIGKILL) half-way and
-started again by the same command. Fresh processes, all of whose time counts, start and compilation too. Writes
+In one process and in turns, so that a clock that drifts says nothing: a run as one scan, without states; in stretches
+that nobody keeps; and kept once in 3 s. Then in processes of their own, start and compilation too: a run that is kept
+once in 2 s, and one of those that is killed (SIGKILL) half-way and started again by the same command. Writes
 keeping.json and keeping.md.
 """
 
@@ -15,16 +16,55 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
-SECONDS = 5
-COMMON = ("num_seeds=1", "figures=false", "privacy.accountant=rdp", "privacy.epsilon=8")
+from hydra import compose, initialize_config_dir
+
+from dpjax.checkpoints import Checkpoints
+from dpjax.kept_lanes import compile_kept_lanes, run_kept_lanes
+from dpjax.sweeps import compile_lanes, run_lanes
+from dpjax.types import HParams
+from experiments.border import as_typed
+from experiments.config import CONF
+from experiments.setup import build
+
 MODEL = ("model.hidden=[256,256]", "optimizer.sampling_rate=0.3")
+COMMON = (*MODEL, "num_seeds=1", "figures=false", "privacy.accountant=rdp", "privacy.epsilon=8")
+STEPS, SECONDS = 4_000, 3
+"""Of what runs in one process, and between two of its states."""
+LONG, OFTEN = 20_000, 2
+"""The same of what is killed."""
 
 
-def start(folder: Path, num_steps: int, *more: str) -> subprocess.Popen[bytes]:
+def cost(rounds: int) -> dict[str, list[float]]:
+    """Seconds of each way to run the same steps."""
+    with initialize_config_dir(str(CONF.resolve()), version_base=None):
+        cfg = as_typed(compose("config", overrides=[*COMMON, f"optimizer.num_steps={STEPS}"]))
+    setup, point = build(cfg), [HParams(learning_rate=0.1, clip_norm=1.0, noise_multiplier=1.0)]
+    whole = compile_lanes(setup.train, setup.arrays, num_lanes=1, lanes="map")
+    program = compile_kept_lanes(setup.stretches, setup.arrays, num_lanes=1, lanes="map")
+    found: dict[str, list[float]] = {"one scan": [], "stretches": [], "kept": []}
+    with tempfile.TemporaryDirectory() as folder:
+        for round_ in range(rounds + 1):  # the first warms up, and counts for nothing
+            kept = [Checkpoints(Path(folder, str(round_)), {"round": str(round_)})]
+            ways: dict[str, Callable[[], Iterable[object]]] = {
+                "one scan": lambda seed=round_: run_lanes(whole, point, [seed]),
+                "stretches": lambda seed=round_: run_kept_lanes(program, point, [seed], [None], seconds=SECONDS),
+                "kept": lambda seed=round_, kept=kept: run_kept_lanes(program, point, [seed], kept, seconds=SECONDS),
+            }
+            for name, way in ways.items():
+                began = time.perf_counter()
+                list(way())
+                if round_:
+                    found[name].append(time.perf_counter() - began)
+            print({name: [round(each, 2) for each in values] for name, values in found.items()}, flush=True)
+    return found
+
+
+def start(folder: Path, num_steps: int) -> subprocess.Popen[bytes]:
     """The command, in a folder of its own."""
-    words = (*COMMON, *MODEL, f"optimizer.num_steps={num_steps}", f"results_dir={folder}", *more)
+    words = (*COMMON, f"optimizer.num_steps={num_steps}", f"checkpoint_seconds={OFTEN}", f"results_dir={folder}")
     folder.mkdir(exist_ok=True)
     with (folder / "said.txt").open("ab") as said:
         return subprocess.Popen([sys.executable, "-m", "experiments.run", *words], stdout=said, stderr=said)
@@ -38,53 +78,69 @@ def seconds(process: subprocess.Popen[bytes], folder: Path) -> float:
     return time.perf_counter() - began
 
 
-def main() -> None:
-    """Measure and write both files."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--num-steps", type=int, default=40_000)
-    parser.add_argument("--output", type=Path, default=Path("benchmarks/results"))
-    args = parser.parse_args()
-    keep = f"checkpoint_seconds={SECONDS}"
-    found: dict[str, list[float]] = {
-        name: [] for name in ("alone", "kept", "until the kill", "after the kill", "start")
-    }
+def killed(rounds: int) -> dict[str, list[float]]:
+    """Seconds of a run, of one that was killed until then and from then on, and of a process that does one step."""
+    found: dict[str, list[float]] = {name: [] for name in ("kept", "until the kill", "after the kill", "start")}
     with tempfile.TemporaryDirectory() as name:
-        for round_ in range(args.rounds + 1):  # the first compiles, and counts for nothing
-            base = Path(name, str(round_))
+        for round_ in range(rounds + 1):  # the first compiles
+            base, steps = Path(name, str(round_)), LONG if round_ else LONG // 10
             base.mkdir()
-            steps = args.num_steps if round_ else args.num_steps // 20
-            alone = seconds(start(base / "alone", steps), base / "alone")
-            kept = seconds(start(base / "kept", steps, keep), base / "kept")
-            process = start(base / "killed", steps, keep)
+            kept = seconds(start(base / "kept", steps), base / "kept")
+            process = start(base / "killed", steps)
             time.sleep(kept / 2)
             process.send_signal(signal.SIGKILL)
             process.wait()
-            after = seconds(start(base / "killed", steps, keep), base / "killed")
-            short = seconds(start(base / "short", 1, keep), base / "short")
+            after = seconds(start(base / "killed", steps), base / "killed")
+            again = seconds(start(base / "again", steps), base / "again")  # before and after: a clock that drifts
+            short = seconds(start(base / "short", 1), base / "short")
             if round_:
-                for part, each in zip(found, (alone, kept, kept / 2, after, short), strict=True):
+                for part, each in zip(found, ((kept + again) / 2, kept / 2, after, short), strict=True):
                     found[part].append(each)
             print({part: [round(each, 1) for each in values] for part, values in found.items()}, flush=True)
-    median = {part: statistics.median(values) for part, values in found.items()}
-    cost = statistics.median(k / a - 1 for a, k in zip(found["alone"], found["kept"], strict=True))
-    left = [k - u + s for k, u, s in zip(found["kept"], found["until the kill"], found["start"], strict=True)]
-    over = statistics.median(a / rest - 1 for a, rest in zip(found["after the kill"], left, strict=True))
+    return found
+
+
+def over(more: list[float], less: list[float]) -> float:
+    """By how much, the median of what was measured side by side."""
+    return statistics.median(a / b - 1 for a, b in zip(more, less, strict=True))
+
+
+def main() -> None:
+    """Measure and write both files."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--kills", type=int, default=3)
+    parser.add_argument("--output", type=Path, default=Path("benchmarks/results"))
+    args = parser.parse_args()
+    ways, parts = cost(args.rounds), killed(args.kills)
+    median = {name: statistics.median(values) for name, values in ways.items()}
+    until, whole, after, short = (
+        statistics.median(parts[name]) for name in ("until the kill", "kept", "after the kill", "start")
+    )
+    left = [k - u + s for k, u, s in zip(parts["kept"], parts["until the kill"], parts["start"], strict=True)]
+    beside = {name: f"{over(ways[name], ways['one scan']):+.1%}" for name in ("stretches", "kept")}
+    model = f"`model=mlp {' '.join(MODEL)}` on digits"
     lines = [
         "# Keeping states",
         "",
-        "| a run of its own process | seconds, median |",
-        "|---|--:|",
-        f"| without states | {median['alone']:.1f} |",
-        f"| a state once in {SECONDS} s | {median['kept']:.1f} ({cost:+.1%}) |",
-        f"| killed after {median['until the kill']:.1f} s: from the same command to its end | "
-        f"{median['after the kill']:.1f} |",
-        f"| what was left of it then, and the start of a process | {statistics.median(left):.1f} ({over:+.1%}) |",
+        "| in one process | seconds, median | beside the first |",
+        "|---|--:|--:|",
+        f"| without states: one scan | {median['one scan']:.2f} | |",
+        f"| in stretches that nobody keeps | {median['stretches']:.2f} | {beside['stretches']} |",
+        f"| a state once in {SECONDS} s | {median['kept']:.2f} | {beside['kept']} |",
         "",
-        f"{args.num_steps:,} steps of `model=mlp {' '.join(MODEL)}` on digits, {args.rounds} rounds in turns; a "
-        f"process that does one step takes {median['start']:.1f} s.",
+        f"{STEPS:,} steps of {model}, {args.rounds} rounds in turns; medians of ratios.",
+        "",
+        f"| in processes of their own, a state once in {OFTEN} s | seconds, median | beside the first |",
+        "|---|--:|--:|",
+        f"| what is left of {whole:.0f} s at a kill after {until:.0f}, and the start of a process | "
+        f"{statistics.median(left):.1f} | |",
+        f"| from the same command to its end | {after:.1f} | {over(parts['after the kill'], left):+.1%} |",
+        "",
+        f"{LONG:,} steps of the same, {args.kills} rounds; a process that does one step takes {short:.1f} s.",
     ]
     args.output.mkdir(parents=True, exist_ok=True)
+    found = {"in one process": ways, "in processes": parts}
     (args.output / "keeping.json").write_text(json.dumps(found, indent=1) + "\n")
     (args.output / "keeping.md").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
