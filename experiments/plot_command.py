@@ -191,6 +191,7 @@ def _own(
     spec_file: Path | None,
     save_to: Path | None,
 ) -> None:
+    from dpjax.results.columns import COLUMNS
     from dpjax.results.metric import metric_of
     from dpjax.results.several import load_all
     from experiments.figures.lines import lines
@@ -206,7 +207,9 @@ def _own(
     directories = directories or [Path(folder) for folder in folders]
     if not directories:
         raise ResultsError("there is no DIR: give the folder of a sweep, such as results/quickstart")
-    frame = load_all(directories)
+    asked = {*spec.y, *spec.axes}
+    curves = bool(spec.select) or any(column.name in asked for column in COLUMNS if column.dtype in ("ints", "floats"))
+    frame = load_all(directories, curves=curves)
     if "y" not in given and spec_file is None:
         spec = dataclasses.replace(spec, y=(metric_of(frame),))
     if len(directories) > 1 and out is None and spec_file is not None:
