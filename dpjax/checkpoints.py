@@ -15,7 +15,7 @@ import tempfile
 import threading
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from dpjax.checks import in_one_line
+from dpjax.keeping import LOCK_ENDING, this_process
 
 _META, _LEAVES = "identity", "leaves"
 _SEALED = ("run", "step", "sha256", "leaves")
@@ -152,7 +153,7 @@ class Checkpoints:
         if not self.folder.is_dir() or (lock := _locked(self.folder)) is None:
             return
         shutil.rmtree(self.folder, ignore_errors=True)
-        self.folder.with_name(f"{self.folder.name}.lock").unlink(missing_ok=True)
+        self.folder.with_name(f"{self.folder.name}{LOCK_ENDING}").unlink(missing_ok=True)
         os.close(lock)
 
     def _newest(self, like: PyTree) -> tuple[int, PyTree] | None:
@@ -249,17 +250,20 @@ class Checkpoints:
 
 def _locked(folder: Path) -> int | None:
     """A handle that keeps others from a folder until it is closed; None where another has one."""
-    handle = os.open(folder.with_name(f"{folder.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    handle = os.open(folder.with_name(f"{folder.name}{LOCK_ENDING}"), os.O_RDWR | os.O_CREAT, 0o600)
     try:
         import fcntl
 
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except ImportError:  # of a system that has none
-        return handle
+        pass
     except OSError as error:
         if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
             os.close(handle)
             return None  # any other is of a file system that has no locks
+    with suppress(OSError):  # whose it is, for `dpjax status`; a full disk is named by what needs it
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, this_process().encode(), 0)
     return handle
 
 

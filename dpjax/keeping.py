@@ -12,6 +12,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 MACHINE = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+LOCK_ENDING = ".lock"
+"""Of the file beside a folder of states, which names the process that keeps them."""
 STALE_SECONDS = 3600.0  # writing a file takes far less
 PART = re.compile(r"\.(?P<whole>.+?)(?:\.\d+)?\.(?:(?P<machine>\w+)\.)?(?P<process>\d+)\.tmp")
 """Names of files that are being written; see ``whole_file``."""

@@ -204,7 +204,7 @@ def test_the_table_says_who_is_better_and_what_it_rests_on():
     headers, rows = as_rows(found)
     assert dict(zip(headers, rows[0], strict=True))["verdict"] == "a is better"
     assert notes(found)[0] == (
-        "test accuracy, higher is better; paired over seeds; 1 pair; 95% confidence over all together."
+        "test accuracy, higher is better; paired over seeds; 1 pair; 95% confidence over all verdicts together."
     )
     assert "p = 0.0625" in notes(found)[-1]
 
@@ -307,3 +307,23 @@ def test_differences_that_are_equal_but_for_the_rounding_of_32_bits_have_no_t_te
     assert found.std == 0
     assert found.verdict == ""
     assert found.adjusted_p >= 0.5
+
+
+def test_a_seed_that_diverged_is_not_left_out_of_its_pair():
+    """Its loss is missing: of the seeds that are left no side is better."""
+    rows = [*runs("a", [0.5, 0.51, 0.49, 0.5, 0.52, 0.5]), *runs("b", [0.9, 0.93, 0.88, 0.91, 0.9, 0.92])]
+    for row in rows:
+        row["test_loss"] = row.pop("test_accuracy")
+    assert compare(frame_of(rows), "algorithm", metric="test_loss").differences[0].verdict == "first"
+    rows[0] |= {"diverged": True, "test_loss": None}
+    found = compare(frame_of(rows), "algorithm", metric="test_loss")
+    assert found.differences[0].seeds == 6
+    assert found.differences[0].verdict == ""
+    assert "no test was possible" in " ".join(notes(found))
+
+
+def test_what_was_chosen_by_what_is_compared_claims_nothing():
+    said = " ".join(notes(compare(two(A, B), "algorithm", best=True)))
+    assert "had nobody chosen" in said
+    assert "only other seeds of both can tell" in said
+    assert "chosen" not in " ".join(notes(compare(two(A, B), "algorithm")))

@@ -273,7 +273,7 @@ def test_a_file_that_is_cut_short_is_refused_in_a_sentence(folder):
     Path("t.parquet").write_bytes(whole)
     stored = Path(load_on_disk(source()).stored.path)
     os.truncate(stored, stored.stat().st_size - 64)
-    with pytest.raises(DatasetError, match="was cut short or changed; remove"):
+    with pytest.raises(DatasetError, match="was cut short, changed or put there from elsewhere; remove"):
         load_on_disk(source())
     tested = stored.with_suffix(".npz")
     tested.unlink()
@@ -281,6 +281,76 @@ def test_a_file_that_is_cut_short_is_refused_in_a_sentence(folder):
     tested.write_bytes(b"no archive")
     with pytest.raises(DatasetError, match="is damaged"):
         load_on_disk(source())
+
+
+def test_what_was_stored_of_another_table_or_has_another_bit_is_refused(folder):
+    """Of the same size: only what it holds tells."""
+    mine = Path(load_on_disk(source()).stored.path)
+    other = Path(load_on_disk(source(columns=SAID | {"price": "skip", "small": [-3, 3]})).stored.path)
+    assert mine.stat().st_size == other.stat().st_size
+    whole, tested = mine.read_bytes(), mine.with_suffix(".npz").read_bytes()
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 1
+    for content in (bytes(flipped), other.read_bytes()):
+        mine.write_bytes(content)
+        with pytest.raises(DatasetError, match="changed or put there from elsewhere"):
+            load_on_disk(source())
+    mine.with_suffix(".npz").write_bytes(other.with_suffix(".npz").read_bytes())
+    with pytest.raises(DatasetError, match="changed or put there from elsewhere"):
+        load_on_disk(source())
+    mine.write_bytes(whole)
+    mine.with_suffix(".npz").write_bytes(tested)
+    assert load_on_disk(source()).num_train == 319
+
+
+def test_training_rows_are_evaluated_at_even_distances_where_nobody_says_how_many(monkeypatch):
+    """A table may be sorted by its label."""
+    known = load_table(source())
+    monkeypatch.setattr(on_disk, "EVALUATED", 30)
+    found = load_on_disk(source())
+    rows = np.arange(30) * 318 // 29
+    assert (rows[0], rows[-1], len(known.train_labels)) == (0, 318, 319)
+    np.testing.assert_array_equal(found.train_inputs, known.train_inputs[rows])
+    np.testing.assert_array_equal(found.train_labels, known.train_labels[rows])
+    np.testing.assert_array_equal(load_on_disk(source(), 30).train_labels, known.train_labels[:30])
+
+
+def test_what_is_wrong_is_named_with_its_file_and_its_row_there(folder):
+    write_other_forms()
+    odd = pq.read_table("part-1.parquet").to_pylist()
+    odd[40]["ill"] = "perhaps"
+    pq.write_table(pa.Table.from_pylist(odd), "part-1.parquet")
+    with pytest.raises(DatasetError, match=r"part-1.parquet rows 38 to 74, counted from there: row 4, .*'perhaps'"):
+        load_on_disk(source("part-*.parquet"))
+    with pytest.raises(DatasetError, match="does not say all of count, note, price; say their range"):
+        load_on_disk(source(columns={name: said for name, said in SAID.items() if name not in ("count", "note")}))
+
+
+def test_tables_that_no_reader_gets_through_are_sentences(folder):
+    whole = table()
+    twice = pa.Table.from_arrays([*whole.columns, whole["age"]], names=[*whole.column_names, "age"])
+    pq.write_table(twice, "twice.parquet")
+    with pytest.raises(DatasetError, match="has 2 columns 'age'; rename or remove all but one"):
+        load_on_disk(source("twice.parquet"))
+    far = pa.array([10**12] * whole.num_rows, pa.timestamp("s"))
+    pq.write_table(whole.append_column("far", [far]), "far.parquet")
+    for load in (load_table, load_on_disk):
+        with pytest.raises(DatasetError, match="column 'far' holds times outside of the years 1 to 9999"):
+            load(source("far.parquet", columns=SAID | {"price": "skip", "far": "skip"}))
+    with pytest.raises(DatasetError, match="has the text '1e16' beside a number"):
+        load_table(source(columns=SAID | {"price": [0, "1e16"]}))
+    with pytest.raises(DatasetError, match=r"price.*1e\+300"):
+        load_table(source(columns=SAID | {"price": [0, 1e300]}))
+
+
+def test_a_split_by_time_goes_by_numbers_that_are_written_as_words():
+    whole = table()
+    words = whole.append_column("week", [[str(i % 50) for i in range(whole.num_rows)]])
+    pq.write_table(words, "w.parquet")
+    options = {"split_column": "week", "split": "time", "split_at": "40"}
+    options["columns"] = SAID | {"price": "skip", "side": "skip"}
+    known, found = (load(source("w.parquet", **options)) for load in (load_table, load_on_disk))
+    np.testing.assert_array_equal(known.test_inputs, found.test_inputs)
 
 
 def test_a_conversion_that_is_stopped_leaves_nothing_half_made(folder, monkeypatch):

@@ -8,8 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax.numpy as jnp
 import pytest
 
+from dpjax.checkpoints import Checkpoints
 from dpjax.cli import main as dpjax_main
 from dpjax.keeping import MACHINE, runs_here, this_process
 from dpjax.report.status import status
@@ -233,3 +235,25 @@ def test_help_says_what_the_exit_status_means(capsys):
     out = " ".join(capsys.readouterr().out.split())
     assert "exit status is 0 when all planned jobs have a result, 1 when" in out
     assert "and 3 while the sweep runs" in out
+
+
+def test_a_run_that_is_kept_is_running_while_its_process_lives_and_stopped_then(tmp_path):
+    states = tmp_path / "run" / "checkpoints"
+    (states / "seed-0" / "5").mkdir(parents=True)
+    (states / "seed-0.lock").write_text(this_process())
+    found = status(tmp_path, NOW)
+    assert found.state == "running"
+    assert "under way" in found.notes[0]
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    (states / "seed-0.lock").write_text(f"{MACHINE}.{ended.pid}")
+    found = status(tmp_path, NOW)
+    assert found.state == "stopped"
+    assert "was stopped and is kept on the way" in found.notes[0]
+
+
+def test_the_process_that_keeps_a_run_says_so(tmp_path):
+    kept = Checkpoints(tmp_path / "checkpoints" / "seed-0", {"a": "b"})
+    kept.save(1, {"w": jnp.zeros(2)})
+    assert status(tmp_path, NOW).state == "running"
+    kept.close()

@@ -2,9 +2,11 @@
 
 import datetime
 import math
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from dpjax.keeping import LOCK_ENDING, runs_here
 from dpjax.report.contents import Contents, gather
 from dpjax.report.sweep_state import PROGRESS_FILE, Progress, naming
 from dpjax.results.claims import number, sampling_word, stated_epsilon, text
@@ -105,8 +107,8 @@ def status(directory: Path | str, now: datetime.datetime | None = None) -> Statu
     since = None if changed is None else max(0.0, now.timestamp() - changed)
     finished = len(job_files(root)) or contents.frame["config_hash"].nunique() if going is None else going.finished
     metric, best = _best(contents)
-    kept = _kept_on_their_way(root)
-    state = _state(contents, going, now, since, kept)
+    under_way, kept = _kept_on_their_way(root)
+    state = _state(contents, going, now, since, under_way, kept)
     tables = [root / name for name in ("results.parquet", "results.json") if (root / name).is_file()]
     return Status(
         state=state,
@@ -119,7 +121,7 @@ def status(directory: Path | str, now: datetime.datetime | None = None) -> Statu
         best=best,
         failures=[f"{naming(each.overrides) or each.folder}: {each.error}" for each in contents.failures],
         unreadable=list(contents.unreadable),
-        notes=[*_run_twice(contents.frame), *_kept_sentence(kept)],
+        notes=[*_run_twice(contents.frame), *_kept_sentences(under_way, kept)],
         results=root if root.is_file() else tables[0] if tables else root,
     )
 
@@ -130,25 +132,49 @@ def _run_twice(frame: Any) -> list[str]:
     return run_twice(frame)
 
 
-def _kept_sentence(kept: list[Path]) -> list[str]:
-    if not kept:
-        return []
-    runs = "1 run was stopped and is" if len(kept) == 1 else f"{len(kept)} runs were stopped and are"
-    return [f"{runs} kept on the way: the same command goes on ({min(kept)})"]
+def _kept_sentences(under_way: list[Path], kept: list[Path]) -> list[str]:
+    said = []
+    if under_way:
+        runs = "1 run is under way and" if len(under_way) == 1 else f"{len(under_way)} runs are under way and"
+        said.append(f"{runs} kept on the way ({min(under_way)})")
+    if kept:
+        runs = "1 run was stopped and is" if len(kept) == 1 else f"{len(kept)} runs were stopped and are"
+        said.append(f"{runs} kept on the way: the same command goes on ({min(kept)})")
+    return said
 
 
-def _kept_on_their_way(root: Path) -> list[Path]:
-    """Folders of runs that were stopped and kept, and have no result; of a sweep its plan tells as much."""
+def _kept_on_their_way(root: Path) -> tuple[list[Path], list[Path]]:
+    """Folders of runs that are kept and have no result: those whose process lives, and those that were stopped."""
     found = root.rglob(STATES_FOLDER) if root.is_dir() else ()
-    return [path.parent for path in found if path.is_dir() and not (path.parent / JOB_FILE).exists()]
+    kept = [path.parent for path in found if path.is_dir() and not (path.parent / JOB_FILE).exists()]
+    under_way = [path for path in kept if _is_under_way(path)]
+    return under_way, [path for path in kept if path not in under_way]
+
+
+def _is_under_way(job: Path) -> bool:
+    """Whether a process of this machine keeps one of its seeds."""
+    for lock in (job / STATES_FOLDER).glob(f"*{LOCK_ENDING}"):
+        with suppress(OSError, UnicodeDecodeError):
+            if runs_here(lock.read_text(encoding="utf-8")):
+                return True
+    return False
 
 
 def _state(
-    contents: Contents, going: Progress | None, now: datetime.datetime, since: float | None, kept: list[Path]
+    contents: Contents,
+    going: Progress | None,
+    now: datetime.datetime,
+    since: float | None,
+    under_way: list[Path],
+    kept: list[Path],
 ) -> State:
     rest = 0 if going is None else going.planned - going.finished - going.failed
+    if going is None and under_way:
+        return "running"
+    if going is None and kept:
+        return "stopped"
     if going is None or rest <= 0:
-        lacks = contents.failures or contents.unreadable or not len(contents.frame) or (going is None and kept)
+        lacks = contents.failures or contents.unreadable or not len(contents.frame)
         return "incomplete" if lacks else "complete"
     if going.runs is False:
         return "stopped"

@@ -49,6 +49,7 @@ class Comparison(NamedTuple):
       diverged: runs among those compared that ended in numbers that are not finite.
       counted: one sentence for each thing that went wrong in their steps.
       apart: what points of a pair differ in besides, in words: it is compared with them.
+      best: whether each side's point was chosen by the metric.
     """
 
     metric: str
@@ -58,6 +59,7 @@ class Comparison(NamedTuple):
     diverged: int = 0
     counted: Sequence[str] = ()
     apart: Sequence[str] = ()
+    best: bool = False
 
 
 def compare(
@@ -74,7 +76,8 @@ def compare(
     Formal guarantees: two points are a pair only if they share data set, unit of privacy, partition, δ and ε. The
     chance that any verdict is given where there is no difference is at most ``1 − confidence`` over all pairs together
     (Holm), if differences over seeds are normal. Differences that are equal over all seeds have no t-test; sign flips
-    test them, which ask for symmetry alone. An interval excludes 0 exactly where a verdict is given. What meets no
+    test them, which ask for symmetry alone. An interval excludes 0 exactly where a verdict is given; for all intervals
+    together nothing is claimed. With ``best`` nothing is claimed at all: p is as if nobody had chosen. What meets no
     other is named.
 
     Args:
@@ -135,7 +138,7 @@ def compare(
     diverged = int(compared["diverged"].fillna(False).sum()) if "diverged" in compared else 0
     counted = list(count_sentences(rows_counted(compared)).values())
     said = [f"{label(name)} ({'; '.join(each)})" for name, each in unequal.items() if name != by]
-    return Comparison(metric, confidence, judged(raw, metric, 1 - confidence), unpaired, diverged, counted, said)
+    return Comparison(metric, confidence, judged(raw, metric, 1 - confidence), unpaired, diverged, counted, said, best)
 
 
 def _what_differs(frame: Any) -> str:
@@ -207,13 +210,23 @@ def notes(comparison: Comparison) -> list[str]:
     lines = [
         f"{label(comparison.metric)}, {better} is better; paired over seeds; {number} "
         f"{'pair' if number == 1 else 'pairs, corrected by Holm'}; {comparison.confidence:.0%} confidence over all "
-        "together."
+        f"{'verdicts together, had nobody chosen' if comparison.best else 'verdicts together'}."
     ]
+    if comparison.best:
+        lines.append(
+            "Each side's best was chosen by the very numbers that are compared, which favours the side with more to "
+            "choose from: only other seeds of both can tell."
+        )
+    if number > 1 and any(d.verdict for d in comparison.differences):
+        lines.append(
+            "Each interval is at the step of Holm's at which its pair was tested, and leaves out 0 exactly where there "
+            "is a verdict; all intervals together hold less often."
+        )
     if comparison.diverged:
         runs = "1 run" if comparison.diverged == 1 else f"{comparison.diverged} runs"
         lines.append(
-            f"{runs} of those compared diverged: their answers count as wrong, and where they have no number their "
-            "seeds are left out."
+            f"{runs} of those compared diverged: their answers count as wrong, and where they have no number there is "
+            "no test, as what is left would flatter."
         )
     lines += comparison.counted
     if comparison.apart:
@@ -250,7 +263,7 @@ def _pairs(
     told = _first_of_each(rows, watched)
     context = [name for name in ("experiment", *CONTEXT) if name != by and not (name == "experiment" and by == FOLDER)]
     knobs = _knobs(by, apart)
-    needed = {*context, *knobs, "side", "seed", "timestamp", "config_hash", metric}
+    needed = {*context, *knobs, "side", "seed", "timestamp", "config_hash", "diverged", metric}
     rows = rows[[name for name in rows.columns if name in needed]]  # the others are copied for each group
     for values, group in rows.groupby(context, dropna=False, sort=True):
         where = dict(zip(context, values, strict=True))
@@ -310,20 +323,25 @@ def _short(text: str) -> str:
 def _points(rows: Any, by: str, metric: str, best: bool, apart: Collection[str]) -> dict[Any, dict[Any, float]]:
     """Settings → the metric by seed, of one side in one context."""
     keys = ["config_hash", *_knobs(by, apart)]
-    rows = rows[rows[metric].notna()].sort_values("timestamp", kind="stable", na_position="first")
+    # A seed that diverged is no seed that is missing: without it the others would flatter.
+    measured = rows[metric].notna() | (rows["diverged"].fillna(False).astype(bool) if "diverged" in rows else False)
+    rows = rows[measured].sort_values("timestamp", kind="stable", na_position="first")
     rows = rows.assign(seed=same_runs(rows["seed"])).drop_duplicates([*keys, "seed"], keep="last")
     table = Table(rows)
     kinds = table.same(keys)
     told = [table[name].some(np.array(kinds.cells, int)) for name in keys]
     runs: list[dict[Any, float]] = [{} for _ in kinds.cells]
-    for kind, seed, value in zip(kinds.codes.tolist(), rows["seed"].tolist(), rows[metric].tolist(), strict=True):
+    values = rows[metric].astype(float).tolist()  # nan where there is none
+    for kind, seed, value in zip(kinds.codes.tolist(), rows["seed"].tolist(), values, strict=True):
         runs[kind][seed] = value
     found = {
         (tuple(map(_cell, own[1:])), own[0]): each for own, each in zip(zip(*told, strict=True), runs, strict=True)
     }
     if best and found:
-        pick = min if lower_is_better(metric) else max
-        return dict([pick(found.items(), key=lambda item: np.mean(list(item[1].values())))])
+        sign = 1.0 if lower_is_better(metric) else -1.0
+        means = {point: sign * float(np.mean(list(runs.values()))) for point, runs in found.items()}
+        best_point = min(found, key=lambda point: math.inf if math.isnan(means[point]) else means[point])
+        return {best_point: found[best_point]}
     return found
 
 

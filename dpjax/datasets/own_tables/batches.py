@@ -10,8 +10,8 @@ from jaxtyping import Bool, Float32, Int32
 from dpjax.checks import as_listed
 from dpjax.datasets import tables
 from dpjax.datasets.own_tables.contents import contents_of
-from dpjax.datasets.own_tables.form import without_row_numbers
-from dpjax.datasets.own_tables.kinds import MOST_EXACT, Column, Kind, read_column
+from dpjax.datasets.own_tables.form import refuse_far_times, refuse_twice, without_row_numbers
+from dpjax.datasets.own_tables.kinds import MOST_EXACT, Column, Kind, days_of, read_column
 from dpjax.datasets.own_tables.plans import Plan, Said, encode, plan_of
 from dpjax.datasets.own_tables.reading import check_names
 from dpjax.datasets.own_tables.sides import refuse_unnamed
@@ -32,11 +32,15 @@ class Batch(NamedTuple):
       table: ``pyarrow.Table``.
       start: rows before them.
       tests: whether they are of a file of test rows; None: files don't say.
+      before: rows before them in their file.
+      place: names them in messages.
     """
 
     table: Any
     start: int
     tests: bool | None
+    before: int = 0
+    place: str = ""
 
 
 def batches_of(files: Sequence[tuple[Path, bool | None]], where: str) -> Iterator[Batch]:
@@ -53,15 +57,20 @@ def batches_of(files: Sequence[tuple[Path, bool | None]], where: str) -> Iterato
 
     start, names = 0, None
     for file, tests in files:
+        before, named = 0, f" {file.name}" if len(files) > 1 else ""
         try:
             for table in _tables_of(file):
-                names = table.column_names if names is None else names
+                if names is None:
+                    names = table.column_names
+                    refuse_twice(names, where)
                 if sorted(table.column_names) != sorted(names):
                     other = sorted(set(names) ^ set(table.column_names))
                     raise DatasetError(f"{where} {file.name} has other columns: not in all files is {other[0]!r}")
                 if table.num_rows:
-                    yield Batch(table.select(names), start, tests)
-                    start += table.num_rows
+                    last = before + table.num_rows
+                    place = f"{named} rows {before + 1:,} to {last:,}, counted from there:"
+                    yield Batch(table.select(names), start, tests, before, place)
+                    start, before = start + table.num_rows, last
         except (pyarrow.ArrowException, OSError) as error:
             why = str(error).split("\n")[0]
             raise DatasetError(f"{where} {file.name} cannot be read: {why}; write or fetch it again") from error
@@ -79,6 +88,9 @@ def _tables_of(file: Path) -> Iterator[Any]:
             for batch in whole.iter_batches(ROWS, row_groups=[group], use_threads=False):
                 yield pyarrow.Table.from_batches([batch]).replace_schema_metadata(whole.schema_arrow.metadata)
         return
+    with file.open("rb") as stream:
+        if stream.read(4) == b"FEA1":
+            raise pyarrow.ArrowInvalid("it is Feather of version 1, which is to be written as version 2")
     with pyarrow.memory_map(str(file)) as mapped:
         try:
             found: Any = pyarrow.ipc.open_file(mapped)
@@ -145,7 +157,8 @@ class Reader(NamedTuple):
           DatasetError: a value that is not of its column's kind, or a label that is not named.
         """
         source, table = self.source, batch.table.select(names)
-        where = f"{self.where} counted from row {batch.start:,} on:" if batch.start else self.where
+        where = f"{self.where}{batch.place}"
+        refuse_far_times(table, where)
         label = self._column(table, source.label, "category" if self.target is None else "number", where)
         kept = label.codes >= 0
         columns = tuple(self._column(table, plan.name, plan.kind, where).rows(kept) for plan in self.plans)
@@ -154,10 +167,10 @@ class Reader(NamedTuple):
         of_file = None if batch.tests is None else np.full(len(numbers), batch.tests)
         by_content = (source.split or ("rows" if when is None and of_file is None else "")) == "rows"
         contents = contents_of(table.filter(kept)) if by_content else ()
-        tests, how, _ = sides_of(source, None, when, of_file, contents, self.where)
+        tests, how, _ = sides_of(source, None, when, of_file, contents, where)
         tests = np.asarray(tests, bool)
         if self.target is None:
-            refuse_unnamed(label, source.classes, numbers, tests, self.where)
+            refuse_unnamed(label, source.classes, 1 + np.arange(table.num_rows)[kept], tests, where)
             place = {name: number for number, name in enumerate(source.classes)}
             labels = np.array([place.get(value, -1) for value in label.values], np.int32)[label.codes]
             given = None
@@ -174,6 +187,8 @@ class Reader(NamedTuple):
             return self._column(table, name, "category", where)
         kind = table.schema.field(name).type
         if pyarrow.types.is_integer(kind) or pyarrow.types.is_floating(kind):
+            return self._column(table, name, "number", where)
+        if self.source.split_at and days_of(self.source.split_at) is None:  # numbers that are written as texts
             return self._column(table, name, "number", where)
         return read_column(table, name, where, kind="date", form="%Y-%m-%d", missing=self.source.missing)
 
@@ -227,7 +242,15 @@ def reader_of(source: TableSource, said: Mapping[str, Said], names: Sequence[str
         )
     roles = {source.label, source.split_column}
     used = [name for name in names if name not in roles and not (name in said and said[name].skip)]
-    plans = tuple(_plan(name, said.get(name), where) for name in used)
+    found = {name: _plan(name, said.get(name)) for name in used}
+    if unsaid := [as_listed(name) for name, plan in found.items() if plan is None]:
+        one = len(unsaid) == 1
+        listed = ", ".join(unsaid[:10]) + (f" and {len(unsaid) - 10} more" if len(unsaid) > 10 else "")
+        raise DatasetError(
+            f"{where} data.on_disk=true learns nothing from rows, and data.columns does not say all of {listed}; say "
+            f"{'its' if one else 'their'} range or {'its' if one else 'their'} values, or {unsaid[0]}: skip"
+        )
+    plans = tuple(plan for plan in found.values() if plan is not None)
     if not plans:
         raise DatasetError(f"{where} data.columns skips all columns; say the range or the values of one or more")
     target = None
@@ -237,19 +260,14 @@ def reader_of(source: TableSource, said: Mapping[str, Said], names: Sequence[str
     return Reader(source, said, plans, target, where)
 
 
-def _plan(name: str, said: Said | None, where: str) -> Plan:
+def _plan(name: str, said: Said | None) -> Plan | None:
+    """Of what is said of a column; None: not all is."""
     nobody = np.zeros(0, np.int64)
     kind = None if said is None else said.kind
     plan = None
     if said is not None and kind is not None:
         plan = plan_of(Column(name, kind, nobody, (), np.zeros(0)), said, nobody.astype(bool))
-    if plan is None or plan.learnt:
-        shown = as_listed(name)
-        raise DatasetError(
-            f"{where} data.on_disk=true learns nothing from rows, and data.columns does not say all of {shown}; say "
-            f"its range or its values, or {shown}: skip"
-        )
-    return plan
+    return None if plan is None or plan.learnt else plan
 
 
 def _quick_numbers(table: Any, name: str) -> Column | None:

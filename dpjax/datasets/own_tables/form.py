@@ -1,7 +1,7 @@
 """Whether a file is a table at all: one line of names, each once, and rows below it that no quote has swallowed."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from dpjax.fetching.sources import DatasetError
@@ -38,8 +38,8 @@ def without_row_numbers(table: Any, where: str, known: Collection[str] = ()) -> 
             f"{where} its first line holds values, as {values[0]!r}, where names of columns must stand; add a line of "
             "names"
         )
-    if twice := next((name for i, name in enumerate(names) if name in names[:i]), None):
-        raise DatasetError(f"{where} has {names.count(twice)} columns {twice!r}; rename or remove all but one")
+    refuse_twice(names, where)
+    refuse_far_times(table, where)
     if "" in names:
         raise DatasetError(f"{where} column {names.index('') + 1} has no name; give it one")
     _refuse_swallowed(table, names, where)
@@ -52,6 +52,45 @@ def without_row_numbers(table: Any, where: str, known: Collection[str] = ()) -> 
     ):
         _refuse_units(table, names, where)
     return table
+
+
+def refuse_twice(names: Sequence[str], where: str) -> None:
+    """Refuses a table two of whose columns have one name.
+
+    Args:
+      names: of its columns.
+      where: names the table in messages.
+
+    Raises:
+      DatasetError: it has such columns.
+    """
+    if twice := next((name for i, name in enumerate(names) if name in names[:i]), None):
+        raise DatasetError(f"{where} has {names.count(twice)} columns {twice!r}; rename or remove all but one")
+
+
+def refuse_far_times(table: Any, where: str) -> None:
+    """Refuses dates and times that no calendar of Python's has.
+
+    Args:
+      table: of pyarrow.
+      where: names the table in messages.
+
+    Raises:
+      DatasetError: one is before the year 1 or after 9999.
+    """
+    import pyarrow
+    from pyarrow import compute
+
+    for name in table.column_names:
+        column = table.column(name)
+        if not (pyarrow.types.is_timestamp(column.type) or pyarrow.types.is_date(column.type)):
+            continue
+        try:
+            compute.call_function("min_max", [column]).as_py()
+        except (OverflowError, ValueError) as error:
+            raise DatasetError(
+                f"{where} column {name!r} holds times outside of the years 1 to 9999; mend them, or write it as numbers"
+            ) from error
 
 
 def _refuse_names_again(table: Any, names: list[str], where: str) -> None:

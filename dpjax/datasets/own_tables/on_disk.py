@@ -1,5 +1,6 @@
 """A table of one's own that is larger than memory: stored once as an Arrow file of inputs, whose rows a run reads."""
 
+import errno
 import hashlib
 import json
 import os
@@ -28,9 +29,9 @@ from dpjax.fetching.sources import DatasetError
 from dpjax.keeping import discard_leftovers, whole_file
 
 EVALUATED = 10_000
-"""Training rows that are evaluated, where nobody says how many."""
+"""Training rows that are evaluated where nobody says how many: at even distances, as tables may be sorted."""
 
-_LAYOUT = 1  # of what is stored; another one is stored anew
+_LAYOUT = 2  # of what is stored; another one is stored anew
 _PAGE = 65_536  # bytes at a file's ends that tell it from another of its size and time
 
 
@@ -44,10 +45,10 @@ def load_on_disk(source: TableSource, evaluated: int | None = None) -> Dataset:
 
     Args:
       source: where it lies and what its columns are for, all of it said.
-      evaluated: training rows to hold, the first ones; None: ``EVALUATED``.
+      evaluated: training rows to hold, the first ones; None: ``EVALUATED``, at even distances.
 
     Returns:
-      ``stored`` names the file of the training rows; ``train_inputs`` and ``train_labels`` are the first of them.
+      ``stored`` names the file of the training rows; ``train_inputs`` and ``train_labels`` are some of them.
 
     Raises:
       DatasetError: something is not said, a file can't be read or is none of Parquet and Arrow, too many rows test, or
@@ -72,25 +73,27 @@ def load_on_disk(source: TableSource, evaluated: int | None = None) -> Dataset:
             discard_leftovers(folder)
             _store(source, said, batches_of(files, where), (stored, tested), where)
         except OSError as error:
+            fix = "free space there, or " if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
             raise DatasetError(
-                f"{where} data.on_disk=true could not store it in {folder} ({error.strerror or error}); free space "
-                "there, or set DPJAX_DATA_DIR to another disk"
+                f"{where} data.on_disk=true could not store it in {folder} ({error.strerror or error}); {fix}set "
+                "DPJAX_DATA_DIR to another folder"
             ) from error
         if _stamps(files, where) != before:
             tested.unlink(missing_ok=True)
             raise DatasetError(f"{where} it changed while it was stored; run the same command again")
     about, inputs, labels = _read_tested(tested, where)
-    if not stored.is_file() or stored.stat().st_size != about["bytes"]:
+    if about.get("of") != stem or not stored.is_file() or _digest(stored, where) != about["sha256"]:
         raise DatasetError(
-            f"{where} what was stored of it, {stored}, was cut short or changed; remove {tested} and run the same "
-            "command again, which stores it anew"
+            f"{where} what was stored of it, {stored}, was cut short, changed or put there from elsewhere; remove it "
+            f"and {tested} and run the same command again, which stores it anew"
         )
-    most = min(EVALUATED if evaluated is None else evaluated, about["number"])
-    first_inputs, first_labels = _first(stored, most, inputs.shape[1])
+    number = about["number"]
+    some = np.arange(min(evaluated, number)) if evaluated is not None else _evenly(number, EVALUATED)
+    some_inputs, some_labels = _rows_of(stored, some, inputs.shape[1])
     dataset = Dataset(
         name=Path(source.path).name,
-        train_inputs=first_inputs,
-        train_labels=first_labels,
+        train_inputs=some_inputs,
+        train_labels=some_labels,
         test_inputs=inputs,
         test_labels=labels,
         num_classes=len(source.classes) or 1,
@@ -105,7 +108,7 @@ def load_on_disk(source: TableSource, evaluated: int | None = None) -> Dataset:
         own=True,
         split=about["how"],
         target=reader_of(source, said, about["names"], where).target,
-        stored=StoredRows(str(stored), about["number"], tuple(about["counts"])),
+        stored=StoredRows(str(stored), number, tuple(about["counts"])),
     )
     for array in (dataset.train_inputs, dataset.train_labels, dataset.test_inputs, dataset.test_labels):
         array.setflags(write=False)
@@ -130,10 +133,11 @@ def _files_of(source: TableSource, where: str) -> list[tuple[Path, bool | None]]
     files = [each for each in found if each.is_file()]
     odd = next((each for each in files if ending_of(each.name) not in TYPED), None)
     if odd is not None or not files:
-        shown = "nothing there" if odd is None else odd.name
+        if odd is None:
+            raise DatasetError(f"{where} no file {' or '.join(f'*{each}' for each in TYPED)} is there; name others")
         raise DatasetError(
-            f"{where} data.on_disk=true reads {', '.join(TYPED)}, and {shown} is none; write it as Parquet before, or "
-            "leave data.on_disk false"
+            f"{where} data.on_disk=true reads {', '.join(TYPED)}, and {odd.name} is none; write it as Parquet before, "
+            "or leave data.on_disk false"
         )
     splits = {"": files} if not path.is_dir() else by_split(files, path, where)
     if source.split not in (None, "files") or len(splits) == 1:
@@ -166,6 +170,15 @@ def _stamps(files: Sequence[tuple[Path, bool | None]], where: str) -> list[Any]:
     return stamps
 
 
+def _digest(file: Path, where: str) -> str:
+    """Of all that a file holds: what trains is what was stored."""
+    try:
+        with file.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise DatasetError(f"{where} {file} cannot be read ({error.strerror}); look at it") from error
+
+
 def _key(source: TableSource, stamps: Sequence[Any]) -> str:
     content = json.dumps([_LAYOUT, asdict(source), stamps], default=str)
     return hashlib.sha256(content.encode()).hexdigest()[:16]
@@ -195,7 +208,7 @@ def _store(
                 if len(y):
                     lists = pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(x.ravel()), len(features))
                     file.write_batch(pyarrow.record_batch([lists, pyarrow.array(y)], schema=schema))
-        about = seen.about() | {"bytes": part.stat().st_size, "features": features, "names": names}
+        about = seen.about() | {"sha256": _digest(part, where), "of": stored.stem, "features": features, "names": names}
     with whole_file(tested) as part, part.open("wb") as stream:
         part.chmod(0o600)
         inputs, labels = (np.concatenate(each) for each in (seen.inputs, seen.labels))
@@ -212,18 +225,21 @@ def _read_tested(path: Path, where: str) -> tuple[dict[str, Any], np.ndarray, np
         ) from error
 
 
-def _first(path: Path, most: int, features: int) -> tuple[np.ndarray, np.ndarray]:
-    """The first rows of what is stored."""
+def _evenly(number: int, most: int) -> np.ndarray:
+    return np.arange(number) if number <= most else np.arange(most) * (number - 1) // (most - 1)
+
+
+def _rows_of(path: Path, some: np.ndarray, features: int) -> tuple[np.ndarray, np.ndarray]:
+    """Some rows of what is stored, their numbers ascending."""
     import pyarrow
 
-    inputs, labels, left = [], [], most
+    inputs, labels, start = [], [], 0
     with pyarrow.memory_map(str(path)) as mapped:
         file = pyarrow.ipc.open_file(mapped)
         for number in range(file.num_record_batches):
-            batch = file.get_batch(number).slice(0, left)
-            inputs.append(batch.column(0).flatten().to_numpy().reshape(-1, features).copy())
-            labels.append(batch.column(1).to_numpy().copy())
-            left -= batch.num_rows
-            if not left:
-                break
+            batch = file.get_batch(number)
+            begin, end = np.searchsorted(some, [start, start + batch.num_rows])
+            here, start = some[begin:end] - start, start + batch.num_rows
+            inputs.append(batch.column(0).flatten().to_numpy().reshape(-1, features)[here])
+            labels.append(batch.column(1).to_numpy()[here])
     return np.concatenate(inputs), np.concatenate(labels)

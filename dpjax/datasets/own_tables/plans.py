@@ -1,6 +1,7 @@
 """How columns become inputs: by what the config says of them, and where it says nothing by the rows themselves."""
 
 import datetime
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
@@ -89,6 +90,12 @@ def _read_one(value: Any, where: str) -> Said:
     if isinstance(value, str):
         value = {"kind": value}
     if isinstance(value, Sequence):
+        texts = [each for each in value if isinstance(each, str)]
+        if len(value) == 2 and len(texts) == 1 and _is_spelt_number(texts[0]):
+            raise DatasetError(
+                f"{where}={list(value)} has the text {texts[0]!r} beside a number; write it without quotes and as "
+                "1.0e+3, or both as texts where they are two words"
+            )
         is_range = len(value) == 2 and (all(map(_is_number, value)) or all(map(_is_date, value)))
         value = {"range": value} if is_range else {"values": value}
     if not isinstance(value, Mapping):
@@ -130,7 +137,7 @@ def _ends(ends: Any, said: Said, where: str) -> tuple[Any, Any]:
     if not isinstance(ends, Sequence) or isinstance(ends, str) or len(ends) != 2:
         raise DatasetError(f"{where}.range={ends} must be two ends, as [0, 120]")
     low, high = ends
-    if said.kind == "number" and not (_is_number(low) and _is_number(high)):
+    if said.kind == "number" and not all(_is_number(end) and abs(end) < _LARGEST for end in ends):
         raise DatasetError(f"{where}.range=[{low}, {high}] must be two finite numbers, as [0, 120]")
     if said.kind == "date" and any(_day(end, said.form) is None for end in ends):
         raise DatasetError(f"{where}.range=[{low}, {high}] must be two dates, as [2000-01-01, 2030-01-01]")
@@ -158,8 +165,18 @@ def _values(values: Any, where: str) -> tuple[str, ...]:
     return words
 
 
+_LARGEST = 1e300  # of which a range has an end
+
+
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_spelt_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def _is_date(value: Any) -> bool:
