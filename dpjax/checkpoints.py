@@ -127,6 +127,8 @@ class Checkpoints:
                 self._place.cleanup()
                 self._place = None
             if self._lock is not None:
+                with suppress(OSError):
+                    os.ftruncate(self._lock, 0)  # a process that goes on keeps it no more
                 os.close(self._lock)
                 self._lock = None
 

@@ -62,7 +62,7 @@ def test_a_run_that_was_killed_ends_as_if_nobody_had(kind, main, killed_at, tmp_
             main(*words, folder=tmp_path / "killed")
     assert list((tmp_path / "killed").rglob(STATES_FOLDER))
     found = status(tmp_path)  # beside a run that is done
-    assert found.state == "incomplete"
+    assert found.state == "stopped"
     assert "1 run was stopped and is kept on the way" in found.notes[-1]
     killed_at.update(left=10**9, kept=0)
     code, _, err = main(*words, folder=tmp_path / "killed")

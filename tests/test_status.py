@@ -257,3 +257,4 @@ def test_the_process_that_keeps_a_run_says_so(tmp_path):
     kept.save(1, {"w": jnp.zeros(2)})
     assert status(tmp_path, NOW).state == "running"
     kept.close()
+    assert status(tmp_path, NOW).state == "stopped"
