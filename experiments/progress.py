@@ -186,6 +186,22 @@ class Progress:
         self._console.print(f"Group {number} of {groups}: {_jobs(jobs)}, one program.")
         self.tell("starting", 0, 1)
 
+    def spread(self, groups: int, tasks: int, jobs: int, where: str) -> None:
+        """Say that all groups begin at once, somewhere else.
+
+        Args:
+          groups: that share a program each.
+          tasks: that they were cut into.
+          jobs: of them all.
+          where: in words.
+        """
+        if self._skipped:
+            self._console.print(f"{_jobs(self._skipped)} finished before and skipped.")
+        self._flush()
+        programs, each = "program" + "s" * (groups != 1), "task" + "s" * (tasks != 1)
+        self._console.print(f"{_jobs(jobs)}, {groups} {programs}, {tasks} {each} on {where}.")
+        self.tell(f"tasks on {where}", 0, tasks)
+
     def say(self, text: str) -> None:
         """Put a line of its own above the bars."""
         self._console.print(escape(text))

@@ -5,7 +5,7 @@ Configs, folders, logs, callbacks and job returns stay Hydra's own; only the wor
 
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from dpjax.results.failures import write_failure
 from experiments.config import ConfigError
 from experiments.error_words import explain, is_disk_full
 from experiments.launching.compose import Composed, as_job, make_compose, set_number
+from experiments.launching.groups import Executor, run_here
 from experiments.launching.plan import telling
 from experiments.launching.points import Point, make_points
 from experiments.progress import Progress
@@ -28,7 +29,13 @@ log = logging.getLogger(__name__)
 
 
 def launch(
-    hydra_context: Any, task: Task, config: DictConfig, job_overrides: Sequence[Sequence[str]], first_index: int
+    hydra_context: Any,
+    task: Task,
+    config: DictConfig,
+    job_overrides: Sequence[Sequence[str]],
+    first_index: int,
+    *,
+    execute: Executor = run_here,
 ) -> list[JobReturn]:
     """Run jobs group by group; finished ones are handed over as they are, a failing one names its overrides.
 
@@ -38,6 +45,7 @@ def launch(
       config: the sweep's master config.
       job_overrides: overrides of each job.
       first_index: number of the first job.
+      execute: where groups run.
 
     Returns:
       One ``JobReturn`` per job, in order.
@@ -68,7 +76,8 @@ def launch(
             return as_job(made, job_overrides[i], first_index + i)
         return None
 
-    with Progress(len(job_overrides), tell_left=telling(Path(str(config.hydra.sweep.dir)))) as progress:
+    sweep_folder = Path(str(config.hydra.sweep.dir))
+    with Progress(len(job_overrides), tell_left=telling(sweep_folder)) as progress:
 
         def hand_over(i: int, outcome: Outcome) -> None:
             returns[i] = _hand_over(hydra_context, composed(i), outcome)
@@ -120,11 +129,10 @@ def launch(
                 progress.skipped(job.overrides, rows)
         if not groups and all(done.status == JobStatus.COMPLETED for done in returns.values()):
             progress.all_skipped()
-        for number, members in enumerate(groups.values(), start=1):
-            progress.group(number, len(groups), len(members))
-            index = {id(jobs[i]): i for i in members}
-            for outcome in _run(task, [jobs[i] for i in members], progress):
-                hand_over(index[id(outcome.job)], outcome)
+        index = {id(jobs[i]): i for members in groups.values() for i in members}
+        shapes = [[jobs[i] for i in members] for members in groups.values()]
+        for outcome in execute(task, shapes, progress, sweep_folder):
+            hand_over(index[id(outcome.job)], outcome)
     configure_log(config.hydra.hydra_logging, config.hydra.verbose)
     return [returns[i] for i in range(len(job_overrides))]
 
@@ -142,30 +150,6 @@ def _refuse_shared(folders: dict[Path, str], job: Job) -> None:
             f"{job.overrides} has the folder of {other}; num_seeds, lanes, figures, notify, checkpoint_seconds and "
             "tracker name no folder, so sweep them in runs of their own with results_dir=FOLDER."
         )
-
-
-def _run(task: Task, jobs: list[Job], progress: Progress) -> Iterator[Outcome]:
-    """The group's outcomes; if it fails as a whole for want of resources, or by one job's states, each job alone."""
-    done: set[int] = set()
-    try:
-        for outcome in task.run(jobs, progress.tell):
-            done.add(id(outcome.job))
-            yield outcome
-    except Exception as error:
-        rest = [job for job in jobs if id(job) not in done]
-        if len(jobs) == 1 or (isinstance(error, (ValueError, OSError)) and not _of_one_job(error)):
-            yield from (Outcome(job, [], error) for job in rest)
-            return
-        progress.say(f"{len(rest)} jobs failed together, so each runs alone: {explain(error)}")
-        for job in rest:
-            yield from _run(task, [job], progress)
-
-
-def _of_one_job(error: Exception) -> bool:
-    """Whether others of its group may be sound: it is of what was kept of one of them, and not of the disk of all."""
-    from dpjax.checkpoints import CheckpointError  # with jax, which a group that ran has imported
-
-    return isinstance(error, CheckpointError) and not is_disk_full(error)
 
 
 def _hand_over(hydra_context: Any, composed: DictConfig, outcome: Outcome) -> JobReturn:
