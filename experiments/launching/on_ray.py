@@ -18,6 +18,7 @@ from experiments.task import Job, Outcome, Task
 
 _CONNECT_SECONDS = 5.0
 _LOOK_SECONDS = 1.0
+_PLACE = "Ray"
 
 
 class RayOptions(NamedTuple):
@@ -66,7 +67,7 @@ class RayExecutor:
         progress.tell("joining the Ray cluster", 0, 1)
         with _cluster(options.address) as ray:
             shares = cut(groups, _slots(ray, options), options.points_per_task)
-            progress.spread(len(groups), len(shares), sum(map(len, groups)), f"Ray, {_nodes(ray)}")
+            progress.spread(len(groups), len(shares), sum(map(len, groups)), f"{_PLACE}, {_nodes(ray)}")
             yield from _run(ray, options, make_site(folder), shares, progress)
 
 
@@ -104,7 +105,7 @@ def _run(
     try:
         while running:
             ready, _ = ray.wait(list(running), num_returns=1, timeout=_LOOK_SECONDS)
-            progress.tell("tasks on Ray", len(shares) - len(running), len(shares))
+            progress.tell(f"tasks on {_PLACE}", len(shares) - len(running), len(shares))
             for stream in ready:
                 share = running[stream]
                 try:
@@ -117,7 +118,8 @@ def _run(
                     del running[stream]
                     if is_lost(ray, error) and share.attempts < options.retries:
                         progress.say(f"A node was lost ({_why(error)}): {len(share.open)} jobs of its run again.")
-                        running[start(again := share.rest())] = again
+                        again = share.rest()
+                        running[start(again)] = again
                     else:
                         yield from share.give_up(_why(error)) if is_lost(ray, error) else _failed(share, error)
                     continue
