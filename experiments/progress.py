@@ -202,6 +202,14 @@ class Progress:
         self._console.print(f"{_jobs(jobs)}, {groups} {programs}, {tasks} {each} on {where}.")
         self.tell(f"tasks on {where}", 0, tasks)
 
+    def check(self) -> None:
+        """Raise what asked the run to end, where it was lost.
+
+        Raises:
+          Stopped: a signal did.
+        """
+        self._interrupts.check()
+
     def say(self, text: str) -> None:
         """Put a line of its own above the bars."""
         self._console.print(escape(text))

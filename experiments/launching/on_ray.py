@@ -2,7 +2,11 @@
 
 import os
 import pickle
+import secrets
+import signal
 import socket
+import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +23,7 @@ from experiments.task import Job, Outcome, Task
 _CONNECT_SECONDS = 5.0
 _LOOK_SECONDS = 1.0
 _PLACE = "Ray"
+_ABSENT = "dpjax: "
 
 
 class RayOptions(NamedTuple):
@@ -104,7 +109,11 @@ def _run(
     said: set[str] = set()
     try:
         while running:
-            ready, _ = ray.wait(list(running), num_returns=1, timeout=_LOOK_SECONDS)
+            try:
+                ready, _ = ray.wait(list(running), num_returns=1, timeout=_LOOK_SECONDS)
+            except KeyboardInterrupt:
+                progress.check()  # Ray forgets which signal it was
+                raise
             progress.tell(f"tasks on {_PLACE}", len(shares) - len(running), len(shares))
             for stream in ready:
                 share = running[stream]
@@ -127,9 +136,7 @@ def _run(
                     if line not in said:
                         said.add(line)
                         progress.say(line)
-                outcome = share.outcome(ended)
-                if outcome is not None:
-                    yield outcome
+                yield from share.outcomes(ended)
     finally:
         for stream in running:
             ray.cancel(stream, force=True)
@@ -146,8 +153,8 @@ def _serve() -> Callable[[bytes, bytes], Iterator[bytes]]:
         except ImportError as error:
             import socket
 
-            raise RuntimeError(f"DPJAX: node {socket.gethostname()} has no dpjax with its dependencies: {error}") from error
-        for ended in work(pickle.loads(site), pickle.loads(jobs)):
+            raise RuntimeError(f"dpjax: node {socket.gethostname()} has not all of dpjax ({error})") from error
+        for ended in work(site, jobs):
             yield pickle.dumps(ended)
 
     return serve
@@ -166,14 +173,10 @@ def is_lost(ray: ModuleType, error: BaseException) -> bool:
 def _failed(share: Share, error: Exception) -> list[Outcome]:
     """Outcomes of jobs whose task failed as a whole."""
     text = " ".join(str(error).split())
-    if "DPJAX: " in text:
-        why = text.rpartition("DPJAX: ")[2].partition(" ")[2]
-        failed: Exception = NodeError(f"node {why.removeprefix('node ')}; install the driver's environment there.")
-    else:
-        failed = getattr(error, "cause", None) or error
-    left = [Outcome(share.jobs[i], [], failed) for i in sorted(share.open)]
-    share.open.clear()
-    return left
+    failed = getattr(error, "cause", None) or error
+    if _ABSENT in text:
+        failed = NodeError(f"{text.rpartition(_ABSENT)[2]}; install there what this machine has.")
+    return share.outcomes(Ended(None, error=failed))
 
 
 def _why(error: BaseException) -> str:
@@ -209,28 +212,46 @@ def _slots(ray: ModuleType, options: RayOptions) -> int:
 @contextmanager
 def _cluster(address: str | None) -> Iterator[ModuleType]:
     """Ray, connected to a cluster."""
-    try:
-        import ray
-    except ImportError:
-        raise ConfigError("hydra/launcher=ray_batched needs Ray; install it with the extra ray.") from None
     where = address or os.environ.get("RAY_ADDRESS") or "local"
     if where not in ("auto", "local"):
         _answers(where)
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    hears = signal.getsignal(signal.SIGTERM)
     try:
-        ray.init(
-            address=where,
-            log_to_driver=False,
-            configure_logging=False,
-            include_dashboard=False if where == "local" else None,
-            runtime_env={},
-        )
+        with _own_token(where):  # which Ray reads as it is imported
+            import ray
+
+            ray.init(
+                address=where,
+                log_to_driver=False,
+                configure_logging=False,
+                include_dashboard=False if where == "local" else None,
+            )
+    except ImportError:
+        raise ConfigError("hydra/launcher=ray_batched needs Ray; install it with the extra ray.") from None
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise _unreachable(where, reason(error)) from error
+        raise _unreachable(where, f"it answers, but lets nobody in: {reason(error)}") from error
     try:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, hears)  # Ray has put its own there, which says nothing of finished jobs
         yield ray
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _own_token(where: str) -> Iterator[None]:
+    """A token for a cluster of this machine alone.
+
+    Ray would write one into the user's home, and ``ray start --head`` would from then on ask every node for it.
+    """
+    if where != "local" or "RAY_AUTH_MODE" in os.environ or "ray" in sys.modules:
+        yield
+        return
+    os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    try:
+        yield
+    finally:
+        del os.environ["RAY_AUTH_MODE"], os.environ["RAY_AUTH_TOKEN"]
 
 
 def _answers(address: str) -> None:
@@ -246,5 +267,6 @@ def _answers(address: str) -> None:
 def _unreachable(address: str, why: str) -> ConfigError:
     return ConfigError(
         f"hydra.launcher.address={address} is no Ray cluster that this machine can join ({why}); start one by ray start "
-        "--head, give its HOST:6379, or leave the address out."
+        "--head and give its HOST:6379, with RAY_AUTH_MODE and RAY_AUTH_TOKEN of here as they are there, or leave the "
+        "address out."
     )

@@ -30,16 +30,15 @@ class Share:
     def __post_init__(self) -> None:
         self.open = self.open or set(range(len(self.jobs)))
 
-    def outcome(self, ended: Ended) -> Outcome | None:
-        """The outcome of a job that ended; None where it was known.
+    def outcomes(self, ended: Ended) -> list[Outcome]:
+        """Outcomes of jobs that ended; none of what was known.
 
         Args:
           ended: as the node told it.
         """
-        if ended.number is None or ended.number not in self.open:
-            return None
-        self.open.discard(ended.number)
-        return Outcome(self.jobs[ended.number], ended.rows, ended.error)
+        numbers = sorted(self.open) if ended.number is None else sorted(self.open & {ended.number})
+        self.open -= set(numbers)
+        return [Outcome(self.jobs[i], ended.rows, ended.error) for i in numbers]
 
     def rest(self) -> "Share":
         """What is left of it after its node was lost."""
@@ -53,9 +52,7 @@ class Share:
         """
         times = "once" if self.attempts == 0 else f"{self.attempts + 1} times"
         error = NodeError(f"the node of this job was lost {times} ({reason}); run the same command again to go on.")
-        left = [Outcome(self.jobs[i], [], error) for i in sorted(self.open)]
-        self.open.clear()
-        return left
+        return self.outcomes(Ended(None, error=error))
 
 
 def cut(groups: Sequence[Sequence[Job]], slots: int, points_per_task: int | None = None) -> list[Share]:

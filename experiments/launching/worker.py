@@ -10,7 +10,7 @@ from typing import NamedTuple, TextIO
 
 from experiments.error_words import explain, is_disk_full
 from experiments.launching.groups import run_together
-from experiments.launching.site import NodeError, Site, join
+from experiments.launching.site import NodeError, join
 from experiments.task import Job, Outcome, Rows, Task
 
 STATES_SECONDS = 60.0
@@ -21,7 +21,7 @@ class Ended(NamedTuple):
     """A job that ended on a node.
 
     Attributes:
-      number: of the job in its share; None: what was said before any job ended.
+      number: of the job in its share; None: all of the share, which the node can't run.
       rows: its own.
       error: why it has none; it can be pickled.
       said: lines for whoever watches the sweep.
@@ -33,42 +33,50 @@ class Ended(NamedTuple):
     said: tuple[str, ...] = ()
 
 
-def work(site: Site, jobs: Sequence[Job], task: Task | None = None) -> Iterator[Ended]:
-    """Run a share of a group's jobs on this node.
+def work(site: bytes, jobs: bytes) -> Iterator[Ended]:
+    """Run a share of a group's jobs on this node, as they were pickled.
+
+    Formal guarantees: those of ``run_share``; jobs are unpickled after the versions were looked at.
+
+    Args:
+      site: a ``Site``, which this process joins.
+      jobs: a list of ``Job``.
+    """
+    try:
+        notes = join(pickle.loads(site))
+    except NodeError as error:
+        yield Ended(None, error=error)
+        return
+    from experiments.run import task
+
+    yield from run_share(pickle.loads(jobs), task, notes)  # pyright: ignore[reportArgumentType]  set on it
+
+
+def run_share(jobs: Sequence[Job], task: Task, notes: Sequence[str] = ()) -> Iterator[Ended]:
+    """Run a share of a group's jobs in this process.
 
     Formal guarantees: each job has one ``Ended`` with its number, and where that has rows they are in the job's folder.
     A job that is finished is not run again. States are kept, so that another node goes on from them.
 
     Args:
-      site: the driver's, which this process joins.
       jobs: of one key.
-      task: which runs them; None: dpjax's own.
+      task: which runs them.
+      notes: what the driver should say besides.
     """
-    try:
-        notes = tuple(f"note: {line}" for line in join(site))
-    except NodeError as error:
-        yield from (Ended(i, error=error) for i in range(len(jobs)))
-        return
-    if task is None:
-        from experiments.run import task as own
-
-        task = own  # pyright: ignore[reportAssignmentType]  its functions are set on it
-    assert task is not None
-    lines = _Lines(list(notes))
+    lines = _Lines([f"note: {line}" for line in notes])
     with contextlib.redirect_stderr(_Log(lines, sys.stderr)):
-        open_, number = [], {}
+        number: dict[int, int] = {}
+        rest: list[Job] = []
         for i, job in enumerate(jobs):
             rows = task.finished(job.cfg, job.folder)
             if rows is not None:
                 yield Ended(i, rows, None, lines.take())
                 continue
-            kept = job if job.cfg.checkpoint_seconds is not None else _keeping(job)
-            number[id(kept)] = i
-            open_.append(kept)
-        if not open_:
-            return
-        for outcome in run_together(task, open_, lines):
-            yield Ended(number[id(outcome.job)], outcome.rows, _portable(outcome), lines.take())
+            rest.append(job if job.cfg.checkpoint_seconds is not None else _keeping(job))
+            number[id(rest[-1])] = i
+        if rest:
+            for outcome in run_together(task, rest, lines):
+                yield Ended(number[id(outcome.job)], outcome.rows, _portable(outcome), lines.take())
 
 
 def _keeping(job: Job) -> Job:

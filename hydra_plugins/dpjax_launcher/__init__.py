@@ -2,7 +2,7 @@
 
 # No `from __future__ import annotations` here: Hydra reads these types at run time.
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -24,7 +24,29 @@ class RayBatchedLauncherConf:
     retries: int = 3
 
 
-for _name, _node in (("batched", BatchedLauncherConf), ("ray_batched", RayBatchedLauncherConf)):
+@dataclass
+class SlurmBatchedLauncherConf:
+    _target_: str = "hydra_plugins.dpjax_launcher.SlurmBatchedLauncher"
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+    timeout_min: int = 240
+    cpus_per_task: int = 1
+    gpus_per_task: int = 0
+    mem_gb: float | None = None
+    max_parallel: int = 8
+    points_per_task: int | None = None
+    retries: int = 3
+    max_num_timeout: int = 50
+    signal_delay_s: int = 120
+    setup: list[str] = field(default_factory=list)
+    additional_parameters: dict[str, Any] = field(default_factory=dict)
+
+
+_NODES = {"batched": BatchedLauncherConf, "ray_batched": RayBatchedLauncherConf}
+_NODES["slurm_batched"] = SlurmBatchedLauncherConf
+for _name, _node in _NODES.items():
     ConfigStore.instance().store(group="hydra/launcher", name=_name, node=_node, provider="dpjax")
 
 
@@ -62,3 +84,19 @@ class RayBatchedLauncher(BatchedLauncher):
         from experiments.launching.on_ray import RayExecutor, RayOptions
 
         return RayExecutor(RayOptions(**self._options))
+
+
+class SlurmBatchedLauncher(BatchedLauncher):
+    """Runs all jobs that share a compiled program as lanes of it, in tasks of SLURM."""
+
+    def __init__(self, **options: Any) -> None:
+        self._options = options
+
+    def executor(self) -> Any:
+        """Where groups of jobs run."""
+        from omegaconf import OmegaConf
+
+        from experiments.launching.on_slurm import SlurmExecutor, SlurmOptions
+
+        plain: Any = OmegaConf.to_container(OmegaConf.create(self._options))
+        return SlurmExecutor(SlurmOptions(**plain))

@@ -1,0 +1,219 @@
+"""Groups of jobs as tasks of a SLURM array; they outlive the driver, which follows them when it comes back."""
+
+import json
+import os
+import pickle
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from dpjax.keeping import write_whole
+from experiments.config import ConfigError
+from experiments.error_words import explain, is_disk_full
+from experiments.launching.shares import Share, cut
+from experiments.launching.site import NodeError, make_site
+from experiments.launching.slurm_tasks import Journal, State, last_words, states
+from experiments.launching.worker import Ended, work
+from experiments.progress import Progress
+from experiments.task import Job, Outcome, Task
+
+FOLDER = ".slurm"
+"""In the sweep's: what tasks are given, what they say, and which of them there are."""
+
+_READ_SECONDS, _ASK_SECONDS = 0.5, 5.0
+"""Between two looks at what tasks have said, which cost nobody anything; and at the queue, which SLURM answers."""
+
+
+class SlurmOptions(NamedTuple):
+    """How a sweep uses SLURM.
+
+    Attributes:
+      partition: where tasks run; None: SLURM's default, and so for ``account``, ``qos`` and ``constraint``.
+      account: that pays.
+      qos: quality of service.
+      constraint: features that a node must have.
+      timeout_min: minutes that a task may run at a time; one that reaches them is requeued and goes on from its states.
+      cpus_per_task: CPUs of a task.
+      gpus_per_task: GPUs of a task.
+      mem_gb: GiB of memory of a task; None: SLURM's default.
+      max_parallel: tasks at once, for which groups are cut.
+      points_per_task: most points in a task; None: as few tasks as ``max_parallel`` can use.
+      retries: times that jobs are submitted again whose task was lost and not requeued.
+      max_num_timeout: times that a task is requeued which reached its minutes.
+      signal_delay_s: seconds before its end at which a task is told of it.
+      setup: lines of shell before a task starts, as ``module load cuda``.
+      additional_parameters: of sbatch, by name.
+    """
+
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+    timeout_min: int = 240
+    cpus_per_task: int = 1
+    gpus_per_task: int = 0
+    mem_gb: float | None = None
+    max_parallel: int = 8
+    points_per_task: int | None = None
+    retries: int = 3
+    max_num_timeout: int = 50
+    signal_delay_s: int = 120
+    setup: Sequence[str] = ()
+    additional_parameters: dict[str, Any] = {}  # noqa: RUF012  a NamedTuple's default, which nobody changes
+
+
+class Work:
+    """What a task of an array runs: a share of jobs, whose ends it writes where the driver looks.
+
+    Args:
+      site: pickled.
+      jobs: pickled.
+      inbox: folder of what it says.
+    """
+
+    def __init__(self, site: bytes, jobs: bytes, inbox: Path) -> None:
+        self._site, self._jobs, self._inbox = site, jobs, inbox
+
+    def __call__(self) -> None:
+        """Run it."""
+        for ended in work(self._site, self._jobs):
+            full = ended.error is not None and is_disk_full(ended.error)
+            error = None if ended.error is None else explain(ended.error)
+            # No pickles here: a folder of results is a thing that people send to each other.
+            told = {"number": ended.number, "error": error, "disk_full": full, "said": ended.said}
+            write_whole(self._inbox / f"{time.time_ns()}-{os.getpid()}.json", json.dumps(told).encode())
+
+    def checkpoint(self) -> Any:
+        """What submitit requeues: the same jobs, which go on from the states that were kept of them."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self)
+
+
+class SlurmExecutor:
+    """Runs the groups of a sweep as tasks of SLURM; see ``experiments.launching.groups.Executor``.
+
+    Formal guarantees: those of an ``Executor``. No job is in two tasks at once: what an earlier driver submitted is
+    followed, not submitted again.
+
+    Args:
+      options: how.
+
+    Raises:
+      ConfigError: an option that can't be, or no SLURM here.
+    """
+
+    def __init__(self, options: SlurmOptions) -> None:
+        self._options = options
+        _check(options)
+
+    def __call__(
+        self, task: Task, groups: Sequence[Sequence[Job]], progress: Progress, folder: Path
+    ) -> Iterator[Outcome]:
+        """Run groups of jobs."""
+        if not groups:
+            return
+        if shutil.which("sbatch") is None or shutil.which("squeue") is None:
+            raise ConfigError(
+                "hydra/launcher=slurm_batched finds no sbatch and squeue here; start the sweep where SLURM's commands "
+                "are, as on a login node, or use hydra/launcher=batched."
+            )
+        options, site = self._options, pickle.dumps(make_site(folder))
+        journal = Journal(folder.absolute() / FOLDER)
+        followed, rest = journal.follow(groups)
+        shares = cut(rest, options.max_parallel, options.points_per_task)
+        number, jobs = len(shares) + len(followed), sum(map(len, groups))
+        progress.spread(len(groups), number, jobs, "SLURM")
+        if followed:
+            progress.say(
+                f"SLURM has {sum(len(s.open) for s in followed.values())} of the jobs already: these are followed."
+            )
+        running = followed | journal.submit(shares, site, options)
+        failed = False
+        try:
+            for outcome in _follow(journal, running, site, options, progress):
+                failed = failed or outcome.error is not None
+                yield outcome
+        except (KeyboardInterrupt, GeneratorExit):
+            ids = sorted({name.partition("_")[0] for name in running})
+            if ids:
+                progress.say(f"SLURM goes on with {', '.join(ids)}: the same command follows it, and scancel ends it.")
+            raise
+        if not failed:  # or the logs say why
+            journal.close()
+
+
+def _check(options: SlurmOptions) -> None:
+    least = {"timeout_min": 1, "cpus_per_task": 1, "gpus_per_task": 0, "max_parallel": 1, "points_per_task": 1}
+    for name, bound in (least | {"retries": 0, "max_num_timeout": 0, "signal_delay_s": 1}).items():
+        value = getattr(options, name)
+        if value is not None and value < bound:
+            raise ConfigError(f"hydra.launcher.{name}={value} must be ≥ {bound}.")
+    if options.signal_delay_s >= 60 * options.timeout_min:
+        raise ConfigError(
+            f"hydra.launcher.signal_delay_s={options.signal_delay_s} must be less than timeout_min="
+            f"{options.timeout_min}, which is {60 * options.timeout_min} s; set signal_delay_s="
+            f"{20 * options.timeout_min}."
+        )
+    try:
+        import submitit  # noqa: F401
+    except ImportError:
+        raise ConfigError("hydra/launcher=slurm_batched needs submitit; install it with the extra slurm.") from None
+
+
+def _follow(
+    journal: Journal, running: dict[str, Share], site: bytes, options: SlurmOptions, progress: Progress
+) -> Iterator[Outcome]:
+    """Outcomes of tasks as they say them; what is lost is submitted again."""
+    said: set[str] = set()
+    total, asked, found = len(running), time.monotonic(), dict[str, State]()
+    while running:
+        progress.tell("tasks on SLURM", total - len(running), total)
+        for name in list(running):
+            share = running[name]
+            ended = journal.said(name, share)
+            for each in ended:
+                for line in each.said:
+                    if line not in said:
+                        said.add(line)
+                        progress.say(line)
+                yield from share.outcomes(each)
+            if not share.open:
+                del running[name]
+            elif found.get(name, State.ALIVE) != State.ALIVE and not ended:
+                del running[name]
+                yield from _lost(journal, running, name, share, found.pop(name), site, options, progress)
+                total = max(total, len(running))
+        if running:
+            time.sleep(_READ_SECONDS)
+        if time.monotonic() - asked >= _ASK_SECONDS:
+            asked, found = time.monotonic(), states(list(running))
+
+
+def _lost(
+    journal: Journal,
+    running: dict[str, Share],
+    name: str,
+    share: Share,
+    state: State,
+    site: bytes,
+    options: SlurmOptions,
+    progress: Progress,
+) -> Iterator[Outcome]:
+    """What to do about a task that ended and left jobs."""
+    words = last_words(journal.folder, name)
+    if state == State.CANCELLED:
+        error = NodeError(f"SLURM's task {name} of this job was cancelled; run the same command again to go on.")
+        yield from share.outcomes(Ended(None, error=error))
+    elif "No module named 'experiments'" in words or "No module named 'dpjax'" in words:
+        error = NodeError(f"the node of SLURM's task {name} has no dpjax; install there what this machine has.")
+        yield from share.outcomes(Ended(None, error=error))
+    elif share.attempts < options.retries:
+        progress.say(
+            f"SLURM's task {name} ended early ({words or 'without a word'}): {len(share.open)} jobs run again."
+        )
+        running |= journal.submit([share.rest()], site, options)
+    else:
+        yield from share.give_up(words or f"see {journal.folder}")
