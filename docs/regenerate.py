@@ -161,6 +161,7 @@ BLOCKS = {
     "big_tables": ("concepts/results.md", measured("big_tables")),
     "kills": ("concepts/faults.md", measured("kills")),
     "keeping": ("concepts/faults.md", measured("keeping")),
+    "past_one_machine": ("how-to/clusters.md", measured("past_one_machine")),
     "stored_units": ("how-to/larger-than-memory.md", measured("stored_units")),
     **{name: ("benchmarks.md", measured(name)) for name in MEASURED},
 }
