@@ -24,7 +24,7 @@ from benchmarks.first_hour import write_reviews
 COMMON = ("num_seeds=1", "figures=false", "save_model=true", "checkpoint_seconds=1", "privacy.accountant=rdp")
 KINDS: dict[str, tuple[str, ...]] = {
     "central": ("optimizer.num_steps=15000", "clipping=adaptive", "privacy.epsilon=8", "clipping.count_stddev=300"),
-    "correlated": ("model=logistic", "privacy=dp_ftrl", "optimizer.sampling=cyclic", "optimizer.num_steps=60000"),
+    "correlated": ("model=logistic", "privacy=dp_ftrl", "optimizer.sampling=cyclic", "optimizer.num_steps=240000"),
     "federated": ("federated=scaffold", "federated.clients_per_round=20", "optimizer.num_steps=1500"),
     "lora": (
         *("data=own", "data.path={texts}", "data.text=[review]", "data.label=stars", "data.classes=[neg,pos]"),
