@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -61,12 +61,12 @@ def kill_node(process: subprocess.Popen[bytes]) -> None:
 
 
 @contextmanager
-def ray_cluster(folder: Path) -> Iterator[RayCluster]:
+def ray_cluster(folder: Path, environment: Mapping[str, str] = os.environ) -> Iterator[RayCluster]:
     """Two nodes of Ray on loopback, with a token of their own."""
     folder.mkdir(parents=True, exist_ok=True)
     ray = Path(sys.executable).with_name("ray")
     address = f"127.0.0.1:{free_port()}"
-    environment = os.environ | {
+    environment = dict(environment) | {
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
         "RAY_USAGE_STATS_ENABLED": "0",
@@ -106,7 +106,7 @@ def _program(name: str) -> str | None:
 
 
 @contextmanager
-def slurm_cluster(folder: Path) -> Iterator[SlurmCluster]:
+def slurm_cluster(folder: Path, environment: Mapping[str, str] = os.environ) -> Iterator[SlurmCluster]:
     """A SLURM of two nodes on loopback, without accounting, with a munge key and ports of its own."""
     folder.mkdir(parents=True, exist_ok=True)
     host, ports = socket.gethostname(), [free_port() for _ in range(3)]
@@ -147,7 +147,7 @@ def slurm_cluster(folder: Path) -> Iterator[SlurmCluster]:
     text.append("PartitionName=main Nodes=n1,n2 Default=YES MaxTime=INFINITE State=UP OverTimeLimit=0")
     conf.write_text("\n".join(text) + "\n")
     (folder / "state").mkdir()
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM", "SBATCH"))}
+    environment = {name: value for name, value in environment.items() if not name.startswith(("SLURM", "SBATCH"))}
     environment |= {"SLURM_CONF": str(conf), "PATH": f"{os.environ.get('PATH', '')}:/usr/sbin"}
     cluster = SlurmCluster(environment, folder)
 

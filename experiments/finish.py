@@ -32,7 +32,7 @@ def finish_sweep(folder: Path, cfg: Config, returns: Sequence[JobReturn]) -> Non
     lost = [r for r in returns if r.status == JobStatus.COMPLETED and not _result_of(r).is_file()]
     unwritten = None
     if len(failures) + len(lost) < len(returns):
-        unwritten = _show(folder, units_of(returns))
+        unwritten = show_table(folder, units_of(returns))
         _track(folder, cfg, returns, _figures(folder, cfg) if unwritten is None else [])
     if lost:
         jobs = "1 job was" if len(lost) == 1 else f"{len(lost)} jobs were"
@@ -68,7 +68,7 @@ def finish_interrupted(folder: Path, status: int = 130) -> None:
     """
     finished = num_finished(folder)
     if finished:
-        _show(folder)
+        show_table(folder)
     are = "1 job is" if finished == 1 else f"{finished} jobs are"
     print(f"interrupted: {are} finished and on disk in {folder}; run the same command again to go on.", file=sys.stderr)
     raise SystemExit(status)
@@ -80,7 +80,7 @@ def finish_single(folder: Path, cfg: Config) -> None:
     Raises:
       ResultsError: the table could not be written.
     """
-    unwritten = _show(folder)
+    unwritten = show_table(folder)
     if unwritten is not None:
         raise unwritten
     on_disk = results.read_job_result(folder)
@@ -98,8 +98,13 @@ def num_finished(folder: Path) -> int:
     return len(list(folder.glob("*/result.json")))
 
 
-def _show(folder: Path, units: Units = frozenset()) -> Exception | None:
-    """Show the table and write it; what kept it from being written."""
+def show_table(folder: Path, units: Units = frozenset()) -> Exception | None:
+    """Show the table and write it; what kept it from being written.
+
+    Args:
+      folder: of the sweep.
+      units: of the jobs that have just run.
+    """
     from rich.console import Console
 
     from dpjax.results.provenance import made_by_other_code  # pandas: seconds, which bad input need not wait for

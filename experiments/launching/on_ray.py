@@ -266,7 +266,7 @@ def _answers(address: str) -> None:
 
 def _unreachable(address: str, why: str) -> ConfigError:
     return ConfigError(
-        f"hydra.launcher.address={address} is no Ray cluster that this machine can join ({why}); start one by ray start "
-        "--head and give its HOST:6379, with RAY_AUTH_MODE and RAY_AUTH_TOKEN of here as they are there, or leave the "
+        f"hydra.launcher.address={address} is no Ray cluster that this machine can join ({why}); start one by "
+        "ray start --head, give its HOST:6379, with RAY_AUTH_MODE and RAY_AUTH_TOKEN as they are there, or leave the "
         "address out."
     )

@@ -16,7 +16,22 @@ class UnionSweeperConf:
     reference: bool = True
 
 
-ConfigStore.instance().store(group="hydra/sweeper", name="union", node=UnionSweeperConf, provider="dpjax")
+@dataclass
+class OptunaBatchedSweeperConf:
+    _target_: str = "hydra_plugins.dpjax_sweeper.OptunaBatchedSweeper"
+    params: dict[str, Any] = field(default_factory=dict)
+    n_trials: int = 40
+    batch: int = 8
+    objectives: list[str] = field(default_factory=lambda: ["accuracy"])
+    sampler: str = "tpe"
+    seed: int = 0
+    storage: str | None = None
+    prune: bool = False
+    grids: list[dict[str, Any]] = field(default_factory=list)
+
+
+for _name, _node in (("union", UnionSweeperConf), ("optuna_batched", OptunaBatchedSweeperConf)):
+    ConfigStore.instance().store(group="hydra/sweeper", name=_name, node=_node, provider="dpjax")
 
 
 class UnionSweeper(Sweeper):
@@ -40,3 +55,17 @@ class UnionSweeper(Sweeper):
         from experiments.launching.sweeper import sweep
 
         return sweep(self, arguments)
+
+
+class OptunaBatchedSweeper(UnionSweeper):
+    """Searches by Optuna, in batches that share compiled programs."""
+
+    def __init__(self, params: Any = None, grids: Any = (), **options: Any) -> None:
+        super().__init__(params, grids)
+        self._options = options
+
+    def sweep(self, arguments: list[str]) -> Any:
+        from experiments.launching.search import SearchOptions, search
+
+        options = self._options | {"objectives": tuple(self._options.get("objectives", ("accuracy",)))}
+        return search(self, SearchOptions(**options), arguments)

@@ -1,0 +1,207 @@
+"""A search by Optuna in batches, whose trials are jobs of one sweep and lanes of one program where they can be."""
+
+import math
+import statistics
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from hydra.core.utils import JobReturn, JobStatus
+from omegaconf import OmegaConf
+
+from dpjax.cli.stopping import status_of
+from dpjax.keeping import discard_leftovers
+from dpjax.results.schema import lower_is_better
+from experiments.border import as_typed
+from experiments.config import ConfigError
+from experiments.launching.space import Space, make_space, written
+from experiments.launching.study import Study, open_study
+from experiments.notifying import NO_ADDRESS, foretell, is_address
+from experiments.task import Told
+
+_DOUBT = 3.0
+"""Deviations over seeds below the best from which on a point can't win."""
+
+_POINTS = 3
+"""That must have been trained with several seeds before it is known how seeds spread."""
+
+
+class SearchOptions(NamedTuple):
+    """How a search goes.
+
+    Attributes:
+      n_trials: points in all, those of earlier runs of the same command among them.
+      batch: points that are trained together.
+      objectives: ``accuracy`` (validation accuracy where rows were held out, else test accuracy, or R²), ``epsilon``,
+        or a column of the results; ``minimize:COLUMN`` or ``maximize:COLUMN`` says which way is better.
+      sampler: ``tpe``, ``nsga2``, ``random`` or ``gp`` (which needs torch).
+      seed: of the sampler.
+      storage: a URL of SQLAlchemy; None: a journal in the sweep's folder.
+      prune: train one seed of each point first, and the others only where the point can still win.
+    """
+
+    n_trials: int = 40
+    batch: int = 8
+    objectives: tuple[str, ...] = ("accuracy",)
+    sampler: str = "tpe"
+    seed: int = 0
+    storage: str | None = None
+    prune: bool = False
+
+
+def search(sweeper: Any, options: SearchOptions, arguments: Sequence[str]) -> list[JobReturn]:
+    """Ask Optuna for batches of points, launch them, and finish the sweep with its table and figures.
+
+    Formal guarantees: the same command goes on where it was stopped; a trial that was under way is run, not drawn.
+
+    Args:
+      sweeper: of Hydra, with its launcher.
+      options: how.
+      arguments: of the command line.
+
+    Raises:
+      ConfigError: options or a space that can't be, or a study of another space.
+    """
+    if is_address(sweeper.config.get("notify", "")):
+        raise ConfigError(NO_ADDRESS)
+    _check(options)
+    space = make_space(arguments, sweeper.params, sweeper.hydra_context.config_loader)
+    directions = [_direction(name) for name in options.objectives]
+    foretell(sweeper.config.get("notify", ""))
+    from experiments.finish import finish_interrupted, finish_sweep
+
+    folder = Path(sweeper.config.hydra.sweep.dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    discard_leftovers(folder)
+    OmegaConf.save(sweeper.config, folder / "multirun.yaml")
+    returns: list[JobReturn] = []
+    with open_study(folder, space, directions, options) as study:
+        try:
+            while trials := study.next_trials(options.n_trials, options.batch):
+                batch = _run_batch(sweeper, study, trials, space, options, len(returns))
+                returns += batch
+                if batch and all(each.status == JobStatus.FAILED for each in batch):
+                    break  # what all of a batch fail by, the next ones would too
+        except KeyboardInterrupt as stop:
+            finish_interrupted(folder, status_of(stop))
+        _say(study, options)
+    if not returns:
+        print(f"All {options.n_trials} trials finished before; raise hydra.sweeper.n_trials for more.", file=sys.stderr)
+        from experiments.finish import show_table
+
+        show_table(folder)
+        return returns
+    finish_sweep(folder, as_typed(sweeper.config), returns)
+    return returns
+
+
+def _check(options: SearchOptions) -> None:
+    prefix = "hydra.sweeper."
+    for name in ("n_trials", "batch"):
+        if getattr(options, name) < 1:
+            raise ConfigError(f"{prefix}{name}={getattr(options, name)} must be ≥ 1.")
+    if not options.objectives:
+        raise ConfigError(f"{prefix}objectives is empty; give [accuracy], or [accuracy,epsilon].")
+    if options.prune and len(options.objectives) > 1:
+        raise ConfigError(
+            f"{prefix}prune=true is of one objective, and {len(options.objectives)} are given: on a front a point that "
+            "is worse in one may be the best in another; leave it out."
+        )
+
+
+def _direction(objective: str) -> str:
+    way, colon, name = objective.rpartition(":")
+    if colon and way not in ("minimize", "maximize"):
+        raise ConfigError(f"hydra.sweeper.objectives: {objective} begins with {way}; write minimize: or maximize:.")
+    if colon:
+        return way
+    return "minimize" if name == "epsilon" or lower_is_better(name) else "maximize"
+
+
+def _value(objective: str, rows: Told) -> float:
+    """What a job reached in an objective, as the mean over its seeds."""
+    name = objective.rpartition(":")[2]
+    if name == "accuracy":
+        return float(rows)
+    values = [row.get(name) for row in rows]
+    if not values or not all(isinstance(value, int | float) for value in values):
+        known = sorted(key for key, value in rows[0].items() if isinstance(value, int | float)) if rows else []
+        raise ConfigError(
+            f"hydra.sweeper.objectives: {name} is no number of the results; there are {', '.join(known[:12])} and "
+            "others."
+        )
+    return float(statistics.fmean(values))  # pyright: ignore[reportArgumentType]
+
+
+def _run_batch(
+    sweeper: Any, study: Study, trials: Sequence[Any], space: Space, options: SearchOptions, index: int
+) -> list[JobReturn]:
+    """Launch trials and tell the study what came of them; points that were tried are told what they had reached."""
+    points: dict[tuple[str, ...], list[Any]] = {}
+    for trial in trials:
+        known = study.known(trial.params)
+        if known is None:
+            points.setdefault(tuple(_overrides(trial.params, space)), []).append(trial)
+        else:
+            study.complete(trial, known)
+    jobs = list(points)
+    returns: list[JobReturn] = []
+    if options.prune and jobs:
+        first = sweeper.launcher.launch([[*job, "num_seeds=1"] for job in jobs], initial_job_idx=index)
+        lost = {
+            job: done
+            for job, done in zip(jobs, first, strict=True)
+            if done.status == JobStatus.COMPLETED and _cannot_win(study, options.objectives[0], _told(done))
+        }
+        for job, done in lost.items():
+            returns.append(done)
+            for trial in points[job]:
+                study.drop(trial, pruned=True)
+        if lost:
+            print(f"{len(lost)} of {len(jobs)} points can't win after one seed.", file=sys.stderr)
+        jobs = [job for job in jobs if job not in lost]
+    if jobs:
+        launched = sweeper.launcher.launch([list(job) for job in jobs], initial_job_idx=index)
+        for job, done in zip(jobs, launched, strict=True):
+            returns.append(done)
+            for trial in points[job]:
+                _tell(study, trial, done, options.objectives)
+    return returns
+
+
+def _tell(study: Study, trial: Any, done: JobReturn, objectives: Sequence[str]) -> None:
+    if done.status != JobStatus.COMPLETED:
+        return study.drop(trial, pruned=False)
+    rows = _told(done)
+    values = [_value(objective, rows) for objective in objectives]
+    if any(math.isnan(value) for value in values):
+        return study.drop(trial, pruned=False)
+    by_seed = [_value(objectives[0], Told([row])) for row in rows] if len(objectives) == 1 else []
+    study.complete(trial, values, by_seed)
+
+
+def _told(done: JobReturn) -> Told:
+    rows: Any = done.return_value
+    return rows if isinstance(rows, Told) else Told(rows)
+
+
+def _overrides(params: dict[str, Any], space: Space) -> list[str]:
+    return [*space.fixed, *(written(name, params[name]) for name in space.chosen)]
+
+
+def _cannot_win(study: Study, objective: str, rows: Told) -> bool:
+    """Whether one seed says that a point's mean can't be the best: it lies far below it, as seeds spread elsewhere."""
+    deviations, best = study.deviations(), study.best()
+    if best is None or len(deviations) < _POINTS:
+        return False
+    deviation = math.sqrt(statistics.fmean(each**2 for each in deviations))
+    behind = best - _value(objective, rows)
+    return (behind if _direction(objective) == "maximize" else -behind) > _DOUBT * deviation
+
+
+def _say(study: Study, options: SearchOptions) -> None:
+    """One line of what was found."""
+    if len(options.objectives) > 1:
+        unbeaten, of = study.front()
+        print(f"{unbeaten} of {of} trials are beaten by none in {' and '.join(options.objectives)}.")

@@ -1,0 +1,227 @@
+"""A study of Optuna that survives its driver: its trials, what was told of them, and those that a killed run left."""
+
+import json
+import logging
+import math
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from experiments.config import ConfigError
+from experiments.launching.space import Axis, Space
+
+if TYPE_CHECKING:
+    from experiments.launching.search import SearchOptions
+
+JOURNAL = "study.journal"
+"""Of a search in the sweep's folder, where no storage is given."""
+
+_NAME = "dpjax"
+_DEVIATION = "deviation over seeds"
+
+
+class Study:
+    """What a search knows of its trials.
+
+    Args:
+      study: of Optuna.
+      space: that trials are of.
+    """
+
+    def __init__(self, study: Any, space: Space) -> None:
+        self._study = study
+        self._space = space
+
+    def next_trials(self, total: int, batch: int) -> list[Any]:
+        """Trials to be run: those that a killed run left, then new ones; at most ``total`` in all.
+
+        Args:
+          total: trials that the search has.
+          batch: most that are given.
+        """
+        from optuna.trial import TrialState
+
+        left = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        for trial in left:
+            if trial.params.keys() != self._space.chosen.keys():  # the driver was killed while it was drawn
+                self.drop(trial, pruned=False)
+        left = [trial for trial in left if trial.params.keys() == self._space.chosen.keys()][:batch]
+        new = min(batch - len(left), total - len(self._study.get_trials(deepcopy=False)))
+        asked = [self._study.ask(_distributions(self._space)) for _ in range(new)]
+        return [*left, *asked]
+
+    def known(self, params: dict[str, Any]) -> list[float] | None:
+        """What a point that was tried has reached, in each objective; None of a new one.
+
+        Args:
+          params: of the point.
+        """
+        from optuna.trial import TrialState
+
+        for trial in self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+            if trial.params == params:
+                return list(trial.values)
+        return None
+
+    def complete(self, trial: Any, values: Sequence[float], of_seeds: Sequence[float] = ()) -> None:
+        """Tell what a point reached.
+
+        Args:
+          trial: from ``next_trials``.
+          values: of each objective.
+          of_seeds: of the only objective, by seed.
+        """
+        from optuna.trial import Trial
+
+        if len(of_seeds) > 1:
+            mean = math.fsum(of_seeds) / len(of_seeds)
+            spread = math.sqrt(math.fsum((each - mean) ** 2 for each in of_seeds) / (len(of_seeds) - 1))
+            Trial(self._study, trial._trial_id).set_user_attr(_DEVIATION, spread)
+        self._study.tell(trial.number, list(values))
+
+    def drop(self, trial: Any, *, pruned: bool) -> None:
+        """Tell that a point failed, or was pruned.
+
+        Args:
+          trial: from ``next_trials``.
+          pruned: whether it was.
+        """
+        from optuna.trial import TrialState
+
+        self._study.tell(trial.number, state=TrialState.PRUNED if pruned else TrialState.FAIL)
+
+    def deviations(self) -> list[float]:
+        """Over seeds, of each point that was trained with several."""
+        from optuna.trial import TrialState
+
+        trials = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        return [float(trial.user_attrs[_DEVIATION]) for trial in trials if _DEVIATION in trial.user_attrs]
+
+    def best(self) -> float | None:
+        """The best value of the only objective; None before the first."""
+        try:
+            return float(self._study.best_value)
+        except ValueError:
+            return None
+
+    def front(self) -> tuple[int, int]:
+        """How many trials no other beats, and of how many."""
+        from optuna.trial import TrialState
+
+        return len(self._study.best_trials), len(self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
+
+
+@contextmanager
+def open_study(folder: Path, space: Space, directions: Sequence[str], options: "SearchOptions") -> Iterator[Study]:
+    """A new study, or the one that an earlier run of the same command left.
+
+    Args:
+      folder: of the sweep.
+      space: of the search.
+      directions: ``minimize`` or ``maximize`` of each objective.
+      options: of the search.
+
+    Raises:
+      ConfigError: no Optuna, a storage that can't be used, or a study of another space or other objectives.
+    """
+    try:
+        import optuna
+    except ImportError:
+        raise ConfigError("hydra/sweeper=optuna_batched needs Optuna; install it with the extra tune.") from None
+    optuna.logging.set_verbosity(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        storage = _storage(folder, options.storage)
+        name = _NAME if options.storage is None else f"{_NAME} {folder.absolute()}"
+        try:
+            study = optuna.create_study(
+                storage=storage,
+                study_name=name,
+                directions=list(directions),
+                load_if_exists=True,
+            )
+            _refuse_another(study, space, options)
+            study.sampler = _sampler(options, len(study.get_trials(deepcopy=False)))
+        except ConfigError:
+            raise
+        except Exception as error:
+            raise _no_storage(options.storage or str(folder / JOURNAL), error) from error
+        yield Study(study, space)
+
+
+def _storage(folder: Path, url: str | None) -> Any:
+    import optuna
+
+    try:
+        if url is not None:
+            return optuna.storages.get_storage(url)
+        from optuna.storages.journal import JournalFileBackend
+
+        return optuna.storages.JournalStorage(JournalFileBackend(str(folder / JOURNAL)))
+    except Exception as error:
+        raise _no_storage(url or str(folder / JOURNAL), error) from error
+
+
+def _no_storage(where: str, error: Exception) -> ConfigError:
+    scheme, slashes, rest = where.partition("://")
+    shown = f"{scheme}://…@{rest.rpartition('@')[2]}" if slashes and "@" in rest else where  # without the password
+    why = " ".join(str(error).split()).partition(" (Background")[0]
+    if "@" in rest:
+        why = type(error).__name__
+    return ConfigError(
+        f"hydra.sweeper.storage={shown} can't be used ({why[:150]}); give a URL such as sqlite:///study.db, or leave "
+        "it out."
+    )
+
+
+def _sampler(options: "SearchOptions", drawn: int) -> Any:
+    """A sampler that does not draw again what one before it has drawn, as its state is not kept."""
+    import optuna
+
+    seed = options.seed + drawn
+    known = {
+        "tpe": lambda: optuna.samplers.TPESampler(seed=seed, constant_liar=True),
+        "nsga2": lambda: optuna.samplers.NSGAIISampler(seed=seed, population_size=max(2, options.batch)),
+        "random": lambda: optuna.samplers.RandomSampler(seed=seed),
+        "gp": lambda: optuna.samplers.GPSampler(seed=seed),
+    }
+    if options.sampler not in known:
+        raise ConfigError(f"hydra.sweeper.sampler={options.sampler} is not known; use {', '.join(known)}.")
+    try:
+        return known[options.sampler]()
+    except ImportError as error:
+        raise ConfigError(f"hydra.sweeper.sampler={options.sampler} needs {error.name}; use tpe.") from None
+
+
+def _refuse_another(study: Any, space: Space, options: "SearchOptions") -> None:
+    """Points of two spaces, or judged by two measures, make no study."""
+    mine = {
+        "space": json.dumps({name: axis._asdict() for name, axis in space.chosen.items()}, sort_keys=True),
+        "fixed": json.dumps(sorted(space.fixed)),
+        "objectives": json.dumps(list(options.objectives)),
+    }
+    before = study.user_attrs
+    for what, value in mine.items():
+        if before.get(what, value) != value:
+            raise ConfigError(
+                f"the study in this folder has another {what} ({before[what][:100]}); give this one a name of its own, "
+                "as name=second."
+            )
+        if what not in before:
+            study.set_user_attr(what, value)
+
+
+def _distributions(space: Space) -> dict[str, Any]:
+    return {name: _distribution(axis) for name, axis in space.chosen.items()}
+
+
+def _distribution(axis: Axis) -> Any:
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    if axis.kind == "choice":
+        return CategoricalDistribution(axis.options)
+    if axis.kind == "int":
+        return IntDistribution(int(axis.low), int(axis.high), log=axis.log, step=int(axis.step or 1))
+    return FloatDistribution(axis.low, axis.high, log=axis.log, step=axis.step)
