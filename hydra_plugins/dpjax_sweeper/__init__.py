@@ -67,5 +67,5 @@ class OptunaBatchedSweeper(UnionSweeper):
     def sweep(self, arguments: list[str]) -> Any:
         from experiments.launching.search import SearchOptions, search
 
-        options = self._options | {"objectives": tuple(self._options.get("objectives", ("accuracy",)))}
+        options: dict[str, Any] = self._options | {"objectives": tuple(self._options.get("objectives", ("accuracy",)))}
         return search(self, SearchOptions(**options), arguments)
