@@ -175,6 +175,7 @@ async function askForNews() {
 
 model = modelOf(JSON.parse(byId("data").textContent));
 news = model.version ?? null;
+if (model.pointCount && families(model).every((family) => isSearched(family.all))) START.kind = "pareto"; // a curve would be of one point
 adopt(model, choicesIn(location.hash) || {});
 startTheme();
 watchTip();

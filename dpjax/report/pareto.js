@@ -8,7 +8,18 @@ function costOf(p, name) {
   return { mean, std: isNumber(std) ? std : 0 };
 }
 
-const costsOf = (points) => COSTS.filter((name) => new Set(points.map((p) => costOf(p, name).mean).filter((v) => isNumber(v) && Number.isFinite(v))).size > 1);
+// Budgets from which on they were searched, and not listed, if nearly every point has its own.
+const SEARCHED = 12;
+
+// Points of a search: no two share a line, and ε is what accuracy is paid with.
+function isSearched(points) {
+  const budgets = new Set(points.map((p) => p.get("epsilon")).filter((v) => isNumber(v) && Number.isFinite(v)));
+  return budgets.size >= SEARCHED && 1.25 * budgets.size > points.length;
+}
+
+const costsIn = (points) => (isSearched(points) ? ["epsilon", ...COSTS.filter((name) => name !== "epsilon")] : COSTS);
+
+const costsOf = (points) => costsIn(points).filter((name) => new Set(points.map((p) => costOf(p, name).mean).filter((v) => isNumber(v) && Number.isFinite(v))).size > 1);
 
 // Costs that overlap within one standard deviation over seeds are one cost: which is less, timing noise would decide.
 const clearlyLess = (a, b) => a.mean + a.std < b.mean - b.std;
