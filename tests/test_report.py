@@ -599,6 +599,29 @@ def unbalanced(folder: Path, plain: float = 0.918) -> Path:
     return folder
 
 
+def searched(folder: Path, points: int) -> Path:
+    """A sweep in which each point has an ε of its own, as a search leaves it; every second one is beaten."""
+    for i in range(points):
+        rows = [row(1 + i / 10, 1, seed) | {"test_accuracy": 0.5 + i / 200 - (i % 2) / 10} for seed in range(2)]
+        write(folder, rows)
+    return folder
+
+
+def test_the_page_of_a_search_opens_on_its_front_with_a_mark_for_every_point(visit, tmp_path):
+    for points, kind in ((60, "pareto"), (8, "curve")):  # a few ε are a list, whose curve says more
+        path = tmp_path / f"report-{points}.html"
+        path.write_text(render(pack(gather(searched(tmp_path / str(points), points)), "now")))
+        page = visit(path)
+        assert page.locator("#kind").input_value() == kind
+    page = visit(tmp_path / "report-60.html")
+    assert page.locator("#kind-choices select").input_value() == "epsilon"
+    assert page.locator("#curves path.marker.big").count() == 30
+    assert page.locator("#curves path.marker").count() == 60
+    page.locator("#kind").select_option("curve")
+    page.reload()
+    assert page.locator("#kind").input_value() == "curve"  # what was chosen stays
+
+
 COMMONEST = "Always saying the commonest class: test accuracy 0.880; see test AUROC."
 NO_CEILING = "Without privacy test accuracy is 0.918 ± 0.001, worse than 0.925 ± 0.001 at ε=8"
 

@@ -25,6 +25,7 @@ function measure() {
   AREA = { left: 58, right: WIDTH - 14, top: 12, bottom: HEIGHT - 46 };
 }
 const DENSE = 40; // points of a line past which its markers would hide it
+const MANY = 2000; // points without a line past which not all are drawn
 
 function scale(low, high, from, to, log) {
   const f = log ? Math.log10 : (x) => x;
@@ -149,7 +150,7 @@ function drawLine(line, toX, toY, usable, isOn, key) {
   } else for (const p of banded) within.append(svg("path", { class: "error", d: `M${at(p, p.low)}L${at(p, p.high)}` }));
   for (const p of seen.filter((p) => isNumber(p.left) && p.right > p.left)) within.append(svg("path", { class: "error", d: `M${at({ x: p.left }, p.y)}L${at({ x: p.right }, p.y)}` }));
   if (seen.length > 1 && !line.bare) within.append(svg("path", { class: "line", "stroke-dasharray": dash, d: `M${seen.map((p) => at(p, p.y)).join("L")}` }));
-  const every = Math.ceil(seen.length / DENSE);
+  const every = Math.ceil(seen.length / (line.bare ? MANY : DENSE)); // without a line a marker is all there is of its point
   seen.forEach((p, i) => {
     if ((i % every && !p.big) || !isOn(p)) return;
     group.append(svg("path", { class: p.big ? "marker big" : "marker", d: marker, transform: `translate(${at(p, p.y)})${p.big ? " scale(1.7)" : ""}` }));
