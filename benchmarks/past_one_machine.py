@@ -64,7 +64,7 @@ def main() -> None:
         environment = os.environ | {"DPJAX_CACHE_DIR": str(here / "cache")}  # which Hydra's own give to no node
         ray = stack.enter_context(ray_cluster(here / "ray", environment))
         slurm = stack.enter_context(slurm_cluster(here / "slurm", environment))
-        ways = {
+        ways: dict[str, tuple[list[str], dict[str, str]]] = {
             "batched": ([], environment),
             "ray_batched": ([f"hydra.launcher.address={ray.address}"], ray.environment),
             "slurm_batched": (["hydra.launcher.max_parallel=2"], slurm.environment),

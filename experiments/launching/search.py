@@ -16,7 +16,7 @@ from dpjax.results.schema import lower_is_better
 from experiments.border import as_typed
 from experiments.config import ConfigError
 from experiments.launching.space import Space, make_space, written
-from experiments.launching.study import Study, open_study
+from experiments.launching.study import Direction, Study, open_study
 from experiments.notifying import NO_ADDRESS, foretell, is_address
 from experiments.task import Told
 
@@ -67,8 +67,10 @@ def search(sweeper: Any, options: SearchOptions, arguments: Sequence[str]) -> li
         raise ConfigError(NO_ADDRESS)
     _check(options)
     space = make_space(arguments, sweeper.params, sweeper.hydra_context.config_loader)
-    directions = [_direction(name) for name in options.objectives]
+    directions: list[Direction] = [_direction(name) for name in options.objectives]
     foretell(sweeper.config.get("notify", ""))
+    if getattr(sweeper, "grids", None):
+        print("note: a search leaves the grids of the experiment out; its other settings hold.", file=sys.stderr)
     from experiments.finish import finish_interrupted, finish_sweep
 
     folder = Path(sweeper.config.hydra.sweep.dir)
@@ -110,12 +112,12 @@ def _check(options: SearchOptions) -> None:
         )
 
 
-def _direction(objective: str) -> str:
+def _direction(objective: str) -> Direction:
     way, colon, name = objective.rpartition(":")
-    if colon and way not in ("minimize", "maximize"):
-        raise ConfigError(f"hydra.sweeper.objectives: {objective} begins with {way}; write minimize: or maximize:.")
-    if colon:
+    if way == "minimize" or way == "maximize":
         return way
+    if colon:
+        raise ConfigError(f"hydra.sweeper.objectives: {objective} begins with {way}; write minimize: or maximize:.")
     return "minimize" if name == "epsilon" or lower_is_better(name) else "maximize"
 
 

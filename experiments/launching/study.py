@@ -7,10 +7,12 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from experiments.config import ConfigError
 from experiments.launching.space import Axis, Space
+
+Direction = Literal["minimize", "maximize"]
 
 if TYPE_CHECKING:
     from experiments.launching.search import SearchOptions
@@ -114,7 +116,9 @@ class Study:
 
 
 @contextmanager
-def open_study(folder: Path, space: Space, directions: Sequence[str], options: "SearchOptions") -> Iterator[Study]:
+def open_study(
+    folder: Path, space: Space, directions: Sequence[Direction], options: "SearchOptions"
+) -> Iterator[Study]:
     """A new study, or the one that an earlier run of the same command left.
 
     Args:
