@@ -9,8 +9,9 @@ from experiments.config import LOCAL_NOISE, SHARED_NOISE, Config, PrivacyConf
 from experiments.fields import as_dict, leaves, value_of
 from experiments.inputs import digest_of, inputs
 
-_NOT_OF_THE_RESULT = ("results_dir", "tracker", "experiment", "name", "method", "task", "lanes", "figures", "resume")
-_NOT_OF_THE_RESULT += ("notify", "checkpoint_seconds")  # results of before it stay valid
+NOT_OF_THE_RESULT = ("results_dir", "tracker", "experiment", "name", "method", "task", "lanes", "figures", "resume")
+NOT_OF_THE_RESULT += ("notify", "checkpoint_seconds")  # results of before it stay valid
+"""Fields that change no number of a result."""
 
 
 def signature(cfg: Config) -> str:
@@ -46,7 +47,7 @@ def digest(cfg: Config, files: dict[str, str] | None = None) -> str:
       cfg: of the job.
       files: what ``experiments.inputs.inputs`` found before the job ran; None: as they are now.
     """
-    return f"{_hash(cfg, without=_NOT_OF_THE_RESULT)}-{digest_of(inputs(cfg) if files is None else files)}"
+    return f"{_hash(cfg, without=NOT_OF_THE_RESULT)}-{digest_of(inputs(cfg) if files is None else files)}"
 
 
 def is_finished(cfg: Config, rows: Sequence[Mapping[str, Any]], found: str) -> bool:
@@ -95,7 +96,7 @@ def _differs_in_new_fields_only(written: Any, cfg: Config) -> bool:
     for each in (old, new):
         if not isinstance(each, dict):
             return False
-        for name in _NOT_OF_THE_RESULT:
+        for name in NOT_OF_THE_RESULT:
             each.pop(name, None)
     return agree(old, new, plain)
 
@@ -107,7 +108,7 @@ def written_config(cfg: Config) -> str:
 
 def point_hash(cfg: Config) -> str:
     """Hash that names a point of a sweep: the digest without seeds."""
-    return _hash(cfg, without=(*_NOT_OF_THE_RESULT, "seed", "num_seeds"))
+    return _hash(cfg, without=(*NOT_OF_THE_RESULT, "seed", "num_seeds"))
 
 
 def _hash(cfg: Config, without: tuple[str, ...]) -> str:

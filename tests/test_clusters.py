@@ -173,6 +173,13 @@ def test_what_slurms_queue_says(monkeypatch):
         ("7_0", "7_1", "8"), "ENDED"
     )
     assert answer("", 1, "Unable to contact slurm controller") == {}  # nobody knows: tasks go on
+    answer("7 Priority\n8 PartitionConfig\n8 PartitionConfig\n")
+    (line,) = slurm_tasks.waits(["7_0", "8"])
+    assert line.startswith("SLURM's job 8 waits: PartitionConfig; where that can't pass, scancel 8 and change ")
+    answer("", 1, "sinfo: error: no DNS\nslurm_load_partitions: error: Unable to contact slurm controller")
+    assert slurm_tasks.no_controller() == "Unable to contact slurm controller"
+    answer("main up\n")
+    assert slurm_tasks.no_controller() == ""
 
 
 def command(folder, *words):
@@ -222,7 +229,7 @@ def test_a_ray_cluster_loses_its_driver_and_a_node_and_no_row(tmp_path, local):
     assert second.returncode == 0, said
     assert "finished before and skipped" in said
     assert "2 tasks on Ray, 2 nodes." in said
-    assert "A node was lost (it died)" in said
+    assert "A task was lost (its node died)" in said
     same(rows(tmp_path), local)
 
 

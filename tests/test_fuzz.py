@@ -122,7 +122,7 @@ def judge(composer, world, base, name, text):
     if not asked_for(text, found):
         return "ignored", f"holds {found!r}"
     same = found == value_of(base, name)
-    left_out = name.partition(".")[0] in identity._NOT_OF_THE_RESULT
+    left_out = name.partition(".")[0] in identity.NOT_OF_THE_RESULT
     if not same and not left_out and identity.digest(cfg) == identity.digest(base):
         return "ignored", "the result is that of another value"
     return "accepted", ""

@@ -146,11 +146,28 @@ def test_a_point_is_trained_once_however_often_it_is_drawn(run, tmp_path):
     assert len(trials(tmp_path, "optimizer.learning_rate=0.1,0.2")) == 12
 
 
-def test_failed_points_are_told_and_a_batch_of_them_ends_the_search(run, tmp_path):
+def test_failed_points_are_told_and_the_search_goes_on(run, tmp_path):
     launcher = Launcher(fails=(2,))
     run(launcher, n_trials=32, batch=8)
-    assert len(launcher.batches) == 2
-    assert states(tmp_path) == {"COMPLETE": 8, "FAIL": 8}
+    assert len(launcher.batches) == 4
+    assert states(tmp_path) == {"COMPLETE": 24, "FAIL": 8}
+
+
+def test_a_search_whose_first_points_all_fail_ends(run, tmp_path):
+    launcher = Launcher(fails=(1, 2, 3, 4))
+    run(launcher, n_trials=32, batch=8)
+    assert len(launcher.batches) == 1
+    assert states(tmp_path) == {"FAIL": 8}
+
+
+def test_one_process_at_a_time_searches_in_a_folder(run, tmp_path):
+    space = make_space([RATE], {})
+    folder = tmp_path / "sweep"
+    folder.mkdir()
+    with open_study(folder, space, ["maximize"], SearchOptions()):
+        with pytest.raises(ConfigError, match=r"^another process searches in .*; wait for it, or give this one a name"):
+            run(Launcher(), n_trials=2)
+    run(Launcher(), n_trials=2)
 
 
 def test_points_far_below_the_best_lose_their_other_seeds(run, tmp_path, capsys):
@@ -181,7 +198,8 @@ def test_two_objectives_have_a_front(run, tmp_path, capsys):
         ({"objectives": ()}, r"^hydra\.sweeper\.objectives is empty"),
         ({"objectives": ("accuracy", "epsilon"), "prune": True}, r"^hydra\.sweeper\.prune=true is of one objective"),
         ({"objectives": ("most:accuracy",)}, r"most:accuracy begins with most; write minimize: or maximize:"),
-        ({"objectives": ("charm",)}, r"charm is no number of the results; there are epsilon, .* and others"),
+        ({"objectives": ("qqqq",)}, r"qqqq is no number of the results; there are epsilon, .* and others"),
+        ({"objectives": ("test_acuracy",)}, r"test_acuracy is no column of the results; did you mean test_accuracy\?"),
         ({"sampler": "magic"}, r"^hydra\.sweeper\.sampler=magic is not known; use tpe, nsga2, random, gp"),
         (
             {"storage": "nosuch://me:secret@host/db"},
@@ -198,11 +216,15 @@ def test_options_that_cannot_be_are_refused_in_a_sentence(run, options, said):
 
 def test_a_study_of_another_space_is_refused(run):
     run(Launcher(), n_trials=2)
-    with pytest.raises(ConfigError, match=r"^the study in this folder has another space .* as name=second"):
+    run(Launcher(), RATE, "figures=false", "lanes=map", n_trials=4)  # which change no number
+    with pytest.raises(
+        ConfigError,
+        match=r"^the study in this folder has other fields to choose: optimizer.learning_rate was chosen otherwise; .* as name=second",
+    ):
         run(Launcher(), "optimizer.learning_rate=interval(0,2)", n_trials=4)
-    with pytest.raises(ConfigError, match=r"another fixed"):
+    with pytest.raises(ConfigError, match=r"other fixed fields: nothing there, seed=3 here"):
         run(Launcher(), RATE, "seed=3", n_trials=4)
-    with pytest.raises(ConfigError, match=r"another objectives"):
+    with pytest.raises(ConfigError, match=r"other objectives: accuracy there, epsilon here"):
         run(Launcher(), n_trials=4, objectives=("epsilon",))
 
 
@@ -217,9 +239,18 @@ def test_a_real_search_is_killed_and_goes_on(tmp_path):
     wait_for("fifth result", lambda: len(list(Path(tmp_path, "found").glob("*/result.json"))) >= 5, 120)
     first.send_signal(signal.SIGKILL)
     first.wait()
+    stopped = subprocess.run(
+        [Path(sys.executable).with_name("dpjax"), "status", tmp_path], capture_output=True, text=True
+    )
+    assert (stopped.returncode, "of 12 planned" in stopped.stdout) == (1, True), stopped.stdout
     done = subprocess.run(words, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert "of 12 trials are beaten by none in accuracy and epsilon." in done.stdout
+    assert "Trials 9–12 of 12." in done.stderr
+    status = subprocess.run(
+        [Path(sys.executable).with_name("dpjax"), "status", tmp_path], capture_output=True, text=True
+    )
+    assert (status.returncode, "12 of 12 planned" in status.stdout) == (0, True), status.stdout
     rows = load(tmp_path / "found")
     assert len(rows) == 12
     assert not rows["tuning_accounted"].any() if "tuning_accounted" in rows else "not accounted" in done.stdout

@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from experiments.config import ConfigError
-from experiments.launching.shares import Share, cut, reason
+from experiments.launching.shares import Share, again_in_words, cut, reason
 from experiments.launching.site import NodeError, Site, make_site
 from experiments.launching.worker import Ended
 from experiments.progress import Progress
@@ -126,7 +126,7 @@ def _run(
                 except Exception as error:
                     del running[stream]
                     if is_lost(ray, error) and share.attempts < options.retries:
-                        progress.say(f"A node was lost ({_why(error)}): {len(share.open)} jobs of its run again.")
+                        progress.say(f"A task was lost ({_why(error)}): {again_in_words(len(share.open))}.")
                         again = share.rest()
                         running[start(again)] = again
                     else:
@@ -182,7 +182,7 @@ def _failed(share: Share, error: Exception) -> list[Outcome]:
 def _why(error: BaseException) -> str:
     return {
         "WorkerCrashedError": "its process died",
-        "NodeDiedError": "it died",
+        "NodeDiedError": "its node died",
         "OutOfMemoryError": "memory ran out",
     }.get(type(error).__name__, reason(error))
 
@@ -217,19 +217,20 @@ def _cluster(address: str | None) -> Iterator[ModuleType]:
         _answers(where)
     hears = signal.getsignal(signal.SIGTERM)
     try:
-        with _own_token(where):  # which Ray reads as it is imported
-            import ray
+        _set_token(where)  # which Ray reads as it is imported
+        import ray
 
-            ray.init(
-                address=where,
-                log_to_driver=False,
-                configure_logging=False,
-                include_dashboard=False if where == "local" else None,
-            )
+        ray.init(
+            address=where,
+            log_to_driver=False,
+            configure_logging=False,
+            include_dashboard=False if where == "local" else None,
+        )
     except ImportError:
         raise ConfigError("hydra/launcher=ray_batched needs Ray; install it with the extra ray.") from None
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise _unreachable(where, f"it answers, but lets nobody in: {reason(error)}") from error
+        said = " ".join(str(error).split()).partition(". ")[0].rstrip(".") or type(error).__name__
+        raise _unreachable(where, f"something answers, but {said[:1].lower()}{said[1:]}") from error
     try:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, hears)  # Ray has put its own there, which says nothing of finished jobs
@@ -238,20 +239,13 @@ def _cluster(address: str | None) -> Iterator[ModuleType]:
         ray.shutdown()
 
 
-@contextmanager
-def _own_token(where: str) -> Iterator[None]:
-    """A token for a cluster of this machine alone.
+def _set_token(where: str) -> None:
+    """Give a cluster of this machine alone a token, for as long as this process lives: a search starts one a batch.
 
     Ray would write one into the user's home, and ``ray start --head`` would from then on ask every node for it.
     """
-    if where != "local" or "RAY_AUTH_MODE" in os.environ or "ray" in sys.modules:
-        yield
-        return
-    os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-    try:
-        yield
-    finally:
-        del os.environ["RAY_AUTH_MODE"], os.environ["RAY_AUTH_TOKEN"]
+    if where == "local" and "RAY_AUTH_MODE" not in os.environ and "ray" not in sys.modules:
+        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
 
 
 def _answers(address: str) -> None:

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 from dpjax.keeping import write_whole
 from experiments.config import ConfigError
 from experiments.error_words import explain, is_disk_full
-from experiments.launching.shares import Share, cut
+from experiments.launching.shares import Share, again_in_words, cut
 from experiments.launching.site import NodeError, make_site
-from experiments.launching.slurm_tasks import Journal, State, last_words, states
+from experiments.launching.slurm_tasks import Journal, State, last_words, no_controller, states, waits
 from experiments.launching.worker import Ended, work
 from experiments.progress import Progress
 from experiments.task import Job, Outcome, Task
@@ -120,6 +120,9 @@ class SlurmExecutor:
                 "hydra/launcher=slurm_batched finds no sbatch and squeue here; start the sweep where SLURM's commands "
                 "are, as on a login node, or use hydra/launcher=batched."
             )
+        progress.tell("asking SLURM", 0, 1)
+        if trouble := no_controller():
+            raise ConfigError(f"SLURM does not answer here ({trouble}); start the sweep where squeue does.")
         options, site = self._options, pickle.dumps(make_site(folder))
         journal = Journal(folder.absolute() / FOLDER)
         followed, rest = journal.follow(groups)
@@ -190,6 +193,10 @@ def _follow(
             time.sleep(_READ_SECONDS)
         if time.monotonic() - asked >= _ASK_SECONDS:
             asked, found = time.monotonic(), states(list(running))
+            for line in waits(list(running)):
+                if line not in said:
+                    said.add(line)
+                    progress.say(line)
 
 
 def _lost(
@@ -212,7 +219,7 @@ def _lost(
         yield from share.outcomes(Ended(None, error=error))
     elif share.attempts < options.retries:
         progress.say(
-            f"SLURM's task {name} ended early ({words or 'without a word'}): {len(share.open)} jobs run again."
+            f"SLURM's task {name} ended early ({words or 'without a word'}): {again_in_words(len(share.open))}."
         )
         running |= journal.submit([share.rest()], site, options)
     else:

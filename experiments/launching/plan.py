@@ -11,19 +11,26 @@ from dpjax.report.sweep_state import PROGRESS_FILE as PLAN
 from dpjax.results import write_atomically
 
 
-def tell_plan(folder: Path, jobs: Sequence[Sequence[str]]) -> None:
+def tell_plan(folder: Path, jobs: Sequence[Sequence[str]] | None, number: int | None = None) -> None:
     """Write which jobs a sweep has, when it began, and whose process works on it.
 
     Args:
       folder: the sweep's.
-      jobs: the overrides of each.
+      jobs: the overrides of each; None of a search, which has not drawn them.
+      number: how many there are; None: as many as are listed.
 
     Raises:
       OSError, ResultsError: the disk is full or can't be written.
     """
-    plan = {"format": "dpjax-progress", "version": 1, "planned": len(jobs), "started": _now()}
+    plan = {
+        "format": "dpjax-progress",
+        "version": 1,
+        "planned": len(jobs or ()) if number is None else number,
+        "started": _now(),
+    }
     plan["process"] = this_process()
-    plan["jobs"] = [" ".join(job) for job in jobs]
+    if jobs is not None:
+        plan["jobs"] = [" ".join(job) for job in jobs]
     _write(folder, plan)
 
 

@@ -10,11 +10,13 @@ from typing import Any, NamedTuple
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
 
+from dpjax.checks import nearest
 from dpjax.cli.stopping import status_of
 from dpjax.keeping import discard_leftovers
-from dpjax.results.schema import lower_is_better
+from dpjax.results.schema import SCHEMA, lower_is_better
 from experiments.border import as_typed
 from experiments.config import ConfigError
+from experiments.launching.plan import tell_plan
 from experiments.launching.space import Space, make_space, written
 from experiments.launching.study import Direction, Study, open_study
 from experiments.notifying import NO_ADDRESS, foretell, is_address
@@ -71,28 +73,36 @@ def search(sweeper: Any, options: SearchOptions, arguments: Sequence[str]) -> li
     foretell(sweeper.config.get("notify", ""))
     if getattr(sweeper, "grids", None):
         print("note: a search leaves the grids of the experiment out; its other settings hold.", file=sys.stderr)
-    from experiments.finish import finish_interrupted, finish_sweep
+    from experiments.finish import finish_interrupted, finish_sweep, show_table
 
     folder = Path(sweeper.config.hydra.sweep.dir)
     folder.mkdir(parents=True, exist_ok=True)
     discard_leftovers(folder)
     OmegaConf.save(sweeper.config, folder / "multirun.yaml")
+    tell_plan(folder, None, options.n_trials)
     returns: list[JobReturn] = []
     with open_study(folder, space, directions, options) as study:
         try:
             while trials := study.next_trials(options.n_trials, options.batch):
+                print(f"Trials {_numbers(trials)} of {options.n_trials}.", file=sys.stderr)
                 batch = _run_batch(sweeper, study, trials, space, options, len(returns))
                 returns += batch
-                if batch and all(each.status == JobStatus.FAILED for each in batch):
-                    break  # what all of a batch fail by, the next ones would too
+                if batch and all(each.status == JobStatus.FAILED for each in batch) and not study.front()[1]:
+                    break  # what the first ones all fail by, the next ones would too
         except KeyboardInterrupt as stop:
             finish_interrupted(folder, status_of(stop))
         _say(study, options)
+        failed, points = study.failed(), study.points()
+    tell_plan(folder, None, points)  # of a small space some were drawn more than once
     if not returns:
-        print(f"All {options.n_trials} trials finished before; raise hydra.sweeper.n_trials for more.", file=sys.stderr)
-        from experiments.finish import show_table
-
+        befell = f", {failed} of them without a value; give another name to try them again" if failed else ""
+        print(
+            f"All {options.n_trials} trials ended before{befell}; raise hydra.sweeper.n_trials for more.",
+            file=sys.stderr,
+        )
         show_table(folder)
+        if failed:
+            raise SystemExit(1)
         return returns
     finish_sweep(folder, as_typed(sweeper.config), returns)
     return returns
@@ -103,6 +113,9 @@ def _check(options: SearchOptions) -> None:
     for name in ("n_trials", "batch"):
         if getattr(options, name) < 1:
             raise ConfigError(f"{prefix}{name}={getattr(options, name)} must be ≥ 1.")
+    for name in (objective.rpartition(":")[2] for objective in options.objectives):
+        if name not in ("accuracy", *SCHEMA) and (near := nearest(name, ("accuracy", *SCHEMA))):
+            raise ConfigError(f"{prefix}objectives: {name} is no column of the results; did you mean {near}?")
     if not options.objectives:
         raise ConfigError(f"{prefix}objectives is empty; give [accuracy], or [accuracy,epsilon].")
     if options.prune and len(options.objectives) > 1:
@@ -110,6 +123,17 @@ def _check(options: SearchOptions) -> None:
             f"{prefix}prune=true is of one objective, and {len(options.objectives)} are given: on a front a point that "
             "is worse in one may be the best in another; leave it out."
         )
+
+
+def _numbers(trials: Sequence[Any]) -> str:
+    """Trials as a person counts them: 1–8, or 5, 9–12."""
+    parts: list[list[int]] = []
+    for number in sorted(trial.number + 1 for trial in trials):
+        if parts and parts[-1][-1] == number - 1:
+            parts[-1].append(number)
+        else:
+            parts.append([number])
+    return ", ".join(f"{part[0]}–{part[-1]}" if len(part) > 1 else str(part[0]) for part in parts)
 
 
 def _direction(objective: str) -> Direction:
@@ -204,6 +228,9 @@ def _cannot_win(study: Study, objective: str, rows: Told) -> bool:
 
 def _say(study: Study, options: SearchOptions) -> None:
     """One line of what was found."""
+    if len(options.objectives) == 1 and (best := study.best()) is not None:
+        chosen = " ".join(written(name, value) for name, value in study.best_params().items())
+        print(f"Best of the trials in {options.objectives[0]}, {best:.4g}: {chosen}")
     if len(options.objectives) > 1:
         unbeaten, of = study.front()
         print(f"{unbeaten} of {of} trials are beaten by none in {' and '.join(options.objectives)}.")

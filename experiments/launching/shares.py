@@ -88,6 +88,16 @@ def cut(groups: Sequence[Sequence[Job]], slots: int, points_per_task: int | None
     return shares
 
 
+def again_in_words(jobs: int) -> str:
+    """Say that jobs run again.
+
+    Example:
+      >>> again_in_words(1), again_in_words(2)
+      ('1 job of it runs again', '2 jobs of it run again')
+    """
+    return "1 job of it runs again" if jobs == 1 else f"{jobs} jobs of it run again"
+
+
 def reason(error: BaseException) -> str:
     """Why a node was lost, as part of a sentence."""
     return explain(error).partition(". ")[0].rstrip(".")

@@ -31,6 +31,8 @@ _ALIVE = {
     *("PENDING", "RUNNING", "COMPLETING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESIZING"),
     *("RESV_DEL_HOLD", "SIGNALING", "SPECIAL_EXIT", "STAGE_OUT", "STOPPED", "SUSPENDED"),
 }
+_PASSING = ("None", "Priority", "Resources", "BeginTime", "JobArrayTaskLimit", "Cleaning", "Prolog")
+"""Why jobs wait that will run."""
 _MOST_IN_AN_ARRAY = 500  # SLURM's own bound is 1001 unless a site has set another
 _PATIENCE_SECONDS = 60
 _CLOSING_SECONDS = 15
@@ -62,6 +64,38 @@ def states(names: Sequence[str]) -> dict[str, State]:
         return {}  # the controller is away: nobody knows, and tasks go on
     found = dict(line.split()[:2] for line in asked.stdout.splitlines() if len(line.split()) >= 2)
     return {name: _state(found.get(name)) for name in names}
+
+
+def no_controller() -> str:
+    """Why SLURM's commands have no controller to talk to; "" where they have one."""
+    try:
+        asked = subprocess.run(["sinfo", "--noheader"], capture_output=True, text=True, timeout=_CLOSING_SECONDS)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return type(error).__name__
+    said = [line.partition("error: ")[2] or line for line in asked.stderr.splitlines() if line.strip()]
+    return (said[-1].strip().rstrip(".") if said else f"exit status {asked.returncode}") if asked.returncode else ""
+
+
+def waits(names: Sequence[str]) -> list[str]:
+    """Lines on jobs that wait for what may never come, by what SLURM says of them.
+
+    Args:
+      names: of tasks.
+    """
+    jobs = ",".join(sorted({name.partition("_")[0] for name in names}))
+    command = ["squeue", "--noheader", "--states=PENDING", f"--jobs={jobs}", "--format=%A %r"]
+    try:
+        asked = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE_SECONDS)
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    told = sorted({line.strip() for line in asked.stdout.splitlines() if len(line.split()) >= 2})
+    reasons = [(line.split()[0], line.split(maxsplit=1)[1]) for line in told]
+    return [
+        f"SLURM's job {job} waits: {why}; where that can't pass, scancel {job} and change hydra.launcher.partition, "
+        "cpus_per_task, gpus_per_task, mem_gb or constraint."
+        for job, why in reasons
+        if why not in _PASSING
+    ]
 
 
 def _state(word: str | None) -> State:

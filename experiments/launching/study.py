@@ -1,15 +1,20 @@
 """A study of Optuna that survives its driver: its trials, what was told of them, and those that a killed run left."""
 
+import errno
+import fcntl
 import json
 import logging
 import math
+import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from experiments.config import ConfigError
+from experiments.identity import NOT_OF_THE_RESULT
 from experiments.launching.space import Axis, Space
 
 Direction = Literal["minimize", "maximize"]
@@ -20,8 +25,11 @@ if TYPE_CHECKING:
 JOURNAL = "study.journal"
 """Of a search in the sweep's folder, where no storage is given."""
 
+LOCK = ".study.lock"
 _NAME = "dpjax"
 _DEVIATION = "deviation over seeds"
+_OF_NO_NUMBER = tuple(f"{name}{mark}" for name in NOT_OF_THE_RESULT for mark in "=.")
+_WORDS = {"space": "fields to choose", "fixed": "fixed fields", "objectives": "objectives"}
 
 
 class Study:
@@ -108,6 +116,21 @@ class Study:
         except ValueError:
             return None
 
+    def best_params(self) -> dict[str, Any]:
+        """Of the best trial of the only objective."""
+        return dict(self._study.best_params)
+
+    def points(self) -> int:
+        """Distinct points of all trials that were told."""
+        trials = [trial for trial in self._study.get_trials(deepcopy=False) if trial.state.is_finished()]
+        return len({json.dumps(trial.params, sort_keys=True) for trial in trials})
+
+    def failed(self) -> int:
+        """Trials that have no value."""
+        from optuna.trial import TrialState
+
+        return len(self._study.get_trials(deepcopy=False, states=(TrialState.FAIL,)))
+
     def front(self) -> tuple[int, int]:
         """How many trials no other beats, and of how many."""
         from optuna.trial import TrialState
@@ -152,7 +175,26 @@ def open_study(
             raise
         except Exception as error:
             raise _no_storage(options.storage or str(folder / JOURNAL), error) from error
+    with _alone(folder):
         yield Study(study, space)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One process at a time tells a study what came of its trials."""
+    handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):  # any other is of a file system that has no locks
+                raise ConfigError(
+                    f"another process searches in {folder}; wait for it, or give this one a name of its own, as "
+                    "name=second."
+                ) from None
+        yield
+    finally:
+        os.close(handle)
 
 
 def _storage(folder: Path, url: str | None) -> Any:
@@ -193,28 +235,39 @@ def _sampler(options: "SearchOptions", drawn: int) -> Any:
     }
     if options.sampler not in known:
         raise ConfigError(f"hydra.sweeper.sampler={options.sampler} is not known; use {', '.join(known)}.")
-    try:
-        return known[options.sampler]()
-    except ImportError as error:
-        raise ConfigError(f"hydra.sweeper.sampler={options.sampler} needs {error.name}; use tpe.") from None
+    if options.sampler == "gp" and find_spec("torch") is None:  # which Optuna asks for after some trials only
+        raise ConfigError("hydra.sweeper.sampler=gp needs torch; install it, or use tpe.")
+    return known[options.sampler]()
 
 
 def _refuse_another(study: Any, space: Space, options: "SearchOptions") -> None:
     """Points of two spaces, or judged by two measures, make no study."""
     mine = {
         "space": json.dumps({name: axis._asdict() for name, axis in space.chosen.items()}, sort_keys=True),
-        "fixed": json.dumps(sorted(space.fixed)),
+        "fixed": json.dumps(sorted(word for word in space.fixed if not word.lstrip("+").startswith(_OF_NO_NUMBER))),
         "objectives": json.dumps(list(options.objectives)),
     }
     before = study.user_attrs
     for what, value in mine.items():
         if before.get(what, value) != value:
             raise ConfigError(
-                f"the study in this folder has another {what} ({before[what][:100]}); give this one a name of its own, "
-                "as name=second."
+                f"the study in this folder has other {_WORDS[what]}: {_difference(before[what], value)}; give this one a "
+                "name of its own, as name=second."
             )
         if what not in before:
             study.set_user_attr(what, value)
+
+
+def _difference(before: str, now: str) -> str:
+    """The first thing in which two of what a study is of differ, as it was and as it is."""
+    was, is_ = json.loads(before), json.loads(now)
+    if isinstance(was, dict):
+        name = next(name for name in {**was, **is_} if was.get(name) != is_.get(name))
+        return (
+            f"{name} was {'chosen otherwise' if name in was and name in is_ else 'chosen' if name in was else 'fixed'}"
+        )
+    gone, new = [each for each in was if each not in is_], [each for each in is_ if each not in was]
+    return f"{', '.join(gone) or 'nothing'} there, {', '.join(new) or 'nothing'} here"
 
 
 def _distributions(space: Space) -> dict[str, Any]:
