@@ -164,9 +164,9 @@ def test_one_process_at_a_time_searches_in_a_folder(run, tmp_path):
     space = make_space([RATE], {})
     folder = tmp_path / "sweep"
     folder.mkdir()
-    with open_study(folder, space, ["maximize"], SearchOptions()):
-        with pytest.raises(ConfigError, match=r"^another process searches in .*; wait for it, or give this one a name"):
-            run(Launcher(), n_trials=2)
+    said = r"^another process searches in .*; wait for it, or give this one a name"
+    with open_study(folder, space, ["maximize"], SearchOptions()), pytest.raises(ConfigError, match=said):
+        run(Launcher(), n_trials=2)
     run(Launcher(), n_trials=2)
 
 
@@ -219,7 +219,7 @@ def test_a_study_of_another_space_is_refused(run):
     run(Launcher(), RATE, "figures=false", "lanes=map", n_trials=4)  # which change no number
     with pytest.raises(
         ConfigError,
-        match=r"^the study in this folder has other fields to choose: optimizer.learning_rate was chosen otherwise; .* as name=second",
+        match=r"^the study in this folder has other fields to choose: optimizer\.learning_rate was chosen otherw",
     ):
         run(Launcher(), "optimizer.learning_rate=interval(0,2)", n_trials=4)
     with pytest.raises(ConfigError, match=r"other fixed fields: nothing there, seed=3 here"):

@@ -251,8 +251,8 @@ def _refuse_another(study: Any, space: Space, options: "SearchOptions") -> None:
     for what, value in mine.items():
         if before.get(what, value) != value:
             raise ConfigError(
-                f"the study in this folder has other {_WORDS[what]}: {_difference(before[what], value)}; give this one a "
-                "name of its own, as name=second."
+                f"the study in this folder has other {_WORDS[what]}: {_difference(before[what], value)}; give this one "
+                "a name of its own, as name=second."
             )
         if what not in before:
             study.set_user_attr(what, value)
