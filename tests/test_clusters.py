@@ -16,9 +16,10 @@ from dpjax.results import load
 from experiments.config import Config, ConfigError
 from experiments.launching import on_slurm, slurm_tasks
 from experiments.launching.on_ray import RayExecutor, RayOptions
-from experiments.launching.on_slurm import SlurmExecutor, SlurmOptions
+from experiments.launching.on_slurm import SlurmExecutor
 from experiments.launching.shares import Share, cut
 from experiments.launching.site import NodeError, installed, join, make_site
+from experiments.launching.slurm_work import SlurmOptions
 from experiments.launching.worker import STATES_SECONDS, Ended, run_share, work
 from experiments.task import Job, Outcome
 

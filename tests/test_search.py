@@ -15,9 +15,9 @@ from benchmarks.two_nodes import wait_for
 from dpjax.results import load
 from experiments.config import ConfigError
 from experiments.launching import search as searching
-from experiments.launching.search import SearchOptions, search
+from experiments.launching.search import search
 from experiments.launching.space import Axis, make_space
-from experiments.launching.study import open_study
+from experiments.launching.study import SearchOptions, open_study
 from experiments.task import Told
 
 pytest.importorskip("optuna", reason="the extra tune is not installed")

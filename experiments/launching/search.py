@@ -5,7 +5,7 @@ import statistics
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
@@ -18,7 +18,7 @@ from experiments.border import as_typed
 from experiments.config import ConfigError
 from experiments.launching.plan import tell_plan
 from experiments.launching.space import Space, make_space, written
-from experiments.launching.study import Direction, Study, open_study
+from experiments.launching.study import Direction, SearchOptions, Study, open_study
 from experiments.notifying import NO_ADDRESS, foretell, is_address
 from experiments.task import Told
 
@@ -27,29 +27,6 @@ _DOUBT = 3.0
 
 _POINTS = 3
 """That must have been trained with several seeds before it is known how seeds spread."""
-
-
-class SearchOptions(NamedTuple):
-    """How a search goes.
-
-    Attributes:
-      n_trials: points in all, those of earlier runs of the same command among them.
-      batch: points that are trained together.
-      objectives: ``accuracy`` (validation accuracy where rows were held out, else test accuracy, or R²), ``epsilon``,
-        or a column of the results; ``minimize:COLUMN`` or ``maximize:COLUMN`` says which way is better.
-      sampler: ``tpe``, ``nsga2``, ``random`` or ``gp`` (which needs torch).
-      seed: of the sampler.
-      storage: a URL of SQLAlchemy; None: a journal in the sweep's folder.
-      prune: train one seed of each point first, and the others only where the point can still win.
-    """
-
-    n_trials: int = 40
-    batch: int = 8
-    objectives: tuple[str, ...] = ("accuracy",)
-    sampler: str = "tpe"
-    seed: int = 0
-    storage: str | None = None
-    prune: bool = False
 
 
 def search(sweeper: Any, options: SearchOptions, arguments: Sequence[str]) -> list[JobReturn]:

@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dpjax.keeping import write_whole
 from dpjax.results import read_job_result
@@ -21,11 +21,9 @@ from experiments import identity
 from experiments.config import ConfigError
 from experiments.launching.shares import Share
 from experiments.launching.site import NodeError
+from experiments.launching.slurm_work import SlurmOptions, Work
 from experiments.launching.worker import Ended
 from experiments.task import Job
-
-if TYPE_CHECKING:
-    from experiments.launching.on_slurm import SlurmOptions
 
 _ALIVE = {
     *("PENDING", "RUNNING", "COMPLETING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESIZING"),
@@ -174,7 +172,7 @@ class Journal:
         rest = [[job for job in group if str(job.folder) not in taken] for group in groups]
         return followed, [group for group in rest if group]
 
-    def submit(self, shares: Sequence[Share], site: bytes, options: "SlurmOptions") -> dict[str, Share]:
+    def submit(self, shares: Sequence[Share], site: bytes, options: SlurmOptions) -> dict[str, Share]:
         """Submit shares as tasks of arrays.
 
         Args:
@@ -201,11 +199,9 @@ class Journal:
         return submitted
 
     def _sbatch(
-        self, shares: Sequence[Share], inboxes: Sequence[Path], site: bytes, options: "SlurmOptions"
+        self, shares: Sequence[Share], inboxes: Sequence[Path], site: bytes, options: SlurmOptions
     ) -> list[str]:
         import submitit
-
-        from experiments.launching.on_slurm import Work
 
         for inbox in inboxes:
             inbox.mkdir(parents=True)

@@ -11,17 +11,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from experiments.config import ConfigError
 from experiments.identity import NOT_OF_THE_RESULT
 from experiments.launching.space import Axis, Space
 
 Direction = Literal["minimize", "maximize"]
-
-if TYPE_CHECKING:
-    from experiments.launching.search import SearchOptions
-
 JOURNAL = "study.journal"
 """Of a search in the sweep's folder, where no storage is given."""
 
@@ -30,6 +26,29 @@ _NAME = "dpjax"
 _DEVIATION = "deviation over seeds"
 _OF_NO_NUMBER = tuple(f"{name}{mark}" for name in NOT_OF_THE_RESULT for mark in "=.")
 _WORDS = {"space": "fields to choose", "fixed": "fixed fields", "objectives": "objectives"}
+
+
+class SearchOptions(NamedTuple):
+    """How a search goes.
+
+    Attributes:
+      n_trials: points in all, those of earlier runs of the same command among them.
+      batch: points that are trained together.
+      objectives: ``accuracy`` (validation accuracy where rows were held out, else test accuracy, or R²), ``epsilon``,
+        or a column of the results; ``minimize:COLUMN`` or ``maximize:COLUMN`` says which way is better.
+      sampler: ``tpe``, ``nsga2``, ``random`` or ``gp`` (which needs torch).
+      seed: of the sampler.
+      storage: a URL of SQLAlchemy; None: a journal in the sweep's folder.
+      prune: train one seed of each point first, and the others only where the point can still win.
+    """
+
+    n_trials: int = 40
+    batch: int = 8
+    objectives: tuple[str, ...] = ("accuracy",)
+    sampler: str = "tpe"
+    seed: int = 0
+    storage: str | None = None
+    prune: bool = False
 
 
 class Study:
@@ -139,9 +158,7 @@ class Study:
 
 
 @contextmanager
-def open_study(
-    folder: Path, space: Space, directions: Sequence[Direction], options: "SearchOptions"
-) -> Iterator[Study]:
+def open_study(folder: Path, space: Space, directions: Sequence[Direction], options: SearchOptions) -> Iterator[Study]:
     """A new study, or the one that an earlier run of the same command left.
 
     Args:
@@ -222,7 +239,7 @@ def _no_storage(where: str, error: Exception) -> ConfigError:
     )
 
 
-def _sampler(options: "SearchOptions", drawn: int) -> Any:
+def _sampler(options: SearchOptions, drawn: int) -> Any:
     """A sampler that does not draw again what one before it has drawn, as its state is not kept."""
     import optuna
 
@@ -240,7 +257,7 @@ def _sampler(options: "SearchOptions", drawn: int) -> Any:
     return known[options.sampler]()
 
 
-def _refuse_another(study: Any, space: Space, options: "SearchOptions") -> None:
+def _refuse_another(study: Any, space: Space, options: SearchOptions) -> None:
     """Points of two spaces, or judged by two measures, make no study."""
     mine = {
         "space": json.dumps({name: axis._asdict() for name, axis in space.chosen.items()}, sort_keys=True),

@@ -96,7 +96,8 @@ class SlurmBatchedLauncher(BatchedLauncher):
         """Where groups of jobs run."""
         from omegaconf import OmegaConf
 
-        from experiments.launching.on_slurm import SlurmExecutor, SlurmOptions
+        from experiments.launching.on_slurm import SlurmExecutor
+        from experiments.launching.slurm_work import SlurmOptions
 
         plain: Any = OmegaConf.to_container(OmegaConf.create(self._options))
         return SlurmExecutor(SlurmOptions(**plain))

@@ -65,7 +65,8 @@ class OptunaBatchedSweeper(UnionSweeper):
         self._options = options
 
     def sweep(self, arguments: list[str]) -> Any:
-        from experiments.launching.search import SearchOptions, search
+        from experiments.launching.search import search
+        from experiments.launching.study import SearchOptions
 
         options: dict[str, Any] = self._options | {"objectives": tuple(self._options.get("objectives", ("accuracy",)))}
         return search(self, SearchOptions(**options), arguments)
