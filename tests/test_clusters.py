@@ -29,7 +29,8 @@ SWEEP = (
 )
 JOBS = 13
 TIMES = ["wall_seconds", "epoch_seconds", "compile_seconds", "peak_memory_mib", "timestamp", "tokens_per_second"]
-PLACES = ["overrides", "config"]
+PLACES = ["overrides", "config", "git_revision"]
+"""What may differ: folders, and whether a test beside this one has just changed a file of the checkout."""
 
 
 def jobs(number, **fields):
