@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-_PATIENCE = 40.0
+_PATIENCE = 120.0
 
 
 class RayCluster(NamedTuple):
