@@ -22,17 +22,14 @@ _BLOCK = re.compile(r"(?<=^constraint-dependencies = \[\n).*?(?=^\]$)", re.DOTAL
 def pins(lock: str) -> list[str]:
     """``name==version`` of every package of a uv.lock but the project itself.
 
-    Raises:
-      ValueError: a package has several versions, which one list of constraints can't say.
+    A package that extras in conflict need in several versions is left out, as one list can't say them: those follow
+    from ``exclude-newer``.
     """
-    found: dict[str, str] = {}
+    found: dict[str, set[str]] = {}
     for package in tomllib.loads(lock)["package"]:
-        if "editable" in package["source"] or "virtual" in package["source"]:
-            continue
-        name, version = package["name"], package["version"]
-        if found.setdefault(name, version) != version:
-            raise ValueError(f"{name} has the versions {found[name]} and {version}; narrow it in pyproject.toml to one")
-    return [f"{name}=={version}" for name, version in sorted(found.items())]
+        if "editable" not in package["source"] and "virtual" not in package["source"]:
+            found.setdefault(package["name"], set()).add(package["version"])
+    return [f"{name}=={version}" for name, (version, *others) in sorted(found.items()) if not others]
 
 
 def rewritten(project: str, constraints: list[str]) -> str:

@@ -11,7 +11,11 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 from typer.core import TyperCommand, TyperGroup
-from typer.exceptions import TyperException
+
+try:
+    from typer.exceptions import TyperException
+except ImportError:  # before 0.25 typer had click's own, as Flower still wants it
+    from click.exceptions import ClickException as TyperException
 
 _GROUP = "dpjax.commands"
 
