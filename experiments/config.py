@@ -357,7 +357,7 @@ class Config:
         return self.federated.clients_per_round is not None
 
 
-def _writable(schema: type) -> DictConfig:
+def writable(schema: type) -> DictConfig:
     """A schema that Hydra can compose into, whose objects can't be changed once they are made."""
     node = OmegaConf.structured(schema)
     for path in ("", *_groups(schema)):
@@ -372,4 +372,4 @@ def _groups(schema: Any, prefix: str = "") -> list[str]:
     return [path for spec in nested for path in (prefix + spec.name, *_groups(spec.type, f"{prefix}{spec.name}."))]
 
 
-ConfigStore.instance().store(name="schema", node=_writable(Config))
+ConfigStore.instance().store(name="schema", node=writable(Config))

@@ -105,7 +105,7 @@ def _train(
     """Run every seed of every point as a lane; a job is done when its last seed is."""
     owners = [i for i, point in enumerate(points) for _ in range(point.job.cfg.num_seeds)]
     seeds = [point.job.cfg.seed + k for point in points for k in range(point.job.cfg.num_seeds)]
-    lanes = [(points[i].job, seed, _hparams(points[i])) for i, seed in zip(owners, seeds, strict=True)]
+    lanes = [(points[i].job, seed, hparams_of(points[i])) for i, seed in zip(owners, seeds, strict=True)]
     finished: dict[int, dict[int, dict[str, Any]]] = {i: {} for i in range(len(points))}
     failed: dict[int, Exception] = {}
     tell("training", 0, len(seeds))
@@ -236,6 +236,25 @@ def _calibrate(jobs: Sequence[Job], setup: Setup, tell: Tell) -> tuple[list[Poin
     return found, refused
 
 
+def calibrated(job: Job, setup: Setup, tell: Tell) -> Point:
+    """A job with its noise, as a group of its own.
+
+    Args:
+      job: validated.
+      setup: of its signature.
+      tell: hears how far it is.
+
+    Raises:
+      ValueError: it can't have one, or what is known to go wrong.
+    """
+    sound, refused = _sound([job], setup)
+    points, unfit = _calibrate(sound, setup, tell)
+    for outcome in (*refused, *unfit):
+        assert outcome.error is not None
+        raise outcome.error
+    return points[0]
+
+
 def _planned(job: Job, setup: Setup) -> accounting.Mechanism:
     """The job's mechanism before its noise is known."""
     return as_run(setup.mechanism, job.cfg.federated, setup.sampler, 0.0)
@@ -293,7 +312,8 @@ def _check_count_noise(point: Point, setup: Setup) -> None:
         )
 
 
-def _hparams(point: Point) -> HParams:
+def hparams_of(point: Point) -> HParams:
+    """The hyper-parameters of a job that has its noise."""
     return HParams(**hparams_in(point.job.cfg), **_hparams_of_privacy(point))
 
 

@@ -66,6 +66,8 @@ class Setup(NamedTuple):
       rule: of clipping.
       read: the hyper-parameters that a plugin's optimizer depends on; None: the optimizer is the config's.
       scores: of a plugin, of the test rows; None: it has none.
+      make_learner: ``(hparams, frozen) → Solver``: the algorithm.
+      make_optimizer: ``hparams → optax optimizer`` of the server, or of the run.
     """
 
     train: Callable[..., Any]
@@ -80,21 +82,36 @@ class Setup(NamedTuple):
     rule: clipping.ClippingRule
     read: frozenset[str] | None
     scores: OwnScores | None
+    make_learner: "MakeLearner"
+    make_optimizer: Callable[[HParams], optax.GradientTransformation]
 
 
-def build(cfg: Config, tell: Tell = lambda stage, done, total: None) -> Setup:
+class Elsewhere(NamedTuple):
+    """A federation whose rows are not here: what is known of them without them.
+
+    Attributes:
+      problem: of a data set of the same shapes.
+      clients: who there is; rows that they name are in other hands.
+    """
+
+    problem: Problem
+    clients: Clients
+
+
+def build(cfg: Config, tell: Tell = lambda stage, done, total: None, elsewhere: Elsewhere | None = None) -> Setup:
     """Load the data, build the model and the sampler, and tie them into one training function.
 
     Args:
       cfg: of the group of jobs.
       tell: hears what takes long.
+      elsewhere: in the place of data; None: load it. What is made of it must not be trained.
 
     Raises:
       ValueError: what can't be run, in one sentence.
     """
-    problem = make_problem(cfg, tell)
+    problem = make_problem(cfg, tell) if elsewhere is None else elsewhere.problem
     tell("preparing the run", 0, 1)
-    units = _units(cfg, problem.dataset)
+    units = _units(cfg, problem.dataset) if elsewhere is None else _of_clients(cfg, problem.dataset, elsewhere.clients)
     plugin = load_plugin(cfg.plugin)  # once: an edit while it is compiled is none of this run's
     sampler = own_sampler(cfg, plugin, units.population, units.sampling_rate) or _sampler(cfg, units)
     arrays = _arrays(problem, units)
@@ -197,7 +214,22 @@ def build(cfg: Config, tell: Tell = lambda stage, done, total: None) -> Setup:
     read = _read_by_plugin(cfg.plugin, plugin, optimizer, make_learner, problem, arrays, (rule, sent))
     num_units = units.num_owners or protected.population
     stretches = InStretches(begin, advance, finish, cfg.optimizer.num_steps)
-    return Setup(train, stretches, arrays, sampler, planned, protected, num_units, problem, size, rule, read, scores)
+    return Setup(
+        train,
+        stretches,
+        arrays,
+        sampler,
+        planned,
+        protected,
+        num_units,
+        problem,
+        size,
+        rule,
+        read,
+        scores,
+        make_learner,
+        optimizer,
+    )
 
 
 class _Units(NamedTuple):
@@ -238,7 +270,11 @@ def _units(cfg: Config, dataset: Dataset) -> _Units:
         unit = "example" if owners is None else "user"
         return _Units(unit, rows, rows, len(rows[1]), cfg.optimizer.sampling_rate, num_owners=owners)
     refuse_partition(cfg)
-    clients = make_clients(cfg.federated, dataset)
+    return _of_clients(cfg, dataset, make_clients(cfg.federated, dataset))
+
+
+def _of_clients(cfg: Config, dataset: Dataset, clients: Clients) -> _Units:
+    rows = (dataset.train_inputs, dataset.train_labels)
     unit = "user" if cfg.federated.algorithm == "fedsgd" else "client"
     rate = cfg.federated.expected_clients / clients.number
     return _Units(unit, clients.units, (rows[0], clients.labels), clients.number, rate, clients)

@@ -25,7 +25,7 @@ from dpjax import (
     poisson_sampler,
 )
 from dpjax.federated import dirichlet_partition, scaffold, secure_aggregation
-from dpjax.federated.aggregation.key_agreement import PRIME, Client, agree
+from dpjax.federated.aggregation.key_agreement import agree
 from dpjax.federated.aggregation.masking import masked_vectors, unmasked_sum
 from dpjax.federated.aggregation.quantization import inner_fraction, safe_levels, stochastic_round
 from tests.problems import ITSELF, softmax_loss, three_classes
@@ -132,18 +132,14 @@ def test_fewer_shares_than_the_threshold_say_nothing_of_a_secret():
             counts[shares[0][1], shares[3][1]] += 1
         tables.append(np.sum((counts - 7000 / 49) ** 2 / (7000 / 49)))
     assert max(tables) < chi2.isf(1e-6, 48)
-    client = Client(0)
-    shares = client.shares(5, 3)
-    secret = int.from_bytes(client.self_secret, "big")
-    from dpjax.federated.aggregation.key_agreement import _weights_at_zero
+    from dpjax.federated.aggregation.parties import PRIME, _dealt, _weights_at_zero
 
+    shares, secret = _dealt(bytes(range(32)), 5, 3), int.from_bytes(bytes(range(32)), "big")
     for chosen in ([1, 2, 3], [5, 1, 4]):
-        assert (
-            sum(w * shares[i - 1][1] for w, i in zip(_weights_at_zero(chosen), chosen, strict=True)) % PRIME == secret
-        )
-        assert shamirs.interpolate([shamirs.share(i, shares[i - 1][1], PRIME) for i in chosen], PRIME) == secret
+        assert sum(w * shares[i - 1] for w, i in zip(_weights_at_zero(chosen), chosen, strict=True)) % PRIME == secret
+        assert shamirs.interpolate([shamirs.share(i, shares[i - 1], PRIME) for i in chosen], PRIME) == secret
     two = [1, 2]
-    assert sum(w * shares[i - 1][1] for w, i in zip(_weights_at_zero(two), two, strict=True)) % PRIME != secret
+    assert sum(w * shares[i - 1] for w, i in zip(_weights_at_zero(two), two, strict=True)) % PRIME != secret
 
 
 def test_each_round_has_keys_of_its_own():

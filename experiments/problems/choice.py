@@ -19,19 +19,20 @@ from experiments.problems.problem import Problem, plain_problem
 from experiments.task import Tell
 
 
-def make_problem(cfg: Config, tell: Tell) -> Problem:
+def make_problem(cfg: Config, tell: Tell, whole: Dataset | None = None) -> Problem:
     """The problem of a config.
 
     Args:
       cfg: of the group of jobs.
       tell: hears what takes long.
+      whole: the data set in the place of the config's; None: load that.
 
     Raises:
       ValueError: data and model that do not go together, in one sentence.
     """
     tell("loading data", 0, 1)
     natural = cfg.is_federated and cfg.federated.partition == "natural"
-    whole = _load(cfg.data, natural or cfg.privacy.records_per_unit is not None)
+    whole = whole or _load(cfg.data, natural or cfg.privacy.records_per_unit is not None)
     with in_fields(SELECTION):
         dataset, held_out = hold_out(subset(whole, cfg.data.num_train), cfg.data.validation)
         row_choice = bounded(dataset, cfg.privacy.records_per_unit)

@@ -13,7 +13,7 @@ from dpjax.accounting.distributed import KINDS, DistributedNoise
 from dpjax.checks import one_of, whole_number
 from dpjax.clipping import Aggregation
 from dpjax.federated.aggregation.discrete import DRAWS
-from dpjax.federated.aggregation.key_agreement import SEALED_BYTES, SECRET_BYTES, SHARE_BYTES, agree
+from dpjax.federated.aggregation.key_agreement import agree
 from dpjax.federated.aggregation.masking import masked_vectors, unmasked_sum
 from dpjax.federated.aggregation.messages import (
     Formed,
@@ -22,6 +22,7 @@ from dpjax.federated.aggregation.messages import (
     formed_from_messages,
     still_there,
 )
+from dpjax.federated.aggregation.parties import SEALED_BYTES, SECRET_BYTES, SHARE_BYTES
 from dpjax.federated.aggregation.quantization import messages_on_grid, safe_levels
 from dpjax.federated.side_keys import Purpose, side_key
 from dpjax.ranges import COLLUDING, DROPOUT_RATE, NOISE_MULTIPLIER, RING_BITS, RING_LEVELS
