@@ -46,6 +46,7 @@ _COMMANDS = {
 }
 # An entry point says nothing of itself before it is imported; these lines spare `dpjax --help` that.
 _KNOWN_SUMMARIES = {
+    "deploy": "A federation whose clients are real processes, on Flower.",
     "new": "Write a small project that runs as it is.",
     "plot": "Draw a sweep's privacy-utility curve and its other figures.",
 }

@@ -22,7 +22,7 @@ from experiments.config import ConfigError
 from experiments.deploy.federation import Federation, carried_like, padded, rehearsed_keys
 from experiments.deploy.keys import public_line
 from experiments.deploy.ledger import Ledger
-from experiments.deploy.letters import PROTOCOL, Letter, LetterError, asked, packed, refused, unpacked
+from experiments.deploy.letters import PROTOCOL, Letter, LetterError, asked, packed, refused, signed_part, unpacked
 from experiments.deploy.rows import Rows
 
 
@@ -95,12 +95,21 @@ class ClientSide:
                 raise LetterError(
                     f"a letter of kind {letter.kind!r} is unknown; the server has another version of dpjax."
                 )
+            self._check_sender(letter)
             if letter.kind != "hello" and asked(letter, "session", bytes) != self.session:
                 raise LetterError("this client was not greeted in this session; say hello first.")
             return answers[letter.kind](letter)
         except ValueError as error:  # LetterError, ConfigError, and what the protocol refuses
             self.tell(f"round {letter.step}: refused: {error}")
             return refused(letter, str(error))
+
+    def _check_sender(self, letter: Letter) -> None:
+        """A network's operator, or who else can reach it, may send letters too: only the plan's server is answered."""
+        try:
+            signature = asked(letter, "signed", bytes)
+            self.plan.server.public.verify(signature, signed_part(letter, self.number), ec.ECDSA(SHA256()))
+        except InvalidSignature:
+            raise LetterError("the letter is not signed by the plan's server; it is not answered.") from None
 
     def _hello(self, letter: Letter) -> Letter:
         if asked(letter, "protocol", int) != PROTOCOL:

@@ -1,5 +1,7 @@
 """What server and clients say to each other, whatever carries it; and how each says that it will not."""
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -63,6 +65,28 @@ def asked(letter: Letter, name: str, kind: type | tuple[type, ...], each: type |
     if not good:
         raise LetterError(f"a letter of kind {letter.kind} says no {name}.")
     return value
+
+
+def signed_part(letter: Letter, number: int) -> bytes:
+    """What the server signs of a letter to a client: all of it, and to whom.
+
+    Args:
+      letter: with or without its signature.
+      number: of the client.
+    """
+    hashed = hashlib.sha256(b"dpjax letter ")
+    says = {name: _plain(value) for name, value in letter.says.items() if name != "signed"}
+    head = [letter.kind, letter.step, number, says, [(x.shape, str(x.dtype)) for x in letter.arrays]]
+    hashed.update(json.dumps(head, sort_keys=True).encode())
+    for x in letter.arrays:
+        hashed.update(np.ascontiguousarray(x).tobytes())
+    return hashed.digest()
+
+
+def _plain(value: Value) -> Any:
+    if isinstance(value, list):
+        return [_plain(part) for part in value]
+    return f"bytes {value.hex()}" if isinstance(value, bytes) else value
 
 
 def packed(tree: PyTree) -> list[np.ndarray]:

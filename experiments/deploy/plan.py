@@ -26,7 +26,7 @@ from experiments.config import Config, ConfigError, writable
 from experiments.fields import as_dict
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-_ASKED = ("dpjax", "config", "clients", "most_records", "rehearsal", "data", "claim")
+_ASKED = ("dpjax", "config", "server", "clients", "most_records", "rehearsal", "data", "claim")
 
 
 @dataclass(frozen=True)
@@ -146,6 +146,7 @@ class Plan:
     Attributes:
       cfg: the config, resolved.
       clients: who may take part; their order is that of the simulation's clients.
+      server: whose letters clients answer, and nobody else's.
       most_records: rows of the largest client, at most; further ones are refused.
       shapes: of the data.
       rehearsal: whether all keys follow from ``cfg.seed``, as in the simulation: equal to it, and private only against
@@ -156,6 +157,7 @@ class Plan:
 
     cfg: Config
     clients: tuple[Member, ...]
+    server: Member
     most_records: int
     shapes: Shapes
     rehearsal: bool = False
@@ -164,6 +166,7 @@ class Plan:
 
     def __post_init__(self):
         names = [member.name for member in self.clients]
+        _ = self.server.public
         for name in names:
             if not _NAME.fullmatch(name):
                 raise ConfigError(f"the client's name {name!r} is none; give letters, digits, points and dashes.")
@@ -212,6 +215,7 @@ class Plan:
             "claim": self.claim,
             "rehearsal": self.rehearsal,
             "most_records": self.most_records,
+            "server": {k: v for k, v in vars(self.server).items() if v is not None},
             "clients": [{k: v for k, v in vars(member).items() if v is not None} for member in self.clients],
             "data": json.loads(json.dumps(vars(self.shapes))),
             "config": json.loads(json.dumps(as_dict(self.cfg)).replace("Infinity", '"inf"')),
@@ -248,7 +252,7 @@ def read_plan(path: Path) -> Plan:
         data["target"] = None if target is None else tuple(target)
         shapes = Shapes(**data)
         clients = tuple(Member(**member) for member in content["clients"])
-        most = content["most_records"]
+        server, most = Member(**content["server"]), content["most_records"]
     except (TypeError, KeyError, ValueError, OmegaConfBaseException) as error:
         if isinstance(error, ConfigError):
             raise
@@ -257,7 +261,7 @@ def read_plan(path: Path) -> Plan:
         ) from error
     if not isinstance(most, int) or most < 1:
         raise ConfigError(f"plan={path}: most_records={most} must be a whole number of at least 1.")
-    return Plan(cfg, clients, most, shapes, bool(content.get("rehearsal")), str(content.get("claim", "")))
+    return Plan(cfg, clients, server, most, shapes, bool(content.get("rehearsal")), str(content.get("claim", "")))
 
 
 def with_claim(plan: Plan, claim: str) -> Plan:

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
 from jaxtyping import PyTree
 
 from dpjax.federated.aggregation.parties import PublicKeys, rebuild
@@ -18,9 +20,11 @@ from dpjax.population import Population, weigh_units
 from dpjax.sampling import draw_cohort
 from dpjax.steps import StepReport, TrainState, make_stepper
 from dpjax.types import Cohort
+from experiments.config import ConfigError
 from experiments.deploy.answers import boxes_in, opened_in, vector_in, words_in
 from experiments.deploy.federation import Federation, Keys, message_like, rehearsed_keys
-from experiments.deploy.letters import PROTOCOL, Letter, LetterError, Post, asked, packed
+from experiments.deploy.keys import public_line
+from experiments.deploy.letters import PROTOCOL, Letter, LetterError, Post, asked, packed, signed_part
 from experiments.federated import make_aggregation
 from experiments.privacy import make_privatizer
 
@@ -88,6 +92,7 @@ class ServerSide:
     Args:
       federation: made without a client's rows.
       post: carries letters.
+      key: the server's private one, whose public one is in the plan.
       seconds: how long a letter may take to be answered.
       evaluate: the parameters → what is reported of them; None: nothing.
       tell: hears ``(rounds done, of how many, line)``.
@@ -97,13 +102,16 @@ class ServerSide:
         self,
         federation: Federation,
         post: Post,
+        key: ec.EllipticCurvePrivateKey,
         *,
         seconds: float,
         evaluate: Callable[[PyTree], Any] | None = None,
         tell: Callable[[int, int, str], None] = lambda done, total, line: None,
     ) -> None:
         self.federation, self.plan, self.post, self.seconds = federation, federation.plan, post, seconds
-        self.evaluate, self.tell = evaluate, tell
+        self.evaluate, self.tell, self._key = evaluate, tell, key
+        if public_line(key).split()[:2] != self.plan.server.key.split()[:2]:
+            raise ConfigError("key: its public key is not that of the plan's server; give the coordinator's own.")
         self.accounts = [Account() for _ in self.plan.clients]
         self.session = secrets.token_bytes(16)
         self.keys = rehearsed_keys(self.plan.cfg) if self.plan.rehearsal else fresh_keys(self.plan.cfg.seed)
@@ -340,9 +348,14 @@ class ServerSide:
         return {"session": self.session, "slot": slot}
 
     def _send(self, letters: Mapping[int, Letter]) -> None:
-        for number, letter in letters.items():
+        signed = {number: self._signed(number, letter) for number, letter in letters.items()}
+        for number, letter in signed.items():
             self.accounts[number].down += letter.size
-        self.post.send(letters)
+        self.post.send(signed)
+
+    def _signed(self, number: int, letter: Letter) -> Letter:
+        signature = self._key.sign(signed_part(letter, number), ec.ECDSA(SHA256()))
+        return letter._replace(says={**letter.says, "signed": signature})
 
     def _collect(self, numbers: set[int], seconds: float) -> dict[int, Letter]:
         answers = self.post.collect(numbers, seconds)

@@ -68,6 +68,15 @@ def make_problem(cfg: Config, tell: Tell, whole: Dataset | None = None) -> Probl
     return plain_problem(cfg, only(dataset, row_choice), model, facts, held_out, loss_fn=loss_fn)
 
 
+def load_data(cfg: Config) -> Dataset:
+    """The data set of a config, whole and as it was read.
+
+    Args:
+      cfg: of a job.
+    """
+    return _load(cfg.data, cfg.is_federated and cfg.federated.partition == "natural")
+
+
 def _has_loss(plugin: str) -> bool:
     return hasattr(load_plugin(plugin), "make_loss")
 
