@@ -19,7 +19,7 @@ from experiments.deploy.letters import unpacked
 from experiments.deploy.plan import read_plan
 from experiments.deploy.prepare import tell
 from experiments.deploy.rows import own_rows
-from experiments.deploy.server_command import _need_flower
+from experiments.deploy.server_command import need_flower
 from experiments.problems.saving import save_model
 
 
@@ -44,7 +44,7 @@ def run_client(
             f"--key {key_file} is the key of none of the plan's clients; send its .pub to the coordinator."
         )
     train, _ = own_rows(plan, rows)
-    _need_flower()
+    need_flower()
     keep_programs()
     federation = make_federation(plan, train=train)
     if plan.claim and plan.claim != federation.claim:
@@ -70,6 +70,7 @@ def run_client(
 def _serve(side: ClientSide, key: Path, ca: Path, server: str, folder: Path, wait: float) -> None:
     """Keep a SuperNode connected, and answer, until the server says that it is done."""
     ends, told = time.monotonic() + wait, ""
+    speaks = time.monotonic() + _QUIET  # a server that starts knows nobody for a while
     while side.done is None:
         was_there, why = _connected(side, key, ca, server, folder, ends)
         if side.done is not None:
@@ -78,7 +79,7 @@ def _serve(side: ClientSide, key: Path, ca: Path, server: str, folder: Path, wai
             ends = time.monotonic() + wait  # the server may come back
         if time.monotonic() > ends:
             raise ConfigError(f"--wait {wait:g}: {why}")
-        if why != told:
+        if why != told and time.monotonic() > speaks:
             print(f"waiting: {why}", flush=True)
             told = why
         time.sleep(2)
@@ -101,6 +102,8 @@ def _connected(side: ClientSide, key: Path, ca: Path, server: str, folder: Path,
             tasks.close()
             return _IS_CONNECTED in node.said, reason(node.said, server)
 
+
+_QUIET = 15.0
 
 _IS_CONNECTED = "SuperNode ID"
 

@@ -121,7 +121,8 @@ def make_federation(
     job = Job(cfg, Path(), f"deploy {plan.digest[:12]}")
     point = calibrated(job, setup, tell)
     facts = common(job, point.noise_multiplier, point.epsilon_per_report, setup, {})
-    return Federation(plan, setup, point, hparams_of(point), facts)
+    hparams = jax.tree.map(jnp.float32, hparams_of(point))  # as a lane of a sweep has them
+    return Federation(plan, setup, point, hparams, facts)
 
 
 class Keys(NamedTuple):

@@ -1,3 +1,4 @@
+# pyright: reportMissingImports=false
 """Letters as Flower's messages: the server's post over a Grid, and a client as a ClientApp."""
 
 import time

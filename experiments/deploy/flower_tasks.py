@@ -1,3 +1,4 @@
+# pyright: reportMissingImports=false
 """Flower's tasks, run in this process by apps that are installed here: no code that a network brings is ever run.
 
 Flower sends its apps' code with each run and starts a process for each message. A hospital runs what it has installed

@@ -14,9 +14,10 @@ from dpjax import metrics
 from dpjax.results import write_atomically, write_job_result
 from dpjax.scores import number_scores, scores
 from experiments import identity
+from experiments.deploy.correspondence import Account
 from experiments.deploy.federation import Federation
 from experiments.deploy.rows import Rows
-from experiments.deploy.server import Account, Ended
+from experiments.deploy.server import Ended
 from experiments.finish import show_table
 from experiments.problems.problem import BATCH
 from experiments.problems.saving import save_model

@@ -3,7 +3,6 @@
 import secrets
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any, NamedTuple
 
@@ -11,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.hashes import SHA256
 from jaxtyping import PyTree
 
 from dpjax.federated.aggregation.parties import PublicKeys, rebuild
@@ -20,40 +18,13 @@ from dpjax.population import Population, weigh_units
 from dpjax.sampling import draw_cohort
 from dpjax.steps import StepReport, TrainState, make_stepper
 from dpjax.types import Cohort
-from experiments.config import ConfigError
 from experiments.deploy.answers import boxes_in, opened_in, vector_in, words_in
+from experiments.deploy.correspondence import Account, Correspondence
 from experiments.deploy.federation import Federation, Keys, message_like, rehearsed_keys
-from experiments.deploy.keys import public_line
-from experiments.deploy.letters import PROTOCOL, Letter, LetterError, Post, asked, packed, signed_part
+from experiments.deploy.kept import Kept
+from experiments.deploy.letters import Letter, Post, packed
 from experiments.federated import make_aggregation
 from experiments.privacy import make_privatizer
-
-
-@dataclass
-class Account:
-    """What became of one client, counted.
-
-    Attributes:
-      asked, answered: rounds that it was drawn for, and whose sum it is in.
-      missed: letters that it did not answer in time.
-      late: answers that came after their time, and were not used.
-      refused: why answers of it were not taken, or it would not give one; and how often.
-      not_finite: rounds in which what it sent, or learnt, was not finite, and counted as zero.
-      up, down: bytes of what it sent, and was sent.
-    """
-
-    asked: int = 0
-    answered: int = 0
-    missed: int = 0
-    late: int = 0
-    refused: dict[str, int] = field(default_factory=dict)
-    not_finite: int = 0
-    up: int = 0
-    down: int = 0
-
-    def refuse(self, why: str) -> None:
-        """Count a refusal."""
-        self.refused[why] = self.refused.get(why, 0) + 1
 
 
 class Ended(NamedTuple):
@@ -61,7 +32,6 @@ class Ended(NamedTuple):
 
     Attributes:
       state: after its last round.
-      reports: of each round.
       evaluations: (rounds done, what was evaluated), on the way and at the end; empty without test rows.
       accounts: of each client.
       aborted: rounds that were given up.
@@ -69,7 +39,6 @@ class Ended(NamedTuple):
     """
 
     state: TrainState
-    reports: list[StepReport]
     evaluations: list[tuple[int, Any]]
     accounts: list[Account]
     aborted: int
@@ -108,66 +77,58 @@ class ServerSide:
         evaluate: Callable[[PyTree], Any] | None = None,
         tell: Callable[[int, int, str], None] = lambda done, total, line: None,
     ) -> None:
-        self.federation, self.plan, self.post, self.seconds = federation, federation.plan, post, seconds
-        self.evaluate, self.tell, self._key = evaluate, tell, key
-        if public_line(key).split()[:2] != self.plan.server.key.split()[:2]:
-            raise ConfigError("key: its public key is not that of the plan's server; give the coordinator's own.")
-        self.accounts = [Account() for _ in self.plan.clients]
-        self.session = secrets.token_bytes(16)
+        self.federation, self.plan = federation, federation.plan
+        self.evaluate, self.tell = evaluate, tell
+        self.talk = Correspondence(self.plan, post, key, seconds, covers=federation.is_secure)
         self.keys = rehearsed_keys(self.plan.cfg) if self.plan.rehearsal else fresh_keys(self.plan.cfg.seed)
-        self.greeted: set[int] = set()
-        self.silent: set[int] = set()
-        self.published: dict[int, Letter] = {}
 
-    def greet(self, seconds: float | None = None) -> set[int]:
-        """Say hello to everybody who is connected and has not answered yet; who may be asked then."""
-        self._hear_late()
-        new = self.post.present() - self.greeted
-        hello = {"plan": self.plan.digest, "session": self.session, "protocol": PROTOCOL}
-        self._send(dict.fromkeys(new, Letter("hello", 0, hello)))
-        for number, letter in self._collect(new - self.silent, seconds or self.seconds).items():
-            self._welcome(number, letter)
-        return self.greeted & self.post.present()
+    def run(self, kept: Kept | None = None) -> Ended:
+        """All rounds that are left; then everybody is told the end.
 
-    def _welcome(self, number: int, letter: Letter) -> None:
-        try:
-            self._check("hello", letter)
-            weights = self.plan.clients[number].records if self.plan.weights is not None else None
-            if weights is not None and asked(letter, "records", int) != weights:
-                raise LetterError(
-                    f"it says that it has {letter.says['records']} rows, and the plan weighs it by {weights}"
-                )
-            if self.federation.is_secure:
-                self._publish(number, letter)
-        except LetterError as error:
-            self.accounts[number].refuse(str(error))
-            return
-        self.greeted.add(number)
-        self.silent.discard(number)
-
-    def _publish(self, number: int, letter: Letter) -> None:
-        """Keep the keys that a client has for its next round."""
-        for name in ("mask", "channel", "signature"):
-            asked(letter, name, bytes)
-        asked(letter, "count", int)
-        self.published[number] = letter
-
-    def run(self) -> Ended:
-        """All rounds; then everybody is told the end."""
-        state, reports, evaluations, seconds, aborted = self._start(), [], [], [], 0
+        Args:
+          kept: where states are kept; None: nowhere.
+        """
+        state, first, gone = self._resumed(kept)
         steps, every = self.plan.cfg.optimizer.num_steps, self.plan.cfg.optimizer.evaluate_every
-        for step in range(steps):
+        told = self._told(kept, gone)
+        for step in range(first, steps):
             began = time.monotonic()
+            if kept is not None:
+                kept.begin(step)
             state, report, released = self._one_round(state, step)
-            reports.append(report)
-            aborted += not released
+            told["aborted"] += not released
             if self.evaluate is not None and ((step + 1) % every == 0 or step + 1 == steps):
-                evaluations.append((step + 1, jax.device_get(self.evaluate(state.params))))
-            seconds.append(time.monotonic() - began)
+                values = jax.tree.map(float, jax.device_get(self.evaluate(state.params)))
+                told["evaluations"].append([step + 1, values])
+            told["seconds"].append(time.monotonic() - began)
+            told["accounts"] = [vars(account) for account in self.talk.accounts]
+            if kept is not None:
+                kept.done(step, (state, self.keys), told)
             self.tell(step + 1, steps, self._line(step, report, released))
         self._say_done(state)
-        self._hear_late()
-        return Ended(state, reports, evaluations, self.accounts, aborted, seconds)
+        self.talk.hear_late()
+        return Ended(state, told["evaluations"], self.talk.accounts, told["aborted"], told["seconds"])
+
+    def _resumed(self, kept: Kept | None) -> tuple[TrainState, int, int]:
+        """(state, round to go on with, rounds that were begun and never ended)"""
+        state = self._start()
+        if kept is None:
+            return state, 0, 0
+        found = kept.restore((state, self.keys))
+        if found is not None:
+            state, self.keys = found[0], Keys(*found[1])
+        done, begun = kept.told["done"], kept.told["begun"]
+        return state, max(done, begun), max(begun - done, 0)
+
+    def _told(self, kept: Kept | None, gone: int) -> dict[str, Any]:
+        """What was told of earlier rounds, and goes on."""
+        told: dict[str, Any] = {"aborted": 0, "evaluations": [], "seconds": []}
+        if kept is not None:
+            told |= {name: kept.told[name] for name in told if name in kept.told}
+            for account, before in zip(self.talk.accounts, kept.told.get("accounts", ()), strict=False):
+                vars(account).update(before)
+        told["aborted"] += gone
+        return told
 
     def _line(self, step: int, report: StepReport, released: bool) -> str:
         arrived = int(report.cohort_size)
@@ -218,13 +179,13 @@ class ServerSide:
     def _one_round(self, state: TrainState, step: int) -> tuple[TrainState, StepReport, bool]:
         drawn = self._drawn(step)
         for number in drawn.values():
-            self.accounts[number].asked += 1
-        here = self.greet()
+            self.talk.accounts[number].asked += 1
+        here = self.talk.greet()
         cohort = {slot: number for slot, number in drawn.items() if number in here}
         turn = self._covered if self.federation.is_secure else self._plain
         units, arrived, released = turn(state, step, cohort)
         for slot in arrived:
-            self.accounts[drawn[slot]].answered += 1
+            self.talk.accounts[drawn[slot]].answered += 1
         slots = self.federation.setup.sampler.capacity
         mask = np.zeros(slots, bool)
         mask[list(arrived)] = True
@@ -241,19 +202,19 @@ class ServerSide:
     def _plain(self, state: TrainState, step: int, cohort: Mapping[int, int]) -> tuple[PyTree, set[int], bool]:
         like = message_like(self.federation)
         arrays = packed(state.params)
-        self._send({n: Letter("train", step, self._greeting(slot), arrays) for slot, n in cohort.items()})
-        answers = self._collect(set(cohort.values()), self.seconds)
+        self.talk.send({n: Letter("train", step, self.talk.greeting(slot), arrays) for slot, n in cohort.items()})
+        answers = self.talk.collect(set(cohort.values()), self.talk.seconds)
         slots = self.federation.setup.sampler.capacity
         units = jax.tree.map(lambda x: np.zeros((slots, *x.shape), x.dtype), like)
         arrived: set[int] = set()
         for slot, number in cohort.items():
-            vector = self._read(number, answers, "train", partial(vector_in, like=like))
+            vector = self.talk.read(number, answers, "train", partial(vector_in, like=like))
             if vector is None:
                 continue
             for rows, row in zip(jax.tree.leaves(units), jax.tree.leaves(vector), strict=True):
                 rows[slot] = row
             finite = all(bool(np.isfinite(row).all()) for row in jax.tree.leaves(vector))
-            self.accounts[number].not_finite += not finite or answers[number].says.get("finite") == 0
+            self.talk.accounts[number].not_finite += not finite or answers[number].says.get("finite") == 0
             arrived.add(slot)
         return jax.tree.map(jnp.asarray, units), arrived, True
 
@@ -264,10 +225,10 @@ class ServerSide:
         size = sum(x.size for x in jax.tree.leaves(message_like(federation)))
         nothing = Uncovered(jnp.zeros((1, size), jnp.int32), jnp.zeros(1, bool), jnp.zeros(1, jnp.int32))
         least = federation.threshold
-        cohort = {slot: number for slot, number in cohort.items() if number in self.published}
-        letters = {slot: self.published.pop(number) for slot, number in cohort.items()}
+        cohort = {slot: number for slot, number in cohort.items() if number in self.talk.published}
+        letters = {slot: self.talk.published.pop(number) for slot, number in cohort.items()}
         # Whoever has used its keys up without opening them is greeted anew.
-        self.greeted -= set(cohort.values())
+        self.talk.greeted -= set(cohort.values())
         if len(cohort) < least:
             return nothing, set(), False
         published = {slot: PublicKeys(x.says["mask"], x.says["channel"]) for slot, x in letters.items()}
@@ -279,8 +240,8 @@ class ServerSide:
             "channels": [keys.channel for keys in published.values()],
             "signatures": [x.says["signature"] for x in letters.values()],
         }
-        sealed = self._turn(
-            "shares", step, cohort, lambda slot: listed | self._greeting(slot), partial(boxes_in, to=set(cohort))
+        sealed = self.talk.turn(
+            "shares", step, cohort, lambda slot: listed | self.talk.greeting(slot), partial(boxes_in, to=set(cohort))
         )
         if len(sealed) < least:
             return nothing, set(), False
@@ -288,32 +249,32 @@ class ServerSide:
 
         def delivered(slot: int) -> dict[str, Any]:
             senders = [u for u in sealed if u != slot]
-            return self._greeting(slot) | {"from": senders, "sealed": [sealed[u][slot] for u in senders]}
+            return self.talk.greeting(slot) | {"from": senders, "sealed": [sealed[u][slot] for u in senders]}
 
         sharing = {slot: cohort[slot] for slot in sealed}
-        words = self._turn("upload", step, sharing, delivered, partial(words_in, bits=bits, size=size), arrays)
+        words = self.talk.turn("upload", step, sharing, delivered, partial(words_in, bits=bits, size=size), arrays)
         if len(words) < least:
             return nothing, set(), False
         arrived, lost = sorted(words), sorted(set(sharing) - set(words))
         says = {"arrived": arrived, "lost": lost}
         opening = {slot: cohort[slot] for slot in arrived}
-        opened = self._turn(
+        opened = self.talk.turn(
             "open",
             step,
             opening,
-            lambda slot: says | self._greeting(slot),
+            lambda slot: says | self.talk.greeting(slot),
             partial(opened_in, arrived=arrived, lost=lost),
         )
         for slot in opened:  # with keys for the next round
-            self.greeted.add(cohort[slot])
+            self.talk.greeted.add(cohort[slot])
         shares = {slot: each for slot, (each, _) in opened.items()}
         for slot, (_, letter) in opened.items():
-            self._publish(cohort[slot], letter)
+            self.talk.publish(cohort[slot], letter)
         try:
             rebuilt = rebuild(shares, published, arrived, lost, least)
         except ValueError as error:
             for slot in shares:
-                self.accounts[cohort[slot]].refuse(f"among those whose shares do not fit: {error}")
+                self.talk.accounts[cohort[slot]].refuse(f"among those whose shares do not fit: {error}")
             return nothing, set(), False
         if rebuilt is None:
             return nothing, set(), False
@@ -323,80 +284,14 @@ class ServerSide:
             vector, finite = words[slot]
             total = total + vector
             bad += not finite
-            self.accounts[cohort[slot]].not_finite += not finite
+            self.talk.accounts[cohort[slot]].not_finite += not finite
         numbers = jnp.asarray(uncovered(total, rebuilt, bits))[None]
         return Uncovered(numbers, jnp.ones(1, bool), jnp.full(1, bad, jnp.int32)), set(arrived), True
 
-    def _turn(
-        self,
-        kind: str,
-        step: int,
-        to: Mapping[int, int],
-        says: Callable[[int], Mapping[str, Any]],
-        read: Callable[[Letter], Any],
-        arrays: list[np.ndarray] | tuple[()] = (),
-    ) -> dict[int, Any]:
-        """One letter to each, and what those who answered say."""
-        self._send({number: Letter(kind, step, says(slot), arrays) for slot, number in to.items()})
-        answers = self._collect(set(to.values()), self.seconds)
-        found = {slot: self._read(number, answers, kind, read) for slot, number in to.items()}
-        return {slot: value for slot, value in found.items() if value is not None}
-
-    # ---- letters
-
-    def _greeting(self, slot: int) -> dict[str, Any]:
-        return {"session": self.session, "slot": slot}
-
-    def _send(self, letters: Mapping[int, Letter]) -> None:
-        signed = {number: self._signed(number, letter) for number, letter in letters.items()}
-        for number, letter in signed.items():
-            self.accounts[number].down += letter.size
-        self.post.send(signed)
-
-    def _signed(self, number: int, letter: Letter) -> Letter:
-        signature = self._key.sign(signed_part(letter, number), ec.ECDSA(SHA256()))
-        return letter._replace(says={**letter.says, "signed": signature})
-
-    def _collect(self, numbers: set[int], seconds: float) -> dict[int, Letter]:
-        answers = self.post.collect(numbers, seconds)
-        for number in numbers - set(answers):
-            self.accounts[number].missed += 1
-            self.silent.add(number)  # nobody waits for it again before it has answered
-            self.greeted.discard(number)
-        for number, letter in answers.items():
-            self.accounts[number].up += letter.size
-        return answers
-
-    def _hear_late(self) -> None:
-        for number, letter in self.post.late():
-            self.accounts[number].up += letter.size
-            if letter.kind == "hello":
-                self._welcome(number, letter)
-            else:
-                self.accounts[number].late += 1
-                self.silent.discard(number)
-
-    def _read(self, number: int, answers: Mapping[int, Letter], kind: str, read: Callable[[Letter], Any]) -> Any:
-        """What a client's answer says; None where there is none, or it is refused."""
-        if number not in answers:
-            return None
-        try:
-            self._check(kind, answers[number])
-            return read(answers[number])
-        except ValueError as error:
-            self.accounts[number].refuse(str(error))
-            self.greeted.discard(number)
-            return None
-
-    @staticmethod
-    def _check(kind: str, letter: Letter) -> None:
-        if letter.kind == "refused":
-            raise LetterError(f"it would not: {asked(letter, 'why', str)[:300]}")
-        if letter.kind != kind:
-            raise LetterError(f"it answered {kind} with {str(letter.kind)[:20]!r}")
-
     def _say_done(self, state: TrainState) -> None:
-        says = {"session": self.session, "claim": self.federation.claim}
-        here = self.post.present()
-        self._send(dict.fromkeys(here, Letter("done", self.plan.cfg.optimizer.num_steps, says, packed(state.params))))
-        self._collect(here - self.silent, self.seconds)
+        says = {"session": self.talk.session, "claim": self.federation.claim}
+        here = self.talk.post.present()
+        self.talk.send(
+            dict.fromkeys(here, Letter("done", self.plan.cfg.optimizer.num_steps, says, packed(state.params)))
+        )
+        self.talk.collect(here - self.talk.silent, self.talk.seconds)

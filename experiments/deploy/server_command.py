@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import jax
@@ -11,14 +12,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from dpjax.program_cache import keep_programs
 from experiments.config import ConfigError
+from experiments.deploy.correspondence import Account
 from experiments.deploy.deployable import refuse_undeployable
 from experiments.deploy.federation import Federation, make_federation
+from experiments.deploy.kept import Kept
 from experiments.deploy.keys import CA, check_server, public_line, read_client_key
 from experiments.deploy.outcome import ACCOUNTS, write_outcome
 from experiments.deploy.plan import read_plan
 from experiments.deploy.prepare import tell
 from experiments.deploy.rows import read_rows
-from experiments.deploy.server import Account, ServerSide
+from experiments.deploy.server import ServerSide
 
 
 def run_server(
@@ -50,7 +53,7 @@ def run_server(
     if (out / "result.json").is_file():
         raise ConfigError(f"--out {out} holds a finished run; give another folder.")
     test = None if rows is None else read_rows(rows, plan.shapes)
-    _need_flower()
+    need_flower()
     keep_programs()
     federation = make_federation(plan, test=test)
     tell(federation)
@@ -58,11 +61,14 @@ def run_server(
     _run(federation, key, certificates, host, port, test, out, seconds, wait, needed)
 
 
-def _need_flower() -> None:
-    try:
-        import flwr  # noqa: F401
-    except ImportError:
-        raise ConfigError("Flower is not installed; install the extra: pip install 'dpjax[flower]'.") from None
+def need_flower() -> None:
+    """Refuse to go on without Flower.
+
+    Raises:
+      ConfigError: it is not installed.
+    """
+    if find_spec("flwr") is None:
+        raise ConfigError("Flower is not installed; install the extra: pip install 'dpjax[flower]'.")
 
 
 def _run(federation: Federation, key, certificates, host, port, test, out, seconds, wait, needed) -> None:
@@ -71,6 +77,9 @@ def _run(federation: Federation, key, certificates, host, port, test, out, secon
     from experiments.deploy.processes import new_secret, private_folder, refused_keys, submit, superlink
 
     plan = federation.plan
+    kept = Kept(out, plan.digest)
+    if kept.told["done"]:
+        print(f"going on after round {kept.told['done']} of {plan.cfg.optimizer.num_steps}")
     with private_folder() as folder:
         secret = new_secret(folder)
         with superlink(folder, certificates, secret, host, port, out / "superlink.log") as link:
@@ -85,7 +94,7 @@ def _run(federation: Federation, key, certificates, host, port, test, out, secon
                         federation, post, key, seconds=seconds, evaluate=_evaluator(federation, test), tell=shown.done
                     )
                     _wait_for(side, post, needed, wait, shown, host, port)
-                    ended = side.run()
+                    ended = side.run(kept)
                 row = write_outcome(out, federation, ended, test, post.strangers())
                 _say(out, row, ended.accounts, [member.name for member in plan.clients], post.strangers())
 
@@ -139,13 +148,13 @@ class _Rounds:
 def _wait_for(side: ServerSide, post, needed: int, wait: float, shown: _Rounds, host: str, port: int) -> None:
     shown.say(f"listening on {host}:{port}; waiting for {needed} clients")
     ends, told = time.monotonic() + wait, -1
-    while len(ready := side.greet(min(5.0, wait))) < needed:
+    while len(ready := side.talk.greet(min(5.0, wait))) < needed:
         if len(ready) != told:
             told = len(ready)
             names = ", ".join(side.plan.clients[number].name for number in sorted(ready))
             shown.say(f"{told} of {needed} clients are here{f': {names}' if names else ''}")
         if time.monotonic() > ends:
-            reasons = {why for account in side.accounts for why in account.refused}
+            reasons = {why for account in side.talk.accounts for why in account.refused}
             because = f" ({'; '.join(sorted(reasons))[:300]})" if reasons else ""
             raise ConfigError(
                 f"--wait {wait:g}: {len(ready)} of {needed} clients came{because}; start the others, or lower --least."

@@ -48,7 +48,7 @@ class Uncovered(NamedTuple):
 
 
 def uncovered_sum(
-    *, levels: int, message_like: PyTree[Array], noise: Float[Array, ""] | float | None = None
+    *, levels: int, message_like: PyTree, noise: Float[Array, ""] | float | None = None
 ) -> BoundedSum:
     """The sum that secure aggregation leaves to the server, which saw no client's own vector.
 
