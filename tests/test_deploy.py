@@ -64,7 +64,7 @@ def nested(flat):
         ),
         ("federated.partition=quantity", "federated.weights=sizes"),
         ("federated.clients_per_round=3", "optimizer.sampling=poisson", "privacy.epsilon=9", "privacy.delta=0.01"),
-        ("federated.algorithm=fedprox", "federated.local_epochs=1", "optimizer=adam"),
+        ("federated.algorithm=fedprox", "federated.local_epochs=1", "optimizer.momentum=0.5"),
         ("clipping=automatic", "privacy.epsilon=8", "privacy.delta=0.01"),
         ("federated.robust=median",),
         SECURE,

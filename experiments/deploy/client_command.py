@@ -1,6 +1,5 @@
 """``dpjax deploy client``."""
 
-import re
 import time
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from experiments.deploy.ledger import Ledger
 from experiments.deploy.letters import unpacked
 from experiments.deploy.plan import read_plan
 from experiments.deploy.prepare import tell
+from experiments.deploy.reach import address, obstacle, trusted
 from experiments.deploy.rows import own_rows
 from experiments.deploy.server_command import need_flower
 from experiments.problems.saving import save_model
@@ -36,8 +36,8 @@ def run_client(
     key = read_client_key(key_file)
     if not ca.is_file():
         raise ConfigError(f"--ca {ca} is not there; give the ca.pem that the coordinator sent.")
-    if not re.fullmatch(r"\[?[\w.:-]+\]?:\d{1,5}", server):
-        raise ConfigError(f"--server {server} is no address; write HOST:PORT.")
+    trusted(ca)
+    address(server)
     mine = next((m for m in plan.clients if m.key.split()[:2] == public_line(key).split()[:2]), None)
     if mine is None:
         raise ConfigError(
@@ -72,7 +72,9 @@ def _serve(side: ClientSide, key: Path, ca: Path, server: str, folder: Path, wai
     ends, told = time.monotonic() + wait, ""
     speaks = time.monotonic() + _QUIET  # a server that starts knows nobody for a while
     while side.done is None:
-        was_there, why = _connected(side, key, ca, server, folder, ends)
+        was_there, why = False, obstacle(server, ca)
+        if why is None:
+            was_there, why = _connected(side, key, ca, server, folder, ends)
         if side.done is not None:
             return
         if was_there:
@@ -146,10 +148,6 @@ def reason(said: str, server: str) -> str:
     """
     if "code: 2004" in said:
         return f"the server at {server} knows no client with this key; ask whether the plan in use has it."
-    if ("CERTIFICATE_VERIFY_FAILED" in said and "ostname mismatch" in said) or "IP address mismatch" in said:
-        return f"the server's certificate is not for {server}; connect to a name that it was made for, or make another."
-    if "CERTIFICATE_VERIFY_FAILED" in said:
-        return f"the server at {server} is not known to --ca; ask the coordinator for the ca.pem of this server."
-    if "401" in said or "authentication" in said.lower():
-        return f"the server at {server} did not accept this client's signature; set the clock of both machines."
-    return f"nobody answers at {server}; is the server started, and does a firewall let its port through?"
+    if "Invalid SuperNode authentication" in said or "401 Unauthorized" in said:
+        return f"the server at {server} did not take this client's signature; set the clock of both machines."
+    return f"the connection to {server} ended; is the server still there?"
