@@ -162,6 +162,7 @@ BLOCKS = {
     "kills": ("concepts/faults.md", measured("kills")),
     "keeping": ("concepts/faults.md", measured("keeping")),
     "past_one_machine": ("how-to/clusters.md", measured("past_one_machine")),
+    "deployed_hospitals": ("tutorial-deploy.md", measured("deployed_hospitals")),
     "stored_units": ("how-to/larger-than-memory.md", measured("stored_units")),
     **{name: ("benchmarks.md", measured(name)) for name in MEASURED},
 }

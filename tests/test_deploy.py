@@ -197,14 +197,27 @@ def test_whatever_a_client_sends_moves_the_sum_by_a_clip_norm_at_most(tmp_path):
     assert distance <= 2 * 0.5 / 5 * (1 + 1e-5)  # one client of five in the place of another, each of norm at most 0.5
 
 
+def halved(letter, honestly):
+    answer = honestly(letter)
+    return answer._replace(arrays=[x.astype(np.float64) for x in answer.arrays])
+
+
+def unasked(letter, honestly):
+    return honestly(letter)._replace(kind="hello")
+
+
+def shapeless(letter, honestly):
+    return honestly(letter)._replace(arrays=[np.zeros(3, np.float32)])
+
+
 BAD = {
-    "shape": (lambda letter, honestly: honestly(letter)._replace(arrays=[np.zeros(3, np.float32)]), "not of the model's shapes"),
-    "dtype": (lambda letter, honestly: (a := honestly(letter))._replace(arrays=[x.astype(np.float64) for x in a.arrays]), "shapes"),
-    "kind": (lambda letter, honestly: honestly(letter)._replace(kind="hello"), "it answered train with 'hello'"),
+    "shape": (shapeless, "not of the model's shapes"),
+    "dtype": (halved, "not of the model's shapes"),
+    "kind": (unasked, "it answered train with 'hello'"),
     "empty": (lambda letter, honestly: Letter("train", letter.step), "not of the model's shapes"),
     "refuses": (lambda letter, honestly: Letter("refused", letter.step, {"why": "no wish"}), "it would not: no wish"),
     "mute": (lambda letter, honestly: Letter("refused", letter.step), "says no why"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("what", BAD)
@@ -520,9 +533,9 @@ def test_a_server_that_was_killed_goes_on_and_no_noise_is_used_twice(tmp_path, o
         if done == 2:
             raise Killed
 
+    side = ServerSide(world.server(), Office(world.clients), world.key, seconds=1, tell=killed_after_two)
     with pytest.raises(Killed):
-        office = Office(world.clients)
-        ServerSide(world.server(), office, world.key, seconds=1, tell=killed_after_two).run(Kept(tmp_path / "run", "p"))
+        side.run(Kept(tmp_path / "run", "p"))
     kept = Kept(tmp_path / "run", "p")
     assert (kept.told["begun"], kept.told["done"]) == (2, 2)
     ended = ServerSide(world.server(), Office(world.clients), world.key, seconds=1).run(kept)

@@ -11,9 +11,8 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from dpjax.models.tuning import flat_paths
-from dpjax.results import claim, read_job_result
+from dpjax.results import claim, read_job_result, write_atomically
 from experiments.config import ConfigError
-from experiments.deploy.outcome import ACCOUNTS
 from experiments.deploy.plan import read_plan
 from experiments.jobs import calibrated, hparams_of
 from experiments.rows import common, outputs
@@ -21,8 +20,13 @@ from experiments.setup import build
 from experiments.task import Job
 
 
-def compare(path: Path, deployed: Path) -> None:
+def compare(path: Path, deployed: Path, out: Path | None = None) -> None:
     """Print both sides.
+
+    Args:
+      path: of the plan.
+      deployed: folder of its run.
+      out: a file for the same as JSON; None: nowhere.
 
     Raises:
       ConfigError: no rehearsal, or no finished run in the folder.
@@ -37,19 +41,26 @@ def compare(path: Path, deployed: Path) -> None:
     mine, params = simulate(plan.cfg)
     model = load_file(deployed / "model" / "trained.safetensors")
     worst = max(float(np.max(np.abs(np.asarray(params[name]) - model[name]))) for name in model)
-    accounts = json.loads((deployed / ACCOUNTS).read_text(encoding="utf-8"))["clients"].values()
-    sent = sum(each["up"] for each in accounts) / max(sum(each["answered"] for each in accounts), 1)
     print(f"{'':28}{'simulated':>16}{'deployed':>16}")
     for name in ("test_accuracy", "test_loss", "test_r2"):
         if theirs.get(name) is not None:
             print(f"{name:28}{mine[name]:16.4f}{theirs[name]:16.4f}")
-    print(f"{'bytes of a client a round':28}{mine['uplink_bytes']:16,.0f}{sent:16,.0f}")
+    print(f"{'bytes of a client a round':28}{mine['uplink_bytes']:16,.0f}{theirs['uplink_bytes']:16,.0f}")
     print(f"{'seconds':28}{mine['wall_seconds']:16.1f}{theirs['wall_seconds']:16.1f}")
     print(f"largest difference of a parameter: {worst:.2g}")
     same = claim(mine) == claim(theirs)
     print(f"ε, {'the same sentence' if same else 'DIFFERENT sentences'}: {claim(theirs)}")
     if not same:
         print(f"   simulated: {claim(mine)}")
+    if out is not None:
+        sides = {
+            side: {name: row.get(name) for name in _COMPARED} | {"claim": claim(row)}
+            for side, row in (("simulated", mine), ("deployed", theirs))
+        }
+        write_atomically(out, json.dumps(sides | {"largest_difference": worst}).encode())
+
+
+_COMPARED = ("test_accuracy", "test_loss", "uplink_bytes", "wall_seconds", "epsilon_pld", "epsilon_rdp")
 
 
 def simulate(cfg: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

@@ -159,8 +159,9 @@ def client_command(
 def compare_command(
     plan: _PLAN,
     deployed: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the deployed run.")],
+    out: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="The same as JSON, in a file.")] = None,
 ) -> None:
     """Simulate a rehearsal's plan here and put it beside the deployed run: parameters, accuracy, ε, bytes."""
     from experiments.deploy.beside import compare
 
-    compare(plan, deployed)
+    compare(plan, deployed, out)

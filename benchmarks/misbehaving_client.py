@@ -1,4 +1,4 @@
-"""A client of `dpjax deploy` that is honest but for one thing: python misbehaving_client.py WHAT [arguments of client]."""
+"""A client that is honest but for one thing: python misbehaving_client.py WHAT [arguments of dpjax deploy client]."""
 
 import os
 import sys
