@@ -95,9 +95,7 @@ class RealFederation:
         if what is None:
             self.start(name, "dpjax", "deploy", "client", *self.client_words(name))
         else:
-            self.start(
-                name, "python", str(ROOT / "benchmarks" / "misbehaving_client.py"), what, *self.client_words(name)
-            )
+            self.start(name, "python", str(ROOT / "tests" / "misbehaving_client.py"), what, *self.client_words(name))
 
     def stranger(self, key: Path) -> None:
         """Start a SuperNode under a key that nobody agreed to."""

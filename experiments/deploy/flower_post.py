@@ -1,10 +1,13 @@
 # pyright: reportMissingImports=false
 """Letters as Flower's messages: the server's post over a Grid, and a client as a ClientApp."""
 
+import json
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax.numpy as jnp
+import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.common.constant import ErrorCode
@@ -19,10 +22,16 @@ _GONE = {ErrorCode.NODE_UNAVAILABLE, ErrorCode.REPLY_MESSAGE_UNAVAILABLE, ErrorC
 
 
 def as_record(letter: Letter) -> RecordDict:
-    """A letter as what a message holds."""
-    says = ConfigRecord({"kind": letter.kind, "step": letter.step, **{f"says.{k}": v for k, v in letter.says.items()}})
-    arrays = ArrayRecord({f"{i:06d}": Array(x) for i, x in enumerate(letter.arrays)})
-    return RecordDict({"letter": says, "arrays": arrays})
+    """A letter as what a message holds; arrays as bytes, since Flower's know no bfloat16."""
+    layout = json.dumps([[str(x.dtype), list(x.shape)] for x in letter.arrays])
+    says = {"kind": letter.kind, "step": letter.step, "layout": layout}
+    raw = [np.frombuffer(np.ascontiguousarray(x).tobytes(), np.uint8) for x in letter.arrays]
+    return RecordDict(
+        {
+            "letter": ConfigRecord(says | {f"says.{name}": value for name, value in letter.says.items()}),
+            "arrays": ArrayRecord({f"{i:06d}": Array(x) for i, x in enumerate(raw)}),
+        }
+    )
 
 
 def as_letter(record: RecordDict) -> Letter:
@@ -35,11 +44,15 @@ def as_letter(record: RecordDict) -> Letter:
         says, arrays = record["letter"], record["arrays"]
         assert isinstance(says, ConfigRecord)
         assert isinstance(arrays, ArrayRecord)
-        kind, step = says["kind"], says["step"]
+        kind, step, layout = says["kind"], says["step"], json.loads(str(says["layout"]))
         assert isinstance(kind, str)
         assert type(step) is int
         values: dict[str, Any] = {name.removeprefix("says."): v for name, v in says.items() if name.startswith("says.")}
-        return Letter(kind, step, values, [arrays[name].numpy() for name in sorted(arrays)])
+        raw = [arrays[name].numpy().tobytes() for name in sorted(arrays)]
+        read = [
+            np.frombuffer(x, jnp.dtype(dtype)).reshape(shape) for x, (dtype, shape) in zip(raw, layout, strict=True)
+        ]
+        return Letter(kind, step, values, read)
     except Exception as error:  # anybody's bytes
         raise ValueError(f"it sent a message that holds no letter ({type(error).__name__})") from error
 
