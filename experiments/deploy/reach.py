@@ -51,10 +51,11 @@ def obstacle(server: str, ca: Path) -> str | None:
       ca: certificate of its authority.
     """
     host, port = address(server)
+    context = trusted(ca)
     try:
         with (
             socket.create_connection((host, port), timeout=5) as plain,
-            trusted(ca).wrap_socket(plain, server_hostname=host) as line,
+            context.wrap_socket(plain, server_hostname=host) as line,
         ):
             return _clock(line, host, server)
     except ssl.SSLCertVerificationError as error:
