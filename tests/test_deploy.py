@@ -562,6 +562,35 @@ def test_a_round_in_which_the_server_was_killed_is_given_up(tmp_path):
     assert (told["begun"], told["done"]) == (3, 3)
 
 
+@pytest.mark.parametrize("what", ["rehearsal: true", "most_records: ", "input_shape:"])
+def test_a_plan_of_other_types_is_refused_before_it_is_believed(tmp_path, what):
+    world = make_world(tmp_path)
+    world.plan.write(tmp_path / "plan.yaml")
+    text = (tmp_path / "plan.yaml").read_text()
+    edits = {
+        "rehearsal: true": ("rehearsal: true", 'rehearsal: "false"'),
+        "most_records: ": ("most_records: ", "most_records: -"),
+        "input_shape:": ("  - 8\n  - 8\n", "  - 800000\n  - 80000\n"),
+    }
+    assert edits[what][0] in text
+    (tmp_path / "plan.yaml").write_text(text.replace(*edits[what], 1))
+    with pytest.raises(ConfigError, match=what.partition(":")[0]):
+        read_plan(tmp_path / "plan.yaml")
+
+
+def test_a_run_waits_where_nobody_is_there_and_a_finished_one_needs_nobody(tmp_path):
+    world = make_world(tmp_path)
+    asked = []
+    office = Office(world.clients)
+    kept = Kept(tmp_path / "run", "p")
+    ServerSide(world.server(), office, world.key, seconds=1, ready=asked.append).run(kept)
+    assert asked == [0, 1, 2]
+    nobody = ServerSide(world.server(), Office({}), world.key, seconds=1, ready=asked.append)
+    ended = nobody.run(Kept(tmp_path / "run", "p"))  # killed after its last round, before anything was written
+    assert asked == [0, 1, 2]
+    assert [account.answered for account in ended.accounts] == [3] * 5
+
+
 def test_a_wrong_key_is_refused_in_one_sentence(tmp_path):
     world = make_world(tmp_path)
     with pytest.raises(ConfigError, match=re.escape("key: its public key is not that of the plan's server")):
@@ -574,5 +603,5 @@ def test_more_rows_than_the_plan_has_room_for_are_refused(tmp_path):
     world = make_world(tmp_path)
     client = world.clients[0]
     small = dataclasses.replace(world.plan, most_records=10)
-    with pytest.raises(ConfigError, match="room for 1 to 10"):
+    with pytest.raises(ConfigError, match="room for 10;"):
         ClientSide(make_federation(small, train=client.rows), client._key, Ledger(tmp_path / "y" / "s.json", "d", 3))

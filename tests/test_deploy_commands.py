@@ -9,13 +9,19 @@ import socket
 import ssl
 import stat
 import threading
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ed25519
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from deployed import DIGITS, Office, largest_difference, make_client
 
 from dpjax.cli.app import run
 from experiments.config import ConfigError
+from experiments.deploy import keys
+from experiments.deploy import rows as rows_module
 from experiments.deploy.beside import simulate
 from experiments.deploy.federation import make_federation
 from experiments.deploy.keys import check_server, read_client_key, write_certificates, write_client_key
@@ -135,6 +141,26 @@ def test_a_plan_for_tables_that_stay_with_their_owners(tmp_path, capsys):
         own_rows(plan, wide)
 
 
+def test_keys_of_other_kinds_are_refused_in_one_sentence(tmp_path, monkeypatch):
+    other = ed25519.Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
+    for name, content, why in (("ed", other, "not of an elliptic curve"), ("empty", b"", "is no private key")):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ConfigError, match=why):
+            read_client_key(tmp_path / name)
+    for error in (
+        TypeError("Key is password-protected."),
+        UnsupportedAlgorithm("bcrypt"),
+    ):
+        monkeypatch.setattr(keys, "load_ssh_private_key", Mock(side_effect=error))
+        with pytest.raises(ConfigError, match="without a passphrase"):
+            read_client_key(tmp_path / "ed")
+
+
+def test_the_server_tests_on_all_rows_of_a_table(rehearsed):
+    plan = read_plan(rehearsed / "plan.yaml")
+    assert len(rows_module.test_rows(plan, rehearsed / "server" / "test.parquet").labels) == 359
+
+
 def test_what_a_plan_needs_is_said(tmp_path, capsys):
     status, _, err = dpjax(capsys, "plan", str(tmp_path / "p.yaml"), *DIGITS)
     assert status == 1
@@ -175,9 +201,9 @@ def test_compare_puts_a_run_beside_its_simulation(rehearsed, tmp_path, capsys):
 
 
 @contextlib.contextmanager
-def answering(certificates=None, date=None, greeting=None):
+def answering(certificates=None, date=None, greeting=None, host="127.0.0.1"):
     """A server on this machine that answers one request after another."""
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = socket.create_server((host, 0))
     context = None
     if certificates is not None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -198,7 +224,7 @@ def answering(certificates=None, date=None, greeting=None):
 
     threading.Thread(target=serve, daemon=True).start()
     try:
-        yield f"127.0.0.1:{listener.getsockname()[1]}"
+        yield f"{host}:{listener.getsockname()[1]}"
     finally:
         listener.close()
 
@@ -210,8 +236,8 @@ def test_what_is_in_the_way_is_said_in_one_sentence_with_the_fix(tmp_path):
     with answering(tmp_path / "good") as server:
         assert obstacle(server, ca) is None
         assert "is not known to --ca" in obstacle(server, tmp_path / "elsewhere" / "ca.pem")
-    with answering(tmp_path / "elsewhere") as server:
-        assert "not for 127.0.0.1" in obstacle(server, tmp_path / "elsewhere" / "ca.pem")
+    with answering(tmp_path / "elsewhere", host="127.0.0.2") as server:
+        assert "not for 127.0.0.2" in obstacle(server, tmp_path / "elsewhere" / "ca.pem")
     with answering(None, greeting=b"220 mail\r\n") as server:
         assert re.search(r"speaks no TLS|nobody answers", obstacle(server, ca))
     with answering(tmp_path / "good", greeting=b"220 mail\r\n") as server:

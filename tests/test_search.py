@@ -190,6 +190,11 @@ def test_two_objectives_have_a_front(run, tmp_path, capsys):
     assert "trials are beaten by none in accuracy and epsilon." in capsys.readouterr().out
 
 
+def test_pruning_wants_a_second_seed(run):
+    with pytest.raises(ConfigError, match=r"prune=true trains one seed of a point before its others"):
+        run(Launcher(), RATE, "num_seeds=1", n_trials=4, prune=True)
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

@@ -213,7 +213,7 @@ def flagged(message: str) -> str:
       "--sampling-rate 2 with --sampling 'full'; set it to 1"
     """
     return re.sub(
-        rf"\b({'|'.join(_FLAGS)})( is |=)",
+        rf"(?<![.\w])({'|'.join(_FLAGS)})( is |=)",
         lambda match: f"--{match[1].replace('_', '-')}{match[2].replace('=', ' ')}",
         message,
     )

@@ -60,9 +60,11 @@ class ClientSide:
         dataset = federation.setup.problem.dataset
         self.rows = Rows(dataset.train_inputs, dataset.train_labels)
         count = len(self.rows.labels)
-        if not 1 <= count <= self.plan.most_records:
+        if count == 0:
+            raise ConfigError("rows: there are no training rows; give a file that has some.")
+        if count > self.plan.most_records:
             raise ConfigError(
-                f"rows: there are {count} training rows, and the plan has room for 1 to {self.plan.most_records}; ask "
+                f"rows: there are {count} training rows, and the plan has room for {self.plan.most_records}; ask "
                 "the coordinator for a plan with a larger federated.records_per_client."
             )
         known = self.plan.clients[number].records

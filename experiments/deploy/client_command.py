@@ -43,7 +43,7 @@ def run_client(
         raise ConfigError(
             f"--key {key_file} is the key of none of the plan's clients; send its .pub to the coordinator."
         )
-    train, _ = own_rows(plan, rows)
+    train, held_out = own_rows(plan, rows)
     need_flower()
     keep_programs()
     federation = make_federation(plan, train=train)
@@ -53,7 +53,9 @@ def run_client(
     folder = state_folder(plan.digest, mine.name, state)
     ledger = Ledger(folder / "sent.json", plan.digest, plan.cfg.optimizer.num_steps)
     side = ClientSide(federation, key, ledger, lambda line: print(line, flush=True))
-    print(f"Client:  {mine.name}, {len(train.labels)} rows, which stay here; what it has sent is in {ledger.path}")
+    out_of_it = len(held_out.labels)
+    apart = f" ({out_of_it} more are held out by data.split, and not used)" if out_of_it else ""
+    print(f"Client:  {mine.name}, {len(train.labels)} rows{apart}, which stay here; what it sends: {ledger.path}")
     _serve(side, key_file, ca, server, folder, wait)
     assert side.done is not None
     if out is not None:
@@ -69,8 +71,7 @@ def run_client(
 
 def _serve(side: ClientSide, key: Path, ca: Path, server: str, folder: Path, wait: float) -> None:
     """Keep a SuperNode connected, and answer, until the server says that it is done."""
-    ends, told = time.monotonic() + wait, ""
-    speaks = time.monotonic() + _QUIET  # a server that starts knows nobody for a while
+    ends, told, seen = time.monotonic() + wait, "", ("", 0.0)
     while side.done is None:
         was_there, why = False, obstacle(server, ca)
         if why is None:
@@ -81,7 +82,9 @@ def _serve(side: ClientSide, key: Path, ca: Path, server: str, folder: Path, wai
             ends = time.monotonic() + wait  # the server may come back
         if time.monotonic() > ends:
             raise ConfigError(f"--wait {wait:g}: {why}")
-        if why != told and time.monotonic() > speaks:
+        if why != seen[0]:
+            seen = why, time.monotonic()
+        if why != told and time.monotonic() - seen[1] > _QUIET:  # a server that starts knows nobody for a while
             print(f"waiting: {why}", flush=True)
             told = why
         time.sleep(2)
@@ -105,7 +108,7 @@ def _connected(side: ClientSide, key: Path, ca: Path, server: str, folder: Path,
             return _IS_CONNECTED in node.said, reason(node.said, server)
 
 
-_QUIET = 15.0
+_QUIET = 10.0
 
 _IS_CONNECTED = "SuperNode ID"
 
@@ -144,10 +147,11 @@ def reason(said: str, server: str) -> str:
 
     Example:
       >>> reason("[code: 2004] Failed to activate SuperNode.", "a:1")
-      'the server at a:1 knows no client with this key; ask whether the plan in use has it.'
+      'the server at a:1 does not let this key in: its plan does not have it, or another client is connected with it.'
     """
     if "code: 2004" in said:
-        return f"the server at {server} knows no client with this key; ask whether the plan in use has it."
+        why = "its plan does not have it, or another client is connected with it"
+        return f"the server at {server} does not let this key in: {why}."
     if "Invalid SuperNode authentication" in said or "401 Unauthorized" in said:
         return f"the server at {server} did not take this client's signature; set the clock of both machines."
     return f"the connection to {server} ended; is the server still there?"

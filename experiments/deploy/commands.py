@@ -13,8 +13,9 @@ A federation whose clients are real: processes of their own, on Flower, over TLS
   dpjax deploy rehearse four experiment=heart_patients privacy.epsilon=2 privacy.clip_norm=1
 
   dpjax deploy server four/plan.yaml --key four/server/coordinator --certificates four/server
+  --rows four/server/test.parquet
 
-  dpjax deploy client four/plan.yaml --key four/cleveland/key --rows four/cleveland/rows.parquet --ca four/ca.pem
+  dpjax deploy client four/plan.yaml --key four/Cleveland/key --rows four/Cleveland/rows.parquet --ca four/ca.pem
 
 [bold]For real[/bold]
 
@@ -118,14 +119,20 @@ def server_command(
     host: Annotated[str, typer.Option("--host", help="Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port to listen on.")] = 9443,
     rows: Annotated[
-        Path | None, typer.Option("--rows", help="Test rows at the server; without, none is tested.")
+        Path | None,
+        typer.Option("--rows", help="Test rows: of a rehearsal, or a table if data=own. Without, no model is tested."),
     ] = None,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the run.")] = Path("results/deployed"),
     seconds: Annotated[float, typer.Option("--seconds", min=1, help="How long a client may take to answer.")] = 60,
-    wait: Annotated[
-        float, typer.Option("--wait", min=1, help="Seconds to wait for clients before the first round.")
-    ] = 600,
-    least: Annotated[int | None, typer.Option("--least", min=1, help="Clients to wait for. Default: all.")] = None,
+    wait: Annotated[float, typer.Option("--wait", min=1, help="Seconds to wait for clients, before any round.")] = 600,
+    least: Annotated[
+        int | None,
+        typer.Option(
+            "--least",
+            min=1,
+            help="Clients to wait for before each round. Default: all before the first.",
+        ),
+    ] = None,
 ) -> None:
     """Run the server: rounds of the plan with whoever answers in time."""
     from experiments.deploy.server_command import run_server

@@ -72,6 +72,10 @@ class Correspondence:
         self.silent: set[int] = set()
         self.published: dict[int, Letter] = {}
 
+    def refusals(self) -> dict[tuple[int, str], int]:
+        """(client, why) → how often."""
+        return {(i, why): times for i, account in enumerate(self.accounts) for why, times in account.refused.items()}
+
     def greet(self, seconds: float | None = None) -> set[int]:
         """Say hello to everybody who is connected and has not answered yet; who may be asked then."""
         self.hear_late()

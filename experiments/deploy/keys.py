@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
@@ -49,7 +50,7 @@ def read_client_key(path: Path) -> ec.EllipticCurvePrivateKey:
         key = load_ssh_private_key(path.read_bytes(), None)
     except OSError as error:
         raise ConfigError(f"key={path} can't be read ({error.strerror}); `dpjax deploy key` makes one.") from error
-    except ValueError as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:  # the last two of one with a passphrase
         raise ConfigError(
             f"key={path} is no private key of OpenSSH without a passphrase; `dpjax deploy key` makes one."
         ) from error
@@ -66,6 +67,8 @@ def public_line(key: ec.EllipticCurvePrivateKey) -> str:
 def write_certificates(folder: Path, hosts: Sequence[str]) -> None:
     """An authority of this federation alone, and the server's certificate for its names, a year long.
 
+    It is good on the server's own machine too, by which the server registers its clients.
+
     Args:
       folder: gets ``ca.pem``, which clients are given, ``server.pem`` and ``server.key``.
       hosts: names and addresses under which clients reach the server.
@@ -74,6 +77,7 @@ def write_certificates(folder: Path, hosts: Sequence[str]) -> None:
       ConfigError: there are some already.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    hosts = list(dict.fromkeys([*hosts, "localhost", "127.0.0.1"]))
     now = datetime.datetime.now(datetime.UTC)
     authority, server = (ec.generate_private_key(ec.SECP384R1()) for _ in range(2))
     root = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "dpjax federation")])

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -26,6 +27,7 @@ from experiments.config import Config, ConfigError, writable
 from experiments.fields import as_dict
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_MOST_NUMBERS = 10**8  # in one input
 _ASKED = ("dpjax", "config", "server", "clients", "most_records", "rehearsal", "data", "claim")
 
 
@@ -259,8 +261,13 @@ def read_plan(path: Path) -> Plan:
         raise ConfigError(
             f"plan={path} does not say what a plan says ({' '.join(str(error).split())[:200]})."
         ) from error
-    if not isinstance(most, int) or most < 1:
+    if type(most) is not int or most < 1:
         raise ConfigError(f"plan={path}: most_records={most} must be a whole number of at least 1.")
+    if type(content.get("rehearsal", False)) is not bool:
+        raise ConfigError(f"plan={path}: rehearsal={content['rehearsal']!r} must be true or false.")
+    numbers = math.prod(shapes.input_shape) if all(type(x) is int and x > 0 for x in shapes.input_shape) else 0
+    if not 1 <= max(numbers, not shapes.input_shape) <= _MOST_NUMBERS:
+        raise ConfigError(f"plan={path}: data.input_shape={list(shapes.input_shape)} is no shape of one input.")
     return Plan(cfg, clients, server, most, shapes, bool(content.get("rehearsal")), str(content.get("claim", "")))
 
 

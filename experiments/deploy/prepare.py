@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -76,7 +77,9 @@ def write_plan(path: Path, overrides: Sequence[str], clients: Sequence[str], ser
         raise ConfigError(
             "federated.records_per_client=None; give the most rows that a client trains on, which everybody may know."
         )
-    problem_data = _whole(cfg)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of rows of which only the shapes are read
+        problem_data = _whole(cfg)
     if problem_data.learnt and cfg.data.name == OWN and problem_data.task == "table":
         raise ConfigError(
             f"data: {problem_data.learnt} would be read off the coordinator's rows; say them in data.columns and "
@@ -111,7 +114,7 @@ def rehearse(folder: Path, overrides: Sequence[str], host: str, secret: bool) ->
         size = len(mine) if cfg.federated.weights == "sizes" else None
         found.append(Member(name, write_client_key(folder / name / "key"), size))
     server = folder / "server"
-    write_certificates(server, [host, *({"localhost", "127.0.0.1"} - {host})])
+    write_certificates(server, [host])
     coordinator = Member(COORDINATOR, write_client_key(server / COORDINATOR))
     (folder / CA).write_bytes((server / CA).read_bytes())
     write_rows(server / "test.parquet", Rows(dataset.test_inputs, dataset.test_labels), shapes)
@@ -162,6 +165,8 @@ def tell(federation: Federation) -> None:
         else "every client's own"
     )
     print(f"Server:  sees {covered}; key {fingerprint(plan.server.key)}")
+    if federation.is_secure and fed.expected_clients == 2:
+        print("         Two clients in a round: each can take its own vector from the sum and see the other's.")
     for member in plan.clients:
         rows = "" if member.records is None else f", weighs {member.records} rows"
         print(f"Client:  {member.name}{rows}; key {fingerprint(member.key)}")

@@ -55,14 +55,23 @@ def refuse(message, context):
 """What is submitted, as Flower starts a run by an app; see ``flower_tasks``."""
 
 
+_ENDS_WITH_ITS_STARTER = """
+import os, signal, sys
+if sys.platform == "linux":  # else a client that was killed would leave a SuperNode, which keeps its key connected
+    import ctypes
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
 class Started:
-    """A process of Flower's, and what it says."""
+    """A process of Flower's, and what it says; it ends with the process that started it."""
 
     def __init__(self, words: Sequence[str], log: Path, home: Path) -> None:
         self.log = log
         with log.open("wb") as file:
             self.process = subprocess.Popen(
-                [_script(words[0]), *words[1:]],
+                [sys.executable, "-c", _ENDS_WITH_ITS_STARTER, _script(words[0]), *words[1:]],
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,

@@ -90,6 +90,20 @@ def own_rows(plan: Plan, path: Path) -> tuple[Rows, Rows]:
     return Rows(dataset.train_inputs, dataset.train_labels), Rows(dataset.test_inputs, dataset.test_labels)
 
 
+def test_rows(plan: Plan, path: Path) -> Rows:
+    """All rows of a file, to test models on.
+
+    Args:
+      plan: whose rows they are like.
+      path: of a plan's rows, or of a table if the plan's data is one's own.
+
+    Raises:
+      ConfigError: it can't be read.
+    """
+    train, test = own_rows(plan, path)
+    return Rows(*(np.concatenate(pair) for pair in zip(train, test, strict=True)))
+
+
 def encoded(cfg: Config, path: Path) -> Dataset:
     """A table of one's own as the plan's config encodes it, whichever rows it holds.
 

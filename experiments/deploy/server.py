@@ -63,6 +63,7 @@ class ServerSide:
       post: carries letters.
       key: the server's private one, whose public one is in the plan.
       seconds: how long a letter may take to be answered.
+      ready: called before each round, with its number; it returns once enough clients are there. None: nobody waits.
       evaluate: the parameters → what is reported of them; None: nothing.
       tell: hears ``(rounds done, of how many, line)``.
     """
@@ -74,16 +75,17 @@ class ServerSide:
         key: ec.EllipticCurvePrivateKey,
         *,
         seconds: float,
+        ready: Callable[[int], None] | None = None,
         evaluate: Callable[[PyTree], Any] | None = None,
         tell: Callable[[int, int, str], None] = lambda done, total, line: None,
     ) -> None:
         self.federation, self.plan = federation, federation.plan
-        self.evaluate, self.tell = evaluate, tell
+        self.ready, self.evaluate, self.tell = ready, evaluate, tell
         self.talk = Correspondence(self.plan, post, key, seconds, covers=federation.is_secure)
         self.keys = rehearsed_keys(self.plan.cfg) if self.plan.rehearsal else fresh_keys(self.plan.cfg.seed)
 
     def run(self, kept: Kept | None = None) -> Ended:
-        """All rounds that are left; then everybody is told the end.
+        """All rounds that are left.
 
         Args:
           kept: where states are kept; None: nowhere.
@@ -92,9 +94,12 @@ class ServerSide:
         steps, every = self.plan.cfg.optimizer.num_steps, self.plan.cfg.optimizer.evaluate_every
         told = self._told(kept, gone)
         for step in range(first, steps):
+            if self.ready is not None:
+                self.ready(step)
             began = time.monotonic()
             if kept is not None:
                 kept.begin(step)
+            before = self.talk.refusals()
             state, report, released = self._one_round(state, step)
             told["aborted"] += not released
             if self.evaluate is not None and ((step + 1) % every == 0 or step + 1 == steps):
@@ -104,9 +109,7 @@ class ServerSide:
             told["accounts"] = [vars(account) for account in self.talk.accounts]
             if kept is not None:
                 kept.done(step, (state, self.keys), told)
-            self.tell(step + 1, steps, self._line(step, report, released))
-        self._say_done(state)
-        self.talk.hear_late()
+            self.tell(step + 1, steps, self._line(step, report, released, before))
         return Ended(state, told["evaluations"], self.talk.accounts, told["aborted"], told["seconds"])
 
     def _resumed(self, kept: Kept | None) -> tuple[TrainState, int, int]:
@@ -130,9 +133,12 @@ class ServerSide:
         told["aborted"] += gone
         return told
 
-    def _line(self, step: int, report: StepReport, released: bool) -> str:
+    def _line(self, step: int, report: StepReport, released: bool, before: Mapping[tuple[int, str], int]) -> str:
         arrived = int(report.cohort_size)
-        return f"round {step + 1}: {arrived} clients" if released else f"round {step + 1}: given up, too few answered"
+        clients = f"{arrived} client{'' if arrived == 1 else 's'}"
+        line = f"round {step + 1}: {clients}" if released else f"round {step + 1}: given up, too few answered"
+        new = {key: count for key, count in self.talk.refusals().items() if count > before.get(key, 0)}
+        return line + "".join(f"; {self.plan.clients[number].name}: {why}" for number, why in new)
 
     @cached_property
     def _weighted(self) -> Any:
@@ -288,10 +294,16 @@ class ServerSide:
         numbers = jnp.asarray(uncovered(total, rebuilt, bits))[None]
         return Uncovered(numbers, jnp.ones(1, bool), jnp.full(1, bad, jnp.int32)), set(arrived), True
 
-    def _say_done(self, state: TrainState) -> None:
+    def say_done(self, state: TrainState) -> None:
+        """Tell everybody who is connected that the run has ended, and how.
+
+        Args:
+          state: its last.
+        """
         says = {"session": self.talk.session, "claim": self.federation.claim}
         here = self.talk.post.present()
         self.talk.send(
             dict.fromkeys(here, Letter("done", self.plan.cfg.optimizer.num_steps, says, packed(state.params)))
         )
         self.talk.collect(here - self.talk.silent, self.talk.seconds)
+        self.talk.hear_late()

@@ -1,6 +1,5 @@
 """``dpjax deploy server``."""
 
-import json
 import sys
 import time
 from importlib.util import find_spec
@@ -20,7 +19,7 @@ from experiments.deploy.keys import CA, check_server, public_line, read_client_k
 from experiments.deploy.outcome import ACCOUNTS, write_outcome
 from experiments.deploy.plan import read_plan
 from experiments.deploy.prepare import tell
-from experiments.deploy.rows import read_rows
+from experiments.deploy.rows import test_rows
 from experiments.deploy.server import ServerSide
 
 
@@ -52,13 +51,15 @@ def run_server(
         raise ConfigError(f"--least {needed} is more than the plan's {len(plan.clients)} clients; lower it.")
     if (out / "result.json").is_file():
         raise ConfigError(f"--out {out} holds a finished run; give another folder.")
-    test = None if rows is None else read_rows(rows, plan.shapes)
+    test = None if rows is None else test_rows(plan, rows)
     need_flower()
     keep_programs()
     federation = make_federation(plan, test=test)
     tell(federation)
     out.mkdir(parents=True, exist_ok=True)
-    _run(federation, key, certificates, host, port, test, out, seconds, wait, needed)
+    print("starting Flower's SuperLink, which takes some seconds ...", flush=True)
+    fewest = federation.threshold if federation.is_secure else 1
+    _run(federation, key, certificates, host, port, test, out, seconds, wait, needed, least is not None, fewest)
 
 
 def need_flower() -> None:
@@ -71,7 +72,9 @@ def need_flower() -> None:
         raise ConfigError("Flower is not installed; install the extra: pip install 'dpjax[flower]'.")
 
 
-def _run(federation: Federation, key, certificates, host, port, test, out, seconds, wait, needed) -> None:
+def _run(
+    federation: Federation, key, certificates, host, port, test, out, seconds, wait, needed, given, fewest
+) -> None:
     from experiments.deploy.flower_post import FlowerPost
     from experiments.deploy.flower_tasks import Tasks
     from experiments.deploy.processes import new_secret, private_folder, refused_keys, submit, superlink
@@ -90,13 +93,29 @@ def _run(federation: Federation, key, certificates, host, port, test, out, secon
             def app(grid) -> None:
                 post = FlowerPost(grid, plan, lambda: refused_keys(link.said))
                 with _Rounds(plan.cfg.optimizer.num_steps) as shown:
+                    first = kept.told["done"]
+
+                    def ready(step: int) -> None:
+                        least = needed if given or step == first else fewest
+                        _wait_for(side, post, least, wait, shown, f"{host}:{port}")
+
                     side = ServerSide(
-                        federation, post, key, seconds=seconds, evaluate=_evaluator(federation, test), tell=shown.done
+                        federation,
+                        post,
+                        key,
+                        seconds=seconds,
+                        ready=ready,
+                        evaluate=_evaluator(federation, test),
+                        tell=shown.done,
                     )
-                    _wait_for(side, post, needed, wait, shown, host, port)
                     ended = side.run(kept)
-                row = write_outcome(out, federation, ended, test, post.strangers())
-                _say(out, row, ended.accounts, [member.name for member in plan.clients], post.strangers())
+                    if not any(account.answered for account in ended.accounts):
+                        raise ConfigError(
+                            "no client was in any round, so that nothing was learnt; see the lines above."
+                        )
+                    write_outcome(out, federation, ended, test, post.strangers())
+                    side.say_done(ended.state)
+                _say(out, ended.accounts, [member.name for member in plan.clients], post.strangers())
 
             tasks.run(app, lambda: link.runs)
             tasks.close()
@@ -141,28 +160,34 @@ class _Rounds:
     def done(self, done: int, total: int, line: str) -> None:
         """So many rounds are done."""
         self._bar.update(self._task, completed=done, description="rounds")
-        if not self._console.is_terminal or "clients" not in line:
+        if not self._console.is_terminal or ";" in line or "given up" in line:
             self.say(f"{line} ({done} of {total})")
 
 
-def _wait_for(side: ServerSide, post, needed: int, wait: float, shown: _Rounds, host: str, port: int) -> None:
-    shown.say(f"listening on {host}:{port}; waiting for {needed} clients")
-    ends, told = time.monotonic() + wait, -1
-    while len(ready := side.talk.greet(min(5.0, wait))) < needed:
+def _wait_for(side: ServerSide, post, least: int, wait: float, shown: _Rounds, where: str) -> None:
+    """Wait until enough clients are there; who comes, and who is turned away, is told."""
+    ends, told, turned = time.monotonic() + wait, -1, 0
+    while len(ready := side.talk.greet(min(5.0, wait))) < least:
         if len(ready) != told:
             told = len(ready)
             names = ", ".join(side.plan.clients[number].name for number in sorted(ready))
-            shown.say(f"{told} of {needed} clients are here{f': {names}' if names else ''}")
+            here = f"{told} of {least} clients are here{f': {names}' if names else ''}"
+            shown.say(f"listening on {where}; {here}")
+        strangers = post.strangers()
+        if len(strangers) > turned:
+            turned = len(strangers)
+            shown.say(f"{turned} with a key that is not in the plan, or is connected already, turned away")
         if time.monotonic() > ends:
             reasons = {why for account in side.talk.accounts for why in account.refused}
             because = f" ({'; '.join(sorted(reasons))[:300]})" if reasons else ""
             raise ConfigError(
-                f"--wait {wait:g}: {len(ready)} of {needed} clients came{because}; start the others, or lower --least."
+                f"--wait {wait:g}: {len(ready)} of {least} clients are here{because}; start the others, or lower "
+                "--least; the same command goes on."
             )
         time.sleep(0.3)
 
 
-def _say(out: Path, row: dict, accounts: list[Account], names: list[str], strangers: dict[str, str]) -> None:
+def _say(out: Path, accounts: list[Account], names: list[str], strangers: dict[str, str]) -> None:
     from rich.table import Table
 
     table = Table(title="What became of the clients")
@@ -181,4 +206,3 @@ def _say(out: Path, row: dict, accounts: list[Account], names: list[str], strang
         key = "".join(stranger.splitlines()[1:-1])[-16:]
         console.print(f"a stranger, key …{key}: {what}", highlight=False, markup=False, soft_wrap=True)
     print(f"Model:   {out / 'model'}\nClients: {out / ACCOUNTS}")
-    _ = json, row

@@ -8,7 +8,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -69,7 +69,8 @@ class RayExecutor:
         if not groups:
             return
         options = self._options
-        progress.tell("joining the Ray cluster", 0, 1)
+        local = options.address is None and "RAY_ADDRESS" not in os.environ
+        progress.tell("starting Ray on this machine" if local else "joining the Ray cluster", 0, 1)
         with _cluster(options.address) as ray:
             shares = cut(groups, _slots(ray, options), options.points_per_task)
             progress.spread(len(groups), len(shares), sum(map(len, groups)), f"{_PLACE}, {_nodes(ray)}")
@@ -228,8 +229,18 @@ def _cluster(address: str | None) -> Iterator[ModuleType]:
         )
     except ImportError:
         raise ConfigError("hydra/launcher=ray_batched needs Ray; install it with the extra ray.") from None
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except Exception as error:  # Ray raises that very class where a node of its own does not start
         said = " ".join(str(error).split()).partition(". ")[0].rstrip(".") or type(error).__name__
+        if where == "local":
+            raise ConfigError(
+                f"Ray could not start a cluster on this machine ({said[:200]}); run the same command again once the "
+                "machine is less busy, or with hydra/launcher=batched, which needs none."
+            ) from error
+        if where == "auto":
+            raise ConfigError(
+                "hydra.launcher.address=auto: no Ray cluster runs on this machine; start one by ray start --head, or "
+                "leave the address out."
+            ) from error
         raise _unreachable(where, f"something answers, but {said[:1].lower()}{said[1:]}") from error
     try:
         if threading.current_thread() is threading.main_thread():
@@ -248,13 +259,25 @@ def _set_token(where: str) -> None:
         os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
 
 
+_SETTINGS = b"\x04"
+_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + _SETTINGS + bytes(5)
+"""How a client of gRPC begins, which Ray's head answers by settings of its own; a web server answers otherwise."""
+
+
 def _answers(address: str) -> None:
     """Raise a sentence at once where nobody listens: Ray tries for a minute and then prints a page."""
     host, _, port = address.rpartition(":")
     try:
-        with socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS):
-            return
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS) as line:
+            line.sendall(_GREETING)
+            line.settimeout(2)
+            with suppress(OSError):  # one that waits, or closes, may be Ray under TLS
+                said = line.recv(64)
+                if said and said[3:4] != _SETTINGS:
+                    raise _unreachable(address, "what answers there is no Ray")
     except (OSError, ValueError, OverflowError) as error:
+        if isinstance(error, ConfigError):
+            raise
         raise _unreachable(address, getattr(error, "strerror", None) or str(error)) from None
 
 

@@ -46,6 +46,7 @@ def search(sweeper: Any, options: SearchOptions, arguments: Sequence[str]) -> li
         raise ConfigError(NO_ADDRESS)
     _check(options)
     space = make_space(arguments, sweeper.params, sweeper.hydra_context.config_loader)
+    _check_prune(options, space, sweeper.config.get("num_seeds"))
     directions: list[Direction] = [_direction(name) for name in options.objectives]
     foretell(sweeper.config.get("notify", ""))
     if getattr(sweeper, "grids", None):
@@ -73,8 +74,9 @@ def search(sweeper: Any, options: SearchOptions, arguments: Sequence[str]) -> li
     tell_plan(folder, None, points)  # of a small space some were drawn more than once
     if not returns:
         befell = f", {failed} of them without a value; give another name to try them again" if failed else ""
+        counted = "The one trial ended" if options.n_trials == 1 else f"All {options.n_trials} trials ended"
         print(
-            f"All {options.n_trials} trials ended before{befell}; raise hydra.sweeper.n_trials for more.",
+            f"{counted} before{befell}; raise hydra.sweeper.n_trials for more.",
             file=sys.stderr,
         )
         show_table(folder)
@@ -99,6 +101,15 @@ def _check(options: SearchOptions) -> None:
         raise ConfigError(
             f"{prefix}prune=true is of one objective, and {len(options.objectives)} are given: on a front a point that "
             "is worse in one may be the best in another; leave it out."
+        )
+
+
+def _check_prune(options: SearchOptions, space: Space, num_seeds: int | None) -> None:
+    """Refuse to prune where a point's first seed is its last."""
+    if options.prune and ("num_seeds=1" in space.fixed or num_seeds == 1):
+        raise ConfigError(
+            "hydra.sweeper.prune=true trains one seed of a point before its others, and num_seeds=1 has no others; "
+            "leave it out."
         )
 
 

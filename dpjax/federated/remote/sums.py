@@ -47,9 +47,7 @@ class Uncovered(NamedTuple):
     num_rejected: Int[Array, "1"]
 
 
-def uncovered_sum(
-    *, levels: int, message_like: PyTree, noise: Float[Array, ""] | float | None = None
-) -> BoundedSum:
+def uncovered_sum(*, levels: int, message_like: PyTree, noise: Float[Array, ""] | float | None = None) -> BoundedSum:
     """The sum that secure aggregation leaves to the server, which saw no client's own vector.
 
     Formal guarantees: its sensitivity is the clip norm if every client bounded its own vector as it was told to. A
