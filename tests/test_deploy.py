@@ -10,7 +10,7 @@ import pytest
 from deployed import DIGITS, Office, largest_difference, make_client, make_world
 
 from dpjax.federated.aggregation.parties import Client, PublicKeys
-from dpjax.results import claim
+from dpjax.results import claim, read_job_result
 from experiments.config import ConfigError
 from experiments.deploy.beside import simulate
 from experiments.deploy.client import ClientSide
@@ -19,7 +19,7 @@ from experiments.deploy.federation import make_federation
 from experiments.deploy.kept import Kept
 from experiments.deploy.ledger import Ledger
 from experiments.deploy.letters import Letter
-from experiments.deploy.outcome import row_of
+from experiments.deploy.outcome import row_of, write_outcome
 from experiments.deploy.plan import read_plan
 from experiments.deploy.prepare import config_of
 from experiments.deploy.server import ServerSide
@@ -101,6 +101,17 @@ def test_the_row_says_what_the_simulated_one_says(tmp_path):
     assert mine["dropped_count"] == mine["rejected_count"] == 0
     # A vector and a few words: what the simulation counts, and no row of anybody.
     assert theirs["uplink_bytes"] <= mine["uplink_bytes"] < theirs["uplink_bytes"] + 400
+
+
+def test_a_run_without_test_rows_leaves_its_model_and_its_row(tmp_path, capsys):
+    world = make_world(tmp_path)
+    ended, _ = deployed(world)
+    write_outcome(tmp_path / "run", make_federation(world.plan), ended, None, {"key": "not let in"})
+    assert "nothing was scored: not private" in capsys.readouterr().out
+    assert json.loads((tmp_path / "run" / "clients.json").read_text())["strangers"] == {"key": "not let in"}
+    (row,), _ = read_job_result(tmp_path / "run")
+    assert row["dropped_count"] == 0
+    assert "not private" in (tmp_path / "run" / "model" / "README.md").read_text()
 
 
 def test_without_a_rehearsal_nobody_can_repeat_the_noise(tmp_path):
