@@ -65,7 +65,7 @@ def test_processes_over_tls_are_the_simulation_and_a_stranger_is_not_let_in(pyth
 def test_covered_rounds_go_on_without_who_vanishes_and_who_is_late(python, tmp_path):
     secure = ("privacy.epsilon=inf", "privacy.clip_norm=0.5", "federated.aggregation=secure", "optimizer.num_steps=3")
     with RealFederation(python, tmp_path / "four", *COMMON, *secure) as four:
-        four.server("--seconds", "12")
+        four.server("--seconds", "20")
         four.until("server", "listening")
         names = four.names
         four.client(names[0])

@@ -181,13 +181,20 @@ class ClientSide:
         examples, mask = padded(self.rows, self.plan.most_records)
         return UnitData(examples, mask)
 
+    def prepare(self) -> None:
+        """Compile what a round computes, so that the first is not late for it."""
+        _ = self._send
+
     @cached_property
     def _send(self) -> Any:
         contribution, rule = self.federation.solver().contribution_fn, self.federation.rule
-        if not self.federation.is_secure:
-            return jax.jit(sent_plainly(contribution, None if self.federation.inside else rule))
-        slots = self.federation.setup.sampler.capacity
-        return jax.jit(sent_on_grid(contribution, rule, levels=self.federation.levels, slots=slots))
+        if self.federation.is_secure:
+            slots = self.federation.setup.sampler.capacity
+            send = sent_on_grid(contribution, rule, levels=self.federation.levels, slots=slots)
+        else:
+            send = sent_plainly(contribution, None if self.federation.inside else rule)
+        number = jnp.float32(1)
+        return jax.jit(send).lower(self._carried, self._unit, self._step_key(0), jnp.int32(0), number, number).compile()
 
     def _step_key(self, step: int) -> jax.Array:
         """Coins of a round: nobody else's, or in a rehearsal those of the simulation."""

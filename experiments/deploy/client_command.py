@@ -55,6 +55,7 @@ def run_client(
     side = ClientSide(federation, key, ledger, lambda line: print(line, flush=True))
     out_of_it = len(held_out.labels)
     apart = f" ({out_of_it} more are held out by data.split, and not used)" if out_of_it else ""
+    side.prepare()
     print(f"Client:  {mine.name}, {len(train.labels)} rows{apart}, which stay here; what it sends: {ledger.path}")
     _serve(side, key_file, ca, server, folder, wait)
     assert side.done is not None
