@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from benchmarks.real_federation import NoFlower, RealFederation, flower_python
+from benchmarks.real_federation import ROOT, NoFlower, RealFederation, flower_python
 from dpjax.cli.app import run
 
 COMMON = (
@@ -25,6 +25,25 @@ def python():
         return flower_python()
     except NoFlower as error:
         pytest.skip(str(error))
+
+
+LETTER = """
+import jax.numpy as jnp, numpy as np
+from experiments.deploy.flower_post import as_letter, as_record
+from experiments.deploy.letters import Letter
+arrays = [np.asarray(jnp.arange(6, dtype=d).reshape(2, 3)) for d in ("bfloat16", "float16", "float32", "int32", "float8_e4m3fn")]
+arrays += [np.float32(3).reshape(()), np.zeros((0, 2), np.int32), np.arange(6.0).reshape(2, 3).T]
+sent = Letter("train", 3, {"a": 1, "b": b"x", "c": [1, 2], "d": [b"q"], "e": [], "f": "t", "g": 1.5}, arrays)
+got = as_letter(as_record(sent))
+assert (got.kind, got.step, dict(got.says)) == (sent.kind, sent.step, dict(sent.says))
+for one, other in zip(sent.arrays, got.arrays, strict=True):
+    assert one.dtype == other.dtype and one.shape == other.shape and one.tobytes() == other.tobytes()
+"""
+
+
+def test_a_letter_arrives_as_it_was_sent_whatever_its_dtypes(python):
+    """Flower's arrays give bfloat16 back as raw bytes: findings/flwr_array_gives_bfloat16_back_as_raw_bytes.sh."""
+    subprocess.run([python, "-c", LETTER], cwd=ROOT, check=True, timeout=120)
 
 
 def test_processes_over_tls_are_the_simulation_and_a_stranger_is_not_let_in(python, tmp_path, capsys):
