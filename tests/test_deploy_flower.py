@@ -31,7 +31,8 @@ LETTER = """
 import jax.numpy as jnp, numpy as np
 from experiments.deploy.flower_post import as_letter, as_record
 from experiments.deploy.letters import Letter
-arrays = [np.asarray(jnp.arange(6, dtype=d).reshape(2, 3)) for d in ("bfloat16", "float16", "float32", "int32", "float8_e4m3fn")]
+dtypes = ("bfloat16", "float16", "float32", "int32", "float8_e4m3fn")
+arrays = [np.asarray(jnp.arange(6, dtype=dtype).reshape(2, 3)) for dtype in dtypes]
 arrays += [np.float32(3).reshape(()), np.zeros((0, 2), np.int32), np.arange(6.0).reshape(2, 3).T]
 sent = Letter("train", 3, {"a": 1, "b": b"x", "c": [1, 2], "d": [b"q"], "e": [], "f": "t", "g": 1.5}, arrays)
 got = as_letter(as_record(sent))
