@@ -33,9 +33,8 @@ def size(self, letter):
     return answer._replace(says=dict(answer.says) | {"records": 10**6}) if letter.kind == "hello" else answer
 
 
-ClientSide.answer = {"nan": nan, "vanishes": vanishes, "late": late, "size": size}[sys.argv[1]]
-
 if __name__ == "__main__":
     from dpjax.cli import main
 
+    ClientSide.answer = {"nan": nan, "vanishes": vanishes, "late": late, "size": size}[sys.argv[1]]
     main(["deploy", "client", *sys.argv[2:]])

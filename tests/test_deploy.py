@@ -7,7 +7,6 @@ import re
 import jax
 import numpy as np
 import pytest
-from deployed import DIGITS, Office, largest_difference, make_client, make_world
 
 from dpjax.federated.aggregation.parties import Client, PublicKeys
 from dpjax.results import claim, read_job_result
@@ -23,6 +22,7 @@ from experiments.deploy.outcome import row_of, write_outcome
 from experiments.deploy.plan import read_plan
 from experiments.deploy.prepare import config_of
 from experiments.deploy.server import ServerSide
+from tests.deployed import DIGITS, Office, largest_difference, make_client, make_world
 
 SECURE = ("federated.aggregation=secure", "privacy.clip_norm=0.5")
 

@@ -16,7 +16,6 @@ import pytest
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from deployed import DIGITS, Office, largest_difference, make_client
 
 from dpjax.cli.app import run
 from experiments.config import ConfigError
@@ -30,6 +29,7 @@ from experiments.deploy.prepare import config_of
 from experiments.deploy.reach import obstacle
 from experiments.deploy.rows import own_rows, read_rows
 from experiments.deploy.server import ServerSide
+from tests.deployed import DIGITS, Office, largest_difference, make_client
 
 PRIVATE = ("privacy.epsilon=8", "privacy.delta=0.01", "privacy.clip_norm=0.5", "optimizer.num_steps=2")
 
