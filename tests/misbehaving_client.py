@@ -24,7 +24,7 @@ def vanishes(self, letter):
 
 def late(self, letter):
     if letter.kind in ("train", "upload") and letter.step == 0:
-        time.sleep(45)
+        time.sleep(30)
     return honestly(self, letter)
 
 
