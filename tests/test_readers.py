@@ -164,7 +164,7 @@ def test_what_the_table_says_is_read_is_read(run, asked, letters, tmp_path, monk
     made = build(cfg)
     points, refused = jobs._calibrate([Job(cfg, tmp_path, "")], made, lambda *stage: None)
     assert not refused
-    jax.eval_shape(made.train, made.arrays, jobs._hparams(points[0]), jax.random.key(0))
+    jax.eval_shape(made.train, made.arrays, jobs.hparams_of(points[0]), jax.random.key(0))
     rows.common(*points[0], made, {})
     assert not says_nobody_read(cfg, asked)
 
