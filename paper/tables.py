@@ -1,5 +1,6 @@
 """Tables as Markdown and as LaTeX (booktabs), from the same cells; the same results give the same bytes."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -170,7 +171,11 @@ def costs_table(board: Any, methods: Mapping[str, Method]) -> Table:
 
 
 def _number(row: Comparison) -> str:
-    return "–" if row.ours is None else f"{row.ours:.9g}"
+    if row.ours is None:
+        return "–"
+    # Two digits past the tolerance: those beyond differ between processors.
+    digits = 6 if row.tolerance is None else 2 - math.floor(math.log10(row.tolerance))
+    return f"{round(row.ours, digits):.9g}"
 
 
 def _tolerance(row: Comparison) -> str:
