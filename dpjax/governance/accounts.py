@@ -1,0 +1,101 @@
+"""Data sets that have a budget, and the runs that spend it, as the tables have them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from dpjax.fingerprints import Fingerprint
+from dpjax.governance.errors import LedgerError
+from dpjax.governance.spends import Spend, read_spend
+from dpjax.governance.tables import data_sets, spends
+
+
+class DataSet(NamedTuple):
+    """A data set that has a budget.
+
+    Attributes:
+      name: in the ledger.
+      fingerprint: of its rows.
+      unit: what its budget protects: example, user or client.
+      adjacency: of its neighbours.
+      epsilon, delta: of all that may ever be computed from it.
+      revision: grows with all that is done to it.
+    """
+
+    name: str
+    fingerprint: Fingerprint
+    unit: str
+    adjacency: str
+    epsilon: float
+    delta: float
+    revision: int
+
+
+class Run(NamedTuple):
+    """What somebody spent, or has reserved.
+
+    Attributes:
+      id: in the ledger.
+      key: what is run; empty: not by dpjax.
+      who: runs it.
+      tool: that runs it.
+      label: in words.
+      spend: of the whole run.
+      steps: that were taken, or are about to be.
+      state: open (all of it counts) or closed (the steps do).
+      process: that runs it.
+      created, updated: UTC.
+    """
+
+    id: str
+    key: str
+    who: str
+    tool: str
+    label: str
+    spend: Spend
+    steps: int
+    state: str
+    process: str
+    created: str
+    updated: str
+
+
+class Account(NamedTuple):
+    """Where a budget stands.
+
+    Attributes:
+      data_set: whose.
+      runs: all of them, oldest first.
+      spent: ε at the budget's δ of what was spent.
+      reserved: ε at the same δ with what is reserved.
+    """
+
+    data_set: DataSet
+    runs: tuple[Run, ...]
+    spent: float
+    reserved: float
+
+
+def data_sets_of(connection: sa.Connection) -> list[DataSet]:
+    """All that have a budget."""
+    rows = connection.execute(sa.select(data_sets).order_by(data_sets.c.name)).mappings()
+    return [DataSet(**{**row, "fingerprint": Fingerprint.from_json(row["fingerprint"])}) for row in rows]
+
+
+def data_set_of(connection: sa.Connection, name: str) -> DataSet:
+    """One that has a budget; LedgerError if it has none."""
+    for each in data_sets_of(connection):
+        if each.name == name:
+            return each
+    raise LedgerError(f"data {name} has no budget in this ledger; set one with `dpjax ledger budget {name}`.")
+
+
+def runs_of(connection: sa.Connection, name: str) -> list[Run]:
+    """What a data set was spent on, oldest first."""
+    chosen = sa.select(spends).where(spends.c.data_set == name).order_by(spends.c.created, spends.c.id)
+    return [
+        Run(**{field: row[field] for field in Run._fields} | {"spend": read_spend(row["spend"])})
+        for row in connection.execute(chosen).mappings()
+    ]

@@ -1,0 +1,193 @@
+"""Where a ledger lies: SQLite or PostgreSQL, one writer at a time, and every failure in a sentence."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL, make_url
+
+from dpjax.checks import in_one_line
+from dpjax.governance.errors import LedgerError
+from dpjax.governance.tables import VERSION, ledgers, trail
+
+WAIT_SECONDS = 120
+"""For others that write; a composition of thousands of runs takes many seconds."""
+
+
+def ledger_url(place: str | None = None) -> URL:
+    """The address of a ledger.
+
+    Args:
+      place: of a file, or a URL as ``postgresql://user@host/name``; None: ``DPJAX_LEDGER``, or the user's own file.
+
+    Raises:
+      LedgerError: a database of another kind.
+
+    Example:
+      >>> ledger_url("clinic.db").database
+      'clinic.db'
+    """
+    found = place or os.environ.get("DPJAX_LEDGER") or str(_users_own())
+    if "://" not in found:
+        return URL.create("sqlite", database=str(Path(found).expanduser()))
+    try:
+        url = make_url(found)
+    except (sa.exc.ArgumentError, ValueError) as error:
+        raise LedgerError("ledger: its URL can't be read; write postgresql://user@host/name or a file.") from error
+    kind = url.get_backend_name()
+    if kind not in ("sqlite", "postgresql"):
+        raise LedgerError(
+            f"ledger: {kind} is none of its databases; use sqlite:///FILE or postgresql://user@host/name."
+        )
+    if kind == "sqlite" and url.database in (None, "", ":memory:"):
+        raise LedgerError("ledger: a database in memory forgets what was spent; name a file.")
+    return url.set(drivername="postgresql+psycopg") if kind == "postgresql" else url
+
+
+def _users_own() -> Path:
+    import platformdirs
+
+    return Path(platformdirs.user_data_dir("dpjax")) / "ledger.db"
+
+
+def shown(url: URL) -> str:
+    """How messages name a ledger: never with a password.
+
+    Example:
+      >>> shown(ledger_url("postgresql://ana:secret@db/privacy"))
+      'postgresql://ana:***@db/privacy'
+    """
+    if url.get_backend_name() == "sqlite":
+        return str(url.database)
+    return url.set(drivername="postgresql").render_as_string(hide_password=True)
+
+
+def connect(url: URL) -> sa.Engine:
+    """An engine whose transactions are serialised.
+
+    Args:
+      url: of ``ledger_url``.
+
+    Raises:
+      LedgerError: the driver is not installed.
+    """
+    if url.get_backend_name() == "sqlite":
+        engine = sa.create_engine(url, connect_args={"timeout": WAIT_SECONDS}, poolclass=sa.NullPool)
+        sa.event.listen(engine, "connect", _plain_sqlite)
+        sa.event.listen(engine, "begin", _begin_sqlite)
+        return engine
+    try:
+        connect_args = {"connect_timeout": 10, "options": f"-c lock_timeout={WAIT_SECONDS * 1000}"}
+        return sa.create_engine(url, connect_args=connect_args, poolclass=sa.NullPool)
+    except ImportError as error:
+        raise LedgerError(
+            "ledger: PostgreSQL needs psycopg, which is not installed; run pip install 'dpjax[governance]'."
+        ) from error
+
+
+def _plain_sqlite(connection: Any, _: Any) -> None:
+    connection.isolation_level = None  # it would begin transactions by itself, and late
+    connection.execute("PRAGMA foreign_keys=ON")
+    connection.execute("PRAGMA synchronous=FULL")  # what was spent stays spent past a power cut
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    reads = connection.get_execution_options().get("reads", False)
+    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+
+
+@contextmanager
+def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """A transaction that nobody else writes beside; all of it is kept, or nothing.
+
+    Args:
+      engine: of ``connect``.
+
+    Raises:
+      LedgerError: it is locked, read-only or out of reach, its disk is full, or it is of another version.
+    """
+    with sentences(engine.url), engine.begin() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.exec_driver_sql("LOCK TABLE trail IN EXCLUSIVE MODE")
+        yield connection
+
+
+@contextmanager
+def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """A transaction that sees one moment of the ledger.
+
+    Args:
+      engine: of ``connect``.
+
+    Raises:
+      LedgerError: it is out of reach.
+    """
+    reads = engine.execution_options(reads=True)
+    with sentences(engine.url), reads.begin() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        yield connection
+
+
+@contextmanager
+def sentences(url: URL) -> Iterator[None]:
+    """What the database raises, as a LedgerError."""
+    try:
+        yield
+    except sa.exc.DBAPIError as error:
+        raise LedgerError(f"ledger {shown(url)} {_what(error)}") from error
+
+
+def _what(error: sa.exc.DBAPIError) -> str:
+    said = in_one_line(str(error.orig), 160)
+    if isinstance(error.orig, sqlite3.Error):
+        name = getattr(error.orig, "sqlite_errorname", "")
+        for kind, sentence in _SQLITE.items():
+            if name.startswith(kind):
+                return sentence
+        return f"can't be used ({said}); restore it from a copy, or name another."
+    state = getattr(error.orig, "sqlstate", None) or ""
+    for kind, sentence in _POSTGRESQL.items():
+        if state.startswith(kind):
+            return sentence
+    return f"can't be used ({said}); look at the server and the URL."
+
+
+_SQLITE = {
+    "SQLITE_BUSY": f"is locked by another process for more than {WAIT_SECONDS} s; end that one, or wait.",
+    "SQLITE_READONLY": "is read-only; let its owner give you the right to write to it and to its folder.",
+    "SQLITE_CANTOPEN": "can't be opened; look whether its folder is there and may be written.",
+    "SQLITE_FULL": "can't be written, as its disk is full; make room.",
+    "SQLITE_IOERR": "can't be read or written, as its disk fails; look at the disk.",
+    "SQLITE_NOTADB": "is no ledger; name another file.",
+    "SQLITE_CORRUPT": "is damaged; restore it from a copy.",
+}
+_POSTGRESQL = {
+    "55P03": f"is locked by another process for more than {WAIT_SECONDS} s; end that one, or wait.",
+    "25006": "is read-only; let its owner give you the right to write to it.",
+    "42501": "does not let this user write; let its owner grant the right.",
+    "53": "can't be written, as its server is out of room; make room.",
+    "28": "does not let this user in; look at user and password.",
+    "3D000": "is not there; make the database, then `dpjax ledger init`.",
+    "42P01": "is none yet; make it with `dpjax ledger init`.",
+}
+
+
+def check_version(connection: sa.Connection, url: URL) -> None:
+    """Raise LedgerError unless a ledger is there, of this version."""
+    if not sa.inspect(connection).has_table(trail.name):
+        raise LedgerError(f"ledger {shown(url)} is none yet; make it with `dpjax ledger init`.")
+    found = connection.execute(sa.select(ledgers.c.version)).scalar_one_or_none()
+    if found == VERSION:
+        return
+    if found is None:
+        raise LedgerError(f"ledger {shown(url)} has no version; it was cut: restore it from a copy.")
+    fix = "install the dpjax that wrote it" if found > VERSION else "bring it here with `dpjax ledger upgrade`"
+    age = "newer" if found > VERSION else "older"
+    raise LedgerError(f"ledger {shown(url)} is of a {age} version ({found}, this dpjax has {VERSION}); {fix}.")

@@ -1,0 +1,9 @@
+"""What the ledger raises."""
+
+
+class LedgerError(ValueError):
+    """A ledger can't do what it was asked: one sentence that names what, why, and what to do. Nothing was spent."""
+
+
+class Overspent(LedgerError):
+    """A run would take more than what is left of a budget."""

@@ -1,0 +1,342 @@
+"""The ledger: budgets of data sets, and who has spent how much of them."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from dpjax.accounting.mechanism import ADJACENCIES, UNITS
+from dpjax.checks import one_of
+from dpjax.fingerprints import Fingerprint
+from dpjax.governance import trail
+from dpjax.governance.accounts import Account, DataSet, data_set_of, data_sets_of, runs_of
+from dpjax.governance.composition import compose, epsilon_of
+from dpjax.governance.database import check_version, connect, ledger_url, reading, sentences, shown, writing
+from dpjax.governance.decisions import Decision, Request, decide, spent_of
+from dpjax.governance.errors import LedgerError, Overspent
+from dpjax.governance.identity import user
+from dpjax.governance.spends import Spend, read_spend
+from dpjax.governance.tables import VERSION, metadata, spends
+from dpjax.keeping import this_process
+from dpjax.ranges import DELTA, EPSILON
+
+_TRIES = 3
+"""Of a decision beside others; after them the ledger is held while it is made."""
+
+
+class Ledger:
+    """Budgets of data sets, shared by all who open the same database.
+
+    Formal guarantees: the runs that it lets through are, all together and whoever runs them, within each data set's
+    (ε, δ) for its unit and adjacency, as long as what a run does was not chosen by looking at what earlier runs gave
+    out; a decision and what it reserves are one transaction, of which there is one at a time. A run counts whole from
+    its reservation to its end, and after it by the steps that were begun. What is written down is on disk when a call
+    returns.
+
+    Args:
+      place: of the database, see ``ledger_url``; None: ``DPJAX_LEDGER``, or the user's own.
+      who: acts; None: the operating system's user.
+
+    Raises:
+      LedgerError: there is none, it is out of reach, or of another version.
+
+    Example:
+      >>> import tempfile
+      >>> from dpjax.accounting import Mechanism
+      >>> from dpjax.fingerprints import fingerprint_of
+      >>> from dpjax.governance.spends import spend_of
+      >>> folder = tempfile.TemporaryDirectory()
+      >>> ledger = create_ledger(f"{folder.name}/ledger.db", who="ana")
+      >>> rows = fingerprint_of({"age": [40, 51, 62], "ill": ["no", "yes", "no"]})
+      >>> ledger.set_budget("clinic", rows, unit="example", adjacency="zero_out", epsilon=2.0, delta=1e-5)
+      >>> run = Mechanism(unit="example", adjacency="zero_out", sampling="full", sampling_rate=1.0,
+      ...                 noise_multiplier=4.0, num_steps=2)
+      >>> request = Request("run-1", spend_of(run, 1e-5), "example", "zero_out", "first run")
+      >>> [first] = ledger.reserve("clinic", [request])
+      >>> ledger.close({first: 2})
+      >>> round(ledger.account("clinic").spent, 2)
+      1.36
+      >>> ledger.reserve("clinic", [request._replace(key="run-2")])
+      Traceback (most recent call last):
+      dpjax.governance.errors.Overspent: data clinic has spent ε=1.36 of 2 at δ=1e-05, and this run would make it \
+2.01; ε=1.34 would fit, or 1 of its 2 steps.
+    """
+
+    def __init__(self, place: str | None = None, *, who: str | None = None) -> None:
+        self.url, self.who = ledger_url(place), who or user()
+        if self.url.get_backend_name() == "sqlite" and not Path(str(self.url.database)).is_file():
+            raise LedgerError(f"ledger {shown(self.url)} is not there; make it with `dpjax ledger init`.")
+        self._engine = connect(self.url)
+        with reading(self._engine) as connection:
+            check_version(connection, self.url)
+
+    def set_budget(
+        self, name: str, fingerprint: Fingerprint, *, unit: str, adjacency: str, epsilon: float, delta: float
+    ) -> None:
+        """Give a data set a budget, or another one.
+
+        Args:
+          name: in the ledger.
+          fingerprint: of its rows.
+          unit, adjacency: as of a ``Mechanism``; what has runs keeps them.
+          epsilon, delta: of all that may ever be computed from it; finite.
+
+        Raises:
+          LedgerError: an argument is out of range, the rows are another data set's, or are not those of this name.
+        """
+        epsilon, delta = EPSILON.known("epsilon", epsilon), DELTA.known("delta", delta)
+        if epsilon == float("inf"):
+            raise LedgerError("epsilon=inf is no budget; give a finite one.")
+        one_of("unit", unit, UNITS), one_of("adjacency", adjacency, ADJACENCIES)
+        if not name or len(name) > 255:
+            raise LedgerError(f"name={name[:40]!r} must have 1 to 255 letters.")
+        with writing(self._engine) as connection:
+            known = {each.name: each for each in data_sets_of(connection)}
+            for other in known.values():
+                if other.name != name and fingerprint.shares(other.fingerprint) > 0:
+                    raise LedgerError(
+                        f"data {name} has rows of {other.name}, which has a budget already; the two would be spent "
+                        f"twice: give {other.name} the larger budget instead."
+                    )
+            if (old := known.get(name)) is not None:
+                if not fingerprint.same(old.fingerprint) and not fingerprint.shares(old.fingerprint):
+                    raise LedgerError(f"data {name} is the name of other rows in this ledger; give these another.")
+                runs = runs_of(connection, name)
+                if runs and (old.unit, old.adjacency) != (unit, adjacency):
+                    raise LedgerError(
+                        f"data {name} has runs for {old.unit} and {old.adjacency}, which can't be added up for {unit} "
+                        f"and {adjacency}; keep them."
+                    )
+            detail = {
+                "fingerprint": fingerprint.as_json(),
+                "unit": unit,
+                "adjacency": adjacency,
+                "epsilon": epsilon,
+                "delta": delta,
+            }
+            trail.append(connection, self.who, "budget", name, detail)
+
+    def find(self, fingerprint: Fingerprint) -> DataSet | None:
+        """The data set that has these rows, under whatever name; None: none has any of them.
+
+        Args:
+          fingerprint: of the rows.
+
+        Raises:
+          LedgerError: only some of the rows are of one that has a budget.
+        """
+        with reading(self._engine) as connection:
+            found = data_sets_of(connection)
+        for each in found:
+            if fingerprint.same(each.fingerprint):
+                return each
+        for each in found:
+            if share := fingerprint.shares(each.fingerprint):
+                raise LedgerError(
+                    f"data {each.name} was changed after its budget was set, or this is a part of it: about {share:.0%} "
+                    "of the rows are in both; take the rows that it has, or have its budget set for these with `dpjax "
+                    f"ledger budget {each.name}`."
+                )
+        return None
+
+    def reserve(self, name: str, requests: Sequence[Request]) -> list[str]:
+        """Reserve runs, all of them or none.
+
+        Formal guarantees: as of the class. A run that was begun, ended before its last step and is asked for again
+        under its key goes on in its own reservation.
+
+        Args:
+          name: of the data set.
+          requests: what each run will spend.
+
+        Returns:
+          The id of each.
+
+        Raises:
+          Overspent: they would take more than is left; it is written down.
+          LedgerError: another unit or adjacency than the budget's, or a run that another process runs now.
+        """
+        for _ in range(_TRIES):
+            with reading(self._engine) as connection:
+                data_set, runs = data_set_of(connection, name), runs_of(connection, name)
+            decision = decide(data_set, runs, requests)
+            with writing(self._engine) as connection:
+                if data_set_of(connection, name) == data_set:
+                    ids = self._keep(connection, name, decision)
+                    break
+        else:
+            with writing(self._engine) as connection:
+                data_set = data_set_of(connection, name)
+                decision = decide(data_set, runs_of(connection, name), requests)
+                ids = self._keep(connection, name, decision)
+        if decision.refused:
+            raise Overspent(decision.refused)
+        return ids
+
+    def _keep(self, connection: sa.Connection, name: str, decision: Decision) -> list[str]:
+        if decision.ended:
+            ended = [{"id": id, "state": "closed"} for id in decision.ended]
+            trail.append(connection, self.who, "close", name, {"runs": ended, "why": "its process is gone"})
+        if decision.refused:
+            trail.append(connection, self.who, "refuse", name, {"why": decision.refused})
+            return []
+        if decision.continued:
+            again = [{"id": id, "state": "open", "process": this_process()} for id in decision.continued]
+            trail.append(connection, self.who, "continue", name, {"runs": again})
+        fresh = [
+            {
+                "id": secrets.token_hex(16),
+                "key": request.key,
+                "tool": "dpjax",
+                "label": request.label,
+                "spend": request.spend.as_json(),
+                "steps": 0,
+                "state": "open",
+                "process": this_process(),
+            }
+            for request in decision.fresh
+        ]
+        if fresh:
+            trail.append(connection, self.who, "reserve", name, {"runs": fresh})
+        made = iter(each["id"] for each in fresh)
+        return [id or next(made) for id in decision.ids]
+
+    def enter(self, name: str, spend: Spend, *, tool: str, label: str) -> str:
+        """Write down what another tool has spent, whether or not it fits: it has happened.
+
+        Args:
+          name: of the data set.
+          spend: of the whole run.
+          tool: that ran it.
+          label: in words.
+
+        Returns:
+          The id.
+        """
+        run = {"id": secrets.token_hex(16), "key": "", "tool": tool, "label": label, "spend": spend.as_json()}
+        with writing(self._engine) as connection:
+            data_set = data_set_of(connection, name)
+            compose(spent_of([(spend, spend.steps)]), data_set.adjacency)  # what nobody can add up is refused now
+            ended = {"steps": spend.steps, "state": "closed", "process": ""}
+            trail.append(connection, self.who, "enter", name, {"runs": [run | ended]})
+        return str(run["id"])
+
+    def commit(self, steps: Mapping[str, int]) -> None:
+        """Write down that steps are about to be taken: whatever happens then, they are spent.
+
+        Args:
+          steps: id → all steps of the run until now and with those to come.
+
+        Raises:
+          LedgerError: fewer than were committed before, more than were reserved, or of a run that has ended.
+        """
+        self._change("commit", {id: {"steps": count} for id, count in steps.items()})
+
+    def close(self, steps: Mapping[str, int | None]) -> None:
+        """End runs: what they did not spend is free again.
+
+        Args:
+          steps: id → all steps that were begun; None: those that were committed.
+
+        Raises:
+          LedgerError: as of ``commit``.
+        """
+        ended = {id: {"state": "closed"} | ({} if count is None else {"steps": count}) for id, count in steps.items()}
+        self._change("close", ended)
+
+    def _change(self, action: str, changes: Mapping[str, Mapping[str, Any]]) -> None:
+        if not changes:
+            return
+        with writing(self._engine) as connection:
+            found = connection.execute(sa.select(spends).where(spends.c.id.in_(list(changes)))).mappings().all()
+            rows = {row["id"]: row for row in found}
+            names = {row["data_set"] for row in rows.values()}
+            if len(rows) != len(changes) or len(names) != 1:
+                raise LedgerError("a run is in no reservation of this ledger; reserve it first.")
+            for id, change in changes.items():
+                row, steps = rows[id], change.get("steps", rows[id]["steps"])
+                if row["state"] != "open":
+                    raise LedgerError(f"run {row['label']} has ended in the ledger; reserve it again to go on.")
+                if not row["steps"] <= steps <= read_spend(row["spend"]).steps:
+                    raise LedgerError(
+                        f"run {row['label']}: steps={steps} are fewer than the {row['steps']} that were begun, or more "
+                        "than were reserved."
+                    )
+            trail.append(
+                connection,
+                self.who,
+                action,
+                names.pop(),
+                {"runs": [{"id": id, **each} for id, each in changes.items()]},
+            )
+
+    def account(self, name: str) -> Account:
+        """Where a budget stands.
+
+        Args:
+          name: of the data set.
+
+        Raises:
+          LedgerError: it has none.
+        """
+        with reading(self._engine) as connection:
+            data_set, runs = data_set_of(connection, name), runs_of(connection, name)
+        closed = spent_of([(each.spend, each.steps) for each in runs])
+        whole = spent_of([(each.spend, each.steps if each.state == "closed" else each.spend.steps) for each in runs])
+        spent = epsilon_of(compose(closed, data_set.adjacency), data_set.delta)
+        reserved = spent if closed == whole else epsilon_of(compose(whole, data_set.adjacency), data_set.delta)
+        return Account(data_set, tuple(runs), spent, max(spent, reserved))
+
+    def names(self) -> list[str]:
+        """The data sets that have a budget."""
+        with reading(self._engine) as connection:
+            return [each.name for each in data_sets_of(connection)]
+
+    def verify(self) -> tuple[int, str]:
+        """Compare all that it holds with its trail; see ``trail.verify``.
+
+        Returns:
+          Number and hash of the last record.
+
+        Raises:
+          LedgerError: something was edited, taken out, or put in another place.
+        """
+        with reading(self._engine) as connection:
+            return trail.verify(connection)
+
+
+def create_ledger(place: str | None = None, *, who: str | None = None) -> Ledger:
+    """Make a ledger where there is none.
+
+    Args:
+      place: of the database, see ``ledger_url``.
+      who: makes it; None: the operating system's user.
+
+    Raises:
+      LedgerError: there is one already, or it can't be made.
+    """
+    url = ledger_url(place)
+    if url.get_backend_name() == "sqlite":
+        path = Path(str(url.database))
+        if path.exists():
+            raise LedgerError(f"ledger {path} is there already; name another file, or take that one away.")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        except OSError as error:
+            raise LedgerError(
+                f"ledger {path} can't be made ({error.strerror}); name a file in a folder of yours."
+            ) from error
+    engine = connect(url)
+    with sentences(url), engine.begin() as connection:
+        if sa.inspect(connection).has_table(trail.trail.name):
+            raise LedgerError(f"ledger {shown(url)} is there already; name another database.")
+        metadata.create_all(connection)
+        detail = {"version": VERSION, "name": secrets.token_hex(8)}
+        trail.append(connection, who or user(), "init", "", detail)
+    return Ledger(place, who=who)
