@@ -34,7 +34,7 @@ class Fingerprint(NamedTuple):
     Attributes:
       num_rows: how many there are, to train and to test.
       digest: of all rows, in any order and with columns in any order and of any names.
-      rows: the least hashes of distinct rows, in order.
+      rows: the least hashes of distinct rows, in order, each of its telling cells; of all, where none tells.
       columns: the least hashes of telling columns, each of all its values in any order.
     """
 
@@ -121,26 +121,28 @@ def fingerprint_of(columns: Mapping[str, Any]) -> Fingerprint:
       False
     """
     total: Any = None
+    telling: Any = None  # of a row's telling cells alone: what is left out of a copy is mostly a label
     of_columns: set[int] = set()
     for values in columns.values():
         cells = _cells(values)
         if total is None:
-            total = np.zeros(len(cells), np.uint64)
+            total, telling = np.zeros(len(cells), np.uint64), np.zeros(len(cells), np.uint64)
         if len(cells) != len(total):
             raise ValueError(f"columns have {len(total)} and {len(cells)} values; give them all of one table.")
         width = int(np.prod(cells.shape[1:], dtype=np.int64))
         cells = cells.reshape(len(cells), width)
         rows_at_once = max(1, _CHUNK // max(width, 1))
-        sums = np.zeros(width, np.uint64)
+        sums, tells = np.zeros(width, np.uint64), _telling(cells)
         for start in range(0, len(cells), rows_at_once):
             hashed = _mixed(cells[start : start + rows_at_once])
             total[start : start + rows_at_once] += hashed.sum(axis=1, dtype=np.uint64)
+            telling[start : start + rows_at_once] += hashed[:, tells].sum(axis=1, dtype=np.uint64)
             sums += hashed.sum(axis=0, dtype=np.uint64)
-        of_columns.update(_mixed(sums[_telling(cells)]).tolist())
+        of_columns.update(_mixed(sums[tells]).tolist())
     if total is None:
         raise ValueError("columns={} has none; give those of a table.")
     rows = _mixed(total)
-    distinct = np.unique(rows)
+    distinct = np.unique(_mixed(telling) if of_columns else rows)
     content = np.sort(rows).astype("<u8").tobytes()
     return Fingerprint(
         len(rows),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 from collections.abc import Mapping, Sequence
@@ -138,9 +139,9 @@ class Ledger:
         for each in found:
             if share := fingerprint.shares(each.fingerprint):
                 raise LedgerError(
-                    f"data {each.name} was changed after its budget was set, or this is a part of it: about {share:.0%} "
-                    "of the rows are in both; take the rows that it has, or have its budget set for these with `dpjax "
-                    f"ledger budget {each.name}`."
+                    f"data {each.name} was changed after its budget was set, or this is a part of it: about "
+                    f"{share:.0%} of the rows are in both; take the rows that it has, or have its budget set for these "
+                    f"with `dpjax ledger budget {each.name}`."
                 )
         return None
 
@@ -296,6 +297,12 @@ class Ledger:
         """The data sets that have a budget."""
         with reading(self._engine) as connection:
             return [each.name for each in data_sets_of(connection)]
+
+    def records(self) -> list[dict[str, Any]]:
+        """The trail, oldest first."""
+        with reading(self._engine) as connection:
+            rows = connection.execute(sa.select(trail.trail).order_by(trail.trail.c.sequence)).mappings()
+            return [{**row, "detail": json.loads(row["detail"])} for row in rows]
 
     def verify(self) -> tuple[int, str]:
         """Compare all that it holds with its trail; see ``trail.verify``.

@@ -1,0 +1,348 @@
+"""``dpjax ledger``: budgets of sensitive data, what was spent of them, and whether anybody edited the record."""
+
+import json
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from dpjax.fingerprints import Fingerprint
+    from dpjax.governance.accounts import Account
+    from dpjax.governance.spends import Spend
+
+app = typer.Typer(
+    name="ledger",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    help="Budgets of sensitive data: how much of each may be spent, and who has spent what.\n\n"
+    "A run with governance=local reserves its whole ε before its first step, and is refused if that is more than what is "
+    "left. All runs on the same rows count together, whoever runs them, and however the rows are called.\n\n"
+    "[bold]Examples[/bold]\n\n"
+    "  dpjax ledger init\n\n"
+    "  dpjax ledger budget breast_cancer --epsilon 8 --delta 1e-5\n\n"
+    "  uv run python -m experiments.run experiment=breast_cancer governance=local\n\n"
+    "  dpjax ledger show\n\n"
+    "  dpjax ledger verify\n\n"
+    "DPJAX_LEDGER names the database, a file or postgresql://user@host/name, if it is not to be a file of your own.",
+)
+
+_Place = Annotated[
+    str | None,
+    typer.Option("--ledger", help="A file, or postgresql://user@host/name; else DPJAX_LEDGER, or your own file."),
+]
+_Name = Annotated[str, typer.Argument(metavar="NAME", help="Of the data set in the ledger.")]
+
+
+@app.command()
+def init(ledger: _Place = None) -> None:
+    """Make an empty ledger.
+
+    [bold]Examples[/bold]
+
+      dpjax ledger init
+
+      dpjax ledger init --ledger postgresql://privacy@db.clinic.example/ledger
+
+    The file is yours alone (mode 600); for several people take PostgreSQL, and let its server say who may write.
+    """
+    from dpjax.governance.database import shown
+    from dpjax.governance.ledger import create_ledger
+
+    made = create_ledger(ledger)
+    typer.echo(f"made the ledger {shown(made.url)}; next: dpjax ledger budget NAME --epsilon 8 --delta 1e-5")
+
+
+@app.command()
+def budget(
+    name: _Name,
+    epsilon: Annotated[float, typer.Option(help="Most ε that all runs together may spend.")],
+    delta: Annotated[float, typer.Option(help="δ at which it is counted, below 1/rows.")],
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="The rows: a name of `dpjax data list`, hub:owner/name, or a path; if left out, NAME is one."
+        ),
+    ] = None,
+    unit: Annotated[str, typer.Option(help="What the budget protects: example, user or client.")] = "example",
+    adjacency: Annotated[
+        str, typer.Option(help="zero_out, add_or_remove_one or replace_one, as the runs have it.")
+    ] = "zero_out",
+    encoding: Annotated[str | None, typer.Option(help="Of a text file, if it is not UTF-8.")] = None,
+    ledger: _Place = None,
+) -> None:
+    """Give a data set a budget, or another one.
+
+    [bold]Examples[/bold]
+
+      dpjax ledger budget breast_cancer --epsilon 8 --delta 1e-5
+
+      dpjax ledger budget clinic --data patients.csv --unit user --epsilon 4 --delta 1e-6
+
+    The rows are known again by what they are: a copy under another name, in another format, in another order or with
+    renamed columns has the same budget.
+    """
+    from dpjax.governance.ledger import Ledger
+
+    book = Ledger(ledger)
+    rows = _fingerprint(data or name, encoding)
+    if delta >= 1 / max(rows.num_rows, 1):
+        raise ValueError(f"delta={delta:g} must be below 1/rows = 1/{rows.num_rows}.")
+    book.set_budget(name, rows, unit=unit, adjacency=adjacency, epsilon=epsilon, delta=delta)
+    typer.echo(
+        f"{name}: ε={epsilon:g} at δ={delta:g} per {unit}, {adjacency}, for {rows.num_rows:,} rows; runs with "
+        "governance=local spend it."
+    )
+
+
+def _fingerprint(data: str, encoding: str | None) -> "Fingerprint":
+    from dpjax.datasets.raw_columns import columns_at, columns_named
+    from dpjax.fingerprints import fingerprint_of
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return fingerprint_of(columns_at(data, encoding) if encoding else columns_named(data))
+
+
+@app.command()
+def show(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Of a data set; if left out, all.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
+    ledger: _Place = None,
+) -> None:
+    """Show what of each budget is spent, what is reserved, and by whom.
+
+    [bold]Examples[/bold]
+
+      dpjax ledger show
+
+      dpjax ledger show breast_cancer
+
+    Spent is the ε at the budget's δ of all steps that were begun; reserved is with all steps that may still come.
+    """
+    from dpjax.governance.ledger import Ledger
+
+    book = Ledger(ledger)
+    with _waiting("adding up"):
+        accounts = [book.account(each) for each in ([name] if name else book.names())]
+    if as_json:
+        typer.echo(json.dumps([_as_dict(each) for each in accounts], ensure_ascii=False, indent=1))
+        return
+    if not accounts:
+        typer.echo("no data set has a budget yet; set one: dpjax ledger budget NAME --epsilon 8 --delta 1e-5")
+    for account in accounts:
+        _print(account, with_runs=name is not None)
+
+
+def _as_dict(account: "Account") -> dict[str, object]:
+    data_set = account.data_set
+    return {
+        "name": data_set.name,
+        "rows": data_set.fingerprint.num_rows,
+        "unit": data_set.unit,
+        "adjacency": data_set.adjacency,
+        "epsilon": data_set.epsilon,
+        "delta": data_set.delta,
+        "spent": _number(account.spent),
+        "reserved": _number(account.reserved),
+        "runs": [
+            {
+                "id": run.id,
+                "who": run.who,
+                "tool": run.tool,
+                "label": run.label,
+                "steps": run.steps,
+                "of": run.spend.steps,
+                "state": run.state,
+                "updated": run.updated,
+            }
+            for run in account.runs
+        ],
+    }
+
+
+def _number(value: float) -> float | str:
+    return value if value < float("inf") else "inf"
+
+
+def _print(account: "Account", with_runs: bool) -> None:
+    from rich.console import Console
+    from rich.table import Column, Table
+    from rich.text import Text
+
+    data_set, console = account.data_set, Console(highlight=False, soft_wrap=True)
+    held = "" if account.reserved == account.spent else f", {account.reserved:.3g} with what is reserved"
+    over = "; it is OVERSPENT" if account.reserved > data_set.epsilon * (1 + 1e-9) else ""
+    console.print(
+        f"{data_set.name}: ε={account.spent:.3g} of {data_set.epsilon:g} spent{held}, at δ={data_set.delta:g} per "
+        f"{data_set.unit}, {data_set.adjacency}; {_counted(len(account.runs), 'run')}, "
+        f"{data_set.fingerprint.num_rows:,} rows{over}",
+        markup=False,
+    )
+    if with_runs and account.runs:
+        headers = ("who", "tool", "steps", "state", "last change (UTC)", "run")
+        table = Table(*(Column(header, no_wrap=True) for header in headers), box=None, padding=(0, 2, 0, 0))
+        for run in account.runs:
+            steps = f"{run.steps:,} of {run.spend.steps:,}"
+            cells = (run.who, run.tool, steps, run.state, run.updated[:19].replace("T", " "), run.label)
+            table.add_row(*map(Text, cells))
+        console.print(table)
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
+@app.command()
+def enter(
+    name: _Name,
+    tool: Annotated[str, typer.Option(help="That spent it, as `opacus 1.6`.")],
+    label: Annotated[str, typer.Option(help="What was done, in words.")] = "",
+    epsilon: Annotated[float | None, typer.Option(help="Of all that it gave out, with --delta.")] = None,
+    delta: Annotated[float | None, typer.Option(help="Of the same.")] = None,
+    noise_multiplier: Annotated[float | None, typer.Option(help="Of a DP-SGD run: stddev / clip norm.")] = None,
+    sampling_rate: Annotated[float, typer.Option(help="Of its Poisson sampling; 1: every step sees all.")] = 1.0,
+    num_steps: Annotated[int, typer.Option(help="Of its steps.")] = 1,
+    event: Annotated[
+        Path | None, typer.Option(help="A file with the event of dp-accounting as JSON, in the place of numbers.")
+    ] = None,
+    ledger: _Place = None,
+) -> None:
+    """Enter what another tool has spent: it happened, so it counts whether or not it fits.
+
+    [bold]Examples[/bold]
+
+      dpjax ledger enter clinic --tool 'opacus 1.6' --noise-multiplier 1.1 --sampling-rate 0.01 --num-steps 2000
+
+      dpjax ledger enter clinic --tool 'a published histogram' --epsilon 0.5 --delta 0
+
+      dpjax ledger enter clinic --tool 'our own' --event event.json
+
+    An event is written as {"type": "GaussianDpEvent", "noise_multiplier": 2.0}; types and fields are those of
+    dp_accounting, whose noise multipliers are standard deviation / clip norm.
+    """
+    from dpjax.governance.ledger import Ledger
+
+    spend = _spend(epsilon, delta, noise_multiplier, sampling_rate, num_steps, event)
+    book = Ledger(ledger)
+    book.enter(name, spend, tool=tool, label=label)
+    _print(book.account(name), with_runs=False)
+
+
+def _spend(
+    epsilon: float | None,
+    delta: float | None,
+    noise_multiplier: float | None,
+    sampling_rate: float,
+    num_steps: int,
+    event: Path | None,
+) -> "Spend":
+    from dpjax.governance.events import leaves, stated
+    from dpjax.governance.spends import Spend
+    from dpjax.ranges import NOISE_MULTIPLIER, NUM_STEPS
+
+    given = [each is not None for each in (epsilon, noise_multiplier, event)]
+    if sum(given) != 1:
+        raise ValueError("what was spent is said once: by --epsilon and --delta, by --noise-multiplier, or by --event.")
+    if event is not None:
+        try:
+            read = json.loads(event.read_text(encoding="utf-8"))
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"event={event} is no JSON; write it as `dpjax ledger enter --help` says.") from error
+        leaves(read)
+        return Spend(read, None, 1)
+    if epsilon is not None:
+        if delta is None:
+            raise ValueError("epsilon was given without delta; give --delta too, 0 if it is pure.")
+        whole = stated(epsilon, delta)
+        leaves(whole)
+        return Spend(whole, None, 1, claim=(epsilon, delta))
+    assert noise_multiplier is not None
+    step = {
+        "type": "GaussianDpEvent",
+        "noise_multiplier": NOISE_MULTIPLIER.known("noise_multiplier", noise_multiplier),
+    }
+    if sampling_rate != 1.0:
+        step = {"type": "PoissonSampledDpEvent", "sampling_probability": sampling_rate, "event": step}
+    leaves(step)
+    return Spend(None, step, NUM_STEPS.known("num_steps", num_steps))
+
+
+@app.command()
+def close(
+    name: _Name,
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Its id, from `dpjax ledger show NAME --json`.")],
+    ledger: _Place = None,
+) -> None:
+    """End a reservation whose process is no more, as on a machine that is gone: the steps that were begun stay spent.
+
+    [bold]Example[/bold]
+
+      dpjax ledger close clinic 6f1d...
+
+    Runs that ended on this machine are closed by themselves when the next one reserves.
+    """
+    from dpjax.governance.ledger import Ledger
+
+    book = Ledger(ledger)
+    found = [each.id for each in book.account(name).runs if each.id.startswith(run)] if run else []
+    if len(found) != 1:
+        raise ValueError(f"RUN={run!r} is the id of {_counted(len(found), 'run')} of {name}; give one of them.")
+    book.close({found[0]: None})
+    _print(book.account(name), with_runs=False)
+
+
+@app.command()
+def verify(ledger: _Place = None) -> None:
+    """Compare all that the ledger holds with its trail, and the trail with its own hashes.
+
+    [bold]Example[/bold]
+
+      dpjax ledger verify
+
+    Any edit, deletion or reordering is found. Keep the head that it prints elsewhere: with it, an end that was cut off
+    is found as well. The exit status is 1 if anything is wrong.
+    """
+    from dpjax.governance.ledger import Ledger
+
+    with _waiting("verifying"):
+        number, head = Ledger(ledger).verify()
+    typer.echo(f"the ledger is as it was written: {_counted(number, 'record')}, head {head}")
+
+
+@app.command()
+def export(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Of JSON lines, a record each.")],
+    ledger: _Place = None,
+) -> None:
+    """Write the trail as JSON lines.
+
+    [bold]Example[/bold]
+
+      dpjax ledger export trail.jsonl
+
+    A line has sequence, time (UTC), who, action, subject, detail and hash; each hash is of the record and of the hash
+    before it.
+    """
+    from dpjax.governance.ledger import Ledger
+    from dpjax.keeping import write_whole
+
+    lines = [json.dumps(record, ensure_ascii=False) for record in Ledger(ledger).records()]
+    write_whole(file, "".join(f"{line}\n" for line in lines).encode())
+    typer.echo(f"wrote {_counted(len(lines), 'record')} to {file}")
+
+
+@contextmanager
+def _waiting(what: str) -> Iterator[None]:
+    """A line at a terminal while thousands of runs are added up."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield
+        return
+    with console.status(what):
+        yield

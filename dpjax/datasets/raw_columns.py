@@ -1,0 +1,99 @@
+"""The columns of a data set as it is stored, before anything is made of them: what its fingerprint is taken of."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dpjax.datasets import fetched_copies, own, registry
+from dpjax.datasets.entries import EmbeddedSource, RawArrays
+from dpjax.datasets.own_tables.images import is_images
+from dpjax.datasets.own_tables.reading import open_tables
+from dpjax.datasets.own_tables.source import TableSource
+from dpjax.fetching.sources import DatasetError
+
+
+def columns_of(name: str) -> Mapping[str, Any]:
+    """The columns of a data set of the registry, or of texts that it does not know, to train and to test.
+
+    Args:
+      name: as ``data.name``.
+
+    Returns:
+      Name → ``[rows, ...]``; labels are no column, as their numbers are dpjax's.
+
+    Raises:
+      DatasetError: it is not on this machine, or can't be read.
+
+    Example:
+      >>> columns_of("breast_cancer")["inputs"].shape
+      (569, 30)
+    """
+    if own.is_own(name) and not own.parse_name(name).on_hub:
+        return _inputs(own.read_own(name, lambda message, fraction: None)[1])
+    entry = own.find(name) if own.is_own(name) else registry.find(name)
+    first = entry.sources[0]
+    if isinstance(first, EmbeddedSource):
+        return _inputs(first.read())
+    return _inputs(fetched_copies.read_copy(entry, fetched_copies.cache_folder())[0])
+
+
+def _inputs(raw: RawArrays) -> Mapping[str, Any]:
+    return {"inputs": np.concatenate([raw.train_inputs, raw.test_inputs])}
+
+
+def columns_at(path: str, encoding: str | None = None) -> Mapping[str, Any]:
+    """The columns of a table, of arrays, or of a folder of images of one's own.
+
+    Args:
+      path: as ``data.path``.
+      encoding: of the characters; None: as ``read_tables`` finds it.
+
+    Returns:
+      Name → ``[rows]`` cells; of images a hash of each file.
+
+    Raises:
+      DatasetError: it can't be read.
+
+    Example:
+      >>> import tempfile
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     _ = Path(folder, "a.csv").write_text("age,ill\\n40,no\\n51,yes\\n")
+      ...     {name: list(column) for name, column in columns_at(f"{folder}/a.csv").items()}
+      {'age': ['40', '51'], 'ill': ['no', 'yes']}
+    """
+    if path and is_images(path):
+        files = sorted(each for each in Path(path).expanduser().rglob("*") if each.is_file())
+        return {"file": [hashlib.sha256(each.read_bytes()).hexdigest() for each in files]}
+    table, _ = open_tables(TableSource(path, encoding=encoding), f"data.path={path!r}:")
+    return {name: _column(table.column(name)) for name in table.column_names}
+
+
+def _column(column: Any) -> Any:
+    """Numbers as an array, all else as Python has it."""
+    import pyarrow.types as kinds
+
+    number = kinds.is_integer(column.type) or kinds.is_floating(column.type)
+    if number and not column.null_count:
+        return column.to_numpy()
+    return np.array(column.to_pylist(), dtype=object)
+
+
+def columns_named(name: str) -> Mapping[str, Any]:
+    """The columns of what a person calls a data set: a name of the registry or the hub, or a path.
+
+    Args:
+      name: of either.
+
+    Raises:
+      DatasetError: it is neither.
+    """
+    if name in registry.ENTRIES or name.startswith("hub:") or "?" in name:
+        return columns_of(name)
+    if Path(name).expanduser().exists() or "/" in name or "." in name:
+        return columns_at(name)
+    raise DatasetError(f"data {name!r} is no name of `dpjax data list`, and no file; name one of them, or give a path")
