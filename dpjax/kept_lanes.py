@@ -12,9 +12,8 @@ import jax.numpy as jnp
 from jaxtyping import PyTree
 
 from dpjax.checkpoints import CheckpointError, Checkpoints
-from dpjax.checks import seed_number
 from dpjax.lane_devices import Width, over_lanes, placed, width_of
-from dpjax.sweeps import Lane, parse_lanes
+from dpjax.sweeps import Lane, key_of, parse_lanes
 from dpjax.types import HParams
 
 
@@ -109,12 +108,13 @@ def compile_kept_lanes(
 def run_kept_lanes(
     program: KeptProgram,
     hparams: Sequence[HParams],
-    seeds: Sequence[int],
+    seeds: Sequence[int | jax.Array],
     kept: Sequence[Checkpoints | None],
     *,
     seconds: float,
     workers: int = 1,
     tell: Callable[[Sequence[int]], None] | None = None,
+    begun: Callable[[Sequence[int], int], None] | None = None,
 ) -> Iterator[Lane]:
     """Run lanes, keep each about every so many seconds, and give it back as soon as it is finished.
 
@@ -123,11 +123,13 @@ def run_kept_lanes(
 
     Args:
       program: from ``compile_kept_lanes``.
-      hparams, seeds: one per lane.
+      hparams, seeds: one per lane, as of ``run_lanes``.
       kept: where each lane is kept; None: nowhere.
       seconds: between two states that are kept.
       workers: calls under way at once.
       tell: is called with the step of each lane before any goes on; 0: it begins.
+      begun: is called with the numbers of lanes and the step that they will have reached, before they take any step up
+        to that one, in the thread that runs them.
 
     Raises:
       ValueError: not one seed and one place per point, or a seed out of range.
@@ -137,7 +139,7 @@ def run_kept_lanes(
         raise ValueError(
             f"{len(hparams)} hyper-parameters, {len(seeds)} seeds and {len(kept)} places were given; give one each."
         )
-    seeds = [seed_number("seed", seed) for seed in seeds]
+    keys = [key_of(seed) for seed in seeds]
     like, stop = (program.like, jax.ShapeDtypeStruct((), jnp.float32)), threading.Event()
     with ExitStack() as places:  # closed whatever happens: nobody else is to read what is being written
         for place in kept:
@@ -158,8 +160,9 @@ def run_kept_lanes(
         def run_chunk(chunk: Sequence[int]) -> list[Lane]:
             began = time.perf_counter()
             full = [*chunk, *[chunk[-1]] * (program.width.lanes - len(chunk))]  # copies: nothing is compiled anew
-            outputs = _run(program, [hparams[i] for i in full], [seeds[i] for i in full], [found[i] for i in full],
-                           [kept[i] for i in chunk], seconds, stop)  # fmt: skip
+            tell_begun = None if begun is None else lambda step: begun(chunk, step)
+            outputs = _run(program, [hparams[i] for i in full], [keys[i] for i in full], [found[i] for i in full],
+                           [kept[i] for i in chunk], seconds, stop, tell_begun)  # fmt: skip
             wall = (time.perf_counter() - began) / len(chunk)
             return [Lane(i, output, wall + _before(found[i])) for i, output in zip(chunk, outputs, strict=False)]
 
@@ -196,17 +199,17 @@ def _before(found: tuple[int, PyTree] | None) -> float:
 def _run(
     program: KeptProgram,
     hparams: Sequence[HParams],
-    seeds: Sequence[int],
+    keys: Sequence[jax.Array],
     found: Sequence[tuple[int, PyTree] | None],
     kept: Sequence[Checkpoints | None],
     seconds: float,
     stopped: threading.Event,
+    begun: Callable[[int], None] | None,
 ) -> list[PyTree]:
     """Outputs of lanes that begin at the same step; none once they are stopped, which are kept as far as they came."""
     run, width = program.run, program.width
     wide = width.lanes > 1
     points = [jax.tree.map(jnp.float32, each) for each in hparams]
-    keys = [jax.random.key(seed) for seed in seeds]
     point = jax.tree.map(lambda *x: jnp.stack(x), *points) if wide else points[0]
     key = jnp.stack(keys) if wide else keys[0]
     point, key = placed((point, key), width, lanewise=True)
@@ -221,6 +224,8 @@ def _run(
     while start < run.num_steps:
         began = time.perf_counter()
         stop = min(start + steps, run.num_steps)
+        if begun is not None:
+            begun(stop)
         ends = placed((jnp.int32(start), jnp.int32(stop)), width, lanewise=False)
         progress = run.advance(program.arrays, progress, *ends, point, key)
         progress, start = jax.block_until_ready(progress), stop

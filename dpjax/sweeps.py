@@ -151,7 +151,12 @@ def compile_lanes(
 
 
 def run_lanes(
-    program: Program, hparams: Sequence[HParams], seeds: Sequence[int], *, workers: int = 1
+    program: Program,
+    hparams: Sequence[HParams],
+    seeds: Sequence[int | jax.Array],
+    *,
+    workers: int = 1,
+    begun: Callable[[Sequence[int]], None] | None = None,
 ) -> Iterator[Lane]:
     """Run lanes, each one point and one seed, and give each back as soon as it is finished.
 
@@ -162,8 +167,9 @@ def run_lanes(
     Args:
       program: from ``compile_lanes``.
       hparams: one per lane.
-      seeds: one per lane, from 0 to 2³² − 1.
+      seeds: one per lane, from 0 to 2³² − 1; or a typed key, for noise that nobody can draw again.
       workers: calls under way at once. Two small programs on two cores finish sooner side by side.
+      begun: is called with the numbers of lanes before they begin, in the thread that runs them.
 
     Returns:
       An iterator of ``Lane``, in the order in which they finish.
@@ -180,15 +186,17 @@ def run_lanes(
     """
     if len(hparams) != len(seeds):
         raise ValueError(f"{len(hparams)} hyper-parameters and {len(seeds)} seeds were given; give one seed per lane.")
-    seeds = [seed_number("seed", seed) for seed in seeds]
+    keys = [key_of(seed) for seed in seeds]
 
     def run_chunk(start: int) -> list[Lane]:
         index = range(start, min(start + program.width.lanes, len(hparams)))
+        if begun is not None:
+            begun(index)
         began = time.perf_counter()
         if program.width.lanes == 1:
-            outputs = [_run_one(program, hparams[start], seeds[start])]
+            outputs = [_run_one(program, hparams[start], keys[start])]
         else:
-            outputs = _run_wide(program, [hparams[i] for i in index], [seeds[i] for i in index])
+            outputs = _run_wide(program, [hparams[i] for i in index], [keys[i] for i in index])
         wall = (time.perf_counter() - began) / len(index)
         return [Lane(i, output, wall) for i, output in zip(index, outputs, strict=True)]
 
@@ -207,17 +215,36 @@ def run_lanes(
                 future.cancel()
 
 
-def _run_one(program: Program, hparams: HParams, seed: int) -> PyTree:
+def key_of(seed: int | jax.Array) -> jax.Array:
+    """The key of a lane: of its seed, or the one that was given.
+
+    Args:
+      seed: from 0 to 2³² − 1, or a typed key.
+
+    Raises:
+      ValueError: it is neither.
+
+    Example:
+      >>> import jax
+      >>> key_of(3) == key_of(jax.random.key(3))
+      Array(True, dtype=bool)
+    """
+    if isinstance(seed, jax.Array) and jnp.issubdtype(seed.dtype, jax.dtypes.prng_key):
+        return seed
+    return jax.random.key(seed_number("seed", seed))
+
+
+def _run_one(program: Program, hparams: HParams, key: jax.Array) -> PyTree:
     traced = jax.tree.map(jnp.float32, hparams)
-    return jax.device_get(program.call(program.arrays, traced, jax.random.key(seed)))
+    return jax.device_get(program.call(program.arrays, traced, key))
 
 
-def _run_wide(program: Program, hparams: Sequence[HParams], seeds: Sequence[int]) -> list[PyTree]:
+def _run_wide(program: Program, hparams: Sequence[HParams], lane_keys: Sequence[jax.Array]) -> list[PyTree]:
     # The last chunk is filled up with copies, so that it needs no second compilation.
-    missing = program.width.lanes - len(seeds)
+    missing = program.width.lanes - len(lane_keys)
     points = [*hparams, *[hparams[-1]] * missing]
     stacked = jax.tree.map(lambda *x: jnp.asarray(x, jnp.float32), *points)
-    keys = jnp.stack([jax.random.key(s) for s in [*seeds, *[seeds[-1]] * missing]])
+    keys = jnp.stack([*lane_keys, *[lane_keys[-1]] * missing])
     stacked, keys = placed((stacked, keys), program.width, lanewise=True)
     outputs = jax.device_get(program.call(program.arrays, stacked, keys))
-    return [jax.tree.map(lambda x, i=i: x[i], outputs) for i in range(len(seeds))]
+    return [jax.tree.map(lambda x, i=i: x[i], outputs) for i in range(len(lane_keys))]

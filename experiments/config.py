@@ -310,6 +310,14 @@ class TrackerConf:
 
 
 @dataclass(frozen=True)
+class GovernanceConf:
+    name: str = traced("off", "off, or local: runs reserve their ε in a ledger of budgets before their first step")
+    ledger: str | None = traced(
+        None, "local: its database, a file or postgresql://user@host/name; null: $DPJAX_LEDGER, or the user's own file"
+    )
+
+
+@dataclass(frozen=True)
 class Config:
     experiment: str = traced("default", "file of settings, which names the sweep and its results folder")
     name: str = traced("", "of the sweep and its results folder, in place of the experiment's")
@@ -324,6 +332,7 @@ class Config:
     optimizer: OptimizerConf = field(default_factory=OptimizerConf)
     federated: FederatedConf = field(default_factory=FederatedConf)
     tracker: TrackerConf = field(default_factory=TrackerConf)
+    governance: GovernanceConf = field(default_factory=GovernanceConf)
     plugin: str = static(
         "",
         "a .py file, or module, whose make_optimizer(hparams, cohort_size), clipping_rule(), "

@@ -20,6 +20,11 @@ EXAMPLES = r"""[bold]One run[/bold]
       federated.clients_per_round=10,50,100
 """
 
+GROUPS = (
+    *("experiment", "data", "model", "tuning", "privacy", "clipping", "optimizer", "federated", "tracker"),
+    "governance",
+)
+
 FACTS = (
     "Every point is trained with each seed, next to its non-private reference.",
     "Finished jobs are skipped when the same command runs again.",
@@ -37,7 +42,18 @@ def print_help() -> None:
         console.print(escape(fact))
     console.print("\n[bold]Groups[/bold]: GROUP=OPTION chooses a file of settings")
     groups = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
-    for group in ("experiment", "data", "model", "tuning", "privacy", "clipping", "optimizer", "federated", "tracker"):
+    for group in (
+        "experiment",
+        "data",
+        "model",
+        "tuning",
+        "privacy",
+        "clipping",
+        "optimizer",
+        "federated",
+        "tracker",
+        "governance",
+    ):
         options = sorted(path.stem for path in (config.CONF / group).glob("*.yaml"))
         groups.add_row(f"  {group}", escape(", ".join(options)))
     console.print(groups)

@@ -10,7 +10,7 @@ from experiments.fields import as_dict, leaves, value_of
 from experiments.inputs import digest_of, inputs
 
 NOT_OF_THE_RESULT = ("results_dir", "tracker", "experiment", "name", "method", "task", "lanes", "figures", "resume")
-NOT_OF_THE_RESULT += ("notify", "checkpoint_seconds")  # results of before it stay valid
+NOT_OF_THE_RESULT += ("notify", "checkpoint_seconds", "governance")  # results of before them stay valid
 """Fields that change no number of a result."""
 
 

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, NamedTuple
+from contextlib import closing, nullcontext
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dpjax import accounting
 from dpjax.clipping.adaptive import stddev_of_count
@@ -27,6 +28,9 @@ from experiments.rows_of_units import say_rows_of_units
 from experiments.setup import Setup, build
 from experiments.setup import adaptive as adaptive_of
 from experiments.task import Job, Outcome, Tell
+
+if TYPE_CHECKING:
+    from experiments.governed import Metered, Planned, Reserved
 
 
 class Point(NamedTuple):
@@ -80,13 +84,59 @@ def run_group(jobs: Sequence[Job], tell: Tell = lambda stage, done, total: None)
         facts = [each for i, each in enumerate(facts) if i not in refused]
         if not points:
             return
+        meter = _metered(points, setup, files)
         tell("compiling", 0, 1)
-        program = compiling.result()
-        _check_known(first.plugin, files)
-        tell("compiling", 1, 1)
-        yield from _train(points, facts, program, tell, setup, files)
+        with closing(meter) if meter is not None else nullcontext():
+            program = compiling.result()
+            _check_known(first.plugin, files)
+            tell("compiling", 1, 1)
+            yield from _train(points, facts, program, tell, setup, files, meter)
     finally:  # an interrupt need not wait for what nobody will read
         helpers.shutdown(wait=False, cancel_futures=True)
+
+
+def reserve(groups: Sequence[Sequence[Job]], tell: Tell) -> "Reserved | None":
+    """Reserve what all groups of a sweep will spend, before any of them starts.
+
+    Args:
+      groups: validated jobs of one signature each, with ``governance=local``.
+      tell: hears what is being done.
+
+    Raises:
+      ValueError: there is not enough left for all of them; nothing is reserved.
+    """
+    from experiments.governed import reserve_groups
+
+    planned = []
+    for done, jobs in enumerate(groups):
+        tell("adding up what the sweep spends", done, len(groups))
+        files = inputs(jobs[0].cfg)
+        setup = build(jobs[0].cfg)
+        points, _ = _calibrate(_sound(jobs, setup)[0], setup, lambda *stage: None)  # what is refused says so later
+        if points:
+            planned.append((_planned_runs(points, setup), files))
+    return reserve_groups(planned)
+
+
+def _metered(points: Sequence[Point], setup: Setup, files: dict[str, str]) -> "Metered | None":
+    """What the points spend, where somebody keeps a ledger of it."""
+    if points[0].job.cfg.governance.name == "off":
+        return None
+    from experiments.governed import metered  # with what it needs, which nobody else does
+
+    return metered(_planned_runs(points, setup), files)
+
+
+def _planned_runs(points: Sequence[Point], setup: Setup) -> "list[Planned]":
+    from experiments.governed import Planned
+
+    planned = []
+    for point in points:
+        ran = as_run(
+            setup.mechanism, point.job.cfg.federated, setup.sampler, point.noise_multiplier, point.epsilon_per_report
+        )
+        planned.append(Planned(point.job, ran, hparams_of(point)))
+    return planned
 
 
 def _with(compiling: Future[Program | KeptProgram], stage: str, done: int, total: int) -> tuple[str, int, int]:
@@ -101,6 +151,7 @@ def _train(
     tell: Tell,
     setup: Setup,
     files: dict[str, str],
+    meter: "Metered | None",
 ) -> Iterator[Outcome]:
     """Run every seed of every point as a lane; a job is done when its last seed is."""
     owners = [i for i, point in enumerate(points) for _ in range(point.job.cfg.num_seeds)]
@@ -109,7 +160,7 @@ def _train(
     finished: dict[int, dict[int, dict[str, Any]]] = {i: {} for i in range(len(points))}
     failed: dict[int, Exception] = {}
     tell("training", 0, len(seeds))
-    for done, lane in enumerate(run_group_lanes(program, lanes, files), start=1):
+    for done, lane in enumerate(run_group_lanes(program, lanes, files, meter), start=1):
         i, seed = owners[lane.index], seeds[lane.index]
         job = points[i].job
         finished[i][seed] = outputs(lane)
@@ -126,6 +177,8 @@ def _train(
         tell("training", done, len(seeds))
         if len(finished[i]) == points[i].job.cfg.num_seeds:
             done_rows = finished.pop(i)
+            if meter is not None:
+                meter.ended(job)
             yield (
                 Outcome(job, [], failed[i])
                 if i in failed

@@ -4,7 +4,9 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import jax
 
@@ -18,6 +20,16 @@ from experiments.config import Config
 from experiments.inputs import digest_of
 from experiments.setup import Setup
 from experiments.task import Job
+
+
+class Meter(Protocol):
+    """Writes down what lanes spend; see ``experiments.governed``."""
+
+    def keys(self, lanes: Sequence[tuple[Job, int]]) -> list[jax.Array]: ...
+
+    def id_of(self, job: Job, seed: int) -> str: ...
+
+    def spends(self, lanes: Sequence[tuple[Job, int]], index: Sequence[int], step: int | None = None) -> None: ...
 
 
 def compile_group(cfg: Config, setup: Setup, num_lanes: int) -> Program | KeptProgram:
@@ -38,6 +50,7 @@ def run_group_lanes(
     program: Program | KeptProgram,
     lanes: Sequence[tuple[Job, int, HParams]],
     files: dict[str, str],
+    meter: Meter | None = None,
 ) -> Iterator[Lane]:
     """Run lanes; those of a ``KeptProgram`` go on from what was kept of them.
 
@@ -45,16 +58,24 @@ def run_group_lanes(
       program: from ``compile_group``.
       lanes: job, seed and hyper-parameters of each.
       files: what ``inputs`` found.
+      meter: writes down what they spend, and has their keys; None: nobody asks.
 
     Raises:
       CheckpointError: what was kept is of another run.
+      LedgerError: what they spend can't be written down; they end before they spend it.
     """
-    hparams, seeds = [lane[2] for lane in lanes], [lane[1] for lane in lanes]
+    hparams = [lane[2] for lane in lanes]
+    seeds = [lane[1] for lane in lanes] if meter is None else meter.keys([lane[:2] for lane in lanes])
+    spends = None if meter is None else partial(meter.spends, [lane[:2] for lane in lanes])
     if isinstance(program, Program):
-        yield from run_lanes(program, hparams, seeds, workers=_workers(program.width.lanes))
+        yield from run_lanes(program, hparams, seeds, workers=_workers(program.width.lanes), begun=spends)
         return
     kept = [
-        Checkpoints(job.folder / STATES_FOLDER / f"seed-{seed}", _identity(job, h, files)) for job, seed, h in lanes
+        Checkpoints(
+            job.folder / STATES_FOLDER / f"seed-{seed}",
+            identity_of(job, h, files) | ({} if meter is None else {"reservation": meter.id_of(job, seed)}),
+        )
+        for job, seed, h in lanes
     ]
     seconds = lanes[0][0].cfg.checkpoint_seconds or 60.0
     yield from run_kept_lanes(
@@ -65,6 +86,7 @@ def run_group_lanes(
         seconds=seconds,
         workers=_workers(program.width.lanes),
         tell=lambda steps: _tell(steps, program.run.num_steps),
+        begun=spends,
     )
 
 
@@ -88,8 +110,14 @@ def forget_lanes(folder: Path) -> None:
         shutil.rmtree(folder / STATES_FOLDER, ignore_errors=True)
 
 
-def _identity(job: Job, hparams: HParams, files: dict[str, str]) -> dict[str, str]:
-    """What a state that was kept must share with the run that goes on from it."""
+def identity_of(job: Job, hparams: HParams, files: dict[str, str]) -> dict[str, str]:
+    """What a state that was kept must share with the run that goes on from it.
+
+    Args:
+      job: of the run.
+      hparams: of the run.
+      files: what ``inputs`` found.
+    """
     return {
         "config": identity.point_hash(job.cfg),
         **{f"content of {name}": hashed for name, hashed in files.items()},

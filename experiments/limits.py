@@ -184,6 +184,7 @@ MAY_BE: Mapping[str, Range | WholeRange | Kinds] = {
     "federated.local_sampling_rate": ranges.SAMPLING_RATE._replace(fix="it is a share of a client's rows"),
     "federated.noise_cohort": COUNT._replace(fix="leave it null for the noise of the round itself"),
     "tracker.name": Kinds("none", "wandb"),
+    "governance.name": Kinds("off", "local"),
     "num_seeds": COUNT._replace(fix="it counts runs of a point"),
     "engine": Kinds("auto", "tuned", others=_engines),
     "microbatch_size": ranges.MICROBATCH_SIZE._replace(fix="leave it null to have it chosen"),

@@ -235,6 +235,8 @@ READ_WHEN: dict[str, tuple[When, ...]] = {
     "tracker.entity": (_is("tracker.name", "wandb"),),
     "tracker.mode": (_is("tracker.name", "wandb"),),
     "tracker.group": (_is("tracker.name", "wandb"),),
+    "governance.name": ALWAYS,
+    "governance.ledger": (_is("governance.name", "local"),),
     "plugin": ALWAYS,
     "num_seeds": ALWAYS,
     "seed": ALWAYS,

@@ -9,6 +9,7 @@ import re
 import signal
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import NoReturn
 
@@ -106,8 +107,21 @@ def run(jobs: Sequence[Job], tell: Tell) -> Iterator[Outcome]:
     return run_group(jobs, tell)
 
 
+def reserve(groups: Sequence[Sequence[Job]], tell: Tell) -> AbstractContextManager[object]:
+    """Reserve what all groups of a sweep spend, until the end of the context; nothing where no ledger is kept."""
+    groups = [jobs for jobs in groups if jobs[0].cfg.governance.name != "off"]
+    if not groups:
+        return nullcontext()
+    from experiments import jobs
+
+    reserved = jobs.reserve(groups, tell)
+    return nullcontext() if reserved is None else closing(reserved)
+
+
 # What the batched launcher asks of the task; see experiments.task.Task.
-vars(task).update(typed=from_hydra, checked=validate, key=identity.signature, finished=finished, run=run)
+vars(task).update(
+    typed=from_hydra, checked=validate, key=identity.signature, finished=finished, run=run, reserve=reserve
+)
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -70,6 +71,10 @@ class Task(Protocol):
 
     def finished(self, cfg: Config, folder: Path) -> Rows | None:
         """The rows of a job that is done already."""
+        ...
+
+    def reserve(self, groups: Sequence[Sequence[Job]], tell: Tell) -> AbstractContextManager[object]:
+        """Reserve what all groups spend, or ValueError; what none has taken is given back at the end of the context."""
         ...
 
     def run(self, jobs: Sequence[Job], tell: Tell) -> Iterator[Outcome]:

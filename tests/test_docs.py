@@ -99,7 +99,8 @@ def commands(page: Path) -> list[tuple[str, str]]:
 COMMANDS = list(
     {command: (name, *command) for name, page in zip(NAMES, PAGES, strict=True) for command in commands(page)}.values()
 )
-NEEDS_A_NETWORK = ("data fetch", "models fetch", "generate", "deploy")  # or what was fetched by it
+NEEDS_MORE = ("data fetch", "models fetch", "generate", "deploy", "ledger")
+"""A network, what was fetched by it, or what other commands of the page have made: run by tests of their own."""
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +141,7 @@ def test_dpjax_commands_run(page, command, expected, sweep_folder, monkeypatch, 
     from dpjax.cli import main
 
     words = shlex.split(command, comments=True)[1:]
-    if command.startswith(tuple(f"dpjax {name}" for name in NEEDS_A_NETWORK)):
+    if command.startswith(tuple(f"dpjax {name}" for name in NEEDS_MORE)):
         words = [*words[: 1 + (words[0] != "generate")], "--help"]  # it exists; what it does is tested elsewhere
     monkeypatch.chdir(sweep_folder)
     with pytest.raises(SystemExit) as done:

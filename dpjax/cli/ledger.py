@@ -19,8 +19,8 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
     help="Budgets of sensitive data: how much of each may be spent, and who has spent what.\n\n"
-    "A run with governance=local reserves its whole ε before its first step, and is refused if that is more than what is "
-    "left. All runs on the same rows count together, whoever runs them, and however the rows are called.\n\n"
+    "A run with governance=local reserves its whole ε before its first step, and is refused if that is more than what "
+    "is left. All runs on the same rows count together, whoever runs them, and however the rows are called.\n\n"
     "[bold]Examples[/bold]\n\n"
     "  dpjax ledger init\n\n"
     "  dpjax ledger budget breast_cancer --epsilon 8 --delta 1e-5\n\n"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
 import os
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from dpjax.governance.errors import LedgerError, Overspent
 from dpjax.governance.identity import user
 from dpjax.governance.spends import Spend, read_spend
 from dpjax.governance.tables import VERSION, metadata, spends
+from dpjax.governance.tables import secrets as secret_table
 from dpjax.keeping import this_process
 from dpjax.ranges import DELTA, EPSILON
 
@@ -250,6 +253,18 @@ class Ledger:
         ended = {id: {"state": "closed"} | ({} if count is None else {"steps": count}) for id, count in steps.items()}
         self._change("close", ended)
 
+    def release(self, ids: Iterable[str]) -> None:
+        """End those of the runs that are still open, with the steps that were committed.
+
+        Args:
+          ids: of one data set.
+        """
+        ids = list(ids)
+        with reading(self._engine) as connection:
+            chosen = sa.select(spends.c.id).where(spends.c.state == "open", spends.c.id.in_(ids))
+            found = set(connection.execute(chosen).scalars())
+        self.close({id: None for id in ids if id in found})
+
     def _change(self, action: str, changes: Mapping[str, Mapping[str, Any]]) -> None:
         if not changes:
             return
@@ -275,6 +290,40 @@ class Ledger:
                 names.pop(),
                 {"runs": [{"id": id, **each} for id, each in changes.items()]},
             )
+
+    def randomness(self, id: str) -> bytes:
+        """What a run's noise is drawn from: 32 bytes, always the same of one run and of no two alike.
+
+        Formal guarantees: independent of those of all other runs, as composition wants it, for whoever does not know
+        the ledger's secret; which neither the trail nor an export holds.
+
+        Args:
+          id: of the run.
+        """
+        with reading(self._engine) as connection:
+            secret = connection.execute(sa.select(secret_table.c.value)).scalar_one()
+        return hmac.digest(secret.encode(), id.encode(), "sha256")
+
+    def take_over(self, name: str, ids: Sequence[str]) -> None:
+        """Let this process be the one that runs reserved runs.
+
+        Args:
+          name: of their data set.
+          ids: of open runs.
+        """
+        with reading(self._engine) as connection:
+            mine = {run.id for run in runs_of(connection, name) if run.process == this_process()}
+        self._change("continue", {id: {"process": this_process()} for id in ids if id not in mine})
+
+    def open_runs(self, keys: Iterable[str]) -> dict[str, str]:
+        """Reservations that are open: key → id.
+
+        Args:
+          keys: of runs.
+        """
+        chosen = sa.select(spends.c.key, spends.c.id).where(spends.c.state == "open", spends.c.key.in_(list(keys)))
+        with reading(self._engine) as connection:
+            return {row.key: row.id for row in connection.execute(chosen)}
 
     def account(self, name: str) -> Account:
         """Where a budget stands.
@@ -344,6 +393,9 @@ def create_ledger(place: str | None = None, *, who: str | None = None) -> Ledger
         if sa.inspect(connection).has_table(trail.trail.name):
             raise LedgerError(f"ledger {shown(url)} is there already; name another database.")
         metadata.create_all(connection)
-        detail = {"version": VERSION, "name": secrets.token_hex(8)}
+        secret = secrets.token_hex(32)
+        connection.execute(secret_table.insert().values(id=1, value=secret))
+        hashed = hashlib.sha256(secret.encode()).hexdigest()
+        detail = {"version": VERSION, "name": secrets.token_hex(8), "secret_hash": hashed}
         trail.append(connection, who or user(), "init", "", detail)
     return Ledger(place, who=who)

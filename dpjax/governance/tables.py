@@ -20,6 +20,14 @@ ledgers = sa.Table(
     sa.Column("version", sa.Integer, nullable=False),
     sa.Column("name", sa.String(64), nullable=False),  # drawn when it was made
     sa.Column("created", sa.String(40), nullable=False),
+    sa.Column("secret_hash", sa.String(64), nullable=False),
+)
+
+secrets = sa.Table(
+    "secret",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),  # 1: there is one
+    sa.Column("value", sa.String(64), nullable=False),  # what the noise of runs is drawn from; in no trail
 )
 
 trail = sa.Table(

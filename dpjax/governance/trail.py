@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from dpjax.governance.errors import LedgerError
-from dpjax.governance.tables import ACTIONS, apply, ledgers, metadata, trail
+from dpjax.governance.tables import ACTIONS, apply, ledgers, metadata, secrets, trail
 
 START = "0" * 64
 """What the first record is bound to."""
@@ -136,10 +136,15 @@ def verify(connection: sa.Connection) -> tuple[int, str]:
         if head == (0, START):
             raise LedgerError("trail is empty; the ledger was cut: restore it from a copy.")
         for table in metadata.sorted_tables:
-            if table is trail:
+            if table in (trail, secrets):
                 continue
             _compare(table, connection, replay)
     engine.dispose()
+    secret = connection.execute(sa.select(secrets.c.value)).scalars().all()
+    if [hashlib.sha256(each.encode()).hexdigest() for each in secret] != [
+        connection.execute(sa.select(ledgers.c.secret_hash)).scalar_one()
+    ]:
+        raise LedgerError("secret is not the one that the ledger was made with; restore the ledger from a copy.")
     return head
 
 
@@ -157,8 +162,3 @@ def _compare(table: sa.Table, mine: sa.Connection, replay: sa.Connection) -> Non
                     f"{table.name} {'/'.join(map(str, key))}: {name} is not what the trail says; restore the ledger "
                     "from a copy."
                 )
-
-
-def name_of(connection: sa.Connection) -> str:
-    """The ledger's own name."""
-    return str(connection.execute(sa.select(ledgers.c.name)).scalar_one())

@@ -131,8 +131,11 @@ def launch(
             progress.all_skipped()
         index = {id(jobs[i]): i for members in groups.values() for i in members}
         shapes = [[jobs[i] for i in members] for members in groups.values()]
-        for outcome in execute(task, shapes, progress, sweep_folder):
-            hand_over(index[id(outcome.job)], outcome)
+        # A group that runs here and alone reserves by itself, once it knows what it spends.
+        at_once = [] if execute is run_here and len(shapes) == 1 else shapes
+        with task.reserve(at_once, progress.tell):
+            for outcome in execute(task, shapes, progress, sweep_folder):
+                hand_over(index[id(outcome.job)], outcome)
     configure_log(config.hydra.hydra_logging, config.hydra.verbose)
     return [returns[i] for i in range(len(job_overrides))]
 

@@ -1,0 +1,246 @@
+"""Runs on data that has a budget: each reserves its whole ε in the ledger, and spends it step by step.
+
+Nothing of the ledger is imported unless ``governance=local``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import numpy as np
+
+from experiments.config import Config, ConfigError, DataConf
+from experiments.kept_jobs import identity_of
+from experiments.own_data import OWN
+from experiments.task import Job
+
+if TYPE_CHECKING:
+    from dpjax.accounting import Mechanism
+    from dpjax.governance.decisions import Request
+    from dpjax.governance.ledger import Ledger
+    from dpjax.types import HParams
+
+
+class Planned(NamedTuple):
+    """A job that is to be run, with all that decides what it spends.
+
+    Attributes:
+      job: one of a group.
+      mechanism: of each of its seeds.
+      hparams: of each of its seeds.
+    """
+
+    job: Job
+    mechanism: Mechanism
+    hparams: HParams
+
+
+class Metered:
+    """Reservations of a group's lanes, which are spent as their steps begin.
+
+    Formal guarantees: no step is taken that was not written down before; what a job did not spend is given back when it
+    ends, and what it has begun stays spent whatever happens.
+
+    Args:
+      ledger: that has them.
+      ids: of each lane.
+    """
+
+    def __init__(self, ledger: Ledger, ids: Mapping[tuple[int, int], str]) -> None:
+        self._ledger, self._ids = ledger, dict(ids)
+        self._steps: dict[str, int] = {}
+        self._whole: dict[str, int] = {}
+
+    def id_of(self, job: Job, seed: int) -> str:
+        """The reservation of a job's seed."""
+        return self._ids[id(job), seed]
+
+    def keys(self, lanes: Sequence[tuple[Job, int]]) -> list[jax.Array]:
+        """A key for each lane: drawn for its reservation, as ε is of noise that nobody else has or can draw again."""
+        drawn = [self._ledger.randomness(self.id_of(*lane)) for lane in lanes]
+        return [jax.random.wrap_key_data(np.frombuffer(each[:8], np.uint32)) for each in drawn]
+
+    def spends(self, lanes: Sequence[tuple[Job, int]], index: Sequence[int], step: int | None = None) -> None:
+        """Write down that lanes are about to take steps.
+
+        Args:
+          lanes: all.
+          index: which of them.
+          step: that they will have reached; None: their last.
+        """
+        reached = {self.id_of(*lanes[i]): step or lanes[i][0].cfg.optimizer.num_steps for i in index}
+        self._ledger.commit(reached)
+
+    def ended(self, job: Job) -> None:
+        """Give back what a job did not spend."""
+        seeds = range(job.cfg.seed, job.cfg.seed + job.cfg.num_seeds)
+        open_ = [self._ids.pop((id(job), seed)) for seed in seeds if (id(job), seed) in self._ids]
+        self._ledger.close(dict.fromkeys(open_))
+
+    def close(self) -> None:
+        """Give back what no job has spent."""
+        ids, self._ids = list(self._ids.values()), {}
+        self._ledger.release(ids)
+
+
+class Reserved(NamedTuple):
+    """What a sweep has reserved, for all of its groups.
+
+    Attributes:
+      ledger: that has it.
+      ids: of all runs, by data set.
+    """
+
+    ledger: Ledger
+    ids: dict[str, list[str]]
+
+    def close(self) -> None:
+        """Give back what no group has taken."""
+        for ids in self.ids.values():
+            self.ledger.release(ids)
+
+
+def reserve_groups(groups: Sequence[tuple[Sequence[Planned], dict[str, str]]]) -> Reserved | None:
+    """Reserve what all groups of a sweep spend, or nothing.
+
+    Args:
+      groups: jobs of one signature each, and what ``inputs`` found of them.
+
+    Returns:
+      None: there is nothing to reserve.
+
+    Raises:
+      ConfigError, LedgerError: as ``metered``; nothing is reserved.
+    """
+    requests: dict[str, list[Request]] = {}
+    ledger = None
+    for planned, files in groups:
+        ledger, name = _budget_of(planned[0].job.cfg)
+        if name is not None:
+            requests.setdefault(name, []).extend(each for one in planned for each in _requests(one, files))
+    if ledger is None or not requests:
+        return None
+    reserved = Reserved(ledger, {})
+    try:
+        for name, wanted in requests.items():
+            reserved.ids[name] = ledger.reserve(name, wanted)
+    except BaseException:
+        reserved.close()
+        raise
+    for name, ids in reserved.ids.items():
+        _say(ledger, name, len(ids))
+    return reserved
+
+
+def metered(planned: Sequence[Planned], files: dict[str, str]) -> Metered | None:
+    """The reservations of a group's jobs: those that were made before it started, or new ones.
+
+    Args:
+      planned: jobs of one signature.
+      files: what ``inputs`` found.
+
+    Returns:
+      None: its data has no budget and is public.
+
+    Raises:
+      ConfigError: the data is one's own and has no budget, or a run can't be accounted on it.
+      LedgerError: there is not enough left, or no ledger.
+    """
+    first = planned[0].job.cfg
+    ledger, name = _budget_of(first)
+    if name is None:
+        return None
+    requests = [each for one in planned for each in _requests(one, files)]
+    found = ledger.open_runs(each.key for each in requests)
+    if all(each.key in found for each in requests):
+        ids = [found[each.key] for each in requests]
+        ledger.take_over(name, ids)
+    else:
+        ids = ledger.reserve(name, requests)
+        _say(ledger, name, len(ids))
+    lanes = [(id(one.job), one.job.cfg.seed + k) for one in planned for k in range(one.job.cfg.num_seeds)]
+    return Metered(ledger, dict(zip(lanes, ids, strict=True)))
+
+
+def _say(ledger: Ledger, name: str, number: int) -> None:
+    account = ledger.account(name)
+    runs = "this run" if number == 1 else f"these {number} runs"
+    print(
+        f"note: {runs} of {name} may take it to ε={account.reserved:.3g} of {account.data_set.epsilon:g} at "
+        f"δ={account.data_set.delta:g}, from {account.spent:.3g}.",
+        file=sys.stderr,
+    )
+
+
+def _budget_of(cfg: Config) -> tuple[Ledger, str | None]:
+    """The ledger, and the name that a run's data has in it; None: it has none, and is public."""
+    from dpjax.governance.ledger import Ledger
+
+    ledger = Ledger(cfg.governance.ledger)
+    data_set = ledger.find(_fingerprint(cfg.data))
+    if data_set is not None:
+        _refuse_known_noise(cfg)
+        return ledger, data_set.name
+    if cfg.data.name == OWN or not _is_public(cfg.data.name):
+        what = cfg.data.path if cfg.data.name == OWN else cfg.data.name
+        raise ConfigError(
+            f"governance=local: {what} has no budget in the ledger; set one with `dpjax ledger budget NAME --data "
+            f"{what} --epsilon 8 --delta 1e-6`."
+        )
+    return ledger, None
+
+
+def _is_public(name: str) -> bool:
+    from dpjax.datasets import registry
+
+    return name in registry.ENTRIES
+
+
+def _fingerprint(data: DataConf) -> Any:
+    from dpjax.datasets.raw_columns import columns_at, columns_of
+    from dpjax.fingerprints import fingerprint_of
+
+    return fingerprint_of(columns_at(data.path, data.encoding) if data.name == OWN else columns_of(data.name))
+
+
+def _refuse_known_noise(cfg: Config) -> None:
+    """What a run on a budget can't have: noise that others can draw too, or less of it than it says."""
+    if cfg.data.release:
+        raise ConfigError(
+            "data.release draws its noise from data.release_seed, which everybody can read; with governance=local say "
+            "the ranges with data.columns."
+        )
+    if cfg.federated.noise_cohort is not None:
+        raise ConfigError(
+            "federated.noise_cohort simulates a larger federation and adds less noise than ε says; leave it null with "
+            "governance=local."
+        )
+
+
+def _requests(one: Planned, files: dict[str, str]) -> list[Request]:
+    from dpjax.governance.decisions import Request
+    from dpjax.governance.spends import spend_of
+
+    cfg = one.job.cfg
+    if not cfg.privacy.is_private:
+        raise ConfigError(
+            "privacy.epsilon=inf is more than any budget; with governance=local leave out points without privacy, and "
+            "the reference of a sweep with hydra.sweeper.reference=false."
+        )
+    spend = spend_of(one.mechanism, cfg.privacy.delta)
+    same = identity_of(one.job, one.hparams, files)
+    return [
+        Request(
+            hashlib.sha256(json.dumps([same, seed, str(one.job.folder.absolute())]).encode()).hexdigest(),
+            spend,
+            one.mechanism.unit,
+            one.mechanism.adjacency,
+            f"{one.job.folder.parent.name}/{one.job.folder.name} seed={seed}"[:400],
+        )
+        for seed in range(cfg.seed, cfg.seed + cfg.num_seeds)
+    ]

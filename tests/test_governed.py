@@ -1,0 +1,166 @@
+"""Runs with governance=local: what they reserve, what they spend, and whose noise it is."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from dpjax.datasets.raw_columns import columns_at, columns_of
+from dpjax.fingerprints import fingerprint_of
+from dpjax.governance.ledger import Ledger, create_ledger
+
+RUN = (
+    *("data=breast_cancer", "model=logistic", "optimizer.num_steps=8", "num_seeds=1", "figures=false"),
+    *("privacy.accountant=rdp", "privacy.delta=1e-5", "privacy.epsilon=2"),
+)
+
+
+@pytest.fixture
+def ledger(tmp_path, monkeypatch):
+    monkeypatch.setenv("DPJAX_LEDGER", str(tmp_path / "ledger.db"))
+    made = create_ledger(who="ana")
+    rows = fingerprint_of(columns_of("breast_cancer"))
+    made.set_budget("cancer", rows, unit="example", adjacency="zero_out", epsilon=4.0, delta=1e-5)
+    return made
+
+
+def test_a_run_that_fits_spends_what_its_row_says_and_the_next_is_refused(main, ledger):
+    code, _, err = main(*RUN, "governance=local")
+    assert code == 0, err
+    assert "note: this run of cancer may take it to ε=" in err
+    account = ledger.account("cancer")
+    [run] = account.runs
+    assert (run.state, run.steps, run.spend.steps, run.tool) == ("closed", 8, 8, "dpjax")
+    assert 1.5 < account.spent == account.reserved <= 2.0
+    code, _, err = main(*RUN, "privacy.epsilon=4", "governance=local")
+    assert code == 1
+    assert "error: data cancer has spent ε=" in err
+    assert "would fit" in err
+    assert ledger.account("cancer") == account
+    assert main(*RUN, "governance=local")[0] == 0  # is on disk already, and costs nothing
+    assert ledger.account("cancer") == account
+    ledger.verify()
+
+
+def test_each_seed_is_paid_for_and_draws_noise_of_its_own(main, ledger, tmp_path):
+    models = []
+    for i, governance in enumerate(("local", "local", "off", "off")):
+        folder = tmp_path / f"results{i}"
+        code, _, err = main(
+            *RUN, "save_model=true", "num_seeds=2", "privacy.epsilon=1", f"governance={governance}", folder=folder
+        )
+        assert code == 0, err
+        [file] = folder.rglob("model/*.safetensors")
+        models.append(load_file(file))
+    assert len(ledger.account("cancer").runs) == 4
+    name = max(models[0], key=lambda name: models[0][name].size)
+    assert not np.allclose(models[0][name], models[1][name], atol=1e-3)  # or the two would share their noise
+    np.testing.assert_array_equal(models[2][name], models[3][name])
+
+
+def test_a_sweep_is_reserved_whole_or_not_at_all(main, ledger):
+    sweep = ("-m", *RUN, "governance=local", "hydra.sweeper.reference=false", "model.hidden=[8]")
+    code, _, err = main(*sweep, "model=logistic,mlp", "privacy.epsilon=0.5,4", "privacy.clip_norm=1")
+    assert code == 1
+    assert "these 4 runs would make it" in err
+    assert ledger.account("cancer").runs == ()
+    code, _, err = main(*sweep, "model=logistic,mlp", "privacy.epsilon=0.5,1", "privacy.clip_norm=1")
+    assert code == 0, err
+    assert "note: these 4 runs of cancer may take it to" in err
+    account = ledger.account("cancer")
+    assert [(run.state, run.steps) for run in account.runs] == [("closed", 8)] * 4
+    assert account.reserved == account.spent < 4
+
+
+def test_what_is_no_private_run_on_this_budget_is_told(main, ledger):
+    for fields, words in {
+        ("privacy.epsilon=inf",): "privacy.epsilon=inf is more than any budget",
+        ("privacy.adjacency=add_or_remove_one",): "budget for unit=example and adjacency=zero_out",
+        ("federated=fedavg", "federated.num_clients=20", "federated.clients_per_round=10"): "run it for examples",
+        ("governance.ledger=/none/l.db",): "ledger /none/l.db is not there; make it with `dpjax ledger init`",
+    }.items():
+        code, _, err = main(*RUN, "governance=local", *fields)
+        assert code == 1
+        assert words in err
+    assert ledger.account("cancer").runs == ()
+    assert "governance.name=local" in main(*RUN, "governance.ledger=x.db")[2]  # which nothing reads
+
+
+def test_rows_of_ones_own_want_a_budget_and_public_ones_none(main, ledger, tmp_path):
+    rng = np.random.default_rng(0)
+    table = tmp_path / "patients.csv"
+    lines = [f"{rng.uniform(20, 80):.3f},{rng.normal():.4f},{'yn'[i % 2]}" for i in range(120)]
+    table.write_text("age,score,ill\n" + "\n".join(lines))
+    own = (
+        "data=own",
+        f"data.path={table}",
+        "data.label=ill",
+        "data.columns={age:[0,100],score:[-4,4]}",
+        "data.classes=[n,y]",
+    )
+    run = [each for each in RUN if not each.startswith("data")]
+    code, _, err = main(*own, *run, "governance=local", "privacy.delta=1e-4")
+    assert code == 1
+    assert f"{table} has no budget in the ledger; set one with `dpjax ledger budget NAME --data {table}" in err
+    rows = fingerprint_of(columns_at(str(table)))
+    ledger.set_budget("clinic", rows, unit="example", adjacency="zero_out", epsilon=4.0, delta=1e-4)
+    copy = tmp_path / "other.csv"
+    copy.write_text("sick,years,points\n" + "\n".join(",".join(reversed(line.split(","))) for line in reversed(lines)))
+    swapped = [each.replace(str(table), str(copy)) for each in own]
+    swapped = [
+        each.replace("label=ill", "label=sick").replace("age:", "points:").replace("score:", "years:")
+        for each in swapped
+    ]
+    code, _, err = main(*swapped, *run, "governance=local", "privacy.delta=1e-4")
+    assert code == 0, err
+    assert len(ledger.account("clinic").runs) == 1
+    assert main("data=digits", *run, "governance=local")[0] == 0
+    assert len(ledger.account("clinic").runs) == 1
+
+
+def test_without_it_nothing_of_it_is_imported(tmp_path):
+    code = (
+        "import sys\nfrom experiments import run\n"
+        f"sys.argv = ['run', 'results_dir={tmp_path}', *{list(RUN)!r}]\nrun.main()\n"
+        "names = {'sqlalchemy', 'alembic', 'psycopg', 'dpjax.governance', 'experiments.governed'}\n"
+        "loaded = names & sys.modules.keys()\n"
+        "print('LOADED', sorted(loaded))"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert "LOADED []" in ran.stdout, ran.stdout + ran.stderr
+
+
+def test_a_killed_run_has_spent_what_it_began_and_goes_on_in_its_reservation(ledger, tmp_path):
+    command = [
+        *(sys.executable, "-m", "experiments.run", f"results_dir={tmp_path / 'results'}", *RUN, "governance=local"),
+        *("checkpoint_seconds=0.2", "optimizer.num_steps=400000", "privacy.epsilon=1"),
+    ]
+    killed = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    ended = time.monotonic() + 200
+    while time.monotonic() < ended and not (runs := [r for r in ledger.account("cancer").runs if r.steps > 5000]):
+        time.sleep(0.2)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    [before] = runs
+    [dead] = ledger.account("cancer").runs
+    assert (dead.state, dead.id) == ("open", before.id)
+    assert before.steps <= dead.steps < 400000
+    # The same command goes on; interrupted, it gives back what it has not begun.
+    again = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    while time.monotonic() < ended and ledger.account("cancer").runs[0].steps <= dead.steps:
+        time.sleep(0.2)
+    again.send_signal(signal.SIGINT)
+    _, err = again.communicate(timeout=100)
+    assert "runs on from what was kept" in err or "goes on from what was kept" in err
+    [run] = ledger.account("cancer").runs
+    assert run.id == dead.id
+    assert run.state == "closed"
+    assert dead.steps < run.steps <= 400000
+    assert ledger.account("cancer").spent < 1.0 or run.steps == 400000
+    Ledger(str(ledger.url.database)).verify()
+    assert os.path.exists(tmp_path / "results")
