@@ -37,7 +37,7 @@ def test_a_run_that_fits_spends_what_its_row_says_and_the_next_is_refused(main, 
     [run] = account.runs
     assert (run.state, run.steps, run.spend.steps, run.tool) == ("closed", 8, 8, "dpjax")
     assert 1.5 < account.spent == account.reserved <= 2.0
-    code, _, err = main(*RUN, "privacy.epsilon=4", "governance=local")
+    code, _, err = main(*RUN, "privacy.epsilon=6", "governance=local")
     assert code == 1
     assert "error: data cancer has spent ε=" in err
     assert "would fit" in err

@@ -90,8 +90,10 @@ def plus(composed: Composed, total: Total) -> Composed:
     counts = _merged({leaf: count for leaf, count in total.events.items() if count}, _MOST_DISTINCT)
     interval = composed.interval or _interval(counts, composed.precision + _precision(counts))
     more = _added(counts, composed.adjacency, interval, _precision(counts), total._replace(events={}))
+    losses = _reduced([each for each in (composed.losses, more.losses) if each is not None])
     return more._replace(
-        losses=_reduced([each for each in (composed.losses, more.losses) if each is not None]),
+        interval=0.0 if losses is None else interval,
+        losses=losses,
         precision=composed.precision + more.precision,
         rest=composed.rest.plus(more.rest),
         endless=composed.endless or more.endless,
@@ -251,18 +253,22 @@ def _merged(counts: dict[str, int], most: int) -> dict[str, int]:
 
 def _interval(counts: dict[str, int], precision: float) -> float:
     """The discretisation interval: connecting the dots spreads each event's loss by interval² / 6 at most."""
-    variance, events, widest = precision, 0, 0.0
+    variance, events, widest = precision, 0, _width(precision)
     for leaf, count in counts.items():
         found = _sampled(leaf)
         if found is None or min(found) == 0:
+            widest = max(widest, count * _read(leaf).get("epsilon", 0.0))
             continue
         rate, noise = found
         step = min(rate**2 * math.expm1(min(noise**-2, 50.0)), noise**-2)
         variance += count * step
         events += count
-        widest = max(widest, 8 / noise + noise**-2)
-    if not events:
-        return 1e-4
+        widest = max(widest, _width(noise**-2))
     accuracy = next((accuracy for most, accuracy in _ACCURACY if len(counts) <= most), _ROUGH)
-    interval = math.sqrt(6 * accuracy * min(variance, 25.0) / events)
-    return min(max(interval, 1e-5, widest / _MOST_POINTS), 5e-3)
+    interval = math.sqrt(6 * accuracy * min(variance, 25.0) / events) if events else 1e-4
+    return max(min(max(interval, 1e-5), 5e-3), widest / _MOST_POINTS)
+
+
+def _width(precision: float) -> float:
+    """How far the privacy loss of a Gaussian of noise multiplier 1/√precision reaches, but for next to no chance."""
+    return 8 * math.sqrt(precision) + precision

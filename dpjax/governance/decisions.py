@@ -123,6 +123,8 @@ def _refusal(
         f"data {data_set.name} has spent ε={spent:.3g} of {data_set.epsilon:g} at δ={data_set.delta:g}, and {what} "
         f"would make it {after:.3g}"
     )
+    if spent >= data_set.epsilon:
+        return f"{start}; nothing of it would fit."
     if len(requests) > 1:
         number = _most(len(requests), lambda count: fits(sum_of(mine[:count])))
         return f"{start}; {f'the first {number} would fit' if number else 'not one of them would fit'}."

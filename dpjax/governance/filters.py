@@ -1,4 +1,4 @@
-"""A bound on all that was spent that also holds where each run is chosen by looking at what the ones before gave out."""
+"""A bound on all that was spent that holds too where runs are chosen by what the ones before gave out."""
 
 from __future__ import annotations
 
@@ -46,8 +46,9 @@ def adaptive_epsilon(total: Total, adjacency: str, *, epsilon: float, delta: flo
     """ε of all that was spent at δ, by a Rényi filter of the budget's order.
 
     Formal guarantees: as long as this is at most ``epsilon`` before each run, all runs together are (ε, δ)-DP whatever
-    each was chosen by, its noise, its length and whether there is one included: divergences of one order, fixed with the
-    budget, add up then too. Overflows, and the δ of what is stated, are paid from a share of δ that is fixed as well.
+    each was chosen by, its noise, its length and whether there is one included: divergences of one order, fixed with
+    the budget, add up then too. Overflows, and the δ of what is stated, are paid from a share of δ that is fixed as
+    well.
 
     Args:
       total: what was spent, and what is to be.
@@ -90,7 +91,6 @@ def adaptive_epsilon(total: Total, adjacency: str, *, epsilon: float, delta: flo
 @lru_cache(maxsize=65536)
 def _divergence(leaf: str, adjacency: str, order: int) -> float:
     """Rényi divergence of one event."""
-    import dp_accounting
     from dp_accounting import NeighboringRelation
     from dp_accounting.rdp import RdpAccountant
 
@@ -114,7 +114,7 @@ def _divergence(leaf: str, adjacency: str, order: int) -> float:
             return float(self._rdp[0])
 
     accountant = Accountant([float(order)], relation)
-    if adjacency == "replace_one" and kind != "GaussianDpEvent" or not accountant.supports(event):
+    if (adjacency == "replace_one" and kind != "GaussianDpEvent") or not accountant.supports(event):
         raise LedgerError(
             f"event {kind} with neighbours {adjacency} has no divergence that is known here; enter its epsilon and "
             "delta instead, or take composition=planned."

@@ -233,11 +233,14 @@ class Ledger:
     def commit(self, steps: Mapping[str, int]) -> None:
         """Write down that steps are about to be taken: whatever happens then, they are spent.
 
+        Formal guarantees: what was committed only grows; fewer steps than before are of a run that begins anew with the
+        same noise, and cost nothing more.
+
         Args:
           steps: id → all steps of the run until now and with those to come.
 
         Raises:
-          LedgerError: fewer than were committed before, more than were reserved, or of a run that has ended.
+          LedgerError: more than were reserved, or of a run that has ended.
         """
         self._change("commit", {id: {"steps": count} for id, count in steps.items()})
 
@@ -274,22 +277,9 @@ class Ledger:
             names = {row["data_set"] for row in rows.values()}
             if len(rows) != len(changes) or len(names) != 1:
                 raise LedgerError("a run is in no reservation of this ledger; reserve it first.")
-            for id, change in changes.items():
-                row, steps = rows[id], change.get("steps", rows[id]["steps"])
-                if row["state"] != "open":
-                    raise LedgerError(f"run {row['label']} has ended in the ledger; reserve it again to go on.")
-                if not row["steps"] <= steps <= read_spend(row["spend"]).steps:
-                    raise LedgerError(
-                        f"run {row['label']}: steps={steps} are fewer than the {row['steps']} that were begun, or more "
-                        "than were reserved."
-                    )
-            trail.append(
-                connection,
-                self.who,
-                action,
-                names.pop(),
-                {"runs": [{"id": id, **each} for id, each in changes.items()]},
-            )
+            done = [each for id, change in changes.items() if (each := _checked(rows[id], change))]
+            if done:
+                trail.append(connection, self.who, action, names.pop(), {"runs": done})
 
     def randomness(self, id: str) -> bytes:
         """What a run's noise is drawn from: 32 bytes, always the same of one run and of no two alike.
@@ -364,6 +354,21 @@ class Ledger:
         """
         with reading(self._engine) as connection:
             return trail.verify(connection)
+
+
+def _checked(row: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    """What a change makes of a run, empty if it is so already; LedgerError where it can't be."""
+    if row["state"] != "open":
+        raise LedgerError(f"run {row['label']} has ended in the ledger; reserve it again to go on.")
+    change = dict(change)
+    if "steps" in change:
+        change["steps"] = max(change["steps"], row["steps"])
+        if change["steps"] > (most := read_spend(row["spend"]).steps):
+            raise LedgerError(
+                f"run {row['label']}: steps={change['steps']} are more than the {most} that were reserved."
+            )
+    is_new = any(row[name] != value for name, value in change.items())
+    return {"id": row["id"], **change} if is_new else {}
 
 
 def create_ledger(place: str | None = None, *, who: str | None = None) -> Ledger:

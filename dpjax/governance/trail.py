@@ -140,10 +140,9 @@ def verify(connection: sa.Connection) -> tuple[int, str]:
                 continue
             _compare(table, connection, replay)
     engine.dispose()
-    secret = connection.execute(sa.select(secrets.c.value)).scalars().all()
-    if [hashlib.sha256(each.encode()).hexdigest() for each in secret] != [
-        connection.execute(sa.select(ledgers.c.secret_hash)).scalar_one()
-    ]:
+    found = connection.execute(sa.select(secrets)).all()
+    hashed = connection.execute(sa.select(ledgers.c.secret_hash)).scalar_one()
+    if [(row.id, hashlib.sha256(row.value.encode()).hexdigest()) for row in found] != [(1, hashed)]:
         raise LedgerError("secret is not the one that the ledger was made with; restore the ledger from a copy.")
     return head
 
