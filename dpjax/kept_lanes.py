@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack, suppress
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -160,7 +161,7 @@ def run_kept_lanes(
         def run_chunk(chunk: Sequence[int]) -> list[Lane]:
             began = time.perf_counter()
             full = [*chunk, *[chunk[-1]] * (program.width.lanes - len(chunk))]  # copies: nothing is compiled anew
-            tell_begun = None if begun is None else lambda step: begun(chunk, step)
+            tell_begun = None if begun is None else partial(begun, chunk)
             outputs = _run(program, [hparams[i] for i in full], [keys[i] for i in full], [found[i] for i in full],
                            [kept[i] for i in chunk], seconds, stop, tell_begun)  # fmt: skip
             wall = (time.perf_counter() - began) / len(chunk)

@@ -127,8 +127,17 @@ def test_every_config_composes_and_runs_two_steps(choice, tmp_path, request):
         cfg = from_hydra(compose("config", [choice, *small, *quick]))
         if choice in TOGETHER:
             cfg = from_hydra(compose("config", [choice, *small, *TOGETHER[choice], *quick]))
-    if choice in ("tracker=none", "tracker=wandb", "data=digits", "privacy=dp", "optimizer=sgd", "federated=central"):
-        return  # trackers have tests of their own; the others are the defaults, which model=mlp runs
+    if choice in (
+        "governance=off",
+        "governance=local",
+        "tracker=none",
+        "tracker=wandb",
+        "data=digits",
+        "privacy=dp",
+        "optimizer=sgd",
+        "federated=central",
+    ):
+        return  # trackers and ledgers have tests of their own; the others are the defaults, which model=mlp runs
     if choice in RUN_BY_ANOTHER:
         return
     if "adam" in choice or "yogi" in choice:  # optax leaves this promotion to jax
@@ -395,7 +404,7 @@ def test_two_jobs_of_one_folder_are_refused(main):
     code, _, err = main("-m", *QUICK, "num_seeds=1,2", "hydra.sweeper.reference=false")
     assert code == 1
     assert "1 of 2 jobs failed" in err
-    assert "num_seeds, lanes, figures, notify, checkpoint_seconds and tracker name no folder" in err
+    assert "num_seeds, lanes, figures, notify, checkpoint_seconds, tracker and governance name no folder" in err
 
 
 def test_a_group_that_is_too_large_runs_job_by_job(main, tmp_path, monkeypatch):

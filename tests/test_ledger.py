@@ -351,6 +351,27 @@ def test_overflows_and_released_names_are_paid_for():
     assert epsilon_of(compose(many, "zero_out"), DELTA) == float("inf")
 
 
+def test_an_adaptive_budget_adds_divergences_of_one_order(ledger):
+    from dpjax.accounting import rdp_epsilon
+    from dpjax.governance.filters import order_of
+
+    set_budget(ledger, composition="adaptive")
+    order = order_of(8.0, DELTA)
+    runs = [mechanism(rate=0.1, noise_multiplier=z, steps=n) for z, n in ((1.5, 40), (0.9, 30))]
+    for i, run in enumerate(runs):
+        options = {"rate": 0.1, "noise_multiplier": run.noise_multiplier, "steps": run.num_steps}
+        [id] = ledger.reserve("clinic", [request(f"a{i}", **options)])
+        ledger.close({id: run.num_steps})
+    # A tenth of δ is kept for overflows; converted once, not once a run.
+    each = [rdp_epsilon(run, 0.9 * DELTA, orders=[order]) for run in runs]
+    nothing = rdp_epsilon(mechanism(noise_multiplier=1e6, steps=1), 0.9 * DELTA, orders=[order])
+    assert ledger.account("clinic").spent == pytest.approx(sum(each) - nothing, rel=2e-3)
+    with pytest.raises(Overspent, match="would fit"):
+        ledger.reserve("clinic", [request("b", noise_multiplier=0.8, steps=2)])
+    with pytest.raises(LedgerError, match="less than composition=adaptive can state"):
+        set_budget(ledger, epsilon=0.001, composition="adaptive")
+
+
 def test_the_tables_hold_what_the_trail_says(ledger):
     [run] = ledger.reserve("clinic", [request("a")])
     ledger.commit({run: 2})

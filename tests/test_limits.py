@@ -127,7 +127,7 @@ FREE = {
         "data.encoding",
     ),
     *("model.checkpoint", "synthesis.checkpoint", "synthesis.classes", "federated.personal"),
-    *("tracker.project", "tracker.entity", "tracker.mode", "tracker.group"),
+    *("tracker.project", "tracker.entity", "tracker.mode", "tracker.group", "governance.ledger"),
 }
 """Fields that are looked at elsewhere, or may be anything."""
 

@@ -41,7 +41,7 @@ AROUND = {
     "resume",
     "notify",
     "checkpoint_seconds",
-} | {name for name in READ_WHEN if name.startswith("tracker.")}
+} | {name for name in READ_WHEN if name.startswith(("tracker.", "governance."))}
 """Read by what stands around a run."""
 
 SPLITS = ("train", "test")

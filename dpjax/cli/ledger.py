@@ -71,6 +71,12 @@ def budget(
     adjacency: Annotated[
         str, typer.Option(help="zero_out, add_or_remove_one or replace_one, as the runs have it.")
     ] = "zero_out",
+    composition: Annotated[
+        str,
+        typer.Option(
+            help="planned, tight, for runs not chosen by what earlier ones gave out; adaptive, also if they are."
+        ),
+    ] = "planned",
     encoding: Annotated[str | None, typer.Option(help="Of a text file, if it is not UTF-8.")] = None,
     ledger: _Place = None,
 ) -> None:
@@ -91,7 +97,8 @@ def budget(
     rows = _fingerprint(data or name, encoding)
     if delta >= 1 / max(rows.num_rows, 1):
         raise ValueError(f"delta={delta:g} must be below 1/rows = 1/{rows.num_rows}.")
-    book.set_budget(name, rows, unit=unit, adjacency=adjacency, epsilon=epsilon, delta=delta)
+    of = {"unit": unit, "adjacency": adjacency, "epsilon": epsilon, "delta": delta, "composition": composition}
+    book.set_budget(name, rows, **of)
     typer.echo(
         f"{name}: ε={epsilon:g} at δ={delta:g} per {unit}, {adjacency}, for {rows.num_rows:,} rows; runs with "
         "governance=local spend it."
@@ -146,6 +153,7 @@ def _as_dict(account: "Account") -> dict[str, object]:
         "adjacency": data_set.adjacency,
         "epsilon": data_set.epsilon,
         "delta": data_set.delta,
+        "composition": data_set.composition,
         "spent": _number(account.spent),
         "reserved": _number(account.reserved),
         "runs": [

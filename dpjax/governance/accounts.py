@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -21,6 +21,7 @@ class DataSet(NamedTuple):
       unit: what its budget protects: example, user or client.
       adjacency: of its neighbours.
       epsilon, delta: of all that may ever be computed from it.
+      composition: planned or adaptive: how its runs are added up.
       revision: grows with all that is done to it.
     """
 
@@ -30,6 +31,7 @@ class DataSet(NamedTuple):
     adjacency: str
     epsilon: float
     delta: float
+    composition: str
     revision: int
 
 
@@ -95,7 +97,8 @@ def data_set_of(connection: sa.Connection, name: str) -> DataSet:
 def runs_of(connection: sa.Connection, name: str) -> list[Run]:
     """What a data set was spent on, oldest first."""
     chosen = sa.select(spends).where(spends.c.data_set == name).order_by(spends.c.created, spends.c.id)
-    return [
-        Run(**{field: row[field] for field in Run._fields} | {"spend": read_spend(row["spend"])})
-        for row in connection.execute(chosen).mappings()
-    ]
+    found = []
+    for row in connection.execute(chosen).mappings():
+        values: dict[str, Any] = {field: row[field] for field in Run._fields} | {"spend": read_spend(row["spend"])}
+        found.append(Run(**values))
+    return found

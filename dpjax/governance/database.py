@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy import event, exc
 from sqlalchemy.engine import URL, make_url
 
 from dpjax.checks import in_one_line
@@ -38,7 +39,7 @@ def ledger_url(place: str | None = None) -> URL:
         return URL.create("sqlite", database=str(Path(found).expanduser()))
     try:
         url = make_url(found)
-    except (sa.exc.ArgumentError, ValueError) as error:
+    except (exc.ArgumentError, ValueError) as error:
         raise LedgerError("ledger: its URL can't be read; write postgresql://user@host/name or a file.") from error
     kind = url.get_backend_name()
     if kind not in ("sqlite", "postgresql"):
@@ -79,8 +80,8 @@ def connect(url: URL) -> sa.Engine:
     """
     if url.get_backend_name() == "sqlite":
         engine = sa.create_engine(url, connect_args={"timeout": WAIT_SECONDS}, poolclass=sa.NullPool)
-        sa.event.listen(engine, "connect", _plain_sqlite)
-        sa.event.listen(engine, "begin", _begin_sqlite)
+        event.listen(engine, "connect", _plain_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
         return engine
     try:
         connect_args = {"connect_timeout": 10, "options": f"-c lock_timeout={WAIT_SECONDS * 1000}"}
@@ -140,11 +141,11 @@ def sentences(url: URL) -> Iterator[None]:
     """What the database raises, as a LedgerError."""
     try:
         yield
-    except sa.exc.DBAPIError as error:
+    except exc.DBAPIError as error:
         raise LedgerError(f"ledger {shown(url)} {_what(error)}") from error
 
 
-def _what(error: sa.exc.DBAPIError) -> str:
+def _what(error: exc.DBAPIError) -> str:
     said = in_one_line(str(error.orig), 160)
     if isinstance(error.orig, sqlite3.Error):
         name = getattr(error.orig, "sqlite_errorname", "")

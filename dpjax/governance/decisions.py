@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from dpjax.governance.accounts import DataSet, Run
-from dpjax.governance.composition import Composed, compose, epsilon_of, plus
+from dpjax.governance.composition import compose, epsilon_of, plus
 from dpjax.governance.errors import LedgerError
-from dpjax.governance.spends import Spend, Total, sum_of, total_of
+from dpjax.governance.filters import adaptive_epsilon
+from dpjax.governance.spends import NOTHING, Spend, Total, sum_of, total_of
 from dpjax.keeping import runs_here, this_process
 
 
@@ -29,6 +30,38 @@ class Request(NamedTuple):
     unit: str
     adjacency: str
     label: str
+
+
+COMPOSITIONS = ("planned", "adaptive")
+"""How runs are added up: by privacy losses, for runs that no result of others has chosen; or by a Rényi filter."""
+
+
+class Held:
+    """What a budget has spent, ready to be asked what more would come to.
+
+    Args:
+      data_set: with its budget.
+      total: what was spent of it.
+    """
+
+    def __init__(self, data_set: DataSet, total: Total) -> None:
+        self._data_set, self._total = data_set, total
+        self._composed = compose(total, data_set.adjacency) if data_set.composition == "planned" else None
+
+    def epsilon(self, more: Total = NOTHING, *, anew: bool = False) -> float:
+        """ε at the budget's δ of what was spent and of something more.
+
+        Args:
+          more: to come.
+          anew: whether all is composed for this sum, which takes longer and is tighter.
+        """
+        budget = self._data_set
+        if self._composed is None:
+            both = self._total.plus(more)
+            return adaptive_epsilon(both, budget.adjacency, epsilon=budget.epsilon, delta=budget.delta)
+        if anew:
+            return epsilon_of(compose(self._total.plus(more), budget.adjacency), budget.delta)
+        return epsilon_of(self._composed if more is NOTHING else plus(self._composed, more), budget.delta)
 
 
 class Decision(NamedTuple):
@@ -58,7 +91,7 @@ def decide(data_set: DataSet, runs: Sequence[Run], requests: Sequence[Request]) 
     """Whether runs fit into what is left of a budget.
 
     Formal guarantees: if they are not refused, then all that was spent, all that is reserved and the requests are
-    within the budget, by ``composition.compose``.
+    within the budget, as its composition adds them up.
 
     Args:
       data_set: with its budget.
@@ -93,16 +126,16 @@ def decide(data_set: DataSet, runs: Sequence[Run], requests: Sequence[Request]) 
     fresh = tuple(request for request, id in zip(requests, ids, strict=True) if not id)
     whole = {*continued, *(run.id for run in runs if run.state == "open" and run.id not in gone)}
     before = [(run.spend, run.spend.steps if run.id in whole else run.steps) for run in runs if run.id not in continued]
-    held = compose(spent_of(before), data_set.adjacency)
+    held = Held(data_set, spent_of(before))
     mine = [total_of(request.spend) for request in requests]
-    after = epsilon_of(plus(held, sum_of(mine)), data_set.delta)
+    after = held.epsilon(sum_of(mine))
     ended = tuple(sorted(gone - set(continued)))
     if after <= data_set.epsilon:
         return Decision(tuple(ids), continued, fresh, ended)
-    exact = epsilon_of(compose(sum_of([spent_of(before), *mine]), data_set.adjacency), data_set.delta)
+    exact = held.epsilon(sum_of(mine), anew=True)
     if exact <= data_set.epsilon:  # the interval was chosen for what was spent before, and is coarse for the sum
         return Decision(tuple(ids), continued, fresh, ended)
-    spent = epsilon_of(held, data_set.delta)
+    spent = held.epsilon()
     return Decision((), (), (), ended, _refusal(data_set, held, spent, requests, mine, min(after, exact)))
 
 
@@ -113,10 +146,10 @@ def _change(data_set: DataSet, request: Request) -> str:
 
 
 def _refusal(
-    data_set: DataSet, held: Composed, spent: float, requests: Sequence[Request], mine: Sequence[Total], after: float
+    data_set: DataSet, held: Held, spent: float, requests: Sequence[Request], mine: Sequence[Total], after: float
 ) -> str:
     def fits(total: Total) -> bool:
-        return epsilon_of(plus(held, total), data_set.delta) <= data_set.epsilon
+        return held.epsilon(total) <= data_set.epsilon
 
     what = "this run" if len(requests) == 1 else f"these {len(requests)} runs"
     start = (
@@ -146,7 +179,7 @@ def _most(number: int, fits: Callable[[int], bool]) -> int:
     return low
 
 
-def _fitting_epsilon(data_set: DataSet, held: Composed, spend: Spend) -> float:
+def _fitting_epsilon(data_set: DataSet, held: Held, spend: Spend) -> float:
     """ε at the budget's δ of the same run with as much more noise as makes it fit, rounded down; 0 if none does."""
 
     def noisier(factor: float) -> Total:
@@ -154,7 +187,7 @@ def _fitting_epsilon(data_set: DataSet, held: Composed, spend: Spend) -> float:
         return total_of(scaled)._replace(claimed_epsilon=math.inf)
 
     def fits(factor: float) -> bool:
-        return epsilon_of(plus(held, noisier(factor)), data_set.delta) <= data_set.epsilon
+        return held.epsilon(noisier(factor)) <= data_set.epsilon
 
     low, high = 1.0, 100.0
     if not fits(high):

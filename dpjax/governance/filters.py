@@ -30,7 +30,7 @@ def order_of(epsilon: float, delta: float) -> int:
 
     Example:
       >>> order_of(8.0, 1e-5), order_of(1.0, 1e-5)
-      (4, 22)
+      (4, 18)
     """
     fits = {order: (epsilon - rdp_to_epsilon(0.0, order, delta * (1 - _ASIDE))) / order for order in _ORDERS}
     best = max(fits, key=lambda order: fits[order])
@@ -64,7 +64,7 @@ def adaptive_epsilon(total: Total, adjacency: str, *, epsilon: float, delta: flo
     Example:
       >>> run = {'{"noise_multiplier":4.0,"type":"GaussianDpEvent"}': 3}
       >>> round(adaptive_epsilon(Total(run), "zero_out", epsilon=2.0, delta=1e-5), 3)
-      1.943
+      1.867
 
     References:
       Feldman and Zrnic 2021, https://arxiv.org/abs/2008.11193.

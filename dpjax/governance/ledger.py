@@ -18,10 +18,10 @@ from dpjax.checks import one_of
 from dpjax.fingerprints import Fingerprint
 from dpjax.governance import trail
 from dpjax.governance.accounts import Account, DataSet, data_set_of, data_sets_of, runs_of
-from dpjax.governance.composition import compose, epsilon_of
 from dpjax.governance.database import check_version, connect, ledger_url, reading, sentences, shown, writing
-from dpjax.governance.decisions import Decision, Request, decide, spent_of
+from dpjax.governance.decisions import COMPOSITIONS, Decision, Held, Request, decide, spent_of
 from dpjax.governance.errors import LedgerError, Overspent
+from dpjax.governance.filters import order_of
 from dpjax.governance.identity import user
 from dpjax.governance.spends import Spend, read_spend
 from dpjax.governance.tables import VERSION, metadata, spends
@@ -37,10 +37,10 @@ class Ledger:
     """Budgets of data sets, shared by all who open the same database.
 
     Formal guarantees: the runs that it lets through are, all together and whoever runs them, within each data set's
-    (ε, δ) for its unit and adjacency, as long as what a run does was not chosen by looking at what earlier runs gave
-    out; a decision and what it reserves are one transaction, of which there is one at a time. A run counts whole from
-    its reservation to its end, and after it by the steps that were begun. What is written down is on disk when a call
-    returns.
+    (ε, δ) for its unit and adjacency: with composition "planned" as long as what a run does was not chosen by looking
+    at what earlier runs gave out, with "adaptive" also if it was. A decision and what it reserves are one transaction,
+    of which there is one at a time. A run counts whole from its reservation to its end, and after it by the steps that
+    were begun. What is written down is on disk when a call returns.
 
     Args:
       place: of the database, see ``ledger_url``; None: ``DPJAX_LEDGER``, or the user's own.
@@ -57,7 +57,7 @@ class Ledger:
       >>> folder = tempfile.TemporaryDirectory()
       >>> ledger = create_ledger(f"{folder.name}/ledger.db", who="ana")
       >>> rows = fingerprint_of({"age": [40, 51, 62], "ill": ["no", "yes", "no"]})
-      >>> ledger.set_budget("clinic", rows, unit="example", adjacency="zero_out", epsilon=2.0, delta=1e-5)
+      >>> ledger.set_budget("clinic", rows, unit="example", adjacency="zero_out", epsilon=1.9, delta=1e-5)
       >>> run = Mechanism(unit="example", adjacency="zero_out", sampling="full", sampling_rate=1.0,
       ...                 noise_multiplier=4.0, num_steps=2)
       >>> request = Request("run-1", spend_of(run, 1e-5), "example", "zero_out", "first run")
@@ -67,8 +67,8 @@ class Ledger:
       1.36
       >>> ledger.reserve("clinic", [request._replace(key="run-2")])
       Traceback (most recent call last):
-      dpjax.governance.errors.Overspent: data clinic has spent ε=1.36 of 2 at δ=1e-05, and this run would make it \
-2.01; ε=1.34 would fit, or 1 of its 2 steps.
+      dpjax.governance.errors.Overspent: data clinic has spent ε=1.36 of 1.9 at δ=1e-05, and this run would make it \
+1.99; ε=1.22 would fit, or 1 of its 2 steps.
     """
 
     def __init__(self, place: str | None = None, *, who: str | None = None) -> None:
@@ -80,7 +80,15 @@ class Ledger:
             check_version(connection, self.url)
 
     def set_budget(
-        self, name: str, fingerprint: Fingerprint, *, unit: str, adjacency: str, epsilon: float, delta: float
+        self,
+        name: str,
+        fingerprint: Fingerprint,
+        *,
+        unit: str,
+        adjacency: str,
+        epsilon: float,
+        delta: float,
+        composition: str = "planned",
     ) -> None:
         """Give a data set a budget, or another one.
 
@@ -89,6 +97,8 @@ class Ledger:
           fingerprint: of its rows.
           unit, adjacency: as of a ``Mechanism``; what has runs keeps them.
           epsilon, delta: of all that may ever be computed from it; finite.
+          composition: "planned", of privacy losses, tight, for runs that are not chosen by what earlier ones gave out;
+            or "adaptive", of Rényi divergences, for runs that are.
 
         Raises:
           LedgerError: an argument is out of range, the rows are another data set's, or are not those of this name.
@@ -96,7 +106,11 @@ class Ledger:
         epsilon, delta = EPSILON.known("epsilon", epsilon), DELTA.known("delta", delta)
         if epsilon == float("inf"):
             raise LedgerError("epsilon=inf is no budget; give a finite one.")
-        one_of("unit", unit, UNITS), one_of("adjacency", adjacency, ADJACENCIES)
+        one_of("unit", unit, UNITS)
+        one_of("adjacency", adjacency, ADJACENCIES)
+        one_of("composition", composition, COMPOSITIONS)
+        if composition == "adaptive":
+            order_of(epsilon, delta)
         if not name or len(name) > 255:
             raise LedgerError(f"name={name[:40]!r} must have 1 to 255 letters.")
         with writing(self._engine) as connection:
@@ -122,6 +136,7 @@ class Ledger:
                 "adjacency": adjacency,
                 "epsilon": epsilon,
                 "delta": delta,
+                "composition": composition,
             }
             trail.append(connection, self.who, "budget", name, detail)
 
@@ -225,7 +240,7 @@ class Ledger:
         run = {"id": secrets.token_hex(16), "key": "", "tool": tool, "label": label, "spend": spend.as_json()}
         with writing(self._engine) as connection:
             data_set = data_set_of(connection, name)
-            compose(spent_of([(spend, spend.steps)]), data_set.adjacency)  # what nobody can add up is refused now
+            Held(data_set, spent_of([(spend, spend.steps)])).epsilon()  # what nobody can add up is refused now
             ended = {"steps": spend.steps, "state": "closed", "process": ""}
             trail.append(connection, self.who, "enter", name, {"runs": [run | ended]})
         return str(run["id"])
@@ -273,7 +288,7 @@ class Ledger:
             return
         with writing(self._engine) as connection:
             found = connection.execute(sa.select(spends).where(spends.c.id.in_(list(changes)))).mappings().all()
-            rows = {row["id"]: row for row in found}
+            rows = {row["id"]: dict[str, Any](row) for row in found}
             names = {row["data_set"] for row in rows.values()}
             if len(rows) != len(changes) or len(names) != 1:
                 raise LedgerError("a run is in no reservation of this ledger; reserve it first.")
@@ -328,8 +343,8 @@ class Ledger:
             data_set, runs = data_set_of(connection, name), runs_of(connection, name)
         closed = spent_of([(each.spend, each.steps) for each in runs])
         whole = spent_of([(each.spend, each.steps if each.state == "closed" else each.spend.steps) for each in runs])
-        spent = epsilon_of(compose(closed, data_set.adjacency), data_set.delta)
-        reserved = spent if closed == whole else epsilon_of(compose(whole, data_set.adjacency), data_set.delta)
+        spent = Held(data_set, closed).epsilon()
+        reserved = spent if closed == whole else Held(data_set, whole).epsilon()
         return Account(data_set, tuple(runs), spent, max(spent, reserved))
 
     def names(self) -> list[str]:

@@ -51,6 +51,7 @@ data_sets = sa.Table(
     sa.Column("adjacency", sa.String(32), nullable=False),
     sa.Column("epsilon", sa.Float, nullable=False),
     sa.Column("delta", sa.Float, nullable=False),
+    sa.Column("composition", sa.String(16), nullable=False),  # planned or adaptive
     sa.Column("revision", sa.BigInteger, nullable=False),  # of all that was spent of it
 )
 

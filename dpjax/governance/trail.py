@@ -127,7 +127,7 @@ def verify(connection: sa.Connection) -> tuple[int, str]:
     with engine.begin() as replay:
         metadata.create_all(replay)
         rows = connection.execute(sa.select(trail).order_by(trail.c.sequence)).mappings()
-        for record in checked(rows):
+        for record in checked(dict[str, Any](row) for row in rows):
             try:
                 apply(replay, record)
             except Exception as error:  # whatever a record makes of the tables that was never written by a ledger

@@ -150,8 +150,8 @@ def _refuse_shared(folders: dict[Path, str], job: Job) -> None:
     other = folders.setdefault(job.folder, job.overrides)
     if other is not job.overrides:
         raise ConfigError(
-            f"{job.overrides} has the folder of {other}; num_seeds, lanes, figures, notify, checkpoint_seconds and "
-            "tracker name no folder, so sweep them in runs of their own with results_dir=FOLDER."
+            f"{job.overrides} has the folder of {other}; num_seeds, lanes, figures, notify, checkpoint_seconds, "
+            "tracker and governance name no folder, so sweep them in runs of their own with results_dir=FOLDER."
         )
 
 
