@@ -18,6 +18,7 @@ def main(place: str, what: str, number: str) -> None:
         except Overspent:
             print("refused", flush=True)
             return
+        ledger.commit({run: 10})  # or whoever comes next would take it for dead, with nothing spent
         print(f"got {run}", flush=True)
         return
     for round_ in range(1000):  # until it is killed
