@@ -130,7 +130,7 @@ def own_modules(name: str) -> set[str]:
       name: of the plugin.
     """
     with _beside(name):
-        return {module for module, _ in _modules(name) if module == name or is_own(module)}
+        return {module for module, _ in _modules(name) if is_own(module)}
 
 
 def _modules(name: str) -> list[tuple[str, Path]]:

@@ -1,6 +1,8 @@
 """A method of one's own: its optimizer and clipping rule are used, bounded, and told apart."""
 
+import importlib
 import os
+import sys
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -8,7 +10,7 @@ from hydra import compose, initialize_config_dir
 from dpjax.datasets import load
 from experiments import config, identity, inputs, jobs, setup
 from experiments.border import from_hydra
-from experiments.config import DataConf
+from experiments.config import ConfigError, DataConf
 from experiments.plugins import load_plugin, own_rule
 from experiments.task import Job
 
@@ -219,3 +221,11 @@ def test_a_pipe_is_waited_for_neither_as_a_plugin_nor_as_data(tmp_path):
     assert inputs.data_inputs(DataConf(name=str(tmp_path / "pipe.csv"))) == {str(tmp_path / "pipe.csv"): "absent"}
     with pytest.raises(ValueError, match=r"pipe\.csv cannot be read: it is no regular file; give one"):
         load(str(tmp_path / "pipe.csv"))
+
+
+@pytest.mark.parametrize("name", ["abc", "json", "numpy"])
+def test_what_is_installed_is_not_imported_anew(name):
+    before = importlib.import_module(name)
+    with pytest.raises(ConfigError, match=f"plugin={name} has none of"):
+        load_plugin(name)
+    assert sys.modules[name] is before  # or classes of two abc would not go together
