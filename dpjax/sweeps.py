@@ -218,8 +218,14 @@ def run_lanes(
 def key_of(seed: int | jax.Array) -> jax.Array:
     """The key of a lane: of its seed, or the one that was given.
 
+    Formal guarantees: a seed has one key, which everybody can make again; noise that is to hide something wants a key
+    that was drawn in secret.
+
     Args:
       seed: from 0 to 2³² − 1, or a typed key.
+
+    Returns:
+      A typed key.
 
     Raises:
       ValueError: it is neither.
