@@ -7,3 +7,7 @@ class LedgerError(ValueError):
 
 class Overspent(LedgerError):
     """A run would take more than what is left of a budget."""
+
+
+class Denied(LedgerError):
+    """A person may not do what they asked for; it is written down."""

@@ -129,6 +129,30 @@ def _add_leaves(found: Leaves, event: Any, count: int, depth: int) -> None:
     return None
 
 
+def event_types() -> tuple[str, ...]:
+    """The types of events that are no composition."""
+    return tuple(_FIELDS)
+
+
+def types_in(events: Leaves) -> set[str]:
+    """The types that events are of, and what they are sampled from.
+
+    Args:
+      events: of ``leaves``.
+
+    Example:
+      >>> step = {"type": "GaussianDpEvent", "noise_multiplier": 2.0}
+      >>> types_in(leaves({"type": "SelfComposedDpEvent", "event": step, "count": 3}))
+      {'GaussianDpEvent'}
+    """
+    found = set()
+    for each in map(json.loads, events):
+        found.add(each["type"])
+        if "event" in each:
+            found.add(each["event"]["type"])
+    return found
+
+
 def _leaf(event: Mapping[str, Any]) -> dict[str, Any]:
     name = event["type"]
     if name not in _FIELDS:

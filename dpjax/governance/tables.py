@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-VERSION = 1
+VERSION = 2
 """Of the tables; a ledger of another is refused, and ``dpjax ledger upgrade`` brings an older one here."""
 
 metadata = sa.MetaData()
@@ -40,6 +40,45 @@ trail = sa.Table(
     sa.Column("subject", sa.String(255), nullable=False),
     sa.Column("detail", sa.Text, nullable=False),  # canonical JSON
     sa.Column("hash", sa.String(64), nullable=False),
+    sa.Column("signer", sa.String(16), nullable=False, server_default=""),  # a key; empty: of version 1
+    sa.Column("signature", sa.String(128), nullable=False, server_default=""),
+)
+
+signers = sa.Table(
+    "signer",
+    metadata,
+    sa.Column("key", sa.String(16), primary_key=True),  # see ``signing.key_id``
+    sa.Column("who", sa.String(255), primary_key=True),
+    sa.Column("public", sa.String(64), nullable=False),
+    sa.Column("since", sa.String(40), nullable=False),
+)
+
+policies = sa.Table(
+    "policy",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),  # 1: there is one, or none yet
+    sa.Column("text", sa.Text, nullable=False),  # as its file says it
+    sa.Column("sequence", sa.BigInteger, nullable=False),  # of the record that set it
+)
+
+proposals = sa.Table(
+    "proposal",
+    metadata,
+    sa.Column("id", sa.BigInteger, primary_key=True, autoincrement=False),  # of the record that made it
+    sa.Column("who", sa.String(255), nullable=False),
+    sa.Column("key", sa.String(16), nullable=False),
+    sa.Column("data_set", sa.String(255), nullable=False),
+    sa.Column("budget", sa.Text, nullable=False),  # what it would be
+    sa.Column("state", sa.String(16), nullable=False),  # open, approved or withdrawn
+)
+
+tokens = sa.Table(
+    "token",
+    metadata,
+    sa.Column("id", sa.String(128), primary_key=True),  # its jti
+    sa.Column("key", sa.String(16), nullable=False),  # that used it first, and alone may
+    sa.Column("who", sa.String(255), nullable=False),
+    sa.Column("expires", sa.BigInteger, nullable=False),
 )
 
 data_sets = sa.Table(
@@ -52,6 +91,7 @@ data_sets = sa.Table(
     sa.Column("epsilon", sa.Float, nullable=False),
     sa.Column("delta", sa.Float, nullable=False),
     sa.Column("composition", sa.String(16), nullable=False),  # planned or adaptive
+    sa.Column("sensitive", sa.Boolean, nullable=False, server_default=sa.false()),  # whether all needs a grant
     sa.Column("revision", sa.BigInteger, nullable=False),  # of all that was spent of it
 )
 
@@ -74,7 +114,38 @@ spends = sa.Table(
 
 
 def _init(connection: sa.Connection, record: Mapping[str, Any], detail: Mapping[str, Any]) -> None:
-    connection.execute(ledgers.insert().values(id=1, created=record["time"], **detail))
+    values = {name: value for name, value in detail.items() if name != "public"}
+    connection.execute(ledgers.insert().values(id=1, created=record["time"], **values))
+    if "public" in detail:  # since version 2
+        _signer(connection, record, detail)
+
+
+def _signer(connection: sa.Connection, record: Mapping[str, Any], detail: Mapping[str, Any]) -> None:
+    values = {"key": record["signer"], "who": record["who"], "public": detail["public"], "since": record["time"]}
+    connection.execute(signers.insert().values(**values))
+
+
+def _upgrade(connection: sa.Connection, record: Mapping[str, Any], detail: Mapping[str, Any]) -> None:
+    connection.execute(ledgers.update().values(version=detail["version"]))
+
+
+def _policy(connection: sa.Connection, record: Mapping[str, Any], detail: Mapping[str, Any]) -> None:
+    connection.execute(policies.delete())
+    connection.execute(policies.insert().values(id=1, text=detail["text"], sequence=record["sequence"]))
+
+
+def _propose(connection: sa.Connection, record: Mapping[str, Any], detail: Mapping[str, Any]) -> None:
+    values = {"id": record["sequence"], "who": record["who"], "key": record["signer"], "data_set": record["subject"]}
+    connection.execute(proposals.insert().values(**values, budget=json.dumps(detail, sort_keys=True), state="open"))
+
+
+def _settle(connection: sa.Connection, record: Mapping[str, Any], detail: Mapping[str, Any]) -> None:
+    connection.execute(proposals.update().where(proposals.c.id == detail["id"]).values(state=detail["state"]))
+
+
+def _token(connection: sa.Connection, record: Mapping[str, Any], detail: Mapping[str, Any]) -> None:
+    values = {"id": detail["id"], "key": record["signer"], "who": record["who"], "expires": detail["expires"]}
+    connection.execute(tokens.insert().values(**values))
 
 
 def _budget(connection: sa.Connection, record: Mapping[str, Any], detail: Mapping[str, Any]) -> None:
@@ -118,6 +189,14 @@ ACTIONS: dict[str, Callable[[sa.Connection, Mapping[str, Any], Mapping[str, Any]
     "continue": _change,
     "close": _change,
     "refuse": _nothing,
+    "signer": _signer,
+    "upgrade": _upgrade,
+    "policy": _policy,
+    "propose": _propose,
+    "settle": _settle,
+    "token": _token,
+    "deny": _nothing,
+    "access": _nothing,
 }
 """What can be written down → what it does to the tables: all that they hold follows from the trail."""
 

@@ -11,7 +11,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from dpjax.governance.errors import LedgerError
-from dpjax.governance.tables import ACTIONS, apply, ledgers, metadata, secrets, trail
+from dpjax.governance.signing import Author, is_signed, key_id
+from dpjax.governance.tables import ACTIONS, apply, ledgers, metadata, secrets, signers, trail
 
 START = "0" * 64
 """What the first record is bound to."""
@@ -32,23 +33,28 @@ def hash_of(before: str, record: Mapping[str, Any]) -> str:
 
     Args:
       before: of the record before; ``START`` of the first.
-      record: a row of the trail, whose own hash is not read.
+      record: a row of the trail, whose own hash and signature are not read.
 
     Example:
       >>> record = dict(sequence=1, time="t", who="ana", action="init", subject="", detail="{}")
       >>> hash_of(START, record) == hash_of(START, record | {"who": "bob"})
       False
     """
-    content = canonical({"before": before} | {name: record[name] for name in _BOUND})
+    signer = {"signer": record["signer"]} if record.get("signer") else {}  # version 1 had none
+    content = canonical({"before": before} | {name: record[name] for name in _BOUND} | signer)
     return hashlib.sha256(content.encode()).hexdigest()
 
 
-def append(connection: sa.Connection, who: str, action: str, subject: str, detail: Mapping[str, Any]) -> dict[str, Any]:
-    """Write down what is done now, and do it.
+def append(
+    connection: sa.Connection, author: Author, action: str, subject: str, detail: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Write down what is done now, signed, and do it.
+
+    The first that a key writes is that it is this person's.
 
     Args:
       connection: in a transaction that holds the ledger.
-      who: does it.
+      author: does it.
       action: of ``ACTIONS``.
       subject: a data set, or empty.
       detail: what JSON holds.
@@ -67,22 +73,36 @@ def append(connection: sa.Connection, who: str, action: str, subject: str, detai
             f"this machine's clock says {now.isoformat(timespec='seconds')}, which is before the ledger's last record "
             f"of {last.time}; set it right."
         )
-    record = {
-        "sequence": sequence + 1,
-        "time": now.isoformat(timespec="milliseconds"),
-        "who": who,
-        "action": action,
-        "subject": subject,
-        "detail": canonical(detail),
-    }
-    record["hash"] = hash_of(before, record)
-    connection.execute(trail.insert().values(**record))
-    apply(connection, record)
-    return record
+    time = now.isoformat(timespec="milliseconds")
+
+    def write(action: str, subject: str, detail: Mapping[str, Any]) -> dict[str, Any]:
+        nonlocal sequence, before
+        sequence += 1
+        record = {
+            "sequence": sequence,
+            "time": time,
+            "who": author.who,
+            "action": action,
+            "subject": subject,
+            "detail": canonical(detail),
+            "signer": author.key.id,
+        }
+        before = hash_of(before, record)
+        record |= {"hash": before, "signature": author.key.sign("trail", before)}
+        connection.execute(trail.insert().values(**record))
+        apply(connection, record)
+        return record
+
+    known = sa.select(signers.c.key).where(signers.c.key == author.key.id, signers.c.who == author.who)
+    if last is None:
+        return write(action, subject, dict(detail) | {"public": author.key.public})
+    if connection.execute(known).first() is None:
+        write("signer", "", {"public": author.key.public})
+    return write(action, subject, detail)
 
 
 def checked(records: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
-    """The records of a trail, each as it was written and after the one that it was written after.
+    """The records of a trail, each as it was written, by whom it says, after the one that it was written after.
 
     Args:
       records: in their order.
@@ -91,27 +111,49 @@ def checked(records: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]
       LedgerError: the first that is not.
     """
     before, expected = START, 1
+    keys: dict[tuple[str, str], str] = {}
     for record in records:
         if record["sequence"] != expected:
             raise LedgerError(
                 f"trail: record {expected} is missing (the next is {record['sequence']}); the ledger was cut or "
                 "reordered: restore it from a copy."
             )
-        if record["action"] not in ACTIONS or record["hash"] != hash_of(before, record):
+        try:
+            sound = record["action"] in ACTIONS and record["hash"] == hash_of(before, record)
+        except (TypeError, ValueError):  # what is in a column that no ledger puts there
+            sound = False
+        if not sound:
             raise LedgerError(
                 f"trail: record {expected} ({record['action']} by {record['who']}) is not what was written, or not "
                 "after what it was written after; restore the ledger from a copy."
             )
+        _check_signature(record, keys)
         before, expected = record["hash"], expected + 1
         yield record
+
+
+def _check_signature(record: Mapping[str, Any], keys: dict[tuple[str, str], str]) -> None:
+    """Raise LedgerError unless the record is signed by a key of whom it says, which is kept in ``keys``."""
+    signer, who = record["signer"], record["who"]
+    what = f"trail: record {record['sequence']} ({record['action']} by {who})"
+    if not signer and not keys:  # of version 1
+        return
+    if record["action"] in ("init", "signer"):
+        public = json.loads(record["detail"]).get("public", "")
+        if key_id(public) == signer:
+            keys[signer, who] = public
+    if (signer, who) not in keys:
+        raise LedgerError(f"{what} is signed by no key of {who}; restore the ledger from a copy.")
+    if not is_signed("trail", record["hash"], record["signature"], keys[signer, who]):
+        raise LedgerError(f"{what} has a signature that is not {who}'s; restore the ledger from a copy.")
 
 
 def verify(connection: sa.Connection) -> tuple[int, str]:
     """Compare a ledger's tables with what its trail says, and the trail with its own hashes.
 
     Formal guarantees: any row of any table that is not what the records say, and any record that is not what was
-    written, raises; but for records cut off at the end together with what they did, which only a head that was kept
-    elsewhere shows.
+    written and signed, raises; but for records cut off at the end together with what they did, or all of them written
+    anew with other keys, which only a head that was kept elsewhere shows.
 
     Args:
       connection: reads the ledger.

@@ -1,0 +1,165 @@
+"""Whether a person may do something with sensitive data: decided by casbin, denied unless a grant says otherwise."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from dpjax.governance.accounts import DataSet
+from dpjax.governance.composition import compose, epsilon_of
+from dpjax.governance.errors import LedgerError
+from dpjax.governance.events import types_in
+from dpjax.governance.policy import ACTIONS, ALL, ROLES, Grant, Policy
+from dpjax.governance.spends import total_of
+
+if TYPE_CHECKING:
+    from dpjax.governance.decisions import Request
+
+_MODEL = """
+[request_definition]
+r = person, data, action, run
+
+[policy_definition]
+p = person, data, action, limits
+
+[role_definition]
+g = _, _
+
+[policy_effect]
+e = some(where (p.eft == allow))
+
+[matchers]
+m = g(r.person, p.person) && r.action == p.action && (p.data == "*" || p.data == r.data) && within(r.run, p.limits)
+"""
+
+
+class Access:
+    """What a policy's grants allow.
+
+    Formal guarantees: what no grant allows is denied; a person's name is never taken for that of a group or a grant.
+
+    Args:
+      policy: whose grants.
+
+    Raises:
+      LedgerError: casbin is not installed.
+
+    Example:
+      >>> from dpjax.governance.policy import read_policy
+      >>> access = Access(read_policy('[[grant]]\nto = ["olga"]\nrole = "owner"\ndata = ["*"]'))
+      >>> access.allows("olga", "budget", "clinic"), access.allows("ana", "budget", "clinic")
+      (True, False)
+    """
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        rules, members = set[tuple[str, ...]](), set[tuple[str, ...]]()
+        for number, grant in enumerate(policy.grants):
+            # Prefixed: casbin takes a person who is called as a role is for all who have it.
+            members |= {(f"person {name}", f"grant {number}") for name in policy.members(grant.to)}
+            allowed = ROLES[grant.role]
+            rules |= {(f"grant {number}", data, action, str(number)) for data in grant.data for action in allowed}
+        self._enforcer = _enforcer()
+        self._enforcer.add_function("within", self._within)
+        if rules:  # casbin refuses an empty list
+            self._enforcer.add_policies([list(each) for each in sorted(rules)])
+            self._enforcer.add_grouping_policies([list(each) for each in sorted(members)])
+
+    def allows(
+        self, who: str, action: str, data: str, *, request: Request | None = None, budget: DataSet | None = None
+    ) -> bool:
+        """Whether a grant allows something.
+
+        Args:
+          who: a person.
+          action: of ``policy.ACTIONS``.
+          data: name of a data set; ``*``: all.
+          request: to train: what is to be run.
+          budget: to train: of the data.
+
+        Raises:
+          LedgerError: there is no such action, or what is to be run is not said.
+        """
+        if action not in ACTIONS:
+            raise LedgerError(f"action={action!r} is none; there are {', '.join(ACTIONS)}.")
+        run = None
+        if action == "train":
+            if request is None or budget is None:
+                raise LedgerError("to train is allowed within limits; say what is to be run.")
+            run = (request, budget)
+        return bool(self._enforcer.enforce(f"person {who}", data, action, run))
+
+    def _within(self, run: tuple[Request, DataSet] | None, limits: str) -> bool:
+        return run is None or _is_within(*run, self._policy.grants[int(limits)])
+
+
+def _is_within(request: Request, budget: DataSet, grant: Grant) -> bool:
+    """Whether a run keeps the limits of a grant."""
+    total = total_of(request.spend)
+    if grant.units and request.unit not in grant.units:
+        return False
+    if grant.mechanisms and not types_in(total.events) <= set(grant.mechanisms):
+        return False
+    if grant.max_epsilon == float("inf"):
+        return True
+    delta = budget.delta if grant.delta is None else grant.delta
+    claim = request.spend.claim
+    if claim is not None and claim[1] <= delta and claim[0] <= grant.max_epsilon:
+        return True
+    return epsilon_of(compose(total, request.adjacency), delta) <= grant.max_epsilon
+
+
+def grants_of(policy: Policy, who: str) -> list[Grant]:
+    """The grants that a person has.
+
+    Args:
+      policy: whose grants.
+      who: a person.
+    """
+    return [grant for grant in policy.grants if who in policy.members(grant.to)]
+
+
+def denial(policy: Policy | None, who: str, action: str, data: str) -> str:
+    """Why a person may not do something, in a sentence.
+
+    Args:
+      policy: that says so; None: there is none.
+      who: a person.
+      action: of ``policy.ACTIONS``.
+      data: name of a data set; ``*``: all.
+    """
+    what = "this ledger" if data == ALL else f"data {data}"
+    if policy is None:
+        return (
+            f"{what} is sensitive, and the ledger has no policy that lets anybody {ACTIONS[action]}; set one with "
+            "`dpjax policy set FILE`."
+        )
+    may = sorted(role for role, allowed in ROLES.items() if action in allowed)
+    has = sorted({grant.role for grant in grants_of(policy, who) if data in grant.data or ALL in grant.data})
+    if action == "train" and "analyst" in has:
+        limits = [g for g in grants_of(policy, who) if g.role == "analyst" and (data in g.data or ALL in g.data)]
+        most = max(grant.max_epsilon for grant in limits)
+        return (
+            f"{who} may run on {what} within the limits of a grant ({_limits(limits[0], most)}), and this run is beyond "
+            "them; run it with less, or ask an owner."
+        )
+    roles = f"{who} has the role {' and '.join(has)} there" if has else f"{who} has no role there"
+    return f"{what} is sensitive, and to {ACTIONS[action]} takes the role {' or '.join(may)}; {roles}: ask an owner."
+
+
+def _limits(grant: Grant, most: float) -> str:
+    said = [] if most == float("inf") else [f"ε≤{most:g}"]
+    said += [f"for {' or '.join(grant.units)}"] if grant.units else []
+    said += [f"by {' or '.join(grant.mechanisms)}"] if grant.mechanisms else []
+    return ", ".join(said)
+
+
+def _enforcer() -> Any:
+    try:
+        import casbin
+    except ImportError as error:
+        raise LedgerError(
+            "sensitive data need casbin, which is not installed; run pip install 'dpjax[governance]'."
+        ) from error
+    model = casbin.Model()
+    model.load_model_from_text(_MODEL)
+    return casbin.Enforcer(model)

@@ -1,0 +1,188 @@
+"""Who may do what with sensitive data: a file of grants, and what it says of one person."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from dpjax.accounting.mechanism import UNITS
+from dpjax.checks import brief, nearest
+from dpjax.governance.errors import LedgerError
+from dpjax.governance.events import event_types
+from dpjax.governance.tokens import checked_issuers
+
+ROLES: Mapping[str, frozenset[str]] = {
+    "owner": frozenset(
+        {"budget", "approve", "release", "raw", "protect", "policy", "enter", "close", "show", "export"}
+    ),
+    "analyst": frozenset({"train", "show"}),
+    "auditor": frozenset({"show", "export"}),
+    "custodian": frozenset({"approve", "protect", "enter", "close", "show"}),
+}
+"""What each role may do with the data of its grant."""
+
+ACTIONS: Mapping[str, str] = {
+    "train": "run on it, within the grant's limits",
+    "budget": "set its budget; a larger one when a second person approves",
+    "approve": "approve what another person proposed",
+    "release": "export a model with its statement",
+    "raw": "read its rows",
+    "protect": "encrypt its rows",
+    "policy": "change this policy, with all data",
+    "enter": "enter what other tools spent",
+    "close": "end reservations of others",
+    "show": "see its budget and runs",
+    "export": "write the trail to a file",
+}
+"""What can be done with sensitive data."""
+
+ALL = "*"
+"""Of a grant for all data."""
+
+
+class Grant(NamedTuple):
+    """A role for people, on data, within limits.
+
+    Attributes:
+      to: persons and groups.
+      role: of ``ROLES``.
+      data: names in the ledger; ``*``: all.
+      max_epsilon: of one run; inf: whatever its budget has left.
+      delta: at which that is taken; None: the budget's.
+      units: that a run may protect; (): any.
+      mechanisms: types of events that a run may be made of; (): any.
+    """
+
+    to: tuple[str, ...]
+    role: str
+    data: tuple[str, ...]
+    max_epsilon: float
+    delta: float | None
+    units: tuple[str, ...]
+    mechanisms: tuple[str, ...]
+
+
+class Policy(NamedTuple):
+    """Grants, and who says who somebody is.
+
+    Attributes:
+      grants: all of them; what none of them allows is denied.
+      groups: name → persons and groups.
+      issuers: of tokens, name → public key; empty: the operating system says who somebody is.
+    """
+
+    grants: tuple[Grant, ...]
+    groups: Mapping[str, tuple[str, ...]]
+    issuers: Mapping[str, str]
+
+    def members(self, names: tuple[str, ...]) -> set[str]:
+        """The persons of a grant, groups taken apart."""
+        found: set[str] = set()
+        for name in names:
+            found |= self.members(self.groups[name]) if name in self.groups else {name}
+        return found
+
+
+_LIMITS = {"max_epsilon", "delta", "units", "mechanisms"}
+
+
+def read_policy(text: str) -> Policy:
+    """A policy from TOML.
+
+    Args:
+      text: with tables ``groups``, ``issuers`` and any number of ``[[grant]]`` with ``to``, ``role`` and ``data``.
+
+    Raises:
+      LedgerError: it is no TOML, a field, role, unit or mechanism is unknown, groups go round in a loop, or nobody
+        could ever change it.
+
+    Example:
+      >>> policy = read_policy('''
+      ... [groups]
+      ... ward = ["ana", "bob"]
+      ... [[grant]]
+      ... to = ["olga"]
+      ... role = "owner"
+      ... data = ["*"]
+      ... [[grant]]
+      ... to = ["ward"]
+      ... role = "analyst"
+      ... data = ["clinic"]
+      ... max_epsilon = 2.0
+      ... ''')
+      >>> sorted(policy.members(policy.grants[1].to)), policy.grants[1].max_epsilon
+      (['ana', 'bob'], 2.0)
+    """
+    try:
+        found = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise LedgerError(f"policy is no TOML ({error}); see `dpjax policy --help`.") from error
+    _known("policy", found, {"groups", "issuers", "grant"})
+    groups = found.get("groups", {})
+    if not isinstance(groups, dict):
+        raise LedgerError('policy: groups must be a table of name = ["person", ...].')
+    groups = {name: _names(f"groups.{name}", members) for name, members in groups.items()}
+    for name in groups:
+        _no_loop(name, groups, ())
+    grants = found.get("grant", [])
+    if not isinstance(grants, list):
+        raise LedgerError("policy: write each grant below a line of its own, [[grant]].")
+    read = tuple(_grant(i, each) for i, each in enumerate(grants, start=1))
+    policy = Policy(read, groups, checked_issuers(found.get("issuers", {})))
+    if not any(each.role == "owner" and ALL in each.data and policy.members(each.to) for each in read):
+        raise LedgerError('policy: nobody could ever change it; grant one person role = "owner" with data = ["*"].')
+    return policy
+
+
+def _known(where: str, found: Mapping[str, Any], fields: set[str]) -> None:
+    for name in found:
+        if name not in fields:
+            near = nearest(name, sorted(fields))
+            fix = f"did you mean {near}?" if near else f"there are {', '.join(sorted(fields))}."
+            raise LedgerError(f"{where}: {brief(name)} is no field; {fix}")
+
+
+def _names(where: str, found: Any) -> tuple[str, ...]:
+    if not isinstance(found, list) or not found or not all(isinstance(each, str) and each.strip() for each in found):
+        raise LedgerError(f"policy: {where}={brief(found)} must be a list of names.")
+    return tuple(found)
+
+
+def _no_loop(name: str, groups: Mapping[str, tuple[str, ...]], above: tuple[str, ...]) -> None:
+    if name in above:
+        raise LedgerError(f"policy: groups go round, {' → '.join((*above, name))}; take one out.")
+    for member in groups.get(name, ()):
+        _no_loop(member, groups, (*above, name))
+
+
+def _grant(number: int, found: Any) -> Grant:
+    where = f"grant {number}"
+    if not isinstance(found, dict):
+        raise LedgerError(f"policy: {where} must be a table below [[grant]].")
+    _known(f"policy: {where}", found, {"to", "role", "data"} | _LIMITS)
+    for field in ("to", "role", "data"):
+        if field not in found:
+            raise LedgerError(f"policy: {where} has no {field}; give one.")
+    role = found["role"]
+    if role not in ROLES:
+        near = nearest(str(role), list(ROLES))
+        raise LedgerError(
+            f"policy: {where}: role={brief(role)} is unknown; {f'did you mean {near}?' if near else 'there are '}"
+            f"{'' if near else ', '.join(ROLES) + '.'}"
+        )
+    if "train" not in ROLES[role] and (limits := sorted(found.keys() & _LIMITS)):
+        raise LedgerError(f"policy: {where}: {limits[0]} limits runs, which role={role} has none of; leave it out.")
+    units = _names(f"{where}: units", found["units"]) if "units" in found else ()
+    mechanisms = _names(f"{where}: mechanisms", found["mechanisms"]) if "mechanisms" in found else ()
+    for field, given, there in (("units", units, UNITS), ("mechanisms", mechanisms, event_types())):
+        for each in given:
+            if each not in there:
+                raise LedgerError(f"policy: {where}: {field} has {brief(each)}; there are {', '.join(there)}.")
+    epsilon, delta = found.get("max_epsilon", float("inf")), found.get("delta")
+    if isinstance(epsilon, bool) or not isinstance(epsilon, int | float) or not epsilon > 0:
+        raise LedgerError(f"policy: {where}: max_epsilon={brief(epsilon)} must be a number above 0.")
+    if delta is not None and (isinstance(delta, bool) or not isinstance(delta, int | float) or not 0 < delta < 1):
+        raise LedgerError(f"policy: {where}: delta={brief(delta)} must be a number in (0, 1).")
+    to, data = _names(f"{where}: to", found["to"]), _names(f"{where}: data", found["data"])
+    return Grant(to, role, data, float(epsilon), None if delta is None else float(delta), units, mechanisms)
