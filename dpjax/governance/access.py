@@ -45,7 +45,7 @@ class Access:
 
     Example:
       >>> from dpjax.governance.policy import read_policy
-      >>> access = Access(read_policy('[[grant]]\nto = ["olga"]\nrole = "owner"\ndata = ["*"]'))
+      >>> access = Access(read_policy("grant = [{to = ['olga'], role = 'owner', data = ['*']}]"))
       >>> access.allows("olga", "budget", "clinic"), access.allows("ana", "budget", "clinic")
       (True, False)
     """
@@ -136,20 +136,22 @@ def denial(policy: Policy | None, who: str, action: str, data: str) -> str:
     may = sorted(role for role, allowed in ROLES.items() if action in allowed)
     has = sorted({grant.role for grant in grants_of(policy, who) if data in grant.data or ALL in grant.data})
     if action == "train" and "analyst" in has:
-        limits = [g for g in grants_of(policy, who) if g.role == "analyst" and (data in g.data or ALL in g.data)]
-        most = max(grant.max_epsilon for grant in limits)
+        grants = [
+            each for each in grants_of(policy, who) if "train" in ROLES[each.role] and {data, ALL} & set(each.data)
+        ]
         return (
-            f"{who} may run on {what} within the limits of a grant ({_limits(limits[0], most)}), and this run is beyond "
-            "them; run it with less, or ask an owner."
+            f"{who} may run on {what} within limits ({'; or '.join(map(_limits, grants))}), and this run is beyond them; "
+            "run it with less, or ask an owner."
         )
     roles = f"{who} has the role {' and '.join(has)} there" if has else f"{who} has no role there"
     return f"{what} is sensitive, and to {ACTIONS[action]} takes the role {' or '.join(may)}; {roles}: ask an owner."
 
 
-def _limits(grant: Grant, most: float) -> str:
-    said = [] if most == float("inf") else [f"ε≤{most:g}"]
+def _limits(grant: Grant) -> str:
+    at = "" if grant.delta is None else f" at δ={grant.delta:g}"
+    said = [] if grant.max_epsilon == float("inf") else [f"ε up to {grant.max_epsilon:g}{at}"]
     said += [f"for {' or '.join(grant.units)}"] if grant.units else []
-    said += [f"by {' or '.join(grant.mechanisms)}"] if grant.mechanisms else []
+    said += [f"of {', '.join(grant.mechanisms)}"] if grant.mechanisms else []
     return ", ".join(said)
 
 

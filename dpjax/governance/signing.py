@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -166,10 +167,8 @@ def _make(path: Path) -> None:
             stream.write(pem)
             stream.flush()
             os.fsync(stream.fileno())
-        try:
-            os.link(part, path)  # fails where another process was first, whose key it is then
-        except FileExistsError:
-            pass
+        with suppress(FileExistsError):  # another process was first, whose key it is then
+            os.link(part, path)
     finally:
         part.unlink(missing_ok=True)
 
@@ -189,8 +188,8 @@ def _read(path: Path) -> SigningKey:
         private = load_pem_private_key(pem, password=None)
     except (ValueError, TypeError) as error:
         raise LedgerError(
-            f"signing key {path} is no PEM file without a password; take it away and a new one is made, or name another."
+            f"signing key {path} is no PEM file without a password; take it away to have one made, or name another."
         ) from error
     if not isinstance(private, Ed25519PrivateKey):
-        raise LedgerError(f"signing key {path} is no Ed25519 key; take it away and a new one is made, or name another.")
+        raise LedgerError(f"signing key {path} is no Ed25519 key; take it away to have one made, or name another.")
     return SigningKey(private)

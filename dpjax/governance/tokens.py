@@ -87,7 +87,7 @@ def issue_token(key: SigningKey, *, issuer: str, who: str, ledger: str, hours: f
 
 
 def read_token(text: str, issuers: Mapping[str, str], ledger: str) -> Token:
-    """What a token says, if one of those who may issue them has signed it for this ledger, and its time has not run out.
+    """What a token says, if somebody who may issue them signed it for this ledger and its time has not run out.
 
     Args:
       text: of the token.
