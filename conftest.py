@@ -59,3 +59,12 @@ def _own_caches(tmp_path_factory):
     patch.setenv("DPJAX_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
     yield
     patch.undo()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_signing_key(tmp_path_factory):
+    """Nor sign with the user's key."""
+    patch = pytest.MonkeyPatch()
+    patch.setenv("DPJAX_SIGNING_KEY", str(tmp_path_factory.mktemp("key") / "signing.pem"))
+    yield
+    patch.undo()

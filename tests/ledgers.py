@@ -36,7 +36,7 @@ def rows(number: int = 100, start: int = 0) -> Fingerprint:
     return fingerprint_of({"age": ages, "weight": [a * 1.7 - 3 for a in ages]})
 
 
-def set_budget(ledger: Ledger, name: str = "clinic", epsilon: float = 8.0, **options) -> None:
+def set_budget(ledger: Ledger, name: str = "clinic", epsilon: float = 8.0, **options):
     """A budget for examples."""
     given = {"unit": "example", "adjacency": "zero_out", "delta": DELTA} | options
-    ledger.set_budget(name, given.pop("rows", rows()), epsilon=epsilon, **given)
+    return ledger.set_budget(name, given.pop("rows", rows()), epsilon=epsilon, **given)

@@ -228,6 +228,8 @@ def _cells(connection):
 
 
 def _edited(value, column, rng):
+    if isinstance(column.type, sa.Boolean):
+        return not value
     if isinstance(column.type, sa.Integer | sa.BigInteger | sa.Float):
         return value + rng.choice([1, 2, -1, 10])
     letters = list(value) or ["x"]

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dpjax.cli import ledger_record
+
 if TYPE_CHECKING:
     from dpjax.fingerprints import Fingerprint
     from dpjax.governance.accounts import Account
@@ -77,6 +79,13 @@ def budget(
             help="planned, tight, for runs not chosen by what earlier ones gave out; adaptive, also if they are."
         ),
     ] = "planned",
+    sensitive: Annotated[
+        bool | None,
+        typer.Option(
+            "--sensitive/--not-sensitive",
+            help="Close it to all whom no grant of a policy lets in.",
+        ),
+    ] = None,
     encoding: Annotated[str | None, typer.Option(help="Of a text file, if it is not UTF-8.")] = None,
     ledger: _Place = None,
 ) -> None:
@@ -89,7 +98,7 @@ def budget(
       dpjax ledger budget clinic --data patients.csv --unit user --epsilon 4 --delta 1e-6
 
     The rows are known again by what they are: a copy under another name, in another format, in another order or with
-    renamed columns has the same budget.
+    renamed columns has the same budget. A larger budget of sensitive data holds once a second person approves it.
     """
     from dpjax.governance.ledger import Ledger
 
@@ -98,7 +107,10 @@ def budget(
     if delta >= 1 / max(rows.num_rows, 1):
         raise ValueError(f"delta={delta:g} must be below 1/rows = 1/{rows.num_rows}.")
     of = {"unit": unit, "adjacency": adjacency, "epsilon": epsilon, "delta": delta, "composition": composition}
-    book.set_budget(name, rows, **of)
+    proposal = book.set_budget(name, rows, **of, sensitive=sensitive)
+    if proposal is not None:
+        typer.echo(f"proposed; a second person lets it hold with: dpjax ledger approve {proposal.number}")
+        return
     typer.echo(
         f"{name}: ε={epsilon:g} at δ={delta:g} per {unit}, {adjacency}, for {rows.num_rows:,} rows; runs with "
         "governance=local spend it."
@@ -134,7 +146,7 @@ def show(
 
     book = Ledger(ledger)
     with _waiting("adding up"):
-        accounts = [book.account(each) for each in ([name] if name else book.names())]
+        accounts = [book.account(each) for each in ([name] if name else book.names("show"))]
     if as_json:
         typer.echo(json.dumps([_as_dict(each) for each in accounts], ensure_ascii=False, indent=1))
         return
@@ -142,6 +154,15 @@ def show(
         typer.echo("no data set has a budget yet; set one: dpjax ledger budget NAME --epsilon 8 --delta 1e-5")
     for account in accounts:
         _print(account, with_runs=name is not None)
+    shown = {account.data_set.name for account in accounts}
+    for each in book.proposals():
+        if each.data_set in shown:
+            typer.echo(
+                f"proposal {each.number} of {each.who}: ε={each.budget['epsilon']:g} at δ={each.budget['delta']:g} for "
+                f"{each.data_set}; a second person lets it hold with: dpjax ledger approve {each.number}"
+            )
+    if name is None and (others := len(book.names()) - len(accounts)):
+        typer.echo(f"{_counted(others, 'data set')} more that you have no role to see")
 
 
 def _as_dict(account: "Account") -> dict[str, object]:
@@ -154,6 +175,7 @@ def _as_dict(account: "Account") -> dict[str, object]:
         "epsilon": data_set.epsilon,
         "delta": data_set.delta,
         "composition": data_set.composition,
+        "sensitive": data_set.sensitive,
         "spent": _number(account.spent),
         "reserved": _number(account.reserved),
         "runs": [
@@ -299,26 +321,34 @@ def close(
     found = [each.id for each in book.account(name).runs if each.id.startswith(run)] if run else []
     if len(found) != 1:
         raise ValueError(f"RUN={run!r} is the id of {_counted(len(found), 'run')} of {name}; give one of them.")
-    book.close({found[0]: None})
+    book.close_others(name, found)
     _print(book.account(name), with_runs=False)
 
 
 @app.command()
-def verify(ledger: _Place = None) -> None:
+def verify(
+    head: Annotated[Path | None, typer.Option(help="A file of `dpjax ledger head`, kept elsewhere.")] = None,
+    ledger: _Place = None,
+) -> None:
     """Compare all that the ledger holds with its trail, and the trail with its own hashes.
 
-    [bold]Example[/bold]
+    [bold]Examples[/bold]
 
       dpjax ledger verify
 
-    Any edit, deletion or reordering is found. Keep the head that it prints elsewhere: with it, an end that was cut off
-    is found as well. The exit status is 1 if anything is wrong.
+      dpjax ledger verify --head head.json
+
+    Any edit, deletion or reordering is found, and every signature is checked; with a head that was kept elsewhere, an
+    end that was cut off is found as well. The exit status is 1 if anything is wrong.
     """
+    from dpjax.governance.heads import read_head
     from dpjax.governance.ledger import Ledger
 
+    kept = None if head is None else read_head(head.read_text(encoding="utf-8", errors="replace"))
     with _waiting("verifying"):
-        number, head = Ledger(ledger).verify()
-    typer.echo(f"the ledger is as it was written: {_counted(number, 'record')}, head {head}")
+        number, last = Ledger(ledger).verify(kept)
+    since = "" if kept is None else f", and has what {kept.who} signed on {kept.time[:10]}"
+    typer.echo(f"the ledger is as it was written: {_counted(number, 'record')}, head {last}{since}")
 
 
 @app.command()
@@ -332,8 +362,8 @@ def export(
 
       dpjax ledger export trail.jsonl
 
-    A line has sequence, time (UTC), who, action, subject, detail and hash; each hash is of the record and of the hash
-    before it.
+    A line has sequence, time (UTC), who, action, subject, detail, hash, signer and signature; each hash is of the
+    record and of the hash before it, and signed.
     """
     from dpjax.governance.ledger import Ledger
     from dpjax.keeping import write_whole
@@ -354,3 +384,8 @@ def _waiting(what: str) -> Iterator[None]:
         return
     with console.status(what):
         yield
+
+
+app.command()(ledger_record.head)
+app.command()(ledger_record.approve)
+app.command()(ledger_record.upgrade)

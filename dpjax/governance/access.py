@@ -136,18 +136,17 @@ def denial(policy: Policy | None, who: str, action: str, data: str) -> str:
     may = sorted(role for role, allowed in ROLES.items() if action in allowed)
     has = sorted({grant.role for grant in grants_of(policy, who) if data in grant.data or ALL in grant.data})
     if action == "train" and "analyst" in has:
-        grants = [
-            each for each in grants_of(policy, who) if "train" in ROLES[each.role] and {data, ALL} & set(each.data)
-        ]
+        there = [each for each in grants_of(policy, who) if each.role == "analyst" and {data, ALL} & {*each.data}]
         return (
-            f"{who} may run on {what} within limits ({'; or '.join(map(_limits, grants))}), and this run is beyond them; "
-            "run it with less, or ask an owner."
+            f"{who} may run on {what} within limits ({'; or '.join(map(limits_of, there))}), and this run is beyond "
+            "them; run it with less, or ask an owner."
         )
     roles = f"{who} has the role {' and '.join(has)} there" if has else f"{who} has no role there"
     return f"{what} is sensitive, and to {ACTIONS[action]} takes the role {' or '.join(may)}; {roles}: ask an owner."
 
 
-def _limits(grant: Grant) -> str:
+def limits_of(grant: Grant) -> str:
+    """What a grant limits runs to, in words; empty: to nothing."""
     at = "" if grant.delta is None else f" at δ={grant.delta:g}"
     said = [] if grant.max_epsilon == float("inf") else [f"ε up to {grant.max_epsilon:g}{at}"]
     said += [f"for {' or '.join(grant.units)}"] if grant.units else []

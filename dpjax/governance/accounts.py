@@ -23,6 +23,7 @@ class DataSet(NamedTuple):
       epsilon, delta: of all that may ever be computed from it.
       composition: planned or adaptive: how its runs are added up.
       revision: grows with all that is done to it.
+      sensitive: whether all that is done with it needs a grant.
     """
 
     name: str
@@ -33,6 +34,12 @@ class DataSet(NamedTuple):
     delta: float
     composition: str
     revision: int
+    sensitive: bool
+
+    def budget(self) -> dict[str, Any]:
+        """All but its revision, as the trail has it."""
+        kept = self._asdict() | {"fingerprint": self.fingerprint.as_json()}
+        return {field: value for field, value in kept.items() if field not in ("name", "revision")}
 
 
 class Run(NamedTuple):

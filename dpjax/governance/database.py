@@ -180,6 +180,12 @@ _POSTGRESQL = {
 }
 
 
+def check_there(url: URL) -> None:
+    """Raise LedgerError where SQLite would make an empty file instead of opening one."""
+    if url.get_backend_name() == "sqlite" and not Path(str(url.database)).is_file():
+        raise LedgerError(f"ledger {shown(url)} is not there; make it with `dpjax ledger init`.")
+
+
 def check_version(connection: sa.Connection, url: URL) -> None:
     """Raise LedgerError unless a ledger is there, of this version."""
     if not sa.inspect(connection).has_table(trail.name):
@@ -190,5 +196,5 @@ def check_version(connection: sa.Connection, url: URL) -> None:
     if found is None:
         raise LedgerError(f"ledger {shown(url)} has no version; it was cut: restore it from a copy.")
     fix = "install the dpjax that wrote it" if found > VERSION else "bring it here with `dpjax ledger upgrade`"
-    age = "newer" if found > VERSION else "older"
-    raise LedgerError(f"ledger {shown(url)} is of a {age} version ({found}, this dpjax has {VERSION}); {fix}.")
+    age = "a newer" if found > VERSION else "an older"
+    raise LedgerError(f"ledger {shown(url)} is of {age} version ({found}, this dpjax has {VERSION}); {fix}.")

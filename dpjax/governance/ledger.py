@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import json
 import os
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,38 +12,37 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from dpjax.accounting.mechanism import ADJACENCIES, UNITS
-from dpjax.checks import one_of
-from dpjax.fingerprints import Fingerprint
 from dpjax.governance import trail
-from dpjax.governance.accounts import Account, DataSet, data_set_of, data_sets_of, runs_of
-from dpjax.governance.database import check_version, connect, ledger_url, reading, sentences, shown, writing
-from dpjax.governance.decisions import COMPOSITIONS, Decision, Held, Request, decide, spent_of
+from dpjax.governance.accounts import data_set_of, runs_of
+from dpjax.governance.budget_book import BudgetBook
+from dpjax.governance.database import connect, ledger_url, reading, sentences, shown, writing
+from dpjax.governance.decisions import Decision, Held, Request, decide, spent_of
 from dpjax.governance.errors import LedgerError, Overspent
-from dpjax.governance.filters import order_of
 from dpjax.governance.identity import user
+from dpjax.governance.signing import Author, SigningKey, signing_key
 from dpjax.governance.spends import Spend, read_spend
 from dpjax.governance.tables import VERSION, metadata, spends
 from dpjax.governance.tables import secrets as secret_table
 from dpjax.keeping import this_process
-from dpjax.ranges import DELTA, EPSILON
 
 _TRIES = 3
 """Of a decision beside others; after them the ledger is held while it is made."""
 
 
-class Ledger:
+class Ledger(BudgetBook):
     """Budgets of data sets, shared by all who open the same database.
 
     Formal guarantees: the runs that it lets through are, all together and whoever runs them, within each data set's
     (ε, δ) for its unit and adjacency: with composition "planned" as long as what a run does was not chosen by looking
     at what earlier runs gave out, with "adaptive" also if it was. A decision and what it reserves are one transaction,
     of which there is one at a time. A run counts whole from its reservation to its end, and after it by the steps that
-    were begun. What is written down is on disk when a call returns.
+    were begun. What is written down is on disk when a call returns. What is done with sensitive data is allowed by a
+    grant, see ``Book``.
 
     Args:
       place: of the database, see ``ledger_url``; None: ``DPJAX_LEDGER``, or the user's own.
-      who: acts; None: the operating system's user.
+      who: acts; None: whom a token or the operating system says.
+      key: signs; None: the person's own, see ``signing_key``.
 
     Raises:
       LedgerError: there is none, it is out of reach, or of another version.
@@ -54,8 +52,9 @@ class Ledger:
       >>> from dpjax.accounting import Mechanism
       >>> from dpjax.fingerprints import fingerprint_of
       >>> from dpjax.governance.spends import spend_of
+      >>> from dpjax.governance.signing import new_signing_key
       >>> folder = tempfile.TemporaryDirectory()
-      >>> ledger = create_ledger(f"{folder.name}/ledger.db", who="ana")
+      >>> ledger = create_ledger(f"{folder.name}/ledger.db", who="ana", key=new_signing_key())
       >>> rows = fingerprint_of({"age": [40, 51, 62], "ill": ["no", "yes", "no"]})
       >>> ledger.set_budget("clinic", rows, unit="example", adjacency="zero_out", epsilon=1.9, delta=1e-5)
       >>> run = Mechanism(unit="example", adjacency="zero_out", sampling="full", sampling_rate=1.0,
@@ -70,98 +69,6 @@ class Ledger:
       dpjax.governance.errors.Overspent: data clinic has spent ε=1.36 of 1.9 at δ=1e-05, and this run would make it \
 1.99; ε=1.22 would fit, or 1 of its 2 steps.
     """
-
-    def __init__(self, place: str | None = None, *, who: str | None = None) -> None:
-        self.url, self.who = ledger_url(place), who or user()
-        if self.url.get_backend_name() == "sqlite" and not Path(str(self.url.database)).is_file():
-            raise LedgerError(f"ledger {shown(self.url)} is not there; make it with `dpjax ledger init`.")
-        self._engine = connect(self.url)
-        with reading(self._engine) as connection:
-            check_version(connection, self.url)
-
-    def set_budget(
-        self,
-        name: str,
-        fingerprint: Fingerprint,
-        *,
-        unit: str,
-        adjacency: str,
-        epsilon: float,
-        delta: float,
-        composition: str = "planned",
-    ) -> None:
-        """Give a data set a budget, or another one.
-
-        Args:
-          name: in the ledger.
-          fingerprint: of its rows.
-          unit, adjacency: as of a ``Mechanism``; what has runs keeps them.
-          epsilon, delta: of all that may ever be computed from it; finite.
-          composition: "planned", of privacy losses, tight, for runs that are not chosen by what earlier ones gave out;
-            or "adaptive", of Rényi divergences, for runs that are.
-
-        Raises:
-          LedgerError: an argument is out of range, the rows are another data set's, or are not those of this name.
-        """
-        epsilon, delta = EPSILON.known("epsilon", epsilon), DELTA.known("delta", delta)
-        if epsilon == float("inf"):
-            raise LedgerError("epsilon=inf is no budget; give a finite one.")
-        one_of("unit", unit, UNITS)
-        one_of("adjacency", adjacency, ADJACENCIES)
-        one_of("composition", composition, COMPOSITIONS)
-        if composition == "adaptive":
-            order_of(epsilon, delta)
-        if not name or len(name) > 255:
-            raise LedgerError(f"name={name[:40]!r} must have 1 to 255 letters.")
-        with writing(self._engine) as connection:
-            known = {each.name: each for each in data_sets_of(connection)}
-            for other in known.values():
-                if other.name != name and fingerprint.shares(other.fingerprint) > 0:
-                    raise LedgerError(
-                        f"data {name} has rows of {other.name}, which has a budget already; the two would be spent "
-                        f"twice: give {other.name} the larger budget instead."
-                    )
-            if (old := known.get(name)) is not None:
-                if not fingerprint.same(old.fingerprint) and not fingerprint.shares(old.fingerprint):
-                    raise LedgerError(f"data {name} is the name of other rows in this ledger; give these another.")
-                runs = runs_of(connection, name)
-                if runs and (old.unit, old.adjacency) != (unit, adjacency):
-                    raise LedgerError(
-                        f"data {name} has runs for {old.unit} and {old.adjacency}, which can't be added up for {unit} "
-                        f"and {adjacency}; keep them."
-                    )
-            detail = {
-                "fingerprint": fingerprint.as_json(),
-                "unit": unit,
-                "adjacency": adjacency,
-                "epsilon": epsilon,
-                "delta": delta,
-                "composition": composition,
-            }
-            trail.append(connection, self.who, "budget", name, detail)
-
-    def find(self, fingerprint: Fingerprint) -> DataSet | None:
-        """The data set that has these rows, under whatever name; None: none has any of them.
-
-        Args:
-          fingerprint: of the rows.
-
-        Raises:
-          LedgerError: only some of the rows are of one that has a budget.
-        """
-        with reading(self._engine) as connection:
-            found = data_sets_of(connection)
-        for each in found:
-            if fingerprint.same(each.fingerprint):
-                return each
-        for each in found:
-            if share := fingerprint.shares(each.fingerprint):
-                raise LedgerError(
-                    f"data {each.name} was changed after its budget was set, or this is a part of it: about "
-                    f"{share:.0%} of the rows are in both; take the rows that it has, or have its budget set for these "
-                    f"with `dpjax ledger budget {each.name}`."
-                )
-        return None
 
     def reserve(self, name: str, requests: Sequence[Request]) -> list[str]:
         """Reserve runs, all of them or none.
@@ -178,8 +85,10 @@ class Ledger:
 
         Raises:
           Overspent: they would take more than is left; it is written down.
+          Denied: the data are sensitive, and no grant of this person allows them; it is written down.
           LedgerError: another unit or adjacency than the budget's, or a run that another process runs now.
         """
+        self.check("train", name, requests)
         for _ in range(_TRIES):
             with reading(self._engine) as connection:
                 data_set, runs = data_set_of(connection, name), runs_of(connection, name)
@@ -200,13 +109,14 @@ class Ledger:
     def _keep(self, connection: sa.Connection, name: str, decision: Decision) -> list[str]:
         if decision.ended:
             ended = [{"id": id, "state": "closed"} for id in decision.ended]
-            trail.append(connection, self.who, "close", name, {"runs": ended, "why": "its process is gone"})
+            self._append(connection, "close", name, {"runs": ended, "why": "its process is gone"})
         if decision.refused:
-            trail.append(connection, self.who, "refuse", name, {"why": decision.refused})
+            self._append(connection, "refuse", name, {"why": decision.refused})
             return []
         if decision.continued:
-            again = [{"id": id, "state": "open", "process": this_process()} for id in decision.continued]
-            trail.append(connection, self.who, "continue", name, {"runs": again})
+            who = self._identify(connection).who
+            again = [{"id": id, "state": "open", "process": this_process(), "who": who} for id in decision.continued]
+            self._append(connection, "continue", name, {"runs": again})
         fresh = [
             {
                 "id": secrets.token_hex(16),
@@ -221,7 +131,7 @@ class Ledger:
             for request in decision.fresh
         ]
         if fresh:
-            trail.append(connection, self.who, "reserve", name, {"runs": fresh})
+            self._append(connection, "reserve", name, {"runs": fresh})
         made = iter(each["id"] for each in fresh)
         return [id or next(made) for id in decision.ids]
 
@@ -236,13 +146,18 @@ class Ledger:
 
         Returns:
           The id.
+
+        Raises:
+          LedgerError: there is no such data, or nobody can add up what was spent.
+          Denied: the data are sensitive, and this person may not enter anything.
         """
+        self.check("enter", name)
         run = {"id": secrets.token_hex(16), "key": "", "tool": tool, "label": label, "spend": spend.as_json()}
         with writing(self._engine) as connection:
             data_set = data_set_of(connection, name)
             Held(data_set, spent_of([(spend, spend.steps)])).epsilon()  # what nobody can add up is refused now
             ended = {"steps": spend.steps, "state": "closed", "process": ""}
-            trail.append(connection, self.who, "enter", name, {"runs": [run | ended]})
+            self._append(connection, "enter", name, {"runs": [run | ended]})
         return str(run["id"])
 
     def commit(self, steps: Mapping[str, int]) -> None:
@@ -255,7 +170,7 @@ class Ledger:
           steps: id → all steps of the run until now and with those to come.
 
         Raises:
-          LedgerError: more than were reserved, or of a run that has ended.
+          LedgerError: more than were reserved, of a run that has ended, or of another person on sensitive data.
         """
         self._change("commit", {id: {"steps": count} for id, count in steps.items()})
 
@@ -271,6 +186,25 @@ class Ledger:
         ended = {id: {"state": "closed"} | ({} if count is None else {"steps": count}) for id, count in steps.items()}
         self._change("close", ended)
 
+    def close_others(self, name: str, ids: Iterable[str]) -> None:
+        """End runs of others, whose processes are no more, with the steps that were committed.
+
+        Args:
+          name: of their data set.
+          ids: of open runs.
+
+        Raises:
+          LedgerError: one has ended.
+          Denied: the data are sensitive, and this person may not close what is others'.
+        """
+        ids = list(ids)
+        with reading(self._engine) as connection:
+            who = self._identify(connection).who
+            mine = {run.id for run in runs_of(connection, name) if run.who == who}
+        if not mine.issuperset(ids):
+            self.check("close", name)
+        self._change("close", {id: {"state": "closed"} for id in ids}, may=True)
+
     def release(self, ids: Iterable[str]) -> None:
         """End those of the runs that are still open, with the steps that were committed.
 
@@ -283,7 +217,8 @@ class Ledger:
             found = set(connection.execute(chosen).scalars())
         self.close({id: None for id in ids if id in found})
 
-    def _change(self, action: str, changes: Mapping[str, Mapping[str, Any]]) -> None:
+    def _change(self, action: str, changes: Mapping[str, Mapping[str, Any]], *, may: bool = False) -> None:
+        """Change runs of one data set; others' too, on sensitive data, if they ``may``."""
         if not changes:
             return
         with writing(self._engine) as connection:
@@ -292,9 +227,13 @@ class Ledger:
             names = {row["data_set"] for row in rows.values()}
             if len(rows) != len(changes) or len(names) != 1:
                 raise LedgerError("a run is in no reservation of this ledger; reserve it first.")
+            [name] = names
+            theirs = {row["who"] for row in rows.values()} - {self._identify(connection).who}
+            if theirs and not may and data_set_of(connection, name).sensitive:
+                raise LedgerError(f"a run on sensitive data is {min(theirs)}'s; only they go on with it.")
             done = [each for id, change in changes.items() if (each := _checked(rows[id], change))]
             if done:
-                trail.append(connection, self.who, action, names.pop(), {"runs": done})
+                self._append(connection, action, name, {"runs": done})
 
     def randomness(self, id: str) -> bytes:
         """What a run's noise is drawn from: 32 bytes, always the same of one run and of no two alike.
@@ -330,46 +269,6 @@ class Ledger:
         with reading(self._engine) as connection:
             return {row.key: row.id for row in connection.execute(chosen)}
 
-    def account(self, name: str) -> Account:
-        """Where a budget stands.
-
-        Args:
-          name: of the data set.
-
-        Raises:
-          LedgerError: it has none.
-        """
-        with reading(self._engine) as connection:
-            data_set, runs = data_set_of(connection, name), runs_of(connection, name)
-        closed = spent_of([(each.spend, each.steps) for each in runs])
-        whole = spent_of([(each.spend, each.steps if each.state == "closed" else each.spend.steps) for each in runs])
-        spent = Held(data_set, closed).epsilon()
-        reserved = spent if closed == whole else Held(data_set, whole).epsilon()
-        return Account(data_set, tuple(runs), spent, max(spent, reserved))
-
-    def names(self) -> list[str]:
-        """The data sets that have a budget."""
-        with reading(self._engine) as connection:
-            return [each.name for each in data_sets_of(connection)]
-
-    def records(self) -> list[dict[str, Any]]:
-        """The trail, oldest first."""
-        with reading(self._engine) as connection:
-            rows = connection.execute(sa.select(trail.trail).order_by(trail.trail.c.sequence)).mappings()
-            return [{**row, "detail": json.loads(row["detail"])} for row in rows]
-
-    def verify(self) -> tuple[int, str]:
-        """Compare all that it holds with its trail; see ``trail.verify``.
-
-        Returns:
-          Number and hash of the last record.
-
-        Raises:
-          LedgerError: something was edited, taken out, or put in another place.
-        """
-        with reading(self._engine) as connection:
-            return trail.verify(connection)
-
 
 def _checked(row: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
     """What a change makes of a run, empty if it is so already; LedgerError where it can't be."""
@@ -386,17 +285,18 @@ def _checked(row: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any
     return {"id": row["id"], **change} if is_new else {}
 
 
-def create_ledger(place: str | None = None, *, who: str | None = None) -> Ledger:
+def create_ledger(place: str | None = None, *, who: str | None = None, key: SigningKey | None = None) -> Ledger:
     """Make a ledger where there is none.
 
     Args:
       place: of the database, see ``ledger_url``.
       who: makes it; None: the operating system's user.
+      key: signs; None: the person's own.
 
     Raises:
       LedgerError: there is one already, or it can't be made.
     """
-    url = ledger_url(place)
+    url, key = ledger_url(place), key or signing_key()
     if url.get_backend_name() == "sqlite":
         path = Path(str(url.database))
         if path.exists():
@@ -417,5 +317,5 @@ def create_ledger(place: str | None = None, *, who: str | None = None) -> Ledger
         connection.execute(secret_table.insert().values(id=1, value=secret))
         hashed = hashlib.sha256(secret.encode()).hexdigest()
         detail = {"version": VERSION, "name": secrets.token_hex(8), "secret_hash": hashed}
-        trail.append(connection, who or user(), "init", "", detail)
-    return Ledger(place, who=who)
+        trail.append(connection, Author(who or user(), key), "init", "", detail)
+    return Ledger(place, who=who, key=key)

@@ -10,6 +10,7 @@ from dpjax.accounting.mechanism import UNITS
 from dpjax.checks import brief, nearest
 from dpjax.governance.errors import LedgerError
 from dpjax.governance.events import event_types
+from dpjax.governance.signing import key_id
 from dpjax.governance.tokens import checked_issuers
 
 ROLES: Mapping[str, frozenset[str]] = {
@@ -70,11 +71,13 @@ class Policy(NamedTuple):
       grants: all of them; what none of them allows is denied.
       groups: name → persons and groups.
       issuers: of tokens, name → public key; empty: the operating system says who somebody is.
+      keys: person → public keys that they sign with; who is not named signs with any.
     """
 
     grants: tuple[Grant, ...]
     groups: Mapping[str, tuple[str, ...]]
     issuers: Mapping[str, str]
+    keys: Mapping[str, tuple[str, ...]]
 
     def members(self, names: tuple[str, ...]) -> set[str]:
         """The persons of a grant, groups taken apart."""
@@ -87,11 +90,26 @@ class Policy(NamedTuple):
 _LIMITS = {"max_epsilon", "delta", "units", "mechanisms"}
 
 
+def check_key(policy: Policy | None, who: str, public: str) -> None:
+    """Raise LedgerError where a policy says that a person signs with other keys.
+
+    Args:
+      policy: that may say so; None: there is none.
+      who: a person.
+      public: key that they sign with.
+    """
+    if policy is not None and who in policy.keys and public not in policy.keys[who]:
+        raise LedgerError(
+            f"{who} signs with key {key_id(public)}, which is none of those that the policy names for them; use one of "
+            "those, or have an owner add this one."
+        )
+
+
 def read_policy(text: str) -> Policy:
     """A policy from TOML.
 
     Args:
-      text: with tables ``groups``, ``issuers`` and any number of ``[[grant]]`` with ``to``, ``role`` and ``data``.
+      text: with tables ``groups``, ``issuers`` and ``keys``, and ``[[grant]]`` with ``to``, ``role`` and ``data``.
 
     Raises:
       LedgerError: it is no TOML, a field, role, unit or mechanism is unknown, groups go round in a loop, or nobody
@@ -118,7 +136,7 @@ def read_policy(text: str) -> Policy:
         found = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise LedgerError(f"policy is no TOML ({error}); see `dpjax policy --help`.") from error
-    _known("policy", found, {"groups", "issuers", "grant"})
+    _known("policy", found, {"groups", "issuers", "keys", "grant"})
     groups = found.get("groups", {})
     if not isinstance(groups, dict):
         raise LedgerError('policy: groups must be a table of name = ["person", ...].')
@@ -129,7 +147,7 @@ def read_policy(text: str) -> Policy:
     if not isinstance(grants, list):
         raise LedgerError("policy: write each grant below a line of its own, [[grant]].")
     read = tuple(_grant(i, each) for i, each in enumerate(grants, start=1))
-    policy = Policy(read, groups, checked_issuers(found.get("issuers", {})))
+    policy = Policy(read, groups, checked_issuers(found.get("issuers", {})), _keys(found.get("keys", {})))
     if not any(each.role == "owner" and ALL in each.data and policy.members(each.to) for each in read):
         raise LedgerError('policy: nobody could ever change it; grant one person role = "owner" with data = ["*"].')
     return policy
@@ -147,6 +165,15 @@ def _names(where: str, found: Any) -> tuple[str, ...]:
     if not isinstance(found, list) or not found or not all(isinstance(each, str) and each.strip() for each in found):
         raise LedgerError(f"policy: {where}={brief(found)} must be a list of names.")
     return tuple(found)
+
+
+def _keys(found: Any) -> dict[str, tuple[str, ...]]:
+    if not isinstance(found, dict):
+        raise LedgerError('policy: keys must be a table of person = ["public key", ...].')
+    read = {name: _names(f"keys.{name}", given) for name, given in found.items()}
+    for public in (each for given in read.values() for each in given):
+        key_id(public)
+    return read
 
 
 def _no_loop(name: str, groups: Mapping[str, tuple[str, ...]], above: tuple[str, ...]) -> None:

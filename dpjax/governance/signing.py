@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 import stat
 from contextlib import suppress
 from functools import cached_property
@@ -30,7 +31,7 @@ def key_id(public: str) -> str:
 
     Example:
       >>> key_id("00" * 32)
-      '3a8eafdf0e6b71db'
+      '09cbdb21aae8b803'
     """
     try:
         raw = bytes.fromhex(public)
@@ -160,7 +161,7 @@ def _make(path: Path) -> None:
 
     pem = new_signing_key().private().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     handle = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     try:
         with os.fdopen(handle, "wb") as stream:

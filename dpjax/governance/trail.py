@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from dpjax.governance.errors import LedgerError
+from dpjax.governance.policy import check_key, read_policy
 from dpjax.governance.signing import Author, is_signed, key_id
 from dpjax.governance.tables import ACTIONS, apply, ledgers, metadata, secrets, signers, trail
 
@@ -112,6 +113,7 @@ def checked(records: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]
     """
     before, expected = START, 1
     keys: dict[tuple[str, str], str] = {}
+    policy = None
     for record in records:
         if record["sequence"] != expected:
             raise LedgerError(
@@ -127,7 +129,16 @@ def checked(records: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]
                 f"trail: record {expected} ({record['action']} by {record['who']}) is not what was written, or not "
                 "after what it was written after; restore the ledger from a copy."
             )
-        _check_signature(record, keys)
+        try:
+            _check_signature(record, keys)
+            if record["signer"]:
+                check_key(policy, record["who"], keys[record["signer"], record["who"]])
+            if record["action"] == "policy":
+                policy = read_policy(json.loads(record["detail"])["text"])
+        except LedgerError as error:
+            raise LedgerError(f"trail: record {expected} ({record['action']}): {error}") from error
+        except (TypeError, ValueError, KeyError, AttributeError) as error:
+            raise LedgerError(f"trail: record {expected} can't be what a ledger wrote.") from error
         before, expected = record["hash"], expected + 1
         yield record
 
@@ -135,7 +146,6 @@ def checked(records: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]
 def _check_signature(record: Mapping[str, Any], keys: dict[tuple[str, str], str]) -> None:
     """Raise LedgerError unless the record is signed by a key of whom it says, which is kept in ``keys``."""
     signer, who = record["signer"], record["who"]
-    what = f"trail: record {record['sequence']} ({record['action']} by {who})"
     if not signer and not keys:  # of version 1
         return
     if record["action"] in ("init", "signer"):
@@ -143,9 +153,9 @@ def _check_signature(record: Mapping[str, Any], keys: dict[tuple[str, str], str]
         if key_id(public) == signer:
             keys[signer, who] = public
     if (signer, who) not in keys:
-        raise LedgerError(f"{what} is signed by no key of {who}; restore the ledger from a copy.")
+        raise LedgerError(f"it is signed by no key of {who}; restore the ledger from a copy.")
     if not is_signed("trail", record["hash"], record["signature"], keys[signer, who]):
-        raise LedgerError(f"{what} has a signature that is not {who}'s; restore the ledger from a copy.")
+        raise LedgerError(f"its signature is not {who}'s; restore the ledger from a copy.")
 
 
 def verify(connection: sa.Connection) -> tuple[int, str]:

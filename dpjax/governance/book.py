@@ -1,0 +1,240 @@
+"""A ledger's database and its trail: who writes into it, what they may, and what was written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from dpjax.governance import trail
+from dpjax.governance.accounts import DataSet, data_sets_of
+from dpjax.governance.database import check_there, check_version, connect, ledger_url, reading, writing
+from dpjax.governance.decisions import Request
+from dpjax.governance.errors import Denied, LedgerError
+from dpjax.governance.heads import Head, check_head, signed_head
+from dpjax.governance.identity import Identity, identify
+from dpjax.governance.policy import ALL, Policy, check_key, read_policy
+from dpjax.governance.signing import Author, SigningKey, signing_key
+from dpjax.governance.tables import ledgers, policies, tokens
+from dpjax.governance.tokens import check_holder
+
+
+class Book:
+    """A ledger's database, opened by a person.
+
+    Formal guarantees: nothing is written that its author has not signed. What is done with sensitive data is allowed by
+    a grant of the policy that holds at that moment, or denied and written down.
+
+    Args:
+      place: of the database, see ``ledger_url``; None: ``DPJAX_LEDGER``, or the user's own.
+      who: acts; None: whom the token or the operating system says.
+      key: signs; None: the person's own, see ``signing_key``.
+
+    Raises:
+      LedgerError: there is none, it is out of reach, or of another version.
+    """
+
+    def __init__(self, place: str | None = None, *, who: str | None = None, key: SigningKey | None = None) -> None:
+        self.url = ledger_url(place)
+        check_there(self.url)
+        self._engine, self._said, self._key = connect(self.url), who, key
+        self._identity: Identity | None = None
+        with reading(self._engine) as connection:
+            check_version(connection, self.url)
+            self.name: str = connection.execute(sa.select(ledgers.c.name)).scalar_one()
+
+    @property
+    def key(self) -> SigningKey:
+        """The key that signs what this person writes; made when it is first needed."""
+        if self._key is None:
+            self._key = signing_key()
+        return self._key
+
+    @property
+    def who(self) -> str:
+        """The person that acts."""
+        with reading(self._engine) as connection:
+            return self._identify(connection).who
+
+    def identity(self) -> Identity:
+        """The person that acts, and who says so."""
+        with reading(self._engine) as connection:
+            return self._identify(connection)
+
+    def _identify(self, connection: sa.Connection) -> Identity:
+        if self._identity is None:
+            self._identity = identify(_policy_in(connection), self.name, self._said)
+        return self._identity
+
+    def policy(self) -> Policy | None:
+        """Who may do what with sensitive data; None: nobody has said yet."""
+        with reading(self._engine) as connection:
+            return _policy_in(connection)
+
+    def policy_text(self) -> str:
+        """The policy as its file says it; empty: there is none."""
+        with reading(self._engine) as connection:
+            return connection.execute(sa.select(policies.c.text)).scalar_one_or_none() or ""
+
+    def set_policy(self, text: str) -> Policy:
+        """Say who may do what with sensitive data.
+
+        Args:
+          text: see ``read_policy``.
+
+        Raises:
+          LedgerError: it can't be read.
+          Denied: there is a policy, and this person owns not all data; or there is none, and another made the ledger.
+        """
+        policy = read_policy(text)
+        with reading(self._engine) as connection:
+            who, there = self._identify(connection).who, _policy_in(connection)
+            maker = connection.execute(sa.select(trail.trail.c.who).order_by(trail.trail.c.sequence)).scalars().first()
+        if there is None and who != maker:
+            self._deny(f"the first policy is set by {maker}, who made the ledger, and not by {who}.", "policy", ALL)
+        if there is not None:
+            self._permit("policy", ALL)
+        with writing(self._engine) as connection:
+            if _policy_in(connection) != there:
+                raise LedgerError("the policy was changed by somebody else meanwhile; look at it and set it again.")
+            self._append(connection, "policy", "", {"text": text})
+        self._identity = None  # who somebody is may be another's to say from now on
+        return policy
+
+    def check(self, action: str, data: str, requests: Iterable[Request] = ()) -> None:
+        """Raise unless this person may do something; nothing is asked for data that are not sensitive.
+
+        Args:
+          action: of ``policy.ACTIONS``.
+          data: name of a data set; ``*``: all.
+          requests: to train: what is to be run.
+
+        Raises:
+          Denied: they may not; it is written down.
+        """
+        self._permit(action, data, requests)
+
+    def note_access(self, action: str, data: str, detail: Mapping[str, Any]) -> None:
+        """Write down that this person did something that changes no budget, as reading raw rows.
+
+        Args:
+          action: of ``policy.ACTIONS``.
+          data: name of a data set.
+          detail: what JSON holds.
+
+        Raises:
+          Denied: they may not; it is written down.
+        """
+        self._permit(action, data)
+        with writing(self._engine) as connection:
+            self._append(connection, "access", data, {"action": action, **detail})
+
+    def _permit(self, action: str, data: str, requests: Iterable[Request] = ()) -> None:
+        if why := self._refusal(action, data, requests):
+            self._deny(why, action, data)
+
+    def _refusal(self, action: str, data: str, requests: Iterable[Request] = ()) -> str:
+        """Why this person may not do something; empty: they may."""
+        with reading(self._engine) as connection:
+            sensitive = [each for each in data_sets_of(connection) if each.sensitive and data in (ALL, each.name)]
+            if action != "policy" and not sensitive:
+                return ""
+            identity, policy = self._identify(connection), _policy_in(connection)
+        return _denied(policy, identity, action, data, sensitive, list(requests))
+
+    def _deny(self, why: str, action: str, data: str) -> None:
+        with writing(self._engine) as connection:
+            self._append(connection, "deny", "" if data == ALL else data, {"action": action, "why": why})
+        raise Denied(why)
+
+    def _append(self, connection: sa.Connection, action: str, subject: str, detail: Mapping[str, Any]) -> int:
+        """Write down what this person does now, and do it; the number of the record."""
+        identity = self._identify(connection)
+        if action not in ("commit", "continue", "close"):  # a run that was begun in time may end
+            identity.check_now()
+        author = Author(identity.who, self.key)
+        check_key(_policy_in(connection), author.who, author.key.public)
+        if (token := identity.token) is not None:
+            check_holder(token, author.key.id)
+            used = connection.execute(sa.select(tokens.c.key).where(tokens.c.id == token.id)).scalar_one_or_none()
+            if used is None:
+                trail.append(connection, author, "token", "", {"id": token.id, "expires": token.expires})
+            elif used != author.key.id:
+                raise LedgerError(
+                    f"token of {token.who} was used with another key before, so it is a copy; have one issued."
+                )
+        return trail.append(connection, author, action, subject, detail)["sequence"]
+
+    def records(self) -> list[dict[str, Any]]:
+        """The trail, oldest first.
+
+        Raises:
+          Denied: some data are sensitive, and this person may not export what was done with them.
+        """
+        self._permit("export", ALL)
+        with reading(self._engine) as connection:
+            rows = connection.execute(sa.select(trail.trail).order_by(trail.trail.c.sequence)).mappings()
+            return [{**row, "detail": json.loads(row["detail"])} for row in rows]
+
+    def verify(self, head: Head | None = None) -> tuple[int, str]:
+        """Compare all that it holds with its trail; see ``trail.verify``. Everybody may.
+
+        Args:
+          head: that was kept elsewhere, with which an end that was cut off is found too.
+
+        Returns:
+          Number and hash of the last record.
+
+        Raises:
+          LedgerError: something was edited, taken out, or put in another place.
+        """
+        with reading(self._engine) as connection:
+            found = trail.verify(connection)
+            if head is not None:
+                at = sa.select(trail.trail.c.hash).where(trail.trail.c.sequence == head.sequence)
+                check_head(head, self.name, connection.execute(at).scalar_one_or_none())
+        return found
+
+    def head(self) -> Head:
+        """The end of the trail as it is now, signed; to be kept where nobody who can write to the ledger can."""
+        with reading(self._engine) as connection:
+            number, last = trail.verify(connection)
+            who = self._identify(connection).who
+        return signed_head(self.name, number, last, Author(who, self.key))
+
+
+def _policy_in(connection: sa.Connection) -> Policy | None:
+    text = connection.execute(sa.select(policies.c.text)).scalar_one_or_none()
+    return None if text is None else read_policy(text)
+
+
+def _denied(
+    policy: Policy | None,
+    identity: Identity,
+    action: str,
+    data: str,
+    sensitive: Sequence[DataSet],
+    requests: Sequence[Request],
+) -> str:
+    """Why something is denied; empty: it is allowed."""
+    from dpjax.governance.access import Access, denial  # casbin, which data that are not sensitive need not
+
+    identity.check_now()
+    who = identity.who
+    if policy is None:
+        return denial(policy, who, action, data)
+    access = Access(policy)
+    if action == "train":
+        [budget] = sensitive
+        allowed = bool(requests) and all(
+            access.allows(who, action, data, request=each, budget=budget) for each in requests
+        )
+        return "" if allowed else denial(policy, who, action, data)
+    if action == "policy":
+        return "" if access.allows(who, action, ALL) else denial(policy, who, action, ALL)
+    for each in sensitive:
+        if not access.allows(who, action, each.name):
+            return denial(policy, who, action, each.name)
+    return ""

@@ -1,0 +1,174 @@
+"""Budgets in a ledger: who may set them, and where they stand."""
+
+from __future__ import annotations
+
+from dpjax.fingerprints import Fingerprint
+from dpjax.governance.accounts import Account, DataSet, data_set_of, data_sets_of, runs_of
+from dpjax.governance.book import Book
+from dpjax.governance.budgets import Proposal, checked_budget, open_proposal, proposals_of, weakens
+from dpjax.governance.database import reading, writing
+from dpjax.governance.decisions import Held, spent_of
+from dpjax.governance.errors import LedgerError
+
+
+class BudgetBook(Book):
+    """A ledger's budgets.
+
+    Formal guarantees: of sensitive data, a budget that protects them less than the one before holds once a second
+    person, with a key of their own, has approved it.
+
+    Args:
+      place, who, key: as of ``Book``.
+    """
+
+    def set_budget(
+        self,
+        name: str,
+        fingerprint: Fingerprint,
+        *,
+        unit: str,
+        adjacency: str,
+        epsilon: float,
+        delta: float,
+        composition: str = "planned",
+        sensitive: bool | None = None,
+    ) -> Proposal | None:
+        """Give a data set a budget, or another one.
+
+        Args:
+          name: in the ledger.
+          fingerprint: of its rows.
+          unit, adjacency: as of a ``Mechanism``; what has runs keeps them.
+          epsilon, delta: of all that may ever be computed from it; finite.
+          composition: "planned", of privacy losses, tight, for runs that are not chosen by what earlier ones gave out;
+            or "adaptive", of Rényi divergences, for runs that are.
+          sensitive: whether all that is done with it needs a grant; None: as it is.
+
+        Returns:
+          Of sensitive data, what a second person has to ``approve``, where it protects them less than before; None: it
+          holds.
+
+        Raises:
+          LedgerError: an argument is out of range, the rows are another data set's, or are not those of this name.
+          Denied: the data are sensitive, and this person does not own them.
+        """
+        given = {
+            "fingerprint": fingerprint,
+            "unit": unit,
+            "adjacency": adjacency,
+            "epsilon": epsilon,
+            "delta": delta,
+            "composition": composition,
+        }
+        self.check("budget", name)
+        with writing(self._engine) as connection:
+            known = {each.name: each for each in data_sets_of(connection)}
+            old = known.get(name)
+            marked = sensitive if sensitive is not None else old is not None and old.sensitive
+            budget = checked_budget(name, known, runs_of(connection, name), sensitive=marked, **given)
+            if old is None or not weakens(old, budget):
+                self._append(connection, "budget", name, budget)
+                return None
+            number = self._append(connection, "propose", name, {"from": old.budget(), "to": budget})
+            return open_proposal(connection, number)
+
+    def proposals(self) -> list[Proposal]:
+        """What waits for a second person, oldest first."""
+        with reading(self._engine) as connection:
+            return proposals_of(connection)
+
+    def approve(self, number: int) -> Proposal:
+        """Let a budget hold that another person has proposed.
+
+        Args:
+          number: of the proposal.
+
+        Raises:
+          LedgerError: it is not open, the budget has changed since, or this person has proposed it.
+          Denied: this person may not approve.
+        """
+        return self._settle(number, "approved")
+
+    def withdraw(self, number: int) -> Proposal:
+        """Let a proposal be forgotten; who made it may, and who could approve it.
+
+        Args:
+          number: of the proposal.
+
+        Raises:
+          LedgerError: it is not open.
+          Denied: this person may not.
+        """
+        return self._settle(number, "withdrawn")
+
+    def _settle(self, number: int, state: str) -> Proposal:
+        with reading(self._engine) as connection:
+            proposal, who = open_proposal(connection, number), self._identify(connection).who
+        mine = who == proposal.who or self.key.id == proposal.key
+        if state == "approved" and mine:
+            raise LedgerError(
+                f"proposal {number} is {proposal.who}'s own; a second person, with a key of theirs, approves it."
+            )
+        if not mine:
+            self.check("approve", proposal.data_set)
+        with writing(self._engine) as connection:
+            proposal = open_proposal(connection, number)
+            now = data_set_of(connection, proposal.data_set)
+            self._append(connection, "settle", proposal.data_set, {"id": number, "state": state})
+            if state == "approved":
+                if now.budget() != proposal.before:
+                    raise LedgerError(f"the budget of {now.name} has changed since proposal {number}; propose it anew.")
+                self._append(connection, "budget", proposal.data_set, proposal.budget)
+        return proposal
+
+    def find(self, fingerprint: Fingerprint) -> DataSet | None:
+        """The data set that has these rows, under whatever name; None: none has any of them.
+
+        Args:
+          fingerprint: of the rows.
+
+        Raises:
+          LedgerError: only some of the rows are of one that has a budget.
+        """
+        with reading(self._engine) as connection:
+            found = data_sets_of(connection)
+        for each in found:
+            if fingerprint.same(each.fingerprint):
+                return each
+        for each in found:
+            if share := fingerprint.shares(each.fingerprint):
+                raise LedgerError(
+                    f"data {each.name} was changed after its budget was set, or this is a part of it: about "
+                    f"{share:.0%} of the rows are in both; take the rows that it has, or have its budget set for these "
+                    f"with `dpjax ledger budget {each.name}`."
+                )
+        return None
+
+    def account(self, name: str) -> Account:
+        """Where a budget stands.
+
+        Args:
+          name: of the data set.
+
+        Raises:
+          LedgerError: it has none.
+          Denied: it is sensitive, and this person may not see it.
+        """
+        self.check("show", name)
+        with reading(self._engine) as connection:
+            data_set, runs = data_set_of(connection, name), runs_of(connection, name)
+        closed = spent_of([(each.spend, each.steps) for each in runs])
+        whole = spent_of([(each.spend, each.steps if each.state == "closed" else each.spend.steps) for each in runs])
+        spent = Held(data_set, closed).epsilon()
+        reserved = spent if closed == whole else Held(data_set, whole).epsilon()
+        return Account(data_set, tuple(runs), spent, max(spent, reserved))
+
+    def names(self, action: str = "") -> list[str]:
+        """The data sets that have a budget.
+
+        Args:
+          action: of ``policy.ACTIONS``; only those of which this person may do it. Nothing is written down.
+        """
+        with reading(self._engine) as connection:
+            found = data_sets_of(connection)
+        return [each.name for each in found if not (action and self._refusal(action, each.name))]

@@ -1,0 +1,131 @@
+"""Budgets of data sets: which may be set at once, and which a second person has to approve."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+from dpjax.accounting.mechanism import ADJACENCIES, UNITS
+from dpjax.checks import one_of
+from dpjax.fingerprints import Fingerprint
+from dpjax.governance.accounts import DataSet, Run
+from dpjax.governance.decisions import COMPOSITIONS
+from dpjax.governance.errors import LedgerError
+from dpjax.governance.filters import order_of
+from dpjax.governance.tables import proposals
+from dpjax.ranges import DELTA, EPSILON
+
+
+class Proposal(NamedTuple):
+    """A budget that waits for a second person.
+
+    Attributes:
+      number: of the record that made it.
+      who: made it.
+      key: id of the key that signed it.
+      data_set: name of the data set.
+      before: its budget when it was made.
+      budget: what it would be.
+    """
+
+    number: int
+    who: str
+    key: str
+    data_set: str
+    before: Mapping[str, Any]
+    budget: Mapping[str, Any]
+
+
+def checked_budget(
+    name: str,
+    known: Mapping[str, DataSet],
+    runs: Sequence[Run],
+    *,
+    fingerprint: Fingerprint,
+    unit: str,
+    adjacency: str,
+    epsilon: float,
+    delta: float,
+    composition: str,
+    sensitive: bool,
+) -> dict[str, Any]:
+    """A budget as the trail has it.
+
+    Args:
+      name: of the data set.
+      known: all that have a budget.
+      runs: of this one.
+      fingerprint, unit, adjacency, epsilon, delta, composition, sensitive: see ``Ledger.set_budget``.
+
+    Raises:
+      LedgerError: an argument is out of range, the rows are another data set's, or are not those of this name.
+    """
+    epsilon, delta = EPSILON.known("epsilon", epsilon), DELTA.known("delta", delta)
+    if epsilon == float("inf"):
+        raise LedgerError("epsilon=inf is no budget; give a finite one.")
+    one_of("unit", unit, UNITS)
+    one_of("adjacency", adjacency, ADJACENCIES)
+    one_of("composition", composition, COMPOSITIONS)
+    if composition == "adaptive":
+        order_of(epsilon, delta)
+    if not name or len(name) > 255 or name == "*":
+        raise LedgerError(f"name={name[:40]!r} must have 1 to 255 letters, and * is all data.")
+    for other in known.values():
+        if other.name != name and fingerprint.shares(other.fingerprint) > 0:
+            raise LedgerError(
+                f"data {name} has rows of {other.name}, which has a budget already; the two would be spent twice: give "
+                f"{other.name} the larger budget instead."
+            )
+    if (old := known.get(name)) is not None:
+        if not fingerprint.same(old.fingerprint) and not fingerprint.shares(old.fingerprint):
+            raise LedgerError(f"data {name} is the name of other rows in this ledger; give these another.")
+        if runs and (old.unit, old.adjacency) != (unit, adjacency):
+            raise LedgerError(
+                f"data {name} has runs for {old.unit} and {old.adjacency}, which can't be added up for {unit} and "
+                f"{adjacency}; keep them."
+            )
+    return {
+        "fingerprint": fingerprint.as_json(),
+        "unit": unit,
+        "adjacency": adjacency,
+        "epsilon": epsilon,
+        "delta": delta,
+        "composition": composition,
+        "sensitive": sensitive,
+    }
+
+
+def weakens(old: DataSet, budget: Mapping[str, Any]) -> bool:
+    """Whether a budget protects sensitive data less than the one before, or otherwise, as for other rows.
+
+    Args:
+      old: with its budget.
+      budget: of ``checked_budget``.
+    """
+    if not old.sensitive:
+        return False
+    before = old.budget()
+    same = all(before[field] == budget[field] for field in ("fingerprint", "unit", "adjacency", "sensitive"))
+    adds_up = budget["composition"] in (before["composition"], "adaptive")
+    return not (same and adds_up and budget["epsilon"] <= old.epsilon and budget["delta"] <= old.delta)
+
+
+def proposals_of(connection: sa.Connection) -> list[Proposal]:
+    """What waits for a second person, oldest first."""
+    chosen = sa.select(proposals).where(proposals.c.state == "open").order_by(proposals.c.id)
+    found = []
+    for row in connection.execute(chosen).mappings():
+        both = json.loads(row["budget"])
+        found.append(Proposal(row["id"], row["who"], row["key"], row["data_set"], both["from"], both["to"]))
+    return found
+
+
+def open_proposal(connection: sa.Connection, number: int) -> Proposal:
+    """One that waits; LedgerError if there is none of this number."""
+    for each in proposals_of(connection):
+        if each.number == number:
+            return each
+    raise LedgerError(f"proposal {number} is not open; see `dpjax ledger show`.")
