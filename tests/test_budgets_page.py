@@ -1,35 +1,22 @@
-"""The commands of docs/how-to/budgets.md, one after the other, as a reader runs them."""
+"""The pages on sensitive data do what they say."""
 
-import shlex
-import subprocess
-import sys
-from pathlib import Path
+import pytest
 
-from dpjax.cli import main as dpjax
+from dpjax.governance.identity import user
 from tests.patients import write_patients
-from tests.test_docs import ROOT, commands
+from tests.test_docs import ROOT
+from tests.walks import walk
 
-PAGE = ROOT / "docs/how-to/budgets.md"
+HERE = ROOT / "docs/how-to"
 
 
-def test_the_walk_of_the_page_says_what_the_page_says(tmp_path, monkeypatch, capsys):
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DPJAX_LEDGER", str(tmp_path / "ledger.db"))
-    write_patients(Path("patients.csv"), rows=300)
-    for command, expected in commands(PAGE):
-        words = shlex.split(command)
-        if words[0] == "dpjax":
-            try:
-                dpjax(words[1:])
-                status = 0
-            except SystemExit as end:
-                status = end.code or 0
-            said = capsys.readouterr()
-            printed = said.out + said.err
-        else:
-            assert words[:4] == ["uv", "run", "python", "-m"]
-            ran = subprocess.run([sys.executable, *words[3:]], capture_output=True, text=True, timeout=300, check=False)
-            status, printed = ran.returncode, ran.stdout + ran.stderr
-        assert status == (1 if expected.startswith("error:") else 0), f"{command}\n{printed}"
-        for line in expected.splitlines():
-            assert line in printed, f"{command}\n{printed}"
+    write_patients(tmp_path / "patients.csv", rows=300)
+
+
+@pytest.mark.parametrize("page", ["budgets.md", "access.md"])
+def test_the_walk_of_a_page_says_what_the_page_says(page, capsys):
+    walk(HERE / page, capsys, {"olga": user()})

@@ -1,0 +1,50 @@
+"""The commands of a page of the docs, one after the other, as a reader runs them."""
+
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from dpjax.cli import main as dpjax
+from tests.test_docs import commands
+
+_FILE = re.compile(r"^```toml\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def walk(page: Path, capsys, names: Mapping[str, str] | None = None) -> None:
+    """Run them in this folder; each says what the page says, and one that is refused there is refused here.
+
+    The first block of TOML is ``policy.toml``.
+
+    Args:
+      page: of the docs.
+      capsys: of pytest.
+      names: that the page has → what stands for them here.
+    """
+
+    def here(text: str) -> str:
+        for name, stands in (names or {}).items():
+            text = re.sub(rf"\b{name}\b", stands, text)
+        return text
+
+    if (policy := _FILE.search(page.read_text(encoding="utf-8"))) is not None:
+        Path("policy.toml").write_text(here(policy[1]), encoding="utf-8")
+    for command, expected in commands(page):
+        words = shlex.split(here(command))
+        if words[0] == "dpjax":
+            try:
+                dpjax(words[1:])
+                status = 0
+            except SystemExit as end:
+                status = end.code or 0
+            said = capsys.readouterr()
+            printed = said.out + said.err
+        else:
+            assert words[:4] == ["uv", "run", "python", "-m"]
+            ran = subprocess.run([sys.executable, *words[3:]], capture_output=True, text=True, timeout=300, check=False)
+            status, printed = ran.returncode, ran.stdout + ran.stderr
+        assert status == (1 if expected.startswith("error:") else 0), f"{command}\n{printed}"
+        for line in here(expected).splitlines():
+            assert line in printed, f"{command}\n{printed}"
