@@ -497,6 +497,7 @@ REFUSED = {
     "federated.corruption.name=noise": "corruption",
     "data.validation=0.1": "validation",
     "engine=tuned": "tuned",
+    "governance=local": "governance",
 }
 
 

@@ -53,6 +53,11 @@ def refuse_undeployable(cfg: Config) -> None:
     need(not privacy.secret_cohorts, "privacy.secret_cohorts=true", "the network shows who takes part; set it to false")
     need(cfg.clipping.name != "adaptive", "clipping=adaptive", "clients clip by themselves; use flat")
     need(cfg.engine != "tuned", "engine=tuned", "use auto")
+    need(
+        cfg.governance.name == "off",
+        "governance=local",
+        "each client has a ledger of its own rounds; enter its ε beforehand with `dpjax ledger enter`, and leave it off",
+    )
     need(not cfg.plugin, f"plugin={cfg.plugin}", "code of one side only; leave it out")
     need(
         cfg.data.validation == 0 and cfg.data.num_train is None,
