@@ -213,13 +213,16 @@ def _print(account: "Account", with_runs: bool) -> None:
         markup=False,
     )
     if with_runs and account.runs:
-        headers = ("who", "tool", "steps", "state", "last change (UTC)", "run")
-        table = Table(*(Column(header, no_wrap=True) for header in headers), box=None, padding=(0, 2, 0, 0))
+        headers = ("who", "tool", "steps", "state", "last change (UTC)")
+        columns = [Column(header, no_wrap=True) for header in headers]
+        table = Table(*columns, Column("run", overflow="fold"), box=None, padding=(0, 2, 0, 0))
         for run in account.runs:
             steps = f"{run.steps:,} of {run.spend.steps:,}"
-            cells = (run.who, run.tool, steps, run.state, run.updated[:19].replace("T", " "), run.label)
+            cells = (run.who, run.tool, steps, run.state, run.updated[:16].replace("T", " "), run.label)
             table.add_row(*map(Text, cells))
-        console.print(table)
+        if not console.is_terminal:
+            console.width = max(console.width, 160)
+        console.print(table, soft_wrap=False)
 
 
 def _counted(number: int, thing: str) -> str:
