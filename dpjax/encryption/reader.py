@@ -51,7 +51,7 @@ class SealedReader(io.RawIOBase):
             self._chunks = open_envelope(_header_of(self._file, name), keys, purpose, name)
             body = os.fstat(self._file.fileno()).st_size - HEADER_BYTES
             self.size = self._chunks.plain_bytes(body)
-            self._position = 0
+            self._position, self._sealed = 0, bytearray(self._chunks.size + TAG_BYTES)
             self._last = max(0, -(-self.size // self._chunks.size) - 1)
             self._opened = (self._last, self._open(self._last))
         except BaseException:
@@ -154,8 +154,8 @@ class SealedReader(io.RawIOBase):
     def _open_into(self, index: int, into: bytearray | memoryview) -> None:
         assert self._file is not None
         start = HEADER_BYTES + index * (self._chunks.size + TAG_BYTES)
-        sealed = _read_at(self._file, start, len(into) + TAG_BYTES)
-        if len(sealed) < len(into) + TAG_BYTES:  # cut while it was read
+        sealed = memoryview(self._sealed)[: len(into) + TAG_BYTES]
+        if _read_into(self._file, start, sealed) < len(sealed):  # cut while it was read
             raise changed(self._chunks.name)
         self._chunks.open_into(index, index == self._last, sealed, into)
 
@@ -237,14 +237,26 @@ def is_sealed(path: str | os.PathLike[str]) -> bool:
 
 
 def _header_of(file: BinaryIO, name: str) -> Header:
-    header = read_header(_read_at(file, 0, HEADER_BYTES), name)
+    header = read_header(_first_bytes(file), name)
     if not any(header.slots):  # read while a rotation moved the key from one slot to the other
-        header = read_header(_read_at(file, 0, HEADER_BYTES), name)
+        header = read_header(_first_bytes(file), name)
     return header
 
 
-def _read_at(file: BinaryIO, start: int, size: int) -> bytes:
-    if hasattr(os, "pread"):  # which leaves alone the position that a forked process shares
-        return os.pread(file.fileno(), size, start)
-    file.seek(start)
-    return file.read(size)
+def _first_bytes(file: BinaryIO) -> bytes:
+    raw = bytearray(HEADER_BYTES)
+    return bytes(raw[: _read_into(file, 0, memoryview(raw))])
+
+
+def _read_into(file: BinaryIO, start: int, into: memoryview) -> int:
+    filled = 0
+    while filled < len(into):  # a raw file may give less than all
+        if hasattr(os, "preadv"):  # which leaves alone the position that a forked process shares
+            got = os.preadv(file.fileno(), [into[filled:]], start + filled)
+        else:
+            file.seek(start + filled)
+            got = file.readinto(into[filled:])  # pyright: ignore[reportAttributeAccessIssue]
+        if not got:
+            break
+        filled += got
+    return filled
