@@ -4,7 +4,7 @@ import os
 from typing import Protocol, runtime_checkable
 
 from dpjax.encryption.errors import EncryptionError
-from dpjax.encryption.key_sources.rings import new_key, ring_of
+from dpjax.encryption.key_sources.rings import key_in, new_key, ring_of
 
 __all__ = ["KINDS", "SOURCE", "Keys", "add_key", "keys_from", "new_key", "ring_of"]
 
@@ -147,7 +147,8 @@ def _split(source: str | None) -> tuple[str, str]:
             f"no key is named; make one with `dpjax keys new --to file:PATH` and set {SOURCE}=file:PATH."
         )
     kind, colon, place = found.partition(":")
-    if not colon or kind not in KINDS:  # which may be a key that was put in the wrong place, and is not repeated
+    # What is none may be a key that was put in the wrong place, and is not repeated.
+    if not colon or kind not in KINDS or key_in(place):
         raise EncryptionError(f"the source of keys is none of its kinds; write {', '.join(KINDS.values())}.")
     if not place:
         raise EncryptionError(f"the source of keys {kind}: names none; write {KINDS[kind]}.")

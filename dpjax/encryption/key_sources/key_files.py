@@ -40,9 +40,12 @@ def ring_in_file(place: str) -> KeyRing:
         raise EncryptionError(f"{source} is not there; make it with `dpjax keys new --to {source}`.") from None
     except OSError as error:
         raise EncryptionError(f"{source} can't be read ({error.strerror}); name a file of your own.") from None
-    with os.fdopen(handle, "rb") as stream:
+    try:
         _refuse_others(path, os.fstat(handle))
-        raw = stream.read(_MOST_BYTES + 1)
+        with os.fdopen(handle, "rb", closefd=False) as stream:
+            raw = stream.read(_MOST_BYTES + 1)
+    finally:
+        os.close(handle)
     try:
         text = raw.decode("ascii") if len(raw) <= _MOST_BYTES else None
     except UnicodeDecodeError:

@@ -99,7 +99,7 @@ def ring_of(text: str, source: str) -> KeyRing:
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():
             continue
-        key = _key_of(line.strip())
+        key = key_in(line.strip())
         if key is None:
             raise EncryptionError(
                 f"{source}: line {number} is no key, the base64 of {KEY_BYTES} bytes; make one with `dpjax keys new`."
@@ -126,7 +126,16 @@ def id_of(key: bytes) -> bytes:
     return hashlib.sha256(_ID_DOMAIN + key).digest()[:16]
 
 
-def _key_of(line: str) -> bytes | None:
+def key_in(line: str) -> bytes | None:
+    """The key that a line is; None where it is none.
+
+    Args:
+      line: of a ring, without spaces around.
+
+    Example:
+      >>> key_in("hunter2") is None
+      True
+    """
     try:
         key = base64.b64decode(line, validate=True)
     except (binascii.Error, ValueError):

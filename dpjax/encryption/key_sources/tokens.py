@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl, quote, unquote
 
 from dpjax.checks import in_one_line
 from dpjax.encryption.errors import EncryptionError, UnknownKeyError, changed, short
@@ -136,7 +136,7 @@ class TokenKeys:
     @property
     def written(self) -> str:
         """As a source is written."""
-        return f"{self.source}?module={self.module}"
+        return f"pkcs11:{quote(self.token, safe='')}/{quote(self.label, safe='')}?module={quote(self.module)}"
 
     def _id_of(self, cka_id: bytes) -> bytes:
         return hashlib.sha256(_ID_DOMAIN + self.label.encode() + b"\0" + bytes(cka_id)).digest()[:16]
@@ -155,7 +155,11 @@ class TokenKeys:
         with _ONE_AT_A_TIME:
             try:
                 token = self._token(pkcs11)
-                with token.open(user_pin=pin, rw=writes) as session:
+                try:
+                    opened = token.open(user_pin=pin, rw=writes)
+                except pkcs11.UserAlreadyLoggedIn:  # other code of this process is, and so is all of the process
+                    opened = token.open(rw=writes)
+                with opened as session:
                     yield token, session
             except pkcs11.PKCS11Error as error:
                 raise EncryptionError(f"{self.source} {_what(error)}") from None
