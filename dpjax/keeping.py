@@ -109,12 +109,16 @@ def write_whole(path: Path, data: bytes, *, durable: bool = False) -> Path:
             stream.flush()
             os.fsync(stream.fileno())
     if durable:
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     return path
 
 
-def _sync_folder(folder: Path) -> None:
-    # The rename itself must survive a power cut; not every file system lets a folder be synced.
+def sync_folder(folder: Path) -> None:
+    """Put on the disk which files a folder has, where the file system lets it: a rename is to survive a power cut.
+
+    Args:
+      folder: that a file was moved into.
+    """
     with suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:

@@ -1,0 +1,1 @@
+"""Where keys are kept: a module for each kind of source."""
