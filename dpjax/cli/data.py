@@ -11,6 +11,7 @@ import typer
 from dpjax.cli import drawn
 from dpjax.cli.errors import errors_in_one_line
 from dpjax.cli.inspecting import inspect_command
+from dpjax.cli.protecting import open_command, protect_command
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -168,6 +169,8 @@ def show(name: Annotated[str, typer.Argument(metavar="NAME", help="A name as `dp
 
 
 app.command("inspect")(inspect_command)
+app.command("protect")(protect_command)
+app.command("open")(open_command)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""One file of rows as a table, with every value as it is written: CSV, TSV, JSON and Parquet, compressed or not."""
+"""One file of rows as a table, with every value as it is written: CSV, TSV, JSON and Parquet, compressed or sealed."""
 
 import bz2
 import codecs
@@ -31,7 +31,11 @@ PACKED: Mapping[str, Callable[[bytes], bytes]] = {
     ".xz": lzma.decompress,
     ".zst": _unpack_zstandard,
 }
-ENDINGS = (*SUFFIXES, *(suffix + packed for suffix in SUFFIXES if suffix not in TYPED for packed in PACKED))
+SEALED = ".sealed"
+"""After any other ending: encrypted, see ``dpjax.encryption``; it is opened in memory alone."""
+
+_OPEN = (*SUFFIXES, *(suffix + packed for suffix in SUFFIXES if suffix not in TYPED for packed in PACKED))
+ENDINGS = (*_OPEN, *(ending + SEALED for ending in _OPEN))
 
 _SEPARATORS = (",", ";", "\t", "|")
 _EXCEL = re.compile(r'"?sep=(.)"?\r?\n', re.IGNORECASE)
@@ -58,16 +62,18 @@ def read_file(file: Path, encoding: str | None = None) -> Any:
       ``pyarrow.Table``. Of CSV and TSV every column is of texts, exactly as they are written.
 
     Raises:
-      ValueError: it is not of its form; the message says where, and what to do.
+      ValueError: it is not of its form, or is sealed with a key that is not there; the message says where, and what
+        to do.
     """
     if file.exists() and not file.is_file():  # a pipe would be waited for without end
         raise ValueError("it is no regular file; give one")
-    ending = ending_of(file.name)
+    whole = ending_of(file.name)
+    ending = whole.removesuffix(SEALED)
     if ending in TYPED:
         if encoding:
             raise ValueError(f"{ending} says itself how it is encoded; leave encoding= out")
-        return _read_typed(file, ending)
-    content = file.read_bytes()
+        return _read_typed(file, ending, sealed=whole != ending)
+    content = _opened(file) if whole != ending else file.read_bytes()
     form, _, packed = ending.removeprefix(".").partition(".")
     if packed:
         try:
@@ -80,13 +86,23 @@ def read_file(file: Path, encoding: str | None = None) -> Any:
     return read_json(text, as_list=form == "json")
 
 
-def _read_typed(file: Path, ending: str) -> Any:
+def _opened(file: Path) -> bytes:
+    """What a sealed file holds, by the keys that DPJAX_KEYS names."""
+    from dpjax.encryption.keys import keys_from
+    from dpjax.encryption.reader import read_sealed
+
+    return read_sealed(file, keys_from(), purpose="data")
+
+
+def _read_typed(file: Path, ending: str, *, sealed: bool) -> Any:
     import pyarrow
     from pyarrow import parquet
 
+    content = pyarrow.BufferReader(_opened(file)) if sealed else None
     if ending == ".parquet":
-        return parquet.ParquetFile(file).read()  # not ``read_table``, which reads columns out of the folder's name
-    with pyarrow.OSFile(str(file)) as source:
+        # Not ``read_table``, which reads columns out of the folder's name.
+        return parquet.ParquetFile(content or file).read()
+    with content or pyarrow.OSFile(str(file)) as source:
         try:
             try:
                 table = pyarrow.ipc.open_file(source).read_all()

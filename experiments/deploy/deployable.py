@@ -56,7 +56,7 @@ def refuse_undeployable(cfg: Config) -> None:
     need(
         cfg.governance.name == "off",
         "governance=local",
-        "each client has a ledger of its own rounds; enter its ε beforehand with `dpjax ledger enter`, and leave it off",
+        "enter its ε beforehand with `dpjax ledger enter`, and leave governance off",
     )
     need(not cfg.plugin, f"plugin={cfg.plugin}", "code of one side only; leave it out")
     need(

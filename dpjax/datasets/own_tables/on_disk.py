@@ -23,7 +23,7 @@ from dpjax.datasets.own_tables.seen_rows import MOST_HELD, Seen
 from dpjax.datasets.own_tables.source import TableSource
 from dpjax.datasets.own_tables.testing import TESTS, TRAINS
 from dpjax.datasets.patterns import files_of, is_pattern
-from dpjax.datasets.row_files import TYPED, ending_of
+from dpjax.datasets.row_files import SEALED, TYPED, ending_of
 from dpjax.datasets.tables import by_split
 from dpjax.fetching.sources import DatasetError
 from dpjax.keeping import discard_leftovers, whole_file
@@ -135,6 +135,10 @@ def _files_of(source: TableSource, where: str) -> list[tuple[Path, bool | None]]
     if odd is not None or not files:
         if odd is None:
             raise DatasetError(f"{where} no file {' or '.join(f'*{each}' for each in TYPED)} is there; name others")
+        if odd.name.lower().endswith(SEALED):
+            raise DatasetError(
+                f"{where} data.on_disk=true reads files as they lie, and {odd.name} is sealed; leave data.on_disk false"
+            )
         raise DatasetError(
             f"{where} data.on_disk=true reads {', '.join(TYPED)}, and {odd.name} is none; write it as Parquet before, "
             "or leave data.on_disk false"

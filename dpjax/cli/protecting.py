@@ -1,0 +1,158 @@
+"""``dpjax data protect`` and ``dpjax data open``: rows that lie encrypted, and are opened in memory alone."""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from io import IOBase
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dpjax.cli.errors import errors_in_one_line
+
+_PIECE = 1 << 22
+_Ledger = Annotated[
+    str | None, typer.Option("--ledger", help="Of budgets, if there is one; else DPJAX_LEDGER, or your own file.")
+]
+
+
+def protect_command(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A file of rows, or a folder of such.")],
+    remove: Annotated[
+        bool, typer.Option("--remove", help="Take the open file away once the sealed one was read back.")
+    ] = False,
+    ledger: _Ledger = None,
+) -> None:
+    """Write rows encrypted, as NAME.sealed beside them, by the keys that DPJAX_KEYS names.
+
+    A run reads the sealed file as it reads the open one, with data.path=patients.csv.sealed, and opens it in memory
+    alone. What was written open before may still be found on the disk: protect rows before they are copied around.
+
+    [bold]Examples[/bold]
+
+      dpjax keys new --to file:clinic.keys
+
+      DPJAX_KEYS=file:clinic.keys dpjax data protect patients.csv --remove
+
+    Of data that are sensitive in a ledger, an owner or a custodian may.
+    """
+    from dpjax.datasets.row_files import SEALED
+    from dpjax.encryption.keys import keys_from
+    from dpjax.encryption.reader import SealedReader
+    from dpjax.encryption.writer import SealedWriter
+
+    keys = keys_from()
+    files = _files(Path(name).expanduser(), sealed=False)
+    with errors_in_one_line():
+        _allowed("protect", name, ledger)
+    for file in files:
+        sealed = file.with_name(file.name + SEALED)
+        if sealed.exists():
+            raise ValueError(f"{sealed} is there already; take it away, or leave {file.name} as it is.")
+        with (
+            open(file, "rb") as source,
+            _bar(f"sealing {file.name}", source) as moved,
+            SealedWriter(sealed, keys, purpose="data", durable=True) as target,
+        ):
+            written = _copy(source, target.write, moved)
+        with SealedReader(sealed, keys, purpose="data") as source, _bar(f"reading {sealed.name} back", source) as moved:
+            if _copy(source, lambda piece: None, moved) != written:
+                sealed.unlink()
+                raise ValueError(f"{file} changed while it was sealed; run the same command again.")
+        typer.echo(f"sealed {file} as {sealed.name}")
+        if remove:
+            file.unlink()
+            typer.echo(f"took {file} away")
+
+
+def open_command(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A sealed file, as patients.csv.sealed.")],
+    to: Annotated[Path, typer.Option(help="Where its rows are written open, for you alone (mode 600).")],
+    ledger: _Ledger = None,
+) -> None:
+    """Write the rows of a sealed file open, to look at them.
+
+    No run needs that. Of data that are sensitive in a ledger, only their owners may, and it is written down.
+
+    [bold]Example[/bold]
+
+      dpjax data open patients.csv.sealed --to patients.csv
+    """
+    from dpjax.encryption.keys import keys_from
+    from dpjax.encryption.reader import SealedReader
+    from dpjax.keeping import whole_file
+
+    keys = keys_from()
+    [file] = _files(Path(name).expanduser(), sealed=True)
+    if to.exists():
+        raise ValueError(f"--to {to} is there already; name another file.")
+    with errors_in_one_line():
+        _allowed("raw", name, ledger)
+    with SealedReader(file, keys, purpose="data") as source, whole_file(to) as part:
+        handle = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        with os.fdopen(handle, "wb") as target, _bar(f"opening {file.name}", source) as moved:
+            _copy(source, target.write, moved)
+    typer.echo(f"wrote {to}; take it away when you have seen it")
+
+
+def _files(place: Path, *, sealed: bool) -> list[Path]:
+    """The files of rows at a place, open or sealed."""
+    from dpjax.datasets.row_files import SEALED, ending_of
+
+    is_folder = place.is_dir() and not sealed
+    found = sorted(place.rglob("*")) if is_folder else [place]
+    files = [
+        each
+        for each in found
+        if each.is_file() and (ending := ending_of(each.name)) and ending.endswith(SEALED) == sealed
+    ]
+    if not files:
+        kind = "sealed file of rows, as patients.csv.sealed" if sealed else "file of rows that is open, as patients.csv"
+        raise ValueError(f"NAME={place} is no {kind}, nor a folder of such; name one.")
+    return files
+
+
+def _allowed(action: str, name: str, place: str | None) -> None:
+    """Ask the ledger, if there is one, whether this person may do that with these rows."""
+    from dpjax.governance.database import ledger_url
+
+    url = ledger_url(place)
+    if place is None and "DPJAX_LEDGER" not in os.environ and not Path(str(url.database)).is_file():
+        return
+    from dpjax.datasets.raw_columns import columns_at
+    from dpjax.fingerprints import fingerprint_of
+    from dpjax.governance.ledger import Ledger
+
+    book = Ledger(place)
+    data_set = book.find(fingerprint_of(columns_at(name)))
+    if data_set is not None and data_set.sensitive:
+        book.note_access(action, data_set.name, {"file": Path(name).name})
+
+
+def _copy(source: Any, write: Callable[[bytes], object], moved: Callable[[int], None]) -> str:
+    """Move bytes; what they hash to."""
+    digest = hashlib.sha256()
+    while piece := source.read(_PIECE):
+        digest.update(piece)
+        write(piece)
+        moved(len(piece))
+    return digest.hexdigest()
+
+
+@contextmanager
+def _bar(what: str, source: IOBase) -> Iterator[Callable[[int], None]]:
+    """A bar at a terminal, over the bytes of a file."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda number: None
+        return
+    total = source.seek(0, os.SEEK_END)
+    source.seek(0)
+    with Progress(console=console, transient=True) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda number: bar.advance(task, number)

@@ -1,0 +1,167 @@
+"""Rows that lie encrypted: read in memory alone, by whoever has the keys, and opened by whoever may see them."""
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow.csv
+import pyarrow.feather
+import pyarrow.parquet
+import pytest
+
+from dpjax.cli.app import run
+from dpjax.datasets.raw_columns import columns_at
+from dpjax.encryption.header import HEADER_BYTES
+from dpjax.encryption.keys import add_key, keys_from
+from dpjax.encryption.rotation import rewrap
+from dpjax.fetching.sources import DatasetError
+from dpjax.fingerprints import fingerprint_of
+from dpjax.governance.identity import user
+from dpjax.governance.ledger import Ledger, create_ledger
+from experiments import inputs
+from tests.patients import write_patients
+
+
+@pytest.fixture
+def keys(tmp_path, monkeypatch):
+    source = f"file:{tmp_path / 'keys'}"
+    add_key(source)
+    monkeypatch.setenv("DPJAX_KEYS", source)
+    monkeypatch.delenv("DPJAX_LEDGER", raising=False)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "none"))
+    return source
+
+
+def _written(folder, ending):
+    file = write_patients(folder / "patients.csv", rows=120) or folder / "patients.csv"
+    if ending == ".csv":
+        return file
+    table = pyarrow.csv.read_csv(file)
+    made = folder / f"patients{ending}"
+    if ending == ".parquet":
+        pyarrow.parquet.write_table(table, made)
+    elif ending == ".feather":
+        pyarrow.feather.write_feather(table, made)
+    elif ending == ".csv.gz":
+        import gzip
+
+        made.write_bytes(gzip.compress(file.read_bytes()))
+    elif ending == ".jsonl":
+        table.to_pandas().to_json(made, orient="records", lines=True)
+    return made
+
+
+@pytest.mark.parametrize("ending", [".csv", ".csv.gz", ".jsonl", ".parquet", ".feather"])
+def test_a_sealed_table_is_read_as_the_open_one_and_holds_nothing_of_it(keys, tmp_path, ending, capsys):
+    file = _written(tmp_path, ending)
+    before, content = columns_at(str(file)), file.read_bytes()
+    assert run(["data", "protect", str(file), "--remove"]) == 0
+    assert not file.exists()
+    sealed = file.with_name(file.name + ".sealed")
+    after = columns_at(str(sealed))
+    assert before.keys() == after.keys()
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+    assert fingerprint_of(before).same(fingerprint_of(after))
+    raw = sealed.read_bytes()
+    pieces = {content[i : i + 12] for i in range(0, len(content) - 12, 12)}
+    assert not any(piece in raw for piece in pieces if len(set(piece)) > 4)  # zeros are everywhere
+    assert run(["data", "open", str(sealed), "--to", str(tmp_path / "back")]) == 0
+    assert (tmp_path / "back").read_bytes() == content
+    assert (tmp_path / "back").stat().st_mode & 0o777 == 0o600
+
+
+def test_without_the_key_or_with_another_it_is_not_read(keys, tmp_path, monkeypatch, capsys):
+    file = _written(tmp_path, ".csv")
+    assert run(["data", "protect", str(file)]) == 0
+    sealed = str(file) + ".sealed"
+    monkeypatch.delenv("DPJAX_KEYS")
+    with pytest.raises(DatasetError, match="no key is named"):
+        columns_at(sealed)
+    other = f"file:{tmp_path / 'other'}"
+    add_key(other)
+    monkeypatch.setenv("DPJAX_KEYS", other)
+    with pytest.raises(DatasetError, match="was sealed with key"):
+        columns_at(sealed)
+    assert run(["data", "open", sealed, "--to", str(tmp_path / "back")]) == 1
+    assert not (tmp_path / "back").exists()
+    monkeypatch.setenv("DPJAX_KEYS", keys)
+    damaged = bytearray(Path(sealed).read_bytes())
+    damaged[-30] ^= 1
+    Path(sealed).write_bytes(damaged)
+    with pytest.raises(DatasetError, match="cannot be read"):
+        columns_at(sealed)
+    assert run(["data", "open", sealed, "--to", str(tmp_path / "back")]) == 1
+    assert not (tmp_path / "back").exists()
+
+
+def test_another_key_for_the_same_rows_makes_no_other_run(keys, tmp_path):
+    assert inputs._SEALED_HEADER == HEADER_BYTES
+    file = _written(tmp_path, ".csv")
+    assert run(["data", "protect", str(file)]) == 0
+    sealed = tmp_path / "patients.csv.sealed"
+    before, raw = inputs._sha256(sealed), sealed.read_bytes()
+    add_key(keys)
+    assert rewrap(sealed, keys_from(keys))
+    assert sealed.read_bytes() != raw
+    os.utime(sealed, (1, 1))
+    assert inputs._sha256(sealed) == before
+    shutil.copy(file, tmp_path / "again.csv")
+    assert run(["data", "protect", str(tmp_path / "again.csv")]) == 0
+    assert inputs._sha256(tmp_path / "again.csv.sealed") != before
+
+
+def test_a_run_on_sealed_rows_is_the_run_on_the_open_ones(keys, tmp_path, main):
+    from safetensors.numpy import load_file
+
+    rng, file = np.random.default_rng(0), tmp_path / "patients.csv"
+    lines = [f"{rng.uniform(20, 80):.3f},{rng.normal():.4f},{'yn'[i % 2]}" for i in range(120)]
+    file.write_text("age,score,ill\n" + "\n".join(lines))
+    assert run(["data", "protect", str(file)]) == 0
+    models = []
+    for i, path in enumerate((file, f"{file}.sealed")):
+        code, _, err = main(
+            *("data=own", f"data.path={path}", "data.label=ill", "model=logistic", "optimizer.num_steps=3"),
+            *("num_seeds=1", "figures=false", "privacy.accountant=rdp", "privacy.delta=1e-3", "save_model=true"),
+            *("data.columns={age:[0,100],score:[-4,4]}", "data.classes=[n,y]"),
+            folder=tmp_path / f"results{i}",
+        )
+        assert code == 0, err
+        [saved] = (tmp_path / f"results{i}").rglob("model/*.safetensors")
+        models.append(load_file(saved))
+    for name, value in models[0].items():
+        np.testing.assert_array_equal(value, models[1][name])
+
+
+def test_what_is_sealed_already_or_no_table_is_told(keys, tmp_path, capsys):
+    file = _written(tmp_path, ".csv")
+    assert run(["data", "protect", str(file)]) == 0
+    for command, words in {
+        ("protect", str(file)): "is there already",
+        ("protect", f"{file}.sealed"): "is no file of rows that is open",
+        ("protect", str(tmp_path / "none.csv")): "is no file of rows that is open",
+        ("open", str(file), "--to", "x"): "is no sealed file of rows",
+        ("open", f"{file}.sealed", "--to", str(file)): "is there already; name another",
+    }.items():
+        assert run(["data", *command]) == 1
+        assert words in " ".join(capsys.readouterr().err.split())
+
+
+def test_of_sensitive_data_only_who_may_see_the_rows_opens_them_and_it_is_noted(keys, tmp_path, monkeypatch, capsys):
+    file = _written(tmp_path, ".csv")
+    monkeypatch.setenv("DPJAX_LEDGER", str(tmp_path / "ledger.db"))
+    ledger = create_ledger()
+    rows = fingerprint_of(columns_at(str(file)))
+    ledger.set_budget("clinic", rows, unit="example", adjacency="zero_out", epsilon=2, delta=1e-5, sensitive=True)
+    grant = f"[[grant]]\nto = ['olga']\nrole = 'owner'\ndata = ['*']\n[[grant]]\nto = ['{user()}']\nrole = "
+    ledger.set_policy(f"{grant}'custodian'\ndata = ['clinic']")
+    assert run(["data", "protect", str(file)]) == 0
+    assert run(["data", "open", f"{file}.sealed", "--to", str(tmp_path / "back")]) == 1
+    assert "to read its rows takes the role owner" in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "back").exists()
+    Ledger(who="olga").set_policy(f"{grant}'owner'\ndata = ['clinic']")
+    assert run(["data", "open", f"{file}.sealed", "--to", str(tmp_path / "back")]) == 0
+    records = [each for each in Ledger(who="olga").records() if each["action"] != "signer"]
+    did = [(each["action"], each["detail"].get("action")) for each in records]
+    assert did[-3:] == [("deny", "raw"), ("policy", None), ("access", "raw")]
+    assert ("access", "protect") in did
