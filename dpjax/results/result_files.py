@@ -16,6 +16,7 @@ from typing import Any
 from dpjax.keeping import write_whole
 from dpjax.results.errors import ResultsError
 from dpjax.results.schema import decode, encode, plainly_fits
+from dpjax.results.sealing import SealedError, content_of, sealed
 
 JOB_FILE = "result.json"
 FAILURE_FILE = "failure.json"
@@ -65,7 +66,9 @@ def write_atomically(path: Path | str, data: bytes) -> Path:
         raise ResultsError(f"could not write {path}: {reason}; {fix}") from error
 
 
-def write_job_result(job_dir: Path | str, rows: Iterable[Mapping[str, Any]], digest: str) -> Path:
+def write_job_result(
+    job_dir: Path | str, rows: Iterable[Mapping[str, Any]], digest: str, *, seal: bool = False
+) -> Path:
     """Writes a finished job's rows as ``result.json``: the mark that a rerun may skip the job.
 
     Formal guarantees: atomic and durable, so a job is finished exactly if the file is there and its digest is that of
@@ -75,12 +78,13 @@ def write_job_result(job_dir: Path | str, rows: Iterable[Mapping[str, Any]], dig
       job_dir: the job's output folder; created if missing.
       rows: one mapping per seed, from column name to value; columns outside the schema are kept.
       digest: digest of the job's config.
+      seal: whether the file is encrypted, by the keys that ``DPJAX_KEYS`` names; readers find that out.
 
     Returns:
       The path of the file.
 
     Raises:
-      ResultsError: no row, a value that does not fit its column, or the file could not be written (a full disk, say).
+      ResultsError: no row, no key to seal with, a value that does not fit its column, or the file could not be written (a full disk, say).
 
     Example:
       >>> import tempfile
@@ -99,7 +103,8 @@ def write_job_result(job_dir: Path | str, rows: Iterable[Mapping[str, Any]], dig
     except OSError as error:
         fix = _FIXES.get(error.errno or 0, "choose another output folder")
         raise ResultsError(f"could not create the job folder {job_dir}: {error.strerror}; {fix}") from error
-    path = write_atomically(job_dir / JOB_FILE, _dump(document))
+    content = _dump(document)
+    path = write_atomically(job_dir / JOB_FILE, sealed(content) if seal else content)
     _discard(job_dir / FAILURE_FILE)  # what failed here before has now been done
     return path
 
@@ -107,7 +112,8 @@ def write_job_result(job_dir: Path | str, rows: Iterable[Mapping[str, Any]], dig
 def read_job_result(job_dir: Path | str) -> tuple[list[dict[str, Any]], str] | None:
     """A finished job's rows and digest, or None if it has not finished.
 
-    Formal guarantees: never raises for what lies on disk. A file that is cut short, not JSON or not dpjax's counts as
+    Formal guarantees: never raises for what lies on disk, but for a whole file that is sealed with a key that is not
+    here, as its job is not to be run and paid for again. A file that is cut short, not JSON or not dpjax's counts as
     absent, with a warning of one line in the log ``dpjax.results``.
 
     Args:
@@ -115,6 +121,9 @@ def read_job_result(job_dir: Path | str) -> tuple[list[dict[str, Any]], str] | N
 
     Returns:
       (rows, digest of the config); None without a whole file of dpjax's.
+
+    Raises:
+      SealedError: it is sealed, and the keys that ``DPJAX_KEYS`` names don't open it.
 
     Example:
       >>> read_job_result("/nowhere") is None
@@ -125,6 +134,8 @@ def read_job_result(job_dir: Path | str) -> tuple[list[dict[str, Any]], str] | N
         return None
     try:
         return _parse(path)
+    except SealedError:
+        raise
     except ResultsError as error:
         log.warning("%s; the job counts as not finished", error)
         return None
@@ -169,7 +180,7 @@ def parse_job_file(path: Path) -> list[dict[str, Any]]:
       path: the file.
 
     Raises:
-      ResultsError: it is cut short, not JSON, not dpjax's, without rows, or a cell of it does not fit its column.
+      ResultsError: it is sealed for others, cut short, not JSON, not dpjax's, without rows, or a cell of it does not fit its column.
 
     Example:
       >>> parse_job_file(Path("/nowhere/result.json"))
@@ -182,7 +193,7 @@ def parse_job_file(path: Path) -> list[dict[str, Any]]:
 
 def _parse(path: Path) -> tuple[list[dict[str, Any]], str]:
     try:
-        document = json.loads(path.read_bytes())
+        document = json.loads(content_of(path))
     except OSError as error:
         raise ResultsError(f"{path} cannot be read ({error.strerror})") from error
     except ValueError as error:

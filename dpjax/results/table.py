@@ -14,7 +14,8 @@ from dpjax.results.errors import ResultsError
 from dpjax.results.failures import failed_sentences, read_failures
 from dpjax.results.frames import frame_of
 from dpjax.results.result_files import job_files, parse_job_file, write_atomically
-from dpjax.results.table_files import UNREADABLE, arrow_table, read_table, stamped
+from dpjax.results.sealing import any_sealed, sealed
+from dpjax.results.table_files import UNREADABLE, arrow_table, parquet_at, read_table, stamped
 
 
 def collect(directory: Path | str) -> pd.DataFrame:
@@ -80,7 +81,7 @@ def read_jobs(directory: Path | str, *, curves: bool = True, configs: bool = Tru
     digest, table = digest_of(root, files), root / "results.parquet"
     if digest and table.is_file():
         try:
-            collected = from_metadata(pq.read_metadata(table).metadata)
+            collected = from_metadata(pq.read_metadata(parquet_at(table)).metadata)
             if collected is not None and collected.digest == digest:
                 return Jobs(read_table(table, curves, configs, compact), collected, [])
         except (*UNREADABLE, ResultsError):
@@ -196,7 +197,7 @@ def write_table(directory: Path | str) -> tuple[Path, Path]:
 
 
 def write_frame(frame: pd.DataFrame, directory: Path | str, collected: Collected | None = None) -> tuple[Path, Path]:
-    """Writes a results table as ``results.parquet`` and ``results.json``.
+    """Writes a results table as ``results.parquet`` and ``results.json``, sealed if any of the folder's jobs is.
 
     Args:
       frame: what ``collect`` or ``load`` gave.
@@ -219,5 +220,6 @@ def write_frame(frame: pd.DataFrame, directory: Path | str, collected: Collected
     directory = Path(directory)
     buffer = io.BytesIO()
     pq.write_table(stamped(arrow_table(frame), collected), buffer)
-    parquet = write_atomically(directory / "results.parquet", buffer.getvalue())
-    return parquet, write_atomically(directory / "results.json", as_json(frame))
+    kept = sealed if any_sealed(job_files(directory)) else bytes
+    parquet = write_atomically(directory / "results.parquet", kept(buffer.getvalue()))
+    return parquet, write_atomically(directory / "results.json", kept(as_json(frame)))

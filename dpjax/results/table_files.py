@@ -14,6 +14,7 @@ from dpjax.results.columns import COLUMNS
 from dpjax.results.errors import ResultsError
 from dpjax.results.frames import PANDAS, frame_of, in_order
 from dpjax.results.schema import METRICS, SCHEMA, decode, encode
+from dpjax.results.sealing import SealedError, content_of, is_sealed
 
 _ARROW: dict[str, pa.DataType] = {
     "str": pa.string(),
@@ -126,29 +127,44 @@ def read_table(path: Path, curves: bool = True, configs: bool = True, compact: b
     """
     try:
         if path.suffix == ".parquet":
-            schema = pq.read_schema(path)
+            source = parquet_at(path)
+            schema = pq.read_schema(source)
             if _of_the_schema(schema):
                 names = [n for n in schema.names if curves or n not in SCHEMA or SCHEMA[n].dtype not in _LISTS]
                 names = [n for n in names if configs or n != "config"]
                 # A file on disk is read faster as it comes than all at once.
                 shared = ["config"] if compact else None
-                table = pq.read_table(path, columns=names, pre_buffer=False, read_dictionary=shared)
+                table = pq.read_table(source, columns=names, pre_buffer=False, read_dictionary=shared)
                 return in_order(_columns_of(table, compact))
-            table = pq.read_table(path)
+            table = pq.read_table(source)
             told = {n: table[n].to_pylist() if n in SCHEMA else _told(table, n) for n in table.column_names}
             rows = [dict(zip(told, row, strict=True)) for row in zip(*told.values(), strict=True)]
             _refuse_misfits(rows)
             return frame_of(rows)
-        document = json.loads(path.read_bytes())
+        document = json.loads(content_of(path))
         rows = document["rows"] if isinstance(document, dict) else None
         if not isinstance(rows, list):
             raise ValueError("it has no rows")
         rows = [{name: decode(name, value) for name, value in row.items()} for row in rows]
         _refuse_misfits(rows)
         return frame_of(rows)
+    except SealedError:
+        raise
     except (*UNREADABLE, ResultsError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ResultsError(f"{path} is no results table ({reason}): give a results.parquet or results.json") from error
+
+
+def parquet_at(path: Path) -> Any:
+    """What ``pyarrow.parquet`` reads: the path, or of a sealed file what it holds, in memory.
+
+    Args:
+      path: of the file.
+
+    Raises:
+      SealedError: it is sealed, and the keys that ``DPJAX_KEYS`` names don't open it.
+    """
+    return pa.BufferReader(content_of(path)) if is_sealed(path) else path
 
 
 def _of_the_schema(schema: pa.Schema) -> bool:
