@@ -20,15 +20,17 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 from jaxtyping import PyTree
 
 from dpjax.checks import in_one_line
 from dpjax.keeping import LOCK_ENDING, this_process
+from dpjax.state_leaves import hash_of, leaves_of, rebuilt, shapes_of
 
 _META, _LEAVES = "identity", "leaves"
 _SEALED = ("run", "step", "sha256", "leaves")
+
+SEALED_ENDING = ".sealed"
+"""Of a state that ``dpjax.sealed_checkpoints`` keeps."""
 
 _SAVING = threading.Lock()
 """Orbax 0.12.8 counts its saves by process: of two managers that begin one at a time in two threads, neither ends."""
@@ -105,8 +107,8 @@ class Checkpoints:
             return
         import orbax.checkpoint as ocp
 
-        leaves = _leaves(tree)
-        meta = {"run": self.identity, "step": step, "sha256": _hash(leaves), "leaves": _shapes(leaves)}
+        leaves = leaves_of(tree)
+        meta = {"run": self.identity, "step": step, "sha256": hash_of(leaves), "leaves": shapes_of(leaves)}
         meta["seal"] = _seal(meta)
         parts = {_META: ocp.args.JsonSave(meta)} | ({_LEAVES: ocp.args.StandardSave(leaves)} if leaves else {})
         with self._written(), _SAVING:
@@ -126,11 +128,14 @@ class Checkpoints:
             if self._place is not None:
                 self._place.cleanup()
                 self._place = None
-            if self._lock is not None:
-                with suppress(OSError):
-                    os.ftruncate(self._lock, 0)  # a process that goes on keeps it no more
-                os.close(self._lock)
-                self._lock = None
+            self._let_go()
+
+    def _let_go(self) -> None:
+        if self._lock is not None:
+            with suppress(OSError):
+                os.ftruncate(self._lock, 0)  # a process that goes on keeps it no more
+            os.close(self._lock)
+            self._lock = None
 
     @contextmanager
     def _written(self) -> Iterator[None]:
@@ -161,6 +166,11 @@ class Checkpoints:
     def _newest(self, like: PyTree) -> tuple[int, PyTree] | None:
         import orbax.checkpoint as ocp
 
+        if any(self.folder.glob(f"*{SEALED_ENDING}")):
+            raise CheckpointError(
+                f"the checkpoint {self.folder} is sealed; name its keys in DPJAX_KEYS, or take the folder "
+                f"{self.folder.name} away to begin anew."
+            )
         steps = sorted(self._manager().all_steps(), reverse=True)
         for i, step in enumerate(steps):
             before = steps[i + 1] if i + 1 < len(steps) else None
@@ -172,21 +182,17 @@ class Checkpoints:
                 self._put_aside(step, before, error)
                 continue
             self._refuse_other(step, meta["run"])
-            wanted = jax.eval_shape(_leaves, like)
-            if meta["leaves"] != _shapes(wanted):
-                raise CheckpointError(
-                    f"the checkpoint {self.folder / str(step)} is of another model or optimizer; take the folder "
-                    f"{self.folder.name} away to begin anew."
-                )
+            wanted = jax.eval_shape(leaves_of, like)
+            self._refuse_shapes(step, meta["leaves"], wanted)
             try:
                 leaves = ocp.args.Composite(**{_LEAVES: ocp.args.StandardRestore(wanted)})
                 found: Any = manager.restore(step, args=leaves)[_LEAVES] if wanted else {}
-                if _hash(found) != meta["sha256"]:
+                if hash_of(found) != meta["sha256"]:
                     raise ValueError("its numbers are not those that were kept")
             except Exception as error:
                 self._put_aside(step, before, error)
                 continue
-            return step, _rebuilt(like, found)
+            return step, rebuilt(like, found)
         return None
 
     def _manager(self) -> Any:
@@ -227,7 +233,7 @@ class Checkpoints:
 
     def _put_aside(self, step: int, before: int | None, error: Exception) -> None:
         """A damaged state, out of the way of the run that comes by there again."""
-        place, said = self.folder / str(step), in_one_line(str(error), 120)
+        place, said = self._place_of(step), in_one_line(str(error), 120)
         then = "the run begins anew" if before is None else f"the one before it, of step {before}, is used"
         warnings.warn(f"the checkpoint {place} is damaged ({said}) and put aside; {then}.", stacklevel=3)
         asides = (
@@ -237,14 +243,25 @@ class Checkpoints:
         # Orbax's manager remembers what a foreign state held, and reads no other kind from then on.
         manager, self._open = self._open, None
         with self._written():
-            manager.close()
+            if manager is not None:
+                manager.close()
             place.rename(next(aside for aside in asides if not aside.exists()))
+
+    def _place_of(self, step: int) -> Path:
+        return self.folder / str(step)
+
+    def _refuse_shapes(self, step: int, found: str, wanted: Mapping[str, Any]) -> None:
+        if found != shapes_of(wanted):
+            raise CheckpointError(
+                f"the checkpoint {self._place_of(step)} is of another model or optimizer; take the folder "
+                f"{self.folder.name} away to begin anew."
+            )
 
     def _refuse_other(self, step: int, run: Mapping[str, Any]) -> None:
         for name, mine in self.identity.items():
             if (was := run.get(name)) != mine:
                 raise CheckpointError(
-                    f"the checkpoint {self.folder / str(step)} is of another {name} ({in_one_line(str(was), 60)}, not "
+                    f"the checkpoint {self._place_of(step)} is of another {name} ({in_one_line(str(was), 60)}, not "
                     f"{in_one_line(mine, 60)}); take the folder {self.folder.name} away to begin anew, or go back to "
                     "what made it."
                 )
@@ -290,48 +307,3 @@ def _of_the_disk(error: Exception) -> OSError:
     code = re.search(r"os_error_code='(\d+)'", str(error))
     number = errno.ENOSPC if "No space left" in str(error) else int(code[1]) if code else None
     return OSError(in_one_line(str(error), 120)) if number is None else OSError(number, os.strerror(number))
-
-
-def _leaves(tree: PyTree) -> dict[str, Any]:
-    """Leaves by number, keys as their words; what has no numbers is left out, as orbax stores none of it."""
-    found = {}
-    for number, leaf in enumerate(jax.tree.leaves(tree)):
-        words = jax.random.key_data(leaf) if _is_key(leaf) else jnp.asarray(leaf)
-        if words.size:
-            found[f"{number:05d}"] = words
-    return found
-
-
-def _rebuilt(like: PyTree, found: Mapping[str, jax.Array]) -> PyTree:
-    leaves, structure = jax.tree.flatten(like)
-    for number, leaf in enumerate(leaves):
-        new = found.get(f"{number:05d}")
-        if new is None:  # of no numbers
-            leaves[number] = jnp.zeros(leaf.shape, leaf.dtype)
-        else:
-            leaves[number] = jax.random.wrap_key_data(new, impl=_impl_of(leaf)) if _is_key(leaf) else new
-    return jax.tree.unflatten(structure, leaves)
-
-
-def _impl_of(key: Any) -> Any:
-    """How a key draws; of shapes alone nothing but a trace tells."""
-    found = []
-    jax.eval_shape(lambda traced: found.append(jax.random.key_impl(traced)), key)
-    return found[0]
-
-
-def _is_key(leaf: Any) -> bool:
-    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-
-
-def _shapes(leaves: Mapping[str, Any]) -> str:
-    return json.dumps({name: [str(x.dtype), list(x.shape)] for name, x in leaves.items()})
-
-
-def _hash(leaves: Mapping[str, Any]) -> str:
-    content = hashlib.sha256()
-    for name in sorted(leaves):
-        array = np.ascontiguousarray(leaves[name])
-        content.update(f"{name} {array.dtype} {array.shape}".encode())
-        content.update(array.view(np.uint8).data if array.ndim else array.tobytes())
-    return content.hexdigest()

@@ -1,6 +1,7 @@
 """Sealed files: what was sealed comes back, whole or by pieces; of anything else an error, and never a byte."""
 
 import gc
+import hashlib
 import io
 import os
 import tempfile
@@ -65,6 +66,11 @@ def test_large_files_come_back_by_both_ways(tmp_path):
     assert is_sealed(path)
 
 
+def with_fixed(sealed, fixed):
+    """The first bytes changed by somebody who knows the format."""
+    return fixed + hashlib.sha256(fixed).digest() + sealed[len(fixed) + 32 :]
+
+
 FLIPPED = sealed_of(bytes(range(40)))
 EMPTY_SLOT = range(SLOTS[1], SLOTS[1] + SLOT_BYTES)
 
@@ -121,6 +127,8 @@ def test_the_header_of_another_file_of_the_same_key_is_an_error():
     one, other = sealed_of(b"one"), sealed_of(b"two")
     with pytest.raises(ChangedError):
         unseal(one[:HEADER_BYTES] + other[HEADER_BYTES:], KEYS, "data")
+    with pytest.raises(ChangedError):  # all but the slots
+        unseal(with_fixed(one, other[:88]), KEYS, "data")
     with pytest.raises(ChangedError):  # the slot alone
         unseal(one[: SLOTS[0]] + other[SLOTS[0] : HEADER_BYTES] + one[HEADER_BYTES:], KEYS, "data")
 
@@ -129,7 +137,7 @@ def test_a_file_of_another_purpose_is_refused_also_where_its_header_is_edited():
     sealed = sealed_of(b"all of it", purpose="results")
     with pytest.raises(EncryptionError, match="was sealed as 'results', not as 'data'; name the file that is meant"):
         unseal(sealed, KEYS, "data")
-    edited = sealed[:56] + b"data".ljust(32, b"\0") + sealed[88:]
+    edited = with_fixed(sealed, sealed[:56] + b"data".ljust(32, b"\0"))
     with pytest.raises(ChangedError):
         unseal(edited, KEYS, "data")
     with pytest.raises(EncryptionError, match="purpose='lunch' is none of checkpoint, results"):
@@ -161,7 +169,7 @@ def test_what_is_not_sealed_or_of_another_version_is_refused(tmp_path):
     with pytest.raises(EncryptionError, match=r"a\.csv is not sealed; read it as it is"):
         read_sealed(tmp_path / "a.csv", KEYS, purpose="data")
     with pytest.raises(EncryptionError, match=r"of version 2 of sealed files, and this dpjax reads 1; install"):
-        unseal(FLIPPED[:19] + b"\2" + FLIPPED[20:], KEYS, "data")
+        unseal(with_fixed(FLIPPED, FLIPPED[:19] + b"\2" + FLIPPED[20:88]), KEYS, "data")
 
 
 def test_a_buffer_has_nothing_of_a_chunk_that_was_changed(tmp_path):

@@ -7,12 +7,13 @@
 | 20 | 4 | plaintext bytes of a chunk |
 | 24 | 32 | file id, random |
 | 56 | 32 | purpose, in ASCII, filled up with zeros |
+| 88 | 32 | SHA-256 of all before |
 | 512 | 1536 | slot 0 |
 | 2048 | 1536 | slot 1 |
 
 All other bytes are zero. A slot is zero where it holds nothing; else 16 bytes of key id, 2 of length, the wrapped data
-key, zeros, and in the last 32 the SHA-256 of all before. That hash is no protection, which the wrap has itself: it
-tells a slot that was half written from one of another key.
+key, zeros, and in the last 32 the SHA-256 of all before. The hashes protect nothing, for which the wrap is there: they
+tell what is damaged, or half written, from what is of another version or key.
 """
 
 import hashlib
@@ -102,7 +103,8 @@ def packed_header(fixed: bytes, slot: Slot) -> bytes:
       >>> len(packed_header(fixed_part("data"), Slot(bytes(16), b"wrapped")))
       4096
     """
-    return (fixed.ljust(SLOTS[0], b"\0") + packed_slot(slot)).ljust(HEADER_BYTES, b"\0")
+    hashed = fixed + hashlib.sha256(fixed).digest()
+    return (hashed.ljust(SLOTS[0], b"\0") + packed_slot(slot)).ljust(HEADER_BYTES, b"\0")
 
 
 def packed_slot(slot: Slot) -> bytes:
@@ -147,6 +149,8 @@ def read_header(raw: bytes, name: str) -> Header:
         raise EncryptionError(f"{name} is not sealed; read it as it is, or name the sealed file.")
     if len(raw) < HEADER_BYTES:
         raise ChangedError(f"{name} was cut after it was sealed; restore it from a copy.")
+    if hashlib.sha256(raw[:_FIXED]).digest() != raw[_FIXED : _FIXED + _HASH]:
+        raise changed(name)
     version, chunk_bytes = (int.from_bytes(raw[at : at + 4], "big") for at in (16, 20))
     if version != VERSION:
         raise EncryptionError(
@@ -154,7 +158,11 @@ def read_header(raw: bytes, name: str) -> Header:
             "wrote it."
         )
     purpose = raw[56:_FIXED].rstrip(b"\0").decode("ascii", "replace")
-    rest = raw[_FIXED : SLOTS[0]] + raw[SLOTS[0] + SLOT_BYTES : SLOTS[1]] + raw[SLOTS[1] + SLOT_BYTES : HEADER_BYTES]
+    rest = (
+        raw[_FIXED + _HASH : SLOTS[0]]
+        + raw[SLOTS[0] + SLOT_BYTES : SLOTS[1]]
+        + raw[SLOTS[1] + SLOT_BYTES : HEADER_BYTES]
+    )
     if any(rest) or purpose not in PURPOSES or not 1 <= chunk_bytes <= _LARGEST_CHUNK:
         raise changed(name)
     slots = tuple(_read_slot(raw[at : at + SLOT_BYTES]) for at in SLOTS)
