@@ -315,6 +315,7 @@ class GovernanceConf:
     ledger: str | None = traced(
         None, "local: its database, a file or postgresql://user@host/name; null: $DPJAX_LEDGER, or the user's own file"
     )
+    seal: bool = traced(False, "local: results and checkpoints lie encrypted, by the keys that $DPJAX_KEYS names")
 
 
 @dataclass(frozen=True)

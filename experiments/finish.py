@@ -132,6 +132,9 @@ def _figures(folder: Path, cfg: Config) -> list[Path]:
     """Draw the figures that are not there already, or say that those that are there are left; the pictures."""
     from experiments import plots  # matplotlib takes a second to import
 
+    if cfg.governance.seal:
+        print("note: results are sealed, so no figures are drawn; `dpjax plot` draws them.", file=sys.stderr)
+        return []
     if not cfg.figures:
         drawn_before = folder / "figures"
         if any(drawn_before.glob("*.png")):

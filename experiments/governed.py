@@ -182,6 +182,10 @@ def _budget_of(cfg: Config) -> tuple[Ledger, str | None]:
     """The ledger, and the name that a run's data has in it; None: it has none, and is public."""
     from dpjax.governance.ledger import Ledger
 
+    if cfg.governance.seal:
+        from dpjax.encryption.keys import keys_from
+
+        keys_from()  # says now what is wrong with them, and not when there is something to seal
     ledger = Ledger(cfg.governance.ledger)
     data_set = ledger.find(_fingerprint(cfg.data))
     if data_set is not None:

@@ -233,7 +233,7 @@ def _finish(
         if job.cfg.optimizer.num_steps > 1:  # after one step an adapter's `a` has seen no gradient yet
             refuse_unmoved(unmoved)
         rows = [{**facts.result(), "seed": seed, **outputs[seed]} for seed in sorted(outputs)]
-        write_job_result(job.folder, rows, digest)
+        write_job_result(job.folder, rows, digest, seal=job.cfg.governance.seal)
         forget_lanes(job.folder)
     except (ValueError, ResultsError, OSError) as error:
         return Outcome(job, [], error)

@@ -71,8 +71,9 @@ def run_group_lanes(
         yield from run_lanes(program, hparams, seeds, workers=_workers(program.width.lanes), begun=spends)
         return
     kept = [
-        Checkpoints(
-            job.folder / STATES_FOLDER / f"seed-{seed}",
+        _states(
+            job,
+            seed,
             identity_of(job, h, files) | ({} if meter is None else {"reservation": meter.id_of(job, seed)}),
         )
         for job, seed, h in lanes
@@ -88,6 +89,16 @@ def run_group_lanes(
         tell=lambda steps: _tell(steps, program.run.num_steps),
         begun=spends,
     )
+
+
+def _states(job: Job, seed: int, identity: dict[str, str]) -> Checkpoints:
+    folder = job.folder / STATES_FOLDER / f"seed-{seed}"
+    if not job.cfg.governance.seal:
+        return Checkpoints(folder, identity)
+    from dpjax.encryption.keys import keys_from
+    from dpjax.sealed_checkpoints import SealedCheckpoints
+
+    return SealedCheckpoints(folder, identity, keys_from())
 
 
 def _tell(steps: Sequence[int], num_steps: int) -> None:

@@ -237,6 +237,7 @@ READ_WHEN: dict[str, tuple[When, ...]] = {
     "tracker.group": (_is("tracker.name", "wandb"),),
     "governance.name": ALWAYS,
     "governance.ledger": (_is("governance.name", "local"),),
+    "governance.seal": (_is("governance.name", "local"),),
     "plugin": ALWAYS,
     "num_seeds": ALWAYS,
     "seed": ALWAYS,

@@ -25,8 +25,10 @@ import experiments.spelling  # noqa: F401  config.yaml names folders by its reso
 from dpjax.cli import early_stop
 from dpjax.cli.stopping import heard, status_of
 from dpjax.program_cache import keep_programs, program_limit
-from dpjax.results import read_job_result
+from dpjax.results import read_job_result, write_job_result
 from dpjax.results.failures import clear_failure
+from dpjax.results.result_files import JOB_FILE
+from dpjax.results.sealing import is_sealed
 from experiments import config, identity
 from experiments.border import from_hydra
 from experiments.config import Config
@@ -93,6 +95,8 @@ def finished(cfg: Config, folder: Path) -> Rows | None:
     if on_disk is None or not identity.is_finished(cfg, *on_disk) or not _is_saved(cfg, folder):
         return None
     clear_failure(folder)
+    if cfg.governance.seal and not is_sealed(folder / JOB_FILE):  # of a time when it was not asked for
+        write_job_result(folder, *on_disk, seal=True)
     return on_disk[0]
 
 

@@ -84,7 +84,8 @@ def write_job_result(
       The path of the file.
 
     Raises:
-      ResultsError: no row, no key to seal with, a value that does not fit its column, or the file could not be written (a full disk, say).
+      ResultsError: no row, no key to seal with, a value that does not fit its column, or the file could not be written
+        (a full disk, say).
 
     Example:
       >>> import tempfile
@@ -180,7 +181,8 @@ def parse_job_file(path: Path) -> list[dict[str, Any]]:
       path: the file.
 
     Raises:
-      ResultsError: it is sealed for others, cut short, not JSON, not dpjax's, without rows, or a cell of it does not fit its column.
+      ResultsError: it is sealed for others, cut short, not JSON, not dpjax's, without rows, or a cell of it does not
+        fit its column.
 
     Example:
       >>> parse_job_file(Path("/nowhere/result.json"))

@@ -1,0 +1,128 @@
+"""Results and states of governed runs that lie encrypted: for holders of the key as ever, for others nothing."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from dpjax.cli.app import run as dpjax
+from dpjax.datasets.raw_columns import columns_of
+from dpjax.encryption.keys import add_key
+from dpjax.fingerprints import fingerprint_of
+from dpjax.governance.ledger import create_ledger
+from dpjax.results import ResultsError, load, read_job_result
+from dpjax.results.result_files import write_job_result
+from dpjax.results.sealing import SealedError, is_sealed
+
+RUN = (
+    *("data=breast_cancer", "model=logistic", "optimizer.num_steps=8", "num_seeds=1", "governance=local"),
+    *("privacy.accountant=rdp", "privacy.delta=1e-5", "privacy.epsilon=2", "governance.seal=true"),
+)
+
+
+@pytest.fixture
+def ledger(tmp_path, monkeypatch):
+    monkeypatch.setenv("DPJAX_LEDGER", str(tmp_path / "ledger.db"))
+    add_key(f"file:{tmp_path / 'keys'}")
+    monkeypatch.setenv("DPJAX_KEYS", f"file:{tmp_path / 'keys'}")
+    made = create_ledger(who="ana")
+    rows = fingerprint_of(columns_of("breast_cancer"))
+    made.set_budget("cancer", rows, unit="example", adjacency="zero_out", epsilon=4.0, delta=1e-5)
+    return made
+
+
+def test_a_sealed_sweep_is_a_table_for_holders_of_the_key_and_for_no_one_else(
+    main, ledger, tmp_path, monkeypatch, capsys
+):
+    folder = tmp_path / "results"
+    code, out, err = main("-m", *RUN, "privacy.epsilon=1,2", "hydra.sweeper.reference=false", folder=folder)
+    assert code == 0, err
+    assert "test accuracy" in out
+    assert "no figures are drawn" in err
+    written = [each for each in folder.rglob("*") if each.is_file()]
+    for each in written:
+        assert b"test_accuracy" not in each.read_bytes(), each
+        assert each.suffix != ".png"
+    assert sum(map(is_sealed, written)) == 2 + 2  # jobs, and their table twice
+    [sweep] = {each.parent.parent for each in written if each.name == "result.json"}
+    assert load(sweep)["test_accuracy"].notna().all()
+    assert load(sweep / "results.parquet")["epsilon"].tolist() == [1.0, 2.0]
+    assert load(sweep / "results.json")["epsilon"].tolist() == [1.0, 2.0]
+    assert dpjax(["results", "show", str(sweep)]) == 0
+    before = ledger.account("cancer")
+    assert main("-m", *RUN, "privacy.epsilon=1,2", "hydra.sweeper.reference=false", folder=folder)[0] == 0
+    assert ledger.account("cancer") == before
+    # Without the key nothing is read, and nothing is run, and paid for, again.
+    monkeypatch.delenv("DPJAX_KEYS")
+    capsys.readouterr()
+    assert dpjax(["results", "show", str(sweep)]) == 1
+    assert "is sealed: no key is named" in " ".join(capsys.readouterr().err.split())
+    code, _, err = main("-m", *RUN, "privacy.epsilon=1,2", "hydra.sweeper.reference=false", folder=folder)
+    assert code == 1
+    assert "no key is named" in err
+    assert ledger.account("cancer") == before
+    add_key(f"file:{tmp_path / 'other'}")
+    monkeypatch.setenv("DPJAX_KEYS", f"file:{tmp_path / 'other'}")
+    with pytest.raises(ResultsError, match="was sealed with key"):
+        load(sweep)
+    with pytest.raises(SealedError):
+        load(sweep / "results.parquet")
+
+
+def test_results_of_before_are_sealed_when_it_is_asked_for(main, ledger, tmp_path):
+    open_run = [each for each in RUN if "seal" not in each]
+    assert main(*open_run, "figures=false", folder=tmp_path / "r")[0] == 0
+    [result] = (tmp_path / "r").rglob("result.json")
+    assert not is_sealed(result)
+    before = ledger.account("cancer")
+    assert main(*RUN, folder=tmp_path / "r")[0] == 0
+    assert is_sealed(result)
+    assert ledger.account("cancer") == before
+
+
+def test_without_a_key_nothing_is_reserved(main, ledger, monkeypatch):
+    monkeypatch.delenv("DPJAX_KEYS")
+    code, _, err = main(*RUN)
+    assert code == 1
+    assert "no key is named; make one with `dpjax keys new --to file:PATH`" in err
+    assert ledger.account("cancer").runs == ()
+    assert "governance.name=local" in main("data=digits", "governance.seal=true")[2]  # which nothing reads
+
+
+def test_a_sealed_file_that_was_changed_is_not_read(ledger, tmp_path):
+    path = write_job_result(tmp_path, [{"seed": 0, "epsilon": 1.0}], "d", seal=True)
+    assert read_job_result(tmp_path) == ([{"seed": 0, "epsilon": 1.0}], "d")
+    content = bytearray(path.read_bytes())
+    content[-20] ^= 4
+    path.write_bytes(content)
+    with pytest.raises(SealedError, match="is sealed: "):
+        read_job_result(tmp_path)
+
+
+def test_a_killed_run_goes_on_from_its_sealed_states(ledger, tmp_path):
+    command = [
+        *(sys.executable, "-m", "experiments.run", f"results_dir={tmp_path / 'results'}", *RUN, "privacy.epsilon=1"),
+        *("checkpoint_seconds=0.2", "optimizer.num_steps=400000", "figures=false"),
+    ]
+    killed = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    ended = time.monotonic() + 200
+    while time.monotonic() < ended and not [r for r in ledger.account("cancer").runs if r.steps > 5000]:
+        time.sleep(0.2)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    states = [each for each in (tmp_path / "results").rglob("checkpoints/*/*") if each.is_file()]
+    assert any(map(is_sealed, states))
+    again = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    [dead] = ledger.account("cancer").runs
+    while time.monotonic() < ended and ledger.account("cancer").runs[0].steps <= dead.steps:
+        time.sleep(0.2)
+    again.send_signal(signal.SIGINT)
+    _, err = again.communicate(timeout=100)
+    assert "on from what was kept" in err
+    [run] = ledger.account("cancer").runs
+    assert run.id == dead.id
+    assert run.steps > dead.steps
+    assert os.path.exists(tmp_path / "results")
