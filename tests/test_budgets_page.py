@@ -17,6 +17,6 @@ def _own_folder(tmp_path, monkeypatch):
     write_patients(tmp_path / "patients.csv", rows=300)
 
 
-@pytest.mark.parametrize("page", ["budgets.md", "access.md"])
-def test_the_walk_of_a_page_says_what_the_page_says(page, capsys):
-    walk(HERE / page, capsys, {"olga": user()})
+@pytest.mark.parametrize("page", ["budgets.md", "access.md", "hospital.md"])
+def test_the_walk_of_a_page_says_what_the_page_says(page, capsys, monkeypatch):
+    walk(HERE / page, capsys, monkeypatch, {"olga": user()})

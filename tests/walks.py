@@ -10,17 +10,17 @@ from pathlib import Path
 from dpjax.cli import main as dpjax
 from tests.test_docs import commands
 
-_FILE = re.compile(r"^```toml\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_FILE = re.compile(r"`([\w-]+\.(?:toml|yaml))`[^`]*?\n\n?```(?:toml|yaml)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
-def walk(page: Path, capsys, names: Mapping[str, str] | None = None) -> None:
+def walk(page: Path, capsys, monkeypatch, names: Mapping[str, str] | None = None) -> None:
     """Run them in this folder; each says what the page says, and one that is refused there is refused here.
 
-    The first block of TOML is ``policy.toml``.
+    A block of TOML or YAML is the file whose name stands last before it.
 
     Args:
       page: of the docs.
-      capsys: of pytest.
+      capsys, monkeypatch: of pytest.
       names: that the page has → what stands for them here.
     """
 
@@ -29,10 +29,14 @@ def walk(page: Path, capsys, names: Mapping[str, str] | None = None) -> None:
             text = re.sub(rf"\b{name}\b", stands, text)
         return text
 
-    if (policy := _FILE.search(page.read_text(encoding="utf-8"))) is not None:
-        Path("policy.toml").write_text(here(policy[1]), encoding="utf-8")
+    for name, content in _FILE.findall(page.read_text(encoding="utf-8")):
+        Path(name).write_text(here(content), encoding="utf-8")
     for command, expected in commands(page):
         words = shlex.split(here(command))
+        if words[0] == "export":
+            name, _, value = words[1].partition("=")
+            monkeypatch.setenv(name, value)
+            continue
         if words[0] == "dpjax":
             try:
                 dpjax(words[1:])

@@ -7,6 +7,7 @@ import typer
 
 from dpjax.cli import drawn
 from dpjax.cli.errors import errors_in_one_line
+from dpjax.cli.protecting import ask_ledger
 
 if TYPE_CHECKING:
     from dpjax.datasets.entries import Dataset
@@ -47,7 +48,8 @@ def inspect_command(
 
       dpjax data inspect mails.parquet --tokens input_ids --padding 0 --label kind
 
-    It shows values as they stand in the file: do not pass its output on.
+    It shows values as they stand in the file: do not pass its output on. Of data that are sensitive in a ledger, their
+    owners alone see them.
     """
     from rich.console import Console
     from rich.markup import escape
@@ -66,6 +68,7 @@ def inspect_command(
     if not tokens and (mask or padding is not None):
         raise ValueError(f"--{'mask' if mask else 'padding'} is of token ids; say --tokens COLUMN too")
     with errors_in_one_line():
+        ask_ledger("raw", path, None)
         if tokens:
             data = load_tokens(source, tokens, padding=padding, mask=mask)
             _inspect_tokens(data, labelled=bool(resolved(source).label))

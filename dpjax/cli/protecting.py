@@ -46,7 +46,7 @@ def protect_command(
     keys = keys_from()
     files = _files(Path(name).expanduser(), sealed=False)
     with errors_in_one_line():
-        _allowed("protect", name, ledger)
+        ask_ledger("protect", name, ledger)
     for file in files:
         sealed = file.with_name(file.name + SEALED)
         if sealed.exists():
@@ -89,7 +89,7 @@ def open_command(
     if to.exists():
         raise ValueError(f"--to {to} is there already; name another file.")
     with errors_in_one_line():
-        _allowed("raw", name, ledger)
+        ask_ledger("raw", name, ledger)
     with SealedReader(file, keys, purpose="data") as source, whole_file(to) as part:
         handle = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
         with os.fdopen(handle, "wb") as target, _bar(f"opening {file.name}", source) as moved:
@@ -114,8 +114,17 @@ def _files(place: Path, *, sealed: bool) -> list[Path]:
     return files
 
 
-def _allowed(action: str, name: str, place: str | None) -> None:
-    """Ask the ledger, if there is one, whether this person may do that with these rows."""
+def ask_ledger(action: str, name: str, place: str | None) -> None:
+    """Ask the ledger, if there is one, whether this person may do that with these rows; sensitive ones are noted.
+
+    Args:
+      action: of ``governance.policy.ACTIONS``.
+      name: path of the rows.
+      place: of the ledger; None: the user's, if there is one.
+
+    Raises:
+      Denied: the rows are sensitive, and no grant lets this person do that.
+    """
     from dpjax.governance.database import ledger_url
 
     url = ledger_url(place)
