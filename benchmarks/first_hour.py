@@ -94,7 +94,7 @@ def write_reviews(path: Path, rows: int = 3000) -> None:
     import pyarrow
     import pyarrow.parquet
 
-    source = random.Random(0)
+    source = random.Random(0)  # nosec B311 # secures nothing
     words = {"pos": ("warm", "bright", "moving", "a joy"), "neg": ("dull", "slow", "cold", "a chore")}
     columns: dict[str, list[str]] = {"review": [], "stars": [], "author": []}
     for _ in range(rows):

@@ -98,7 +98,8 @@ def main() -> None:
         for kind in kinds:
             folder = Path(name, kind)
             folder.mkdir()
-            found[kind] = measure(kind, -(-chosen.kills // len(KINDS)), folder, random.Random(f"{chosen.seed}{kind}"))
+            rng = random.Random(f"{chosen.seed}{kind}")  # nosec B311 # secures nothing
+            found[kind] = measure(kind, -(-chosen.kills // len(KINDS)), folder, rng)
     rows = [
         "| run | alone | kills | went on from a state | runs that ended | equal to the last bit |",
         "|---|--:|--:|--:|--:|--:|",

@@ -139,4 +139,4 @@ class RealFederation:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
         # SuperNodes are in sessions of their own, and one whose client was killed is left.
-        subprocess.run(["pkill", "-9", "-f", str(self.folder)], check=False)
+        subprocess.run(["pkill", "-9", "-f", str(self.folder)], check=False)  # nosec B607 # of PATH

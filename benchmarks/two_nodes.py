@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -74,7 +75,7 @@ def ray_cluster(folder: Path, environment: Mapping[str, str] = os.environ) -> It
     }
     common = ["--num-cpus=1", "--num-gpus=0", "--block", "--node-ip-address=127.0.0.1"]
     # Ray keeps sockets in this folder, whose paths may have a hundred bytes.
-    short = Path(f"/tmp/ray-{secrets.token_hex(4)}")
+    short = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))  # nosec B108 # made here, for nobody else
 
     def start(name: str, *words: str) -> subprocess.Popen[bytes]:
         log = folder / f"{name}.log"
@@ -110,7 +111,8 @@ def slurm_cluster(folder: Path, environment: Mapping[str, str] = os.environ) -> 
     """A SLURM of two nodes on loopback, without accounting, with a munge key and ports of its own."""
     folder.mkdir(parents=True, exist_ok=True)
     host, ports = socket.gethostname(), [free_port() for _ in range(3)]
-    key, pipe = folder / "munge.key", Path(f"/tmp/munge-{secrets.token_hex(4)}.socket")
+    key = folder / "munge.key"
+    pipe = Path(f"/tmp/munge-{secrets.token_hex(8)}.socket")  # nosec B108 # a name that nobody foresees
     key.write_bytes(secrets.token_bytes(128))
     key.chmod(0o400)
     conf = folder / "slurm.conf"
@@ -179,7 +181,8 @@ def slurm_cluster(folder: Path, environment: Mapping[str, str] = os.environ) -> 
 
         wait_for("SLURM", idle)
         yield cluster
-        subprocess.run(["scancel", "--state=RUNNING", "--state=PENDING", "--user=root"], env=environment, check=False)
+        cancel = ["scancel", "--state=RUNNING", "--state=PENDING", "--user=root"]
+        subprocess.run(cancel, env=environment, check=False)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -25,7 +25,7 @@ _SAMPLING = "cohorts are drawn by optimizer.sampling, poisson by default, and ac
 _CLIENTS = "clients in all are federated.num_clients, and those expected in a round federated.clients_per_round"
 _SEEDS = "the first seed is seed, and num_seeds of them follow from it on"
 _DATA = "the data set is data.name, a name in `dpjax data list`, or data=own with data.path for a file of your own"
-_SECRET = (
+_SECRET = (  # nosec B105 # no password
     "noise follows from seed, so that ε is claimed only against those who do not know it; draw a secret one for a "
     "release"
 )

@@ -61,7 +61,7 @@ def _load(name: str) -> ModuleType:
             if name.endswith(".py"):
                 module = ModuleType(f"dpjax_plugin_{Path(name).stem}")
                 module.__file__ = name
-                exec(compile(_source(name), name, "exec"), vars(module))
+                exec(compile(_source(name), name, "exec"), vars(module))  # nosec B102 # the user's own file
             else:
                 module = importlib.import_module(name)
     except (Exception, SystemExit) as error:  # it is anybody's code, and runs as it is imported

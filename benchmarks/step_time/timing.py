@@ -187,7 +187,7 @@ def interleave(
     """
     times: dict[str, list[float]] = {name: [] for name in runners}
     failed: dict[str, str] = {}
-    order, draw = list(runners), random.Random(0)
+    order, draw = list(runners), random.Random(0)  # nosec B311 # secures nothing
     started, rounds = time.perf_counter(), 0
     while rounds < options.most_rounds and (
         rounds < options.least_rounds or time.perf_counter() - started < options.seconds

@@ -198,9 +198,9 @@ def kept_copy(path: str, cache_dir: str | os.PathLike[str] | None = None) -> tup
     folder = _folder(parse_path(path), cache_folder(cache_dir))
     try:
         about = json.loads((folder / _ABOUT).read_bytes())
-        assert about["sha256"]
-        assert about["revision"]
-    except (OSError, ValueError, KeyError, AssertionError, TypeError) as error:
+        if not about["sha256"] or not about["revision"]:
+            raise ValueError("empty")
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise DatasetError(
             f"data.path={path!r} is not on this machine; fetch it with {_command(path)}`, or name a file that is here"
         ) from error

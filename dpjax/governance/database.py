@@ -190,10 +190,11 @@ def check_version(connection: sa.Connection, url: URL) -> None:
     """Raise LedgerError unless a ledger is there, of this version."""
     if not sa.inspect(connection).has_table(trail.name):
         raise LedgerError(f"ledger {shown(url)} is none yet; make it with `dpjax ledger init`.")
-    found = connection.execute(sa.select(ledgers.c.version)).scalar_one_or_none()
-    if found == VERSION:
+    versions = connection.execute(sa.select(ledgers.c.version)).scalars().all()
+    if versions == [VERSION]:
         return
-    if found is None:
+    found = versions[0] if len(versions) == 1 else None
+    if not isinstance(found, int):  # none, several, or what SQLite lets anybody put in its place
         raise LedgerError(f"ledger {shown(url)} has no version; it was cut: restore it from a copy.")
     fix = "install the dpjax that wrote it" if found > VERSION else "bring it here with `dpjax ledger upgrade`"
     age = "a newer" if found > VERSION else "an older"

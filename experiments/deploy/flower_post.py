@@ -42,11 +42,11 @@ def as_letter(record: RecordDict) -> Letter:
     """
     try:
         says, arrays = record["letter"], record["arrays"]
-        assert isinstance(says, ConfigRecord)
-        assert isinstance(arrays, ArrayRecord)
+        if not isinstance(says, ConfigRecord) or not isinstance(arrays, ArrayRecord):
+            raise TypeError("other records")
         kind, step, layout = says["kind"], says["step"], json.loads(str(says["layout"]))
-        assert isinstance(kind, str)
-        assert type(step) is int
+        if not isinstance(kind, str) or type(step) is not int:
+            raise TypeError("other fields")
         values: dict[str, Any] = {name.removeprefix("says."): v for name, v in says.items() if name.startswith("says.")}
         raw = [arrays[name].numpy().tobytes() for name in sorted(arrays)]
         read = [

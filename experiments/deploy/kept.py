@@ -34,8 +34,9 @@ class Kept:
         if self._path.exists():
             try:
                 self.told = json.loads(self._path.read_text(encoding="utf-8"))
-                assert {"plan", "begun", "done"} <= set(self.told)
-            except (OSError, ValueError, AssertionError) as error:
+                if not isinstance(self.told, dict) or not {"plan", "begun", "done"} <= self.told.keys():
+                    raise ValueError("other fields")
+            except (OSError, ValueError) as error:
                 raise ConfigError(f"{self._path} can't be read; give --out another folder.") from error
             if self.told["plan"] != digest:
                 raise ConfigError(f"--out {folder} holds a run of another plan; give another folder.")

@@ -193,7 +193,7 @@ def submit(folder: Path, certificates: Path, host: str, port: int, keys: Sequenc
     Raises:
       ConfigError: it refuses.
     """
-    reached = "127.0.0.1" if host in ("0.0.0.0", "::") else host
+    reached = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # nosec B104 # compared, not bound
     settings = f'[superlink]\ndefault = "here"\n[superlink.here]\naddress = "{reached}:{port}"\n'
     settings += f'root-certificates = "{(certificates / CA).absolute()}"\n'
     (folder / "config.toml").write_text(settings, encoding="utf-8")
@@ -263,7 +263,7 @@ def _refuse_taken(host: str, port: int) -> None:
 
 
 def _wait_until_up(started: Started, host: str, port: int, seconds: float = 90) -> None:
-    reached = "127.0.0.1" if host in ("0.0.0.0", "::") else host
+    reached = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # nosec B104 # compared, not bound
     ends = time.monotonic() + seconds
     while time.monotonic() < ends and started.runs:
         try:

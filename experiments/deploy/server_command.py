@@ -87,7 +87,7 @@ def _run(
         secret = new_secret(folder)
         with superlink(folder, certificates, secret, host, port, out / "superlink.log") as link:
             submit(folder, certificates, host, port, [member.key for member in plan.clients])
-            reached = "127.0.0.1" if host in ("0.0.0.0", "::") else host
+            reached = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # nosec B104 # compared, not bound
             tasks = Tasks(f"{reached}:{port}", secret.read_bytes(), (certificates / CA).read_bytes())
 
             def app(grid) -> None:

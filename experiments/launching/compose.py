@@ -49,7 +49,7 @@ def make_compose(config_loader: Any, master: DictConfig) -> Callable[[Sequence[s
         chosen = tuple(str(o.input_line) for o in groups)
         if chosen not in composed:
             composed[chosen] = pickle.dumps(config_loader.load_sweep_config(master, list(chosen)))
-        cfg: DictConfig = pickle.loads(composed[chosen])
+        cfg: DictConfig = pickle.loads(composed[chosen])  # nosec B301 # dumped above
         config_loader._apply_overrides_to_config(values, cfg)
         with read_write(cfg.hydra), open_dict(cfg.hydra):
             cfg.hydra.overrides.task = [str(o.input_line) for o in parsed]

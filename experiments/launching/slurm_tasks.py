@@ -67,7 +67,8 @@ def states(names: Sequence[str]) -> dict[str, State]:
 def no_controller() -> str:
     """Why SLURM's commands have no controller to talk to; "" where they have one."""
     try:
-        asked = subprocess.run(["sinfo", "--noheader"], capture_output=True, text=True, timeout=_CLOSING_SECONDS)
+        command = ["sinfo", "--noheader"]
+        asked = subprocess.run(command, capture_output=True, text=True, timeout=_CLOSING_SECONDS)
     except (OSError, subprocess.TimeoutExpired) as error:
         return type(error).__name__
     said = [line.partition("error: ")[2] or line for line in asked.stderr.splitlines() if line.strip()]

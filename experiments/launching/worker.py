@@ -43,13 +43,14 @@ def work(site: bytes, jobs: bytes) -> Iterator[Ended]:
       jobs: a list of ``Job``.
     """
     try:
-        notes = join(pickle.loads(site))
+        notes = join(pickle.loads(site))  # nosec B301 # by the driver of this sweep
     except NodeError as error:
         yield Ended(None, error=error)
         return
     from experiments.run import task
 
-    yield from run_share(pickle.loads(jobs), task, notes)  # pyright: ignore[reportArgumentType]  set on it
+    share = pickle.loads(jobs)  # nosec B301 # by the driver of this sweep
+    yield from run_share(share, task, notes)  # pyright: ignore[reportArgumentType]  set on it
 
 
 def run_share(jobs: Sequence[Job], task: Task, notes: Sequence[str] = ()) -> Iterator[Ended]:
@@ -90,12 +91,10 @@ def _portable(outcome: Outcome) -> Exception | None:
         return None
     if is_disk_full(error) and isinstance(error, OSError):
         return OSError(error.errno, error.strerror, error.filename)
-    try:
-        again = pickle.loads(pickle.dumps(error))
+    with contextlib.suppress(Exception):  # whatever its class does when it is unpickled
+        again = pickle.loads(pickle.dumps(error))  # nosec B301 # dumped here
         if explain(again) == explain(error):
             return error
-    except Exception:  # whatever its class does when it is unpickled
-        pass
     return NodeError(explain(error))
 
 

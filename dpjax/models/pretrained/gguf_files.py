@@ -24,7 +24,7 @@ _LAYER = {
     "ffn_down.weight": "mlp.down_proj.weight",
 }
 _WHOLE = {
-    "token_embd.weight": "embed_tokens.weight",
+    "token_embd.weight": "embed_tokens.weight",  # nosec B105 # no password
     "output_norm.weight": "norm.weight",
     "output.weight": "lm_head.weight",
 }

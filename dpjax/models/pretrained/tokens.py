@@ -301,7 +301,7 @@ def word_tokenizer(words: Sequence[str]) -> TextTokenizer:
     from tokenizers import Tokenizer, models, pre_tokenizers
 
     vocabulary = {word: i for i, word in enumerate(["<unk>", "<end>", *words])}
-    raw = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    raw = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))  # nosec B106 # no password
     raw.pre_tokenizer = pre_tokenizers.Whitespace()
     raw.add_special_tokens(["<end>"])
-    return fitted(raw, {"eos_token": "<end>"}, len(vocabulary), "word_tokenizer")
+    return fitted(raw, {"eos_token": "<end>"}, len(vocabulary), "word_tokenizer")  # nosec B105 # no password
