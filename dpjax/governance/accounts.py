@@ -90,7 +90,12 @@ class Account(NamedTuple):
 def data_sets_of(connection: sa.Connection) -> list[DataSet]:
     """All that have a budget."""
     rows = connection.execute(sa.select(data_sets).order_by(data_sets.c.name)).mappings()
-    return [DataSet(**{**row, "fingerprint": Fingerprint.from_json(row["fingerprint"])}) for row in rows]
+    return [
+        DataSet(
+            **{**row, "fingerprint": Fingerprint.from_json(row["fingerprint"]), "sensitive": bool(row["sensitive"])}
+        )
+        for row in rows
+    ]
 
 
 def data_set_of(connection: sa.Connection, name: str) -> DataSet:

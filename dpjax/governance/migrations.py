@@ -70,7 +70,7 @@ def _sign_and_mark(op: Any) -> None:
     """From 1: signatures in the trail, marks of sensitive data, and who may do what with them."""
     op.add_column("trail", sa.Column("signer", sa.String(16), nullable=False, server_default=""))
     op.add_column("trail", sa.Column("signature", sa.String(128), nullable=False, server_default=""))
-    op.add_column("data_set", sa.Column("sensitive", sa.Boolean, nullable=False, server_default=sa.false()))
+    op.add_column("data_set", sa.Column("sensitive", sa.Integer, nullable=False, server_default="0"))
     op.create_table(
         "signer",
         sa.Column("key", sa.String(16), primary_key=True),

@@ -37,7 +37,7 @@ def key_id(public: str) -> str:
         raw = bytes.fromhex(public)
     except ValueError as error:
         raise LedgerError("public key must be 64 hexadecimal digits; see `dpjax whoami`.") from error
-    if len(raw) != 32:
+    if len(raw) != 32 or raw.hex() != public:
         raise LedgerError("public key must be 64 hexadecimal digits; see `dpjax whoami`.")
     return hashlib.sha256(b"dpjax public key\n" + raw).hexdigest()[:16]
 
@@ -113,8 +113,10 @@ def is_signed(purpose: str, text: str, signature: str, public: str) -> bool:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
     try:
-        key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(public))
-        key.verify(bytes.fromhex(signature), _content(purpose, text))
+        raw = bytes.fromhex(signature)
+        if raw.hex() != signature:  # blanks and capitals, which fromhex takes too
+            return False
+        Ed25519PublicKey.from_public_bytes(bytes.fromhex(public)).verify(raw, _content(purpose, text))
     except (InvalidSignature, ValueError):
         return False
     return True

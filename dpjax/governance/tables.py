@@ -91,7 +91,7 @@ data_sets = sa.Table(
     sa.Column("epsilon", sa.Float, nullable=False),
     sa.Column("delta", sa.Float, nullable=False),
     sa.Column("composition", sa.String(16), nullable=False),  # planned or adaptive
-    sa.Column("sensitive", sa.Boolean, nullable=False, server_default=sa.false()),  # whether all needs a grant
+    sa.Column("sensitive", sa.Integer, nullable=False, server_default="0"),  # 1: all that is done with it needs a grant
     sa.Column("revision", sa.BigInteger, nullable=False),  # of all that was spent of it
 )
 
@@ -149,6 +149,8 @@ def _token(connection: sa.Connection, record: Mapping[str, Any], detail: Mapping
 
 
 def _budget(connection: sa.Connection, record: Mapping[str, Any], detail: Mapping[str, Any]) -> None:
+    if "sensitive" in detail:  # since version 2
+        detail = {**detail, "sensitive": int(detail["sensitive"])}
     named = data_sets.c.name == record["subject"]
     known = connection.execute(sa.select(data_sets.c.name).where(named)).first()
     if known is None:
