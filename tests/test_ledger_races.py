@@ -14,7 +14,7 @@ from tests.databases import fresh_database, postgresql
 from tests.ledgers import DELTA, mechanism, set_budget
 
 RACERS = 8
-"""Of the test that runs with the others; benchmarks/ledger.py has 50, 20 times."""
+"""Of the test that runs with the others; benchmarks/ledger/races.py has 50, 20 times."""
 
 
 @pytest.fixture(scope="module")
