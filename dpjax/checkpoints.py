@@ -56,6 +56,7 @@ class Checkpoints:
 
     Example:
       >>> import tempfile
+      >>> import jax.numpy as jnp
       >>> with tempfile.TemporaryDirectory() as folder:
       ...     kept = Checkpoints(Path(folder, "run"), {"seed": "0"})
       ...     kept.save(3, {"w": jnp.arange(3.0), "key": jax.random.key(1), "nothing": jnp.zeros((0, 2))})
