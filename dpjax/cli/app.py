@@ -43,6 +43,7 @@ _COMMANDS = {
     "results": Command("dpjax.cli.results:app", "Show a sweep's table, its columns, or export it."),
     "status": Command("dpjax.cli.status:status_command", "How far is a sweep, and what is best so far?"),
     "ledger": Command("dpjax.cli.ledger:app", "Budgets of sensitive data: what is left, and who spent what."),
+    "keys": Command("dpjax.cli.keys:app", "Keys that files at rest are sealed with: make, show, rotate, open."),
     "report": Command("dpjax.cli.report:report_command", "Write a sweep as one HTML page, or follow it while it runs."),
 }
 # An entry point says nothing of itself before it is imported; these lines spare `dpjax --help` that.
@@ -300,6 +301,7 @@ def _load(name: str, target: str) -> Any:
 
 
 _KEPT = {
+    "keys": "every sealed file opens, and those that were given a key keep it",
     "plot": "the figures that are drawn are kept, and no file is half-written",
     "data": "files that are fetched whole are kept, and nothing half-written",
     "models": "files that are fetched whole are kept, and nothing half-written",
