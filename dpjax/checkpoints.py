@@ -48,7 +48,7 @@ class Checkpoints:
     (``findings/orbax_restores_a_flipped_bit_without_a_word.sh``); so is one of their step and run. A kill at any moment
     leaves the states before it. One process at a time keeps states in a folder, by a lock that ends with it; another
     that runs the same finds nothing there and keeps nothing, with a warning. What is kept holds the noise key and is
-    NOT a release: the folder is to be as private as the data.
+    NOT a release: the folder is to be as private as the data, or its states sealed (``dpjax.sealed_checkpoints``).
 
     Args:
       folder: of this run alone; made when first needed.

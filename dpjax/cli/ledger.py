@@ -340,7 +340,7 @@ def export(
       dpjax ledger export trail.sealed --sealed
 
     A line has sequence, time (UTC), who, action, subject, detail and hash; each hash is of the record and of the hash
-    before it. What is sealed is read by `dpjax keys open`.
+    before it. What is sealed, dpjax keys open reads.
     """
     from dpjax.governance.ledger import Ledger
     from dpjax.keeping import write_whole
