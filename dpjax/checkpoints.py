@@ -48,7 +48,7 @@ class Checkpoints:
     (``findings/orbax_restores_a_flipped_bit_without_a_word.sh``); so is one of their step and run. A kill at any moment
     leaves the states before it. One process at a time keeps states in a folder, by a lock that ends with it; another
     that runs the same finds nothing there and keeps nothing, with a warning. What is kept holds the noise key and is
-    NOT a release: the folder is to be as private as the data.
+    NOT a release: the folder is to be as private as the data, or its states sealed (``dpjax.sealed_checkpoints``).
 
     Args:
       folder: of this run alone; made when first needed.
@@ -56,6 +56,7 @@ class Checkpoints:
 
     Example:
       >>> import tempfile
+      >>> import jax.numpy as jnp
       >>> with tempfile.TemporaryDirectory() as folder:
       ...     kept = Checkpoints(Path(folder, "run"), {"seed": "0"})
       ...     kept.save(3, {"w": jnp.arange(3.0), "key": jax.random.key(1), "nothing": jnp.zeros((0, 2))})

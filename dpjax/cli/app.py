@@ -45,6 +45,7 @@ _COMMANDS = {
     "ledger": Command("dpjax.cli.ledger:app", "Budgets of sensitive data: what is left, and who spent what."),
     "policy": Command("dpjax.cli.policy:app", "Who may do what with sensitive data."),
     "whoami": Command("dpjax.cli.policy:whoami_command", "Who are you to the ledger, and what may you do?"),
+    "keys": Command("dpjax.cli.keys:app", "Keys that files at rest are sealed with: make, show, rotate, open."),
     "report": Command("dpjax.cli.report:report_command", "Write a sweep as one HTML page, or follow it while it runs."),
 }
 # An entry point says nothing of itself before it is imported; these lines spare `dpjax --help` that.
@@ -302,6 +303,7 @@ def _load(name: str, target: str) -> Any:
 
 
 _KEPT = {
+    "keys": "every sealed file opens, and those that were given a key keep it",
     "plot": "the figures that are drawn are kept, and no file is half-written",
     "data": "files that are fetched whole are kept, and nothing half-written",
     "models": "files that are fetched whole are kept, and nothing half-written",

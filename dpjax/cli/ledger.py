@@ -12,6 +12,7 @@ import typer
 from dpjax.cli import ledger_record
 
 if TYPE_CHECKING:
+    from dpjax.encryption.keys import Keys
     from dpjax.fingerprints import Fingerprint
     from dpjax.governance.accounts import Account
     from dpjax.governance.spends import Spend
@@ -357,23 +358,46 @@ def verify(
 @app.command()
 def export(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Of JSON lines, a record each.")],
+    sealed: Annotated[bool, typer.Option("--sealed", help="So that only who holds a key can read it.")] = False,
+    keys: Annotated[
+        str | None, typer.Option("--keys", metavar="SOURCE", help="To seal with, as file:PATH; else DPJAX_KEYS.")
+    ] = None,
     ledger: _Place = None,
 ) -> None:
     """Write the trail as JSON lines.
 
-    [bold]Example[/bold]
+    [bold]Examples[/bold]
 
       dpjax ledger export trail.jsonl
 
+      dpjax ledger export trail.sealed --sealed
+
     A line has sequence, time (UTC), who, action, subject, detail, hash, signer and signature; each hash is of the
-    record and of the hash before it, and signed.
+    record and of the hash before it, and signed. What is sealed, dpjax keys open reads.
     """
     from dpjax.governance.ledger import Ledger
     from dpjax.keeping import write_whole
 
+    if keys is not None and not sealed:
+        raise ValueError("--keys seals nothing without --sealed; add that, or leave --keys out.")
+    sealing = _sealing(keys) if sealed else None
     lines = [json.dumps(record, ensure_ascii=False) for record in Ledger(ledger).records()]
-    write_whole(file, "".join(f"{line}\n" for line in lines).encode())
-    typer.echo(f"wrote {_counted(len(lines), 'record')} to {file}")
+    text = "".join(f"{line}\n" for line in lines).encode()
+    if sealing is None:
+        write_whole(file, text)
+        typer.echo(f"wrote {_counted(len(lines), 'record')} to {file}")
+        return
+    from dpjax.encryption.errors import short
+    from dpjax.encryption.writer import write_sealed
+
+    write_sealed(file, text, sealing, purpose="ledger export")
+    typer.echo(f"wrote {_counted(len(lines), 'record')} to {file}, sealed with key {short(sealing.ids[0])}")
+
+
+def _sealing(source: str | None) -> "Keys":
+    from dpjax.encryption.keys import keys_from
+
+    return keys_from(source)
 
 
 @contextmanager

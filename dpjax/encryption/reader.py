@@ -236,6 +236,28 @@ def is_sealed(path: str | os.PathLike[str]) -> bool:
         return stream.read(len(MAGIC)) == MAGIC
 
 
+def purpose_of(path: str | os.PathLike[str]) -> str:
+    """What a file says that it was sealed for, which its reader verifies.
+
+    Args:
+      path: of the file.
+
+    Raises:
+      EncryptionError: it is not sealed, or its header was cut or changed.
+      OSError: it can't be read.
+
+    Example:
+      >>> import tempfile
+      >>> from dpjax.encryption.keys import new_key, ring_of
+      >>> from dpjax.encryption.writer import write_sealed
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     purpose_of(write_sealed(Path(folder, "a"), b"", ring_of(new_key(), "this example"), purpose="results"))
+      'results'
+    """
+    with open(path, "rb", buffering=0) as file:
+        return read_header(_first_bytes(file), os.fspath(path)).purpose
+
+
 def _header_of(file: BinaryIO, name: str) -> Header:
     header = read_header(_first_bytes(file), name)
     if not any(header.slots):  # read while a rotation moved the key from one slot to the other

@@ -1,13 +1,16 @@
 """Another key for a file that is sealed, by its header alone."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import BinaryIO
 
 from dpjax.encryption.envelope import context_of, unwrapped
 from dpjax.encryption.errors import EncryptionError
 from dpjax.encryption.header import HEADER_BYTES, SLOT_BYTES, SLOTS, Slot, packed_slot, read_header
 from dpjax.encryption.keys import Keys
+from dpjax.encryption.reader import is_sealed
+from dpjax.keeping import PART
 
 
 def rewrap(path: str | os.PathLike[str], keys: Keys) -> bool:
@@ -46,6 +49,51 @@ def rewrap(path: str | os.PathLike[str], keys: Keys) -> bool:
     with open(path, "r+b", buffering=0) as file:
         _lock(file)
         return _rewrap(file, keys, name, lambda at, data: _write(file, at, data))
+
+
+def sealed_under(paths: Iterable[str | os.PathLike[str]]) -> tuple[list[Path], list[str]]:
+    """Every sealed file among paths and in the folders among them; links to folders are not followed.
+
+    Args:
+      paths: of files and folders.
+
+    Returns:
+      The files, each once, and a sentence for each path that could not be looked at, whose files are none of them.
+
+    Raises:
+      EncryptionError: a path is not there.
+
+    Example:
+      >>> import tempfile
+      >>> from dpjax.encryption.keys import new_key, ring_of
+      >>> from dpjax.encryption.writer import write_sealed
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     _ = write_sealed(f"{folder}/a", b"", ring_of(new_key(), "this example"), purpose="data")
+      ...     _ = Path(folder, "b").write_bytes(b"as it is")
+      ...     [path.name for path in sealed_under([folder, f"{folder}/a"])[0]]
+      ['a']
+    """
+    found: dict[Path, None] = {}
+    unread: list[str] = []
+
+    def unreadable(error: OSError) -> None:
+        unread.append(f"{error.filename} can't be read ({error.strerror}); let its owner give you the right to.")
+
+    for path in map(Path, paths):
+        if not path.exists():
+            raise EncryptionError(f"{path} is not there; name a sealed file, or a folder that holds some.")
+        files = [path]
+        if path.is_dir():
+            files = [Path(at, name) for at, _, names in os.walk(path, onerror=unreadable) for name in sorted(names)]
+        for file in files:
+            if PART.fullmatch(file.name):  # being written, by whom it is his to seal
+                continue
+            try:
+                if is_sealed(file):
+                    found[file.resolve()] = None
+            except OSError as error:
+                unreadable(error)
+    return list(found), unread
 
 
 def _rewrap(file: BinaryIO, keys: Keys, name: str, write: Callable[[int, bytes], None]) -> bool:

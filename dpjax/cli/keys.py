@@ -1,0 +1,167 @@
+"""``dpjax keys``: the keys that files at rest are sealed with, other keys for them, and a look into one."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="keys",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    help="Keys that files at rest are sealed with: make one, see which there are, give sealed files another.\n\n"
+    "A sealed file can be read, and changed unnoticed, by nobody who has no key of it. Keys lie in a file of yours, an "
+    "environment variable, the system's keyring, or a token that they never leave.\n\n"
+    "[bold]Examples[/bold]\n\n"
+    "  dpjax keys new --to file:~/.dpjax-keys\n\n"
+    "  export DPJAX_KEYS=file:~/.dpjax-keys\n\n"
+    "  dpjax ledger export trail.sealed --sealed\n\n"
+    "  dpjax keys open trail.sealed\n\n"
+    "  dpjax keys rotate results\n\n"
+    "Sources are written env:VARIABLE, file:PATH, keyring:SERVICE/NAME or pkcs11:TOKEN/LABEL?module=PATH, whose PIN is "
+    "in DPJAX_PKCS11_PIN.",
+)
+
+_Keys = Annotated[
+    str | None, typer.Option("--keys", metavar="SOURCE", help="Of the keys, as file:PATH; if left out, DPJAX_KEYS.")
+]
+
+
+@app.command()
+def new(
+    to: Annotated[
+        str | None,
+        typer.Option(metavar="SOURCE", help="file:PATH, keyring:SERVICE/NAME, pkcs11:...; if left out, it is printed."),
+    ] = None,
+) -> None:
+    """Make a key, which seals from then on; the keys before it still open.
+
+    [bold]Examples[/bold]
+
+      dpjax keys new --to file:~/.dpjax-keys
+
+      dpjax keys new --to keyring:dpjax/clinic
+
+      dpjax keys new --to 'pkcs11:clinic/dpjax?module=/usr/lib/softhsm/libsofthsm2.so'
+
+      export DPJAX_KEY="$(dpjax keys new)" DPJAX_KEYS=env:DPJAX_KEY
+
+    Keep a copy of a key elsewhere: without it nobody reads what it sealed. A file is made for you alone (mode 600).
+    """
+    from dpjax.encryption.errors import short
+    from dpjax.encryption.keys import add_key, new_key
+
+    if to is None:
+        typer.echo(new_key())
+        return
+    keys = add_key(to)
+    ids = keys.ids
+    typer.echo(
+        f"made key {short(ids[0])} in {keys.source}, which holds {_counted(len(ids), 'key')}; the new one seals."
+    )
+
+
+@app.command()
+def show(keys: _Keys = None) -> None:
+    """Show which keys a source holds, by their ids.
+
+    [bold]Examples[/bold]
+
+      dpjax keys show
+
+      dpjax keys show --keys keyring:dpjax/clinic
+
+    The first seals, all open. An id is a hash, which says nothing else of its key.
+    """
+    from dpjax.encryption.keys import keys_from
+
+    found = keys_from(keys)
+    ids = found.ids
+    typer.echo(f"{found.source}: {_counted(len(ids), 'key')}")
+    for number, key_id in enumerate(ids):
+        typer.echo(f"  {key_id.hex()}  {'opens' if number else 'seals and opens'}")
+
+
+@app.command()
+def rotate(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Sealed files, or folders that hold some.")],
+    keys: _Keys = None,
+) -> None:
+    """Give every sealed file the first key of the source, in the place of the one that it has.
+
+    [bold]Example[/bold]
+
+      dpjax keys new --to file:~/.dpjax-keys
+
+      dpjax keys rotate results ledger-exports
+
+    Only the first 4 KiB of a file change, and it opens at every moment: stop it whenever you like, and run it again.
+    When it says that all files have the new key, the old one can be taken out of the source. What somebody copied while
+    the old key was known stays readable to them.
+    """
+    from dpjax.encryption.errors import EncryptionError, short
+    from dpjax.encryption.keys import keys_from
+    from dpjax.encryption.rotation import rewrap, sealed_under
+
+    source = keys_from(keys)
+    newest = short(source.ids[0])
+    files, failed = sealed_under(paths)
+    given = had = 0
+    for file in files:
+        try:
+            new_here = rewrap(file, source)
+        except EncryptionError as error:
+            failed.append(str(error))
+        except OSError as error:
+            failed.append(f"{file} can't be written ({error.strerror}); let its owner give you the right to.")
+        else:
+            given, had = given + new_here, had + (not new_here)
+    typer.echo(f"{_counted(len(files), 'sealed file')}: {given:,} given key {newest}, {had:,} had it")
+    for sentence in failed:
+        typer.echo(sentence, err=True)
+    if failed:
+        what = _counted(len(failed), "path")
+        raise ValueError(f"{what} could not be given key {newest}, as said above; keep the old key until all have it.")
+
+
+@app.command("open")
+def open_file(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A sealed file.")],
+    to: Annotated[Path | None, typer.Option(metavar="FILE", help="Where to write; if left out, it is printed.")] = None,
+    keys: _Keys = None,
+) -> None:
+    """Write out what a sealed file holds, as it was before it was sealed.
+
+    [bold]Examples[/bold]
+
+      dpjax keys open trail.sealed
+
+      dpjax keys open trail.sealed --to trail.jsonl
+
+    Nothing is written unless all of it is what was sealed. With --to the file is yours alone (mode 600), and of any
+    size; what is printed is held in memory first.
+    """
+    from dpjax.encryption.keys import keys_from
+    from dpjax.encryption.reader import SealedReader, purpose_of, read_sealed
+    from dpjax.keeping import whole_file
+
+    source, purpose = keys_from(keys), purpose_of(file)
+    if to is None:
+        whole = read_sealed(file, source, purpose=purpose)
+        sys.stdout.flush()
+        sys.stdout.buffer.write(whole)
+        sys.stdout.buffer.flush()
+        return
+    with SealedReader(file, source, purpose=purpose) as stream, whole_file(to) as part:
+        handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "wb") as out:
+            while piece := stream.read(1 << 20):
+                out.write(piece)
+        size = stream.size
+    typer.echo(f"wrote {to}: {size:,} bytes of {purpose}")
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
