@@ -189,7 +189,7 @@ def test_a_ledgers_trail_is_exported_sealed_and_opened(call, tmp_path, monkeypat
 def test_nothing_is_written_of_a_file_that_was_changed(call, tmp_path, monkeypatch):
     key = new_key()
     monkeypatch.setenv("MINE", key)
-    path = write_sealed(tmp_path / "a", os.urandom(3 << 20), ring(key), purpose="data")
+    path = write_sealed(tmp_path / "a", os.urandom(3 << 20), ring(key), purpose="results")
     changed = bytearray(path.read_bytes())
     changed[2 << 20] ^= 1
     path.write_bytes(changed)
@@ -208,7 +208,16 @@ def test_keys_of_a_token_are_made_shown_and_rotated(call, tmp_path, monkeypatch)
     for number in (1, 2):
         assert f"which holds {number} key" in call("keys", "new", "--to", source)[1]
         if number == 1:
-            write_sealed(tmp_path / "a", b"all of it", keys_from(), purpose="data")
+            write_sealed(tmp_path / "a", b"all of it", keys_from(), purpose="results")
     assert call("keys", "rotate", tmp_path / "a")[1].startswith("1 sealed file: 1 given key ")
     assert call("keys", "open", tmp_path / "a")[1] == "all of it"
     assert len(call("keys", "show")[1].splitlines()) == 3
+
+
+def test_rows_are_opened_by_the_command_that_asks_the_ledger(call, tmp_path, monkeypatch):
+    key = new_key()
+    monkeypatch.setenv("MINE", key)
+    path = write_sealed(tmp_path / "a.csv.sealed", b"age\n3\n", ring(key), purpose="data")
+    status, out, err = call("keys", "open", path, "--keys", "env:MINE")
+    assert (status, out) == (1, "")
+    assert "holds rows, which `dpjax data open` writes out" in err

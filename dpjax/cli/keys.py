@@ -140,7 +140,7 @@ def open_file(
 
       dpjax keys open trail.sealed --to trail.jsonl
 
-    Nothing is written unless all of it is what was sealed. With --to the file is yours alone (mode 600), and of any
+    Rows are opened by `dpjax data open`. Nothing is written unless all of it is what was sealed. With --to the file is yours alone (mode 600), and of any
     size; what is printed is held in memory first.
     """
     from dpjax.encryption.keys import keys_from
@@ -148,6 +148,10 @@ def open_file(
     from dpjax.keeping import whole_file
 
     source, purpose = keys_from(keys), purpose_of(file)
+    if purpose == "data":
+        raise ValueError(
+            f"{file} holds rows, which `dpjax data open` writes out, as their owners may and the ledger notes."
+        )
     if to is None:
         whole = read_sealed(file, source, purpose=purpose)
         sys.stdout.flush()
