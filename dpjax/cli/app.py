@@ -43,6 +43,7 @@ _COMMANDS = {
     "results": Command("dpjax.cli.results:app", "Show a sweep's table, its columns, or export it."),
     "status": Command("dpjax.cli.status:status_command", "How far is a sweep, and what is best so far?"),
     "ledger": Command("dpjax.cli.ledger:app", "Budgets of sensitive data: what is left, and who spent what."),
+    "release": Command("dpjax.cli.release:release_command", "Let a model leave with its privacy statement, if it may."),
     "report": Command("dpjax.cli.report:report_command", "Write a sweep as one HTML page, or follow it while it runs."),
 }
 # An entry point says nothing of itself before it is imported; these lines spare `dpjax --help` that.

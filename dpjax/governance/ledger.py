@@ -24,7 +24,7 @@ from dpjax.governance.errors import LedgerError, Overspent
 from dpjax.governance.filters import order_of
 from dpjax.governance.identity import user
 from dpjax.governance.spends import Spend, read_spend
-from dpjax.governance.tables import VERSION, metadata, spends
+from dpjax.governance.tables import VERSION, ledgers, metadata, spends
 from dpjax.governance.tables import secrets as secret_table
 from dpjax.keeping import this_process
 from dpjax.ranges import DELTA, EPSILON
@@ -78,6 +78,7 @@ class Ledger:
         self._engine = connect(self.url)
         with reading(self._engine) as connection:
             check_version(connection, self.url)
+            self.name: str = connection.execute(sa.select(ledgers.c.name)).scalar_one()
 
     def set_budget(
         self,
@@ -357,6 +358,46 @@ class Ledger:
         with reading(self._engine) as connection:
             rows = connection.execute(sa.select(trail.trail).order_by(trail.trail.c.sequence)).mappings()
             return [{**row, "detail": json.loads(row["detail"])} for row in rows]
+
+    def record_model(self, id: str, files: Mapping[str, str]) -> None:
+        """Write down what a run has made, before it ends.
+
+        Formal guarantees: nothing is written down of a run that has ended, so that a model of another one can't be
+        passed off as its own afterwards.
+
+        Args:
+          id: of the run.
+          files: name → SHA-256, see ``files.hashes_of``.
+
+        Raises:
+          LedgerError: the run has ended, or is not in this ledger.
+        """
+        with writing(self._engine) as connection:
+            chosen = sa.select(spends.c.data_set, spends.c.state).where(spends.c.id == id)
+            row = connection.execute(chosen).first()
+            if row is None or row.state != "open":
+                raise LedgerError(f"run {id[:40]} has ended, or is not in this ledger; run it again to have its model.")
+            trail.append(connection, self.who, "model", row.data_set, {"run": id, "files": dict(files)})
+
+    def record_release(self, name: str, detail: Mapping[str, Any]) -> None:
+        """Write down what leaves.
+
+        Args:
+          name: of the data set that it was trained on.
+          detail: what JSON holds: run, files, sha256 and folder.
+        """
+        with writing(self._engine) as connection:
+            trail.append(connection, self.who, "release", name, detail)
+
+    def record_refusal(self, name: str, why: str) -> None:
+        """Write down that something was asked for and refused.
+
+        Args:
+          name: of the data set; empty: of none that is known.
+          why: in words.
+        """
+        with writing(self._engine) as connection:
+            trail.append(connection, self.who, "refuse", name, {"why": why})
 
     def verify(self) -> tuple[int, str]:
         """Compare all that it holds with its trail; see ``trail.verify``.

@@ -118,6 +118,8 @@ ACTIONS: dict[str, Callable[[sa.Connection, Mapping[str, Any], Mapping[str, Any]
     "continue": _change,
     "close": _change,
     "refuse": _nothing,
+    "model": _nothing,
+    "release": _nothing,
 }
 """What can be written down → what it does to the tables: all that they hold follows from the trail."""
 
