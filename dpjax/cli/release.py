@@ -68,7 +68,7 @@ def _model_of(run: Path) -> Path:
             return folder
     if not run.exists():
         raise ValueError(f"RUN {run} is not there; give the folder of a job.")
-    models = sorted(path.parent.parent for path in run.glob(f"*/{_MODEL}/privacy.json"))
+    models = sorted(path.parent.parent for path in run.rglob(f"{_MODEL}/privacy.json"))
     if models:
         raise ValueError(f"RUN {run} has {len(models)} jobs with a model; give one of them, as {models[0]}.")
     raise ValueError(f"RUN {run} has no model; run it again with save_model=true.")

@@ -55,8 +55,8 @@ def model_card(statement: Mapping[str, Any]) -> str:
             "",
             f"It was trained on {data}, by which name the ledger knows the data. All that was ever computed from them, "
             f"this model included, has spent ε={rounded_up(release['spent_epsilon'])} of a budget of "
-            f"ε={small(budget['epsilon'])} at δ={rounded_up(budget['delta'], 6)}, in {_runs(release['runs'])}; added up "
-            f"as {budget['composition']}.",
+            f"ε={small(budget['epsilon'])} at δ={rounded_up(budget['delta'], 6)}, in {_runs(release['runs'])}, added "
+            f"up as {budget['composition']}.",
             "",
             "## Metrics",
             "",
@@ -80,8 +80,13 @@ def _front_matter(statement: Mapping[str, Any]) -> list[str]:
     library = {"lora": "peft"}.get((statement.get("tuning") or "").partition("(")[0], "dpjax")
     lines = ["---", f"library_name: {library}", "tags:", "- differential-privacy", "- dpjax"]
     stated = {name: statement.get(name) for name in ("epsilon", "delta", "unit", "adjacency", "accountant")}
-    # JSON is YAML, whatever letters are in it.
-    return [*lines, f"privacy: {json.dumps(stated, ensure_ascii=False)}", "---"]
+    return [*lines, "privacy:", *(f"  {name}: {_yaml(value)}" for name, value in stated.items()), "---"]
+
+
+def _yaml(value: Any) -> str:
+    """JSON is YAML, whatever letters are in it, but for 1e-05, which YAML 1.1 takes for a text."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text.replace("e", ".0e") if isinstance(value, float) and "e" in text and "." not in text else text
 
 
 def _facts(statement: Mapping[str, Any]) -> dict[str, str]:
