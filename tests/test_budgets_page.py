@@ -1,22 +1,25 @@
-"""The commands of docs/how-to/budgets.md, one after the other, as a reader runs them."""
+"""The commands of the pages on budgets and on releases, one after the other, as a reader runs them."""
 
 import shlex
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from dpjax.cli import main as dpjax
 from tests.patients import write_patients
 from tests.test_docs import ROOT, commands
 
-PAGE = ROOT / "docs/how-to/budgets.md"
+PAGES = [ROOT / "docs/how-to" / f"{name}.md" for name in ("budgets", "release")]
 
 
-def test_the_walk_of_the_page_says_what_the_page_says(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_the_walk_of_the_page_says_what_the_page_says(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DPJAX_LEDGER", str(tmp_path / "ledger.db"))
     write_patients(Path("patients.csv"), rows=300)
-    for command, expected in commands(PAGE):
+    for command, expected in commands(page):
         words = shlex.split(command)
         if words[0] == "dpjax":
             try:

@@ -99,7 +99,7 @@ def commands(page: Path) -> list[tuple[str, str]]:
 COMMANDS = list(
     {command: (name, *command) for name, page in zip(NAMES, PAGES, strict=True) for command in commands(page)}.values()
 )
-NEEDS_MORE = ("data fetch", "models fetch", "generate", "deploy", "ledger")
+NEEDS_MORE = ("data fetch", "models fetch", "generate", "deploy", "ledger", "release")
 """A network, what was fetched by it, or what other commands of the page have made: run by tests of their own."""
 
 

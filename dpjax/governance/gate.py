@@ -157,7 +157,7 @@ def _check_terms(account: Account, statement: Mapping[str, Any]) -> None:
 
 
 def _composed(run: Run, account: Account, statement: Mapping[str, Any]) -> float:
-    epsilon, delta = (_number(statement, name) for name in ("epsilon", "delta"))
+    epsilon, delta = _number(statement, "epsilon", math.inf), _number(statement, "delta", 1.0)
     total = total_of(run.spend, run.steps)
     if (run.spend.once or {}).get("type") != STATED:  # of which no more is known than what it says itself
         total = total._replace(claimed_epsilon=math.inf)
@@ -170,9 +170,9 @@ def _composed(run: Run, account: Account, statement: Mapping[str, Any]) -> float
     return found
 
 
-def _number(statement: Mapping[str, Any], name: str) -> float:
+def _number(statement: Mapping[str, Any], name: str, below: float) -> float:
     value = statement.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < below:
         raise Refused(
             f"{name}={value} is no claim that {STATEMENT} could make; run the job with a finite privacy.epsilon."
         )

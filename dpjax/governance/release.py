@@ -117,6 +117,7 @@ def statement_of(passed: Passed) -> dict[str, Any]:
             "spent_epsilon": account.spent,
             "runs": len(account.runs),
             "composed_epsilon": passed.epsilon,
+            "files": sorted(name for name in passed.files if name != STATEMENT),
             "ledger": passed.ledger,
             "ledger_sequence": passed.head[0],
             "ledger_hash": passed.head[1],

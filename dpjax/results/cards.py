@@ -77,7 +77,9 @@ def model_card(statement: Mapping[str, Any]) -> str:
 
 
 def _front_matter(statement: Mapping[str, Any]) -> list[str]:
-    library = {"lora": "peft"}.get((statement.get("tuning") or "").partition("(")[0], "dpjax")
+    files = statement["release"].get("files", ())
+    of_others = {"adapter_config.json": "peft", "config.json": "transformers"}
+    library = next((name for file, name in of_others.items() if file in files), "dpjax")
     lines = ["---", f"library_name: {library}", "tags:", "- differential-privacy", "- dpjax"]
     stated = {name: statement.get(name) for name in ("epsilon", "delta", "unit", "adjacency", "accountant")}
     return [*lines, "privacy:", *(f"  {name}: {_yaml(value)}" for name, value in stated.items()), "---"]
@@ -96,11 +98,6 @@ def _facts(statement: Mapping[str, Any]) -> dict[str, str]:
 
     sampling = statement.get("sampling")
     audited = statement.get("audited_epsilon")
-    expected, capacity = statement.get("expected_cohort_size"), statement.get("capacity")
-    has_slack = isinstance(expected, int | float) and isinstance(capacity, int)
-    slack = (
-        f"{capacity} slots for {small(expected)} expected, {small(capacity - expected)} to spare" if has_slack else ""
-    )
     return {
         "ε": _up(statement.get("epsilon")),
         "δ": _up(statement.get("delta"), 6),
@@ -114,7 +111,7 @@ def _facts(statement: Mapping[str, Any]) -> dict[str, str]:
         "noise multiplier": told("noise_multiplier"),
         "clip norm": told("clip_norm"),
         "clipping": told("clipping"),
-        "capacity of a cohort": slack or "not told",
+        "capacity of a cohort": _slack(statement),
         "chance of an overflow, paid for": _up(statement.get("overflow_probability")),
         "steps that overflowed": told("overflow_count"),
         "hyper-parameter tuning": "paid for by ε"
@@ -122,6 +119,13 @@ def _facts(statement: Mapping[str, Any]) -> dict[str, str]:
         else "not paid for by ε",
         "lower bound by an audit": "not audited" if audited is None else told("audited_epsilon"),
     }
+
+
+def _slack(statement: Mapping[str, Any]) -> str:
+    expected, capacity = statement.get("expected_cohort_size"), statement.get("capacity")
+    if not isinstance(expected, int | float) or not isinstance(capacity, int):
+        return "not told"
+    return f"{capacity:,} slots for {small(expected)} expected, {small(capacity - expected)} to spare"
 
 
 def _up(value: Any, digits: int = 3) -> str:
