@@ -142,7 +142,10 @@ def test_dpjax_commands_run(page, command, expected, sweep_folder, monkeypatch, 
 
     words = shlex.split(command, comments=True)[1:]
     if command.startswith(tuple(f"dpjax {name}" for name in NEEDS_MORE)):
-        words = [*words[: 1 + (words[0] not in ("generate", "release"))], "--help"]  # it exists; what it does is tested elsewhere
+        words = [
+            *words[: 1 + (words[0] not in ("generate", "release"))],
+            "--help",
+        ]  # it exists; what it does is tested elsewhere
     monkeypatch.chdir(sweep_folder)
     with pytest.raises(SystemExit) as done:
         main(words)

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
 from dpjax.accounting import Mechanism
@@ -37,19 +39,21 @@ def trained(
     steps: int | None = None,
     close: bool = True,
     values=(0.5, 1.5),
+    weights="trained.safetensors",
+    model_hash="",
     **row,
 ) -> Path:
     """What a run on a budget leaves, without training."""
     [id] = ledger.reserve("clinic", [request(folder.name)._replace(spend=spend_of(ran, DELTA))])
     ledger.commit({id: ran.num_steps if steps is None else steps})
     folder.mkdir()
-    save_file({"w": np.asarray(values, np.float32)}, folder / "trained.safetensors")
+    save_file({"w": np.asarray(values, np.float32)}, folder / weights)
     (folder / "labels").mkdir()
     (folder / "labels/names.json").write_text("[]")
     spent = spend_of(ran, DELTA).claim
     columns = mechanism_columns(ran) | {"epsilon": 2.0, "epsilon_pld": spent and spent[0], "delta": DELTA}
     columns |= {"ledger": ledger.name, "ledger_run": id, "capacity": 100, "overflow_count": 0, "train_accuracy": 0.8712}
-    write_claim(folder, columns | row, model_hash=digest_of(hashes_of(folder)))
+    write_claim(folder, columns | row, model_hash=model_hash or digest_of(hashes_of(folder)))
     ledger.record_model(id, hashes_of(folder))
     if close:
         ledger.close({id: None})
@@ -204,6 +208,32 @@ def test_a_statement_that_was_written_wrong_is_refused_too(ledger, tmp_path):
     folder = trained(ledger, tmp_path / "other", ran, values=(np.nan, 1.0))
     assert "w is not finite" in refusal(ledger, folder)
     assert "w is not finite" in refusal(ledger, trained(ledger, tmp_path / "inf", ran, values=(np.inf, 1.0)))
+
+
+def test_a_model_that_was_written_wrong_is_refused_too(ledger, tmp_path):
+    ran = mechanism(noise_multiplier=8.0, steps=5)
+    assert "names other files" in refusal(ledger, trained(ledger, tmp_path / "other", ran, model_hash="00"))
+    assert "has no parameters" in refusal(ledger, trained(ledger, tmp_path / "none", ran, weights="trained.bin"))
+
+
+def test_any_edit_of_a_statement_is_refused(tmp_path):
+    ledger = create_ledger(str(tmp_path / "ledger.db"), who="ana")
+    set_budget(ledger, epsilon=4.0)
+    folder = trained(ledger, tmp_path / "model", mechanism(noise_multiplier=4.0, steps=5))
+    path, as_written = folder / "privacy.json", (folder / "privacy.json").read_bytes()
+    whole = json.loads(as_written)
+    values = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just([]) | st.just({})
+
+    @given(st.sampled_from(sorted(whole)), values)
+    @settings(max_examples=60)
+    def refused(field, value):
+        path.write_text(json.dumps(whole | {field: value}))
+        with pytest.raises(Refused):
+            checked(ledger, folder)
+
+    refused()
+    path.write_bytes(as_written)
+    checked(ledger, folder)
 
 
 def test_an_epsilon_a_percent_below_what_the_steps_come_to_is_refused_and_the_own_one_is_not(ledger, tmp_path):

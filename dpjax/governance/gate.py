@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -75,7 +76,7 @@ def checked(ledger: Ledger, model: Path) -> Passed:
       Refused: anything else is not so.
     """
     head = ledger.verify()
-    statement = _statement(model)
+    statement, hashed = _statement(model)
     id = _paid(ledger, statement)
     records = ledger.records()
     name = _data_set_of(records, id)
@@ -87,24 +88,28 @@ def checked(ledger: Ledger, model: Path) -> Passed:
         _check_terms(account, statement)
         epsilon = _composed(run, account, statement)
         _check_budget(account)
-        files = _written(records, id, model)
+        files = _written(records, id, model, hashed)
+        if statement.get("model_sha256") != digest_of(files):
+            raise Refused(f"model {model}: its {STATEMENT} names other files; run the job again with save_model=true.")
         _check_finite(model, files)
     except Refused as refused:
         raise Refused(str(refused), name) from None
     return Passed(statement, run, account, epsilon, files, ledger.name, head)
 
 
-def _statement(model: Path) -> dict[str, Any]:
+def _statement(model: Path) -> tuple[dict[str, Any], str]:
+    """What a model states, and what that very text hashes to."""
     path = model / STATEMENT
     try:
-        found = json.loads(path.read_bytes())
+        content = path.read_bytes()
+        found = json.loads(content)
     except (OSError, ValueError, RecursionError) as error:
         raise Refused(
             f"model {model}: its {STATEMENT} can't be read; run the job again with save_model=true."
         ) from error
     if not isinstance(found, dict):
         raise Refused(f"model {model}: its {STATEMENT} is no statement; run the job again with save_model=true.")
-    return found
+    return found, hashlib.sha256(content).hexdigest()
 
 
 def _paid(ledger: Ledger, statement: Mapping[str, Any]) -> str:
@@ -188,13 +193,13 @@ def _check_budget(account: Account) -> None:
         )
 
 
-def _written(records: Sequence[Mapping[str, Any]], id: str, model: Path) -> dict[str, str]:
+def _written(records: Sequence[Mapping[str, Any]], id: str, model: Path, statement: str) -> dict[str, str]:
     """The files of the model, if they are those that the run wrote."""
     made = [each["detail"]["files"] for each in records if each["action"] == "model" and each["detail"]["run"] == id]
     if not made:
         raise Refused(f"run {id[:40]} has no model in the ledger; run the job again with save_model=true.")
     try:
-        found = hashes_of(model)
+        found = hashes_of(model) | {STATEMENT: statement}
     except LedgerError as error:
         raise Refused(str(error)) from error
     last = made[-1]
@@ -204,13 +209,7 @@ def _written(records: Sequence[Mapping[str, Any]], id: str, model: Path) -> dict
             raise Refused(
                 f"file {model / name} {what} after the run ended; restore what it wrote, or run the job again."
             )
-    if _digest_in(model) != digest_of(found):
-        raise Refused(f"model {model}: its {STATEMENT} names other files; run the job again with save_model=true.")
     return found
-
-
-def _digest_in(model: Path) -> Any:
-    return _statement(model).get("model_sha256")
 
 
 def _check_finite(model: Path, files: Mapping[str, str]) -> None:
