@@ -12,8 +12,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlparse
 
 from dpjax.results import SCHEMA, ResultsError, claim
-from dpjax.results.result_files import job_files, parse_job_file
-from dpjax.results.sharing import has_budget, shared
+from dpjax.results.sharing import has_budget, holds_budget, shared
 from experiments.config import Config, TrackerConf
 from experiments.fields import as_dict
 
@@ -150,7 +149,7 @@ def _wandb_tracker(conf: TrackerConf, experiment: str, folder: Path) -> Tracker:
         present = [name for name in SCHEMA if name not in _LONG and any(row.get(name) is not None for row in logged)]
         data: Any = [[_cell(row.get(name)) for name in present] + [row["claim"]] for row in logged]
         sink.log({"results": wandb.Table(columns=[*present, "claim"], data=data, allow_mixed_types=True)})
-        _log_images(wandb, sink, () if any(map(has_budget, logged)) or _shows_budget(folder) else figures)
+        _log_images(wandb, sink, () if any(map(has_budget, logged)) or holds_budget(folder) else figures)
         sink.finish()
 
     return Tracker(log_job, finish)
@@ -165,17 +164,6 @@ def _config(cfg: Config) -> dict[str, Any]:
 
 def _without_ledger(overrides: Any) -> Any:
     return re.sub(r"governance\.ledger=\S+\s*", "", overrides) if isinstance(overrides, str) else overrides
-
-
-def _shows_budget(folder: Path) -> bool:
-    """Whether a sweep's figures may show rows of data with a budget, also of runs before."""
-    for path in job_files(folder):
-        try:
-            if any(map(has_budget, parse_job_file(path))):
-                return True
-        except ResultsError:  # no figure shows it either
-            continue
-    return False
 
 
 def _curve(row: Mapping[str, Any]) -> list[dict[str, float]]:

@@ -1,7 +1,12 @@
 """What of a row may leave, where its data have a budget: what is public, and what ε pays for."""
 
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+
+from dpjax.results.errors import ResultsError
+from dpjax.results.result_files import job_files, parse_job_file
 
 SHARED = frozenset(
     (
@@ -63,3 +68,22 @@ def shared(row: Mapping[str, Any]) -> dict[str, Any]:
         return dict(row)
     public = SHARED | set(_COUNTS) if row.get("adjacency") in ("zero_out", "replace_one") else SHARED
     return {name: value for name, value in row.items() if name in public}
+
+
+def holds_budget(folder: str | os.PathLike[str]) -> bool:
+    """Whether a folder has rows of runs that a ledger paid for, so that no figure or mean of it may leave.
+
+    Args:
+      folder: of a sweep, or of a job.
+
+    Example:
+      >>> holds_budget("/nowhere")
+      False
+    """
+    for path in job_files(Path(folder)):
+        try:
+            if any(map(has_budget, parse_job_file(path))):
+                return True
+        except ResultsError:  # nothing is made of it either
+            continue
+    return False
