@@ -9,6 +9,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -50,12 +51,11 @@ class Metered:
     Args:
       ledger: that has them.
       ids: of each lane.
+      stride: steps of the mechanism that one step of the run takes: where clients take noisy ones of their own, theirs.
     """
 
-    def __init__(self, ledger: Ledger, ids: Mapping[tuple[int, int], str]) -> None:
-        self._ledger, self._ids = ledger, dict(ids)
-        self._steps: dict[str, int] = {}
-        self._whole: dict[str, int] = {}
+    def __init__(self, ledger: Ledger, ids: Mapping[tuple[int, int], str], stride: int = 1) -> None:
+        self._ledger, self._ids, self._stride = ledger, dict(ids), stride
 
     def id_of(self, job: Job, seed: int) -> str:
         """The reservation of a job's seed."""
@@ -75,7 +75,17 @@ class Metered:
           step: that they will have reached; None: their last.
         """
         reached = {self.id_of(*lanes[i]): step or lanes[i][0].cfg.optimizer.num_steps for i in index}
-        self._ledger.commit(reached)
+        self._ledger.commit({id: steps * self._stride for id, steps in reached.items()})
+
+    def columns(self, job: Job, seed: int) -> dict[str, str]:
+        """What a row says of who paid for it."""
+        return {"ledger": self._ledger.name, "ledger_run": self.id_of(job, seed)}
+
+    def saved(self, job: Job, seed: int, folder: Path) -> None:
+        """Write down what files a job's seed has made, by which they are known again."""
+        from dpjax.governance.files import hashes_of
+
+        self._ledger.record_model(self.id_of(job, seed), hashes_of(folder))
 
     def ended(self, job: Job) -> None:
         """Give back what a job did not spend."""
@@ -165,7 +175,8 @@ def metered(planned: Sequence[Planned], files: dict[str, str]) -> Metered | None
         ids = ledger.reserve(name, requests)
         _say(ledger, name, len(ids))
     lanes = [(id(one.job), one.job.cfg.seed + k) for one in planned for k in range(one.job.cfg.num_seeds)]
-    return Metered(ledger, dict(zip(lanes, ids, strict=True)))
+    stride = planned[0].mechanism.num_steps // first.optimizer.num_steps
+    return Metered(ledger, dict(zip(lanes, ids, strict=True)), stride)
 
 
 def _say(ledger: Ledger, name: str, number: int) -> None:

@@ -167,11 +167,13 @@ def _train(
         finished[i][seed] |= test_scores(lane, setup.problem.dataset, finished[i][seed]["diverged"])
         finished[i][seed] |= pace(job.cfg, setup, lane.wall_seconds)
         finished[i][seed]["compile_seconds"] = program.compile_seconds / len(seeds)
+        if meter is not None:
+            finished[i][seed] |= meter.columns(job, seed)
         try:
             if setup.scores is not None:
                 logits = None if finished[i][seed]["diverged"] else lane.output.test_logits
                 finished[i][seed] |= setup.scores(logits, setup.problem.dataset.test_labels)
-            finished[i][seed] |= _release(job, seed, lane, setup, facts[i], finished[i][seed], tell)
+            finished[i][seed] |= _release(job, seed, lane, setup, facts[i], finished[i][seed], tell, meter)
         except (ValueError, OSError, ResultsError) as error:  # of this job; the others go on
             failed[i] = error
         tell("training", done, len(seeds))
@@ -187,7 +189,14 @@ def _train(
 
 
 def _release(
-    job: Job, seed: int, lane: Lane, setup: Setup, facts: Future[dict[str, Any]], output: dict[str, Any], tell: Tell
+    job: Job,
+    seed: int,
+    lane: Lane,
+    setup: Setup,
+    facts: Future[dict[str, Any]],
+    output: dict[str, Any],
+    tell: Tell,
+    meter: "Metered | None",
 ) -> dict[str, Any]:
     """Write what a lane has trained, and what that writes, each with its claim; what came out on the way."""
     saved, finish = job.cfg.save_model and seed == job.cfg.seed, setup.problem.finish
@@ -196,7 +205,9 @@ def _release(
     row, trained = facts.result() | {"seed": seed} | output, lane.output.trained
     if saved:
         dataset = setup.problem.dataset
-        save_model(job.cfg, job.folder / "model", trained, row, dataset.class_names, dataset.target)
+        folder = save_model(job.cfg, job.folder / "model", trained, row, dataset.class_names, dataset.target)
+        if meter is not None:
+            meter.saved(job, seed, folder)
     return {} if finish is None else finish(trained, seed, job.folder, row, tell)
 
 

@@ -103,6 +103,8 @@ def notify(how: str, folder: Path, finished: int, failed: int) -> None:
 def sentence(folder: Path, finished: int, failed: int) -> str:
     """What is told: the sweep's name, its jobs, and the best mean over seeds with its ε.
 
+    Formal guarantees: no mean of rows of data with a budget.
+
     Args:
       folder: the sweep's.
       finished: jobs with a result.
@@ -112,7 +114,11 @@ def sentence(folder: Path, finished: int, failed: int) -> str:
       >>> sentence(Path("/nowhere/quickstart"), 0, 2)
       'quickstart: 0 jobs finished, 2 failed'
     """
+    from dpjax.results.sharing import holds_budget
+
     told = f"{folder.name}: {finished} {'job' if finished == 1 else 'jobs'} finished, {failed} failed"
+    if holds_budget(folder):
+        return told
     return f"{told}; {best}" if finished and (best := _best(folder)) else told
 
 

@@ -199,6 +199,8 @@ def common(
         "epsilon_pld": spent["pld"],
         "epsilon_rdp": spent["rdp"],
         "tuning_accounted": False,
+        "ledger": None,  # of a run that has a reservation its ``Metered`` says it
+        "ledger_run": None,
         "noise_cohort_size": cfg.federated.noise_cohort if federated and private else None,
         "clip_norm": clip_norm(cfg.privacy, cfg.federated),
         "clients_per_round": cfg.federated.clients_per_round if federated else None,

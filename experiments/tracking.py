@@ -4,6 +4,7 @@ import hashlib
 import math
 import netrc
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlparse
 
 from dpjax.results import SCHEMA, ResultsError, claim
+from dpjax.results.sharing import has_budget, holds_budget, shared
 from experiments.config import Config, TrackerConf
 from experiments.fields import as_dict
 
@@ -58,7 +60,8 @@ def tracker(cfg: Config, folder: Path | str) -> Tracker:
     Formal guarantees: ``tracker=none``, or ``mode=disabled``, imports nothing of wandb and does nothing. With
     ``tracker=wandb``, every file lies below the sweep's folder, wandb prints nothing, and runs carry the sweep as their
     group. With ``mode=null`` and no account, runs are kept offline and one line says so. A row that this folder has
-    logged before is not logged again, so that rerunning a finished sweep adds nothing.
+    logged before is not logged again, so that rerunning a finished sweep adds nothing. Of a run on data with a budget
+    no more is told than ``dpjax.results.sharing.shared`` gives, and no figure: no metric of any row is among it.
 
     Args:
       cfg: the config; reads ``experiment`` and ``tracker``.
@@ -116,18 +119,24 @@ def _wandb_tracker(conf: TrackerConf, experiment: str, folder: Path) -> Tracker:
             ) from error
 
     def log_job(cfg: Config, rows: Sequence[Mapping[str, Any]], figures: Sequence[Path | str] = ()) -> None:
-        for row in rows:
+        for whole in rows:
+            row = shared(whole)
+            if "overrides" in row:
+                row["overrides"] = _without_ledger(row["overrides"])
+            told = claim(row | {"learnt": whole.get("learnt")})  # in which are names of columns alone
+            if has_budget(row) and not any(map(has_budget, logged)):
+                print("note: wandb gets no metric and no figure of data with a budget.", file=sys.stderr)
             name = f"{row.get('overrides') or row.get('config_hash') or 'run'} seed={row.get('seed')}"
             identity = [row.get(key) for key in ("config_hash", "seed", "timestamp")]
             tags = [row[key] for key in ("dataset", "model", "unit") if row.get(key)]
-            logged.append(row)
-            sink = run(name, identity, as_dict(cfg) | {"seed": row.get("seed")}, tags, "train")
+            logged.append(row | {"claim": told})
+            sink = run(name, identity, _config(cfg) | {"seed": row.get("seed")}, tags, "train")
             if sink is None:
                 continue
             for point in _curve(row):
                 sink.log(point, step=point["step"])
-            _log_images(wandb, sink, figures)
-            sink.summary.update({key: value for key, value in row.items() if key not in _LONG} | {"claim": claim(row)})
+            _log_images(wandb, sink, () if has_budget(row) else figures)
+            sink.summary.update({key: value for key, value in row.items() if key not in _LONG} | {"claim": told})
             sink.finish()
 
     def finish(figures: Sequence[Path | str] = ()) -> None:
@@ -138,12 +147,23 @@ def _wandb_tracker(conf: TrackerConf, experiment: str, folder: Path) -> Tracker:
         if sink is None:
             return
         present = [name for name in SCHEMA if name not in _LONG and any(row.get(name) is not None for row in logged)]
-        data: Any = [[_cell(row.get(name)) for name in present] + [claim(row)] for row in logged]
+        data: Any = [[_cell(row.get(name)) for name in present] + [row["claim"]] for row in logged]
         sink.log({"results": wandb.Table(columns=[*present, "claim"], data=data, allow_mixed_types=True)})
-        _log_images(wandb, sink, figures)
+        _log_images(wandb, sink, () if any(map(has_budget, logged)) or holds_budget(folder) else figures)
         sink.finish()
 
     return Tracker(log_job, finish)
+
+
+def _config(cfg: Config) -> dict[str, Any]:
+    """The config, without the address of a ledger, in which a password may be."""
+    config = as_dict(cfg)
+    config["governance"] = config["governance"] | {"ledger": None}
+    return config
+
+
+def _without_ledger(overrides: Any) -> Any:
+    return re.sub(r"governance\.ledger=\S+\s*", "", overrides) if isinstance(overrides, str) else overrides
 
 
 def _curve(row: Mapping[str, Any]) -> list[dict[str, float]]:

@@ -18,6 +18,6 @@ def _own_folder(tmp_path, monkeypatch):
     write_patients(tmp_path / "patients.csv", rows=300)
 
 
-@pytest.mark.parametrize("page", ["budgets.md", "access.md", "encryption.md", "hospital.md"])
+@pytest.mark.parametrize("page", ["budgets.md", "access.md", "encryption.md", "release.md", "hospital.md"])
 def test_the_walk_of_a_page_says_what_the_page_says(page, capsys, monkeypatch):
     walk(HERE / page, capsys, monkeypatch, {"olga": user()})

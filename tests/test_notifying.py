@@ -6,7 +6,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from dpjax.results import load
+from dpjax.results import load, write_job_result
 from experiments import identity, notifying
 from experiments.config import Config
 from experiments.notifying import NO_ADDRESS, WEBHOOK, notify, sentence
@@ -15,6 +15,15 @@ QUICK = ["model=logistic", "optimizer.num_steps=2", "num_seeds=2", "privacy.acco
 SWEEP = ["-m", "hydra.sweeper.reference=false", "privacy.epsilon=1,8", *QUICK]
 SECRET = "s3cr3t"
 NO_WEBHOOK = f"note: notify=webhook will tell nobody: {WEBHOOK} holds no address; set it to the webhook's, which begins"
+
+
+@pytest.mark.parametrize("paid", [None, "5e1f"])
+def test_no_mean_of_rows_that_have_a_budget_is_told(tmp_path, paid):
+    row = {"epsilon": 1.0, "epsilon_pld": 1.0, "unit": "example", "adjacency": "zero_out", "delta": 1e-5, "seed": 0}
+    write_job_result(tmp_path / "a/0", [row | {"test_accuracy": 0.87, "ledger_run": paid}], "d")
+    told = sentence(tmp_path / "a", 1, 0)
+    assert ("0.87" in told) == ("best" in told) == (paid is None)
+    assert told.startswith("a: 1 job finished, 0 failed")
 
 
 @pytest.fixture

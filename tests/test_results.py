@@ -92,7 +92,7 @@ def test_the_schema_has_the_columns_of_the_design():
     owners rows_per_owner dtype overflow_probability abort_probability noise_dimension noise_levels noise_shares
     num_units secret_cohorts learnt released release_noise_multiplier release_delta split
     test_majority test_balanced_accuracy test_auroc test_auprc test_f1 test_calibration_error
-    test_r2 test_mae test_rmse train_r2 validation_r2
+    test_r2 test_mae test_rmse train_r2 validation_r2 ledger ledger_run
     """
     assert set(wanted.split()) == set(SCHEMA)
     assert len(SCHEMA) == len(COLUMNS)

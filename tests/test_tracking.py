@@ -5,14 +5,17 @@ import math
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from dpjax.results import COLUMNS, write_job_result
+from dpjax.results.sharing import SHARED
 from experiments import tracking
-from experiments.config import Config, TrackerConf
+from experiments.config import Config, GovernanceConf, TrackerConf
 
 ROWS = [
     {
@@ -115,6 +118,76 @@ def test_one_run_per_row_grouped_with_curve_and_summary(fake, tmp_path):
     assert [row[column] for row in table["data"]] == [1.0, "inf"]
     json.dumps(table["data"], allow_nan=False)
     assert last.logged[1][1] == {"figures/curve": f"image {tmp_path / 'curve.png'}"}
+
+
+TOLD = """
+experiment method config_hash overrides seed dataset model loss hidden tuning dtype checkpoint trained_parameters
+max_length unit records_per_unit split released release_noise_multiplier release_delta adjacency sampling sampling_rate
+num_steps overflow_probability abort_probability epsilon delta accountant epsilon_pld epsilon_rdp tuning_accounted
+noise_multiplier noise noise_dimension noise_levels noise_shares secret_cohorts epsilon_per_report noise_cohort_size
+ledger ledger_run clip_norm final_clip_norm clipping optimizer momentum plugin learning_rate clients_per_round
+num_clients partition algorithm aggregation robust corruption compression wall_seconds compile_seconds device
+git_revision dpjax_version jax_version python_version timestamp code
+"""
+"""Whoever adds to this has thought about whether it was computed without noise from rows that a budget protects."""
+
+
+def _sentinel(number: int, dtype: str):
+    """A cell that is in no other column."""
+    value = 700_000 + number
+    return {
+        "str": f"told{value}",
+        "json": f'"told{value}"',
+        "int": value,
+        "float": float(value),
+        "bool": True,
+        "floats": [float(value)],
+        "ints": [value],
+    }[dtype]
+
+
+@pytest.mark.parametrize("adjacency", ["zero_out", "add_or_remove_one"])
+def test_of_data_with_a_budget_a_tracker_gets_what_is_on_the_list_and_nothing_else(fake, tmp_path, capsys, adjacency):
+    whole = {column.name: _sentinel(i, column.dtype) for i, column in enumerate(COLUMNS)}
+    whole |= {"adjacency": adjacency, "my_own_score": "told799999", "learnt": "range of age"}
+    whole |= {"overrides": "a=1 governance.ledger=postgresql://ana:hunter2@db/l b=2"}
+    cfg = replace(config(mode="offline"), governance=GovernanceConf("local", "postgresql://ana:hunter2@db/l"))
+    sink = tracking.tracker(cfg, tmp_path)
+    sink.log_job(cfg, [whole], figures=[tmp_path / "curve.png"])
+    sink.finish(figures=[tmp_path / "curve.png"])
+    told = set(TOLD.split()) | ({"population", "num_units", "capacity"} if adjacency == "zero_out" else set())
+    row, table = fake.runs
+    assert row.logged == []  # neither a curve nor a figure
+    assert row.summary.keys() == told | {"claim"}
+    [(_, logged)] = table.logged
+    assert set(logged["results"]["columns"]) == told | {"claim"}
+    everything = repr([(run.arguments, run.logged, run.summary) for run in fake.runs])
+    held_back = [i for i, column in enumerate(COLUMNS) if column.name not in told and column.dtype != "bool"]
+    assert len(held_back) > 40
+    assert [i for i in (*held_back, 99_999) if str(700_000 + i) in everything] == []
+    assert "hunter2" not in everything
+    assert "NOT private: range of age" in row.summary["claim"]
+    assert capsys.readouterr().err.count("no metric and no figure") == 1
+
+
+def test_the_list_has_no_column_that_is_called_not_private_but_a_time():
+    assert set(TOLD.split()) == SHARED
+    unprotected = {column.name for column in COLUMNS if "NOT private" in column.meaning}
+    assert SHARED & unprotected == {"wall_seconds"}
+    assert not any(
+        name.startswith(("test_", "train_", "validation_", "eval_", "norm_"))
+        for name in SHARED - {"trained_parameters"}
+    )
+    assert {column.name for column in COLUMNS} >= SHARED
+
+
+def test_figures_that_may_show_data_with_a_budget_stay(fake, tmp_path):
+    write_job_result(tmp_path / "before", [ROWS[0] | {"ledger_run": "5e1f"}], "d")
+    sink = tracking.tracker(config(mode="offline"), tmp_path)
+    sink.log_job(config(), ROWS)
+    sink.finish(figures=[tmp_path / "curve.png"])
+    assert "curve" not in repr([run.logged for run in fake.runs])
+    assert fake.runs[0].summary["test_accuracy"] == 0.9  # of data without a budget
 
 
 @pytest.mark.parametrize("account", ["key", "netrc", None])

@@ -46,6 +46,7 @@ _COMMANDS = {
     "policy": Command("dpjax.cli.policy:app", "Who may do what with sensitive data."),
     "whoami": Command("dpjax.cli.policy:whoami_command", "Who are you to the ledger, and what may you do?"),
     "keys": Command("dpjax.cli.keys:app", "Keys that files at rest are sealed with: make, show, rotate, open."),
+    "release": Command("dpjax.cli.release:release_command", "Let a model leave with its privacy statement, if it may."),
     "report": Command("dpjax.cli.report:report_command", "Write a sweep as one HTML page, or follow it while it runs."),
 }
 # An entry point says nothing of itself before it is imported; these lines spare `dpjax --help` that.

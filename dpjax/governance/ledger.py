@@ -269,6 +269,46 @@ class Ledger(BudgetBook):
         with reading(self._engine) as connection:
             return {row.key: row.id for row in connection.execute(chosen)}
 
+    def record_model(self, id: str, files: Mapping[str, str]) -> None:
+        """Write down what a run has made, before it ends.
+
+        Formal guarantees: nothing is written down of a run that has ended, so that a model of another one can't be
+        passed off as its own afterwards.
+
+        Args:
+          id: of the run.
+          files: name → SHA-256, see ``files.hashes_of``.
+
+        Raises:
+          LedgerError: the run has ended, or is not in this ledger.
+        """
+        with writing(self._engine) as connection:
+            chosen = sa.select(spends.c.data_set, spends.c.state).where(spends.c.id == id)
+            row = connection.execute(chosen).first()
+            if row is None or row.state != "open":
+                raise LedgerError(f"run {id[:40]} has ended, or is not in this ledger; run it again to have its model.")
+            self._append(connection, "model", row.data_set, {"run": id, "files": dict(files)})
+
+    def record_release(self, name: str, detail: Mapping[str, Any]) -> None:
+        """Write down what leaves.
+
+        Args:
+          name: of the data set that it was trained on.
+          detail: what JSON holds: run, files, sha256 and folder.
+        """
+        with writing(self._engine) as connection:
+            self._append(connection, "release", name, detail)
+
+    def record_refusal(self, name: str, why: str) -> None:
+        """Write down that something was asked for and refused.
+
+        Args:
+          name: of the data set; empty: of none that is known.
+          why: in words.
+        """
+        with writing(self._engine) as connection:
+            self._append(connection, "refuse", name, {"why": why})
+
 
 def _checked(row: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
     """What a change makes of a run, empty if it is so already; LedgerError where it can't be."""

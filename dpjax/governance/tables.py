@@ -199,6 +199,8 @@ ACTIONS: dict[str, Callable[[sa.Connection, Mapping[str, Any], Mapping[str, Any]
     "token": _token,
     "deny": _nothing,
     "access": _nothing,
+    "model": _nothing,
+    "release": _nothing,
 }
 """What can be written down → what it does to the tables: all that they hold follows from the trail."""
 

@@ -31,7 +31,7 @@ KNOBS += ("clipping", "aggregation", "robust", "corruption", "compression", "lea
 KNOBS += ("sampling_rate", "max_length", "optimizer", "hidden", "plugin", "experiment")
 _ADOPTED = ("adjacency", "sampling", "delta")  # what a non-private point takes over from its family
 _MADE_BY = ("config_hash", "overrides", "checkpoint", "git_revision", "dpjax_version", "jax_version")
-_MADE_BY += ("python_version", "timestamp", "device", "code", "inputs", "config")
+_MADE_BY += ("python_version", "timestamp", "device", "code", "inputs", "config", "ledger", "ledger_run")
 
 
 class PackedPoints(NamedTuple):

@@ -142,6 +142,8 @@ COLUMNS: tuple[Column, ...] = (
         "clients",
         "SIMULATED: the noise, and ε, are those of a federation with so many clients a round; empty if real.",
     ),
+    Column("ledger", "str", "", "Name of the ledger whose budget paid for the run; empty: data without a budget."),
+    Column("ledger_run", "str", "", "Id of the run in that ledger."),
     Column("clip_norm", "float", "L2 norm", "Bound on one unit's contribution; if adaptive, the first step's."),
     Column("final_clip_norm", "float", "L2 norm", "Bound in the last step; differs from clip_norm if adaptive."),
     Column(

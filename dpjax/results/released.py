@@ -27,7 +27,9 @@ class _Without:
         return None if name == "overflow_count" else self.row.get(name)
 
 
-def claim_document(row: Row, *, weights: str = "last", class_names: bool = False) -> dict[str, Any]:
+def claim_document(
+    row: Row, *, weights: str = "last", class_names: bool = False, model_hash: str = ""
+) -> dict[str, Any]:
     """What a released model or text owes its reader, as a document that JSON holds.
 
     Formal guarantees: ``claim`` is the row's sentence, and ``epsilon`` the ε in it; None without noise, and then
@@ -38,6 +40,7 @@ def claim_document(row: Row, *, weights: str = "last", class_names: bool = False
       row: the results row of the run, or any mapping with its column names.
       weights: which parameters were saved: those after the ``last`` step, or their ``average`` over the steps.
       class_names: whether names of classes are saved too.
+      model_hash: SHA-256 of what is released; empty: nobody asks.
 
     Returns:
       Field → value: ``claim``, ``private``, ``epsilon`` and what it rests on, in the order of the document.
@@ -64,7 +67,31 @@ def claim_document(row: Row, *, weights: str = "last", class_names: bool = False
     document |= {name: text(row, name) or None for name in _TEXTS}
     document |= {name: _finite(number(row, name)) for name in _NUMBERS}
     document |= {name: None if (x := number(row, name)) is None else int(x) for name in _COUNTS}
+    if text(row, "ledger_run"):
+        document |= _paid_for(row, model_hash)
     return document | {"notes": _notes(row, private, weights, class_names)}
+
+
+def _paid_for(row: Row, model_hash: str) -> dict[str, Any]:
+    """Who paid, for what, and what a release of it has to tell besides."""
+    bound, capacity, population = (number(row, name) for name in ("overflow_probability", "capacity", "population"))
+    rate, count = number(row, "sampling_rate"), number(row, "overflow_count")
+    public = text(row, "adjacency") != "add_or_remove_one"  # else the number of units is what is protected
+    expected = rate * population if public and rate is not None and population is not None else None
+    # An overflow has a chance of at most β, and δ pays β (1 + exp ε) for all that it may show, this count included;
+    # where ε does not rely on who is drawn nothing is paid, and nothing is told.
+    paid = bound is not None and text(row, "noise") == "gaussian"
+    return {
+        "ledger": text(row, "ledger"),
+        "ledger_run": text(row, "ledger_run"),
+        "model_sha256": model_hash or None,
+        "uncovered": text(row, "learnt") or None,
+        "overflow_probability": bound,
+        "overflow_count": int(count) if paid and count is not None else None,
+        "capacity": int(capacity) if public and capacity is not None else None,
+        "expected_cohort_size": expected,
+        "audited_epsilon": None,
+    }
 
 
 def write_claim(
@@ -73,6 +100,7 @@ def write_claim(
     *,
     weights: str = "last",
     class_names: bool = False,
+    model_hash: str = "",
     file: str = CLAIM_FILE,
     readme: bool = True,
 ) -> Path:
@@ -86,6 +114,7 @@ def write_claim(
       row: the results row of the run, or any mapping with its column names.
       weights: which parameters were saved, ``last`` or ``average``.
       class_names: whether names of classes are saved too.
+      model_hash: SHA-256 of the model's files, of a run that a ledger paid for.
       file: name of the document.
       readme: False: the document alone.
 
@@ -102,7 +131,7 @@ def write_claim(
       ...     print((path.parent / "README.md").read_text().splitlines()[3])
       **not private (ε=∞).**
     """
-    document = claim_document(row, weights=weights, class_names=class_names)
+    document = claim_document(row, weights=weights, class_names=class_names, model_hash=model_hash)
     Path(folder).mkdir(parents=True, exist_ok=True)
     path = write_atomically(
         Path(folder) / file, (json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
@@ -132,7 +161,12 @@ def _words(document: dict[str, Any], file: str) -> list[str]:
 
 def _notes(row: Row, private: bool, weights: str, class_names: bool) -> list[str]:
     notes = []
-    if private:
+    if private and text(row, "ledger_run"):
+        notes.append(
+            "Noise was drawn from a secret of the ledger that paid for the run: this ε holds against those who can't "
+            "read that secret."
+        )
+    elif private:
         notes.append(
             "This ε holds against those who do not know the seed of the run: whoever knows it can make the noise again "
             "and take it out. Folders and rows of results write seeds down, and benchmarks use small ones on purpose; "

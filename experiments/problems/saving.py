@@ -33,8 +33,18 @@ def save_model(
     if target is not None:
         learnt = text(row, "learnt").split("; ")
         write_target(folder, target, learnt=f"range of {target.name}" in learnt)
-    write_claim(folder, row, weights="average" if cfg.optimizer.ema else "last", class_names=named)
+    weights = "average" if cfg.optimizer.ema else "last"
+    write_claim(folder, row, weights=weights, class_names=named, model_hash=_hash_of(folder, row))
     return folder
+
+
+def _hash_of(folder: Path, row: Row) -> str:
+    """Of the model's files, where a ledger has paid for them."""
+    if not text(row, "ledger_run"):
+        return ""
+    from dpjax.governance.files import digest_of, hashes_of
+
+    return digest_of(hashes_of(folder))
 
 
 def _save(cfg: Config, folder: Path, trained: Any, labels: Sequence[str]) -> bool:
