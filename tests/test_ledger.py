@@ -383,3 +383,73 @@ def test_the_tables_hold_what_the_trail_says(ledger):
     with database.reading(ledger._engine) as connection:
         assert connection.execute(sa.select(sa.func.count()).select_from(spends)).scalar() == 1
         assert connection.execute(sa.select(data_sets.c.revision)).scalar() == 4
+
+
+GAUSSIAN = {"type": "GaussianDpEvent", "noise_multiplier": 4.0}
+EVENTS = [
+    {"type": "NoOpDpEvent"},
+    {"type": "RandomizedResponseDpEvent", "noise_parameter": 0.8, "num_buckets": 4},
+    GAUSSIAN,
+    {"type": "LaplaceDpEvent", "noise_multiplier": 4.0},
+    {"type": "DiscreteLaplaceDpEvent", "noise_parameter": 0.25, "sensitivity": 1},
+    {"type": "PoissonSampledDpEvent", "sampling_probability": 0.1, "event": GAUSSIAN},
+    {"type": "PoissonSampledDpEvent", "sampling_probability": 0.1, "event": {**GAUSSIAN, "type": "LaplaceDpEvent"}},
+    {
+        "type": "MixtureOfGaussiansDpEvent",
+        "standard_deviation": 4.0,
+        "sensitivities": [0.0, 1.0, 2.0],
+        "sampling_probs": [0.81, 0.18, 0.01],
+    },
+    {
+        "type": "TruncatedSubsampledGaussianDpEvent",
+        "dataset_size": 1000,
+        "sampling_probability": 0.1,
+        "truncated_batch_size": 150,
+        "noise_multiplier": 4.0,
+    },
+    stated(0.25, 1e-8),
+]
+
+
+@pytest.mark.parametrize("composition", ["planned", "adaptive"])
+@pytest.mark.parametrize("event", EVENTS, ids=lambda event: event["type"])
+def test_each_kind_of_event_is_added_up_or_refused_in_a_sentence(tmp_path, event, composition):
+    from dpjax.governance.events import event_types
+
+    assert {each["type"] for each in EVENTS} >= set(event_types()) - {"NonPrivateDpEvent"}
+    ledger = create_ledger(str(tmp_path / "l.db"), who="ana")
+    set_budget(ledger, composition=composition, adjacency="add_or_remove_one", epsilon=50.0)
+    try:
+        ledger.enter("clinic", Spend(None, event, 20), tool="other", label="")
+    except LedgerError as error:
+        assert "enter its epsilon and delta instead" in " ".join(str(error).split())
+        return
+    spent = ledger.account("clinic").spent
+    assert 0 <= spent < 50
+    assert (spent > 0.05) == (event["type"] != "NoOpDpEvent")
+    [run] = ledger.reserve("clinic", [request("a", adjacency="add_or_remove_one", noise_multiplier=8.0, steps=3)])
+    ledger.close({run: 3})
+    assert ledger.account("clinic").spent > spent
+
+
+@pytest.mark.parametrize("adjacency", ["zero_out", "add_or_remove_one"])
+def test_users_with_several_records_are_added_up_as_their_run_says(tmp_path, adjacency):
+    from dpjax.governance.decisions import Request
+    from dpjax.governance.spends import spend_of
+
+    run = Mechanism(
+        unit="user",
+        adjacency=adjacency,
+        sampling="poisson",
+        sampling_rate=0.1,
+        noise_multiplier=5.0,
+        num_steps=40,
+        records_per_unit=3,
+        population=300,
+    )
+    ledger = create_ledger(str(tmp_path / "l.db"), who="ana")
+    set_budget(ledger, unit="user", adjacency=adjacency, epsilon=20.0)
+    for key in ("a", "b"):
+        [id] = ledger.reserve("clinic", [Request(key, spend_of(run, DELTA), "user", adjacency, key)])
+        ledger.close({id: 20})
+    assert ledger.account("clinic").spent == pytest.approx(epsilon(run, DELTA), rel=2e-3)

@@ -10,7 +10,7 @@ from pathlib import Path
 from dpjax.cli import main as dpjax
 from tests.test_docs import commands
 
-_FILE = re.compile(r"`([\w-]+\.(?:toml|yaml))`[^`]*?\n\n?```(?:toml|yaml)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(r"^```(toml|yaml)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 def walk(page: Path, capsys, monkeypatch, names: Mapping[str, str] | None = None) -> None:
@@ -29,8 +29,10 @@ def walk(page: Path, capsys, monkeypatch, names: Mapping[str, str] | None = None
             text = re.sub(rf"\b{name}\b", stands, text)
         return text
 
-    for name, content in _FILE.findall(page.read_text(encoding="utf-8")):
-        Path(name).write_text(here(content), encoding="utf-8")
+    text = page.read_text(encoding="utf-8")
+    for block in _BLOCK.finditer(text):
+        if named := re.findall(rf"`([\w-]+\.{block[1]})`", text[: block.start()]):
+            Path(named[-1]).write_text(here(block[2]), encoding="utf-8")
     for command, expected in commands(page):
         words = shlex.split(here(command))
         if words[0] == "export":

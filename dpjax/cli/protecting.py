@@ -128,7 +128,7 @@ def ask_ledger(action: str, name: str, place: str | None) -> None:
     from dpjax.governance.database import ledger_url
 
     url = ledger_url(place)
-    if place is None and "DPJAX_LEDGER" not in os.environ and not Path(str(url.database)).is_file():
+    if place is None and url.get_backend_name() == "sqlite" and not Path(str(url.database)).is_file():
         return
     from dpjax.datasets.raw_columns import columns_at
     from dpjax.fingerprints import fingerprint_of

@@ -175,7 +175,7 @@ def _relation(adjacency: str) -> Any:
 @lru_cache(maxsize=4096)
 def _losses(leaf: str, count: int, adjacency: str, interval: float) -> pld.PrivacyLossDistribution:
     """The losses of an event that happened so often."""
-    import dp_accounting
+    from dp_accounting import dp_event  # the package itself lacks some of its events
     from dp_accounting.pld import PLDAccountant, common, privacy_loss_distribution
 
     relation, fields = _relation(adjacency), _read(leaf)
@@ -185,8 +185,8 @@ def _losses(leaf: str, count: int, adjacency: str, interval: float) -> pld.Priva
         return privacy_loss_distribution.from_privacy_parameters(parameters, interval).self_compose(count)
     if kind == "PoissonSampledDpEvent":
         inner = dict(fields["event"])
-        fields["event"] = getattr(dp_accounting, inner.pop("type"))(**inner)
-    event = getattr(dp_accounting, kind)(**fields)
+        fields["event"] = getattr(dp_event, inner.pop("type"))(**inner)
+    event = getattr(dp_event, kind)(**fields)
 
     class Accountant(PLDAccountant):
         def losses(self) -> pld.PrivacyLossDistribution:
@@ -255,18 +255,36 @@ def _interval(counts: dict[str, int], precision: float) -> float:
     """The discretisation interval: connecting the dots spreads each event's loss by interval² / 6 at most."""
     variance, events, widest = precision, 0, _width(precision)
     for leaf, count in counts.items():
-        found = _sampled(leaf)
-        if found is None or min(found) == 0:
+        found = _variance(leaf)
+        if found is None:
             widest = max(widest, count * _read(leaf).get("epsilon", 0.0))
             continue
-        rate, noise = found
-        step = min(rate**2 * math.expm1(min(noise**-2, 50.0)), noise**-2)
+        step, most = found
         variance += count * step
         events += count
-        widest = max(widest, _width(noise**-2))
+        widest = max(widest, _width(most))
     accuracy = next((accuracy for most, accuracy in _ACCURACY if len(counts) <= most), _ROUGH)
     interval = math.sqrt(6 * accuracy * min(variance, 25.0) / events) if events else 1e-4
     return max(min(max(interval, 1e-5), 5e-3), widest / _MOST_POINTS)
+
+
+@lru_cache(maxsize=65536)
+def _variance(leaf: str) -> tuple[float, float] | None:
+    """About the variance of the loss of an event of Gaussians, its χ²-divergence, and 1/σ² of the widest of them."""
+    fields = _read(leaf)
+    if fields["type"] == "MixtureOfGaussiansDpEvent":
+        shifts, chances = fields["sensitivities"], fields["sampling_probs"]
+        deviation = fields["standard_deviation"]
+    elif (sampled := _sampled(leaf)) is not None:
+        shifts, chances, deviation = (1.0,), (sampled[0],), sampled[1]
+    else:
+        return None
+    if deviation == 0 or max(shifts) == 0 or max(chances) == 0:
+        return None
+    most = (max(shifts) / deviation) ** 2
+    pairs = [(a, p, b, q) for a, p in zip(shifts, chances, strict=True) for b, q in zip(shifts, chances, strict=True)]
+    divergence = sum(p * q * math.expm1(min(a * b / deviation**2, 50.0)) for a, p, b, q in pairs)
+    return min(divergence, most), most
 
 
 def _width(precision: float) -> float:

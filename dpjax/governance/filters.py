@@ -123,9 +123,9 @@ def _divergence(leaf: str, adjacency: str, order: int) -> float:
 
 
 def _event(kind: str, fields: dict[str, Any]) -> Any:
-    import dp_accounting
+    from dp_accounting import dp_event  # the package itself lacks some of its events
 
     if "event" in fields:
         inner = dict(fields["event"])
         fields = fields | {"event": _event(inner.pop("type"), inner)}
-    return getattr(dp_accounting, kind)(**fields)
+    return getattr(dp_event, kind)(**fields)
