@@ -7,6 +7,10 @@ import os
 import tempfile
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -170,6 +174,25 @@ def test_what_is_not_sealed_or_of_another_version_is_refused(tmp_path):
         read_sealed(tmp_path / "a.csv", KEYS, purpose="data")
     with pytest.raises(EncryptionError, match=r"of version 2 of sealed files, and this dpjax reads 1; install"):
         unseal(with_fixed(FLIPPED, FLIPPED[:19] + b"\2" + FLIPPED[20:88]), KEYS, "data")
+
+
+def test_other_libraries_write_to_it_and_read_from_it(tmp_path):
+    table = pa.table({"age": list(range(1000)), "name": [f"person {i}" for i in range(1000)]})
+    with SealedWriter(tmp_path / "a.npz", KEYS, purpose="data", chunk_bytes=1000) as stream:
+        np.savez(stream, a=np.arange(5000), b=np.eye(3))
+    with SealedReader(tmp_path / "a.npz", KEYS, purpose="data") as stream, np.load(stream) as loaded:
+        assert (loaded["a"] == np.arange(5000)).all()
+        assert (loaded["b"] == np.eye(3)).all()
+    with SealedWriter(tmp_path / "a.parquet", KEYS, purpose="data", chunk_bytes=1000) as stream:
+        pq.write_table(table, stream)
+    with SealedReader(tmp_path / "a.parquet", KEYS, purpose="data") as stream:
+        assert pq.read_table(stream).equals(table)
+    with SealedWriter(tmp_path / "a.csv", KEYS, purpose="data") as stream, io.TextIOWrapper(stream, "utf-8") as text:
+        text.write("name\nZoë\n")
+    with SealedReader(tmp_path / "a.csv", KEYS, purpose="data") as stream:
+        assert pd.read_csv(stream)["name"].tolist() == ["Zoë"]
+    with SealedReader(tmp_path / "a.csv", KEYS, purpose="data") as stream:
+        assert list(io.TextIOWrapper(io.BufferedReader(stream), "utf-8")) == ["name\n", "Zoë\n"]
 
 
 def test_a_buffer_has_nothing_of_a_chunk_that_was_changed(tmp_path):
