@@ -125,6 +125,21 @@ def test_what_could_not_be_given_the_key_is_said_and_the_rest_is_done(call, file
     )
 
 
+def test_a_folder_that_can_not_be_read_is_said_and_the_old_key_is_to_be_kept(call, files, tmp_path, monkeypatch):
+    scan = os.scandir
+
+    def refused(path="."):
+        if str(path).endswith("deep"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    status, out, err = call("keys", "rotate", tmp_path / "results", "--keys", f"file:{tmp_path}/keys")
+    assert (status, out[:22]) == (1, "2 sealed files: 2 give")
+    assert "deep can't be read (Permission denied); let its owner give you the right to." in err
+    assert "keep the old key until all have it" in err
+
+
 def test_files_move_to_keys_of_another_source(call, files, tmp_path, monkeypatch):
     old, new = f"file:{tmp_path}/keys", new_key()
     monkeypatch.setenv("MINE", new)
