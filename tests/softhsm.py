@@ -7,8 +7,16 @@ from pathlib import Path
 import pkcs11
 import pytest
 
+FOLDERS = (
+    "/usr/lib",
+    "/usr/lib/x86_64-linux-gnu",
+    "/usr/lib/aarch64-linux-gnu",
+    "/usr/lib64",
+    "/usr/local/lib",
+    "/opt/homebrew/lib",
+)
 MODULE = next(
-    (str(path) for root in ("/usr/lib", "/usr/local/lib", "/opt") for path in Path(root).glob("**/libsofthsm2.so")), ""
+    (f"{folder}/softhsm/libsofthsm2.so" for folder in FOLDERS if Path(f"{folder}/softhsm/libsofthsm2.so").exists()), ""
 )
 NEEDS_SOFTHSM = pytest.mark.skipif(
     not (MODULE and shutil.which("softhsm2-util")), reason="softhsm2 is not installed: apt-get install softhsm2"

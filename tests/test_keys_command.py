@@ -9,6 +9,7 @@ import time
 import pytest
 
 from dpjax.cli import main
+from dpjax.encryption.errors import UnknownKeyError
 from dpjax.encryption.keys import keys_from, new_key
 from dpjax.encryption.reader import is_sealed, read_sealed
 from dpjax.encryption.writer import write_sealed
@@ -122,6 +123,36 @@ def test_what_could_not_be_given_the_key_is_said_and_the_rest_is_done(call, file
     assert (
         "nowhere is not there; name a sealed file" in call("keys", "rotate", tmp_path / "nowhere", "--keys", source)[2]
     )
+
+
+def test_a_folder_that_can_not_be_read_is_said_and_the_old_key_is_to_be_kept(call, files, tmp_path, monkeypatch):
+    scan = os.scandir
+
+    def refused(path="."):
+        if str(path).endswith("deep"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    status, out, err = call("keys", "rotate", tmp_path / "results", "--keys", f"file:{tmp_path}/keys")
+    assert (status, out[:22]) == (1, "2 sealed files: 2 give")
+    assert "deep can't be read (Permission denied); let its owner give you the right to." in err
+    assert "keep the old key until all have it" in err
+
+
+def test_files_move_to_keys_of_another_source(call, files, tmp_path, monkeypatch):
+    old, new = f"file:{tmp_path}/keys", new_key()
+    monkeypatch.setenv("MINE", new)
+    status, _, err = call("keys", "rotate", tmp_path / "results", "--keys", "env:MINE")
+    assert (status, "which env:MINE does not hold" in err) == (1, True)
+    words = ("keys", "rotate", tmp_path / "results", "--keys", "env:MINE", "--from", old)
+    assert call(*words)[1].startswith("3 sealed files: 3 given key ")
+    assert call(*words)[1].endswith("0 given key " + ring(new).ids[0].hex()[:8] + "…, 3 had it\n")
+    assert [read_sealed(path, ring(new), purpose="results") for path in files] == [path.name.encode() for path in files]
+    with pytest.raises(UnknownKeyError):
+        read_sealed(files[0], keys_from(old), purpose="results")
+    write_sealed(files[1], b"of another", ring(), purpose="results")
+    assert f"which env:MINE and {old} does not hold" in call(*words)[2]
 
 
 SLOW = """

@@ -1,13 +1,22 @@
 """Sealed files: what was sealed comes back, whole or by pieces; of anything else an error, and never a byte."""
 
+import base64
 import gc
 import hashlib
 import io
 import os
 import tempfile
+import zlib
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -172,6 +181,25 @@ def test_what_is_not_sealed_or_of_another_version_is_refused(tmp_path):
         unseal(with_fixed(FLIPPED, FLIPPED[:19] + b"\2" + FLIPPED[20:88]), KEYS, "data")
 
 
+def test_other_libraries_write_to_it_and_read_from_it(tmp_path):
+    table = pa.table({"age": list(range(1000)), "name": [f"person {i}" for i in range(1000)]})
+    with SealedWriter(tmp_path / "a.npz", KEYS, purpose="data", chunk_bytes=1000) as stream:
+        np.savez(stream, a=np.arange(5000), b=np.eye(3))
+    with SealedReader(tmp_path / "a.npz", KEYS, purpose="data") as stream, np.load(stream) as loaded:
+        assert (loaded["a"] == np.arange(5000)).all()
+        assert (loaded["b"] == np.eye(3)).all()
+    with SealedWriter(tmp_path / "a.parquet", KEYS, purpose="data", chunk_bytes=1000) as stream:
+        pq.write_table(table, stream)
+    with SealedReader(tmp_path / "a.parquet", KEYS, purpose="data") as stream:
+        assert pq.read_table(stream).equals(table)
+    with SealedWriter(tmp_path / "a.csv", KEYS, purpose="data") as stream, io.TextIOWrapper(stream, "utf-8") as text:
+        text.write("name\nZoë\n")
+    with SealedReader(tmp_path / "a.csv", KEYS, purpose="data") as stream:
+        assert pd.read_csv(stream)["name"].tolist() == ["Zoë"]
+    with SealedReader(tmp_path / "a.csv", KEYS, purpose="data") as stream:
+        assert list(io.TextIOWrapper(io.BufferedReader(stream), "utf-8")) == ["name\n", "Zoë\n"]
+
+
 def test_a_buffer_has_nothing_of_a_chunk_that_was_changed(tmp_path):
     changed = bytearray(sealed_of(b"A" * CHUNK + b"B" * CHUNK + b"C"))
     changed[HEADER_BYTES + CHUNK + TAG_BYTES] ^= 1
@@ -230,3 +258,32 @@ def test_no_two_files_and_no_two_chunks_look_alike():
     sealed = [sealed_of(bytes(4 * CHUNK)) for _ in range(3)]
     pieces = [chunk for each in sealed for chunk in parts(each, CHUNK)[1]]
     assert len(set(pieces)) == len(pieces) == 12
+
+
+RECORDED = (
+    "eNrrTCnISqxQKE5NzElN4eWSYmBgYARigctxj7osFep+ZokYeL1+fLwm8ujpkKXKjfPms76I2uVTtjwlsSSRAQ84mykfP7VHZF17"
+    "V8XGstia7KeHK/7r2gUcu74wm/Gr0b3NDKNgUACmx787PtheuHKxUm5Nnc/7rww2VydfnL1KSGln2IJGubWHvnil/3b8c+nrXs7y"
+    "m6c7Y9ftda9LDNNZwTv9hfvuwKMxH2INLVze5kbsVymKPL7OczQ8R8EoGAWjYLCAM4/89xduYpoxK7hA6/zytutvOk95XbhbnRKW"
+    "+VehJGmd+GgIjYJRMApGwSgYBSMPJCZISTZeX7d82ep71V/Nj6ul1G8/P1Ng/o6P3bMzGHyz/5VwHplwLVvIVkK0XqCNkekbxybR"
+    "bJ+Favx5XPPFOOY/OFJc0XY7wyi0cOOW6ptzfBRjWv49bgMAmdqK3w=="
+)
+
+
+def test_a_file_of_the_first_version_opens_and_is_laid_out_as_the_reference_says():
+    key, sealed = bytes(range(32)), zlib.decompress(base64.b64decode(RECORDED))
+    plain = b"what was sealed by the first version"
+    keys = ring(base64.b64encode(key).decode())
+    assert unseal(sealed, keys, "data") == plain
+    # By hand, from the description of the format alone.
+    fixed, slot = sealed[:88], sealed[512:2048]
+    assert slot[:16] == hashlib.sha256(b"dpjax key id: " + key).digest()[:16] == keys.ids[0]
+    wrapped = slot[18 : 18 + int.from_bytes(slot[16:18], "big")]
+    data_key = AESGCM(key).decrypt(wrapped[:12], wrapped[12:], b"dpjax data key: " + fixed)
+    info = b"dpjax sealed file 1: key of the chunks"
+    cipher = AESGCM(HKDF(SHA256(), 32, salt=fixed[24:56], info=info).derive(data_key))
+    size, body, found = int.from_bytes(fixed[20:24], "big"), sealed[4096:], b""
+    for index, at in enumerate(range(0, len(body), size + 16)):
+        chunk = body[at : at + size + 16]
+        last = at + len(chunk) == len(body)
+        found += cipher.decrypt(index.to_bytes(11, "big") + bytes([last]), chunk, fixed)
+    assert found == plain

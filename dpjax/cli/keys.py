@@ -88,24 +88,30 @@ def show(keys: _Keys = None) -> None:
 def rotate(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Sealed files, or folders that hold some.")],
     keys: _Keys = None,
+    old: Annotated[
+        str | None, typer.Option("--from", metavar="SOURCE", help="Of their keys so far, if that is another source.")
+    ] = None,
 ) -> None:
     """Give every sealed file the first key of the source, in the place of the one that it has.
 
-    [bold]Example[/bold]
+    [bold]Examples[/bold]
 
       dpjax keys new --to file:~/.dpjax-keys
 
       dpjax keys rotate results ledger-exports
+
+      dpjax keys rotate results --from file:~/.dpjax-keys --keys keyring:dpjax/clinic
 
     Only the first 4 KiB of a file change, and it opens at every moment: stop it whenever you like, and run it again.
     When it says that all files have the new key, the old one can be taken out of the source. What somebody copied while
     the old key was known stays readable to them.
     """
     from dpjax.encryption.errors import EncryptionError, short
+    from dpjax.encryption.joined import JoinedKeys
     from dpjax.encryption.keys import keys_from
     from dpjax.encryption.rotation import rewrap, sealed_under
 
-    source = keys_from(keys)
+    source = keys_from(keys) if old is None else JoinedKeys((keys_from(keys), keys_from(old)))
     newest = short(source.ids[0])
     files, failed = sealed_under(paths)
     given = had = 0

@@ -14,6 +14,12 @@
 All other bytes are zero. A slot is zero where it holds nothing; else 16 bytes of key id, 2 of length, the wrapped data
 key, zeros, and in the last 32 the SHA-256 of all before. The hashes protect nothing, for which the wrap is there: they
 tell what is damaged, or half written, from what is of another version or key.
+
+The wrap is bound to ``dpjax data key: `` and the first 88 bytes. Behind the header lie the chunks, each 16 bytes longer
+than its plaintext: AES-256-GCM under the HKDF-SHA256 of the data key (salt: the file id; info: ``dpjax sealed file 1:
+key of the chunks``), with the first 88 bytes as associated data and a nonce of 11 bytes of position and 1 that is 1 for
+the last. A key ring's wrap is a nonce of 12 bytes and the AES-256-GCM of the data key; the id of its key the first 16
+bytes of the SHA-256 of ``dpjax key id: `` and the key.
 """
 
 import hashlib
