@@ -3,7 +3,9 @@
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
-from dpjax.accounting import Mechanism
+from dpjax.accounting import (
+    DistributedNoise,
+    LocalReports,
+    Mechanism,
+    Participation,
+    Release,
+    tree_aggregation,
+)
 from dpjax.cli.app import run as dpjax
 from dpjax.datasets.raw_columns import columns_of
 from dpjax.fingerprints import fingerprint_of
@@ -44,7 +53,9 @@ def trained(
     **row,
 ) -> Path:
     """What a run on a budget leaves, without training."""
-    [id] = ledger.reserve("clinic", [request(folder.name)._replace(spend=spend_of(ran, DELTA))])
+    [id] = ledger.reserve(
+        "clinic", [request(folder.name)._replace(spend=spend_of(ran, DELTA), adjacency=ran.adjacency)]
+    )
     ledger.commit({id: ran.num_steps if steps is None else steps})
     folder.mkdir()
     save_file({"w": np.asarray(values, np.float32)}, folder / weights)
@@ -244,6 +255,28 @@ def test_an_epsilon_a_percent_below_what_the_steps_come_to_is_refused_and_the_ow
     assert "come to" in refusal(ledger, trained(ledger, tmp_path / "less", ran, epsilon_pld=own * 0.99))
 
 
+def of_kind(name: str) -> Mechanism:
+    ran = {"unit": "example", "adjacency": "replace_one", "sampling": "full", "sampling_rate": 1.0, "num_steps": 6}
+    if name == "correlated":
+        return Mechanism(**ran, noise_multiplier=20.0, factorization=tree_aggregation(Participation(6, 6, 1)))
+    if name == "reports":
+        return Mechanism(**ran, noise_multiplier=0.0, noise=LocalReports("laplace", 0.3))
+    if name == "shares":
+        return Mechanism(**ran, noise_multiplier=20.0, noise=DistributedNoise("skellam", 10, 2**16, 8))
+    return Mechanism(**ran, noise_multiplier=9.0, released=Release(20.0, 1e-9))
+
+
+@pytest.mark.parametrize("name", ["correlated", "reports", "shares", "released"])
+def test_runs_of_every_kind_of_noise_are_composed_to_what_they_claim(tmp_path, name):
+    ledger = create_ledger(str(tmp_path / "ledger.db"), who="ana")
+    set_budget(ledger, epsilon=12.0, adjacency="replace_one", delta=10 * DELTA)
+    ran = of_kind(name)
+    own = (spend_of(ran, DELTA).claim or (0.0, 0.0))[0]
+    passed = checked(ledger, trained(ledger, tmp_path / "own", ran, sampling="full"))
+    assert 0 < passed.epsilon <= own * 1.001
+    assert "come to" in refusal(ledger, trained(ledger, tmp_path / "less", ran, epsilon_pld=own * 0.9))
+
+
 def test_data_that_are_overspent_release_nothing_until_their_budget_is_larger(ledger, model):
     checked(ledger, model)
     ledger.enter("clinic", spend_of(mechanism(noise_multiplier=1.0, steps=5), DELTA), tool="other", label="")
@@ -391,7 +424,17 @@ def test_from_a_run_to_a_release_on_breast_cancer(main, tmp_path, monkeypatch, c
     ledger.set_budget("cancer", rows, unit="example", adjacency="zero_out", epsilon=4.0, delta=1e-5)
     run = ("data=breast_cancer", "model=logistic", "optimizer.num_steps=8", "num_seeds=2", "figures=false")
     run += ("privacy.accountant=rdp", "privacy.delta=1e-5", "privacy.epsilon=1", "seed=3")
-    jobs = {}
+    jobs, told_elsewhere = {}, []
+    fake = {"Settings": lambda **each: each, "Table": lambda **each: each, "Image": str}
+
+    def init(**arguments):
+        summary: dict = {}
+        told_elsewhere.append((arguments, summary))
+        log = lambda values, step=None: summary.update(values)  # noqa: E731
+        return SimpleNamespace(summary=summary, log=log, finish=lambda: None)
+
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=init, **fake))
+    run += ("tracker=wandb", "tracker.mode=offline")
     for name, governance in {"free": "off", "job": "local"}.items():
         jobs[name] = tmp_path / name
         code, _, err = main(*run, "save_model=true", f"governance={governance}", f"hydra.run.dir={jobs[name]}")
@@ -399,6 +442,12 @@ def test_from_a_run_to_a_release_on_breast_cancer(main, tmp_path, monkeypatch, c
     found = json.loads((jobs["job"] / "result.json").read_text())["rows"]
     ids = {run.id for run in ledger.account("cancer").runs}
     assert {row["ledger_run"] for row in found} == ids
+    free_runs, paid_runs = told_elsewhere[:3], told_elsewhere[3:]
+    assert all("test_accuracy" in repr(each) for each in free_runs)
+    assert len(paid_runs) == 3
+    for each in paid_runs:
+        assert "epsilon_pld" in repr(each)
+        assert not [name for name in ("accuracy", "test_loss", "train_loss", "norm_counts") if name in repr(each[1])]
     assert {row["ledger"] for row in found} == {ledger.name}
     assert told(jobs["job"] / "model")["ledger_run"] == found[0]["ledger_run"]
     free = json.loads((jobs["free"] / "result.json").read_text())["rows"]
