@@ -259,3 +259,12 @@ def test_a_real_search_is_killed_and_goes_on(tmp_path):
     rows = load(tmp_path / "found")
     assert len(rows) == 12
     assert not rows["tuning_accounted"].any() if "tuning_accounted" in rows else "not accounted" in done.stdout
+
+
+def test_a_search_on_a_budget_is_refused_as_scores_are_paid_for_by_nothing(main, tmp_path):
+    code, _, err = main(
+        *("-m", "data=breast_cancer", "hydra/sweeper=optuna_batched", "optimizer.learning_rate=interval(0.1,1)"),
+        *("governance=local", f"governance.ledger={tmp_path / 'none.db'}"),
+    )
+    assert code == 1
+    assert "a search is steered by scores on rows, which no ε covers" in err

@@ -100,6 +100,18 @@ def plus(composed: Composed, total: Total) -> Composed:
     )
 
 
+def is_too_fine(composed: Composed, total: Total) -> bool:
+    """Whether the losses of a composition are on a grid that is too fine for what comes to it: minutes, for nothing.
+
+    Args:
+      composed: so far.
+      total: what comes to it.
+    """
+    counts = {leaf: count for leaf, count in total.events.items() if count}
+    width = _width(composed.precision + _precision(counts))
+    return 0 < composed.interval * 4 * _MOST_POINTS < width
+
+
 def epsilon_of(composed: Composed, delta: float) -> float:
     """The ε of a composition at δ.
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from dpjax.governance.accounts import DataSet, Run
-from dpjax.governance.composition import compose, epsilon_of, plus
+from dpjax.governance.composition import compose, epsilon_of, is_too_fine, plus
 from dpjax.governance.errors import LedgerError
 from dpjax.governance.filters import adaptive_epsilon
 from dpjax.governance.spends import NOTHING, Spend, Total, sum_of, total_of
@@ -59,7 +59,7 @@ class Held:
         if self._composed is None:
             both = self._total.plus(more)
             return adaptive_epsilon(both, budget.adjacency, epsilon=budget.epsilon, delta=budget.delta)
-        if anew:
+        if anew or (more is not NOTHING and is_too_fine(self._composed, more)):
             return epsilon_of(compose(self._total.plus(more), budget.adjacency), budget.delta)
         return epsilon_of(self._composed if more is NOTHING else plus(self._composed, more), budget.delta)
 

@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from dpjax.accounting.accountants import rdp_to_epsilon
+from dpjax.accounting.mixture import folded_chances, log_moments
 from dpjax.governance.errors import LedgerError
 from dpjax.governance.events import STATED
 from dpjax.governance.spends import Total
@@ -107,6 +108,12 @@ def _divergence(leaf: str, adjacency: str, order: int) -> float:
     }[adjacency]
     if adjacency == "replace_one" and kind == "GaussianDpEvent":
         fields["noise_multiplier"] /= 2  # of the clip norm here, of the sensitivity there
+    if (
+        kind == "MixtureOfGaussiansDpEvent"
+        and adjacency != "replace_one"
+        and (drawn := _records_of(fields)) is not None
+    ):
+        return max(log_moments(*drawn, fields["standard_deviation"], order)) / (order - 1)
     event = _event(kind, fields)
 
     class Accountant(RdpAccountant):
@@ -120,6 +127,21 @@ def _divergence(leaf: str, adjacency: str, order: int) -> float:
             "delta instead, or take composition=planned."
         )
     return accountant.compose(event).divergence()
+
+
+def _records_of(fields: dict[str, Any]) -> tuple[int, float] | None:
+    """How many records of a unit are drawn at which rate, if that is what the event is: users with several records."""
+    shifts, chances = fields["sensitivities"], fields["sampling_probs"]
+    records, none_drawn = max(shifts), chances[0]
+    if fields["standard_deviation"] == 0 or shifts[0] != 0 or records != int(records) or not 0 < none_drawn < 1:
+        return None
+    rate = -math.expm1(math.log(none_drawn) / records) * (1 + 1e-12)
+    counts, log_chances = folded_chances(int(records), rate)
+    same = len(counts) == len(shifts) and all(
+        a == b and math.isclose(math.exp(p), q, rel_tol=1e-6, abs_tol=1e-15)
+        for a, p, b, q in zip(counts, log_chances, shifts, chances, strict=True)
+    )
+    return (int(records), rate) if same else None
 
 
 def _event(kind: str, fields: dict[str, Any]) -> Any:

@@ -44,6 +44,11 @@ def search(sweeper: Any, options: SearchOptions, arguments: Sequence[str]) -> li
     """
     if is_address(sweeper.config.get("notify", "")):
         raise ConfigError(NO_ADDRESS)
+    if OmegaConf.select(sweeper.config, "governance.name") not in (None, "off"):
+        raise ConfigError(
+            "governance=local pays for what runs give out, and a search is steered by scores on rows, which no ε "
+            "covers; sweep a grid that was planned beforehand."
+        )
     _check(options)
     space = make_space(arguments, sweeper.params, sweeper.hydra_context.config_loader)
     _check_prune(options, space, sweeper.config.get("num_seeds"))
