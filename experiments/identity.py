@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -102,8 +103,8 @@ def _differs_in_new_fields_only(written: Any, cfg: Config) -> bool:
 
 
 def written_config(cfg: Config) -> str:
-    """The resolved config as a row has it."""
-    return json.dumps(as_dict(cfg)).replace("Infinity", '"inf"')
+    """The resolved config as a row has it: without the password of a ledger."""
+    return re.sub(r"(://[^:/@\"]+):[^@\"]*@", r"\1:***@", json.dumps(as_dict(cfg))).replace("Infinity", '"inf"')
 
 
 def point_hash(cfg: Config) -> str:

@@ -12,6 +12,9 @@ import sys
 import urllib.request
 from pathlib import Path
 from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit
+
+from dpjax.transport import is_this_machine, tls_context
 
 WEBHOOK = "DPJAX_WEBHOOK"
 """The variable of the environment that holds the webhook's address."""
@@ -60,6 +63,8 @@ def foretell(how: str) -> None:
 def _ahead(how: str) -> str:
     if how == "webhook" and not _address().lower().startswith(("https://", "http://")):
         return f"{WEBHOOK} holds no address; set it to the webhook's, which begins with https://"
+    if how == "webhook" and _address().lower().startswith("http://") and not is_this_machine(_host()):
+        return f"{WEBHOOK} begins with http://, which everybody on the way can read; give one that begins with https://"
     if how == "desktop" and (lacking := _lacking()):
         return f"{lacking}; write notify=webhook, with the webhook's address in the environment variable {WEBHOOK}"
     return ""
@@ -78,6 +83,13 @@ def _lacking() -> str:
 
 def _address() -> str:
     return os.environ.get(WEBHOOK, "").strip()
+
+
+def _host() -> str | None:
+    try:
+        return urlsplit(_address()).hostname or "?"
+    except ValueError:
+        return "?"
 
 
 def notify(how: str, folder: Path, finished: int, failed: int) -> None:
@@ -153,7 +165,7 @@ def _post(text: str) -> str:
     body = json.dumps({"text": text}, ensure_ascii=False).encode()
     try:
         request = urllib.request.Request(_address(), body, headers, method="POST")
-        with urllib.request.urlopen(request, timeout=SECONDS):  # nosec B310 # http or https: see _ahead
+        with urllib.request.urlopen(request, timeout=SECONDS, context=tls_context()):  # nosec B310 # http or https: see _ahead
             return ""
     except HTTPError as error:
         return f"the webhook answered with status {error.code}"

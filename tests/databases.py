@@ -25,8 +25,12 @@ def _programs() -> Path | None:
 
 
 @contextmanager
-def postgresql() -> Iterator[str]:
-    """The URL of a server that is stopped and forgotten in the end; skips the test where there can be none."""
+def postgresql(certificate: bytes = b"", key: bytes = b"") -> Iterator[str]:
+    """The URL of a server that is stopped and forgotten in the end; skips the test where there can be none.
+
+    Args:
+      certificate, key: PEM; with them it speaks TLS.
+    """
     programs = _programs()
     if programs is None:
         pytest.skip("PostgreSQL is not installed (apt-get install postgresql)")
@@ -42,7 +46,14 @@ def postgresql() -> Iterator[str]:
         port = free.getsockname()[1]
     quiet = {"cwd": folder, "check": True, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "timeout": 120}
     subprocess.run([*user, programs / "initdb", "-D", data, "-A", "trust", "-U", "dpjax", "-E", "UTF8"], **quiet)
-    options = f"-c listen_addresses=127.0.0.1 -p {port} -c unix_socket_directories={folder} -c max_connections=200"
+    for name, content in {"server.crt": certificate, "server.key": key}.items() if key else ():
+        path = Path(data, name)
+        path.write_bytes(content)
+        path.chmod(0o600)
+        if user:
+            shutil.chown(path, "postgres")
+    options = "-c ssl=on " if key else ""
+    options += f"-c listen_addresses=127.0.0.1 -p {port} -c unix_socket_directories={folder} -c max_connections=200"
     start = [*user, programs / "pg_ctl", "-D", data, "-w", "-t", "60", "-l", f"{folder}/log", "-o", options, "start"]
     subprocess.run(start, **quiet)
     try:

@@ -164,3 +164,16 @@ def test_a_killed_run_has_spent_what_it_began_and_goes_on_in_its_reservation(led
     assert ledger.account("cancer").spent < 1.0 or run.steps == 400000
     Ledger(str(ledger.url.database)).verify()
     assert os.path.exists(tmp_path / "results")
+
+
+def test_no_row_holds_the_password_of_a_ledger():
+    from hydra import compose, initialize_config_dir
+
+    from experiments import config, identity
+    from experiments.border import from_hydra
+
+    with initialize_config_dir(str(config.CONF), version_base="1.3"):
+        cfg = from_hydra(compose("config", ["governance=local", "governance.ledger=postgresql://ana:geheim@db/l"]))
+    written = identity.written_config(cfg)
+    assert "geheim" not in written
+    assert "postgresql://ana:***@db/l" in written

@@ -14,6 +14,7 @@ from experiments.notifying import NO_ADDRESS, WEBHOOK, notify, sentence
 QUICK = ["model=logistic", "optimizer.num_steps=2", "num_seeds=2", "privacy.accountant=rdp", "figures=false"]
 SWEEP = ["-m", "hydra.sweeper.reference=false", "privacy.epsilon=1,8", *QUICK]
 SECRET = "s3cr3t"
+NO_TLS = "note: notify=webhook will tell nobody: DPJAX_WEBHOOK begins with http://"
 NO_WEBHOOK = f"note: notify=webhook will tell nobody: {WEBHOOK} holds no address; set it to the webhook's, which begins"
 
 
@@ -85,13 +86,21 @@ def test_nothing_is_told_unless_it_is_asked_for(main, webhook):
 
 
 @pytest.mark.parametrize(
-    "address", ["", "file:///etc/passwd", "ftp://h/s3cr3t", "http://127.0.0.1:9/s3cr3t", "http://\ns3cr3t"]
+    "address",
+    [
+        "",
+        "file:///etc/passwd",
+        "ftp://h/s3cr3t",
+        "http://127.0.0.1:9/s3cr3t",
+        "http://\ns3cr3t",
+        "http://example.org/s3cr3t",
+    ],
 )
 def test_an_address_that_is_none_fails_no_sweep_and_is_one_line(main, monkeypatch, address, tmp_path):
     monkeypatch.setenv(WEBHOOK, address)
     code, out, err = main(*QUICK, "notify=webhook")
     (line,) = [line for line in err.splitlines() if "notify" in line]
-    assert (code, line.startswith(("note: notify=webhook told nobody: ", NO_WEBHOOK))) == (0, True)
+    assert (code, line.startswith(("note: notify=webhook told nobody: ", NO_WEBHOOK, NO_TLS))) == (0, True)
     assert SECRET not in out + err
 
 
@@ -100,7 +109,8 @@ def test_a_webhook_that_refuses_or_does_not_answer_is_one_line(webhook, monkeypa
     notify("webhook", tmp_path, 0, 1)
     assert capsys.readouterr().err == "note: notify=webhook told nobody: the webhook answered with status 403.\n"
 
-    def slow(request, timeout):
+    def slow(request, timeout, context):
+        assert context.minimum_version.name == "TLSv1_3"
         assert timeout == notifying.SECONDS == 10
         raise TimeoutError(SECRET)
 

@@ -79,8 +79,10 @@ def pip_commands(source: PackageSource, folder: Path) -> Iterator[list[str]]:
 
 
 # For machines without npm; what it writes is verified like any other archive.
-_GET = """import shutil, sys, urllib.request
-with urllib.request.urlopen(sys.argv[1], timeout=60) as answer, open(sys.argv[2], "wb") as file:
+_GET = """import shutil, ssl, sys, urllib.request
+tls = ssl.create_default_context()
+tls.minimum_version = ssl.TLSVersion.TLSv1_3
+with urllib.request.urlopen(sys.argv[1], timeout=60, context=tls) as answer, open(sys.argv[2], "wb") as file:
     shutil.copyfileobj(answer, file)
 """
 

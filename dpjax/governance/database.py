@@ -16,6 +16,7 @@ from sqlalchemy.engine import URL, make_url
 from dpjax.checks import in_one_line
 from dpjax.governance.errors import LedgerError
 from dpjax.governance.tables import VERSION, ledgers, trail
+from dpjax.transport import is_this_machine
 
 WAIT_SECONDS = 120
 """For others that write; a composition of thousands of runs takes many seconds."""
@@ -84,12 +85,26 @@ def connect(url: URL) -> sa.Engine:
         event.listen(engine, "begin", _begin_sqlite)
         return engine
     try:
-        connect_args = {"connect_timeout": 10, "options": f"-c lock_timeout={WAIT_SECONDS * 1000}"}
+        connect_args = {"connect_timeout": 10, "options": f"-c lock_timeout={WAIT_SECONDS * 1000}", **_tls(url)}
         return sa.create_engine(url, connect_args=connect_args, poolclass=sa.NullPool)
     except ImportError as error:
         raise LedgerError(
             "ledger: PostgreSQL needs psycopg, which is not installed; run pip install 'dpjax[governance]'."
         ) from error
+
+
+def _tls(url: URL) -> dict[str, str]:
+    """How a server elsewhere is connected to: by TLS 1.3, after a look at its certificate."""
+    if is_this_machine(url.host):
+        return {}
+    mode = url.query.get("sslmode", "verify-full")
+    if mode != "verify-full":
+        raise LedgerError(
+            f"ledger {shown(url)}: sslmode={mode} does not look at who answers; leave it out, which is verify-full, "
+            "and name an authority of your own with sslrootcert=FILE."
+        )
+    own = {} if "sslrootcert" in url.query else {"sslrootcert": "system"}
+    return {"sslmode": "verify-full", "ssl_min_protocol_version": "TLSv1.3", **own}
 
 
 def _plain_sqlite(connection: Any, _: Any) -> None:
