@@ -127,7 +127,8 @@ def test_without_it_nothing_of_it_is_imported(tmp_path):
     code = (
         "import sys\nfrom experiments import run\n"
         f"sys.argv = ['run', 'results_dir={tmp_path}', *{list(RUN)!r}]\nrun.main()\n"
-        "names = {'sqlalchemy', 'alembic', 'psycopg', 'dpjax.governance', 'experiments.governed'}\n"
+        "names = {'sqlalchemy', 'alembic', 'psycopg', 'dpjax.governance', 'experiments.governed', 'casbin', 'jwt',\n"
+        "         'keyring', 'pkcs11', 'dpjax.encryption.keys', 'dpjax.sealed_checkpoints'}\n"
         "loaded = names & sys.modules.keys()\n"
         "print('LOADED', sorted(loaded))"
     )
