@@ -200,6 +200,8 @@ def test_the_first_policy_is_the_makers_and_none_locks_everybody_out(tmp_path):
         ledger.reserve("clinic", [request("a")])
     with pytest.raises(Denied, match="the first policy is set by olga, who made the ledger, and not by eve"):
         as_(str(tmp_path / "ledger.db"), "eve").set_policy(POLICY)
+    with pytest.raises(LedgerError, match="olga would own all data no more, and could mend nothing"):
+        ledger.set_policy(POLICY.replace('to = ["olga"]', 'to = ["ogla"]'))
     with pytest.raises(LedgerError, match="nobody could ever change it"):
         ledger.set_policy("[[grant]]\nto = ['ana']\nrole = 'analyst'\ndata = ['*']")
 

@@ -151,13 +151,18 @@ def show(
     if as_json:
         typer.echo(json.dumps([_as_dict(each) for each in accounts], ensure_ascii=False, indent=1))
         return
-    if not accounts:
+    if not accounts and not book.names():
         typer.echo("no data set has a budget yet; set one: dpjax ledger budget NAME --epsilon 8 --delta 1e-5")
     for account in accounts:
         _print(account, with_runs=name is not None)
     shown = {account.data_set.name for account in accounts}
     for each in book.proposals():
-        if each.data_set in shown:
+        if not each.data_set:
+            typer.echo(
+                f"proposal {each.number} of {each.who}: another policy; a second person lets it hold with: "
+                f"dpjax ledger approve {each.number}"
+            )
+        elif each.data_set in shown:
             typer.echo(
                 f"proposal {each.number} of {each.who}: ε={each.budget['epsilon']:g} at δ={each.budget['delta']:g} for "
                 f"{each.data_set}; a second person lets it hold with: dpjax ledger approve {each.number}"

@@ -37,7 +37,7 @@ def approve(
     withdraw: Annotated[bool, typer.Option("--withdraw", help="Let it be forgotten instead.")] = False,
     ledger: _Place = None,
 ) -> None:
-    """Let a larger budget of sensitive data hold, which another person has proposed.
+    """Let a larger budget of sensitive data, or another policy, hold, which another person has proposed.
 
     [bold]Examples[/bold]
 
@@ -51,8 +51,10 @@ def approve(
 
     book = Ledger(ledger)
     done = book.withdraw(number) if withdraw else book.approve(number)
-    after = "is forgotten" if withdraw else f"holds: ε={done.budget['epsilon']:g} at δ={done.budget['delta']:g}"
-    typer.echo(f"proposal {number} of {done.who} for {done.data_set} {after}")
+    what = (
+        f"{done.data_set}: ε={done.budget['epsilon']:g} at δ={done.budget['delta']:g}" if done.data_set else "a policy"
+    )
+    typer.echo(f"proposal {number} of {done.who}, {what}, {'is forgotten' if withdraw else 'holds'}")
 
 
 def upgrade(ledger: _Place = None) -> None:

@@ -43,17 +43,27 @@ def set_(
 
       dpjax policy set policy.toml
 
-    The first is set by who made the ledger, every other by an owner of all data. Each is kept in the trail.
+    The first is set by who made the ledger, every other by an owner of all data, and holds once a second person has
+    approved it, where there is one who may. Each is kept in the trail.
     """
     from dpjax.governance.ledger import Ledger
+    from dpjax.governance.policy import read_policy
 
     try:
         text = file.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise ValueError(f"FILE={file} is no text in UTF-8; write it anew.") from error
-    policy = Ledger(ledger).set_policy(text)
+    book = Ledger(ledger)
+    proposal = book.set_policy(text)
+    if proposal is not None:
+        typer.echo(f"proposed; a second person lets it hold with: dpjax ledger approve {proposal}")
+        return
+    policy = read_policy(text)
     grants = "1 grant holds" if len(policy.grants) == 1 else f"{len(policy.grants)} grants hold"
     typer.echo(f"{grants} from now on; see dpjax policy show")
+    unknown = {data for grant in policy.grants for data in grant.data} - {"*", *book.names()}
+    if unknown:
+        typer.echo(f"note: no data set is called {', '.join(sorted(unknown))} yet", err=True)
 
 
 @app.command()

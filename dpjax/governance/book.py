@@ -15,10 +15,10 @@ from dpjax.governance.decisions import Request
 from dpjax.governance.errors import Denied, LedgerError
 from dpjax.governance.heads import Head, check_head, signed_head
 from dpjax.governance.identity import Identity, identify
-from dpjax.governance.policy import ALL, Policy, check_key, read_policy
+from dpjax.governance.policy import ALL, Policy, check_key, has_second, owners_of_all, read_policy
 from dpjax.governance.signing import Author, SigningKey, signing_key
 from dpjax.governance.tables import ledgers, policies, tokens
-from dpjax.governance.tokens import check_holder
+from dpjax.governance.tokens import Token, check_holder
 
 
 class Book:
@@ -65,8 +65,24 @@ class Book:
 
     def _identify(self, connection: sa.Connection) -> Identity:
         if self._identity is None:
-            self._identity = identify(_policy_in(connection), self.name, self._said)
+            policy = _policy_in(connection)
+            found = identify(policy, self.name, self._said)
+            if found.token is not None:  # a copy of it is of no use, not even to read
+                self._check_token(connection, found.token)
+            if policy is not None and found.who in policy.keys:
+                check_key(policy, found.who, self.key.public)
+            self._identity = found
         return self._identity
+
+    def _check_token(self, connection: sa.Connection, token: Token) -> bool:
+        """Raise LedgerError unless a token is this key's; whether it was used before."""
+        check_holder(token, self.key.id)
+        used = connection.execute(sa.select(tokens.c.key).where(tokens.c.id == token.id)).scalar_one_or_none()
+        if used not in (None, self.key.id):
+            raise LedgerError(
+                f"token of {token.who} was used with another key before, so it is a copy; have one issued."
+            )
+        return used is not None
 
     def policy(self) -> Policy | None:
         """Who may do what with sensitive data; None: nobody has said yet."""
@@ -78,14 +94,18 @@ class Book:
         with reading(self._engine) as connection:
             return connection.execute(sa.select(policies.c.text)).scalar_one_or_none() or ""
 
-    def set_policy(self, text: str) -> Policy:
+    def set_policy(self, text: str) -> int | None:
         """Say who may do what with sensitive data.
 
         Args:
           text: see ``read_policy``.
 
+        Returns:
+          The number of the proposal that a second person has to ``approve``, where there is one who may; None: it
+          holds.
+
         Raises:
-          LedgerError: it can't be read.
+          LedgerError: it can't be read, or this person would not own all data any more.
           Denied: there is a policy, and this person owns not all data; or there is none, and another made the ledger.
         """
         policy = read_policy(text)
@@ -96,12 +116,19 @@ class Book:
             self._deny(f"the first policy is set by {maker}, who made the ledger, and not by {who}.", "policy", ALL)
         if there is not None:
             self._permit("policy", ALL)
+        if who not in owners_of_all(policy):
+            raise LedgerError(
+                f"policy: {who} would own all data no more, and could mend nothing; let another owner take it away."
+            )
         with writing(self._engine) as connection:
             if _policy_in(connection) != there:
                 raise LedgerError("the policy was changed by somebody else meanwhile; look at it and set it again.")
+            if there is not None and has_second(there, who):
+                old = connection.execute(sa.select(policies.c.text)).scalar_one()
+                return self._append(connection, "propose", "", {"from": {"text": old}, "to": {"text": text}})
             self._append(connection, "policy", "", {"text": text})
         self._identity = None  # who somebody is may be another's to say from now on
-        return policy
+        return None
 
     def check(self, action: str, data: str, requests: Iterable[Request] = ()) -> None:
         """Raise unless this person may do something; nothing is asked for data that are not sensitive.
@@ -156,15 +183,8 @@ class Book:
             identity.check_now()
         author = Author(identity.who, self.key)
         check_key(_policy_in(connection), author.who, author.key.public)
-        if (token := identity.token) is not None:
-            check_holder(token, author.key.id)
-            used = connection.execute(sa.select(tokens.c.key).where(tokens.c.id == token.id)).scalar_one_or_none()
-            if used is None:
-                trail.append(connection, author, "token", "", {"id": token.id, "expires": token.expires})
-            elif used != author.key.id:
-                raise LedgerError(
-                    f"token of {token.who} was used with another key before, so it is a copy; have one issued."
-                )
+        if (token := identity.token) is not None and not self._check_token(connection, token):
+            trail.append(connection, author, "token", "", {"id": token.id, "expires": token.expires})
         return trail.append(connection, author, action, subject, detail)["sequence"]
 
     def records(self) -> list[dict[str, Any]]:

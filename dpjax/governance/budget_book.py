@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy as sa
+
 from dpjax.fingerprints import Fingerprint
 from dpjax.governance.accounts import Account, DataSet, data_set_of, data_sets_of, runs_of
 from dpjax.governance.book import Book
@@ -9,6 +14,8 @@ from dpjax.governance.budgets import Proposal, checked_budget, open_proposal, pr
 from dpjax.governance.database import reading, writing
 from dpjax.governance.decisions import Held, spent_of
 from dpjax.governance.errors import LedgerError
+from dpjax.governance.policy import ALL, ROLES
+from dpjax.governance.tables import policies
 
 
 class BudgetBook(Book):
@@ -72,6 +79,18 @@ class BudgetBook(Book):
             number = self._append(connection, "propose", name, {"from": old.budget(), "to": budget})
             return open_proposal(connection, number)
 
+    def _approves(self, who: str) -> bool:
+        policy = self.policy()
+        return policy is not None and any(
+            "approve" in ROLES[grant.role] and who in policy.members(grant.to) for grant in policy.grants
+        )
+
+    @staticmethod
+    def _as_it_is(connection: sa.Connection, proposal: Proposal) -> Mapping[str, Any]:
+        if proposal.data_set:
+            return data_set_of(connection, proposal.data_set).budget()
+        return {"text": connection.execute(sa.select(policies.c.text)).scalar_one_or_none()}
+
     def proposals(self) -> list[Proposal]:
         """What waits for a second person, oldest first."""
         with reading(self._engine) as connection:
@@ -109,16 +128,22 @@ class BudgetBook(Book):
             raise LedgerError(
                 f"proposal {number} is {proposal.who}'s own; a second person, with a key of theirs, approves it."
             )
-        if not mine:
+        if not mine and proposal.data_set:
             self.check("approve", proposal.data_set)
+        elif not mine and not self._approves(who):
+            self._deny(f"{who} may approve no policy; ask an owner or a custodian.", "approve", ALL)
         with writing(self._engine) as connection:
             proposal = open_proposal(connection, number)
-            now = data_set_of(connection, proposal.data_set)
+            now = self._as_it_is(connection, proposal)
             self._append(connection, "settle", proposal.data_set, {"id": number, "state": state})
             if state == "approved":
-                if now.budget() != proposal.before:
-                    raise LedgerError(f"the budget of {now.name} has changed since proposal {number}; propose it anew.")
-                self._append(connection, "budget", proposal.data_set, proposal.budget)
+                if now != proposal.before:
+                    what = f"the budget of {proposal.data_set}" if proposal.data_set else "the policy"
+                    raise LedgerError(f"{what} has changed since proposal {number}; propose it anew.")
+                self._append(
+                    connection, "budget" if proposal.data_set else "policy", proposal.data_set, proposal.budget
+                )
+        self._identity = None
         return proposal
 
     def find(self, fingerprint: Fingerprint) -> DataSet | None:

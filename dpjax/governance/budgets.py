@@ -26,8 +26,8 @@ class Proposal(NamedTuple):
       number: of the record that made it.
       who: made it.
       key: id of the key that signed it.
-      data_set: name of the data set.
-      before: its budget when it was made.
+      data_set: name of the data set; empty: it is a policy.
+      before: its budget, or the policy, when it was made.
       budget: what it would be.
     """
 

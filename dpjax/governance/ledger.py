@@ -295,7 +295,11 @@ class Ledger(BudgetBook):
         Args:
           name: of the data set that it was trained on.
           detail: what JSON holds: run, files, sha256 and folder.
+
+        Raises:
+          Denied: the data are sensitive, and this person may not release what was made of them.
         """
+        self.check("release", name)
         with writing(self._engine) as connection:
             self._append(connection, "release", name, detail)
 

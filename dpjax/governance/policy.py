@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
+from graphlib import CycleError, TopologicalSorter
 from typing import Any, NamedTuple
 
 from dpjax.accounting.mechanism import UNITS
@@ -81,13 +82,41 @@ class Policy(NamedTuple):
 
     def members(self, names: tuple[str, ...]) -> set[str]:
         """The persons of a grant, groups taken apart."""
-        found: set[str] = set()
-        for name in names:
-            found |= self.members(self.groups[name]) if name in self.groups else {name}
+        found, seen, waiting = set[str](), set[str](), list(names)
+        while waiting:
+            name = waiting.pop()
+            if name not in seen:
+                seen.add(name)
+                if name in self.groups:
+                    waiting += self.groups[name]
+                else:
+                    found.add(name)
         return found
 
 
+_NONE = float("inf")
 _LIMITS = {"max_epsilon", "delta", "units", "mechanisms"}
+
+
+def owners_of_all(policy: Policy) -> set[str]:
+    """The persons who own all data, and may change a policy.
+
+    Args:
+      policy: that says so.
+    """
+    grants = [each for each in policy.grants if each.role == "owner" and ALL in each.data]
+    return {who for each in grants for who in policy.members(each.to)}
+
+
+def has_second(policy: Policy, who: str) -> bool:
+    """Whether there is somebody besides a person who may approve what they propose.
+
+    Args:
+      policy: that holds.
+      who: proposes.
+    """
+    approvers = {who for grant in policy.grants if "approve" in ROLES[grant.role] for who in policy.members(grant.to)}
+    return bool(approvers - {who})
 
 
 def check_key(policy: Policy | None, who: str, public: str) -> None:
@@ -141,14 +170,13 @@ def read_policy(text: str) -> Policy:
     if not isinstance(groups, dict):
         raise LedgerError('policy: groups must be a table of name = ["person", ...].')
     groups = {name: _names(f"groups.{name}", members) for name, members in groups.items()}
-    for name in groups:
-        _no_loop(name, groups, ())
+    _no_loops(groups)
     grants = found.get("grant", [])
     if not isinstance(grants, list):
         raise LedgerError("policy: write each grant below a line of its own, [[grant]].")
     read = tuple(_grant(i, each) for i, each in enumerate(grants, start=1))
     policy = Policy(read, groups, checked_issuers(found.get("issuers", {})), _keys(found.get("keys", {})))
-    if not any(each.role == "owner" and ALL in each.data and policy.members(each.to) for each in read):
+    if not owners_of_all(policy):
         raise LedgerError('policy: nobody could ever change it; grant one person role = "owner" with data = ["*"].')
     return policy
 
@@ -176,11 +204,12 @@ def _keys(found: Any) -> dict[str, tuple[str, ...]]:
     return read
 
 
-def _no_loop(name: str, groups: Mapping[str, tuple[str, ...]], above: tuple[str, ...]) -> None:
-    if name in above:
-        raise LedgerError(f"policy: groups go round, {' → '.join((*above, name))}; take one out.")
-    for member in groups.get(name, ()):
-        _no_loop(member, groups, (*above, name))
+def _no_loops(groups: Mapping[str, tuple[str, ...]]) -> None:
+    try:
+        TopologicalSorter(groups).prepare()
+    except CycleError as error:
+        around = " → ".join(reversed(error.args[1]))
+        raise LedgerError(f"policy: groups go round, {around}; take one out.") from error
 
 
 def _grant(number: int, found: Any) -> Grant:
@@ -192,7 +221,7 @@ def _grant(number: int, found: Any) -> Grant:
         if field not in found:
             raise LedgerError(f"policy: {where} has no {field}; give one.")
     role = found["role"]
-    if role not in ROLES:
+    if not isinstance(role, str) or role not in ROLES:
         near = nearest(str(role), list(ROLES))
         raise LedgerError(
             f"policy: {where}: role={brief(role)} is unknown; {f'did you mean {near}?' if near else 'there are '}"
@@ -206,8 +235,12 @@ def _grant(number: int, found: Any) -> Grant:
         for each in given:
             if each not in there:
                 raise LedgerError(f"policy: {where}: {field} has {brief(each)}; there are {', '.join(there)}.")
-    epsilon, delta = found.get("max_epsilon", float("inf")), found.get("delta")
-    if isinstance(epsilon, bool) or not isinstance(epsilon, int | float) or not epsilon > 0:
+    epsilon, delta = found.get("max_epsilon", _NONE), found.get("delta")
+    if (
+        isinstance(epsilon, bool)
+        or not isinstance(epsilon, int | float)
+        or not (0 < epsilon < 1e300 or epsilon == _NONE)
+    ):
         raise LedgerError(f"policy: {where}: max_epsilon={brief(epsilon)} must be a number above 0.")
     if delta is not None and (isinstance(delta, bool) or not isinstance(delta, int | float) or not 0 < delta < 1):
         raise LedgerError(f"policy: {where}: delta={brief(delta)} must be a number in (0, 1).")

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from dpjax.governance.errors import LedgerError
 from dpjax.governance.policy import check_key, read_policy
+from dpjax.governance.rules import check_rules
 from dpjax.governance.signing import Author, is_signed, key_id
 from dpjax.governance.tables import ACTIONS, apply, ledgers, metadata, secrets, signers, trail
 
@@ -126,6 +127,8 @@ def checked(records: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]
                 "after what it was written after; restore the ledger from a copy."
             )
         try:
+            if expected == 1 and json.loads(record["detail"])["version"] > 1 and not record["signer"]:
+                raise LedgerError("it is not signed; restore the ledger from a copy.")
             _check_signature(record, keys)
             if record["signer"]:
                 check_key(policy, record["who"], keys[record["signer"], record["who"]])
@@ -165,8 +168,9 @@ def verify(connection: sa.Connection) -> tuple[int, str]:
     """Compare a ledger's tables with what its trail says, and the trail with its own hashes.
 
     Formal guarantees: any row of any table that is not what the records say, and any record that is not what was
-    written and signed, raises; but for records cut off at the end together with what they did, or all of them written
-    anew with other keys, which only a head that was kept elsewhere shows.
+    written and signed, or that no ledger lets its author write (``rules``), raises; but for records cut off at the end
+    together with what they did, or all of them written anew with other keys, which only a head that was kept elsewhere
+    shows.
 
     Args:
       connection: reads the ledger.
@@ -182,9 +186,20 @@ def verify(connection: sa.Connection) -> tuple[int, str]:
     with engine.begin() as replay:
         metadata.create_all(replay)
         rows = connection.execute(sa.select(trail).order_by(trail.c.sequence)).mappings()
+        policy, maker, before = None, "", None
         for record in checked(dict[str, Any](row) for row in rows):
+            maker = maker or record["who"]
             try:
+                check_rules(replay, record, policy, maker, before)
                 apply(replay, record)
+                if record["action"] == "policy":
+                    policy = read_policy(json.loads(record["detail"])["text"])
+                before = record
+            except LedgerError as error:
+                raise LedgerError(
+                    f"trail: record {record['sequence']} ({record['action']} by {record['who']}) is none that a ledger "
+                    f"writes: {error} Restore the ledger from a copy."
+                ) from error
             except Exception as error:  # whatever a record makes of the tables that was never written by a ledger
                 raise LedgerError(f"trail: record {record['sequence']} can't be what a ledger wrote.") from error
             head = record["sequence"], record["hash"]

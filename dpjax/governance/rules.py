@@ -1,0 +1,174 @@
+"""What a ledger lets nobody write: the same rules that hold when a record is written, looked at again in its trail."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy as sa
+
+from dpjax.governance.accounts import DataSet, data_sets_of
+from dpjax.governance.budgets import weakens
+from dpjax.governance.errors import LedgerError
+from dpjax.governance.policy import ALL, ROLES, Policy, has_second
+from dpjax.governance.spends import read_spend
+from dpjax.governance.tables import proposals, spends
+
+_RUN = {"id", "key", "tool", "label", "spend", "steps", "state", "process"}
+_CHANGES = {
+    "commit": {"id", "steps"},
+    "close": {"id", "steps", "state"},
+    "continue": {"id", "state", "process", "who"},
+}
+_NEEDS = {"reserve": "train", "enter": "enter", "propose": "budget", "release": "release", "budget": "budget"}
+"""What writes a record about sensitive data → what its author may do."""
+
+
+def check_rules(
+    connection: sa.Connection,
+    record: Mapping[str, Any],
+    policy: Policy | None,
+    maker: str,
+    before: Mapping[str, Any] | None,
+) -> None:
+    """Raise LedgerError where a record says what no ledger would have written, whoever signed it.
+
+    Formal guarantees: steps of a run only grow, up to those that were reserved; a run that has ended is not changed,
+    but for one that goes on; what it costs, whose it is and of which data never change. Sensitive data are protected
+    less only by what a second person, with another key, approved, and everything about them is written by somebody
+    whose role allows it. Limits of grants are not computed again.
+
+    Args:
+      connection: to the tables as they were before the record.
+      record: of the trail.
+      policy: that held then; None: there was none.
+      maker: wrote the first record.
+      before: the record before; None: there is none.
+    """
+    action, detail = record["action"], json.loads(record["detail"])
+    known = {each.name: each for each in data_sets_of(connection)}
+    data_set = known.get(record["subject"])
+    if action in ("reserve", "enter"):
+        _check_new_runs(action, detail["runs"], data_set)
+    elif action in _CHANGES:
+        _check_changes(connection, record, detail["runs"], data_set, policy)
+    elif action == "model":
+        row = connection.execute(sa.select(spends.c.state).where(spends.c.id == detail["run"])).scalar_one_or_none()
+        if row != "open":
+            raise LedgerError("it is about a model of a run that had ended, or was none.")
+    approved = _approved(connection, record, before)
+    if action == "budget" and data_set is not None and weakens(data_set, detail) and approved != detail:
+        raise LedgerError("it protects sensitive data less, and no second person had approved that.")
+    if action == "settle":
+        _check_settled(connection, record, detail, policy)
+    if action == "policy":
+        _check_policy(record, detail, policy, maker, approved)
+    sensitive = data_set is not None and data_set.sensitive
+    if sensitive and action in _NEEDS and not (action == "budget" and approved == detail):
+        _check_role(policy, record["who"], _NEEDS[action], record["subject"])
+
+
+def _check_role(policy: Policy | None, who: str, action: str, data: str) -> None:
+    if not _may(policy, who, action, data):
+        raise LedgerError(f"{who} had no role that lets them {action} there.")
+
+
+def _may(policy: Policy | None, who: str, action: str, data: str) -> bool:
+    if policy is None:
+        return False
+    return any(
+        action in ROLES[grant.role] and who in policy.members(grant.to) and (not data or {ALL, data} & {*grant.data})
+        for grant in policy.grants
+    )
+
+
+def _check_new_runs(action: str, runs: Any, data_set: DataSet | None) -> None:
+    if data_set is None:
+        raise LedgerError("its data set has no budget.")
+    for run in runs:
+        if set(run) != _RUN:
+            raise LedgerError("it has a run of other fields.")
+        steps = read_spend(run["spend"]).steps
+        wanted = (0, "open") if action == "reserve" else (steps, "closed")
+        if (run["steps"], run["state"]) != wanted or isinstance(run["steps"], bool):
+            raise LedgerError("it has a run that has not begun as runs do.")
+
+
+def _check_changes(
+    connection: sa.Connection, record: Mapping[str, Any], runs: Any, data_set: DataSet | None, policy: Policy | None
+) -> None:
+    action = record["action"]
+    for change in runs:
+        if not set(change) <= _CHANGES[action] or "id" not in change:
+            raise LedgerError("it changes what is never changed of a run.")
+        row = connection.execute(sa.select(spends).where(spends.c.id == change["id"])).mappings().first()
+        if row is None or row["data_set"] != record["subject"]:
+            raise LedgerError("it is about a run that was not reserved.")
+        whole = read_spend(row["spend"]).steps
+        steps = change.get("steps", row["steps"])
+        if isinstance(steps, bool) or not isinstance(steps, int) or not row["steps"] <= steps <= whole:
+            raise LedgerError(f"it lets a run of {row['steps']} steps have {steps} of {whole}.")
+        may = {"commit": row["state"] == "open", "close": row["state"] == "open"}
+        if not may.get(action, row["state"] == "open" or row["steps"] < whole):
+            raise LedgerError("it changes a run that had ended.")
+        if change.get("state", "open") != ("closed" if action == "close" else "open"):
+            raise LedgerError("it leaves a run in another state than it says.")
+        if change.get("who", record["who"]) != record["who"]:
+            raise LedgerError("it lets another person go on with a run.")
+        others = data_set is not None and data_set.sensitive and row["who"] != record["who"]
+        if others and action == "commit":
+            raise LedgerError(f"it spends what {row['who']} has reserved.")
+
+
+def _approved(
+    connection: sa.Connection, record: Mapping[str, Any], before: Mapping[str, Any] | None
+) -> Mapping[str, Any] | None:
+    """What was approved in the record before, by the same person: a budget, or a policy."""
+    if (
+        before is None
+        or before["action"] != "settle"
+        or (before["who"], before["signer"])
+        != (
+            record["who"],
+            record["signer"],
+        )
+    ):
+        return None
+    settled = json.loads(before["detail"])
+    if settled["state"] != "approved":
+        return None
+    row = connection.execute(sa.select(proposals).where(proposals.c.id == settled["id"])).mappings().one()
+    return json.loads(row["budget"])["to"] if row["data_set"] == record["subject"] else None
+
+
+def _check_settled(
+    connection: sa.Connection, record: Mapping[str, Any], detail: Mapping[str, Any], policy: Policy | None
+) -> None:
+    row = connection.execute(sa.select(proposals).where(proposals.c.id == detail["id"])).mappings().first()
+    if row is None or row["state"] != "open" or row["data_set"] != record["subject"]:
+        raise LedgerError("it settles what was not proposed.")
+    mine = row["who"] == record["who"] or row["key"] == record["signer"]
+    if detail["state"] not in ("approved", "withdrawn") or (mine and detail["state"] == "approved"):
+        raise LedgerError("it approves what the same person, or key, had proposed.")
+    if not mine:
+        _check_role(policy, record["who"], "approve", record["subject"])
+
+
+def _check_policy(
+    record: Mapping[str, Any],
+    detail: Mapping[str, Any],
+    policy: Policy | None,
+    maker: str,
+    approved: Mapping[str, Any] | None,
+) -> None:
+    if policy is None:
+        if record["who"] != maker:
+            raise LedgerError(f"the first policy is {maker}'s to set.")
+        return
+    if approved == detail:
+        return
+    if not _may(policy, record["who"], "policy", ALL):
+        raise LedgerError(f"{record['who']} did not own all data.")
+    if has_second(policy, record["who"]):
+        raise LedgerError("it is a policy that a second person had to approve.")
