@@ -19,6 +19,9 @@ _MOST_COLUMNS = 256
 _TELLING = 16
 """Distinct values from which on a column is taken to be this table's alone; below, many tables have one like it."""
 
+_BITS = 10.0
+"""By how many bits more than rows are counted by a table's cells have to vary, for a row to be this table's alone."""
+
 _LEAST_SHARE = 0.05
 """Of rows in common below which two data sets count as different: a few rows are in many."""
 
@@ -36,12 +39,14 @@ class Fingerprint(NamedTuple):
       digest: of all rows, in any order and with columns in any order and of any names.
       rows: the least hashes of distinct rows, in order, each of its telling cells; of all, where none tells.
       columns: the least hashes of telling columns, each of all its values in any order.
+      whole: the least hashes of distinct rows, each of all its cells, where these vary enough to tell.
     """
 
     num_rows: int
     digest: str
     rows: tuple[int, ...]
     columns: tuple[int, ...]
+    whole: tuple[int, ...] = ()
 
     def same(self, other: Fingerprint) -> bool:
         """Whether these are the same rows: all of them, or at least all their columns that tell them from others."""
@@ -58,6 +63,7 @@ class Fingerprint(NamedTuple):
         if self.same(other):
             return 1.0
         share = max(_contained(self.rows, other.rows), _contained(other.rows, self.rows))
+        share = max(share, _contained(self.whole, other.whole), _contained(other.whole, self.whole))
         if self.num_rows == other.num_rows and self.columns and other.columns:
             common = len(set(self.columns) & set(other.columns))
             by_column = common / min(len(self.columns), len(other.columns))
@@ -66,7 +72,7 @@ class Fingerprint(NamedTuple):
 
     def as_json(self) -> str:
         """As a ledger keeps it."""
-        return json.dumps([self.num_rows, self.digest, _packed(self.rows), _packed(self.columns)])
+        return json.dumps([self.num_rows, self.digest, *map(_packed, (self.rows, self.columns, self.whole))])
 
     @classmethod
     def from_json(cls, text: str) -> Fingerprint:
@@ -76,8 +82,8 @@ class Fingerprint(NamedTuple):
           ValueError: it is none.
         """
         try:
-            number, digest, rows, columns = json.loads(text)
-            return cls(int(number), str(digest), _unpacked(rows), _unpacked(columns))
+            number, digest, *packed = json.loads(text)  # of before there were whole rows, two
+            return cls(int(number), str(digest), *map(_unpacked, packed))
         except (TypeError, ValueError) as error:
             raise ValueError("the fingerprint of a data set can't be read.") from error
 
@@ -123,6 +129,7 @@ def fingerprint_of(columns: Mapping[str, Any]) -> Fingerprint:
     total: Any = None
     telling: Any = None  # of a row's telling cells alone: what is left out of a copy is mostly a label
     of_columns: set[int] = set()
+    bits = 0.0
     for values in columns.values():
         cells = _cells(values)
         if total is None:
@@ -133,6 +140,7 @@ def fingerprint_of(columns: Mapping[str, Any]) -> Fingerprint:
         cells = cells.reshape(len(cells), width)
         rows_at_once = max(1, _CHUNK // max(width, 1))
         sums, tells = np.zeros(width, np.uint64), _telling(cells)
+        bits += sum(float(np.log2(len(np.unique(cells[:_MOST_ROWS, i])))) for i in range(width) if len(cells))
         for start in range(0, len(cells), rows_at_once):
             hashed = _mixed(cells[start : start + rows_at_once])
             total[start : start + rows_at_once] += hashed.sum(axis=1, dtype=np.uint64)
@@ -143,6 +151,7 @@ def fingerprint_of(columns: Mapping[str, Any]) -> Fingerprint:
         raise ValueError("columns={} has none; give those of a table.")
     rows = _mixed(total)
     distinct = np.unique(_mixed(telling) if of_columns else rows)
+    whole = np.unique(rows)
     content = np.sort(rows).astype("<u8").tobytes()
     return Fingerprint(
         len(rows),
@@ -150,6 +159,7 @@ def fingerprint_of(columns: Mapping[str, Any]) -> Fingerprint:
         # Rows that repeat are of few values, as those of many tables are.
         tuple(distinct[:_MOST_ROWS].tolist()) if 2 * len(distinct) > len(rows) else (),
         tuple(sorted(of_columns)[:_MOST_COLUMNS]),
+        tuple(whole[:_MOST_ROWS].tolist()) if bits > np.log2(len(rows) + 1) + _BITS else (),
     )
 
 

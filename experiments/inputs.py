@@ -20,6 +20,7 @@ from pathlib import Path
 
 from dpjax._version import SAME_NUMBERS_SINCE
 from dpjax.fetching.folders import checkpoint_folder
+from dpjax.results.sealing import content_hash
 from experiments.config import Config, DataConf
 from experiments.own_data import OWN
 
@@ -27,9 +28,6 @@ _SETTLED_SECONDS = 2.0
 """Age from which on a file's times say whether it has changed; a younger one may change within a tick of the clock."""
 
 _OF_CHECKPOINTS = (".json", ".safetensors", ".gguf", ".model", ".txt")
-
-_SEALED_HEADER = 4096
-"""Bytes before the content of a sealed file, see ``dpjax.encryption.header``; a test compares the two."""
 
 _known: dict[tuple[str, int, int, int, int, int], str] = {}
 """Hashes of files by path, device, inode, size and times: a sweep asks for the same checkpoint once a job."""
@@ -379,10 +377,7 @@ def _sha256(path: Path) -> str:
         key = (os.path.abspath(path), before.st_dev, before.st_ino, before.st_size, before.st_mtime_ns)
         key = (*key, before.st_ctime_ns)  # which no copying of times can set back
         if key not in _known:
-            with path.open("rb") as file:
-                if path.name.endswith(".sealed"):  # another key for its header makes no other rows
-                    file.seek(_SEALED_HEADER)
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            digest = content_hash(path)
             if time.time() - max(before.st_mtime, before.st_ctime) < _SETTLED_SECONDS:
                 return digest
             _known[key] = digest

@@ -19,6 +19,7 @@ TEXTS = {
     "policy": ("text",),
     "proposal": ("who", "key", "data_set", "budget", "state"),
     "token": ("id", "key", "who"),
+    "fingerprint": ("id", "value"),
 }
 NUMBERS = {
     "trail": ("sequence",),

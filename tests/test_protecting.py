@@ -12,7 +12,6 @@ import pytest
 
 from dpjax.cli.app import run
 from dpjax.datasets.raw_columns import columns_at
-from dpjax.encryption.header import HEADER_BYTES
 from dpjax.encryption.keys import add_key, keys_from
 from dpjax.encryption.rotation import rewrap
 from dpjax.fetching.sources import DatasetError
@@ -96,7 +95,6 @@ def test_without_the_key_or_with_another_it_is_not_read(keys, tmp_path, monkeypa
 
 
 def test_another_key_for_the_same_rows_makes_no_other_run(keys, tmp_path):
-    assert inputs._SEALED_HEADER == HEADER_BYTES
     file = _written(tmp_path, ".csv")
     assert run(["data", "protect", str(file)]) == 0
     sealed = tmp_path / "patients.csv.sealed"

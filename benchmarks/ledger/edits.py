@@ -18,7 +18,7 @@ from dpjax.governance.ledger import Ledger, create_ledger
 from dpjax.governance.signing import Author, new_signing_key
 from dpjax.governance.spends import Spend
 
-TABLES = ("ledger", "secret", "trail", "data_set", "spend", "signer", "policy", "proposal", "token")
+TABLES = ("ledger", "secret", "trail", "data_set", "spend", "signer", "policy", "proposal", "token", "fingerprint")
 _POLICY = """
 [[grant]]
 to = ["ana"]
@@ -103,7 +103,7 @@ def _other(value: Any, rng: random.Random) -> Any:
 def edit(connection: sqlite3.Connection, rng: random.Random) -> str:
     """One random edit; in words, empty where the database refused it or nothing is other than before."""
     before = _content(connection)
-    table = rng.choices(TABLES, [1, 1, 4, 2, 4, 1, 1, 1, 1])[0]
+    table = rng.choices(TABLES, [1, 1, 4, 2, 4, 1, 1, 1, 1, 1])[0]
     columns, key = _keys(connection)[table]
     rows = [dict(zip(columns, row, strict=True)) for row in connection.execute(f"SELECT * FROM {table}")]  # nosec B608 # names of TABLES
     row, kind = rng.choice(rows), rng.choice(KINDS)

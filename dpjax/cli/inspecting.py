@@ -68,7 +68,7 @@ def inspect_command(
     if not tokens and (mask or padding is not None):
         raise ValueError(f"--{'mask' if mask else 'padding'} is of token ids; say --tokens COLUMN too")
     with errors_in_one_line():
-        ask_ledger("raw", path, None)
+        ask_ledger("raw", path, None, encoding)
         if tokens:
             data = load_tokens(source, tokens, padding=padding, mask=mask)
             _inspect_tokens(data, labelled=bool(resolved(source).label))

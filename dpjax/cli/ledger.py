@@ -1,6 +1,7 @@
 """``dpjax ledger``: budgets of sensitive data, what was spent of them, and whether anybody edited the record."""
 
 import json
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -219,12 +220,12 @@ def _print(account: "Account", with_runs: bool) -> None:
         markup=False,
     )
     if with_runs and account.runs:
-        headers = ("who", "tool", "steps", "state", "last change (UTC)")
+        headers = ("id", "who", "tool", "steps", "state", "last change (UTC)")
         columns = [Column(header, no_wrap=True) for header in headers]
         table = Table(*columns, Column("run", overflow="fold"), box=None, padding=(0, 2, 0, 0))
         for run in account.runs:
             steps = f"{run.steps:,} of {run.spend.steps:,}"
-            cells = (run.who, run.tool, steps, run.state, run.updated[:16].replace("T", " "), run.label)
+            cells = (run.id[:8], run.who, run.tool, steps, run.state, run.updated[:16].replace("T", " "), run.label)
             table.add_row(*map(Text, cells))
         if not console.is_terminal:
             console.width = max(console.width, 160)
@@ -313,7 +314,7 @@ def _spend(
 @app.command()
 def close(
     name: _Name,
-    run: Annotated[str, typer.Argument(metavar="RUN", help="Its id, from `dpjax ledger show NAME --json`.")],
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Its id, or how it begins, from `dpjax ledger show NAME`.")],
     ledger: _Place = None,
 ) -> None:
     """End a reservation whose process is no more, as on a machine that is gone: the steps that were begun stay spent.
@@ -378,10 +379,11 @@ def export(
       dpjax ledger export trail.sealed --sealed
 
     A line has sequence, time (UTC), who, action, subject, detail, hash, signer and signature; each hash is of the
-    record and of the hash before it, and signed. What is sealed, dpjax keys open reads.
+    record and of the hash before it, and signed. The file is yours alone (mode 600). What is sealed, dpjax keys open
+    reads.
     """
     from dpjax.governance.ledger import Ledger
-    from dpjax.keeping import write_whole
+    from dpjax.keeping import whole_file
 
     if keys is not None and not sealed:
         raise ValueError("--keys seals nothing without --sealed; add that, or leave --keys out.")
@@ -389,7 +391,8 @@ def export(
     lines = [json.dumps(record, ensure_ascii=False) for record in Ledger(ledger).records()]
     text = "".join(f"{line}\n" for line in lines).encode()
     if sealing is None:
-        write_whole(file, text)
+        with whole_file(file) as part, open(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as out:
+            out.write(text)
         typer.echo(f"wrote {_counted(len(lines), 'record')} to {file}")
         return
     from dpjax.encryption.errors import short

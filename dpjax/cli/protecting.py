@@ -49,6 +49,8 @@ def protect_command(
         ask_ledger("protect", name, ledger)
     for file in files:
         sealed = file.with_name(file.name + SEALED)
+        if file.is_symlink() and remove:
+            raise ValueError(f"{file} is a link, and taking it away leaves the rows open; name {file.resolve()}.")
         if sealed.exists():
             raise ValueError(f"{sealed} is there already; take it away, or leave {file.name} as it is.")
         with (
@@ -58,18 +60,24 @@ def protect_command(
         ):
             written = _copy(source, target.write, moved)
         with SealedReader(sealed, keys, purpose="data") as source, _bar(f"reading {sealed.name} back", source) as moved:
-            if _copy(source, lambda piece: None, moved) != written:
-                sealed.unlink()
-                raise ValueError(f"{file} changed while it was sealed; run the same command again.")
+            back = _copy(source, lambda piece: None, moved)
+        with open(file, "rb") as source:
+            now = _copy(source, lambda piece: None, lambda number: None)
+        if not written == back == now:
+            sealed.unlink()
+            raise ValueError(f"{file} changed while it was sealed; run the same command again.")
         typer.echo(f"sealed {file} as {sealed.name}")
         if remove:
             file.unlink()
             typer.echo(f"took {file} away")
+        else:
+            typer.echo(f"{file} is open still; a folder with both is not read")
 
 
 def open_command(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A sealed file, as patients.csv.sealed.")],
     to: Annotated[Path, typer.Option(help="Where its rows are written open, for you alone (mode 600).")],
+    encoding: Annotated[str | None, typer.Option(help="Of the characters, for the ledger to know the rows.")] = None,
     ledger: _Ledger = None,
 ) -> None:
     """Write the rows of a sealed file open, to look at them.
@@ -89,7 +97,7 @@ def open_command(
     if to.exists():
         raise ValueError(f"--to {to} is there already; name another file.")
     with errors_in_one_line():
-        ask_ledger("raw", name, ledger)
+        ask_ledger("raw", name, ledger, encoding)
     with SealedReader(file, keys, purpose="data") as source, whole_file(to) as part:
         handle = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
         with os.fdopen(handle, "wb") as target, _bar(f"opening {file.name}", source) as moved:
@@ -114,13 +122,14 @@ def _files(place: Path, *, sealed: bool) -> list[Path]:
     return files
 
 
-def ask_ledger(action: str, name: str, place: str | None) -> None:
+def ask_ledger(action: str, name: str, place: str | None, encoding: str | None = None) -> None:
     """Ask the ledger, if there is one, whether this person may do that with these rows; sensitive ones are noted.
 
     Args:
       action: of ``governance.policy.ACTIONS``.
       name: path of the rows.
       place: of the ledger; None: the user's, if there is one.
+      encoding: of the characters; None: as they say themselves.
 
     Raises:
       Denied: the rows are sensitive, and no grant lets this person do that.
@@ -128,14 +137,23 @@ def ask_ledger(action: str, name: str, place: str | None) -> None:
     from dpjax.governance.database import ledger_url
 
     url = ledger_url(place)
-    if place is None and url.get_backend_name() == "sqlite" and not Path(str(url.database)).is_file():
+    is_there = url.get_backend_name() != "sqlite" or Path(str(url.database)).is_file()
+    named = place is not None or "DPJAX_LEDGER" in os.environ
+    if not is_there and (action == "protect" or not named):
         return
     from dpjax.datasets.raw_columns import columns_at
+    from dpjax.fetching.sources import DatasetError
     from dpjax.fingerprints import fingerprint_of
+    from dpjax.governance.errors import LedgerError
     from dpjax.governance.ledger import Ledger
 
     book = Ledger(place)
-    data_set = book.find(fingerprint_of(columns_at(name)))
+    try:
+        data_set = book.find(fingerprint_of(columns_at(name, encoding)))
+    except (DatasetError, LedgerError):
+        if action == "protect":  # what is locked is safe, whatever it is
+            return
+        raise
     if data_set is not None and data_set.sensitive:
         book.note_access(action, data_set.name, {"file": Path(name).name})
 

@@ -117,6 +117,8 @@ def export(
       dpjax results export results/quickstart --out paper/tables
     """
     from dpjax.results import ResultsError, write_atomically
+    from dpjax.results.result_files import job_files
+    from dpjax.results.sealing import any_sealed
     from dpjax.results.sheet import sheets
     from dpjax.results.show import to_latex, to_markdown
     from dpjax.results.table import write_frame
@@ -141,6 +143,8 @@ def export(
     paths += [write_atomically(folder / name, text.encode()) for name, text in texts.items()]
     for path in paths:
         typer.echo(path)
+    if any_sealed(job_files(directories[0])):
+        typer.echo("note: the rows lie sealed, and what is written here is open, but for tables beside them.", err=True)
     name_what_is_left_out(frame)
 
 

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from dpjax.fingerprints import Fingerprint
 from dpjax.governance.errors import LedgerError
 from dpjax.governance.spends import Spend, read_spend
-from dpjax.governance.tables import data_sets, spends
+from dpjax.governance.tables import data_sets, fingerprints, spends
 
 
 class DataSet(NamedTuple):
@@ -24,6 +24,7 @@ class DataSet(NamedTuple):
       composition: planned or adaptive: how its runs are added up.
       revision: grows with all that is done to it.
       sensitive: whether all that is done with it needs a grant.
+      fingerprint_id: of its fingerprint.
     """
 
     name: str
@@ -35,11 +36,12 @@ class DataSet(NamedTuple):
     composition: str
     revision: int
     sensitive: bool
+    fingerprint_id: str
 
     def budget(self) -> dict[str, Any]:
         """All but its revision, as the trail has it."""
-        kept = self._asdict() | {"fingerprint": self.fingerprint.as_json()}
-        return {field: value for field, value in kept.items() if field not in ("name", "revision")}
+        kept = self._asdict() | {"fingerprint": self.fingerprint_id}
+        return {field: value for field, value in kept.items() if field not in ("name", "revision", "fingerprint_id")}
 
 
 class Run(NamedTuple):
@@ -89,13 +91,16 @@ class Account(NamedTuple):
 
 def data_sets_of(connection: sa.Connection) -> list[DataSet]:
     """All that have a budget."""
-    rows = connection.execute(sa.select(data_sets).order_by(data_sets.c.name)).mappings()
-    return [
-        DataSet(
-            **{**row, "fingerprint": Fingerprint.from_json(row["fingerprint"]), "sensitive": bool(row["sensitive"])}
-        )
-        for row in rows
-    ]
+    joined = data_sets.outerjoin(fingerprints, data_sets.c.fingerprint == fingerprints.c.id)
+    chosen = sa.select(data_sets, fingerprints.c.value).select_from(joined).order_by(data_sets.c.name)
+    found = []
+    for row in map(dict[str, Any], connection.execute(chosen).mappings()):
+        value, id = row.pop("value"), row.pop("fingerprint")
+        if value is None:
+            raise LedgerError(f"data {row['name']} has lost its fingerprint; restore the ledger from a copy.")
+        known = {"fingerprint": Fingerprint.from_json(value), "fingerprint_id": id}
+        found.append(DataSet(**{**row, **known, "sensitive": bool(row["sensitive"])}))
+    return found
 
 
 def data_set_of(connection: sa.Connection, name: str) -> DataSet:

@@ -15,7 +15,7 @@ from dpjax.governance.database import reading, writing
 from dpjax.governance.decisions import Held, spent_of
 from dpjax.governance.errors import LedgerError
 from dpjax.governance.policy import ALL, ROLES
-from dpjax.governance.tables import policies
+from dpjax.governance.tables import keep_fingerprint, policies
 
 
 class BudgetBook(Book):
@@ -73,6 +73,7 @@ class BudgetBook(Book):
             old = known.get(name)
             marked = sensitive if sensitive is not None else old is not None and old.sensitive
             budget = checked_budget(name, known, runs_of(connection, name), sensitive=marked, **given)
+            keep_fingerprint(connection, fingerprint.as_json())
             if old is None or not weakens(old, budget):
                 self._append(connection, "budget", name, budget)
                 return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -88,7 +89,7 @@ def checked_budget(
                 f"{adjacency}; keep them."
             )
     return {
-        "fingerprint": fingerprint.as_json(),
+        "fingerprint": hashlib.sha256(fingerprint.as_json().encode()).hexdigest(),
         "unit": unit,
         "adjacency": adjacency,
         "epsilon": epsilon,

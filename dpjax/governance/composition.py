@@ -23,6 +23,7 @@ _ACCURACY = ((8, 2e-4), (128, 2e-3))
 _ROUGH = 1e-2  # the same of more events
 _MOST_POINTS = 4e5  # of a discretised loss
 _WITHOUT_LOSSES = ("GaussianDpEvent", "NonPrivateDpEvent", "NoOpDpEvent")
+_LARGEST_STATED = 3.0
 _SHARES = (1e-3, 1e-2, 0.1, 0.5)  # of δ, that pay for overflows
 
 
@@ -36,6 +37,7 @@ class Composed(NamedTuple):
       precision: Σ 1/σ² of plain Gaussians, which compose exactly.
       rest: what else is paid for; its events are in the others.
       endless: whether something had no noise.
+      beside: sum of ε of what is known by its (ε, δ) alone, of an ε too large for a grid.
     """
 
     adjacency: str
@@ -44,6 +46,7 @@ class Composed(NamedTuple):
     precision: float
     rest: Total
     endless: bool = False
+    beside: float = 0.0
 
 
 def compose(total: Total, adjacency: str, *, most_distinct: int = _MOST_DISTINCT) -> Composed:
@@ -97,6 +100,7 @@ def plus(composed: Composed, total: Total) -> Composed:
         precision=composed.precision + more.precision,
         rest=composed.rest.plus(more.rest),
         endless=composed.endless or more.endless,
+        beside=composed.beside + more.beside,
     )
 
 
@@ -108,8 +112,7 @@ def is_too_fine(composed: Composed, total: Total) -> bool:
       total: what comes to it.
     """
     counts = {leaf: count for leaf, count in total.events.items() if count}
-    width = _width(composed.precision + _precision(counts))
-    return 0 < composed.interval * 4 * _MOST_POINTS < width
+    return 0 < composed.interval * 10 < _interval(counts, composed.precision + _precision(counts))
 
 
 def epsilon_of(composed: Composed, delta: float) -> float:
@@ -132,19 +135,30 @@ def epsilon_of(composed: Composed, delta: float) -> float:
     if composed.endless or left <= 0:
         return best
     if not rest.overflow:
-        return min(best, _epsilon(composed, left))
+        return min(best, _epsilon(composed, left) + composed.beside)
     for share in _SHARES:
-        found = _epsilon(composed, left * (1 - share))
+        found = _epsilon(composed, left * (1 - share)) + composed.beside
         if found < 700 and rest.overflow * (1 + math.exp(found)) <= left * share:
             best = min(best, found)
     return best
 
 
 def _added(counts: dict[str, int], adjacency: str, interval: float, precision: float, rest: Total) -> Composed:
+    # By basic composition: (ε₁, δ₁) and (ε₂, δ₂) are (ε₁ + ε₂, δ₁ + δ₂).
+    large = {leaf: count for leaf, count in counts.items() if _stated(leaf)[0] > _LARGEST_STATED}
+    beside = sum(count * _stated(leaf)[0] for leaf, count in large.items())
+    rest = rest._replace(delta=rest.delta + sum(count * _stated(leaf)[1] for leaf, count in large.items()))
+    counts = {leaf: count for leaf, count in counts.items() if leaf not in large}
     others = {leaf: count for leaf, count in sorted(counts.items()) if _kind(leaf) not in _WITHOUT_LOSSES}
     losses = _reduced([_losses(leaf, count, adjacency, interval) for leaf, count in others.items()])
     endless = any(_kind(leaf) == "NonPrivateDpEvent" or _noise(leaf) == 0 for leaf in counts)
-    return Composed(adjacency, interval if others else 0.0, losses, precision, rest, endless)
+    return Composed(adjacency, interval if others else 0.0, losses, precision, rest, endless, beside)
+
+
+def _stated(leaf: str) -> tuple[float, float]:
+    """(ε, δ) of what is known by these alone; (0, 0) of all else."""
+    fields = _read(leaf)
+    return (fields["epsilon"], fields["delta"]) if fields["type"] == STATED else (0.0, 0.0)
 
 
 def _noise(leaf: str) -> float | None:

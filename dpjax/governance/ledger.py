@@ -20,7 +20,7 @@ from dpjax.governance.decisions import Decision, Held, Request, decide, spent_of
 from dpjax.governance.errors import LedgerError, Overspent
 from dpjax.governance.identity import user
 from dpjax.governance.signing import Author, SigningKey, signing_key
-from dpjax.governance.spends import Spend, read_spend
+from dpjax.governance.spends import Spend, check_spend, read_spend
 from dpjax.governance.tables import VERSION, metadata, spends
 from dpjax.governance.tables import secrets as secret_table
 from dpjax.keeping import this_process
@@ -88,6 +88,8 @@ class Ledger(BudgetBook):
           Denied: the data are sensitive, and no grant of this person allows them; it is written down.
           LedgerError: another unit or adjacency than the budget's, or a run that another process runs now.
         """
+        for each in requests:
+            check_spend(each.spend)
         self.check("train", name, requests)
         for _ in range(_TRIES):
             with reading(self._engine) as connection:
@@ -151,6 +153,7 @@ class Ledger(BudgetBook):
           LedgerError: there is no such data, or nobody can add up what was spent.
           Denied: the data are sensitive, and this person may not enter anything.
         """
+        check_spend(spend)
         self.check("enter", name)
         run = {"id": secrets.token_hex(16), "key": "", "tool": tool, "label": label, "spend": spend.as_json()}
         with writing(self._engine) as connection:
@@ -320,6 +323,8 @@ def _checked(row: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any
         raise LedgerError(f"run {row['label']} has ended in the ledger; reserve it again to go on.")
     change = dict(change)
     if "steps" in change:
+        if isinstance(change["steps"], bool) or not isinstance(change["steps"], int) or change["steps"] < 0:
+            raise LedgerError(f"run {row['label']}: steps={change['steps']} must be a whole number of at least 0.")
         change["steps"] = max(change["steps"], row["steps"])
         if change["steps"] > (most := read_spend(row["spend"]).steps):
             raise LedgerError(

@@ -12,7 +12,7 @@ from dpjax.governance.database import check_there, connect, ledger_url, reading,
 from dpjax.governance.errors import LedgerError
 from dpjax.governance.identity import user
 from dpjax.governance.signing import Author, SigningKey, signing_key
-from dpjax.governance.tables import VERSION, ledgers
+from dpjax.governance.tables import VERSION, keep_fingerprint, ledgers
 
 
 def upgrade_ledger(place: str | None = None, *, who: str | None = None, key: SigningKey | None = None) -> int:
@@ -71,6 +71,17 @@ def _sign_and_mark(op: Any) -> None:
     op.add_column("trail", sa.Column("signer", sa.String(16), nullable=False, server_default=""))
     op.add_column("trail", sa.Column("signature", sa.String(128), nullable=False, server_default=""))
     op.add_column("data_set", sa.Column("sensitive", sa.Integer, nullable=False, server_default="0"))
+    op.create_table(
+        "fingerprint",
+        sa.Column("id", sa.String(64), primary_key=True),
+        sa.Column("value", sa.Text, nullable=False),
+    )
+    connection = op.get_bind()
+    for name, value in connection.execute(sa.text("SELECT name, fingerprint FROM data_set")).all():
+        id = keep_fingerprint(connection, value)
+        connection.execute(
+            sa.text("UPDATE data_set SET fingerprint = :id WHERE name = :name"), {"id": id, "name": name}
+        )
     op.create_table(
         "signer",
         sa.Column("key", sa.String(16), primary_key=True),

@@ -70,6 +70,27 @@ class Total(NamedTuple):
 NOTHING = Total({})
 
 
+def check_spend(spend: Spend) -> None:
+    """Raise LedgerError where a spend has numbers that none can have, as a negative δ.
+
+    Args:
+      spend: of whoever wrote it.
+    """
+    claim = spend.claim or (0.0, 0.0)
+    for name, value, most in (
+        ("overflow", spend.overflow, 1.0),
+        ("delta", spend.delta, 1.0),
+        ("claim[0]", claim[0], math.inf),
+        ("claim[1]", claim[1], 1.0),
+    ):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
+            raise LedgerError(f"spend: {name}={brief(value)} must be a number from 0 to {most:g}.")
+    if isinstance(spend.steps, bool) or not isinstance(spend.steps, int) or spend.steps < 1:
+        raise LedgerError(f"spend: steps={brief(spend.steps)} must be a whole number above 0.")
+    total_of(spend)
+    read_spend(spend.as_json())
+
+
 def sum_of(totals: Iterable[Total]) -> Total:
     """All together."""
     events, rest = dict[str, int](), [0.0] * (len(Total._fields) - 1)

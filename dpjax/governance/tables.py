@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -81,11 +82,20 @@ tokens = sa.Table(
     sa.Column("expires", sa.BigInteger, nullable=False),
 )
 
+fingerprints = sa.Table(
+    "fingerprint",
+    metadata,
+    sa.Column(
+        "id", sa.String(64), primary_key=True
+    ),  # its SHA-256: by a fingerprint rows can be told, and the trail is to tell none
+    sa.Column("value", sa.Text, nullable=False),
+)
+
 data_sets = sa.Table(
     "data_set",
     metadata,
     sa.Column("name", sa.String(255), primary_key=True),
-    sa.Column("fingerprint", sa.Text, nullable=False),
+    sa.Column("fingerprint", sa.Text, nullable=False),  # id of one
     sa.Column("unit", sa.String(16), nullable=False),
     sa.Column("adjacency", sa.String(32), nullable=False),
     sa.Column("epsilon", sa.Float, nullable=False),
@@ -111,6 +121,22 @@ spends = sa.Table(
     sa.Column("created", sa.String(40), nullable=False),
     sa.Column("updated", sa.String(40), nullable=False),
 )
+
+
+def keep_fingerprint(connection: sa.Connection, value: str) -> str:
+    """Keep a fingerprint where it is not kept yet.
+
+    Args:
+      connection: in a transaction.
+      value: of ``Fingerprint.as_json``.
+
+    Returns:
+      Its id.
+    """
+    id = hashlib.sha256(value.encode()).hexdigest()
+    if connection.execute(sa.select(fingerprints.c.id).where(fingerprints.c.id == id)).first() is None:
+        connection.execute(fingerprints.insert().values(id=id, value=value))
+    return id
 
 
 def _init(connection: sa.Connection, record: Mapping[str, Any], detail: Mapping[str, Any]) -> None:
@@ -149,6 +175,8 @@ def _token(connection: sa.Connection, record: Mapping[str, Any], detail: Mapping
 
 
 def _budget(connection: sa.Connection, record: Mapping[str, Any], detail: Mapping[str, Any]) -> None:
+    if detail["fingerprint"].startswith("["):  # version 1 had it here
+        detail = {**detail, "fingerprint": keep_fingerprint(connection, detail["fingerprint"])}
     if "sensitive" in detail:  # since version 2
         detail = {**detail, "sensitive": int(detail["sensitive"])}
     named = data_sets.c.name == record["subject"]

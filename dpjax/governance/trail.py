@@ -14,7 +14,7 @@ from dpjax.governance.errors import LedgerError
 from dpjax.governance.policy import check_key, read_policy
 from dpjax.governance.rules import check_rules
 from dpjax.governance.signing import Author, is_signed, key_id
-from dpjax.governance.tables import ACTIONS, apply, ledgers, metadata, secrets, signers, trail
+from dpjax.governance.tables import ACTIONS, apply, fingerprints, ledgers, metadata, secrets, signers, trail
 
 START = "0" * 64
 """What the first record is bound to."""
@@ -185,6 +185,9 @@ def verify(connection: sa.Connection) -> tuple[int, str]:
     head = (0, START)
     with engine.begin() as replay:
         metadata.create_all(replay)
+        if kept := connection.execute(sa.select(fingerprints)).mappings().all():
+            replay.execute(fingerprints.insert(), [dict(row) for row in kept])
+        named = set[str]()
         rows = connection.execute(sa.select(trail).order_by(trail.c.sequence)).mappings()
         policy, maker, before = None, "", None
         for record in checked(dict[str, Any](row) for row in rows):
@@ -194,6 +197,7 @@ def verify(connection: sa.Connection) -> tuple[int, str]:
                 apply(replay, record)
                 if record["action"] == "policy":
                     policy = read_policy(json.loads(record["detail"])["text"])
+                named |= _fingerprints_in(record)
                 before = record
             except LedgerError as error:
                 raise LedgerError(
@@ -206,15 +210,29 @@ def verify(connection: sa.Connection) -> tuple[int, str]:
         if head == (0, START):
             raise LedgerError("trail is empty; the ledger was cut: restore it from a copy.")
         for table in metadata.sorted_tables:
-            if table in (trail, secrets):
+            if table in (trail, secrets, fingerprints):
                 continue
             _compare(table, connection, replay)
     engine.dispose()
+    sound = all(row["id"] == hashlib.sha256(str(row["value"]).encode()).hexdigest() for row in kept)
+    if not sound or {row["id"] for row in kept} != named:
+        raise LedgerError("fingerprints are not those that the trail names; restore the ledger from a copy.")
     found = connection.execute(sa.select(secrets)).all()
     hashed = connection.execute(sa.select(ledgers.c.secret_hash)).scalar_one()
     if [(row.id, hashlib.sha256(str(row.value).encode()).hexdigest()) for row in found] != [(1, hashed)]:
         raise LedgerError("secret is not the one that the ledger was made with; restore the ledger from a copy.")
     return head
+
+
+def _fingerprints_in(record: Mapping[str, Any]) -> set[str]:
+    """Ids of the fingerprints that a record names."""
+    detail = json.loads(record["detail"])
+    if record["action"] == "budget":
+        value = detail["fingerprint"]
+        return {hashlib.sha256(value.encode()).hexdigest() if value.startswith("[") else value}
+    if record["action"] == "propose" and record["subject"]:
+        return {detail["to"]["fingerprint"]}
+    return set()
 
 
 def _compare(table: sa.Table, mine: sa.Connection, replay: sa.Connection) -> None:

@@ -1,6 +1,5 @@
 """Which rows of a table were made by other code, or of other files, than a run of today would read."""
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ import pandas as pd
 
 from dpjax._version import SAME_NUMBERS_SINCE, __version__
 from dpjax.results.distinct import Distinct, Table
+from dpjax.results.sealing import content_hash
 
 _LARGEST = 64 * 2**20
 """Bytes of a file that a table is worth reading for."""
@@ -97,7 +97,7 @@ def _now(name: str) -> str | None:
         path = Path(name).expanduser()
         if not path.is_file() or path.stat().st_size > _LARGEST:
             return None
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return content_hash(path)
     except (OSError, ValueError, RuntimeError):
         return None
 

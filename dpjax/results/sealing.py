@@ -1,9 +1,10 @@
 """Results that lie encrypted: rows of sensitive data, whose scores are no DP output, for holders of a key alone."""
 
+import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from dpjax.encryption.header import MAGIC
+from dpjax.encryption.header import HEADER_BYTES, MAGIC
 from dpjax.results.errors import ResultsError
 
 _PURPOSE = "results"
@@ -77,6 +78,23 @@ def is_sealed(path: Path) -> bool:
             return stream.read(len(MAGIC)) == MAGIC
     except OSError:
         return False
+
+
+def content_hash(path: Path) -> str:
+    """SHA-256 of a file's content; of a sealed file without its header, as another key for it makes no other content.
+
+    Args:
+      path: of the file.
+
+    Raises:
+      OSError: it can't be read.
+    """
+    with path.open("rb") as file:
+        if file.read(len(MAGIC)) == MAGIC:
+            file.seek(HEADER_BYTES)
+        else:
+            file.seek(0)
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def any_sealed(files: Iterable[Path]) -> bool:

@@ -159,7 +159,8 @@ def _hand_over(hydra_context: Any, composed: DictConfig, outcome: Outcome) -> Jo
     """Hydra's own run_job around a result that is there already."""
 
     def stub(cfg: DictConfig) -> Any:
-        for row in outcome.rows:
+        sealed = OmegaConf.select(cfg, "governance.seal")
+        for row in () if sealed else outcome.rows:  # the log lies open
             name = "test_r2" if row.get("test_accuracy") is None else "test_accuracy"
             value = math.nan if row.get(name) is None else row[name]  # of a run that diverged
             log.info("seed %s: %s %.4f, ε %s", row["seed"], name.replace("_", " "), value, row["epsilon_pld"])
