@@ -42,6 +42,7 @@ def with_own_experiments(words: Sequence[str]) -> Iterator[list[str]]:
         return
     path = Path(found["path"]).expanduser()
     text = _read(path)
+    _refuse_other_governance(words, text, path)
     with TemporaryDirectory(prefix="dpjax-experiment-") as folder:
         place = Path(folder, "experiment", "own")
         place.mkdir(parents=True)
@@ -54,6 +55,17 @@ def with_own_experiments(words: Sequence[str]) -> Iterator[list[str]]:
             yield ["--config-dir", folder, *named]
         finally:
             _GIVEN.clear()
+
+
+def _refuse_other_governance(words: Sequence[str], text: str, path: Path) -> None:
+    """A file's mapping comes after the option of the command line, and would keep a ledger out without a word."""
+    chosen = next((word.partition("=")[2] for word in words if word.startswith("governance=")), None)
+    said = OmegaConf.select(OmegaConf.create(text), "governance.name")
+    if chosen is not None and said is not None and chosen != said:
+        raise ConfigError(
+            f"experiment={path} says governance.name={said}, which comes after governance={chosen}; write "
+            f"governance.name={chosen}."
+        )
 
 
 def as_given(overrides: str) -> str:

@@ -178,3 +178,31 @@ def test_no_row_holds_the_password_of_a_ledger():
     written = identity.written_config(cfg)
     assert "geheim" not in written
     assert "postgresql://ana:***@db/l" in written
+
+
+def test_a_file_s_mapping_does_not_keep_the_ledger_out_without_a_word(main, ledger, tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("data: {name: breast_cancer}\ngovernance: {name: 'off'}\n")
+    code, _, err = main(f"experiment={file}", "governance=local", "privacy.delta=1e-5", "optimizer.num_steps=2")
+    assert code == 1
+    assert "says governance.name=off, which comes after governance=local; write governance.name=local" in err
+    assert ledger.account("cancer").runs == ()
+
+
+def test_a_run_that_another_process_is_at_is_not_taken_over(ledger):
+    from tests.ledgers import request
+
+    code = (
+        "import sys\nfrom dpjax.governance.ledger import Ledger\nfrom tests.ledgers import request\n"
+        "ledger = Ledger(who='ana')\n[run] = ledger.reserve('cancer', [request('a', noise_multiplier=9.0)])\n"
+        "ledger.commit({run: 1})\nprint(run, flush=True)\nsys.stdin.readline()"
+    )
+    other = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    run = other.stdout.readline().strip()
+    with pytest.raises(ValueError, match=r"is being run by ana in process .*; wait for it"):
+        ledger.take_over("cancer", [run])
+    with pytest.raises(ValueError, match="is being run by ana"):
+        ledger.reserve("cancer", [request("a", noise_multiplier=9.0)])
+    other.communicate("\n")
+    ledger.take_over("cancer", [run])
+    ledger.close({run: 1})

@@ -18,6 +18,7 @@ from dpjax.fetching.sources import DatasetError
 from dpjax.fingerprints import fingerprint_of
 from dpjax.governance.identity import user
 from dpjax.governance.ledger import Ledger, create_ledger
+from dpjax.governance.signing import new_signing_key
 from experiments import inputs
 from tests.patients import write_patients
 
@@ -148,7 +149,8 @@ def test_what_is_sealed_already_or_no_table_is_told(keys, tmp_path, capsys):
 def test_of_sensitive_data_only_who_may_see_the_rows_opens_them_and_it_is_noted(keys, tmp_path, monkeypatch, capsys):
     file = _written(tmp_path, ".csv")
     monkeypatch.setenv("DPJAX_LEDGER", str(tmp_path / "ledger.db"))
-    ledger = create_ledger()
+    olga = new_signing_key()
+    ledger = create_ledger(who="olga", key=olga)
     rows = fingerprint_of(columns_at(str(file)))
     ledger.set_budget("clinic", rows, unit="example", adjacency="zero_out", epsilon=2, delta=1e-5, sensitive=True)
     grant = f"[[grant]]\nto = ['olga']\nrole = 'owner'\ndata = ['*']\n[[grant]]\nto = ['{user()}']\nrole = "
@@ -157,9 +159,9 @@ def test_of_sensitive_data_only_who_may_see_the_rows_opens_them_and_it_is_noted(
     assert run(["data", "open", f"{file}.sealed", "--to", str(tmp_path / "back")]) == 1
     assert "to read its rows takes the role owner" in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "back").exists()
-    Ledger(who="olga").set_policy(f"{grant}'owner'\ndata = ['clinic']")
+    Ledger().approve(ledger.set_policy(f"{grant}'owner'\ndata = ['clinic']"))
     assert run(["data", "open", f"{file}.sealed", "--to", str(tmp_path / "back")]) == 0
-    records = [each for each in Ledger(who="olga").records() if each["action"] != "signer"]
+    records = [each for each in ledger.records() if each["action"] != "signer"]
     did = [(each["action"], each["detail"].get("action")) for each in records]
-    assert did[-3:] == [("deny", "raw"), ("policy", None), ("access", "raw")]
+    assert did[-5:] == [("deny", "raw"), *((each, None) for each in ("propose", "settle", "policy")), ("access", "raw")]
     assert ("access", "protect") in did

@@ -117,10 +117,7 @@ def decide(data_set: DataSet, runs: Sequence[Run], requests: Sequence[Request]) 
     for request in requests:
         again = known.pop(request.key, None)
         if again is not None and again.state == "open" and again.process != me and again.id not in gone:
-            raise LedgerError(
-                f"run {request.label} is being run by {again.who} in process {again.process}; wait for it, or close it "
-                f"with `dpjax ledger close {again.id}` if it is no more."
-            )
+            raise LedgerError(being_run(again))
         ids.append(again.id if again is not None and again.spend == request.spend else "")
     continued = tuple(id for id in ids if id)
     fresh = tuple(request for request, id in zip(requests, ids, strict=True) if not id)
@@ -137,6 +134,14 @@ def decide(data_set: DataSet, runs: Sequence[Run], requests: Sequence[Request]) 
         return Decision(tuple(ids), continued, fresh, ended)
     spent = held.epsilon()
     return Decision((), (), (), ended, _refusal(data_set, held, spent, requests, mine, min(after, exact)))
+
+
+def being_run(run: Run) -> str:
+    """Why a run can't be taken over, in a sentence."""
+    return (
+        f"run {run.label} is being run by {run.who} in process {run.process}; wait for it, or close it with "
+        f"`dpjax ledger close NAME {run.id[:8]}` if it is no more."
+    )
 
 
 def _change(data_set: DataSet, request: Request) -> str:

@@ -16,14 +16,14 @@ from dpjax.governance import trail
 from dpjax.governance.accounts import data_set_of, runs_of
 from dpjax.governance.budget_book import BudgetBook
 from dpjax.governance.database import connect, ledger_url, reading, sentences, shown, writing
-from dpjax.governance.decisions import Decision, Held, Request, decide, spent_of
+from dpjax.governance.decisions import Decision, Held, Request, being_run, decide, spent_of
 from dpjax.governance.errors import LedgerError, Overspent
 from dpjax.governance.identity import user
 from dpjax.governance.signing import Author, SigningKey, signing_key
 from dpjax.governance.spends import Spend, check_spend, read_spend
 from dpjax.governance.tables import VERSION, metadata, spends
 from dpjax.governance.tables import secrets as secret_table
-from dpjax.keeping import this_process
+from dpjax.keeping import runs_here, this_process
 
 _TRIES = 3
 """Of a decision beside others; after them the ledger is held while it is made."""
@@ -257,9 +257,16 @@ class Ledger(BudgetBook):
         Args:
           name: of their data set.
           ids: of open runs.
+
+        Raises:
+          LedgerError: another process of this machine runs one of them now.
         """
         with reading(self._engine) as connection:
-            mine = {run.id for run in runs_of(connection, name) if run.process == this_process()}
+            runs = runs_of(connection, name)
+        mine = {run.id for run in runs if run.process == this_process()}
+        for run in runs:
+            if run.id in ids and run.id not in mine and run.steps and runs_here(run.process):
+                raise LedgerError(being_run(run))
         self._change("continue", {id: {"process": this_process()} for id in ids if id not in mine})
 
     def open_runs(self, keys: Iterable[str]) -> dict[str, str]:
