@@ -20,7 +20,7 @@ from house import draw_house, floors_table  # noqa: E402
 RESULTS = DOCS.parent / "benchmarks/results"
 STEP_TIME = RESULTS / "step_time.md"
 MEASURED = ("compile_time", "federated_rounds", "calibration", "sweep", "noise", "cnn_layout")
-MEASURED += ("secure_aggregation", "homomorphic", "million_clients")
+MEASURED += ("secure_aggregation", "homomorphic", "million_clients", "ledger")
 FIGURES = {
     "privacy_utility_curve.png": "quickstart_curve.png",
     "epsilon_clip_heatmap.png": "quickstart_heatmap.png",
