@@ -205,7 +205,9 @@ def _release(
     row, trained = facts.result() | {"seed": seed} | output, lane.output.trained
     if saved:
         dataset = setup.problem.dataset
-        folder = save_model(job.cfg, job.folder / "model", trained, row, dataset.class_names, dataset.target)
+        folder = save_model(
+            job.cfg, job.folder / "model", trained, row, dataset.class_names, dataset.target, dataset.feature_names
+        )
         if meter is not None:
             meter.saved(job, seed, folder)
     return {} if finish is None else finish(trained, seed, job.folder, row, tell)

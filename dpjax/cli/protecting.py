@@ -54,6 +54,7 @@ def protect_command(
         if sealed.exists():
             raise ValueError(f"{sealed} is there already; take it away, or leave {file.name} as it is.")
         with (
+            _sentence(sealed),
             open(file, "rb") as source,
             _bar(f"sealing {file.name}", source) as moved,
             SealedWriter(sealed, keys, purpose="data", durable=True) as target,
@@ -98,7 +99,7 @@ def open_command(
         raise ValueError(f"--to {to} is there already; name another file.")
     with errors_in_one_line():
         ask_ledger("raw", name, ledger, encoding)
-    with SealedReader(file, keys, purpose="data") as source, whole_file(to) as part:
+    with _sentence(to), SealedReader(file, keys, purpose="data") as source, whole_file(to) as part:
         handle = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
         with os.fdopen(handle, "wb") as target, _bar(f"opening {file.name}", source) as moved:
             _copy(source, target.write, moved)
@@ -156,6 +157,15 @@ def ask_ledger(action: str, name: str, place: str | None, encoding: str | None =
         raise
     if data_set is not None and data_set.sensitive:
         book.note_access(action, data_set.name, {"file": Path(name).name})
+
+
+@contextmanager
+def _sentence(path: Path) -> Iterator[None]:
+    """What a disk refuses, in a sentence."""
+    try:
+        yield
+    except OSError as error:
+        raise ValueError(f"{path} can't be written ({error.strerror}); make room, or name another folder.") from error
 
 
 def _copy(source: Any, write: Callable[[bytes], object], moved: Callable[[int], None]) -> str:

@@ -1,7 +1,7 @@
 """The card of a released model: its privacy statement in the layout of the Hugging Face hub."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from dpjax.results.claims import rounded_up, sampling_word, small, tuning_clause
@@ -51,6 +51,7 @@ def model_card(statement: Mapping[str, Any]) -> str:
             *facts,
             "",
             *(line for note in statement["notes"] for line in (note, "")),
+            *_use(release.get("files", ())),
             "## Data",
             "",
             f"It was trained on {data}, by which name the ledger knows the data. All that was ever computed from them, "
@@ -74,6 +75,18 @@ def model_card(statement: Mapping[str, Any]) -> str:
             "",
         ]
     )
+
+
+def _use(files: Iterable[str]) -> list[str]:
+    """What the files of a table's model are."""
+    if "inputs.json" not in files:
+        return []
+    told = (
+        "`trained.safetensors` has the parameters by their path in the model, as `hidden.0.kernel`. `inputs.json` has "
+        "the names of the inputs in their order, what was said of the columns that they are made of, by which each is scaled to "
+        "[-1, 1], and what the outputs stand for."
+    )
+    return ["## Use", "", told, ""]
 
 
 def _front_matter(statement: Mapping[str, Any]) -> list[str]:

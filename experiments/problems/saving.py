@@ -1,12 +1,15 @@
 """What a run has trained, as files that other tools open."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from omegaconf import OmegaConf
 
 from dpjax.datasets.targets import Target, write_target
+from dpjax.keeping import write_whole
 from dpjax.models.tuning import flat_paths, unstacked
 from dpjax.results import write_claim
 from dpjax.results.claims import Row, text
@@ -14,7 +17,13 @@ from experiments.config import Config
 
 
 def save_model(
-    cfg: Config, folder: Path, trained: Any, row: Row, labels: Sequence[str] = (), target: Target | None = None
+    cfg: Config,
+    folder: Path,
+    trained: Any,
+    row: Row,
+    labels: Sequence[str] = (),
+    target: Target | None = None,
+    features: Sequence[str] = (),
 ) -> Path:
     """Writes the trained parameters: adapters as PEFT does, a tuned model as ``transformers`` does, others by path.
 
@@ -28,14 +37,25 @@ def save_model(
       row: results row of the run.
       labels: names of the classes; (): numbered.
       target: the number that it predicts, whose range goes with it; None: it says classes.
+      features: names of the inputs of a table, in their order; (): it has none.
     """
     named = _save(cfg, folder, trained, labels)
+    if features and not text(row, "learnt"):  # of what was read off the rows the names tell too
+        _write_inputs(cfg, folder, features, labels)
+        named = True
     if target is not None:
         learnt = text(row, "learnt").split("; ")
         write_target(folder, target, learnt=f"range of {target.name}" in learnt)
     weights = "average" if cfg.optimizer.ema else "last"
     write_claim(folder, row, weights=weights, class_names=named, model_hash=_hash_of(folder, row))
     return folder
+
+
+def _write_inputs(cfg: Config, folder: Path, features: Sequence[str], labels: Sequence[str]) -> None:
+    """What a table's model wants to be given, and what its outputs stand for."""
+    columns = OmegaConf.to_container(OmegaConf.create(dict(cfg.data.columns)))
+    said = {"inputs": list(features), "outputs": list(labels), "columns": columns}
+    write_whole(folder / "inputs.json", (json.dumps(said, ensure_ascii=False, indent=1) + "\n").encode())
 
 
 def _hash_of(folder: Path, row: Row) -> str:
