@@ -83,8 +83,8 @@ def _use(files: Iterable[str]) -> list[str]:
         return []
     told = (
         "`trained.safetensors` has the parameters by their path in the model, as `hidden.0.kernel`. `inputs.json` has "
-        "the names of the inputs in their order, what was said of the columns that they are made of, by which each is scaled to "
-        "[-1, 1], and what the outputs stand for."
+        "the names of the inputs in their order, what was said of the columns that they are made of, by which each is "
+        "scaled to [-1, 1], and what the outputs stand for."
     )
     return ["## Use", "", told, ""]
 
