@@ -1,194 +1,237 @@
-"""Somebody with the whole database and a key of their own writes what no ledger writes: each is found."""
+"""The rules of clipping, on every engine: what they compute, and that no unit outweighs the clip norm."""
 
-import json
+from functools import partial
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
-import sqlalchemy as sa
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from dpjax.governance import trail
-from dpjax.governance.errors import Denied, LedgerError
-from dpjax.governance.ledger import Ledger, create_ledger
-from dpjax.governance.signing import Author, new_signing_key
-from dpjax.governance.tables import ledgers, signers, spends
-from tests.ledgers import request, rows, set_budget
+from dpjax import (
+    Cohort,
+    HParams,
+    automatic_clipping,
+    clipped_sum,
+    example_gradient,
+    flat_clipping,
+    group_clipping,
+    merge_params,
+    per_layer_clipping,
+    split_params,
+)
+from dpjax.clipping import ENGINES
+from dpjax.clipping.rules import leaf_groups
 
-OLGA, ANA, CLEO, EVE = (new_signing_key() for _ in range(4))
-POLICY = f"""
-[keys]
-olga = ["{OLGA.public}"]
-ana = ["{ANA.public}"]
-cleo = ["{CLEO.public}"]
-
-[[grant]]
-to = ["olga"]
-role = "owner"
-data = ["*"]
-
-[[grant]]
-to = ["ana"]
-role = "analyst"
-data = ["clinic"]
-
-[[grant]]
-to = ["cleo"]
-role = "custodian"
-data = ["clinic"]
-"""
+KEY = jax.random.key(0)
 
 
-@pytest.fixture
-def place(tmp_path):
-    olga = create_ledger(str(tmp_path / "ledger.db"), who="olga", key=OLGA)
-    set_budget(olga, sensitive=True, epsilon=4.0)
-    set_budget(olga, "open", rows=rows(50, 4000))
-    olga.set_policy(POLICY)
-    ana = Ledger(str(tmp_path / "ledger.db"), who="ana", key=ANA)
-    [ended, going] = ana.reserve("clinic", [request(key, noise_multiplier=9.0, steps=6) for key in ("ended", "going")])
-    ana.commit({ended: 4, going: 3})
-    ana.close({ended: None})
-    return str(tmp_path / "ledger.db")
+def loss_fn(params, example, key):
+    x, y = example
+    hidden = jnp.tanh(x @ params["first"]["w"] + params["first"]["b"])
+    return jnp.sum((hidden @ params["second"]["w"] * params["scale"] - y) ** 2)
 
 
-def runs(place):
-    account = Ledger(place, who="olga", key=OLGA).account("clinic")
-    return {run.key: run.id for run in account.runs}
+def first_or_rest(path):
+    return "first" if "first" in path else "rest"
 
 
-WHO = {"a stranger": Author("zed", EVE), "an analyst": Author("ana", ANA), "an owner": Author("olga", OLGA)}
-
-
-def _budget(place, **change):
-    return Ledger(place, who="olga", key=OLGA).account("clinic").data_set.budget() | change
-
-
-FORGED = {
-    "fewer steps": lambda p: ("commit", "clinic", {"runs": [{"id": runs(p)["going"], "steps": 0}]}),
-    "an end with fewer steps": lambda p: (
-        "close",
-        "clinic",
-        {"runs": [{"id": runs(p)["going"], "steps": 0, "state": "closed"}]},
-    ),
-    "steps below none": lambda p: (
-        "close",
-        "clinic",
-        {"runs": [{"id": runs(p)["going"], "steps": -1, "state": "closed"}]},
-    ),
-    "half a step": lambda p: ("commit", "clinic", {"runs": [{"id": runs(p)["going"], "steps": 3.5}]}),
-    "more than was reserved": lambda p: ("commit", "clinic", {"runs": [{"id": runs(p)["going"], "steps": 7}]}),
-    "a run that had ended": lambda p: ("commit", "clinic", {"runs": [{"id": runs(p)["ended"], "steps": 5}]}),
-    "another cost": lambda p: (
-        "continue",
-        "clinic",
-        {
-            "runs": [
-                {"id": runs(p)["ended"], "state": "open", "spend": request("x", noise_multiplier=99.0).spend.as_json()}
-            ]
-        },
-    ),
-    "other data": lambda p: ("continue", "clinic", {"runs": [{"id": runs(p)["ended"], "data_set": "open"}]}),
-    "another's": lambda p: ("continue", "clinic", {"runs": [{"id": runs(p)["ended"], "state": "open", "who": "bob"}]}),
-    "by way of other data": lambda p: ("close", "open", {"runs": [{"id": runs(p)["going"], "state": "closed"}]}),
-    "a larger budget": lambda p: ("budget", "clinic", _budget(p, epsilon=1000.0)),
-    "no mark": lambda p: ("budget", "clinic", _budget(p, sensitive=False)),
-    "a policy": lambda p: ("policy", "", {"text": POLICY.replace('"olga"]', '"olga", "zed"]')}),
-    "a model": lambda p: ("model", "clinic", {"run": runs(p)["ended"], "files": {}}),
+FLAT = {"first": 0, "scale": 0, "second": 0}
+LAYERS = {"first": 0, "scale": 1, "second": 2}
+HALVES = {"first": 0, "scale": 1, "second": 1}
+# rule, group of each entry, γ
+RULES = {
+    "flat": (flat_clipping(), FLAT, None),
+    "per_layer": (per_layer_clipping(), LAYERS, None),
+    "group": (group_clipping(first_or_rest), HALVES, None),
+    "automatic": (automatic_clipping(), FLAT, 0.01),
+    "automatic_groups": (automatic_clipping(0.5, groups=first_or_rest), HALVES, 0.5),
 }
 
 
-@pytest.mark.parametrize("who", WHO)
-@pytest.mark.parametrize("what", FORGED)
-def test_what_no_ledger_writes_is_found_whoever_signs_it(place, what, who):
-    head = Ledger(place, who="olga", key=OLGA).head()
-    action, subject, detail = FORGED[what](place)
-    with sa.create_engine(f"sqlite:///{place}").begin() as connection:
-        trail.append(connection, WHO[who], action, subject, detail)
-    with pytest.raises(LedgerError, match=r"is none that a ledger writes|none of those that the policy names"):
-        Ledger(place).verify(head)
+def make_params(seed, width=5, features=3):
+    keys = jax.random.split(jax.random.key(seed), 4)
+    return {
+        "first": {"w": jax.random.normal(keys[0], (features, width)), "b": jax.random.normal(keys[1], (width,))},
+        "scale": jax.random.normal(keys[2], (2,)),
+        "second": {"w": jax.random.normal(keys[3], (width, 2))},
+    }
 
 
-@pytest.mark.parametrize("what", ["release", "reserve", "enter", "propose", "budget"])
-def test_nor_is_what_no_role_of_theirs_allows(place, what):
-    run = {"id": "f" * 32, "key": "", "tool": "t", "label": "", "process": "", "spend": request("x").spend.as_json()}
-    detail = {
-        "release": {"run": "none", "files": {}, "folder": "f"},
-        "reserve": {"runs": [run | {"steps": 0, "state": "open"}]},
-        "enter": {"runs": [run | {"steps": 10, "state": "closed"}]},
-        "propose": {"from": _budget(place), "to": _budget(place, epsilon=9.0)},
-        "budget": _budget(place, epsilon=0.5),
-    }[what]
-    with sa.create_engine(f"sqlite:///{place}").begin() as connection:
-        trail.append(connection, WHO["a stranger"], what, "clinic", detail)
-    with pytest.raises(LedgerError, match="zed had no role that lets them"):
-        Ledger(place).verify()
-    with pytest.raises(Denied):
-        Ledger(place, who="zed", key=EVE).record_release("clinic", {})
+def make_cohort(seed, slots, filled, scale=1.0, features=3):
+    keys = jax.random.split(jax.random.key(seed + 1), 2)
+    units = (scale * jax.random.normal(keys[0], (slots, features)), jax.random.normal(keys[1], (slots, 2)))
+    return Cohort(units, jnp.arange(slots) < filled)
 
 
-def test_one_person_with_two_keys_is_one_person(place):
-    olga = Ledger(place, who="olga", key=OLGA)
-    proposal = set_budget(olga, epsilon=900.0)
-    budget = dict(olga.proposals()[0].budget)
-    with sa.create_engine(f"sqlite:///{place}").begin() as connection:
-        trail.append(connection, WHO["an owner"], "settle", "clinic", {"id": proposal.number, "state": "approved"})
-        trail.append(connection, WHO["an owner"], "budget", "clinic", budget)
-    with pytest.raises(LedgerError, match="it approves what the same person, or key, had proposed"):
-        olga.verify()
+@partial(jax.jit, static_argnames=("rule", "engine"))
+def run(cohort, params, clip_norm, rule, engine):
+    fun = clipped_sum(example_gradient(loss_fn), rule=RULES[rule][0], engine=engine, microbatch_size=3)
+    return fun(params, cohort, KEY, clip_norm)
 
 
-def test_an_owner_names_no_second_person_alone(place):
-    olga = Ledger(place, who="olga", key=OLGA)
-    more = POLICY + '\n[[grant]]\nto = ["hugo"]\nrole = "custodian"\ndata = ["*"]\n'
-    number = olga.set_policy(more)
-    assert number is not None
-    assert olga.policy_text() == POLICY
-    with pytest.raises(LedgerError, match="is olga's own; a second person"):
-        olga.approve(number)
-    for who, key in {"ana": ANA, "hugo": EVE}.items():
-        with pytest.raises(Denied, match="may approve no policy"):
-            Ledger(place, who=who, key=key).approve(number)
-    Ledger(place, who="cleo", key=CLEO).approve(number)
-    assert Ledger(place, who="olga", key=OLGA).policy_text() == more
-    Ledger(place).verify()
-    # Withdrawn ones, and those that another change overtook, come to nothing.
-    first, second = olga.set_policy(POLICY), olga.set_policy(more + "\n# again")
-    olga.withdraw(first)
-    Ledger(place, who="cleo", key=CLEO).approve(second)
-    third = olga.set_policy(POLICY)
-    fourth = olga.set_policy(more)
-    Ledger(place, who="cleo", key=CLEO).approve(fourth)
-    with pytest.raises(LedgerError, match="the policy has changed since proposal"):
-        Ledger(place, who="cleo", key=CLEO).approve(third)
-    Ledger(place).verify()
+@jax.jit
+def gradients(params, units):
+    return jax.vmap(lambda unit: jax.grad(loss_fn)(params, unit, KEY))(units)
 
 
-def test_a_trail_without_signatures_is_none_of_a_ledger_that_signs(place):
-    with sa.create_engine(f"sqlite:///{place}").begin() as connection:
-        records = [dict(each) for each in connection.execute(sa.select(trail.trail)).mappings()]
-        connection.execute(trail.trail.delete())
-        connection.execute(signers.delete())
-        before = trail.START
-        for number, each in enumerate((r for r in records if r["action"] != "signer"), start=1):
-            detail = {name: value for name, value in json.loads(each["detail"]).items() if name != "public"}
-            each |= {"signer": "", "signature": "", "sequence": number, "detail": trail.canonical(detail)}
-            each["hash"] = before = trail.hash_of(before, each)
-            connection.execute(trail.trail.insert().values(**each))
-    with pytest.raises(LedgerError, match=r"record 1 \(init\): it is not signed"):
-        Ledger(place).verify()
+def norm(tree):
+    return float(np.sqrt(sum(np.sum(np.square(np.asarray(x, np.float64))) for x in jax.tree.leaves(tree))))
 
 
-def test_what_is_written_by_the_rules_passes(place):
-    ana = Ledger(place, who="ana", key=ANA)
-    ids = runs(place)
-    again = ana.reserve("clinic", [request("ended", noise_multiplier=9.0, steps=6)])
-    assert again == [ids["ended"]]  # it goes on
-    ana.commit({ids["ended"]: 6})
-    ana.record_model(ids["ended"], {"a": "b"})
-    ana.close({ids["ended"]: 6})
-    Ledger(place, who="cleo", key=CLEO).close_others("clinic", [ids["going"]])
-    Ledger(place, who="olga", key=OLGA).record_release("clinic", {"run": ids["ended"]})
-    Ledger(place, who="olga", key=OLGA).enter("clinic", request("e").spend, tool="other", label="")
-    assert set_budget(Ledger(place, who="olga", key=OLGA), epsilon=3.5) is None
-    with sa.create_engine(f"sqlite:///{place}").connect() as connection:
-        assert connection.execute(sa.select(spends.c.state)).scalars().all() == ["closed"] * 3
-        assert connection.execute(sa.select(ledgers.c.version)).scalar_one() == 2
-    Ledger(place).verify()
+def by_hand(cohort, params, clip_norm, rule):
+    """A float64 loop over units and groups."""
+    _, group_of, stability = RULES[rule]
+    count = len(set(group_of.values()))
+    stack = gradients(params, cohort.units)
+    total = jax.tree.map(lambda x: np.zeros(x.shape), params)
+    for i in np.flatnonzero(np.asarray(cohort.mask)):
+        gradient = jax.tree.map(lambda x, i=i: np.asarray(x[i], np.float64), stack)
+        for k in range(count):
+            members = [name for name in gradient if group_of[name] == k]
+            size = norm([gradient[name] for name in members])
+            limit = clip_norm / np.sqrt(count)
+            factor = min(1.0, limit / size) if stability is None else limit / (size + stability)
+            for name in members:
+                total[name] = jax.tree.map(lambda t, g, f=factor: t + f * g, total[name], gradient[name])
+    return total
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("rule", RULES)
+@settings(max_examples=8, deadline=None)
+@given(seed=st.integers(0, 10**6), filled=st.integers(0, 7), clip_norm=st.floats(1e-2, 1e2))
+def test_every_rule_on_every_engine_equals_its_definition(engine, rule, seed, filled, clip_norm):
+    params, cohort = make_params(seed), make_cohort(seed, 7, filled)
+    out, expected = run(cohort, params, clip_norm, rule, engine), by_hand(cohort, params, clip_norm, rule)
+    wrong = norm(jax.tree.map(lambda a, b: np.float64(a) - b, out.total, expected))
+    assert wrong <= 1e-5 * max(norm(expected), 1e-30)
+    stack = gradients(params, cohort.units)
+    norms = [norm(jax.tree.map(lambda x, i=i: x[i], stack)) if i < filled else 0.0 for i in range(7)]
+    # A small norm beside large ones is a difference of large sums.
+    np.testing.assert_allclose(out.norms, norms, rtol=1e-5, atol=1e-6 * float(np.max(norms, initial=0)))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("rule", RULES)
+@settings(max_examples=8, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    clip_norm=st.floats(1e-4, 1e4),
+    scale=st.sampled_from([0.0, 1e-8, 1.0, 1e4, 1e18, np.inf, np.nan]),
+)
+def test_no_unit_moves_the_sum_by_more_than_the_clip_norm(engine, rule, seed, clip_norm, scale):
+    params, cohort = make_params(seed), make_cohort(seed, 5, 5)
+    cohort = cohort._replace(units=(cohort.units[0].at[2].multiply(scale), cohort.units[1]))
+    with_unit = run(cohort, params, clip_norm, rule, engine)
+    without = run(cohort._replace(mask=cohort.mask.at[2].set(False)), params, clip_norm, rule, engine)
+    moved = norm(jax.tree.map(lambda a, b: np.float64(a) - np.float64(b), with_unit.total, without.total))
+    assert moved <= clip_norm + 1e-6 * (clip_norm + norm(without.total))
+    assert float(with_unit.clip_norm) == np.float32(clip_norm)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("rule", RULES)
+def test_an_infinite_clip_norm_leaves_every_gradient_as_it_is(engine, rule):
+    params, cohort = make_params(0), make_cohort(0, 6, 4)
+    out = run(cohort, params, jnp.inf, rule, engine)
+    plain = jax.tree.map(lambda x: jnp.sum(x[:4], axis=0), gradients(params, cohort.units))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-5), out.total, plain)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("rule", RULES)
+def test_units_that_are_not_finite_count_as_zero(engine, rule):
+    params, cohort = make_params(1), make_cohort(1, 6, 5)
+    bad = cohort.units[0].at[1].set(jnp.nan).at[3].set(jnp.inf).at[5].set(jnp.nan)  # slot 5 is empty
+    out = run(cohort._replace(units=(bad, cohort.units[1])), params, 1.0, rule, engine)
+    kept = run(cohort._replace(mask=jnp.arange(6) % 2 == 0), params, 1.0, rule, engine)
+    assert int(out.num_rejected) == 2
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), out.total, kept.total)
+
+
+def test_automatic_clipping_gives_small_and_large_gradients_nearly_the_same_weight():
+    units = jnp.array([[30.0, 40.0], [0.6, 0.8], [0.0, 0.0]])
+    fun = clipped_sum(example_gradient(lambda w, x, key: jnp.sum(w * x)), rule=automatic_clipping(0.25))
+    sums = [fun(jnp.zeros(2), Cohort(units, jnp.arange(3) == i), KEY, 2.0).total for i in range(3)]
+    np.testing.assert_allclose(sums[0], np.array([0.6, 0.8]) * 2 * 50 / 50.25, rtol=1e-6)
+    np.testing.assert_allclose(sums[1], np.array([0.6, 0.8]) * 2 * 1 / 1.25, rtol=1e-6)
+    np.testing.assert_array_equal(sums[2], [0.0, 0.0])
+
+
+@pytest.mark.parametrize(
+    ("params", "groups"),
+    [
+        ({"a": {"w": 1.0, "b": 1.0}, "c": {"w": 1.0}}, (0, 0, 1)),
+        ({"blocks": [{"w": 1.0, "b": 1.0}, {"w": 1.0, "b": 1.0}], "scale": 1.0}, (0, 0, 1, 1, 2)),
+        ([1.0, 1.0], (0, 1)),
+        (1.0, (0,)),
+        ({"deep": {"er": {"w": 1.0}, "b": 1.0}}, (0, 1)),
+        (HParams(*[1.0] * len(HParams._fields)), tuple(range(len(HParams._fields)))),  # attributes are keys too
+    ],
+)
+def test_a_layer_is_what_shares_a_path_up_to_its_last_key(params, groups):
+    assert leaf_groups(per_layer_clipping(), jax.tree.map(jnp.float32, params)) == groups
+
+
+def test_groups_are_numbered_as_they_come_and_named_by_the_user():
+    params = {name: jnp.ones(2) for name in "abc"}
+    labels = {"['a']": "late", "['b']": "early", "['c']": "late"}
+    assert leaf_groups(group_clipping(labels.__getitem__), params) == (0, 1, 0)
+
+
+@pytest.mark.parametrize("clip_norm", [1e20, 1e30, 1e38])
+def test_a_vast_clip_norm_over_a_tiny_stability_is_no_nan(clip_norm):
+    cohort = make_cohort(0, 4, 3)._replace(
+        units=(jnp.array([[0.0] * 3, [1e-20] * 3, [1.0] * 3, [2.0] * 3]), jnp.zeros((4, 2)))
+    )
+    fun = clipped_sum(lambda params, unit, key: (unit[0], {}), rule=automatic_clipping(1e-12))
+    for slots in ([0], [0, 1], [0, 1, 2]):
+        mask = jnp.zeros(4, bool).at[jnp.array(slots)].set(True)
+        total = fun(jnp.zeros(3), cohort._replace(mask=mask), KEY, clip_norm).total
+        assert norm(total) <= clip_norm * len(slots)
+
+
+@pytest.mark.parametrize("stability", [0.0, -1.0, float("nan")])
+def test_a_stability_that_would_divide_by_zero_is_named(stability):
+    with pytest.raises(ValueError, match=f"stability={stability}"):
+        automatic_clipping(stability)
+
+
+# ---- trainable subsets --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_only_the_trainable_leaves_are_bounded_and_summed(engine):
+    params, cohort = make_params(2), make_cohort(2, 6, 6)
+    head, frozen = split_params(params, lambda path: "second" in path or "scale" in path)
+
+    def head_loss(trained, example, key):
+        return loss_fn(merge_params(trained, frozen), example, key)
+
+    out = clipped_sum(example_gradient(head_loss), engine=engine)(head, cohort, KEY, 0.5)
+    assert jax.tree.structure(out.total) == jax.tree.structure(head)
+    stack = gradients(params, cohort.units)
+    own = [np.sqrt(np.sum(np.square(stack["second"]["w"][i])) + np.sum(stack["scale"][i] ** 2)) for i in range(6)]
+    np.testing.assert_allclose(out.norms, own, rtol=1e-5)
+    scale = np.minimum(1, 0.5 / np.array(own))
+    np.testing.assert_allclose(out.total["scale"], scale @ np.asarray(stack["scale"]), rtol=1e-4)
+
+
+@given(
+    chosen=st.sets(st.sampled_from(["['first']['w']", "['first']['b']", "['scale']", "['second']['w']"]), min_size=1)
+)
+def test_splitting_and_merging_gives_back_every_leaf(chosen):
+    params = make_params(3)
+    trainable, frozen = split_params(params, lambda path: path in chosen)
+    assert len(jax.tree.leaves(trainable)) == len(chosen)
+    assert len(jax.tree.leaves(frozen)) == 4 - len(chosen)
+    jax.tree.map(np.testing.assert_array_equal, merge_params(trainable, frozen), params)
+
+
+def test_nothing_to_train_and_a_parameter_in_both_halves_are_named():
+    with pytest.raises(ValueError, match=r"no parameter is to be trained.*\['scale'\]"):
+        split_params(make_params(0), lambda path: False)
+    with pytest.raises(ValueError, match=r"\['a'\] is in both halves"):
+        merge_params({"a": jnp.ones(2)}, {"a": jnp.ones(2)})

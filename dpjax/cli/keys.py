@@ -146,7 +146,7 @@ def open_file(
 
       dpjax keys open trail.sealed --to trail.jsonl
 
-    Rows are opened by `dpjax data open`. Nothing is written unless all of it is what was sealed. With --to the file is
+    Rows are opened by dpjax data open. Nothing is written unless all of it is what was sealed. With --to the file is
     yours alone (mode 600), and of any size; what is printed is held in memory first.
     """
     from dpjax.encryption.keys import keys_from

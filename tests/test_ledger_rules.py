@@ -1,0 +1,194 @@
+"""Somebody with the whole database and a key of their own writes what no ledger writes: each is found."""
+
+import json
+
+import pytest
+import sqlalchemy as sa
+
+from dpjax.governance import trail
+from dpjax.governance.errors import Denied, LedgerError
+from dpjax.governance.ledger import Ledger, create_ledger
+from dpjax.governance.signing import Author, new_signing_key
+from dpjax.governance.tables import ledgers, signers, spends
+from tests.ledgers import request, rows, set_budget
+
+OLGA, ANA, CLEO, EVE = (new_signing_key() for _ in range(4))
+POLICY = f"""
+[keys]
+olga = ["{OLGA.public}"]
+ana = ["{ANA.public}"]
+cleo = ["{CLEO.public}"]
+
+[[grant]]
+to = ["olga"]
+role = "owner"
+data = ["*"]
+
+[[grant]]
+to = ["ana"]
+role = "analyst"
+data = ["clinic"]
+
+[[grant]]
+to = ["cleo"]
+role = "custodian"
+data = ["clinic"]
+"""
+
+
+@pytest.fixture
+def place(tmp_path):
+    olga = create_ledger(str(tmp_path / "ledger.db"), who="olga", key=OLGA)
+    set_budget(olga, sensitive=True, epsilon=4.0)
+    set_budget(olga, "open", rows=rows(50, 4000))
+    olga.set_policy(POLICY)
+    ana = Ledger(str(tmp_path / "ledger.db"), who="ana", key=ANA)
+    [ended, going] = ana.reserve("clinic", [request(key, noise_multiplier=9.0, steps=6) for key in ("ended", "going")])
+    ana.commit({ended: 4, going: 3})
+    ana.close({ended: None})
+    return str(tmp_path / "ledger.db")
+
+
+def runs(place):
+    account = Ledger(place, who="olga", key=OLGA).account("clinic")
+    return {run.key: run.id for run in account.runs}
+
+
+WHO = {"a stranger": Author("zed", EVE), "an analyst": Author("ana", ANA), "an owner": Author("olga", OLGA)}
+
+
+def _budget(place, **change):
+    return Ledger(place, who="olga", key=OLGA).account("clinic").data_set.budget() | change
+
+
+FORGED = {
+    "fewer steps": lambda p: ("commit", "clinic", {"runs": [{"id": runs(p)["going"], "steps": 0}]}),
+    "an end with fewer steps": lambda p: (
+        "close",
+        "clinic",
+        {"runs": [{"id": runs(p)["going"], "steps": 0, "state": "closed"}]},
+    ),
+    "steps below none": lambda p: (
+        "close",
+        "clinic",
+        {"runs": [{"id": runs(p)["going"], "steps": -1, "state": "closed"}]},
+    ),
+    "half a step": lambda p: ("commit", "clinic", {"runs": [{"id": runs(p)["going"], "steps": 3.5}]}),
+    "more than was reserved": lambda p: ("commit", "clinic", {"runs": [{"id": runs(p)["going"], "steps": 7}]}),
+    "a run that had ended": lambda p: ("commit", "clinic", {"runs": [{"id": runs(p)["ended"], "steps": 5}]}),
+    "another cost": lambda p: (
+        "continue",
+        "clinic",
+        {
+            "runs": [
+                {"id": runs(p)["ended"], "state": "open", "spend": request("x", noise_multiplier=99.0).spend.as_json()}
+            ]
+        },
+    ),
+    "other data": lambda p: ("continue", "clinic", {"runs": [{"id": runs(p)["ended"], "data_set": "open"}]}),
+    "another's": lambda p: ("continue", "clinic", {"runs": [{"id": runs(p)["ended"], "state": "open", "who": "bob"}]}),
+    "by way of other data": lambda p: ("close", "open", {"runs": [{"id": runs(p)["going"], "state": "closed"}]}),
+    "a larger budget": lambda p: ("budget", "clinic", _budget(p, epsilon=1000.0)),
+    "no mark": lambda p: ("budget", "clinic", _budget(p, sensitive=False)),
+    "a policy": lambda p: ("policy", "", {"text": POLICY.replace('"olga"]', '"olga", "zed"]')}),
+    "a model": lambda p: ("model", "clinic", {"run": runs(p)["ended"], "files": {}}),
+}
+
+
+@pytest.mark.parametrize("who", WHO)
+@pytest.mark.parametrize("what", FORGED)
+def test_what_no_ledger_writes_is_found_whoever_signs_it(place, what, who):
+    head = Ledger(place, who="olga", key=OLGA).head()
+    action, subject, detail = FORGED[what](place)
+    with sa.create_engine(f"sqlite:///{place}").begin() as connection:
+        trail.append(connection, WHO[who], action, subject, detail)
+    with pytest.raises(LedgerError, match=r"is none that a ledger writes|none of those that the policy names"):
+        Ledger(place).verify(head)
+
+
+@pytest.mark.parametrize("what", ["release", "reserve", "enter", "propose", "budget"])
+def test_nor_is_what_no_role_of_theirs_allows(place, what):
+    run = {"id": "f" * 32, "key": "", "tool": "t", "label": "", "process": "", "spend": request("x").spend.as_json()}
+    detail = {
+        "release": {"run": "none", "files": {}, "folder": "f"},
+        "reserve": {"runs": [run | {"steps": 0, "state": "open"}]},
+        "enter": {"runs": [run | {"steps": 10, "state": "closed"}]},
+        "propose": {"from": _budget(place), "to": _budget(place, epsilon=9.0)},
+        "budget": _budget(place, epsilon=0.5),
+    }[what]
+    with sa.create_engine(f"sqlite:///{place}").begin() as connection:
+        trail.append(connection, WHO["a stranger"], what, "clinic", detail)
+    with pytest.raises(LedgerError, match="zed had no role that lets them"):
+        Ledger(place).verify()
+    with pytest.raises(Denied):
+        Ledger(place, who="zed", key=EVE).record_release("clinic", {})
+
+
+def test_one_person_with_two_keys_is_one_person(place):
+    olga = Ledger(place, who="olga", key=OLGA)
+    proposal = set_budget(olga, epsilon=900.0)
+    budget = dict(olga.proposals()[0].budget)
+    with sa.create_engine(f"sqlite:///{place}").begin() as connection:
+        trail.append(connection, WHO["an owner"], "settle", "clinic", {"id": proposal.number, "state": "approved"})
+        trail.append(connection, WHO["an owner"], "budget", "clinic", budget)
+    with pytest.raises(LedgerError, match="it approves what the same person, or key, had proposed"):
+        olga.verify()
+
+
+def test_an_owner_names_no_second_person_alone(place):
+    olga = Ledger(place, who="olga", key=OLGA)
+    more = POLICY + '\n[[grant]]\nto = ["hugo"]\nrole = "custodian"\ndata = ["*"]\n'
+    number = olga.set_policy(more)
+    assert number is not None
+    assert olga.policy_text() == POLICY
+    with pytest.raises(LedgerError, match="is olga's own; a second person"):
+        olga.approve(number)
+    for who, key in {"ana": ANA, "hugo": EVE}.items():
+        with pytest.raises(Denied, match="may approve no policy"):
+            Ledger(place, who=who, key=key).approve(number)
+    Ledger(place, who="cleo", key=CLEO).approve(number)
+    assert Ledger(place, who="olga", key=OLGA).policy_text() == more
+    Ledger(place).verify()
+    # Withdrawn ones, and those that another change overtook, come to nothing.
+    first, second = olga.set_policy(POLICY), olga.set_policy(more + "\n# again")
+    olga.withdraw(first)
+    Ledger(place, who="cleo", key=CLEO).approve(second)
+    third = olga.set_policy(POLICY)
+    fourth = olga.set_policy(more)
+    Ledger(place, who="cleo", key=CLEO).approve(fourth)
+    with pytest.raises(LedgerError, match="the policy has changed since proposal"):
+        Ledger(place, who="cleo", key=CLEO).approve(third)
+    Ledger(place).verify()
+
+
+def test_a_trail_without_signatures_is_none_of_a_ledger_that_signs(place):
+    with sa.create_engine(f"sqlite:///{place}").begin() as connection:
+        records = [dict(each) for each in connection.execute(sa.select(trail.trail)).mappings()]
+        connection.execute(trail.trail.delete())
+        connection.execute(signers.delete())
+        before = trail.START
+        for number, each in enumerate((r for r in records if r["action"] != "signer"), start=1):
+            detail = {name: value for name, value in json.loads(each["detail"]).items() if name != "public"}
+            each |= {"signer": "", "signature": "", "sequence": number, "detail": trail.canonical(detail)}
+            each["hash"] = before = trail.hash_of(before, each)
+            connection.execute(trail.trail.insert().values(**each))
+    with pytest.raises(LedgerError, match=r"record 1 \(init\): it is not signed"):
+        Ledger(place).verify()
+
+
+def test_what_is_written_by_the_rules_passes(place):
+    ana = Ledger(place, who="ana", key=ANA)
+    ids = runs(place)
+    again = ana.reserve("clinic", [request("ended", noise_multiplier=9.0, steps=6)])
+    assert again == [ids["ended"]]  # it goes on
+    ana.commit({ids["ended"]: 6})
+    ana.record_model(ids["ended"], {"a": "b"})
+    ana.close({ids["ended"]: 6})
+    Ledger(place, who="cleo", key=CLEO).close_others("clinic", [ids["going"]])
+    Ledger(place, who="olga", key=OLGA).record_release("clinic", {"run": ids["ended"]})
+    Ledger(place, who="olga", key=OLGA).enter("clinic", request("e").spend, tool="other", label="")
+    assert set_budget(Ledger(place, who="olga", key=OLGA), epsilon=3.5) is None
+    with sa.create_engine(f"sqlite:///{place}").connect() as connection:
+        assert connection.execute(sa.select(spends.c.state)).scalars().all() == ["closed"] * 3
+        assert connection.execute(sa.select(ledgers.c.version)).scalar_one() == 2
+    Ledger(place).verify()
