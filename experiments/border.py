@@ -6,6 +6,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.config import Config
+from experiments.fields import types
 from experiments.strict import refuse_misfits, refuse_strangers
 from experiments.validation import validate
 
@@ -47,10 +48,13 @@ def _plain(cfg: DictConfig, name: str) -> Any:
     return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
 
 
-def _made(schema: Any, content: Any) -> Any:
-    return schema(
-        **{
-            spec.name: _made(spec.type, content[spec.name]) if is_dataclass(spec.type) else content[spec.name]
-            for spec in fields(schema)
-        }
-    )
+def _made(schema: Any, content: Any, prefix: str = "") -> Any:
+    made = {}
+    for spec in fields(schema):
+        value, path = content[spec.name], f"{prefix}{spec.name}"
+        if is_dataclass(spec.type):
+            value = _made(spec.type, value, f"{path}.")
+        elif types()[path] is str and isinstance(value, int | float):  # what an interpolation gave: ${seed}
+            value = str(value)
+        made[spec.name] = value
+    return schema(**made)

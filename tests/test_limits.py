@@ -200,3 +200,14 @@ def test_nothing_of_this_waits_for_jax():
     code = "import sys; from experiments.config import Config; from experiments.validation import validate; "
     code += "validate(Config()); sys.exit('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_word_that_another_field_s_number_is_put_into_is_a_word():
+    from hydra import compose, initialize_config_dir
+
+    from experiments import config
+    from experiments.border import from_hydra
+
+    with initialize_config_dir(str(config.CONF), version_base="1.3"):
+        cfg = from_hydra(compose("config", ["lanes=${seed}", "seed=2", "method=${privacy.epsilon}"]))
+    assert (cfg.lanes, cfg.method) == ("2", "1.0")
