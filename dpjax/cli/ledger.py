@@ -3,19 +3,17 @@
 import json
 import os
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dpjax.cli import ledger_record
+from dpjax.cli.accounts_shown import as_dict, counted, print_account, waiting
 
 if TYPE_CHECKING:
     from dpjax.encryption.keys import Keys
     from dpjax.fingerprints import Fingerprint
-    from dpjax.governance.accounts import Account
     from dpjax.governance.spends import Spend
 
 app = typer.Typer(
@@ -147,15 +145,15 @@ def show(
     from dpjax.governance.ledger import Ledger
 
     book = Ledger(ledger)
-    with _waiting("adding up"):
+    with waiting("adding up"):
         accounts = [book.account(each) for each in ([name] if name else book.names("show"))]
     if as_json:
-        typer.echo(json.dumps([_as_dict(each) for each in accounts], ensure_ascii=False, indent=1))
+        typer.echo(json.dumps([as_dict(each) for each in accounts], ensure_ascii=False, indent=1))
         return
     if not accounts and not book.names():
         typer.echo("no data set has a budget yet; set one: dpjax ledger budget NAME --epsilon 8 --delta 1e-5")
     for account in accounts:
-        _print(account, with_runs=name is not None)
+        print_account(account, with_runs=name is not None)
     shown = {account.data_set.name for account in accounts}
     for each in book.proposals():
         if not each.data_set:
@@ -169,71 +167,7 @@ def show(
                 f"{each.data_set}; a second person lets it hold with: dpjax ledger approve {each.number}"
             )
     if name is None and (others := len(book.names()) - len(accounts)):
-        typer.echo(f"{_counted(others, 'data set')} more that you have no role to see")
-
-
-def _as_dict(account: "Account") -> dict[str, object]:
-    data_set = account.data_set
-    return {
-        "name": data_set.name,
-        "rows": data_set.fingerprint.num_rows,
-        "unit": data_set.unit,
-        "adjacency": data_set.adjacency,
-        "epsilon": data_set.epsilon,
-        "delta": data_set.delta,
-        "composition": data_set.composition,
-        "sensitive": data_set.sensitive,
-        "spent": _number(account.spent),
-        "reserved": _number(account.reserved),
-        "runs": [
-            {
-                "id": run.id,
-                "who": run.who,
-                "tool": run.tool,
-                "label": run.label,
-                "steps": run.steps,
-                "of": run.spend.steps,
-                "state": run.state,
-                "updated": run.updated,
-            }
-            for run in account.runs
-        ],
-    }
-
-
-def _number(value: float) -> float | str:
-    return value if value < float("inf") else "inf"
-
-
-def _print(account: "Account", with_runs: bool) -> None:
-    from rich.console import Console
-    from rich.table import Column, Table
-    from rich.text import Text
-
-    data_set, console = account.data_set, Console(highlight=False, soft_wrap=True)
-    held = "" if account.reserved == account.spent else f", {account.reserved:.3g} with what is reserved"
-    over = "; it is OVERSPENT" if account.reserved > data_set.epsilon * (1 + 1e-9) else ""
-    console.print(
-        f"{data_set.name}: ε={account.spent:.3g} of {data_set.epsilon:g} spent{held}, at δ={data_set.delta:g} per "
-        f"{data_set.unit}, {data_set.adjacency}; {_counted(len(account.runs), 'run')}, "
-        f"{data_set.fingerprint.num_rows:,} rows{over}",
-        markup=False,
-    )
-    if with_runs and account.runs:
-        headers = ("id", "who", "tool", "steps", "state", "last change (UTC)")
-        columns = [Column(header, no_wrap=True) for header in headers]
-        table = Table(*columns, Column("run", overflow="fold"), box=None, padding=(0, 2, 0, 0))
-        for run in account.runs:
-            steps = f"{run.steps:,} of {run.spend.steps:,}"
-            cells = (run.id[:8], run.who, run.tool, steps, run.state, run.updated[:16].replace("T", " "), run.label)
-            table.add_row(*map(Text, cells))
-        if not console.is_terminal:
-            console.width = max(console.width, 160)
-        console.print(table, soft_wrap=False)
-
-
-def _counted(number: int, thing: str) -> str:
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+        typer.echo(f"{counted(others, 'data set')} more that you have no role to see")
 
 
 @app.command()
@@ -269,7 +203,7 @@ def enter(
     spend = _spend(epsilon, delta, noise_multiplier, sampling_rate, num_steps, event)
     book = Ledger(ledger)
     book.enter(name, spend, tool=tool, label=label)
-    _print(book.account(name), with_runs=False)
+    print_account(book.account(name), with_runs=False)
 
 
 def _spend(
@@ -330,9 +264,9 @@ def close(
     book = Ledger(ledger)
     found = [each.id for each in book.account(name).runs if each.id.startswith(run)] if run else []
     if len(found) != 1:
-        raise ValueError(f"RUN={run!r} is the id of {_counted(len(found), 'run')} of {name}; give one of them.")
+        raise ValueError(f"RUN={run!r} is the id of {counted(len(found), 'run')} of {name}; give one of them.")
     book.close_others(name, found)
-    _print(book.account(name), with_runs=False)
+    print_account(book.account(name), with_runs=False)
 
 
 @app.command()
@@ -355,10 +289,10 @@ def verify(
     from dpjax.governance.ledger import Ledger
 
     kept = None if head is None else read_head(head.read_text(encoding="utf-8", errors="replace"))
-    with _waiting("verifying"):
+    with waiting("verifying"):
         number, last = Ledger(ledger).verify(kept)
     since = "" if kept is None else f", and has what {kept.who} signed on {kept.time[:10]}"
-    typer.echo(f"the ledger is as it was written: {_counted(number, 'record')}, head {last}{since}")
+    typer.echo(f"the ledger is as it was written: {counted(number, 'record')}, head {last}{since}")
 
 
 @app.command()
@@ -393,32 +327,19 @@ def export(
     if sealing is None:
         with whole_file(file) as part, open(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as out:
             out.write(text)
-        typer.echo(f"wrote {_counted(len(lines), 'record')} to {file}")
+        typer.echo(f"wrote {counted(len(lines), 'record')} to {file}")
         return
     from dpjax.encryption.errors import short
     from dpjax.encryption.writer import write_sealed
 
     write_sealed(file, text, sealing, purpose="ledger export")
-    typer.echo(f"wrote {_counted(len(lines), 'record')} to {file}, sealed with key {short(sealing.ids[0])}")
+    typer.echo(f"wrote {counted(len(lines), 'record')} to {file}, sealed with key {short(sealing.ids[0])}")
 
 
 def _sealing(source: str | None) -> "Keys":
     from dpjax.encryption.keys import keys_from
 
     return keys_from(source)
-
-
-@contextmanager
-def _waiting(what: str) -> Iterator[None]:
-    """A line at a terminal while thousands of runs are added up."""
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield
-        return
-    with console.status(what):
-        yield
 
 
 app.command()(ledger_record.head)

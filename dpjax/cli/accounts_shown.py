@@ -1,0 +1,88 @@
+"""Where budgets stand, at a terminal and for programs."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dpjax.governance.accounts import Account
+
+
+def as_dict(account: "Account") -> dict[str, object]:
+    """A budget and its runs, for programs."""
+    data_set = account.data_set
+    return {
+        "name": data_set.name,
+        "rows": data_set.fingerprint.num_rows,
+        "unit": data_set.unit,
+        "adjacency": data_set.adjacency,
+        "epsilon": data_set.epsilon,
+        "delta": data_set.delta,
+        "composition": data_set.composition,
+        "sensitive": data_set.sensitive,
+        "spent": _number(account.spent),
+        "reserved": _number(account.reserved),
+        "runs": [
+            {
+                "id": run.id,
+                "who": run.who,
+                "tool": run.tool,
+                "label": run.label,
+                "steps": run.steps,
+                "of": run.spend.steps,
+                "state": run.state,
+                "updated": run.updated,
+            }
+            for run in account.runs
+        ],
+    }
+
+
+def _number(value: float) -> float | str:
+    return value if value < float("inf") else "inf"
+
+
+def print_account(account: "Account", with_runs: bool) -> None:
+    """A budget in a line, and its runs as a table where they are wanted."""
+    from rich.console import Console
+    from rich.table import Column, Table
+    from rich.text import Text
+
+    data_set, console = account.data_set, Console(highlight=False, soft_wrap=True)
+    held = "" if account.reserved == account.spent else f", {account.reserved:.3g} with what is reserved"
+    over = "; it is OVERSPENT" if account.reserved > data_set.epsilon * (1 + 1e-9) else ""
+    console.print(
+        f"{data_set.name}: ε={account.spent:.3g} of {data_set.epsilon:g} spent{held}, at δ={data_set.delta:g} per "
+        f"{data_set.unit}, {data_set.adjacency}; {counted(len(account.runs), 'run')}, "
+        f"{data_set.fingerprint.num_rows:,} rows{over}",
+        markup=False,
+    )
+    if with_runs and account.runs:
+        headers = ("id", "who", "tool", "steps", "state", "last change (UTC)")
+        columns = [Column(header, no_wrap=True) for header in headers]
+        table = Table(*columns, Column("run", overflow="fold"), box=None, padding=(0, 2, 0, 0))
+        for run in account.runs:
+            steps = f"{run.steps:,} of {run.spend.steps:,}"
+            cells = (run.id[:8], run.who, run.tool, steps, run.state, run.updated[:16].replace("T", " "), run.label)
+            table.add_row(*map(Text, cells))
+        if not console.is_terminal:
+            console.width = max(console.width, 160)
+        console.print(table, soft_wrap=False)
+
+
+def counted(number: int, thing: str) -> str:
+    """A number of things."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
+@contextmanager
+def waiting(what: str) -> Iterator[None]:
+    """A line at a terminal while thousands of runs are added up."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield
+        return
+    with console.status(what):
+        yield
