@@ -63,7 +63,7 @@ class Metered:
 
     def keys(self, lanes: Sequence[tuple[Job, int]]) -> list[jax.Array]:
         """A key for each lane: drawn for its reservation, as ε is of noise that nobody else has or can draw again."""
-        drawn = [self._ledger.randomness(self.id_of(*lane)) for lane in lanes]
+        drawn = self._ledger.randomness(self.id_of(*lane) for lane in lanes)
         return [jax.random.wrap_key_data(jnp.asarray(np.frombuffer(each[:8], np.uint32))) for each in drawn]
 
     def spends(self, lanes: Sequence[tuple[Job, int]], index: Sequence[int], step: int | None = None) -> None:

@@ -238,18 +238,18 @@ class Ledger(BudgetBook):
             if done:
                 self._append(connection, action, name, {"runs": done})
 
-    def randomness(self, id: str) -> bytes:
-        """What a run's noise is drawn from: 32 bytes, always the same of one run and of no two alike.
+    def randomness(self, ids: Iterable[str]) -> list[bytes]:
+        """What runs' noise is drawn from: 32 bytes of each, always the same of one run and of no two alike.
 
         Formal guarantees: independent of those of all other runs, as composition wants it, for whoever does not know
         the ledger's secret; which neither the trail nor an export holds.
 
         Args:
-          id: of the run.
+          ids: of the runs.
         """
         with reading(self._engine) as connection:
             secret = connection.execute(sa.select(secret_table.c.value)).scalar_one()
-        return hmac.digest(secret.encode(), id.encode(), "sha256")
+        return [hmac.digest(secret.encode(), id.encode(), "sha256") for id in ids]
 
     def take_over(self, name: str, ids: Sequence[str]) -> None:
         """Let this process be the one that runs reserved runs.

@@ -67,7 +67,9 @@ def append(
     Raises:
       LedgerError: this machine's clock is wrong.
     """
-    last = connection.execute(sa.select(trail).order_by(trail.c.sequence.desc()).limit(1)).first()
+    known = sa.exists().where(signers.c.key == author.key.id, signers.c.who == author.who).label("known")
+    ends = sa.select(trail.c.sequence, trail.c.hash, trail.c.time, known).order_by(trail.c.sequence.desc())
+    last = connection.execute(ends.limit(1)).first()
     sequence, before = (0, START) if last is None else (last.sequence, last.hash)
     now = datetime.datetime.now(datetime.UTC)
     if last is not None and now + _BEHIND < datetime.datetime.fromisoformat(last.time):
@@ -95,10 +97,9 @@ def append(
         apply(connection, record)
         return record
 
-    known = sa.select(signers.c.key).where(signers.c.key == author.key.id, signers.c.who == author.who)
     if last is None:
         return write(action, subject, dict(detail) | {"public": author.key.public})
-    if connection.execute(known).first() is None:
+    if not last.known:
         write("signer", "", {"public": author.key.public})
     return write(action, subject, detail)
 
