@@ -1,5 +1,7 @@
 """Runs and data sets of the ledger's tests."""
 
+import datetime
+
 from dpjax.accounting import Mechanism
 from dpjax.fingerprints import Fingerprint, fingerprint_of
 from dpjax.governance.decisions import Request
@@ -40,3 +42,14 @@ def set_budget(ledger: Ledger, name: str = "clinic", epsilon: float = 8.0, **opt
     """A budget for examples."""
     given = {"unit": "example", "adjacency": "zero_out", "delta": DELTA} | options
     return ledger.set_budget(name, given.pop("rows", rows()), epsilon=epsilon, **given)
+
+
+def clock_off(monkeypatch, **by) -> None:
+    """Let this machine's clock, as ledgers read it, be off by so much; without a word, right again."""
+    now = datetime.datetime.now
+
+    def off() -> str:
+        return (now(datetime.UTC) + datetime.timedelta(**by)).isoformat(timespec="milliseconds")
+
+    for module in ("clocks", "trail"):
+        monkeypatch.setattr(f"dpjax.governance.{module}.now_utc", off)

@@ -19,7 +19,7 @@ from dpjax.governance.ledger import Ledger, create_ledger
 from dpjax.governance.spends import Spend
 from dpjax.governance.tables import data_sets, ledgers, metadata, spends
 from tests.databases import fresh_database, postgresql
-from tests.ledgers import DELTA, mechanism, request, rows, set_budget
+from tests.ledgers import DELTA, clock_off, mechanism, request, rows, set_budget
 
 
 @pytest.fixture(scope="session")
@@ -190,18 +190,12 @@ def test_runs_keep_the_unit_and_relation_of_their_budget(ledger):
 
 
 def test_two_clocks_that_differ_much_are_told(ledger, monkeypatch):
-    import datetime
-
-    real = datetime.datetime
-
-    class Behind(real):
-        @classmethod
-        def now(cls, tz=None):
-            return real.now(tz) - datetime.timedelta(hours=1)
-
-    monkeypatch.setattr("dpjax.governance.trail.datetime.datetime", Behind)
+    clock_off(monkeypatch, hours=-1)
     before = ledger.account("clinic")
-    with pytest.raises(LedgerError, match=r"this machine's clock says .* before the ledger's last record"):
+    with pytest.raises(
+        LedgerError,
+        match=r"this machine's clock says .* before the ledger's last record, 2 of .* by ana; .*`dpjax ledger clock",
+    ):
         ledger.reserve("clinic", [request("a")])
     assert ledger.account("clinic") == before
 

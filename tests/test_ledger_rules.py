@@ -111,7 +111,7 @@ def test_nor_is_what_no_role_of_theirs_allows(place, what):
     run = {"id": "f" * 32, "key": "", "tool": "t", "label": "", "process": "", "spend": request("x").spend.as_json()}
     detail = {
         "release": {"run": "none", "files": {}, "folder": "f"},
-        "reserve": {"runs": [run | {"steps": 0, "state": "open"}]},
+        "reserve": {"runs": [run | {"key": "k", "steps": 0, "state": "open"}]},
         "enter": {"runs": [run | {"steps": 10, "state": "closed"}]},
         "propose": {"from": _budget(place), "to": _budget(place, epsilon=9.0)},
         "budget": _budget(place, epsilon=0.5),

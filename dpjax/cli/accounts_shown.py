@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from dpjax.governance.accounts import Account
+    from dpjax.governance.budgets import Proposal
 
 
 def as_dict(account: "Account") -> dict[str, object]:
@@ -32,6 +33,7 @@ def as_dict(account: "Account") -> dict[str, object]:
                 "of": run.spend.steps,
                 "state": run.state,
                 "updated": run.updated,
+                **({"retracted": account.retracted[run.id]} if run.id in account.retracted else {}),
             }
             for run in account.runs
         ],
@@ -51,9 +53,10 @@ def print_account(account: "Account", with_runs: bool) -> None:
     data_set, console = account.data_set, Console(highlight=False, soft_wrap=True)
     held = "" if account.reserved == account.spent else f", {account.reserved:.3g} with what is reserved"
     over = "; it is OVERSPENT" if account.reserved > data_set.epsilon * (1 + 1e-9) else ""
+    back = f", {len(account.retracted):,} of them taken back" if account.retracted else ""
     console.print(
         f"{data_set.name}: ε={account.spent:.3g} of {data_set.epsilon:g} spent{held}, at δ={data_set.delta:g} per "
-        f"{data_set.unit}, {data_set.adjacency}; {counted(len(account.runs), 'run')}, "
+        f"{data_set.unit}, {data_set.adjacency}; {counted(len(account.runs), 'run')}{back}, "
         f"{data_set.fingerprint.num_rows:,} rows{over}",
         markup=False,
     )
@@ -63,11 +66,34 @@ def print_account(account: "Account", with_runs: bool) -> None:
         table = Table(*columns, Column("run", overflow="fold"), box=None, padding=(0, 2, 0, 0))
         for run in account.runs:
             steps = f"{run.steps:,} of {run.spend.steps:,}"
-            cells = (run.id[:8], run.who, run.tool, steps, run.state, run.updated[:16].replace("T", " "), run.label)
-            table.add_row(*map(Text, cells))
+            why = f" (taken back {account.retracted[run.id]})" if run.id in account.retracted else ""
+            cells = (run.id[:8], run.who, run.tool, steps, run.state, run.updated[:16].replace("T", " "))
+            table.add_row(*map(Text, (*cells, run.label + why)))
         if not console.is_terminal:
             console.width = max(console.width, 160)
         console.print(table, soft_wrap=False)
+
+
+def found_run(account: "Account", begins: str) -> str:
+    """The id of the run whose id begins so; ValueError unless there is one."""
+    found = [each.id for each in account.runs if each.id.startswith(begins)] if begins else []
+    if len(found) != 1:
+        raise ValueError(
+            f"RUN={begins!r} is the id of {counted(len(found), 'run')} of {account.data_set.name}; give one of them."
+        )
+    return found[0]
+
+
+def proposed(proposal: "Proposal") -> str:
+    """What a proposal comes to, in words."""
+    from dpjax.governance.budgets import action_of
+
+    to, action = proposal.budget, action_of(proposal)
+    if action == "policy":
+        return "another policy"
+    if action == "retract":
+        return f"entry {to['runs'][0]['id'][:8]} of {proposal.data_set} is taken back ({to['why']})"
+    return f"ε={to['epsilon']:g} at δ={to['delta']:g} for {proposal.data_set}"
 
 
 def counted(number: int, thing: str) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dpjax.cli import ledger_record
-from dpjax.cli.accounts_shown import as_dict, counted, print_account, waiting
+from dpjax.cli.accounts_shown import as_dict, counted, found_run, print_account, proposed, waiting
 
 if TYPE_CHECKING:
     from dpjax.encryption.keys import Keys
@@ -156,15 +156,10 @@ def show(
         print_account(account, with_runs=name is not None)
     shown = {account.data_set.name for account in accounts}
     for each in book.proposals():
-        if not each.data_set:
+        if not each.data_set or each.data_set in shown:
             typer.echo(
-                f"proposal {each.number} of {each.who}: another policy; a second person lets it hold with: "
+                f"proposal {each.number} of {each.who}: {proposed(each)}; a second person lets it hold with: "
                 f"dpjax ledger approve {each.number}"
-            )
-        elif each.data_set in shown:
-            typer.echo(
-                f"proposal {each.number} of {each.who}: ε={each.budget['epsilon']:g} at δ={each.budget['delta']:g} for "
-                f"{each.data_set}; a second person lets it hold with: dpjax ledger approve {each.number}"
             )
     if name is None and (others := len(book.names()) - len(accounts)):
         typer.echo(f"{counted(others, 'data set')} more that you have no role to see")
@@ -196,7 +191,8 @@ def enter(
       dpjax ledger enter clinic --tool 'our own' --event event.json
 
     An event is written as {"type": "GaussianDpEvent", "noise_multiplier": 2.0}; types and fields are those of
-    dp_accounting, whose noise multipliers are standard deviation / clip norm.
+    dp_accounting, whose noise multipliers are standard deviation / clip norm. What was entered by mistake is taken back
+    by dpjax ledger retract.
     """
     from dpjax.governance.ledger import Ledger
 
@@ -262,10 +258,7 @@ def close(
     from dpjax.governance.ledger import Ledger
 
     book = Ledger(ledger)
-    found = [each.id for each in book.account(name).runs if each.id.startswith(run)] if run else []
-    if len(found) != 1:
-        raise ValueError(f"RUN={run!r} is the id of {counted(len(found), 'run')} of {name}; give one of them.")
-    book.close_others(name, found)
+    book.close_others(name, [found_run(book.account(name), run)])
     print_account(book.account(name), with_runs=False)
 
 
@@ -344,4 +337,6 @@ def _sealing(source: str | None) -> "Keys":
 
 app.command()(ledger_record.head)
 app.command()(ledger_record.approve)
+app.command()(ledger_record.retract)
+app.command()(ledger_record.clock)
 app.command()(ledger_record.upgrade)

@@ -1,9 +1,11 @@
-"""Of ``dpjax ledger``: heads that are kept elsewhere, second persons, and older ledgers."""
+"""Of ``dpjax ledger``: heads that are kept elsewhere, second persons, mistakes, and older ledgers."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from dpjax.cli.accounts_shown import found_run, print_account, proposed
 
 _Place = Annotated[
     str | None,
@@ -37,7 +39,7 @@ def approve(
     withdraw: Annotated[bool, typer.Option("--withdraw", help="Let it be forgotten instead.")] = False,
     ledger: _Place = None,
 ) -> None:
-    """Let a larger budget of sensitive data, or another policy, hold, which another person has proposed.
+    """Let hold what another person has proposed: a larger budget of sensitive data, a policy, an entry taken back.
 
     [bold]Examples[/bold]
 
@@ -51,10 +53,53 @@ def approve(
 
     book = Ledger(ledger)
     done = book.withdraw(number) if withdraw else book.approve(number)
-    what = (
-        f"{done.data_set}: ε={done.budget['epsilon']:g} at δ={done.budget['delta']:g}" if done.data_set else "a policy"
-    )
-    typer.echo(f"proposal {number} of {done.who}, {what}, {'is forgotten' if withdraw else 'holds'}")
+    typer.echo(f"proposal {number} of {done.who}, {proposed(done)}, {'is forgotten' if withdraw else 'holds'}")
+
+
+def retract(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Of the data set in the ledger.")],
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Its id, or how it begins, from `dpjax ledger show NAME`.")],
+    reason: Annotated[str, typer.Option(help="What was wrong with it, in words.")],
+    ledger: _Place = None,
+) -> None:
+    """Take back what was entered of another tool by mistake: it counts no more, and stays written down with the reason.
+
+    [bold]Example[/bold]
+
+      dpjax ledger retract clinic 6f1d --reason 'noise multiplier 0.4 was 4.0; entered anew'
+
+    Of sensitive data it takes an owner, and counts until a second person approves. What dpjax itself ran is never taken
+    back.
+    """
+    from dpjax.governance.ledger import Ledger
+
+    book = Ledger(ledger)
+    id = found_run(book.account(name), run)
+    proposal = book.retract(name, id, reason)
+    if proposal is not None:
+        typer.echo(f"proposed; a second person lets it hold with: dpjax ledger approve {proposal.number}")
+        return
+    print_account(book.account(name), with_runs=False)
+
+
+def clock(
+    reason: Annotated[str, typer.Option(help="Whose clock was wrong, and how it is known, in words.")],
+    ledger: _Place = None,
+) -> None:
+    """Let the trail go on from the true time, where a machine whose clock was ahead has written into it.
+
+    [bold]Example[/bold]
+
+      dpjax ledger clock --reason 'the clock of node 3 was two years ahead'
+
+    Look at this machine's own clock first. It takes an owner of all data, or who made the ledger where it has no
+    policy. No record changes: one more says which of them have a wrong time, and only there time may step back.
+    """
+    from dpjax.governance.ledger import Ledger
+
+    first, last, was = Ledger(ledger).set_clock(reason)
+    records = f"record {first:,}" if first == last else f"records {first:,} to {last:,}"
+    typer.echo(f"written down that the time of {records}, up to {was[:19]}, was wrong; it goes on from now")
 
 
 def upgrade(ledger: _Place = None) -> None:

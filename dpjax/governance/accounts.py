@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
 from dpjax.fingerprints import Fingerprint
 from dpjax.governance.errors import LedgerError
+from dpjax.governance.retractions import RETRACTED
 from dpjax.governance.spends import Spend, read_spend
 from dpjax.governance.tables import data_sets, fingerprints, spends
 
@@ -55,7 +58,7 @@ class Run(NamedTuple):
       label: in words.
       spend: of the whole run.
       steps: that were taken, or are about to be.
-      state: open (all of it counts) or closed (the steps do).
+      state: open (all of it counts), closed (the steps do) or retracted (entered by mistake: nothing does).
       process: that runs it.
       created, updated: UTC.
     """
@@ -72,6 +75,16 @@ class Run(NamedTuple):
     created: str
     updated: str
 
+    @property
+    def counted(self) -> int:
+        """The steps that it has spent: none once it was taken back."""
+        return 0 if self.state == RETRACTED else self.steps
+
+    @property
+    def held(self) -> int:
+        """The steps that it has spent or may still take."""
+        return self.spend.steps if self.state == "open" else self.counted
+
 
 class Account(NamedTuple):
     """Where a budget stands.
@@ -81,12 +94,14 @@ class Account(NamedTuple):
       runs: all of them, oldest first.
       spent: ε at the budget's δ of what was spent.
       reserved: ε at the same δ with what is reserved.
+      retracted: id of a run that was taken back → by whom, when and why.
     """
 
     data_set: DataSet
     runs: tuple[Run, ...]
     spent: float
     reserved: float
+    retracted: Mapping[str, str] = MappingProxyType({})
 
 
 def data_sets_of(connection: sa.Connection) -> list[DataSet]:

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from dpjax.governance import trail
 from dpjax.governance.accounts import DataSet, data_sets_of
+from dpjax.governance.clocks import CLOCK, ahead, clock_denial
 from dpjax.governance.database import check_there, check_version, connect, ledger_url, reading, writing
 from dpjax.governance.decisions import Request
 from dpjax.governance.errors import Denied, LedgerError
@@ -111,7 +112,7 @@ class Book:
         policy = read_policy(text)
         with reading(self._engine) as connection:
             who, there = self._identify(connection).who, _policy_in(connection)
-            maker = connection.execute(sa.select(trail.trail.c.who).order_by(trail.trail.c.sequence)).scalars().first()
+            maker = _maker(connection)
         if there is None and who != maker:
             self._deny(f"the first policy is set by {maker}, who made the ledger, and not by {who}.", "policy", ALL)
         if there is not None:
@@ -129,6 +130,34 @@ class Book:
             self._append(connection, "policy", "", {"text": text})
         self._identity = None  # who somebody is may be another's to say from now on
         return None
+
+    def set_clock(self, reason: str) -> tuple[int, int, str]:
+        """Say that the last records have a wrong time, of a machine whose clock was ahead, so that others may write.
+
+        Formal guarantees: no record is changed; where time steps back is a record of who said so and why.
+
+        Args:
+          reason: in words.
+
+        Returns:
+          Numbers of the first and the last of them, and the last one's time.
+
+        Raises:
+          LedgerError: there is no reason, or the last record is not ahead of this machine's clock.
+          Denied: this person owns not all data; or there is no policy, and another made the ledger.
+        """
+        with reading(self._engine) as connection:
+            who, policy = self._identify(connection).who, _policy_in(connection)
+            why = clock_denial(policy, who, _maker(connection))
+        if why:
+            try:
+                self._deny(why, CLOCK, ALL)
+            except LedgerError as error:  # a denial can't be written down either, while a clock is ahead
+                raise Denied(why) from error
+        with writing(self._engine) as connection:
+            detail = ahead(connection, reason)
+            self._append(connection, CLOCK, "", detail)
+        return detail["first"], detail["last"], detail["was"]
 
     def check(self, action: str, data: str, requests: Iterable[Request] = ()) -> None:
         """Raise unless this person may do something; nothing is asked for data that are not sensitive.
@@ -184,8 +213,9 @@ class Book:
         author = Author(identity.who, self.key)
         check_key(_policy_in(connection), author.who, author.key.public)
         if (token := identity.token) is not None and not self._check_token(connection, token):
-            trail.append(connection, author, "token", "", {"id": token.id, "expires": token.expires})
-        return trail.append(connection, author, action, subject, detail)["sequence"]
+            used = {"id": token.id, "expires": token.expires}
+            trail.append(connection, author, "token", "", used, sets_clock=action == CLOCK)
+        return trail.append(connection, author, action, subject, detail, sets_clock=action == CLOCK)["sequence"]
 
     def records(self) -> list[dict[str, Any]]:
         """The trail, oldest first.
@@ -227,6 +257,12 @@ class Book:
             number, last = trail.verify(connection)
             who = self._identify(connection).who
         return signed_head(self.name, number, last, Author(who, self.key))
+
+
+def _maker(connection: sa.Connection) -> str:
+    """Who wrote the first record."""
+    first = sa.select(trail.trail.c.who).order_by(trail.trail.c.sequence).limit(1)
+    return str(connection.execute(first).scalar_one())
 
 
 def _policy_in(connection: sa.Connection) -> Policy | None:

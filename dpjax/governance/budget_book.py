@@ -10,11 +10,12 @@ import sqlalchemy as sa
 from dpjax.fingerprints import Fingerprint
 from dpjax.governance.accounts import Account, DataSet, data_set_of, data_sets_of, runs_of
 from dpjax.governance.book import Book
-from dpjax.governance.budgets import Proposal, checked_budget, open_proposal, proposals_of, weakens
+from dpjax.governance.budgets import Proposal, action_of, checked_budget, open_proposal, proposals_of, weakens
 from dpjax.governance.database import reading, writing
 from dpjax.governance.decisions import Held, spent_of
 from dpjax.governance.errors import LedgerError
 from dpjax.governance.policy import ALL, ROLES
+from dpjax.governance.retractions import is_retraction, reasons_of, retraction_of, state_of
 from dpjax.governance.tables import keep_fingerprint, policies
 
 
@@ -80,6 +81,33 @@ class BudgetBook(Book):
             number = self._append(connection, "propose", name, {"from": old.budget(), "to": budget})
             return open_proposal(connection, number)
 
+    def retract(self, name: str, id: str, reason: str) -> Proposal | None:
+        """Take back what was entered of another tool by mistake: it counts no more, and stays written down.
+
+        Formal guarantees: what dpjax reserved is never taken back. Of sensitive data an entry counts until a second
+        person, with a key of their own, has approved.
+
+        Args:
+          name: of the data set.
+          id: of the entry.
+          reason: in words.
+
+        Returns:
+          Of sensitive data, what a second person has to ``approve``; None: it is taken back.
+
+        Raises:
+          LedgerError: there is no reason, or no such entry, or it is a run of dpjax, or was taken back already.
+          Denied: the data are sensitive, and this person does not own them.
+        """
+        self.check("retract", name)
+        with writing(self._engine) as connection:
+            data_set, detail = data_set_of(connection, name), retraction_of(connection, name, id, reason)
+            if not data_set.sensitive:
+                self._append(connection, "retract", name, detail)
+                return None
+            proposed = {"from": state_of(connection, detail), "to": detail}
+            return open_proposal(connection, self._append(connection, "propose", name, proposed))
+
     def _approves(self, who: str) -> bool:
         policy = self.policy()
         return policy is not None and any(
@@ -88,6 +116,8 @@ class BudgetBook(Book):
 
     @staticmethod
     def _as_it_is(connection: sa.Connection, proposal: Proposal) -> Mapping[str, Any]:
+        if is_retraction(proposal.budget):
+            return state_of(connection, proposal.budget)
         if proposal.data_set:
             return data_set_of(connection, proposal.data_set).budget()
         return {"text": connection.execute(sa.select(policies.c.text)).scalar_one_or_none()}
@@ -98,13 +128,13 @@ class BudgetBook(Book):
             return proposals_of(connection)
 
     def approve(self, number: int) -> Proposal:
-        """Let a budget hold that another person has proposed.
+        """Let hold what another person has proposed: a budget, a policy, or that an entry is taken back.
 
         Args:
           number: of the proposal.
 
         Raises:
-          LedgerError: it is not open, the budget has changed since, or this person has proposed it.
+          LedgerError: it is not open, what it changes has changed since, or this person has proposed it.
           Denied: this person may not approve.
         """
         return self._settle(number, "approved")
@@ -138,12 +168,16 @@ class BudgetBook(Book):
             now = self._as_it_is(connection, proposal)
             self._append(connection, "settle", proposal.data_set, {"id": number, "state": state})
             if state == "approved":
+                action = action_of(proposal)
                 if now != proposal.before:
-                    what = f"the budget of {proposal.data_set}" if proposal.data_set else "the policy"
-                    raise LedgerError(f"{what} has changed since proposal {number}; propose it anew.")
-                self._append(
-                    connection, "budget" if proposal.data_set else "policy", proposal.data_set, proposal.budget
-                )
+                    what = {"budget": f"the budget of {proposal.data_set}", "policy": "the policy"}.get(action)
+                    raise LedgerError(
+                        f"{what} has changed since proposal {number}; propose it anew."
+                        if what
+                        else f"proposal {number} takes back what was taken back already; let it be forgotten with "
+                        f"`dpjax ledger approve {number} --withdraw`."
+                    )
+                self._append(connection, action, proposal.data_set, proposal.budget)
         self._identity = None
         return proposal
 
@@ -183,11 +217,12 @@ class BudgetBook(Book):
         self.check("show", name)
         with reading(self._engine) as connection:
             data_set, runs = data_set_of(connection, name), runs_of(connection, name)
-        closed = spent_of([(each.spend, each.steps) for each in runs])
-        whole = spent_of([(each.spend, each.steps if each.state == "closed" else each.spend.steps) for each in runs])
+            retracted = reasons_of(connection, name)
+        closed = spent_of([(each.spend, each.counted) for each in runs])
+        whole = spent_of([(each.spend, each.held) for each in runs])
         spent = Held(data_set, closed).epsilon()
         reserved = spent if closed == whole else Held(data_set, whole).epsilon()
-        return Account(data_set, tuple(runs), spent, max(spent, reserved))
+        return Account(data_set, tuple(runs), spent, max(spent, reserved), retracted)
 
     def names(self, action: str = "") -> list[str]:
         """The data sets that have a budget.

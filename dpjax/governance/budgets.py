@@ -16,20 +16,21 @@ from dpjax.governance.accounts import DataSet, Run
 from dpjax.governance.decisions import COMPOSITIONS
 from dpjax.governance.errors import LedgerError
 from dpjax.governance.filters import order_of
+from dpjax.governance.retractions import is_retraction
 from dpjax.governance.tables import proposals
 from dpjax.ranges import DELTA, EPSILON
 
 
 class Proposal(NamedTuple):
-    """A budget that waits for a second person.
+    """A budget, a policy or a retraction that waits for a second person.
 
     Attributes:
       number: of the record that made it.
       who: made it.
       key: id of the key that signed it.
       data_set: name of the data set; empty: it is a policy.
-      before: its budget, or the policy, when it was made.
-      budget: what it would be.
+      before: its budget, the policy, or the entry's state, when it was made.
+      budget: what it would be; of a retraction, its record.
     """
 
     number: int
@@ -122,6 +123,17 @@ def proposals_of(connection: sa.Connection) -> list[Proposal]:
         both = json.loads(row["budget"])
         found.append(Proposal(row["id"], row["who"], row["key"], row["data_set"], both["from"], both["to"]))
     return found
+
+
+def action_of(proposal: Proposal) -> str:
+    """The action that a proposal comes to once it is approved.
+
+    Args:
+      proposal: that waits.
+    """
+    if not proposal.data_set:
+        return "policy"
+    return "retract" if is_retraction(proposal.budget) else "budget"
 
 
 def open_proposal(connection: sa.Connection, number: int) -> Proposal:

@@ -122,7 +122,9 @@ def decide(data_set: DataSet, runs: Sequence[Run], requests: Sequence[Request]) 
     continued = tuple(id for id in ids if id)
     fresh = tuple(request for request, id in zip(requests, ids, strict=True) if not id)
     whole = {*continued, *(run.id for run in runs if run.state == "open" and run.id not in gone)}
-    before = [(run.spend, run.spend.steps if run.id in whole else run.steps) for run in runs if run.id not in continued]
+    before = [
+        (run.spend, run.spend.steps if run.id in whole else run.counted) for run in runs if run.id not in continued
+    ]
     held = Held(data_set, spent_of(before))
     mine = [total_of(request.spend) for request in requests]
     after = held.epsilon(sum_of(mine))

@@ -16,7 +16,7 @@ from dpjax.governance.tokens import checked_issuers
 
 ROLES: Mapping[str, frozenset[str]] = {
     "owner": frozenset(
-        {"budget", "approve", "release", "raw", "protect", "policy", "enter", "close", "show", "export"}
+        {"budget", "approve", "release", "raw", "protect", "policy", "enter", "retract", "close", "show", "export"}
     ),
     "analyst": frozenset({"train", "show"}),
     "auditor": frozenset({"show", "export"}),
@@ -33,6 +33,7 @@ ACTIONS: Mapping[str, str] = {
     "protect": "encrypt its rows",
     "policy": "change this policy, with all data",
     "enter": "enter what other tools spent",
+    "retract": "take back what was entered by mistake, when a second person approves",
     "close": "end reservations of others",
     "show": "see its budget and runs",
     "export": "write the trail to a file",

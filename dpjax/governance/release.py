@@ -115,7 +115,7 @@ def statement_of(passed: Passed) -> dict[str, Any]:
                 "composition": data_set.composition,
             },
             "spent_epsilon": account.spent,
-            "runs": len(account.runs),
+            "runs": sum(run.id not in account.retracted for run in account.runs),
             "composed_epsilon": passed.epsilon,
             "files": sorted(name for name in passed.files if name != STATEMENT),
             "ledger": passed.ledger,

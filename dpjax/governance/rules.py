@@ -10,8 +10,10 @@ import sqlalchemy as sa
 
 from dpjax.governance.accounts import DataSet, data_sets_of
 from dpjax.governance.budgets import weakens
+from dpjax.governance.clocks import CLOCK, check_clock
 from dpjax.governance.errors import LedgerError
 from dpjax.governance.policy import ALL, ROLES, Policy, has_second
+from dpjax.governance.retractions import check_retraction, is_entered, is_retraction
 from dpjax.governance.spends import read_spend
 from dpjax.governance.tables import proposals, spends
 
@@ -35,9 +37,10 @@ def check_rules(
     """Raise LedgerError where a record says what no ledger would have written, whoever signed it.
 
     Formal guarantees: steps of a run only grow, up to those that were reserved; a run that has ended is not changed,
-    but for one that goes on; what it costs, whose it is and of which data never change. Sensitive data are protected
-    less only by what a second person, with another key, approved, and everything about them is written by somebody
-    whose role allows it. Limits of grants are not computed again.
+    but for one that goes on; what it costs, whose it is and of which data never change; and only what was entered of
+    other tools is taken back. Sensitive data are protected less only by what a second person, with another key,
+    approved, and everything about them is written by somebody whose role allows it. Limits of grants are not computed
+    again.
 
     Args:
       connection: to the tables as they were before the record.
@@ -53,6 +56,10 @@ def check_rules(
         _check_new_runs(action, detail["runs"], data_set)
     elif action in _CHANGES:
         _check_changes(connection, record, detail["runs"], data_set, policy)
+    elif action == "retract":
+        check_retraction(connection, record["subject"], detail)
+    elif action == CLOCK:
+        check_clock(record, detail, policy, maker, before)
     elif action == "model":
         row = connection.execute(sa.select(spends.c.state).where(spends.c.id == detail["run"])).scalar_one_or_none()
         if row != "open":
@@ -60,13 +67,16 @@ def check_rules(
     approved = _approved(connection, record, before)
     if action == "budget" and data_set is not None and weakens(data_set, detail) and approved != detail:
         raise LedgerError("it protects sensitive data less, and no second person had approved that.")
+    if action == "retract" and data_set is not None and data_set.sensitive and approved != detail:
+        raise LedgerError("it takes back what sensitive data were charged, and no second person had approved that.")
     if action == "settle":
         _check_settled(connection, record, detail, policy)
     if action == "policy":
         _check_policy(record, detail, policy, maker, approved)
     sensitive = data_set is not None and data_set.sensitive
     if sensitive and action in _NEEDS and not (action == "budget" and approved == detail):
-        _check_role(policy, record["who"], _NEEDS[action], record["subject"])
+        needs = "retract" if action == "propose" and is_retraction(detail["to"]) else _NEEDS[action]
+        _check_role(policy, record["who"], needs, record["subject"])
 
 
 def _check_role(policy: Policy | None, who: str, action: str, data: str) -> None:
@@ -91,7 +101,8 @@ def _check_new_runs(action: str, runs: Any, data_set: DataSet | None) -> None:
             raise LedgerError("it has a run of other fields.")
         steps = read_spend(run["spend"]).steps
         wanted = (0, "open") if action == "reserve" else (steps, "closed")
-        if (run["steps"], run["state"]) != wanted or isinstance(run["steps"], bool):
+        begun = (run["steps"], run["state"]) == wanted and not isinstance(run["steps"], bool)
+        if not begun or is_entered(run) != (action == "enter"):
             raise LedgerError("it has a run that has not begun as runs do.")
 
 

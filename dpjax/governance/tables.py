@@ -116,7 +116,9 @@ spends = sa.Table(
     sa.Column("label", sa.Text, nullable=False),
     sa.Column("spend", sa.Text, nullable=False),  # of the whole run
     sa.Column("steps", sa.BigInteger, nullable=False),  # taken, or about to be
-    sa.Column("state", sa.String(16), nullable=False),  # open: the whole counts; closed: the steps do
+    sa.Column(
+        "state", sa.String(16), nullable=False
+    ),  # open: the whole counts; closed: the steps do; retracted: nothing
     sa.Column("process", sa.String(255), nullable=False),
     sa.Column("created", sa.String(40), nullable=False),
     sa.Column("updated", sa.String(40), nullable=False),
@@ -218,6 +220,7 @@ ACTIONS: dict[str, Callable[[sa.Connection, Mapping[str, Any], Mapping[str, Any]
     "commit": _change,
     "continue": _change,
     "close": _change,
+    "retract": _change,
     "refuse": _nothing,
     "signer": _signer,
     "upgrade": _upgrade,
@@ -226,6 +229,7 @@ ACTIONS: dict[str, Callable[[sa.Connection, Mapping[str, Any], Mapping[str, Any]
     "settle": _settle,
     "token": _token,
     "deny": _nothing,
+    "clock": _nothing,
     "access": _nothing,
     "model": _nothing,
     "release": _nothing,

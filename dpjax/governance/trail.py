@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -10,17 +9,16 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from dpjax.governance.clocks import CLOCK, behind, is_back, now_utc
 from dpjax.governance.errors import LedgerError
 from dpjax.governance.policy import check_key, read_policy
+from dpjax.governance.retractions import is_retraction
 from dpjax.governance.rules import check_rules
 from dpjax.governance.signing import Author, is_signed, key_id
 from dpjax.governance.tables import ACTIONS, apply, fingerprints, ledgers, metadata, secrets, signers, trail
 
 START = "0" * 64
 """What the first record is bound to."""
-
-_BEHIND = datetime.timedelta(minutes=10)
-"""By how much clocks of machines that share a ledger may differ."""
 
 _BOUND = ("sequence", "time", "who", "action", "subject", "detail")
 
@@ -48,7 +46,13 @@ def hash_of(before: str, record: Mapping[str, Any]) -> str:
 
 
 def append(
-    connection: sa.Connection, author: Author, action: str, subject: str, detail: Mapping[str, Any]
+    connection: sa.Connection,
+    author: Author,
+    action: str,
+    subject: str,
+    detail: Mapping[str, Any],
+    *,
+    sets_clock: bool = False,
 ) -> dict[str, Any]:
     """Write down what is done now, signed, and do it.
 
@@ -60,31 +64,28 @@ def append(
       action: of ``ACTIONS``.
       subject: a data set, or empty.
       detail: what JSON holds.
+      sets_clock: whether it is ``CLOCK``, or what its author's first record brings along before it.
 
     Returns:
       The record.
 
     Raises:
-      LedgerError: this machine's clock is wrong.
+      LedgerError: this machine's clock, or that of the last record, is wrong.
     """
     known = sa.exists().where(signers.c.key == author.key.id, signers.c.who == author.who).label("known")
     ends = sa.select(trail.c.sequence, trail.c.hash, trail.c.time, known).order_by(trail.c.sequence.desc())
     last = connection.execute(ends.limit(1)).first()
     sequence, before = (0, START) if last is None else (last.sequence, last.hash)
-    now = datetime.datetime.now(datetime.UTC)
-    if last is not None and now + _BEHIND < datetime.datetime.fromisoformat(last.time):
-        raise LedgerError(
-            f"this machine's clock says {now.isoformat(timespec='seconds')}, which is before the ledger's last record "
-            f"of {last.time}; set it right."
-        )
-    time = now.isoformat(timespec="milliseconds")
+    now = now_utc()
+    if last is not None and is_back(last.time, now) and not sets_clock:
+        raise LedgerError(behind(now, last.sequence, last.time, last.who))
 
     def write(action: str, subject: str, detail: Mapping[str, Any]) -> dict[str, Any]:
         nonlocal sequence, before
         sequence += 1
         record = {
             "sequence": sequence,
-            "time": time,
+            "time": now if last is None or action == CLOCK or not sets_clock else max(now, last.time),
             "who": author.who,
             "action": action,
             "subject": subject,
@@ -113,7 +114,7 @@ def checked(records: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]
     Raises:
       LedgerError: the first that is not.
     """
-    before, expected = START, 1
+    before, time, expected = START, "", 1
     keys: dict[tuple[str, str], str] = {}
     policy = None
     for record in records:
@@ -135,11 +136,13 @@ def checked(records: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]
                 check_key(policy, record["who"], keys[record["signer"], record["who"]])
             if record["action"] == "policy":
                 policy = read_policy(json.loads(record["detail"])["text"])
+            if time and is_back(time, record["time"]) and record["action"] != CLOCK:
+                raise LedgerError("its time is before that of the record before it; restore the ledger from a copy.")
         except LedgerError as error:
             raise LedgerError(f"trail: record {expected} ({record['action']}): {error}") from error
         except (TypeError, ValueError, KeyError, AttributeError) as error:
             raise LedgerError(f"trail: record {expected} can't be what a ledger wrote.") from error
-        before, expected = record["hash"], expected + 1
+        before, time, expected = record["hash"], record["time"], expected + 1
         yield record
 
 
@@ -231,7 +234,7 @@ def _fingerprints_in(record: Mapping[str, Any]) -> set[str]:
     if record["action"] == "budget":
         value = detail["fingerprint"]
         return {hashlib.sha256(value.encode()).hexdigest() if value.startswith("[") else value}
-    if record["action"] == "propose" and record["subject"]:
+    if record["action"] == "propose" and record["subject"] and not is_retraction(detail["to"]):
         return {detail["to"]["fingerprint"]}
     return set()
 
