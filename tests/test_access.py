@@ -1,18 +1,21 @@
 """Who may do what with sensitive data: nobody anything that no grant allows."""
 
 import itertools
+import math
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from dpjax.accounting import epsilon
+from dpjax.governance import ledger as ledger_module
 from dpjax.governance.access import Access
 from dpjax.governance.errors import Denied, LedgerError
 from dpjax.governance.ledger import Ledger, create_ledger
 from dpjax.governance.policy import ACTIONS, ROLES, read_policy
 from dpjax.governance.signing import new_signing_key
-from tests.ledgers import DELTA, request, rows, set_budget
+from tests.ledgers import DELTA, mechanism, request, rows, set_budget
 
 POLICY = """
 [groups]
@@ -68,14 +71,62 @@ def test_groups_are_taken_apart_and_a_person_is_never_a_group_or_a_grant():
 def test_an_analyst_runs_within_the_limits_of_the_grant(place):
     ana = as_(place, "ana")
     ana.reserve("clinic", [request("a", noise_multiplier=4.0, steps=2)])
-    for key, options in {
-        "larger": {"noise_multiplier": 1.0, "steps": 4},
-        "sampled": {"noise_multiplier": 8.0, "steps": 4, "rate": 0.1},
-    }.items():
-        with pytest.raises(Denied, match=r"ana may run on data clinic within limits \(ε up to 2, for example, of Gaus"):
+    within = r"ana may run on data clinic within limits \(ε up to 2, for example, of GaussianDpEvent\), and run run "
+    for key, options, said in (
+        ("larger", {"noise_multiplier": 1.0, "steps": 4}, "its ε is 10 at δ=1e-05, and the limit is 2"),
+        (
+            "sampled",
+            {"noise_multiplier": 8.0, "steps": 4, "rate": 0.1},
+            "it is of PoissonSampledDpEvent, and the limit",
+        ),
+    ):
+        with pytest.raises(Denied, match=rf"{within}{key} is beyond them: {said}.*; run it within them, or ask an"):
             ana.reserve("clinic", [request("b", noise_multiplier=9.0, steps=1), request(key, **options)])
     assert len(ana.account("clinic").runs) == 1
     assert [each["action"] for each in as_(place, "audrey").records()].count("deny") == 2
+
+
+JUST_BELOW = math.floor(epsilon(mechanism(noise_multiplier=4.0, steps=2), DELTA) * 1000) / 1000
+
+
+@pytest.mark.parametrize(
+    ("limits", "options", "said"),
+    [
+        ("max_epsilon = 1.0", {"noise_multiplier": 4.0, "steps": 2}, "its ε is 1.36 at δ=1e-05, and the limit is 1"),
+        (
+            f"max_epsilon = {JUST_BELOW}",
+            {"noise_multiplier": 4.0, "steps": 2},
+            rf"its ε is 1\.36 at δ.*limit is {JUST_BELOW}",
+        ),
+        ("max_epsilon = 1.0\ndelta = 1e-9", {"noise_multiplier": 9.0, "steps": 10}, "at δ=1e-09, and the limit is 1"),
+        ("units = ['user', 'client']", {}, "it is for example, and the limit is user or client"),
+        ("mechanisms = ['LaplaceDpEvent']", {}, "it is of GaussianDpEvent, and the limit is LaplaceDpEvent"),
+    ],
+)
+def test_a_denial_says_which_limit_and_by_how_much(tmp_path, limits, options, said):
+    ledger = create_ledger(str(tmp_path / "ledger.db"), who="olga", key=KEYS["olga"])
+    set_budget(ledger, sensitive=True)
+    grant = "[[grant]]\nto = ['olga']\nrole = 'owner'\ndata = ['*']\n[[grant]]\nto = ['olga']\nrole = 'analyst'\n"
+    ledger.set_policy(f"{grant}data = ['*']\n{limits}\n")
+    with pytest.raises(Denied, match=f", and this run is beyond them: .*{said}"):
+        ledger.reserve("clinic", [request("a", **options)])
+    ledger.verify()
+
+
+def test_a_policy_that_changes_while_a_run_is_reserved_is_told(place, monkeypatch):
+    ana, olga = as_(place, "ana"), as_(place, "olga")
+    decide = ledger_module.decide
+
+    def decided(*given):
+        number = olga.set_policy(POLICY.replace("max_epsilon = 2.0", "max_epsilon = 0.1"))
+        as_(place, "cleo").approve(number)
+        return decide(*given)
+
+    monkeypatch.setattr(ledger_module, "decide", decided)
+    with pytest.raises(LedgerError, match="the policy was changed by somebody else meanwhile; run the same command"):
+        ana.reserve("clinic", [request("a", noise_multiplier=8.0, steps=1)])
+    assert ana.account("clinic").runs == ()
+    ana.verify()
 
 
 def test_the_grants_delta_is_the_one_its_epsilon_is_taken_at(tmp_path):

@@ -5,12 +5,15 @@ import json
 import pytest
 import sqlalchemy as sa
 
-from dpjax.governance import trail
+from dpjax.accounting import Mechanism, Release
+from dpjax.governance import limits, trail
 from dpjax.governance.errors import Denied, LedgerError
 from dpjax.governance.ledger import Ledger, create_ledger
+from dpjax.governance.limits import false_claim
 from dpjax.governance.signing import Author, new_signing_key
+from dpjax.governance.spends import spend_of
 from dpjax.governance.tables import ledgers, signers, spends
-from tests.ledgers import request, rows, set_budget
+from tests.ledgers import DELTA, request, rows, set_budget
 
 OLGA, ANA, CLEO, EVE = (new_signing_key() for _ in range(4))
 POLICY = f"""
@@ -122,6 +125,78 @@ def test_nor_is_what_no_role_of_theirs_allows(place, what):
         Ledger(place).verify()
     with pytest.raises(Denied):
         Ledger(place, who="zed", key=EVE).record_release("clinic", {})
+
+
+LIMITS = {
+    "ε": ("max_epsilon = 1.0", {"noise_multiplier": 3.0}, "its ε is .* at δ=1e-05, and the limit is 1"),
+    "δ": ("max_epsilon = 0.2\ndelta = 1e-9", {"noise_multiplier": 30.0}, "at δ=1e-09, and the limit is 0.2"),
+    "units": ("units = ['user']", {"noise_multiplier": 30.0}, "it is for example, and the limit is user"),
+    "mechanisms": ("mechanisms = ['LaplaceDpEvent']", {"noise_multiplier": 30.0}, "it is of GaussianDpEvent"),
+}
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+def test_a_reservation_beyond_its_authors_grant_is_found(place, monkeypatch, limit):
+    said_limits, options, said = LIMITS[limit]
+    olga = Ledger(place, who="olga", key=OLGA)
+    number = olga.set_policy(POLICY.replace('role = "analyst"', f'role = "analyst"\n{said_limits}'))
+    Ledger(place, who="cleo", key=CLEO).approve(number)
+    olga.verify()
+    ana = Ledger(place, who="ana", key=ANA)
+    with pytest.raises(Denied):
+        ana.reserve("clinic", [request("a", steps=2, **options)])
+    monkeypatch.setattr(Ledger, "check", lambda *given: None)  # as who edits the code
+    ana.reserve("clinic", [request("a", steps=2, **options)])
+    with pytest.raises(LedgerError, match=f"it has a run beyond the limits that ana had: .*{said}"):
+        olga.verify()
+
+
+@pytest.mark.parametrize("claim", [(0.01, DELTA), (0.0, 0.0), (0.9, 0.5)])
+def test_a_reservation_that_claims_less_than_its_steps_come_to_is_found(place, claim):
+    honest = request("a", noise_multiplier=9.0, steps=4)
+    Ledger(place, who="ana", key=ANA).reserve("clinic", [honest._replace(spend=honest.spend._replace(claim=claim))])
+    if claim[1] == 0.5:  # at such a δ it may
+        Ledger(place).verify()
+        return
+    with pytest.raises(LedgerError, match=r"it has a run that is none: it claims ε=.*, and its steps come to"):
+        Ledger(place).verify()
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        {"rate": 0.02, "steps": 500},
+        {"rate": 0.02, "steps": 500, "overflow_probability": 1e-10},
+        {"rate": 0.001, "steps": 20000},
+        {"noise_multiplier": 60.0, "steps": 3},
+        {"noise_multiplier": 0.4, "steps": 300, "rate": 0.05},
+        {"adjacency": "add_or_remove_one", "rate": 0.1},
+        {"adjacency": "replace_one", "noise_multiplier": 8.0},
+        {"released": Release(noise_multiplier=8.0, delta=1e-7)},
+        {"unit": "user", "rate": 0.05, "records_per_unit": 3, "population": 300, "noise_multiplier": 3.0},
+    ],
+    ids=str,
+)
+def test_no_honest_claim_is_taken_for_a_false_one(run):
+    given = {"unit": "example", "adjacency": "zero_out", "noise_multiplier": 1.0, "steps": 10, "rate": 1.0} | run
+    rate, steps = given.pop("rate"), given.pop("steps")
+    sampling = {"sampling": "full" if rate == 1.0 else "poisson", "sampling_rate": rate, "num_steps": steps}
+    spend = spend_of(Mechanism(**given, **sampling), DELTA)
+    assert false_claim(spend, given["adjacency"]) == ""
+    epsilon, delta = spend.claim
+    assert false_claim(spend._replace(claim=(epsilon * 0.9, delta)), given["adjacency"])
+
+
+def test_runs_of_one_mechanism_are_computed_once(place, monkeypatch):
+    ana, counted = Ledger(place, who="ana", key=ANA), []
+    for i in range(6):
+        [id] = ana.reserve("clinic", [request(f"r{i}", noise_multiplier=40.0 + i % 2, steps=1)])
+        ana.close({id: 1})
+    compose = limits.compose
+    monkeypatch.setattr(limits, "compose", lambda *given: counted.append(1) or compose(*given))
+    limits._epsilon.cache_clear()
+    ana.verify()
+    assert len(counted) == 3  # two mechanisms, and that of the runs which were there
 
 
 def test_one_person_with_two_keys_is_one_person(place):

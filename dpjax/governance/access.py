@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from dpjax.governance.accounts import DataSet
-from dpjax.governance.composition import compose, epsilon_of
 from dpjax.governance.errors import LedgerError
-from dpjax.governance.events import types_in
+from dpjax.governance.limits import broken_limit
 from dpjax.governance.policy import ACTIONS, ALL, ROLES, Grant, Policy
-from dpjax.governance.spends import total_of
 
 if TYPE_CHECKING:
     from dpjax.governance.decisions import Request
@@ -89,23 +87,10 @@ class Access:
         return bool(self._enforcer.enforce(f"person {who}", data, action, run))
 
     def _within(self, run: tuple[Request, DataSet] | None, limits: str) -> bool:
-        return run is None or _is_within(*run, self._policy.grants[int(limits)])
-
-
-def _is_within(request: Request, budget: DataSet, grant: Grant) -> bool:
-    """Whether a run keeps the limits of a grant."""
-    total = total_of(request.spend)
-    if grant.units and request.unit not in grant.units:
-        return False
-    if grant.mechanisms and not types_in(total.events) <= set(grant.mechanisms):
-        return False
-    if grant.max_epsilon == float("inf"):
-        return True
-    delta = budget.delta if grant.delta is None else grant.delta
-    claim = request.spend.claim
-    if claim is not None and claim[1] <= delta and claim[0] <= grant.max_epsilon:
-        return True
-    return epsilon_of(compose(total, request.adjacency), delta) <= grant.max_epsilon
+        if run is None:
+            return True
+        request, budget = run
+        return not broken_limit(request.spend, request.unit, budget, self._policy.grants[int(limits)])
 
 
 def grants_of(policy: Policy, who: str) -> list[Grant]:
@@ -118,7 +103,9 @@ def grants_of(policy: Policy, who: str) -> list[Grant]:
     return [grant for grant in policy.grants if who in policy.members(grant.to)]
 
 
-def denial(policy: Policy | None, who: str, action: str, data: str) -> str:
+def denial(
+    policy: Policy | None, who: str, action: str, data: str, beyond: tuple[str, Request, DataSet] | None = None
+) -> str:
     """Why a person may not do something, in a sentence.
 
     Args:
@@ -126,6 +113,7 @@ def denial(policy: Policy | None, who: str, action: str, data: str) -> str:
       who: a person.
       action: of ``policy.ACTIONS``.
       data: name of a data set; ``*``: all.
+      beyond: to train: how the run is called that is beyond the limits, the run, and the budget.
     """
     what = "this ledger" if data == ALL else f"data {data}"
     if policy is None:
@@ -135,11 +123,13 @@ def denial(policy: Policy | None, who: str, action: str, data: str) -> str:
         )
     may = sorted(role for role, allowed in ROLES.items() if action in allowed)
     has = sorted({grant.role for grant in grants_of(policy, who) if data in grant.data or ALL in grant.data})
-    if action == "train" and "analyst" in has:
+    if beyond is not None and "analyst" in has:
+        called, request, budget = beyond
         there = [each for each in grants_of(policy, who) if each.role == "analyst" and {data, ALL} & {*each.data}]
+        broken = [broken_limit(request.spend, request.unit, budget, each) for each in there]
         return (
-            f"{who} may run on {what} within limits ({'; or '.join(map(limits_of, there))}), and this run is beyond "
-            "them; run it with less, or ask an owner."
+            f"{who} may run on {what} within limits ({'; or '.join(map(limits_of, there))}), and {called} is beyond "
+            f"them: {'; or '.join(broken)}; run it within them, or ask an owner."
         )
     roles = f"{who} has the role {' and '.join(has)} there" if has else f"{who} has no role there"
     return f"{what} is sensitive, and to {ACTIONS[action]} takes the role {' or '.join(may)}; {roles}: ask an owner."

@@ -93,7 +93,7 @@ class Book:
     def policy_text(self) -> str:
         """The policy as its file says it; empty: there is none."""
         with reading(self._engine) as connection:
-            return connection.execute(sa.select(policies.c.text)).scalar_one_or_none() or ""
+            return policy_text_in(connection)
 
     def set_policy(self, text: str) -> int | None:
         """Say who may do what with sensitive data.
@@ -265,9 +265,14 @@ def _maker(connection: sa.Connection) -> str:
     return str(connection.execute(first).scalar_one())
 
 
+def policy_text_in(connection: sa.Connection) -> str:
+    """The policy that holds, as its file says it; empty: there is none."""
+    return connection.execute(sa.select(policies.c.text)).scalar_one_or_none() or ""
+
+
 def _policy_in(connection: sa.Connection) -> Policy | None:
-    text = connection.execute(sa.select(policies.c.text)).scalar_one_or_none()
-    return None if text is None else read_policy(text)
+    text = policy_text_in(connection)
+    return read_policy(text) if text else None
 
 
 def _denied(
@@ -288,10 +293,11 @@ def _denied(
     access = Access(policy)
     if action == "train":
         [budget] = sensitive
-        allowed = bool(requests) and all(
-            access.allows(who, action, data, request=each, budget=budget) for each in requests
-        )
-        return "" if allowed else denial(policy, who, action, data)
+        for each in requests:
+            if not access.allows(who, action, data, request=each, budget=budget):
+                called = "this run" if len(requests) == 1 else f"run {each.label}"
+                return denial(policy, who, action, data, (called, each, budget))
+        return "" if requests else denial(policy, who, action, data)
     if action == "policy":
         return "" if access.allows(who, action, ALL) else denial(policy, who, action, ALL)
     for each in sensitive:

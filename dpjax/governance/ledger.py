@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from dpjax.governance import trail
 from dpjax.governance.accounts import data_set_of, runs_of
+from dpjax.governance.book import policy_text_in
 from dpjax.governance.budget_book import BudgetBook
 from dpjax.governance.database import connect, ledger_url, reading, sentences, shown, writing
 from dpjax.governance.decisions import Decision, Held, Request, being_run, decide, spent_of
@@ -90,6 +91,7 @@ class Ledger(BudgetBook):
         """
         for each in requests:
             check_spend(each.spend)
+        policy = self.policy_text()
         self.check("train", name, requests)
         for _ in range(_TRIES):
             with reading(self._engine) as connection:
@@ -97,18 +99,20 @@ class Ledger(BudgetBook):
             decision = decide(data_set, runs, requests)
             with writing(self._engine) as connection:
                 if data_set_of(connection, name) == data_set:
-                    ids = self._keep(connection, name, decision)
+                    ids = self._keep(connection, name, decision, policy)
                     break
         else:
             with writing(self._engine) as connection:
                 data_set = data_set_of(connection, name)
                 decision = decide(data_set, runs_of(connection, name), requests)
-                ids = self._keep(connection, name, decision)
+                ids = self._keep(connection, name, decision, policy)
         if decision.refused:
             raise Overspent(decision.refused)
         return ids
 
-    def _keep(self, connection: sa.Connection, name: str, decision: Decision) -> list[str]:
+    def _keep(self, connection: sa.Connection, name: str, decision: Decision, policy: str) -> list[str]:
+        if policy_text_in(connection) != policy:  # by which this person might not run it any more
+            raise LedgerError("the policy was changed by somebody else meanwhile; run the same command again.")
         if decision.ended:
             ended = [{"id": id, "state": "closed"} for id in decision.ended]
             self._append(connection, "close", name, {"runs": ended, "why": "its process is gone"})

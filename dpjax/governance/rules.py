@@ -12,7 +12,8 @@ from dpjax.governance.accounts import DataSet, data_sets_of
 from dpjax.governance.budgets import weakens
 from dpjax.governance.clocks import CLOCK, check_clock
 from dpjax.governance.errors import LedgerError
-from dpjax.governance.policy import ALL, ROLES, Policy, has_second
+from dpjax.governance.limits import broken_limit, false_claim
+from dpjax.governance.policy import ALL, ROLES, Grant, Policy, has_second
 from dpjax.governance.retractions import check_retraction, is_entered, is_retraction
 from dpjax.governance.spends import read_spend
 from dpjax.governance.tables import proposals, spends
@@ -25,6 +26,9 @@ _CHANGES = {
 }
 _NEEDS = {"reserve": "train", "enter": "enter", "propose": "budget", "release": "release", "budget": "budget"}
 """What writes a record about sensitive data → what its author may do."""
+
+_SLACK = 1e-3
+"""By how much, relatively, an ε may be above a grant's that another version's accountant computed."""
 
 
 def check_rules(
@@ -39,8 +43,9 @@ def check_rules(
     Formal guarantees: steps of a run only grow, up to those that were reserved; a run that has ended is not changed,
     but for one that goes on; what it costs, whose it is and of which data never change; and only what was entered of
     other tools is taken back. Sensitive data are protected less only by what a second person, with another key,
-    approved, and everything about them is written by somebody whose role allows it. Limits of grants are not computed
-    again.
+    approved, and everything about them is written by somebody whose role allows it. A reservation of
+    sensitive data is within the limits of a grant that its author had then, and claims no less ε than its steps come
+    to, but for a hundredth; whether it fitted into the budget is not computed again.
 
     Args:
       connection: to the tables as they were before the record.
@@ -77,6 +82,8 @@ def check_rules(
     if sensitive and action in _NEEDS and not (action == "budget" and approved == detail):
         needs = "retract" if action == "propose" and is_retraction(detail["to"]) else _NEEDS[action]
         _check_role(policy, record["who"], needs, record["subject"])
+    if action == "reserve" and data_set is not None and sensitive:
+        _check_limits(policy, record["who"], data_set, detail["runs"])
 
 
 def _check_role(policy: Policy | None, who: str, action: str, data: str) -> None:
@@ -87,10 +94,12 @@ def _check_role(policy: Policy | None, who: str, action: str, data: str) -> None
 def _may(policy: Policy | None, who: str, action: str, data: str) -> bool:
     if policy is None:
         return False
-    return any(
-        action in ROLES[grant.role] and who in policy.members(grant.to) and (not data or {ALL, data} & {*grant.data})
-        for grant in policy.grants
-    )
+    return any(_allows(policy, grant, who, action, data) for grant in policy.grants)
+
+
+def _allows(policy: Policy, grant: Grant, who: str, action: str, data: str) -> bool:
+    there = not data or bool({ALL, data} & {*grant.data})
+    return there and action in ROLES[grant.role] and who in policy.members(grant.to)
 
 
 def _check_new_runs(action: str, runs: Any, data_set: DataSet | None) -> None:
@@ -104,6 +113,18 @@ def _check_new_runs(action: str, runs: Any, data_set: DataSet | None) -> None:
         begun = (run["steps"], run["state"]) == wanted and not isinstance(run["steps"], bool)
         if not begun or is_entered(run) != (action == "enter"):
             raise LedgerError("it has a run that has not begun as runs do.")
+
+
+def _check_limits(policy: Policy | None, who: str, data_set: DataSet, runs: Any) -> None:
+    there = (
+        [] if policy is None else [each for each in policy.grants if _allows(policy, each, who, "train", data_set.name)]
+    )
+    for spend in {run["spend"]: read_spend(run["spend"]) for run in runs}.values():
+        if fault := false_claim(spend, data_set.adjacency):
+            raise LedgerError(f"it has a run that is none: {fault}.")
+        broken = [broken_limit(spend, data_set.unit, data_set, each, slack=_SLACK) for each in there]
+        if all(broken):
+            raise LedgerError(f"it has a run beyond the limits that {who} had: {'; or '.join(broken)}.")
 
 
 def _check_changes(

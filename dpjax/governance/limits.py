@@ -1,0 +1,89 @@
+"""The limits of a grant, and which of them a run breaks."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+from dpjax.governance.accounts import DataSet
+from dpjax.governance.composition import compose, epsilon_of
+from dpjax.governance.errors import LedgerError
+from dpjax.governance.events import STATED, types_in
+from dpjax.governance.policy import Grant
+from dpjax.governance.spends import Spend, read_spend, total_of
+
+_ANEW = 1e-2
+"""By how much, relatively, an ε may be above what a run says of itself, as the grid of its losses is another."""
+
+_LEAST_DELTA = 1e-12
+
+
+def broken_limit(spend: Spend, unit: str, budget: DataSet, grant: Grant, *, slack: float = 0.0) -> str:
+    """Which limit of a grant a run breaks, in words; empty: none.
+
+    Args:
+      spend: of the run.
+      unit: that it protects.
+      budget: of the data.
+      grant: with its limits.
+      slack: by how much, relatively, its ε may be above the grant's.
+
+    Example:
+      >>> above(1.0004, 1.0), above(2.0, 1.0)
+      ('1.0004', '2')
+    """
+    if grant.units and unit not in grant.units:
+        return f"it is for {unit}, and the limit is {' or '.join(grant.units)}"
+    if grant.mechanisms and (others := types_in(total_of(spend).events) - {*grant.mechanisms}):
+        return f"it is of {', '.join(sorted(others))}, and the limit is {' or '.join(grant.mechanisms)}"
+    if grant.max_epsilon == math.inf:
+        return ""
+    delta = budget.delta if grant.delta is None else grant.delta
+    if spend.claim is not None and spend.claim[1] <= delta and spend.claim[0] <= grant.max_epsilon:
+        return ""
+    found = _epsilon(spend.as_json(), budget.adjacency, delta)
+    if found <= grant.max_epsilon * (1 + slack):
+        return ""
+    return f"its ε is {above(found, grant.max_epsilon)} at δ={delta:g}, and the limit is {grant.max_epsilon:g}"
+
+
+def false_claim(spend: Spend, adjacency: str) -> str:
+    """Why a run can't have the (ε, δ) that it says of itself, in words; empty: it can.
+
+    Formal guarantees: a claim that passes is at most a hundredth below the ε of the run's events at its δ, overflows
+    and what was released beside them aside. Events of which no more is known than (ε, δ) are taken at their word.
+
+    Args:
+      spend: of the run.
+      adjacency: of its neighbours.
+    """
+    if spend.claim is None:
+        return ""
+    epsilon, delta = spend.claim
+    if spend.each is None and (once := spend.once or {}).get("type") == STATED:
+        fits = once["epsilon"] <= epsilon and once["delta"] <= delta
+        return "" if fits else f"it claims ε={epsilon:g} at δ={delta:g}, and its event states more"
+    bare = spend._replace(overflow=0.0, delta=0.0, claim=None)
+    try:
+        found = _epsilon(bare.as_json(), adjacency, max(delta, _LEAST_DELTA))
+    except LedgerError:  # it has no privacy loss distribution: nothing planned adds it up
+        return ""
+    if found <= epsilon * (1 + _ANEW):
+        return ""
+    return f"it claims ε={epsilon:g} at δ={delta:g}, and its steps come to {above(found, epsilon)}"
+
+
+def above(value: float, limit: float) -> str:
+    """A number above a limit, with as many digits as it takes to see that it is above.
+
+    Args:
+      value: greater than ``limit``.
+      limit: that it is above.
+    """
+    return next((text for digits in range(3, 17) if float(text := f"{value:.{digits}g}") > limit), repr(value))
+
+
+@lru_cache(maxsize=16384)
+def _epsilon(spend: str, adjacency: str, delta: float) -> float:
+    """ε of a run at δ; runs of one mechanism are computed once."""
+    return epsilon_of(compose(total_of(read_spend(spend)), adjacency), delta)
