@@ -181,6 +181,29 @@ def test_nothing_is_asked_of_data_that_are_not_sensitive(place):
     assert as_(place, "eve").names("show") == ["open"]
 
 
+def test_who_marks_data_under_a_policy_owns_them(place):
+    set_budget(as_(place, "eve"), "open", rows=rows(50, 9000))  # of data that nobody calls sensitive nothing is asked
+    for who in ("ana", "cleo", "eve"):
+        with pytest.raises(Denied, match=f"takes the role owner; {who} has no role there"):
+            set_budget(as_(place, who), "new", rows=rows(50, 20000), sensitive=True)
+        with pytest.raises(Denied, match=f"takes the role owner; {who} has no role there"):
+            set_budget(as_(place, who), "open", rows=rows(50, 9000), sensitive=True)
+    assert as_(place, "olga").names() == ["clinic", "open"]
+    assert set_budget(as_(place, "olga"), "new", rows=rows(50, 20000), sensitive=True) is None
+    assert set_budget(as_(place, "olga"), "open", rows=rows(50, 9000), sensitive=True) is None
+    assert as_(place, "eve").names("show") == []
+    as_(place, "olga").verify()
+
+
+def test_without_a_policy_anybody_marks_and_nobody_gets_in(tmp_path):
+    create_ledger(str(tmp_path / "ledger.db"), who="olga", key=KEYS["olga"])
+    eve = as_(str(tmp_path / "ledger.db"), "eve")
+    set_budget(eve, sensitive=True)
+    with pytest.raises(Denied, match="has no policy that lets anybody set its budget"):
+        set_budget(eve, epsilon=1.0)
+    eve.verify()
+
+
 def test_two_persons_raise_a_budget_and_one_lowers_it(place):
     olga = as_(place, "olga")
     proposal = set_budget(olga, epsilon=9.0)

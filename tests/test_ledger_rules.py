@@ -199,6 +199,19 @@ def test_runs_of_one_mechanism_are_computed_once(place, monkeypatch):
     assert len(counted) == 3  # two mechanisms, and that of the runs which were there
 
 
+@pytest.mark.parametrize("name", ["new", "open"])
+def test_a_mark_by_somebody_who_does_not_own_the_data_is_found(place, name):
+    given = {"rows": rows(50, 4000 if name == "open" else 9000), "sensitive": True}
+    with pytest.raises(Denied):
+        set_budget(Ledger(place, who="ana", key=ANA), name, **given)
+    budget = _budget(place) | {"sensitive": True}
+    budget["fingerprint"] = Ledger(place, who="olga", key=OLGA).account("open").data_set.fingerprint_id
+    with sa.create_engine(f"sqlite:///{place}").begin() as connection:
+        trail.append(connection, WHO["an analyst"], "budget", name, budget)
+    with pytest.raises(LedgerError, match="ana had no role that lets them budget there"):
+        Ledger(place).verify()
+
+
 def test_one_person_with_two_keys_is_one_person(place):
     olga = Ledger(place, who="olga", key=OLGA)
     proposal = set_budget(olga, epsilon=900.0)

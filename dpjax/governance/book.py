@@ -159,18 +159,19 @@ class Book:
             self._append(connection, CLOCK, "", detail)
         return detail["first"], detail["last"], detail["was"]
 
-    def check(self, action: str, data: str, requests: Iterable[Request] = ()) -> None:
+    def check(self, action: str, data: str, requests: Iterable[Request] = (), *, marks: bool = False) -> None:
         """Raise unless this person may do something; nothing is asked for data that are not sensitive.
 
         Args:
           action: of ``policy.ACTIONS``.
           data: name of a data set; ``*``: all.
           requests: to train: what is to be run.
+          marks: whether the data become sensitive by it, for which is asked too where there is a policy.
 
         Raises:
           Denied: they may not; it is written down.
         """
-        self._permit(action, data, requests)
+        self._permit(action, data, requests, marks)
 
     def note_access(self, action: str, data: str, detail: Mapping[str, Any]) -> None:
         """Write down that this person did something that changes no budget, as reading raw rows.
@@ -187,17 +188,19 @@ class Book:
         with writing(self._engine) as connection:
             self._append(connection, "access", data, {"action": action, **detail})
 
-    def _permit(self, action: str, data: str, requests: Iterable[Request] = ()) -> None:
-        if why := self._refusal(action, data, requests):
+    def _permit(self, action: str, data: str, requests: Iterable[Request] = (), marks: bool = False) -> None:
+        if why := self._refusal(action, data, requests, marks):
             self._deny(why, action, data)
 
-    def _refusal(self, action: str, data: str, requests: Iterable[Request] = ()) -> str:
+    def _refusal(self, action: str, data: str, requests: Iterable[Request] = (), marks: bool = False) -> str:
         """Why this person may not do something; empty: they may."""
         with reading(self._engine) as connection:
             sensitive = [each for each in data_sets_of(connection) if each.sensitive and data in (ALL, each.name)]
-            if action != "policy" and not sensitive:
+            policy = _policy_in(connection)
+            marks = marks and not sensitive and policy is not None
+            if action != "policy" and not sensitive and not marks:
                 return ""
-            identity, policy = self._identify(connection), _policy_in(connection)
+            identity = self._identify(connection)
         return _denied(policy, identity, action, data, sensitive, list(requests))
 
     def _deny(self, why: str, action: str, data: str) -> None:
@@ -300,7 +303,7 @@ def _denied(
         return "" if requests else denial(policy, who, action, data)
     if action == "policy":
         return "" if access.allows(who, action, ALL) else denial(policy, who, action, ALL)
-    for each in sensitive:
-        if not access.allows(who, action, each.name):
-            return denial(policy, who, action, each.name)
+    for name in [each.name for each in sensitive] or [data]:  # which becomes so
+        if not access.allows(who, action, name):
+            return denial(policy, who, action, name)
     return ""

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from dpjax.fingerprints import Fingerprint
 from dpjax.governance.accounts import Account, DataSet, data_set_of, data_sets_of, runs_of
-from dpjax.governance.book import Book
+from dpjax.governance.book import Book, policy_text_in
 from dpjax.governance.budgets import Proposal, action_of, checked_budget, open_proposal, proposals_of, weakens
 from dpjax.governance.database import reading, writing
 from dpjax.governance.decisions import Held, spent_of
@@ -58,7 +58,7 @@ class BudgetBook(Book):
 
         Raises:
           LedgerError: an argument is out of range, the rows are another data set's, or are not those of this name.
-          Denied: the data are sensitive, and this person does not own them.
+          Denied: the data are sensitive, or become so where there is a policy, and this person does not own them.
         """
         given = {
             "fingerprint": fingerprint,
@@ -68,8 +68,11 @@ class BudgetBook(Book):
             "delta": delta,
             "composition": composition,
         }
-        self.check("budget", name)
+        policy = self.policy_text()
+        self.check("budget", name, marks=bool(sensitive))
         with writing(self._engine) as connection:
+            if policy_text_in(connection) != policy:  # by which this person might not set it any more
+                raise LedgerError("the policy was changed by somebody else meanwhile; run the same command again.")
             known = {each.name: each for each in data_sets_of(connection)}
             old = known.get(name)
             marked = sensitive if sensitive is not None else old is not None and old.sensitive

@@ -79,7 +79,8 @@ def check_rules(
     if action == "policy":
         _check_policy(record, detail, policy, maker, approved)
     sensitive = data_set is not None and data_set.sensitive
-    if sensitive and action in _NEEDS and not (action == "budget" and approved == detail):
+    marks = action == "budget" and policy is not None and bool(detail.get("sensitive"))
+    if (sensitive or marks) and action in _NEEDS and not (action == "budget" and approved == detail):
         needs = "retract" if action == "propose" and is_retraction(detail["to"]) else _NEEDS[action]
         _check_role(policy, record["who"], needs, record["subject"])
     if action == "reserve" and data_set is not None and sensitive:
