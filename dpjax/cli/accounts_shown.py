@@ -23,6 +23,7 @@ def as_dict(account: "Account") -> dict[str, object]:
         "sensitive": data_set.sensitive,
         "spent": _number(account.spent),
         "reserved": _number(account.reserved),
+        **({"endless": account.endless} if account.endless else {}),
         "runs": [
             {
                 "id": run.id,
@@ -60,6 +61,8 @@ def print_account(account: "Account", with_runs: bool) -> None:
         f"{data_set.fingerprint.num_rows:,} rows{over}",
         markup=False,
     )
+    if account.endless:
+        console.print(f"  ε is inf, {account.endless}", markup=False)
     if with_runs and account.runs:
         headers = ("id", "who", "tool", "steps", "state", "last change (UTC)")
         columns = [Column(header, no_wrap=True) for header in headers]

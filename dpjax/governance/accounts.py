@@ -95,6 +95,7 @@ class Account(NamedTuple):
       spent: ε at the budget's δ of what was spent.
       reserved: ε at the same δ with what is reserved.
       retracted: id of a run that was taken back → by whom, when and why.
+      endless: why ``reserved`` is inf, and what would help; empty: it is not.
     """
 
     data_set: DataSet
@@ -102,6 +103,7 @@ class Account(NamedTuple):
     spent: float
     reserved: float
     retracted: Mapping[str, str] = MappingProxyType({})
+    endless: str = ""
 
 
 def data_sets_of(connection: sa.Connection) -> list[DataSet]:

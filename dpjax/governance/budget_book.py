@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ from dpjax.governance.book import Book, policy_text_in
 from dpjax.governance.budgets import Proposal, action_of, checked_budget, open_proposal, proposals_of, weakens
 from dpjax.governance.database import reading, writing
 from dpjax.governance.decisions import Held, spent_of
+from dpjax.governance.endless import why_endless
 from dpjax.governance.errors import LedgerError
 from dpjax.governance.policy import ALL, ROLES
 from dpjax.governance.retractions import is_retraction, reasons_of, retraction_of, state_of
@@ -225,7 +227,8 @@ class BudgetBook(Book):
         whole = spent_of([(each.spend, each.held) for each in runs])
         spent = Held(data_set, closed).epsilon()
         reserved = spent if closed == whole else Held(data_set, whole).epsilon()
-        return Account(data_set, tuple(runs), spent, max(spent, reserved), retracted)
+        endless = why_endless(whole, data_set) if max(spent, reserved) == math.inf else ""
+        return Account(data_set, tuple(runs), spent, max(spent, reserved), retracted, endless)
 
     def names(self, action: str = "") -> list[str]:
         """The data sets that have a budget.

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dpjax.governance.errors import LedgerError
-from dpjax.governance.events import STATED
+from dpjax.governance.events import STATED, is_bare
 from dpjax.governance.spends import Total
 
 if TYPE_CHECKING:
@@ -149,9 +149,9 @@ def _added(counts: dict[str, int], adjacency: str, interval: float, precision: f
     beside = sum(count * _stated(leaf)[0] for leaf, count in large.items())
     rest = rest._replace(delta=rest.delta + sum(count * _stated(leaf)[1] for leaf, count in large.items()))
     counts = {leaf: count for leaf, count in counts.items() if leaf not in large}
-    others = {leaf: count for leaf, count in sorted(counts.items()) if _kind(leaf) not in _WITHOUT_LOSSES}
+    endless = any(is_bare(_read(leaf)) for leaf in counts)  # whose losses dp-accounting leaves out, as if it were none
+    others = {} if endless else {leaf: n for leaf, n in sorted(counts.items()) if _kind(leaf) not in _WITHOUT_LOSSES}
     losses = _reduced([_losses(leaf, count, adjacency, interval) for leaf, count in others.items()])
-    endless = any(_kind(leaf) == "NonPrivateDpEvent" or _noise(leaf) == 0 for leaf in counts)
     return Composed(adjacency, interval if others else 0.0, losses, precision, rest, endless, beside)
 
 
@@ -224,7 +224,12 @@ def _losses(leaf: str, count: int, adjacency: str, interval: float) -> pld.Priva
             f"event {kind} has no privacy loss distribution where neighbours are {adjacency}; enter its epsilon and "
             "delta instead."
         )
-    return accountant.compose(event, count).losses()
+    try:
+        return accountant.compose(event, count).losses()
+    except (OverflowError, MemoryError) as error:
+        raise LedgerError(
+            f"event {kind} has too little noise for its losses to be added up; enter its epsilon and delta instead."
+        ) from error
 
 
 def _reduced(parts: list[pld.PrivacyLossDistribution]) -> pld.PrivacyLossDistribution | None:
@@ -283,7 +288,7 @@ def _interval(counts: dict[str, int], precision: float) -> float:
     for leaf, count in counts.items():
         found = _variance(leaf)
         if found is None:
-            widest = max(widest, count * _read(leaf).get("epsilon", 0.0))
+            widest = max(widest, count * _pure(_read(leaf)))
             continue
         step, most = found
         variance += count * step
@@ -292,6 +297,15 @@ def _interval(counts: dict[str, int], precision: float) -> float:
     accuracy = next((accuracy for most, accuracy in _ACCURACY if len(counts) <= most), _ROUGH)
     interval = math.sqrt(6 * accuracy * min(variance, 25.0) / events) if events else 1e-4
     return max(min(max(interval, 1e-5), 5e-3), widest / _MOST_POINTS)
+
+
+def _pure(event: dict[str, Any]) -> float:
+    """ε of an event that has one at δ=0, or states it; 0 of any other."""
+    if event["type"] == "PoissonSampledDpEvent":
+        return _pure(event["event"])
+    if event["type"] == "LaplaceDpEvent":
+        return 1 / event["noise_multiplier"] if event["noise_multiplier"] else 0.0
+    return float(event.get("epsilon", 0.0))
 
 
 @lru_cache(maxsize=65536)

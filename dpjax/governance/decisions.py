@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from dpjax.governance.accounts import DataSet, Run
 from dpjax.governance.composition import compose, epsilon_of, is_too_fine, plus
+from dpjax.governance.endless import why_endless
 from dpjax.governance.errors import LedgerError
 from dpjax.governance.filters import adaptive_epsilon
 from dpjax.governance.spends import NOTHING, Spend, Total, sum_of, total_of
@@ -47,6 +48,14 @@ class Held:
     def __init__(self, data_set: DataSet, total: Total) -> None:
         self._data_set, self._total = data_set, total
         self._composed = compose(total, data_set.adjacency) if data_set.composition == "planned" else None
+
+    def why_endless(self, more: Total) -> str:
+        """Why ε of what was spent and of something more is inf, in words.
+
+        Args:
+          more: to come.
+        """
+        return why_endless(self._total.plus(more), self._data_set)
 
     def epsilon(self, more: Total = NOTHING, *, anew: bool = False) -> float:
         """ε at the budget's δ of what was spent and of something more.
@@ -163,6 +172,8 @@ def _refusal(
         f"data {data_set.name} has spent ε={spent:.3g} of {data_set.epsilon:g} at δ={data_set.delta:g}, and {what} "
         f"would make it {after:.3g}"
     )
+    if after == math.inf:
+        start += f", {held.why_endless(sum_of(mine))}"
     if spent >= data_set.epsilon:
         return f"{start}; nothing of it would fit."
     if len(requests) > 1:

@@ -153,6 +153,27 @@ def types_in(events: Leaves) -> set[str]:
     return found
 
 
+_NOISE = ("noise_multiplier", "standard_deviation", "noise_parameter")
+
+
+def is_bare(event: Mapping[str, Any]) -> bool:
+    """Whether an event has no noise at all, and so no ε.
+
+    Args:
+      event: as JSON holds it; no composition.
+
+    Example:
+      >>> bare = {"type": "LaplaceDpEvent", "noise_multiplier": 0.0}
+      >>> is_bare(bare), is_bare({"type": "PoissonSampledDpEvent", "sampling_probability": 0.5, "event": bare})
+      (True, True)
+    """
+    if event["type"] == "PoissonSampledDpEvent":
+        return event["sampling_probability"] > 0 and is_bare(event["event"])
+    if event["type"] == "MixtureOfGaussiansDpEvent" and max(event["sensitivities"]) == 0:
+        return False
+    return event["type"] == "NonPrivateDpEvent" or any(event.get(name) == 0 for name in _NOISE)
+
+
 def _leaf(event: Mapping[str, Any]) -> dict[str, Any]:
     name = event["type"]
     if name not in _FIELDS:

@@ -10,10 +10,10 @@ from typing import Any
 from dpjax.accounting.accountants import rdp_to_epsilon
 from dpjax.accounting.mixture import folded_chances, log_moments
 from dpjax.governance.errors import LedgerError
-from dpjax.governance.events import STATED
+from dpjax.governance.events import STATED, is_bare
 from dpjax.governance.spends import Total
 
-_ASIDE = 0.1
+ASIDE = 0.1
 """The share of δ that pays for overflows and for stated δ: fixed, as nothing may be chosen by what was spent."""
 
 _ORDERS = range(2, 257)
@@ -33,7 +33,7 @@ def order_of(epsilon: float, delta: float) -> int:
       >>> order_of(8.0, 1e-5), order_of(1.0, 1e-5)
       (4, 18)
     """
-    fits = {order: (epsilon - rdp_to_epsilon(0.0, order, delta * (1 - _ASIDE))) / order for order in _ORDERS}
+    fits = {order: (epsilon - rdp_to_epsilon(0.0, order, delta * (1 - ASIDE))) / order for order in _ORDERS}
     best = max(fits, key=lambda order: fits[order])
     if fits[best] <= 0:
         raise LedgerError(
@@ -82,11 +82,11 @@ def adaptive_epsilon(total: Total, adjacency: str, *, epsilon: float, delta: flo
             divergence += count * min(fields["epsilon"], order * fields["epsilon"] ** 2 / 2)
         else:
             divergence += count * _divergence(leaf, adjacency, order)
-    if aside > _ASIDE * delta or divergence == math.inf:
+    if aside > ASIDE * delta or divergence == math.inf:
         return math.inf
     if divergence == 0:
         return 0.0
-    return max(rdp_to_epsilon(divergence, order, delta * (1 - _ASIDE)), 0.0)
+    return max(rdp_to_epsilon(divergence, order, delta * (1 - ASIDE)), 0.0)
 
 
 @lru_cache(maxsize=65536)
@@ -97,7 +97,7 @@ def _divergence(leaf: str, adjacency: str, order: int) -> float:
 
     fields = json.loads(leaf)
     kind = fields.pop("type")
-    if kind == "NonPrivateDpEvent":
+    if is_bare(json.loads(leaf)):
         return math.inf
     if kind == "NoOpDpEvent":
         return 0.0
