@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from functools import lru_cache
+from typing import Any
 
 from dpjax.governance.accounts import DataSet
 from dpjax.governance.composition import compose, epsilon_of
 from dpjax.governance.errors import LedgerError
-from dpjax.governance.events import STATED, types_in
+from dpjax.governance.events import STATED, leaves, types_in
 from dpjax.governance.policy import Grant
 from dpjax.governance.spends import Spend, read_spend, total_of
 
@@ -50,8 +52,10 @@ def broken_limit(spend: Spend, unit: str, budget: DataSet, grant: Grant, *, slac
 def false_claim(spend: Spend, adjacency: str) -> str:
     """Why a run can't have the (ε, δ) that it says of itself, in words; empty: it can.
 
-    Formal guarantees: a claim that passes is at most a hundredth below the ε of the run's events at its δ, overflows
-    and what was released beside them aside. Events of which no more is known than (ε, δ) are taken at their word.
+    Formal guarantees: a claim that passes is at most a hundredth below the ε at its δ of what the run does to one unit
+    at least: all its events where these are sampled; of others, in which a unit may take part in one step alone, as in
+    an epoch's batches, what is spent at once and one step. Overflows and what was released by name are left out. Events
+    of which no more is known than (ε, δ) are taken at their word.
 
     Args:
       spend: of the run.
@@ -63,14 +67,20 @@ def false_claim(spend: Spend, adjacency: str) -> str:
     if spend.each is None and (once := spend.once or {}).get("type") == STATED:
         fits = once["epsilon"] <= epsilon and once["delta"] <= delta
         return "" if fits else f"it claims ε={epsilon:g} at δ={delta:g}, and its event states more"
-    bare = spend._replace(overflow=0.0, delta=0.0, claim=None)
+    steps = spend.steps if spend.each is not None and _is_sampled(spend.each) else 1
+    bare = spend._replace(overflow=0.0, delta=0.0, claim=None, steps=steps)
     try:
         found = _epsilon(bare.as_json(), adjacency, max(delta, _LEAST_DELTA))
     except LedgerError:  # it has no privacy loss distribution: nothing planned adds it up
         return ""
     if found <= epsilon * (1 + _ANEW):
         return ""
-    return f"it claims ε={epsilon:g} at δ={delta:g}, and its steps come to {above(found, epsilon)}"
+    return f"it claims ε={epsilon:g} at δ={delta:g}, and does what comes to {above(found, epsilon)}"
+
+
+def _is_sampled(event: Mapping[str, Any]) -> bool:
+    """Whether each unit may take part in each step, by chance."""
+    return not types_in(leaves(event)) <= {"GaussianDpEvent", "LaplaceDpEvent"}
 
 
 def above(value: float, limit: float) -> str:

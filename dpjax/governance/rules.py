@@ -43,9 +43,9 @@ def check_rules(
     Formal guarantees: steps of a run only grow, up to those that were reserved; a run that has ended is not changed,
     but for one that goes on; what it costs, whose it is and of which data never change; and only what was entered of
     other tools is taken back. Sensitive data are protected less only by what a second person, with another key,
-    approved, and everything about them is written by somebody whose role allows it. A reservation of
-    sensitive data is within the limits of a grant that its author had then, and claims no less ε than its steps come
-    to, but for a hundredth; whether it fitted into the budget is not computed again.
+    approved, and everything about them is written by somebody whose role allows it. A reservation of sensitive data is
+    within the limits of a grant that its author had then, and claims no less ε than ``false_claim`` lets it; whether it
+    fitted into the budget is not computed again.
 
     Args:
       connection: to the tables as they were before the record.
