@@ -73,7 +73,7 @@ def append(
       LedgerError: this machine's clock, or that of the last record, is wrong.
     """
     known = sa.exists().where(signers.c.key == author.key.id, signers.c.who == author.who).label("known")
-    ends = sa.select(trail.c.sequence, trail.c.hash, trail.c.time, known).order_by(trail.c.sequence.desc())
+    ends = sa.select(trail, known).order_by(trail.c.sequence.desc())
     last = connection.execute(ends.limit(1)).first()
     sequence, before = (0, START) if last is None else (last.sequence, last.hash)
     now = now_utc()
