@@ -158,6 +158,28 @@ def _trials(ledger, number):
     }
 
 
+@pytest.mark.parametrize("action", ["train", "budget", "raw", "protect", "enter"])
+def test_a_right_that_is_taken_away_just_before_is_none(place, monkeypatch, action):
+    from dpjax.governance import book, ledger
+
+    grants = "".join(f"[[grant]]\nto = ['mara']\nrole = '{role}'\ndata = ['clinic']\n" for role in ("owner", "analyst"))
+    as_(place, "cleo").approve(as_(place, "olga").set_policy(f"{POLICY}\n{grants}"))
+    mara = Ledger(place, who="mara", key=new_signing_key())
+    todo = [lambda: as_(place, "cleo").approve(as_(place, "olga").set_policy(POLICY))]
+
+    def late(engine, real=book.writing):
+        if engine is mara._engine and todo:
+            todo.pop()()
+        return real(engine)
+
+    monkeypatch.setattr(book, "writing", late)
+    monkeypatch.setattr(ledger, "writing", late)
+    with pytest.raises(Denied, match="mara"):
+        _trials(mara, 0)[action]()
+    assert as_(place, "olga").records()[-1]["action"] == "deny"
+    as_(place, "olga").verify()
+
+
 @pytest.mark.parametrize("who", PEOPLE)
 def test_each_does_what_their_role_says_and_no_more(place, who):
     role = {"olga": "owner", "ana": "analyst", "bob": "analyst", "cleo": "custodian", "audrey": "auditor"}.get(who)

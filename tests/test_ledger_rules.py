@@ -125,7 +125,7 @@ def test_nor_is_what_no_role_of_theirs_allows(place, what):
     with pytest.raises(LedgerError, match="zed had no role that lets them"):
         Ledger(place).verify()
     with pytest.raises(Denied):
-        Ledger(place, who="zed", key=EVE).record_release("clinic", {})
+        Ledger(place, who="zed", key=EVE).record_release("clinic", lambda account, head: {})
 
 
 LIMITS = {
@@ -277,7 +277,7 @@ def test_what_is_written_by_the_rules_passes(place):
     ana.record_model(ids["ended"], {"a": "b"})
     ana.close({ids["ended"]: 6})
     Ledger(place, who="cleo", key=CLEO).close_others("clinic", [ids["going"]])
-    Ledger(place, who="olga", key=OLGA).record_release("clinic", {"run": ids["ended"]})
+    Ledger(place, who="olga", key=OLGA).record_release("clinic", lambda account, head: {"run": ids["ended"]})
     Ledger(place, who="olga", key=OLGA).enter("clinic", request("e").spend, tool="other", label="")
     assert set_budget(Ledger(place, who="olga", key=OLGA), epsilon=3.5) is None
     with sa.create_engine(f"sqlite:///{place}").connect() as connection:

@@ -28,11 +28,12 @@ from dpjax.datasets.raw_columns import columns_of
 from dpjax.fingerprints import fingerprint_of
 from dpjax.governance import trail
 from dpjax.governance.database import writing
-from dpjax.governance.errors import LedgerError
+from dpjax.governance.errors import Denied, LedgerError
 from dpjax.governance.files import digest_of, hashes_of, not_finite
 from dpjax.governance.gate import Refused, checked
 from dpjax.governance.ledger import Ledger, create_ledger
 from dpjax.governance.release import CARD, check_release, release
+from dpjax.governance.signing import new_signing_key
 from dpjax.governance.spends import spend_of
 from dpjax.results import COLUMNS, claim, write_claim
 from dpjax.results.cards import model_card
@@ -285,6 +286,52 @@ def test_data_that_are_overspent_release_nothing_until_their_budget_is_larger(le
     checked(ledger, model)
 
 
+def in_between(monkeypatch, happens) -> None:
+    """Somebody else does something once all was checked, and before anything is recorded."""
+
+    def copy(source, to, real=shutil.copyfile):
+        if (todo := waiting.pop() if waiting else None) is not None:
+            todo()
+        return real(source, to)
+
+    waiting = [happens]
+    monkeypatch.setattr("dpjax.governance.release.shutil.copyfile", copy)
+
+
+def test_what_is_spent_while_a_model_is_copied_counts(ledger, model, tmp_path, monkeypatch):
+    other = Ledger(str(ledger.url.database), who="bob")
+    in_between(monkeypatch, lambda: other.enter("clinic", request("b", steps=3).spend, tool="other", label=""))
+    before = ledger.account("clinic").spent
+    statement = release(ledger, model, tmp_path / "out", model_card)
+    assert statement["release"]["spent_epsilon"] == ledger.account("clinic").spent > before
+    assert statement["release"]["ledger_sequence"] == ledger.records()[-1]["sequence"] - 1
+    assert check_release(ledger, tmp_path / "out")["detail"]["folder"] == "out"
+    in_between(monkeypatch, lambda: set_budget(other, epsilon=other.account("clinic").spent * 0.9))
+    with pytest.raises(Refused, match="which is more than its budget"):
+        release(ledger, model, tmp_path / "late", model_card)
+    assert not (tmp_path / "late").exists()
+    assert actions(ledger)[-2:] == ["budget", "refuse"]
+    ledger.verify()
+
+
+def test_who_loses_the_right_while_a_model_is_copied_releases_nothing(ledger, model, tmp_path, monkeypatch):
+    owner = "[[grant]]\nto = ['ana']\nrole = 'owner'\ndata = ['*']\n"
+    ledger.set_policy(f"{owner}[[grant]]\nto = ['bob']\nrole = 'owner'\ndata = ['clinic']")
+    set_budget(ledger, epsilon=4.0, sensitive=True)
+    bob, key = Ledger(str(ledger.url.database), who="bob", key=new_signing_key()), new_signing_key()
+
+    def taken_away():
+        proposal = ledger.set_policy(owner)
+        Ledger(str(ledger.url.database), who="bob", key=key).approve(proposal)
+
+    in_between(monkeypatch, taken_away)
+    with pytest.raises(Denied, match="bob"):
+        release(bob, model, tmp_path / "out", model_card)
+    assert not (tmp_path / "out").exists()
+    assert "release" not in actions(ledger)
+    ledger.verify()  # a release by somebody without a role is what it would find
+
+
 def test_a_model_can_t_be_passed_off_as_the_one_of_another_run(ledger, model, tmp_path):
     other = trained(ledger, tmp_path / "other", mechanism(noise_multiplier=8.0, steps=5), values=(3.0, 4.0))
     id = told(model)["ledger_run"]
@@ -332,7 +379,7 @@ def test_a_folder_that_has_something_is_left_as_it_is(ledger, model, tmp_path):
     assert (tmp_path / "empty" / CARD).is_file()
 
 
-def test_what_fails_on_the_way_leaves_no_part_of_a_release(ledger, model, tmp_path):
+def test_what_fails_on_the_way_leaves_no_part_of_a_release(ledger, model, tmp_path, monkeypatch):
     before = actions(ledger)
 
     def broken(statement):
@@ -343,14 +390,9 @@ def test_what_fails_on_the_way_leaves_no_part_of_a_release(ledger, model, tmp_pa
     assert sorted(os.listdir(tmp_path)) == ["ledger.db", "model"]
     assert actions(ledger) == before
 
-    def swaps(statement):
-        (model / "trained.safetensors").write_bytes(b"other")
-        part = next(tmp_path.glob(".out.*.tmp"))
-        (part / "trained.safetensors").write_bytes(b"other")
-        return model_card(statement)
-
+    in_between(monkeypatch, lambda: (model / "trained.safetensors").write_bytes(b"other"))
     with pytest.raises(LedgerError, match="changed while it was released"):
-        release(ledger, model, tmp_path / "out", swaps)
+        release(ledger, model, tmp_path / "out", model_card)
     assert sorted(os.listdir(tmp_path)) == ["ledger.db", "model"]
     assert actions(ledger) == before
 

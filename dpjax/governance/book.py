@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import sqlalchemy as sa
@@ -66,7 +67,7 @@ class Book:
 
     def _identify(self, connection: sa.Connection) -> Identity:
         if self._identity is None:
-            policy = _policy_in(connection)
+            policy = policy_in(connection)
             found = identify(policy, self.name, self._said)
             if found.token is not None:  # a copy of it is of no use, not even to read
                 self._check_token(connection, found.token)
@@ -88,7 +89,7 @@ class Book:
     def policy(self) -> Policy | None:
         """Who may do what with sensitive data; None: nobody has said yet."""
         with reading(self._engine) as connection:
-            return _policy_in(connection)
+            return policy_in(connection)
 
     def policy_text(self) -> str:
         """The policy as its file says it; empty: there is none."""
@@ -111,7 +112,7 @@ class Book:
         """
         policy = read_policy(text)
         with reading(self._engine) as connection:
-            who, there = self._identify(connection).who, _policy_in(connection)
+            who, there = self._identify(connection).who, policy_in(connection)
             maker = _maker(connection)
         if there is None and who != maker:
             self._deny(f"the first policy is set by {maker}, who made the ledger, and not by {who}.", "policy", ALL)
@@ -122,7 +123,7 @@ class Book:
                 f"policy: {who} would own all data no more, and could mend nothing; let another owner take it away."
             )
         with writing(self._engine) as connection:
-            if _policy_in(connection) != there:
+            if policy_in(connection) != there:
                 raise LedgerError("the policy was changed by somebody else meanwhile; look at it and set it again.")
             if there is not None and has_second(there, who):
                 old = connection.execute(sa.select(policies.c.text)).scalar_one()
@@ -146,15 +147,18 @@ class Book:
           LedgerError: there is no reason, or the last record is not ahead of this machine's clock.
           Denied: this person owns not all data; or there is no policy, and another made the ledger.
         """
+
+        def refusal(connection: sa.Connection) -> str:
+            return clock_denial(policy_in(connection), self._identify(connection).who, _maker(connection))
+
         with reading(self._engine) as connection:
-            who, policy = self._identify(connection).who, _policy_in(connection)
-            why = clock_denial(policy, who, _maker(connection))
+            why = refusal(connection)
         if why:
             try:
                 self._deny(why, CLOCK, ALL)
             except LedgerError as error:  # a denial can't be written down either, while a clock is ahead
                 raise Denied(why) from error
-        with writing(self._engine) as connection:
+        with self._guarded(refusal, CLOCK, ALL) as connection:
             detail = ahead(connection, reason)
             self._append(connection, CLOCK, "", detail)
         return detail["first"], detail["last"], detail["was"]
@@ -184,24 +188,54 @@ class Book:
         Raises:
           Denied: they may not; it is written down.
         """
-        self._permit(action, data)
-        with writing(self._engine) as connection:
+        with self._permitting(action, data) as connection:
             self._append(connection, "access", data, {"action": action, **detail})
 
     def _permit(self, action: str, data: str, requests: Iterable[Request] = (), marks: bool = False) -> None:
         if why := self._refusal(action, data, requests, marks):
             self._deny(why, action, data)
 
+    def _permitting(
+        self, action: str, data: str, requests: Iterable[Request] = (), marks: bool = False
+    ) -> AbstractContextManager[sa.Connection]:
+        """A transaction in which this person may do something, see ``_guarded``."""
+        return self._guarded(
+            lambda connection: self._refusal_in(connection, action, data, requests, marks), action, data
+        )
+
+    @contextmanager
+    def _guarded(self, refusal: Callable[[sa.Connection], str], action: str, data: str) -> Iterator[sa.Connection]:
+        """A transaction that begins with whether this is allowed, so that nobody takes the right away in between.
+
+        Args:
+          refusal: says why not; empty: it is allowed. Else that is written down, and Denied is raised.
+          action, data: that it is about.
+        """
+        with writing(self._engine) as connection:
+            if not (why := refusal(connection)):
+                yield connection
+                return
+        self._deny(why, action, data)
+
     def _refusal(self, action: str, data: str, requests: Iterable[Request] = (), marks: bool = False) -> str:
         """Why this person may not do something; empty: they may."""
         with reading(self._engine) as connection:
-            sensitive = [each for each in data_sets_of(connection) if each.sensitive and data in (ALL, each.name)]
-            policy = _policy_in(connection)
-            marks = marks and not sensitive and policy is not None
-            if action != "policy" and not sensitive and not marks:
-                return ""
-            identity = self._identify(connection)
-        return _denied(policy, identity, action, data, sensitive, list(requests))
+            return self._refusal_in(connection, action, data, requests, marks)
+
+    def _refusal_in(
+        self,
+        connection: sa.Connection,
+        action: str,
+        data: str,
+        requests: Iterable[Request] = (),
+        marks: bool = False,
+    ) -> str:
+        sensitive = [each for each in data_sets_of(connection) if each.sensitive and data in (ALL, each.name)]
+        policy = policy_in(connection)
+        marks = marks and not sensitive and policy is not None
+        if action != "policy" and not sensitive and not marks:
+            return ""
+        return _denied(policy, self._identify(connection), action, data, sensitive, list(requests))
 
     def _deny(self, why: str, action: str, data: str) -> None:
         with writing(self._engine) as connection:
@@ -214,7 +248,7 @@ class Book:
         if action not in ("commit", "continue", "close"):  # a run that was begun in time may end
             identity.check_now()
         author = Author(identity.who, self.key)
-        check_key(_policy_in(connection), author.who, author.key.public)
+        check_key(policy_in(connection), author.who, author.key.public)
         if (token := identity.token) is not None and not self._check_token(connection, token):
             used = {"id": token.id, "expires": token.expires}
             trail.append(connection, author, "token", "", used, sets_clock=action == CLOCK)
@@ -273,7 +307,8 @@ def policy_text_in(connection: sa.Connection) -> str:
     return connection.execute(sa.select(policies.c.text)).scalar_one_or_none() or ""
 
 
-def _policy_in(connection: sa.Connection) -> Policy | None:
+def policy_in(connection: sa.Connection) -> Policy | None:
+    """The policy that holds; None: nobody has said yet."""
     text = policy_text_in(connection)
     return read_policy(text) if text else None
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
 from dpjax.fingerprints import Fingerprint
-from dpjax.governance.accounts import Account, DataSet, data_set_of, data_sets_of, runs_of
-from dpjax.governance.book import Book, policy_text_in
+from dpjax.governance.accounts import Account, DataSet, Run, data_set_of, data_sets_of, runs_of
+from dpjax.governance.book import Book, policy_in
 from dpjax.governance.budgets import Proposal, action_of, checked_budget, open_proposal, proposals_of, weakens
-from dpjax.governance.database import reading, writing
+from dpjax.governance.database import reading
 from dpjax.governance.decisions import Held, spent_of
 from dpjax.governance.endless import why_endless
 from dpjax.governance.errors import LedgerError
@@ -70,11 +70,7 @@ class BudgetBook(Book):
             "delta": delta,
             "composition": composition,
         }
-        policy = self.policy_text()
-        self.check("budget", name, marks=bool(sensitive))
-        with writing(self._engine) as connection:
-            if policy_text_in(connection) != policy:  # by which this person might not set it any more
-                raise LedgerError("the policy was changed by somebody else meanwhile; run the same command again.")
+        with self._permitting("budget", name, marks=bool(sensitive)) as connection:
             known = {each.name: each for each in data_sets_of(connection)}
             old = known.get(name)
             marked = sensitive if sensitive is not None else old is not None and old.sensitive
@@ -104,8 +100,7 @@ class BudgetBook(Book):
           LedgerError: there is no reason, or no such entry, or it is a run of dpjax, or was taken back already.
           Denied: the data are sensitive, and this person does not own them.
         """
-        self.check("retract", name)
-        with writing(self._engine) as connection:
+        with self._permitting("retract", name) as connection:
             data_set, detail = data_set_of(connection, name), retraction_of(connection, name, id, reason)
             if not data_set.sensitive:
                 self._append(connection, "retract", name, detail)
@@ -113,11 +108,18 @@ class BudgetBook(Book):
             proposed = {"from": state_of(connection, detail), "to": detail}
             return open_proposal(connection, self._append(connection, "propose", name, proposed))
 
-    def _approves(self, who: str) -> bool:
-        policy = self.policy()
-        return policy is not None and any(
+    def _no_approval(self, connection: sa.Connection, proposal: Proposal) -> str:
+        """Why this person may not settle what somebody else has proposed; empty: they may."""
+        who = self._identify(connection).who
+        if who == proposal.who or self.key.id == proposal.key:
+            return ""
+        if proposal.data_set:
+            return self._refusal_in(connection, "approve", proposal.data_set)
+        policy = policy_in(connection)
+        approves = policy is not None and any(
             "approve" in ROLES[grant.role] and who in policy.members(grant.to) for grant in policy.grants
         )
+        return "" if approves else f"{who} may approve no policy; ask an owner or a custodian."
 
     @staticmethod
     def _as_it_is(connection: sa.Connection, proposal: Proposal) -> Mapping[str, Any]:
@@ -164,11 +166,8 @@ class BudgetBook(Book):
             raise LedgerError(
                 f"proposal {number} is {proposal.who}'s own; a second person, with a key of theirs, approves it."
             )
-        if not mine and proposal.data_set:
-            self.check("approve", proposal.data_set)
-        elif not mine and not self._approves(who):
-            self._deny(f"{who} may approve no policy; ask an owner or a custodian.", "approve", ALL)
-        with writing(self._engine) as connection:
+        about = ("approve", proposal.data_set or ALL)
+        with self._guarded(lambda connection: self._no_approval(connection, proposal), *about) as connection:
             proposal = open_proposal(connection, number)
             now = self._as_it_is(connection, proposal)
             self._append(connection, "settle", proposal.data_set, {"id": number, "state": state})
@@ -223,12 +222,7 @@ class BudgetBook(Book):
         with reading(self._engine) as connection:
             data_set, runs = data_set_of(connection, name), runs_of(connection, name)
             retracted = reasons_of(connection, name)
-        closed = spent_of([(each.spend, each.counted) for each in runs])
-        whole = spent_of([(each.spend, each.held) for each in runs])
-        spent = Held(data_set, closed).epsilon()
-        reserved = spent if closed == whole else Held(data_set, whole).epsilon()
-        endless = why_endless(whole, data_set) if max(spent, reserved) == math.inf else ""
-        return Account(data_set, tuple(runs), spent, max(spent, reserved), retracted, endless)
+        return account_of(data_set, runs, retracted)
 
     def names(self, action: str = "") -> list[str]:
         """The data sets that have a budget.
@@ -239,3 +233,19 @@ class BudgetBook(Book):
         with reading(self._engine) as connection:
             found = data_sets_of(connection)
         return [each.name for each in found if not (action and self._refusal(action, each.name))]
+
+
+def account_of(data_set: DataSet, runs: Sequence[Run], retracted: Mapping[str, str]) -> Account:
+    """Where a budget stands, added up.
+
+    Args:
+      data_set: with its budget.
+      runs: all of them.
+      retracted: of ``reasons_of``.
+    """
+    closed = spent_of([(each.spend, each.counted) for each in runs])
+    whole = spent_of([(each.spend, each.held) for each in runs])
+    spent = Held(data_set, closed).epsilon()
+    reserved = spent if closed == whole else Held(data_set, whole).epsilon()
+    endless = why_endless(whole, data_set) if max(spent, reserved) == math.inf else ""
+    return Account(data_set, tuple(runs), spent, max(spent, reserved), retracted, endless)

@@ -98,6 +98,28 @@ def checked(ledger: Ledger, model: Path) -> Passed:
     return Passed(statement, run, account, epsilon, files, ledger.name, head)
 
 
+def still(passed: Passed, account: Account, head: tuple[int, str]) -> Passed:
+    """What was checked, as it is at the moment of the release: what others can have changed is looked at again.
+
+    Args:
+      passed: of ``checked``.
+      account: as it is now.
+      head: number and hash of the ledger's last record, which is as it was written.
+
+    Raises:
+      Refused: the budget is smaller, or more is spent of it.
+    """
+    name = account.data_set.name
+    try:
+        [run] = (each for each in account.runs if each.id == passed.run.id)
+        _check_ended(run, passed.statement)
+        _check_terms(account, passed.statement)
+        _check_budget(account)
+    except Refused as refused:
+        raise Refused(str(refused), name) from None
+    return passed._replace(run=run, account=account, head=head)
+
+
 def _statement(model: Path) -> tuple[dict[str, Any], str]:
     """What a model states, and what that very text hashes to."""
     path = model / STATEMENT

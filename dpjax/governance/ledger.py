@@ -14,12 +14,11 @@ import sqlalchemy as sa
 
 from dpjax.governance import trail
 from dpjax.governance.accounts import data_set_of, runs_of
-from dpjax.governance.book import policy_text_in
-from dpjax.governance.budget_book import BudgetBook
 from dpjax.governance.database import connect, ledger_url, reading, sentences, shown, writing
 from dpjax.governance.decisions import Decision, Held, Request, being_run, decide, spent_of
 from dpjax.governance.errors import LedgerError, Overspent
 from dpjax.governance.identity import user
+from dpjax.governance.release_book import ReleaseBook
 from dpjax.governance.signing import Author, SigningKey, signing_key
 from dpjax.governance.spends import Spend, check_spend, read_spend
 from dpjax.governance.tables import VERSION, metadata, spends
@@ -30,7 +29,7 @@ _TRIES = 3
 """Of a decision beside others; after them the ledger is held while it is made."""
 
 
-class Ledger(BudgetBook):
+class Ledger(ReleaseBook):
     """Budgets of data sets, shared by all who open the same database.
 
     Formal guarantees: the runs that it lets through are, all together and whoever runs them, within each data set's
@@ -91,28 +90,25 @@ class Ledger(BudgetBook):
         """
         for each in requests:
             check_spend(each.spend)
-        policy = self.policy_text()
         self.check("train", name, requests)
         for _ in range(_TRIES):
             with reading(self._engine) as connection:
                 data_set, runs = data_set_of(connection, name), runs_of(connection, name)
             decision = decide(data_set, runs, requests)
-            with writing(self._engine) as connection:
+            with self._permitting("train", name, requests) as connection:
                 if data_set_of(connection, name) == data_set:
-                    ids = self._keep(connection, name, decision, policy)
+                    ids = self._keep(connection, name, decision)
                     break
         else:
-            with writing(self._engine) as connection:
+            with self._permitting("train", name, requests) as connection:
                 data_set = data_set_of(connection, name)
                 decision = decide(data_set, runs_of(connection, name), requests)
-                ids = self._keep(connection, name, decision, policy)
+                ids = self._keep(connection, name, decision)
         if decision.refused:
             raise Overspent(decision.refused)
         return ids
 
-    def _keep(self, connection: sa.Connection, name: str, decision: Decision, policy: str) -> list[str]:
-        if policy_text_in(connection) != policy:  # by which this person might not run it any more
-            raise LedgerError("the policy was changed by somebody else meanwhile; run the same command again.")
+    def _keep(self, connection: sa.Connection, name: str, decision: Decision) -> list[str]:
         if decision.ended:
             ended = [{"id": id, "state": "closed"} for id in decision.ended]
             self._append(connection, "close", name, {"runs": ended, "why": "its process is gone"})
@@ -158,9 +154,8 @@ class Ledger(BudgetBook):
           Denied: the data are sensitive, and this person may not enter anything.
         """
         check_spend(spend)
-        self.check("enter", name)
         run = {"id": secrets.token_hex(16), "key": "", "tool": tool, "label": label, "spend": spend.as_json()}
-        with writing(self._engine) as connection:
+        with self._permitting("enter", name) as connection:
             data_set = data_set_of(connection, name)
             Held(data_set, spent_of([(spend, spend.steps)])).epsilon()  # what nobody can add up is refused now
             ended = {"steps": spend.steps, "state": "closed", "process": ""}
@@ -205,12 +200,14 @@ class Ledger(BudgetBook):
           Denied: the data are sensitive, and this person may not close what is others'.
         """
         ids = list(ids)
-        with reading(self._engine) as connection:
+
+        def refusal(connection: sa.Connection) -> str:
             who = self._identify(connection).who
             mine = {run.id for run in runs_of(connection, name) if run.who == who}
-        if not mine.issuperset(ids):
-            self.check("close", name)
-        self._change("close", {id: {"state": "closed"} for id in ids}, may=True)
+            return "" if mine.issuperset(ids) else self._refusal_in(connection, "close", name)
+
+        with self._guarded(refusal, "close", name) as connection:
+            self._change_in(connection, "close", {id: {"state": "closed"} for id in ids}, of_others=name)
 
     def release(self, ids: Iterable[str]) -> None:
         """End those of the runs that are still open, with the steps that were committed.
@@ -224,23 +221,27 @@ class Ledger(BudgetBook):
             found = set(connection.execute(chosen).scalars())
         self.close({id: None for id in ids if id in found})
 
-    def _change(self, action: str, changes: Mapping[str, Mapping[str, Any]], *, may: bool = False) -> None:
-        """Change runs of one data set; others' too, on sensitive data, if they ``may``."""
-        if not changes:
-            return
-        with writing(self._engine) as connection:
-            found = connection.execute(sa.select(spends).where(spends.c.id.in_(list(changes)))).mappings().all()
-            rows = {row["id"]: dict[str, Any](row) for row in found}
-            names = {row["data_set"] for row in rows.values()}
-            if len(rows) != len(changes) or len(names) != 1:
-                raise LedgerError("a run is in no reservation of this ledger; reserve it first.")
-            [name] = names
-            theirs = {row["who"] for row in rows.values()} - {self._identify(connection).who}
-            if theirs and not may and data_set_of(connection, name).sensitive:
-                raise LedgerError(f"a run on sensitive data is {min(theirs)}'s; only they go on with it.")
-            done = [each for id, change in changes.items() if (each := _checked(rows[id], change))]
-            if done:
-                self._append(connection, action, name, {"runs": done})
+    def _change(self, action: str, changes: Mapping[str, Mapping[str, Any]]) -> None:
+        if changes:
+            with writing(self._engine) as connection:
+                self._change_in(connection, action, changes)
+
+    def _change_in(
+        self, connection: sa.Connection, action: str, changes: Mapping[str, Mapping[str, Any]], of_others: str = ""
+    ) -> None:
+        """Change runs of one data set; on sensitive data also ``of_others``, if that is its name."""
+        found = connection.execute(sa.select(spends).where(spends.c.id.in_(list(changes)))).mappings().all()
+        rows = {row["id"]: dict[str, Any](row) for row in found}
+        names = {row["data_set"] for row in rows.values()}
+        if len(rows) != len(changes) or len(names) != 1 or (of_others and names != {of_others}):
+            raise LedgerError("a run is in no reservation of this ledger; reserve it first.")
+        [name] = names
+        theirs = {row["who"] for row in rows.values()} - {self._identify(connection).who}
+        if theirs and not of_others and data_set_of(connection, name).sensitive:
+            raise LedgerError(f"a run on sensitive data is {min(theirs)}'s; only they go on with it.")
+        done = [each for id, change in changes.items() if (each := _checked(rows[id], change))]
+        if done:
+            self._append(connection, action, name, {"runs": done})
 
     def randomness(self, ids: Iterable[str]) -> list[bytes]:
         """What runs' noise is drawn from: 32 bytes of each, always the same of one run and of no two alike.
@@ -282,50 +283,6 @@ class Ledger(BudgetBook):
         chosen = sa.select(spends.c.key, spends.c.id).where(spends.c.state == "open", spends.c.key.in_(list(keys)))
         with reading(self._engine) as connection:
             return {row.key: row.id for row in connection.execute(chosen)}
-
-    def record_model(self, id: str, files: Mapping[str, str]) -> None:
-        """Write down what a run has made, before it ends.
-
-        Formal guarantees: nothing is written down of a run that has ended, so that a model of another one can't be
-        passed off as its own afterwards.
-
-        Args:
-          id: of the run.
-          files: name → SHA-256, see ``files.hashes_of``.
-
-        Raises:
-          LedgerError: the run has ended, or is not in this ledger.
-        """
-        with writing(self._engine) as connection:
-            chosen = sa.select(spends.c.data_set, spends.c.state).where(spends.c.id == id)
-            row = connection.execute(chosen).first()
-            if row is None or row.state != "open":
-                raise LedgerError(f"run {id[:40]} has ended, or is not in this ledger; run it again to have its model.")
-            self._append(connection, "model", row.data_set, {"run": id, "files": dict(files)})
-
-    def record_release(self, name: str, detail: Mapping[str, Any]) -> None:
-        """Write down what leaves.
-
-        Args:
-          name: of the data set that it was trained on.
-          detail: what JSON holds: run, files, sha256 and folder.
-
-        Raises:
-          Denied: the data are sensitive, and this person may not release what was made of them.
-        """
-        self.check("release", name)
-        with writing(self._engine) as connection:
-            self._append(connection, "release", name, detail)
-
-    def record_refusal(self, name: str, why: str) -> None:
-        """Write down that something was asked for and refused.
-
-        Args:
-          name: of the data set; empty: of none that is known.
-          why: in words.
-        """
-        with writing(self._engine) as connection:
-            self._append(connection, "refuse", name, {"why": why})
 
 
 def _checked(row: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import secrets
@@ -11,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from dpjax._version import __version__
+from dpjax.governance.accounts import Account
 from dpjax.governance.errors import LedgerError
 from dpjax.governance.files import STATEMENT, hashes_of
-from dpjax.governance.gate import Passed, Refused, checked
+from dpjax.governance.gate import Passed, Refused, checked, still
 from dpjax.governance.ledger import Ledger
 
 CARD = "MODEL_CARD.md"
@@ -25,8 +27,9 @@ def release(ledger: Ledger, model: Path, to: Path, card: Callable[[Mapping[str, 
     """Let a model leave, if it may.
 
     Formal guarantees: ``to`` holds the whole release or is as it was, and what it holds is in the ledger's trail before
-    it is there. A refusal leaves nothing but a record of it; where the ledger itself was edited, not even that. No
-    metric of any row and no count of clipped or rejected contributions goes along.
+    it is there. The budget, what is spent of it and who may release are looked at in the transaction that writes the
+    record, beside which nobody else writes. A refusal leaves nothing but a record of it; where the ledger itself was
+    edited, not even that. No metric of any row and no count of clipped or rejected contributions goes along.
 
     Args:
       ledger: that paid for the run.
@@ -47,7 +50,6 @@ def release(ledger: Ledger, model: Path, to: Path, card: Callable[[Mapping[str, 
     except Refused as refused:
         _record_refusal(ledger, refused)
         raise
-    statement = statement_of(passed)
     part = to.absolute().parent / f".{to.absolute().name}.{secrets.token_hex(4)}.tmp"
     try:
         part.mkdir(parents=True)
@@ -55,15 +57,23 @@ def release(ledger: Ledger, model: Path, to: Path, card: Callable[[Mapping[str, 
             if name != STATEMENT:
                 (part / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(model / name, part / name)
-        _write(part / STATEMENT, json.dumps(statement, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-        _write(part / CARD, card(statement))
-        files = hashes_of(part)
-        changed = [name for name in passed.files if name != STATEMENT and files[name] != passed.files[name]]
-        if changed:
-            raise LedgerError(f"file {model / changed[0]} changed while it was released; run the same command again.")
-        detail = {"run": passed.run.id, "files": files, "folder": to.absolute().name}
-        ledger.record_release(passed.account.data_set.name, detail)
+        copied = hashes_of(part)
+        for name, was in passed.files.items():
+            if name != STATEMENT and copied[name] != was:
+                raise LedgerError(f"file {model / name} changed while it was released; run the same command again.")
+        statement: dict[str, Any] = {}
+
+        def written(account: Account, head: tuple[int, str]) -> dict[str, Any]:
+            statement.update(statement_of(still(passed, account, head)))
+            told = json.dumps(statement, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+            own = {name: _write(part / name, text) for name, text in ((STATEMENT, told), (CARD, card(statement)))}
+            return {"run": passed.run.id, "files": copied | own, "folder": to.absolute().name}
+
+        ledger.record_release(passed.account.data_set.name, written, seen=(passed.account, passed.head))
         os.replace(part, to)  # an empty folder may be there
+    except Refused as refused:
+        _record_refusal(ledger, refused)
+        raise
     except OSError as error:
         raise LedgerError(f"folder {to} can't be written ({error.strerror}); name one on a disk with room.") from error
     finally:
@@ -83,11 +93,13 @@ def _record_refusal(ledger: Ledger, refused: Refused) -> None:
         return
 
 
-def _write(path: Path, text: str) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        file.write(text)
+def _write(path: Path, text: str) -> str:
+    """Write a file, and what it hashes to."""
+    with path.open("wb") as file:
+        file.write(text.encode())
         file.flush()
         os.fsync(file.fileno())
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def statement_of(passed: Passed) -> dict[str, Any]:
