@@ -170,10 +170,14 @@ def metered(planned: Sequence[Planned], files: dict[str, str]) -> Metered | None
     found = ledger.open_runs(each.key for each in requests)
     if all(each.key in found for each in requests):
         ids = [found[each.key] for each in requests]
-        ledger.take_over(name, ids)
+        ledger.take_over(name, ids, planned[0].job.launcher)
     else:
         ids = ledger.reserve(name, requests)
-        _say(ledger, name, len(ids))
+        try:
+            _say(ledger, name, len(ids))
+        except BaseException:  # an interrupt too: nobody else knows of them yet
+            ledger.release(ids)
+            raise
     lanes = [(id(one.job), one.job.cfg.seed + k) for one in planned for k in range(one.job.cfg.num_seeds)]
     stride = planned[0].mechanism.num_steps // first.optimizer.num_steps
     return Metered(ledger, dict(zip(lanes, ids, strict=True)), stride)

@@ -14,6 +14,7 @@ from dpjax.results.claims import small, small_delta
 from dpjax.sweeps import Lane, Program
 from dpjax.types import HParams
 from experiments import config, identity
+from experiments.alone import alone
 from experiments.argument_fields import MECHANISM, in_fields
 from experiments.fields import hparams_in
 from experiments.hints import hint
@@ -52,6 +53,12 @@ def run_group(jobs: Sequence[Job], tell: Tell = lambda stage, done, total: None)
       ValueError: what fails all of them alike.
     """
     first = jobs[0].cfg
+    with nullcontext() if first.governance.name == "off" else alone([job.folder for job in jobs]):
+        yield from _run_group(jobs, tell)
+
+
+def _run_group(jobs: Sequence[Job], tell: Tell) -> Iterator[Outcome]:
+    first = jobs[0].cfg
     num_lanes = sum(job.cfg.num_seeds for job in jobs)
     refuse_lanes(first, num_lanes)
     tell("loading data", 0, 1)
@@ -85,8 +92,8 @@ def run_group(jobs: Sequence[Job], tell: Tell = lambda stage, done, total: None)
         if not points:
             return
         meter = _metered(points, setup, files)
-        tell("compiling", 0, 1)
         with closing(meter) if meter is not None else nullcontext():
+            tell("compiling", 0, 1)
             program = compiling.result()
             _check_known(first.plugin, files)
             tell("compiling", 1, 1)

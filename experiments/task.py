@@ -37,11 +37,12 @@ Tell = Callable[[str, int, int], None]
 
 
 class Job(NamedTuple):
-    """One point: its config, its folder, and the overrides that made it."""
+    """One point: its config, its folder, the overrides that made it, and the process of its sweep, if it has one."""
 
     cfg: Config
     folder: Path
     overrides: str
+    launcher: str = ""
 
 
 class Outcome(NamedTuple):

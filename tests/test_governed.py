@@ -189,20 +189,48 @@ def test_a_file_s_mapping_does_not_keep_the_ledger_out_without_a_word(main, ledg
     assert ledger.account("cancer").runs == ()
 
 
-def test_a_run_that_another_process_is_at_is_not_taken_over(ledger):
+@pytest.mark.parametrize("begun", [0, 1])
+def test_a_run_that_another_process_is_at_is_not_taken_over(ledger, begun):
     from tests.ledgers import request
 
     code = (
-        "import sys\nfrom dpjax.governance.ledger import Ledger\nfrom tests.ledgers import request\n"
-        "ledger = Ledger(who='ana')\n[run] = ledger.reserve('cancer', [request('a', noise_multiplier=9.0)])\n"
-        "ledger.commit({run: 1})\nprint(run, flush=True)\nsys.stdin.readline()"
+        "import sys\nfrom dpjax.governance.ledger import Ledger\nfrom dpjax.keeping import this_process\n"
+        "from tests.ledgers import request\nledger = Ledger(who='ana')\n"
+        f"[run] = ledger.reserve('cancer', [request('a', noise_multiplier=9.0)])\nledger.commit({{run: {begun}}})\n"
+        "print(run, this_process(), flush=True)\nsys.stdin.readline()"
     )
     other = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    run = other.stdout.readline().strip()
+    run, process = other.stdout.readline().split()
     with pytest.raises(ValueError, match=r"is being run by ana in process .*; wait for it"):
         ledger.take_over("cancer", [run])
     with pytest.raises(ValueError, match="is being run by ana"):
         ledger.reserve("cancer", [request("a", noise_multiplier=9.0)])
+    ledger.take_over("cancer", [run], process)  # whom it was reserved for
+    assert ledger.account("cancer").runs[0].process == process
     other.communicate("\n")
     ledger.take_over("cancer", [run])
     ledger.close({run: 1})
+
+
+def test_of_one_command_that_is_started_twice_one_runs_and_the_other_says_so_at_once(ledger, tmp_path):
+    command = [
+        *(sys.executable, "-m", "experiments.run", f"results_dir={tmp_path / 'results'}", *RUN, "governance=local"),
+        *("checkpoint_seconds=0.2", "optimizer.num_steps=400000", "privacy.epsilon=1"),
+    ]
+    both = [subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) for _ in range(2)]
+    ended = time.monotonic() + 100
+    while time.monotonic() < ended and all(each.poll() is None for each in both):
+        time.sleep(0.1)
+    refused, going = sorted(both, key=lambda each: each.poll() is None)
+    _, err = refused.communicate(timeout=1)
+    assert refused.returncode == 1
+    assert err.strip().splitlines()[-1].startswith("error: the folder ")
+    assert f".{going.pid}; wait for it" in err
+    assert "note: this run" not in err  # it did not come as far as to a reservation
+    while time.monotonic() < ended and not [run for run in ledger.account("cancer").runs if run.steps]:
+        time.sleep(0.1)
+    going.send_signal(signal.SIGINT)
+    going.communicate(timeout=100)
+    [run] = ledger.account("cancer").runs
+    assert (run.state, run.process.rpartition(".")[2]) == ("closed", str(going.pid))
+    ledger.verify()

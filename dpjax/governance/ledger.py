@@ -256,23 +256,27 @@ class Ledger(ReleaseBook):
             secret = connection.execute(sa.select(secret_table.c.value)).scalar_one()
         return [hmac.digest(secret.encode(), id.encode(), "sha256") for id in ids]
 
-    def take_over(self, name: str, ids: Sequence[str]) -> None:
+    def take_over(self, name: str, ids: Sequence[str], launcher: str = "") -> None:
         """Let this process be the one that runs reserved runs.
+
+        Formal guarantees: of processes that want the same run, one has it.
 
         Args:
           name: of their data set.
           ids: of open runs.
+          launcher: process that has reserved them for this one, and keeps them.
 
         Raises:
-          LedgerError: another process of this machine runs one of them now.
+          LedgerError: another process runs one of them, or may: nobody knows of another machine's.
         """
-        with reading(self._engine) as connection:
-            runs = runs_of(connection, name)
-        mine = {run.id for run in runs if run.process == this_process()}
-        for run in runs:
-            if run.id in ids and run.id not in mine and run.steps and runs_here(run.process):
-                raise LedgerError(being_run(run))
-        self._change("continue", {id: {"process": this_process()} for id in ids if id not in mine})
+        mine = {this_process(), launcher}
+        with writing(self._engine) as connection:
+            runs = [run for run in runs_of(connection, name) if run.id in ids and run.process not in mine]
+            for run in runs:
+                if runs_here(run.process) is not False:
+                    raise LedgerError(being_run(run))
+            if runs:
+                self._change_in(connection, "continue", {run.id: {"process": this_process()} for run in runs})
 
     def open_runs(self, keys: Iterable[str]) -> dict[str, str]:
         """Reservations that are open: key → id.

@@ -13,6 +13,7 @@ from typing import Any
 from hydra.core.utils import JobReturn, JobStatus, configure_log, run_job, setup_globals
 from omegaconf import DictConfig, OmegaConf
 
+from dpjax.keeping import this_process
 from dpjax.results.failures import write_failure
 from experiments.config import ConfigError
 from experiments.error_words import explain, is_disk_full
@@ -93,7 +94,7 @@ def launch(
             progress.tell("composing configs", i, len(job_overrides))
             try:
                 points[i] = make_point(overrides, first_index + i)
-                jobs[i] = Job(points[i].cfg, points[i].folder, points[i].overrides)
+                jobs[i] = Job(points[i].cfg, points[i].folder, points[i].overrides, this_process())
                 _refuse_shared(folders, jobs[i])
             except Exception as error:
                 returns[i] = _failed(overrides, error)
