@@ -9,7 +9,7 @@ from dpjax.report.contents import gather
 from dpjax.report.packing import pack
 from dpjax.results import TableSpec, paper_table, write_job_result
 from dpjax.results.claims import told_epsilon
-from dpjax.results.remarks import TEST_ROWS, is_unnoised
+from dpjax.results.remarks import TEST_ROWS, TEST_ROWS_OF_BUDGET, is_unnoised
 from dpjax.results.sheet import sheets
 from dpjax.results.show import to_latex, to_markdown
 from dpjax.results.table import frame_of
@@ -53,6 +53,7 @@ def everywhere(rows, tmp_path, asked=TableSpec(show=("epsilon", "test_accuracy",
         (USERS, "Natural: each user's own rows, as in the data"),
         (USERS | {"unit": "client", "clients_per_round": 4}, "Natural: each client's own rows, as in the data"),
         ({}, TEST_ROWS.rstrip(".")),
+        ({"ledger": "5e1f", "ledger_run": "ab"}, TEST_ROWS_OF_BUDGET.rstrip(".")),
         ({}, "†: NOT private: of training rows without noise, in no ε"),
         ({"checkpoint": f"file.whl; {IDS}"}, f"Of the checkpoint: {IDS}"),
     ],
@@ -64,6 +65,17 @@ def test_what_numbers_rest_on_is_said_in_every_output(more, sentence, tmp_path):
     figure = plots.draw("privacy_utility_curve", frame_of([*rows, run(1.0, **more)]), "test_accuracy")
     words = " ".join(text.get_text() for text in figure.axes[0].texts).replace("\n", " ")
     assert (sentence in words) == (not sentence.startswith("†"))
+
+
+def test_test_rows_of_data_with_a_budget_are_not_said_to_be_public(tmp_path):
+    paid = [run(seed=seed, ledger="5e1f", ledger_run=f"{seed}") for seed in range(2)]
+    for output, told in everywhere(paid, tmp_path).items():
+        assert TEST_ROWS.rstrip(".") not in told, output
+    some = " ".join(sheets(frame_of([*paid, run(1.0)]))[0].notes)  # of a table of both, both are said
+    assert TEST_ROWS in some
+    assert TEST_ROWS_OF_BUDGET in some
+    reference = " ".join(sheets(frame_of([run(math.inf, ledger="5e1f", ledger_run="x")]))[0].notes)
+    assert TEST_ROWS_OF_BUDGET in reference  # with or without an ε
 
 
 def test_units_are_not_counted_by_their_records_and_examples_need_no_sentence(tmp_path):

@@ -73,17 +73,26 @@ def basis_sentences(points: Sequence[Row], names: Iterable[str]) -> list[str]:
       ε protects each of 1,267 users.
       Natural: each user's own rows, as in the data.
       Test rows are taken as public: no ε covers them.
+      >>> print(*basis_sentences([point | {"ledger": "5e1f", "partition": ""}], ["test_accuracy"]), sep="\\n")
+      ε protects each of 1,267 users.
+      Test rows are rows of data with a budget, and no ε covers their scores: keep these where the data are.
     """
     names = list(names)
     private = [point for point in points if number(point, "epsilon") not in (None, math.inf)]
     lines = [units_sentence(private), *_natural(points)]
-    if private and any(name.startswith("test_") for name in names):
-        lines.append(TEST_ROWS)
+    if any(name.startswith("test_") for name in names):
+        budgeted = [bool(text(point, "ledger")) for point in points]
+        lines += [TEST_ROWS] if private and not all(budgeted) else []
+        lines += [TEST_ROWS_OF_BUDGET] if any(budgeted) else []
     lines += list(dict.fromkeys(map(checkpoint_sentence, points)))
     return [line for line in [*lines, mark_sentence(names)] if line]
 
 
 TEST_ROWS = "Test rows are taken as public: no ε covers them."
+TEST_ROWS_OF_BUDGET = (
+    "Test rows are rows of data with a budget, and no ε covers their scores: keep these where the data are."
+)
+"""Of what a ledger paid for: its budget is of all rows, those that test included."""
 
 
 def units_sentence(private: Sequence[Row]) -> str:

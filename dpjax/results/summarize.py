@@ -64,6 +64,7 @@ _SAME = (
     "overrides",
     "checkpoint",
     "trained_parameters",
+    "ledger",
     "cut_share",
     "num_units",
     "owners",
