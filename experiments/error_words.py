@@ -29,6 +29,11 @@ def is_expected(error: BaseException) -> bool:
     return isinstance(error, known) or any(pattern.search(str(error)) for pattern in said)
 
 
+def is_refusal(error: Exception) -> bool:
+    """Whether a ledger refused a run, which has not failed then; asked without importing it."""
+    return getattr(error, "is_refusal", False)
+
+
 def is_disk_full(error: BaseException | None) -> bool:
     """Whether a file could not be written for want of space, so that the next one can't be either."""
     return any(isinstance(e, OSError) and e.errno in _OUT_OF_DISK for e in (error, getattr(error, "__cause__", None)))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dpjax.cli.left_out import name_refused
 from dpjax.results import ResultsError
 from experiments.figures.asked import folder_of, known
 from experiments.plots import FIGURES, FORMATS, plot_all, save
@@ -180,7 +181,7 @@ def _standard(
         typer.echo(f"removed {path}, which showed other rows", err=True)
     for reason in drawn.skipped:
         typer.echo(f"skipped {reason}", err=True)
-    _left_out(drawn.left_out)
+    _left_out(drawn.left_out, drawn.refused)
 
 
 def _own(
@@ -223,7 +224,7 @@ def _own(
         typer.echo(f"caption: {caption_of(figure)}")
     if save_to is not None:
         typer.echo(write_spec(spec, save_to, directories))
-    _left_out(frame.attrs.get("unreadable", []))
+    _left_out(frame.attrs.get("unreadable", []), frame.attrs.get("refused", []))
 
 
 def _paths(
@@ -260,7 +261,8 @@ def _names(pairs: list[str]) -> dict[str, str]:
     return names
 
 
-def _left_out(sentences: list[str]) -> None:
+def _left_out(sentences: list[str], refused: list[str]) -> None:
+    name_refused(refused)
     for sentence in sentences:
         typer.echo(f"left out: {sentence}", err=True)
     if sentences:

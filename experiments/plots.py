@@ -37,6 +37,7 @@ class Drawn(NamedTuple):
       paths: the files, drawn now or there already.
       skipped: for each figure that the results have no data for, one sentence that says what is missing.
       left_out: files that cannot be read and jobs that failed, which no figure shows.
+      refused: how many points a ledger refused, a sentence for each reason.
       new: those of the files that were drawn now.
       removed: files that were drawn here of other rows, and that these rows have nothing for.
       captions: what each of the paths' figures rests on, by the figure's name.
@@ -45,6 +46,7 @@ class Drawn(NamedTuple):
     paths: list[Path]
     skipped: list[str]
     left_out: list[str]
+    refused: list[str]
     new: list[Path]
     removed: list[Path]
     captions: dict[str, str]
@@ -208,7 +210,7 @@ def plot_all(
     removed = remove_outdated(folder, before, now | others)
     if now | others != before and folder.is_dir():
         write_drawn(folder, before, now | others)
-    drawn = Drawn([], [], list(loaded.attrs.get("unreadable", [])), [], removed, {})
+    drawn = Drawn([], [], list(loaded.attrs.get("unreadable", [])), loaded.attrs.get("refused", []), [], removed, {})
     for name in names:
         reasons = [f"{each}: {now[each].missing}" for each in parts[name] if now[each].missing]
         if len(reasons) == len(parts[name]) and figures:

@@ -68,3 +68,37 @@ def test_rows_of_an_older_schema_are_read_and_foreign_ones_named(tmp_path):
     assert len(frame.attrs["unreadable"]) == 2
     assert any("format version 2" in line for line in frame.attrs["unreadable"])
     assert any("column 'epsilon'" in line for line in frame.attrs["unreadable"])
+
+
+@pytest.mark.parametrize("command", [["results", "show"], ["plot", "--format", "svg"], ["report"]])
+def test_points_that_a_ledger_refused_are_counted_and_are_no_error(tmp_path, command, capsys):
+    row = {"epsilon": 1.0, "delta": 1e-5, "seed": 0, "test_accuracy": 0.9, "config_hash": "1"}
+    write_job_result(tmp_path / "1", [row], "d")
+    for epsilon in (3, 8):
+        why = "data clinic has spent all."
+        write_failure(tmp_path / str(epsilon), "mine", f"privacy.epsilon={epsilon}", why, refused=True)
+    with pytest.raises(SystemExit) as end:
+        main([*command, str(tmp_path)])
+    assert end.value.code == 0
+    said = capsys.readouterr().err
+    assert "2 points were refused by the ledger" in said
+    assert "data clinic has spent all." in said
+    assert "failed" not in said
+    write_failure(tmp_path / "9", "mine", "privacy.epsilon=9", "it ran out of memory")
+    with pytest.raises(SystemExit):
+        main([*command, str(tmp_path)])
+    assert "2 points were refused" in capsys.readouterr().err
+
+
+def test_a_sweep_of_which_all_was_refused_says_so(tmp_path, capsys):
+    write_failure(tmp_path / "3", "mine", "privacy.epsilon=3", "data clinic has spent all.", refused=True)
+    for command in (["results", "show"], ["plot"]):
+        with pytest.raises(SystemExit):
+            main([*command, str(tmp_path)])
+        told = capsys.readouterr().err.strip()
+        assert told == f"error: no point of {tmp_path} has run: 1 point was refused by the ledger: " + (
+            "data clinic has spent all"
+        )
+    with pytest.raises(SystemExit):
+        main(["status", str(tmp_path)])
+    assert "0 jobs finished, 0 failed\n  note: 1 point was refused by the ledger: data" in capsys.readouterr().out

@@ -13,6 +13,7 @@ from safetensors.numpy import load_file
 from dpjax.datasets.raw_columns import columns_at, columns_of
 from dpjax.fingerprints import fingerprint_of
 from dpjax.governance.ledger import Ledger, create_ledger
+from dpjax.results import ResultsError, load
 
 RUN = (
     *("data=breast_cancer", "model=logistic", "optimizer.num_steps=8", "num_seeds=1", "figures=false"),
@@ -63,11 +64,14 @@ def test_each_seed_is_paid_for_and_draws_noise_of_its_own(main, ledger, tmp_path
     np.testing.assert_array_equal(models[2][name], models[3][name])
 
 
-def test_a_sweep_is_reserved_whole_or_not_at_all(main, ledger):
+def test_a_sweep_is_reserved_whole_or_not_at_all(main, ledger, tmp_path):
     sweep = ("-m", *RUN, "governance=local", "hydra.sweeper.reference=false", "model.hidden=[8]")
     code, _, err = main(*sweep, "model=logistic,mlp", "privacy.epsilon=0.5,4", "privacy.clip_norm=1")
     assert code == 1
     assert "these 4 runs would make it" in err
+    [folder] = {path.parent.parent for path in tmp_path.rglob("failure.json")}
+    with pytest.raises(ResultsError, match=r"no point of .* has run: 4 points were refused by the ledger: data cancer"):
+        load(folder)
     assert ledger.account("cancer").runs == ()
     code, _, err = main(*sweep, "model=logistic,mlp", "privacy.epsilon=0.5,1", "privacy.clip_norm=1")
     assert code == 0, err

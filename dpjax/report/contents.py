@@ -110,7 +110,11 @@ def _left_out(root: Path, unreadable: list[str], failed: list[Failure], going: P
         notices.append(
             Notice("error", f"{_count(len(files), 'file')} could not be read and {_are(files)} left out.", files)
         )
-    if failed:
+    if refused := [each for each in failed if each.refused]:
+        were = "was" if len(refused) == 1 else "were"
+        sentence = f"{_count(len(refused), 'point')} {were} refused by the ledger and {_has(refused)} no result."
+        notices.append(Notice("note", sentence, [f"{each.overrides or each.folder}: {each.error}" for each in refused]))
+    if failed := [each for each in failed if not each.refused]:
         lines = [f"{each.overrides or each.folder}: {each.error}" for each in failed]
         notices.append(Notice("error", f"{_count(len(failed), 'job')} failed and {_has(failed)} no result.", lines))
     waiting = 0 if going is None else going.planned - going.finished - going.failed

@@ -84,7 +84,7 @@ def pack(contents: Contents, created: str) -> dict[str, Any]:
         "complete": contents.is_complete,
         "count": table.size,
         "notices": [each._asdict() for each in notices],
-        "failures": [_failure(each) for each in contents.failures],
+        "failures": [_failure(each) for each in contents.failures if not each.refused],
         "progress": None if contents.progress is None else {**contents.progress._asdict(), "pending": []},
         "columns": _columns(names, table, own, scores),
         "metrics": [_metric(name) for name in metrics],

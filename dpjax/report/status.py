@@ -10,7 +10,7 @@ from dpjax.keeping import LOCK_ENDING, runs_here
 from dpjax.report.contents import Contents, gather
 from dpjax.report.sweep_state import PROGRESS_FILE, Progress, naming
 from dpjax.results.claims import number, sampling_word, stated_epsilon, text
-from dpjax.results.failures import FAILURE_FILE
+from dpjax.results.failures import FAILURE_FILE, refused_sentences
 from dpjax.results.metric import metric_of
 from dpjax.results.result_files import JOB_FILE, STATES_FOLDER, job_files, visible_files
 
@@ -56,7 +56,7 @@ class Status(NamedTuple):
         incomplete (jobs failed, or there is no result).
       planned: jobs; None where the folder does not tell.
       finished: those with a result.
-      failed: those that ended without.
+      failed: those that ended without; not those that a ledger refused, which are in ``notes``.
       seconds_left: what the sweep told, or at the pace so far; None where that is not known, or nobody works on it.
       seconds_since_change: since the last result, failure or start; None where there is none of them.
       metric: that ``best`` is by; None without any.
@@ -109,19 +109,22 @@ def status(directory: Path | str, now: datetime.datetime | None = None) -> Statu
     metric, best = _best(contents)
     under_way, kept = _kept_on_their_way(root)
     state = _state(contents, going, now, since, under_way, kept)
+    refused = sum(each.refused for each in contents.failures)
     tables = [root / name for name in ("results.parquet", "results.json") if (root / name).is_file()]
     return Status(
         state=state,
         planned=None if going is None else going.planned,
         finished=int(finished),
-        failed=len(contents.failures) if going is None else going.failed,
+        failed=max(0, (len(contents.failures) if going is None else going.failed) - refused),
         seconds_left=going.seconds_left if going is not None and state == "running" else None,
         seconds_since_change=since,
         metric=metric,
         best=best,
-        failures=[f"{naming(each.overrides) or each.folder}: {each.error}" for each in contents.failures],
+        failures=[
+            f"{naming(each.overrides) or each.folder}: {each.error}" for each in contents.failures if not each.refused
+        ],
         unreadable=list(contents.unreadable),
-        notes=[*_run_twice(contents.frame), *_kept_sentences(under_way, kept)],
+        notes=[*refused_sentences(contents.failures), *_run_twice(contents.frame), *_kept_sentences(under_way, kept)],
         results=root if root.is_file() else tables[0] if tables else root,
     )
 

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,18 +22,22 @@ class Failure(NamedTuple):
       experiment: name of the experiment.
       overrides: that made the job.
       error: what went wrong, in one sentence.
+      refused: whether a ledger refused it, so that nothing went wrong.
     """
 
     folder: str
     experiment: str
     overrides: str
     error: str
+    refused: bool = False
 
     def __str__(self) -> str:
         return f"failed: {self.overrides or self.folder}: {self.error}"
 
 
-def write_failure(job_dir: Path | str, experiment: str, overrides: str, error: str) -> Path | None:
+def write_failure(
+    job_dir: Path | str, experiment: str, overrides: str, error: str, *, refused: bool = False
+) -> Path | None:
     """Says in a job's folder that it failed, and why.
 
     Formal guarantees: a result that is written later counts, and this no more, whatever the clock says. A folder that
@@ -43,6 +48,7 @@ def write_failure(job_dir: Path | str, experiment: str, overrides: str, error: s
       experiment: name of the experiment.
       overrides: that made the job.
       error: one sentence.
+      refused: whether a ledger refused it.
 
     Returns:
       The file; None if it could not be written.
@@ -55,6 +61,7 @@ def write_failure(job_dir: Path | str, experiment: str, overrides: str, error: s
       failed: privacy.epsilon=1: too little noise
     """
     facts = {"experiment": experiment, "overrides": overrides, "error": error, "beside": _beside(Path(job_dir))}
+    facts |= {"refused": True} if refused else {}
     text = json.dumps({"format": _FORMAT, "version": _VERSION, **facts}, ensure_ascii=False, indent=1)
     try:
         Path(job_dir).mkdir(parents=True, exist_ok=True)
@@ -94,21 +101,39 @@ def read_failures(directory: Path | str) -> tuple[list[Failure], list[str]]:
             unreadable.append(f"{path} {reason(error)}")
             continue
         folder = str(path.parent.relative_to(root))
-        failures.append(Failure(folder, *(str(read.get(name) or "") for name in ("experiment", "overrides", "error"))))
+        told = (str(read.get(name) or "") for name in ("experiment", "overrides", "error"))
+        failures.append(Failure(folder, *told, refused=read.get("refused") is True))
     return failures, unreadable
 
 
 def failed_sentences(failures: Iterable[Failure]) -> list[str]:
-    """One line for each job that failed.
+    """One line for each job that failed; none for those that a ledger refused.
 
     Args:
       failures: what ``read_failures`` found.
 
     Example:
-      >>> failed_sentences([Failure("0", "mine", "", "a full disk")])
+      >>> failed_sentences([Failure("0", "mine", "", "a full disk"), Failure("1", "mine", "", "too much", True)])
       ['failed: 0: a full disk']
     """
-    return [str(failure) for failure in failures]
+    return [str(failure) for failure in failures if not failure.refused]
+
+
+def refused_sentences(failures: Iterable[Failure]) -> list[str]:
+    """How many points a ledger refused, one line for each reason.
+
+    Args:
+      failures: what ``read_failures`` found.
+
+    Example:
+      >>> refused_sentences([Failure(f"{i}", "mine", "", "data clinic has spent all.", i > 0) for i in range(3)])
+      ['2 points were refused by the ledger: data clinic has spent all.']
+    """
+    reasons = Counter(failure.error for failure in failures if failure.refused)
+    return [
+        f"{'1 point was' if number == 1 else f'{number:,} points were'} refused by the ledger: {error}"
+        for error, number in reasons.items()
+    ]
 
 
 def read_document(path: Path, kind: str) -> dict[str, Any]:

@@ -56,7 +56,7 @@ def in_order(data: dict[str, pd.Series]) -> pd.DataFrame:
     keys = keys.sort_values([*ORDER, "seed"], kind="stable", na_position="first")
     if not (keys.index == frame.index).all():  # a table that was written in order is not copied, with all its texts
         frame = frame.loc[keys.index].reset_index(drop=True)
-    frame.attrs["unreadable"] = []
+    frame.attrs |= {"unreadable": [], "refused": []}
     return frame
 
 

@@ -46,7 +46,8 @@ def load_all(paths: Sequence[Path | str], *, curves: bool = True) -> "pd.DataFra
         for row in frame.astype(object).where(frame.notna(), None).to_dict("records")
     ]
     whole = frame_of(rows)
-    whole.attrs["unreadable"] = [line for frame in frames for line in frame.attrs.get("unreadable", [])]
+    for said in ("unreadable", "refused"):
+        whole.attrs[said] = [line for frame in frames for line in frame.attrs.get(said, [])]
     return whole
 
 

@@ -11,7 +11,7 @@ from dpjax.results.as_json import as_json
 from dpjax.results.claims import text
 from dpjax.results.collected import Collected, digest_of, from_metadata, lacking
 from dpjax.results.errors import ResultsError
-from dpjax.results.failures import failed_sentences, read_failures
+from dpjax.results.failures import failed_sentences, read_failures, refused_sentences
 from dpjax.results.frames import frame_of
 from dpjax.results.result_files import job_files, parse_job_file, write_atomically
 from dpjax.results.sealing import any_sealed, sealed
@@ -24,7 +24,7 @@ def collect(directory: Path | str) -> pd.DataFrame:
     Formal guarantees: the order depends only on what the rows say, not on when the jobs ended; every column of the
     schema is there with its dtype, filled with missing values where no row has it; columns outside the schema are kept,
     at the end. A file that cannot be read costs its own rows only and is named in ``df.attrs["unreadable"]``, as is a
-    job that failed and has not finished since.
+    job that failed and has not finished since; how many a ledger refused is said in ``df.attrs["refused"]``.
 
     Args:
       directory: a sweep's folder, or any folder above several.
@@ -44,6 +44,7 @@ def _collected(directory: Path | str, curves: bool, configs: bool) -> tuple[pd.D
     jobs = read_jobs(directory, curves=curves, configs=configs)
     failures, spoilt = read_failures(directory)
     jobs.frame.attrs["unreadable"] = [*jobs.unreadable, *spoilt, *failed_sentences(failures)]
+    jobs.frame.attrs["refused"] = refused_sentences(failures)
     return jobs.frame, jobs.collected
 
 
@@ -160,14 +161,16 @@ def collected_with(
     frame, collected = _collected(path, curves, configs)
     if len(frame):
         return frame, collected
-    spoilt = frame.attrs["unreadable"]
+    spoilt, refused = frame.attrs["unreadable"], frame.attrs["refused"]
     # A table of before would hide that its jobs can't be read any more.
     tables = [] if job_files(path) else [path / name for name in ("results.parquet", "results.json")]
     for table in tables:
         if table.exists():
             frame = read_table(table, curves, configs)
-            frame.attrs["unreadable"] = spoilt
+            frame.attrs |= {"unreadable": spoilt, "refused": refused}
             return frame, None
+    if refused and not spoilt:
+        raise ResultsError(f"no point of {path} has run: {'; '.join(refused).rstrip('.')}")
     why = f" that can be read ({spoilt[0]})" if spoilt else ""
     raise ResultsError(f"there is no result.json{why} below {path}: give the folder of a sweep with finished jobs")
 

@@ -5,8 +5,8 @@ Configs, folders, logs, callbacks and job returns stay Hydra's own; only the wor
 
 import logging
 import math
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from dpjax.keeping import this_process
 from dpjax.results.failures import write_failure
 from experiments.config import ConfigError
-from experiments.error_words import explain, is_disk_full
+from experiments.error_words import explain, is_disk_full, is_refusal
 from experiments.launching.compose import Composed, as_job, make_compose, set_number
 from experiments.launching.groups import Executor, run_here
 from experiments.launching.plan import telling
@@ -24,7 +24,7 @@ from experiments.launching.points import Point, make_points
 from experiments.progress import Progress
 from experiments.readers import Sweep, refuse_unread
 from experiments.strict import refuse_choices
-from experiments.task import Job, Outcome, Task, Told
+from experiments.task import Job, Outcome, Task, Tell, Told
 
 log = logging.getLogger(__name__)
 
@@ -134,16 +134,30 @@ def launch(
         shapes = [[jobs[i] for i in members] for members in groups.values()]
         # A group that runs here and alone reserves by itself, once it knows what it spends.
         at_once = [] if execute is run_here and len(shapes) == 1 else shapes
-        with task.reserve(at_once, progress.tell):
+        with _reserved(task, at_once, progress.tell):
             for outcome in execute(task, shapes, progress, sweep_folder):
                 hand_over(index[id(outcome.job)], outcome)
     configure_log(config.hydra.hydra_logging, config.hydra.verbose)
     return [returns[i] for i in range(len(job_overrides))]
 
 
+@contextmanager
+def _reserved(task: Task, groups: Sequence[Sequence[Job]], tell: Tell) -> Iterator[None]:
+    """What all groups spend is reserved; what is refused is remembered by all of their folders."""
+    try:
+        held = task.reserve(groups, tell)
+    except ValueError as error:
+        if is_refusal(error):
+            for job in (each for jobs in groups for each in jobs):
+                _remember(job, error)
+        raise
+    with held:
+        yield
+
+
 def _remember(job: Job | Composed, error: Exception) -> None:
     """So that no table of the folder forgets the job."""
-    write_failure(job.folder, str(job.cfg.experiment), job.overrides, explain(error))
+    write_failure(job.folder, str(job.cfg.experiment), job.overrides, explain(error), refused=is_refusal(error))
 
 
 def _refuse_shared(folders: dict[Path, str], job: Job) -> None:
