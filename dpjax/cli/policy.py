@@ -121,19 +121,22 @@ def token(
 
 
 def whoami_command(ledger: _Place = None) -> None:
-    """Print who you are to the ledger, with which key you sign, and what you may do.
+    """Print with which key you sign, who you are to the ledger, and what you may do.
 
     [bold]Example[/bold]
 
       dpjax whoami
+
+    The key is printed also where the ledger wants a token that you do not have yet: whoever issues it asks for its id.
     """
     from dpjax.governance.ledger import Ledger
 
     book = Ledger(ledger)
+    typer.echo(f"you sign with key {book.key.id}")  # who has no token yet needs it to be issued one
+    typer.echo(f"public key {book.key.public}")
     identity = book.identity()
     by = "the operating system" if identity.token is None else f"a token of {identity.token.issuer}"
-    typer.echo(f"{identity.who}, says {by}; you sign with key {book.key.id}")
-    typer.echo(f"public key {book.key.public}")
+    typer.echo(f"{identity.who}, says {by}")
     _print_rights(book, identity.who)
 
 
