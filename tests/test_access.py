@@ -16,35 +16,15 @@ from dpjax.governance.ledger import Ledger, create_ledger
 from dpjax.governance.policy import ACTIONS, ROLES, read_policy
 from dpjax.governance.signing import new_signing_key
 from tests.ledgers import DELTA, mechanism, request, rows, set_budget
+from tests.policies import grant, section
 
-POLICY = """
-[groups]
-ward = ["ana", "night"]
-night = ["bob"]
-
-[[grant]]
-to = ["olga"]
-role = "owner"
-data = ["*"]
-
-[[grant]]
-to = ["ward"]
-role = "analyst"
-data = ["clinic"]
-max_epsilon = 2.0
-units = ["example"]
-mechanisms = ["GaussianDpEvent"]
-
-[[grant]]
-to = ["cleo"]
-role = "custodian"
-data = ["clinic"]
-
-[[grant]]
-to = ["audrey"]
-role = "auditor"
-data = ["*"]
-"""
+POLICY = (
+    section("groups", ward=["ana", "night"], night=["bob"])
+    + grant(["olga"], "owner", ["*"])
+    + grant(["ward"], "analyst", max_epsilon=2.0, units=["example"], mechanisms=["GaussianDpEvent"])
+    + grant(["cleo"], "custodian")
+    + grant(["audrey"], "auditor", ["*"])
+)
 PEOPLE = ("olga", "ana", "bob", "cleo", "audrey", "eve", "ward", "grant 0", "person olga")
 KEYS = {who: new_signing_key() for who in PEOPLE}
 
@@ -134,12 +114,11 @@ def test_the_grants_delta_is_the_one_its_epsilon_is_taken_at(tmp_path):
     set_budget(ledger, sensitive=True)
     one = request("a", noise_multiplier=4.0, steps=4)
     at_budget = one.spend.claim[0]
-    grant = "\n[[grant]]\nto = ['olga']\nrole = 'analyst'\ndata = ['clinic']\n"
-    owner = "[[grant]]\nto = ['olga']\nrole = 'owner'\ndata = ['*']\n"
-    ledger.set_policy(f"{owner}{grant}max_epsilon = {at_budget * 1.01}\ndelta = 1e-9\n")
+    owner = grant(["olga"], "owner", ["*"])
+    ledger.set_policy(owner + grant(["olga"], "analyst", max_epsilon=at_budget * 1.01, delta=1e-9))
     with pytest.raises(Denied, match="at δ=1e-09"):
         ledger.reserve("clinic", [one])
-    ledger.set_policy(f"{owner}{grant}max_epsilon = {at_budget * 1.01}\ndelta = {DELTA}\n")
+    ledger.set_policy(owner + grant(["olga"], "analyst", max_epsilon=at_budget * 1.01, delta=DELTA))
     ledger.reserve("clinic", [one])
 
 
@@ -162,8 +141,8 @@ def _trials(ledger, number):
 def test_a_right_that_is_taken_away_just_before_is_none(place, monkeypatch, action):
     from dpjax.governance import book, ledger
 
-    grants = "".join(f"[[grant]]\nto = ['mara']\nrole = '{role}'\ndata = ['clinic']\n" for role in ("owner", "analyst"))
-    as_(place, "cleo").approve(as_(place, "olga").set_policy(f"{POLICY}\n{grants}"))
+    more = POLICY + grant(["mara"], "owner") + grant(["mara"], "analyst")
+    as_(place, "cleo").approve(as_(place, "olga").set_policy(more))
     mara = Ledger(place, who="mara", key=new_signing_key())
     todo = [lambda: as_(place, "cleo").approve(as_(place, "olga").set_policy(POLICY))]
 
@@ -299,7 +278,7 @@ def test_the_first_policy_is_the_makers_and_none_locks_everybody_out(tmp_path):
     with pytest.raises(LedgerError, match="olga would own all data no more, and could mend nothing"):
         ledger.set_policy(POLICY.replace('to = ["olga"]', 'to = ["ogla"]'))
     with pytest.raises(LedgerError, match="nobody could ever change it"):
-        ledger.set_policy("[[grant]]\nto = ['ana']\nrole = 'analyst'\ndata = ['*']")
+        ledger.set_policy(grant(["ana"], "analyst", ["*"]))
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Runs with governance=local: what they reserve, what they spend, and whose noise it is."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,10 +11,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from dpjax.cli.app import run as run_command
 from dpjax.datasets.raw_columns import columns_at, columns_of
 from dpjax.fingerprints import fingerprint_of
 from dpjax.governance.ledger import Ledger, create_ledger
 from dpjax.results import ResultsError, load
+from tests.test_docs import ROOT
 
 RUN = (
     *("data=breast_cancer", "model=logistic", "optimizer.num_steps=8", "num_seeds=1", "figures=false"),
@@ -238,3 +241,29 @@ def test_of_one_command_that_is_started_twice_one_runs_and_the_other_says_so_at_
     [run] = ledger.account("cancer").runs
     assert (run.state, run.process.rpartition(".")[2]) == ("closed", str(going.pid))
     ledger.verify()
+
+
+TRAINS = {"jobs.py", "kept_jobs.py", "deploy/beside.py", "deploy/federation.py"}
+"""Files of ``experiments`` that build what trains: the first two reserve, and what is deployed is refused."""
+
+
+def test_nothing_else_trains_than_what_asks_the_ledger_or_refuses_it(main, ledger, tmp_path, monkeypatch, capsys):
+    here = ROOT / "experiments"
+    building = re.compile(
+        r"from experiments\.setup import .*\bbuild\b|import .*\brun_lanes\b|from dpjax\.training import train\b"
+    )
+    found = {
+        path.relative_to(here).as_posix() for path in here.rglob("*.py") if building.search(path.read_text("utf-8"))
+    }
+    assert found == TRAINS
+    monkeypatch.chdir(tmp_path)
+    federated = ("data=breast_cancer", "federated=fedavg", "federated.num_clients=4", "federated.clients_per_round=2")
+    for command in (["rehearse", "four"], ["plan", "plan.json", "--client", "a=a.pub"]):
+        assert run_command(["deploy", *command, *federated, "governance=local"]) == 1
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1
+        assert said.startswith("error: governance=local can't be deployed: enter its ε beforehand with `dpjax ledger")
+    code, _, err = main("-m", *RUN, "governance=local", "hydra/sweeper=optuna_batched")
+    assert code == 1
+    assert "a search is steered by scores on rows" in err
+    assert ledger.account("cancer").runs == ()

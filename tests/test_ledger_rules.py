@@ -15,29 +15,15 @@ from dpjax.governance.signing import Author, new_signing_key
 from dpjax.governance.spends import spend_of
 from dpjax.governance.tables import ledgers, signers, spends
 from tests.ledgers import DELTA, request, rows, set_budget
+from tests.policies import grant, section
 
 OLGA, ANA, CLEO, EVE = (new_signing_key() for _ in range(4))
-POLICY = f"""
-[keys]
-olga = ["{OLGA.public}"]
-ana = ["{ANA.public}"]
-cleo = ["{CLEO.public}"]
-
-[[grant]]
-to = ["olga"]
-role = "owner"
-data = ["*"]
-
-[[grant]]
-to = ["ana"]
-role = "analyst"
-data = ["clinic"]
-
-[[grant]]
-to = ["cleo"]
-role = "custodian"
-data = ["clinic"]
-"""
+POLICY = (
+    section("keys", olga=[OLGA.public], ana=[ANA.public], cleo=[CLEO.public])
+    + grant(["olga"], "owner", ["*"])
+    + grant(["ana"], "analyst")
+    + grant(["cleo"], "custodian")
+)
 
 
 @pytest.fixture
@@ -229,7 +215,7 @@ def test_one_person_with_two_keys_is_one_person(place):
 
 def test_an_owner_names_no_second_person_alone(place):
     olga = Ledger(place, who="olga", key=OLGA)
-    more = POLICY + '\n[[grant]]\nto = ["hugo"]\nrole = "custodian"\ndata = ["*"]\n'
+    more = POLICY + grant(["hugo"], "custodian", ["*"])
     number = olga.set_policy(more)
     assert number is not None
     assert olga.policy_text() == POLICY

@@ -11,7 +11,7 @@ import pyarrow.parquet
 import pytest
 
 from dpjax.cli.app import run
-from dpjax.datasets.raw_columns import columns_at
+from dpjax.datasets.raw_columns import columns_at, columns_of
 from dpjax.encryption.keys import add_key, keys_from
 from dpjax.encryption.rotation import rewrap
 from dpjax.fetching.sources import DatasetError
@@ -21,6 +21,7 @@ from dpjax.governance.ledger import Ledger, create_ledger
 from dpjax.governance.signing import new_signing_key
 from experiments import inputs
 from tests.patients import write_patients
+from tests.policies import grant
 
 
 @pytest.fixture
@@ -153,15 +154,37 @@ def test_of_sensitive_data_only_who_may_see_the_rows_opens_them_and_it_is_noted(
     ledger = create_ledger(who="olga", key=olga)
     rows = fingerprint_of(columns_at(str(file)))
     ledger.set_budget("clinic", rows, unit="example", adjacency="zero_out", epsilon=2, delta=1e-5, sensitive=True)
-    grant = f"[[grant]]\nto = ['olga']\nrole = 'owner'\ndata = ['*']\n[[grant]]\nto = ['{user()}']\nrole = "
-    ledger.set_policy(f"{grant}'custodian'\ndata = ['clinic']")
+    owner = grant(["olga"], "owner", ["*"])
+    ledger.set_policy(owner + grant([user()], "custodian"))
     assert run(["data", "protect", str(file)]) == 0
     assert run(["data", "open", f"{file}.sealed", "--to", str(tmp_path / "back")]) == 1
     assert "to read its rows takes the role owner" in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "back").exists()
-    Ledger().approve(ledger.set_policy(f"{grant}'owner'\ndata = ['clinic']"))
+    assert run(["data", "inspect", str(file)]) == 1
+    Ledger().approve(ledger.set_policy(owner + grant([user()], "owner")))
     assert run(["data", "open", f"{file}.sealed", "--to", str(tmp_path / "back")]) == 0
     records = [each for each in ledger.records() if each["action"] != "signer"]
     did = [(each["action"], each["detail"].get("action")) for each in records]
-    assert did[-5:] == [("deny", "raw"), *((each, None) for each in ("propose", "settle", "policy")), ("access", "raw")]
+    assert did[-6:] == [
+        ("deny", "raw"),
+        ("deny", "raw"),
+        *((each, None) for each in ("propose", "settle", "policy")),
+        ("access", "raw"),
+    ]
     assert ("access", "protect") in did
+
+
+def test_rows_of_the_registry_that_are_sensitive_are_shown_to_their_owners_alone(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("DPJAX_LEDGER", str(tmp_path / "ledger.db"))
+    ledger = create_ledger(who="olga", key=new_signing_key())
+    rows = fingerprint_of(columns_of("breast_cancer"))
+    budget = {"unit": "example", "adjacency": "zero_out", "epsilon": 2, "delta": 1e-5}
+    ledger.set_budget("cancer", rows, **budget, sensitive=True)
+    assert run(["data", "show", "breast_cancer"]) == 1
+    said = capsys.readouterr()
+    assert "the ledger has no policy that lets anybody read its rows" in said.err
+    assert "class balance" not in said.out
+    assert run(["data", "show", "digits"]) == 0
+    ledger.set_policy(grant(["olga"], "owner", ["*"]) + grant([user()], "owner", ["cancer"]))
+    assert run(["data", "show", "breast_cancer"]) == 0
+    assert ledger.records()[-1]["action"] == "access"

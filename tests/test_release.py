@@ -39,6 +39,7 @@ from dpjax.results import COLUMNS, claim, write_claim
 from dpjax.results.cards import model_card
 from dpjax.results.mechanisms import columns_of as mechanism_columns
 from tests.ledgers import DELTA, mechanism, request, set_budget
+from tests.policies import grant
 
 
 def trained(
@@ -315,8 +316,8 @@ def test_what_is_spent_while_a_model_is_copied_counts(ledger, model, tmp_path, m
 
 
 def test_who_loses_the_right_while_a_model_is_copied_releases_nothing(ledger, model, tmp_path, monkeypatch):
-    owner = "[[grant]]\nto = ['ana']\nrole = 'owner'\ndata = ['*']\n"
-    ledger.set_policy(f"{owner}[[grant]]\nto = ['bob']\nrole = 'owner'\ndata = ['clinic']")
+    owner = grant(["ana"], "owner", ["*"])
+    ledger.set_policy(owner + grant(["bob"], "owner"))
     set_budget(ledger, epsilon=4.0, sensitive=True)
     bob, key = Ledger(str(ledger.url.database), who="bob", key=new_signing_key()), new_signing_key()
 

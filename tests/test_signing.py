@@ -22,6 +22,7 @@ from dpjax.governance.tables import VERSION, metadata, tokens
 from dpjax.governance.tokens import audience, issue_token, read_token
 from tests.databases import fresh_database, postgresql
 from tests.ledgers import DELTA, mechanism, request, rows, set_budget
+from tests.policies import grant, section
 
 BEFORE = Path(__file__).parent / "golden/ledger_version_1.sql"
 ANA, BOB, MALLORY, ISSUER = (new_signing_key() for _ in range(4))
@@ -88,8 +89,7 @@ def test_nor_no_signature_at_all(place):
 
 def test_a_policy_that_names_a_persons_keys_binds_them_to_these(place):
     ledger = Ledger(place, who="ana", key=ANA)
-    owner = "[[grant]]\nto = ['ana']\nrole = 'owner'\ndata = ['*']\n"
-    ledger.set_policy(f"{owner}[keys]\nana = ['{ANA.public}']")
+    ledger.set_policy(grant(["ana"], "owner", ["*"]) + section("keys", ana=[ANA.public]))
     set_budget(Ledger(place, who="ana", key=ANA), epsilon=7.0)
     with pytest.raises(LedgerError, match=r"ana signs with key .*, which is none of those that the policy names"):
         set_budget(Ledger(place, who="ana", key=MALLORY), epsilon=6.0)
@@ -164,10 +164,9 @@ def test_a_key_of_ones_own_is_made_once_and_kept_from_others(tmp_path):
 @pytest.fixture
 def hospital(place):
     ledger = Ledger(place, who="ana", key=ANA)
-    owner = "[[grant]]\nto = ['ana']\nrole = 'owner'\ndata = ['*']\n"
-    grants = f"{owner}[[grant]]\nto = ['bob']\nrole = 'analyst'\ndata = ['*']\n"
     set_budget(ledger, sensitive=True)
-    ledger.set_policy(f"{grants}[issuers]\nhospital = '{ISSUER.public}'")
+    grants = grant(["ana"], "owner", ["*"]) + grant(["bob"], "analyst", ["*"])
+    ledger.set_policy(grants + section("issuers", hospital=ISSUER.public))
     return ledger
 
 

@@ -11,7 +11,7 @@ import typer
 from dpjax.cli import drawn
 from dpjax.cli.errors import errors_in_one_line
 from dpjax.cli.inspecting import inspect_command
-from dpjax.cli.protecting import open_command, protect_command
+from dpjax.cli.protecting import ask_ledger, open_command, protect_command
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -123,6 +123,8 @@ def show(name: Annotated[str, typer.Argument(metavar="NAME", help="A name as `dp
       dpjax data show digits
 
       dpjax data show breast_cancer
+
+    Of data that are sensitive in a ledger, their owners alone see rows and the balance of classes.
     """
     from rich.console import Console
     from rich.table import Table
@@ -154,6 +156,7 @@ def show(name: Annotated[str, typer.Argument(metavar="NAME", help="A name as `dp
                 facts.add_row(label, text)
         console.print(facts)
         if entry.fetched:
+            ask_ledger("raw", name, None)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", UserWarning)  # the table says it
                 dataset = datasets.load(name)

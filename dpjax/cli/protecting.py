@@ -128,7 +128,7 @@ def ask_ledger(action: str, name: str, place: str | None, encoding: str | None =
 
     Args:
       action: of ``governance.policy.ACTIONS``.
-      name: path of the rows.
+      name: path of the rows, or a name of the registry.
       place: of the ledger; None: the user's, if there is one.
       encoding: of the characters; None: as they say themselves.
 
@@ -142,7 +142,7 @@ def ask_ledger(action: str, name: str, place: str | None, encoding: str | None =
     named = place is not None or "DPJAX_LEDGER" in os.environ
     if not is_there and (action == "protect" or not named):
         return
-    from dpjax.datasets.raw_columns import columns_at
+    from dpjax.datasets.raw_columns import columns_at, columns_named
     from dpjax.fetching.sources import DatasetError
     from dpjax.fingerprints import fingerprint_of
     from dpjax.governance.errors import LedgerError
@@ -150,7 +150,7 @@ def ask_ledger(action: str, name: str, place: str | None, encoding: str | None =
 
     book = Ledger(place)
     try:
-        data_set = book.find(fingerprint_of(columns_at(name, encoding)))
+        data_set = book.find(fingerprint_of(columns_at(name, encoding) if encoding else columns_named(name)))
     except (DatasetError, LedgerError):
         if action == "protect":  # what is locked is safe, whatever it is
             return
