@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from dpjax.keeping import LOCK_ENDING, this_process
+from dpjax.keeping import LOCK_ENDING, runs_here, this_process
 from experiments.config import ConfigError
 
 _LOCK = f".run{LOCK_ENDING}"
@@ -37,18 +37,45 @@ def alone(folders: Sequence[Path]) -> Iterator[None]:
         yield
 
 
+def refuse_others(folders: Sequence[Path]) -> None:
+    """Refuse jobs of which another process of this machine is at one now; nothing is kept from it.
+
+    Args:
+      folders: of jobs.
+
+    Raises:
+      ConfigError: it is.
+
+    Example:
+      >>> refuse_others([Path("/nowhere")])
+    """
+    for folder in folders:
+        if runs_here(_whose(folder)) and (handle := _locked(folder / _LOCK)) is not None:
+            os.close(handle)  # it was left by a process whose number another has now
+        elif runs_here(_whose(folder)):
+            raise _is_at(folder)
+
+
+def _whose(folder: Path) -> str:
+    try:
+        return (folder / _LOCK).read_text(encoding="utf-8", errors="replace")[:40]
+    except OSError:
+        return ""
+
+
+def _is_at(folder: Path) -> ConfigError:
+    return ConfigError(
+        f"the folder {folder} is being worked on by process {_whose(folder) or 'of another'}; wait for it, and run the "
+        "same command again to have its result."
+    )
+
+
 @contextmanager
 def _held(folder: Path) -> Iterator[None]:
     path = folder / _LOCK
     handle = _locked(path)
     if handle is None:
-        whose = ""
-        with suppress(OSError):
-            whose = path.read_text(encoding="utf-8", errors="replace")
-        raise ConfigError(
-            f"the folder {folder} is being worked on by process {whose[:40] or 'of another'}; wait for it, and run the "
-            "same command again to have its result."
-        )
+        raise _is_at(folder)
     try:
         yield
     finally:

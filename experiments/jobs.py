@@ -14,7 +14,7 @@ from dpjax.results.claims import small, small_delta
 from dpjax.sweeps import Lane, Program
 from dpjax.types import HParams
 from experiments import config, identity
-from experiments.alone import alone
+from experiments.alone import alone, refuse_others
 from experiments.argument_fields import MECHANISM, in_fields
 from experiments.fields import hparams_in
 from experiments.hints import hint
@@ -114,6 +114,7 @@ def reserve(groups: Sequence[Sequence[Job]], tell: Tell) -> "Reserved | None":
     """
     from experiments.governed import reserve_groups
 
+    refuse_others([job.folder for jobs in groups for job in jobs])
     planned = []
     for done, jobs in enumerate(groups):
         tell("adding up what the sweep spends", done, len(groups))
