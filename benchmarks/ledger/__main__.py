@@ -1,14 +1,15 @@
 """What the ledger of budgets holds to, and what it costs.
 
-    python -m benchmarks.ledger [--part races] [--rounds 20] [--racers 50] [--kills 100] [--edits 1000]
+    python -m benchmarks.ledger [--part races] [--rounds 20] [--racers 50] [--kills 100] [--trainings 5] [--edits 1000]
                                 [--sizes 100,1000,10000] [--exact 10000] [--repeats 7] [--output benchmarks/results]
 
 composing: a ledger of that many different runs is added up, and as exactly as one by one where ``--exact`` has room.
 races: so many processes want the last of a budget at once, every round a new one; kills: a process is killed (SIGKILL)
-at random moments; both on SQLite and on a PostgreSQL started here, where it is installed. edits: any cell, row or order
-of a ledger is changed behind its back, and must be found. overhead: a sweep with and without it, in turns. A part that
-is run alone leaves what is written of the others. Status 1 where something was overspent, lost or not found. Writes
-ledger.json and ledger.md.
+at random moments; both on SQLite and on a PostgreSQL started here, where it is installed. sealed_kills: so is one that
+keeps sealed states, and one that gives sealed files another key; a training is, ``--trainings`` times, and run again.
+edits: any cell, row or order of a ledger is changed behind its back, and must be found. overhead: a sweep with and
+without it, in turns. A part that is run alone leaves what is written of the others. Status 1 where something was
+overspent, lost, left open or not found. Writes ledger.json and ledger.md.
 """
 
 import argparse
@@ -20,7 +21,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-PARTS = ("composing", "races", "kills", "edits", "overhead")
+PARTS = ("composing", "races", "kills", "sealed_kills", "edits", "overhead")
 
 
 def measured(part: str, args: argparse.Namespace, folder: Path) -> dict[str, Any]:
@@ -32,6 +33,7 @@ def measured(part: str, args: argparse.Namespace, folder: Path) -> dict[str, Any
             "composing": {"sizes": sizes, "most_exact": args.exact, "seed": args.seed, "folder": folder},
             "races": {"number": args.racers, "rounds": args.rounds, "seed": args.seed, "folder": folder},
             "kills": {"kills": args.kills, "seed": args.seed, "folder": folder},
+            "sealed_kills": {"kills": args.kills, "trainings": args.trainings, "seed": args.seed, "folder": folder},
             "edits": {"number": args.edits, "seed": args.seed, "folder": folder},
             "overhead": {"rounds": args.repeats, "folder": folder},
         }[part]
@@ -54,6 +56,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=20, help="of races, on each database")
     parser.add_argument("--racers", type=int, default=50)
     parser.add_argument("--kills", type=int, default=100, help="on each database")
+    parser.add_argument("--trainings", type=int, default=5, help="that are killed and run again")
     parser.add_argument("--edits", type=int, default=1000)
     parser.add_argument("--sizes", default="100,1000,10000", help="numbers of runs that are composed")
     parser.add_argument(
