@@ -9,6 +9,7 @@ from typing import Any
 from hydra.core.utils import JobReturn, JobStatus
 
 from dpjax import results
+from dpjax.results.open_copies import sealed_at
 from experiments.border import as_typed
 from experiments.config import Config
 from experiments.error_words import explain, report
@@ -34,6 +35,7 @@ def finish_sweep(folder: Path, cfg: Config, returns: Sequence[JobReturn]) -> Non
     if len(failures) + len(lost) < len(returns):
         unwritten = show_table(folder, units_of(returns))
         _track(folder, cfg, returns, _figures(folder, cfg) if unwritten is None else [])
+        _say_what_lies_open(cfg)
     if lost:
         jobs = "1 job was" if len(lost) == 1 else f"{len(lost)} jobs were"
         print(
@@ -83,8 +85,9 @@ def finish_single(folder: Path, cfg: Config) -> None:
     unwritten = show_table(folder)
     if unwritten is not None:
         raise unwritten
+    _say_what_lies_open(cfg)
     on_disk = results.read_job_result(folder)
-    if on_disk is not None and cfg.tracker.name != "none":
+    if on_disk is not None and cfg.tracker.name != "none" and not sealed_at(folder):
         from experiments import tracking
 
         sink = tracking.tracker(cfg, folder)
@@ -132,8 +135,8 @@ def _figures(folder: Path, cfg: Config) -> list[Path]:
     """Draw the figures that are not there already, or say that those that are there are left; the pictures."""
     from experiments import plots  # matplotlib takes a second to import
 
-    if cfg.governance.seal:
-        print("note: results are sealed, so no figures are drawn; `dpjax plot` draws them.", file=sys.stderr)
+    if cfg.governance.seal or sealed_at(folder):
+        print("note: results are sealed, so no figures are drawn; `dpjax plot --open` draws them.", file=sys.stderr)
         return []
     if not cfg.figures:
         drawn_before = folder / "figures"
@@ -155,12 +158,19 @@ def _figures(folder: Path, cfg: Config) -> list[Path]:
     return _pictures(drawn.paths)
 
 
+def _say_what_lies_open(cfg: Config) -> None:
+    """That sealing leaves what is to be given out as it is."""
+    what = "model" if cfg.save_model else "synthetic texts" if cfg.model.task == "synthetic" else None
+    if cfg.governance.seal and what is not None:
+        print(f"note: the files of the {what} lie open: they are the private output.", file=sys.stderr)
+
+
 def _pictures(paths: Sequence[Path]) -> list[Path]:
     return [path for path in paths if path.suffix == ".png"]
 
 
 def _track(folder: Path, cfg: Config, returns: Sequence[JobReturn], figures: Sequence[Path]) -> None:
-    if cfg.tracker.name == "none":
+    if cfg.tracker.name == "none" or sealed_at(folder):
         return
     from experiments import tracking
 

@@ -9,6 +9,7 @@ import typer
 
 from dpjax.cli.left_out import name_refused
 from dpjax.results import ResultsError
+from dpjax.results.open_copies import refuse_open_copy
 from experiments.figures.asked import folder_of, known
 from experiments.plots import FIGURES, FORMATS, plot_all, save
 
@@ -101,6 +102,7 @@ def plot_command(
     confidence: Annotated[
         float | None, typer.Option("--confidence", help="Of the interval. Default: 0.95.", rich_help_panel=_SIZE)
     ] = None,
+    open_: Annotated[bool, typer.Option("--open", help="Draw files that lie open of results that lie sealed.")] = False,
 ) -> None:
     """Draw the figures of a results folder, or one of your own: any column against any other.
 
@@ -135,6 +137,7 @@ def plot_command(
     if spec is None and not given.keys() & {"x", "y", "hue", "style", "col", "seeds", "log", "names"}:
         if save_to is not None:
             raise ResultsError("--save goes with a figure of one's own: give --x, --y, --hue, --style or --col as well")
+        refuse_open_copy(directories or [], "figures", allowed=open_)
         return _standard(directories or [], figure or [], out, formats, metric, given)
     if figure:
         raise ResultsError(
@@ -143,7 +146,7 @@ def plot_command(
     if metric and "y" in given:
         raise ResultsError(f"--metric {metric} and --y {y} are both what is drawn: give --y alone")
     given |= {"y": (metric,)} if metric else {}
-    _own(directories or [], out, formats, given, spec, save_to)
+    _own(directories or [], out, formats, given, spec, save_to, open_)
 
 
 def _standard(
@@ -191,6 +194,7 @@ def _own(
     given: dict[str, Any],
     spec_file: Path | None,
     save_to: Path | None,
+    open_: bool,
 ) -> None:
     from dpjax.results.columns import COLUMNS
     from dpjax.results.metric import metric_of
@@ -208,6 +212,7 @@ def _own(
     directories = directories or [Path(folder) for folder in folders]
     if not directories:
         raise ResultsError("there is no DIR: give the folder of a sweep, such as results/quickstart")
+    refuse_open_copy(directories, "the figure", allowed=open_)
     asked = {*spec.y, *spec.axes}
     curves = bool(spec.select) or any(column.name in asked for column in COLUMNS if column.dtype in ("ints", "floats"))
     frame = load_all(directories, curves=curves)

@@ -36,6 +36,11 @@ def validate(cfg: Config) -> None:
         "data.validation",
         "is not for model.task=synthetic, whose texts are tested by their readers; leave it at 0",
     )
+    need(
+        cfg.tracker.name == "none" or not cfg.governance.seal,
+        "tracker.name",
+        "keeps results open elsewhere, which governance.seal=true seals; use none",
+    )
     need("{class}" in cfg.synthesis.instruction, "synthesis.instruction", "must hold {class}, the name of a class")
     need(
         re.fullmatch(r"auto|map|vmap|[1-9][0-9]*|chunk\([1-9][0-9]*\)", cfg.lanes) is not None,

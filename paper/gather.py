@@ -7,6 +7,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from dpjax.results import ResultsError, collect, load
+from dpjax.results.open_copies import refuse_open_copy
 from dpjax.results.table_files import arrow_table
 
 FOLDER = Path(__file__).parent / "results"
@@ -21,8 +22,9 @@ def gather(folder: Path) -> pd.DataFrame:
       folder: of the results of a profile.
 
     Raises:
-      ResultsError: there is none.
+      ResultsError: there is none, or one is sealed, and what is made of them is published.
     """
+    refuse_open_copy([folder], "the paper's table", allowed=False, fix="run it without governance.seal")
     parts: list[Any] = []
     unreadable: list[str] = []
     for part in sorted(path for path in folder.glob("*") if path.is_dir()):

@@ -55,6 +55,11 @@ def test_a_sealed_sweep_is_a_table_for_holders_of_the_key_and_for_no_one_else(
     before = ledger.account("cancer")
     assert main("-m", *RUN, "privacy.epsilon=1,2", "hydra.sweeper.reference=false", folder=folder)[0] == 0
     assert ledger.account("cancer") == before
+    unsealed = [each for each in RUN if "seal" not in each]  # what is sealed stays so
+    code, _, err = main("-m", *unsealed, "privacy.epsilon=1,2", "hydra.sweeper.reference=false", folder=folder)
+    assert code == 0
+    assert "no figures are drawn" in err
+    assert not list(folder.rglob("*.png"))
     # Without the key nothing is read, and nothing is run, and paid for, again.
     monkeypatch.delenv("DPJAX_KEYS")
     capsys.readouterr()
@@ -81,6 +86,19 @@ def test_results_of_before_are_sealed_when_it_is_asked_for(main, ledger, tmp_pat
     assert main(*RUN, folder=tmp_path / "r")[0] == 0
     assert is_sealed(result)
     assert ledger.account("cancer") == before
+
+
+def test_a_model_beside_sealed_results_is_said_to_be_open_and_a_tracker_is_refused(main, ledger, tmp_path):
+    code, _, err = main(*RUN, "save_model=true", folder=tmp_path / "r")
+    assert code == 0, err
+    assert err.count("note: the files of the model lie open: they are the private output.") == 1
+    [model] = (tmp_path / "r").rglob("*.safetensors")
+    assert not is_sealed(model)
+    spent = ledger.account("cancer")
+    code, _, err = main(*RUN, "tracker=wandb", folder=tmp_path / "s")
+    assert code == 1
+    assert "tracker.name=wandb keeps results open elsewhere, which governance.seal=true seals; use none." in err
+    assert ledger.account("cancer") == spent
 
 
 def test_without_a_key_nothing_is_reserved(main, ledger, monkeypatch):

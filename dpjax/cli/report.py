@@ -20,6 +20,9 @@ def report_command(
         bool, typer.Option("--watch", help="Serve the page on this machine while the sweep runs; Ctrl-C ends it.")
     ] = False,
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port for --watch; 0 takes a free one.")] = 8265,
+    open_: Annotated[
+        bool, typer.Option("--open", help="Write or serve it open though the results lie sealed.")
+    ] = False,
 ) -> None:
     """Write a sweep, or several together, as one HTML file: tables, charts and a page for every run.
 
@@ -36,6 +39,9 @@ def report_command(
     The file needs no network and no server. The exit status is 1 if jobs failed, have no result yet, or could not be
     read; the report is written all the same, and says so at its top.
     """
+    from dpjax.results.open_copies import refuse_open_copy
+
+    refuse_open_copy(directories, "the page" if watch else "the report", allowed=open_)
     if watch:
         if out is not None:
             raise ValueError("--out and --watch exclude each other: write the file once the sweep has ended")

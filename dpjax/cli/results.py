@@ -109,6 +109,7 @@ def export(
     out: Annotated[Path | None, typer.Option("--out", help="Folder for the files. Default: DIR itself.")] = None,
     metric: _Metric = "",
     select: _Select = "",
+    open_: Annotated[bool, typer.Option("--open", help="Write files open though the rows lie sealed.")] = False,
 ) -> None:
     """Write a sweep's rows as Parquet and JSON, and its summary as CSV, Markdown and LaTeX.
 
@@ -117,8 +118,7 @@ def export(
       dpjax results export results/quickstart --out paper/tables
     """
     from dpjax.results import ResultsError, write_atomically
-    from dpjax.results.result_files import job_files
-    from dpjax.results.sealing import any_sealed
+    from dpjax.results.open_copies import refuse_open_copy
     from dpjax.results.sheet import sheets
     from dpjax.results.show import to_latex, to_markdown
     from dpjax.results.table import write_frame
@@ -127,6 +127,7 @@ def export(
         raise ResultsError(
             "--out is not given: rows of several folders, or some of one, need a folder, such as --out tables"
         )
+    refuse_open_copy(directories, "what is exported", allowed=open_)
     frame = _selected(directories, select, curves=True)
     folder = out or (directories[0] if directories[0].is_dir() else directories[0].parent)
     try:
@@ -143,8 +144,6 @@ def export(
     paths += [write_atomically(folder / name, text.encode()) for name, text in texts.items()]
     for path in paths:
         typer.echo(path)
-    if any_sealed(job_files(directories[0])):
-        typer.echo("note: the rows lie sealed, and what is written here is open, but for tables beside them.", err=True)
     name_what_is_left_out(frame)
 
 
