@@ -169,8 +169,8 @@ class Checkpoints:
 
         if any(self.folder.glob(f"*{SEALED_ENDING}")):
             raise CheckpointError(
-                f"the checkpoint {self.folder} is sealed; name its keys in DPJAX_KEYS, or take the folder "
-                f"{self.folder.name} away to begin anew."
+                f"the checkpoint {self.folder} is sealed; run with governance.seal=true and its keys in DPJAX_KEYS "
+                f"(SealedCheckpoints in Python), or take the folder {self.folder.name} away to begin anew."
             )
         steps = sorted(self._manager().all_steps(), reverse=True)
         for i, step in enumerate(steps):

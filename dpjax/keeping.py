@@ -1,5 +1,6 @@
 """Files that are there whole or not at all, and the user's folders. No JAX in here."""
 
+import glob
 import hashlib
 import logging
 import os
@@ -150,6 +151,31 @@ def discard_leftovers(directory: Path | str) -> list[Path]:
                 removed.append(path)
         except OSError:
             log.debug("left a temporary file behind: %s", path)
+    return removed
+
+
+def discard_parts_of(path: Path) -> list[Path]:
+    """Removes what writers of one file left when they were killed.
+
+    Formal guarantees: as ``discard_leftovers``; no other folder is looked at.
+
+    Args:
+      path: of the whole file, which stays.
+
+    Returns:
+      What was removed.
+
+    Example:
+      >>> discard_parts_of(Path("/nowhere/a.csv"))
+      []
+    """
+    removed = []
+    for part in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        with suppress(OSError):
+            found = PART.fullmatch(part.name)
+            if found and found["whole"] == path.name and is_left_behind(part):
+                part.unlink(missing_ok=True)
+                removed.append(part)
     return removed
 
 

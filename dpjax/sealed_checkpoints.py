@@ -115,8 +115,8 @@ class SealedCheckpoints(Checkpoints):
     def _newest(self, like: PyTree) -> tuple[int, PyTree] | None:
         if plain := [each.name for each in self.folder.iterdir() if each.is_dir() and each.name.isdigit()]:
             raise CheckpointError(
-                f"the checkpoint {self.folder / plain[0]} is not sealed; go on without keys, or take the folder "
-                f"{self.folder.name} away to begin anew."
+                f"the checkpoint {self.folder / plain[0]} is not sealed; run with governance.seal=false "
+                f"(Checkpoints in Python), or take the folder {self.folder.name} away to begin anew."
             )
         discard_leftovers(self.folder)
         steps = self._steps()

@@ -136,8 +136,11 @@ def test_a_run_on_sealed_rows_is_the_run_on_the_open_ones(keys, tmp_path, main):
 def test_what_is_sealed_already_or_no_table_is_told(keys, tmp_path, capsys):
     file = _written(tmp_path, ".csv")
     assert run(["data", "protect", str(file)]) == 0
+    (tmp_path / "other").mkdir()
+    other = write_patients(tmp_path / "other/patients.csv", rows=7) or tmp_path / "other/patients.csv"
+    shutil.copy(f"{file}.sealed", f"{other}.sealed")
     for command, words in {
-        ("protect", str(file)): "is there already",
+        ("protect", str(other)): "patients.csv.sealed is there already, and holds other rows; take one of the two away",
         ("protect", f"{file}.sealed"): "is no file of rows that is open",
         ("protect", str(tmp_path / "none.csv")): "is no file of rows that is open",
         ("open", str(file), "--to", "x"): "is no sealed file of rows",

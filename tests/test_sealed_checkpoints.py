@@ -182,13 +182,16 @@ def test_keys_that_are_out_of_reach_are_said_and_lose_nothing(tmp_path):
 def test_sealed_and_plain_states_are_not_taken_for_each_other(tmp_path):
     kept_in(tmp_path / "run", 3)
     with pytest.raises(
-        CheckpointError, match="run is sealed; name its keys in DPJAX_KEYS, or take the folder run away"
+        CheckpointError,
+        match=r"is sealed; run with governance\.seal=true and its keys in DPJAX_KEYS .*, or take the folder run",
     ):
         Checkpoints(tmp_path / "run", MINE).restore(TREE)
     plain = Checkpoints(tmp_path / "other", MINE)
     plain.save(4, {"w": jnp.zeros(2)})
     plain.close()
-    with pytest.raises(CheckpointError, match="4 is not sealed; go on without keys, or take the folder other away"):
+    with pytest.raises(
+        CheckpointError, match=r"4 is not sealed; run with governance\.seal=false .*, or take the folder other away"
+    ):
         SealedCheckpoints(tmp_path / "other", MINE, KEYS).restore({"w": jnp.zeros(2)})
     assert (tmp_path / "other/4").is_dir()
 

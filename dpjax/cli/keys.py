@@ -1,6 +1,5 @@
 """``dpjax keys``: the keys that files at rest are sealed with, other keys for them, and a look into one."""
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -146,29 +145,36 @@ def open_file(
 
       dpjax keys open trail.sealed --to trail.jsonl
 
-    Rows are opened by dpjax data open. Nothing is written unless all of it is what was sealed. With --to the file is
-    yours alone (mode 600), and of any size; what is printed is held in memory first.
+    Rows are opened by dpjax data open. Nothing is written unless all of it is what was sealed, and nothing that is
+    there is written over. With --to the file is yours alone (mode 600), and of any size; what is printed is held in
+    memory first.
     """
+    from dpjax.cli.errors import disk_in_one_line
     from dpjax.encryption.keys import keys_from
     from dpjax.encryption.reader import SealedReader, purpose_of, read_sealed
-    from dpjax.keeping import whole_file
+    from dpjax.private_files import private_file
 
-    source, purpose = keys_from(keys), purpose_of(file)
+    source = keys_from(keys)
+    with disk_in_one_line(file):
+        purpose = purpose_of(file)
     if purpose == "data":
         raise ValueError(
             f"{file} holds rows, which `dpjax data open` writes out, as their owners may and the ledger notes."
         )
     if to is None:
-        whole = read_sealed(file, source, purpose=purpose)
+        with disk_in_one_line(file):
+            whole = read_sealed(file, source, purpose=purpose)
         sys.stdout.flush()
         sys.stdout.buffer.write(whole)
         sys.stdout.buffer.flush()
         return
-    with SealedReader(file, source, purpose=purpose) as stream, whole_file(to) as part:
-        handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "wb") as out:
-            while piece := stream.read(1 << 20):
-                out.write(piece)
+    with (
+        disk_in_one_line(file, to),
+        SealedReader(file, source, purpose=purpose) as stream,
+        private_file(to) as out,
+    ):
+        while piece := stream.read(1 << 20):
+            out.write(piece)
         size = stream.size
     typer.echo(f"wrote {to}: {size:,} bytes of {purpose}")
 

@@ -1,7 +1,6 @@
 """``dpjax ledger``: budgets of sensitive data, what was spent of them, and whether anybody edited the record."""
 
 import json
-import os
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -309,8 +308,9 @@ def export(
     record and of the hash before it, and signed. The file is yours alone (mode 600). What is sealed, dpjax keys open
     reads.
     """
+    from dpjax.cli.errors import disk_in_one_line
     from dpjax.governance.ledger import Ledger
-    from dpjax.keeping import whole_file
+    from dpjax.private_files import private_file
 
     if keys is not None and not sealed:
         raise ValueError("--keys seals nothing without --sealed; add that, or leave --keys out.")
@@ -318,14 +318,15 @@ def export(
     lines = [json.dumps(record, ensure_ascii=False) for record in Ledger(ledger).records()]
     text = "".join(f"{line}\n" for line in lines).encode()
     if sealing is None:
-        with whole_file(file) as part, open(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as out:
+        with disk_in_one_line(None, file), private_file(file, replace=True) as out:
             out.write(text)
         typer.echo(f"wrote {counted(len(lines), 'record')} to {file}")
         return
     from dpjax.encryption.errors import short
     from dpjax.encryption.writer import write_sealed
 
-    write_sealed(file, text, sealing, purpose="ledger export")
+    with disk_in_one_line(None, file):
+        write_sealed(file, text, sealing, purpose="ledger export")
     typer.echo(f"wrote {counted(len(lines), 'record')} to {file}, sealed with key {short(sealing.ids[0])}")
 
 

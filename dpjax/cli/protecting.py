@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from dpjax.cli.errors import errors_in_one_line
+from dpjax.cli.errors import disk_in_one_line, errors_in_one_line
 
 _PIECE = 1 << 22
 _Ledger = Annotated[
@@ -36,12 +36,12 @@ def protect_command(
 
       DPJAX_KEYS=file:clinic.keys dpjax data protect patients.csv --remove
 
-    Of data that are sensitive in a ledger, an owner or a custodian may.
+    Stopped or killed, run it again: what was sealed is not sealed twice. Of data that are sensitive in a ledger, an
+    owner or a custodian may.
     """
     from dpjax.datasets.row_files import SEALED
     from dpjax.encryption.keys import keys_from
-    from dpjax.encryption.reader import SealedReader
-    from dpjax.encryption.writer import SealedWriter
+    from dpjax.keeping import discard_parts_of
 
     keys = keys_from()
     files = _files(Path(name).expanduser(), sealed=False)
@@ -51,23 +51,16 @@ def protect_command(
         sealed = file.with_name(file.name + SEALED)
         if file.is_symlink() and remove:
             raise ValueError(f"{file} is a link, and taking it away leaves the rows open; name {file.resolve()}.")
-        if sealed.exists():
-            raise ValueError(f"{sealed} is there already; take it away, or leave {file.name} as it is.")
-        with (
-            _sentence(sealed),
-            open(file, "rb") as source,
-            _bar(f"sealing {file.name}", source) as moved,
-            SealedWriter(sealed, keys, purpose="data", durable=True) as target,
-        ):
-            written = _copy(source, target.write, moved)
-        with SealedReader(sealed, keys, purpose="data") as source, _bar(f"reading {sealed.name} back", source) as moved:
-            back = _copy(source, lambda piece: None, moved)
-        with open(file, "rb") as source:
-            now = _copy(source, lambda piece: None, lambda number: None)
-        if not written == back == now:
-            sealed.unlink()
-            raise ValueError(f"{file} changed while it was sealed; run the same command again.")
-        typer.echo(f"sealed {file} as {sealed.name}")
+        for part in discard_parts_of(sealed):
+            typer.echo(f"took {part} away, which a command that was killed had left", err=True)
+        with disk_in_one_line(file, sealed):
+            if os.path.lexists(sealed):
+                if _hash_of(file) != _hash_within(sealed, keys):
+                    raise ValueError(f"{sealed} is there already, and holds other rows; take one of the two away.")
+                typer.echo(f"{sealed} holds {file.name} already")
+            else:
+                _seal(file, sealed, keys)
+                typer.echo(f"sealed {file} as {sealed.name}")
         if remove:
             file.unlink()
             typer.echo(f"took {file} away")
@@ -91,18 +84,21 @@ def open_command(
     """
     from dpjax.encryption.keys import keys_from
     from dpjax.encryption.reader import SealedReader
-    from dpjax.keeping import whole_file
+    from dpjax.private_files import private_file
 
     keys = keys_from()
     [file] = _files(Path(name).expanduser(), sealed=True)
-    if to.exists():
+    if os.path.lexists(to):
         raise ValueError(f"--to {to} is there already; name another file.")
     with errors_in_one_line():
         ask_ledger("raw", name, ledger, encoding)
-    with _sentence(to), SealedReader(file, keys, purpose="data") as source, whole_file(to) as part:
-        handle = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-        with os.fdopen(handle, "wb") as target, _bar(f"opening {file.name}", source) as moved:
-            _copy(source, target.write, moved)
+    with (
+        disk_in_one_line(file, to),
+        SealedReader(file, keys, purpose="data") as source,
+        private_file(to) as target,
+        _bar(f"opening {file.name}", source) as moved,
+    ):
+        _copy(source, target.write, moved)
     typer.echo(f"wrote {to}; take it away when you have seen it")
 
 
@@ -159,13 +155,31 @@ def ask_ledger(action: str, name: str, place: str | None, encoding: str | None =
         book.note_access(action, data_set.name, {"file": Path(name).name})
 
 
-@contextmanager
-def _sentence(path: Path) -> Iterator[None]:
-    """What a disk refuses, in a sentence."""
-    try:
-        yield
-    except OSError as error:
-        raise ValueError(f"{path} can't be written ({error.strerror}); make room, or name another folder.") from error
+def _seal(file: Path, sealed: Path, keys: Any) -> None:
+    """Seal a file, and read it back."""
+    from dpjax.encryption.writer import SealedWriter
+
+    with (
+        open(file, "rb") as source,
+        _bar(f"sealing {file.name}", source) as moved,
+        SealedWriter(sealed, keys, purpose="data", durable=True) as target,
+    ):
+        written = _copy(source, target.write, moved)
+    if not written == _hash_within(sealed, keys) == _hash_of(file):
+        sealed.unlink()
+        raise ValueError(f"{file} changed while it was sealed; run the same command again.")
+
+
+def _hash_of(file: Path) -> str:
+    with open(file, "rb") as source:
+        return _copy(source, lambda piece: None, lambda number: None)
+
+
+def _hash_within(sealed: Path, keys: Any) -> str:
+    from dpjax.encryption.reader import SealedReader
+
+    with SealedReader(sealed, keys, purpose="data") as source, _bar(f"reading {sealed.name} back", source) as moved:
+        return _copy(source, lambda piece: None, moved)
 
 
 def _copy(source: Any, write: Callable[[bytes], object], moved: Callable[[int], None]) -> str:

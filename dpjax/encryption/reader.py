@@ -186,13 +186,16 @@ def read_sealed(path: str | os.PathLike[str], keys: Keys, *, purpose: str) -> by
         return stream.readall()
 
 
-def unseal(sealed: bytes | bytearray | memoryview, keys: Keys, purpose: str) -> bytes:
+def unseal(
+    sealed: bytes | bytearray | memoryview, keys: Keys, purpose: str, name: str = "what is to be opened"
+) -> bytes:
     """What ``seal`` was given.
 
     Args:
       sealed: from it, or all bytes of a sealed file.
       keys: one of which wrapped the data key.
       purpose: what it must have been sealed for.
+      name: of the file, for messages.
 
     Raises:
       EncryptionError: it is not sealed, for another purpose, of a key that is not there, or was cut or changed.
@@ -204,7 +207,6 @@ def unseal(sealed: bytes | bytearray | memoryview, keys: Keys, purpose: str) -> 
       >>> unseal(seal(b"all of it", keys, "data"), keys, "data")
       b'all of it'
     """
-    name = "what is to be opened"
     body = memoryview(sealed)[HEADER_BYTES:]
     chunks: Chunks = open_envelope(read_header(bytes(sealed[:HEADER_BYTES]), name), keys, purpose, name)
     plain = bytearray(chunks.plain_bytes(len(body)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import secrets
 import stat
 from contextlib import suppress
 from functools import cached_property
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dpjax.governance.errors import LedgerError
+from dpjax.private_files import private_file
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -163,17 +163,8 @@ def _make(path: Path) -> None:
 
     pem = new_signing_key().private().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
-    handle = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(pem)
-            stream.flush()
-            os.fsync(stream.fileno())
-        with suppress(FileExistsError):  # another process was first, whose key it is then
-            os.link(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    with suppress(FileExistsError), private_file(path) as stream:  # another process was first, whose key it is then
+        stream.write(pem)
 
 
 def _read(path: Path) -> SigningKey:

@@ -39,9 +39,13 @@ def content_of(path: Path) -> bytes:
     from dpjax.encryption.reader import unseal
 
     try:
-        return unseal(content, keys_from(), _PURPOSE)
+        keys = keys_from()
     except EncryptionError as error:
         raise SealedError(f"{path} is sealed: {error}") from error
+    try:
+        return unseal(content, keys, _PURPOSE, str(path))
+    except EncryptionError as error:
+        raise SealedError(str(error)) from error
 
 
 def sealed(content: bytes) -> bytes:

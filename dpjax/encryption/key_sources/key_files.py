@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dpjax.encryption.errors import EncryptionError
 from dpjax.encryption.key_sources.rings import KeyRing, new_key, ring_of
-from dpjax.keeping import sync_folder, whole_file
+from dpjax.private_files import private_file
 
 _MOST_BYTES = 1 << 16  # over 1,000 keys
 
@@ -58,7 +58,8 @@ def ring_in_file(place: str) -> KeyRing:
 def add_to_file(place: str) -> KeyRing:
     """Put a fresh key on top of those of a file, which is made, for its owner alone, where there is none.
 
-    Formal guarantees: a crash leaves the file as it was; two that add at once both add.
+    Formal guarantees: a crash leaves the file as it was; two that add at once both add. A file of nothing, as ``touch``
+    makes it, gets its first key.
 
     Args:
       place: of the file.
@@ -77,20 +78,26 @@ def add_to_file(place: str) -> KeyRing:
     path = path.resolve() if path.is_symlink() else path
     try:
         with _alone(path.parent):
-            held = ring_in_file(str(path)) if path.exists() else None
+            held = None if _is_empty(path) else ring_in_file(str(path))
             lines = [new_key(), *([] if held is None else path.read_text(encoding="ascii").split())]
-            with whole_file(path) as part:
-                handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-                with os.fdopen(handle, "wb") as stream:
-                    stream.write("".join(f"{line}\n" for line in lines).encode())
-                    stream.flush()
-                    os.fsync(handle)
-            sync_folder(path.parent)
+            with private_file(path, replace=True) as stream:
+                stream.write("".join(f"{line}\n" for line in lines).encode())
     except OSError as error:
         raise EncryptionError(
             f"file:{path} can't be written ({error.strerror}); name a file in a folder of yours."
         ) from None
     return ring_in_file(str(path))
+
+
+def _is_empty(path: Path) -> bool:
+    """Whether there is no file, or one of the user's own without a byte."""
+    if not path.exists():
+        return True
+    found = path.stat()
+    if stat.S_ISREG(found.st_mode) and not found.st_size:
+        _refuse_others(path, found)
+        return True
+    return False
 
 
 def _refuse_others(path: Path, found: os.stat_result) -> None:

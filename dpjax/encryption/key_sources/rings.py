@@ -109,7 +109,8 @@ def ring_of(text: str, source: str) -> KeyRing:
             raise EncryptionError(f"{source}: line {number} is a key that a line above it has too; take one away.")
         found[key_id] = key
     if not found:
-        raise EncryptionError(f"{source} holds no key; make one with `dpjax keys new`.")
+        to = f" --to {source}" if source.startswith(("file:", "keyring:")) else ""
+        raise EncryptionError(f"{source} holds no key; make one with `dpjax keys new{to}`.")
     return KeyRing(source, found)
 
 
