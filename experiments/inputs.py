@@ -327,6 +327,7 @@ def data_inputs(data: DataConf) -> dict[str, str]:
 
 
 def _files_at(path: Path, name: str) -> dict[str, str]:
+    from dpjax.datasets.own_tables.array_files import array_ending
     from dpjax.datasets.own_tables.images import image_files
     from dpjax.datasets.patterns import files_of, is_pattern
     from dpjax.datasets.row_files import ending_of
@@ -340,9 +341,7 @@ def _files_at(path: Path, name: str) -> dict[str, str]:
         known = {str(each.relative_to(path)): _sha256(each) for each in [*images, *tables]}
         return {name: hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()}
     if path.is_dir():
-        read = (
-            each for each in sorted(path.rglob("*")) if ending_of(each.name) or each.suffix.lower() in (".npz", ".npy")
-        )
+        read = (each for each in sorted(path.rglob("*")) if ending_of(each.name) or array_ending(each.name))
         files = {str(each): each for each in read}
         files = files or {str(each): each for each in sorted(path.rglob("*.txt"))}
         return {key: _sha256(each) for key, each in files.items()} or {name: "absent"}

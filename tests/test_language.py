@@ -10,6 +10,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from safetensors.numpy import load_file
 
+from dpjax.encryption.keys import add_key
+from dpjax.encryption.writer import write_sealed
 from dpjax.models import pretrained
 from dpjax.models.probing import head_scores
 from dpjax.models.transformers import tiny
@@ -332,3 +334,20 @@ def test_a_static_field_of_a_model_parts_groups_and_epsilon_does_not(world):
     one, other = composed(world, "privacy.epsilon=1"), composed(world, "privacy.epsilon=8")
     assert identity.signature(one) == identity.signature(other)
     assert identity.signature(one) != identity.signature(composed(world, "tuning.rank=4"))
+
+
+def test_vectors_of_sealed_texts_are_kept_in_memory_alone(world, tmp_path, monkeypatch):
+    monkeypatch.setenv("DPJAX_MODELS_DIR", str(tmp_path / "models"))
+    monkeypatch.setenv("DPJAX_KEYS", f"file:{tmp_path / 'keys'}")
+    keys = add_key(f"file:{tmp_path / 'keys'}")
+    asked, data = ["tuning=head", "privacy=none"], f'data.name="{tmp_path / "sealed"}?text=text"'
+    (tmp_path / "sealed").mkdir()
+    for each in (world / "texts").iterdir():
+        write_sealed(tmp_path / "sealed" / f"{each.name}.sealed", each.read_bytes(), keys, purpose="data")
+    row = row_of(composed(world, *asked, data), tmp_path / "of sealed")
+    assert not (tmp_path / "features").exists()
+    again = row_of(composed(world, *asked), tmp_path / "of open")
+    assert list((tmp_path / "features").iterdir())
+    assert row["test_loss"] == again["test_loss"]
+    kept = composed(world, *asked, "governance=local", "governance.seal=true")
+    assert not features.may_be_kept(kept)

@@ -30,7 +30,7 @@ SIZES = (10, 100_000, 1_000_000, 4_000_000)
 """Numbers of a state: some are written in a moment, some are nearly always being written."""
 FILES = 40
 """That are given another key."""
-STEPS = 200_000
+STEPS = 100_000
 """Of a training, which is killed in some of them."""
 
 

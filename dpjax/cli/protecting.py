@@ -19,7 +19,9 @@ _Ledger = Annotated[
 
 
 def protect_command(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A file of rows, or a folder of such.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="A file of rows, arrays or an image, or a folder of such.")
+    ],
     remove: Annotated[
         bool, typer.Option("--remove", help="Take the open file away once the sealed one was read back.")
     ] = False,
@@ -39,7 +41,7 @@ def protect_command(
     Stopped or killed, run it again: what was sealed is not sealed twice. Of data that are sensitive in a ledger, an
     owner or a custodian may.
     """
-    from dpjax.datasets.row_files import SEALED
+    from dpjax.datasets.sealed_rows import SEALED
     from dpjax.encryption.keys import keys_from
     from dpjax.keeping import discard_parts_of
 
@@ -104,14 +106,19 @@ def open_command(
 
 def _files(place: Path, *, sealed: bool) -> list[Path]:
     """The files of rows at a place, open or sealed."""
-    from dpjax.datasets.row_files import SEALED, ending_of
+    from dpjax.datasets.own_tables.array_files import array_ending
+    from dpjax.datasets.own_tables.images import is_image
+    from dpjax.datasets.row_files import ending_of
+    from dpjax.datasets.sealed_rows import without_sealed
 
     is_folder = place.is_dir() and not sealed
     found = sorted(place.rglob("*")) if is_folder else [place]
     files = [
         each
         for each in found
-        if each.is_file() and (ending := ending_of(each.name)) and ending.endswith(SEALED) == sealed
+        if each.is_file()
+        and (ending_of(each.name) or array_ending(each.name) or is_image(each.name))
+        and (without_sealed(each.name) != each.name) == sealed
     ]
     if not files:
         kind = "sealed file of rows, as patients.csv.sealed" if sealed else "file of rows that is open, as patients.csv"
@@ -144,15 +151,36 @@ def ask_ledger(action: str, name: str, place: str | None, encoding: str | None =
     from dpjax.governance.errors import LedgerError
     from dpjax.governance.ledger import Ledger
 
-    book = Ledger(place)
-    try:
-        data_set = book.find(fingerprint_of(columns_at(name, encoding) if encoding else columns_named(name)))
-    except (DatasetError, LedgerError):
-        if action == "protect":  # what is locked is safe, whatever it is
+    book, parts, unread, is_read = Ledger(place), [], [], False
+    for whole in (name, *_folders_of(name)):
+        try:
+            data_set = book.find(fingerprint_of(columns_at(whole, encoding) if encoding else columns_named(whole)))
+        except DatasetError as error:
+            unread.append(error)
+            continue
+        except LedgerError as error:  # a class of images is a part of what the ledger knows
+            parts.append(error)
+            continue
+        is_read = True
+        if data_set is not None:
+            if data_set.sensitive:
+                book.note_access(action, data_set.name, {"file": Path(name).name})
             return
-        raise
-    if data_set is not None and data_set.sensitive:
-        book.note_access(action, data_set.name, {"file": Path(name).name})
+    wrong = parts or ([] if is_read else unread)
+    if wrong and action != "protect":  # what is locked is safe, whatever it is
+        raise wrong[0]
+
+
+def _folders_of(name: str) -> list[str]:
+    """The folders that a ledger may know an array or an image by: its own, and those of its class and its split."""
+    from dpjax.datasets.own_tables.array_files import array_ending, is_arrays
+    from dpjax.datasets.own_tables.images import is_image, is_images
+
+    file = Path(name).expanduser().absolute()
+    above = [each for each in file.parents[:3] if each not in (Path.home(), Path(each.anchor))]
+    if is_image(file.name):
+        return [str(each) for each in above if is_images(str(each))]
+    return [str(each) for each in above[:1] if array_ending(file.name) and is_arrays(str(each))]
 
 
 def _seal(file: Path, sealed: Path, keys: Any) -> None:

@@ -14,6 +14,8 @@ from dpjax.datasets.entries import EmbeddedSource, RawArrays
 from dpjax.datasets.own_tables.images import is_images
 from dpjax.datasets.own_tables.reading import open_tables
 from dpjax.datasets.own_tables.source import TableSource
+from dpjax.datasets.sealed_rows import content_of
+from dpjax.encryption.errors import EncryptionError
 from dpjax.fetching.sources import DatasetError
 
 
@@ -68,7 +70,10 @@ def columns_at(path: str, encoding: str | None = None) -> Mapping[str, Any]:
     """
     if path and is_images(path):
         files = sorted(each for each in Path(path).expanduser().rglob("*") if each.is_file())
-        return {"file": [hashlib.sha256(each.read_bytes()).hexdigest() for each in files]}
+        try:
+            return {"file": [hashlib.sha256(content_of(each)).hexdigest() for each in files]}
+        except EncryptionError as error:
+            raise DatasetError(f"data.path={path!r}: {error}") from error
     table, _ = open_tables(TableSource(path, encoding=encoding), f"data.path={path!r}:")
     return {name: _column(table.column(name)) for name in table.column_names}
 

@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dpjax.datasets.sealed_rows import SEALED, opened
+
 
 def _unpack_zstandard(content: bytes) -> bytes:
     import pyarrow
@@ -31,8 +33,6 @@ PACKED: Mapping[str, Callable[[bytes], bytes]] = {
     ".xz": lzma.decompress,
     ".zst": _unpack_zstandard,
 }
-SEALED = ".sealed"
-"""After any other ending: encrypted, see ``dpjax.encryption``; it is opened in memory alone."""
 
 _OPEN = (*SUFFIXES, *(suffix + packed for suffix in SUFFIXES if suffix not in TYPED for packed in PACKED))
 ENDINGS = (*_OPEN, *(ending + SEALED for ending in _OPEN))
@@ -73,7 +73,7 @@ def read_file(file: Path, encoding: str | None = None) -> Any:
         if encoding:
             raise ValueError(f"{ending} says itself how it is encoded; leave encoding= out")
         return _read_typed(file, ending, sealed=whole != ending)
-    content = _opened(file) if whole != ending else file.read_bytes()
+    content = opened(file) if whole != ending else file.read_bytes()
     form, _, packed = ending.removeprefix(".").partition(".")
     if packed:
         try:
@@ -86,19 +86,11 @@ def read_file(file: Path, encoding: str | None = None) -> Any:
     return read_json(text, as_list=form == "json")
 
 
-def _opened(file: Path) -> bytes:
-    """What a sealed file holds, by the keys that DPJAX_KEYS names."""
-    from dpjax.encryption.keys import keys_from
-    from dpjax.encryption.reader import read_sealed
-
-    return read_sealed(file, keys_from(), purpose="data")
-
-
 def _read_typed(file: Path, ending: str, *, sealed: bool) -> Any:
     import pyarrow
     from pyarrow import parquet
 
-    content = pyarrow.BufferReader(_opened(file)) if sealed else None
+    content = pyarrow.BufferReader(opened(file)) if sealed else None
     if ending == ".parquet":
         # Not ``read_table``, which reads columns out of the folder's name.
         return parquet.ParquetFile(content or file).read()

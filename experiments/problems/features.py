@@ -7,6 +7,7 @@ from typing import cast
 import jax.numpy as jnp
 import numpy as np
 
+from dpjax.datasets.sealed_rows import any_sealed
 from dpjax.fetching.folders import models_folder
 from dpjax.lengths import lengths_of
 from dpjax.models import pretrained
@@ -14,7 +15,7 @@ from dpjax.models.embedding import computed_once, embed
 from dpjax.models.pretrained import Encoded, Pretrained
 from dpjax.models.transformers import Head, Plan
 from dpjax.models.transformers.transformer import Pooling
-from experiments.config import ModelConf
+from experiments.config import Config, ModelConf
 from experiments.inputs import checkpoint_inputs, digest_of
 from experiments.task import Tell
 
@@ -29,7 +30,7 @@ def _loaded(checkpoint: str, digest: str) -> Pretrained:
     return pretrained.load(checkpoint)
 
 
-def vectors(model: ModelConf, body: Pretrained, rows: Encoded, tell: Tell, *, keep: bool = True) -> np.ndarray:
+def vectors(model: ModelConf, body: Pretrained, rows: Encoded, tell: Tell, *, keep: bool) -> np.ndarray:
     """One vector per text, computed once for each checkpoint and set of texts.
 
     Args:
@@ -55,6 +56,16 @@ def vectors(model: ModelConf, body: Pretrained, rows: Encoded, tell: Tell, *, ke
     # A millionth is lost between one cut of lengths and another; that is no reason to compute again.
     depends_on = (body.digest, rows.ids, head, model.dtype)
     return computed_once(compute, features_folder(), *depends_on) if keep else compute()
+
+
+def may_be_kept(cfg: Config) -> bool:
+    """Whether what a checkpoint makes of the rows may lie open in the user's cache: not where they lie sealed.
+
+    Args:
+      cfg: of the run.
+    """
+    places = (cfg.data.path, cfg.data.name.partition("?")[0])
+    return not cfg.governance.seal and not any(map(any_sealed, places))
 
 
 def pooling_of(model: ModelConf) -> Pooling:

@@ -18,7 +18,7 @@ from dpjax.models.tuning import Method, Tuned, fine_tune
 from experiments.argument_fields import TUNING, in_fields
 from experiments.config import Config, ConfigError, ModelConf, TuningConf
 from experiments.problems import synthetic
-from experiments.problems.features import load_checkpoint, pooling_of, vectors
+from experiments.problems.features import load_checkpoint, may_be_kept, pooling_of, vectors
 from experiments.problems.problem import Problem, plain_problem
 from experiments.task import Tell
 
@@ -66,7 +66,7 @@ def make_problem(cfg: Config, dataset: Dataset, kept: np.ndarray | None, held_ou
     if cfg.model.task == "classify" and cfg.tuning.name == "head" and cfg.tuning.cache_features:
         table = None
         if held_out is not None and checked is not None:
-            table = held_out._replace(inputs=vectors(cfg.model, body, checked, tell))
+            table = held_out._replace(inputs=vectors(cfg.model, body, checked, tell, keep=may_be_kept(cfg)))
         return _on_features(cfg, dataset, kept, body, (train, test), facts, tell, table)
     if kept is not None:
         dataset, train = only(dataset, kept), Encoded(*(column[kept] for column in train))
@@ -194,7 +194,8 @@ def _on_features(
     held_out: Rows | None,
 ) -> Problem:
     """A head on vectors: the body is run once over every text, and never again."""
-    train, test = (vectors(cfg.model, body, rows, tell) for rows in encoded)
+    keep = may_be_kept(cfg)
+    train, test = (vectors(cfg.model, body, rows, tell, keep=keep) for rows in encoded)
     table = dataclasses.replace(
         dataset, train_inputs=train, test_inputs=test, input_shape=train.shape[1:], task="table"
     )

@@ -19,7 +19,7 @@ from dpjax.models.probing import head_scores
 from dpjax.models.tuning import Tuned
 from dpjax.results import write_claim
 from experiments.config import Config, ConfigError, SynthesisConf
-from experiments.problems.features import load_checkpoint, vectors
+from experiments.problems.features import load_checkpoint, may_be_kept, vectors
 from experiments.problems.problem import Finish
 from experiments.task import Tell
 
@@ -107,7 +107,7 @@ def make_finish(cfg: Config, dataset: Dataset, body: Pretrained, tuned: Tuned) -
             return vectors(cfg.model, reader, reader.tokenizer.encode(rows, cfg.model.max_length), tell, keep=keep)
 
         known = read([text for text, _ in written], False), np.array([label for _, label in written], np.int32)
-        test_rows = read(dataset.test_inputs, True), dataset.test_labels.astype(np.int32)
+        test_rows = read(dataset.test_inputs, may_be_kept(cfg)), dataset.test_labels.astype(np.int32)
         return head_scores(known, test_rows, classes)
 
     return finish

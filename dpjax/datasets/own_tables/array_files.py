@@ -13,8 +13,11 @@ from jaxtyping import Bool
 from dpjax.datasets.own_tables.testing import TESTS, TRAINS
 from dpjax.datasets.patterns import files_of, is_pattern
 from dpjax.datasets.row_files import ending_of
+from dpjax.datasets.sealed_rows import readable, refuse_both, without_sealed
+from dpjax.encryption.errors import EncryptionError
 from dpjax.fetching.sources import DatasetError
 
+ENDINGS = (".npz", ".npy")
 _KINDS = "biufUSM"
 _UNREADABLE = (OSError, EOFError, MemoryError, ValueError, TypeError, SyntaxError, zipfile.BadZipFile, zlib.error)
 _PART = re.compile(r"[-_.]?\d+(-of-\d+)?$")
@@ -33,13 +36,40 @@ def is_arrays(path: str | Path) -> bool:
     if not path:
         return False
     place = Path(path).expanduser()
-    if place.suffix.lower() in (".npz", ".npy"):
+    if array_ending(place.name):
         return True
     try:
         names = [each.name for each in place.iterdir()] if place.is_dir() else []
     except OSError:  # a folder that may not be entered, of which whoever opens it says so
         return False
-    return any(name.lower().endswith((".npz", ".npy")) for name in names) and not any(map(ending_of, names))
+    return any(map(array_ending, names)) and not any(map(ending_of, names))
+
+
+def array_ending(name: str) -> str:
+    """Which of ``ENDINGS`` a file's name has, sealed or not; empty if none.
+
+    Args:
+      name: of the file.
+
+    Example:
+      >>> array_ending("x.npy"), array_ending("Rows.NPZ.sealed"), array_ending("x.csv")
+      ('.npy', '.npz', '')
+    """
+    name = without_sealed(name).lower()
+    return next((each for each in ENDINGS if name.endswith(each)), "")
+
+
+def stem_of(path: Path) -> str:
+    """The name of a file of arrays without its endings.
+
+    Args:
+      path: of the file.
+
+    Example:
+      >>> stem_of(Path("train.npz")), stem_of(Path("train.npz.sealed"))
+      ('train', 'train')
+    """
+    return Path(without_sealed(path.name)).stem
 
 
 def _files(path: Path, where: str) -> list[tuple[str, Path]]:
@@ -54,7 +84,8 @@ def _files(path: Path, where: str) -> list[tuple[str, Path]]:
     found = _inside(path, ".npz")
     if not found:
         return [("", path)]  # of arrays that lie in it one by one
-    splits = [_PART.sub("", each.stem) or each.stem for each in found]
+    refuse_both(found, where)
+    splits = [_PART.sub("", stem_of(each)) or stem_of(each) for each in found]
     if len(set(splits)) == 1:
         return [("", each) for each in found]
     train = next((name for name in splits if name in TRAINS), None)
@@ -69,7 +100,7 @@ def _files(path: Path, where: str) -> list[tuple[str, Path]]:
 
 
 def _inside(folder: Path, ending: str) -> list[Path]:
-    return sorted(each for each in folder.iterdir() if each.suffix.lower() == ending and each.name[0] != ".")
+    return sorted(each for each in folder.iterdir() if array_ending(each.name) == ending and each.name[0] != ".")
 
 
 def read_splits(
@@ -131,7 +162,7 @@ def read_arrays(path: Path, where: str, *, alone: str = "") -> dict[str, np.ndar
 
 
 def _read(path: Path, where: str, alone: str) -> dict[str, np.ndarray]:
-    single = path.suffix.lower() == ".npy"
+    single = not path.is_dir() and array_ending(path.name) == ".npy"
     if single and not alone:
         raise DatasetError(
             f"{where} is one array without its labels; save both in one file, as numpy.savez('data.npz', x=x, y=y), or "
@@ -140,19 +171,23 @@ def _read(path: Path, where: str, alone: str) -> dict[str, np.ndarray]:
     found: dict[str, np.ndarray] = {}
     try:
         if path.is_dir():
-            for each in _inside(path, ".npy"):
-                found[each.stem] = _one(each.stem, lambda name, file=each: np.load(file, allow_pickle=False), where)
+            refuse_both(members := _inside(path, ".npy"), where)
+            for each in members:
+                name = stem_of(each)
+                found[name] = _one(name, lambda name, file=each: np.load(readable(file), allow_pickle=False), where)
         elif not path.is_file():
             raise DatasetError(f"{where} is no file; paths begin in the folder of the command, {Path.cwd()}")
         elif single:
-            found[alone] = _one(alone, lambda name: np.load(path, allow_pickle=False), where)
+            found[alone] = _one(alone, lambda name: np.load(readable(path), allow_pickle=False), where)
         else:
-            with np.load(path, allow_pickle=False) as file:
+            with np.load(readable(path), allow_pickle=False) as file:
                 for name in file.files:
                     found[name] = _one(name, file.__getitem__, where)
     except _UNREADABLE as error:
         if isinstance(error, DatasetError):
             raise
+        if isinstance(error, EncryptionError):
+            raise DatasetError(f"{where} {error}") from error
         raise DatasetError(f"{where} is damaged or no .npz file; save it again with numpy.savez") from error
     if not found:
         raise DatasetError(f"{where} holds no arrays; save inputs and labels, as numpy.savez('data.npz', x=x, y=y)")

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from dpjax.datasets.entries import Dataset
-from dpjax.datasets.own_tables.array_files import is_arrays, read_arrays, read_splits
+from dpjax.datasets.own_tables.array_files import is_arrays, read_arrays, read_splits, stem_of
 from dpjax.datasets.own_tables.kinds import Column, read_column
 from dpjax.datasets.own_tables.sides import as_dataset, take_sides
 from dpjax.datasets.own_tables.source import TableSource
@@ -87,7 +87,9 @@ def as_tables(path: Path, where: str) -> dict[str, Any]:
         names += _names(name, array) if array.ndim == 2 else [name]
         columns += [arrow_column(wide[:, i]) for i in range(wide.shape[1])]
     table = pyarrow.Table.from_arrays(columns, names=names)
-    return {path.stem: table} if of_file is None else {"train": table.filter(~of_file), "test": table.filter(of_file)}
+    return (
+        {stem_of(path): table} if of_file is None else {"train": table.filter(~of_file), "test": table.filter(of_file)}
+    )
 
 
 def _names(name: str, array: np.ndarray) -> list[str]:

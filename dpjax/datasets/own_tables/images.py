@@ -16,6 +16,8 @@ from dpjax.datasets.own_tables.sides import as_dataset, take_sides
 from dpjax.datasets.own_tables.source import TableSource
 from dpjax.datasets.own_tables.testing import TESTS, TRAINS
 from dpjax.datasets.row_files import ending_of
+from dpjax.datasets.sealed_rows import content_of, readable, refuse_both, without_sealed
+from dpjax.encryption.errors import EncryptionError
 from dpjax.fetching.sources import DatasetError
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".gif")
@@ -50,8 +52,21 @@ def image_files(folder: Path) -> list[Path]:
     found = []
     for root, folders, files in os.walk(folder):
         folders[:] = sorted(each for each in folders if not each.startswith("."))
-        found += [Path(root, each) for each in sorted(files) if each.lower().endswith(ENDINGS) and each[0] != "."]
+        found += [Path(root, each) for each in sorted(files) if is_image(each) and each[0] != "."]
     return found
+
+
+def is_image(name: str) -> bool:
+    """Whether a file's name is that of an image, sealed or not.
+
+    Args:
+      name: of the file.
+
+    Example:
+      >>> is_image("a.PNG"), is_image("a.png.sealed"), is_image("a.txt")
+      (True, True, False)
+    """
+    return without_sealed(name).lower().endswith(ENDINGS)
 
 
 def load_images(source: TableSource, *, size: Sequence[int] = (), channels: int | None = None) -> Dataset:
@@ -91,8 +106,12 @@ def load_images(source: TableSource, *, size: Sequence[int] = (), channels: int 
         raise DatasetError(f"data.size={list(size)} must be height and width in pixels, as [28, 28]")
     if channels not in (None, 1, 3):
         raise DatasetError(f"data.channels={channels} must be 1 (grey) or 3 (red, green, blue)")
+    refuse_both(files, where)
     label, owner, when, of_file = _roles(source, folder, files, where)
-    contents = [hashlib.sha256(file.read_bytes()).digest() for file in files]
+    try:
+        contents = [hashlib.sha256(content_of(file)).digest() for file in files]
+    except EncryptionError as error:
+        raise DatasetError(f"{where} {error}") from error
     sides = take_sides(source, label, owner, when, of_file, contents, where)
     kept = [file for file, keep in zip(files, sides.kept.tolist(), strict=True) if keep]
     pixels = _read(kept, folder, tuple(size), channels, where)
@@ -153,7 +172,7 @@ def _roles_of_table(
         for name in words
     }
     named = columns[_FILE].written()
-    place = {str(file.relative_to(folder)): i for i, file in enumerate(files)}
+    place = {without_sealed(str(file.relative_to(folder))): i for i, file in enumerate(files)}
     rows = {}
     for row, name in enumerate(named):
         if name is None or os.path.normpath(name) not in place:
@@ -190,7 +209,7 @@ def _read(
     for file in files:
         shown = file.relative_to(folder)
         try:
-            with Image.open(file) as opened:
+            with Image.open(readable(file)) as opened:
                 if getattr(opened, "n_frames", 1) > 1:
                     raise DatasetError(f"{where} {shown} has {opened.n_frames} pictures; save one")  # pyright: ignore
                 picture: Any = ImageOps.exif_transpose(opened)

@@ -23,7 +23,8 @@ from dpjax.datasets.own_tables.seen_rows import MOST_HELD, Seen
 from dpjax.datasets.own_tables.source import TableSource
 from dpjax.datasets.own_tables.testing import TESTS, TRAINS
 from dpjax.datasets.patterns import files_of, is_pattern
-from dpjax.datasets.row_files import SEALED, TYPED, ending_of
+from dpjax.datasets.row_files import TYPED, ending_of
+from dpjax.datasets.sealed_rows import SEALED
 from dpjax.datasets.tables import by_split
 from dpjax.fetching.sources import DatasetError
 from dpjax.keeping import discard_leftovers, whole_file

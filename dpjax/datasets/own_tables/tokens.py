@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Int32
 
 from dpjax.datasets.entries import Dataset
-from dpjax.datasets.own_tables.array_files import is_arrays, read_splits
+from dpjax.datasets.own_tables.array_files import array_ending, is_arrays, read_splits
 from dpjax.datasets.own_tables.arrays import arrow_column, resolved
 from dpjax.datasets.own_tables.contents import contents_of
 from dpjax.datasets.own_tables.kinds import Column, read_column
@@ -162,7 +162,7 @@ def _of_arrays(source: TableSource, column: str, mask: str, where: str) -> tuple
     import pyarrow
 
     path = Path(source.path).expanduser()
-    alone = path.suffix.lower() == ".npy"
+    alone = array_ending(path.name) == ".npy"
     source = source if alone else resolved(source)
     arrays, of_file = read_splits(path, where, alone=column if alone else "")
     roles = [each for each in (source.label, source.unit, source.split_column) if each]

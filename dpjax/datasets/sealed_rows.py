@@ -1,0 +1,112 @@
+"""Files of rows that lie encrypted: how they are called, and what they hold, opened in memory alone."""
+
+import io
+from pathlib import Path
+
+SEALED = ".sealed"
+"""After any other ending of a file of rows: encrypted, see ``dpjax.encryption``."""
+
+
+def without_sealed(name: str) -> str:
+    """A file's name as it is before the file is sealed.
+
+    Args:
+      name: of the file.
+
+    Example:
+      >>> without_sealed("x.npy.sealed"), without_sealed("x.npy")
+      ('x.npy', 'x.npy')
+    """
+    return name[: -len(SEALED)] if name.lower().endswith(SEALED) else name
+
+
+def opened(file: Path) -> bytes:
+    """What a sealed file holds.
+
+    Args:
+      file: sealed as ``data``.
+
+    Raises:
+      EncryptionError: the keys that ``DPJAX_KEYS`` names don't open it.
+      OSError: it can't be read.
+    """
+    from dpjax.encryption.keys import keys_from
+    from dpjax.encryption.reader import read_sealed
+
+    return read_sealed(file, keys_from(), purpose="data")
+
+
+def content_of(file: Path) -> bytes:
+    """What a file holds, opened where its name says that it is sealed.
+
+    Args:
+      file: of rows.
+
+    Raises:
+      EncryptionError: the keys that ``DPJAX_KEYS`` names don't open it.
+      OSError: it can't be read.
+
+    Example:
+      >>> import tempfile
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     _ = Path(folder, "a.txt").write_text("a row")
+      ...     content_of(Path(folder, "a.txt"))
+      b'a row'
+    """
+    return opened(file) if without_sealed(file.name) != file.name else file.read_bytes()
+
+
+def readable(file: Path) -> Path | io.BytesIO:
+    """What a reader of files takes: the file, or in memory what a sealed one holds.
+
+    Args:
+      file: of rows.
+
+    Raises:
+      EncryptionError: the keys that ``DPJAX_KEYS`` names don't open it.
+      OSError: it can't be read.
+
+    Example:
+      >>> readable(Path("x.npy")).name
+      'x.npy'
+    """
+    return io.BytesIO(opened(file)) if without_sealed(file.name) != file.name else file
+
+
+def any_sealed(path: str) -> bool:
+    """Whether a path names a sealed file of rows, or a folder or a pattern with one among its files.
+
+    Args:
+      path: as the config says it; empty: none is named.
+
+    Example:
+      >>> any_sealed("rows.csv"), any_sealed("rows.csv.sealed"), any_sealed("")
+      (False, True, False)
+    """
+    from dpjax.datasets.patterns import files_of, is_pattern
+
+    place = Path(path).expanduser()
+    found = [place]
+    if path and is_pattern(place):
+        found = files_of(place)
+    elif path and place.is_dir():
+        found = list(place.rglob(f"*{SEALED}"))
+    return any(without_sealed(each.name) != each.name for each in found)
+
+
+def refuse_both(files: list[Path], where: str) -> None:
+    """Refuse a file that is there sealed and open too, whose rows would be read twice.
+
+    Args:
+      files: that are read.
+      where: names them in messages.
+
+    Raises:
+      DatasetError: naming the first.
+    """
+    from dpjax.fetching.sources import DatasetError
+
+    open_ones = {file for file in files if without_sealed(file.name) == file.name}
+    for file in files:
+        if (other := file.with_name(without_sealed(file.name))) != file and other in open_ones:
+            raise DatasetError(f"{where} {other.name} is there open and sealed; take one of the two away")
