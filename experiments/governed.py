@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -26,6 +29,10 @@ if TYPE_CHECKING:
     from dpjax.governance.decisions import Request
     from dpjax.governance.ledger import Ledger
     from dpjax.types import HParams
+
+
+_SECOND = 1.0
+"""So often at most runs are written down that take less time than writing them down."""
 
 
 class Planned(NamedTuple):
@@ -46,7 +53,8 @@ class Metered:
     """Reservations of a group's lanes, which are spent as their steps begin.
 
     Formal guarantees: no step is taken that was not written down before; what a job did not spend is given back when it
-    ends, and what it has begun stays spent whatever happens.
+    ends or within a second, and what it has begun stays spent whatever happens. Of runs that take no second each, those
+    that are to begin within the next one are written down with the one that begins, and are spent if it is killed.
 
     Args:
       ledger: that has them.
@@ -56,6 +64,10 @@ class Metered:
 
     def __init__(self, ledger: Ledger, ids: Mapping[tuple[int, int], str], stride: int = 1) -> None:
         self._ledger, self._ids, self._stride = ledger, dict(ids), stride
+        self._lock = Lock()  # lanes begin in threads
+        self._written: dict[int, float] = {}
+        self._ended: list[str] = []
+        self._closed = 0.0
 
     def id_of(self, job: Job, seed: int) -> str:
         """The reservation of a job's seed."""
@@ -74,8 +86,23 @@ class Metered:
           index: which of them.
           step: that they will have reached; None: their last.
         """
-        reached = {self.id_of(*lanes[i]): step or lanes[i][0].cfg.optimizer.num_steps for i in index}
-        self._ledger.commit({id: steps * self._stride for id, steps in reached.items()})
+        with self._lock:
+            if step is None:
+                index = self._unwritten(index, len(lanes))
+            reached = {self.id_of(*lanes[i]): step or lanes[i][0].cfg.optimizer.num_steps for i in index}
+            self._ledger.commit({id: steps * self._stride for id, steps in reached.items()})
+
+    def _unwritten(self, index: Sequence[int], number: int) -> list[int]:
+        """Which whole runs are to be written down as these begin: them, and as many more as begin within a second."""
+        wanted = [i for i in index if i not in self._written]
+        if wanted:
+            now, begun = time.monotonic(), len(self._written)
+            since = now - next(iter(self._written.values()), now)
+            side_by_side = os.cpu_count() or 1  # so many may have begun, and none ended
+            ahead = int((begun - side_by_side) / max(since, 1e-3) * _SECOND) if begun > 2 * side_by_side else 0
+            wanted += [i for i in range(wanted[-1] + 1, min(wanted[-1] + 1 + ahead, number)) if i not in self._written]
+            self._written |= dict.fromkeys(wanted, now)
+        return wanted
 
     def columns(self, job: Job, seed: int) -> dict[str, str]:
         """What a row says of who paid for it."""
@@ -90,11 +117,19 @@ class Metered:
     def ended(self, job: Job) -> None:
         """Give back what a job did not spend."""
         seeds = range(job.cfg.seed, job.cfg.seed + job.cfg.num_seeds)
-        open_ = [self._ids.pop((id(job), seed)) for seed in seeds if (id(job), seed) in self._ids]
-        self._ledger.close(dict.fromkeys(open_))
+        with self._lock:
+            self._ended += [self._ids.pop((id(job), seed)) for seed in seeds if (id(job), seed) in self._ids]
+        if time.monotonic() - self._closed > _SECOND:
+            self._close_ended()
+
+    def _close_ended(self) -> None:
+        with self._lock:
+            ended, self._ended, self._closed = self._ended, [], time.monotonic()
+        self._ledger.close(dict.fromkeys(ended))
 
     def close(self) -> None:
         """Give back what no job has spent."""
+        self._close_ended()
         ids, self._ids = list(self._ids.values()), {}
         self._ledger.release(ids)
 
