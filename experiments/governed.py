@@ -87,22 +87,23 @@ class Metered:
           step: that they will have reached; None: their last.
         """
         with self._lock:
-            if step is None:
-                index = self._unwritten(index, len(lanes))
-            reached = {self.id_of(*lanes[i]): step or lanes[i][0].cfg.optimizer.num_steps for i in index}
-            self._ledger.commit({id: steps * self._stride for id, steps in reached.items()})
+            chosen = index if step is not None else self._unwritten(index, len(lanes))
+            reached = {self.id_of(*lanes[i]): step or lanes[i][0].cfg.optimizer.num_steps for i in chosen}
+            if reached:
+                self._ledger.commit({id: steps * self._stride for id, steps in reached.items()})
+            self._written |= dict.fromkeys(chosen, time.monotonic())  # only now: the commit may have failed
 
     def _unwritten(self, index: Sequence[int], number: int) -> list[int]:
         """Which whole runs are to be written down as these begin: them, and as many more as begin within a second."""
         wanted = [i for i in index if i not in self._written]
-        if wanted:
-            now, begun = time.monotonic(), len(self._written)
-            since = now - next(iter(self._written.values()), now)
-            side_by_side = os.cpu_count() or 1  # so many may have begun, and none ended
-            ahead = int((begun - side_by_side) / max(since, 1e-3) * _SECOND) if begun > 2 * side_by_side else 0
-            wanted += [i for i in range(wanted[-1] + 1, min(wanted[-1] + 1 + ahead, number)) if i not in self._written]
-            self._written |= dict.fromkeys(wanted, now)
-        return wanted
+        if not wanted:
+            return []
+        begun, first = len(self._written), next(iter(self._written.values()), 0.0)
+        side_by_side = os.cpu_count() or 1  # so many may have begun, and none ended
+        pace = (begun - side_by_side) / max(time.monotonic() - first, 1e-3)
+        ahead = int(pace * _SECOND) if begun > 2 * side_by_side else 0
+        more = range(wanted[-1] + 1, min(wanted[-1] + 1 + ahead, number))
+        return wanted + [i for i in more if i not in self._written]
 
     def columns(self, job: Job, seed: int) -> dict[str, str]:
         """What a row says of who paid for it."""
@@ -125,7 +126,8 @@ class Metered:
     def _close_ended(self) -> None:
         with self._lock:
             ended, self._ended, self._closed = self._ended, [], time.monotonic()
-        self._ledger.close(dict.fromkeys(ended))
+        if ended:
+            self._ledger.close(dict.fromkeys(ended))
 
     def close(self) -> None:
         """Give back what no job has spent."""
