@@ -66,6 +66,7 @@ class Metered:
         self._ledger, self._ids, self._stride = ledger, dict(ids), stride
         self._lock = Lock()  # lanes begin in threads
         self._written: dict[int, float] = {}
+        self._whole: set[str] = set()
         self._ended: list[str] = []
         self._closed = 0.0
 
@@ -91,7 +92,9 @@ class Metered:
             reached = {self.id_of(*lanes[i]): step or lanes[i][0].cfg.optimizer.num_steps for i in chosen}
             if reached:
                 self._ledger.commit({id: steps * self._stride for id, steps in reached.items()})
-            self._written |= dict.fromkeys(chosen, time.monotonic())  # only now: the commit may have failed
+            if step is None:  # only now: the commit may have failed
+                self._written |= dict.fromkeys(chosen, time.monotonic())
+                self._whole |= reached.keys()
 
     def _unwritten(self, index: Sequence[int], number: int) -> list[int]:
         """Which whole runs are to be written down as these begin: them, and as many more as begin within a second."""
@@ -130,9 +133,10 @@ class Metered:
             self._ledger.close(dict.fromkeys(ended))
 
     def close(self) -> None:
-        """Give back what no job has spent."""
+        """Give back what no run has begun to spend."""
         self._close_ended()
-        ids, self._ids = list(self._ids.values()), {}
+        begun = {id for id in self._ids.values() if id in self._whole}  # the same command goes on with them, unpaid
+        ids, self._ids = [id for id in self._ids.values() if id not in begun], {}
         self._ledger.release(ids)
 
 
