@@ -93,7 +93,7 @@ def test_a_denial_says_which_limit_and_by_how_much(tmp_path, limits, options, sa
     ledger.verify()
 
 
-def test_a_policy_that_changes_while_a_run_is_reserved_is_told(place, monkeypatch):
+def test_a_policy_that_changes_while_a_run_is_reserved_holds_for_it(place, monkeypatch):
     ana, olga = as_(place, "ana"), as_(place, "olga")
     decide = ledger_module.decide
 
@@ -103,7 +103,7 @@ def test_a_policy_that_changes_while_a_run_is_reserved_is_told(place, monkeypatc
         return decide(*given)
 
     monkeypatch.setattr(ledger_module, "decide", decided)
-    with pytest.raises(LedgerError, match="the policy was changed by somebody else meanwhile; run the same command"):
+    with pytest.raises(Denied, match="its ε is .* and the limit is 0.1"):
         ana.reserve("clinic", [request("a", noise_multiplier=8.0, steps=1)])
     assert ana.account("clinic").runs == ()
     ana.verify()

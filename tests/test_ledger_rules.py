@@ -133,6 +133,7 @@ def test_a_reservation_beyond_its_authors_grant_is_found(place, monkeypatch, lim
     with pytest.raises(Denied):
         ana.reserve("clinic", [request("a", steps=2, **options)])
     monkeypatch.setattr(Ledger, "check", lambda *given: None)  # as who edits the code
+    monkeypatch.setattr(Ledger, "_refusal_in", lambda *given: "")
     ana.reserve("clinic", [request("a", steps=2, **options)])
     with pytest.raises(LedgerError, match=f"it has a run beyond the limits that ana had: .*{said}"):
         olga.verify()
