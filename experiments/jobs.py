@@ -71,7 +71,6 @@ def _run_group(jobs: Sequence[Job], tell: Tell) -> Iterator[Outcome]:
     files = hashes
     warn_of_what_is_not_covered(jobs, setup)
     hint(first)
-    say_rows_of_units(first, setup)
     sound, refused = _sound(jobs, setup)
     yield from refused
     if not sound:
@@ -92,6 +91,7 @@ def _run_group(jobs: Sequence[Job], tell: Tell) -> Iterator[Outcome]:
         if not points:
             return
         meter = _metered(points, setup, files)
+        say_rows_of_units(first, setup)  # not before it is known who may see it
         with closing(meter) if meter is not None else nullcontext():
             tell("compiling", 0, 1)
             program = compiling.result()

@@ -103,7 +103,7 @@ def test_a_policy_that_changes_while_a_run_is_reserved_holds_for_it(place, monke
         return decide(*given)
 
     monkeypatch.setattr(ledger_module, "decide", decided)
-    with pytest.raises(Denied, match="its ε is .* and the limit is 0.1"):
+    with pytest.raises(Denied, match=r"its ε is .* and the limit is 0.1"):
         ana.reserve("clinic", [request("a", noise_multiplier=8.0, steps=1)])
     assert ana.account("clinic").runs == ()
     ana.verify()
@@ -409,3 +409,18 @@ TestClinic = Clinic.TestCase
 TestClinic.settings = settings(
     max_examples=5, stateful_step_count=10, deadline=None, suppress_health_check=list(HealthCheck)
 )
+
+
+def test_a_run_that_was_begun_does_not_go_on_once_its_person_may_not(place):
+    ana, olga = as_(place, "ana"), as_(place, "olga")
+    wanted = request("a", noise_multiplier=4.0, steps=2)
+    [run] = ana.reserve("clinic", [wanted])
+    ana.commit({run: 1})
+    number = olga.set_policy(POLICY.replace('["ana", "night"]', '["zoe"]'))
+    as_(place, "cleo").approve(number)
+    assert ana.open_runs(["a"]) == {"a": run}
+    with pytest.raises(Denied, match="ana"):
+        as_(place, "ana").take_over("clinic", [run])
+    with pytest.raises(Denied, match="ana"):
+        as_(place, "ana").reserve("clinic", [wanted])
+    olga.verify()

@@ -7,6 +7,7 @@ import sqlalchemy as sa
 
 from dpjax.accounting import Mechanism, Release
 from dpjax.accounting.samplings import SAMPLINGS, sampling_of
+from dpjax.governance import ledger as ledger_module
 from dpjax.governance import limits, trail
 from dpjax.governance.errors import Denied, LedgerError
 from dpjax.governance.ledger import Ledger, create_ledger
@@ -14,7 +15,7 @@ from dpjax.governance.limits import false_claim
 from dpjax.governance.signing import Author, new_signing_key
 from dpjax.governance.spends import spend_of
 from dpjax.governance.tables import ledgers, signers, spends
-from tests.ledgers import DELTA, request, rows, set_budget
+from tests.ledgers import DELTA, mechanism, request, rows, set_budget
 from tests.policies import grant, section
 
 OLGA, ANA, CLEO, EVE = (new_signing_key() for _ in range(4))
@@ -140,16 +141,37 @@ def test_a_reservation_beyond_its_authors_grant_is_found(place, monkeypatch, lim
 
 
 @pytest.mark.parametrize("claim", [(0.01, DELTA), (0.0, 0.0), (0.9, 0.5), "of one step"])
-def test_a_reservation_that_claims_less_than_its_steps_come_to_is_found(place, claim):
+@pytest.mark.parametrize("data", ["sensitive", "others"])
+def test_a_reservation_that_claims_less_than_its_steps_come_to_is_found(place, monkeypatch, claim, data):
+    name = {"sensitive": "clinic", "others": "others"}[data]
+    if data == "others":
+        set_budget(Ledger(place, who="olga", key=OLGA), "others", rows=rows(start=1000))
     honest = request("a", noise_multiplier=9.0, rate=0.5, steps=4)
     if claim == "of one step":
         claim = request("a", noise_multiplier=9.0, rate=0.5, steps=1).spend.claim
-    Ledger(place, who="ana", key=ANA).reserve("clinic", [honest._replace(spend=honest.spend._replace(claim=claim))])
+    wanted = [honest._replace(spend=honest.spend._replace(claim=claim))]
+    ana = Ledger(place, who="ana", key=ANA)
     if claim[1] == 0.5:  # at such a δ it may
+        ana.reserve(name, wanted)
         Ledger(place).verify()
         return
+    if data == "sensitive":
+        with pytest.raises(LedgerError, match=r"is none: it claims ε=.*; give it the claim of `spend_of`"):
+            ana.reserve(name, wanted)
+        monkeypatch.setattr(ledger_module, "_refuse_false_claims", lambda *given: None)  # as who edits the code
+    ana.reserve(name, wanted)
     with pytest.raises(LedgerError, match=r"it has a run that is none: it claims ε=.*, and does what comes to"):
         Ledger(place).verify()
+
+
+@pytest.mark.parametrize(
+    ("rate", "noise", "steps"),
+    [(0.003, 40.0, 3000), (0.001, 200.0, 100_000), (0.001, 200.0, 500), (0.003, 1000.0, 30_000)],
+)
+def test_an_honest_claim_of_very_little_is_no_false_one(rate, noise, steps):
+    for delta in (1e-5, 1e-9):
+        run = mechanism(rate=rate, noise_multiplier=noise, steps=steps)
+        assert false_claim(spend_of(run, delta), "zero_out") == ""
 
 
 @pytest.mark.parametrize("adjacency", ["zero_out", "add_or_remove_one", "replace_one"])

@@ -191,3 +191,26 @@ def test_rows_of_the_registry_that_are_sensitive_are_shown_to_their_owners_alone
     ledger.set_policy(grant(["olga"], "owner", ["*"]) + grant([user()], "owner", ["cancer"]))
     assert run(["data", "show", "breast_cancer"]) == 0
     assert ledger.records()[-1]["action"] == "access"
+
+
+@pytest.mark.parametrize("command", ["show", "budget"])
+def test_columns_of_a_table_that_are_taken_for_texts_are_the_same_rows(keys, tmp_path, monkeypatch, capsys, command):
+    file = write_patients(tmp_path / "patients.csv", rows=120) or tmp_path / "patients.csv"
+    assert run(["data", "protect", str(file), "--remove"]) == 0
+    sealed = f"{file}.sealed"
+    monkeypatch.setenv("DPJAX_LEDGER", str(tmp_path / "ledger.db"))
+    ledger = create_ledger(who="olga", key=new_signing_key())
+    budget = {"unit": "example", "adjacency": "zero_out", "epsilon": 2, "delta": 1e-5}
+    ledger.set_budget("clinic", fingerprint_of(columns_at(sealed)), **budget, sensitive=True)
+    column, label = list(columns_at(sealed))[1], "diagnosis"
+    assert label in columns_at(sealed)
+    capsys.readouterr()
+    for name in (f"{sealed}?text={column}&label={label}", f"{sealed}?text={column}", sealed):
+        if command == "show":
+            assert run(["data", "show", name]) == 1
+        else:
+            assert run(["ledger", "budget", "mine", "--data", name, "--epsilon", "9", "--delta", "1e-3"]) == 1
+        said = capsys.readouterr()
+        assert said.out == ""
+        assert column not in said.err.replace(name, "")
+    assert ledger.names() == ["clinic"]

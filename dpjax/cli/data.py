@@ -130,8 +130,11 @@ def show(name: Annotated[str, typer.Argument(metavar="NAME", help="A name as `dp
     from rich.table import Table
 
     from dpjax import datasets
+    from dpjax.datasets.own import is_own
 
     with errors_in_one_line():
+        if own := is_own(name) and not name.startswith("hub:"):  # whose very columns are the owners'
+            ask_ledger("raw", name, None)
         entry = datasets.describe(name)
         console = Console(highlight=False)
         dtype = {"text": " int32", "document": ""}.get(entry.task, " float32")
@@ -156,7 +159,8 @@ def show(name: Annotated[str, typer.Argument(metavar="NAME", help="A name as `dp
                 facts.add_row(label, text)
         console.print(facts)
         if entry.fetched:
-            ask_ledger("raw", name, None)
+            if not own:
+                ask_ledger("raw", name, None)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", UserWarning)  # the table says it
                 dataset = datasets.load(name)

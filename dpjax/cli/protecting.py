@@ -145,6 +145,7 @@ def ask_ledger(action: str, name: str, place: str | None, encoding: str | None =
     named = place is not None or "DPJAX_LEDGER" in os.environ
     if not is_there and (action == "protect" or not named):
         return
+    from dpjax.datasets.own_tables.images import is_image
     from dpjax.datasets.raw_columns import columns_at, columns_named
     from dpjax.fetching.sources import DatasetError
     from dpjax.fingerprints import fingerprint_of
@@ -159,7 +160,8 @@ def ask_ledger(action: str, name: str, place: str | None, encoding: str | None =
             unread.append(error)
             continue
         except LedgerError as error:  # a class of images is a part of what the ledger knows
-            parts.append(error)
+            if whole == name or is_image(Path(name).name):  # arrays that lie beside others are no part of these
+                parts.append(error)
             continue
         is_read = True
         if data_set is not None:

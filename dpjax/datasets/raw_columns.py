@@ -35,8 +35,12 @@ def columns_of(name: str) -> Mapping[str, Any]:
       >>> columns_of("breast_cancer")["inputs"].shape
       (569, 30)
     """
-    if own.is_own(name) and not own.parse_name(name).on_hub:
-        return _inputs(own.read_own(name, lambda message, fraction: None)[1])
+    if own.is_own(name) and not (location := own.parse_name(name)).on_hub:
+        whole = Path(location.place, location.config or "")
+        try:  # all columns of a table, whichever of them are taken for texts: it has one fingerprint
+            return columns_at(str(whole), location.encoding)
+        except DatasetError:  # documents, which are no table
+            return _inputs(own.read_own(name, lambda message, fraction: None)[1])
     entry = own.find(name) if own.is_own(name) else registry.find(name)
     first = entry.sources[0]
     if isinstance(first, EmbeddedSource):

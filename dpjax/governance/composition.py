@@ -224,8 +224,8 @@ def _losses(leaf: str, count: int, adjacency: str, interval: float) -> pld.Priva
             f"event {kind} has no privacy loss distribution where neighbours are {adjacency}; enter its epsilon and "
             "delta instead."
         )
-    try:
-        return accountant.compose(event, count).losses()
+    try:  # once, as dp-accounting counts some events once however often they happened
+        return accountant.compose(event).losses().self_compose(count)
     except (OverflowError, MemoryError) as error:
         raise LedgerError(
             f"event {kind} has too little noise for its losses to be added up; enter its epsilon and delta instead."

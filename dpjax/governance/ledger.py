@@ -13,11 +13,12 @@ from typing import Any
 import sqlalchemy as sa
 
 from dpjax.governance import trail
-from dpjax.governance.accounts import data_set_of, runs_of
+from dpjax.governance.accounts import DataSet, data_set_of, runs_of
 from dpjax.governance.database import connect, ledger_url, reading, sentences, shown, writing
 from dpjax.governance.decisions import Decision, Held, Request, being_run, decide, spent_of
 from dpjax.governance.errors import LedgerError, Overspent
 from dpjax.governance.identity import user
+from dpjax.governance.limits import false_claim
 from dpjax.governance.release_book import ReleaseBook
 from dpjax.governance.signing import Author, SigningKey, signing_key
 from dpjax.governance.spends import Spend, check_spend, read_spend
@@ -94,6 +95,7 @@ class Ledger(ReleaseBook):
         for _ in range(_TRIES):
             with reading(self._engine) as connection:
                 data_set, runs = data_set_of(connection, name), runs_of(connection, name)
+            _refuse_false_claims(data_set, requests)
             decision = decide(data_set, runs, requests)
             with self._permitting("train", name, requests) as connection:
                 if data_set_of(connection, name) == data_set:
@@ -259,7 +261,8 @@ class Ledger(ReleaseBook):
     def take_over(self, name: str, ids: Sequence[str], launcher: str = "") -> None:
         """Let this process be the one that runs reserved runs.
 
-        Formal guarantees: of processes that want the same run, one has it.
+        Formal guarantees: of processes that want the same run, one has it; and whoever has lost the right to run on
+        sensitive data goes on with none.
 
         Args:
           name: of their data set.
@@ -267,10 +270,19 @@ class Ledger(ReleaseBook):
           launcher: process that has reserved them for this one, and keeps them.
 
         Raises:
+          Denied: the data are sensitive, and no grant of this person allows them any more; it is written down.
           LedgerError: another process runs one of them, or may: nobody knows of another machine's.
         """
         mine = {this_process(), launcher}
-        with writing(self._engine) as connection:
+
+        def refusal(connection: sa.Connection) -> str:
+            budget, runs = data_set_of(connection, name), runs_of(connection, name)
+            wanted = [
+                Request(run.key, run.spend, budget.unit, budget.adjacency, run.label) for run in runs if run.id in ids
+            ]
+            return self._refusal_in(connection, "train", name, wanted)
+
+        with self._guarded(refusal, "train", name) as connection:
             runs = [run for run in runs_of(connection, name) if run.id in ids and run.process not in mine]
             for run in runs:
                 if runs_here(run.process) is not False:
@@ -287,6 +299,13 @@ class Ledger(ReleaseBook):
         chosen = sa.select(spends.c.key, spends.c.id).where(spends.c.state == "open", spends.c.key.in_(list(keys)))
         with reading(self._engine) as connection:
             return {row.key: row.id for row in connection.execute(chosen)}
+
+
+def _refuse_false_claims(data_set: DataSet, requests: Sequence[Request]) -> None:
+    """Of sensitive data, what ``verify`` would find is refused now."""
+    for each in requests if data_set.sensitive else ():
+        if fault := false_claim(each.spend, data_set.adjacency):
+            raise LedgerError(f"run {each.label} is none: {fault}; give it the claim of `spend_of`.")
 
 
 def _checked(row: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:

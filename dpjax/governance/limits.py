@@ -14,8 +14,9 @@ from dpjax.governance.events import STATED, leaves, types_in
 from dpjax.governance.policy import Grant
 from dpjax.governance.spends import Spend, read_spend, total_of
 
-_ANEW = 1e-2
-"""By how much, relatively, an ε may be above what a run says of itself, as the grid of its losses is another."""
+_ANEW, _GRID = 1e-2, 2e-5
+"""By how much an ε may be above what a run says of itself, relatively and for the square root of its steps: its losses
+lie on another grid, whose rounding up adds up so."""
 
 _LEAST_DELTA = 1e-12
 
@@ -73,7 +74,7 @@ def false_claim(spend: Spend, adjacency: str) -> str:
         found = _epsilon(bare.as_json(), adjacency, max(delta, _LEAST_DELTA))
     except LedgerError:  # it has no privacy loss distribution: nothing planned adds it up
         return ""
-    if found <= epsilon * (1 + _ANEW):
+    if found <= epsilon * (1 + _ANEW) + _GRID * math.sqrt(steps):
         return ""
     return f"it claims ε={epsilon:g} at δ={delta:g}, and does what comes to {above(found, epsilon)}"
 

@@ -83,6 +83,10 @@ def check_rules(
     if (sensitive or marks) and action in _NEEDS and not (action == "budget" and approved == detail):
         needs = "retract" if action == "propose" and is_retraction(detail["to"]) else _NEEDS[action]
         _check_role(policy, record["who"], needs, record["subject"])
+    if action == "reserve" and data_set is not None:
+        for spend in {run["spend"]: read_spend(run["spend"]) for run in detail["runs"]}.values():
+            if fault := false_claim(spend, data_set.adjacency):
+                raise LedgerError(f"it has a run that is none: {fault}.")
     if action == "reserve" and data_set is not None and sensitive:
         _check_limits(policy, record["who"], data_set, detail["runs"])
 
@@ -121,8 +125,6 @@ def _check_limits(policy: Policy | None, who: str, data_set: DataSet, runs: Any)
         [] if policy is None else [each for each in policy.grants if _allows(policy, each, who, "train", data_set.name)]
     )
     for spend in {run["spend"]: read_spend(run["spend"]) for run in runs}.values():
-        if fault := false_claim(spend, data_set.adjacency):
-            raise LedgerError(f"it has a run that is none: {fault}.")
         broken = [broken_limit(spend, data_set.unit, data_set, each, slack=_SLACK) for each in there]
         if all(broken):
             raise LedgerError(f"it has a run beyond the limits that {who} had: {'; or '.join(broken)}.")
