@@ -41,7 +41,7 @@ def report_command(
     """
     from dpjax.results.open_copies import refuse_open_copy
 
-    refuse_open_copy(directories, "the page" if watch else "the report", allowed=open_)
+    refuse_open_copy(directories, "the page" if watch else "the report", allowed=open_, failures=True)
     if watch:
         if out is not None:
             raise ValueError("--out and --watch exclude each other: write the file once the sweep has ended")

@@ -1,17 +1,18 @@
 """Jobs that ended without a result: what is written of them, so that no table forgets them."""
 
 import contextlib
-import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from dpjax.results.errors import ResultsError
 from dpjax.results.result_files import FAILURE_FILE, JOB_FILE, parse_job_file, visible_files, write_atomically
+from dpjax.results.sealing import SealedError, content_hash, content_of, sealed
 
 _FORMAT, _VERSION = "dpjax-failure", 1
+_UNSEALED = "what was wrong may quote a row, and could not be sealed; run the same command again to be told."
 
 
 class Failure(NamedTuple):
@@ -36,12 +37,13 @@ class Failure(NamedTuple):
 
 
 def write_failure(
-    job_dir: Path | str, experiment: str, overrides: str, error: str, *, refused: bool = False
+    job_dir: Path | str, experiment: str, overrides: str, error: str, *, refused: bool = False, seal: bool = False
 ) -> Path | None:
     """Says in a job's folder that it failed, and why.
 
     Formal guarantees: a result that is written later counts, and this no more, whatever the clock says. A folder that
-    can't be written is no reason to fail once more.
+    can't be written is no reason to fail once more. What is to be sealed never lies open: without a key the file says
+    no more than that the job failed.
 
     Args:
       job_dir: the job's folder; made if it is not there.
@@ -49,6 +51,7 @@ def write_failure(
       overrides: that made the job.
       error: one sentence.
       refused: whether a ledger refused it.
+      seal: whether the file is encrypted, as the sentence may quote a row; readers find that out.
 
     Returns:
       The file; None if it could not be written.
@@ -62,12 +65,20 @@ def write_failure(
     """
     facts = {"experiment": experiment, "overrides": overrides, "error": error, "beside": _beside(Path(job_dir))}
     facts |= {"refused": True} if refused else {}
-    text = json.dumps({"format": _FORMAT, "version": _VERSION, **facts}, ensure_ascii=False, indent=1)
+    try:
+        content = sealed(_dump(facts)) if seal else _dump(facts)
+    except SealedError:
+        content = _dump(facts | {"error": _UNSEALED})
     try:
         Path(job_dir).mkdir(parents=True, exist_ok=True)
-        return write_atomically(Path(job_dir) / FAILURE_FILE, (text + "\n").encode())
+        return write_atomically(Path(job_dir) / FAILURE_FILE, content)
     except (OSError, ResultsError):
         return None
+
+
+def _dump(facts: Mapping[str, Any]) -> bytes:
+    document = {"format": _FORMAT, "version": _VERSION, **facts}
+    return (json.dumps(document, ensure_ascii=False, indent=1) + "\n").encode()
 
 
 def clear_failure(job_dir: Path | str) -> None:
@@ -97,6 +108,9 @@ def read_failures(directory: Path | str) -> tuple[list[Failure], list[str]]:
             read = read_document(path, _FORMAT)
             if _has_finished_since(path.parent, read.get("beside")):
                 continue  # it was run again
+        except SealedError as error:
+            unreadable.append(str(error))
+            continue
         except (OSError, ValueError) as error:
             unreadable.append(f"{path} {reason(error)}")
             continue
@@ -145,10 +159,11 @@ def read_document(path: Path, kind: str) -> dict[str, Any]:
 
     Raises:
       ValueError: it is another's, of another version or not JSON.
+      SealedError: it is sealed, and the keys that ``DPJAX_KEYS`` names don't open it.
       OSError: it can't be read.
     """
     try:
-        document = json.loads(path.read_bytes())
+        document = json.loads(content_of(path))
     except RecursionError as error:
         raise ValueError("is nested too deeply to be read") from error
     if not isinstance(document, dict) or document.get("format") != kind:
@@ -174,7 +189,7 @@ def reason(error: Exception) -> str:
 def _beside(job_dir: Path) -> str | None:
     """What names the result in a job's folder, which an earlier try has left; None: there is none."""
     try:
-        return hashlib.sha256((job_dir / JOB_FILE).read_bytes()).hexdigest()
+        return content_hash(job_dir / JOB_FILE)  # which stays when the file is given another key
     except OSError:
         return None
 

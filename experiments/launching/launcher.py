@@ -25,6 +25,7 @@ from experiments.progress import Progress
 from experiments.readers import Sweep, refuse_unread
 from experiments.strict import refuse_choices
 from experiments.task import Job, Outcome, Task, Tell, Told
+from experiments.withheld import WITHHELD, is_withheld
 
 log = logging.getLogger(__name__)
 
@@ -157,7 +158,9 @@ def _reserved(task: Task, groups: Sequence[Sequence[Job]], tell: Tell) -> Iterat
 
 def _remember(job: Job | Composed, error: Exception) -> None:
     """So that no table of the folder forgets the job."""
-    write_failure(job.folder, str(job.cfg.experiment), job.overrides, explain(error), refused=is_refusal(error))
+    seal = is_withheld(job.cfg)
+    name, why = str(job.cfg.experiment), explain(error)
+    write_failure(job.folder, name, job.overrides, why, refused=is_refusal(error), seal=seal)
 
 
 def _refuse_shared(folders: dict[Path, str], job: Job) -> None:
@@ -180,7 +183,10 @@ def _hand_over(hydra_context: Any, composed: DictConfig, outcome: Outcome) -> Jo
             value = math.nan if row.get(name) is None else row[name]  # of a run that diverged
             log.info("seed %s: %s %.4f, ε %s", row["seed"], name.replace("_", " "), value, row["epsilon_pld"])
         if outcome.error is not None:
-            log.error("%s", explain(outcome.error), exc_info=outcome.error)
+            if is_withheld(outcome.job.cfg):
+                log.error("%s", WITHHELD)
+            else:
+                log.error("%s", explain(outcome.error), exc_info=outcome.error)
             raise outcome.error
         return Told(outcome.rows)
 

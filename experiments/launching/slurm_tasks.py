@@ -17,6 +17,7 @@ from typing import Any
 
 from dpjax.keeping import write_whole
 from dpjax.results import read_job_result
+from dpjax.results.sealing import content_of
 from experiments import identity
 from experiments.config import ConfigError
 from experiments.launching.shares import Share
@@ -24,6 +25,7 @@ from experiments.launching.site import NodeError
 from experiments.launching.slurm_work import SlurmOptions, Work
 from experiments.launching.worker import Ended
 from experiments.task import Job
+from experiments.withheld import is_withheld
 
 _ALIVE = {
     *("PENDING", "RUNNING", "COMPLETING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESIZING"),
@@ -228,7 +230,7 @@ class Journal:
         try:
             with executor.batch():
                 jobs = [
-                    executor.submit(Work(site, pickle.dumps(list(share.jobs)), inbox))
+                    executor.submit(Work(site, pickle.dumps(list(share.jobs)), inbox, is_withheld(share.jobs[0].cfg)))
                     for share, inbox in zip(shares, inboxes, strict=True)
                 ]
         except Exception as error:
@@ -251,7 +253,7 @@ class Journal:
         new: list[Ended] = []
         for path in sorted((self.folder / self._tasks[name]["inbox"]).glob("[!.]*.json")):
             if path.name not in heard:
-                told = json.loads(path.read_text(encoding="utf-8"))
+                told = json.loads(content_of(path))
                 heard.add(path.name)
                 new.append(_ended(told, share))
         return new

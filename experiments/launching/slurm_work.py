@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dpjax.keeping import write_whole
+from dpjax.results.sealing import SealedError, sealed
 from experiments.error_words import explain, is_disk_full
 from experiments.launching.worker import work
+from experiments.withheld import WITHHELD
 
 
 class SlurmOptions(NamedTuple):
@@ -57,10 +59,11 @@ class Work:
       site: pickled.
       jobs: pickled.
       inbox: folder of what it says.
+      seal: whether that is encrypted, as an error may quote a row.
     """
 
-    def __init__(self, site: bytes, jobs: bytes, inbox: Path) -> None:
-        self._site, self._jobs, self._inbox = site, jobs, inbox
+    def __init__(self, site: bytes, jobs: bytes, inbox: Path, seal: bool = False) -> None:
+        self._site, self._jobs, self._inbox, self._seal = site, jobs, inbox, seal
 
     def __call__(self) -> None:
         """Run it."""
@@ -69,10 +72,19 @@ class Work:
             error = None if ended.error is None else explain(ended.error)
             # No pickles here: a folder of results is a thing that people send to each other.
             told = {"number": ended.number, "error": error, "disk_full": full, "said": ended.said}
-            write_whole(self._inbox / f"{time.time_ns()}-{os.getpid()}.json", json.dumps(told).encode())
+            content = _sealed(told) if self._seal else json.dumps(told).encode()
+            write_whole(self._inbox / f"{time.time_ns()}-{os.getpid()}.json", content)
 
     def checkpoint(self) -> Any:
         """What submitit requeues: the same jobs, which go on from the states that were kept of them."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)
+
+
+def _sealed(told: dict[str, Any]) -> bytes:
+    """What is told of a job, encrypted; without a key on this node, no more than that it failed."""
+    try:
+        return sealed(json.dumps(told).encode())
+    except SealedError:
+        return json.dumps(told | {"error": told["error"] and WITHHELD, "said": []}).encode()

@@ -7,7 +7,6 @@ from typing import cast
 import jax.numpy as jnp
 import numpy as np
 
-from dpjax.datasets.sealed_rows import any_sealed
 from dpjax.fetching.folders import models_folder
 from dpjax.lengths import lengths_of
 from dpjax.models import pretrained
@@ -18,6 +17,7 @@ from dpjax.models.transformers.transformer import Pooling
 from experiments.config import Config, ModelConf
 from experiments.inputs import checkpoint_inputs, digest_of
 from experiments.task import Tell
+from experiments.withheld import is_withheld
 
 
 def load_checkpoint(checkpoint: str) -> Pretrained:
@@ -64,8 +64,7 @@ def may_be_kept(cfg: Config) -> bool:
     Args:
       cfg: of the run.
     """
-    places = (cfg.data.path, cfg.data.name.partition("?")[0])
-    return not cfg.governance.seal and not any(map(any_sealed, places))
+    return not is_withheld(cfg)
 
 
 def pooling_of(model: ModelConf) -> Pooling:

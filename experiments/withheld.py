@@ -1,0 +1,29 @@
+"""Whose words may not lie open: errors on rows that are sealed, which may quote a cell."""
+
+from typing import Any
+
+from dpjax.datasets.sealed_rows import any_sealed
+
+WITHHELD = "failed; what was wrong may quote a row, so that it is in failure.json, sealed, and not here."
+"""In the place of an error, in a file that lies open."""
+
+
+def rows_lie_sealed(cfg: Any) -> bool:
+    """Whether a run reads sealed rows.
+
+    Args:
+      cfg: of the run; one that was refused may be anything.
+    """
+    try:
+        return any(map(any_sealed, (cfg.data.path, cfg.data.name.partition("?")[0])))
+    except (OSError, RuntimeError, ValueError, TypeError, AttributeError):  # nor can the run have read any
+        return False
+
+
+def is_withheld(cfg: Any) -> bool:
+    """Whether what a run says of its rows may not lie open in a file; at its terminal it may be said.
+
+    Args:
+      cfg: of the run; one that was refused may be anything.
+    """
+    return bool(cfg.governance.seal) or rows_lie_sealed(cfg)
