@@ -9,7 +9,7 @@ from typing import Any
 from hydra.core.utils import JobReturn, JobStatus
 
 from dpjax import results
-from dpjax.results.open_copies import sealed_at
+from dpjax.results.open_copies import open_beside, sealed_at
 from experiments.border import as_typed
 from experiments.config import Config
 from experiments.error_words import explain, report
@@ -35,7 +35,7 @@ def finish_sweep(folder: Path, cfg: Config, returns: Sequence[JobReturn]) -> Non
     if len(failures) + len(lost) < len(returns):
         unwritten = show_table(folder, units_of(returns))
         _track(folder, cfg, returns, _figures(folder, cfg) if unwritten is None else [])
-        _say_what_lies_open(cfg)
+        _say_what_lies_open(folder, cfg)
     if lost:
         jobs = "1 job was" if len(lost) == 1 else f"{len(lost)} jobs were"
         print(
@@ -85,7 +85,7 @@ def finish_single(folder: Path, cfg: Config) -> None:
     unwritten = show_table(folder)
     if unwritten is not None:
         raise unwritten
-    _say_what_lies_open(cfg)
+    _say_what_lies_open(folder, cfg)
     on_disk = results.read_job_result(folder)
     if on_disk is not None and cfg.tracker.name != "none" and not sealed_at(folder):
         from experiments import tracking
@@ -158,11 +158,18 @@ def _figures(folder: Path, cfg: Config) -> list[Path]:
     return _pictures(drawn.paths)
 
 
-def _say_what_lies_open(cfg: Config) -> None:
-    """That sealing leaves what is to be given out as it is."""
+def _say_what_lies_open(folder: Path, cfg: Config) -> None:
+    """That sealing leaves what is to be given out as it is, and what was written before."""
     what = "model" if cfg.save_model else "synthetic texts" if cfg.model.task == "synthetic" else None
     if cfg.governance.seal and what is not None:
         print(f"note: the files of the {what} lie open: they are the private output.", file=sys.stderr)
+    if cfg.governance.seal and (left := open_beside(folder)):
+        named = ", ".join(left[:5]) + (f" and {len(left) - 5} more" if len(left) > 5 else "")
+        print(
+            f"note: {folder} holds scores open, as they were written before or with --open: {named}; "
+            "take away what may not lie open.",
+            file=sys.stderr,
+        )
 
 
 def _pictures(paths: Sequence[Path]) -> list[Path]:

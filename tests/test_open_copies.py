@@ -95,6 +95,24 @@ def test_a_page_that_all_users_of_the_machine_may_read_is_refused_too(sweep, com
     assert "the page would lie open" in " ".join(capsys.readouterr().err.split())
 
 
+def test_with_a_wrong_key_a_report_is_refused_and_the_one_that_is_there_stays(sweep, tmp_path, monkeypatch, capsys):
+    run(["report", str(sweep), "--open"])
+    before = (sweep / "report.html").read_bytes()
+    assert str(ACCURACY).encode() in before
+    add_key(f"file:{tmp_path / 'other'}")
+    for source in (f"file:{tmp_path / 'other'}", ""):
+        monkeypatch.setenv("DPJAX_KEYS", source)
+        for place in (sweep, sweep / "results.parquet", sweep / "results.json"):
+            for out in ([], ["--watch", "--port", "0"], ["--out", str(sweep / "report.html")]):
+                capsys.readouterr()
+                assert run(["report", str(place), "--open", *out]) == 1
+                said = capsys.readouterr()
+                assert said.err.startswith("error: ")
+                assert "key" in said.err
+                assert said.out == ""
+        assert (sweep / "report.html").read_bytes() == before
+
+
 def test_one_sealed_job_among_open_ones_is_enough(sweep, tmp_path):
     write_job_result(tmp_path / "mixed/a", [{"seed": 0, "epsilon": 1.0}], "d")
     refuse_open_copy([tmp_path / "mixed"], "all", allowed=False)

@@ -84,9 +84,20 @@ def test_results_of_before_are_sealed_when_it_is_asked_for(main, ledger, tmp_pat
     assert main(*open_run, "figures=false", folder=tmp_path / "r")[0] == 0
     [result] = (tmp_path / "r").rglob("result.json")
     assert not is_sealed(result)
+    folder = result.parent
+    (folder / "run.log").write_text("[experiments.launching.launcher][INFO] seed 0: test accuracy 0.9700, ε 2.0\n")
+    assert dpjax(["report", str(folder)]) == dpjax(["results", "export", str(folder)]) == 0
     before = ledger.account("cancer")
-    assert main(*RUN, folder=tmp_path / "r")[0] == 0
+    code, _, err = main(*RUN, folder=tmp_path / "r")
+    assert code == 0
+    assert (
+        "holds scores open, as they were written before or with --open: report.html, run.log, summary.csv, table.md"
+        in err
+    )
     assert is_sealed(result)
+    for name in ("report.html", "run.log", "summary.csv", "table.md", "table.tex"):
+        (folder / name).unlink()
+    assert "holds scores open" not in main(*RUN, folder=tmp_path / "r")[2]
     assert ledger.account("cancer") == before
 
 

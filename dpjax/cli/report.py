@@ -39,9 +39,10 @@ def report_command(
     The file needs no network and no server. The exit status is 1 if jobs failed, have no result yet, or could not be
     read; the report is written all the same, and says so at its top.
     """
-    from dpjax.results.open_copies import refuse_open_copy
+    from dpjax.results.open_copies import refuse_open_copy, refuse_unopened
 
     refuse_open_copy(directories, "the page" if watch else "the report", allowed=open_, failures=True)
+    refuse_unopened(directories)
     if watch:
         if out is not None:
             raise ValueError("--out and --watch exclude each other: write the file once the sweep has ended")

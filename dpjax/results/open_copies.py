@@ -4,9 +4,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from dpjax.results.result_files import FAILURE_FILE, job_files, visible_files
-from dpjax.results.sealing import SealedError, any_sealed, is_sealed
+from dpjax.results.sealing import SealedError, any_sealed, content_of, is_sealed
 
 _TABLES = ("results.parquet", "results.json")
+_COPIES = ("*.html", "summary.csv", "table.md", "table.tex", "figures/*")
+_LOG, _SCORE = "run.log", b"] seed "
 
 
 def sealed_at(place: Path | str, *, failures: bool = False) -> bool:
@@ -55,3 +57,42 @@ def refuse_open_copy(
     sealed = None if allowed else next((each for each in places if sealed_at(each, failures=failures)), None)
     if sealed is not None:
         raise SealedError(f"{sealed} is sealed, and {what} would lie open; {fix}.")
+
+
+def refuse_unopened(places: Iterable[Path | str]) -> None:
+    """Refuse sealed results that the keys don't open, before what was made of them with the right key is written over.
+
+    Args:
+      places: folders or tables that would be read.
+
+    Raises:
+      SealedError: the keys that ``DPJAX_KEYS`` names don't open one of them.
+
+    Example:
+      >>> refuse_unopened(["/nowhere"])
+    """
+    for place in map(Path, places):
+        jobs = job_files(place)
+        tables = [place / name for name in _TABLES] if place.is_dir() else [place]
+        for path in (*(jobs or tables), *visible_files(place, FAILURE_FILE)):
+            if is_sealed(path):
+                content_of(path)
+
+
+def open_beside(folder: Path | str) -> list[str]:
+    """Files with scores that lie open in a sweep's folder, as a run or a command wrote them before it was sealed.
+
+    Args:
+      folder: of the sweep, or of one job.
+
+    Returns:
+      Their names in the folder: reports, tables, figures, and logs that tell how seeds ended.
+
+    Example:
+      >>> open_beside("/nowhere")
+      []
+    """
+    root = Path(folder)
+    found = {path for pattern in _COPIES for path in root.glob(pattern) if path.is_file() and not is_sealed(path)}
+    found |= {path for path in (*root.glob(_LOG), *root.glob(f"*/{_LOG}")) if _SCORE in path.read_bytes()}
+    return sorted(path.relative_to(root).as_posix() for path in found)
