@@ -195,8 +195,9 @@ def test_readme_is_for_people_to_write_into(ledger, model, tmp_path):
     (model / "README.md").write_text("Mine, of 1234 rows.")
     release(ledger, model, tmp_path / "out", model_card)
     assert not (tmp_path / "out/README.md").exists()
-    (tmp_path / "out/README.md").write_text("theirs")
-    check_release(ledger, tmp_path / "out")
+    (tmp_path / "out/README.md").write_text("theirs, which a hub shows as the card")
+    with pytest.raises(Refused, match=r"README\.md was added after the release; MODEL_CARD\.md is the card"):
+        check_release(ledger, tmp_path / "out")
 
 
 def refusal(ledger: Ledger, model: Path) -> str:
@@ -204,6 +205,14 @@ def refusal(ledger: Ledger, model: Path) -> str:
         checked(ledger, model)
     assert refused.value.data_set == "clinic"
     return str(refused.value)
+
+
+@pytest.mark.parametrize("place", ["model", "model/sub", "model/sub/deep", ".", "model/../model/sub", "link/sub"])
+def test_nothing_is_released_into_the_model_or_around_it(ledger, model, tmp_path, place):
+    (tmp_path / "link").symlink_to(model)
+    with pytest.raises(LedgerError, match=r"is in the model .*, or holds it; name one beside it"):
+        release(ledger, model, tmp_path / place, model_card)
+    release(ledger, model, tmp_path / "models", model_card)
 
 
 def test_a_run_that_did_not_end_or_not_with_its_last_step_is_refused(ledger, tmp_path):
@@ -406,7 +415,13 @@ def test_who_receives_a_release_sees_each_edit_of_it(ledger, model, tmp_path):
         f"{CARD} was changed": lambda folder: (folder / CARD).write_text("better"),
         "trained.safetensors is missing": lambda folder: (folder / "trained.safetensors").unlink(),
         "more.txt was added": lambda folder: (folder / "more.txt").write_text(""),
-        "is no release of this ledger": lambda folder: edit(folder, ledger_run="5e1f"),
+        r"/privacy\.json was changed": lambda folder: edit(folder, ledger_run="5e1f"),
+        "privacy.json is missing": lambda folder: (folder / "privacy.json").unlink(),
+        "is no release of this ledger": lambda folder: [
+            edit(folder, ledger_run="5e1f"),
+            save_file({"w": np.ones(2, "f4")}, folder / "trained.safetensors"),
+        ],
+        "labels/README.md was added": lambda folder: (folder / "labels/README.md").write_text(""),
         "is a link": lambda folder: (folder / "more.txt").symlink_to(folder / CARD),
     }
     for sentence, change in edits.items():

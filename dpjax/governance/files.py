@@ -15,7 +15,7 @@ from dpjax.governance.errors import LedgerError
 STATEMENT = "privacy.json"
 """What a model states of its privacy; it names the hash of the others, so that this is without it."""
 
-_WORDS = "README.md"
+WORDS = "README.md"
 """For people, who may write more into it: it is neither hashed nor released."""
 
 _EXPONENTS = {
@@ -55,7 +55,7 @@ def hashes_of(folder: str | os.PathLike[str]) -> dict[str, str]:
         name = path.relative_to(root).as_posix()
         if path.is_symlink() or not (path.is_file() or path.is_dir()):
             raise LedgerError(f"file {path} is a link or no plain file; put the file itself there.")
-        if path.is_file() and name != _WORDS:
+        if path.is_file() and name != WORDS:
             with path.open("rb") as file:
                 found[name] = hashlib.file_digest(file, "sha256").hexdigest()
     return found

@@ -14,7 +14,7 @@ from typing import Any
 from dpjax._version import __version__
 from dpjax.governance.accounts import Account
 from dpjax.governance.errors import LedgerError
-from dpjax.governance.files import STATEMENT, hashes_of
+from dpjax.governance.files import STATEMENT, WORDS, hashes_of
 from dpjax.governance.gate import Passed, Refused, checked, still
 from dpjax.governance.ledger import Ledger
 
@@ -44,6 +44,7 @@ def release(ledger: Ledger, model: Path, to: Path, card: Callable[[Mapping[str, 
       Refused: see ``gate.checked``.
       LedgerError: the ledger was edited, or the folder can't be written.
     """
+    _check_apart(to, model)
     _check_free(to)
     try:
         passed = checked(ledger, model)
@@ -79,6 +80,13 @@ def release(ledger: Ledger, model: Path, to: Path, card: Callable[[Mapping[str, 
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return statement
+
+
+def _check_apart(to: Path, model: Path) -> None:
+    """A folder in the model would be one of its files, so that it never leaves again."""
+    whole, place = model.resolve(), to.resolve()
+    if place.is_relative_to(whole) or whole.is_relative_to(place):
+        raise LedgerError(f"folder {to} is in the model {model}, or holds it; name one beside it.")
 
 
 def _check_free(to: Path) -> None:
@@ -142,7 +150,8 @@ def check_release(ledger: Ledger, folder: Path) -> dict[str, Any]:
     """Whether a folder is what the ledger says was released.
 
     Formal guarantees: if it is not refused, then the ledger is as it was written, and each file in the folder is one of
-    a release that it records, none is missing and none was added; but for README.md, which nobody hashes.
+    a release that it records, none is missing and none was added, README.md included: of a model it is not released, so
+    that one in a release is somebody else's.
 
     Args:
       ledger: that recorded the release.
@@ -159,11 +168,15 @@ def check_release(ledger: Ledger, folder: Path) -> dict[str, Any]:
         raise Refused(f"folder {folder} is not there; name one that `dpjax release` wrote.")
     ledger.verify()
     found = hashes_of(folder)
+    if (folder / WORDS).exists():
+        raise Refused(f"file {folder / WORDS} was added after the release; {CARD} is the card, so take it away.")
     made = [record for record in ledger.history() if record["action"] == "release"]
     for record in reversed(made):
         if record["detail"]["files"] == found:
             return record
-    near = [each for each in made if each["detail"]["run"] == _run_in(folder)]
+    near = [each for each in made if each["detail"]["run"] == _run_in(folder)] or [
+        each for each in made if _alike(each["detail"]["files"], found)
+    ]
     if not near:
         raise Refused(f"folder {folder} is no release of this ledger; name the one that it states with --ledger.")
     said = near[-1]["detail"]["files"]
@@ -172,6 +185,12 @@ def check_release(ledger: Ledger, folder: Path) -> dict[str, Any]:
             what = "is missing" if name not in found else "was added" if name not in said else "was changed"
             raise Refused(f"file {folder / name} {what} after the release; ask for the model again.")
     raise Refused(f"folder {folder} is no release of this ledger; ask for the model again.")
+
+
+def _alike(said: Mapping[str, str], found: Mapping[str, str]) -> bool:
+    """Whether a folder has the weights, by which it is known, of a release whose statement it no longer has."""
+    weights = {name: hashed for name, hashed in said.items() if name.endswith(".safetensors")}
+    return bool(weights) and weights.items() <= found.items()
 
 
 def _run_in(folder: Path) -> str:
