@@ -217,6 +217,16 @@ def test_a_ledgers_trail_is_exported_sealed_and_opened(call, tmp_path, monkeypat
     assert (tmp_path / "opened").stat().st_mode & 0o777 == 0o600
 
 
+def test_what_is_opened_is_not_written_over_itself(call, tmp_path, monkeypatch):
+    key = new_key()
+    monkeypatch.setenv("MINE", key)
+    path = write_sealed(tmp_path / "a", b"rows", ring(key), purpose="results")
+    before = path.read_bytes()
+    status, out, err = call("keys", "open", path, "--keys", "env:MINE", "--to", path)
+    assert (status, out, err) == (1, "", f"error: {path} is there already; name another file.\n")
+    assert path.read_bytes() == before
+
+
 def test_nothing_is_written_of_a_file_that_was_changed(call, tmp_path, monkeypatch):
     key = new_key()
     monkeypatch.setenv("MINE", key)

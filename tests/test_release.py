@@ -25,6 +25,7 @@ from dpjax.accounting import (
 )
 from dpjax.cli.app import run as dpjax
 from dpjax.datasets.raw_columns import columns_of
+from dpjax.encryption.keys import add_key
 from dpjax.fingerprints import fingerprint_of
 from dpjax.governance import trail
 from dpjax.governance.database import writing
@@ -35,7 +36,7 @@ from dpjax.governance.ledger import Ledger, create_ledger
 from dpjax.governance.release import CARD, check_release, release
 from dpjax.governance.signing import new_signing_key
 from dpjax.governance.spends import spend_of
-from dpjax.results import COLUMNS, claim, write_claim
+from dpjax.results import COLUMNS, claim, write_claim, write_job_result
 from dpjax.results.cards import model_card
 from dpjax.results.mechanisms import columns_of as mechanism_columns
 from tests.ledgers import DELTA, mechanism, request, set_budget
@@ -539,6 +540,40 @@ def test_from_a_run_to_a_release_on_breast_cancer(main, tmp_path, monkeypatch, c
     status, said = command(capsys, "release", jobs["job"] / "model", "--to", tmp_path / "again")
     assert status == 0, said
     ledger.verify()
+
+
+def test_the_sentence_on_an_edited_epsilon_speaks_of_no_option(ledger, model, tmp_path, capsys):
+    edit(model, epsilon=1.0)
+    status, said = command(capsys, "release", model, "--to", tmp_path / "out", "--ledger", tmp_path / "ledger.db")
+    assert status == 1
+    assert said.startswith(f"error: epsilon=1 at δ={DELTA:g} is what privacy.json claims")
+
+
+@pytest.mark.parametrize("later", ["5e1f", None])
+def test_a_model_of_an_earlier_run_than_the_result_beside_it_is_not_taken_for_that_ones(
+    ledger, tmp_path, capsys, monkeypatch, later
+):
+    (tmp_path / "job").mkdir()
+    folder = trained(ledger, tmp_path / "job/model", mechanism(noise_multiplier=4.0, steps=5))
+    id = told(folder)["ledger_run"]
+    words = ("--to", tmp_path / "out", "--ledger", tmp_path / "ledger.db")
+    write_job_result(tmp_path / "job", [{"seed": 0, "epsilon": 2.0, "ledger_run": later}], "d")
+    status, said = command(capsys, "release", tmp_path / "job", *words)
+    assert status == 1
+    assert f"has the model of run {id[:40]}, and result.json of a later one" in said
+    assert not (tmp_path / "out").exists()
+    assert command(capsys, "release", folder, *words)[0] == 0
+    shutil.rmtree(tmp_path / "out")
+    write_job_result(tmp_path / "job", [{"seed": 0, "epsilon": 2.0, "ledger_run": id}], "d")
+    assert command(capsys, "release", tmp_path / "job", *words)[0] == 0
+    shutil.rmtree(tmp_path / "out")
+    add_key(f"file:{tmp_path / 'keys'}")
+    monkeypatch.setenv("DPJAX_KEYS", f"file:{tmp_path / 'keys'}")
+    write_job_result(tmp_path / "job", [{"seed": 0, "epsilon": 2.0, "ledger_run": id}], "d", seal=True)
+    monkeypatch.delenv("DPJAX_KEYS")
+    status, said = command(capsys, "release", tmp_path / "job", *words)
+    assert status == 0
+    assert "result.json is sealed, so nobody looked" in said
 
 
 def test_steps_that_clients_take_inside_are_spent_each(main, tmp_path, monkeypatch):

@@ -5,7 +5,7 @@ import itertools
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from importlib import import_module
 from typing import Annotated, Any, NamedTuple
 
@@ -203,22 +203,27 @@ def run(arguments: Sequence[str]) -> int:
     except (ResultsError, ValueError, OSError) as error:
         if os.environ.get("DPJAX_TRACEBACK"):
             raise
-        return _refuse(flagged(" ".join(str(error).split()) or type(error).__name__), 1)
+        sentence = " ".join(str(error).split()) or type(error).__name__
+        return _refuse(flagged(sentence, _options(command, arguments)), 1)
     return status if isinstance(status, int) else 0
 
 
-def flagged(message: str) -> str:
-    """A library's sentence in the words of the command line: its arguments become flags.
+def flagged(message: str, options: Collection[str]) -> str:
+    """A library's sentence in the words of the command line: its arguments become flags, where the command has them.
 
     Args:
       message: such as ``noise_multiplier=-1 must be ...``.
+      options: of the command.
 
     Example:
-      >>> flagged("sampling_rate=2 with sampling='full'; set it to 1")
-      "--sampling-rate 2 with --sampling 'full'; set it to 1"
+      >>> flagged("sampling_rate=2 with sampling='full'; set epsilon=1", {"--sampling-rate", "--sampling"})
+      "--sampling-rate 2 with --sampling 'full'; set epsilon=1"
     """
+    known = [name for name in _FLAGS if f"--{name.replace('_', '-')}" in options]
+    if not known:
+        return message
     return re.sub(
-        rf"(?<![.\w])({'|'.join(_FLAGS)})( is |=)",
+        rf"(?<![.\w])({'|'.join(known)})( is |=)",
         lambda match: f"--{match[1].replace('_', '-')}{match[2].replace('=', ' ')}",
         message,
     )
@@ -273,6 +278,15 @@ def _called(command: Any, arguments: Sequence[str]) -> str:
             break
         path.append(word)
     return " ".join(path)
+
+
+def _options(command: Any, arguments: Sequence[str]) -> set[str]:
+    """The options of the command that the first words name."""
+    for word in arguments:
+        if (below := getattr(command, "commands", {}).get(word)) is None:
+            break
+        command = below
+    return {flag for each in command.params for flag in (*each.opts, *each.secondary_opts)}
 
 
 def _with_value(sentence: str, arguments: Sequence[str]) -> str:

@@ -39,7 +39,8 @@ def disk_in_one_line(read: Path | None, written: Path | None = None) -> Iterator
     try:
         yield
     except OSError as error:
-        if read is not None and (written is None or error.filename == os.fspath(read)):
+        there = written is not None and error.errno == errno.EEXIST  # of what is written, though it is what is read
+        if read is not None and not there and (written is None or error.filename == os.fspath(read)):
             raise ValueError(_unread(read, error)) from error
         if written is None:
             raise

@@ -57,6 +57,8 @@ def release_command(
     book, model = Ledger(ledger), _model_of(run)
     if seed is not None:
         _check_seed(model, seed)
+    elif model != run:
+        _check_same_run(model)
     statement = release(book, model, to, model_card)
     typer.echo(f"released {to}: {statement['claim']}")
 
@@ -76,17 +78,44 @@ def _model_of(run: Path) -> Path:
 
 def _check_seed(model: Path, seed: int) -> None:
     """Refuse a model that is of another seed than the one that is meant: of a job's seeds the first has one."""
-    import json
-
-    from dpjax.results.result_files import read_job_result
-
-    found = read_job_result(model.parent)
-    rows: list[dict[str, Any]] = [] if found is None else found[0]
-    try:
-        id = json.loads((model / "privacy.json").read_bytes()).get("ledger_run")
-    except (ValueError, AttributeError, RecursionError):
-        id = None
+    rows, id = _rows_beside(model), _paid_by(model)
     mine = [row.get("seed") for row in rows if id and row.get("ledger_run") == id]
     if mine != [seed]:
         of = f"is of seed {mine[0]}" if mine else "names no seed in result.json"
         raise ValueError(f"--seed {seed}: the model of {model.parent} {of}; run it with seed={seed} save_model=true.")
+
+
+def _check_same_run(model: Path) -> None:
+    """Refuse a job whose model is of an earlier run than its result, which a later one without save_model leaves."""
+    from dpjax.results.sealing import SealedError
+
+    try:
+        rows, id = _rows_beside(model), _paid_by(model)
+    except SealedError:
+        typer.echo(
+            f"note: {model.parent}/result.json is sealed, so nobody looked whether it is of this model.", err=True
+        )
+        return
+    if id and rows and id not in [row.get("ledger_run") for row in rows]:
+        raise ValueError(
+            f"RUN {model.parent} has the model of run {id[:40]}, and result.json of a later one; run it again with "
+            f"save_model=true, or give {model} for the model of that earlier run."
+        )
+
+
+def _rows_beside(model: Path) -> list[dict[str, Any]]:
+    from dpjax.results.result_files import read_job_result
+
+    found = read_job_result(model.parent)
+    return [] if found is None else found[0]
+
+
+def _paid_by(model: Path) -> str | None:
+    """The reservation that a model's statement names, if it names one."""
+    import json
+
+    try:
+        id = json.loads((model / "privacy.json").read_bytes()).get("ledger_run")
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return None
+    return id if isinstance(id, str) else None
