@@ -72,6 +72,27 @@ def test_a_sealed_table_is_read_as_the_open_one_and_holds_nothing_of_it(keys, tm
     assert (tmp_path / "back").stat().st_mode & 0o777 == 0o600
 
 
+def test_no_row_is_read_twice_by_whatever_names_several_files(keys, tmp_path):
+    (tmp_path / "data").mkdir()
+    file = _written(tmp_path / "data", ".csv")
+    alone = len(columns_at(str(file))["age"])
+    twins = {
+        "is there open and sealed": lambda: run(["data", "protect", str(file)]),
+        "are one file by a link": lambda: os.symlink(file, tmp_path / "data/patients-1.csv"),
+        "one file by a link": lambda: os.link(file, tmp_path / "data/patients_2.csv"),
+        "are both called .patients.; keep one": lambda: _written(tmp_path / "data", ".csv.gz"),
+    }
+    for words, add in twins.items():
+        before = {*(tmp_path / "data").rglob("*.*")}
+        add()
+        for path in ("data", "data/*", "data/patients*", "dat*/**/*"):
+            with pytest.raises(DatasetError, match=words):
+                assert len(columns_at(str(tmp_path / path))["age"]) == alone
+        for made in {*(tmp_path / "data").rglob("*.*")} - before:
+            made.unlink()
+        assert len(columns_at(str(tmp_path / "data/pat*"))["age"]) == alone
+
+
 def test_without_the_key_or_with_another_it_is_not_read(keys, tmp_path, monkeypatch, capsys):
     file = _written(tmp_path, ".csv")
     assert run(["data", "protect", str(file)]) == 0

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from dpjax.cli.app import run
-from dpjax.datasets.own_tables.array_files import is_arrays, read_splits
+from dpjax.datasets.own_tables.array_files import is_arrays, read_arrays, read_splits
 from dpjax.datasets.own_tables.images import is_images, load_images
 from dpjax.datasets.own_tables.on_disk import load_on_disk
 from dpjax.datasets.own_tables.source import TableSource
@@ -113,6 +113,31 @@ def test_what_is_there_open_and_sealed_is_not_read_twice(keys, tmp_path, made):
     assert run(["data", "protect", str(place)]) == 0
     with pytest.raises(DatasetError, match="is there open and sealed; take one of the two away"):
         load_images(TableSource(str(place))) if made is images else read_splits(place, "here")
+
+
+@pytest.mark.parametrize("pattern", ["rows.npz*", "*/rows.npz*", "*"])
+def test_a_pattern_does_not_read_arrays_twice(keys, tmp_path, pattern):
+    (tmp_path / "data/a").mkdir(parents=True)
+    place = one_file(tmp_path / ("data/a" if "/" in pattern else "data"))
+    assert run(["data", "protect", str(place)]) == 0
+    whole = tmp_path / "data" / pattern
+    with pytest.raises(DatasetError, match=r"rows\.npz is there open and sealed; take one of the two away"):
+        read_arrays(whole, "here")
+    place.unlink()
+    assert len(read_arrays(whole, "here")["y"]) == len(Y)
+
+
+@pytest.mark.parametrize("made", [a_file_for_each_split, images])
+def test_a_link_to_another_file_is_not_read_beside_it(tmp_path, made):
+    (tmp_path / "data").mkdir()
+    place = made(tmp_path / "data")
+    one = next(path for path in sorted(place.rglob("*")) if path.is_file())
+    for link in (os.symlink, os.link):
+        again = one.with_name(one.stem + "-1" + one.suffix)
+        link(one, again)
+        with pytest.raises(DatasetError, match="are one file by a link; take the link away"):
+            load_images(TableSource(str(place))) if made is images else read_splits(place, "here")
+        again.unlink()
 
 
 @pytest.mark.parametrize("made", [one_file, arrays_one_by_one, images])

@@ -73,29 +73,8 @@ def readable(file: Path) -> Path | io.BytesIO:
     return io.BytesIO(opened(file)) if without_sealed(file.name) != file.name else file
 
 
-def any_sealed(path: str) -> bool:
-    """Whether a path names a sealed file of rows, or a folder or a pattern with one among its files.
-
-    Args:
-      path: as the config says it; empty: none is named.
-
-    Example:
-      >>> any_sealed("rows.csv"), any_sealed("rows.csv.sealed"), any_sealed("")
-      (False, True, False)
-    """
-    from dpjax.datasets.patterns import files_of, is_pattern
-
-    place = Path(path).expanduser()
-    found = [place]
-    if path and is_pattern(place):
-        found = files_of(place)
-    elif path and place.is_dir():
-        found = list(place.rglob(f"*{SEALED}"))
-    return any(without_sealed(each.name) != each.name for each in found)
-
-
 def refuse_both(files: list[Path], where: str) -> None:
-    """Refuse a file that is there sealed and open too, whose rows would be read twice.
+    """Refuse a file that is there sealed and open too, or under two names, whose rows would be read twice.
 
     Args:
       files: that are read.
@@ -110,3 +89,11 @@ def refuse_both(files: list[Path], where: str) -> None:
     for file in files:
         if (other := file.with_name(without_sealed(file.name))) != file and other in open_ones:
             raise DatasetError(f"{where} {other.name} is there open and sealed; take one of the two away")
+    seen: dict[tuple[int, int], Path] = {}
+    for file in files:
+        try:
+            found = file.stat()
+        except OSError:  # whoever reads it says so
+            continue
+        if (other := seen.setdefault((found.st_dev, found.st_ino), file)) is not file:
+            raise DatasetError(f"{where} {other} and {file} are one file by a link; take the link away")

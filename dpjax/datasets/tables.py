@@ -12,6 +12,7 @@ from jaxtyping import Int32, Shaped
 from dpjax.checks import as_listed
 from dpjax.datasets.patterns import files_of, is_pattern
 from dpjax.datasets.row_files import SUFFIXES, decode, ending_of, kind_of, read_file
+from dpjax.datasets.sealed_rows import refuse_both
 from dpjax.datasets.texts import check_texts, text_array
 from dpjax.fetching.sources import DatasetError
 
@@ -118,8 +119,9 @@ def by_split(files: list[Path], path: Path, where: str) -> dict[str, list[Path]]
       where: names them in messages.
 
     Raises:
-      DatasetError: two of one name, or parts that are missing.
+      DatasetError: two of one name, or of one content by a link or sealed, or parts that are missing.
     """
+    refuse_both(files, where)
     splits: dict[str, list[Path]] = {}
     totals: dict[str, set[int]] = {}
     for file in files:
