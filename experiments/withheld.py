@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from dpjax.datasets.sealed_rows import any_sealed
+from dpjax.datasets.patterns import any_sealed
 
 WITHHELD = "failed; what was wrong may quote a row, so that it is in failure.json, sealed, and not here."
 """In the place of an error, in a file that lies open."""

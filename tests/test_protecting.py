@@ -198,6 +198,71 @@ def test_of_sensitive_data_only_who_may_see_the_rows_opens_them_and_it_is_noted(
     assert ("access", "protect") in did
 
 
+def _damaged(folder):
+    """Files of rows that no ledger can know again."""
+    packed = np.array([{}, 1], object), np.array([np.nan, 1]), np.zeros((0, 2))
+    for number, array in enumerate(packed):
+        np.savez(folder / f"{number}.npz", x=array)
+    pyarrow.parquet.write_table(
+        pyarrow.table({"a": pyarrow.array([b"\xe9"]).view(pyarrow.string())}), folder / "words.parquet"
+    )
+    for name, content in {
+        "ragged.csv": b"a,b\n1,2\n3\n",
+        "twice.csv": b"a,a\n1,2\n",
+        "empty.csv": b"",
+        "header.csv": b"a,b\n",
+        "western.csv": "a,b\né,1\n".encode("cp1252"),
+        "damaged.parquet": b"PAR1xxxxPAR1",
+        "damaged.feather": b"ARROW1xxxx",
+        "damaged.json": b'{"a": 1',
+        "damaged.csv.gz": b"\x1f\x8bxx",
+    }.items():
+        (folder / name).write_bytes(content)
+    np.save(folder / "nan.npy", np.array([np.nan]))
+    return {each.name: each.read_bytes() for each in sorted(folder.iterdir())}
+
+
+def test_what_can_not_be_read_is_told_before_it_is_taken_away_and_given_back(keys, tmp_path, monkeypatch, capsys):
+    (tmp_path / "data").mkdir()
+    monkeypatch.setenv("DPJAX_LEDGER", str(tmp_path / "ledger.db"))
+    ledger = create_ledger(who="olga", key=new_signing_key())
+    written = _damaged(tmp_path / "data")
+    assert len(written) == 14
+    for name, content in written.items():
+        sealed, back = tmp_path / f"data/{name}.sealed", tmp_path / f"back-{name}"
+        assert run(["data", "protect", str(tmp_path / "data" / name), "--remove"]) == 0
+        assert f"{name} can't be known again by a ledger (" in capsys.readouterr().err
+        assert run(["data", "open", str(sealed), "--to", str(back)]) == 0, name
+        assert back.read_bytes() == content
+    records = [each for each in ledger.records() if each["action"] == "access"]
+    assert [each["detail"]["file"] for each in records] == [f"{name}.sealed" for name in written]
+    assert {each["detail"]["unread"] for each in records} == {"not read"}
+    ledger.verify()
+
+
+@pytest.mark.parametrize("owned", [["clinic"], ["cancer"], ["clinic", "cancer"]])
+def test_what_can_not_be_read_or_is_a_part_is_given_to_whoever_may_read_all(keys, tmp_path, monkeypatch, owned):
+    file = _written(tmp_path, ".csv")
+    monkeypatch.setenv("DPJAX_LEDGER", str(tmp_path / "ledger.db"))
+    ledger = create_ledger(who="olga", key=new_signing_key())
+    budget = {"unit": "example", "adjacency": "zero_out", "epsilon": 2, "delta": 1e-5}
+    for name, rows in (("clinic", columns_at(str(file))), ("cancer", columns_of("breast_cancer"))):
+        ledger.set_budget(name, fingerprint_of(rows), **budget, sensitive=True)
+    lines = file.read_text().splitlines()
+    (tmp_path / "ragged.csv").write_text("\n".join([*lines, "one more"]))
+    (tmp_path / "part.csv").write_text("\n".join(lines[:60]))
+    ledger.set_policy(grant(["olga"], "owner", ["*"]) + grant([user()], "owner", owned))
+    for name in ("ragged.csv", "part.csv"):
+        sealed, back = tmp_path / f"{name}.sealed", tmp_path / f"back-{name}"
+        assert run(["data", "protect", str(tmp_path / name)]) == 0
+        assert run(["data", "open", str(sealed), "--to", str(back)]) == 2 - len(owned)
+        assert back.exists() == (len(owned) == 2)
+        assert run(["data", "inspect", str(tmp_path / name)]) == 1
+    did = [each["action"] for each in ledger.records()]
+    assert (did.count("access"), did.count("deny")) == ((2, 0) if len(owned) == 2 else (0, 2))
+    ledger.verify()
+
+
 def test_rows_of_the_registry_that_are_sensitive_are_shown_to_their_owners_alone(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("DPJAX_LEDGER", str(tmp_path / "ledger.db"))
     ledger = create_ledger(who="olga", key=new_signing_key())

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dpjax.cli import drawn
+from dpjax.cli.asking import ask_ledger
 from dpjax.cli.errors import errors_in_one_line
 from dpjax.cli.inspecting import inspect_command
-from dpjax.cli.protecting import ask_ledger, open_command, protect_command
+from dpjax.cli.protecting import open_command, protect_command
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dpjax.cli import drawn
+from dpjax.cli.asking import ask_ledger
 from dpjax.cli.errors import errors_in_one_line
-from dpjax.cli.protecting import ask_ledger
 
 if TYPE_CHECKING:
     from dpjax.datasets.entries import Dataset

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from dpjax.cli.asking import ask_ledger, why_unread
 from dpjax.cli.errors import disk_in_one_line, errors_in_one_line
 
 _PIECE = 1 << 22
@@ -64,6 +65,12 @@ def protect_command(
                 _seal(file, sealed, keys)
                 typer.echo(f"sealed {file} as {sealed.name}")
         if remove:
+            if why := why_unread(file):
+                typer.echo(
+                    f"{file} can't be known again by a ledger ({why}): where there is one, `dpjax data open` gives it "
+                    "back to whoever may read the rows of all its sensitive data.",
+                    err=True,
+                )
             file.unlink()
             typer.echo(f"took {file} away")
         else:
@@ -78,7 +85,8 @@ def open_command(
 ) -> None:
     """Write the rows of a sealed file open, to look at them.
 
-    No run needs that. Of data that are sensitive in a ledger, only their owners may, and it is written down.
+    No run needs that. Of data that are sensitive in a ledger, only their owners may, and it is written down. What a
+    ledger can't know again, as a damaged table or a part of one, is given to whoever may read all its sensitive data.
 
     [bold]Example[/bold]
 
@@ -92,15 +100,11 @@ def open_command(
     [file] = _files(Path(name).expanduser(), sealed=True)
     if os.path.lexists(to):
         raise ValueError(f"--to {to} is there already; name another file.")
-    with errors_in_one_line():
-        ask_ledger("raw", name, ledger, encoding)
-    with (
-        disk_in_one_line(file, to),
-        SealedReader(file, keys, purpose="data") as source,
-        private_file(to) as target,
-        _bar(f"opening {file.name}", source) as moved,
-    ):
-        _copy(source, target.write, moved)
+    with disk_in_one_line(file, to), SealedReader(file, keys, purpose="data") as source:
+        with errors_in_one_line():  # after the keys: what does not open is no access
+            ask_ledger("raw", name, ledger, encoding, unread="as all")
+        with private_file(to) as target, _bar(f"opening {file.name}", source) as moved:
+            _copy(source, target.write, moved)
     typer.echo(f"wrote {to}; take it away when you have seen it")
 
 
@@ -124,65 +128,6 @@ def _files(place: Path, *, sealed: bool) -> list[Path]:
         kind = "sealed file of rows, as patients.csv.sealed" if sealed else "file of rows that is open, as patients.csv"
         raise ValueError(f"NAME={place} is no {kind}, nor a folder of such; name one.")
     return files
-
-
-def ask_ledger(action: str, name: str, place: str | None, encoding: str | None = None) -> None:
-    """Ask the ledger, if there is one, whether this person may do that with these rows; sensitive ones are noted.
-
-    Args:
-      action: of ``governance.policy.ACTIONS``.
-      name: path of the rows, or a name of the registry.
-      place: of the ledger; None: the user's, if there is one.
-      encoding: of the characters; None: as they say themselves.
-
-    Raises:
-      Denied: the rows are sensitive, and no grant lets this person do that.
-    """
-    from dpjax.governance.database import ledger_url
-
-    url = ledger_url(place)
-    is_there = url.get_backend_name() != "sqlite" or Path(str(url.database)).is_file()
-    named = place is not None or "DPJAX_LEDGER" in os.environ
-    if not is_there and (action == "protect" or not named):
-        return
-    from dpjax.datasets.own_tables.images import is_image
-    from dpjax.datasets.raw_columns import columns_at, columns_named
-    from dpjax.fetching.sources import DatasetError
-    from dpjax.fingerprints import fingerprint_of
-    from dpjax.governance.errors import LedgerError
-    from dpjax.governance.ledger import Ledger
-
-    book, parts, unread, is_read = Ledger(place), [], [], False
-    for whole in (name, *_folders_of(name)):
-        try:
-            data_set = book.find(fingerprint_of(columns_at(whole, encoding) if encoding else columns_named(whole)))
-        except DatasetError as error:
-            unread.append(error)
-            continue
-        except LedgerError as error:  # a class of images is a part of what the ledger knows
-            if whole == name or is_image(Path(name).name):  # arrays that lie beside others are no part of these
-                parts.append(error)
-            continue
-        is_read = True
-        if data_set is not None:
-            if data_set.sensitive:
-                book.note_access(action, data_set.name, {"file": Path(name).name})
-            return
-    wrong = parts or ([] if is_read else unread)
-    if wrong and action != "protect":  # what is locked is safe, whatever it is
-        raise wrong[0]
-
-
-def _folders_of(name: str) -> list[str]:
-    """The folders that a ledger may know an array or an image by: its own, and those of its class and its split."""
-    from dpjax.datasets.own_tables.array_files import array_ending, is_arrays
-    from dpjax.datasets.own_tables.images import is_image, is_images
-
-    file = Path(name).expanduser().absolute()
-    above = [each for each in file.parents[:3] if each not in (Path.home(), Path(each.anchor))]
-    if is_image(file.name):
-        return [str(each) for each in above if is_images(str(each))]
-    return [str(each) for each in above[:1] if array_ending(file.name) and is_arrays(str(each))]
 
 
 def _seal(file: Path, sealed: Path, keys: Any) -> None:

@@ -182,14 +182,14 @@ class Book:
 
         Args:
           action: of ``policy.ACTIONS``.
-          data: name of a data set.
+          data: name of a data set; ``*``: it may be any of those that are sensitive, all of which are asked for.
           detail: what JSON holds.
 
         Raises:
           Denied: they may not; it is written down.
         """
         with self._permitting(action, data) as connection:
-            self._append(connection, "access", data, {"action": action, **detail})
+            self._append(connection, "access", "" if data == ALL else data, {"action": action, **detail})
 
     def _permit(self, action: str, data: str, requests: Iterable[Request] = (), marks: bool = False) -> None:
         if why := self._refusal(action, data, requests, marks):
