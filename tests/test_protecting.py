@@ -1,5 +1,6 @@
 """Rows that lie encrypted: read in memory alone, by whoever has the keys, and opened by whoever may see them."""
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -261,6 +262,53 @@ def test_what_can_not_be_read_or_is_a_part_is_given_to_whoever_may_read_all(keys
     did = [each["action"] for each in ledger.records()]
     assert (did.count("access"), did.count("deny")) == ((2, 0) if len(owned) == 2 else (0, 2))
     ledger.verify()
+
+
+@pytest.mark.parametrize("splits", [False, True])
+def test_what_the_hub_s_library_saved_is_read_sealed_as_open(keys, tmp_path, splits, monkeypatch):
+    saved = {"state.json": {"_data_files": []}, "dataset_info.json": {"features": {"y": {"names": ["ill"]}}}}
+    folder = tmp_path / "saved"
+    for name in ("train", "test") if splits else ("",):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        table = pyarrow.table({"x": np.arange(9.0), "y": np.arange(9) % 2})
+        with pyarrow.ipc.new_stream(str(folder / name / "data-00000-of-00001.arrow"), table.schema) as stream:
+            stream.write_table(table)
+        for about, content in saved.items():
+            (folder / name / about).write_text(json.dumps(content))
+    if splits:
+        (folder / "dataset_dict.json").write_text('{"splits": ["train", "test"]}')
+    before = columns_at(str(folder))
+    assert run(["data", "protect", str(folder), "--remove"]) == 0
+    assert all(each.name.endswith(".sealed") for each in folder.rglob("*.*"))  # names of classes too
+    after = columns_at(str(folder))
+    assert before.keys() == after.keys()
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+    assert run(["data", "inspect", str(folder), "--label", "y"]) == 0
+    monkeypatch.delenv("DPJAX_KEYS")
+    with pytest.raises(DatasetError, match="no key is named"):
+        columns_at(str(folder))
+
+
+def test_what_a_folder_leaves_open_is_told_and_a_link_stops_before_anything_is_touched(keys, tmp_path, capsys):
+    folder, outside = tmp_path / "data", tmp_path / "outside.csv"
+    (folder / "deep").mkdir(parents=True)
+    for file in (outside, folder / "a.csv", folder / "z.csv"):
+        file.write_text("a,b\n1,2\n")
+    (folder / "m.csv").symlink_to(outside)
+    before = sorted(folder.iterdir())
+    assert run(["data", "protect", str(folder), "--remove"]) == 1
+    assert "m.csv is a link, and taking it away leaves the rows open" in " ".join(capsys.readouterr().err.split())
+    assert sorted(folder.iterdir()) == before
+    (folder / "m.csv").unlink()
+    assert run(["data", "protect", str(folder), "--remove"]) == 0
+    assert "left open" not in capsys.readouterr().err
+    (folder / "b.csv").write_text("a,b\n1,2\n")
+    (folder / "linked").symlink_to(tmp_path)
+    for name in ("notes.txt", "rows.xlsx", "deep/part.gz", "not.sealed", ".hidden", "z.log"):
+        (folder / name).write_text("rows")
+    assert run(["data", "protect", str(folder), "--remove"]) == 0
+    told = "left open, as no run reads them sealed: .hidden, deep/part.gz, linked (a link), not.sealed, notes.txt and 2"
+    assert f"{told} more" in " ".join(capsys.readouterr().err.split())
 
 
 def test_rows_of_the_registry_that_are_sensitive_are_shown_to_their_owners_alone(tmp_path, monkeypatch, capsys):

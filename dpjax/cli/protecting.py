@@ -14,6 +14,8 @@ from dpjax.cli.asking import ask_ledger, why_unread
 from dpjax.cli.errors import disk_in_one_line, errors_in_one_line
 
 _PIECE = 1 << 22
+_SHOWN = 5
+"""Names of files that are told; of the others, how many."""
 _Ledger = Annotated[
     str | None, typer.Option("--ledger", help="Of budgets, if there is one; else DPJAX_LEDGER, or your own file.")
 ]
@@ -48,12 +50,12 @@ def protect_command(
 
     keys = keys_from()
     files = _files(Path(name).expanduser(), sealed=False)
+    if link := next((each for each in files if each.is_symlink() and remove), None):  # before any file is touched
+        raise ValueError(f"{link} is a link, and taking it away leaves the rows open; name {link.resolve()}.")
     with errors_in_one_line():
         ask_ledger("protect", name, ledger)
     for file in files:
         sealed = file.with_name(file.name + SEALED)
-        if file.is_symlink() and remove:
-            raise ValueError(f"{file} is a link, and taking it away leaves the rows open; name {file.resolve()}.")
         for part in discard_parts_of(sealed):
             typer.echo(f"took {part} away, which a command that was killed had left", err=True)
         with disk_in_one_line(file, sealed):
@@ -75,6 +77,8 @@ def protect_command(
             typer.echo(f"took {file} away")
         else:
             typer.echo(f"{file} is open still; a folder with both is not read")
+    if left := _left_open(Path(name).expanduser(), files):
+        typer.echo(f"left open, as no run reads them sealed: {left}", err=True)
 
 
 def open_command(
@@ -128,6 +132,25 @@ def _files(place: Path, *, sealed: bool) -> list[Path]:
         kind = "sealed file of rows, as patients.csv.sealed" if sealed else "file of rows that is open, as patients.csv"
         raise ValueError(f"NAME={place} is no {kind}, nor a folder of such; name one.")
     return files
+
+
+def _left_open(place: Path, files: list[Path]) -> str:
+    """What a folder holds besides, open: some by name, and how many; empty: nothing."""
+    known = {*files}
+    found = [each for each in sorted(place.rglob("*")) if each.is_symlink() or not each.is_dir()]
+    left = [each for each in found if each not in known and _is_open(each)]
+    names = [f"{each.relative_to(place)}{' (a link)' if each.is_symlink() else ''}" for each in left]
+    more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
+
+
+def _is_open(file: Path) -> bool:
+    from dpjax.encryption.reader import is_sealed
+
+    try:
+        return not is_sealed(file)
+    except OSError:  # nothing says that it is sealed
+        return True
 
 
 def _seal(file: Path, sealed: Path, keys: Any) -> None:

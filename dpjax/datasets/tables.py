@@ -12,8 +12,9 @@ from jaxtyping import Int32, Shaped
 from dpjax.checks import as_listed
 from dpjax.datasets.patterns import files_of, is_pattern
 from dpjax.datasets.row_files import SUFFIXES, decode, ending_of, kind_of, read_file
-from dpjax.datasets.sealed_rows import refuse_both
+from dpjax.datasets.sealed_rows import SEALED, content_of, refuse_both
 from dpjax.datasets.texts import check_texts, text_array
+from dpjax.encryption.errors import EncryptionError
 from dpjax.fetching.sources import DatasetError
 
 TESTS = ("test", "validation", "valid", "dev", "val", "validation_matched")
@@ -45,12 +46,12 @@ def read_tables(path: Path, encoding: str | None = None) -> dict[str, Any]:
         raise DatasetError(f"{where} cannot be looked at ({error.strerror}); name another path") from error
     if not is_there and is_pattern(path):
         return {"train": _joined_parts(files_of(path), encoding, where)}
-    if is_folder and (path / "dataset_dict.json").is_file():
-        return _read_dataset_dict(path, encoding, where)
+    if is_folder and (said := _beside(path, "dataset_dict.json")):
+        return _read_dataset_dict(said, encoding, where)
     if is_folder:
         files = sorted(each for each in path.rglob("*") if ending_of(each.name) and not each.name.startswith("."))
         # A file about the data set, as ``dataset_infos.json``, is none of its splits.
-        about = ("dataset_info", "state.json") if (path / "dataset_info.json").is_file() else ("dataset_info",)
+        about = ("dataset_info", "state.json") if _beside(path, "dataset_info.json") else ("dataset_info",)
         files = [each for each in files if not each.name.startswith(about)]
         if not files and next(path.rglob("*.txt"), None):
             return read_folder_of_texts(path, encoding)
@@ -98,14 +99,21 @@ def _joined_parts(files: list[Path], encoding: str | None, where: str) -> Any:
         raise DatasetError(f"{where} the files cannot be joined: {_one_line(error)}") from error
 
 
-def _read_dataset_dict(path: Path, encoding: str | None, where: str) -> dict[str, Any]:
+def _beside(folder: Path, name: str) -> Path | None:
+    """A file about the data of a folder, open or sealed; None: there is none."""
+    return next((each for each in (folder / name, folder / (name + SEALED)) if each.is_file()), None)
+
+
+def _read_dataset_dict(said: Path, encoding: str | None, where: str) -> dict[str, Any]:
     """What the hub's library saved to disk: a folder per split."""
     try:
-        splits = json.loads((path / "dataset_dict.json").read_bytes())["splits"]
-        found = {str(split): read_tables(path / str(split), encoding) for split in splits}
+        splits = json.loads(content_of(said))["splits"]
+        found = {str(split): read_tables(said.parent / str(split), encoding) for split in splits}
     except (OSError, ValueError, KeyError, TypeError) as error:
         if isinstance(error, DatasetError):
             raise
+        if isinstance(error, EncryptionError):
+            raise DatasetError(f"{where} {error}") from error
         raise DatasetError(f"{where} dataset_dict.json names no splits ({_one_line(error)}); save it again") from error
     return {split: next(iter(tables.values())) for split, tables in found.items()}
 
