@@ -96,6 +96,36 @@ def test_a_flipped_bit_of_the_header_is_an_error_but_in_the_empty_slot(start):
                 unseal(changed, KEYS, "data")
 
 
+ODD = {
+    "columns first": np.asfortranarray(np.arange(6.0).reshape(2, 3)),
+    "every second": np.arange(6)[::2],
+    "dates": np.array(["2020-01-01"], "datetime64[D]"),
+    "objects": np.array([{}, 1], object),
+    "objects in fields": np.zeros(2, [("a", "i4"), ("b", object)]),
+    "text": "age",
+    "a list": [1, 2],
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_what_is_no_plain_buffer_is_told_and_nothing_is_written(tmp_path, name):
+    before = write_sealed(tmp_path / "a", b"before", KEYS, purpose="data").read_bytes()
+    told = r"has no contiguous buffer of plain numbers .*as array\.tobytes\(\)"
+    with pytest.raises(EncryptionError, match=told):
+        seal(ODD[name], KEYS, "data")
+    with pytest.raises(EncryptionError, match=told):
+        write_sealed(tmp_path / "a", ODD[name], KEYS, purpose="data")
+    assert [each.read_bytes() for each in tmp_path.iterdir()] == [before]
+
+
+PLAIN = np.arange(6.0).reshape(2, 3), np.array(2.5), np.zeros((0, 3)), np.array(["a"]), np.ones(2, [("O", "i4")])
+
+
+@pytest.mark.parametrize("array", PLAIN)
+def test_an_array_is_sealed_as_its_bytes(array):
+    assert unseal(seal(array, KEYS, "data"), KEYS, "data") == array.tobytes()
+
+
 def test_a_flipped_bit_of_any_chunk_is_an_error():
     for at in range(HEADER_BYTES, len(FLIPPED)):
         for bit in range(8):
@@ -227,7 +257,7 @@ def test_a_file_that_is_cut_while_it_is_read_is_an_error(tmp_path):
 def test_a_file_that_is_not_closed_leaves_what_was_there(tmp_path, how):
     path = write_sealed(tmp_path / "a", b"before", KEYS, purpose="data")
     if how == "an exception":
-        with pytest.raises(TypeError), SealedWriter(path, KEYS, purpose="data") as stream:
+        with pytest.raises(EncryptionError), SealedWriter(path, KEYS, purpose="data") as stream:
             stream.write("half")
     else:
         stream = SealedWriter(path, KEYS, purpose="data")

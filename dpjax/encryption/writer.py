@@ -2,12 +2,14 @@
 
 import io
 import os
+import re
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from dpjax.encryption.chunks import TAG_BYTES
 from dpjax.encryption.envelope import new_envelope
+from dpjax.encryption.errors import EncryptionError
 from dpjax.encryption.header import CHUNK_BYTES
 from dpjax.encryption.keys import Keys
 from dpjax.keeping import sync_folder, whole_file
@@ -84,13 +86,13 @@ class SealedWriter(io.BufferedIOBase):
           How many bytes that was: all.
 
         Raises:
+          EncryptionError: it has no such buffer.
           OSError: the disk is full.
           ValueError: it is closed.
         """
         if self._out is None:
             raise ValueError(f"{self._path} is closed; open another writer.")
-        whole = memoryview(data)
-        left = whole.cast("B") if whole.nbytes else memoryview(b"")
+        whole = left = _bytes_of(data)
         size = self._chunks.size
         while left:
             # A full chunk waits until more comes, as only the last is marked as such.
@@ -177,7 +179,7 @@ def write_sealed(path: str | os.PathLike[str], data: Any, keys: Keys, *, purpose
       The path.
 
     Raises:
-      EncryptionError: another purpose, or the keys are out of reach.
+      EncryptionError: another purpose, the keys are out of reach, or the data have no such buffer.
       OSError: the disk is full, or the folder is missing or can't be written.
 
     Example:
@@ -203,7 +205,7 @@ def seal(data: Any, keys: Keys, purpose: str, *, chunk_bytes: int = CHUNK_BYTES)
       chunk_bytes: plaintext of a chunk.
 
     Raises:
-      EncryptionError: another purpose, or the keys are out of reach.
+      EncryptionError: another purpose, the keys are out of reach, or the data have no such buffer.
 
     Example:
       >>> from dpjax.encryption.keys import new_key, ring_of
@@ -213,8 +215,7 @@ def seal(data: Any, keys: Keys, purpose: str, *, chunk_bytes: int = CHUNK_BYTES)
       b'all of it'
     """
     header, chunks = new_envelope(keys, purpose, chunk_bytes)
-    whole = memoryview(data)
-    plain = whole.cast("B") if whole.nbytes else memoryview(b"")
+    plain = _bytes_of(data)
     spans = list(chunks.spans(len(plain)))
     sealed = bytearray(len(header) + spans[-1][3].stop)
     sealed[: len(header)] = header
@@ -222,3 +223,16 @@ def seal(data: Any, keys: Keys, purpose: str, *, chunk_bytes: int = CHUNK_BYTES)
     for index, last, there, here in spans:
         chunks.seal_into(index, last, plain[there], body[here])
     return bytes(sealed)
+
+
+def _bytes_of(data: Any) -> memoryview:
+    try:
+        whole = memoryview(data)
+        if "O" in re.sub(":.*?:", "", whole.format):  # but in names of fields: addresses, and none of what lies there
+            raise TypeError("it holds Python objects")
+        return whole.cast("B") if whole.nbytes else memoryview(b"")
+    except (TypeError, ValueError, NotImplementedError, BufferError) as error:
+        kind = type(data).__name__
+        raise EncryptionError(
+            f"data of type {kind} has no contiguous buffer of plain numbers ({error}); give bytes, as array.tobytes()."
+        ) from error
