@@ -11,8 +11,8 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
     help="Keys that files at rest are sealed with: make one, see which there are, give sealed files another.\n\n"
-    "A sealed file can be read, and changed unnoticed, by nobody who has no key of it. Keys lie in a file of yours, an "
-    "environment variable, the system's keyring, or a token that they never leave.\n\n"
+    "What a sealed file holds can be read, and changed unnoticed, by nobody without a key of it. Keys lie in a file of "
+    "yours, an environment variable, the system's keyring, or a token that they never leave.\n\n"
     "[bold]Examples[/bold]\n\n"
     "  dpjax keys new --to file:~/.dpjax-keys\n\n"
     "  export DPJAX_KEYS=file:~/.dpjax-keys\n\n"

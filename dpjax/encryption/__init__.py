@@ -1,1 +1,1 @@
-"""Files at rest that only the holder of a key can read, or change unnoticed. No JAX in here."""
+"""Files at rest whose content only the holder of a key can read, or change unnoticed. No JAX in here."""
