@@ -348,3 +348,16 @@ def test_columns_of_a_table_that_are_taken_for_texts_are_the_same_rows(keys, tmp
         assert said.out == ""
         assert column not in said.err.replace(name, "")
     assert ledger.names() == ["clinic"]
+
+
+def test_a_run_on_a_pattern_that_names_rows_open_and_sealed_is_refused(keys, tmp_path, main):
+    file = _written(tmp_path, ".csv")
+    assert run(["data", "protect", str(file)]) == 0
+    code, _, err = main(
+        *("data=own", f"data.path='{file}*'", "data.label=ill", "model=logistic", "optimizer.num_steps=3"),
+        *("num_seeds=1", "figures=false"),
+        folder=tmp_path / "results",
+    )
+    assert code == 1
+    assert "patients.csv is there open and sealed; take one of the two away" in err
+    assert "Traceback" not in err
