@@ -15,6 +15,7 @@ from sqlalchemy.engine import URL, make_url
 
 from dpjax.checks import in_one_line
 from dpjax.governance.errors import LedgerError
+from dpjax.governance.schema import check_schema
 from dpjax.governance.tables import VERSION, ledgers, trail
 from dpjax.transport import is_this_machine
 
@@ -126,11 +127,13 @@ def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
       engine: of ``connect``.
 
     Raises:
-      LedgerError: it is locked, read-only or out of reach, its disk is full, or it is of another version.
+      LedgerError: it is locked, read-only or out of reach, its disk is full, it is of another version, or holds
+        what no ledger makes.
     """
     with sentences(engine.url), engine.begin() as connection:
         if engine.dialect.name == "postgresql":
             connection.exec_driver_sql("LOCK TABLE trail IN EXCLUSIVE MODE")
+        check_schema(connection)  # under the lock, so that nothing that acts by itself comes in between
         yield connection
 
 
@@ -202,9 +205,10 @@ def check_there(url: URL) -> None:
 
 
 def check_version(connection: sa.Connection, url: URL) -> None:
-    """Raise LedgerError unless a ledger is there, of this version."""
+    """Raise LedgerError unless a ledger is there, of this version, and nothing that no ledger makes."""
     if not sa.inspect(connection).has_table(trail.name):
         raise LedgerError(f"ledger {shown(url)} is none yet; make it with `dpjax ledger init`.")
+    check_schema(connection)
     versions = connection.execute(sa.select(ledgers.c.version)).scalars().all()
     if versions == [VERSION]:
         return

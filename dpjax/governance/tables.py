@@ -9,6 +9,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from dpjax.governance.errors import LedgerError
+
 VERSION = 2
 """Of the tables; a ledger of another is refused, and ``dpjax ledger upgrade`` brings an older one here."""
 
@@ -141,39 +143,51 @@ def keep_fingerprint(connection: sa.Connection, value: str) -> str:
     return id
 
 
+def _change_rows(connection: sa.Connection, statement: Any, rows: list[dict[str, Any]] | None = None) -> None:
+    """Write to a table; LedgerError unless it changed as many rows as it was to: one, or those that are given."""
+    wanted = 1 if rows is None else len(rows)
+    done = connection.execute(statement, rows, execution_options={"preserve_rowcount": True})  # of inserts too
+    if done.rowcount != wanted:
+        raise LedgerError(
+            f"a change of {statement.table.name} was to reach {wanted:,} rows, and reached {done.rowcount:,}."
+        )
+
+
 def _init(connection: sa.Connection, record: Mapping[str, Any], detail: Mapping[str, Any]) -> None:
     values = {name: value for name, value in detail.items() if name != "public"}
-    connection.execute(ledgers.insert().values(id=1, created=record["time"], **values))
+    _change_rows(connection, ledgers.insert().values(id=1, created=record["time"], **values))
     if "public" in detail:  # since version 2
         _signer(connection, record, detail)
 
 
 def _signer(connection: sa.Connection, record: Mapping[str, Any], detail: Mapping[str, Any]) -> None:
     values = {"key": record["signer"], "who": record["who"], "public": detail["public"], "since": record["time"]}
-    connection.execute(signers.insert().values(**values))
+    _change_rows(connection, signers.insert().values(**values))
 
 
 def _upgrade(connection: sa.Connection, record: Mapping[str, Any], detail: Mapping[str, Any]) -> None:
-    connection.execute(ledgers.update().values(version=detail["version"]))
+    _change_rows(connection, ledgers.update().values(version=detail["version"]))
 
 
 def _policy(connection: sa.Connection, record: Mapping[str, Any], detail: Mapping[str, Any]) -> None:
     connection.execute(policies.delete())
-    connection.execute(policies.insert().values(id=1, text=detail["text"], sequence=record["sequence"]))
+    _change_rows(connection, policies.insert().values(id=1, text=detail["text"], sequence=record["sequence"]))
 
 
 def _propose(connection: sa.Connection, record: Mapping[str, Any], detail: Mapping[str, Any]) -> None:
     values = {"id": record["sequence"], "who": record["who"], "key": record["signer"], "data_set": record["subject"]}
-    connection.execute(proposals.insert().values(**values, budget=json.dumps(detail, sort_keys=True), state="open"))
+    _change_rows(
+        connection, proposals.insert().values(**values, budget=json.dumps(detail, sort_keys=True), state="open")
+    )
 
 
 def _settle(connection: sa.Connection, record: Mapping[str, Any], detail: Mapping[str, Any]) -> None:
-    connection.execute(proposals.update().where(proposals.c.id == detail["id"]).values(state=detail["state"]))
+    _change_rows(connection, proposals.update().where(proposals.c.id == detail["id"]).values(state=detail["state"]))
 
 
 def _token(connection: sa.Connection, record: Mapping[str, Any], detail: Mapping[str, Any]) -> None:
     values = {"id": detail["id"], "key": record["signer"], "who": record["who"], "expires": detail["expires"]}
-    connection.execute(tokens.insert().values(**values))
+    _change_rows(connection, tokens.insert().values(**values))
 
 
 def _budget(connection: sa.Connection, record: Mapping[str, Any], detail: Mapping[str, Any]) -> None:
@@ -185,21 +199,23 @@ def _budget(connection: sa.Connection, record: Mapping[str, Any], detail: Mappin
     known = connection.execute(sa.select(data_sets.c.name).where(named)).first()
     if known is None:
         values = {"name": record["subject"], "revision": record["sequence"], **detail}
-        connection.execute(data_sets.insert().values(**values))
+        _change_rows(connection, data_sets.insert().values(**values))
     else:
-        connection.execute(data_sets.update().where(named).values(revision=record["sequence"], **detail))
+        _change_rows(connection, data_sets.update().where(named).values(revision=record["sequence"], **detail))
 
 
 def _reserve(connection: sa.Connection, record: Mapping[str, Any], detail: Mapping[str, Any]) -> None:
     common = {"data_set": record["subject"], "who": record["who"], "created": record["time"], "updated": record["time"]}
-    connection.execute(spends.insert(), [each | common for each in detail["runs"]])
+    _change_rows(connection, spends.insert(), [each | common for each in detail["runs"]])
     _touch(connection, record)
 
 
 def _change(connection: sa.Connection, record: Mapping[str, Any], detail: Mapping[str, Any]) -> None:
     for run in detail["runs"]:
         changed = {name: value for name, value in run.items() if name != "id"}
-        connection.execute(spends.update().where(spends.c.id == run["id"]).values(updated=record["time"], **changed))
+        _change_rows(
+            connection, spends.update().where(spends.c.id == run["id"]).values(updated=record["time"], **changed)
+        )
     _touch(connection, record)
 
 
@@ -209,7 +225,7 @@ def _nothing(connection: sa.Connection, record: Mapping[str, Any], detail: Mappi
 
 def _touch(connection: sa.Connection, record: Mapping[str, Any]) -> None:
     named = data_sets.c.name == record["subject"]
-    connection.execute(data_sets.update().where(named).values(revision=record["sequence"]))
+    _change_rows(connection, data_sets.update().where(named).values(revision=record["sequence"]))
 
 
 ACTIONS: dict[str, Callable[[sa.Connection, Mapping[str, Any], Mapping[str, Any]], None]] = {
@@ -243,5 +259,8 @@ def apply(connection: sa.Connection, record: Mapping[str, Any]) -> None:
     Args:
       connection: in a transaction.
       record: a row of ``trail``.
+
+    Raises:
+      LedgerError: a row that it is about is not there, or was not changed.
     """
     ACTIONS[record["action"]](connection, record, json.loads(record["detail"]))

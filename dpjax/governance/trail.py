@@ -14,6 +14,7 @@ from dpjax.governance.errors import LedgerError
 from dpjax.governance.policy import check_key, read_policy
 from dpjax.governance.retractions import is_retraction
 from dpjax.governance.rules import check_rules
+from dpjax.governance.schema import check_schema
 from dpjax.governance.signing import Author, is_signed, key_id
 from dpjax.governance.tables import ACTIONS, apply, fingerprints, ledgers, metadata, secrets, signers, trail
 
@@ -70,7 +71,7 @@ def append(
       The record.
 
     Raises:
-      LedgerError: this machine's clock, or that of the last record, is wrong.
+      LedgerError: this machine's clock, or that of the last record, is wrong; or the database did not keep it.
     """
     known = sa.exists().where(signers.c.key == author.key.id, signers.c.who == author.who).label("known")
     ends = sa.select(trail, known).order_by(trail.c.sequence.desc())
@@ -96,6 +97,12 @@ def append(
         record |= {"hash": before, "signature": author.key.sign("trail", before)}
         connection.execute(trail.insert().values(**record))
         apply(connection, record)
+        kept = connection.execute(sa.select(trail).where(trail.c.sequence == sequence)).mappings().first()
+        if kept is None or dict(kept) != record:
+            raise LedgerError(
+                f"trail: the database did not keep record {sequence} ({action}) as it was written; look for triggers, "
+                "and restore it from a copy."
+            )
         return record
 
     if last is None:
@@ -185,6 +192,7 @@ def verify(connection: sa.Connection) -> tuple[int, str]:
     Raises:
       LedgerError: what was found first.
     """
+    check_schema(connection)
     engine = sa.create_engine("sqlite://")
     head = (0, START)
     with engine.begin() as replay:
