@@ -86,6 +86,20 @@ FORGED = {
 }
 
 
+FORGED |= {
+    "no process": lambda p: ("continue", "clinic", {"runs": [{"id": runs(p)["going"], "process": ""}]}),
+    "another process that is not said": lambda p: ("continue", "clinic", {"runs": [{"id": runs(p)["going"]}]}),
+    "a reservation without a key": lambda p: ("reserve", "open", {"runs": [_reservation(key="")]}),
+    "a reservation without a process": lambda p: ("reserve", "open", {"runs": [_reservation(process="")]}),
+    "a model of other data": lambda p: ("model", "open", {"run": runs(p)["going"], "files": {}}),
+}
+
+
+def _reservation(**change):
+    run = {"id": "f" * 32, "key": "k", "tool": "dpjax", "label": "", "process": "p", "steps": 0, "state": "open"}
+    return run | {"spend": request("x").spend.as_json()} | change
+
+
 @pytest.mark.parametrize("who", WHO)
 @pytest.mark.parametrize("what", FORGED)
 def test_what_no_ledger_writes_is_found_whoever_signs_it(place, what, who):
@@ -102,7 +116,7 @@ def test_nor_is_what_no_role_of_theirs_allows(place, what):
     run = {"id": "f" * 32, "key": "", "tool": "t", "label": "", "process": "", "spend": request("x").spend.as_json()}
     detail = {
         "release": {"run": "none", "files": {}, "folder": "f"},
-        "reserve": {"runs": [run | {"key": "k", "steps": 0, "state": "open"}]},
+        "reserve": {"runs": [run | {"key": "k", "process": "p", "steps": 0, "state": "open"}]},
         "enter": {"runs": [run | {"steps": 10, "state": "closed"}]},
         "propose": {"from": _budget(place), "to": _budget(place, epsilon=9.0)},
         "budget": _budget(place, epsilon=0.5),
@@ -133,8 +147,7 @@ def test_a_reservation_beyond_its_authors_grant_is_found(place, monkeypatch, lim
     ana = Ledger(place, who="ana", key=ANA)
     with pytest.raises(Denied):
         ana.reserve("clinic", [request("a", steps=2, **options)])
-    monkeypatch.setattr(Ledger, "check", lambda *given: None)  # as who edits the code
-    monkeypatch.setattr(Ledger, "_refusal_in", lambda *given: "")
+    monkeypatch.setattr(Ledger, "_refusal_in", lambda *given: "")  # as who edits the code
     ana.reserve("clinic", [request("a", steps=2, **options)])
     with pytest.raises(LedgerError, match=f"it has a run beyond the limits that ana had: .*{said}"):
         olga.verify()
@@ -260,6 +273,56 @@ def test_an_owner_names_no_second_person_alone(place):
     with pytest.raises(LedgerError, match="the policy has changed since proposal"):
         Ledger(place, who="cleo", key=CLEO).approve(third)
     Ledger(place).verify()
+
+
+def _forge(place, who, action, detail, subject="clinic"):
+    with sa.create_engine(f"sqlite:///{place}").begin() as connection:
+        trail.append(connection, WHO[who], action, subject, detail)
+
+
+@pytest.mark.parametrize("who", ["a stranger", "an owner"])
+def test_nobody_goes_on_with_a_run_who_may_not_train(place, who):
+    _forge(place, who, "continue", {"runs": [{"id": runs(place)["going"], "process": "p", "who": WHO[who].who}]})
+    with pytest.raises(LedgerError, match="had no role that lets them train there"):
+        Ledger(place).verify()
+
+
+@pytest.mark.parametrize("limits", ["", "max_epsilon = 0.01"])
+def test_nor_who_may_not_any_more_or_not_so_much(place, limits):
+    olga, ana, going = Ledger(place, who="olga", key=OLGA), Ledger(place, who="ana", key=ANA), runs(place)["going"]
+    less = 'role = "analyst"\n' + limits if limits else 'role = "auditor"'
+    Ledger(place, who="cleo", key=CLEO).approve(olga.set_policy(POLICY.replace('role = "analyst"', less)))
+    with sa.create_engine(f"sqlite:///{place}").begin() as connection, pytest.raises(Denied, match="ana "):
+        ana._change_in(connection, "continue", {going: {"process": "another"}})
+    ana.commit({going: 4})  # what was begun in time may end
+    olga.verify()
+    _forge(place, "an analyst", "continue", {"runs": [{"id": going, "process": "another"}]})
+    with pytest.raises(LedgerError, match="limits that ana had" if limits else "no role that lets them train"):
+        olga.verify()
+
+
+def test_a_process_is_changed_by_the_runs_own_person(place):
+    ana = Ledger(place, who="ana", key=ANA)
+    with sa.create_engine(f"sqlite:///{place}").begin() as connection:
+        ana._change_in(connection, "continue", {runs(place)["going"]: {"process": "another"}})
+    ana.verify()
+
+
+def test_nobody_says_what_the_run_of_another_has_made(place):
+    going = runs(place)["going"]
+    for who, key in {"olga": OLGA, "cleo": CLEO, "zed": EVE}.items():
+        with pytest.raises(LedgerError, match="is ana's; only they say what it has made"):
+            Ledger(place, who=who, key=key).record_model(going, {"a": "b"})
+    Ledger(place, who="ana", key=ANA).record_model(going, {"a": "b"})
+    Ledger(place).verify()
+    _forge(place, "an owner", "model", {"run": going, "files": {"a": "c"}})
+    with pytest.raises(LedgerError, match="it says what a run of ana has made"):
+        Ledger(place).verify()
+
+
+def test_a_run_without_a_key_is_not_reserved(place):
+    with pytest.raises(LedgerError, match="has no key"):
+        Ledger(place, who="ana", key=ANA).reserve("clinic", [request("", noise_multiplier=30.0)])
 
 
 def test_a_trail_without_signatures_is_none_of_a_ledger_that_signs(place):

@@ -19,6 +19,7 @@ from dpjax.governance.heads import Head, check_head, signed_head
 from dpjax.governance.identity import Identity, identify
 from dpjax.governance.policy import ALL, Policy, check_key, has_second, owners_of_all, read_policy
 from dpjax.governance.signing import Author, SigningKey, signing_key
+from dpjax.governance.spends import read_spend
 from dpjax.governance.tables import ledgers, policies, tokens
 from dpjax.governance.tokens import Token, check_holder
 
@@ -237,6 +238,21 @@ class Book:
             return ""
         return _denied(policy, self._identify(connection), action, data, sensitive, list(requests))
 
+    def _refusal_to_go_on(self, connection: sa.Connection, name: str, rows: Iterable[Mapping[str, Any]]) -> str:
+        """Why this person may not go on with reserved runs of a data set, rows of ``spends``; empty: they may.
+
+        A token that has ended since is none of the reasons.
+        """
+        data_set = next(each for each in data_sets_of(connection) if each.name == name)
+        if not data_set.sensitive:
+            return ""
+        requests = [
+            Request(row["key"], read_spend(row["spend"]), data_set.unit, data_set.adjacency, row["label"])
+            for row in rows
+        ]
+        who = Identity(self._identify(connection).who)
+        return _denied(policy_in(connection), who, "train", data_set.name, [data_set], requests)
+
     def _deny(self, why: str, action: str, data: str) -> None:
         with writing(self._engine) as connection:
             self._append(connection, "deny", "" if data == ALL else data, {"action": action, "why": why})
@@ -245,7 +261,7 @@ class Book:
     def _append(self, connection: sa.Connection, action: str, subject: str, detail: Mapping[str, Any]) -> int:
         """Write down what this person does now, and do it; the number of the record."""
         identity = self._identify(connection)
-        if action not in ("commit", "continue", "close"):  # a run that was begun in time may end
+        if action not in ("commit", "continue", "model", "close"):  # a run that was begun in time may end
             identity.check_now()
         author = Author(identity.who, self.key)
         check_key(policy_in(connection), author.who, author.key.public)

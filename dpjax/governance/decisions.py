@@ -108,9 +108,11 @@ def decide(data_set: DataSet, runs: Sequence[Run], requests: Sequence[Request]) 
       requests: to come.
 
     Raises:
-      LedgerError: another unit or adjacency than the budget's, or a run that another process runs now.
+      LedgerError: another unit or adjacency than the budget's, no key, or a run that another process runs now.
     """
     for request in requests:
+        if not request.key:
+            raise LedgerError(f"run {request.label} has no key, as what other tools spent; give it one.")
         if (request.unit, request.adjacency) != (data_set.unit, data_set.adjacency):
             raise LedgerError(
                 f"data {data_set.name} has a budget for unit={data_set.unit} and adjacency={data_set.adjacency}, and "

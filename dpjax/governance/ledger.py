@@ -16,7 +16,7 @@ from dpjax.governance import trail
 from dpjax.governance.accounts import DataSet, data_set_of, runs_of
 from dpjax.governance.database import connect, ledger_url, reading, sentences, shown, writing
 from dpjax.governance.decisions import Decision, Held, Request, being_run, decide, spent_of
-from dpjax.governance.errors import LedgerError, Overspent
+from dpjax.governance.errors import Denied, LedgerError, Overspent
 from dpjax.governance.identity import user
 from dpjax.governance.limits import false_claim
 from dpjax.governance.release_book import ReleaseBook
@@ -241,6 +241,8 @@ class Ledger(ReleaseBook):
         theirs = {row["who"] for row in rows.values()} - {self._identify(connection).who}
         if theirs and not of_others and data_set_of(connection, name).sensitive:
             raise LedgerError(f"a run on sensitive data is {min(theirs)}'s; only they go on with it.")
+        if action == "continue" and (why := self._refusal_to_go_on(connection, name, rows.values())):
+            raise Denied(why)
         done = [each for id, change in changes.items() if (each := _checked(rows[id], change))]
         if done:
             self._append(connection, action, name, {"runs": done})

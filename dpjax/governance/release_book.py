@@ -30,20 +30,22 @@ class ReleaseBook(BudgetBook):
         """Write down what a run has made, before it ends.
 
         Formal guarantees: nothing is written down of a run that has ended, so that a model of another one can't be
-        passed off as its own afterwards.
+        passed off as its own afterwards; nor by anybody but the run's own person.
 
         Args:
           id: of the run.
           files: name → SHA-256, see ``files.hashes_of``.
 
         Raises:
-          LedgerError: the run has ended, or is not in this ledger.
+          LedgerError: the run has ended, is another person's, or is not in this ledger.
         """
         with writing(self._engine) as connection:
-            chosen = sa.select(spends.c.data_set, spends.c.state).where(spends.c.id == id)
+            chosen = sa.select(spends.c.data_set, spends.c.state, spends.c.who, spends.c.label).where(spends.c.id == id)
             row = connection.execute(chosen).first()
             if row is None or row.state != "open":
                 raise LedgerError(f"run {id[:40]} has ended, or is not in this ledger; run it again to have its model.")
+            if row.who != self._identify(connection).who:
+                raise LedgerError(f"run {row.label} is {row.who}'s; only they say what it has made.")
             self._append(connection, "model", row.data_set, {"run": id, "files": dict(files)})
 
     def record_release(

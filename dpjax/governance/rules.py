@@ -24,7 +24,14 @@ _CHANGES = {
     "close": {"id", "steps", "state"},
     "continue": {"id", "state", "process", "who"},
 }
-_NEEDS = {"reserve": "train", "enter": "enter", "propose": "budget", "release": "release", "budget": "budget"}
+_NEEDS = {
+    "reserve": "train",
+    "continue": "train",
+    "enter": "enter",
+    "propose": "budget",
+    "release": "release",
+    "budget": "budget",
+}
 """What writes a record about sensitive data → what its author may do."""
 
 _SLACK = 1e-3
@@ -43,9 +50,9 @@ def check_rules(
     Formal guarantees: steps of a run only grow, up to those that were reserved; a run that has ended is not changed,
     but for one that goes on; what it costs, whose it is and of which data never change; and only what was entered of
     other tools is taken back. Sensitive data are protected less only by what a second person, with another key,
-    approved, and everything about them is written by somebody whose role allows it. A reservation of sensitive data is
-    within the limits of a grant that its author had then, and claims no less ε than ``false_claim`` lets it; whether it
-    fitted into the budget is not computed again.
+    approved, and everything about them is written by somebody whose role allows it. A run of sensitive data that is
+    reserved, or goes on, is within the limits of a grant that its author had then, and claims no less ε than
+    ``false_claim`` lets it; whether it fitted into the budget is not computed again.
 
     Args:
       connection: to the tables as they were before the record.
@@ -66,9 +73,11 @@ def check_rules(
     elif action == CLOCK:
         check_clock(record, detail, policy, maker, before)
     elif action == "model":
-        row = connection.execute(sa.select(spends.c.state).where(spends.c.id == detail["run"])).scalar_one_or_none()
-        if row != "open":
+        row = connection.execute(sa.select(spends).where(spends.c.id == detail["run"])).mappings().first()
+        if row is None or row["state"] != "open":
             raise LedgerError("it is about a model of a run that had ended, or was none.")
+        if (row["who"], row["data_set"]) != (record["who"], record["subject"]):
+            raise LedgerError(f"it says what a run of {row['who']} has made.")
     approved = _approved(connection, record, before)
     if action == "budget" and data_set is not None and weakens(data_set, detail) and approved != detail:
         raise LedgerError("it protects sensitive data less, and no second person had approved that.")
@@ -87,8 +96,11 @@ def check_rules(
         for spend in {run["spend"]: read_spend(run["spend"]) for run in detail["runs"]}.values():
             if fault := false_claim(spend, data_set.adjacency):
                 raise LedgerError(f"it has a run that is none: {fault}.")
-    if action == "reserve" and data_set is not None and sensitive:
-        _check_limits(policy, record["who"], data_set, detail["runs"])
+    if action in ("reserve", "continue") and data_set is not None and sensitive:
+        ids = [each["id"] for each in detail["runs"]]
+        chosen = sa.select(spends.c.spend).where(spends.c.id.in_(ids))
+        runs = detail["runs"] if action == "reserve" else connection.execute(chosen).mappings().all()
+        _check_limits(policy, record["who"], data_set, runs)
 
 
 def _check_role(policy: Policy | None, who: str, action: str, data: str) -> None:
@@ -116,7 +128,8 @@ def _check_new_runs(action: str, runs: Any, data_set: DataSet | None) -> None:
         steps = read_spend(run["spend"]).steps
         wanted = (0, "open") if action == "reserve" else (steps, "closed")
         begun = (run["steps"], run["state"]) == wanted and not isinstance(run["steps"], bool)
-        if not begun or is_entered(run) != (action == "enter"):
+        named = bool(run["key"]) and bool(run["process"])
+        if not begun or (not is_entered(run) if action == "enter" else not named):
             raise LedgerError("it has a run that has not begun as runs do.")
 
 
@@ -151,8 +164,10 @@ def _check_changes(
             raise LedgerError("it leaves a run in another state than it says.")
         if change.get("who", record["who"]) != record["who"]:
             raise LedgerError("it lets another person go on with a run.")
+        if action == "continue" and not (isinstance(change.get("process"), str) and change["process"]):
+            raise LedgerError("it goes on with a run and names no process.")
         others = data_set is not None and data_set.sensitive and row["who"] != record["who"]
-        if others and action == "commit":
+        if others and (action == "commit" or (action == "continue" and "who" not in change)):
             raise LedgerError(f"it spends what {row['who']} has reserved.")
 
 
