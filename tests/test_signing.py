@@ -227,6 +227,7 @@ def test_a_token_that_expired_is_refused_and_so_is_what_it_began_nothing_new(hos
     with pytest.raises(LedgerError, match="token of bob has expired"):
         _reserve(bob, "more")
     bob.commit({run: 2})  # what was begun in time may end
+    bob.record_model(run, {"a": "b"})
     bob.close({run: None})
 
 

@@ -57,7 +57,7 @@ def print_account(account: "Account", with_runs: bool) -> None:
     back = f", {len(account.retracted):,} of them taken back" if account.retracted else ""
     console.print(
         f"{data_set.name}: ε={account.spent:.3g} of {data_set.epsilon:g} spent{held}, at δ={data_set.delta:g} per "
-        f"{data_set.unit}, {data_set.adjacency}; {counted(len(account.runs), 'run')}{back}, "
+        f"{data_set.unit}, {data_set.adjacency}{composed(data_set.composition)}; {counted(len(account.runs), 'run')}{back}, "
         f"{data_set.fingerprint.num_rows:,} rows{over}",
         markup=False,
     )
@@ -96,7 +96,15 @@ def proposed(proposal: "Proposal") -> str:
         return "another policy"
     if action == "retract":
         return f"entry {to['runs'][0]['id'][:8]} of {proposal.data_set} is taken back ({to['why']})"
-    return f"ε={to['epsilon']:g} at δ={to['delta']:g} for {proposal.data_set}"
+    other = composed(to["composition"], proposal.before["composition"])
+    return f"ε={to['epsilon']:g} at δ={to['delta']:g}{other} for {proposal.data_set}"
+
+
+def composed(composition: str, before: str = "planned") -> str:
+    """How runs are added up, where that is not as usual or not as before."""
+    if composition == before == "planned":
+        return ""
+    return f", composition={composition}" + (f" instead of {before}" if before not in (composition, "planned") else "")
 
 
 def counted(number: int, thing: str) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dpjax.cli import ledger_record
-from dpjax.cli.accounts_shown import as_dict, counted, found_run, print_account, proposed, waiting
+from dpjax.cli.accounts_shown import as_dict, composed, counted, found_run, print_account, proposed, waiting
 
 if TYPE_CHECKING:
     from dpjax.encryption.keys import Keys
@@ -73,11 +73,12 @@ def budget(
         str, typer.Option(help="zero_out, add_or_remove_one or replace_one, as the runs have it.")
     ] = "zero_out",
     composition: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="planned, tight, for runs not chosen by what earlier ones gave out; adaptive, also if they are."
+            help="planned, tight, for runs not chosen by what earlier ones gave out; adaptive, also if they are; if "
+            "left out, as it is, and planned of new data."
         ),
-    ] = "planned",
+    ] = None,
     sensitive: Annotated[
         bool | None,
         typer.Option(
@@ -108,11 +109,13 @@ def budget(
     of = {"unit": unit, "adjacency": adjacency, "epsilon": epsilon, "delta": delta, "composition": composition}
     proposal = book.set_budget(name, rows, **of, sensitive=sensitive)
     if proposal is not None:
-        typer.echo(f"proposed; a second person lets it hold with: dpjax ledger approve {proposal.number}")
+        other = composed(proposal.budget["composition"], proposal.before["composition"])
+        typer.echo(f"proposed{other}; a second person lets it hold with: dpjax ledger approve {proposal.number}")
         return
+    kept = composition or book.composition(name)
     typer.echo(
-        f"{name}: ε={epsilon:g} at δ={delta:g} per {unit}, {adjacency}, for {rows.num_rows:,} rows; runs with "
-        "governance=local spend it."
+        f"{name}: ε={epsilon:g} at δ={delta:g} per {unit}, {adjacency}{composed(kept)}, for {rows.num_rows:,} rows; "
+        "runs with governance=local spend it."
     )
 
 
@@ -154,11 +157,17 @@ def show(
     for account in accounts:
         print_account(account, with_runs=name is not None)
     shown = {account.data_set.name for account in accounts}
+    outdated = {each.number for each in book.outdated()}
     for each in book.proposals():
         if not each.data_set or each.data_set in shown:
+            fix = f"dpjax ledger approve {each.number}"
             typer.echo(
-                f"proposal {each.number} of {each.who}: {proposed(each)}; a second person lets it hold with: "
-                f"dpjax ledger approve {each.number}"
+                f"proposal {each.number} of {each.who}: {proposed(each)}; "
+                + (
+                    f"it is outdated, as what it changes has changed since; let it be forgotten with: {fix} --withdraw"
+                    if each.number in outdated
+                    else f"a second person lets it hold with: {fix}"
+                )
             )
     if name is None and (others := len(book.names()) - len(accounts)):
         typer.echo(f"{counted(others, 'data set')} more that you have no role to see")

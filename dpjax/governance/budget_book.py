@@ -40,7 +40,7 @@ class BudgetBook(Book):
         adjacency: str,
         epsilon: float,
         delta: float,
-        composition: str = "planned",
+        composition: str | None = None,
         sensitive: bool | None = None,
     ) -> Proposal | None:
         """Give a data set a budget, or another one.
@@ -51,7 +51,7 @@ class BudgetBook(Book):
           unit, adjacency: as of a ``Mechanism``; what has runs keeps them.
           epsilon, delta: of all that may ever be computed from it; finite.
           composition: "planned", of privacy losses, tight, for runs that are not chosen by what earlier ones gave out;
-            or "adaptive", of Rényi divergences, for runs that are.
+            or "adaptive", of Rényi divergences, for runs that are; None: as it is, "planned" of what is new.
           sensitive: whether all that is done with it needs a grant; None: as it is.
 
         Returns:
@@ -68,11 +68,11 @@ class BudgetBook(Book):
             "adjacency": adjacency,
             "epsilon": epsilon,
             "delta": delta,
-            "composition": composition,
         }
         with self._permitting("budget", name, marks=bool(sensitive)) as connection:
             known = {each.name: each for each in data_sets_of(connection)}
             old = known.get(name)
+            given["composition"] = composition or ("planned" if old is None else old.composition)
             marked = sensitive if sensitive is not None else old is not None and old.sensitive
             budget = checked_budget(name, known, runs_of(connection, name), sensitive=marked, **given)
             keep_fingerprint(connection, fingerprint.as_json())
@@ -134,6 +134,20 @@ class BudgetBook(Book):
         with reading(self._engine) as connection:
             return proposals_of(connection)
 
+    def outdated(self) -> list[Proposal]:
+        """Those that wait for nothing any more, as what they would change has changed since."""
+        with reading(self._engine) as connection:
+            return [each for each in proposals_of(connection) if self._as_it_is(connection, each) != each.before]
+
+    def composition(self, name: str) -> str:
+        """How a data set's runs are added up: planned or adaptive.
+
+        Args:
+          name: of the data set.
+        """
+        with reading(self._engine) as connection:
+            return data_set_of(connection, name).composition
+
     def approve(self, number: int) -> Proposal:
         """Let hold what another person has proposed: a budget, a policy, or that an entry is taken back.
 
@@ -176,7 +190,8 @@ class BudgetBook(Book):
                 if now != proposal.before:
                     what = {"budget": f"the budget of {proposal.data_set}", "policy": "the policy"}.get(action)
                     raise LedgerError(
-                        f"{what} has changed since proposal {number}; propose it anew."
+                        f"{what} has changed since proposal {number}; propose it anew, and let this one be forgotten "
+                        f"with `dpjax ledger approve {number} --withdraw`."
                         if what
                         else f"proposal {number} takes back what was taken back already; let it be forgotten with "
                         f"`dpjax ledger approve {number} --withdraw`."
