@@ -4,7 +4,9 @@ import json
 
 import pytest
 
+from dpjax.governance.errors import Denied
 from dpjax.governance.ledger import Ledger, create_ledger
+from dpjax.governance.policy import ACTIONS
 from dpjax.governance.signing import new_signing_key
 from tests.policies import grant
 
@@ -74,3 +76,30 @@ def test_what_another_change_overtook_is_told_and_forgotten(dpjax):
         Ledger(who="cleo", key=CLEO).approve(old)
     dpjax("ledger", "approve", str(old), "--withdraw")
     assert "outdated" not in dpjax("ledger", "show")[1]
+
+
+def test_what_names_no_rows_is_told_how_to_name_them(dpjax):
+    status, said = dpjax("ledger", "budget", "customers", "--epsilon", "8", data=False)
+    said = " ".join(said.split())
+    assert status == 1
+    assert "NAME=customers is no name of `dpjax data list`, and no file; name its rows with --data" in said
+    dpjax("ledger", "budget", "customers", "--epsilon", "8")
+    status, said = dpjax("ledger", "budget", "customers", "--epsilon", "9", data=False)
+    said = " ".join(said.split())
+    assert status == 1
+    assert "data customers has a budget, and this is no name of" in said
+    assert "--data FILE" in said
+
+
+def test_a_denial_is_a_sentence(dpjax, tmp_path):
+    dpjax("ledger", "budget", "clinic", "--epsilon", "8", "--sensitive")
+    said = " ".join(dpjax("ledger", "export", str(tmp_path / "trail.jsonl"))[1].split())
+    assert "this ledger has sensitive data, and no policy that lets anybody write the trail to a file; set one" in said
+    _governed()
+    for action in ACTIONS.keys() - {"policy"}:
+        what = ACTIONS[action]
+        with pytest.raises(Denied) as denied:
+            Ledger(who="zed").check(action, "clinic")
+        assert f"data clinic is sensitive, and to {what.split(',')[0].split(';')[0]} takes the role " in str(
+            denied.value
+        )

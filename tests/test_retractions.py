@@ -102,7 +102,7 @@ def test_of_sensitive_data_it_takes_an_owner_and_a_second_person(place):
     olga = as_(place, "olga")
     id = as_(place, "cleo").enter("clinic", WRONG, tool="opacus", label="")
     for who in ("ana", "cleo"):
-        with pytest.raises(Denied, match=r"to take back what was entered by mistake, .* takes the role owner"):
+        with pytest.raises(Denied, match=r"to take back what was entered by mistake takes the role owner"):
             as_(place, who).retract("clinic", id, "no reason")
     proposal = olga.retract("clinic", id, "ε was 0.75")
     again = olga.retract("clinic", id, "twice proposed")

@@ -57,7 +57,8 @@ def print_account(account: "Account", with_runs: bool) -> None:
     back = f", {len(account.retracted):,} of them taken back" if account.retracted else ""
     console.print(
         f"{data_set.name}: ε={account.spent:.3g} of {data_set.epsilon:g} spent{held}, at δ={data_set.delta:g} per "
-        f"{data_set.unit}, {data_set.adjacency}{composed(data_set.composition)}; {counted(len(account.runs), 'run')}{back}, "
+        f"{data_set.unit}, {data_set.adjacency}{composed(data_set.composition)}; "
+        f"{counted(len(account.runs), 'run')}{back}, "
         f"{data_set.fingerprint.num_rows:,} rows{over}",
         markup=False,
     )

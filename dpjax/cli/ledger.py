@@ -103,6 +103,8 @@ def budget(
     from dpjax.governance.ledger import Ledger
 
     book = Ledger(ledger)
+    if data is None:
+        _check_names_rows(name, known=name in book.names())
     rows = _fingerprint(data or name, encoding)
     if delta >= 1 / max(rows.num_rows, 1):
         raise ValueError(f"delta={delta:g} must be below 1/rows = 1/{rows.num_rows}.")
@@ -117,6 +119,14 @@ def budget(
         f"{name}: ε={epsilon:g} at δ={delta:g} per {unit}, {adjacency}{composed(kept)}, for {rows.num_rows:,} rows; "
         "runs with governance=local spend it."
     )
+
+
+def _check_names_rows(name: str, *, known: bool) -> None:
+    from dpjax.datasets.raw_columns import names_rows
+
+    if not names_rows(name):
+        what = f"data {name} has a budget, and this is" if known else f"NAME={name} is"
+        raise ValueError(f"{what} no name of `dpjax data list`, and no file; name its rows with --data FILE.")
 
 
 def _fingerprint(data: str, encoding: str | None) -> "Fingerprint":

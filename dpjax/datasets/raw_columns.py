@@ -92,6 +92,20 @@ def _column(column: Any) -> Any:
     return np.array(column.to_pylist(), dtype=object)
 
 
+def names_rows(name: str) -> bool:
+    """Whether a word names rows by itself: of the registry or the hub, or as a path.
+
+    Args:
+      name: what a person calls a data set.
+
+    Example:
+      >>> names_rows("breast_cancer"), names_rows("./patients.csv"), names_rows("customers")
+      (True, True, False)
+    """
+    listed = name in registry.ENTRIES or name.startswith("hub:") or "?" in name
+    return listed or "/" in name or "." in name or Path(name).expanduser().exists()
+
+
 def columns_named(name: str) -> Mapping[str, Any]:
     """The columns of what a person calls a data set: a name of the registry or the hub, or a path.
 

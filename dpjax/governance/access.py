@@ -116,10 +116,12 @@ def denial(
       beyond: to train: how the run is called that is beyond the limits, the run, and the budget.
     """
     what = "this ledger" if data == ALL else f"data {data}"
+    closed = "this ledger has sensitive data" if data == ALL else f"{what} is sensitive"
+    done = ACTIONS[action].partition(",")[0].partition(";")[0]  # the rest of it says how
     if policy is None:
         return (
-            f"{what} is sensitive, and the ledger has no policy that lets anybody {ACTIONS[action]}; set one with "
-            "`dpjax policy set FILE`."
+            f"{closed}, and {'no' if data == ALL else 'the ledger has no'} policy that lets anybody {done}; set one "
+            "with `dpjax policy set FILE`."
         )
     may = sorted(role for role, allowed in ROLES.items() if action in allowed)
     has = sorted({grant.role for grant in grants_of(policy, who) if data in grant.data or ALL in grant.data})
@@ -132,7 +134,7 @@ def denial(
             f"them: {'; or '.join(broken)}; run it within them, or ask an owner."
         )
     roles = f"{who} has the role {' and '.join(has)} there" if has else f"{who} has no role there"
-    return f"{what} is sensitive, and to {ACTIONS[action]} takes the role {' or '.join(may)}; {roles}: ask an owner."
+    return f"{closed}, and to {done} takes the role {' or '.join(may)}; {roles}: ask an owner."
 
 
 def limits_of(grant: Grant) -> str:
