@@ -7,7 +7,6 @@ from typing import cast
 import jax.numpy as jnp
 import numpy as np
 
-from dpjax.datasets.patterns import any_sealed
 from dpjax.fetching.folders import models_folder
 from dpjax.lengths import lengths_of
 from dpjax.models import pretrained
