@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from omegaconf.errors import OmegaConfBaseException
+
 from dpjax.datasets.patterns import any_sealed
 
 WITHHELD = "failed; what was wrong may quote a row, so that it is in failure.json, sealed, and not here."
@@ -16,8 +18,8 @@ def rows_lie_sealed(cfg: Any) -> bool:
     """
     try:
         return any(map(any_sealed, (cfg.data.path, cfg.data.name.partition("?")[0])))
-    except (OSError, RuntimeError, ValueError, TypeError, AttributeError):  # nor can the run have read any
-        return False
+    except (OSError, RuntimeError, ValueError, TypeError, AttributeError, OmegaConfBaseException):
+        return False  # nor can the run have read any
 
 
 def is_withheld(cfg: Any) -> bool:
@@ -26,4 +28,8 @@ def is_withheld(cfg: Any) -> bool:
     Args:
       cfg: of the run; one that was refused may be anything.
     """
-    return bool(cfg.governance.seal) or rows_lie_sealed(cfg)
+    try:
+        sealed = bool(cfg.governance.seal)
+    except OmegaConfBaseException:  # it has no value, so that nothing ran
+        sealed = False
+    return sealed or rows_lie_sealed(cfg)

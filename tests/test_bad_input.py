@@ -85,6 +85,7 @@ CASES = {
     "+hydra.job.foo=1": "hydra.job.foo is none of Hydra's settings",
     "privacy=[dp,none]": "privacy=[dp,none] chooses several files of one group; take one",
     "data.name=???": "data.name has no value; give it one, or leave it at its default.",
+    "governance.seal=???": "governance.seal has no value; give it one, or leave it at its default.",
     # what a program can't hold
     "optimizer.learning_rate=inf": "optimizer.learning_rate=inf must be finite; give it a value.",
     "optimizer.learning_rate=1e39": "optimizer.learning_rate=1e+39 is more than float32 can compute with",
