@@ -72,7 +72,7 @@ def test_where_no_key_is_named_the_fix_is_said(call, tmp_path):
         status, _, err = call("keys", *words)
         assert status == 1
         assert err.startswith(
-            "error: no key is named; make one with `dpjax keys new --to file:PATH` and set DPJAX_KEYS="
+            "error: no key is named; set DPJAX_KEYS to where yours lie, or make the first with `dpjax keys new"
         )
     assert call("keys", "new", "--to", "env:MINE")[2].startswith(
         "error: env: can't be written by a program; print a key"

@@ -118,7 +118,7 @@ def test_without_a_key_nothing_is_reserved(main, ledger, monkeypatch):
     monkeypatch.delenv("DPJAX_KEYS")
     code, _, err = main(*RUN)
     assert code == 1
-    assert "no key is named; make one with `dpjax keys new --to file:PATH`" in err
+    assert "no key is named; set DPJAX_KEYS to where yours lie" in err
     assert ledger.account("cancer").runs == ()
     assert "governance.name=local" in main("data=digits", "governance.seal=true")[2]  # which nothing reads
 

@@ -144,7 +144,7 @@ def _split(source: str | None) -> tuple[str, str]:
     found = source if source is not None else os.environ.get(SOURCE)
     if not found:
         raise EncryptionError(
-            f"no key is named; make one with `dpjax keys new --to file:PATH` and set {SOURCE}=file:PATH."
+            f"no key is named; set {SOURCE} to where yours lie, or make the first with `dpjax keys new --to file:PATH`."
         )
     kind, colon, place = found.partition(":")
     # What is none may be a key that was put in the wrong place, and is not repeated.
