@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import datetime
 import hashlib
 import json
+import re
 import unicodedata
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -21,6 +23,18 @@ _TELLING = 16
 
 _BITS = 10.0
 """By how many bits more than rows are counted by a table's cells have to vary, for a row to be this table's alone."""
+
+_RARE = 0.5
+"""Of a column's values that are distinct from which on they are kept themselves; below, other tables have them too."""
+
+_MOST_VALUES = 32
+"""Of a rare column's values whose hash is smallest."""
+
+_LEAST_RARE = 3
+"""Rare columns that two tables must have in common, at least, to be of the same rows by these alone."""
+
+_LOOSE = 8
+"""Numbers that are all different, and so many times as wide apart as there are of them at most, number the rows."""
 
 _LEAST_SHARE = 0.05
 """Of rows in common below which two data sets count as different: a few rows are in many."""
@@ -40,6 +54,8 @@ class Fingerprint(NamedTuple):
       rows: the least hashes of distinct rows, in order, each of its telling cells; of all, where none tells.
       columns: the least hashes of telling columns, each of all its values in any order.
       whole: the least hashes of distinct rows, each of all its cells, where these vary enough to tell.
+      values: of each column that has rare values, the least hashes of these; they are found again in a part of the rows
+        that has other columns beside.
     """
 
     num_rows: int
@@ -47,6 +63,7 @@ class Fingerprint(NamedTuple):
     rows: tuple[int, ...]
     columns: tuple[int, ...]
     whole: tuple[int, ...] = ()
+    values: tuple[tuple[int, ...], ...] = ()
 
     def same(self, other: Fingerprint) -> bool:
         """Whether these are the same rows: all of them, or at least all their columns that tell them from others."""
@@ -68,11 +85,13 @@ class Fingerprint(NamedTuple):
             common = len(set(self.columns) & set(other.columns))
             by_column = common / min(len(self.columns), len(other.columns))
             share = max(share, by_column if by_column >= 0.5 else 0.0)
+        share = max(share, _by_values(self.values, other.values))
         return share if share >= _LEAST_SHARE else 0.0
 
     def as_json(self) -> str:
         """As a ledger keeps it."""
-        return json.dumps([self.num_rows, self.digest, *map(_packed, (self.rows, self.columns, self.whole))])
+        packed = [*map(_packed, (self.rows, self.columns, self.whole)), [*map(_packed, self.values)]]
+        return json.dumps([self.num_rows, self.digest, *packed])
 
     @classmethod
     def from_json(cls, text: str) -> Fingerprint:
@@ -82,8 +101,9 @@ class Fingerprint(NamedTuple):
           ValueError: it is none.
         """
         try:
-            number, digest, *packed = json.loads(text)  # of before there were whole rows, two
-            return cls(int(number), str(digest), *map(_unpacked, packed))
+            number, digest, *packed = json.loads(text)  # of before there were whole rows, two; and values, three
+            values = tuple(map(_unpacked, packed.pop())) if len(packed) > 3 else ()
+            return cls(int(number), str(digest), *map(_unpacked, packed), values=values)
         except (TypeError, ValueError) as error:
             raise ValueError("the fingerprint of a data set can't be read.") from error
 
@@ -96,9 +116,20 @@ def _unpacked(text: str) -> tuple[int, ...]:
     return tuple(np.frombuffer(base64.b64decode(text), "<u8").tolist())
 
 
-def _contained(mine: tuple[int, ...], others: tuple[int, ...]) -> float:
+def _by_values(mine: tuple[tuple[int, ...], ...], others: tuple[tuple[int, ...], ...]) -> float:
+    """The share of rare columns of which at least half of one's values are the other's; 0 if few are."""
+
+    def is_one(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
+        return max(_contained(a, b, _MOST_VALUES), _contained(b, a, _MOST_VALUES)) >= 0.5
+
+    common = sum(any(is_one(a, b) for b in others) for a in mine)
+    share = common / min(len(mine), len(others)) if mine and others else 0.0
+    return min(share, 1.0) if share >= 0.5 and common >= _LEAST_RARE else 0.0
+
+
+def _contained(mine: tuple[int, ...], others: tuple[int, ...], most: int = _MOST_ROWS) -> float:
     """The share of my rows that are among the others', judged by those below what both have kept."""
-    ends = [rows[-1] for rows in (mine, others) if len(rows) == _MOST_ROWS]
+    ends = [rows[-1] for rows in (mine, others) if len(rows) == most]
     end = min(ends, default=1 << 64)
     seen = {row for row in mine if row <= end}
     common = len(seen & set(others))
@@ -130,6 +161,7 @@ def fingerprint_of(columns: Mapping[str, Any]) -> Fingerprint:
     telling: Any = None  # of a row's telling cells alone: what is left out of a copy is mostly a label
     of_columns: set[int] = set()
     bits = 0.0
+    rare: list[tuple[int, ...]] = []
     for values in columns.values():
         cells = _cells(values)
         if total is None:
@@ -139,7 +171,8 @@ def fingerprint_of(columns: Mapping[str, Any]) -> Fingerprint:
         width = int(np.prod(cells.shape[1:], dtype=np.int64))
         cells = cells.reshape(len(cells), width)
         rows_at_once = max(1, _CHUNK // max(width, 1))
-        sums, tells = np.zeros(width, np.uint64), _telling(cells)
+        sums, tells = np.zeros(width, np.uint64), _telling(cells) & (not _numbers_rows(values))
+        rare += [_rare_values(cells[:, i]) for i in np.flatnonzero(tells)[: _MOST_COLUMNS - len(rare)]]
         bits += sum(float(np.log2(len(np.unique(cells[:_MOST_ROWS, i])))) for i in range(width) if len(cells))
         for start in range(0, len(cells), rows_at_once):
             hashed = _mixed(cells[start : start + rows_at_once])
@@ -160,31 +193,87 @@ def fingerprint_of(columns: Mapping[str, Any]) -> Fingerprint:
         tuple(distinct[:_MOST_ROWS].tolist()) if 2 * len(distinct) > len(rows) else (),
         tuple(sorted(of_columns)[:_MOST_COLUMNS]),
         tuple(whole[:_MOST_ROWS].tolist()) if bits > np.log2(len(rows) + 1) + _BITS else (),
+        tuple(sorted(filter(None, rare))),
     )
 
 
 def _telling(cells: Any) -> Any:
-    """Which columns have many values, and are no numbering of the rows."""
+    """Which columns have many values."""
     found = np.zeros(cells.shape[1], bool)
     for i in range(cells.shape[1]):
         distinct = len(np.unique(cells[: 4 * _TELLING, i]))
         found[i] = distinct >= _TELLING or len(np.unique(cells[:, i])) >= _TELLING
-    if cells.shape[1] == 1 and found[0]:
-        found[0] = not _numbers_rows(cells[:, 0])
     return found
 
 
-def _numbers_rows(column: Any) -> bool:
-    for first in (0, 1):
-        numbering = _whole(np.arange(first, first + len(column)))
-        if np.array_equal(np.sort(column), np.sort(numbering)):
-            return True
-    return False
+def _rare_values(column: Any) -> tuple[int, ...]:
+    """The least hashes of a column's values, if most of them are there once."""
+    distinct = np.unique(_mixed(column))
+    return tuple(distinct[:_MOST_VALUES].tolist()) if len(distinct) >= _RARE * len(column) else ()
+
+
+def _numbers_rows(values: Any) -> bool:
+    """Whether a column numbers the rows, or says when they were: as many other tables have it."""
+    array = np.asarray(values)
+    if array.ndim != 1 or len(array) < _TELLING:
+        return False
+    if array.dtype.kind in "iu":
+        numbers = array.astype(object)
+    elif array.dtype.kind == "f":
+        if not np.isfinite(array).all() or (array != np.trunc(array)).any():
+            return False
+        numbers = array.astype(object)
+    else:
+        numbers = _numbered(array.tolist())
+    if numbers is None:
+        return False
+    distinct = {int(number) for number in numbers}
+    return len(distinct) == len(numbers) and max(distinct) - min(distinct) < _LOOSE * len(distinct)
+
+
+def _numbered(words: list[Any]) -> list[int] | None:
+    """The numbers of words that are alike but for one, or the days of dates; None: they are neither."""
+    found, around = [], set()
+    for word in words:
+        text = _canonical(word)
+        if date := _DAY.fullmatch(text):
+            try:
+                found.append(datetime.date.fromisoformat(date[0]).toordinal())
+            except ValueError:
+                return None
+            around.add("a day")
+        elif number := _NUMBERED.fullmatch(text):
+            found.append(int(number[2]))
+            around.add(number[1] + "…" + number[3])
+        else:
+            return None
+        if len(around) > 1:
+            return None
+    return found
+
+
+_DAY = re.compile(r"\d{4}-\d\d-\d\d")
+_NUMBERED = re.compile(r"(\D*)(\d{1,18})(\D*)")
+_MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)(?:[ t](\d\d:\d\d(?::\d\d)?)(\.\d+)?(?:z|\+00:?00)?)?")
+
+
+def _canonical(value: Any) -> str:
+    """A word as it is compared: without case, spaces at its ends, and how a moment is written."""
+    if isinstance(value, bytes):
+        value = value.decode(errors="replace")
+    words = " ".join(unicodedata.normalize("NFKC", str(value)).casefold().split())
+    if moment := _MOMENT.fullmatch(words):
+        day, time, part = moment[1], moment[2] or "00:00", (moment[3] or "").rstrip("0").rstrip(".")
+        time = time.removesuffix(":00") if len(time) > 5 and not part else time
+        return day if time == "00:00" else f"{day} {time}{part}"
+    return {"true": "1", "false": "0"}.get(words, words)
 
 
 def _cells(values: Any) -> UInt64[np.ndarray, "rows *cells"]:
     """One number a cell, equal where the values are."""
     array = np.asarray(values)
+    if array.dtype.kind == "M":
+        array = array.astype("datetime64[us]").astype(object)
     if array.dtype.kind in "biuf" or array.dtype.name == "bfloat16":
         return _of_numbers(array)
     found: dict[Any, int] = {}
@@ -220,7 +309,7 @@ _MISSING = 1 << 41
 def _of_word(value: Any) -> int:
     if value is None or value != value:
         return _MISSING
-    words = " ".join(unicodedata.normalize("NFKC", str(value)).casefold().split())
+    words = _canonical(value)
     if not words:
         return _MISSING
     try:
