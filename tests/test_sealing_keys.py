@@ -89,7 +89,10 @@ def test_nothing_that_is_printed_of_keys_is_a_key(backend):
 
 def test_where_no_source_is_named_the_environment_is_asked_and_then_the_fix_is_said(monkeypatch):
     monkeypatch.delenv("DPJAX_KEYS", raising=False)
-    with pytest.raises(EncryptionError, match="no key is named; set DPJAX_KEYS to where yours lie, or make the first with `dpjax keys new"):
+    with pytest.raises(
+        EncryptionError,
+        match="no key is named; set DPJAX_KEYS to where yours lie, or make the first with `dpjax keys new",
+    ):
         keys_from()
     monkeypatch.setenv("DPJAX_KEYS", "env:MINE")
     with pytest.raises(EncryptionError, match="env:MINE is not set; set MINE to what `dpjax keys new` prints"):
