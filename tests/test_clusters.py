@@ -272,15 +272,18 @@ def requeue(cluster):
 
 
 def kill_a_task(folder):
-    """Kill the process of a task, as a machine without memory does."""
+    """Kill the process of the task that began last, as a machine without memory does: it has jobs left."""
 
     def found():
+        """Python's own: srun, which has the same words in its command line, is there before it."""
         listed = subprocess.run(["pgrep", "-f", f"submitit.core._submit {folder}"], capture_output=True, text=True)
-        return [int(number) for number in listed.stdout.split() if int(number) != os.getpid()]
+        return [int(number) for number in listed.stdout.split() if name_of(number).startswith("python")]
 
     wait_for("task's process", found, 60)
-    for process in found():
-        name = Path(f"/proc/{process}/comm").read_text().strip()
-        if name.startswith("python"):
-            os.kill(process, signal.SIGKILL)
-            return
+    os.kill(max(found()), signal.SIGKILL)
+
+
+def name_of(process):
+    with suppress(OSError):
+        return Path(f"/proc/{process}/comm").read_text().strip()
+    return ""
