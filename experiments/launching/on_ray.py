@@ -72,9 +72,10 @@ class RayExecutor:
         local = options.address is None and "RAY_ADDRESS" not in os.environ
         progress.tell("starting Ray on this machine" if local else "joining the Ray cluster", 0, 1)
         with _cluster(options.address) as ray:
+            cfgs = [job.cfg for jobs in groups for job in jobs]
             shares = cut(groups, _slots(ray, options), options.points_per_task)
             progress.spread(len(groups), len(shares), sum(map(len, groups)), f"{_PLACE}, {_nodes(ray)}")
-            yield from _run(ray, options, make_site(folder), shares, progress)
+            yield from _run(ray, options, make_site(folder, cfgs), shares, progress)
 
 
 def _check(options: RayOptions) -> None:

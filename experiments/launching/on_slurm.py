@@ -1,5 +1,6 @@
 """Groups of jobs as tasks of a SLURM array; they outlive the driver, which follows them when it comes back."""
 
+import os
 import pickle
 import shutil
 import time
@@ -7,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from experiments.config import ConfigError
+from experiments.launching.secrets_here import needed, refuse_unset
 from experiments.launching.shares import Share, again_in_words, cut
 from experiments.launching.site import NodeError, make_site
 from experiments.launching.slurm_tasks import Journal, State, last_words, no_controller, states, waits
@@ -50,10 +52,12 @@ class SlurmExecutor:
                 "hydra/launcher=slurm_batched finds no sbatch and squeue here; start the sweep where SLURM's commands "
                 "are, as on a login node, or use hydra/launcher=batched."
             )
+        cfgs = [job.cfg for jobs in groups for job in jobs]
+        refuse_unset(needed(cfgs, os.environ), self._options.setup)
         progress.tell("asking SLURM", 0, 1)
         if trouble := no_controller():
             raise ConfigError(f"SLURM does not answer here ({trouble}); start the sweep where squeue does.")
-        options, site = self._options, pickle.dumps(make_site(folder))
+        options, site = self._options, pickle.dumps(make_site(folder, cfgs))
         journal = Journal(folder.absolute() / FOLDER)
         followed, rest = journal.follow(groups)
         shares = cut(rest, options.max_parallel, options.points_per_task)

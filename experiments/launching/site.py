@@ -5,22 +5,20 @@ import secrets
 import socket
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
 
 from dpjax.keeping import write_whole
-from experiments.config import ConfigError
+from experiments.config import Config, ConfigError
+from experiments.launching.secrets_here import handed_on, lacking, needed
 
 MARK = ".shared"
 """A file in the sweep's folder that a node must find as the driver wrote it."""
 
 _PACKAGES = ("dpjax", "jax", "jaxlib", "numpy")
 """Of which another version may train to other numbers."""
-
-_VARIABLES = ("DPJAX_", "JAX_", "XLA_", "HF_")
-"""Beginnings of the names in the environment that decide what a run reads and how it computes."""
 
 _CLOCK_SECONDS = 30.0
 """By how much a node's clock may differ without a word: as much as two machines without time service drift in weeks."""
@@ -38,7 +36,8 @@ class Site(NamedTuple):
       token: what ``MARK`` in it holds.
       directory: where the command was given: paths of a config begin there.
       versions: package → version.
-      environment: variables that a node is to have, too.
+      environment: variables that a node is to have, too; no secrets, as all of this is written to disks.
+      needs: names of secrets that a node must have by its own means.
       clock: seconds since the epoch as the driver's clock had them when it was asked.
     """
 
@@ -47,14 +46,16 @@ class Site(NamedTuple):
     directory: Path
     versions: Mapping[str, str]
     environment: Mapping[str, str]
+    needs: tuple[str, ...]
     clock: float
 
 
-def make_site(folder: Path) -> Site:
+def make_site(folder: Path, cfgs: Sequence[Config] = ()) -> Site:
     """What this process has, and a mark in the sweep's folder that nodes look for.
 
     Args:
       folder: the sweep's; made if need be.
+      cfgs: of its jobs.
 
     Raises:
       OSError: the folder can't be written.
@@ -68,8 +69,8 @@ def make_site(folder: Path) -> Site:
     if len(token) != 32:  # another driver of this very sweep may have nodes at work, which look for its mark
         token = secrets.token_hex(16)
         write_whole(folder / MARK, token.encode())
-    environment = {name: value for name, value in os.environ.items() if name.startswith(_VARIABLES)}
-    return Site(folder, token, Path.cwd(), installed(), environment, time.time())
+    needs = needed(cfgs, os.environ)
+    return Site(folder, token, Path.cwd(), installed(), handed_on(os.environ), needs, time.time())
 
 
 def installed() -> dict[str, str]:
@@ -97,7 +98,8 @@ def join(
 ) -> list[str]:
     """Become a node of a site: its directory and environment, after a look at what must be the same.
 
-    Formal guarantees: a node that has other versions of what decides numbers, or another disk, computes nothing.
+    Formal guarantees: a node that has other versions of what decides numbers, another disk, or not the secrets that the
+    jobs need computes nothing.
 
     Args:
       site: the driver's.
@@ -109,7 +111,7 @@ def join(
       What is worth a line though it keeps nothing from running.
 
     Raises:
-      NodeError: other versions, or another disk.
+      NodeError: other versions, another disk, or a secret that is not there.
     """
     host = socket.gethostname()
     here = installed() if versions is None else versions
@@ -128,6 +130,11 @@ def join(
             "that all nodes share."
         ) from None
     os.environ.update(site.environment)
+    if missing := lacking(site.needs, os.environ):
+        raise NodeError(
+            f"node {host} lacks {' and '.join(missing)}, a secret that no launcher sends; set it where the node's own "
+            "processes start, or DPJAX_KEYS=file:PATH of a key file that all nodes share (chmod 600)."
+        )
     apart = clock() - site.clock
     # The driver may have asked long before the node had time for it: only a clock that is behind is known to be wrong.
     if apart < -_CLOCK_SECONDS:

@@ -20,6 +20,7 @@ from dpjax.results import read_job_result
 from dpjax.results.sealing import content_of
 from experiments import identity
 from experiments.config import ConfigError
+from experiments.launching.secrets_here import kept_back
 from experiments.launching.shares import Share
 from experiments.launching.site import NodeError
 from experiments.launching.slurm_work import SlurmOptions, Work
@@ -33,6 +34,7 @@ _ALIVE = {
 }
 _PASSING = ("None", "Priority", "Resources", "BeginTime", "JobArrayTaskLimit", "Cleaning", "Prolog")
 """Why jobs wait that will run."""
+_OWNERS_FOLDER, _OWNERS_FILE = 0o700, 0o600
 _MOST_IN_AN_ARRAY = 500  # SLURM's own bound is 1001 unless a site has set another
 _PATIENCE_SECONDS = 60
 _CLOSING_SECONDS = 15
@@ -199,6 +201,9 @@ class Journal:
                 self._tasks[name] = {"inbox": inbox.name, "jobs": listed}
                 submitted[name] = share
             write_whole(self._file, json.dumps(self._tasks, indent=1).encode(), durable=True)
+            for file in (each for each in self.folder.iterdir() if each.is_file() and not each.is_symlink()):
+                with suppress(OSError):  # a task may have taken it away
+                    file.chmod(_OWNERS_FILE)
         return submitted
 
     def _sbatch(
@@ -206,8 +211,10 @@ class Journal:
     ) -> list[str]:
         import submitit
 
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.chmod(_OWNERS_FOLDER)  # what lies in it is for its owner alone, whoever writes it
         for inbox in inboxes:
-            inbox.mkdir(parents=True)
+            inbox.mkdir(mode=_OWNERS_FOLDER)
         executor = submitit.SlurmExecutor(self.folder, max_num_timeout=options.max_num_timeout)
         given = {name: getattr(options, name) for name in ("partition", "account", "qos", "constraint")}
         if options.mem_gb is not None:
@@ -228,7 +235,7 @@ class Journal:
             **{name: value for name, value in given.items() if value is not None},
         )
         try:
-            with executor.batch():
+            with kept_back(), executor.batch():
                 jobs = [
                     executor.submit(Work(site, pickle.dumps(list(share.jobs)), inbox, is_withheld(share.jobs[0].cfg)))
                     for share, inbox in zip(shares, inboxes, strict=True)
