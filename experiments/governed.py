@@ -239,9 +239,9 @@ def _budget_of(cfg: Config) -> tuple[Ledger, str | None]:
     from dpjax.governance.ledger import Ledger
 
     if cfg.governance.seal:
-        from dpjax.encryption.keys import keys_from
+        from dpjax.results.sealing import held_keys
 
-        keys_from()  # says now what is wrong with them, and not when there is something to seal
+        held_keys()  # says now what is wrong with them, and not when there is something to seal
     ledger = Ledger(cfg.governance.ledger)
     data_set = ledger.find(_fingerprint(cfg.data))
     if data_set is not None:

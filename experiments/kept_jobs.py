@@ -95,10 +95,10 @@ def _states(job: Job, seed: int, identity: dict[str, str]) -> Checkpoints:
     folder = job.folder / STATES_FOLDER / f"seed-{seed}"
     if not job.cfg.governance.seal:
         return Checkpoints(folder, identity)
-    from dpjax.encryption.keys import keys_from
+    from dpjax.results.sealing import held_keys
     from dpjax.sealed_checkpoints import SealedCheckpoints
 
-    return SealedCheckpoints(folder, identity, keys_from())
+    return SealedCheckpoints(folder, identity, held_keys())
 
 
 def _tell(steps: Sequence[int], num_steps: int) -> None:

@@ -26,10 +26,11 @@ import experiments.spelling  # noqa: F401  config.yaml names folders by its reso
 from dpjax.cli import early_stop
 from dpjax.cli.stopping import heard, status_of
 from dpjax.program_cache import keep_programs, program_limit
-from dpjax.results import read_job_result, write_job_result
+from dpjax.results import read_job_result
 from dpjax.results.failures import clear_failure
+from dpjax.results.forged import lies_sealed_beside, told
 from dpjax.results.result_files import JOB_FILE
-from dpjax.results.sealing import is_sealed
+from dpjax.results.sealing import SealedError, is_sealed
 from experiments import config, identity
 from experiments.border import from_hydra
 from experiments.config import Config
@@ -42,6 +43,7 @@ from experiments.readers import refuse_unread
 from experiments.strict import refuse_choices
 from experiments.task import Job, Outcome, Rows, Tell, Told
 from experiments.validation import validate
+from experiments.withheld import is_withheld, keys_are_lacking
 
 
 def task(cfg: DictConfig) -> Rows:
@@ -92,17 +94,24 @@ def _is_saved(cfg: Config, folder: Path) -> bool:
 
 def finished(cfg: Config, folder: Path) -> Rows | None:
     """The rows of a job that is done already with this very config, code and data, and whose files are there."""
+    if cfg.governance.seal and (folder / JOB_FILE).is_file() and not is_sealed(folder / JOB_FILE):
+        raise SealedError(told(folder / JOB_FILE))
     on_disk = read_job_result(folder)
     if on_disk is None or not identity.is_finished(cfg, *on_disk) or not _is_saved(cfg, folder):
+        if not cfg.governance.seal and lies_sealed_beside(folder / JOB_FILE):
+            raise SealedError(
+                f"results of this sweep are sealed, and that of {folder} would lie open among them; add "
+                "governance=local governance.seal=true, or give it a folder of its own, as name=second."
+            )
         return None
     clear_failure(folder)
-    if cfg.governance.seal and not is_sealed(folder / JOB_FILE):  # of a time when it was not asked for
-        write_job_result(folder, *on_disk, seal=True)
     return on_disk[0]
 
 
 def run(jobs: Sequence[Job], tell: Tell) -> Iterator[Outcome]:
     """Run jobs of one signature together."""
+    if is_withheld(jobs[0].cfg):
+        keys_are_lacking()  # else they are held from here on, whatever becomes of their source
     if "jax" not in sys.modules:
         tell("importing JAX", 0, 1)
     with held():

@@ -5,9 +5,12 @@ from typing import Any
 from omegaconf.errors import OmegaConfBaseException
 
 from dpjax.datasets.patterns import any_sealed
+from dpjax.results.sealing import held_keys, is_of_keys
 
 WITHHELD = "failed; what was wrong may quote a row, so that it is in failure.json, sealed, and not here."
 """In the place of an error, in a file that lies open."""
+UNTOLD = "failed; what was wrong may quote a row and could not be sealed, so that the terminal alone was told."
+"""The same, where no key is there to seal it."""
 
 
 def rows_lie_sealed(cfg: Any) -> bool:
@@ -22,6 +25,18 @@ def rows_lie_sealed(cfg: Any) -> bool:
         return False  # nor can the run have read any
 
 
+def in_an_open_file(cfg: Any, error: Exception) -> str | None:
+    """What a file that lies open says of an error in its place; None: the error, which may be told.
+
+    Args:
+      cfg: of the run.
+      error: that it ended by.
+    """
+    if not is_withheld(cfg) or is_of_keys(error):
+        return None
+    return UNTOLD if keys_are_lacking() else WITHHELD
+
+
 def is_withheld(cfg: Any) -> bool:
     """Whether what a run says of its rows may not lie open in a file; at its terminal it may be said.
 
@@ -33,3 +48,14 @@ def is_withheld(cfg: Any) -> bool:
     except OmegaConfBaseException:  # it has no value, so that nothing ran
         sealed = False
     return sealed or rows_lie_sealed(cfg)
+
+
+def keys_are_lacking() -> bool:
+    """Whether this process holds no keys; those that are there are held from now on."""
+    from dpjax.encryption.errors import EncryptionError
+
+    try:
+        held_keys()
+    except EncryptionError:
+        return True
+    return False

@@ -2,6 +2,7 @@
 
 import pytest
 
+import experiments.jobs
 from dpjax.cli.app import run as dpjax
 from dpjax.datasets.raw_columns import columns_at
 from dpjax.datasets.sealed_rows import SEALED
@@ -9,7 +10,7 @@ from dpjax.encryption.keys import add_key, keys_from
 from dpjax.encryption.rotation import rewrap
 from dpjax.fingerprints import fingerprint_of
 from dpjax.governance.ledger import create_ledger
-from dpjax.results import write_job_result
+from dpjax.results import load, write_job_result
 from dpjax.results.failures import read_failures, write_failure
 from dpjax.results.sealing import is_sealed
 from experiments.launching.slurm_work import Work
@@ -90,6 +91,72 @@ def test_without_a_key_a_failure_says_no_more_than_that_it_is_one(tmp_path, monk
     assert quoting(tmp_path) == []
     [failure] = read_failures(tmp_path)[0]
     assert (failure.overrides, "could not be sealed" in failure.error) == ("a=1", True)
+
+
+def governed(rows, tmp_path, monkeypatch):
+    monkeypatch.setenv("DPJAX_LEDGER", str(tmp_path / "ledger.db"))
+    rows.write_text("age,ill\n" + "".join(f"{20 + i},{i % 2}\n" for i in range(40)))
+    known = fingerprint_of(columns_at(str(rows)))
+    made = create_ledger(who="ana")
+    made.set_budget("clinic", known, unit="example", adjacency="zero_out", epsilon=9.0, delta=1e-5)
+    right = ("data.label=ill", "data.classes=[0,1]", "data.columns={age:[0,99]}")
+    return (*RUN, *right, f"data.path={rows}", "governance=local", "governance.seal=true")
+
+
+def test_a_key_source_that_goes_while_a_sealed_run_trains_loses_no_result(main, rows, tmp_path, monkeypatch):
+    words, keys = governed(rows, tmp_path, monkeypatch), tmp_path / "keys"
+    text, train = keys.read_text(), experiments.jobs.run_group_lanes
+
+    def losing(*given, **more):
+        keys.unlink(missing_ok=True)
+        yield from train(*given, **more)
+
+    monkeypatch.setattr("experiments.jobs.run_group_lanes", losing)
+    code, _, err = main(*words, folder=tmp_path / "results")
+    assert code == 0, err
+    assert not keys.exists()
+    results = list((tmp_path / "results").rglob("result.json"))
+    assert len(results) == 2
+    assert all(map(is_sealed, results))
+    keys.write_text(text)
+    keys.chmod(0o600)
+    assert len(load(results[0].parent.parent)) == 2
+
+
+@pytest.mark.parametrize("key", [True, False])
+def test_log_and_file_agree_on_where_an_error_lies(main, rows, tmp_path, monkeypatch, key):
+    words = governed(rows, tmp_path, monkeypatch)
+
+    def fails(*given, **more):
+        if not key:
+            monkeypatch.delenv("DPJAX_KEYS")
+        raise ValueError(f"as {SECRET!r} in row 5.")
+        yield
+
+    monkeypatch.setattr("experiments.jobs.run_group_lanes", fails)
+    code, _, err = main(*words, folder=tmp_path / "results")
+    assert code == 1
+    assert SECRET in err
+    assert quoting(tmp_path / "results") == []
+    log = "".join(each.read_text() for each in (tmp_path / "results").rglob("run.log"))
+    files = list((tmp_path / "results").rglob("failure.json"))
+    assert all(is_sealed(each) == key for each in files)
+    assert ("in failure.json, sealed" in log) == key
+    assert ("could not be sealed, so that the terminal alone was told" in log) != key
+    assert key or all("the terminal alone was told" in each.read_text() for each in files)
+
+
+def test_an_error_of_the_keys_themselves_quotes_no_row_and_is_told(main, rows, tmp_path, monkeypatch):
+    words = governed(rows, tmp_path, monkeypatch)
+    monkeypatch.delenv("DPJAX_KEYS")
+    code, _, _ = main(*words, folder=tmp_path / "results")
+    assert code == 1
+    log = "".join(each.read_text() for each in (tmp_path / "results").rglob("run.log"))
+    assert "no key is named; set DPJAX_KEYS" in log
+    assert "may quote a row" not in log
+    failures = [each.read_text() for each in (tmp_path / "results").rglob("failure.json")]
+    assert failures
+    assert all("no key is named; set DPJAX_KEYS" in each for each in failures)
 
 
 @pytest.mark.parametrize("key", [True, False])

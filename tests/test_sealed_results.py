@@ -13,7 +13,7 @@ from dpjax.datasets.raw_columns import columns_of
 from dpjax.encryption.keys import add_key
 from dpjax.fingerprints import fingerprint_of
 from dpjax.governance.ledger import create_ledger
-from dpjax.results import ResultsError, load, read_job_result
+from dpjax.results import ResultsError, load, read_job_result, write_table
 from dpjax.results.result_files import write_job_result
 from dpjax.results.sealing import SealedError, is_sealed
 
@@ -89,6 +89,11 @@ def test_results_of_before_are_sealed_when_it_is_asked_for(main, ledger, tmp_pat
     assert dpjax(["report", str(folder)]) == dpjax(["results", "export", str(folder)]) == 0
     before = ledger.account("cancer")
     code, _, err = main(*RUN, folder=tmp_path / "r")
+    assert code == 1
+    assert "result.json lies open where it was sealed, so anybody may have written it; " in err
+    assert "`dpjax keys seal` if you know that it is what your run wrote" in err
+    assert dpjax(["keys", "seal", str(tmp_path / "r")]) == 0
+    code, _, err = main(*RUN, folder=tmp_path / "r")
     assert code == 0
     assert (
         "holds scores open, as they were written before or with --open: report.html, run.log, summary.csv, table.md"
@@ -98,6 +103,64 @@ def test_results_of_before_are_sealed_when_it_is_asked_for(main, ledger, tmp_pat
     for name in ("report.html", "run.log", "summary.csv", "table.md", "table.tex"):
         (folder / name).unlink()
     assert "holds scores open" not in main(*RUN, folder=tmp_path / "r")[2]
+    assert ledger.account("cancer") == before
+
+
+@pytest.fixture
+def sweep(tmp_path, ledger):
+    """A sealed sweep of two jobs, as runs leave it."""
+    folder = tmp_path / "sweep"
+    for job in "01":
+        write_job_result(folder / job, [{"seed": 0, "epsilon": 1.0, "test_accuracy": 0.5}], "d", seal=True)
+    (folder / "multirun.yaml").write_text("experiment: x\ngovernance:\n  name: local\n  ledger: null\n  seal: true\n")
+    write_table(folder)
+    return folder
+
+
+@pytest.mark.parametrize("left", ["all", "no table", "no settings", "nothing else"])
+def test_an_open_result_in_the_place_of_a_sealed_one_is_named_and_never_a_row(sweep, left):
+    forged = [{"seed": 0, "epsilon": 1.0, "test_accuracy": 0.99}]
+    write_job_result(sweep / "0", forged, "d")
+    if left in ("no table", "nothing else"):
+        for table in ("results.parquet", "results.json"):
+            (sweep / table).unlink()
+    if left == "no settings":
+        (sweep / "multirun.yaml").unlink()
+    if left == "nothing else":
+        write_job_result(sweep / "1", forged, "d")
+        with pytest.raises(ResultsError, match=r"result\.json lies open where it was sealed"):
+            load(sweep)
+    else:
+        assert load(sweep)["test_accuracy"].tolist() == [0.5]
+        assert "0/result.json lies open where it was sealed" in load(sweep).attrs["unreadable"][0]
+    with pytest.raises(SealedError, match=r"0/result\.json lies open where it was sealed"):
+        read_job_result(sweep / "0")
+    assert dpjax(["keys", "seal", str(sweep)]) == 0
+    assert 0.99 in load(sweep)["test_accuracy"].tolist()
+
+
+def test_an_open_table_beside_sealed_results_is_not_taken_for_theirs(sweep, tmp_path):
+    other = tmp_path / "other"
+    for job in "01":
+        write_job_result(other / job, [{"seed": 0, "epsilon": 1.0, "test_accuracy": 0.99}], "d")
+    write_table(other)
+    (sweep / "results.parquet").write_bytes((other / "results.parquet").read_bytes())
+    assert load(sweep)["test_accuracy"].tolist() == [0.5, 0.5]
+    for job in "01":
+        (sweep / job / "result.json").unlink()
+    with pytest.raises(ResultsError, match=r"results\.parquet lies open where it was sealed"):
+        load(sweep)
+    assert load(other)["test_accuracy"].tolist() == [0.99, 0.99]
+
+
+def test_an_open_run_among_sealed_results_is_refused_before_it_runs(main, ledger, tmp_path):
+    folder, grid = tmp_path / "r", ("-m", "hydra.sweeper.reference=false", "figures=false")
+    assert main(*RUN, *grid, "privacy.epsilon=1", folder=folder)[0] == 0
+    before = ledger.account("cancer")
+    unsealed = [each for each in RUN if "seal" not in each]
+    code, _, err = main(*unsealed, *grid, "privacy.epsilon=2", folder=folder)
+    assert code == 1
+    assert "would lie open among them; add governance=local governance.seal=true" in err
     assert ledger.account("cancer") == before
 
 
@@ -157,3 +220,32 @@ def test_a_killed_run_goes_on_from_its_sealed_states(ledger, tmp_path):
     assert run.id == dead.id
     assert run.steps > dead.steps
     assert os.path.exists(tmp_path / "results")
+
+
+SEARCH = (
+    *("-m", "hydra/sweeper=optuna_batched", "hydra.sweeper.n_trials=2", "hydra.sweeper.batch=2", "model=logistic"),
+    *("privacy.clip_norm=choice(0.1,1)", "num_seeds=1", "optimizer.num_steps=2", "figures=false"),
+)
+
+
+@pytest.mark.parametrize("rows", ["fixed", "chosen"])
+def test_a_search_writes_no_score_on_sealed_rows_open(main, ledger, tmp_path, rows):
+    table = tmp_path / "rows.csv"
+    table.write_text("age,ill\n" + "".join(f"{20 + i},{i % 2}\n" for i in range(40)))
+    assert dpjax(["data", "protect", str(table)]) == 0
+    path = f"data.path={table}.sealed" if rows == "fixed" else f"data.path=choice({table},{table}.sealed)"
+    code, _, err = main(*SEARCH, "data=own", path, "data.label=ill", "data.classes=[0,1]", folder=tmp_path / "r")
+    assert code == 1
+    assert "data.path names sealed rows, and a search writes scores on them open into its study" in err
+    assert not list((tmp_path / "r").rglob("study.journal"))
+
+
+def test_a_search_into_sealed_results_or_of_a_budget_is_refused(main, sweep, tmp_path):
+    words = (*SEARCH, "data=breast_cancer", f"hydra.sweep.dir={sweep}")
+    code, _, err = main(*words)
+    assert code == 1
+    assert "holds sealed results, and a search writes their scores open into its study" in err
+    code, _, err = main(*words, "governance=local", "governance.seal=true")
+    assert code == 1
+    assert "a search is steered by scores on rows" in err
+    assert not (sweep / "study.journal").exists()

@@ -131,6 +131,39 @@ def rotate(
         raise ValueError(f"{what} could not be given key {newest}, as said above; keep the old key until all have it.")
 
 
+@app.command()
+def seal(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Result files that lie open, or folders.")],
+    keys: _Keys = None,
+) -> None:
+    """Seal results that a run wrote open, as before it was told to seal them.
+
+    [bold]Examples[/bold]
+
+      dpjax keys seal results/patients
+
+    Results, their tables and what is told of failures are sealed, and nothing else. Look at them first: a result that
+    somebody else put there passes for yours from then on.
+    """
+    from dpjax.cli.errors import disk_in_one_line
+    from dpjax.encryption.keys import keys_from
+    from dpjax.encryption.writer import write_sealed
+    from dpjax.results.result_files import FAILURE_FILE, JOB_FILE, visible_files
+    from dpjax.results.sealing import is_sealed
+
+    source, names = keys_from(keys), (JOB_FILE, FAILURE_FILE, "results.parquet", "results.json")
+    found: list[Path] = []
+    for path in paths:
+        files = [path] if path.name in names else [each for name in names for each in visible_files(path, name)]
+        if not files:
+            raise ValueError(f"{path} has none of {', '.join(names)}; name the folder of a sweep or of a run.")
+        found += [each for each in files if not is_sealed(each)]
+    for file in found:
+        with disk_in_one_line(file):
+            write_sealed(file, file.read_bytes(), source, purpose="results", durable=True)
+    typer.echo(f"sealed {_counted(len(found), 'file')} of results with key {source.ids[0].hex()[:8]}…")
+
+
 @app.command("open")
 def open_file(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A sealed file.")],

@@ -12,7 +12,10 @@ from dpjax.results.result_files import FAILURE_FILE, JOB_FILE, parse_job_file, v
 from dpjax.results.sealing import SealedError, content_hash, content_of, sealed
 
 _FORMAT, _VERSION = "dpjax-failure", 1
-_UNSEALED = "what was wrong may quote a row, and could not be sealed; run the same command again to be told."
+_UNSEALED = (
+    "what was wrong may quote a row and could not be sealed, so that the terminal alone was told; name the keys in "
+    "DPJAX_KEYS before the next run."
+)
 
 
 class Failure(NamedTuple):

@@ -7,7 +7,7 @@ from dpjax.results.result_files import FAILURE_FILE, job_files, visible_files
 from dpjax.results.sealing import SealedError, any_sealed, content_of, is_sealed
 
 _TABLES = ("results.parquet", "results.json")
-_COPIES = ("*.html", "summary.csv", "table.md", "table.tex", "figures/*")
+_COPIES = ("*.html", "summary.csv", "table.md", "table.tex", "figures/*", "study.journal")
 _LOG, _SCORE = "run.log", b"] seed "
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from dpjax.keeping import write_whole
 from dpjax.results.errors import ResultsError
+from dpjax.results.forged import refuse_open_among_sealed
 from dpjax.results.schema import decode, encode, plainly_fits
 from dpjax.results.sealing import SealedError, content_of, sealed
 
@@ -124,7 +125,8 @@ def read_job_result(job_dir: Path | str) -> tuple[list[dict[str, Any]], str] | N
       (rows, digest of the config); None without a whole file of dpjax's.
 
     Raises:
-      SealedError: it is sealed, and the keys that ``DPJAX_KEYS`` names don't open it.
+      SealedError: it is sealed, and the keys that ``DPJAX_KEYS`` names don't open it; or it lies open where what lies
+        beside it says that it was sealed.
 
     Example:
       >>> read_job_result("/nowhere") is None
@@ -133,6 +135,7 @@ def read_job_result(job_dir: Path | str) -> tuple[list[dict[str, Any]], str] | N
     path = Path(job_dir) / JOB_FILE
     if not path.exists():
         return None
+    refuse_open_among_sealed(path)
     try:
         return _parse(path)
     except SealedError:

@@ -1,11 +1,17 @@
 """Results that lie encrypted: rows of sensitive data, whose scores are no DP output, for holders of a key alone."""
 
 import hashlib
+import os
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dpjax.encryption.header import HEADER_BYTES, MAGIC
 from dpjax.results.errors import ResultsError
+
+if TYPE_CHECKING:
+    from dpjax.encryption.keys import Keys
 
 _PURPOSE = "results"
 
@@ -41,7 +47,10 @@ def content_of(path: Path) -> bytes:
     try:
         keys = keys_from()
     except EncryptionError as error:
-        raise SealedError(f"{path} is sealed: {error}") from error
+        try:
+            keys = held_keys()  # of a run whose source has gone since
+        except EncryptionError:
+            raise SealedError(f"{path} is sealed: {error}") from error
     try:
         return unseal(content, keys, _PURPOSE, str(path))
     except EncryptionError as error:
@@ -49,7 +58,7 @@ def content_of(path: Path) -> bytes:
 
 
 def sealed(content: bytes) -> bytes:
-    """Bytes as they lie encrypted.
+    """Bytes as they lie encrypted, by the keys that this process holds.
 
     Args:
       content: what is to be sealed.
@@ -58,13 +67,61 @@ def sealed(content: bytes) -> bytes:
       SealedError: ``DPJAX_KEYS`` names no keys, or they are out of reach.
     """
     from dpjax.encryption.errors import EncryptionError
-    from dpjax.encryption.keys import keys_from
     from dpjax.encryption.writer import seal
 
     try:
-        return seal(content, keys_from(), _PURPOSE)
+        return seal(content, held_keys(), _PURPOSE)
     except EncryptionError as error:
         raise SealedError(f"results can't be sealed: {error}") from error
+
+
+def held_keys() -> "Keys":
+    """The keys that ``DPJAX_KEYS`` names, as they were when this process asked first.
+
+    Formal guarantees: a key ring that was there once is held until the process ends, so that what has cost ε can be
+    sealed though its source is gone or another since; a token's keys are never in this process, and are asked for anew.
+
+    Raises:
+      EncryptionError: no source is named, or it is out of reach, and was never within.
+
+    Example:
+      >>> import os
+      >>> from dpjax.encryption.keys import new_key
+      >>> os.environ |= {"DPJAX_KEYS": "env:KEY_OF_THIS_EXAMPLE", "KEY_OF_THIS_EXAMPLE": new_key()}
+      >>> held_keys().ids == held_keys().ids
+      True
+      >>> del os.environ["DPJAX_KEYS"], os.environ["KEY_OF_THIS_EXAMPLE"]
+    """
+    from dpjax.encryption.keys import SOURCE, keys_from
+
+    source = os.environ.get(SOURCE, "")
+    kind, _, place = source.partition(":")
+    if kind not in ("file", "env", "keyring"):
+        return keys_from()
+    # A relative path names another file in another folder, and a variable that was set anew another ring.
+    return _held(source, os.getcwd() if kind == "file" else os.environ.get(place, "") if kind == "env" else "")
+
+
+@lru_cache(maxsize=8)
+def _held(source: str, where: str) -> "Keys":
+    from dpjax.encryption.keys import keys_from
+
+    return keys_from(source)
+
+
+def is_of_keys(error: BaseException | None) -> bool:
+    """Whether an error is of keys or of sealing, so that it quotes no row and may lie open.
+
+    Args:
+      error: that a run ended by; one that was raised from such an error, in other words, is none.
+
+    Example:
+      >>> is_of_keys(SealedError("no key is named.")), is_of_keys(ValueError("row 5 has the label 'x'."))
+      (True, False)
+    """
+    from dpjax.encryption.errors import EncryptionError
+
+    return isinstance(error, SealedError | EncryptionError)
 
 
 def is_sealed(path: Path) -> bool:

@@ -12,9 +12,10 @@ from dpjax.results.claims import text
 from dpjax.results.collected import Collected, digest_of, from_metadata, lacking
 from dpjax.results.errors import ResultsError
 from dpjax.results.failures import failed_sentences, read_failures, refused_sentences
+from dpjax.results.forged import open_among_sealed, refuse_open_table, told
 from dpjax.results.frames import frame_of
 from dpjax.results.result_files import job_files, parse_job_file, write_atomically
-from dpjax.results.sealing import any_sealed, sealed
+from dpjax.results.sealing import any_sealed, is_sealed, sealed
 from dpjax.results.table_files import UNREADABLE, arrow_table, parquet_at, read_table, stamped
 
 
@@ -80,7 +81,8 @@ def read_jobs(directory: Path | str, *, curves: bool = True, configs: bool = Tru
     """
     root, files = Path(directory), job_files(directory)
     digest, table = digest_of(root, files), root / "results.parquet"
-    if digest and table.is_file():
+    forged = set(open_among_sealed(files))
+    if digest and table.is_file() and (is_sealed(table) or not (forged or any_sealed(files))):
         try:
             collected = from_metadata(pq.read_metadata(parquet_at(table)).metadata)
             if collected is not None and collected.digest == digest:
@@ -92,6 +94,9 @@ def read_jobs(directory: Path | str, *, curves: bool = True, configs: bool = Tru
     older: dict[str, list[str]] = {}
     unreadable: list[str] = []
     for path in files:
+        if path in forged:
+            unreadable.append(told(path))
+            continue
         try:
             read = parse_job_file(path)
         except ResultsError as error:
@@ -166,6 +171,7 @@ def collected_with(
     tables = [] if job_files(path) else [path / name for name in ("results.parquet", "results.json")]
     for table in tables:
         if table.exists():
+            refuse_open_table(table)
             frame = read_table(table, curves, configs)
             frame.attrs |= {"unreadable": spoilt, "refused": refused}
             return frame, None

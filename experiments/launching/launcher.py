@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from dpjax.keeping import this_process
 from dpjax.results.failures import write_failure
+from dpjax.results.sealing import is_of_keys
 from experiments.config import ConfigError
 from experiments.error_words import explain, is_disk_full, is_refusal
 from experiments.launching.compose import Composed, as_job, make_compose, set_number
@@ -25,7 +26,7 @@ from experiments.progress import Progress
 from experiments.readers import Sweep, refuse_unread
 from experiments.strict import refuse_choices
 from experiments.task import Job, Outcome, Task, Tell, Told
-from experiments.withheld import WITHHELD, is_withheld
+from experiments.withheld import in_an_open_file, is_withheld
 
 log = logging.getLogger(__name__)
 
@@ -158,7 +159,7 @@ def _reserved(task: Task, groups: Sequence[Sequence[Job]], tell: Tell) -> Iterat
 
 def _remember(job: Job | Composed, error: Exception) -> None:
     """So that no table of the folder forgets the job."""
-    seal = is_withheld(job.cfg)
+    seal = is_withheld(job.cfg) and not is_of_keys(error)
     name, why = str(job.cfg.experiment), explain(error)
     write_failure(job.folder, name, job.overrides, why, refused=is_refusal(error), seal=seal)
 
@@ -183,8 +184,8 @@ def _hand_over(hydra_context: Any, composed: DictConfig, outcome: Outcome) -> Jo
             value = math.nan if row.get(name) is None else row[name]  # of a run that diverged
             log.info("seed %s: %s %.4f, ε %s", row["seed"], name.replace("_", " "), value, row["epsilon_pld"])
         if outcome.error is not None:
-            if is_withheld(outcome.job.cfg):
-                log.error("%s", WITHHELD)
+            if (instead := in_an_open_file(outcome.job.cfg, outcome.error)) is not None:
+                log.error("%s", instead)
             else:
                 log.error("%s", explain(outcome.error), exc_info=outcome.error)
             raise outcome.error

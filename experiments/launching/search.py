@@ -12,7 +12,9 @@ from omegaconf import OmegaConf
 
 from dpjax.checks import nearest
 from dpjax.cli.stopping import status_of
+from dpjax.datasets.patterns import any_sealed
 from dpjax.keeping import discard_leftovers
+from dpjax.results.open_copies import sealed_at
 from dpjax.results.schema import SCHEMA, lower_is_better
 from experiments.border import as_typed
 from experiments.config import ConfigError
@@ -21,9 +23,15 @@ from experiments.launching.space import Space, make_space, written
 from experiments.launching.study import Direction, SearchOptions, Study, open_study
 from experiments.notifying import NO_ADDRESS, foretell, is_address
 from experiments.task import Told
+from experiments.withheld import is_withheld
 
 _DOUBT = 3.0
 """Deviations over seeds below the best from which on a point can't win."""
+
+_SEALED_ROWS = (
+    "data.path names sealed rows, and a search writes scores on them open into its study; sweep a grid that was "
+    "planned beforehand."
+)
 
 _POINTS = 3
 """That must have been trained with several seeds before it is known how seeds spread."""
@@ -49,8 +57,10 @@ def search(sweeper: Any, options: SearchOptions, arguments: Sequence[str]) -> li
             "governance=local pays for what runs give out, and a search is steered by scores on rows, which no ε "
             "covers; sweep a grid that was planned beforehand."
         )
+    _refuse_sealed(Path(sweeper.config.hydra.sweep.dir), sweeper.config)
     _check(options)
     space = make_space(arguments, sweeper.params, sweeper.hydra_context.config_loader)
+    _refuse_sealed_axes(space)
     _check_prune(options, space, sweeper.config.get("num_seeds"))
     directions: list[Direction] = [_direction(name) for name in options.objectives]
     foretell(sweeper.config.get("notify", ""))
@@ -90,6 +100,25 @@ def search(sweeper: Any, options: SearchOptions, arguments: Sequence[str]) -> li
         return returns
     finish_sweep(folder, as_typed(sweeper.config), returns)
     return returns
+
+
+def _refuse_sealed(folder: Path, config: Any) -> None:
+    """Refuse what a study would write open: scores on rows, or of results, that lie sealed."""
+    if sealed_at(folder):
+        raise ConfigError(
+            f"{folder} holds sealed results, and a search writes their scores open into its study; give it a folder of "
+            "its own, as name=second, or sweep a grid."
+        )
+    if is_withheld(config):
+        raise ConfigError(_SEALED_ROWS)
+
+
+def _refuse_sealed_axes(space: Space) -> None:
+    words = [word.partition("=")[::2] for word in space.fixed]
+    words += [(name, option) for name, axis in space.chosen.items() for option in axis.options]
+    for name, value in words:
+        if name.lstrip("+") in ("data.path", "data.name", "data") and any_sealed(value.strip("'\"").partition("?")[0]):
+            raise ConfigError(_SEALED_ROWS)
 
 
 def _check(options: SearchOptions) -> None:
@@ -192,6 +221,8 @@ def _run_batch(
 def _tell(study: Study, trial: Any, done: JobReturn, objectives: Sequence[str]) -> None:
     if done.status != JobStatus.COMPLETED:
         return study.drop(trial, pruned=False)
+    if done.cfg is not None and is_withheld(done.cfg):  # whatever way it came to be
+        raise ConfigError(_SEALED_ROWS)
     rows = _told(done)
     values = [_value(objective, rows) for objective in objectives]
     if any(math.isnan(value) for value in values):

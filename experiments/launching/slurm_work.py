@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dpjax.keeping import write_whole
-from dpjax.results.sealing import SealedError, sealed
+from dpjax.results.sealing import SealedError, is_of_keys, sealed
 from experiments.error_words import explain, is_disk_full
 from experiments.launching.worker import work
-from experiments.withheld import WITHHELD
+from experiments.withheld import UNTOLD
 
 
 class SlurmOptions(NamedTuple):
@@ -72,7 +72,7 @@ class Work:
             error = None if ended.error is None else explain(ended.error)
             # No pickles here: a folder of results is a thing that people send to each other.
             told = {"number": ended.number, "error": error, "disk_full": full, "said": ended.said}
-            content = _sealed(told) if self._seal else json.dumps(told).encode()
+            content = _sealed(told, ended.error) if self._seal else json.dumps(told).encode()
             write_whole(self._inbox / f"{time.time_ns()}-{os.getpid()}.json", content)
 
     def checkpoint(self) -> Any:
@@ -82,9 +82,10 @@ class Work:
         return DelayedSubmission(self)
 
 
-def _sealed(told: dict[str, Any]) -> bytes:
+def _sealed(told: dict[str, Any], error: Exception | None) -> bytes:
     """What is told of a job, encrypted; without a key on this node, no more than that it failed."""
     try:
         return sealed(json.dumps(told).encode())
     except SealedError:
-        return json.dumps(told | {"error": told["error"] and WITHHELD, "said": []}).encode()
+        instead = None if error is None else told["error"] if is_of_keys(error) else UNTOLD
+        return json.dumps(told | {"error": instead, "said": []}).encode()
