@@ -145,6 +145,8 @@ def test_files_move_to_keys_of_another_source(call, files, tmp_path, monkeypatch
     monkeypatch.setenv("MINE", new)
     status, _, err = call("keys", "rotate", tmp_path / "results", "--keys", "env:MINE")
     assert (status, "which env:MINE does not hold" in err) == (1, True)
+    same = call("keys", "rotate", tmp_path / "results", "--keys", "env:MINE", "--from", "env:MINE")
+    assert "which env:MINE does not hold" in same[2]
     words = ("keys", "rotate", tmp_path / "results", "--keys", "env:MINE", "--from", old)
     assert call(*words)[1].startswith("3 sealed files: 3 given key ")
     assert call(*words)[1].endswith("0 given key " + ring(new).ids[0].hex()[:8] + "…, 3 had it\n")
@@ -152,7 +154,7 @@ def test_files_move_to_keys_of_another_source(call, files, tmp_path, monkeypatch
     with pytest.raises(UnknownKeyError):
         read_sealed(files[0], keys_from(old), purpose="results")
     write_sealed(files[1], b"of another", ring(), purpose="results")
-    assert f"which env:MINE and {old} does not hold" in call(*words)[2]
+    assert f"which env:MINE and {old} do not hold" in call(*words)[2]
 
 
 SLOW = """

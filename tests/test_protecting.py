@@ -13,6 +13,7 @@ import pytest
 
 from dpjax.cli.app import run
 from dpjax.datasets.raw_columns import columns_at, columns_of
+from dpjax.datasets.sealed_rows import SEALED
 from dpjax.encryption.keys import add_key, keys_from
 from dpjax.encryption.rotation import rewrap
 from dpjax.fetching.sources import DatasetError
@@ -361,3 +362,44 @@ def test_a_run_on_a_pattern_that_names_rows_open_and_sealed_is_refused(keys, tmp
     assert code == 1
     assert "patients.csv is there open and sealed; take one of the two away" in err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.parquet", "rows.bin", "rows", "folder/rows.csv", "rows.json.gz"])
+def test_a_sealed_table_under_another_name_is_said_to_be_sealed(keys, tmp_path, name):
+    sealed = _protected(tmp_path)
+    (tmp_path / "folder").mkdir()
+    misnamed = sealed.rename(tmp_path / name)
+    asked = misnamed.parent if "/" in name else misnamed
+    with pytest.raises(DatasetError, match=rf"is sealed, and must be called so to be opened; rename it to .*{SEALED}"):
+        columns_at(str(asked))
+    assert misnamed.read_bytes()  # nothing is touched
+
+
+@pytest.mark.parametrize("name", ["x.npy", "x.npz", "x/0.png", "texts/a/1.txt"])
+def test_sealed_arrays_images_and_texts_under_another_name_are_said_to_be_sealed(keys, tmp_path, name):
+    sealed = _protected(tmp_path)
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    misnamed = sealed.rename(tmp_path / name)
+    asked = misnamed.parent if name.endswith(".png") else tmp_path / "texts" if name.endswith(".txt") else misnamed
+    with pytest.raises(DatasetError, match=r"is sealed, and must be called so to be opened; rename it to"):
+        columns_at(str(asked))
+
+
+def test_rows_that_lie_open_under_another_name_are_not_said_to_be_away(keys, tmp_path, capsys):
+    rows, other = tmp_path / "rows.csv", tmp_path / "copy of rows.csv"
+    rows.write_text("a,b\n1,2\n")
+    os.link(rows, other)
+    assert run(["data", "protect", str(rows), "--remove"]) == 0
+    said = capsys.readouterr()
+    assert f"took this name of {rows} away" in " ".join(said.out.split())
+    assert "warning: the rows lie open still under 1 other name of that file (a hard link)" in " ".join(
+        said.err.split()
+    )
+    assert other.exists()
+
+
+def _protected(folder):
+    rows = folder / "patients.csv"
+    rows.write_text("age,ill\n1,2\n3,4\n")
+    assert run(["data", "protect", str(rows), "--remove"]) == 0
+    return rows.with_name("patients.csv.sealed")

@@ -423,6 +423,9 @@ def test_who_receives_a_release_sees_each_edit_of_it(ledger, model, tmp_path):
             save_file({"w": np.ones(2, "f4")}, folder / "trained.safetensors"),
         ],
         "labels/README.md was added": lambda folder: (folder / "labels/README.md").write_text(""),
+        r"folder .*/ana lives was added": lambda folder: (folder / "ana lives").mkdir(),
+        r"folder .*/labels/readme\.md was added": lambda folder: (folder / "labels/readme.md").mkdir(),
+        r"/README\.md was added": lambda folder: (folder / "README.md").mkdir(),
         "is a link": lambda folder: (folder / "more.txt").symlink_to(folder / CARD),
     }
     for sentence, change in edits.items():

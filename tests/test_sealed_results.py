@@ -71,7 +71,8 @@ def test_a_sealed_sweep_is_a_table_for_holders_of_the_key_and_for_no_one_else(
     assert ledger.account("cancer") == before
     add_key(f"file:{tmp_path / 'other'}")
     monkeypatch.setenv("DPJAX_KEYS", f"file:{tmp_path / 'other'}")
-    with pytest.raises(ResultsError, match=r"result\.json was sealed with key \w+…, which file:.*other does not hold"):
+    only = r"^\S*result\.json was sealed with key \w+…, which file:\S*other does not hold; .* \(1 other file alike\)\.$"
+    with pytest.raises(SealedError, match=only):
         load(sweep)
     with pytest.raises(
         SealedError, match=r"/results\.parquet was sealed with key \w+…, which file:.*; name the source"

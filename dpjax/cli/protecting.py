@@ -73,8 +73,16 @@ def protect_command(
                     "back to whoever may read the rows of all its sensitive data.",
                     err=True,
                 )
+            others, inode = file.stat().st_nlink - 1, file.stat().st_ino
             file.unlink()
-            typer.echo(f"took {file} away")
+            typer.echo(f"took {'this name of ' if others else ''}{file} away")
+            if others:
+                names = "1 other name" if others == 1 else f"{others:,} other names"
+                typer.echo(
+                    f"warning: the rows lie open still under {names} of that file (a hard link), which "
+                    f"`find {file.parent} -inum {inode}` may find; take these away too.",
+                    err=True,
+                )
         else:
             typer.echo(f"{file} is open still; a folder with both is not read")
     if left := _left_open(Path(name).expanduser(), files):

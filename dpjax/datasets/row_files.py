@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dpjax.datasets.sealed_rows import SEALED, opened
+from dpjax.datasets.sealed_rows import SEALED, opened, refuse_unnamed
 
 
 def _unpack_zstandard(content: bytes) -> bytes:
@@ -67,6 +67,7 @@ def read_file(file: Path, encoding: str | None = None) -> Any:
     """
     if file.exists() and not file.is_file():  # a pipe would be waited for without end
         raise ValueError("it is no regular file; give one")
+    refuse_unnamed(file)
     whole = ending_of(file.name)
     ending = whole.removesuffix(SEALED)
     if ending in TYPED:

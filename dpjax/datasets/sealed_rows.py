@@ -36,6 +36,34 @@ def opened(file: Path) -> bytes:
     return read_sealed(file, keys_from(), purpose="data")
 
 
+def refuse_unnamed(file: Path) -> None:
+    """Refuse a file that is sealed while its name does not say so, before it is read as what its name says.
+
+    Args:
+      file: of rows.
+
+    Raises:
+      DatasetError: it is; a file that can't be read is left to whoever reads it.
+
+    Example:
+      >>> refuse_unnamed(Path("/nowhere.csv"))
+    """
+    from dpjax.encryption.header import MAGIC
+    from dpjax.fetching.sources import DatasetError
+
+    if without_sealed(file.name) != file.name or not file.is_file():  # a pipe would be waited for
+        return
+    try:
+        with file.open("rb") as stream:
+            found = stream.read(len(MAGIC)) == MAGIC
+    except OSError:
+        return
+    if found:
+        raise DatasetError(
+            f"{file.name} is sealed, and must be called so to be opened; rename it to {file.name}{SEALED}"
+        )
+
+
 def content_of(file: Path) -> bytes:
     """What a file holds, opened where its name says that it is sealed.
 
@@ -53,6 +81,7 @@ def content_of(file: Path) -> bytes:
       ...     content_of(Path(folder, "a.txt"))
       b'a row'
     """
+    refuse_unnamed(file)
     return opened(file) if without_sealed(file.name) != file.name else file.read_bytes()
 
 
@@ -70,6 +99,7 @@ def readable(file: Path) -> Path | io.BytesIO:
       >>> readable(Path("x.npy")).name
       'x.npy'
     """
+    refuse_unnamed(file)
     return io.BytesIO(opened(file)) if without_sealed(file.name) != file.name else file
 
 

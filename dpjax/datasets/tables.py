@@ -12,7 +12,7 @@ from jaxtyping import Int32, Shaped
 from dpjax.checks import as_listed
 from dpjax.datasets.patterns import files_of, is_pattern
 from dpjax.datasets.row_files import SUFFIXES, decode, ending_of, kind_of, read_file
-from dpjax.datasets.sealed_rows import SEALED, content_of, refuse_both
+from dpjax.datasets.sealed_rows import SEALED, content_of, refuse_both, refuse_unnamed
 from dpjax.datasets.texts import check_texts, text_array
 from dpjax.encryption.errors import EncryptionError
 from dpjax.fetching.sources import DatasetError
@@ -57,6 +57,10 @@ def read_tables(path: Path, encoding: str | None = None) -> dict[str, Any]:
             return read_folder_of_texts(path, encoding)
     else:
         files = [path]
+        try:
+            refuse_unnamed(path)
+        except ValueError as error:
+            raise DatasetError(f"{where} {error}") from error
     if not files or not is_there or not ending_of(files[0].name):
         forms = " or ".join(f"*{each}" for each in SUFFIXES)
         raise DatasetError(f"{where} no file {forms} is there; those of text may be .gz, .bz2, .xz or .zst")
@@ -177,7 +181,7 @@ def read_folder_of_texts(path: Path, encoding: str | None = None) -> dict[str, A
         if len(file.parts) != depth or depth > 3:
             raise DatasetError(f"{where} {file} and {files[0]} are not both {form}; move those that are no texts away")
         try:
-            text = decode((path / file).read_bytes(), encoding).strip()
+            text = decode(content_of(path / file), encoding).strip()
         except (ValueError, OSError) as error:
             raise DatasetError(f"{where} {_shown(file)} cannot be read: {_one_line(error)}") from error
         if not text:

@@ -82,9 +82,10 @@ def unwrapped(header: Header, keys: Keys, name: str) -> tuple[bytes, int]:
         except ChangedError:
             pass
     if unknown:
+        holds = "do" if " and " in keys.source else "does"
         raise UnknownKeyError(
-            f"{name} was sealed with key {' or '.join(map(short, unknown))}, which {keys.source} does not hold; name "
-            "the source that does in DPJAX_KEYS, or put that key back into this one."
+            f"{name} was sealed with key {' or '.join(map(short, unknown))}, which {keys.source} {holds} not hold; "
+            "name the source that does in DPJAX_KEYS, or put that key back into this one."
         )
     raise changed(name)
 

@@ -26,7 +26,7 @@ class JoinedKeys:
     @property
     def source(self) -> str:
         """How messages name them."""
-        return " and ".join(each.source for each in self.sources)
+        return " and ".join(dict.fromkeys(each.source for each in self.sources))
 
     @property
     def ids(self) -> tuple[bytes, ...]:

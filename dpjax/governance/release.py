@@ -7,8 +7,8 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from dpjax._version import __version__
@@ -173,6 +173,7 @@ def check_release(ledger: Ledger, folder: Path) -> dict[str, Any]:
     made = [record for record in ledger.history() if record["action"] == "release"]
     for record in reversed(made):
         if record["detail"]["files"] == found:
+            _refuse_more_folders(folder, found)
             return record
     near = [each for each in made if each["detail"]["run"] == _run_in(folder)] or [
         each for each in made if _alike(each["detail"]["files"], found)
@@ -185,6 +186,14 @@ def check_release(ledger: Ledger, folder: Path) -> dict[str, Any]:
             what = "is missing" if name not in found else "was added" if name not in said else "was changed"
             raise Refused(f"file {folder / name} {what} after the release; ask for the model again.")
     raise Refused(f"folder {folder} is no release of this ledger; ask for the model again.")
+
+
+def _refuse_more_folders(folder: Path, files: Iterable[str]) -> None:
+    """A folder that holds none of the files was not released: its name alone may say something of somebody."""
+    known = {above for name in files for above in PurePosixPath(name).parents}
+    for path in sorted(folder.rglob("*")):
+        if path.is_dir() and PurePosixPath(path.relative_to(folder).as_posix()) not in known:
+            raise Refused(f"folder {path} was added after the release; take it away, or ask for the model again.")
 
 
 def _alike(said: Mapping[str, str], found: Mapping[str, str]) -> bool:

@@ -15,7 +15,7 @@ from dpjax.results.failures import failed_sentences, read_failures, refused_sent
 from dpjax.results.forged import open_among_sealed, refuse_open_table, told
 from dpjax.results.frames import frame_of
 from dpjax.results.result_files import job_files, parse_job_file, write_atomically
-from dpjax.results.sealing import any_sealed, is_sealed, sealed
+from dpjax.results.sealing import SealedError, any_sealed, is_sealed, sealed
 from dpjax.results.table_files import UNREADABLE, arrow_table, parquet_at, read_table, stamped
 
 
@@ -41,12 +41,12 @@ def collect(directory: Path | str) -> pd.DataFrame:
     return _collected(directory, True, True)[0]
 
 
-def _collected(directory: Path | str, curves: bool, configs: bool) -> tuple[pd.DataFrame, Collected]:
+def _collected(directory: Path | str, curves: bool, configs: bool) -> tuple[pd.DataFrame, Collected, list[str]]:
     jobs = read_jobs(directory, curves=curves, configs=configs)
     failures, spoilt = read_failures(directory)
     jobs.frame.attrs["unreadable"] = [*jobs.unreadable, *spoilt, *failed_sentences(failures)]
     jobs.frame.attrs["refused"] = refused_sentences(failures)
-    return jobs.frame, jobs.collected
+    return jobs.frame, jobs.collected, jobs.locked
 
 
 class Jobs(NamedTuple):
@@ -56,11 +56,13 @@ class Jobs(NamedTuple):
       frame: their rows.
       collected: which files they are from.
       unreadable: one sentence for each file that could not be read.
+      locked: those of them that are of sealed files, or of open ones in the place of such.
     """
 
     frame: pd.DataFrame
     collected: Collected
     unreadable: list[str]
+    locked: list[str] = []  # noqa: RUF012  a NamedTuple's default, which nobody changes
 
 
 def read_jobs(directory: Path | str, *, curves: bool = True, configs: bool = True, compact: bool = False) -> Jobs:
@@ -93,21 +95,24 @@ def read_jobs(directory: Path | str, *, curves: bool = True, configs: bool = Tru
     finished: dict[str, str] = {}
     older: dict[str, list[str]] = {}
     unreadable: list[str] = []
+    locked: list[str] = []
     for path in files:
         if path in forged:
             unreadable.append(told(path))
+            locked.append(unreadable[-1])
             continue
         try:
             read = parse_job_file(path)
         except ResultsError as error:
             unreadable.append(str(error))
+            locked += [str(error)] if isinstance(error, SealedError) else []
             continue
         rows += read
         place = path.relative_to(root).as_posix()
         finished[place] = text(read[0], "overrides")
         if less := lacking(read):
             older[place] = less
-    return Jobs(frame_of(rows), Collected("" if unreadable else digest, finished, older), unreadable)
+    return Jobs(frame_of(rows), Collected("" if unreadable else digest, finished, older), unreadable, locked)
 
 
 def load(path: Path | str, *, curves: bool = True, configs: bool = True) -> pd.DataFrame:
@@ -163,7 +168,7 @@ def collected_with(
         raise ResultsError(f"there is no {path}: give the folder of a sweep, such as results/quickstart")
     if path.is_file():
         return read_table(path, curves, configs), None
-    frame, collected = _collected(path, curves, configs)
+    frame, collected, locked = _collected(path, curves, configs)
     if len(frame):
         return frame, collected
     spoilt, refused = frame.attrs["unreadable"], frame.attrs["refused"]
@@ -177,6 +182,10 @@ def collected_with(
             return frame, None
     if refused and not spoilt:
         raise ResultsError(f"no point of {path} has run: {'; '.join(refused).rstrip('.')}")
+    if locked:  # more jobs would not help
+        others = len(locked) - 1
+        more = f" ({others:,} other file{'s' if others > 1 else ''} alike)" if others else ""
+        raise SealedError(f"{locked[0].rstrip('.')}{more}.")
     why = f" that can be read ({spoilt[0]})" if spoilt else ""
     raise ResultsError(f"there is no result.json{why} below {path}: give the folder of a sweep with finished jobs")
 

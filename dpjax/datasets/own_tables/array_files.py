@@ -13,7 +13,7 @@ from jaxtyping import Bool
 from dpjax.datasets.own_tables.testing import TESTS, TRAINS
 from dpjax.datasets.patterns import files_of, is_pattern
 from dpjax.datasets.row_files import ending_of
-from dpjax.datasets.sealed_rows import readable, refuse_both, without_sealed
+from dpjax.datasets.sealed_rows import readable, refuse_both, refuse_unnamed, without_sealed
 from dpjax.encryption.errors import EncryptionError
 from dpjax.fetching.sources import DatasetError
 
@@ -162,6 +162,7 @@ def read_arrays(path: Path, where: str, *, alone: str = "") -> dict[str, np.ndar
 
 
 def _read(path: Path, where: str, alone: str) -> dict[str, np.ndarray]:
+    refuse_unnamed(path)
     single = not path.is_dir() and array_ending(path.name) == ".npy"
     if single and not alone:
         raise DatasetError(

@@ -24,7 +24,7 @@ from dpjax.datasets.own_tables.source import TableSource
 from dpjax.datasets.own_tables.testing import TESTS, TRAINS
 from dpjax.datasets.patterns import files_of, is_pattern
 from dpjax.datasets.row_files import TYPED, ending_of
-from dpjax.datasets.sealed_rows import SEALED
+from dpjax.datasets.sealed_rows import SEALED, refuse_unnamed
 from dpjax.datasets.tables import by_split
 from dpjax.fetching.sources import DatasetError
 from dpjax.keeping import discard_leftovers, whole_file
@@ -144,6 +144,11 @@ def _files_of(source: TableSource, where: str) -> list[tuple[Path, bool | None]]
             f"{where} data.on_disk=true reads {', '.join(TYPED)}, and {odd.name} is none; write it as Parquet before, "
             "or leave data.on_disk false"
         )
+    for file in files:
+        try:
+            refuse_unnamed(file)
+        except ValueError as error:
+            raise DatasetError(f"{where} {error}") from error
     splits = {"": files} if not path.is_dir() else by_split(files, path, where)
     if source.split not in (None, "files") or len(splits) == 1:
         if source.split == "files":
