@@ -42,6 +42,9 @@ from experiments.readers import refuse_unread
 from experiments.strict import refuse_choices
 from experiments.task import Job, Outcome, Rows, Tell, Told
 from experiments.validation import validate
+from experiments.withheld import WITHHELD_HERE, is_withheld
+
+log = logging.getLogger(__name__)
 
 
 def task(cfg: DictConfig) -> Rows:
@@ -57,6 +60,7 @@ def task(cfg: DictConfig) -> Rows:
         return Told(_run_single(job) if single else _run_job(job))
     except Exception as error:
         if single and is_expected(error) and not _wants_trace():
+            log.error("%s", WITHHELD_HERE if is_withheld(cfg) else explain(error))  # into run.log
             _give_up(error)  # here, since Hydra would print its own line before it lets the error out
         raise
 
@@ -65,6 +69,7 @@ def _run_job(job: Job, tell: Tell = lambda stage, done, total: None) -> Rows:
     rows = finished(job.cfg, job.folder)
     if rows is not None:
         return rows
+    admit([[job]])
     outcome = next(iter(run([job], tell)))
     if outcome.error is not None:
         raise outcome.error
@@ -112,6 +117,13 @@ def run(jobs: Sequence[Job], tell: Tell) -> Iterator[Outcome]:
     return run_group(jobs, tell)
 
 
+def admit(groups: Sequence[Sequence[Job]]) -> None:
+    """Refuse jobs that a ledger can't let begin, before their folders are touched and JAX is imported."""
+    from experiments.admission import admit as admitted  # with the data sets, which a job that is done needs not
+
+    admitted(job.cfg for jobs in groups for job in jobs)
+
+
 def reserve(groups: Sequence[Sequence[Job]], tell: Tell) -> AbstractContextManager[object]:
     """Reserve what all groups of a sweep spend, until the end of the context; nothing where no ledger is kept."""
     groups = [jobs for jobs in groups if jobs[0].cfg.governance.name != "off"]
@@ -125,7 +137,7 @@ def reserve(groups: Sequence[Sequence[Job]], tell: Tell) -> AbstractContextManag
 
 # What the batched launcher asks of the task; see experiments.task.Task.
 vars(task).update(
-    typed=from_hydra, checked=validate, key=identity.signature, finished=finished, run=run, reserve=reserve
+    typed=from_hydra, checked=validate, key=identity.signature, finished=finished, run=run, admit=admit, reserve=reserve
 )
 
 

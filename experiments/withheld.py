@@ -9,6 +9,9 @@ from dpjax.datasets.patterns import any_sealed
 WITHHELD = "failed; what was wrong may quote a row, so that it is in failure.json, sealed, and not here."
 """In the place of an error, in a file that lies open."""
 
+WITHHELD_HERE = "failed; what was wrong may quote a row, so that it was said at the terminal, and not here."
+"""The same of a run by itself, which has no failure.json."""
+
 
 def rows_lie_sealed(cfg: Any) -> bool:
     """Whether a run reads sealed rows.
