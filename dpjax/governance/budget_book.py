@@ -225,7 +225,7 @@ class BudgetBook(Book):
         return None
 
     def admit(self, name: str = "") -> None:
-        """Raise unless this person may train on a data set within some limits, as nobody is asked if it is not sensitive.
+        """Raise unless this person may train on a data set, within whatever limits; only sensitive ones are asked for.
 
         Args:
           name: of the data set; empty: no row was read yet, and it may be any.
