@@ -20,12 +20,12 @@ class Known(NamedTuple):
     Attributes:
       name: in the ledger.
       sensitive: whether all that is done with it needs a grant.
-      share: about which share of the rows is in both; 1 where they are the same.
+      whole: whether the rows are the same, and not a part of them or more.
     """
 
     name: str
     sensitive: bool
-    share: float
+    whole: bool
 
 
 def ledger_place() -> str:
@@ -84,5 +84,5 @@ def known_in(file: Path, fingerprint: Callable[[Sequence[str]], Fingerprint | No
     rows = fingerprint([name for name, _, _ in kept]) if kept else None
     if rows is None:
         return None
-    shared = [Known(name, sensitive, rows.shares(other)) for name, sensitive, other in kept]
-    return max((each for each in shared if each.share), key=lambda each: (each.share, each.sensitive), default=None)
+    shared = [Known(name, sensitive, rows.same(other)) for name, sensitive, other in kept if rows.shares(other)]
+    return max(shared, key=lambda each: (each.whole, each.sensitive), default=None)

@@ -29,6 +29,10 @@ class Refused(ConfigError):
     is_refusal = True
 
 
+_OF_COLUMNS = ("has no column", "is no column")
+"""Of sentences that name columns, which who says what each is for has to know, and no cells."""
+
+
 def admit(cfgs: Iterable[Config]) -> None:
     """Refuse runs that their ledger can't let begin, whatever they spend; without one, warn of rows that it knows.
 
@@ -185,7 +189,7 @@ def _unquoted(ledger: Ledger, name: str = "*") -> Iterator[None]:
     try:
         yield
     except DatasetError as error:
-        if "has no column" in str(error) or ledger.may("raw", name):
+        if any(words in str(error) for words in _OF_COLUMNS) or ledger.may("raw", name):
             raise
         what = "the ledger has sensitive data" if name == "*" else f"data {name} is sensitive"
         raise ConfigError(
@@ -242,7 +246,7 @@ def _warn_of_known(data: DataConf) -> None:
     known = known_in(file, fingerprint)
     if known is None:
         return
-    what = "the rows of" if known.share == 1 else f"about {known.share:.0%} of the rows of"
+    what = "the rows of" if known.whole else "rows of"
     kind = "sensitive" if known.sensitive else "on a budget"
     warnings.warn(
         f"data={name_of(data)} has {what} {known.name}, which is {kind} in the ledger {file}: with governance=off "
