@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING
 
 from experiments.config import Config, ConfigError, DataConf
@@ -63,13 +63,15 @@ def admit(cfgs: Iterable[Config]) -> None:
 def _admit(alike: list[Config]) -> None:
     """Runs of one ledger on one data set."""
     from dpjax.governance.ledger import Ledger
+    from experiments.inputs import data_inputs
 
     ledger, data = Ledger(alike[0].governance.ledger), alike[0].data
     if needs_budget(data):
         ledger.admit()
         for cfg in alike:
             _refuse_unpaid(ledger, cfg)
-    with _unquoted(ledger):
+    nothing = set(data_inputs(data).values()) == {"absent"}  # to be quoted
+    with nullcontext() if nothing else _unquoted(ledger):
         data_set = ledger.find(fingerprint_of_data(data))
     if data_set is None:
         return refuse_unbudgeted(data)
@@ -181,6 +183,14 @@ def _fingerprint(name: str, path: str, encoding: str | None, files: tuple[tuple[
     return fingerprint_of(columns_at(path, encoding) if name == OWN else columns_of(name))
 
 
+def _may_quote(error: Exception) -> bool:
+    """Whether an error was found in cells: not in names of columns, nor in opening files."""
+    from dpjax.encryption.errors import EncryptionError
+
+    unopened = isinstance(error.__cause__, EncryptionError | OSError)
+    return not unopened and not any(words in str(error) for words in _OF_COLUMNS)
+
+
 @contextmanager
 def _unquoted(ledger: Ledger, name: str = "*") -> Iterator[None]:
     """What is wrong with rows is not said to those who may not read them, as it may quote one."""
@@ -189,7 +199,7 @@ def _unquoted(ledger: Ledger, name: str = "*") -> Iterator[None]:
     try:
         yield
     except DatasetError as error:
-        if any(words in str(error) for words in _OF_COLUMNS) or ledger.may("raw", name):
+        if not _may_quote(error) or ledger.may("raw", name):
             raise
         what = "the ledger has sensitive data" if name == "*" else f"data {name} is sensitive"
         raise ConfigError(

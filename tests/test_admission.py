@@ -132,6 +132,8 @@ def test_a_cell_is_quoted_to_those_who_may_read_rows(main, ledger, table, tmp_pa
     assert err.strip().splitlines()[-1].removeprefix("error: ") in log.read_text(encoding="utf-8")
     code, _, err = main(*own(table, "data.unit=who"), "governance=local")
     assert (code, "data.unit='who' is no column" in err) == (1, True), err  # which is no cell
+    code, _, err = main(*own(tmp_path / "patient.csv"), "governance=local")
+    assert (code, "patient.csv" in err, "may quote" in err) == (1, True, False), err
 
 
 def own_conf(path):
