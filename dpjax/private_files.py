@@ -13,6 +13,28 @@ _MODE = 0o600
 
 
 @contextmanager
+def all_private(wanted: bool = True) -> Iterator[None]:
+    """While it lasts, what this process and those that it starts make is for its owner alone.
+
+    Args:
+      wanted: whether it is; else all stays as it is.
+
+    Example:
+      >>> import tempfile
+      >>> with tempfile.TemporaryDirectory() as folder, all_private():
+      ...     _ = Path(folder, "a.txt").write_text("mine")
+      ...     oct(Path(folder, "a.txt").stat().st_mode & 0o777)
+      '0o600'
+    """
+    before = os.umask(0o077) if wanted else None
+    try:
+        yield
+    finally:
+        if before is not None:
+            os.umask(before)
+
+
+@contextmanager
 def private_file(path: Path, *, replace: bool = False) -> Iterator[BinaryIO]:
     """A binary file to write to, which is at ``path``, and on the disk, when all went well.
 

@@ -13,15 +13,15 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.config import Config, ConfigError, DataConf
+from experiments.admission import fingerprint_of_data, refuse_known_noise, refuse_no_noise, refuse_unbudgeted
+from experiments.config import Config
 from experiments.kept_jobs import identity_of
-from experiments.own_data import OWN
 from experiments.task import Job
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ def reserve_groups(groups: Sequence[tuple[Sequence[Planned], dict[str, str]]]) -
       None: there is nothing to reserve.
 
     Raises:
-      ConfigError, LedgerError: as ``metered``; nothing is reserved.
+      Refused, LedgerError: as ``metered``; nothing is reserved.
     """
     requests: dict[str, list[Request]] = {}
     ledger = None
@@ -200,7 +200,7 @@ def metered(planned: Sequence[Planned], files: dict[str, str]) -> Metered | None
       None: its data has no budget and is public.
 
     Raises:
-      ConfigError: the data is one's own and has no budget, or a run can't be accounted on it.
+      Refused: the data is one's own and has no budget, or a run can't be accounted on it.
       LedgerError: there is not enough left, or no ledger.
     """
     first = planned[0].job.cfg
@@ -243,44 +243,12 @@ def _budget_of(cfg: Config) -> tuple[Ledger, str | None]:
 
         held_keys()  # says now what is wrong with them, and not when there is something to seal
     ledger = Ledger(cfg.governance.ledger)
-    data_set = ledger.find(_fingerprint(cfg.data))
+    data_set = ledger.find(fingerprint_of_data(cfg.data))
     if data_set is not None:
-        _refuse_known_noise(cfg)
+        refuse_known_noise(cfg)
         return ledger, data_set.name
-    if cfg.data.name == OWN or not _is_public(cfg.data.name):
-        what = cfg.data.path if cfg.data.name == OWN else cfg.data.name
-        raise ConfigError(
-            f"governance=local: {what} has no budget in the ledger; set one with `dpjax ledger budget NAME --data "
-            f"{what} --epsilon 8 --delta 1e-6`."
-        )
+    refuse_unbudgeted(cfg.data)
     return ledger, None
-
-
-def _is_public(name: str) -> bool:
-    from dpjax.datasets import registry
-
-    return name in registry.ENTRIES
-
-
-def _fingerprint(data: DataConf) -> Any:
-    from dpjax.datasets.raw_columns import columns_at, columns_of
-    from dpjax.fingerprints import fingerprint_of
-
-    return fingerprint_of(columns_at(data.path, data.encoding) if data.name == OWN else columns_of(data.name))
-
-
-def _refuse_known_noise(cfg: Config) -> None:
-    """What a run on a budget can't have: noise that others can draw too, or less of it than it says."""
-    if cfg.data.release:
-        raise ConfigError(
-            "data.release draws its noise from data.release_seed, which everybody can read; with governance=local say "
-            "the ranges with data.columns."
-        )
-    if cfg.federated.noise_cohort is not None:
-        raise ConfigError(
-            "federated.noise_cohort simulates a larger federation and adds less noise than ε says; leave it null with "
-            "governance=local."
-        )
 
 
 def _requests(one: Planned, files: dict[str, str]) -> list[Request]:
@@ -288,11 +256,7 @@ def _requests(one: Planned, files: dict[str, str]) -> list[Request]:
     from dpjax.governance.spends import spend_of
 
     cfg = one.job.cfg
-    if not cfg.privacy.is_private:
-        raise ConfigError(
-            "privacy.epsilon=inf is more than any budget; with governance=local leave out points without privacy, and "
-            "the reference of a sweep with hydra.sweeper.reference=false."
-        )
+    refuse_no_noise(cfg)
     spend = spend_of(one.mechanism, cfg.privacy.delta)
     same = identity_of(one.job, one.hparams, files)
     return [

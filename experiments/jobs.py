@@ -14,6 +14,7 @@ from dpjax.results.claims import small, small_delta
 from dpjax.sweeps import Lane, Program
 from dpjax.types import HParams
 from experiments import config, identity
+from experiments.admission import rows_unquoted
 from experiments.alone import alone, refuse_others
 from experiments.argument_fields import MECHANISM, in_fields
 from experiments.fields import hparams_in
@@ -63,7 +64,8 @@ def _run_group(jobs: Sequence[Job], tell: Tell) -> Iterator[Outcome]:
     refuse_lanes(first, num_lanes)
     tell("loading data", 0, 1)
     files = inputs(first)  # all jobs of one signature read the same
-    setup = build(first, tell)
+    with rows_unquoted(first):
+        setup = build(first, tell)
     hashes = inputs(first)
     # What a plugin imports only when it is called is known from now on, and was hashed as it was imported.
     late = plugin_inputs(first.plugin) | noted_imports(first.plugin) if first.plugin else {}
@@ -77,7 +79,9 @@ def _run_group(jobs: Sequence[Job], tell: Tell) -> Iterator[Outcome]:
         return
     helpers = ThreadPoolExecutor(2)  # XLA compiles on one core while ε is computed on another
     try:
-        compiling = helpers.submit(compile_group, first, setup, num_lanes)
+        # What a ledger may refuse is compiled for once it has not.
+        governed = first.governance.name != "off"
+        compiling = None if governed else helpers.submit(compile_group, first, setup, num_lanes)
         points, refused = _calibrate(sound, setup, lambda *calibrated: tell(*_with(compiling, *calibrated)))
         yield from refused
         if not points:
@@ -94,7 +98,7 @@ def _run_group(jobs: Sequence[Job], tell: Tell) -> Iterator[Outcome]:
         say_rows_of_units(first, setup)  # not before it is known who may see it
         with closing(meter) if meter is not None else nullcontext():
             tell("compiling", 0, 1)
-            program = compiling.result()
+            program = (compiling or helpers.submit(compile_group, first, setup, num_lanes)).result()
             _check_known(first.plugin, files)
             tell("compiling", 1, 1)
             yield from _train(points, facts, program, tell, setup, files, meter)
@@ -119,7 +123,8 @@ def reserve(groups: Sequence[Sequence[Job]], tell: Tell) -> "Reserved | None":
     for done, jobs in enumerate(groups):
         tell("adding up what the sweep spends", done, len(groups))
         files = inputs(jobs[0].cfg)
-        setup = build(jobs[0].cfg)
+        with rows_unquoted(jobs[0].cfg):
+            setup = build(jobs[0].cfg)
         points, _ = _calibrate(_sound(jobs, setup)[0], setup, lambda *stage: None)  # what is refused says so later
         if points:
             planned.append((_planned_runs(points, setup), files))
@@ -147,9 +152,9 @@ def _planned_runs(points: Sequence[Point], setup: Setup) -> "list[Planned]":
     return planned
 
 
-def _with(compiling: Future[Program | KeptProgram], stage: str, done: int, total: int) -> tuple[str, int, int]:
+def _with(compiling: "Future[Program | KeptProgram] | None", stage: str, done: int, total: int) -> tuple[str, int, int]:
     """The stage, and that a program is compiled beside it, for which both take longer than alone."""
-    return (stage if compiling.done() else f"{stage} while compiling"), done, total
+    return (stage if compiling is None or compiling.done() else f"{stage} while compiling"), done, total
 
 
 def _train(

@@ -133,3 +133,21 @@ def name_of(data: DataConf) -> str:
         return data.name
     path = Path(data.path)
     return Path(*path.parts[-2:]).as_posix() if path.is_absolute() else path.as_posix()
+
+
+def classes_are_learnt(data: DataConf, learnt: str) -> bool:
+    """Whether the names of classes are those that the rows have, and not what the config or the registry says.
+
+    Args:
+      data: the config's part.
+      learnt: of the data set: what was read off the rows.
+
+    Example:
+      >>> own = DataConf(name="own", path="patients.csv", classes=["no", "yes"])
+      >>> classes_are_learnt(own, "range of age"), classes_are_learnt(own, "range of age; classes of ill")
+      (False, True)
+    """
+    from dpjax.datasets.own import is_own
+
+    named = data.name != OWN and is_own(data.name)  # whose config can't say them
+    return named or any(part.startswith("classes of ") for part in learnt.split("; "))

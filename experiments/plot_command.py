@@ -9,7 +9,7 @@ import typer
 
 from dpjax.cli.left_out import name_refused
 from dpjax.results import ResultsError
-from dpjax.results.open_copies import refuse_open_copy
+from dpjax.results.open_copies import private_copies, refuse_open_copy
 from experiments.figures.asked import folder_of, known
 from experiments.plots import FIGURES, FORMATS, plot_all, save
 
@@ -138,7 +138,8 @@ def plot_command(
         if save_to is not None:
             raise ResultsError("--save goes with a figure of one's own: give --x, --y, --hue, --style or --col as well")
         refuse_open_copy(directories or [], "figures", allowed=open_)
-        return _standard(directories or [], figure or [], out, formats, metric, given)
+        with private_copies(directories or []):
+            return _standard(directories or [], figure or [], out, formats, metric, given)
     if figure:
         raise ResultsError(
             f"--figure {figure[0]} has its own axes: leave out --x, --y, --hue, --style, --col and --spec"
@@ -222,7 +223,8 @@ def _own(
         out = spec_file.parent
     paths = _paths(directories, out, formats, spec, spec_file or save_to)
     figure = lines(frame, spec)
-    save(figure, paths, spec.look)
+    with private_copies(directories):
+        save(figure, paths, spec.look)
     for path in paths:
         typer.echo(path)
     if not spec.title:

@@ -43,7 +43,9 @@ from experiments.readers import refuse_unread
 from experiments.strict import refuse_choices
 from experiments.task import Job, Outcome, Rows, Tell, Told
 from experiments.validation import validate
-from experiments.withheld import is_withheld, keys_are_lacking
+from experiments.withheld import WITHHELD_HERE, in_an_open_file, is_withheld, keys_are_lacking
+
+log = logging.getLogger(__name__)
 
 
 def task(cfg: DictConfig) -> Rows:
@@ -59,6 +61,7 @@ def task(cfg: DictConfig) -> Rows:
         return Told(_run_single(job) if single else _run_job(job))
     except Exception as error:
         if single and is_expected(error) and not _wants_trace():
+            log.error("%s", explain(error) if in_an_open_file(cfg, error) is None else WITHHELD_HERE)  # into run.log
             _give_up(error)  # here, since Hydra would print its own line before it lets the error out
         raise
 
@@ -67,6 +70,7 @@ def _run_job(job: Job, tell: Tell = lambda stage, done, total: None) -> Rows:
     rows = finished(job.cfg, job.folder)
     if rows is not None:
         return rows
+    admit([[job]])
     outcome = next(iter(run([job], tell)))
     if outcome.error is not None:
         raise outcome.error
@@ -121,6 +125,13 @@ def run(jobs: Sequence[Job], tell: Tell) -> Iterator[Outcome]:
     return run_group(jobs, tell)
 
 
+def admit(groups: Sequence[Sequence[Job]]) -> None:
+    """Refuse jobs that a ledger can't let begin, before their folders are touched and JAX is imported."""
+    from experiments.admission import admit as admitted  # with the data sets, which a job that is done needs not
+
+    admitted(job.cfg for jobs in groups for job in jobs)
+
+
 def reserve(groups: Sequence[Sequence[Job]], tell: Tell) -> AbstractContextManager[object]:
     """Reserve what all groups of a sweep spend, until the end of the context; nothing where no ledger is kept."""
     groups = [jobs for jobs in groups if jobs[0].cfg.governance.name != "off"]
@@ -134,7 +145,7 @@ def reserve(groups: Sequence[Sequence[Job]], tell: Tell) -> AbstractContextManag
 
 # What the batched launcher asks of the task; see experiments.task.Task.
 vars(task).update(
-    typed=from_hydra, checked=validate, key=identity.signature, finished=finished, run=run, reserve=reserve
+    typed=from_hydra, checked=validate, key=identity.signature, finished=finished, run=run, admit=admit, reserve=reserve
 )
 
 

@@ -74,6 +74,10 @@ class Task(Protocol):
         """The rows of a job that is done already."""
         ...
 
+    def admit(self, groups: Sequence[Sequence[Job]]) -> None:
+        """ValueError where a ledger can't let jobs begin, whatever they spend."""
+        ...
+
     def reserve(self, groups: Sequence[Sequence[Job]], tell: Tell) -> AbstractContextManager[object]:
         """Reserve what all groups spend, or ValueError; what none has taken is given back at the end of the context."""
         ...

@@ -12,6 +12,9 @@ WITHHELD = "failed; what was wrong may quote a row, so that it is in failure.jso
 UNTOLD = "failed; what was wrong may quote a row and could not be sealed, so that the terminal alone was told."
 """The same, where no key is there to seal it."""
 
+WITHHELD_HERE = "failed; what was wrong may quote a row, so that it was said at the terminal, and not here."
+"""The same of a run by itself, which has no failure.json."""
+
 
 def rows_lie_sealed(cfg: Any) -> bool:
     """Whether a run reads sealed rows.

@@ -86,7 +86,9 @@ def test_what_writes_is_refused_without_a_trace_until_it_is_asked_for(sweep, com
     assert holds(sweep.parent)[0] == before
     run([*words(command, sweep), "--open"])
     assert "is sealed" not in capsys.readouterr().err
+    made = [path for path in holds(sweep.parent)[0] if path not in before]
     assert holds(sweep.parent)[1]
+    assert {path.stat().st_mode & 0o777 for path in made} == {0o600}
 
 
 @pytest.mark.parametrize("command", SERVES, ids=" ".join)

@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from dpjax.results import SCHEMA, ResultsError, claim, claim_document, write_claim
+from dpjax.results.cards import model_card
+from experiments.config import DataConf
+from experiments.own_data import classes_are_learnt
 
 ROW = {
     "epsilon": 3.0,
@@ -105,3 +108,34 @@ def test_the_columns_that_are_marked_are_those_that_the_page_lists():
     listed = page.partition("**None of these is covered by ε**")[2].partition("The table of")[0]
     named = set(re.findall(r"`(\w+)`", listed)) & set(SCHEMA)
     assert named == {name for name, column in SCHEMA.items() if "NOT private" in column.meaning}
+
+
+@pytest.mark.parametrize(
+    ("data", "learnt", "said"),
+    [
+        ({"name": "own", "path": "a.csv", "classes": ["no", "yes"]}, "", False),
+        ({"name": "own", "path": "a.csv"}, "range of age; classes of ill", True),
+        ({"name": "own", "path": "scans"}, "classes of its folders", True),
+        ({"name": "mails.csv?label=kind"}, "", True),
+        ({"name": "rotten_tomatoes"}, "", False),
+    ],
+)
+def test_names_of_classes_are_said_to_be_the_rows_only_where_they_are(data, learnt, said):
+    named = classes_are_learnt(DataConf(**data), learnt)
+    told = claim_document(ROW, class_names=named)
+    assert any("those of the training data's labels" in note for note in told["notes"]) == said
+
+
+@pytest.mark.parametrize(("clipping", "final"), [("flat", 1.0), ("adaptive(q=0.5) per_layer", 0.8513)])
+def test_a_card_tells_where_adaptive_clipping_began_and_where_it_ended(clipping, final):
+    row = ROW | {"clipping": clipping, "final_clip_norm": final, "ledger_run": "ab", "ledger": "cd"}
+    budget = {"epsilon": 4.0, "delta": 1e-5, "composition": "planned"}
+    release = {"data_set": "clinic", "budget": budget, "spent_epsilon": 1.5, "runs": 1, "composed_epsilon": 1.2}
+    release |= {"ledger": "ab12", "ledger_sequence": 9, "ledger_hash": "cd34", "dpjax_version": "0.1.0"}
+    page = model_card(claim_document(row) | {"release": release})
+    if clipping == "flat":
+        assert "| clip norm | 1 |" in page
+        assert "final" not in page
+    else:
+        assert "| initial clip norm | 1 |\n| final clip norm | 0.8513 |" in page
+        assert "| clip norm |" not in page

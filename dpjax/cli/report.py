@@ -39,7 +39,7 @@ def report_command(
     The file needs no network and no server. The exit status is 1 if jobs failed, have no result yet, or could not be
     read; the report is written all the same, and says so at its top.
     """
-    from dpjax.results.open_copies import refuse_open_copy, refuse_unopened
+    from dpjax.results.open_copies import private_copies, refuse_open_copy, refuse_unopened
 
     refuse_open_copy(directories, "the page" if watch else "the report", allowed=open_, failures=True)
     refuse_unopened(directories)
@@ -75,7 +75,8 @@ def report_command(
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ResultsError(f"--out {path} cannot be written ({error.strerror}): choose another file") from error
-    write_atomically(path, render(pack(contents, now.isoformat(timespec="seconds"))).encode())
+    with private_copies(directories):
+        write_atomically(path, render(pack(contents, now.isoformat(timespec="seconds"))).encode())
     typer.echo(path)
     for notice in contents.notices:
         lines = notice.items[:5] + ([f"and {len(notice.items) - 5} more"] if len(notice.items) > 5 else [])

@@ -113,12 +113,14 @@ def export(
 ) -> None:
     """Write a sweep's rows as Parquet and JSON, and its summary as CSV, Markdown and LaTeX.
 
+    Files that lie open of rows that lie sealed are yours alone (mode 600).
+
     [bold]Example[/bold]
 
       dpjax results export results/quickstart --out paper/tables
     """
     from dpjax.results import ResultsError, write_atomically
-    from dpjax.results.open_copies import refuse_open_copy
+    from dpjax.results.open_copies import private_copies, refuse_open_copy
     from dpjax.results.sheet import sheets
     from dpjax.results.show import to_latex, to_markdown
     from dpjax.results.table import write_frame
@@ -140,8 +142,9 @@ def export(
         "table.md": to_markdown(laid_out) + "\n",
         "table.tex": to_latex(laid_out) + "\n",
     }
-    paths = list(write_frame(frame, folder))
-    paths += [write_atomically(folder / name, text.encode()) for name, text in texts.items()]
+    with private_copies(directories):
+        paths = list(write_frame(frame, folder))
+        paths += [write_atomically(folder / name, text.encode()) for name, text in texts.items()]
     for path in paths:
         typer.echo(path)
     name_what_is_left_out(frame)

@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from dpjax.fingerprints import Fingerprint
+from dpjax.governance.access import denial, grants_of
 from dpjax.governance.accounts import Account, DataSet, Run, data_set_of, data_sets_of, runs_of
 from dpjax.governance.book import Book, policy_in
 from dpjax.governance.budgets import Proposal, action_of, checked_budget, open_proposal, proposals_of, weakens
@@ -223,6 +224,38 @@ class BudgetBook(Book):
                 )
         return None
 
+    def admit(self, name: str = "") -> None:
+        """Raise unless this person may train on a data set, within whatever limits; only sensitive ones are asked for.
+
+        Args:
+          name: of the data set; empty: no row was read yet, and it may be any.
+
+        Raises:
+          Denied: they may not, or not on any that there is; it is written down.
+          LedgerError: there is no such data set.
+        """
+        with reading(self._engine) as connection:
+            about = [data_set_of(connection, name)] if name else data_sets_of(connection)
+            if not about or not all(each.sensitive for each in about):
+                return
+            policy, identity = policy_in(connection), self._identify(connection)
+        identity.check_now()
+        grants = [] if policy is None else grants_of(policy, identity.who)
+        trains = [each for each in grants if "train" in ROLES[each.role]]
+        if any({ALL, *(each.name for each in about)} & {*grant.data} for grant in trains):
+            return
+        data = about[0].name if len(about) == 1 else ALL
+        self._deny(denial(policy, identity.who, "train", data), "train", data)
+
+    def may(self, action: str, data: str) -> bool:
+        """Whether this person may do something; nothing is written down.
+
+        Args:
+          action: of ``policy.ACTIONS``.
+          data: name of a data set; ``*``: all that are sensitive.
+        """
+        return not self._refusal(action, data)
+
     def account(self, name: str) -> Account:
         """Where a budget stands.
 
@@ -247,7 +280,7 @@ class BudgetBook(Book):
         """
         with reading(self._engine) as connection:
             found = data_sets_of(connection)
-        return [each.name for each in found if not (action and self._refusal(action, each.name))]
+        return [each.name for each in found if not action or self.may(action, each.name)]
 
 
 def account_of(data_set: DataSet, runs: Sequence[Run], retracted: Mapping[str, str]) -> Account:

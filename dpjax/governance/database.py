@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from dpjax.checks import in_one_line
 from dpjax.governance.errors import LedgerError
 from dpjax.governance.schema import check_schema
 from dpjax.governance.tables import VERSION, ledgers, trail
+from dpjax.known_rows import ledger_place
 from dpjax.transport import is_this_machine
 
 WAIT_SECONDS = 120
@@ -36,7 +36,7 @@ def ledger_url(place: str | None = None) -> URL:
       >>> ledger_url("clinic.db").database
       'clinic.db'
     """
-    found = place or os.environ.get("DPJAX_LEDGER") or str(_users_own())
+    found = place or ledger_place()
     if "://" not in found:
         return URL.create("sqlite", database=str(Path(found).expanduser()))
     try:
@@ -51,12 +51,6 @@ def ledger_url(place: str | None = None) -> URL:
     if kind == "sqlite" and url.database in (None, "", ":memory:"):
         raise LedgerError("ledger: a database in memory forgets what was spent; name a file.")
     return url.set(drivername="postgresql+psycopg") if kind == "postgresql" else url
-
-
-def _users_own() -> Path:
-    import platformdirs
-
-    return Path(platformdirs.user_data_dir("dpjax")) / "ledger.db"
 
 
 def shown(url: URL) -> str:

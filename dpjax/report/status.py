@@ -109,13 +109,13 @@ def status(directory: Path | str, now: datetime.datetime | None = None) -> Statu
     metric, best = _best(contents)
     under_way, kept = _kept_on_their_way(root)
     state = _state(contents, going, now, since, under_way, kept)
-    refused = sum(each.refused for each in contents.failures)
+    failed = sum(not each.refused for each in contents.failures)
     tables = [root / name for name in ("results.parquet", "results.json") if (root / name).is_file()]
     return Status(
         state=state,
         planned=None if going is None else going.planned,
         finished=int(finished),
-        failed=max(0, (len(contents.failures) if going is None else going.failed) - refused),
+        failed=failed if going is None else min(failed, going.failed),
         seconds_left=going.seconds_left if going is not None and state == "running" else None,
         seconds_since_change=since,
         metric=metric,
@@ -177,7 +177,9 @@ def _state(
     if going is None and kept:
         return "stopped"
     if going is None or rest <= 0:
-        lacks = contents.failures or contents.unreadable or not len(contents.frame)
+        # What a ledger refused of a point that is planned no more is missing from nothing.
+        lost = [each for each in contents.failures if not each.refused or going is None or going.failed]
+        lacks = lost or contents.unreadable or not len(contents.frame)
         return "incomplete" if lacks else "complete"
     if going.runs is False:
         return "stopped"

@@ -1,7 +1,7 @@
 """The card of a released model: its privacy statement in the layout of the Hugging Face hub."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from dpjax.results.claims import rounded_up, sampling_word, small, tuning_clause
@@ -122,7 +122,7 @@ def _facts(statement: Mapping[str, Any]) -> dict[str, str]:
         "steps": told("num_steps"),
         "noise": told("noise"),
         "noise multiplier": told("noise_multiplier"),
-        "clip norm": told("clip_norm"),
+        **_clip_norms(told, adaptive="final_clip_norm" in statement),
         "clipping": told("clipping"),
         "capacity of a cohort": _slack(statement),
         "chance of an overflow, paid for": _up(statement.get("overflow_probability")),
@@ -132,6 +132,12 @@ def _facts(statement: Mapping[str, Any]) -> dict[str, str]:
         else "not paid for by ε",
         "lower bound by an audit": "not audited" if audited is None else told("audited_epsilon"),
     }
+
+
+def _clip_norms(told: Callable[[str], str], adaptive: bool) -> dict[str, str]:
+    if not adaptive:
+        return {"clip norm": told("clip_norm")}
+    return {"initial clip norm": told("clip_norm"), "final clip norm": told("final_clip_norm")}
 
 
 def _slack(statement: Mapping[str, Any]) -> str:

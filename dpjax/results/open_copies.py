@@ -1,8 +1,10 @@
 """A file, or a page, that would lie open of results that lie sealed: only for who says so."""
 
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
+from dpjax.private_files import all_private
 from dpjax.results.result_files import FAILURE_FILE, job_files, visible_files
 from dpjax.results.sealing import SealedError, any_sealed, content_of, is_sealed
 
@@ -57,6 +59,19 @@ def refuse_open_copy(
     sealed = None if allowed else next((each for each in places if sealed_at(each, failures=failures)), None)
     if sealed is not None:
         raise SealedError(f"{sealed} is sealed, and {what} would lie open; {fix}.")
+
+
+def private_copies(places: Iterable[Path | str]) -> AbstractContextManager[None]:
+    """While it lasts, what is written open of results that lie sealed is its owner's alone, of mode 600.
+
+    Args:
+      places: folders or tables that are read.
+
+    Example:
+      >>> with private_copies(["/nowhere"]):  # as of results that lie open
+      ...     pass
+    """
+    return all_private(any(sealed_at(each, failures=True) for each in places))
 
 
 def refuse_unopened(places: Iterable[Path | str]) -> None:

@@ -13,6 +13,7 @@ CLAIM_FILE = "privacy.json"
 
 _TEXTS = ("unit", "adjacency", "sampling", "noise", "clipping", "optimizer", "tuning", "checkpoint", "dpjax_version")
 _NUMBERS = ("sampling_rate", "noise_multiplier", "clip_norm", "epsilon_per_report", "noise_cohort_size")
+_ADAPTIVE = "adaptive("
 _COUNTS = ("records_per_unit", "num_steps", "max_length")
 _BEGIN, _END = "<!-- privacy: written by dpjax -->", "<!-- end -->"
 
@@ -39,7 +40,7 @@ def claim_document(
     Args:
       row: the results row of the run, or any mapping with its column names.
       weights: which parameters were saved: those after the ``last`` step, or their ``average`` over the steps.
-      class_names: whether names of classes are saved too.
+      class_names: whether names of classes are saved too, and were read off the rows.
       model_hash: SHA-256 of what is released; empty: nobody asks.
 
     Returns:
@@ -67,6 +68,8 @@ def claim_document(
     document |= {name: text(row, name) or None for name in _TEXTS}
     document |= {name: _finite(number(row, name)) for name in _NUMBERS}
     document |= {name: None if (x := number(row, name)) is None else int(x) for name in _COUNTS}
+    if text(row, "clipping").startswith(_ADAPTIVE):  # its noisy counts, which ε pays for, say where it ended
+        document["final_clip_norm"] = _finite(number(row, "final_clip_norm"))
     if text(row, "ledger_run"):
         document |= _paid_for(row, model_hash)
     return document | {"notes": _notes(row, private, weights, class_names)}
@@ -113,7 +116,7 @@ def write_claim(
       folder: of the model; made if it is not there.
       row: the results row of the run, or any mapping with its column names.
       weights: which parameters were saved, ``last`` or ``average``.
-      class_names: whether names of classes are saved too.
+      class_names: whether names of classes are saved too, and were read off the rows.
       model_hash: SHA-256 of the model's files, of a run that a ledger paid for.
       file: name of the document.
       readme: False: the document alone.

@@ -136,11 +136,27 @@ def launch(
         shapes = [[jobs[i] for i in members] for members in groups.values()]
         # A group that runs here and alone reserves by itself, once it knows what it spends.
         at_once = [] if execute is run_here and len(shapes) == 1 else shapes
+        _admit(task, shapes)
         with _reserved(task, at_once, progress.tell):
             for outcome in execute(task, shapes, progress, sweep_folder):
                 hand_over(index[id(outcome.job)], outcome)
     configure_log(config.hydra.hydra_logging, config.hydra.verbose)
     return [returns[i] for i in range(len(job_overrides))]
+
+
+def _admit(task: Task, groups: Sequence[Sequence[Job]]) -> None:
+    """What can't begin is refused before any job has a folder; what this person may not is remembered by all."""
+    try:
+        task.admit(groups)
+    except ValueError as error:
+        _remember_refusal(groups, error)
+        raise
+
+
+def _remember_refusal(groups: Sequence[Sequence[Job]], error: Exception) -> None:
+    if is_refusal(error) and not isinstance(error, ConfigError):  # the config is to be changed, and its points with it
+        for job in (each for jobs in groups for each in jobs):
+            _remember(job, error)
 
 
 @contextmanager
@@ -149,9 +165,7 @@ def _reserved(task: Task, groups: Sequence[Sequence[Job]], tell: Tell) -> Iterat
     try:
         held = task.reserve(groups, tell)
     except ValueError as error:
-        if is_refusal(error):
-            for job in (each for jobs in groups for each in jobs):
-                _remember(job, error)
+        _remember_refusal(groups, error)
         raise
     with held:
         yield

@@ -14,6 +14,7 @@ from dpjax.models.tuning import flat_paths, unstacked
 from dpjax.results import write_claim
 from dpjax.results.claims import Row, text
 from experiments.config import Config
+from experiments.own_data import classes_are_learnt
 
 
 def save_model(
@@ -39,10 +40,9 @@ def save_model(
       target: the number that it predicts, whose range goes with it; None: it says classes.
       features: names of the inputs of a table, in their order; (): it has none.
     """
-    named = _save(cfg, folder, trained, labels)
+    named = _save(cfg, folder, trained, labels) and classes_are_learnt(cfg.data, text(row, "learnt"))
     if features and not text(row, "learnt"):  # of what was read off the rows the names tell too
         _write_inputs(cfg, folder, features, labels)
-        named = True
     if target is not None:
         learnt = text(row, "learnt").split("; ")
         write_target(folder, target, learnt=f"range of {target.name}" in learnt)

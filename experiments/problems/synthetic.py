@@ -19,6 +19,7 @@ from dpjax.models.probing import head_scores
 from dpjax.models.tuning import Tuned
 from dpjax.results import write_claim
 from experiments.config import Config, ConfigError, SynthesisConf
+from experiments.own_data import classes_are_learnt
 from experiments.problems.features import load_checkpoint, may_be_kept, vectors
 from experiments.problems.problem import Finish
 from experiments.task import Tell
@@ -101,7 +102,10 @@ def make_finish(cfg: Config, dataset: Dataset, body: Pretrained, tuned: Tuned) -
             )
         _save(folder / f"synthetic-{seed}.csv", written, dataset.class_names)
         weights = "average" if cfg.optimizer.ema else "last"
-        write_claim(folder, row, weights=weights, class_names=True, file=f"synthetic-{seed}.privacy.json", readme=False)
+        named = classes_are_learnt(cfg.data, dataset.learnt)
+        write_claim(
+            folder, row, weights=weights, class_names=named, file=f"synthetic-{seed}.privacy.json", readme=False
+        )
 
         def read(rows: Any, keep: bool) -> np.ndarray:
             return vectors(cfg.model, reader, reader.tokenizer.encode(rows, cfg.model.max_length), tell, keep=keep)
