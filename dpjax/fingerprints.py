@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import base64
-import datetime
 import hashlib
+import itertools
 import json
-import re
-import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import UInt64
+
+from dpjax.cell_hashes import Column, column_of, has_commas, mixed
 
 _MOST_ROWS = 4096
 """Of the rows whose hash is smallest: the same in every copy, so that parts of it are found."""
@@ -33,13 +32,14 @@ _MOST_VALUES = 32
 _LEAST_RARE = 3
 """Rare columns that two tables must have in common, at least, to be of the same rows by these alone."""
 
-_LOOSE = 8
-"""Numbers that are all different, and so many times as wide apart as there are of them at most, number the rows."""
-
 _LEAST_SHARE = 0.05
 """Of rows in common below which two data sets count as different: a few rows are in many."""
 
 _CHUNK = 1 << 22  # cells that are hashed at once
+
+
+KIND = 2
+"""Of the fingerprints that are taken today; 1 is of before there was one notation, and is known by what it had."""
 
 
 class Fingerprint(NamedTuple):
@@ -56,6 +56,9 @@ class Fingerprint(NamedTuple):
       whole: the least hashes of distinct rows, each of all its cells, where these vary enough to tell.
       values: of each column that has rare values, the least hashes of these; they are found again in a part of the rows
         that has other columns beside.
+      alone: those of ``columns`` that tell rows by themselves: of texts, and the one of a table that has no other.
+      kind: how it was taken: ``KIND``, or of before.
+      before: the one of kind 1, where it is another; not kept, as it is to compare with what was.
     """
 
     num_rows: int
@@ -64,12 +67,13 @@ class Fingerprint(NamedTuple):
     columns: tuple[int, ...]
     whole: tuple[int, ...] = ()
     values: tuple[tuple[int, ...], ...] = ()
+    alone: tuple[int, ...] = ()
+    kind: int = 1
+    before: Fingerprint | None = None
 
     def same(self, other: Fingerprint) -> bool:
         """Whether these are the same rows: all of them, or at least all their columns that tell them from others."""
-        if self.num_rows != other.num_rows:
-            return False
-        return self.digest == other.digest or (bool(self.columns) and self.columns == other.columns)
+        return any(_same(a, b) for a, b in _of_one_kind(self, other))
 
     def shares(self, other: Fingerprint) -> float:
         """About which share of these rows, or of their telling columns, the other has too; 0 where it is next to none.
@@ -77,21 +81,14 @@ class Fingerprint(NamedTuple):
         Args:
           other: of rows that are known.
         """
-        if self.same(other):
-            return 1.0
-        share = max(_contained(self.rows, other.rows), _contained(other.rows, self.rows))
-        share = max(share, _contained(self.whole, other.whole), _contained(other.whole, self.whole))
-        if self.num_rows == other.num_rows and self.columns and other.columns:
-            common = len(set(self.columns) & set(other.columns))
-            by_column = common / min(len(self.columns), len(other.columns))
-            share = max(share, by_column if by_column >= 0.5 else 0.0)
-        share = max(share, _by_values(self.values, other.values))
+        share = max(_share(a, b) for a, b in _of_one_kind(self, other))
         return share if share >= _LEAST_SHARE else 0.0
 
     def as_json(self) -> str:
         """As a ledger keeps it."""
         packed = [*map(_packed, (self.rows, self.columns, self.whole)), [*map(_packed, self.values)]]
-        return json.dumps([self.num_rows, self.digest, *packed])
+        of_kind = [_packed(self.alone), self.kind] if self.kind > 1 else []
+        return json.dumps([self.num_rows, self.digest, *packed, *of_kind])
 
     @classmethod
     def from_json(cls, text: str) -> Fingerprint:
@@ -102,10 +99,44 @@ class Fingerprint(NamedTuple):
         """
         try:
             number, digest, *packed = json.loads(text)  # of before there were whole rows, two; and values, three
-            values = tuple(map(_unpacked, packed.pop())) if len(packed) > 3 else ()
-            return cls(int(number), str(digest), *map(_unpacked, packed), values=values)
-        except (TypeError, ValueError) as error:
+            alone, kind = (_unpacked(packed[4]), int(packed[5])) if len(packed) > 4 else ((), 1)
+            values = tuple(map(_unpacked, packed[3])) if len(packed) > 3 else ()
+            return cls(int(number), str(digest), *map(_unpacked, packed[:3]), values=values, alone=alone, kind=kind)
+        except (TypeError, ValueError, IndexError) as error:
             raise ValueError("the fingerprint of a data set can't be read.") from error
+
+
+def _of_one_kind(mine: Fingerprint, other: Fingerprint) -> list[tuple[Fingerprint, Fingerprint]]:
+    """Both as they are, and both of the older one's kind."""
+    pairs = [(mine, other)]
+    if mine.before and mine.kind > other.kind:
+        pairs.append((mine.before, other))
+    if other.before and other.kind > mine.kind:
+        pairs.append((mine, other.before))
+    return pairs
+
+
+def _same(mine: Fingerprint, other: Fingerprint) -> bool:
+    if mine.num_rows != other.num_rows:
+        return False
+    return mine.digest == other.digest or (mine.columns == other.columns and _tell(mine, other) > 0)
+
+
+def _tell(mine: Fingerprint, other: Fingerprint) -> int:
+    """How many telling columns are of both, if these are enough to tell rows."""
+    common = set(mine.columns) & set(other.columns)
+    return len(common) if len(common) > 1 or common & {*mine.alone, *other.alone} else 0
+
+
+def _share(mine: Fingerprint, other: Fingerprint) -> float:
+    if _same(mine, other):
+        return 1.0
+    share = max(_contained(mine.rows, other.rows), _contained(other.rows, mine.rows))
+    share = max(share, _contained(mine.whole, other.whole), _contained(other.whole, mine.whole))
+    if mine.num_rows == other.num_rows and (common := _tell(mine, other)):
+        by_column = common / min(len(mine.columns), len(other.columns))
+        share = max(share, by_column if by_column >= 0.5 else 0.0)
+    return max(share, _by_values(mine.values, other.values))
 
 
 def _packed(hashes: tuple[int, ...]) -> str:
@@ -141,60 +172,107 @@ def fingerprint_of(columns: Mapping[str, Any]) -> Fingerprint:
 
     Formal guarantees: the same for the same values, whatever the order of rows and columns, the names of columns and
     the type that a value is written in: 3, 3.0, "3" and " 3 " are one; so are decimals that are the same in float32,
-    and words but for case, spaces and Unicode form.
+    words but for case, spaces and Unicode form, and what ``dpjax.notations`` has in one notation.
 
     Args:
-      columns: name → ``[rows, ...]`` numbers, words or missing values; an array of several dimensions is as many
-        columns as a row has cells.
+      columns: name → ``[rows, ...]`` numbers, words or missing values, or ``Renewed`` ones; an array of several
+        dimensions is as many columns as a row has cells.
 
     Raises:
       ValueError: columns of different lengths, or none.
 
     Example:
       >>> rows = fingerprint_of({"age": [40, 51, 62], "ill": ["no", "yes", "no"]})
-      >>> rows.same(fingerprint_of({"sick": ["No", "no", "yes "], "years": ["40", "62.0", "51"]}))
+      >>> rows.same(fingerprint_of({"sick": ["No", "no", "yes "], "years": ["40", "62,0", "51"]}))
       True
       >>> rows.same(fingerprint_of({"age": [40, 51, 62], "ill": ["no", "no", "no"]}))
       False
     """
-    total: Any = None
-    telling: Any = None  # of a row's telling cells alone: what is left out of a copy is mostly a label
+    comma = any(map(has_commas, columns.values()))
+    read = [column_of(values, comma) for values in columns.values()]
+    if not read:
+        raise ValueError("columns={} has none; give those of a table.")
+    lengths = [len(column.cells) for column in read]
+    for length in lengths:
+        if length != lengths[0]:
+            raise ValueError(f"columns have {lengths[0]} and {length} values; give them all of one table.")
+    now, repeats = _taken(read)
+    if not repeats and not any(column.was_other for column in read):
+        return now
+    return now._replace(before=_taken([column.as_before() for column in read], kind=1)[0])
+
+
+def _taken(read: Sequence[Column], kind: int = KIND) -> tuple[Fingerprint, bool]:
+    """The fingerprint of columns, and whether rows that repeat were looked at once."""
+    length = len(read[0].cells)
+    # Of a row's telling cells alone, as what is left out of a copy is mostly a label; and of those that number no rows.
+    total, telling, key = (np.zeros(length, np.uint64) for _ in range(3))
     of_columns: set[int] = set()
-    bits = 0.0
+    alone: set[int] = set()
+    bits = tell_bits = 0.0
     rare: list[tuple[int, ...]] = []
-    for values in columns.values():
-        cells = _cells(values)
-        if total is None:
-            total, telling = np.zeros(len(cells), np.uint64), np.zeros(len(cells), np.uint64)
-        if len(cells) != len(total):
-            raise ValueError(f"columns have {len(total)} and {len(cells)} values; give them all of one table.")
-        width = int(np.prod(cells.shape[1:], dtype=np.int64))
-        cells = cells.reshape(len(cells), width)
+    others = sum(column.cells.shape[1] for column in read if not column.numbers)
+    for column in read:
+        cells = column.cells
+        width = cells.shape[1]
         rows_at_once = max(1, _CHUNK // max(width, 1))
-        sums, tells = np.zeros(width, np.uint64), _telling(cells) & (not _numbers_rows(values))
+        sums, tells = np.zeros(width, np.uint64), _telling(cells) & (not column.numbers)
         rare += [_rare_values(cells[:, i]) for i in np.flatnonzero(tells)[: _MOST_COLUMNS - len(rare)]]
-        bits += sum(float(np.log2(len(np.unique(cells[:_MOST_ROWS, i])))) for i in range(width) if len(cells))
-        for start in range(0, len(cells), rows_at_once):
-            hashed = _mixed(cells[start : start + rows_at_once])
-            total[start : start + rows_at_once] += hashed.sum(axis=1, dtype=np.uint64)
+        if kind == 1 or not column.numbers:
+            varies = np.array([_bits(cells[:_MOST_ROWS, i], kind) for i in range(width) if length])
+            bits, tell_bits = bits + varies.sum(), tell_bits + varies[tells[: len(varies)]].sum()
+        for start in range(0, length, rows_at_once):
+            hashed = mixed(cells[start : start + rows_at_once])
+            summed = hashed.sum(axis=1, dtype=np.uint64)
+            total[start : start + rows_at_once] += summed
+            if not column.numbers:
+                key[start : start + rows_at_once] += summed
             telling[start : start + rows_at_once] += hashed[:, tells].sum(axis=1, dtype=np.uint64)
             sums += hashed.sum(axis=0, dtype=np.uint64)
-        of_columns.update(_mixed(sums[tells]).tolist())
-    if total is None:
-        raise ValueError("columns={} has none; give those of a table.")
-    rows = _mixed(total)
-    distinct = np.unique(_mixed(telling) if of_columns else rows)
-    whole = np.unique(rows)
-    content = np.sort(rows).astype("<u8").tobytes()
+        found = mixed(sums[tells]).tolist()
+        of_columns.update(found)
+        alone.update(found if column.is_text or others == 1 else ())
+    rows = mixed(total)
+    content = hashlib.sha256(np.sort(rows).astype("<u8").tobytes()).hexdigest()
+    numbered = kind > 1 and others > 0 and any(column.numbers for column in read)
+    whole, first = np.unique(mixed(key) if numbered else rows, return_index=True)
+    varied = bits > np.log2(len(whole) + 1 if kind > 1 else length + 1) + _BITS
+    counted = [column for column in read if not column.numbers]
+    if kind > 1 and 0 < len(whole) < length and (varied or _tell_repeats(counted, len(whole))):
+        once = _taken([column.at(first) for column in counted])[0]
+        return once._replace(num_rows=length, digest=content), True
+    distinct = np.unique(mixed(telling)) if of_columns else whole
+    # Rows that repeat are of few values, as those of many tables are; and a column that is alone may be others' too.
+    tells_rows = 2 * len(distinct) > length
+    if kind > 1 and (numbered or of_columns):
+        tells_rows &= bool(alone) or len([*filter(None, rare)]) > 1 or tell_bits > np.log2(len(distinct) + 1) + _BITS
     return Fingerprint(
-        len(rows),
-        hashlib.sha256(content).hexdigest(),
-        # Rows that repeat are of few values, as those of many tables are.
-        tuple(distinct[:_MOST_ROWS].tolist()) if 2 * len(distinct) > len(rows) else (),
+        length,
+        content,
+        tuple(distinct[:_MOST_ROWS].tolist()) if tells_rows else (),
         tuple(sorted(of_columns)[:_MOST_COLUMNS]),
-        tuple(whole[:_MOST_ROWS].tolist()) if bits > np.log2(len(rows) + 1) + _BITS else (),
+        tuple(whole[:_MOST_ROWS].tolist()) if varied else (),
         tuple(sorted(filter(None, rare))),
-    )
+        tuple(sorted(alone & set(sorted(of_columns)[:_MOST_COLUMNS]))),
+        kind,
+    ), False
+
+
+def _tell_repeats(columns: Sequence[Column], rows: int) -> bool:
+    """Whether columns, in which so many rows are distinct, show that rows repeat and not that values are few."""
+    if any(column.is_text for column in columns):
+        return True
+    widths = ((column.cells, i) for column in columns for i in range(column.cells.shape[1]))
+    rare = (1 for cells, i in widths if len(np.unique(cells[:, i])) >= max(_RARE * rows, _TELLING))
+    return len([*itertools.islice(rare, _LEAST_RARE)]) == _LEAST_RARE
+
+
+def _bits(column: Any, kind: int) -> float:
+    """By how many bits a column varies."""
+    distinct, times = np.unique(column, return_counts=True)
+    if kind == 1:
+        return float(np.log2(len(distinct)))
+    return float(np.log2(len(column)) - (times * np.log2(times)).sum() / len(column))
 
 
 def _telling(cells: Any) -> Any:
@@ -208,127 +286,5 @@ def _telling(cells: Any) -> Any:
 
 def _rare_values(column: Any) -> tuple[int, ...]:
     """The least hashes of a column's values, if most of them are there once."""
-    distinct = np.unique(_mixed(column))
+    distinct = np.unique(mixed(column))
     return tuple(distinct[:_MOST_VALUES].tolist()) if len(distinct) >= _RARE * len(column) else ()
-
-
-def _numbers_rows(values: Any) -> bool:
-    """Whether a column numbers the rows, or says when they were: as many other tables have it."""
-    array = np.asarray(values)
-    if array.ndim != 1 or len(array) < _TELLING:
-        return False
-    if array.dtype.kind in "iu":
-        numbers = array.astype(object)
-    elif array.dtype.kind == "f":
-        if not np.isfinite(array).all() or (array != np.trunc(array)).any():
-            return False
-        numbers = array.astype(object)
-    else:
-        numbers = _numbered(array.tolist())
-    if numbers is None:
-        return False
-    distinct = {int(number) for number in numbers}
-    return len(distinct) == len(numbers) and max(distinct) - min(distinct) < _LOOSE * len(distinct)
-
-
-def _numbered(words: list[Any]) -> list[int] | None:
-    """The numbers of words that are alike but for one, or the days of dates; None: they are neither."""
-    found, around = [], set()
-    for word in words:
-        text = _canonical(word)
-        if date := _DAY.fullmatch(text):
-            try:
-                found.append(datetime.date.fromisoformat(date[0]).toordinal())
-            except ValueError:
-                return None
-            around.add("a day")
-        elif number := _NUMBERED.fullmatch(text):
-            found.append(int(number[2]))
-            around.add(number[1] + "…" + number[3])
-        else:
-            return None
-        if len(around) > 1:
-            return None
-    return found
-
-
-_DAY = re.compile(r"\d{4}-\d\d-\d\d")
-_NUMBERED = re.compile(r"(\D*)(\d{1,18})(\D*)")
-_MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)(?:[ t](\d\d:\d\d(?::\d\d)?)(\.\d+)?(?:z|\+00:?00)?)?")
-
-
-def _canonical(value: Any) -> str:
-    """A word as it is compared: without case, spaces at its ends, and how a moment is written."""
-    if isinstance(value, bytes):
-        value = value.decode(errors="replace")
-    words = " ".join(unicodedata.normalize("NFKC", str(value)).casefold().split())
-    if moment := _MOMENT.fullmatch(words):
-        day, time, part = moment[1], moment[2] or "00:00", (moment[3] or "").rstrip("0").rstrip(".")
-        time = time.removesuffix(":00") if len(time) > 5 and not part else time
-        return day if time == "00:00" else f"{day} {time}{part}"
-    return {"true": "1", "false": "0"}.get(words, words)
-
-
-def _cells(values: Any) -> UInt64[np.ndarray, "rows *cells"]:
-    """One number a cell, equal where the values are."""
-    array = np.asarray(values)
-    if array.dtype.kind == "M":
-        array = array.astype("datetime64[us]").astype(object)
-    if array.dtype.kind in "biuf" or array.dtype.name == "bfloat16":
-        return _of_numbers(array)
-    found: dict[Any, int] = {}
-    flat = array.reshape(-1).tolist()
-    hashed = np.fromiter((found[v] if v in found else found.setdefault(v, _of_word(v)) for v in map(_hashable, flat)),
-                         np.uint64, len(flat))  # fmt: skip
-    return hashed.reshape(array.shape)
-
-
-def _hashable(value: Any) -> Any:
-    return value if not isinstance(value, list | np.ndarray) else str(list(value))
-
-
-def _of_numbers(array: Any) -> UInt64[np.ndarray, "..."]:
-    if array.dtype.kind in "biu":
-        return _whole(array)
-    exact = array.astype(np.float64)
-    with np.errstate(invalid="ignore", over="ignore"):
-        short = exact.astype(np.float32)
-        whole = np.isfinite(exact) & (np.abs(exact) < 2.0**53) & (exact == np.trunc(exact))
-        hashed = (short + np.float32(0)).view(np.uint32).astype(np.uint64) | np.uint64(1 << 40)
-        hashed = np.where(whole, _whole(np.where(whole, exact, 0).astype(np.int64)), hashed)
-    return np.where(np.isnan(exact), np.uint64(_MISSING), hashed)
-
-
-def _whole(array: Any) -> UInt64[np.ndarray, "..."]:
-    return array.astype(np.int64).view(np.uint64) if array.dtype != np.uint64 else array
-
-
-_MISSING = 1 << 41
-
-
-def _of_word(value: Any) -> int:
-    if value is None or value != value:
-        return _MISSING
-    words = _canonical(value)
-    if not words:
-        return _MISSING
-    try:
-        if "_" not in words:
-            return int(_of_numbers(np.asarray(float(words)))) if "." in words or "e" in words else _of_digits(words)
-    except ValueError:
-        pass
-    return int.from_bytes(hashlib.blake2b(words.encode(), digest_size=8).digest(), "little") | 1 << 63
-
-
-def _of_digits(words: str) -> int:
-    number = int(words)
-    return number % (1 << 64) if abs(number) < 1 << 63 else int(_of_numbers(np.asarray(float(words))))
-
-
-def _mixed(x: Any) -> UInt64[np.ndarray, "..."]:
-    """A number that looks drawn, of each; splitmix64's last step."""
-    with np.errstate(over="ignore"):
-        x = x + np.uint64(0x9E3779B97F4A7C15)
-        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return x ^ (x >> np.uint64(31))

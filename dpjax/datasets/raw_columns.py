@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from dpjax.cell_hashes import Renewed
 from dpjax.datasets import fetched_copies, own, registry
 from dpjax.datasets.entries import EmbeddedSource, RawArrays
 from dpjax.datasets.own_tables.images import is_images
@@ -60,7 +63,7 @@ def columns_at(path: str, encoding: str | None = None) -> Mapping[str, Any]:
       encoding: of the characters; None: as ``read_tables`` finds it.
 
     Returns:
-      Name → ``[rows]`` cells; of images a hash of each file.
+      Name → ``[rows]`` cells; of images a hash of each one's pixels, beside that of its file.
 
     Raises:
       DatasetError: it can't be read.
@@ -75,11 +78,32 @@ def columns_at(path: str, encoding: str | None = None) -> Mapping[str, Any]:
     if path and is_images(path):
         files = sorted(each for each in Path(path).expanduser().rglob("*") if each.is_file())
         try:
-            return {"file": [hashlib.sha256(content_of(each)).hexdigest() for each in files]}
+            found = [_of_file(content_of(each)) for each in files]
         except EncryptionError as error:
             raise DatasetError(f"data.path={path!r}: {error}") from error
+        return {"file": Renewed(*map(list, zip(*found, strict=True)))}
     table, _ = open_tables(TableSource(path, encoding=encoding), f"data.path={path!r}:")
     return {name: _column(table.column(name)) for name in table.column_names}
+
+
+def _of_file(content: bytes) -> tuple[str, str]:
+    """A hash of a picture's pixels, however it is compressed, and of its file; of no picture, twice the latter."""
+    from PIL import Image, ImageOps
+
+    of_file = hashlib.sha256(content).hexdigest()
+    try:
+        with warnings.catch_warnings(), Image.open(io.BytesIO(content)) as opened:
+            warnings.simplefilter("ignore")
+            if getattr(opened, "n_frames", 1) > 1:
+                return of_file, of_file
+            picture: Any = ImageOps.exif_transpose(opened)
+            mode = picture.mode
+            if mode[0] not in "IF":  # of 8 bits or fewer, which may be kept as grey, as a palette, or in three colours
+                picture, mode = picture.convert("RGBA"), "RGBA"
+            pixels = hashlib.sha256(f"{mode} {picture.size}".encode() + picture.tobytes()).hexdigest()
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return of_file, of_file
+    return pixels, of_file
 
 
 def _column(column: Any) -> Any:
