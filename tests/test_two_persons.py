@@ -32,7 +32,13 @@ def _olga(place, key=OLGA):
 
 def _larger(place, keys=BOTH):
     _olga(place).set_policy(keys + OWNER + CUSTODIAN)
-    return set_budget(_olga(place), epsilon=100.0)
+    return _proposed(place)
+
+
+def _proposed(place):
+    proposal = set_budget(_olga(place), epsilon=100.0)
+    assert proposal is not None
+    return proposal
 
 
 def test_a_key_made_on_the_spot_is_nobody_s_whom_the_policy_knows_by_another(place):
@@ -56,7 +62,7 @@ def test_a_policy_written_past_that_lets_nobody_approve_whom_it_knows_by_no_key(
     with sa.create_engine(f"sqlite:///{place}").begin() as connection:
         text = section("keys", olga=[OLGA.public]) + OWNER + CUSTODIAN
         connection.execute(sa.text("update policy set text = :text"), {"text": text})
-    proposal = set_budget(_olga(place), epsilon=100.0)
+    proposal = _proposed(place)
     with pytest.raises(LedgerError, match=r"cara is known by no key of the policy's \[keys\]"):
         Ledger(place, who="cara", key=CARA).approve(proposal.number)
     assert _olga(place).account("clinic").data_set.epsilon == 8.0

@@ -9,13 +9,12 @@ import typer
 
 from dpjax.cli import ledger_record
 from dpjax.cli.accounts_shown import as_dict, composed, counted, found_run, print_account, proposed, waiting
-from dpjax.cli.consent import Yes, ask
-from dpjax.cli.proposals import holds_with, proposal_as_dict, whole
+from dpjax.cli.consent import Yes, ask_if_beyond, ask_if_overspent
+from dpjax.cli.proposals import holds_with, proposal_as_dict, show_proposal
 
 if TYPE_CHECKING:
     from dpjax.encryption.keys import Keys
     from dpjax.fingerprints import Fingerprint
-    from dpjax.governance.ledger import Ledger
     from dpjax.governance.spends import Spend
 
 app = typer.Typer(
@@ -114,7 +113,7 @@ def budget(
     if delta >= 1 / max(rows.num_rows, 1):
         raise ValueError(f"delta={delta:g} must be below 1/rows = 1/{rows.num_rows}.")
     of = {"unit": unit, "adjacency": adjacency, "epsilon": epsilon, "delta": delta, "composition": composition}
-    _ask_if_overspent(book, name, epsilon, delta, composition, yes=yes)
+    ask_if_overspent(book, name, epsilon, delta, composition, yes=yes)
     proposal = book.set_budget(name, rows, **of, sensitive=sensitive)
     if proposal is not None:
         other = composed(proposal.budget["composition"].split()[0], proposal.before["composition"].split()[0])
@@ -125,26 +124,6 @@ def budget(
         f"{name}: ε={epsilon:g} at δ={delta:g} per {unit}, {adjacency}{composed(kept)}, for {rows.num_rows:,} rows; "
         "runs with governance=local spend it."
     )
-
-
-def _ask_if_overspent(
-    book: "Ledger", name: str, epsilon: float, delta: float, composition: str | None, *, yes: bool
-) -> None:
-    if name not in book.names("budget"):
-        return
-    from dpjax.governance.foresight import under
-    from dpjax.governance.policy import second_persons
-
-    now = book.budget_of(name)
-    spent = under(now, book.entries(name), epsilon=epsilon, delta=delta, composition=composition)
-    if spent <= epsilon * (1 + 1e-9):
-        return
-    told = f"epsilon={epsilon:g} at delta={delta:g} is below what {name} has spent or reserved, ε={spent:.3g}"
-    if now.sensitive and (epsilon, delta) != (now.epsilon, now.delta):
-        others = second_persons(book.policy(), book.who, name)
-        undo = f"{' or '.join(others)} would have to approve that" if others else "that is yours to set"
-        told += f"; to go back to {now.epsilon:g} at {now.delta:g} is a larger budget: {undo}"
-    ask(told, "Set it all the same?", yes=yes)
 
 
 def _check_names_rows(name: str, *, known: bool) -> None:
@@ -191,7 +170,7 @@ def show(
     book = Ledger(ledger)
     waits = [each for each in book.proposals() if book.may_see(each)]
     if name is not None and name not in book.names() and name.isdecimal():
-        _show_proposal(book, int(name), as_json=as_json)
+        show_proposal(book, int(name), as_json=as_json)
         return
     with waiting("adding up"):
         accounts = [book.account(each) for each in ([name] if name else book.names("show"))]
@@ -214,17 +193,6 @@ def show(
         typer.echo(f"see all of one, as: dpjax ledger show {waits[-1].number}")
     if name is None and (others := len(book.names()) - len(accounts)):
         typer.echo(f"{counted(others, 'data set')} more that you have no role to see")
-
-
-def _show_proposal(book: "Ledger", number: int, *, as_json: bool) -> None:
-    proposal = book.proposal(number)
-    if not book.may_see(proposal):
-        book.check("show", proposal.data_set)
-    if as_json:
-        outdated = number in {each.number for each in book.outdated()}
-        typer.echo(json.dumps([proposal_as_dict(book, proposal, outdated=outdated)], ensure_ascii=False, indent=1))
-        return
-    typer.echo(whole(book, proposal))
 
 
 @app.command()
@@ -261,24 +229,9 @@ def enter(
 
     spend = _spend(epsilon, delta, noise_multiplier, sampling_rate, num_steps, event)
     book = Ledger(ledger)
-    _ask_if_beyond(book, name, spend, yes=yes)
+    ask_if_beyond(book, name, spend, yes=yes)
     book.enter(name, spend, tool=tool, label=label)
     print_account(book.account(name), with_runs=False)
-
-
-def _ask_if_beyond(book: "Ledger", name: str, spend: "Spend", *, yes: bool) -> None:
-    if name not in book.names("enter"):
-        return  # told by what enters it
-    from dpjax.governance.foresight import would_come_to
-
-    budget = book.budget_of(name)
-    before, alone, after, why = would_come_to(budget, book.entries(name), spend)
-    if after <= budget.epsilon * (1 + 1e-9):
-        return
-    own = "no ε" if alone == float("inf") else f"ε={alone:.3g}"
-    ends = f"inf, {why}" if after == float("inf") else f"{after:.3g}, of {budget.epsilon:g}"
-    told = f"this entry has {own} by itself at δ={budget.delta:g}, and takes {name} from ε={before:.3g} to {ends}"
-    ask(told, "Enter it all the same?", yes=yes)
 
 
 def _spend(

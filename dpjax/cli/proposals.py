@@ -4,6 +4,8 @@ import difflib
 import json
 from typing import TYPE_CHECKING
 
+import typer
+
 from dpjax.cli.accounts_shown import proposed
 
 if TYPE_CHECKING:
@@ -92,3 +94,21 @@ def unbound(people: list[str]) -> str:
         f"the policy knows {', '.join(people)} by the operating system's word alone, so that whoever can write to the "
         "ledger may approve in that name; name their public keys in [keys], or [issuers]"
     )
+
+
+def show_proposal(book: "Ledger", number: int, *, as_json: bool) -> None:
+    """Print a proposal, to whom may see it.
+
+    Args:
+      book: the ledger.
+      number: of the proposal.
+      as_json: whether for programs.
+    """
+    proposal = book.proposal(number)
+    if not book.may_see(proposal):
+        book.check("show", proposal.data_set)
+    if as_json:
+        outdated = number in {each.number for each in book.outdated()}
+        typer.echo(json.dumps([proposal_as_dict(book, proposal, outdated=outdated)], ensure_ascii=False, indent=1))
+        return
+    typer.echo(whole(book, proposal))
