@@ -4,17 +4,19 @@ import itertools
 import math
 
 import pytest
+import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from dpjax.accounting import epsilon
 from dpjax.governance import ledger as ledger_module
+from dpjax.governance import trail
 from dpjax.governance.access import Access
 from dpjax.governance.errors import Denied, LedgerError
 from dpjax.governance.ledger import Ledger, create_ledger
 from dpjax.governance.policy import ACTIONS, ROLES, read_policy
-from dpjax.governance.signing import new_signing_key
+from dpjax.governance.signing import Author, new_signing_key
 from tests.ledgers import DELTA, mechanism, request, rows, set_budget
 from tests.policies import grant, section
 
@@ -174,7 +176,7 @@ def test_each_does_what_their_role_says_and_no_more(place, who):
 
 
 def test_nothing_is_asked_of_data_that_are_not_sensitive(place):
-    set_budget(as_(place, "eve"), "open", rows=rows(50, 9000))
+    set_budget(as_(place, "olga"), "open", rows=rows(50, 9000))
     as_(place, "eve").reserve("open", [request("a")])
     as_(place, "bob").account("open")
     with pytest.raises(Denied):
@@ -183,7 +185,7 @@ def test_nothing_is_asked_of_data_that_are_not_sensitive(place):
 
 
 def test_who_marks_data_under_a_policy_owns_them(place):
-    set_budget(as_(place, "eve"), "open", rows=rows(50, 9000))  # of data that nobody calls sensitive nothing is asked
+    set_budget(as_(place, "olga"), "open", rows=rows(50, 9000))
     for who in ("ana", "cleo", "eve"):
         with pytest.raises(Denied, match=f"takes the role owner; {who} has no role there"):
             set_budget(as_(place, who), "new", rows=rows(50, 20000), sensitive=True)
@@ -194,6 +196,19 @@ def test_who_marks_data_under_a_policy_owns_them(place):
     assert set_budget(as_(place, "olga"), "open", rows=rows(50, 9000), sensitive=True) is None
     assert as_(place, "eve").names("show") == []
     as_(place, "olga").verify()
+
+
+def test_a_copy_under_another_name_gets_no_budget_of_its_own_by_whoever_asks(place):
+    for who in ("ana", "cleo", "eve", "audrey"):
+        with pytest.raises(Denied, match=f"takes the role owner; {who} has "):
+            set_budget(as_(place, who), "mine", rows=rows(60, 30000), epsilon=1e6)
+    assert as_(place, "olga").names() == ["clinic"]
+    assert set_budget(as_(place, "olga"), "mine", rows=rows(60, 30000)) is None
+    with sa.create_engine(f"sqlite:///{place}").begin() as connection:  # written past dpjax, it is found
+        budget = as_(place, "olga").account("mine").data_set.budget()
+        trail.append(connection, Author("eve", KEYS["eve"]), "budget", "other", budget)
+    with pytest.raises(LedgerError, match="eve had no role that lets them budget there"):
+        as_(place, "olga").verify()
 
 
 def test_without_a_policy_anybody_marks_and_nobody_gets_in(tmp_path):
@@ -251,9 +266,12 @@ def test_whatever_protects_less_wants_a_second_person(place, change):
     assert as_(place, "olga").proposals() == []
 
 
-def test_an_adaptive_budget_does_not_become_a_planned_one_alone(place):
-    assert set_budget(as_(place, "olga"), composition="adaptive") is None
+def test_how_runs_are_added_up_is_not_changed_alone(place):
+    to_adaptive = set_budget(as_(place, "olga"), composition="adaptive")
+    assert to_adaptive is not None
+    as_(place, "cleo").approve(to_adaptive.number)
     assert set_budget(as_(place, "olga"), composition="planned") is not None
+    as_(place, "olga").verify()
 
 
 def test_others_runs_on_sensitive_data_are_neither_spent_nor_closed(place):

@@ -251,7 +251,9 @@ def test_one_person_with_two_keys_is_one_person(place):
 
 def test_an_owner_names_no_second_person_alone(place):
     olga = Ledger(place, who="olga", key=OLGA)
-    more = POLICY + grant(["hugo"], "custodian", ["*"])
+    more = POLICY.replace("[keys]\n", f'[keys]\nhugo = ["{EVE.public}"]\n') + grant(["hugo"], "custodian", ["*"])
+    with pytest.raises(LedgerError, match=r"\[keys\] has no key of hugo, who may approve"):
+        olga.set_policy(POLICY + grant(["hugo"], "custodian", ["*"]))
     number = olga.set_policy(more)
     assert number is not None
     assert olga.policy_text() == POLICY

@@ -162,11 +162,13 @@ def test_a_key_of_ones_own_is_made_once_and_kept_from_others(tmp_path):
 
 
 @pytest.fixture
-def hospital(place):
+def hospital(place, monkeypatch):
     ledger = Ledger(place, who="ana", key=ANA)
     set_budget(ledger, sensitive=True)
     grants = grant(["ana"], "owner", ["*"]) + grant(["bob"], "analyst", ["*"])
+    monkeypatch.setenv("DPJAX_TOKEN", issue_token(ISSUER, issuer="hospital", who="ana", ledger=ledger.name))
     ledger.set_policy(grants + section("issuers", hospital=ISSUER.public))
+    monkeypatch.delenv("DPJAX_TOKEN")
     return ledger
 
 
@@ -372,4 +374,5 @@ def test_sensitive_data_want_casbin_and_are_never_open_without_it(hospital, monk
     monkeypatch.delitem(sys.modules, "casbin")
     with pytest.raises(Denied):
         set_budget(ledger, epsilon=1.0)
-    set_budget(ledger, "open", rows=rows(30, 7000))
+    with pytest.raises(Denied, match="data open gets its first budget, or is marked sensitive, in a ledger that has a"):
+        set_budget(ledger, "open", rows=rows(30, 7000))

@@ -20,6 +20,7 @@ def as_dict(account: "Account") -> dict[str, object]:
         "epsilon": data_set.epsilon,
         "delta": data_set.delta,
         "composition": data_set.composition,
+        **({"order": data_set.order} if data_set.order else {}),
         "sensitive": data_set.sensitive,
         "spent": _number(account.spent),
         "reserved": _number(account.reserved),
@@ -97,7 +98,7 @@ def proposed(proposal: "Proposal") -> str:
         return "another policy"
     if action == "retract":
         return f"entry {to['runs'][0]['id'][:8]} of {proposal.data_set} is taken back ({to['why']})"
-    other = composed(to["composition"], proposal.before["composition"])
+    other = composed(to["composition"].split()[0], proposal.before["composition"].split()[0])
     return f"ε={to['epsilon']:g} at δ={to['delta']:g}{other} for {proposal.data_set}"
 
 

@@ -9,6 +9,8 @@ import typer
 
 from dpjax.cli import ledger_record
 from dpjax.cli.accounts_shown import as_dict, composed, counted, found_run, print_account, proposed, waiting
+from dpjax.cli.consent import Yes, ask_if_beyond, ask_if_overspent
+from dpjax.cli.proposals import holds_with, proposal_as_dict, show_proposal
 
 if TYPE_CHECKING:
     from dpjax.encryption.keys import Keys
@@ -87,6 +89,7 @@ def budget(
         ),
     ] = None,
     encoding: Annotated[str | None, typer.Option(help="Of a text file, if it is not UTF-8.")] = None,
+    yes: Annotated[bool, Yes] = False,
     ledger: _Place = None,
 ) -> None:
     """Give a data set a budget, or another one.
@@ -98,7 +101,8 @@ def budget(
       dpjax ledger budget clinic --data patients.csv --unit user --epsilon 4 --delta 1e-6
 
     The rows are known again by what they are: a copy under another name, in another format, in another order or with
-    renamed columns has the same budget. A larger budget of sensitive data holds once a second person approves it.
+    renamed columns has the same budget. A larger budget of sensitive data holds once a second person approves it. One
+    below what is spent already is asked for, and a script says --yes.
     """
     from dpjax.governance.ledger import Ledger
 
@@ -109,12 +113,13 @@ def budget(
     if delta >= 1 / max(rows.num_rows, 1):
         raise ValueError(f"delta={delta:g} must be below 1/rows = 1/{rows.num_rows}.")
     of = {"unit": unit, "adjacency": adjacency, "epsilon": epsilon, "delta": delta, "composition": composition}
+    ask_if_overspent(book, name, epsilon, delta, composition, yes=yes)
     proposal = book.set_budget(name, rows, **of, sensitive=sensitive)
     if proposal is not None:
-        other = composed(proposal.budget["composition"], proposal.before["composition"])
-        typer.echo(f"proposed{other}; a second person lets it hold with: dpjax ledger approve {proposal.number}")
+        other = composed(proposal.budget["composition"].split()[0], proposal.before["composition"].split()[0])
+        typer.echo(f"proposed{other}; {holds_with(book, proposal)}")
         return
-    kept = composition or book.composition(name)
+    kept = composition or book.budget_of(name).composition
     typer.echo(
         f"{name}: ε={epsilon:g} at δ={delta:g} per {unit}, {adjacency}{composed(kept)}, for {rows.num_rows:,} rows; "
         "runs with governance=local spend it."
@@ -140,7 +145,9 @@ def _fingerprint(data: str, encoding: str | None) -> "Fingerprint":
 
 @app.command()
 def show(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Of a data set; if left out, all.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="Of a data set, or number of a proposal; if left out, all.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
     ledger: _Place = None,
 ) -> None:
@@ -152,33 +159,38 @@ def show(
 
       dpjax ledger show breast_cancer
 
+      dpjax ledger show 12
+
+    Of a proposal all is shown that it would change, of a policy the lines that differ from the one in force.
+
     Spent is the ε at the budget's δ of all steps that were begun; reserved is with all steps that may still come.
     """
     from dpjax.governance.ledger import Ledger
 
     book = Ledger(ledger)
+    waits = [each for each in book.proposals() if book.may_see(each)]
+    if name is not None and name not in book.names() and name.isdecimal():
+        show_proposal(book, int(name), as_json=as_json)
+        return
     with waiting("adding up"):
         accounts = [book.account(each) for each in ([name] if name else book.names("show"))]
+    outdated = {each.number for each in book.outdated()}
+    waits = [each for each in waits if name in (None, each.data_set)]
     if as_json:
-        typer.echo(json.dumps([as_dict(each) for each in accounts], ensure_ascii=False, indent=1))
+        both = [as_dict(each) for each in accounts]
+        both += [proposal_as_dict(book, each, outdated=each.number in outdated) for each in waits]
+        typer.echo(json.dumps(both, ensure_ascii=False, indent=1))
         return
     if not accounts and not book.names():
         typer.echo("no data set has a budget yet; set one: dpjax ledger budget NAME --epsilon 8 --delta 1e-5")
     for account in accounts:
         print_account(account, with_runs=name is not None)
-    shown = {account.data_set.name for account in accounts}
-    outdated = {each.number for each in book.outdated()}
-    for each in book.proposals():
-        if not each.data_set or each.data_set in shown:
-            fix = f"dpjax ledger approve {each.number}"
-            typer.echo(
-                f"proposal {each.number} of {each.who}: {proposed(each)}; "
-                + (
-                    f"it is outdated, as what it changes has changed since; let it be forgotten with: {fix} --withdraw"
-                    if each.number in outdated
-                    else f"a second person lets it hold with: {fix}"
-                )
-            )
+    for each in waits:
+        old = "it is outdated, as what it changes has changed since; let it be forgotten with: dpjax ledger approve "
+        ends = f"{old}{each.number} --withdraw" if each.number in outdated else holds_with(book, each)
+        typer.echo(f"proposal {each.number} of {each.who}: {proposed(each)}; {ends}")
+    if waits:
+        typer.echo(f"see all of one, as: dpjax ledger show {waits[-1].number}")
     if name is None and (others := len(book.names()) - len(accounts)):
         typer.echo(f"{counted(others, 'data set')} more that you have no role to see")
 
@@ -196,6 +208,7 @@ def enter(
     event: Annotated[
         Path | None, typer.Option(help="A file with the event of dp-accounting as JSON, in the place of numbers.")
     ] = None,
+    yes: Annotated[bool, Yes] = False,
     ledger: _Place = None,
 ) -> None:
     """Enter what another tool has spent: it happened, so it counts whether or not it fits.
@@ -209,13 +222,14 @@ def enter(
       dpjax ledger enter clinic --tool 'our own' --event event.json
 
     An event is written as {"type": "GaussianDpEvent", "noise_multiplier": 2.0}; types and fields are those of
-    dp_accounting, whose noise multipliers are standard deviation / clip norm. What was entered by mistake is taken back
-    by dpjax ledger retract.
+    dp_accounting, whose noise multipliers are standard deviation / clip norm. What takes the sum beyond the budget is
+    asked for first, and a script says --yes. What was entered by mistake is taken back by dpjax ledger retract.
     """
     from dpjax.governance.ledger import Ledger
 
     spend = _spend(epsilon, delta, noise_multiplier, sampling_rate, num_steps, event)
     book = Ledger(ledger)
+    ask_if_beyond(book, name, spend, yes=yes)
     book.enter(name, spend, tool=tool, label=label)
     print_account(book.account(name), with_runs=False)
 

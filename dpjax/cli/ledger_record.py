@@ -1,11 +1,14 @@
 """Of ``dpjax ledger``: heads that are kept elsewhere, second persons, mistakes, and older ledgers."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from dpjax.cli.accounts_shown import found_run, print_account, proposed
+from dpjax.cli.consent import Yes
+from dpjax.cli.proposals import holds_with, unbound, whole
 
 _Place = Annotated[
     str | None,
@@ -37,6 +40,7 @@ def head(
 def approve(
     number: Annotated[int, typer.Argument(metavar="NUMBER", help="Of the proposal, from `dpjax ledger show`.")],
     withdraw: Annotated[bool, typer.Option("--withdraw", help="Let it be forgotten instead.")] = False,
+    yes: Annotated[bool, Yes] = False,
     ledger: _Place = None,
 ) -> None:
     """Let hold what another person has proposed: a larger budget of sensitive data, a policy, an entry taken back.
@@ -47,11 +51,22 @@ def approve(
 
       dpjax ledger approve 12 --withdraw
 
-    Who proposed it can't, nor who signs with the same key.
+    All that it would change is shown first, and at a terminal it is asked for. Who proposed it can't, nor who signs
+    with the same key, nor whom the policy knows by no key where it knows others by theirs.
     """
     from dpjax.governance.ledger import Ledger
+    from dpjax.governance.policy import could_be_anybody
 
     book = Ledger(ledger)
+    if not withdraw:
+        proposal = book.proposal(number)
+        if book.may_see(proposal):
+            typer.echo(whole(book, proposal))
+        policy = book.policy()
+        if policy is not None and book.who in could_be_anybody(policy):
+            typer.echo(f"note: {unbound([book.who])}", err=True)
+        if not yes and sys.stdin.isatty() and not typer.confirm("Let it hold?", err=True):
+            raise ValueError("nothing was approved.")
     done = book.withdraw(number) if withdraw else book.approve(number)
     typer.echo(f"proposal {number} of {done.who}, {proposed(done)}, {'is forgotten' if withdraw else 'holds'}")
 
@@ -77,7 +92,7 @@ def retract(
     id = found_run(book.account(name), run)
     proposal = book.retract(name, id, reason)
     if proposal is not None:
-        typer.echo(f"proposed; a second person lets it hold with: dpjax ledger approve {proposal.number}")
+        typer.echo(f"proposed; {holds_with(book, proposal)}")
         return
     print_account(book.account(name), with_runs=False)
 

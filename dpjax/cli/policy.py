@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dpjax.cli.proposals import holds_with, unbound
+
 if TYPE_CHECKING:
     from dpjax.governance.ledger import Ledger
 
@@ -44,7 +46,8 @@ def set_(
       dpjax policy set policy.toml
 
     The first is set by who made the ledger, every other by an owner of all data, and holds once a second person has
-    approved it, where there is one who may. Each is kept in the trail.
+    approved it, where there is one who may. Each is kept in the trail. Who sets it must own all data under it, with the
+    key and the token that he has now: a policy with \\[issuers] is set with a token of theirs as DPJAX_TOKEN.
     """
     from dpjax.governance.ledger import Ledger
     from dpjax.governance.policy import read_policy
@@ -56,14 +59,26 @@ def set_(
     book = Ledger(ledger)
     proposal = book.set_policy(text)
     if proposal is not None:
-        typer.echo(f"proposed; a second person lets it hold with: dpjax ledger approve {proposal}")
+        typer.echo(f"proposed; {holds_with(book, book.proposal(proposal))}")
+        _warn(book, text)
         return
     policy = read_policy(text)
     grants = "1 grant holds" if len(policy.grants) == 1 else f"{len(policy.grants)} grants hold"
     typer.echo(f"{grants} from now on; see dpjax policy show")
+    _warn(book, text)
     unknown = {data for grant in policy.grants for data in grant.data} - {"*", *book.names()}
     if unknown:
         typer.echo(f"note: no data set is called {', '.join(sorted(unknown))} yet", err=True)
+
+
+def _warn(book: "Ledger", text: str) -> None:
+    """Say so where a second person could be anybody."""
+    from dpjax.governance.policy import could_be_anybody, read_policy, second_persons
+
+    policy = read_policy(text)
+    anybody = could_be_anybody(policy)
+    if len(second_persons(policy, "", "")) > 1 and anybody:
+        typer.echo(f"warning: {unbound(anybody)}", err=True)
 
 
 @app.command()
@@ -95,10 +110,11 @@ def show(
 def token(
     who: Annotated[str, typer.Argument(metavar="PERSON", help="Whom it names.")],
     issuer: Annotated[str, typer.Option(help="As the policy's table `issuers` names it.")],
-    key: Annotated[Path, typer.Option(help="The issuer's private key, a PEM file; made if it is not there.")],
+    key: Annotated[Path, typer.Option(help="The issuer's private key, a PEM file.")],
     holder: Annotated[
         str, typer.Option(help="Id of the person's own key, from their `dpjax whoami`; else of who uses it first.")
     ] = "",
+    new_key: Annotated[bool, typer.Option("--new-key", help="Make the key, which is not there yet.")] = False,
     hours: Annotated[float, typer.Option(help="Until it expires.")] = 8.0,
     ledger: _Place = None,
 ) -> None:
@@ -108,16 +124,27 @@ def token(
 
       dpjax policy token ana --issuer hospital --key issuer.pem --holder 09cbdb21aae8b803
 
+      dpjax policy token olga --issuer hospital --key issuer.pem --new-key
+
     The person sets it as DPJAX_TOKEN. Tokens count where the policy has a table \\[issuers] with hospital = "the public
     key"; from then on nobody is who the operating system says.
     """
+    from dpjax.governance.access import faults_of_token
     from dpjax.governance.ledger import Ledger
     from dpjax.governance.signing import signing_key
     from dpjax.governance.tokens import issue_token
 
-    signing = signing_key(key)
+    there = key.expanduser().exists()
+    if not there and not new_key:
+        raise ValueError(f"key={key} is not there; name the issuer's, or have a new one made with --new-key.")
+    if there and new_key:
+        raise ValueError(f"key={key} is there already; leave --new-key out, or name another file.")
+    book, signing = Ledger(ledger), signing_key(key)
+    if (policy := book.policy()) is not None:
+        for wrong in faults_of_token(policy, issuer, signing.public, who):
+            typer.echo(f"warning: {wrong}", err=True)
     typer.echo(f"issuer {issuer} has the public key {signing.public}", err=True)
-    typer.echo(issue_token(signing, issuer=issuer, who=who, ledger=Ledger(ledger).name, hours=hours, holder=holder))
+    typer.echo(issue_token(signing, issuer=issuer, who=who, ledger=book.name, hours=hours, holder=holder))
 
 
 def whoami_command(ledger: _Place = None) -> None:

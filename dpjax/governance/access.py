@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from dpjax.checks import brief, nearest
 from dpjax.governance.accounts import DataSet
 from dpjax.governance.errors import LedgerError
 from dpjax.governance.limits import broken_limit
 from dpjax.governance.policy import ACTIONS, ALL, ROLES, Grant, Policy
+from dpjax.governance.signing import key_id
 
 if TYPE_CHECKING:
     from dpjax.governance.decisions import Request
@@ -104,7 +106,13 @@ def grants_of(policy: Policy, who: str) -> list[Grant]:
 
 
 def denial(
-    policy: Policy | None, who: str, action: str, data: str, beyond: tuple[str, Request, DataSet] | None = None
+    policy: Policy | None,
+    who: str,
+    action: str,
+    data: str,
+    beyond: tuple[str, Request, DataSet] | None = None,
+    *,
+    is_open: bool = False,
 ) -> str:
     """Why a person may not do something, in a sentence.
 
@@ -114,9 +122,12 @@ def denial(
       action: of ``policy.ACTIONS``.
       data: name of a data set; ``*``: all.
       beyond: to train: how the run is called that is beyond the limits, the run, and the budget.
+      is_open: whether the data are not sensitive, and get their first budget, or become sensitive.
     """
     what = "this ledger" if data == ALL else f"data {data}"
     closed = "this ledger has sensitive data" if data == ALL else f"{what} is sensitive"
+    if is_open:
+        closed = f"{what} gets its first budget, or is marked sensitive, in a ledger that has a policy"
     done = ACTIONS[action].partition(",")[0].partition(";")[0]  # the rest of it says how
     if policy is None:
         return (
@@ -144,6 +155,32 @@ def limits_of(grant: Grant) -> str:
     said += [f"for {' or '.join(grant.units)}"] if grant.units else []
     said += [f"of {', '.join(grant.mechanisms)}"] if grant.mechanisms else []
     return ", ".join(said)
+
+
+def faults_of_token(policy: Policy, issuer: str, public: str, who: str) -> list[str]:
+    """Why a token would be of no use under the policy that holds, in words; empty: it is of use.
+
+    Args:
+      policy: that holds.
+      issuer: whom the token names as its issuer.
+      public: key that signs it.
+      who: the person.
+    """
+    wrong = []
+    if not policy.issuers:
+        wrong.append("the policy that holds names no issuers, so that no token counts yet")
+    elif issuer not in policy.issuers:
+        near = nearest(issuer, sorted(policy.issuers))
+        fix = f"did you mean {near}?" if near else f"there is {', '.join(sorted(policy.issuers))}"
+        wrong.append(f"issuer={brief(issuer)} is none of the policy's, so that the token is refused; {fix}")
+    elif policy.issuers[issuer] != public:
+        wrong.append(
+            f"the policy knows {issuer} by the key {key_id(policy.issuers[issuer])}, and this one is {key_id(public)}, "
+            "so that the token is refused"
+        )
+    if not grants_of(policy, who):
+        wrong.append(f"{brief(who)} is in no grant of the policy")
+    return wrong
 
 
 def _enforcer() -> Any:

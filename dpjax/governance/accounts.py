@@ -25,6 +25,7 @@ class DataSet(NamedTuple):
       adjacency: of its neighbours.
       epsilon, delta: of all that may ever be computed from it.
       composition: planned or adaptive: how its runs are added up.
+      order: at which an adaptive one counts; None: that which suits its ε and δ.
       revision: grows with all that is done to it.
       sensitive: whether all that is done with it needs a grant.
       fingerprint_id: of its fingerprint.
@@ -40,11 +41,43 @@ class DataSet(NamedTuple):
     revision: int
     sensitive: bool
     fingerprint_id: str
+    order: int | None = None
 
     def budget(self) -> dict[str, Any]:
         """All but its revision, as the trail has it."""
-        kept = self._asdict() | {"fingerprint": self.fingerprint_id}
-        return {field: value for field, value in kept.items() if field not in ("name", "revision", "fingerprint_id")}
+        composed = composition_and_order(self.composition, self.order)
+        kept = self._asdict() | {"fingerprint": self.fingerprint_id, "composition": composed}
+        left_out = ("name", "revision", "fingerprint_id", "order")
+        return {field: value for field, value in kept.items() if field not in left_out}
+
+
+def composition_and_order(composition: str, order: int | None) -> str:
+    """How runs are added up, as the trail has it.
+
+    Args:
+      composition: planned or adaptive.
+      order: of an adaptive one.
+
+    Example:
+      >>> composition_and_order("adaptive", 4), split_composition("adaptive 4"), split_composition("planned")
+      ('adaptive 4', ('adaptive', 4), ('planned', None))
+    """
+    return composition if order is None else f"{composition} {order}"
+
+
+def split_composition(text: str) -> tuple[str, int | None]:
+    """What ``composition_and_order`` has put together.
+
+    Args:
+      text: as the trail has it.
+
+    Raises:
+      LedgerError: it is none.
+    """
+    kind, _, order = text.partition(" ")
+    if order and not (order.isdecimal() and kind == "adaptive"):
+        raise LedgerError(f"composition={text[:40]!r} is none that a ledger writes; restore the ledger from a copy.")
+    return kind, int(order) if order else None
 
 
 class Run(NamedTuple):
@@ -115,7 +148,8 @@ def data_sets_of(connection: sa.Connection) -> list[DataSet]:
         value, id = row.pop("value"), row.pop("fingerprint")
         if value is None:
             raise LedgerError(f"data {row['name']} has lost its fingerprint; restore the ledger from a copy.")
-        known = {"fingerprint": Fingerprint.from_json(value), "fingerprint_id": id}
+        kind, order = split_composition(row["composition"])
+        known = {"fingerprint": Fingerprint.from_json(value), "fingerprint_id": id, "composition": kind, "order": order}
         found.append(DataSet(**{**row, **known, "sensitive": bool(row["sensitive"])}))
     return found
 

@@ -17,7 +17,15 @@ from dpjax.governance.decisions import Request
 from dpjax.governance.errors import Denied, LedgerError
 from dpjax.governance.heads import Head, check_head, signed_head
 from dpjax.governance.identity import Identity, identify
-from dpjax.governance.policy import ALL, Policy, check_key, has_second, owners_of_all, read_policy
+from dpjax.governance.policy import (
+    ALL,
+    Policy,
+    check_key,
+    could_be_anybody,
+    owners_of_all,
+    read_policy,
+    second_persons,
+)
 from dpjax.governance.signing import Author, SigningKey, signing_key
 from dpjax.governance.spends import read_spend
 from dpjax.governance.tables import ledgers, policies, tokens
@@ -108,7 +116,9 @@ class Book:
           holds.
 
         Raises:
-          LedgerError: it can't be read, or this person would not own all data any more.
+          LedgerError: it can't be read; or under it this person, with the key and the token that they have now, would
+            not own all data, so that nobody might be able to mend it; or it names keys of some who may approve and not
+            of all.
           Denied: there is a policy, and this person owns not all data; or there is none, and another made the ledger.
         """
         policy = read_policy(text)
@@ -119,19 +129,38 @@ class Book:
             self._deny(f"the first policy is set by {maker}, who made the ledger, and not by {who}.", "policy", ALL)
         if there is not None:
             self._permit("policy", ALL)
-        if who not in owners_of_all(policy):
-            raise LedgerError(
-                f"policy: {who} would own all data no more, and could mend nothing; let another owner take it away."
-            )
+        self._check_continuity(policy, who)
         with writing(self._engine) as connection:
             if policy_in(connection) != there:
                 raise LedgerError("the policy was changed by somebody else meanwhile; look at it and set it again.")
-            if there is not None and has_second(there, who):
+            if there is not None and second_persons(there, who, ""):
                 old = connection.execute(sa.select(policies.c.text)).scalar_one()
                 return self._append(connection, "propose", "", {"from": {"text": old}, "to": {"text": text}})
             self._append(connection, "policy", "", {"text": text})
         self._identity = None  # who somebody is may be another's to say from now on
         return None
+
+    def _check_continuity(self, policy: Policy, who: str) -> None:
+        """Raise LedgerError unless this person could set the next policy, once this one holds."""
+        try:
+            said = identify(policy, self.name, None if policy.issuers else self._said)
+            if said.token is not None:
+                with reading(self._engine) as connection:
+                    self._check_token(connection, said.token)
+            check_key(policy, said.who, self.key.public)
+        except LedgerError as error:
+            wants = ", and it is set with a token of its own issuers" if policy.issuers else ""
+            raise LedgerError(f"policy: {who} could do nothing more once it holds{wants}: {error}") from error
+        if said.who not in owners_of_all(policy):
+            raise LedgerError(
+                f"policy: {said.who} would own all data no more, and could mend nothing; let another owner take it "
+                "away."
+            )
+        if policy.keys and (unknown := could_be_anybody(policy)):
+            raise LedgerError(
+                f"policy: [keys] has no key of {', '.join(unknown)}, who may approve, so that whoever makes a key "
+                "could do it in that name; add one of each (`dpjax whoami` prints it)."
+            )
 
     def set_clock(self, reason: str) -> tuple[int, int, str]:
         """Say that the last records have a wrong time, of a machine whose clock was ahead, so that others may write.
@@ -356,5 +385,5 @@ def _denied(
         return "" if access.allows(who, action, ALL) else denial(policy, who, action, ALL)
     for name in [each.name for each in sensitive] or [data]:  # which becomes so
         if not access.allows(who, action, name):
-            return denial(policy, who, action, name)
+            return denial(policy, who, action, name, is_open=not sensitive)
     return ""

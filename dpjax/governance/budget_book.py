@@ -17,8 +17,10 @@ from dpjax.governance.database import reading
 from dpjax.governance.decisions import Held, spent_of
 from dpjax.governance.endless import why_endless
 from dpjax.governance.errors import LedgerError
-from dpjax.governance.policy import ALL, ROLES
+from dpjax.governance.foresight import without_one
+from dpjax.governance.policy import ALL, ROLES, check_is_bound, second_persons
 from dpjax.governance.retractions import is_retraction, reasons_of, retraction_of, state_of
+from dpjax.governance.rules import shares_key
 from dpjax.governance.tables import keep_fingerprint, policies
 
 
@@ -26,7 +28,8 @@ class BudgetBook(Book):
     """A ledger's budgets.
 
     Formal guarantees: of sensitive data, a budget that protects them less than the one before holds once a second
-    person, with a key of their own, has approved it.
+    person, with a key of their own, has approved it, where the policy names one who may. Where there is a policy, the
+    first budget of a name takes an owner of it, whatever the data.
 
     Args:
       place, who, key: as of ``Book``.
@@ -56,12 +59,13 @@ class BudgetBook(Book):
           sensitive: whether all that is done with it needs a grant; None: as it is.
 
         Returns:
-          Of sensitive data, what a second person has to ``approve``, where it protects them less than before; None: it
-          holds.
+          Of sensitive data, what a second person has to ``approve``, where it protects them less than before and there
+          is one who may; None: it holds.
 
         Raises:
           LedgerError: an argument is out of range, the rows are another data set's, or are not those of this name.
-          Denied: the data are sensitive, or become so where there is a policy, and this person does not own them.
+          Denied: this person does not own the data, and they are sensitive, or there is a policy and they become so or
+            have no budget yet.
         """
         given = {
             "fingerprint": fingerprint,
@@ -70,14 +74,19 @@ class BudgetBook(Book):
             "epsilon": epsilon,
             "delta": delta,
         }
-        with self._permitting("budget", name, marks=bool(sensitive)) as connection:
+
+        def refusal(connection: sa.Connection) -> str:
+            is_new = name not in {each.name for each in data_sets_of(connection)}
+            return self._refusal_in(connection, "budget", name, marks=is_new or bool(sensitive))
+
+        with self._guarded(refusal, "budget", name) as connection:
             known = {each.name: each for each in data_sets_of(connection)}
             old = known.get(name)
             given["composition"] = composition or ("planned" if old is None else old.composition)
             marked = sensitive if sensitive is not None else old is not None and old.sensitive
             budget = checked_budget(name, known, runs_of(connection, name), sensitive=marked, **given)
             keep_fingerprint(connection, fingerprint.as_json())
-            if old is None or not weakens(old, budget):
+            if old is None or not weakens(old, budget) or not self._seconds(connection, name):
                 self._append(connection, "budget", name, budget)
                 return None
             number = self._append(connection, "propose", name, {"from": old.budget(), "to": budget})
@@ -95,7 +104,7 @@ class BudgetBook(Book):
           reason: in words.
 
         Returns:
-          Of sensitive data, what a second person has to ``approve``; None: it is taken back.
+          Of sensitive data, what a second person has to ``approve``, where one may; None: it is taken back.
 
         Raises:
           LedgerError: there is no reason, or no such entry, or it is a run of dpjax, or was taken back already.
@@ -103,11 +112,53 @@ class BudgetBook(Book):
         """
         with self._permitting("retract", name) as connection:
             data_set, detail = data_set_of(connection, name), retraction_of(connection, name, id, reason)
-            if not data_set.sensitive:
+            if not data_set.sensitive or not self._seconds(connection, name):
                 self._append(connection, "retract", name, detail)
                 return None
             proposed = {"from": state_of(connection, detail), "to": detail}
             return open_proposal(connection, self._append(connection, "propose", name, proposed))
+
+    def _seconds(self, connection: sa.Connection, data: str) -> list[str]:
+        return second_persons(policy_in(connection), self._identify(connection).who, data)
+
+    def second_persons(self, proposal: Proposal) -> list[str]:
+        """Who may approve what was proposed.
+
+        Args:
+          proposal: that waits.
+        """
+        return second_persons(self.policy(), proposal.who, proposal.data_set)
+
+    def proposal(self, number: int) -> Proposal:
+        """What waits for a second person.
+
+        Args:
+          number: of the proposal.
+
+        Raises:
+          LedgerError: it is not open.
+        """
+        with reading(self._engine) as connection:
+            return open_proposal(connection, number)
+
+    def may_see(self, proposal: Proposal) -> bool:
+        """Whether this person made it, or may approve it, or see the data that it is about; policies all may see.
+
+        Args:
+          proposal: that waits.
+        """
+        if not proposal.data_set or self.who == proposal.who or self.who in self.second_persons(proposal):
+            return True
+        return not self._refusal("show", proposal.data_set)
+
+    def entries(self, name: str) -> list[Run]:
+        """What a data set was spent on, oldest first, for what looks something up in it. Nobody is asked.
+
+        Args:
+          name: of the data set.
+        """
+        with reading(self._engine) as connection:
+            return runs_of(connection, name)
 
     def _no_approval(self, connection: sa.Connection, proposal: Proposal) -> str:
         """Why this person may not settle what somebody else has proposed; empty: they may."""
@@ -140,14 +191,17 @@ class BudgetBook(Book):
         with reading(self._engine) as connection:
             return [each for each in proposals_of(connection) if self._as_it_is(connection, each) != each.before]
 
-    def composition(self, name: str) -> str:
-        """How a data set's runs are added up: planned or adaptive.
+    def budget_of(self, name: str) -> DataSet:
+        """The budget that a data set has. Nobody is asked: what was spent of it is not said.
 
         Args:
           name: of the data set.
+
+        Raises:
+          LedgerError: it has none.
         """
         with reading(self._engine) as connection:
-            return data_set_of(connection, name).composition
+            return data_set_of(connection, name)
 
     def approve(self, number: int) -> Proposal:
         """Let hold what another person has proposed: a budget, a policy, or that an entry is taken back.
@@ -156,7 +210,8 @@ class BudgetBook(Book):
           number: of the proposal.
 
         Raises:
-          LedgerError: it is not open, what it changes has changed since, or this person has proposed it.
+          LedgerError: it is not open, what it changes has changed since, this person has proposed it, they and who did
+            have signed with one key, or the policy knows others by their keys and this person by none.
           Denied: this person may not approve.
         """
         return self._settle(number, "approved")
@@ -184,6 +239,14 @@ class BudgetBook(Book):
         about = ("approve", proposal.data_set or ALL)
         with self._guarded(lambda connection: self._no_approval(connection, proposal), *about) as connection:
             proposal = open_proposal(connection, number)
+            if state == "approved":
+                me = self._identify(connection).who
+                check_is_bound(policy_in(connection), me)
+                if shares_key(connection, (me, self.key.id), (proposal.who, proposal.key)):
+                    raise LedgerError(
+                        f"proposal {number} is {proposal.who}'s, and {me} and {proposal.who} have signed with one key; "
+                        "a second person, with a key of theirs alone, approves it."
+                    )
             now = self._as_it_is(connection, proposal)
             self._append(connection, "settle", proposal.data_set, {"id": number, "state": state})
             if state == "approved":
@@ -295,5 +358,7 @@ def account_of(data_set: DataSet, runs: Sequence[Run], retracted: Mapping[str, s
     whole = spent_of([(each.spend, each.held) for each in runs])
     spent = Held(data_set, closed).epsilon()
     reserved = spent if closed == whole else Held(data_set, whole).epsilon()
-    endless = why_endless(whole, data_set) if max(spent, reserved) == math.inf else ""
+    endless = ""
+    if max(spent, reserved) == math.inf:
+        endless = why_endless(whole, data_set) + without_one(data_set, runs)
     return Account(data_set, tuple(runs), spent, max(spent, reserved), retracted, endless)

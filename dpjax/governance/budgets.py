@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from dpjax.accounting.mechanism import ADJACENCIES, UNITS
-from dpjax.checks import one_of
+from dpjax.checks import brief, one_of
 from dpjax.fingerprints import Fingerprint
-from dpjax.governance.accounts import DataSet, Run
+from dpjax.governance.accounts import DataSet, Run, composition_and_order, split_composition
 from dpjax.governance.decisions import COMPOSITIONS
 from dpjax.governance.errors import LedgerError
-from dpjax.governance.filters import order_of
+from dpjax.governance.filters import check_order, order_of
 from dpjax.governance.retractions import is_retraction
 from dpjax.governance.tables import proposals
 from dpjax.ranges import DELTA, EPSILON
@@ -68,11 +68,13 @@ def checked_budget(
     epsilon, delta = EPSILON.known("epsilon", epsilon), DELTA.known("delta", delta)
     if epsilon == float("inf"):
         raise LedgerError("epsilon=inf is no budget; give a finite one.")
-    one_of("unit", unit, UNITS)
+    if unit not in UNITS:
+        raise LedgerError(
+            f"unit={brief(unit)} is no kind of unit; it says what a unit is, and not which column names it: there are "
+            f"{', '.join(UNITS)}."
+        )
     one_of("adjacency", adjacency, ADJACENCIES)
     one_of("composition", composition, COMPOSITIONS)
-    if composition == "adaptive":
-        order_of(epsilon, delta)
     if not name or len(name) > 255 or name == "*":
         raise LedgerError(f"name={name[:40]!r} must have 1 to 255 letters, and * is all data.")
     for other in known.values():
@@ -89,19 +91,27 @@ def checked_budget(
                 f"data {name} has runs for {old.unit} and {old.adjacency}, which can't be added up for {unit} and "
                 f"{adjacency}; keep them."
             )
+    order = None
+    if composition == "adaptive":
+        old = known.get(name)
+        if old is not None and old.composition == "adaptive" and runs:  # results were seen, nothing is chosen anew
+            order = old.order or order_of(old.epsilon, old.delta)
+            check_order(order, epsilon, delta)
+        else:
+            order = order_of(epsilon, delta)
     return {
         "fingerprint": hashlib.sha256(fingerprint.as_json().encode()).hexdigest(),
         "unit": unit,
         "adjacency": adjacency,
         "epsilon": epsilon,
         "delta": delta,
-        "composition": composition,
+        "composition": composition_and_order(composition, order),
         "sensitive": sensitive,
     }
 
 
 def weakens(old: DataSet, budget: Mapping[str, Any]) -> bool:
-    """Whether a budget protects sensitive data less than the one before, or otherwise, as for other rows.
+    """Whether a budget protects sensitive data less than the one before, or otherwise: other rows, added up otherwise.
 
     Args:
       old: with its budget.
@@ -111,7 +121,7 @@ def weakens(old: DataSet, budget: Mapping[str, Any]) -> bool:
         return False
     before = old.budget()
     same = all(before[field] == budget[field] for field in ("fingerprint", "unit", "adjacency", "sensitive"))
-    adds_up = budget["composition"] in (before["composition"], "adaptive")
+    adds_up = split_composition(budget["composition"])[0] == old.composition
     return not (same and adds_up and budget["epsilon"] <= old.epsilon and budget["delta"] <= old.delta)
 
 

@@ -67,7 +67,9 @@ class Held:
         budget = self._data_set
         if self._composed is None:
             both = self._total.plus(more)
-            return adaptive_epsilon(both, budget.adjacency, epsilon=budget.epsilon, delta=budget.delta)
+            return adaptive_epsilon(
+                both, budget.adjacency, epsilon=budget.epsilon, delta=budget.delta, order=budget.order
+            )
         if anew or (more is not NOTHING and is_too_fine(self._composed, more)):
             return epsilon_of(compose(self._total.plus(more), budget.adjacency), budget.delta)
         return epsilon_of(self._composed if more is NOTHING else plus(self._composed, more), budget.delta)

@@ -43,18 +43,43 @@ def order_of(epsilon: float, delta: float) -> int:
     return best
 
 
-def adaptive_epsilon(total: Total, adjacency: str, *, epsilon: float, delta: float) -> float:
+def check_order(order: int, epsilon: float, delta: float) -> None:
+    """Raise LedgerError unless a budget can be kept at an order that was fixed for another one.
+
+    Args:
+      order: that was fixed.
+      epsilon, delta: of the budget.
+
+    Example:
+      >>> check_order(4, 8.0, 1e-5)
+      >>> check_order(4, 1.0, 1e-5)
+      Traceback (most recent call last):
+      dpjax.governance.errors.LedgerError: epsilon=1 at delta=1e-05 is less than order 4 can state, at which this \
+budget counts since its first run; give more than 3.12, or have composition=planned.
+    """
+    least = rdp_to_epsilon(0.0, order, delta * (1 - ASIDE))
+    if epsilon <= least:
+        raise LedgerError(
+            f"epsilon={epsilon:g} at delta={delta:g} is less than order {order} can state, at which this budget counts "
+            f"since its first run; give more than {least:.3g}, or have composition=planned."
+        )
+
+
+def adaptive_epsilon(total: Total, adjacency: str, *, epsilon: float, delta: float, order: int | None = None) -> float:
     """ε of all that was spent at δ, by a Rényi filter of the budget's order.
 
     Formal guarantees: as long as this is at most ``epsilon`` before each run, all runs together are (ε, δ)-DP whatever
-    each was chosen by, its noise, its length and whether there is one included: divergences of one order, fixed with
-    the budget, add up then too. Overflows, and the δ of what is stated, are paid from a share of δ that is fixed as
-    well.
+    each was chosen by, its noise, its length and whether there is one included: divergences of one order, fixed before
+    the first of them, add up then too, by Feldman and Zrnic's theorem for filters of one order. The order stays when
+    the budget changes, so that the runs of before and after a raise are those of one filter with the larger bound: what
+    holds is the ε of the largest budget, which is to be one that no result would have taken further. Overflows, and the
+    δ of what is stated, are paid from a share of δ that is fixed as well.
 
     Args:
       total: what was spent, and what is to be.
       adjacency: of the budget's neighbours.
       epsilon, delta: of the budget.
+      order: that was fixed with its first run; None: that which suits ε and δ.
 
     Returns:
       ε ≥ 0; inf where the share of δ is used up.
@@ -70,7 +95,7 @@ def adaptive_epsilon(total: Total, adjacency: str, *, epsilon: float, delta: flo
     References:
       Feldman and Zrnic 2021, https://arxiv.org/abs/2008.11193.
     """
-    order = order_of(epsilon, delta)
+    order = order or order_of(epsilon, delta)
     aside = total.delta + total.overflow * (1 + math.exp(min(epsilon, 700.0)))
     divergence = 0.0
     for leaf, count in total.events.items():

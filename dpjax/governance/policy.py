@@ -109,15 +109,52 @@ def owners_of_all(policy: Policy) -> set[str]:
     return {who for each in grants for who in policy.members(each.to)}
 
 
-def has_second(policy: Policy, who: str) -> bool:
-    """Whether there is somebody besides a person who may approve what they propose.
+def second_persons(policy: Policy | None, who: str, data: str) -> list[str]:
+    """Who may approve what a person proposes; where it is nobody, there is no second person, and it holds at once.
+
+    The one place that says when two persons are needed, of budgets, entries that are taken back and policies alike.
+
+    Args:
+      policy: that holds; None: there is none.
+      who: proposes.
+      data: name of a data set; empty: it is a policy, which all approve who may approve anything.
+
+    Example:
+      >>> policy = read_policy('''
+      ... grant = [{to = ["olga"], role = "owner", data = ["*"]}, {to = ["cleo"], role = "custodian", data = ["a"]}]
+      ... ''')
+      >>> second_persons(policy, "olga", "a"), second_persons(policy, "olga", "b")
+      (['cleo'], [])
+    """
+    grants = () if policy is None else policy.grants
+    there = [each for each in grants if not data or {ALL, data} & {*each.data}]
+    may = {
+        one for each in there if "approve" in ROLES[each.role] for one in (policy.members(each.to) if policy else ())
+    }
+    return sorted(may - {who})
+
+
+def check_is_bound(policy: Policy | None, who: str) -> None:
+    """Raise LedgerError where others are known by keys of the policy, and this person, who approves, by none.
 
     Args:
       policy: that holds.
-      who: proposes.
+      who: would approve.
     """
-    approvers = {who for grant in policy.grants if "approve" in ROLES[grant.role] for who in policy.members(grant.to)}
-    return bool(approvers - {who})
+    if policy is not None and policy.keys and not policy.issuers and who not in policy.keys:
+        raise LedgerError(
+            f"{who} is known by no key of the policy's [keys], so anybody could be {who}; have an owner name one there "
+            "(`dpjax whoami` prints it)."
+        )
+
+
+def could_be_anybody(policy: Policy) -> list[str]:
+    """Who may approve and is bound to no key, by ``keys`` or a token: whoever makes a key may approve in their name.
+
+    Args:
+      policy: to be looked at.
+    """
+    return [] if policy.issuers else [each for each in second_persons(policy, "", "") if each not in policy.keys]
 
 
 def check_key(policy: Policy | None, who: str, public: str) -> None:

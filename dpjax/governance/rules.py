@@ -8,15 +8,16 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from dpjax.governance.accounts import DataSet, data_sets_of
+from dpjax.governance.accounts import DataSet, data_sets_of, split_composition
 from dpjax.governance.budgets import weakens
 from dpjax.governance.clocks import CLOCK, check_clock
 from dpjax.governance.errors import LedgerError
+from dpjax.governance.filters import order_of
 from dpjax.governance.limits import broken_limit, false_claim
-from dpjax.governance.policy import ALL, ROLES, Grant, Policy, has_second
+from dpjax.governance.policy import ALL, ROLES, Grant, Policy, check_is_bound, second_persons
 from dpjax.governance.retractions import check_retraction, is_entered, is_retraction
 from dpjax.governance.spends import read_spend
-from dpjax.governance.tables import proposals, spends
+from dpjax.governance.tables import proposals, signers, spends
 
 _RUN = {"id", "key", "tool", "label", "spend", "steps", "state", "process"}
 _CHANGES = {
@@ -31,6 +32,7 @@ _NEEDS = {
     "propose": "budget",
     "release": "release",
     "budget": "budget",
+    "retract": "retract",
 }
 """What writes a record about sensitive data → what its author may do."""
 
@@ -79,17 +81,20 @@ def check_rules(
         if (row["who"], row["data_set"]) != (record["who"], record["subject"]):
             raise LedgerError(f"it says what a run of {row['who']} has made.")
     approved = _approved(connection, record, before)
-    if action == "budget" and data_set is not None and weakens(data_set, detail) and approved != detail:
+    alone = approved != detail and (policy is None or bool(second_persons(policy, record["who"], record["subject"])))
+    if action == "budget" and data_set is not None and weakens(data_set, detail) and alone:
         raise LedgerError("it protects sensitive data less, and no second person had approved that.")
-    if action == "retract" and data_set is not None and data_set.sensitive and approved != detail:
+    if action == "budget":
+        _check_order(connection, data_set, detail)
+    if action == "retract" and data_set is not None and data_set.sensitive and alone:
         raise LedgerError("it takes back what sensitive data were charged, and no second person had approved that.")
     if action == "settle":
         _check_settled(connection, record, detail, policy)
     if action == "policy":
         _check_policy(record, detail, policy, maker, approved)
     sensitive = data_set is not None and data_set.sensitive
-    marks = action == "budget" and policy is not None and bool(detail.get("sensitive"))
-    if (sensitive or marks) and action in _NEEDS and not (action == "budget" and approved == detail):
+    marks = action == "budget" and policy is not None and (data_set is None or bool(detail.get("sensitive")))
+    if (sensitive or marks) and action in _NEEDS and not (action in ("budget", "retract") and approved == detail):
         needs = "retract" if action == "propose" and is_retraction(detail["to"]) else _NEEDS[action]
         _check_role(policy, record["who"], needs, record["subject"])
     if action == "reserve" and data_set is not None:
@@ -101,6 +106,16 @@ def check_rules(
         chosen = sa.select(spends.c.spend).where(spends.c.id.in_(ids))
         runs = detail["runs"] if action == "reserve" else connection.execute(chosen).mappings().all()
         _check_limits(policy, record["who"], data_set, runs)
+
+
+def _check_order(connection: sa.Connection, data_set: DataSet | None, detail: Mapping[str, Any]) -> None:
+    kind, order = split_composition(detail["composition"])
+    if data_set is None or (kind, data_set.composition) != ("adaptive", "adaptive"):
+        return
+    has_runs = connection.execute(sa.select(spends.c.id).where(spends.c.data_set == data_set.name)).first() is not None
+    kept = data_set.order or order_of(data_set.epsilon, data_set.delta)
+    if has_runs and order not in (None, kept):
+        raise LedgerError(f"it counts at order {order} after runs that counted at {kept}.")
 
 
 def _check_role(policy: Policy | None, who: str, action: str, data: str) -> None:
@@ -203,6 +218,23 @@ def _check_settled(
         raise LedgerError("it approves what the same person, or key, had proposed.")
     if not mine:
         _check_role(policy, record["who"], "approve", record["subject"])
+    if detail["state"] == "approved":
+        check_is_bound(policy, record["who"])
+        if shares_key(connection, (record["who"], record["signer"]), (row["who"], row["key"])):
+            raise LedgerError("it approves with a key that both persons have signed with.")
+
+
+def shares_key(connection: sa.Connection, one: tuple[str, str], other: tuple[str, str]) -> bool:
+    """Whether a person has ever signed with the key of another.
+
+    Args:
+      connection: to the tables.
+      one, other: a person, and the id of the key that they sign with.
+    """
+    crossed = [
+        sa.and_(signers.c.who == who, signers.c.key == key) for (who, _), (_, key) in ((one, other), (other, one))
+    ]
+    return connection.execute(sa.select(signers.c.key).where(sa.or_(*crossed))).first() is not None
 
 
 def _check_policy(
@@ -220,5 +252,5 @@ def _check_policy(
         return
     if not _may(policy, record["who"], "policy", ALL):
         raise LedgerError(f"{record['who']} did not own all data.")
-    if has_second(policy, record["who"]):
+    if second_persons(policy, record["who"], ""):
         raise LedgerError("it is a policy that a second person had to approve.")
