@@ -22,12 +22,14 @@ import numpy as np
 from experiments.config import Config, ConfigError, DataConf
 from experiments.kept_jobs import identity_of
 from experiments.own_data import OWN
+from experiments.protected_units import whose_of
 from experiments.task import Job
 
 if TYPE_CHECKING:
     from dpjax.accounting import Mechanism
     from dpjax.governance.decisions import Request
     from dpjax.governance.ledger import Ledger
+    from dpjax.governance.whose import Whose
     from dpjax.types import HParams
 
 
@@ -172,9 +174,9 @@ def reserve_groups(groups: Sequence[tuple[Sequence[Planned], dict[str, str]]]) -
     requests: dict[str, list[Request]] = {}
     ledger = None
     for planned, files in groups:
-        ledger, name = _budget_of(planned[0].job.cfg)
+        ledger, name, whose = _budget_of(planned[0])
         if name is not None:
-            requests.setdefault(name, []).extend(each for one in planned for each in _requests(one, files))
+            requests.setdefault(name, []).extend(each for one in planned for each in _requests(one, files, whose))
     if ledger is None or not requests:
         return None
     reserved = Reserved(ledger, {})
@@ -204,10 +206,10 @@ def metered(planned: Sequence[Planned], files: dict[str, str]) -> Metered | None
       LedgerError: there is not enough left, or no ledger.
     """
     first = planned[0].job.cfg
-    ledger, name = _budget_of(first)
+    ledger, name, whose = _budget_of(planned[0])
     if name is None:
         return None
-    requests = [each for one in planned for each in _requests(one, files)]
+    requests = [each for one in planned for each in _requests(one, files, whose)]
     found = ledger.open_runs(each.key for each in requests)
     if all(each.key in found for each in requests):
         ids = [found[each.key] for each in requests]
@@ -234,26 +236,29 @@ def _say(ledger: Ledger, name: str, number: int) -> None:
     )
 
 
-def _budget_of(cfg: Config) -> tuple[Ledger, str | None]:
-    """The ledger, and the name that a run's data has in it; None: it has none, and is public."""
+def _budget_of(one: Planned) -> tuple[Ledger, str | None, Whose | None]:
+    """The ledger, the name that a run's data has in it, and who its unit is; None: it has none, and is public."""
+    from dpjax.fingerprints import fingerprint_of
     from dpjax.governance.ledger import Ledger
 
+    cfg = one.job.cfg
     if cfg.governance.seal:
         from dpjax.encryption.keys import keys_from
 
         keys_from()  # says now what is wrong with them, and not when there is something to seal
     ledger = Ledger(cfg.governance.ledger)
-    data_set = ledger.find(_fingerprint(cfg.data))
+    columns = _columns(cfg.data)
+    data_set = ledger.find(fingerprint_of(columns))
     if data_set is not None:
         _refuse_known_noise(cfg)
-        return ledger, data_set.name
+        return ledger, data_set.name, whose_of(cfg, one.mechanism.unit, columns, data_set.fingerprint_id)
     if cfg.data.name == OWN or not _is_public(cfg.data.name):
         what = cfg.data.path if cfg.data.name == OWN else cfg.data.name
         raise ConfigError(
             f"governance=local: {what} has no budget in the ledger; set one with `dpjax ledger budget NAME --data "
             f"{what} --epsilon 8 --delta 1e-6`."
         )
-    return ledger, None
+    return ledger, None, None
 
 
 def _is_public(name: str) -> bool:
@@ -262,11 +267,10 @@ def _is_public(name: str) -> bool:
     return name in registry.ENTRIES
 
 
-def _fingerprint(data: DataConf) -> Any:
+def _columns(data: DataConf) -> Mapping[str, Any]:
     from dpjax.datasets.raw_columns import columns_at, columns_of
-    from dpjax.fingerprints import fingerprint_of
 
-    return fingerprint_of(columns_at(data.path, data.encoding) if data.name == OWN else columns_of(data.name))
+    return columns_at(data.path, data.encoding) if data.name == OWN else columns_of(data.name)
 
 
 def _refuse_known_noise(cfg: Config) -> None:
@@ -283,7 +287,7 @@ def _refuse_known_noise(cfg: Config) -> None:
         )
 
 
-def _requests(one: Planned, files: dict[str, str]) -> list[Request]:
+def _requests(one: Planned, files: dict[str, str], whose: Whose | None) -> list[Request]:
     from dpjax.governance.decisions import Request
     from dpjax.governance.spends import spend_of
 
@@ -293,7 +297,7 @@ def _requests(one: Planned, files: dict[str, str]) -> list[Request]:
             "privacy.epsilon=inf is more than any budget; with governance=local leave out points without privacy, and "
             "the reference of a sweep with hydra.sweeper.reference=false."
         )
-    spend = spend_of(one.mechanism, cfg.privacy.delta)
+    spend = spend_of(one.mechanism, cfg.privacy.delta)._replace(whose=whose)
     same = identity_of(one.job, one.hparams, files)
     return [
         Request(

@@ -2,8 +2,9 @@
 
 import json
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,7 +14,9 @@ from dpjax.cli.accounts_shown import as_dict, composed, counted, found_run, prin
 if TYPE_CHECKING:
     from dpjax.encryption.keys import Keys
     from dpjax.fingerprints import Fingerprint
+    from dpjax.governance.ledger import Ledger
     from dpjax.governance.spends import Spend
+    from dpjax.governance.whose import Whose
 
 app = typer.Typer(
     name="ledger",
@@ -86,6 +89,14 @@ def budget(
             help="Close it to all whom no grant of a policy lets in.",
         ),
     ] = None,
+    owners: Annotated[
+        str | None,
+        typer.Option(
+            "--owners",
+            metavar="COLUMN",
+            help="Of a budget per user: the column that says whose a row is; if left out, that of the first run.",
+        ),
+    ] = None,
     encoding: Annotated[str | None, typer.Option(help="Of a text file, if it is not UTF-8.")] = None,
     ledger: _Place = None,
 ) -> None:
@@ -95,29 +106,37 @@ def budget(
 
       dpjax ledger budget breast_cancer --epsilon 8 --delta 1e-5
 
-      dpjax ledger budget clinic --data patients.csv --unit user --epsilon 4 --delta 1e-6
+      dpjax ledger budget clinic --data patients.csv --unit user --owners patient_id --epsilon 4 --delta 1e-6
 
     The rows are known again by what they are: a copy under another name, in another format, in another order or with
-    renamed columns has the same budget. A larger budget of sensitive data holds once a second person approves it.
+    renamed columns has the same budget. A budget per user adds up runs for the owners of one column, and refuses others.
+    A larger budget of sensitive data holds once a second person approves it.
     """
+    from dpjax.fingerprints import fingerprint_of
     from dpjax.governance.ledger import Ledger
 
     book = Ledger(ledger)
     if data is None:
         _check_names_rows(name, known=name in book.names())
-    rows = _fingerprint(data or name, encoding)
+    columns = _columns(data or name, encoding)
+    rows = fingerprint_of(columns)
     if delta >= 1 / max(rows.num_rows, 1):
         raise ValueError(f"delta={delta:g} must be below 1/rows = 1/{rows.num_rows}.")
     of = {"unit": unit, "adjacency": adjacency, "epsilon": epsilon, "delta": delta, "composition": composition}
-    proposal = book.set_budget(name, rows, **of, sensitive=sensitive)
+    whose = None if owners is None else _whose(owners, columns, rows)
+    if whose is None and unit == "user" and len(columns) > 1 and "inputs" not in columns:
+        _ask_for_owners(book, name, sensitive, list(columns))
+    proposal = book.set_budget(name, rows, **of, sensitive=sensitive, whose=whose)
     if proposal is not None:
         other = composed(proposal.budget["composition"], proposal.before["composition"])
         typer.echo(f"proposed{other}; a second person lets it hold with: dpjax ledger approve {proposal.number}")
         return
     kept = composition or book.composition(name)
+    known = book.whose(name)
+    by = "" if known is None else f" ({known.name})"
     typer.echo(
-        f"{name}: ε={epsilon:g} at δ={delta:g} per {unit}, {adjacency}{composed(kept)}, for {rows.num_rows:,} rows; "
-        "runs with governance=local spend it."
+        f"{name}: ε={epsilon:g} at δ={delta:g} per {unit}{by}, {adjacency}{composed(kept)}, for {rows.num_rows:,} "
+        "rows; runs with governance=local spend it."
     )
 
 
@@ -129,13 +148,29 @@ def _check_names_rows(name: str, *, known: bool) -> None:
         raise ValueError(f"{what} no name of `dpjax data list`, and no file; name its rows with --data FILE.")
 
 
-def _fingerprint(data: str, encoding: str | None) -> "Fingerprint":
+def _columns(data: str, encoding: str | None) -> Mapping[str, Any]:
     from dpjax.datasets.raw_columns import columns_at, columns_named
-    from dpjax.fingerprints import fingerprint_of
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return fingerprint_of(columns_at(data, encoding) if encoding else columns_named(data))
+        return columns_at(data, encoding) if encoding else columns_named(data)
+
+
+def _whose(owners: str, columns: Mapping[str, Any], rows: "Fingerprint") -> "Whose":
+    from dpjax.governance.whose import Whose
+    from dpjax.grouping import grouping_of
+
+    return Whose(f"data.unit={owners}", grouping_of(columns, owners), rows.id)
+
+
+def _ask_for_owners(book: "Ledger", name: str, sensitive: bool | None, columns: list[str]) -> None:
+    """Of sensitive rows, who the unit is is said before anybody trains."""
+    known = name in book.names()
+    if (sensitive or (sensitive is None and known and book.is_sensitive(name))) and not (known and book.whose(name)):
+        raise ValueError(
+            f"data {name} is sensitive and has a budget per user, which no one has said who that is; name the column "
+            f"with --owners COLUMN, one of {', '.join(columns[:20])}{', …' * (len(columns) > 20)}."
+        )
 
 
 @app.command()
@@ -196,6 +231,13 @@ def enter(
     event: Annotated[
         Path | None, typer.Option(help="A file with the event of dp-accounting as JSON, in the place of numbers.")
     ] = None,
+    unit: Annotated[
+        str | None,
+        typer.Option(help="That its numbers are for: example, user or client; it must be the budget's."),
+    ] = None,
+    adjacency: Annotated[
+        str | None, typer.Option(help="zero_out, add_or_remove_one or replace_one, of the same; as the budget's.")
+    ] = None,
     ledger: _Place = None,
 ) -> None:
     """Enter what another tool has spent: it happened, so it counts whether or not it fits.
@@ -208,15 +250,18 @@ def enter(
 
       dpjax ledger enter clinic --tool 'our own' --event event.json
 
-    An event is written as {"type": "GaussianDpEvent", "noise_multiplier": 2.0}; types and fields are those of
-    dp_accounting, whose noise multipliers are standard deviation / clip norm. What was entered by mistake is taken back
-    by dpjax ledger retract.
+      dpjax ledger enter clinic --tool 'our own' --epsilon 0.5 --delta 0 --unit user --adjacency zero_out
+
+    Numbers are for one row, as most tools state them, if nothing else is said; a budget per user or client takes those
+    alone that are said to be for its unit and neighbours. An event is written as {"type": "GaussianDpEvent",
+    "noise_multiplier": 2.0}; types and fields are those of dp_accounting, whose noise multipliers are standard
+    deviation / clip norm. What was entered by mistake is taken back by dpjax ledger retract.
     """
     from dpjax.governance.ledger import Ledger
 
     spend = _spend(epsilon, delta, noise_multiplier, sampling_rate, num_steps, event)
     book = Ledger(ledger)
-    book.enter(name, spend, tool=tool, label=label)
+    book.enter(name, spend, tool=tool, label=label, unit=unit, adjacency=adjacency)
     print_account(book.account(name), with_runs=False)
 
 

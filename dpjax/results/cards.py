@@ -114,7 +114,7 @@ def _facts(statement: Mapping[str, Any]) -> dict[str, str]:
     return {
         "ε": _up(statement.get("epsilon")),
         "δ": _up(statement.get("delta"), 6),
-        "unit that is protected": told("unit"),
+        "unit that is protected": told("unit") + _by(statement),
         "neighbours": told("adjacency"),
         "accountant": told("accountant"),
         "sampling": _plain(sampling_word(sampling)) if isinstance(sampling, str) else "not told",
@@ -132,6 +132,12 @@ def _facts(statement: Mapping[str, Any]) -> dict[str, str]:
         else "not paid for by ε",
         "lower bound by an audit": "not audited" if audited is None else told("audited_epsilon"),
     }
+
+
+def _by(statement: Mapping[str, Any]) -> str:
+    """Who one unit is, where the budget says it."""
+    name = statement["release"]["budget"].get("owners")
+    return f" ({_plain(name)})" if isinstance(name, str) else ""
 
 
 def _slack(statement: Mapping[str, Any]) -> str:
