@@ -10,13 +10,11 @@ import typer
 
 from dpjax.cli import ledger_record
 from dpjax.cli.accounts_shown import as_dict, composed, counted, found_run, print_account, proposed, waiting
+from dpjax.cli.budget_owners import owners_by
 
 if TYPE_CHECKING:
     from dpjax.encryption.keys import Keys
-    from dpjax.fingerprints import Fingerprint
-    from dpjax.governance.ledger import Ledger
     from dpjax.governance.spends import Spend
-    from dpjax.governance.whose import Whose
 
 app = typer.Typer(
     name="ledger",
@@ -109,7 +107,7 @@ def budget(
       dpjax ledger budget clinic --data patients.csv --unit user --owners patient_id --epsilon 4 --delta 1e-6
 
     The rows are known again by what they are: a copy under another name, in another format, in another order or with
-    renamed columns has the same budget. A budget per user adds up runs for the owners of one column, and refuses others.
+    renamed columns has the same budget. A budget per user is for owners by one column, and runs for others are refused.
     A larger budget of sensitive data holds once a second person approves it.
     """
     from dpjax.fingerprints import fingerprint_of
@@ -123,9 +121,7 @@ def budget(
     if delta >= 1 / max(rows.num_rows, 1):
         raise ValueError(f"delta={delta:g} must be below 1/rows = 1/{rows.num_rows}.")
     of = {"unit": unit, "adjacency": adjacency, "epsilon": epsilon, "delta": delta, "composition": composition}
-    whose = None if owners is None else _whose(owners, columns, rows)
-    if whose is None and unit == "user" and len(columns) > 1 and "inputs" not in columns:
-        _ask_for_owners(book, name, sensitive, list(columns))
+    whose = owners_by(owners, columns, rows, unit, book, name, sensitive)
     proposal = book.set_budget(name, rows, **of, sensitive=sensitive, whose=whose)
     if proposal is not None:
         other = composed(proposal.budget["composition"], proposal.before["composition"])
@@ -154,23 +150,6 @@ def _columns(data: str, encoding: str | None) -> Mapping[str, Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return columns_at(data, encoding) if encoding else columns_named(data)
-
-
-def _whose(owners: str, columns: Mapping[str, Any], rows: "Fingerprint") -> "Whose":
-    from dpjax.governance.whose import Whose
-    from dpjax.grouping import grouping_of
-
-    return Whose(f"data.unit={owners}", grouping_of(columns, owners), rows.id)
-
-
-def _ask_for_owners(book: "Ledger", name: str, sensitive: bool | None, columns: list[str]) -> None:
-    """Of sensitive rows, who the unit is is said before anybody trains."""
-    known = name in book.names()
-    if (sensitive or (sensitive is None and known and book.is_sensitive(name))) and not (known and book.whose(name)):
-        raise ValueError(
-            f"data {name} is sensitive and has a budget per user, which no one has said who that is; name the column "
-            f"with --owners COLUMN, one of {', '.join(columns[:20])}{', …' * (len(columns) > 20)}."
-        )
 
 
 @app.command()

@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from dpjax.governance.errors import LedgerError
 
-if TYPE_CHECKING:
-    from dpjax.governance.accounts import DataSet
+
+@runtime_checkable
+class Budgeted(Protocol):
+    """What has a budget: its name, and whom that is for."""
+
+    @property
+    def name(self) -> str:
+        """Of the data set."""
+        ...
+
+    @property
+    def unit(self) -> str:
+        """What it protects: example, user or client."""
+        ...
+
+    @property
+    def adjacency(self) -> str:
+        """Of its neighbours."""
+        ...
 
 
 class Whose(NamedTuple):
@@ -69,7 +86,7 @@ def agreed(said: Iterable[Whose | None]) -> Whose | None:
     return next((each for each in said if each is not None), None)
 
 
-def check_whose(data_set: DataSet, known: Whose | None, said: Iterable[Whose | None]) -> None:
+def check_whose(data_set: Budgeted, known: Whose | None, said: Iterable[Whose | None]) -> None:
     """Raise LedgerError where runs protect others than a budget adds up, or each somebody else.
 
     Args:
@@ -93,7 +110,7 @@ def check_whose(data_set: DataSet, known: Whose | None, said: Iterable[Whose | N
             )
 
 
-def check_entry(data_set: DataSet, known: Whose | None, unit: str | None, adjacency: str | None) -> None:
+def check_entry(data_set: Budgeted, known: Whose | None, unit: str | None, adjacency: str | None) -> None:
     """Raise LedgerError unless what another tool has spent is for a budget's unit and neighbours.
 
     Args:
@@ -107,8 +124,8 @@ def check_entry(data_set: DataSet, known: Whose | None, unit: str | None, adjace
         if value is None and data_set.unit != "example":
             raise LedgerError(
                 f"data {data_set.name} has a budget per {data_set.unit}{by}, {data_set.adjacency}; if the tool's "
-                f"numbers are for one of these, say --unit {data_set.unit} --adjacency {data_set.adjacency}, and if for one "
-                "row, compute them for it first."
+                f"numbers are for one of these, say --unit {data_set.unit} --adjacency {data_set.adjacency}, and if "
+                f"for one row, compute them for a {data_set.unit} first."
             )
         if value is not None and value != wanted[name]:
             raise LedgerError(
