@@ -202,7 +202,7 @@ def test_runs_by_another_column_or_partition_are_refused(main, ledger, tmp_path,
     code, _, err = main(*run, "data.unit=visit", "data.split=rows")
     assert code == 1
     assert "one user by data.unit=patient is exposed to, and this run is for data.unit=visit" in err
-    code, _, err = main(*run, "data.unit=patient", "data.split=rows", "data.num_train=100", "seed=1")
+    code, _, err = main(*run, "data.unit=patient", "data.split=rows", "seed=1")
     assert code == 0, err
     assert dpjax(["ledger", "show", "pat"]) == 0
     assert "per user (data.unit=patient), zero_out; 2 runs, 160 rows" in capsys.readouterr().out
