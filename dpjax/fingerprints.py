@@ -84,6 +84,11 @@ class Fingerprint(NamedTuple):
         share = max(_share(a, b) for a, b in _of_one_kind(self, other))
         return share if share >= _LEAST_SHARE else 0.0
 
+    @property
+    def id(self) -> str:
+        """By which a ledger's trail knows it, and tells nothing of it."""
+        return hashlib.sha256(self.as_json().encode()).hexdigest()
+
     def as_json(self) -> str:
         """As a ledger keeps it."""
         packed = [*map(_packed, (self.rows, self.columns, self.whole)), [*map(_packed, self.values)]]
@@ -206,7 +211,7 @@ def _taken(read: Sequence[Column], kind: int = KIND) -> tuple[Fingerprint, bool]
     """The fingerprint of columns, and whether rows that repeat were looked at once."""
     length = len(read[0].cells)
     # Of a row's telling cells alone, as what is left out of a copy is mostly a label; and of those that number no rows.
-    total, telling, key = (np.zeros(length, np.uint64) for _ in range(3))
+    total, told, key = (np.zeros(length, np.uint64) for _ in range(3))
     of_columns: set[int] = set()
     alone: set[int] = set()
     bits = tell_bits = 0.0
@@ -216,7 +221,7 @@ def _taken(read: Sequence[Column], kind: int = KIND) -> tuple[Fingerprint, bool]
         cells = column.cells
         width = cells.shape[1]
         rows_at_once = max(1, _CHUNK // max(width, 1))
-        sums, tells = np.zeros(width, np.uint64), _telling(cells) & (not column.numbers)
+        sums, tells = np.zeros(width, np.uint64), telling(cells) & (not column.numbers)
         rare += [_rare_values(cells[:, i]) for i in np.flatnonzero(tells)[: _MOST_COLUMNS - len(rare)]]
         if kind == 1 or not column.numbers:
             varies = np.array([_bits(cells[:_MOST_ROWS, i], kind) for i in range(width) if length])
@@ -227,7 +232,7 @@ def _taken(read: Sequence[Column], kind: int = KIND) -> tuple[Fingerprint, bool]
             total[start : start + rows_at_once] += summed
             if not column.numbers:
                 key[start : start + rows_at_once] += summed
-            telling[start : start + rows_at_once] += hashed[:, tells].sum(axis=1, dtype=np.uint64)
+            told[start : start + rows_at_once] += hashed[:, tells].sum(axis=1, dtype=np.uint64)
             sums += hashed.sum(axis=0, dtype=np.uint64)
         found = mixed(sums[tells]).tolist()
         of_columns.update(found)
@@ -241,7 +246,7 @@ def _taken(read: Sequence[Column], kind: int = KIND) -> tuple[Fingerprint, bool]
     if kind > 1 and 0 < len(whole) < length and (varied or _tell_repeats(counted, len(whole))):
         once = _taken([column.at(first) for column in counted])[0]
         return once._replace(num_rows=length, digest=content), True
-    distinct = np.unique(mixed(telling)) if of_columns else whole
+    distinct = np.unique(mixed(told)) if of_columns else whole
     # Rows that repeat are of few values, as those of many tables are; and a column that is alone may be others' too.
     tells_rows = 2 * len(distinct) > length
     if kind > 1 and (numbered or of_columns):
@@ -275,8 +280,12 @@ def _bits(column: Any, kind: int) -> float:
     return float(np.log2(len(column)) - (times * np.log2(times)).sum() / len(column))
 
 
-def _telling(cells: Any) -> Any:
-    """Which columns have many values."""
+def telling(cells: Any) -> Any:
+    """Which columns have many values.
+
+    Args:
+      cells: ``[rows, columns]``.
+    """
     found = np.zeros(cells.shape[1], bool)
     for i in range(cells.shape[1]):
         distinct = len(np.unique(cells[: 4 * _TELLING, i]))

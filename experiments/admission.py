@@ -177,10 +177,27 @@ def fingerprint_of_data(data: DataConf) -> Fingerprint:
 
 @functools.lru_cache(maxsize=4)
 def _fingerprint(name: str, path: str, encoding: str | None, files: tuple[tuple[str, str], ...]) -> Fingerprint:
-    from dpjax.datasets.raw_columns import columns_at, columns_of
     from dpjax.fingerprints import fingerprint_of
 
-    return fingerprint_of(columns_at(path, encoding) if name == OWN else columns_of(name))
+    return fingerprint_of(_columns(name, path, encoding))
+
+
+def columns_of_data(data: DataConf) -> Mapping[str, Any]:
+    """The columns of all rows that a config names, as they are stored.
+
+    Args:
+      data: the config's part.
+
+    Raises:
+      DatasetError: they can't be read.
+    """
+    return _columns(data.name, data.path, data.encoding)
+
+
+def _columns(name: str, path: str, encoding: str | None) -> Mapping[str, Any]:
+    from dpjax.datasets.raw_columns import columns_at, columns_of
+
+    return columns_at(path, encoding) if name == OWN else columns_of(name)
 
 
 def _may_quote(error: Exception) -> bool:

@@ -19,15 +19,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.admission import fingerprint_of_data, refuse_known_noise, refuse_no_noise, refuse_unbudgeted
+from experiments.admission import (
+    columns_of_data,
+    fingerprint_of_data,
+    refuse_known_noise,
+    refuse_no_noise,
+    refuse_unbudgeted,
+)
 from experiments.config import Config
 from experiments.kept_jobs import identity_of
+from experiments.own_data import OWN
+from experiments.protected_units import whose_of
 from experiments.task import Job
 
 if TYPE_CHECKING:
     from dpjax.accounting import Mechanism
     from dpjax.governance.decisions import Request
     from dpjax.governance.ledger import Ledger
+    from dpjax.governance.whose import Whose
     from dpjax.types import HParams
 
 
@@ -172,9 +181,9 @@ def reserve_groups(groups: Sequence[tuple[Sequence[Planned], dict[str, str]]]) -
     requests: dict[str, list[Request]] = {}
     ledger = None
     for planned, files in groups:
-        ledger, name = _budget_of(planned[0].job.cfg)
+        ledger, name, whose = _budget_of(planned[0])
         if name is not None:
-            requests.setdefault(name, []).extend(each for one in planned for each in _requests(one, files))
+            requests.setdefault(name, []).extend(each for one in planned for each in _requests(one, files, whose))
     if ledger is None or not requests:
         return None
     reserved = Reserved(ledger, {})
@@ -204,10 +213,10 @@ def metered(planned: Sequence[Planned], files: dict[str, str]) -> Metered | None
       LedgerError: there is not enough left, or no ledger.
     """
     first = planned[0].job.cfg
-    ledger, name = _budget_of(first)
+    ledger, name, whose = _budget_of(planned[0])
     if name is None:
         return None
-    requests = [each for one in planned for each in _requests(one, files)]
+    requests = [each for one in planned for each in _requests(one, files, whose)]
     found = ledger.open_runs(each.key for each in requests)
     if all(each.key in found for each in requests):
         ids = [found[each.key] for each in requests]
@@ -234,10 +243,12 @@ def _say(ledger: Ledger, name: str, number: int) -> None:
     )
 
 
-def _budget_of(cfg: Config) -> tuple[Ledger, str | None]:
-    """The ledger, and the name that a run's data has in it; None: it has none, and is public."""
+def _budget_of(one: Planned) -> tuple[Ledger, str | None, Whose | None]:
+    """The ledger, the name that a run's data has in it, and who its unit is; None: it has none, and is public."""
+    from dpjax.fingerprints import fingerprint_of
     from dpjax.governance.ledger import Ledger
 
+    cfg = one.job.cfg
     if cfg.governance.seal:
         from dpjax.results.sealing import held_keys
 
@@ -246,18 +257,20 @@ def _budget_of(cfg: Config) -> tuple[Ledger, str | None]:
     data_set = ledger.find(fingerprint_of_data(cfg.data))
     if data_set is not None:
         refuse_known_noise(cfg)
-        return ledger, data_set.name
+        unit = one.mechanism.unit
+        whose = None if unit == "example" else whose_of(cfg, unit, columns_of_data(cfg.data), data_set.fingerprint_id)
+        return ledger, data_set.name, whose
     refuse_unbudgeted(cfg.data)
-    return ledger, None
+    return ledger, None, None
 
 
-def _requests(one: Planned, files: dict[str, str]) -> list[Request]:
+def _requests(one: Planned, files: dict[str, str], whose: Whose | None) -> list[Request]:
     from dpjax.governance.decisions import Request
     from dpjax.governance.spends import spend_of
 
     cfg = one.job.cfg
     refuse_no_noise(cfg)
-    spend = spend_of(one.mechanism, cfg.privacy.delta)
+    spend = spend_of(one.mechanism, cfg.privacy.delta)._replace(whose=whose)
     same = identity_of(one.job, one.hparams, files)
     return [
         Request(

@@ -16,6 +16,7 @@ def as_dict(account: "Account") -> dict[str, object]:
         "name": data_set.name,
         "rows": data_set.fingerprint.num_rows,
         "unit": data_set.unit,
+        **({} if account.whose is None else {"owners": account.whose.name}),
         "adjacency": data_set.adjacency,
         "epsilon": data_set.epsilon,
         "delta": data_set.delta,
@@ -55,11 +56,12 @@ def print_account(account: "Account", with_runs: bool) -> None:
     data_set, console = account.data_set, Console(highlight=False, soft_wrap=True)
     held = "" if account.reserved == account.spent else f", {account.reserved:.3g} with what is reserved"
     over = "; it is OVERSPENT" if account.reserved > data_set.epsilon * (1 + 1e-9) else ""
+    by = "" if account.whose is None else f" ({account.whose.name})"
     back = f", {len(account.retracted):,} of them taken back" if account.retracted else ""
     console.print(
         f"{data_set.name}: ε={account.spent:.3g} of {data_set.epsilon:g} spent{held}, at δ={data_set.delta:g} per "
-        f"{data_set.unit}, {data_set.adjacency}{composed(data_set.composition)}; "
-        f"{counted(len(account.runs), 'run')}{back}, "
+        f"{data_set.unit}{by}, {data_set.adjacency}{composed(data_set.composition)}; "
+        f"{counted(len(account.spending), 'run')}{back}, "
         f"{data_set.fingerprint.num_rows:,} rows{over}",
         markup=False,
     )

@@ -2,19 +2,20 @@
 
 import json
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dpjax.cli import ledger_record
 from dpjax.cli.accounts_shown import as_dict, composed, counted, found_run, print_account, proposed, waiting
+from dpjax.cli.budget_owners import owners_by
 from dpjax.cli.consent import Yes, ask_if_beyond, ask_if_overspent
 from dpjax.cli.proposals import holds_with, proposal_as_dict, show_proposal
 
 if TYPE_CHECKING:
     from dpjax.encryption.keys import Keys
-    from dpjax.fingerprints import Fingerprint
     from dpjax.governance.spends import Spend
 
 app = typer.Typer(
@@ -88,6 +89,14 @@ def budget(
             help="Close it to all whom no grant of a policy lets in.",
         ),
     ] = None,
+    owners: Annotated[
+        str | None,
+        typer.Option(
+            "--owners",
+            metavar="COLUMN",
+            help="Of a budget per user: the column that says whose a row is; if left out, that of the first run.",
+        ),
+    ] = None,
     encoding: Annotated[str | None, typer.Option(help="Of a text file, if it is not UTF-8.")] = None,
     yes: Annotated[bool, Yes] = False,
     ledger: _Place = None,
@@ -98,31 +107,37 @@ def budget(
 
       dpjax ledger budget breast_cancer --epsilon 8 --delta 1e-5
 
-      dpjax ledger budget clinic --data patients.csv --unit user --epsilon 4 --delta 1e-6
+      dpjax ledger budget clinic --data patients.csv --unit user --owners patient_id --epsilon 4 --delta 1e-6
 
     The rows are known again by what they are: a copy under another name, in another format, in another order or with
-    renamed columns has the same budget. A larger budget of sensitive data holds once a second person approves it. One
-    below what is spent already is asked for, and a script says --yes.
+    renamed columns has the same budget. A budget per user is for owners by one column, and runs for others are refused.
+    A larger budget of sensitive data holds once a second person approves it. One below what is spent already is asked
+    for, and a script says --yes.
     """
+    from dpjax.fingerprints import fingerprint_of
     from dpjax.governance.ledger import Ledger
 
     book = Ledger(ledger)
     if data is None:
         _check_names_rows(name, known=name in book.names())
-    rows = _fingerprint(data or name, encoding)
+    columns = _columns(data or name, encoding)
+    rows = fingerprint_of(columns)
     if delta >= 1 / max(rows.num_rows, 1):
         raise ValueError(f"delta={delta:g} must be below 1/rows = 1/{rows.num_rows}.")
     of = {"unit": unit, "adjacency": adjacency, "epsilon": epsilon, "delta": delta, "composition": composition}
+    whose = owners_by(owners, columns, rows, unit, book, name, sensitive)
     ask_if_overspent(book, name, epsilon, delta, composition, yes=yes)
-    proposal = book.set_budget(name, rows, **of, sensitive=sensitive)
+    proposal = book.set_budget(name, rows, **of, sensitive=sensitive, whose=whose)
     if proposal is not None:
         other = composed(proposal.budget["composition"].split()[0], proposal.before["composition"].split()[0])
         typer.echo(f"proposed{other}; {holds_with(book, proposal)}")
         return
     kept = composition or book.budget_of(name).composition
+    known = book.whose(name)
+    by = "" if known is None else f" ({known.name})"
     typer.echo(
-        f"{name}: ε={epsilon:g} at δ={delta:g} per {unit}, {adjacency}{composed(kept)}, for {rows.num_rows:,} rows; "
-        "runs with governance=local spend it."
+        f"{name}: ε={epsilon:g} at δ={delta:g} per {unit}{by}, {adjacency}{composed(kept)}, for {rows.num_rows:,} "
+        "rows; runs with governance=local spend it."
     )
 
 
@@ -134,13 +149,12 @@ def _check_names_rows(name: str, *, known: bool) -> None:
         raise ValueError(f"{what} no name of `dpjax data list`, and no file; name its rows with --data FILE.")
 
 
-def _fingerprint(data: str, encoding: str | None) -> "Fingerprint":
+def _columns(data: str, encoding: str | None) -> Mapping[str, Any]:
     from dpjax.datasets.raw_columns import columns_at, columns_named
-    from dpjax.fingerprints import fingerprint_of
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return fingerprint_of(columns_at(data, encoding) if encoding else columns_named(data))
+        return columns_at(data, encoding) if encoding else columns_named(data)
 
 
 @app.command()
@@ -208,6 +222,13 @@ def enter(
     event: Annotated[
         Path | None, typer.Option(help="A file with the event of dp-accounting as JSON, in the place of numbers.")
     ] = None,
+    unit: Annotated[
+        str | None,
+        typer.Option(help="That its numbers are for: example, user or client; it must be the budget's."),
+    ] = None,
+    adjacency: Annotated[
+        str | None, typer.Option(help="zero_out, add_or_remove_one or replace_one, of the same; as the budget's.")
+    ] = None,
     yes: Annotated[bool, Yes] = False,
     ledger: _Place = None,
 ) -> None:
@@ -221,16 +242,20 @@ def enter(
 
       dpjax ledger enter clinic --tool 'our own' --event event.json
 
-    An event is written as {"type": "GaussianDpEvent", "noise_multiplier": 2.0}; types and fields are those of
-    dp_accounting, whose noise multipliers are standard deviation / clip norm. What takes the sum beyond the budget is
-    asked for first, and a script says --yes. What was entered by mistake is taken back by dpjax ledger retract.
+      dpjax ledger enter clinic --tool 'our own' --epsilon 0.5 --delta 0 --unit user --adjacency zero_out
+
+    Numbers are for one row, as most tools state them, if nothing else is said; a budget per user or client takes those
+    alone that are said to be for its unit and neighbours. An event is written as {"type": "GaussianDpEvent",
+    "noise_multiplier": 2.0}; types and fields are those of dp_accounting, whose noise multipliers are standard
+    deviation / clip norm. What takes the sum beyond the budget is asked for first, and a script says --yes. What was
+    entered by mistake is taken back by dpjax ledger retract.
     """
     from dpjax.governance.ledger import Ledger
 
     spend = _spend(epsilon, delta, noise_multiplier, sampling_rate, num_steps, event)
     book = Ledger(ledger)
     ask_if_beyond(book, name, spend, yes=yes)
-    book.enter(name, spend, tool=tool, label=label)
+    book.enter(name, spend, tool=tool, label=label, unit=unit, adjacency=adjacency)
     print_account(book.account(name), with_runs=False)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ from dpjax.governance.errors import LedgerError
 from dpjax.governance.retractions import RETRACTED
 from dpjax.governance.spends import Spend, read_spend
 from dpjax.governance.tables import data_sets, fingerprints, spends
+from dpjax.governance.whose import Whose, agreed
 
 
 class DataSet(NamedTuple):
@@ -137,6 +138,26 @@ class Account(NamedTuple):
     reserved: float
     retracted: Mapping[str, str] = MappingProxyType({})
     endless: str = ""
+
+    @property
+    def whose(self) -> Whose | None:
+        """Who its unit is; None: one row, or nobody has said it yet."""
+        return whose_of(self.data_set, self.runs)
+
+    @property
+    def spending(self) -> tuple[Run, ...]:
+        """The runs but for what only says who the unit is."""
+        return tuple(run for run in self.runs if not run.spend.is_note)
+
+
+def whose_of(data_set: DataSet, runs: Iterable[Run]) -> Whose | None:
+    """Who a budget's unit is: whom its first run that counts protects, or what was said before it.
+
+    Args:
+      data_set: with its budget.
+      runs: of it, oldest first.
+    """
+    return None if data_set.unit == "example" else agreed(run.spend.whose for run in runs if run.held)
 
 
 def data_sets_of(connection: sa.Connection) -> list[DataSet]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ import sqlalchemy as sa
 
 from dpjax.fingerprints import Fingerprint
 from dpjax.governance.access import denial, grants_of
-from dpjax.governance.accounts import Account, DataSet, Run, data_set_of, data_sets_of, runs_of
+from dpjax.governance.accounts import Account, DataSet, Run, data_set_of, data_sets_of, runs_of, whose_of
 from dpjax.governance.book import Book, policy_in
 from dpjax.governance.budgets import Proposal, action_of, checked_budget, open_proposal, proposals_of, weakens
 from dpjax.governance.database import reading
@@ -21,7 +22,9 @@ from dpjax.governance.foresight import without_one
 from dpjax.governance.policy import ALL, ROLES, check_is_bound, second_persons
 from dpjax.governance.retractions import is_retraction, reasons_of, retraction_of, state_of
 from dpjax.governance.rules import shares_key
+from dpjax.governance.spends import note_of
 from dpjax.governance.tables import keep_fingerprint, policies
+from dpjax.governance.whose import Whose, check_whose
 
 
 class BudgetBook(Book):
@@ -46,6 +49,7 @@ class BudgetBook(Book):
         delta: float,
         composition: str | None = None,
         sensitive: bool | None = None,
+        whose: Whose | None = None,
     ) -> Proposal | None:
         """Give a data set a budget, or another one.
 
@@ -57,13 +61,15 @@ class BudgetBook(Book):
           composition: "planned", of privacy losses, tight, for runs that are not chosen by what earlier ones gave out;
             or "adaptive", of Rényi divergences, for runs that are; None: as it is, "planned" of what is new.
           sensitive: whether all that is done with it needs a grant; None: as it is.
+          whose: who its unit is; None: as it is, or as its first run says.
 
         Returns:
           Of sensitive data, what a second person has to ``approve``, where it protects them less than before and there
           is one who may; None: it holds.
 
         Raises:
-          LedgerError: an argument is out of range, the rows are another data set's, or are not those of this name.
+          LedgerError: an argument is out of range, the rows are another data set's, or are not those of this name, or
+            its unit is somebody else already.
           Denied: this person does not own the data, and they are sensitive, or there is a policy and they become so or
             have no budget yet.
         """
@@ -84,10 +90,14 @@ class BudgetBook(Book):
             old = known.get(name)
             given["composition"] = composition or ("planned" if old is None else old.composition)
             marked = sensitive if sensitive is not None else old is not None and old.sensitive
-            budget = checked_budget(name, known, runs_of(connection, name), sensitive=marked, **given)
+            runs = runs_of(connection, name)
+            budget = checked_budget(name, known, runs, sensitive=marked, **given)
+            _check_said(old, runs, unit, whose)
             keep_fingerprint(connection, fingerprint.as_json())
             if old is None or not weakens(old, budget) or not self._seconds(connection, name):
                 self._append(connection, "budget", name, budget)
+                if whose is not None and whose_of(data_set_of(connection, name), runs) is None:
+                    self._append(connection, "enter", name, {"runs": [_said(whose)]})
                 return None
             number = self._append(connection, "propose", name, {"from": old.budget(), "to": budget})
             return open_proposal(connection, number)
@@ -202,6 +212,24 @@ class BudgetBook(Book):
         """
         with reading(self._engine) as connection:
             return data_set_of(connection, name)
+
+    def whose(self, name: str) -> Whose | None:
+        """Who a budget's unit is; None: one row, or nobody has said it yet.
+
+        Args:
+          name: of the data set.
+        """
+        with reading(self._engine) as connection:
+            return whose_of(data_set_of(connection, name), runs_of(connection, name))
+
+    def is_sensitive(self, name: str) -> bool:
+        """Whether all that is done with a data set needs a grant.
+
+        Args:
+          name: of the data set.
+        """
+        with reading(self._engine) as connection:
+            return data_set_of(connection, name).sensitive
 
     def approve(self, number: int) -> Proposal:
         """Let hold what another person has proposed: a budget, a policy, or that an entry is taken back.
@@ -344,6 +372,24 @@ class BudgetBook(Book):
         with reading(self._engine) as connection:
             found = data_sets_of(connection)
         return [each.name for each in found if not action or self.may(action, each.name)]
+
+
+def _check_said(old: DataSet | None, runs: Sequence[Run], unit: str, whose: Whose | None) -> None:
+    if whose is None:
+        return
+    if unit == "example":
+        raise LedgerError(
+            f"owners: {whose.name} is of no use to a budget per example; give it unit=user, or leave it out."
+        )
+    if old is not None:
+        check_whose(old, whose_of(old, runs), [whose])
+
+
+def _said(whose: Whose) -> dict[str, Any]:
+    """An entry that spends nothing and says who the unit is."""
+    spend = note_of(whose)
+    run = {"id": secrets.token_hex(16), "key": "", "tool": "dpjax", "label": f"owners: {whose.name}"}
+    return run | {"spend": spend.as_json(), "steps": spend.steps, "state": "closed", "process": ""}
 
 
 def account_of(data_set: DataSet, runs: Sequence[Run], retracted: Mapping[str, str]) -> Account:

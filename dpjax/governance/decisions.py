@@ -13,6 +13,7 @@ from dpjax.governance.endless import why_endless
 from dpjax.governance.errors import LedgerError
 from dpjax.governance.filters import adaptive_epsilon
 from dpjax.governance.spends import NOTHING, Spend, Total, sum_of, total_of
+from dpjax.governance.whose import agreed, check_whose
 from dpjax.keeping import runs_here, this_process
 
 
@@ -21,7 +22,7 @@ class Request(NamedTuple):
 
     Attributes:
       key: the same for the same run on the same machine, which gives out the same; up to 128 letters.
-      spend: of the whole run.
+      spend: of the whole run, with who its unit is.
       unit, adjacency: of its mechanism.
       label: in words.
     """
@@ -102,7 +103,7 @@ def decide(data_set: DataSet, runs: Sequence[Run], requests: Sequence[Request]) 
     """Whether runs fit into what is left of a budget.
 
     Formal guarantees: if they are not refused, then all that was spent, all that is reserved and the requests are
-    within the budget, as its composition adds them up.
+    within the budget, as its composition adds them up, and each is for the same units.
 
     Args:
       data_set: with its budget.
@@ -110,7 +111,8 @@ def decide(data_set: DataSet, runs: Sequence[Run], requests: Sequence[Request]) 
       requests: to come.
 
     Raises:
-      LedgerError: another unit or adjacency than the budget's, no key, or a run that another process runs now.
+      LedgerError: another unit or adjacency than the budget's, other units than those of before, no key, or a run
+        that another process runs now.
     """
     for request in requests:
         if not request.key:
@@ -122,6 +124,8 @@ def decide(data_set: DataSet, runs: Sequence[Run], requests: Sequence[Request]) 
             )
     me = this_process()
     gone = {run.id for run in runs if run.state == "open" and run.process != me and runs_here(run.process) is False}
+    counting = (run.spend.whose for run in runs if (run.counted if run.id in gone else run.held))
+    check_whose(data_set, agreed(counting), [request.spend.whose for request in requests])
     known: dict[str, Run] = {}
     for run in runs:
         if run.key and (run.state == "open" or run.steps < run.spend.steps):

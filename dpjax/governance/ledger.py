@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from dpjax.governance import trail
-from dpjax.governance.accounts import DataSet, data_set_of, runs_of
+from dpjax.governance.accounts import DataSet, data_set_of, runs_of, whose_of
 from dpjax.governance.database import connect, ledger_url, reading, sentences, shown, writing
 from dpjax.governance.decisions import Decision, Held, Request, being_run, decide, spent_of
 from dpjax.governance.errors import Denied, LedgerError, Overspent
@@ -24,6 +24,7 @@ from dpjax.governance.signing import Author, SigningKey, signing_key
 from dpjax.governance.spends import Spend, check_spend, read_spend
 from dpjax.governance.tables import VERSION, metadata, spends
 from dpjax.governance.tables import secrets as secret_table
+from dpjax.governance.whose import check_entry
 from dpjax.keeping import runs_here, this_process
 
 _TRIES = 3
@@ -87,7 +88,8 @@ class Ledger(ReleaseBook):
         Raises:
           Overspent: they would take more than is left; it is written down.
           Denied: the data are sensitive, and no grant of this person allows them; it is written down.
-          LedgerError: another unit or adjacency than the budget's, or a run that another process runs now.
+          LedgerError: another unit or adjacency than the budget's, other units than those of before, or a run that
+            another process runs now.
         """
         for each in requests:
             check_spend(each.spend)
@@ -139,7 +141,16 @@ class Ledger(ReleaseBook):
         made = iter(each["id"] for each in fresh)
         return [id or next(made) for id in decision.ids]
 
-    def enter(self, name: str, spend: Spend, *, tool: str, label: str) -> str:
+    def enter(
+        self,
+        name: str,
+        spend: Spend,
+        *,
+        tool: str,
+        label: str,
+        unit: str | None = None,
+        adjacency: str | None = None,
+    ) -> str:
         """Write down what another tool has spent, whether or not it fits: it has happened.
 
         Args:
@@ -147,18 +158,20 @@ class Ledger(ReleaseBook):
           spend: of the whole run.
           tool: that ran it.
           label: in words.
+          unit, adjacency: that its numbers are for; None: the budget's, which only a budget of examples takes.
 
         Returns:
           The id.
 
         Raises:
-          LedgerError: there is no such data, or nobody can add up what was spent.
+          LedgerError: there is no such data, it is for other units or neighbours, or nobody can add up what was spent.
           Denied: the data are sensitive, and this person may not enter anything.
         """
         check_spend(spend)
         run = {"id": secrets.token_hex(16), "key": "", "tool": tool, "label": label, "spend": spend.as_json()}
         with self._permitting("enter", name) as connection:
             data_set = data_set_of(connection, name)
+            check_entry(data_set, whose_of(data_set, runs_of(connection, name)), unit, adjacency)
             Held(data_set, spent_of([(spend, spend.steps)])).epsilon()  # what nobody can add up is refused now
             ended = {"steps": spend.steps, "state": "closed", "process": ""}
             self._append(connection, "enter", name, {"runs": [run | ended]})

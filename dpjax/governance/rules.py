@@ -15,9 +15,10 @@ from dpjax.governance.errors import LedgerError
 from dpjax.governance.filters import order_of
 from dpjax.governance.limits import broken_limit, false_claim
 from dpjax.governance.policy import ALL, ROLES, Grant, Policy, check_is_bound, second_persons
-from dpjax.governance.retractions import check_retraction, is_entered, is_retraction
+from dpjax.governance.retractions import RETRACTED, check_retraction, is_entered, is_retraction
 from dpjax.governance.spends import read_spend
 from dpjax.governance.tables import proposals, signers, spends
+from dpjax.governance.whose import Whose, check_whose
 
 _RUN = {"id", "key", "tool", "label", "spend", "steps", "state", "process"}
 _CHANGES = {
@@ -54,7 +55,8 @@ def check_rules(
     other tools is taken back. Sensitive data are protected less only by what a second person, with another key,
     approved, and everything about them is written by somebody whose role allows it. A run of sensitive data that is
     reserved, or goes on, is within the limits of a grant that its author had then, and claims no less ε than
-    ``false_claim`` lets it; whether it fitted into the budget is not computed again.
+    ``false_claim`` lets it, and of a budget per user or client protects the same ones as those before; whether it
+    fitted into the budget is not computed again.
 
     Args:
       connection: to the tables as they were before the record.
@@ -94,10 +96,13 @@ def check_rules(
         _check_policy(record, detail, policy, maker, approved)
     sensitive = data_set is not None and data_set.sensitive
     marks = action == "budget" and policy is not None and (data_set is None or bool(detail.get("sensitive")))
-    if (sensitive or marks) and action in _NEEDS and not (action in ("budget", "retract") and approved == detail):
+    by_budget = (action == "budget" and approved == detail) or _is_said_with_budget(record, detail, before)
+    by_approval = action in ("budget", "retract") and approved == detail
+    if (sensitive or marks) and action in _NEEDS and not (by_budget or by_approval):
         needs = "retract" if action == "propose" and is_retraction(detail["to"]) else _NEEDS[action]
         _check_role(policy, record["who"], needs, record["subject"])
     if action == "reserve" and data_set is not None:
+        check_whose(data_set, _whose(connection, data_set), [read_spend(run["spend"]).whose for run in detail["runs"]])
         for spend in {run["spend"]: read_spend(run["spend"]) for run in detail["runs"]}.values():
             if fault := false_claim(spend, data_set.adjacency):
                 raise LedgerError(f"it has a run that is none: {fault}.")
@@ -116,6 +121,27 @@ def _check_order(connection: sa.Connection, data_set: DataSet | None, detail: Ma
     kept = data_set.order or order_of(data_set.epsilon, data_set.delta)
     if has_runs and order not in (None, kept):
         raise LedgerError(f"it counts at order {order} after runs that counted at {kept}.")
+
+
+def _whose(connection: sa.Connection, data_set: DataSet) -> Whose | None:
+    """Who a budget's unit is, as ``whose_of`` has it, without reading all of its runs."""
+    if data_set.unit == "example":
+        return None
+    counts = sa.or_(spends.c.state == "open", sa.and_(spends.c.steps > 0, spends.c.state != RETRACTED))
+    chosen = sa.select(spends.c.spend).where(spends.c.data_set == data_set.name, counts)
+    chosen = chosen.where(spends.c.spend.contains('"whose":')).order_by(spends.c.created, spends.c.id).limit(1)
+    row = connection.execute(chosen).first()
+    return None if row is None else read_spend(row.spend).whose
+
+
+def _is_said_with_budget(
+    record: Mapping[str, Any], detail: Mapping[str, Any], before: Mapping[str, Any] | None
+) -> bool:
+    """Whether it only says who a budget's unit is, beside the record that sets it."""
+    if record["action"] != "enter" or before is None or before["action"] != "budget":
+        return False
+    same = all(record[field] == before[field] for field in ("who", "signer", "subject"))
+    return same and all(read_spend(run["spend"]).is_note for run in detail["runs"])
 
 
 def _check_role(policy: Policy | None, who: str, action: str, data: str) -> None:

@@ -14,6 +14,7 @@ from dpjax.accounting.events import event as event_of
 from dpjax.checks import brief
 from dpjax.governance.errors import LedgerError
 from dpjax.governance.events import Leaves, leaves, stated, written
+from dpjax.governance.whose import NOTE, Whose, read_whose
 
 
 class Spend(NamedTuple):
@@ -29,6 +30,7 @@ class Spend(NamedTuple):
       overflow: the chance that any cohort of the run is cut, or any step aborted.
       delta: of names that were released before the run.
       claim: (ε, δ) that the whole run is known to have; None: nothing is.
+      whose: who its unit is; None: one row, or nobody said it.
     """
 
     once: Mapping[str, Any] | None
@@ -37,10 +39,24 @@ class Spend(NamedTuple):
     overflow: float = 0.0
     delta: float = 0.0
     claim: tuple[float, float] | None = None
+    whose: Whose | None = None
 
     def as_json(self) -> str:
         """As the ledger keeps it."""
-        return json.dumps(self._asdict(), sort_keys=True, separators=(",", ":"))
+        kept = self._asdict()
+        if self.whose is None:  # as of before there was one
+            del kept["whose"]
+        return json.dumps(kept, sort_keys=True, separators=(",", ":"))
+
+    @property
+    def is_note(self) -> bool:
+        """Whether nothing was spent, and all that it says is who the unit is."""
+        return self.whose is not None and self.once == NOTE and self.each is None
+
+
+def note_of(whose: Whose) -> Spend:
+    """What says who a budget's unit is, and spends nothing."""
+    return Spend(NOTE, None, 1, claim=(0.0, 0.0), whose=whose)
 
 
 class Total(NamedTuple):
@@ -175,8 +191,9 @@ def read_spend(text: str) -> Spend:
         found = json.loads(text)
         claim = found["claim"] and (float(found["claim"][0]), float(found["claim"][1]))
         numbers = float(found["overflow"]), float(found["delta"])
-        spend = Spend(found["once"], found["each"], found["steps"], *numbers, claim or None)
-        if len(found) != len(Spend._fields) or not isinstance(spend.steps, int):
+        whose = read_whose(found.pop("whose", None))
+        spend = Spend(found["once"], found["each"], found["steps"], *numbers, claim or None, whose)
+        if len(found) != len(Spend._fields) - 1 or not isinstance(spend.steps, int):
             raise ValueError("other fields")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise LedgerError(f"spend={brief(text)} can't be read; see `dpjax ledger verify`.") from error

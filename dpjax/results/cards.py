@@ -114,7 +114,7 @@ def _facts(statement: Mapping[str, Any]) -> dict[str, str]:
     return {
         "ε": _up(statement.get("epsilon")),
         "δ": _up(statement.get("delta"), 6),
-        "unit that is protected": told("unit"),
+        "unit that is protected": told("unit") + _by(statement),
         "neighbours": told("adjacency"),
         "accountant": told("accountant"),
         "sampling": _plain(sampling_word(sampling)) if isinstance(sampling, str) else "not told",
@@ -138,6 +138,12 @@ def _clip_norms(told: Callable[[str], str], adaptive: bool) -> dict[str, str]:
     if not adaptive:
         return {"clip norm": told("clip_norm")}
     return {"initial clip norm": told("clip_norm"), "final clip norm": told("final_clip_norm")}
+
+
+def _by(statement: Mapping[str, Any]) -> str:
+    """Who one unit is, where the budget says it."""
+    name = statement["release"]["budget"].get("owners")
+    return f" ({_plain(name)})" if isinstance(name, str) else ""
 
 
 def _slack(statement: Mapping[str, Any]) -> str:
