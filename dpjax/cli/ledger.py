@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dpjax.cli import ledger_record
-from dpjax.cli.accounts_shown import as_dict, composed, counted, found_run, print_account, proposed, waiting
+from dpjax.cli.accounts_shown import (
+    as_dict,
+    composed,
+    counted,
+    found_run,
+    of_older_kind,
+    print_account,
+    proposed,
+    waiting,
+)
 
 if TYPE_CHECKING:
     from dpjax.encryption.keys import Keys
@@ -179,6 +188,8 @@ def show(
                     else f"a second person lets it hold with: {fix}"
                 )
             )
+    for each in sorted(shown & book.of_older_kind()):
+        typer.echo(of_older_kind(each))
     if name is None and (others := len(book.names()) - len(accounts)):
         typer.echo(f"{counted(others, 'data set')} more that you have no role to see")
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from dpjax.cli.accounts_shown import found_run, print_account, proposed
+from dpjax.cli.accounts_shown import found_run, of_older_kind, print_account, proposed
 
 _Place = Annotated[
     str | None,
@@ -110,10 +110,14 @@ def upgrade(ledger: _Place = None) -> None:
       dpjax ledger upgrade
 
     All of it is brought here or nothing is; no record of the trail changes. Copy the file first all the same.
+    Data sets whose fingerprint is of an older kind are named.
     """
+    from dpjax.governance.ledger import Ledger
     from dpjax.governance.migrations import upgrade_ledger
     from dpjax.governance.tables import VERSION
 
     before = upgrade_ledger(ledger)
     said = f"is of version {VERSION} already" if before == VERSION else f"went from version {before} to {VERSION}"
     typer.echo(f"the ledger {said}")
+    for each in sorted(Ledger(ledger).of_older_kind()):
+        typer.echo(of_older_kind(each))

@@ -16,6 +16,7 @@ from dpjax.governance.database import reading
 from dpjax.governance.decisions import Held, spent_of
 from dpjax.governance.endless import why_endless
 from dpjax.governance.errors import LedgerError
+from dpjax.governance.known_rows import known_rows
 from dpjax.governance.policy import ALL, ROLES
 from dpjax.governance.retractions import is_retraction, reasons_of, retraction_of, state_of
 from dpjax.governance.tables import keep_fingerprint, policies
@@ -74,7 +75,8 @@ class BudgetBook(Book):
             old = known.get(name)
             given["composition"] = composition or ("planned" if old is None else old.composition)
             marked = sensitive if sensitive is not None else old is not None and old.sensitive
-            budget = checked_budget(name, known, runs_of(connection, name), sensitive=marked, **given)
+            runs, rows = runs_of(connection, name), known_rows(connection)
+            budget = checked_budget(name, known, runs, rows, sensitive=marked, **given)
             keep_fingerprint(connection, fingerprint.as_json())
             if old is None or not weakens(old, budget):
                 self._append(connection, "budget", name, budget)
@@ -203,6 +205,8 @@ class BudgetBook(Book):
     def find(self, fingerprint: Fingerprint) -> DataSet | None:
         """The data set that has these rows, under whatever name; None: none has any of them.
 
+        Formal guarantees: rows that a name had before its budget was set again are its own still.
+
         Args:
           fingerprint: of the rows.
 
@@ -210,18 +214,23 @@ class BudgetBook(Book):
           LedgerError: only some of the rows are of one that has a budget.
         """
         with reading(self._engine) as connection:
-            found = data_sets_of(connection)
+            found, rows = data_sets_of(connection), known_rows(connection)
         for each in found:
-            if fingerprint.same(each.fingerprint):
+            if any(map(fingerprint.same, rows.tables.get(each.name, ()))):
                 return each
         for each in found:
-            if share := fingerprint.shares(each.fingerprint):
+            if share := rows.share(each.name, fingerprint):
                 raise LedgerError(
                     f"data {each.name} was changed after its budget was set, or this is a part of it: about "
                     f"{share:.0%} of the rows are in both; take the rows that it has, or have its budget set for these "
                     f"with `dpjax ledger budget {each.name}`."
                 )
         return None
+
+    def of_older_kind(self) -> frozenset[str]:
+        """Names whose rows are known by a fingerprint of an older kind, so that parts of them may not be found."""
+        with reading(self._engine) as connection:
+            return known_rows(connection).older
 
     def account(self, name: str) -> Account:
         """Where a budget stands.

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from dpjax.governance.clocks import CLOCK, behind, is_back, now_utc
 from dpjax.governance.errors import LedgerError
+from dpjax.governance.known_rows import fingerprint_id
 from dpjax.governance.policy import check_key, read_policy
 from dpjax.governance.retractions import is_retraction
 from dpjax.governance.rules import check_rules
@@ -240,8 +241,7 @@ def _fingerprints_in(record: Mapping[str, Any]) -> set[str]:
     """Ids of the fingerprints that a record names."""
     detail = json.loads(record["detail"])
     if record["action"] == "budget":
-        value = detail["fingerprint"]
-        return {hashlib.sha256(value.encode()).hexdigest() if value.startswith("[") else value}
+        return {fingerprint_id(detail["fingerprint"])}
     if record["action"] == "propose" and record["subject"] and not is_retraction(detail["to"]):
         return {detail["to"]["fingerprint"]}
     return set()
