@@ -111,8 +111,8 @@ def composed(composition: str, before: str = "planned") -> str:
 def of_older_kind(name: str) -> str:
     """What to do about a data set by whose fingerprint parts of its rows may not be found."""
     return (
-        f"{name}: its fingerprint is of an older version, by which a part of its rows may pass as new ones; set its budget "
-        f"again: dpjax ledger budget {name} --data FILE with the same rows, ε and δ"
+        f"{name}: its fingerprint is of an older version, by which a part of its rows may pass as new ones; set its "
+        f"budget again: dpjax ledger budget {name} --data FILE with the same rows, ε and δ"
     )
 
 
