@@ -26,9 +26,7 @@ from experiments.admission import (
     refuse_no_noise,
     refuse_unbudgeted,
 )
-from experiments.config import Config
 from experiments.kept_jobs import identity_of
-from experiments.own_data import OWN
 from experiments.protected_units import whose_of
 from experiments.task import Job
 
@@ -245,7 +243,6 @@ def _say(ledger: Ledger, name: str, number: int) -> None:
 
 def _budget_of(one: Planned) -> tuple[Ledger, str | None, Whose | None]:
     """The ledger, the name that a run's data has in it, and who its unit is; None: it has none, and is public."""
-    from dpjax.fingerprints import fingerprint_of
     from dpjax.governance.ledger import Ledger
 
     cfg = one.job.cfg

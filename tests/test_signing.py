@@ -334,10 +334,11 @@ def test_an_older_ledger_is_brought_here_whole(old):
     ledger.reserve("clinic", [request("d", noise_multiplier=30.0, steps=1)])
     ledger.verify()
     assert upgrade_ledger(old, who="ana", key=ANA) == VERSION  # nothing to do
+    schema = "public" if old.startswith("postgresql") else None
     inspected = sa.inspect(ledger._engine)
     for table in metadata.sorted_tables:
-        assert {c["name"] for c in inspected.get_columns(table.name)} == {c.name for c in table.columns}
-        assert {c["name"]: c["nullable"] for c in inspected.get_columns(table.name)} == {
+        assert {c["name"] for c in inspected.get_columns(table.name, schema)} == {c.name for c in table.columns}
+        assert {c["name"]: c["nullable"] for c in inspected.get_columns(table.name, schema)} == {
             c.name: bool(c.nullable) for c in table.columns
         }
 

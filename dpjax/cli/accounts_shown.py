@@ -111,6 +111,14 @@ def composed(composition: str, before: str = "planned") -> str:
     return f", composition={composition}" + (f" instead of {before}" if before not in (composition, "planned") else "")
 
 
+def of_older_kind(name: str) -> str:
+    """What to do about a data set by whose fingerprint parts of its rows may not be found."""
+    return (
+        f"{name}: its fingerprint is of an older version, by which a part of its rows may pass as new ones; set its "
+        f"budget again: dpjax ledger budget {name} --data FILE with the same rows, ε and δ"
+    )
+
+
 def counted(number: int, thing: str) -> str:
     """A number of things."""
     return f"{number:,} {thing}{'' if number == 1 else 's'}"

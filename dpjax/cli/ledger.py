@@ -1,6 +1,7 @@
 """``dpjax ledger``: budgets of sensitive data, what was spent of them, and whether anybody edited the record."""
 
 import json
+import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dpjax.cli import ledger_record
-from dpjax.cli.accounts_shown import as_dict, composed, counted, found_run, print_account, proposed, waiting
+from dpjax.cli.accounts_shown import (
+    as_dict,
+    composed,
+    counted,
+    found_run,
+    of_older_kind,
+    print_account,
+    proposed,
+    waiting,
+)
 from dpjax.cli.budget_owners import owners_by
 from dpjax.cli.consent import Yes, ask_if_beyond, ask_if_overspent
 from dpjax.cli.proposals import holds_with, proposal_as_dict, show_proposal
@@ -205,6 +215,8 @@ def show(
         typer.echo(f"proposal {each.number} of {each.who}: {proposed(each)}; {ends}")
     if waits:
         typer.echo(f"see all of one, as: dpjax ledger show {waits[-1].number}")
+    for each in sorted({account.data_set.name for account in accounts} & book.of_older_kind()):
+        typer.echo(of_older_kind(each))
     if name is None and (others := len(book.names()) - len(accounts)):
         typer.echo(f"{counted(others, 'data set')} more that you have no role to see")
 
@@ -335,10 +347,9 @@ def verify(
     Any edit, deletion or reordering is found, and every signature is checked; with a head that was kept elsewhere, an
     end that was cut off is found as well. The exit status is 1 if anything is wrong.
     """
-    from dpjax.governance.heads import read_head
     from dpjax.governance.ledger import Ledger
 
-    kept = None if head is None else read_head(head.read_text(encoding="utf-8", errors="replace"))
+    kept = None if head is None else ledger_record.head_at(head)
     with waiting("verifying"):
         number, last = Ledger(ledger).verify(kept)
     since = "" if kept is None else f", and has what {kept.who} signed on {kept.time[:10]}"
@@ -363,20 +374,22 @@ def export(
       dpjax ledger export trail.sealed --sealed
 
     A line has sequence, time (UTC), who, action, subject, detail, hash, signer and signature; each hash is of the
-    record and of the hash before it, and signed. The file is yours alone (mode 600). What is sealed, dpjax keys open
-    reads.
+    record and of the hash before it, and signed. The file is yours alone (mode 600), and takes the place of none. What
+    is sealed, dpjax keys open reads.
     """
     from dpjax.cli.errors import disk_in_one_line
     from dpjax.governance.ledger import Ledger
     from dpjax.private_files import private_file
 
+    if os.path.lexists(file):
+        raise ValueError(f"{file} is there already; name another file.")
     if keys is not None and not sealed:
         raise ValueError("--keys seals nothing without --sealed; add that, or leave --keys out.")
     sealing = _sealing(keys) if sealed else None
     lines = [json.dumps(record, ensure_ascii=False) for record in Ledger(ledger).records()]
     text = "".join(f"{line}\n" for line in lines).encode()
     if sealing is None:
-        with disk_in_one_line(None, file), private_file(file, replace=True) as out:
+        with disk_in_one_line(None, file), private_file(file) as out:
             out.write(text)
         typer.echo(f"wrote {counted(len(lines), 'record')} to {file}")
         return

@@ -1,14 +1,19 @@
 """Of ``dpjax ledger``: heads that are kept elsewhere, second persons, mistakes, and older ledgers."""
 
+import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dpjax.cli.accounts_shown import found_run, print_account, proposed
+from dpjax.cli.accounts_shown import found_run, of_older_kind, print_account, proposed
 from dpjax.cli.consent import Yes
+from dpjax.cli.errors import disk_in_one_line
 from dpjax.cli.proposals import holds_with, unbound, whole
+
+if TYPE_CHECKING:
+    from dpjax.governance.heads import Head
 
 _Place = Annotated[
     str | None,
@@ -18,23 +23,50 @@ _Place = Annotated[
 
 def head(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="To write; keep it where nobody edits the ledger.")],
+    newer: Annotated[
+        bool, typer.Option("--newer", help="In the place of an older head, if the ledger has what that one says.")
+    ] = False,
     ledger: _Place = None,
 ) -> None:
     """Verify the ledger and write its last record's number and hash, signed.
 
-    [bold]Example[/bold]
+    [bold]Examples[/bold]
 
       dpjax ledger head head.json
 
+      dpjax ledger head head.json --newer
+
     A trail shows by itself whatever was edited, and not that its end was cut off. Whoever keeps this file elsewhere
-    can tell: dpjax ledger verify --head head.json
+    can tell: dpjax ledger verify --head head.json. A head that is there already is what shows it, so it stays.
     """
     from dpjax.governance.ledger import Ledger
     from dpjax.keeping import write_whole
 
-    found = Ledger(ledger).head()
-    write_whole(file, found.as_json().encode())
+    book, kept = Ledger(ledger), None
+    if os.path.lexists(file):
+        try:
+            kept = head_at(file)
+        except ValueError as error:
+            raise ValueError(f"{file} is there already, and is no head; name another file.") from error
+        book.verify(kept)
+    found = book.head()
+    if kept is not None and (kept.sequence, kept.hash) == (found.sequence, found.hash):
+        typer.echo(f"{file} is the head of ledger {found.ledger} already: record {found.sequence:,}")
+        return
+    if kept is not None and not newer:
+        raise ValueError(f"{file} is there already, an older head; name another file, or take its place with --newer.")
+    with disk_in_one_line(None, file):
+        write_whole(file, found.as_json().encode())
     typer.echo(f"wrote the head of ledger {found.ledger} to {file}: record {found.sequence:,}, signed by {found.who}")
+
+
+def head_at(file: Path) -> "Head":
+    """The head that a file has; ValueError where it has none."""
+    from dpjax.governance.heads import read_head
+
+    with disk_in_one_line(file, None):
+        text = file.read_text(encoding="utf-8", errors="replace")
+    return read_head(text)
 
 
 def approve(
@@ -125,10 +157,14 @@ def upgrade(ledger: _Place = None) -> None:
       dpjax ledger upgrade
 
     All of it is brought here or nothing is; no record of the trail changes. Copy the file first all the same.
+    Data sets whose fingerprint is of an older kind are named.
     """
+    from dpjax.governance.ledger import Ledger
     from dpjax.governance.migrations import upgrade_ledger
     from dpjax.governance.tables import VERSION
 
     before = upgrade_ledger(ledger)
     said = f"is of version {VERSION} already" if before == VERSION else f"went from version {before} to {VERSION}"
     typer.echo(f"the ledger {said}")
+    for each in sorted(Ledger(ledger).of_older_kind()):
+        typer.echo(of_older_kind(each))

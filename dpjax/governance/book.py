@@ -88,7 +88,9 @@ class Book:
     def _check_token(self, connection: sa.Connection, token: Token) -> bool:
         """Raise LedgerError unless a token is this key's; whether it was used before."""
         check_holder(token, self.key.id)
-        used = connection.execute(sa.select(tokens.c.key).where(tokens.c.id == token.id)).scalar_one_or_none()
+        used = connection.execute(
+            sa.select(tokens.c.key).where(tokens.c.id.concat("") == token.id)
+        ).scalar_one_or_none()
         if used not in (None, self.key.id):
             raise LedgerError(
                 f"token of {token.who} was used with another key before, so it is a copy; have one issued."

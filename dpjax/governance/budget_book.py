@@ -19,6 +19,7 @@ from dpjax.governance.decisions import Held, spent_of
 from dpjax.governance.endless import why_endless
 from dpjax.governance.errors import LedgerError
 from dpjax.governance.foresight import without_one
+from dpjax.governance.known_rows import known_rows
 from dpjax.governance.policy import ALL, ROLES, check_is_bound, second_persons
 from dpjax.governance.retractions import is_retraction, reasons_of, retraction_of, state_of
 from dpjax.governance.rules import shares_key
@@ -90,8 +91,8 @@ class BudgetBook(Book):
             old = known.get(name)
             given["composition"] = composition or ("planned" if old is None else old.composition)
             marked = sensitive if sensitive is not None else old is not None and old.sensitive
-            runs = runs_of(connection, name)
-            budget = checked_budget(name, known, runs, sensitive=marked, **given)
+            runs, rows = runs_of(connection, name), known_rows(connection)
+            budget = checked_budget(name, known, runs, rows, sensitive=marked, **given)
             _check_said(old, runs, unit, whose)
             keep_fingerprint(connection, fingerprint.as_json())
             if old is None or not weakens(old, budget) or not self._seconds(connection, name):
@@ -295,6 +296,8 @@ class BudgetBook(Book):
     def find(self, fingerprint: Fingerprint) -> DataSet | None:
         """The data set that has these rows, under whatever name; None: none has any of them.
 
+        Formal guarantees: rows that a name had before its budget was set again are its own still.
+
         Args:
           fingerprint: of the rows.
 
@@ -302,18 +305,23 @@ class BudgetBook(Book):
           LedgerError: only some of the rows are of one that has a budget.
         """
         with reading(self._engine) as connection:
-            found = data_sets_of(connection)
+            found, rows = data_sets_of(connection), known_rows(connection)
         for each in found:
-            if fingerprint.same(each.fingerprint):
+            if any(map(fingerprint.same, rows.tables.get(each.name, ()))):
                 return each
         for each in found:
-            if share := fingerprint.shares(each.fingerprint):
+            if share := rows.share(each.name, fingerprint):
                 raise LedgerError(
                     f"data {each.name} was changed after its budget was set, or this is a part of it: about "
                     f"{share:.0%} of the rows are in both; take the rows that it has, or have its budget set for these "
                     f"with `dpjax ledger budget {each.name}`."
                 )
         return None
+
+    def of_older_kind(self) -> frozenset[str]:
+        """Names whose rows are known by a fingerprint of an older kind, so that parts of them may not be found."""
+        with reading(self._engine) as connection:
+            return known_rows(connection).older
 
     def admit(self, name: str = "") -> None:
         """Raise unless this person may train on a data set, within whatever limits; only sensitive ones are asked for.

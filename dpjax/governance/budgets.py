@@ -16,6 +16,7 @@ from dpjax.governance.accounts import DataSet, Run, composition_and_order, split
 from dpjax.governance.decisions import COMPOSITIONS
 from dpjax.governance.errors import LedgerError
 from dpjax.governance.filters import check_order, order_of
+from dpjax.governance.known_rows import KnownRows
 from dpjax.governance.retractions import is_retraction
 from dpjax.governance.tables import proposals
 from dpjax.ranges import DELTA, EPSILON
@@ -45,6 +46,7 @@ def checked_budget(
     name: str,
     known: Mapping[str, DataSet],
     runs: Sequence[Run],
+    rows: KnownRows,
     *,
     fingerprint: Fingerprint,
     unit: str,
@@ -60,6 +62,7 @@ def checked_budget(
       name: of the data set.
       known: all that have a budget.
       runs: of this one.
+      rows: all that each name has ever had.
       fingerprint, unit, adjacency, epsilon, delta, composition, sensitive: see ``Ledger.set_budget``.
 
     Raises:
@@ -77,14 +80,14 @@ def checked_budget(
     one_of("composition", composition, COMPOSITIONS)
     if not name or len(name) > 255 or name == "*":
         raise LedgerError(f"name={name[:40]!r} must have 1 to 255 letters, and * is all data.")
-    for other in known.values():
-        if other.name != name and fingerprint.shares(other.fingerprint) > 0:
+    for other in rows.tables:
+        if other != name and rows.share(other, fingerprint) > 0:
             raise LedgerError(
-                f"data {name} has rows of {other.name}, which has a budget already; the two would be spent twice: give "
-                f"{other.name} the larger budget instead."
+                f"data {name} has rows of {other}, which has a budget already; the two would be spent twice: give "
+                f"{other} the larger budget instead."
             )
     if (old := known.get(name)) is not None:
-        if not fingerprint.same(old.fingerprint) and not fingerprint.shares(old.fingerprint):
+        if not rows.may_be_of(name, fingerprint):
             raise LedgerError(f"data {name} is the name of other rows in this ledger; give these another.")
         if runs and (old.unit, old.adjacency) != (unit, adjacency):
             raise LedgerError(

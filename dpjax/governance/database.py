@@ -14,7 +14,7 @@ from sqlalchemy.engine import URL, make_url
 
 from dpjax.checks import in_one_line
 from dpjax.governance.errors import LedgerError
-from dpjax.governance.schema import check_schema
+from dpjax.governance.schema import check_schema, schema_of
 from dpjax.governance.tables import VERSION, ledgers, trail
 from dpjax.known_rows import ledger_place
 from dpjax.transport import is_this_machine
@@ -81,11 +81,14 @@ def connect(url: URL) -> sa.Engine:
         return engine
     try:
         connect_args = {"connect_timeout": 10, "options": f"-c lock_timeout={WAIT_SECONDS * 1000}", **_tls(url)}
-        return sa.create_engine(url, connect_args=connect_args, poolclass=sa.NullPool)
+        engine = sa.create_engine(url, connect_args=connect_args, poolclass=sa.NullPool)
     except ImportError as error:
         raise LedgerError(
             "ledger: PostgreSQL needs psycopg, which is not installed; run pip install 'dpjax[governance]'."
         ) from error
+    event.listen(engine, "connect", _plain_postgresql)
+    event.listen(engine, "engine_connect", _name_schema)
+    return engine
 
 
 def _tls(url: URL) -> dict[str, str]:
@@ -108,6 +111,23 @@ def _plain_sqlite(connection: Any, _: Any) -> None:
     connection.execute("PRAGMA synchronous=FULL")  # what was spent stays spent past a power cut
 
 
+def _plain_postgresql(connection: Any, record: Any) -> None:
+    """Let no operator or function of the ledger's schema, nor of any other, be taken for PostgreSQL's own.
+
+    Before them in the path is not enough: one of exactly a column's types is taken wherever it is found.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_catalog.current_schema()")
+        [schema] = cursor.fetchone()
+        cursor.execute("SET search_path TO pg_catalog")
+    connection.commit()
+    record.info["schema"] = schema or "public"
+
+
+def _name_schema(connection: sa.Connection) -> None:
+    connection.execution_options(schema_translate_map={None: schema_of(connection)})
+
+
 def _begin_sqlite(connection: sa.Connection) -> None:
     reads = connection.get_execution_options().get("reads", False)
     connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
@@ -126,7 +146,8 @@ def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
     """
     with sentences(engine.url), engine.begin() as connection:
         if engine.dialect.name == "postgresql":
-            connection.exec_driver_sql("LOCK TABLE trail IN EXCLUSIVE MODE")
+            named = connection.dialect.identifier_preparer.quote(str(schema_of(connection)))
+            connection.exec_driver_sql(f"LOCK TABLE {named}.trail IN EXCLUSIVE MODE")
         check_schema(connection)  # under the lock, so that nothing that acts by itself comes in between
         yield connection
 
@@ -198,9 +219,18 @@ def check_there(url: URL) -> None:
         raise LedgerError(f"ledger {shown(url)} is not there; make it with `dpjax ledger init`.")
 
 
+def has_trail(connection: sa.Connection) -> bool:
+    """Whether there is a ledger in a database.
+
+    Args:
+      connection: of an engine of ``connect``.
+    """
+    return sa.inspect(connection).has_table(trail.name, schema=schema_of(connection))
+
+
 def check_version(connection: sa.Connection, url: URL) -> None:
     """Raise LedgerError unless a ledger is there, of this version, and nothing that no ledger makes."""
-    if not sa.inspect(connection).has_table(trail.name):
+    if not has_trail(connection):
         raise LedgerError(f"ledger {shown(url)} is none yet; make it with `dpjax ledger init`.")
     check_schema(connection)
     versions = connection.execute(sa.select(ledgers.c.version)).scalars().all()

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from dpjax.governance import trail
 from dpjax.governance.accounts import DataSet, data_set_of, runs_of, whose_of
-from dpjax.governance.database import connect, ledger_url, reading, sentences, shown, writing
+from dpjax.governance.database import connect, has_trail, ledger_url, reading, sentences, shown, writing
 from dpjax.governance.decisions import Decision, Held, Request, being_run, decide, spent_of
 from dpjax.governance.errors import Denied, LedgerError, Overspent
 from dpjax.governance.identity import user
@@ -365,7 +365,7 @@ def create_ledger(place: str | None = None, *, who: str | None = None, key: Sign
             ) from error
     engine = connect(url)
     with sentences(url), engine.begin() as connection:
-        if sa.inspect(connection).has_table(trail.trail.name):
+        if has_trail(connection):
             raise LedgerError(f"ledger {shown(url)} is there already; name another database.")
         metadata.create_all(connection)
         secret = secrets.token_hex(32)

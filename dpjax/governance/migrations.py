@@ -8,9 +8,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from dpjax.governance import trail
-from dpjax.governance.database import check_there, connect, ledger_url, reading, shown, writing
+from dpjax.governance.database import check_there, connect, has_trail, ledger_url, reading, shown, writing
 from dpjax.governance.errors import LedgerError
 from dpjax.governance.identity import user
+from dpjax.governance.schema import schema_of
 from dpjax.governance.signing import Author, SigningKey, signing_key
 from dpjax.governance.tables import VERSION, keep_fingerprint, ledgers
 
@@ -36,7 +37,7 @@ def upgrade_ledger(place: str | None = None, *, who: str | None = None, key: Sig
     check_there(url)
     engine = connect(url)
     with reading(engine) as connection:
-        if not sa.inspect(connection).has_table("trail"):
+        if not has_trail(connection):
             raise LedgerError(f"ledger {shown(url)} is none yet; make it with `dpjax ledger init`.")
     author = Author(who or user(), key or signing_key())
     with writing(engine) as connection:
@@ -68,32 +69,35 @@ def _operations(connection: sa.Connection) -> Any:
 
 def _sign_and_mark(op: Any) -> None:
     """From 1: signatures in the trail, marks of sensitive data, and who may do what with them."""
-    op.add_column("trail", sa.Column("signer", sa.String(16), nullable=False, server_default=""))
-    op.add_column("trail", sa.Column("signature", sa.String(128), nullable=False, server_default=""))
-    op.add_column("data_set", sa.Column("sensitive", sa.Integer, nullable=False, server_default="0"))
+    connection = op.get_bind()
+    schema = schema_of(connection)
+    op.add_column("trail", sa.Column("signer", sa.String(16), nullable=False, server_default=""), schema=schema)
+    op.add_column("trail", sa.Column("signature", sa.String(128), nullable=False, server_default=""), schema=schema)
+    op.add_column("data_set", sa.Column("sensitive", sa.Integer, nullable=False, server_default="0"), schema=schema)
     op.create_table(
         "fingerprint",
         sa.Column("id", sa.String(64), primary_key=True),
         sa.Column("value", sa.Text, nullable=False),
+        schema=schema,
     )
-    connection = op.get_bind()
-    for name, value in connection.execute(sa.text("SELECT name, fingerprint FROM data_set")).all():
+    before = sa.table("data_set", sa.column("name"), sa.column("fingerprint"), schema=schema)
+    for name, value in connection.execute(sa.select(before)).all():
         id = keep_fingerprint(connection, value)
-        connection.execute(
-            sa.text("UPDATE data_set SET fingerprint = :id WHERE name = :name"), {"id": id, "name": name}
-        )
+        connection.execute(before.update().where(before.c.name == name).values(fingerprint=id))
     op.create_table(
         "signer",
         sa.Column("key", sa.String(16), primary_key=True),
         sa.Column("who", sa.String(255), primary_key=True),
         sa.Column("public", sa.String(64), nullable=False),
         sa.Column("since", sa.String(40), nullable=False),
+        schema=schema,
     )
     op.create_table(
         "policy",
         sa.Column("id", sa.Integer, primary_key=True),
         sa.Column("text", sa.Text, nullable=False),
         sa.Column("sequence", sa.BigInteger, nullable=False),
+        schema=schema,
     )
     op.create_table(
         "proposal",
@@ -103,6 +107,7 @@ def _sign_and_mark(op: Any) -> None:
         sa.Column("data_set", sa.String(255), nullable=False),
         sa.Column("budget", sa.Text, nullable=False),
         sa.Column("state", sa.String(16), nullable=False),
+        schema=schema,
     )
     op.create_table(
         "token",
@@ -110,6 +115,7 @@ def _sign_and_mark(op: Any) -> None:
         sa.Column("key", sa.String(16), nullable=False),
         sa.Column("who", sa.String(255), nullable=False),
         sa.Column("expires", sa.BigInteger, nullable=False),
+        schema=schema,
     )
 
 

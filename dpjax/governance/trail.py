@@ -9,8 +9,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from dpjax.checks import in_one_line
 from dpjax.governance.clocks import CLOCK, behind, is_back, now_utc
 from dpjax.governance.errors import LedgerError
+from dpjax.governance.known_rows import fingerprint_id
 from dpjax.governance.policy import check_key, read_policy
 from dpjax.governance.retractions import is_retraction
 from dpjax.governance.rules import check_rules
@@ -193,12 +195,14 @@ def verify(connection: sa.Connection) -> tuple[int, str]:
       LedgerError: what was found first.
     """
     check_schema(connection)
+    _check_indexes(connection)
     engine = sa.create_engine("sqlite://")
     head = (0, START)
     with engine.begin() as replay:
         metadata.create_all(replay)
-        if kept := connection.execute(sa.select(fingerprints)).mappings().all():
-            replay.execute(fingerprints.insert(), [dict(row) for row in kept])
+        kept = list(_by_key(fingerprints, connection).values())
+        if kept:
+            replay.execute(fingerprints.insert(), kept)
         named = set[str]()
         rows = connection.execute(sa.select(trail).order_by(trail.c.sequence)).mappings()
         policy, maker, before = None, "", None
@@ -240,17 +244,36 @@ def _fingerprints_in(record: Mapping[str, Any]) -> set[str]:
     """Ids of the fingerprints that a record names."""
     detail = json.loads(record["detail"])
     if record["action"] == "budget":
-        value = detail["fingerprint"]
-        return {hashlib.sha256(value.encode()).hexdigest() if value.startswith("[") else value}
+        return {fingerprint_id(detail["fingerprint"])}
     if record["action"] == "propose" and record["subject"] and not is_retraction(detail["to"]):
         return {detail["to"]["fingerprint"]}
     return set()
 
 
+def _check_indexes(connection: sa.Connection) -> None:
+    """Raise LedgerError where an index lacks rows, or has others; PostgreSQL is told to read none."""
+    if connection.dialect.name == "postgresql":
+        for plan in ("indexscan", "indexonlyscan", "bitmapscan"):
+            connection.exec_driver_sql(f"SET LOCAL enable_{plan} TO off")
+        return
+    found = str(connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar())
+    if found != "ok":
+        raise LedgerError(f"ledger: its file is damaged ({in_one_line(found, 160)}); restore it from a copy.")
+
+
+def _by_key(table: sa.Table, connection: sa.Connection) -> dict[tuple[Any, ...], dict[str, Any]]:
+    """Rows by their primary keys, in order; LedgerError where one is there twice."""
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for row in connection.execute(sa.select(table)).mappings():
+        key = tuple(row[c.name] for c in table.primary_key)
+        if key in found:
+            raise LedgerError(f"{table.name} {'/'.join(map(str, key))} is there twice; restore the ledger from a copy.")
+        found[key] = dict(row)
+    return found
+
+
 def _compare(table: sa.Table, mine: sa.Connection, replay: sa.Connection) -> None:
-    ordered = sa.select(table).order_by(*table.primary_key.columns)
-    found = {tuple(row[c.name] for c in table.primary_key): dict(row) for row in mine.execute(ordered).mappings()}
-    said = {tuple(row[c.name] for c in table.primary_key): dict(row) for row in replay.execute(ordered).mappings()}
+    found, said = _by_key(table, mine), _by_key(table, replay)
     for key in said.keys() | found.keys():
         if key not in said or key not in found:
             where = "is not in the trail" if key in found else "is missing"
