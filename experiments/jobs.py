@@ -79,9 +79,7 @@ def _run_group(jobs: Sequence[Job], tell: Tell) -> Iterator[Outcome]:
         return
     helpers = ThreadPoolExecutor(2)  # XLA compiles on one core while ε is computed on another
     try:
-        # What a ledger may refuse is compiled for once it has not.
-        governed = first.governance.name != "off"
-        compiling = None if governed else helpers.submit(compile_group, first, setup, num_lanes)
+        compiling = helpers.submit(compile_group, first, setup, num_lanes)
         points, refused = _calibrate(sound, setup, lambda *calibrated: tell(*_with(compiling, *calibrated)))
         yield from refused
         if not points:
@@ -98,7 +96,7 @@ def _run_group(jobs: Sequence[Job], tell: Tell) -> Iterator[Outcome]:
         say_rows_of_units(first, setup)  # not before it is known who may see it
         with closing(meter) if meter is not None else nullcontext():
             tell("compiling", 0, 1)
-            program = (compiling or helpers.submit(compile_group, first, setup, num_lanes)).result()
+            program = compiling.result()
             _check_known(first.plugin, files)
             tell("compiling", 1, 1)
             yield from _train(points, facts, program, tell, setup, files, meter)
@@ -152,9 +150,9 @@ def _planned_runs(points: Sequence[Point], setup: Setup) -> "list[Planned]":
     return planned
 
 
-def _with(compiling: "Future[Program | KeptProgram] | None", stage: str, done: int, total: int) -> tuple[str, int, int]:
+def _with(compiling: Future[Program | KeptProgram], stage: str, done: int, total: int) -> tuple[str, int, int]:
     """The stage, and that a program is compiled beside it, for which both take longer than alone."""
-    return (stage if compiling is None or compiling.done() else f"{stage} while compiling"), done, total
+    return (stage if compiling.done() else f"{stage} while compiling"), done, total
 
 
 def _train(

@@ -22,11 +22,11 @@ from dpjax.cli.accounts_shown import (
 )
 from dpjax.cli.budget_owners import owners_by
 from dpjax.cli.consent import Yes, ask_if_beyond, ask_if_overspent
+from dpjax.cli.entries import entered
 from dpjax.cli.proposals import holds_with, proposal_as_dict, show_proposal
 
 if TYPE_CHECKING:
     from dpjax.encryption.keys import Keys
-    from dpjax.governance.spends import Spend
 
 app = typer.Typer(
     name="ledger",
@@ -264,50 +264,11 @@ def enter(
     """
     from dpjax.governance.ledger import Ledger
 
-    spend = _spend(epsilon, delta, noise_multiplier, sampling_rate, num_steps, event)
+    spend = entered(epsilon, delta, noise_multiplier, sampling_rate, num_steps, event)
     book = Ledger(ledger)
     ask_if_beyond(book, name, spend, yes=yes)
     book.enter(name, spend, tool=tool, label=label, unit=unit, adjacency=adjacency)
     print_account(book.account(name), with_runs=False)
-
-
-def _spend(
-    epsilon: float | None,
-    delta: float | None,
-    noise_multiplier: float | None,
-    sampling_rate: float,
-    num_steps: int,
-    event: Path | None,
-) -> "Spend":
-    from dpjax.governance.events import leaves, stated
-    from dpjax.governance.spends import Spend
-    from dpjax.ranges import NOISE_MULTIPLIER, NUM_STEPS
-
-    given = [each is not None for each in (epsilon, noise_multiplier, event)]
-    if sum(given) != 1:
-        raise ValueError("what was spent is said once: by --epsilon and --delta, by --noise-multiplier, or by --event.")
-    if event is not None:
-        try:
-            read = json.loads(event.read_text(encoding="utf-8"))
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"event={event} is no JSON; write it as `dpjax ledger enter --help` says.") from error
-        leaves(read)
-        return Spend(read, None, 1)
-    if epsilon is not None:
-        if delta is None:
-            raise ValueError("epsilon was given without delta; give --delta too, 0 if it is pure.")
-        whole = stated(epsilon, delta)
-        leaves(whole)
-        return Spend(whole, None, 1, claim=(epsilon, delta))
-    assert noise_multiplier is not None
-    step = {
-        "type": "GaussianDpEvent",
-        "noise_multiplier": NOISE_MULTIPLIER.known("noise_multiplier", noise_multiplier),
-    }
-    if sampling_rate != 1.0:
-        step = {"type": "PoissonSampledDpEvent", "sampling_probability": sampling_rate, "event": step}
-    leaves(step)
-    return Spend(None, step, NUM_STEPS.known("num_steps", num_steps))
 
 
 @app.command()
