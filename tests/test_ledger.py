@@ -364,7 +364,7 @@ def test_an_adaptive_budget_adds_divergences_of_one_order(ledger):
     assert ledger.account("clinic").spent == pytest.approx(sum(each) - nothing, rel=2e-3)
     with pytest.raises(Overspent, match="would fit"):
         ledger.reserve("clinic", [request("b", noise_multiplier=0.8, steps=2)])
-    with pytest.raises(LedgerError, match="less than composition=adaptive can state"):
+    with pytest.raises(LedgerError, match="less than order 4 can state"):
         set_budget(ledger, epsilon=0.001, composition="adaptive")
 
 

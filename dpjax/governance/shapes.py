@@ -22,18 +22,13 @@ WITH own AS (SELECT c.* FROM pg_class c JOIN pg_namespace n ON n.oid = c.relname
   WHERE c.relname = ANY(:names) AND n.nspname = :schema)
 """
 
-_COLUMNS = (
-    _OWN
-    + """
+_COLUMNS = """
 SELECT relname, attname, format_type(atttypid, atttypmod), attnotnull, pg_get_expr(adbin, adrelid),
   attgenerated::text || attidentity::text || CASE WHEN attcollation = typcollation THEN '' ELSE 'c' END
 FROM own JOIN pg_attribute ON attrelid = own.oid AND attnum > 0 AND NOT attisdropped JOIN pg_type t ON t.oid = atttypid
   LEFT JOIN pg_attrdef ON adrelid = own.oid AND adnum = attnum
 """
-)
-_CONSTRAINTS = (
-    _OWN
-    + """
+_CONSTRAINTS = """
 SELECT own.relname, contype::text, conname::text, f.relname, convalidated AND NOT condeferrable,
   (SELECT string_agg(attname::text, ', ' ORDER BY place) FROM unnest(conkey) WITH ORDINALITY AS k (number, place)
    JOIN pg_attribute ON attrelid = conrelid AND attnum = k.number),
@@ -41,10 +36,7 @@ SELECT own.relname, contype::text, conname::text, f.relname, convalidated AND NO
    JOIN pg_attribute ON attrelid = confrelid AND attnum = k.number)
 FROM own JOIN pg_constraint ON conrelid = own.oid LEFT JOIN own f ON f.oid = confrelid WHERE contype <> 'n'
 """
-)
-_INDEXES = (
-    _OWN
-    + """
+_INDEXES = """
 SELECT own.relname, i.relname, indisprimary, indisunique, indisvalid AND indisready AND indislive,
   indpred IS NOT NULL OR indexprs IS NOT NULL,
   (SELECT bool_and(opcnamespace = 'pg_catalog'::regnamespace) FROM unnest(indclass::oid[]) AS k (class)
@@ -54,14 +46,10 @@ SELECT own.relname, i.relname, indisprimary, indisunique, indisvalid AND indisre
    JOIN pg_attribute ON attrelid = indrelid AND attnum = k.number)
 FROM own JOIN pg_index ON indrelid = own.oid JOIN pg_class i ON i.oid = indexrelid
 """
-)
-_KINDS = (
-    _OWN
-    + """
+_KINDS = """
 SELECT relname, CASE WHEN relpersistence = 'p' THEN '' ELSE 'unlogged table' END,
   CASE WHEN relrowsecurity OR relforcerowsecurity THEN 'row security' ELSE '' END FROM own
 """
-)
 
 
 def differences(connection: sa.Connection, schema: str | None) -> tuple[list[str], list[str]]:
@@ -143,7 +131,7 @@ def _index(table: str, name: str, columns: Iterable[str], unique: bool, partial:
 
 def _of_postgresql(connection: sa.Connection, schema: str | None) -> Iterator[str]:
     def rows(query: str) -> Sequence[Any]:
-        return connection.execute(sa.text(query), {"names": sorted(metadata.tables), "schema": schema}).all()
+        return connection.execute(sa.text(_OWN + query), {"names": sorted(metadata.tables), "schema": schema}).all()
 
     for table, name, kind, filled, default, rest in rows(_COLUMNS):
         for theirs, ours in _POSTGRESQL.items():
