@@ -16,6 +16,10 @@ _FIRST = 4096
 """Words of a column by which it is seen what parts its decimals."""
 
 
+_SPACES = 2
+"""Of a text, at least: moments have one, and names of things mostly none."""
+
+
 class Renewed(NamedTuple):
     """A column whose values were other ones for the same rows in fingerprints of before.
 
@@ -98,11 +102,12 @@ def column_of(values: Any, comma: bool) -> Column:
     found: dict[Any, int] = {}
     codes = np.fromiter((found.setdefault(v, len(found)) for v in map(_hashable, array.reshape(-1).tolist())),
                         np.int64, array.size)  # fmt: skip
-    before, words, places, texts = np.zeros(len(found), np.uint64), [], [], 0
+    before, words, places, texts, sentences = np.zeros(len(found), np.uint64), [], [], 0, 0
     for i, value in enumerate(found):
         word = "" if value is None or value != value else canonical(value)
         before[i] = _of_word(word)
         texts += len(word) > LONGEST
+        sentences += len(word) > LONGEST or word.count(" ") >= _SPACES
         if len(word) <= LONGEST:
             words.append(word)
             places.append(i)
@@ -120,7 +125,7 @@ def column_of(values: Any, comma: bool) -> Column:
         _flat(before[codes].reshape(array.shape)) if changed else None,
         numbered,
         once,
-        2 * texts > len(found),
+        2 * sentences > len(found),
     )
 
 

@@ -332,3 +332,15 @@ def _as_before(columns: dict) -> Fingerprint:
 def test_fingerprints_of_before_are_read():
     before = '[3, "ab", "AQAAAAAAAAA=", "", ""]'
     assert Fingerprint.from_json(before) == Fingerprint(3, "ab", (1,), (), ())
+
+
+def test_texts_of_a_few_words_tell_rows_as_long_ones_do():
+    source = np.random.default_rng(3)
+    letters = [" ".join(f"w{i}" for i in source.integers(60, size=source.integers(3, 9))) for _ in range(300)]
+    kinds = source.integers(3, size=300)
+    one = fingerprint_of({"text": letters[:240], "kind": kinds[:240]})
+    assert one.shares(fingerprint_of({"text": letters[200:], "kind": kinds[200:]})) > 0
+    visits = [f"visit no {i}" for i in range(240)]
+    other = source.normal(size=(2, 240))
+    one, other = (fingerprint_of({"visit": visits, "value": values}) for values in other)
+    assert not one.shares(other)
