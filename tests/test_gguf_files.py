@@ -35,7 +35,7 @@ def write_gguf(path, arch, params, **fields):
     writer.add_head_count(arch.num_heads)
     writer.add_head_count_kv(fields.get("kv", arch.num_kv_heads))
     writer.add_layer_norm_rms_eps(arch.norm_epsilon)
-    writer.add_rope_freq_base(arch.rope_base)
+    writer.add_rope_freq_base(arch.views[0].rope.base)
     writer.add_rope_dimension_count(arch.head_width)
     tokens = [*"abcdefghijklmnopqrstuvwxyz", "Ġ", "ab", "<end>", *[f"<{i}>" for i in range(arch.vocab_size - 29)]]
     writer.add_tokenizer_model(fields.get("tokenizer", "gpt2"))
@@ -179,7 +179,7 @@ def test_scaling_by_nothing_is_none(tmp_path, params):
         number("llama.rope.scaling.factor", 4.0),
         count("llama.expert_count", 0),
     )
-    assert pretrained.load(written(tmp_path, params, *more)).arch.rope_base == 10_000.0
+    assert pretrained.load(written(tmp_path, params, *more)).arch.views[0].rope.base == 10_000.0
 
 
 def test_a_token_that_begins_texts_is_put_there_and_saved(tmp_path, params):

@@ -9,8 +9,9 @@ import numpy as np
 
 from dpjax.models.pretrained.tensor_files import CheckpointError, Flat
 from dpjax.models.pretrained.tokens import TextTokenizer, fitted, frame
-from dpjax.models.transformers.architecture import Architecture, from_hub_config
+from dpjax.models.transformers.architecture import Architecture
 from dpjax.models.transformers.config_fields import ArchitectureError, shown
+from dpjax.models.transformers.hub_config import from_hub_config
 
 _LAYER = {
     "attn_norm.weight": "input_layernorm.weight",
