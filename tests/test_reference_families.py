@@ -73,9 +73,9 @@ CONFIGS = {
     ],
     "gpt2": [{"vocab_size": 90, "n_embd": 24, "n_layer": 3, "n_head": 4, "n_positions": 64, "eos_token_id": 2}],
     "gpt_neox": [
-        {**SIZES, "rotary_pct": 0.5},
+        {**SIZES, "hidden_size": 32, "rotary_pct": 0.5},
         {**SIZES, "rotary_pct": 1.0, "use_parallel_residual": False, "rotary_emb_base": 500},
-        {**SIZES, "attention_bias": False, "tie_word_embeddings": True, "rotary_pct": 0.34},
+        {**SIZES, "attention_bias": False, "tie_word_embeddings": True, "rotary_pct": 0.34, "hidden_size": 48},
     ],
     "llama": [
         KV,
@@ -95,7 +95,7 @@ CONFIGS = {
     "gemma3_text": [
         {**GEMMA, "sliding_window_pattern": 3, "layer_types": None},
         {**GEMMA, "rope_scaling": {"rope_type": "linear", "factor": 8.0}},
-        {**GEMMA, "attn_logit_softcapping": 2.0, "final_logit_softcapping": 1.5, "attention_bias": True},
+        {**GEMMA, "final_logit_softcapping": 1.5, "attention_bias": True},
     ],
     "smollm3": [
         {**KV, "no_rope_layer_interval": 3, "layer_types": None, "no_rope_layers": None},
@@ -138,20 +138,22 @@ def ids_and_mask(length, vocab, seed=0):
 
 
 def theirs(model, ids, mask):
-    """A text at a time: positions of some families follow from the longest of a batch."""
+    """A text at a time, the shortest first: dynamic positions follow from the longest text that was read before."""
     rows = []
-    for row, there in zip(ids, mask, strict=True):
+    for row, there in zip(ids[::-1], mask[::-1], strict=True):
         with torch.no_grad():
             out = model(input_ids=torch.tensor(row[there])[None].long())
         rows.append((out.logits if hasattr(out, "logits") else out.last_hidden_state)[0].numpy())
-    return rows
+    return rows[::-1]
 
 
 def ours(body, head, ids, mask, scan_layers):
     tuned = fine_tune(body.arch, body.params, head, Method("full"), scan_layers=scan_layers)
     assert not tuned.new
     model, params = tuned.applying(tuned.frozen), tuned.init(tuned.start, jax.random.key(0))
-    return np.asarray(jax.jit(jax.vmap(lambda row: model.apply(params, row, None)))(jnp.asarray(np.where(mask, ids, -1))))
+    return np.asarray(
+        jax.jit(jax.vmap(lambda row: model.apply(params, row, None)))(jnp.asarray(np.where(mask, ids, -1)))
+    )
 
 
 CASES = [(family, number) for family, configs in CONFIGS.items() for number in range(len(configs))]

@@ -264,9 +264,9 @@ def stacked(flat: Mapping[str, np.ndarray], sizes: tuple[int, ...]) -> dict[str,
     """Parameters of single layers → of stacks of so many layers; layers by themselves keep their shape."""
     ends = np.cumsum(sizes)
     regrouped = {path: array for path, array in flat.items() if not path.startswith("layers.")}
-    for path in [path for path in flat if path.startswith("layers.0.")]:
-        rest = path.split(".", 2)[2]
-        for number, (size, end) in enumerate(zip(sizes, ends, strict=True)):
+    for number, (size, end) in enumerate(zip(sizes, ends, strict=True)):
+        first = f"layers.{end - size}."
+        for rest in [path.removeprefix(first) for path in flat if path.startswith(first)]:
             arrays = [flat[f"layers.{i}.{rest}"] for i in range(end - size, end)]
             regrouped[f"layers.{number}.{rest}"] = arrays[0] if size == 1 else np.stack(arrays)
     return regrouped

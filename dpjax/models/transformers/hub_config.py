@@ -103,13 +103,15 @@ def to_hub_config(architecture: Architecture) -> dict[str, Any]:
     for field, name in names.items():
         value = getattr(a, field)
         written[name] = _WRITTEN[value] if field.endswith("activation") else value
+    written["pad_token_id"] = None  # a class's own may be beyond the embedding's rows
     if a.position_offset:
         written["max_position_embeddings"] = a.max_length + a.position_offset
         written["pad_token_id"] = a.position_offset - 1
     written |= {name: getattr(a, field) for field, name in family.flags.items()}
     for field, name in family.numbers.items():
         value = getattr(a, field)
-        written[name] = int(value) if value is not None and value == int(value) else value
+        whole = field == "query_scalar" and value is not None and value == int(value)
+        written[name] = int(value) if whole else value
     if a.family == "gpt_neox":
         written["use_parallel_residual"] = a.residual == "parallel"
     return written | _written_views(a, family)

@@ -32,6 +32,7 @@ class RopeFields:
       usual_local: base of these where there is none.
       local_stretched: whether ``rope_scaling`` is about them too.
       aliases: names of stretches that mean another one here.
+      apart: whether ``original_max_position_embeddings`` stands outside the settings, and above what they say.
     """
 
     base: str = "rope_theta"
@@ -42,6 +43,7 @@ class RopeFields:
     usual_local: float = 10_000.0
     local_stretched: bool = False
     aliases: Mapping[str, str] | None = None
+    apart: bool = False
 
 
 def read_rope(config: Mapping[str, Any], kind: str, fields: RopeFields, head_width: int, max_length: int) -> Rope:
@@ -97,7 +99,7 @@ def write_rope(rope: Rope, fields: RopeFields, head_width: int, local: bool = Fa
         return written
     said: dict[str, Any] = {"rope_type": rope.stretch, "factor": rope.factor}
     if rope.stretch in ("llama3", "yarn", "longrope"):
-        said["original_max_position_embeddings"] = rope.trained
+        (written if fields.apart else said)["original_max_position_embeddings"] = rope.trained
     if rope.stretch == "llama3":
         said |= {"low_freq_factor": rope.low, "high_freq_factor": rope.high}
     if rope.stretch == "yarn":
