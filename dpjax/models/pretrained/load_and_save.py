@@ -189,7 +189,8 @@ def save(
     elif "masked_head.bias" in params:
         config["architectures"] = [f"{kind}ForMaskedLM"]
     body = {path: array for path, array in params.items() if native or not path.startswith("classifier.")}
-    stored = to_tensors(body, arch, not config["architectures"][0].endswith("Model"))
+    headless = config["architectures"] == [f"{kind}Model"]
+    stored = to_tensors(body, arch, not headless)
     folder.mkdir(parents=True, exist_ok=True)
     remove_head(folder)
     write_safetensors(stored, folder / "model.safetensors")
