@@ -65,10 +65,8 @@ def read_rope(config: Mapping[str, Any], kind: str, fields: RopeFields, head_wid
     local = kind == SLIDING and fields.local is not None
     field = fields.local if local and fields.local else fields.base
     said = _said(config, kind, local and not fields.local_stretched)
-    bases = {
-        name: config[name] for name in dict.fromkeys((field, "rope_theta" if not local else field)) if name in config
-    }
-    bases = {name: base for name, base in bases.items() if base is not None}
+    names = (field,) if local else (field, "rope_theta")
+    bases = {name: config[name] for name in names if config.get(name) is not None}
     if said.get("rope_theta") is not None:
         bases["rope_theta of its rope parameters"] = said["rope_theta"]
     usual = fields.usual_local if local else fields.usual
@@ -78,7 +76,8 @@ def read_rope(config: Mapping[str, Any], kind: str, fields: RopeFields, head_wid
     stretch = (fields.aliases or {}).get(stretch, stretch) if isinstance(stretch, str) else stretch
     if not isinstance(stretch, str) or stretch not in get_args(Stretch):
         raise ArchitectureError(
-            f"rope_type is {shown(stretch)}, but dpjax computes {', '.join(get_args(Stretch))}; take another checkpoint."
+            f"rope_type is {shown(stretch)}, but dpjax computes {', '.join(get_args(Stretch))}; take another "
+            "checkpoint."
         )
     return Rope(base, turned, **_settings(config, said, stretch, max_length))  # pyright: ignore[reportArgumentType]
 
