@@ -1,5 +1,6 @@
 """Every family against logits that ``transformers`` gave (tests/golden/make_families.py), and its row of data."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -11,9 +12,11 @@ from safetensors.numpy import load_file, save_file
 
 from dpjax.models import pretrained
 from dpjax.models.generation import Sampling, make_generate
+from dpjax.models.pretrained.gguf_families import STORED
 from dpjax.models.transformers import FAMILIES, ArchitectureError, Head, from_hub_config, tiny, to_hub_config
 from dpjax.models.tuning import Method, fine_tune, fresh_parameters
 from tests.families import CASES, CONFIGS, task_of, weights_of
+from tests.gguf_writing import write_family
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "families.json").read_text())
 
@@ -70,6 +73,24 @@ def test_a_checkpoint_is_written_as_it_was_read(bodies, family, number, tmp_path
     written, given = load_file(tmp_path / "model.safetensors"), weights_of(GOLDEN[f"{family} {number}"]["shapes"])
     assert set(written) <= set(given)
     assert all(np.array_equal(array, given[name]) for name, array in written.items())
+
+
+@pytest.mark.parametrize("kind", STORED)
+def test_a_family_is_read_from_gguf(kind, tmp_path):
+    arch = tiny(STORED[kind].family)
+    if kind == "gemma3":  # its pattern is in llama.cpp's code
+        arch = tiny(STORED[kind].family, num_layers=6, views=(*arch.views[:1] * 5, arch.views[-1]))
+    if kind == "smollm3":
+        arch = tiny(STORED[kind].family, num_layers=4, views=(*arch.views[:1] * 3, arch.views[-1]))
+    params = fresh_parameters(arch, jax.random.key(0))
+    params = {path: array + np.float32(0.5) for path, array in params.items()}
+    write_family(tmp_path / "model.gguf", arch, params, kind)
+    body = pretrained.load(tmp_path / "model.gguf")
+    close = {field: getattr(arch, field) for field in ("norm_epsilon", "attention_cap", "logit_cap")}  # float32 there
+    assert dataclasses.replace(body.arch, **close) == arch
+    assert body.params.keys() == params.keys()
+    for path, array in params.items():
+        np.testing.assert_allclose(body.params[path], array, atol=1e-6, err_msg=path)
 
 
 @pytest.mark.parametrize("family", [family for family in FAMILIES if task_of(family) == "causal"])

@@ -123,7 +123,10 @@ def test_rotary_positions_that_say_nothing_clear_are_refused(rope, words):
 def test_rotary_positions_are_read_wherever_they_stand():
     config = to_hub_config(tiny("llama"))
     del config["rope_theta"]
-    assert from_hub_config(config | {"rope_parameters": {"rope_theta": 5e5, "rope_type": "default"}}).views[0].rope.base == 5e5
+    assert (
+        from_hub_config(config | {"rope_parameters": {"rope_theta": 5e5, "rope_type": "default"}}).views[0].rope.base
+        == 5e5
+    )
     assert from_hub_config(config | {"rope_scaling": None}).views[0].rope.base == 10_000.0
 
 

@@ -110,8 +110,7 @@ def to_hub_config(architecture: Architecture) -> dict[str, Any]:
     written |= {name: getattr(a, field) for field, name in family.flags.items()}
     for field, name in family.numbers.items():
         value = getattr(a, field)
-        whole = field == "query_scalar" and value is not None and value == int(value)
-        written[name] = int(value) if whole else value
+        written[name] = int(value) if field == "query_scalar" and value and float(value).is_integer() else value
     if a.family == "gpt_neox":
         written["use_parallel_residual"] = a.residual == "parallel"
     return written | _written_views(a, family)
