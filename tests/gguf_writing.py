@@ -62,6 +62,7 @@ def write_family(path, arch, params, kind, *more):
     for name, array in to_tensors(params, arch, True).items():
         path, tensor = places[name]
         other = "output.weight" if path == "vocabulary" else table.get_name(name, (".weight", ".bias"))
+        assert other is not None, name
         writer.add_tensor(other, np.ascontiguousarray(_laid_out(array, path, tensor, arch, stored), np.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()

@@ -123,7 +123,6 @@ REFUSED = {
         [word("llama.rope.scaling.type", "yarn"), number("llama.rope.scaling.yarn_ext_factor", 0.5)],
         r"yarn_ext_factor is 0\.5",
     ),
-    "linear scaling by nothing": ([word("llama.rope.scaling.type", "linear")], "factor is None"),
     "frequencies of other heads": (
         [lambda w: w.add_tensor("rope_freqs.weight", np.array([1, 8, 8], np.float32))],
         "short_factor has 3 numbers",
@@ -209,7 +208,10 @@ def test_scaling_by_nothing_is_none(tmp_path, params):
         number("llama.rope.scaling.factor", 4.0),
         count("llama.expert_count", 0),
     )
-    assert pretrained.load(written(tmp_path, params, *more)).arch.views[0].rope.base == 10_000.0
+    assert pretrained.load(written(tmp_path, params, *more)).arch.views[0].rope == Rope()
+    assert (
+        pretrained.load(written(tmp_path, params, word("llama.rope.scaling.type", "yarn"))).arch.views[0].rope == Rope()
+    )
 
 
 def test_a_token_that_begins_texts_is_put_there_and_saved(tmp_path, params):

@@ -245,7 +245,7 @@ def _stretched(
         return {"rope_scaling": scaling} | apart if kind == "phi3" else {"rope_scaling": scaling | apart}
     factor = said.get("factor") or fields.get(f"{kind}.rope.scale_linear")
     form = said.get("type", "linear" if factor not in (None, 0, 1) else "none")
-    if form == "none":
+    if form == "none" or (form in ("linear", "yarn") and factor in (None, 0, 1)):
         return {}
     scaling = {"rope_type": form, "factor": factor}
     if form == "yarn":
