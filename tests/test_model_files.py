@@ -105,7 +105,7 @@ def test_more_layers_than_there_are_tensors_are_not_counted_up_to(folder):
     [
         ({"rope_scaling": {"factor": 4.0}}, "factor is 4.0 where rope_type is 'default'"),
         ({"rope_scaling": {"type": 3}}, "rope_type is 3, but dpjax computes default"),
-        ({"rope_scaling": {"type": "yarn"}}, "no factor"),
+        ({"rope_scaling": {"type": "linear"}}, "no factor"),
         ({"rope_scaling": [4.0]}, "must be an object or null"),
         ({"rope_parameters": {"full_attention": {"rope_type": "default"}, "more": 3}}, "rope_parameters is"),
         ({"rope_parameters": {"type": "linear"}, "rope_scaling": {"type": "yarn"}}, "contradict each other"),
