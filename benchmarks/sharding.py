@@ -26,7 +26,7 @@ from jax.sharding import AxisType, Mesh
 
 from dpjax import HParams, example_gradient, fixed_size_sampler, make_train
 from dpjax.clipping import Engine, Summing
-from dpjax.models.transformers.architecture import tiny
+from dpjax.models.transformers import tiny
 from dpjax.models.transformers.layers import Added
 from dpjax.models.transformers.transformer import Head, Plan, Transformer
 

@@ -148,6 +148,7 @@ BLOCKS = {
     "columns": ("concepts/results.md", columns),
     "fields": ("concepts/sweeps.md", fields),
     "tunings": ("concepts/language-models.md", tunings),
+    "families": ("concepts/language-models.md", measured("families")),
     "step_time": ("concepts/bookkeeping.md", step_time),
     "names": ("reference/index.md", names),
     "floors": ("architecture.md", floors_table),

@@ -1,6 +1,7 @@
 """GGUF files: the model that llama.cpp would run, or one sentence that names the field."""
 
 import dataclasses
+import math
 
 import gguf
 import jax
@@ -9,7 +10,7 @@ import pytest
 
 from dpjax.models import pretrained
 from dpjax.models.pretrained import CheckpointError
-from dpjax.models.transformers import ArchitectureError, tiny
+from dpjax.models.transformers import ArchitectureError, Rope, tiny
 from dpjax.models.tuning import fresh_parameters
 
 
@@ -35,7 +36,7 @@ def write_gguf(path, arch, params, **fields):
     writer.add_head_count(arch.num_heads)
     writer.add_head_count_kv(fields.get("kv", arch.num_kv_heads))
     writer.add_layer_norm_rms_eps(arch.norm_epsilon)
-    writer.add_rope_freq_base(arch.rope_base)
+    writer.add_rope_freq_base(arch.views[0].rope.base)
     writer.add_rope_dimension_count(arch.head_width)
     tokens = [*"abcdefghijklmnopqrstuvwxyz", "Ġ", "ab", "<end>", *[f"<{i}>" for i in range(arch.vocab_size - 29)]]
     writer.add_tokenizer_model(fields.get("tokenizer", "gpt2"))
@@ -82,9 +83,12 @@ def test_gguf_gives_the_parameters_that_were_written(tmp_path):
     write_gguf(tmp_path / "other.gguf", arch, params, architecture="falcon")
     with pytest.raises(CheckpointError, match=r"general\.architecture is 'falcon'"):
         pretrained.load(tmp_path / "other.gguf")
-    write_gguf(tmp_path / "spm.gguf", arch, params, tokenizer="llama")
-    with pytest.raises(CheckpointError, match="its tokenizer is 'llama'"):
-        pretrained.load(tmp_path / "spm.gguf")
+    write_gguf(tmp_path / "words.gguf", arch, params, tokenizer="bert")
+    with pytest.raises(CheckpointError, match="its tokenizer is 'bert'"):
+        pretrained.load(tmp_path / "words.gguf")
+    write_gguf(tmp_path / "scores.gguf", arch, params, tokenizer="llama")
+    with pytest.raises(CheckpointError, match=r"has no tokenizer\.ggml\.scores"):
+        pretrained.load(tmp_path / "scores.gguf")
     cut(tmp_path / "model.gguf", 0.9)
     with pytest.raises(CheckpointError, match="damaged, cut short or no GGUF"):
         pretrained.load(tmp_path / "model.gguf")
@@ -114,16 +118,14 @@ def count(name, value):
 
 
 REFUSED = {
-    "linear scaling": (
-        [word("llama.rope.scaling.type", "linear"), number("llama.rope.scaling.factor", 4.0)],
-        "rope scal",
+    "scaling of another kind": ([word("llama.rope.scaling.type", "cubic")], "rope.scaling.type is cubic"),
+    "yarn in other steps": (
+        [word("llama.rope.scaling.type", "yarn"), number("llama.rope.scaling.yarn_ext_factor", 0.5)],
+        r"yarn_ext_factor is 0\.5",
     ),
-    "yarn": ([word("llama.rope.scaling.type", "yarn"), number("llama.rope.scaling.factor", 1.0)], "rope scaling"),
-    "a factor without a type": ([number("llama.rope.scaling.factor", 4.0)], "rope scaling"),
-    "the old name of the factor": ([number("llama.rope.scale_linear", 4.0)], "rope scaling"),
-    "frequencies": (
-        [lambda w: w.add_tensor("rope_freqs.weight", np.array([1, 8], np.float32))],
-        r"rope_freqs\.weight scales its rotary",
+    "frequencies of other heads": (
+        [lambda w: w.add_tensor("rope_freqs.weight", np.array([1, 8, 8], np.float32))],
+        "short_factor has 3 numbers",
     ),
     "experts": ([count("llama.expert_count", 8)], r"llama\.expert_count is 8, which dpjax does not know"),
     "a sliding window": ([count("llama.attention.sliding_window", 8)], r"llama\.attention\.sliding_window is 8"),
@@ -140,11 +142,38 @@ REFUSED = {
 }
 
 
+@pytest.mark.parametrize(
+    ("more", "rope"),
+    [
+        (
+            [word("llama.rope.scaling.type", "linear"), number("llama.rope.scaling.factor", 4.0)],
+            Rope(stretch="linear", factor=4.0),
+        ),
+        ([number("llama.rope.scaling.factor", 4.0)], Rope(stretch="linear", factor=4.0)),
+        ([number("llama.rope.scale_linear", 4.0)], Rope(stretch="linear", factor=4.0)),
+        (
+            [
+                word("llama.rope.scaling.type", "yarn"),
+                number("llama.rope.scaling.factor", 4.0),
+                count("llama.rope.scaling.original_context_length", 8),
+            ],
+            Rope(stretch="yarn", factor=4.0, trained=8, loudness=1 + 0.1 * math.log(4)),
+        ),
+        (
+            [lambda w: w.add_tensor("rope_freqs.weight", np.array([1, 8], np.float32))],
+            Rope(stretch="longrope", trained=32, short=(1.0, 8.0), long=(1.0, 8.0)),
+        ),
+    ],
+)
+def test_positions_for_longer_texts_are_read(more, rope, tmp_path, params):
+    assert pretrained.load(written(tmp_path, params, *more)).arch.views[0].rope == rope
+
+
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_a_plain_llama_does_not_compute_is_refused_by_name(case, tmp_path, params):
     more, words = REFUSED[case]
     path = written(tmp_path, params, *more)
-    with pytest.raises(CheckpointError, match=words) as found:
+    with pytest.raises((CheckpointError, ArchitectureError), match=words) as found:
         pretrained.load(path)
     assert str(path) in str(found.value)
     assert "config.json" not in str(found.value)
@@ -179,7 +208,10 @@ def test_scaling_by_nothing_is_none(tmp_path, params):
         number("llama.rope.scaling.factor", 4.0),
         count("llama.expert_count", 0),
     )
-    assert pretrained.load(written(tmp_path, params, *more)).arch.rope_base == 10_000.0
+    assert pretrained.load(written(tmp_path, params, *more)).arch.views[0].rope == Rope()
+    assert (
+        pretrained.load(written(tmp_path, params, word("llama.rope.scaling.type", "yarn"))).arch.views[0].rope == Rope()
+    )
 
 
 def test_a_token_that_begins_texts_is_put_there_and_saved(tmp_path, params):

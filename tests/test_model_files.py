@@ -103,18 +103,18 @@ def test_more_layers_than_there_are_tensors_are_not_counted_up_to(folder):
 @pytest.mark.parametrize(
     ("rope", "words"),
     [
-        ({"rope_scaling": {"type": "linear", "factor": 4.0}}, "rope_scaling is .*plain rotary positions"),
-        ({"rope_scaling": {"rope_type": "llama3", "factor": 8.0}}, "rope_scaling is"),
-        ({"rope_scaling": {"factor": 4.0}}, "rope_scaling is"),
-        ({"rope_scaling": {"type": 3}}, "rope_scaling is"),
+        ({"rope_scaling": {"factor": 4.0}}, "factor is 4.0 where rope_type is 'default'"),
+        ({"rope_scaling": {"type": 3}}, "rope_type is 3, but dpjax computes default"),
+        ({"rope_scaling": {"type": "linear"}}, "no factor"),
         ({"rope_scaling": [4.0]}, "must be an object or null"),
-        ({"rope_parameters": {"full_attention": {"rope_type": "default"}}}, "rope_parameters is"),
+        ({"rope_parameters": {"full_attention": {"rope_type": "default"}, "more": 3}}, "rope_parameters is"),
+        ({"rope_parameters": {"type": "linear"}, "rope_scaling": {"type": "yarn"}}, "contradict each other"),
         ({"rope_parameters": {"rope_theta": 5e5}, "rope_theta": 1e4}, "contradict each other"),
         ({"partial_rotary_factor": 0.5}, "partial_rotary_factor is 0.5"),
         ({"rope_theta": -1}, "rope_theta is -1"),
     ],
 )
-def test_rotary_positions_that_are_scaled_are_refused(rope, words):
+def test_rotary_positions_that_say_nothing_clear_are_refused(rope, words):
     config = to_hub_config(tiny("llama")) | rope
     with pytest.raises(ArchitectureError, match=words):
         from_hub_config(config)
@@ -123,8 +123,11 @@ def test_rotary_positions_that_are_scaled_are_refused(rope, words):
 def test_rotary_positions_are_read_wherever_they_stand():
     config = to_hub_config(tiny("llama"))
     del config["rope_theta"]
-    assert from_hub_config(config | {"rope_parameters": {"rope_theta": 5e5, "rope_type": "default"}}).rope_base == 5e5
-    assert from_hub_config(config | {"rope_scaling": None}).rope_base == 10_000.0
+    assert (
+        from_hub_config(config | {"rope_parameters": {"rope_theta": 5e5, "rope_type": "default"}}).views[0].rope.base
+        == 5e5
+    )
+    assert from_hub_config(config | {"rope_scaling": None}).views[0].rope.base == 10_000.0
 
 
 # --- any JSON ------------------------------------------------------------------------------------------------------

@@ -141,7 +141,9 @@ def test_a_checkpoint_that_does_not_fit_together_is_refused_by_name(case, folder
 
 def test_another_architecture_is_refused(folder):
     change_config(folder, model_type="mamba")
-    with pytest.raises(ArchitectureError, match="model_type is 'mamba', but dpjax builds bert, gpt2 and llama"):
+    with pytest.raises(
+        ArchitectureError, match="model_type is 'mamba', which dpjax does not build: it has no attention"
+    ):
         pretrained.load(folder)
 
 

@@ -381,7 +381,7 @@ def test_half_precision_is_close_and_trains_in_float32():
         ({"model_type": "bert", "hidden_size": 8}, "has no 'num_attention_heads'"),
         (to_hub_config(tiny("bert")) | {"position_embedding_type": "relative_key"}, "position_embedding_type"),
         (to_hub_config(tiny("bert")) | {"hidden_act": "mish"}, "hidden_act is 'mish'"),
-        (to_hub_config(tiny("llama")) | {"rope_scaling": {"rope_type": "llama3"}}, "rope_scaling"),
+        (to_hub_config(tiny("llama")) | {"rope_scaling": {"rope_type": "llama3"}}, "has no factor"),
         (to_hub_config(tiny("llama")) | {"num_key_value_heads": 3}, "num_kv_heads is 3"),
         (to_hub_config(tiny("gpt2")) | {"scale_attn_weights": False}, "scale_attn_weights"),
     ],

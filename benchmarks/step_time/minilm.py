@@ -24,7 +24,9 @@ MINILM = Architecture(
     norm_epsilon=1e-12,
     activation="gelu",
     causal=False,
-    norm_first=False,
+    residual="post",
+    embedding_norm=True,
+    learned=True,
     num_segments=2,
 )
 

@@ -66,7 +66,9 @@ def make_generate(
     """
     added, plan = added or Added(), plan or Plan()
     if not arch.causal:
-        raise ValueError(f"a {arch.family} sees what follows, so it writes nothing; use a llama or gpt2.")
+        raise ValueError(
+            f"a {arch.family} sees what follows, so it writes nothing; use a causal model, as a llama or gpt2."
+        )
     num_tokens = NUM_TOKENS.known("num_tokens", num_tokens)
     _, merge = nnx_functions(lambda rngs: Transformer(arch, Head("causal"), added, plan, rngs=rngs))
 

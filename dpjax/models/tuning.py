@@ -165,14 +165,15 @@ def fine_tune(
       >>> tuned.applying(tuned.frozen).apply(trained, jnp.array([3, 4, -1]), None).shape
       (2,)
     """
-    if method.name == "bitfit" and not (arch.bias or arch.mlp_bias):
+    if method.name == "bitfit" and not arch.biased:
         raise ValueError(f"name='bitfit': a {arch.family} has no biases; use lora, prefix or last.")
     if method.name == "last" and method.last_layers > arch.num_layers:
         raise ValueError(f"last_layers={method.last_layers} is more than the {arch.num_layers} layers there are.")
     stacks: tuple[int, ...] = ()
     if scan_layers:
         last = method.last_layers if method.name == "last" else 0
-        stacks = tuple(size for size in (arch.num_layers - last, last) if size)
+        alone = 0 if arch.first_norm or last == arch.num_layers else 1
+        stacks = tuple(size for size in (alone, arch.num_layers - last - alone, last) if size)
     plan = (plan or Plan())._replace(stacks=stacks)
     model = from_nnx(lambda rngs: Transformer(arch, head, method.added, plan, rngs=rngs))
     shapes = jax.eval_shape(model.init, jax.random.key(0))
@@ -188,7 +189,7 @@ def fine_tune(
         parts = path.split(".")
         if path in new or parts[0] in _HEADS:
             return True
-        if path.endswith("attention.key.bias") and arch.rope_base is None:
+        if path.endswith("attention.key.bias") and arch.learned:
             return False  # it adds the same to all of a query's scores: the softmax, and so the gradient, ignores it
         match method.name:
             case "full":
@@ -263,9 +264,9 @@ def stacked(flat: Mapping[str, np.ndarray], sizes: tuple[int, ...]) -> dict[str,
     """Parameters of single layers → of stacks of so many layers; layers by themselves keep their shape."""
     ends = np.cumsum(sizes)
     regrouped = {path: array for path, array in flat.items() if not path.startswith("layers.")}
-    for path in [path for path in flat if path.startswith("layers.0.")]:
-        rest = path.split(".", 2)[2]
-        for number, (size, end) in enumerate(zip(sizes, ends, strict=True)):
+    for number, (size, end) in enumerate(zip(sizes, ends, strict=True)):
+        first = f"layers.{end - size}."
+        for rest in [path.removeprefix(first) for path in flat if path.startswith(first)]:
             arrays = [flat[f"layers.{i}.{rest}"] for i in range(end - size, end)]
             regrouped[f"layers.{number}.{rest}"] = arrays[0] if size == 1 else np.stack(arrays)
     return regrouped

@@ -10,13 +10,12 @@ import numpy as np
 
 from dpjax.models.pretrained.adapter_config import AdapterConfig, read_adapter_config
 from dpjax.models.pretrained.heads import has_head, read_head
-from dpjax.models.pretrained.names import IGNORED, PREFIX, modules, tensors
+from dpjax.models.pretrained.names import NAMES, modules, taken, tensors
 from dpjax.models.pretrained.tensor_files import (
     CheckpointError,
     Flat,
     read_tensors,
     refuse_non_finite,
-    restored,
     shape_of,
 )
 from dpjax.models.transformers.architecture import Architecture
@@ -146,7 +145,7 @@ def _adapters(
     name: str, parts: Mapping[str, np.ndarray], config: AdapterConfig, arch: Architecture
 ) -> Iterator[_Adapter]:
     """The adapters of one module; three where query, key and value are one matrix."""
-    paths = modules(arch).get(name.removeprefix(PREFIX[arch.family]))
+    paths = modules(arch).get(name.removeprefix(NAMES[arch.family].prefix))
     what = config.path.parent / WEIGHTS
     if paths is None:
         raise CheckpointError(f"{what} holds {name}.lora_A, which a {arch.family} has no place for.")
@@ -176,9 +175,9 @@ def _adapters(
             f"{what} holds a bias of {name}'s adapter, which lora_bias={config.biased} of {config.path.name} and a "
             f"{arch.family} have no place for."
         )
-    ends = np.cumsum(outs)[:-1]
-    bs = np.split(parts["B.weight"].T, ends, axis=1)
-    biases = np.split(parts["B.bias"], ends) if biased else [None] * len(paths)
+    places = [tensors(arch)[f"{path}.kernel"]._replace(turned=False) for path in paths]
+    bs = [taken(parts["B.weight"].T, place) for place in places]
+    biases = [taken(parts["B.bias"], place) if biased else None for place in places]
     idle = len(paths) > 1 and not parts["B.weight"].any()
     for path, b, bias in zip(paths, bs, biases, strict=True):
         used = np.ones(rank, bool) if len(paths) == 1 or idle else b.any(axis=1)
@@ -190,10 +189,10 @@ def _add_base(flat: Flat, name: str, array: np.ndarray, config: AdapterConfig, a
     """A tensor of the base that was trained beside the adapters."""
     what, wrapped = config.path.parent / WEIGHTS, ".base_layer." in name
     name = name.replace(".base_layer.", ".")
-    module, bare = name.rpartition(".")[0], name.removeprefix(PREFIX[arch.family])
+    module, bare = name.rpartition(".")[0], name.removeprefix(NAMES[arch.family].prefix)
     places = {path: tensor for path, tensor in tensors(arch).items() if tensor.name == bare}
     if not places:
-        if any(part in bare for part in IGNORED[arch.family]):
+        if any(part in bare for part in NAMES[arch.family].ignored):
             return
         raise CheckpointError(f"{what} holds {name}, which a {arch.family} has no place for.")
     # PEFT loads whatever has a name in the model: under an adapter that of the base layer, elsewhere the plain one.
@@ -210,9 +209,11 @@ def _add_base(flat: Flat, name: str, array: np.ndarray, config: AdapterConfig, a
             "the merged model in PEFT, and load that."
         )
     for path, tensor in places.items():
-        if tensor.stored == "third" and array.shape[-1] % 3:
-            raise CheckpointError(f"{what}: {name} has shape {array.shape}, which is not query, key and value.")
-        weights = restored(array, tensor)
+        if tensor.sizes and (not array.ndim or array.shape[0 if tensor.turned else -1] != sum(tensor.sizes)):
+            raise CheckpointError(
+                f"{what}: {name} has shape {array.shape}, which is not {len(tensor.sizes)} matrices side by side."
+            )
+        weights = taken(array, tensor)
         expected = shape_of(path, arch)
         classes = weights.shape[-1] if path.startswith("classifier") and weights.ndim else 0
         expected = expected or ((arch.width, classes) if path.endswith("kernel") else (classes,))

@@ -12,7 +12,7 @@ from dpjax.models.pretrained.adapter_files import CONFIG, WEIGHTS
 from dpjax.models.pretrained.checkpoints import CHECKPOINTS
 from dpjax.models.pretrained.heads import check_head, is_native, label_fields, remove_head, write_head
 from dpjax.models.pretrained.load_and_save import Pretrained
-from dpjax.models.pretrained.names import PREFIX, modules, tensors
+from dpjax.models.pretrained.names import NAMES, joined, modules, tensors
 from dpjax.models.pretrained.tensor_files import CheckpointError, Flat, write_safetensors
 from dpjax.models.pretrained.tokens import TextTokenizer, write_tokenizer
 from dpjax.models.transformers.architecture import Architecture
@@ -72,7 +72,7 @@ def save_adapters(
     native = classifies and is_native(arch, check_head(head))
     apart = classifies and not native
     prefixed = not apart and (native or masks or arch.causal)
-    prefix = PREFIX[arch.family] if prefixed else ""
+    prefix = NAMES[arch.family].prefix if prefixed else ""
     stored, ranks, alphas = Flat(), dict[str, int](), dict[str, float]()
     for name, a, b in _joined(params, arch, lora.rank):
         stored[f"base_model.model.{prefix}{name}.lora_A.weight"] = np.ascontiguousarray(a.T)
@@ -83,10 +83,11 @@ def save_adapters(
     names = sorted(
         name.removesuffix(".lora_A.weight").removeprefix("base_model.model.") for name in stored if "lora_A" in name
     )
+    depth = NAMES[arch.family].layers.count(".") + 1
     saved: list[str] = []
     if native:
-        saved = ["classifier"]
-        stored |= _whole(params, arch, ("classifier.",))
+        stored |= _whole(params, arch, ("classifier.", "pooler."))
+        saved = sorted({name.removeprefix("base_model.model.").split(".")[0] for name in stored if "lora_" not in name})
     elif masks:
         saved = ["transform"]
         stored |= _whole(params, arch, ("masked_head.",))
@@ -104,7 +105,7 @@ def save_adapters(
         "fan_in_fan_out": arch.family == "gpt2",
         "target_modules": _pattern(names)
         if apart
-        else sorted({name.split(".", _DEPTH[arch.family] + prefixed)[-1] for name in names}),
+        else sorted({name.split(".", depth + prefixed)[-1] for name in names}),
         "modules_to_save": saved or None,
         "inference_mode": True,
     }
@@ -120,10 +121,6 @@ def save_adapters(
     classes = label_fields(labels, params["classifier.kernel"].shape[1]) if native else {}
     (folder / "README.md").write_text(_readme(config, classes, apart, masks, gguf_file, note), encoding="utf-8")
     return folder
-
-
-_DEPTH = {"bert": 3, "llama": 2, "gpt2": 2}
-"""Parts of a module's name that count its layer."""
 
 
 def base_of(base: str | Pretrained) -> tuple[str, str | None, str]:
@@ -151,9 +148,10 @@ def _joined(
 ) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     """Name of each module with an adapter, and its two matrices.
 
-    Adapters on parts of GPT-2's one matrix for query, key and value become one: their ``a`` side by side, and each
+    Adapters on parts of one matrix, as GPT-2's for query, key and value, become one: their ``a`` side by side, and each
     ``b`` in the rows of its own ``a`` and the columns of its own part.
     """
+    places = tensors(arch)
     for name, paths in modules(arch).items():
         adapted = [(i, path) for i, path in enumerate(paths) if f"{path}.lora.a" in params]
         if not adapted:
@@ -161,23 +159,20 @@ def _joined(
         if len(paths) == 1:
             yield name, params[f"{paths[0]}.lora.a"], params[f"{paths[0]}.lora.b"]
             continue
-        bs = {i: np.asarray(params[f"{path}.lora.b"]) for i, path in adapted}
-        width = next(iter(bs.values())).shape[1]
-        b = np.zeros((len(adapted) * rank, len(paths) * width), np.float32)
-        for place, (i, own_b) in enumerate(bs.items()):
-            b[place * rank : (place + 1) * rank, i * width : (i + 1) * width] = own_b
-        yield name, np.concatenate([np.asarray(params[f"{path}.lora.a"]) for _, path in adapted], axis=1), b
+        place = places[f"{paths[0]}.kernel"]._replace(turned=False)
+        none = {i: np.zeros((rank, size), np.float32) for i, size in enumerate(place.sizes)}
+        bs = [joined(none | {i: np.asarray(params[f"{path}.lora.b"])}, place) for i, path in adapted]
+        a = np.concatenate([np.asarray(params[f"{path}.lora.a"]) for _, path in adapted], axis=1)
+        yield name, a, np.concatenate(bs)
 
 
 def _whole(params: Mapping[str, np.ndarray], arch: Architecture, begins: tuple[str, ...]) -> Flat:
     """Parameters of a head as tensors of the model that has it."""
     plan = tensors(arch)
     return {
-        f"base_model.model.{plan[path].name}": np.ascontiguousarray(
-            array.T if plan[path].stored == "transposed" else array
-        )
+        f"base_model.model.{plan[path].name}": np.ascontiguousarray(array.T if plan[path].turned else array)
         for path, array in params.items()
-        if path.startswith(begins)
+        if path.startswith(begins) and plan[path].headed
     }
 
 

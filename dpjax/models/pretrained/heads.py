@@ -30,7 +30,7 @@ def is_native(arch: Architecture, head: Head) -> bool:
     For a Llama or a GPT-2 its classifier has no bias and reads the last token as it is; a mean over tokens, or a vector
     scaled to one length, it knows for no model.
     """
-    return arch.family == "bert" and head.pooling == "pooler"
+    return head.pooling == "pooler" and arch.family in ("bert", "roberta", "xlm-roberta", "distilbert")
 
 
 def check_head(head: Head | None) -> Head:

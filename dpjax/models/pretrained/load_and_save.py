@@ -32,7 +32,10 @@ from dpjax.models.pretrained.tensor_files import (
     write_safetensors,
 )
 from dpjax.models.pretrained.tokens import TextTokenizer, read_tokenizer, write_tokenizer
-from dpjax.models.transformers.architecture import Architecture, ArchitectureError, from_hub_config, to_hub_config
+from dpjax.models.transformers.architecture import Architecture
+from dpjax.models.transformers.config_fields import ArchitectureError
+from dpjax.models.transformers.families import FAMILIES
+from dpjax.models.transformers.hub_config import from_hub_config, to_hub_config
 from dpjax.models.transformers.transformer import Head
 
 
@@ -177,7 +180,7 @@ def save(
     config = to_hub_config(arch)
     classifies = "classifier.kernel" in params
     native = classifies and is_native(arch, check_head(head))
-    kind = {"bert": "Bert", "llama": "Llama", "gpt2": "GPT2"}[arch.family]
+    kind = FAMILIES[arch.family].classes
     if native:
         config["architectures"] = [f"{kind}ForSequenceClassification"]
         config |= label_fields(labels, params["classifier.kernel"].shape[1])
@@ -186,7 +189,8 @@ def save(
     elif "masked_head.bias" in params:
         config["architectures"] = [f"{kind}ForMaskedLM"]
     body = {path: array for path, array in params.items() if native or not path.startswith("classifier.")}
-    stored = to_tensors(body, arch, not config["architectures"][0].endswith("Model"))
+    headless = config["architectures"] == [f"{kind}Model"]
+    stored = to_tensors(body, arch, not headless)
     folder.mkdir(parents=True, exist_ok=True)
     remove_head(folder)
     write_safetensors(stored, folder / "model.safetensors")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from dpjax.keeping import whole_file
-from dpjax.models.pretrained.names import IGNORED, PREFIX, Tensor, tensors
+from dpjax.models.pretrained.names import NAMES, joined, outputs, taken, tensors
 from dpjax.models.transformers.architecture import Architecture
 from dpjax.models.transformers.config_fields import shown
 
@@ -112,19 +112,22 @@ def to_parameters(stored: Mapping[str, np.ndarray], arch: Architecture, what: st
             "checkpoint."
         )
     known = {t.name for t in plan.values()}
-    extra = sorted(n for n in stored if n not in known and not any(part in n for part in IGNORED[arch.family]))
+    extra = sorted(n for n in stored if n not in known and not any(part in n for part in NAMES[arch.family].ignored))
     if extra:
         raise CheckpointError(
             f"{what} holds {_some(extra)}, which a {arch.family} of {arch.num_layers} layers does not have; {stated} "
             "belongs to another model."
         )
     for t in plan.values():
-        if t.stored == "third" and (stored[t.name].ndim < 1 or stored[t.name].shape[-1] % 3):
-            raise CheckpointError(
-                f"{what}: {t.name} has shape {stored[t.name].shape}, which is not query, key and value side by side; "
-                "the file is damaged."
-            )
-    params = {path: restored(stored[t.name], t) for path, t in plan.items() if t.name in stored}
+        if t.sizes and t.name in stored:
+            shape = stored[t.name].shape
+            if len(shape) < 1 or shape[0 if t.turned else -1] != sum(t.sizes):
+                raise CheckpointError(
+                    f"{what}: {t.name} has shape {shape}, which is not {len(t.sizes)} matrices of "
+                    f"{', '.join(map(str, t.sizes))} outputs side by side; {stated} belongs to another model, or the "
+                    "file is damaged."
+                )
+    params = {path: taken(stored[t.name], t) for path, t in plan.items() if t.name in stored}
     for path, array in params.items():
         expected = shape_of(path, arch)
         if expected is not None and array.shape != expected:
@@ -150,20 +153,17 @@ def to_tensors(params: Mapping[str, np.ndarray], arch: Architecture, prefixed: b
       arch: theirs.
       prefixed: whether the body's names begin as in a model with a task's head.
     """
-    prefix = PREFIX[arch.family] if prefixed else ""
-    plan, flat, thirds = tensors(arch), Flat(), dict[str, list[np.ndarray]]()
+    prefix = NAMES[arch.family].prefix if prefixed else ""
+    plan, together = tensors(arch), dict[str, dict[int, np.ndarray]]()
     for path, array in params.items():
         if path not in plan:
             raise CheckpointError(
                 f"parameter {path} has no place in a {arch.family} checkpoint; merge or drop it first."
             )
         t = plan[path]
-        name = t.name if t.headed else prefix + t.name
-        if t.stored == "third":
-            thirds.setdefault(name, [array] * 3)[t.part] = array
-        else:
-            flat[name] = np.ascontiguousarray(array.T if t.stored == "transposed" else array)
-    return flat | {name: np.concatenate(parts, axis=-1) for name, parts in thirds.items()}
+        together.setdefault(t.name if t.headed else prefix + t.name, {})[t.part] = array
+    places = {t.name if t.headed else prefix + t.name: t for t in plan.values()}
+    return {name: np.ascontiguousarray(joined(parts, places[name])) for name, parts in together.items()}
 
 
 def write_safetensors(stored: Mapping[str, np.ndarray], path: Path) -> None:
@@ -211,25 +211,13 @@ def refuse_non_finite(array: np.ndarray, what: str, name: str) -> None:
 
 
 def _without_prefix(stored: Mapping[str, np.ndarray], arch: Architecture) -> Flat:
-    prefix = PREFIX[arch.family]
-    # The first BERTs were written with TensorFlow's names for a norm's two vectors.
-    return {
-        name.removeprefix(prefix)
-        .replace("LayerNorm.gamma", "LayerNorm.weight")
-        .replace("LayerNorm.beta", "LayerNorm.bias"): array
-        for name, array in stored.items()
-    }
-
-
-def restored(array: np.ndarray, tensor: Tensor) -> np.ndarray:
-    """A stored tensor as its parameter: turned, or a third of it."""
-    match tensor.stored:
-        case "transposed":
-            return array.T
-        case "third":
-            return np.split(array, 3, axis=-1)[tensor.part]
-        case _:
-            return array
+    names, flat = NAMES[arch.family], Flat()
+    for name, array in stored.items():
+        name = name.removeprefix(names.prefix)
+        for other, its in names.aliases.items():
+            name = name.replace(other, its)
+        flat[name] = array
+    return flat
 
 
 def shape_of(path: str, arch: Architecture) -> tuple[int, ...] | None:
@@ -238,30 +226,23 @@ def shape_of(path: str, arch: Architecture) -> tuple[int, ...] | None:
     table = {
         "token": (arch.vocab_size, arch.width),
         "vocabulary": (arch.vocab_size, arch.width),
-        "position": (arch.max_length, arch.width),
+        "position": (arch.max_length + arch.position_offset, arch.width),
         "segment": (arch.num_segments, arch.width),
-        "attention.query": (arch.width, inner),
-        "attention.key": (arch.width, shared),
-        "attention.value": (arch.width, shared),
-        "attention.output": (inner, arch.width),
-        "mlp.up": (arch.width, arch.hidden_width),
-        "mlp.gate": (arch.width, arch.hidden_width),
-        "mlp.down": (arch.hidden_width, arch.width),
+        "masked_head.bias": (arch.vocab_size,),
     }
     if path in table:
         return table[path]
-    parts = path.split(".")
-    if parts[0] == "layers" and parts[-1] in ("kernel", "bias"):
-        shape = table.get(".".join(parts[2:-1]))
-        if shape is not None:
-            return shape if parts[-1] == "kernel" else shape[1:]
-    if parts[0] == "classifier":
+    if path.startswith("classifier."):
         return None
-    if path == "masked_head.bias":
-        return (arch.vocab_size,)
-    if parts[-1] == "kernel":
-        return arch.width, arch.width
-    return (arch.width,)
+    place, _, part = path.rpartition(".")
+    place = place.split(".", 2)[-1] if path.startswith("layers.") else place
+    if part == "kernel":
+        inputs = {"attention.output": inner, "mlp.down": arch.hidden_width}.get(place, arch.width)
+        return inputs, outputs(place, arch)
+    normed = {"head": (arch.head_width, arch.head_width), "all": (inner, shared)}.get(arch.query_norm or "")
+    if normed and place in ("attention.query_norm", "attention.key_norm"):
+        return (normed[place == "attention.key_norm"],)
+    return (outputs(place, arch),)
 
 
 def _some(names: Iterable[str], most: int = 3) -> str:

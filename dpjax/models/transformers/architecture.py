@@ -1,41 +1,36 @@
-"""What a transformer looks like, in numbers: read from a checkpoint's config.json, and written back to one."""
+"""What a transformer looks like, in numbers: every difference between families is a field."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
-from dpjax.models.transformers.config_fields import (
-    LARGEST,
-    ArchitectureError,
-    divided,
-    only,
-    positive,
-    shown,
-    size,
-    switch,
-)
+from dpjax.models.transformers.config_fields import ArchitectureError, size
+from dpjax.models.transformers.rotary import Rope, check_rope
 
 Activation = Literal["gelu", "gelu_tanh", "silu", "relu"]
+Residual = Literal["pre", "post", "both", "output", "parallel"]
 
-_ACTIVATIONS: dict[str, Activation] = {
-    "gelu": "gelu",
-    "gelu_new": "gelu_tanh",
-    "gelu_pytorch_tanh": "gelu_tanh",
-    "gelu_fast": "gelu_tanh",
-    "silu": "silu",
-    "swish": "silu",
-    "relu": "relu",
-}
 _SIZES = "vocab_size", "width", "num_layers", "num_heads", "num_kv_heads", "head_width", "hidden_width", "max_length"
-_WRITTEN = {"gelu": "gelu", "gelu_tanh": "gelu_new", "silu": "silu", "relu": "relu"}
+
+
+@dataclass(frozen=True)
+class View:
+    """What the tokens of a layer see of each other.
+
+    Attributes:
+      window: only tokens at a distance below it; None: all.
+      rope: how heads turn with the position; None: they do not.
+    """
+
+    window: int | None = None
+    rope: Rope | None = None
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """One transformer, of whichever family: every difference between BERT, Llama and GPT-2 is a field.
+    """One transformer, of whichever family.
 
     Attributes:
-      family: ``"bert"``, ``"llama"`` or ``"gpt2"``: how its checkpoints name their tensors.
+      family: ``model_type`` of its checkpoints: how they name their tensors.
       vocab_size: rows of the token embedding.
       width: of the residual stream.
       num_layers: blocks.
@@ -47,13 +42,29 @@ class Architecture:
       norm_epsilon: added to the variance in every norm.
       activation: of the MLP.
       causal: a token sees only itself and those before it.
-      norm_first: norms before attention and MLP (Llama, GPT-2) or after the residual sum (BERT).
+      residual: where norms stand: ``"pre"``, before attention and MLP (Llama, GPT-2); ``"post"``, after the residual
+        sum (BERT); ``"both"``, before, and after but inside the sum (Gemma); ``"output"``, after, inside the sum (OLMo
+        2); ``"parallel"``, before both, which read the same vectors (GPT-NeoX).
       norm: ``"layer"`` (mean and variance) or ``"rms"`` (root mean square alone).
+      norm_bias: whether the former adds a bias.
+      norm_offset: is added to the scale of every norm: 1 for Gemma, which stores what is beyond one.
       gated: the MLP is ``down(act(gate(x)) * up(x))`` instead of ``down(act(up(x)))``.
-      bias: attention has biases.
+      bias: queries, keys and values have biases.
+      output_bias: the attention's last matrix has one.
       mlp_bias: the MLP has them.
-      rope_base: base of rotary positions; None: learned positions.
+      query_norm: queries and keys are normed: each ``"head"`` by itself, or ``"all"`` at once; None: not at all.
+      query_scalar: scores are divided by its square root; None: by that of ``head_width``.
+      attention_cap, logit_cap: scores, and logits, are held below it by ``cap · tanh(x / cap)``; None: not.
+      embedding_scale: embedded tokens are multiplied by it.
+      embedding_norm: embedded tokens are normed.
+      first_norm: whether the first layer has a norm before its attention; ModernBERT's has none.
+      learned: positions have trained vectors.
+      position_offset: rows of them that no token has: RoBERTa begins to count at 2.
+      views: of the layers in turn, and again from the first.
       num_segments: rows of the embedding of segments (BERT's token types); 0: none.
+      pooler_activation: of the dense layer that a classifier reads the first token through.
+      head_activation, head_bias: of the dense layer in the head over masked tokens.
+      vocabulary_bias: whether that head adds a bias to the scores.
       tied: the language model's head is the token embedding.
     """
 
@@ -69,13 +80,29 @@ class Architecture:
     norm_epsilon: float
     activation: Activation
     causal: bool
-    norm_first: bool
+    residual: Residual
     norm: Literal["layer", "rms"] = "layer"
+    norm_bias: bool = True
+    norm_offset: float = 0.0
     gated: bool = False
     bias: bool = True
+    output_bias: bool = True
     mlp_bias: bool = True
-    rope_base: float | None = None
+    query_norm: Literal["head", "all"] | None = None
+    query_scalar: float | None = None
+    attention_cap: float | None = None
+    logit_cap: float | None = None
+    embedding_scale: float = 1.0
+    embedding_norm: bool = False
+    first_norm: bool = True
+    learned: bool = False
+    position_offset: int = 0
+    views: tuple[View, ...] = (View(),)
     num_segments: int = 0
+    pooler_activation: Literal["tanh", "relu"] = "tanh"
+    head_activation: Activation = "gelu"
+    head_bias: bool = True
+    vocabulary_bias: bool = True
     tied: bool = True
 
     def __post_init__(self) -> None:
@@ -86,252 +113,25 @@ class Architecture:
                 f"num_kv_heads is {self.num_kv_heads}, which does not divide num_heads={self.num_heads}; every key "
                 "head must serve equally many query heads."
             )
-        if self.rope_base is not None and self.head_width % 2:
-            raise ArchitectureError(f"head_width is {self.head_width}, but rotary positions turn pairs; make it even.")
+        for view in self.views:
+            if view.rope is not None:
+                check_rope(view.rope, self.head_width)
 
+    @property
+    def final_norm(self) -> bool:
+        """Whether the last layer's vectors are normed."""
+        return self.residual != "post"
 
-def from_hub_config(config: Mapping[str, Any]) -> Architecture:
-    """Reads a checkpoint's ``config.json``.
+    @property
+    def biased(self) -> bool:
+        """Whether a dense layer of the blocks has a bias."""
+        return self.bias or self.output_bias or self.mlp_bias
 
-    Formal guarantees: all or nothing: a variant that dpjax would compute otherwise is refused, not approximated.
+    @property
+    def kinds(self) -> tuple[View, ...]:
+        """The different views of its layers."""
+        return tuple(dict.fromkeys(self.view(layer) for layer in range(self.num_layers)))
 
-    Args:
-      config: its contents; ``model_type`` must be bert, llama or gpt2.
-
-    Returns:
-      The architecture.
-
-    Raises:
-      ArchitectureError: another architecture, a missing field, or a variant that computes something else than dpjax
-        does (relative positions, scaled rotary positions, cross-attention).
-
-    Example:
-      >>> from_hub_config({"model_type": "gpt2", "n_embd": 8, "n_layer": 1, "n_head": 2}).hidden_width
-      32
-      >>> from_hub_config({"model_type": "t5"})
-      Traceback (most recent call last):
-      dpjax.models.transformers.config_fields.ArchitectureError: model_type is 't5', but dpjax builds bert, gpt2 and \
-llama; take a checkpoint of one of these.
-    """
-    kind = config.get("model_type")
-    if not isinstance(kind, str) or kind not in _READERS:
-        raise ArchitectureError(
-            f"model_type is {shown(kind)}, but dpjax builds {', '.join(sorted(_READERS)[:-1])} and {max(_READERS)}; "
-            "take a checkpoint of one of these."
-        )
-    if config.get("quantization_config"):
-        raise ArchitectureError(
-            f"quantization_config is {shown(config['quantization_config'])}, and dpjax reads floating weights; take an "
-            "unquantised copy."
-        )
-    if config.get("pruned_heads"):
-        raise ArchitectureError(
-            f"pruned_heads is {shown(config['pruned_heads'])}, and dpjax has all heads; take another checkpoint."
-        )
-    try:
-        return _READERS[kind](config)
-    except KeyError as error:
-        raise ArchitectureError(f"config.json of a {kind} has no {error}; take the whole checkpoint.") from None
-
-
-def to_hub_config(architecture: Architecture) -> dict[str, Any]:
-    """The ``config.json`` that ``transformers`` builds the same model from; ``from_hub_config`` reads it back.
-
-    Formal guarantees: nothing is lost: ``from_hub_config`` gives back an equal architecture.
-
-    Args:
-      architecture: of any family.
-
-    Returns:
-      Field → value, as JSON holds them.
-
-    Example:
-      >>> one = from_hub_config({"model_type": "gpt2", "n_embd": 8, "n_layer": 1, "n_head": 2})
-      >>> from_hub_config(to_hub_config(one)) == one
-      True
-    """
-    a = architecture
-    shared = {"model_type": a.family, "vocab_size": a.vocab_size, "tie_word_embeddings": a.tied}
-    if a.family == "gpt2":
-        return shared | {
-            "architectures": ["GPT2LMHeadModel"],
-            "n_embd": a.width,
-            "n_layer": a.num_layers,
-            "n_head": a.num_heads,
-            "n_inner": a.hidden_width,
-            "n_positions": a.max_length,
-            "layer_norm_epsilon": a.norm_epsilon,
-            "activation_function": _WRITTEN[a.activation],
-        }
-    shared |= {
-        "hidden_size": a.width,
-        "num_hidden_layers": a.num_layers,
-        "num_attention_heads": a.num_heads,
-        "intermediate_size": a.hidden_width,
-        "max_position_embeddings": a.max_length,
-        "hidden_act": _WRITTEN[a.activation],
-    }
-    if a.family == "bert":
-        return shared | {
-            "architectures": ["BertModel"],
-            "layer_norm_eps": a.norm_epsilon,
-            "type_vocab_size": a.num_segments,
-        }
-    return shared | {
-        "architectures": ["LlamaForCausalLM"],
-        "num_key_value_heads": a.num_kv_heads,
-        "head_dim": a.head_width,
-        "rms_norm_eps": a.norm_epsilon,
-        "rope_theta": a.rope_base,
-        "attention_bias": a.bias,
-        "mlp_bias": a.mlp_bias,
-    }
-
-
-def _bert(config: Mapping[str, Any]) -> Architecture:
-    only(config, "position_embedding_type", "absolute")
-    for field in ("is_decoder", "add_cross_attention"):
-        only(config, field, False)
-    heads = size(config, "num_attention_heads")
-    return Architecture(
-        family="bert",
-        vocab_size=size(config, "vocab_size"),
-        width=size(config, "hidden_size"),
-        num_layers=size(config, "num_hidden_layers"),
-        num_heads=heads,
-        num_kv_heads=heads,
-        head_width=divided(config, "hidden_size", "num_attention_heads"),
-        hidden_width=size(config, "intermediate_size"),
-        max_length=size(config, "max_position_embeddings"),
-        norm_epsilon=positive(config, "layer_norm_eps", 1e-12, below=1),
-        activation=_activation(config, "hidden_act", "gelu"),
-        causal=False,
-        norm_first=False,
-        num_segments=size(config, "type_vocab_size", 2),
-        tied=switch(config, "tie_word_embeddings", True),
-    )
-
-
-def _llama(config: Mapping[str, Any]) -> Architecture:
-    rope_base = _rope_base(config)
-    heads, width = size(config, "num_attention_heads"), size(config, "hidden_size")
-    return Architecture(
-        family="llama",
-        vocab_size=size(config, "vocab_size"),
-        width=width,
-        num_layers=size(config, "num_hidden_layers"),
-        num_heads=heads,
-        num_kv_heads=size(config, "num_key_value_heads", heads, nullable=True),
-        head_width=size(config, "head_dim", max(width // heads, 1), nullable=True),
-        hidden_width=size(config, "intermediate_size"),
-        max_length=size(config, "max_position_embeddings", 2048),
-        norm_epsilon=positive(config, "rms_norm_eps", 1e-6, below=1),
-        activation=_activation(config, "hidden_act", "silu"),
-        causal=True,
-        norm_first=True,
-        norm="rms",
-        gated=True,
-        bias=switch(config, "attention_bias", False),
-        mlp_bias=switch(config, "mlp_bias", False),
-        rope_base=rope_base,
-        tied=switch(config, "tie_word_embeddings", False),
-    )
-
-
-def _rope_base(config: Mapping[str, Any]) -> float:
-    """The base of plain rotary positions; whatever scales them is refused."""
-    bases = {"rope_theta": config["rope_theta"]} if config.get("rope_theta") is not None else {}
-    for field in ("rope_parameters", "rope_scaling"):
-        rope = config.get(field)
-        if rope is None:
-            continue
-        if not isinstance(rope, Mapping):
-            raise ArchitectureError(
-                f"{field} is {shown(rope)}, but must be an object or null; take another checkpoint."
-            )
-        plain = {
-            "rope_type": "default",
-            "type": "default",
-            "factor": 1,
-            "attention_factor": 1,
-            "partial_rotary_factor": 1,
-        }
-        scaled = any(rope.get(name) is not None and rope[name] != usual for name, usual in plain.items())
-        if scaled or any(isinstance(value, Mapping) for value in rope.values()):
-            raise ArchitectureError(
-                f"{field} is {shown(dict(rope))}, and dpjax has plain rotary positions; take a checkpoint without "
-                "scaling."
-            )
-        if rope.get("rope_theta") is not None:
-            bases[f"{field}.rope_theta"] = rope["rope_theta"]
-    only(config, "partial_rotary_factor", 1.0, 1)
-    values = {name: positive({name: base}, name, 10_000.0) for name, base in bases.items()}
-    if len(set(values.values())) > 1:
-        both = " and ".join(f"{name}={base:g}" for name, base in values.items())
-        raise ArchitectureError(f"{both} contradict each other; keep the one that the checkpoint was trained with.")
-    return next(iter(values.values()), 10_000.0)
-
-
-def _gpt2(config: Mapping[str, Any]) -> Architecture:
-    for field in ("scale_attn_by_inverse_layer_idx", "add_cross_attention"):
-        only(config, field, False)
-    only(config, "scale_attn_weights", True)
-    heads, width = size(config, "n_head"), size(config, "n_embd")
-    return Architecture(
-        family="gpt2",
-        vocab_size=size(config, "vocab_size", 50_257),
-        width=width,
-        num_layers=size(config, "n_layer"),
-        num_heads=heads,
-        num_kv_heads=heads,
-        head_width=divided(config, "n_embd", "n_head"),
-        hidden_width=size(config, "n_inner", min(4 * width, LARGEST), nullable=True),
-        max_length=size(config, "n_positions", 1024),
-        norm_epsilon=positive(config, "layer_norm_epsilon", 1e-5, below=1),
-        activation=_activation(config, "activation_function", "gelu_new"),
-        causal=True,
-        norm_first=True,
-        tied=switch(config, "tie_word_embeddings", True),
-    )
-
-
-_READERS: dict[str, Callable[[Mapping[str, Any]], Architecture]] = {"bert": _bert, "llama": _llama, "gpt2": _gpt2}
-
-
-def _activation(config: Mapping[str, Any], field: str, usual: str) -> Activation:
-    name = config.get(field, usual)
-    if not isinstance(name, str) or name not in _ACTIVATIONS:
-        raise ArchitectureError(
-            f"{field} is {shown(name)}, but dpjax has {', '.join(_ACTIVATIONS)}; take another checkpoint."
-        )
-    return _ACTIVATIONS[name]
-
-
-def tiny(family: str, **changes: Any) -> Architecture:
-    """A transformer of a few thousand parameters, for examples and tests.
-
-    Formal guarantees: an architecture holds no data; the sizes are constants.
-
-    Args:
-      family: ``"bert"``, ``"gpt2"`` or ``"llama"``.
-      **changes: fields of ``Architecture`` to set otherwise.
-
-    Returns:
-      The architecture.
-
-    Raises:
-      ArchitectureError: a combination of fields that dpjax does not build.
-      KeyError: another family.
-
-    Example:
-      >>> tiny("llama").num_kv_heads
-      2
-    """
-    small = {
-        "bert": Architecture("bert", 64, 16, 2, 4, 4, 4, 32, 32, 1e-12, "gelu", False, False, num_segments=2),
-        "gpt2": Architecture("gpt2", 64, 16, 2, 4, 4, 4, 32, 32, 1e-5, "gelu_tanh", True, True),
-        "llama": Architecture(
-            "llama", 64, 16, 2, 4, 2, 4, 32, 32, 1e-5, "silu", True, True, "rms", True, False, False, 10_000.0
-        ),
-    }
-    return replace(small[family], **changes)
+    def view(self, layer: int) -> View:
+        """What a layer sees, counted from 0."""
+        return self.views[layer % len(self.views)]

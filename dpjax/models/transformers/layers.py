@@ -9,8 +9,9 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
 from dpjax.models.transformers.architecture import Architecture
+from dpjax.models.transformers.rotary import rotate
 
-_ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "gelu": lambda x: jax.nn.gelu(x, approximate=False),
     "gelu_tanh": jax.nn.gelu,
     "silu": jax.nn.silu,
@@ -90,17 +91,19 @@ class Dense(nnx.Module):
 class Norm(nnx.Module):
     """LayerNorm or RMSNorm, computed in float32."""
 
-    def __init__(self, kind: str, width: int, epsilon: float):
-        self.scale = nnx.Param(jnp.ones(width))
-        self.bias = nnx.Param(jnp.zeros(width)) if kind == "layer" else None
-        self.epsilon = epsilon
+    def __init__(self, arch: Architecture, width: int | None = None):
+        width = arch.width if width is None else width
+        self.scale = nnx.Param(jnp.full(width, 1 - arch.norm_offset))
+        self.bias = nnx.Param(jnp.zeros(width)) if arch.norm == "layer" and arch.norm_bias else None
+        self.centred, self.epsilon, self.offset = arch.norm == "layer", arch.norm_epsilon, arch.norm_offset
 
     def __call__(self, x: Float[Array, "*length width"]) -> Float[Array, "*length width"]:
         y = x.astype(jnp.float32)
-        if self.bias is not None:
+        if self.centred:
             y = y - jnp.mean(y, axis=-1, keepdims=True)
         y = y * jax.lax.rsqrt(jnp.mean(jnp.square(y), axis=-1, keepdims=True) + self.epsilon)
-        y = y * wide(self.scale.get_value(), y)
+        scaled = y * wide(self.scale.get_value(), y)
+        y = y * self.offset + scaled if self.offset else scaled
         return (y if self.bias is None else y + wide(self.bias.get_value(), y)).astype(x.dtype)
 
 
@@ -126,32 +129,22 @@ class Memory(NamedTuple):
 
 
 class Sight(NamedTuple):
-    """Who sees whom, and where everyone stands; the same for all blocks.
+    """Who sees whom, and where everyone stands: of one layer, or of each kind of layers with a leading axis.
 
     Attributes:
       mask: ``[tokens, seen]``; True where a token may look.
-      rotation: (cosines, sines) ``[tokens, head_width / 2]`` of rotary positions; None: they are learned.
+      rotation: (cosines, sines) ``[tokens, pairs]`` of rotary positions; None: heads do not turn.
       start: where in a memory the tokens are written.
     """
 
-    mask: Bool[Array, "tokens seen"]
+    mask: Bool[Array, "*kinds tokens seen"]
     rotation: tuple[Array, Array] | None
     start: Int[Array, ""] | int = 0
 
-
-def rotation_of(positions: Int[Array, "tokens"], head_width: int, base: float) -> tuple[Array, Array]:
-    """Cosines and sines of rotary positions, ``[tokens, head_width / 2]`` float32."""
-    rates = base ** (-jnp.arange(0, head_width, 2, dtype=jnp.float32) / head_width)
-    angles = positions.astype(jnp.float32)[:, None] * rates[None, :]
-    return jnp.cos(angles), jnp.sin(angles)
-
-
-def rotate(x: Float[Array, "tokens heads head"], rotation: tuple[Array, Array]) -> Float[Array, "tokens heads head"]:
-    """Turns the pairs (i, i + head/2) of every head by their positions' angles."""
-    cosine, sine = (part[:, None, :] for part in rotation)
-    first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
-    turned = jnp.concatenate([first * cosine - second * sine, second * cosine + first * sine], axis=-1)
-    return turned.astype(x.dtype)
+    def of(self, kind: int | Int[Array, ""]) -> "Sight":
+        """That of one kind."""
+        turned = None if self.rotation is None else (self.rotation[0][kind], self.rotation[1][kind])
+        return Sight(self.mask[kind], turned, self.start)
 
 
 class Attention(nnx.Module):
@@ -162,7 +155,13 @@ class Attention(nnx.Module):
         self.query = Dense("query", arch.width, inner, arch.bias, added, rngs)
         self.key = Dense("key", arch.width, shared, arch.bias, added, rngs)
         self.value = Dense("value", arch.width, shared, arch.bias, added, rngs)
-        self.output = Dense("output", inner, arch.width, arch.bias, added, rngs)
+        self.output = Dense("output", inner, arch.width, arch.output_bias, added, rngs)
+        normed = {"head": (arch.head_width, arch.head_width), "all": (inner, shared)}.get(arch.query_norm or "")
+        self.query_norm = Norm(arch, normed[0]) if normed else None
+        self.key_norm = Norm(arch, normed[1]) if normed else None
+        self.normed_whole = arch.query_norm == "all"
+        self.scale = (arch.head_width if arch.query_scalar is None else arch.query_scalar) ** -0.5
+        self.cap = arch.attention_cap
         self.prefix = Prefix(added.prefix_length, arch, rngs) if added.prefix_length else None
         self.groups = arch.num_heads // arch.num_kv_heads
         self.head_width = arch.head_width
@@ -171,8 +170,8 @@ class Attention(nnx.Module):
         self, x: Float[Array, "tokens width"], sight: Sight, memory: Memory | None
     ) -> tuple[Float[Array, "tokens width"], Memory | None]:
         tokens = x.shape[0]
-        query = self.query(x).reshape(tokens, -1, self.head_width)
-        key, value = (layer(x).reshape(tokens, -1, self.head_width) for layer in (self.key, self.value))
+        query, key = self._normed(self.query(x), self.query_norm), self._normed(self.key(x), self.key_norm)
+        value = self.value(x).reshape(tokens, -1, self.head_width)
         if sight.rotation is not None:
             query, key = rotate(query, sight.rotation), rotate(key, sight.rotation)
         if memory is not None:
@@ -185,13 +184,21 @@ class Attention(nnx.Module):
             ahead = self.prefix.key.get_value(), self.prefix.value.get_value()
             key, value = (jnp.concatenate([p.astype(x.dtype), y]) for p, y in zip(ahead, (key, value), strict=True))
             mask = jnp.concatenate([jnp.ones((tokens, ahead[0].shape[0]), bool), mask], axis=1)
-        query = query.reshape(tokens, -1, self.groups, self.head_width) * jnp.asarray(self.head_width**-0.5, x.dtype)
+        query = query.reshape(tokens, -1, self.groups, self.head_width) * jnp.asarray(self.scale, x.dtype)
         scores = settled(jnp.einsum("tkgc,skc->kgts", query, key))
+        if self.cap is not None:
+            scores = capped(scores, self.cap)
         # A finite floor: a token that sees nobody then averages instead of giving NaN.
         scores = jnp.where(mask[None, None], scores.astype(jnp.float32), -1e30)
         weights = settled(jax.nn.softmax(scores, axis=-1).astype(x.dtype))
         mixed = jnp.einsum("kgts,skc->tkgc", weights, value)
         return self.output(mixed.reshape(tokens, -1)), memory
+
+    def _normed(self, x: Float[Array, "tokens inner"], norm: Norm | None) -> Float[Array, "tokens heads head"]:
+        heads = x.shape[0], -1, self.head_width
+        if norm is None:
+            return x.reshape(heads)
+        return norm(x).reshape(heads) if self.normed_whole else norm(x.reshape(heads))
 
 
 class Mlp(nnx.Module):
@@ -205,27 +212,46 @@ class Mlp(nnx.Module):
         self.activation = arch.activation
 
     def __call__(self, x: Float[Array, "tokens width"]) -> Float[Array, "tokens width"]:
-        act = _ACTIVATIONS[self.activation]
+        act = ACTIVATIONS[self.activation]
         up = settled(self.up(x))
         hidden = act(up) if self.gate is None else act(settled(self.gate(x))) * up
         return self.down(settled(hidden))
 
 
 class Block(nnx.Module):
-    """Attention and MLP, each with its norm and its residual sum."""
+    """Attention and MLP, each with its norms and its residual sum."""
 
-    def __init__(self, arch: Architecture, added: Added, rngs: nnx.Rngs):
+    def __init__(self, arch: Architecture, added: Added, rngs: nnx.Rngs, first: bool = False):
         self.attention = Attention(arch, added, rngs)
-        self.attention_norm = Norm(arch.norm, arch.width, arch.norm_epsilon)
+        self.attention_norm = None if first and not arch.first_norm else Norm(arch)
         self.mlp = Mlp(arch, added, rngs)
-        self.mlp_norm = Norm(arch.norm, arch.width, arch.norm_epsilon)
-        self.norm_first = arch.norm_first
+        self.mlp_norm = Norm(arch)
+        both = arch.residual == "both"
+        self.attention_output_norm = Norm(arch) if both else None
+        self.mlp_output_norm = Norm(arch) if both else None
+        self.residual = arch.residual
 
     def __call__(self, x: Array, sight: Sight, memory: Memory | None = None) -> tuple[Array, Any]:
-        if self.norm_first:
-            mixed, memory = self.attention(self.attention_norm(x), sight, memory)
-            x = x + mixed
-            return x + self.mlp(self.mlp_norm(x)), memory
-        mixed, memory = self.attention(x, sight, memory)
-        x = self.attention_norm(x + mixed)
-        return self.mlp_norm(x + self.mlp(x)), memory
+        before = self.residual in ("pre", "both", "parallel")
+        mixed, memory = self.attention(_by(self.attention_norm, x) if before else x, sight, memory)
+        match self.residual:
+            case "post":
+                x = _by(self.attention_norm, x + mixed)
+                return self.mlp_norm(x + self.mlp(x)), memory
+            case "output":
+                x = x + _by(self.attention_norm, mixed)
+                return x + self.mlp_norm(self.mlp(x)), memory
+            case "parallel":
+                return x + mixed + self.mlp(self.mlp_norm(x)), memory
+            case _:  # "pre", and "both" with norms of what is added
+                x = x + _by(self.attention_output_norm, mixed)
+                return x + _by(self.mlp_output_norm, self.mlp(self.mlp_norm(x))), memory
+
+
+def _by(norm: Norm | None, x: Array) -> Array:
+    return x if norm is None else norm(x)
+
+
+def capped(x: Array, cap: float) -> Array:
+    """Held below ``cap`` on both sides, smoothly."""
+    return (jnp.tanh(x.astype(jnp.float32) / cap) * cap).astype(x.dtype)

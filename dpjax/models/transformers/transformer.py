@@ -12,7 +12,19 @@ from jaxtyping import Array, Bool, Float, Int
 
 from dpjax.models.transformers.architecture import Architecture
 from dpjax.models.transformers.layers import _START as START
-from dpjax.models.transformers.layers import Added, Block, Dense, Memory, Norm, Sight, rotation_of, settled, wide
+from dpjax.models.transformers.layers import (
+    ACTIVATIONS,
+    Added,
+    Block,
+    Dense,
+    Memory,
+    Norm,
+    Sight,
+    capped,
+    settled,
+    wide,
+)
+from dpjax.models.transformers.rotary import rotation_of
 
 PADDING = -1
 """The id of an empty place. No tokenizer has it, so that padding never depends on one having a padding token."""
@@ -61,15 +73,16 @@ class Plan(NamedTuple):
 
 
 class MaskedHead(nnx.Module):
-    """BERT's head over the vocabulary, on the token embedding."""
+    """An encoder's head over the vocabulary, on the token embedding."""
 
     def __init__(self, arch: Architecture, rngs: nnx.Rngs):
-        self.dense = Dense("transform", arch.width, arch.width, True, Added(), rngs)
-        self.norm = Norm("layer", arch.width, arch.norm_epsilon)
-        self.bias = nnx.Param(jnp.zeros(arch.vocab_size))
+        self.dense = Dense("transform", arch.width, arch.width, arch.head_bias, Added(), rngs)
+        self.norm = Norm(arch)
+        self.bias = nnx.Param(jnp.zeros(arch.vocab_size)) if arch.vocabulary_bias else None
+        self.activation = arch.head_activation
 
     def __call__(self, x: Float[Array, "tokens width"]) -> Float[Array, "tokens width"]:
-        return self.norm(jax.nn.gelu(settled(self.dense(x)), approximate=False))
+        return self.norm(ACTIVATIONS[self.activation](settled(self.dense(x))))
 
 
 class Transformer(nnx.Module):
@@ -78,15 +91,16 @@ class Transformer(nnx.Module):
     def __init__(self, arch: Architecture, head: Head, added: Added, plan: Plan, *, rngs: nnx.Rngs):
         self.arch, self.head, self.plan = arch, head, plan
         self.token = nnx.Param(START(rngs.params(), (arch.vocab_size, arch.width)))
-        learned = arch.rope_base is None
-        self.position = nnx.Param(START(rngs.params(), (arch.max_length, arch.width))) if learned else None
+        rows = arch.max_length + arch.position_offset
+        self.position = nnx.Param(START(rngs.params(), (rows, arch.width))) if arch.learned else None
         segments = arch.num_segments
         self.segment = nnx.Param(START(rngs.params(), (segments, arch.width))) if segments else None
-        self.embedding_norm = None if arch.norm_first else Norm(arch.norm, arch.width, arch.norm_epsilon)
+        self.embedding_norm = Norm(arch) if arch.embedding_norm else None
         length = added.prompt_length
         self.prompt = nnx.Param(START(rngs.params(), (length, arch.width))) if length else None
-        self.layers = nnx.List([_stack(arch, added, size, rngs) for size in plan.sizes(arch.num_layers)])
-        self.final_norm = Norm(arch.norm, arch.width, arch.norm_epsilon) if arch.norm_first else None
+        sizes = plan.sizes(arch.num_layers)
+        self.layers = nnx.List([_stack(arch, added, size, rngs, not number) for number, size in enumerate(sizes)])
+        self.final_norm = Norm(arch) if arch.final_norm else None
         width, plain = arch.width, Added()
         pools, writes = head.task in ("classify", "embed"), head.task in ("causal", "masked")
         pooled = pools and head.pooling == "pooler"
@@ -118,12 +132,14 @@ class Transformer(nnx.Module):
         opening = self.prompt is not None and isinstance(start, int) and start == 0
         x, positions, valid = self._embed(ids, start, opening)
         x = settled(x)
-        sight = Sight(self._mask(ids, valid, memory, start), self._rotation(positions), start)
-        memories = []
+        sight = self._sight(self._mask(ids, valid, memory, start), positions, valid, start)
+        memories, first = [], 0
         for number, (layers, size) in enumerate(zip(self.layers, self.plan.sizes(self.arch.num_layers), strict=True)):
             layer_memory = None if memory is None else memory[number]
-            x, layer_memory = _run(layers, size, x, sight, layer_memory)
+            kinds = [self.arch.kinds.index(self.arch.view(first + i)) for i in range(size)]
+            x, layer_memory = _run(layers, kinds, x, sight, layer_memory)
             memories.append(layer_memory)
+            first += size
         if self.final_norm is not None:
             x = self.final_norm(x)
         return (x[x.shape[0] - ids.shape[0] :] if opening else x), memories
@@ -134,7 +150,10 @@ class Transformer(nnx.Module):
         if self.masked_head is not None:
             hidden = self.masked_head(hidden)
         out = (hidden @ table.get_value().astype(hidden.dtype).T).astype(jnp.float32)
-        return out if self.masked_head is None else out + wide(self.masked_head.bias.get_value(), out)
+        if self.arch.logit_cap is not None:
+            out = capped(out, self.arch.logit_cap)
+        bias = None if self.masked_head is None else self.masked_head.bias
+        return out if bias is None else out + wide(bias.get_value(), out)
 
     def pool(self, hidden: Float[Array, "length width"], valid: Bool[Array, "length"]) -> Float[Array, "width"]:
         """One float32 vector for the text."""
@@ -149,7 +168,8 @@ class Transformer(nnx.Module):
             case _:
                 pooled = x[0]
         if self.pooler is not None:
-            return jnp.tanh(self.pooler(pooled))
+            pooled = self.pooler(pooled)
+            return jnp.tanh(pooled) if self.arch.pooler_activation == "tanh" else jax.nn.relu(pooled)
         if not self.head.normalized:
             return pooled
         return pooled * jax.lax.rsqrt(jnp.mean(jnp.square(pooled)) + 1e-12)
@@ -159,6 +179,8 @@ class Transformer(nnx.Module):
     ) -> tuple[Float[Array, "tokens width"], Int[Array, "tokens"], Bool[Array, "tokens"]]:
         dtype = self.plan.dtype
         x = self.token.get_value()[jnp.maximum(ids, 0)].astype(dtype)
+        if self.arch.embedding_scale != 1:
+            x = x * jnp.asarray(self.arch.embedding_scale, dtype)
         valid = ids >= 0
         ahead = 0
         if opening and self.prompt is not None:
@@ -174,9 +196,10 @@ class Transformer(nnx.Module):
                         f"max_length is {ids.shape[0]}{f' after a prompt of {ahead}' if ahead else ''}, but the model "
                         f"knows positions up to {self.arch.max_length}; cut the texts."
                     )
-                x = x + self.position.get_value()[:length].astype(dtype)
+                begin = self.arch.position_offset
+                x = x + self.position.get_value()[begin : begin + length].astype(dtype)
             else:
-                x = x + self.position.get_value()[positions].astype(dtype)
+                x = x + self.position.get_value()[self.arch.position_offset + positions].astype(dtype)
         if self.segment is not None:
             which = _texts_before(ids, self.plan.separator)
             which = jnp.concatenate([jnp.zeros(ahead, which.dtype), which])
@@ -207,9 +230,27 @@ class Transformer(nnx.Module):
         text_numbers = jnp.concatenate([shared, text_numbers])
         return mask & ((text_numbers[None, :] == text_numbers[:, None]) | (text_numbers[None, :] < 0))
 
-    def _rotation(self, positions: Int[Array, "tokens"]) -> tuple[Array, Array] | None:
-        base = self.arch.rope_base
-        return None if base is None else rotation_of(positions, self.arch.head_width, base)
+    def _sight(
+        self,
+        mask: Bool[Array, "tokens seen"],
+        positions: Int[Array, "tokens"],
+        valid: Bool[Array, "tokens"],
+        start: int | Int[Array, ""],
+    ) -> Sight:
+        """Masks and rotations of every kind of layers."""
+        distance = jnp.abs(positions[:, None] - jnp.arange(mask.shape[1], dtype=jnp.int32)[None, :])
+        kinds = self.arch.kinds
+        masks = [mask if kind.window is None else mask & (distance < kind.window) for kind in kinds]
+        ropes = [kind.rope for kind in kinds]
+        if not any(ropes):
+            return Sight(jnp.stack(masks), None, start)
+        length = start + jnp.sum(valid, dtype=jnp.int32)
+        width = self.arch.head_width
+        turned = [None if rope is None else rotation_of(positions, rope, width, length) for rope in ropes]
+        some = next(each for each in turned if each is not None)
+        still = jnp.ones_like(some[0]), jnp.zeros_like(some[1])
+        cosines, sines = zip(*(each or still for each in turned), strict=True)
+        return Sight(jnp.stack(masks), (jnp.stack(cosines), jnp.stack(sines)), start)
 
 
 def _texts_before(ids: Int[Array, "length"], separator: int | None) -> Int[Array, "length"]:
@@ -220,10 +261,14 @@ def _texts_before(ids: Int[Array, "length"], separator: int | None) -> Int[Array
     return jnp.cumsum(ends) - ends
 
 
-def _stack(arch: Architecture, added: Added, size: int, rngs: nnx.Rngs) -> Block:
+def _stack(arch: Architecture, added: Added, size: int, rngs: nnx.Rngs, first: bool) -> Block:
     """One block, or several whose parameters have a leading axis of layers."""
     if size == 1:
-        return Block(arch, added, rngs)
+        return Block(arch, added, rngs, first)
+    if first and not arch.first_norm:
+        raise ValueError(
+            f"stacks begins with {size}, but the first layer of a {arch.family} has no norm; begin with 1."
+        )
 
     @nnx.split_rngs(splits=size)
     @nnx.vmap(in_axes=(0,), out_axes=0)
@@ -233,12 +278,15 @@ def _stack(arch: Architecture, added: Added, size: int, rngs: nnx.Rngs) -> Block
     return many(rngs)
 
 
-def _run(layers: Block, size: int, x: Array, sight: Sight, memory: Memory | None) -> tuple[Array, Memory | None]:
-    if size == 1:
-        return layers(x, sight, memory)
+def _run(
+    layers: Block, kinds: Sequence[int], x: Array, sight: Sight, memory: Memory | None
+) -> tuple[Array, Memory | None]:
+    if len(kinds) == 1:
+        return layers(x, sight.of(kinds[0]), memory)
     graph, state = nnx.split(layers)
+    alike = len(set(kinds)) == 1
 
-    def one(x: Array, block: tuple[Any, Memory | None]) -> tuple[Array, Memory | None]:
-        return nnx.merge(graph, block[0])(x, sight, block[1])
+    def one(x: Array, block: tuple[Any, Array, Memory | None]) -> tuple[Array, Memory | None]:
+        return nnx.merge(graph, block[0])(x, sight.of(kinds[0] if alike else block[1]), block[2])
 
-    return jax.lax.scan(one, x, (state, memory))
+    return jax.lax.scan(one, x, (state, jnp.asarray(kinds, jnp.int32), memory))
