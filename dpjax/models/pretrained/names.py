@@ -8,6 +8,8 @@ import numpy as np
 
 from dpjax.models.transformers.architecture import Architecture
 
+_TOKEN = "token"  # nosec B105 # a word's vector, no password
+
 
 class Tensor(NamedTuple):
     """One parameter's place in a checkpoint.
@@ -69,7 +71,7 @@ _BERT_LAYER = {
     "mlp_norm": "output.LayerNorm",
 }
 _BERT_WHOLE = {
-    "token": "embeddings.word_embeddings.weight",
+    _TOKEN: "embeddings.word_embeddings.weight",
     "position": "embeddings.position_embeddings.weight",
     "segment": "embeddings.token_type_embeddings.weight",
     "embedding_norm": "embeddings.LayerNorm",
@@ -89,7 +91,7 @@ _LLAMA_HEADS = {"vocabulary": "lm_head.weight", "classifier": "score"}
 
 def _llama(*layer: Mapping[str, str]) -> Names:
     parts = {path: name for part in layer for path, name in part.items()}
-    whole = {"token": "embed_tokens.weight", "final_norm": "norm"}
+    whole = {_TOKEN: "embed_tokens.weight", "final_norm": "norm"}
     return Names("model.", "layers.{}", whole, parts, _LLAMA_HEADS, ("rotary_emb.inv_freq",))
 
 
@@ -157,7 +159,7 @@ NAMES: dict[str, Names] = {
     "modernbert": Names(
         "model.",
         "layers.{}",
-        {"token": "embeddings.tok_embeddings.weight", "embedding_norm": "embeddings.norm", "final_norm": "final_norm"},
+        {_TOKEN: "embeddings.tok_embeddings.weight", "embedding_norm": "embeddings.norm", "final_norm": "final_norm"},
         {
             "attention_norm": "attn_norm",
             "attention.query": "attn.Wqkv",
@@ -180,7 +182,7 @@ NAMES: dict[str, Names] = {
     "gpt2": Names(
         "transformer.",
         "h.{}",
-        {"token": "wte.weight", "position": "wpe.weight", "final_norm": "ln_f"},
+        {_TOKEN: "wte.weight", "position": "wpe.weight", "final_norm": "ln_f"},
         {
             "attention.query": "attn.c_attn",
             "attention.key": "attn.c_attn",
@@ -198,7 +200,7 @@ NAMES: dict[str, Names] = {
     "gpt_neox": Names(
         "gpt_neox.",
         "layers.{}",
-        {"token": "embed_in.weight", "final_norm": "final_layer_norm"},
+        {_TOKEN: "embed_in.weight", "final_norm": "final_layer_norm"},
         {
             "attention.query": "attention.query_key_value",
             "attention.key": "attention.query_key_value",

@@ -90,7 +90,7 @@ def _roberta(classes: str) -> Family:
         classes,
         _ENCODER,
         names=_BERT_NAMES,
-        usual={"hidden_act": "gelu", "layer_norm_eps": 1e-12, "type_vocab_size": 2, "pad_token_id": 1},
+        usual={"hidden_act": "gelu", "layer_norm_eps": 1e-12, "type_vocab_size": 2, "pad_token_id": 1},  # nosec B105 # no password
         only=_BERT_ONLY,
         small={**_SMALL, "type_vocab_size": 1, "max_position_embeddings": 34},
     )
