@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from dpjax.fingerprints import Fingerprint
+from dpjax.fingerprints import KIND, Fingerprint
 from dpjax.governance.errors import LedgerError
 from dpjax.governance.tables import fingerprints, trail
 
@@ -92,7 +92,7 @@ def is_of_older_kind(value: str) -> bool:
       value: as the ledger keeps it.
 
     Example:
-      >>> is_of_older_kind('[3, "4f53", "", ""]'), is_of_older_kind(Fingerprint(3, "4f53", (), ()).as_json())
+      >>> is_of_older_kind('[3, "4f53", "", ""]'), is_of_older_kind(Fingerprint(3, "4f53", (), (), kind=KIND).as_json())
       (True, False)
     """
-    return len(json.loads(value)) < len(json.loads(Fingerprint.from_json(value).as_json()))
+    return Fingerprint.from_json(value).kind < KIND
