@@ -114,7 +114,7 @@ def finished(cfg: Config, folder: Path) -> Rows | None:
 
 def run(jobs: Sequence[Job], tell: Tell) -> Iterator[Outcome]:
     """Run jobs of one signature together."""
-    if is_withheld(jobs[0].cfg):
+    if any(is_withheld(job.cfg) for job in jobs):
         keys_are_lacking()  # else they are held from here on, whatever becomes of their source
     if "jax" not in sys.modules:
         tell("importing JAX", 0, 1)

@@ -80,12 +80,13 @@ def checked_budget(
     one_of("composition", composition, COMPOSITIONS)
     if not name or len(name) > 255 or name == "*":
         raise LedgerError(f"name={name[:40]!r} must have 1 to 255 letters, and * is all data.")
-    for other in rows.tables:
-        if other != name and rows.share(other, fingerprint) > 0:
-            raise LedgerError(
-                f"data {name} has rows of {other}, which has a budget already; the two would be spent twice: give "
-                f"{other} the larger budget instead."
-            )
+    shares = {other: rows.share(other, fingerprint) for other in sorted(rows.tables) if other != name}
+    other = max(shares, key=shares.__getitem__, default="")
+    if shares.get(other, 0.0) > 0:
+        raise LedgerError(
+            f"data {name} has rows of {other}, which has a budget already; the two would be spent twice: give {other} "
+            "the larger budget instead."
+        )
     if (old := known.get(name)) is not None:
         if not rows.may_be_of(name, fingerprint):
             raise LedgerError(f"data {name} is the name of other rows in this ledger; give these another.")
