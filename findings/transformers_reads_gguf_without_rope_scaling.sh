@@ -11,7 +11,7 @@ set -euo pipefail
 work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
 cd "$work"  # so that no project's constraints hold here
-packages=('transformers==5.23.0' 'gguf==0.19.0' torch numpy)
+packages=('transformers==5.23.0' 'gguf==0.19.0' torch accelerate numpy)
 if uv --version >/dev/null 2>&1; then
   uv venv -q --python 3.12 "$work/venv"
   uv pip install -q --python "$work/venv/bin/python" "${packages[@]}"
