@@ -10,11 +10,25 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from dpjax import Cohort, example_gradient
+from dpjax.clipping.explanation import explain
 from dpjax.models import pretrained
+from dpjax.models.adapters import from_nnx
 from dpjax.models.generation import Sampling, make_generate
 from dpjax.models.pretrained.gguf_families import STORED
-from dpjax.models.transformers import FAMILIES, ArchitectureError, Head, from_hub_config, tiny, to_hub_config
-from dpjax.models.tuning import Method, fine_tune, fresh_parameters
+from dpjax.models.transformers import (
+    FAMILIES,
+    Added,
+    ArchitectureError,
+    Head,
+    Lora,
+    Plan,
+    Transformer,
+    from_hub_config,
+    tiny,
+    to_hub_config,
+)
+from dpjax.models.tuning import Method, fine_tune, flat_paths, fresh_parameters
 from tests.families import CASES, CONFIGS, task_of, weights_of
 from tests.gguf_writing import write_family
 
@@ -157,3 +171,28 @@ def test_what_would_be_computed_otherwise_is_refused_by_its_field(family, change
 def test_an_unknown_architecture_is_named_with_the_nearest_known(kind, words):
     with pytest.raises(ArchitectureError, match=words):
         from_hub_config({"model_type": kind})
+
+
+@pytest.mark.parametrize("name", ["full", "lora"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_no_family_needs_a_units_own_gradient_of_a_matrix(family, name):
+    """Norms of queries, caps and windows hide no matrix from the one pass that clips."""
+    arch = tiny(family)
+    method = Method(name, Lora(rank=2, targets=("query", "value", "up", "down")))
+    body = {path: np.zeros(leaf.shape, np.float32) for path, leaf in shapes_of(arch).items()}
+    tuned = fine_tune(arch, body, Head("classify", 2), method, scan_layers=True)
+    shapes = jax.eval_shape(tuned.init, tuned.start, jax.random.key(0))
+    params = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    model = tuned.applying(tuned.frozen)
+
+    def loss(params, row, key):
+        return -jax.nn.log_softmax(model.apply(params, row[0], None))[row[1]]
+
+    rows = Cohort((jnp.ones((4, 12), jnp.int32), jnp.zeros(4, jnp.int32)), jnp.ones(4, bool))
+    plan = explain(example_gradient(loss), params, rows, jax.random.key(0))
+    assert (plan.engine, plan.materialized) == ("bookkeeping", ())
+
+
+def shapes_of(arch):
+    made = from_nnx(lambda rngs: Transformer(arch, Head(), Added(), Plan(), rngs=rngs))
+    return flat_paths(jax.eval_shape(made.init, jax.random.key(0)))
