@@ -7,7 +7,7 @@ import pytest
 
 from dpjax.cli import main
 from dpjax.governance.ledger import Ledger
-from tests.ledgers import set_budget
+from tests.ledgers import rows, set_budget
 
 
 @pytest.fixture
@@ -86,5 +86,8 @@ def test_older_kinds_of_fingerprints_are_named_after_an_upgrade_and_by_show(tmp_
     assert fix in call("upgrade")[1]
     assert fix in call("show")[1]
     book = Ledger()
-    set_budget(book, rows=book.account("clinic").data_set.fingerprint)
+    older = book.account("clinic").data_set.fingerprint
+    set_budget(book, rows=older)
+    assert fix in call("show")[1]
+    set_budget(book, rows=rows(older.num_rows, 90_000))
     assert fix not in call("show")[1]
