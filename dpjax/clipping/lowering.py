@@ -11,11 +11,17 @@ from jax import lax
 from jaxtyping import Array
 
 
-def lower(eqn: Any, values: Sequence[Any]) -> list[Any] | None:
-    """The equation's outputs computed another way, or None if it is best left as it is."""
+def lower(eqn: Any, values: Sequence[Any], stored: Sequence[bool] = ()) -> list[Any] | None:
+    """The equation's outputs computed another way, or None if it is best left as it is.
+
+    Args:
+      eqn: the equation.
+      values: its operands.
+      stored: which of them are there before the program runs; (): none.
+    """
     name = eqn.primitive.name
     if name == "dot_general" and _is_large(eqn):
-        return [_fenced(eqn, values)]
+        return [_fenced(eqn, values, stored)]
     if name == "conv_general_dilated":
         return [im2col(values[0], values[1], eqn.params)]
     if jax.default_backend() != "cpu":
@@ -27,11 +33,11 @@ def lower(eqn: Any, values: Sequence[Any]) -> list[Any] | None:
     return None
 
 
-def lower_stacked(eqn: Any, values: Sequence[Any]) -> list[Any] | None:
+def lower_stacked(eqn: Any, values: Sequence[Any], stored: Sequence[bool] = ()) -> list[Any] | None:
     """As ``lower``, for a computation that will be stacked with weights of its own for each unit."""
     if eqn.primitive.name == "dot_general" and _is_thin(eqn):
         return [_outer_products(eqn, values)]
-    return lower(eqn, values)
+    return lower(eqn, values, stored)
 
 
 def _is_thin(eqn: Any) -> bool:
@@ -66,12 +72,14 @@ def _is_large(eqn: Any) -> bool:
     return jax.default_backend() == "cpu" and work >= 2**21
 
 
-def _fenced(eqn: Any, values: Sequence[Any]) -> Array:
+def _fenced(eqn: Any, values: Sequence[Any], stored: Sequence[bool]) -> Array:
     """A large matmul kept apart from its neighbours, forwards and backwards.
 
-    XLA's CPU backend fuses softmax and GELU into loops around a matmul, which then computes them again and again.
+    XLA's CPU backend fuses softmax and GELU into loops around a matmul, which then computes them again and again. A
+    stored operand has no such neighbour; behind a fence the backward pass of a loop would keep a copy of every slice.
     """
-    operands = [lax.optimization_barrier(x) for x in values]
+    fences = [not (stored and stored[i]) for i in range(len(values))]
+    operands = [lax.optimization_barrier(x) if fence else x for x, fence in zip(values, fences, strict=True)]
     out = eqn.primitive.bind(*operands, **eqn.primitive.get_bind_params(eqn.params))
     return lax.optimization_barrier(out)
 

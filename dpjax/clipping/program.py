@@ -82,12 +82,15 @@ def trace(
 
     first = jax.make_jaxpr(outputs)(*leaves)
     check_independence(first)
-    flat = jax.make_jaxpr(lambda *args: evaluate(*open_jaxpr(first), args))(*leaves)
+    flat = jax.make_jaxpr(lambda *args: evaluate(*open_jaxpr(first), args, stored=[True] * len(args)))(*leaves)
     return Program(*open_jaxpr(flat), num_params=len(jax.tree.leaves(params)), metrics=structure[-1])
 
 
-Rules = Callable[[Equation, Sequence[Any]], list[Any] | None]
-"""How equations are computed in another way; ``lower`` or ``lower_stacked``."""
+Rules = Callable[[Equation, Sequence[Any], Sequence[bool]], list[Any] | None]
+"""How equations are computed in another way; ``lower`` or ``lower_stacked``. The flags say which operands are stored."""
+
+_LAYOUT = {"transpose", "reshape", "squeeze"}
+"""What a matmul reads through: its result is stored where its operand is."""
 
 
 def lowered(contribution_fn: ContributionFn, stacked: bool = True) -> ContributionFn:
@@ -106,7 +109,8 @@ def lowered(contribution_fn: ContributionFn, stacked: bool = True) -> Contributi
 def _lowered(fun: Callable[..., Any], rules: Rules) -> Callable[..., Any]:
     def call(*args: Any) -> Any:
         jaxpr, shapes = jax.make_jaxpr(fun, return_shape=True)(*args)
-        out = evaluate(*open_jaxpr(jaxpr), jax.tree.leaves(args), rules)
+        leaves = jax.tree.leaves(args)
+        out = evaluate(*open_jaxpr(jaxpr), leaves, rules, [True] * len(leaves))
         return jax.tree.unflatten(jax.tree.structure(shapes), out)
 
     return call
@@ -220,37 +224,58 @@ def scan_arguments(eqn: Equation) -> ScanArguments:
     return ScanArguments(consts, carry, len(eqn.invars) - consts - carry)
 
 
-def evaluate(jaxpr: Jaxpr, consts: Sequence[Any], args: Sequence[Any], rules: Rules = lower) -> list[Any]:
-    """Evaluate a jaxpr with calls inlined and operations lowered, inside loops and checkpoints too."""
+def evaluate(
+    jaxpr: Jaxpr,
+    consts: Sequence[Any],
+    args: Sequence[Any],
+    rules: Rules = lower,
+    stored: Sequence[bool] | None = None,
+) -> list[Any]:
+    """Evaluate a jaxpr with calls inlined and operations lowered, inside loops and checkpoints too.
+
+    Args:
+      jaxpr: of the program.
+      consts: its constants.
+      args: its arguments.
+      rules: how operations are lowered.
+      stored: which arguments are there before it runs, as weights are; None: none. Constants always are.
+    """
     env: dict[Any, Any] = {}
+    there = {*jaxpr.constvars, *(v for v, is_there in zip(jaxpr.invars, stored or (), strict=False) if is_there)}
 
     def read(atom: Any) -> Any:
         return atom.val if isinstance(atom, Literal) else env[atom]
 
     env.update(zip([*jaxpr.constvars, *jaxpr.invars], [*as_arrays(consts), *args], strict=True))
     for eqn in jaxpr.eqns:
-        values = apply(eqn, [read(v) for v in eqn.invars], rules)
+        flags = [not isinstance(v, Literal) and v in there for v in eqn.invars]
+        values = apply(eqn, [read(v) for v in eqn.invars], rules, flags)
         env.update(zip(eqn.outvars, values, strict=True))
+        if eqn.primitive.name in _LAYOUT and flags[0]:
+            there.add(eqn.outvars[0])
     return [read(v) for v in jaxpr.outvars]
 
 
-def apply(eqn: Equation, values: Sequence[Any], rules: Rules = lower) -> Sequence[Any]:
+def apply(eqn: Equation, values: Sequence[Any], rules: Rules = lower, stored: Sequence[bool] = ()) -> Sequence[Any]:
     """One equation, inlined or lowered where that is known how to do."""
     name = eqn.primitive.name
     if name in CALLS:
         inner, consts = open_jaxpr(eqn.params.get("jaxpr", eqn.params.get("call_jaxpr")))
-        return evaluate(inner, consts, values, rules)
+        return evaluate(inner, consts, values, rules, stored)
     if name in REMAT:
         inner, consts = open_jaxpr(eqn.params["jaxpr"])
-        return remat(eqn, lambda *args: tuple(evaluate(inner, consts, args, rules)))(*values)
+        return remat(eqn, lambda *args: tuple(evaluate(inner, consts, args, rules, stored)))(*values)
     if name == "scan":
         inner, consts = open_jaxpr(eqn.params["jaxpr"])
-        return scan(eqn, lambda args: evaluate(inner, consts, args, rules), values)
+        counts = scan_arguments(eqn)
+        carries = range(counts.consts, counts.consts + counts.carry)
+        flags = [there and i not in carries for i, there in enumerate(stored)]
+        return scan(eqn, lambda args: evaluate(inner, consts, args, rules, flags), values)
     if name == "cond":
         return _cond(eqn, values, rules)
     if name == "while":
         return _while(eqn, values, rules)
-    lowered = rules(eqn, values)
+    lowered = rules(eqn, values, stored)
     return bind(eqn, values) if lowered is None else lowered
 
 

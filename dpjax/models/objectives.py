@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
-from dpjax.metrics import map_rows, predicted
+from dpjax.metrics import map_rows
 from dpjax.models.model import Model
+from dpjax.models.transformers.vocabulary import TokenScores, of_logits
 from dpjax.types import Metrics, Params
 
 
@@ -54,14 +55,19 @@ def classification(model: Model) -> ScoreFn:
     return score
 
 
-def causal(model: Model, separator: int | None = None) -> ScoreFn:
+NextTokens = Callable[[Params, Int[Array, "length"], Key[Array, ""] | None], TokenScores]
+"""``scores(params, ids, key)`` of the targets ``ids[1:]`` of ONE text, as ``Tuned.next_tokens`` makes it."""
+
+
+def causal(model: Model | NextTokens, separator: int | None = None) -> ScoreFn:
     """The next token after each; of a pair, the answer's tokens only.
 
     The example's number is the first token that counts: 0 for a whole text, the answer's place for an instruction with
     its answer, as ``TextTokenizer.encode`` gives it.
 
     Args:
-      model: its ``apply`` gives logits ``[length, vocab]``; token t may look at tokens up to t.
+      model: its ``apply`` gives logits ``[length, vocab]``; token t may look at tokens up to t. Or what scores the
+        next tokens itself, without the logits of a whole text.
       separator: of packed rows; the first token of a text is then no target, since nothing before it is its own.
 
     Example:
@@ -70,17 +76,21 @@ def causal(model: Model, separator: int | None = None) -> ScoreFn:
       >>> print(score.correct, score.targets)
       2.0 3.0
     """
+    next_tokens = _from_logits(model) if isinstance(model, Model) else model
 
     def score(params: Params, example: Example, key: Key[Array, ""] | None) -> Score:
         ids, answer = example
-        logits = model.apply(params, ids, key)[:-1]
-        targets = ids[1:]
-        counts = (targets >= 0) & (jnp.arange(1, ids.shape[0]) >= answer)
+        losses, correct = next_tokens(params, ids, key)
+        counts = (ids[1:] >= 0) & (jnp.arange(1, ids.shape[0]) >= answer)
         if separator is not None:
             counts &= ids[:-1] != separator
-        return _sums(logits, jnp.maximum(targets, 0), counts)
+        return _counted(losses, correct, counts)
 
     return score
+
+
+def _from_logits(model: Model) -> NextTokens:
+    return lambda params, ids, key: of_logits(model.apply(params, ids, key)[:-1], jnp.maximum(ids[1:], 0))
 
 
 def masked(model: Model, mask: int, vocab_size: int, *, rate: float = 0.15, special: Sequence[int] = ()) -> ScoreFn:
@@ -187,11 +197,12 @@ def by_length(ids: Any, numbers: Any, lengths: Sequence[int]) -> list[Any]:
 
 
 def _sums(logits: Float[Array, "targets classes"], labels: Int[Array, "targets"], counts: Array) -> Score:
-    chosen = jnp.take_along_axis(logits, labels[:, None], axis=1)[:, 0]
-    losses = jax.nn.logsumexp(logits, axis=1) - chosen
-    correct = counts & (predicted(logits) == labels)
+    return _counted(*of_logits(logits, labels), counts)
+
+
+def _counted(losses: Array, correct: Array, counts: Array) -> Score:
     return Score(
         jnp.sum(jnp.where(counts, losses, 0)),
-        jnp.sum(correct, dtype=jnp.float32),
+        jnp.sum(counts & correct, dtype=jnp.float32),
         jnp.sum(counts, dtype=jnp.float32),
     )

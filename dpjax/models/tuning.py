@@ -11,9 +11,10 @@ import numpy as np
 from jaxtyping import Array, Key, PyTree
 
 from dpjax.checks import one_of
-from dpjax.models.adapters import from_nnx
+from dpjax.models.adapters import from_nnx, nnx_functions
 from dpjax.models.model import Model
 from dpjax.models.transformers import Added, Architecture, Head, Lora, Plan, Transformer
+from dpjax.models.transformers.vocabulary import TokenScores
 from dpjax.ranges import LAST_LAYERS, PROMPT_LENGTH, RANK
 from dpjax.types import Params
 
@@ -83,6 +84,7 @@ class Tuned(NamedTuple):
       arch: of the body.
       plan: how it is laid out.
       added: what the method added to it.
+      scores: ``scores(params, ids, key, chunked)``: of a text's next tokens, on ALL parameters.
     """
 
     model: Model
@@ -92,6 +94,7 @@ class Tuned(NamedTuple):
     arch: Architecture
     plan: Plan
     added: Added
+    scores: Callable[[Params, Array, Key[Array, ""] | None, bool], TokenScores]
 
     def init(self, start: PyTree, key: Key[Array, ""]) -> Params:
         """The trained half at the start: from the checkpoint, and drawn where new. jit it: all else is left out.
@@ -115,6 +118,17 @@ class Tuned(NamedTuple):
         return Model(
             lambda key: self.init(self.start, key), lambda params, x, key: self.model.apply(merge(params), x, key)
         )
+
+    def next_tokens(self, frozen: PyTree) -> Callable[[Params, Array, Key[Array, ""] | None], TokenScores]:
+        """What ``objectives.causal`` scores texts by: a vocabulary that stays is scored part by part.
+
+        Args:
+          frozen: the other half.
+        """
+        table = "token" if self.arch.tied else "vocabulary"
+        chunked = flat_paths(self.start).get(table) is None and table not in self.new
+        merge = self.bind(frozen)
+        return lambda params, ids, key: self.scores(merge(params), ids, key, chunked)
 
     @property
     def num_trained(self) -> int:
@@ -175,7 +189,15 @@ def fine_tune(
         alone = 0 if arch.first_norm or last == arch.num_layers else 1
         stacks = tuple(size for size in (alone, arch.num_layers - last - alone, last) if size)
     plan = (plan or Plan())._replace(stacks=stacks)
-    model = from_nnx(lambda rngs: Transformer(arch, head, method.added, plan, rngs=rngs))
+    init, merge = nnx_functions(lambda rngs: Transformer(arch, head, method.added, plan, rngs=rngs))
+
+    def apply(params: Params, ids: Array, key: Key[Array, ""] | None) -> Array:
+        return merge(params, key)(ids)  # pyright: ignore[reportCallIssue]
+
+    def scores(params: Params, ids: Array, key: Key[Array, ""] | None, chunked: bool) -> TokenScores:
+        return merge(params, key).next_tokens(ids, chunked)  # pyright: ignore[reportAttributeAccessIssue]
+
+    model = Model(init, apply)
     shapes = jax.eval_shape(model.init, jax.random.key(0))
     body = stacked(pretrained, plan.sizes(arch.num_layers))
     known = flat_paths(shapes)
@@ -213,7 +235,7 @@ def fine_tune(
         return _map_with_path(lambda path, _: body[path] if path in body and trained(path) == of else None, shapes)
 
     frozen = jax.tree.map(lambda x: np.asarray(x, dtype=plan.dtype), half(False))
-    return Tuned(model, half(True), frozen, new, arch, plan, method.added)
+    return Tuned(model, half(True), frozen, new, arch, plan, method.added, scores)
 
 
 def check_moved(before: Params, after: Params) -> None:

@@ -175,7 +175,7 @@ def _score(task: str, tuned: Tuned, body: Pretrained, frozen: Any) -> objectives
             special = [] if body.tokenizer.separator is None else [body.tokenizer.separator]
             return objectives.masked(model, body.tokenizer.mask, body.arch.vocab_size, special=special)
         case _:
-            return objectives.causal(model)
+            return objectives.causal(tuned.next_tokens(frozen[1]))
 
 
 def _batched(tuned: Tuned, frozen: Any) -> Any:

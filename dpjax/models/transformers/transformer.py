@@ -25,6 +25,7 @@ from dpjax.models.transformers.layers import (
     wide,
 )
 from dpjax.models.transformers.rotary import rotation_of
+from dpjax.models.transformers.vocabulary import TokenScores, of_logits, token_scores
 
 PADDING = -1
 """The id of an empty place. No tokenizer has it, so that padding never depends on one having a padding token."""
@@ -154,6 +155,19 @@ class Transformer(nnx.Module):
             out = capped(out, self.arch.logit_cap)
         bias = None if self.masked_head is None else self.masked_head.bias
         return out if bias is None else out + wide(bias.get_value(), out)
+
+    def next_tokens(self, ids: Int[Array, "length"], chunked: bool) -> TokenScores:
+        """How well each token of ONE text says the next: of all places but the last; padding is scored as id 0.
+
+        Args:
+          ids: ``[length]``.
+          chunked: the vocabulary is scored part by part, and is a constant.
+        """
+        hidden, targets = self.read(ids)[0][:-1], jnp.maximum(ids[1:], 0)
+        if not chunked:
+            return of_logits(self.logits(hidden), targets)
+        table = self.token if self.vocabulary is None else self.vocabulary
+        return token_scores(hidden, table.get_value(), targets, cap=self.arch.logit_cap)
 
     def pool(self, hidden: Float[Array, "length width"], valid: Bool[Array, "length"]) -> Float[Array, "width"]:
         """One float32 vector for the text."""
