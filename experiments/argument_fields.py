@@ -35,7 +35,10 @@ SECURE = {name: f"federated.{name}" for name in ("bits", "levels")} | {"colludin
 SECURE |= {"threshold": "federated.threshold × federated.clients_per_round"}
 """Argument → field, of ``dpjax.federated.secure_aggregation`` and ``distributed_noise``."""
 
-TUNING = {name: f"tuning.{name}" for name in ("name", "rank", "targets", "last_layers", "length")}
+TUNING = {
+    **{name: f"tuning.{name}" for name in ("name", "rank", "targets", "last_layers", "length")},
+    "frozen_dtype": "model.frozen_dtype",
+}
 """Argument → field, of ``dpjax.models.tuning``."""
 
 _WORDS = {"None": "null", "True": "true", "False": "false"}  # as configs write them

@@ -130,7 +130,11 @@ class ModelConf:
         3, "pretrained: lengths that texts are cut to, so that short ones cost less; central only"
     )
     pooling: str = static("mean", "pretrained: what a class is read from: mean, first, last or pooler")
-    dtype: str = static("float32", "pretrained: of activations and frozen parameters, float32 or bfloat16")
+    dtype: str = static("float32", "pretrained: of activations and what stays, float32 or bfloat16")
+    frozen_dtype: str | None = static(
+        None,
+        "pretrained: how matrices that stay are stored: float32, bfloat16, float16, int8 or nf4 (QLoRA); null: in dtype",
+    )
     scan_layers: bool | None = static(
         None, "pretrained: layers as one loop, quicker to compile; null: from 12 layers on"
     )

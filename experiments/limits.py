@@ -64,6 +64,12 @@ def _tuning_methods() -> Iterable[str]:
     return METHODS
 
 
+def _stored_as() -> Iterable[str]:
+    from dpjax.models.transformers.narrow import NARROW
+
+    return NARROW
+
+
 def _tuning_targets() -> Iterable[str]:
     from dpjax.models.tuning import TARGETS
 
@@ -110,6 +116,7 @@ MAY_BE: Mapping[str, Range | WholeRange | Kinds] = {
     "model.num_lengths": COUNT._replace(fix="1 pads all texts alike"),
     "model.pooling": Kinds("mean", "first", "last", "pooler"),
     "model.dtype": Kinds("float32", "bfloat16"),
+    "model.frozen_dtype": Kinds(others=_stored_as),
     "tuning.name": Kinds(others=_tuning_methods),
     "tuning.rank": ranges.RANK,
     "tuning.targets": Kinds(others=_tuning_targets),

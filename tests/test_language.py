@@ -179,6 +179,8 @@ def test_epsilon_is_that_of_any_other_run_of_the_sampler(world):
         ("llama", ["model.task=causal"], ""),
         ("llama", ["model.task=completion"], "?text=text,answer"),
         ("llama", ["model.task=causal", "model.scan_layers=true", "model.dtype=bfloat16"], ""),
+        ("llama", ["model.task=causal", "model.scan_layers=true", "model.frozen_dtype=nf4"], ""),
+        ("llama", ["model.task=causal", "model.frozen_dtype=int8"], ""),
     ],
 )
 def test_next_tokens_are_learnt(family, overrides, data, world, tmp_path):
@@ -193,9 +195,9 @@ def test_next_tokens_are_learnt(family, overrides, data, world, tmp_path):
     )
     row = row_of(cfg, tmp_path)
     assert row["test_loss"] < math.log(64)
-    bfloat16 = "model.dtype=bfloat16" in overrides
-    assert row["dtype"] == ("bfloat16" if bfloat16 else None)
-    assert ("dtype bfloat16" in sheets(frame_of([row]), "test_loss")[0].notes[0]) == bfloat16
+    dtype = cfg.model.dtype if cfg.model.frozen_dtype is None else f"float32, frozen {cfg.model.frozen_dtype}"
+    assert row["dtype"] == (None if dtype == "float32" else dtype)
+    assert (f"dtype {dtype}" in sheets(frame_of([row]), "test_loss")[0].notes[0]) == (dtype != "float32")
     assert row["model"].endswith(f"({cfg.model.task})")
     assert row["tokens_per_second"] > 0
 
@@ -306,6 +308,7 @@ def test_what_does_not_go_together_is_said_in_one_sentence(overrides, family, da
         "model.task=translate",
         "model.pooling=max",
         "model.dtype=float16",
+        "model.frozen_dtype=int4",
         "model.max_length=3",
         "tuning.rank=0",
         "tuning.targets=[]",

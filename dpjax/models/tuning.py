@@ -1,6 +1,6 @@
 """What of a pretrained model is trained: everything, the head, biases, adapters, last layers, or a prompt."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -14,6 +14,7 @@ from dpjax.checks import one_of
 from dpjax.models.adapters import from_nnx, nnx_functions
 from dpjax.models.model import Model
 from dpjax.models.transformers import Added, Architecture, Head, Lora, Plan, Transformer
+from dpjax.models.transformers.narrow import FEW_BITS, Narrow, narrowed, narrowed_shape
 from dpjax.models.transformers.vocabulary import TokenScores
 from dpjax.ranges import LAST_LAYERS, PROMPT_LENGTH, RANK
 from dpjax.types import Params
@@ -138,8 +139,9 @@ class Tuned(NamedTuple):
 
     @property
     def num_frozen(self) -> int:
-        """Numbers that stay."""
-        return sum(leaf.size for leaf in jax.tree.leaves(self.frozen))
+        """Numbers that stay, however few bits each is stored in."""
+        shapes = jax.eval_shape(self.model.init, jax.random.key(0))
+        return sum(leaf.size for leaf in jax.tree.leaves(shapes)) - self.num_trained
 
 
 def fine_tune(
@@ -150,6 +152,7 @@ def fine_tune(
     *,
     plan: Plan | None = None,
     scan_layers: bool = False,
+    frozen_dtype: Narrow | None = None,
 ) -> Tuned:
     """Splits a pretrained model for fine-tuning.
 
@@ -163,10 +166,13 @@ def fine_tune(
       method: what is trained besides.
       plan: how the model is laid out; its ``stacks`` are chosen here.
       scan_layers: equal layers as one loop: compiles in a fraction of the time, and may run a little slower.
+      frozen_dtype: how matrices that stay are stored: a floating dtype; ``"int8"`` or ``"nf4"`` of the layers' dense
+        ones, in blocks of 64 rows with a scale each, and the rest in bfloat16. They are widened a layer at a time. None:
+        in ``plan.dtype``, as vectors that stay always are.
 
     Raises:
       ValueError: a method that leaves nothing to train, as BitFit of a model without biases; adapters among the
-        pretrained parameters that the model has no place for.
+        pretrained parameters that the model has no place for; a ``frozen_dtype`` where no matrix stays.
 
     Example:
       >>> from dpjax.models.transformers import tiny
@@ -199,7 +205,8 @@ def fine_tune(
 
     model = Model(init, apply)
     shapes = jax.eval_shape(model.init, jax.random.key(0))
-    body = stacked(pretrained, plan.sizes(arch.num_layers))
+    sizes = plan.sizes(arch.num_layers)
+    body = regrouped(pretrained, sizes)
     known = flat_paths(shapes)
     lost = sorted(path for path in body if ".lora." in path and path not in known)
     if lost:
@@ -231,11 +238,22 @@ def fine_tune(
             "already; use lora, last or full."
         )
 
-    def half(of: bool) -> PyTree:
-        return _map_with_path(lambda path, _: body[path] if path in body and trained(path) == of else None, shapes)
+    stays = {path for path in body if not trained(path)}
+    if frozen_dtype is not None and not any(path.endswith("kernel") for path in stays):
+        raise ValueError(
+            f"frozen_dtype={frozen_dtype!r}: name={method.name!r} leaves no matrix as it is; use lora, or None."
+        )
 
-    frozen = jax.tree.map(lambda x: np.asarray(x, dtype=plan.dtype), half(False))
-    return Tuned(model, half(True), frozen, new, arch, plan, method.added, scores)
+    def half(of: bool) -> PyTree:
+        def leaf(path: str, _: object) -> Any:
+            if path not in body or (path in stays) == of:
+                return None
+            kind = frozen_dtype if path in stays else None
+            return _stack([_stored(path, each, plan, kind) if path in stays else each for each in body[path]])
+
+        return _map_with_path(leaf, shapes)
+
+    return Tuned(model, half(True), half(False), new, arch, plan, method.added, scores)
 
 
 def check_moved(before: Params, after: Params) -> None:
@@ -277,6 +295,20 @@ def fresh_parameters(arch: Architecture, key: Key[Array, ""]) -> dict[str, np.nd
     return {path: np.asarray(leaf) for path, leaf in flat_paths(_drawn(arch)(key)).items()}
 
 
+def abstract_parameters(arch: Architecture) -> dict[str, jax.ShapeDtypeStruct]:
+    """The shapes of a body's parameters by path, of which nothing is in memory: to compile a step of any size.
+
+    Example:
+      >>> from dpjax.models.transformers import tiny
+      >>> abstract_parameters(tiny("llama"))["final_norm.scale"].shape
+      (16,)
+    """
+    model = from_nnx(
+        lambda rngs: Transformer(arch, Head("causal" if arch.causal else "embed"), Added(), Plan(), rngs=rngs)
+    )
+    return flat_paths(jax.eval_shape(model.init, jax.random.key(0)))
+
+
 @lru_cache(maxsize=8)  # one compilation for each architecture
 def _drawn(arch: Architecture) -> Callable[[Key[Array, ""]], Params]:
     return jax.jit(from_nnx(lambda rngs: Transformer(arch, Head(), Added(), Plan(), rngs=rngs)).init)
@@ -284,14 +316,43 @@ def _drawn(arch: Architecture) -> Callable[[Key[Array, ""]], Params]:
 
 def stacked(flat: Mapping[str, np.ndarray], sizes: tuple[int, ...]) -> dict[str, np.ndarray]:
     """Parameters of single layers → of stacks of so many layers; layers by themselves keep their shape."""
+    return {path: _stack(arrays) for path, arrays in regrouped(flat, sizes).items()}
+
+
+def regrouped(flat: Mapping[str, np.ndarray], sizes: tuple[int, ...]) -> dict[str, list[np.ndarray]]:
+    """Parameters of single layers, listed for each parameter of a stack of so many layers."""
     ends = np.cumsum(sizes)
-    regrouped = {path: array for path, array in flat.items() if not path.startswith("layers.")}
+    listed = {path: [array] for path, array in flat.items() if not path.startswith("layers.")}
     for number, (size, end) in enumerate(zip(sizes, ends, strict=True)):
         first = f"layers.{end - size}."
         for rest in [path.removeprefix(first) for path in flat if path.startswith(first)]:
-            arrays = [flat[f"layers.{i}.{rest}"] for i in range(end - size, end)]
-            regrouped[f"layers.{number}.{rest}"] = arrays[0] if size == 1 else np.stack(arrays)
-    return regrouped
+            listed[f"layers.{number}.{rest}"] = [flat[f"layers.{i}.{rest}"] for i in range(end - size, end)]
+    return listed
+
+
+def _stack(layers: Sequence[Any]) -> Any:
+    """Layers with a leading axis; one by itself is left without."""
+    if len(layers) == 1:
+        return layers[0]
+    return jax.tree.map(_on_top, *layers)
+
+
+def _on_top(first: Any, *others: Any) -> Any:
+    if isinstance(first, jax.ShapeDtypeStruct):
+        return jax.ShapeDtypeStruct((1 + len(others), *first.shape), first.dtype)
+    return np.stack([first, *others])
+
+
+def _stored(path: str, array: Any, plan: Plan, kind: Narrow | None) -> Any:
+    """A parameter that stays."""
+    if array.ndim < 2 or kind is None:
+        kind = np.dtype(plan.dtype).name  # pyright: ignore[reportAssignmentType]
+    elif kind in FEW_BITS and not (path.startswith("layers.") and path.endswith("kernel")):
+        kind = "bfloat16"
+    assert kind is not None
+    if isinstance(array, jax.ShapeDtypeStruct):
+        return narrowed_shape(array.shape, kind)
+    return narrowed(array, kind)
 
 
 def unstacked(flat: Mapping[str, np.ndarray], sizes: tuple[int, ...]) -> dict[str, np.ndarray]:
@@ -321,7 +382,7 @@ def _map_with_path(fun: Callable[[str, object], object], tree: PyTree) -> PyTree
 
 def _merge(trained: PyTree, frozen: PyTree) -> PyTree:
 
-    def either(one: Any, other: Any) -> Array | None:
-        return None if one is None and other is None else jnp.asarray(one if other is None else other)
+    def either(one: Any, other: Any) -> Any:
+        return None if one is None and other is None else jax.tree.map(jnp.asarray, one if other is None else other)
 
     return jax.tree.map(either, trained, frozen, is_leaf=lambda x: x is None)

@@ -58,7 +58,7 @@ def make_problem(cfg: Config, dataset: Dataset, kept: np.ndarray | None, held_ou
     facts = {
         "model": _describe_model(cfg, body),
         "tuning": describe(cfg.tuning),
-        "dtype": None if cfg.model.dtype == "float32" else cfg.model.dtype,
+        "dtype": _dtype(cfg.model),
         "checkpoint": f"{body.source}; {UNKNOWN}" if dataset.task == "tokens" else body.source,
         "max_length": cfg.model.max_length,
         "cut_share": float(np.mean(train.cut)),
@@ -129,6 +129,7 @@ def make_tuned(model: ModelConf, tuning: TuningConf, body: Pretrained, num_class
             method_of(tuning),
             plan=Plan(dtype=jnp.dtype(model.dtype), separator=separator),
             scan_layers=body.arch.num_layers >= SCANNED_FROM if scan is None else scan,
+            frozen_dtype=model.frozen_dtype,  # pyright: ignore[reportArgumentType]
         )
 
 
@@ -153,6 +154,13 @@ def describe(made: TuningConf) -> str:
     """What is trained, in a word and its own number."""
     number = {"lora": made.rank, "last": made.last_layers, "prompt": made.length, "prefix": made.length}
     return f"{made.name}({number[made.name]})" if made.name in number else made.name
+
+
+def _dtype(model: ModelConf) -> str | None:
+    """Of the numbers that are computed with, where it is not the usual one."""
+    if model.frozen_dtype is None:
+        return None if model.dtype == "float32" else model.dtype
+    return f"{model.dtype}, frozen {model.frozen_dtype}"
 
 
 def _describe_model(cfg: Config, body: Pretrained) -> str:

@@ -9,6 +9,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
 from dpjax.models.transformers.architecture import Architecture
+from dpjax.models.transformers.narrow import product
 from dpjax.models.transformers.rotary import rotate
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
@@ -82,7 +83,7 @@ class Dense(nnx.Module):
         self.lora = Adapter(features_in, features_out, added.lora, rngs) if targeted and added.lora else None
 
     def __call__(self, x: Float[Array, "*length features_in"]) -> Float[Array, "*length features_out"]:
-        y = x @ self.kernel.get_value().astype(x.dtype)
+        y = product(x, self.kernel.get_value())
         if self.lora is not None:
             y = y + self.lora(x)
         return y if self.bias is None else y + wide(self.bias.get_value(), y)
