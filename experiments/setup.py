@@ -315,7 +315,7 @@ def _arrays(problem: Problem, units: _Units) -> Arrays:
         validation=problem.validation_rows,
         records=None if clients is None else clients.records,
         labels=None if clients is None else put(problem.dataset.train_labels),
-        frozen=jax.tree.map(put, problem.frozen),
+        frozen=jax.device_put(problem.frozen, may_alias=True),  # weights of gigabytes: not twice
     )
 
 

@@ -205,7 +205,7 @@ def _nest(flat: Iterable[tuple[tuple[Any, ...], Any]]) -> dict[str, Any]:
     return nested
 
 
-def _lookup(params: Any, path: tuple[Any, ...]) -> Array:
+def _lookup(params: Any, path: tuple[Any, ...]) -> Any:
     for part in path:
         params = params[str(part)]
     return params

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Key, PyTree
 
 from dpjax.checks import one_of
+from dpjax.mapped_arrays import let_go, on_top
 from dpjax.models.adapters import from_nnx, nnx_functions
 from dpjax.models.model import Model
 from dpjax.models.transformers import Added, Architecture, Head, Lora, Plan, Transformer
@@ -146,7 +147,7 @@ class Tuned(NamedTuple):
 
 def fine_tune(
     arch: Architecture,
-    pretrained: Mapping[str, np.ndarray],
+    pretrained: Mapping[str, np.ndarray | jax.ShapeDtypeStruct],
     head: Head,
     method: Method,
     *,
@@ -161,7 +162,8 @@ def fine_tune(
 
     Args:
       arch: of the body.
-      pretrained: its parameters by path, as ``dpjax.models.pretrained.load`` gives them.
+      pretrained: its parameters by path, as ``dpjax.models.pretrained.load`` gives them; or their shapes alone, as
+        ``abstract_parameters`` does.
       head: of the task; what it needs and the checkpoint lacks is new.
       method: what is trained besides.
       plan: how the model is laid out; its ``stacks`` are chosen here.
@@ -319,7 +321,7 @@ def stacked(flat: Mapping[str, np.ndarray], sizes: tuple[int, ...]) -> dict[str,
     return {path: _stack(arrays) for path, arrays in regrouped(flat, sizes).items()}
 
 
-def regrouped(flat: Mapping[str, np.ndarray], sizes: tuple[int, ...]) -> dict[str, list[np.ndarray]]:
+def regrouped(flat: Mapping[str, Any], sizes: tuple[int, ...]) -> dict[str, list[Any]]:
     """Parameters of single layers, listed for each parameter of a stack of so many layers."""
     ends = np.cumsum(sizes)
     listed = {path: [array] for path, array in flat.items() if not path.startswith("layers.")}
@@ -337,10 +339,10 @@ def _stack(layers: Sequence[Any]) -> Any:
     return jax.tree.map(_on_top, *layers)
 
 
-def _on_top(first: Any, *others: Any) -> Any:
-    if isinstance(first, jax.ShapeDtypeStruct):
-        return jax.ShapeDtypeStruct((1 + len(others), *first.shape), first.dtype)
-    return np.stack([first, *others])
+def _on_top(*layers: Any) -> Any:
+    if isinstance(layers[0], jax.ShapeDtypeStruct):
+        return jax.ShapeDtypeStruct((len(layers), *layers[0].shape), layers[0].dtype)
+    return on_top(layers)
 
 
 def _stored(path: str, array: Any, plan: Plan, kind: Narrow | None) -> Any:
@@ -352,7 +354,10 @@ def _stored(path: str, array: Any, plan: Plan, kind: Narrow | None) -> Any:
     assert kind is not None
     if isinstance(array, jax.ShapeDtypeStruct):
         return narrowed_shape(array.shape, kind)
-    return narrowed(array, kind)
+    stored = narrowed(array, kind)
+    if stored is not array:
+        let_go(array)
+    return stored
 
 
 def unstacked(flat: Mapping[str, np.ndarray], sizes: tuple[int, ...]) -> dict[str, np.ndarray]:

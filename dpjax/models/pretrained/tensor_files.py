@@ -5,9 +5,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
 from dpjax.keeping import whole_file
+from dpjax.mapped_arrays import Place, let_go, mapped
 from dpjax.models.pretrained.names import NAMES, joined, outputs, taken, tensors
 from dpjax.models.transformers.architecture import Architecture
 from dpjax.models.transformers.config_fields import shown
@@ -21,8 +23,13 @@ Flat = dict[str, np.ndarray]
 """Parameters by path, each layer by itself: ``"layers.3.attention.query.kernel"``."""
 
 
-_READABLE = {"F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL"}
-"""Kinds of numbers that NumPy has; others are quantised and need scales that no architecture here knows."""
+_READABLE = {
+    **{f"F{8 * size}": f"<f{size}" for size in (2, 4, 8)},
+    **{f"{kind}{8 * size}": f"<{kind.lower()}{size}" for size in (1, 2, 4, 8) for kind in "IU"},
+    "BOOL": "?",
+    "BF16": ml_dtypes.bfloat16,
+}
+"""Kinds of numbers that NumPy has, ml_dtypes' among them; others are quantised and need scales that nobody here knows."""
 
 
 def read_safetensors(folder: Path) -> Flat:
@@ -60,13 +67,12 @@ def read_safetensors(folder: Path) -> Flat:
 
 
 def read_tensors(path: Path) -> Flat:
-    """Every tensor of one safetensors file.
+    """Every tensor of one safetensors file, mapped: nothing is in memory before it is used.
 
     Raises:
       CheckpointError: it is not there, damaged, or holds numbers that NumPy has no kind for, as float8.
     """
     import safetensors
-    from safetensors.numpy import load_file
 
     if not path.exists():
         raise CheckpointError(f"{path.parent} has no {path.name}; take the whole of it, in the safetensors format.")
@@ -79,11 +85,24 @@ def read_tensors(path: Path) -> Flat:
                 raise CheckpointError(
                     f"{path}: {name} is stored as {kind}, quantised; take a copy in bfloat16, float16 or float32."
                 )
-        return load_file(path)
+        return _mapped(path)
     except CheckpointError:
         raise
     except (safetensors.SafetensorError, ValueError, OSError) as error:
         raise CheckpointError(f"{path} is damaged or cut short ({error}); fetch it again.") from error
+
+
+def _mapped(path: Path) -> Flat:
+    """The tensors of a file whose header was found right."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+    entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
+    places = [
+        Place(np.dtype(_READABLE[entry["dtype"]]), tuple(entry["shape"]), 8 + length + entry["data_offsets"][0])
+        for entry in entries.values()
+    ]
+    return dict(zip(entries, mapped(path, places), strict=True))
 
 
 def to_parameters(stored: Mapping[str, np.ndarray], arch: Architecture, what: str, stated: str = "config.json") -> Flat:
@@ -201,8 +220,10 @@ def refuse_non_finite(array: np.ndarray, what: str, name: str) -> None:
     Raises:
       CheckpointError: naming the tensor and the first place.
     """
-    wrong = ~np.isfinite(array)
-    if wrong.any():
+    finite = np.isfinite(array)
+    let_go(array)
+    if not finite.all():
+        wrong = ~finite
         place = tuple(int(i) for i in np.argwhere(wrong)[0])
         raise CheckpointError(
             f"{what}: {name} holds {array[place]} at {place} and {int(wrong.sum())} such numbers in all; take another "

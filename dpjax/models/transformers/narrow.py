@@ -137,8 +137,9 @@ def widened(
     """
     match matrix:
         case Int8Matrix(codes, scales):
-            values = codes.astype(jnp.float32)
+            values = jnp.asarray(codes, jnp.float32)
         case Nf4Matrix(codes, scales):
+            codes = jnp.asarray(codes)
             both = jnp.concatenate([codes & 15, codes >> 4], axis=-2)
             values = jnp.asarray(LEVELS)[both]
         case _:
