@@ -133,7 +133,7 @@ class ModelConf:
     dtype: str = static("float32", "pretrained: of activations and what stays, float32 or bfloat16")
     frozen_dtype: str | None = static(
         None,
-        "pretrained: how matrices that stay are stored: float32, bfloat16, float16, int8 or nf4 (QLoRA); null: in dtype",
+        "pretrained: how matrices that stay are stored: float32, bfloat16, float16, int8, nf4 (QLoRA); null: in dtype",
     )
     scan_layers: bool | None = static(
         None, "pretrained: layers as one loop, quicker to compile; null: from 12 layers on"

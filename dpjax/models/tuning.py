@@ -169,8 +169,8 @@ def fine_tune(
       plan: how the model is laid out; its ``stacks`` are chosen here.
       scan_layers: equal layers as one loop: compiles in a fraction of the time, and may run a little slower.
       frozen_dtype: how matrices that stay are stored: a floating dtype; ``"int8"`` or ``"nf4"`` of the layers' dense
-        ones, in blocks of 64 rows with a scale each, and the rest in bfloat16. They are widened a layer at a time. None:
-        in ``plan.dtype``, as vectors that stay always are.
+        ones, in blocks of 64 rows with a scale each, and the rest in bfloat16. They are widened a layer at a time.
+        None: in ``plan.dtype``, as vectors that stay are with any.
 
     Raises:
       ValueError: a method that leaves nothing to train, as BitFit of a model without biases; adapters among the

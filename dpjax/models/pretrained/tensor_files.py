@@ -29,7 +29,7 @@ _READABLE = {
     "BOOL": "?",
     "BF16": ml_dtypes.bfloat16,
 }
-"""Kinds of numbers that NumPy has, ml_dtypes' among them; others are quantised and need scales that nobody here knows."""
+"""Kinds of numbers that NumPy and ml_dtypes have; others are quantised and need scales that nobody here knows."""
 
 
 def read_safetensors(folder: Path) -> Flat:

@@ -119,10 +119,13 @@ def narrowed_shape(shape: tuple[int, ...], kind: Narrow) -> Any:
         return jax.ShapeDtypeStruct(shape, jnp.dtype(kind))
     *layers, rows, columns = shape
     blocks = -(-rows // BLOCK)
-    scales = jax.ShapeDtypeStruct((*layers, blocks, columns), jnp.float32)
-    if kind == "int8":
-        return Int8Matrix(jax.ShapeDtypeStruct((*layers, blocks * BLOCK, columns), jnp.int8), scales)
-    return Nf4Matrix(jax.ShapeDtypeStruct((*layers, blocks * BLOCK // 2, columns), jnp.uint8), scales)
+    scales: Any = jax.ShapeDtypeStruct((*layers, blocks, columns), jnp.float32)
+    rows, dtype, make = {
+        "int8": (blocks * BLOCK, jnp.int8, Int8Matrix),
+        "nf4": (blocks * BLOCK // 2, jnp.uint8, Nf4Matrix),
+    }[kind]
+    codes: Any = jax.ShapeDtypeStruct((*layers, rows, columns), dtype)
+    return make(codes, scales)
 
 
 def widened(

@@ -95,6 +95,7 @@ def _forward(
     chosen = table[targets].astype(jnp.float32)
     if cap is not None:
         chosen = chosen * _slope(read.chosen, cap)[:, None]
+    assert read.pulled is not None
     slopes = read.pulled / read.mass[:, None] - chosen
     return _said(read, targets), slopes.astype(hidden.dtype)
 
