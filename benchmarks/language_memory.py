@@ -125,6 +125,7 @@ def measured(name: str, kind: Narrow | None, dtype: str) -> dict[str, Any]:
         began = time.perf_counter()
         compiled = jax.jit(step).lower(params, tuned.frozen, units, jax.random.key(0)).compile()
         memory = compiled.memory_analysis()
+        assert memory is not None
         row["weights"] = memory.argument_size_in_bytes
         row[who] = memory.temp_size_in_bytes + memory.argument_size_in_bytes + memory.output_size_in_bytes
         row[f"{who}_seconds"] = time.perf_counter() - began

@@ -87,7 +87,7 @@ def trace(
 
 
 Rules = Callable[[Equation, Sequence[Any], Sequence[bool]], list[Any] | None]
-"""How equations are computed in another way; ``lower`` or ``lower_stacked``. The flags say which operands are stored."""
+"""How equations are computed in another way; ``lower`` or ``lower_stacked``. Flags say which operands are stored."""
 
 _LAYOUT = {"transpose", "reshape", "squeeze"}
 """What a matmul reads through: its result is stored where its operand is."""
