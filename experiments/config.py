@@ -135,6 +135,7 @@ class ModelConf:
         None,
         "pretrained: how matrices that stay are stored: float32, bfloat16, float16, int8, nf4 (QLoRA); null: in dtype",
     )
+    recompute: bool = static(False, "pretrained: a layer's activations are computed again, not kept: a third slower")
     scan_layers: bool | None = static(
         None, "pretrained: layers as one loop, quicker to compile; null: from 12 layers on"
     )

@@ -149,6 +149,7 @@ READ_WHEN: dict[str, tuple[When, ...]] = {
     "model.pooling": (_TEXTS, _is("model.task", "classify", "synthetic")),
     "model.dtype": (_TEXTS,),
     "model.frozen_dtype": (_TEXTS, _WHOLE),
+    "model.recompute": (_TEXTS, _WHOLE),
     "model.scan_layers": (_TEXTS, _WHOLE),
     "tuning.name": (_TEXTS,),
     "tuning.rank": _LORA,

@@ -119,14 +119,14 @@ def test_a_model_is_the_one_of_the_rounded_checkpoint_and_clipped_as_any(family,
         np.testing.assert_allclose(ours, plain, rtol=2e-4, atol=1e-7)
 
 
-def step_of(arch, kind, method=LORA, dtype=jnp.float32, units=2, length=8):
+def step_of(arch, kind, method=LORA, units=2, length=8, recompute=False):
     """A private step on a model of which only shapes are in memory."""
     tuned = fine_tune(
         arch,
         abstract_parameters(arch),
         Head("causal"),
         method,
-        plan=Plan(dtype=dtype),
+        plan=Plan(recompute=recompute),
         scan_layers=True,
         frozen_dtype=kind,
     )
@@ -171,3 +171,32 @@ def test_vectors_stay_as_wide_as_what_they_are_added_to():
     kinds = {path: leaf.dtype.name for path, leaf in flat_paths(tuned.frozen).items()}
     assert kinds["final_norm.scale"] == kinds["layers.0.attention.query.bias"] == "float32"
     assert kinds["token"] == "bfloat16"
+
+
+@pytest.mark.parametrize(
+    ("family", "method", "scan_layers"),
+    [("llama", LORA, True), ("llama", LORA, False), ("modernbert", Method("full"), True)],
+)
+def test_layers_that_are_computed_again_change_no_number(family, method, scan_layers):
+    arch = tiny(family)
+    body = fresh_parameters(arch, jax.random.key(0))
+    ids, sums = jnp.array([[3, 4, 5, 6, -1], [7, 8, 9, 1, 2]]), []
+    for recompute in (False, True):
+        plan = Plan(recompute=recompute)
+        tuned = fine_tune(arch, body, Head("classify", 3), method, plan=plan, scan_layers=scan_layers)
+        start = jax.tree.map(lambda x: x + 0.02, tuned.init(tuned.start, jax.random.key(1)))
+        loss = objectives.mean_loss(objectives.classification(tuned.applying(tuned.frozen)))
+        clipped = jax.jit(clipped_sum(example_gradient(loss), engine="bookkeeping"))
+        found = clipped(start, Cohort((ids, jnp.array([0, 2])), jnp.ones(2, bool)), jax.random.key(2), 1e-2)
+        sums.append((found.total, found.norms))
+    for kept, again in zip(*map(jax.tree.leaves, sums), strict=True):
+        np.testing.assert_allclose(again, kept, rtol=1e-4, atol=1e-7)
+
+
+def test_layers_that_are_computed_again_hold_a_fraction():
+    sizes = {"width": 64, "num_heads": 4, "num_kv_heads": 4, "head_width": 16, "hidden_width": 256}
+    arch = tiny("llama", **sizes, num_layers=12, max_length=128)
+    kept, again = (step_of(arch, None, length=128, recompute=flag) for flag in (False, True))
+    assert kept is not None
+    assert again is not None
+    assert again.temp_size_in_bytes < kept.temp_size_in_bytes / 2

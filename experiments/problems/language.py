@@ -127,7 +127,7 @@ def make_tuned(model: ModelConf, tuning: TuningConf, body: Pretrained, num_class
             body.params,
             head_of(model, num_classes),
             method_of(tuning),
-            plan=Plan(dtype=jnp.dtype(model.dtype), separator=separator),
+            plan=Plan(dtype=jnp.dtype(model.dtype), separator=separator, recompute=model.recompute),
             scan_layers=body.arch.num_layers >= SCANNED_FROM if scan is None else scan,
             frozen_dtype=model.frozen_dtype,  # pyright: ignore[reportArgumentType]
         )
