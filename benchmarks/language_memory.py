@@ -143,9 +143,10 @@ def table(rows: list[dict[str, Any]]) -> str:
     for row in rows:
         weights, plain, ours = (f"{row[part] / 2**20:,.0f} MiB" for part in ("weights", "ordinary", "private"))
         ratio, seconds = row["private"] / row["ordinary"], row["private_seconds"]
+        layers = "again" if row["recompute"] else "kept"
         lines.append(
-            f"| {row['model']} | {row['dtype']} | {'again' if row['recompute'] else 'kept'} | {row['frozen']} | {weights} | {plain} | {ours} | {ratio:.2f} × | "
-            f"{seconds:.0f} s |"
+            f"| {row['model']} | {row['dtype']} | {layers} | {row['frozen']} | {weights} | {plain} | {ours} | "
+            f"{ratio:.2f} × | {seconds:.0f} s |"
         )
     logits = MICROBATCH * LENGTH * 151936 * 4 / 2**20
     said = (
