@@ -138,10 +138,10 @@ class ModelConf:
 
 @dataclass(frozen=True)
 class TuningConf:
-    name: str = static("lora", "pretrained: head, bitfit, lora, last, prompt, prefix or full")
-    rank: int = static(8, "lora: rank of the adapters")
-    alpha: float = static(16.0, "lora: their scale; what they add is multiplied by alpha / rank")
-    targets: list[str] = static(["query", "value"], "lora: some of query, key, value, output, gate, up, down")
+    name: str = static("lora", "pretrained: head, bitfit, lora, dora, ia3, last, prompt, prefix or full")
+    rank: int = static(8, "lora, dora: rank of the adapters")
+    alpha: float = static(16.0, "lora, dora: their scale; what they add is multiplied by alpha / rank")
+    targets: list[str] = static(["query", "value"], "lora, dora: some of query, key, value, output, gate, up, down")
     last_layers: int = static(1, "last: layers that are trained")
     length: int = static(8, "prompt, prefix: trained vectors")
     cache_features: bool = static(True, "head: embed every text once, and train the head on the vectors")
