@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dpjax.models import pretrained
-from dpjax.models.pretrained.names import modules
+from dpjax.models.pretrained.names import NAMES, modules
 from dpjax.models.transformers import FAMILIES, Head, Ia3, Lora, SoftPrompt
 from dpjax.models.tuning import Method, fine_tune, flat_paths
 from tests.families import CASES, class_of, task_of
@@ -24,7 +24,8 @@ constants = pytest.importorskip("peft.utils.constants")
 
 def ends(body, *parts):
     """Ends of the names of the matrices that hold these dense layers of a block."""
-    return sorted({name.split(".", 2)[-1] for name, paths in modules(body.arch).items() if holds(paths, parts)})
+    depth = NAMES[body.arch.family].layers.count(".") + 1
+    return sorted({name.split(".", depth)[-1] for name, paths in modules(body.arch).items() if holds(paths, parts)})
 
 
 def holds(paths, parts):

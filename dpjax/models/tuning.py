@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Key, PyTree
 
 from dpjax.checks import one_of
+from dpjax.models.adapter_starts import completed, magnitudes
 from dpjax.models.adapters import from_nnx
 from dpjax.models.model import Model
 from dpjax.models.transformers import Added, Architecture, Head, Ia3, Lora, Plan, SoftPrompt, Transformer
@@ -215,10 +216,10 @@ def fine_tune(
     plan = (plan or Plan())._replace(stacks=stacks)
     model = from_nnx(lambda rngs: Transformer(arch, head, method.added, plan, rngs=rngs))
     shapes = jax.eval_shape(model.init, jax.random.key(0))
-    body = stacked(pretrained, plan.sizes(arch.num_layers))
+    body = stacked(completed(pretrained, arch.num_layers) if plan.stacks else pretrained, plan.sizes(arch.num_layers))
     known = flat_paths(shapes)
     if method.added.lora is not None and method.added.lora.dora:
-        body |= _magnitudes(body, known, method.added.lora)
+        body |= magnitudes(body, known, method.added.lora)
     lost = sorted(
         path for path in body if {"lora", "ia3", "prefix", "prompt"} & set(path.split(".")) and path not in known
     )
@@ -260,20 +261,6 @@ def fine_tune(
 
     frozen = jax.tree.map(lambda x: np.asarray(x, dtype=plan.dtype), half(False))
     return Tuned(model, half(True), frozen, new, arch, plan, method.added)
-
-
-def _magnitudes(body: Mapping[str, np.ndarray], known: Mapping[str, Any], lora: Lora) -> dict[str, np.ndarray]:
-    """DoRA's lengths at the start: those of each kernel with what its adapter adds, so that nothing changes yet."""
-    lengths = dict[str, np.ndarray]()
-    for path in known:
-        module = path.removesuffix(".lora.magnitude")
-        if module == path or path in body or f"{module}.kernel" not in body:
-            continue
-        whole = np.asarray(body[f"{module}.kernel"], np.float32)
-        if f"{module}.lora.b" in body:
-            whole = whole + lora.alpha / lora.rank * (body[f"{module}.lora.a"] @ body[f"{module}.lora.b"])
-        lengths[path] = np.sqrt(np.sum(np.square(whole), axis=-2))
-    return lengths
 
 
 def check_moved(before: Params, after: Params) -> None:
