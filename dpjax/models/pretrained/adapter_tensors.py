@@ -32,15 +32,15 @@ def adapter_tensors(
     """
     if isinstance(adapters, Lora):
         return _lora(params, adapters, arch, prefix)
-    stored, before = Flat(), list[str]()
+    stored, before, known = Flat(), list[str](), [prefix + name for name in modules(arch)]
     for name, vector, at_inputs in _vectors(params, arch):
         stored[f"base_model.model.{prefix}{name}.ia3_l"] = vector
         before += [prefix + name] if at_inputs else []
     names = [name.removeprefix("base_model.model.").removesuffix(".ia3_l") for name in stored]
     return stored, {
         "peft_type": "IA3",
-        "target_modules": pattern_of(names),
-        "feedforward_modules": pattern_of(before) if before else [],
+        "target_modules": pattern_of(names, known),
+        "feedforward_modules": pattern_of(before, known) if before else [],
         "fan_in_fan_out": arch.family == "gpt2",
     }
 
@@ -131,10 +131,19 @@ def targets_of(names: Sequence[str], others: Sequence[str], depth: int) -> list[
     """
     ends = sorted({name.split(".", depth)[-1] for name in names})
     meant = set(names)
-    wrong = [name for name in others if name not in meant and any(name.endswith(f".{end}") for end in ends)]
-    return pattern_of(names) if wrong else ends
+    wrong = [name for name in others if name not in meant and any(f".{name}".endswith(f".{end}") for end in ends)]
+    return pattern_of(names, others) if wrong else ends
 
 
-def pattern_of(names: Sequence[str]) -> str:
-    """One expression of whole names: PEFT finds none of them in a model that puts something before them."""
-    return "|".join(sorted({re.sub(r"(?<=\\\.)\d+(?=\\\.)", r"\\d+", re.escape(name)) for name in names}))
+def pattern_of(names: Sequence[str], others: Sequence[str]) -> str:
+    """One expression of whole names: PEFT finds none of them in a model that puts something before them.
+
+    Args:
+      names: of the modules with adapters.
+      others: of all modules, none of which it may be of but these.
+    """
+    exact = {name: re.escape(name) for name in names}
+    loose = {name: re.sub(r"(?<=\\\.)\d+(?=\\\.)", r"\\d+", whole) for name, whole in exact.items()}
+    known = re.compile("|".join(sorted(set(loose.values()))))
+    every = all(name in exact for name in others if known.fullmatch(name))
+    return "|".join(sorted(set((loose if every else exact).values())))

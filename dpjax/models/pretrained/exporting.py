@@ -107,10 +107,8 @@ def save_adapters(
         names = sorted(
             name.removesuffix(".lora_A.weight").removeprefix("base_model.model.") for name in stored if "lora_A" in name
         )
-        depth = NAMES[arch.family].layers.count(".") + 1 + prefixed
-        config["target_modules"] = (
-            pattern_of(names) if apart else targets_of(names, [prefix + name for name in modules(arch)], depth)
-        )
+        depth, known = NAMES[arch.family].layers.count(".") + 1 + prefixed, [prefix + name for name in modules(arch)]
+        config["target_modules"] = pattern_of(names, known) if apart else targets_of(names, known, depth)
     saved: list[str] = []
     if native:
         stored |= _whole(params, arch, ("classifier.", "pooler."))
