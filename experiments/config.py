@@ -347,7 +347,7 @@ class Config:
     microbatch_size: int | None = static(None, "contributions formed at once; chosen if null")
     lanes: str = static("auto", "how lanes run: auto, map, vmap, or so many at a time (8)")
     save_model: bool = static(
-        False, "write what each job's first seed has trained: LoRA in PEFT's layout, tuned models as safetensors"
+        False, "write what each job's first seed has trained: adapters in PEFT's layout, tuned models as safetensors"
     )
     checkpoint_seconds: float | None = traced(
         None, "seconds between states kept on disk, from which the same command goes on after a kill; null: none"

@@ -1,6 +1,7 @@
 """Adapters of every family against logits that PEFT gave (tests/golden/make_adapters.py), and bad ones."""
 
 import json
+import warnings
 from pathlib import Path
 
 import jax
@@ -165,6 +166,18 @@ def test_an_adapter_of_another_base_is_refused(case, change, words, tmp_path):
     with pytest.raises(CheckpointError, match=words) as found:
         pretrained.load_adapters(stored(tmp_path, GOLDEN[case]), arch)
     assert "\n" not in str(found.value)
+
+
+def test_an_adapter_of_another_repository_warns_and_of_a_folder_does_not(tmp_path):
+    golden, arch = GOLDEN["llama lora"], pretrained_arch("llama")
+    named = {**golden, "config": {**golden["config"], "base_model_name_or_path": "owner/name"}}
+    folder = stored(tmp_path, named)
+    with pytest.warns(UserWarning, match="is 'owner/name', and the adapters are put on 'owner/other'"):
+        pretrained.load_adapters(folder, arch, base="owner/other")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for base in ("owner/name", str(tmp_path), None):
+            pretrained.load_adapters(folder, arch, base=base)
 
 
 @pytest.mark.parametrize(

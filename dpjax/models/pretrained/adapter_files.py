@@ -9,12 +9,15 @@ import numpy as np
 
 from dpjax.models.pretrained.adapter_config import AdapterConfig, read_adapter_config
 from dpjax.models.pretrained.adapter_parts import adapters_of, levelled, lora_of, scaled_by, scales_of
+from dpjax.models.pretrained.bases import warn_of_another_base
 from dpjax.models.pretrained.heads import has_head, read_head
+from dpjax.models.pretrained.load_and_save import Pretrained
 from dpjax.models.pretrained.names import NAMES, modules, taken, tensors
 from dpjax.models.pretrained.soft_prompts import is_soft_prompt, read_soft_prompt
 from dpjax.models.pretrained.tensor_files import (
     CheckpointError,
     Flat,
+    read_json,
     read_tensors,
     refuse_non_finite,
     shape_of,
@@ -32,7 +35,9 @@ _PARTS = {
 """Kind → what its tensors are called: the module's name, then which half."""
 
 
-def load_adapters(folder: str | os.PathLike[str], arch: Architecture) -> tuple[Flat, Lora | Ia3 | SoftPrompt]:
+def load_adapters(
+    folder: str | os.PathLike[str], arch: Architecture, *, base: str | Pretrained | None = None
+) -> tuple[Flat, Lora | Ia3 | SoftPrompt]:
     """Adapters, and what else was trained beside them, from a folder that PEFT or ``save_adapters`` wrote.
 
     Formal guarantees: the numbers that PEFT computes, or an error: LoRA and DoRA with patterns of ranks and alphas,
@@ -43,6 +48,7 @@ def load_adapters(folder: str | os.PathLike[str], arch: Architecture) -> tuple[F
     Args:
       folder: with ``adapter_config.json`` and ``adapter_model.safetensors``.
       arch: of the body they are for.
+      base: what they are put on, or its name: a warning says if they were trained on another; None: not compared.
 
     Returns:
       Parameters by path, each layer by itself, float32; those of the base replace its own. And what they are:
@@ -65,6 +71,9 @@ def load_adapters(folder: str | os.PathLike[str], arch: Architecture) -> tuple[F
       (True, True)
     """
     folder = Path(folder)
+    if base is not None:
+        meant = read_json(folder / CONFIG).get("base_model_name_or_path")
+        warn_of_another_base(folder, meant if isinstance(meant, str) else None, base)
     if is_soft_prompt(folder / CONFIG):
         flat, prompt = read_soft_prompt(folder / CONFIG, _tensors(folder / WEIGHTS), arch)
         return flat | (read_head(folder, arch) if has_head(folder) else Flat()), prompt

@@ -10,7 +10,7 @@ import numpy as np
 
 from dpjax.models.pretrained.adapter_files import CONFIG, WEIGHTS
 from dpjax.models.pretrained.adapter_tensors import adapter_tensors, pattern_of, targets_of
-from dpjax.models.pretrained.checkpoints import CHECKPOINTS
+from dpjax.models.pretrained.bases import base_of
 from dpjax.models.pretrained.heads import check_head, is_native, label_fields, remove_head, write_head
 from dpjax.models.pretrained.load_and_save import Pretrained
 from dpjax.models.pretrained.names import NAMES, modules, tensors
@@ -146,26 +146,6 @@ def opens_in_peft(arch: Architecture, adapters: Lora | Ia3 | SoftPrompt, head: H
         return True
     apart = head.task == "causal" or (head.task == "classify" and not is_native(arch, head))
     return apart and not refusal(arch, adapters.everywhere)
-
-
-def base_of(base: str | Pretrained) -> tuple[str, str | None, str]:
-    """What others call a checkpoint: its name on the hub or its folder; the GGUF file in it; and what is to be said.
-
-    Example:
-      >>> base_of("minilm")
-      ('sentence-transformers/all-MiniLM-L6-v2', None, '')
-    """
-    name, source = (base, "") if isinstance(base, str) else (base.name, base.source)
-    path = Path(name).expanduser()
-    if name in CHECKPOINTS:
-        known = CHECKPOINTS[name]
-        return known.repo, None, known.note if known.note and known.note in source else ""
-    if path.is_file():
-        return str(path.resolve().parent), path.name, ""
-    if path.is_dir():
-        only_gguf = (path / "model.gguf").is_file() and not (path / "config.json").is_file()
-        return str(path.resolve()), "model.gguf" if only_gguf else None, ""
-    return name, None, ""
 
 
 def _whole(params: Mapping[str, np.ndarray], arch: Architecture, begins: tuple[str, ...]) -> Flat:

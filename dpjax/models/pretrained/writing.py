@@ -46,7 +46,7 @@ def write(
     params = dict(body.params)
     method = Method("full")
     if adapter is not None:
-        adapters, kind = load_adapters(adapter, body.arch)
+        adapters, kind = load_adapters(adapter, body.arch, base=body)
         params |= adapters
         if isinstance(kind, SoftPrompt):
             method = Method.of(kind)
