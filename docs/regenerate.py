@@ -87,6 +87,8 @@ TUNINGS = {
     "prompt": "vectors in front of the text: `tuning.length`",
     "prefix": "keys and values in every layer: `tuning.length`",
     "lora": "low-rank matrices beside some dense layers: `tuning.rank`, `alpha`, `targets`",
+    "dora": "the same, and the length of each output of the sum",
+    "ia3": "vectors that scale keys, values and what the MLP hides",
     "last": "the last layers: `tuning.last_layers`",
     "full": "everything",
 }

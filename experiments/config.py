@@ -143,10 +143,10 @@ class ModelConf:
 
 @dataclass(frozen=True)
 class TuningConf:
-    name: str = static("lora", "pretrained: head, bitfit, lora, last, prompt, prefix or full")
-    rank: int = static(8, "lora: rank of the adapters")
-    alpha: float = static(16.0, "lora: their scale; what they add is multiplied by alpha / rank")
-    targets: list[str] = static(["query", "value"], "lora: some of query, key, value, output, gate, up, down")
+    name: str = static("lora", "pretrained: head, bitfit, lora, dora, ia3, last, prompt, prefix or full")
+    rank: int = static(8, "lora, dora: rank of the adapters")
+    alpha: float = static(16.0, "lora, dora: their scale; what they add is multiplied by alpha / rank")
+    targets: list[str] = static(["query", "value"], "lora, dora: some of query, key, value, output, gate, up, down")
     last_layers: int = static(1, "last: layers that are trained")
     length: int = static(8, "prompt, prefix: trained vectors")
     cache_features: bool = static(True, "head: embed every text once, and train the head on the vectors")
@@ -352,7 +352,7 @@ class Config:
     microbatch_size: int | None = static(None, "contributions formed at once; chosen if null")
     lanes: str = static("auto", "how lanes run: auto, map, vmap, or so many at a time (8)")
     save_model: bool = static(
-        False, "write what each job's first seed has trained: LoRA in PEFT's layout, tuned models as safetensors"
+        False, "write what each job's first seed has trained: adapters in PEFT's layout, tuned models as safetensors"
     )
     checkpoint_seconds: float | None = traced(
         None, "seconds between states kept on disk, from which the same command goes on after a kill; null: none"

@@ -100,7 +100,7 @@ def _of_the_model(cfg: Config) -> str:
         sizes = {"hidden": max(model.hidden, default=0), "embedding": model.embedding, "context": model.context}
         return f"model.{max(sizes, key=lambda name: sizes[name])}"
     if model.name == "pretrained":
-        return "tuning.rank" if cfg.tuning.name == "lora" else "tuning.name"
+        return "tuning.rank" if cfg.tuning.name in ("lora", "dora") else "tuning.name"
     return "model.hidden" if model.name == "mlp" else "model.name"
 
 

@@ -80,7 +80,7 @@ _TOKENS = When("data.tokens=COLUMN", lambda cfg: bool(cfg.data.tokens), ("data.t
 _TEXTS = _is("model.name", "pretrained")
 _CLASSES = _is("model.task", "classify")
 _SYNTHETIC = _is("model.task", "synthetic")
-_LORA = (_TEXTS, _is("tuning.name", "lora"))
+_LORA = (_TEXTS, _is("tuning.name", "lora", "dora"))
 _WHOLE = When(
     "tuning.cache_features=false, or a tuning that needs the model at each step",
     lambda cfg: not (cfg.tuning.name == "head" and cfg.tuning.cache_features and cfg.model.task == "classify"),

@@ -124,3 +124,47 @@ def weights_of(shapes):
         scale = 0.3 if len(shape) > 1 else 0.2
         flat[name] = (scale * values + (1 if len(shape) == 1 and name.endswith("weight") else 0)).astype(np.float32)
     return flat
+
+
+_QKV, _MLP = ["q_proj", "v_proj"], ["down_proj"]
+_BERT = ["attention.self.query", "attention.self.value"]
+ADAPTED = {
+    "bert": (_BERT, ["output.dense"], "lora", "lora dora"),
+    "roberta": (_BERT, ["output.dense"], "lora", "ia3"),
+    "xlm-roberta": (_BERT, ["output.dense"], "lora dora"),
+    "distilbert": (["q_lin", "v_lin"], ["lin2"], "lora", "ia3"),
+    "modernbert": (["Wqkv"], ["mlp.Wo"], "lora", "lora dora", "ia3"),
+    "gpt2": (["c_attn"], ["mlp.c_proj"], "lora", "lora dora", "ia3", "prompt"),
+    "gpt_neox": (["query_key_value"], ["dense_4h_to_h"], "lora", "lora dora", "ia3", "prefix"),
+    "llama": (_QKV, _MLP, "lora", "ia3", "prefix"),
+    "mistral": (_QKV, _MLP, "lora"),
+    "qwen2": (_QKV, _MLP, "lora", "ia3"),
+    "qwen3": (_QKV, _MLP, "lora dora", "prefix"),
+    "gemma2": (_QKV, _MLP, "lora", "prompt"),
+    "gemma3_text": (_QKV, _MLP, "lora dora", "prompt"),
+    "smollm3": (_QKV, _MLP, "lora", "prefix"),
+    "phi3": (["qkv_proj", "gate_up_proj"], _MLP, "lora", "lora dora", "ia3"),
+    "olmo2": (_QKV, _MLP, "lora dora", "prefix"),
+}
+"""Family → matrices of its attention, of its MLP's end, and what adapters of it were recorded."""
+
+ADAPTERS = {
+    "lora": lambda names: {
+        "r": 4,
+        "lora_alpha": 6,
+        "target_modules": [*names[0], *names[1]],
+        "rank_pattern": {names[0][0]: 3, rf".*\.1\..*{names[1][0]}": 2},
+        "alpha_pattern": {names[1][0]: 2.5},
+        "use_rslora": True,
+    },
+    "lora dora": lambda names: {
+        "r": 2,
+        "lora_alpha": 3,
+        "target_modules": rf".*\.(0|1|2)\..*({'|'.join([*names[0], *names[1]])})",
+        "use_dora": True,
+    },
+    "ia3": lambda names: {"target_modules": [*names[0], *names[1]], "feedforward_modules": names[1]},
+    "prompt": lambda names: {"num_virtual_tokens": 3},
+    "prefix": lambda names: {"num_virtual_tokens": 3},
+}
+"""Kind → the fields of its configuration in PEFT."""

@@ -117,7 +117,8 @@ def test_numbers_of_another_kind_are_multiplied_in_float32(kind, tmp_path):
     ("fields", "words"),
     [
         ({"peft_type": "LOHA"}, "peft_type is 'LOHA', but dpjax reads LORA"),
-        ({"use_dora": True}, "use_dora is True, which dpjax does not compute"),
+        ({"use_dora": True}, "lora_magnitude_vector is missing"),
+        ({"use_dora": True, "lora_bias": True}, "with use_dora PEFT computes no bias"),
         ({"layer_replication": [[0, 2]]}, "layer_replication is"),
         ({"trainable_token_indices": [3]}, "trainable_token_indices is"),
         ({"target_parameters": ["weight"]}, "target_parameters is"),

@@ -173,7 +173,7 @@ def test_an_unknown_architecture_is_named_with_the_nearest_known(kind, words):
         from_hub_config({"model_type": kind})
 
 
-@pytest.mark.parametrize("name", ["full", "lora"])
+@pytest.mark.parametrize("name", ["full", "lora", "dora", "ia3"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_no_family_needs_a_units_own_gradient_of_a_matrix(family, name):
     """Norms of queries, caps and windows hide no matrix from the one pass that clips."""

@@ -15,7 +15,7 @@ from dpjax.encryption.writer import write_sealed
 from dpjax.models import pretrained
 from dpjax.models.probing import head_scores
 from dpjax.models.transformers import tiny
-from dpjax.models.tuning import fresh_parameters
+from dpjax.models.tuning import Method, fresh_parameters
 from dpjax.results import claim
 from dpjax.results.sheet import sheets
 from dpjax.results.table import frame_of
@@ -84,12 +84,18 @@ def row_of(cfg, folder):
 CORRELATED = ["privacy.noise=correlated", "optimizer.sampling=cyclic"]
 
 
+ADAPTERS = ("lora", "dora", "ia3", "prompt")
+"""What PEFT opens of a BERT."""
+
+
 @pytest.mark.parametrize(
     ("tuning", "noise"),
     [
         ("head", []),
         ("bitfit", []),
         ("lora", CORRELATED),  # over the steps; what is tuned and what noise it gets know nothing of each other
+        ("dora", []),
+        ("ia3", []),
         ("last", []),
         ("prompt", []),
         ("prefix", []),
@@ -99,7 +105,7 @@ CORRELATED = ["privacy.noise=correlated", "optimizer.sampling=cyclic"]
 def test_every_tuning_runs_and_says_what_it_trained(tuning, noise, world, tmp_path, monkeypatch):
     monkeypatch.setenv("DPJAX_MODELS_DIR", str(tmp_path / "models"))
     row = row_of(composed(world, f"tuning={tuning}", "save_model=true", *noise), tmp_path)
-    own = {"lora": "(8)", "last": "(1)", "prompt": "(8)", "prefix": "(8)"}
+    own = {"lora": "(8)", "dora": "(8)", "last": "(1)", "prompt": "(8)", "prefix": "(8)"}
     assert row["tuning"] == tuning + own.get(tuning, "")
     assert math.isfinite(row["test_loss"])
     assert row["epsilon_pld"] <= 1.001
@@ -108,7 +114,13 @@ def test_every_tuning_runs_and_says_what_it_trained(tuning, noise, world, tmp_pa
         assert row["epsilon_pld"] == pytest.approx(1, abs=1e-3)
     assert row["max_length"] == 12
     assert row["model"].endswith("bert")
-    expected = {"head": 34, "lora": 34 + 2 * 2 * 16 * 8, "prompt": 34 + 8 * 16, "prefix": 34 + 2 * 8 * 16}
+    expected = {
+        "head": 34,
+        "lora": 34 + 2 * 2 * 16 * 8,
+        "ia3": 34 + 16 + 16 + 32,
+        "prompt": 34 + 8 * 16,
+        "prefix": 34 + 2 * 8 * 16,
+    }
     if tuning in expected:
         assert row["trained_parameters"] == expected[tuning]
     saved = tmp_path / "model"
@@ -116,11 +128,10 @@ def test_every_tuning_runs_and_says_what_it_trained(tuning, noise, world, tmp_pa
     assert (released["claim"], released["epsilon"], released["max_length"]) == (claim(row), row["epsilon_pld"], 12)
     page = (saved / "README.md").read_text(encoding="utf-8")
     assert claim(row) in page
-    assert ("The names of its classes" in page) == (tuning in ("lora", "bitfit", "last", "full"))
-    if tuning == "lora":
+    assert ("The names of its classes" in page) == (tuning in (*ADAPTERS, "bitfit", "last", "full"))
+    if tuning in ADAPTERS:
         assert page.startswith("---\nlibrary_name: peft\n")
-        assert json.loads((saved / "adapter_config.json").read_text())["r"] == 8
-        pretrained.load_adapters(saved, BERT)
+        assert Method.of(pretrained.load_adapters(saved, BERT)[1]).name == tuning
     elif tuning in ("bitfit", "last", "full"):
         # What was saved is a whole model: the next run may start from it.
         again = pretrained.load(saved)

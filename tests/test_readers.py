@@ -86,6 +86,7 @@ RUNS = {
 }
 TEXTS = {
     "lora": ["tuning=lora"],
+    "dora": ["tuning=dora"],
     "head": ["tuning=head"],
     "last": ["tuning=last"],
     "prompt": ["tuning=prompt"],

@@ -211,6 +211,8 @@ def test_what_is_trained_moves_and_what_is_frozen_stays(family, name):
         ("llama", "causal", "full", True),
         ("llama", "causal", "lora", False),
         ("llama", "causal", "prefix", True),
+        ("bert", "classify", "dora", True),
+        ("llama", "causal", "ia3", True),
     ],
 )
 def test_engines_agree_on_text_models(family, task, name, scan_layers):

@@ -145,7 +145,7 @@ def generate_command(
         str, typer.Option(help="A causal model: a name, owner/name, a folder or a .gguf file.")
     ] = "smollm2",
     adapter: Annotated[
-        Path | None, typer.Option(help="Folder of LoRA adapters, as a run with save_model=true or PEFT writes it.")
+        Path | None, typer.Option(help="Folder of adapters, as a run with save_model=true or PEFT writes it.")
     ] = None,
     num_tokens: Annotated[int, typer.Option(min=1, help="Most tokens to write.")] = 60,
     temperature: Annotated[

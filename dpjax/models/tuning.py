@@ -12,15 +12,16 @@ from jaxtyping import Array, Key, PyTree
 
 from dpjax.checks import one_of
 from dpjax.mapped_arrays import let_go, on_top
+from dpjax.models.adapter_starts import completed, magnitudes
 from dpjax.models.adapters import from_nnx, nnx_functions
 from dpjax.models.model import Model
-from dpjax.models.transformers import Added, Architecture, Head, Lora, Plan, Transformer
+from dpjax.models.transformers import Added, Architecture, Head, Ia3, Lora, Plan, SoftPrompt, Transformer
 from dpjax.models.transformers.narrow import FEW_BITS, Narrow, narrowed, narrowed_shape
 from dpjax.models.transformers.vocabulary import TokenScores
 from dpjax.ranges import LAST_LAYERS, PROMPT_LENGTH, RANK
 from dpjax.types import Params
 
-METHODS = ("full", "head", "bitfit", "lora", "last", "prompt", "prefix")
+METHODS = ("full", "head", "bitfit", "lora", "dora", "ia3", "last", "prompt", "prefix")
 
 TARGETS = ("query", "key", "value", "output", "gate", "up", "down")
 """Dense layers that an adapter may sit on."""
@@ -34,39 +35,77 @@ class Method:
 
     Attributes:
       name: ``"full"``; ``"head"`` (the new head alone); ``"bitfit"`` (all biases); ``"lora"`` (low-rank adapters);
-        ``"last"`` (the last layers); ``"prompt"`` (vectors before the text); ``"prefix"`` (keys and values in every
-        block). Keys' biases are never trained where positions are learned: their gradient is always zero.
-      lora: rank, scale and targets of ``"lora"``.
+        ``"dora"`` (adapters, and the length of each output of the sum); ``"ia3"`` (vectors that scale keys, values and
+        what the MLP hides); ``"last"`` (the last layers); ``"prompt"`` (vectors before the text); ``"prefix"`` (keys
+        and values in every block). Keys' biases are never trained where positions are learned: their gradient is
+        always zero.
+      lora: rank, scale and targets of ``"lora"`` and ``"dora"``.
       last_layers: of ``"last"``.
       length: vectors of ``"prompt"`` and ``"prefix"``.
+      ia3: what ``"ia3"`` scales.
 
     References:
-      Hu et al., LoRA, 2022 (https://arxiv.org/abs/2106.09685); Ben Zaken et al., BitFit, 2022
-      (https://arxiv.org/abs/2106.10199); Lester et al., prompt tuning, 2021 (https://arxiv.org/abs/2104.08691); Li and
-      Liang, prefix tuning, 2021 (https://arxiv.org/abs/2101.00190); under DP: Yu et al., 2022
-      (https://arxiv.org/abs/2110.06500), Bu et al., 2022 (https://arxiv.org/abs/2210.00036).
+      Hu et al., LoRA, 2022 (https://arxiv.org/abs/2106.09685); Liu et al., DoRA, 2024
+      (https://arxiv.org/abs/2402.09353); Liu et al., IA³, 2022 (https://arxiv.org/abs/2205.05638); Ben Zaken et al.,
+      BitFit, 2022 (https://arxiv.org/abs/2106.10199); Lester et al., prompt tuning, 2021
+      (https://arxiv.org/abs/2104.08691); Li and Liang, prefix tuning, 2021 (https://arxiv.org/abs/2101.00190); under
+      DP: Yu et al., 2022 (https://arxiv.org/abs/2110.06500), Bu et al., 2022 (https://arxiv.org/abs/2210.00036).
     """
 
     name: str
     lora: Lora = Lora()
     last_layers: int = 1
     length: int = 8
+    ia3: Ia3 = Ia3()
 
     def __post_init__(self) -> None:
         one_of("name", self.name, METHODS)
+        if self.lora.dora and self.name == "lora":
+            object.__setattr__(self, "name", "dora")
         RANK.known("rank", self.lora.rank)
         if not self.lora.targets:
             raise ValueError(f"targets=[] must name some of {', '.join(TARGETS)}; adapters stand beside those.")
-        for target in self.lora.targets:
+        for target in (*self.lora.targets, *self.ia3.outputs, *self.ia3.inputs):
             one_of("targets", target, TARGETS)
         LAST_LAYERS.known("last_layers", self.last_layers)
         PROMPT_LENGTH.known("length", self.length)
 
+    @classmethod
+    def of(cls, adapters: Lora | Ia3 | SoftPrompt) -> "Method":
+        """What goes on training adapters of this kind, as ``load_adapters`` found them.
+
+        Example:
+          >>> Method.of(Ia3()).name, Method.of(Lora(dora=True)).name, Method.of(SoftPrompt(4)).length
+          ('ia3', 'dora', 4)
+        """
+        match adapters:
+            case Lora():
+                return cls("dora" if adapters.dora else "lora", lora=adapters)
+            case Ia3():
+                return cls("ia3", ia3=adapters)
+            case SoftPrompt():
+                return cls("prefix" if adapters.everywhere else "prompt", length=adapters.length)
+
+    @property
+    def adapters(self) -> Lora | Ia3 | SoftPrompt | None:
+        """What ``save_adapters`` is told of it; None: it adds nothing."""
+        match self.name:
+            case "lora" | "dora":
+                return self.lora._replace(dora=self.name == "dora")
+            case "ia3":
+                return self.ia3
+            case "prompt" | "prefix":
+                return SoftPrompt(self.length, everywhere=self.name == "prefix")
+            case _:
+                return None
+
     @property
     def added(self) -> Added:
         """What it adds to the architecture."""
+        adapters = self.adapters
         return Added(
-            lora=self.lora if self.name == "lora" else None,
+            lora=adapters if isinstance(adapters, Lora) else None,
+            ia3=adapters if isinstance(adapters, Ia3) else None,
             prompt_length=self.length if self.name == "prompt" else 0,
             prefix_length=self.length if self.name == "prefix" else 0,
         )
@@ -207,10 +246,13 @@ def fine_tune(
 
     model = Model(init, apply)
     shapes = jax.eval_shape(model.init, jax.random.key(0))
-    sizes = plan.sizes(arch.num_layers)
-    body = regrouped(pretrained, sizes)
+    body = regrouped(completed(pretrained, arch.num_layers) if plan.stacks else pretrained, plan.sizes(arch.num_layers))
     known = flat_paths(shapes)
-    lost = sorted(path for path in body if ".lora." in path and path not in known)
+    if method.added.lora is not None and method.added.lora.dora:
+        body |= magnitudes(body, known, method.added.lora, frozen_dtype)
+    lost = sorted(
+        path for path in body if {"lora", "ia3", "prefix", "prompt"} & set(path.split(".")) and path not in known
+    )
     if lost:
         raise ValueError(f"pretrained holds {lost[0]}, which this model has no place for; call merge_adapters first.")
     new = tuple(sorted(path for path in known if path not in body))
@@ -227,8 +269,12 @@ def fine_tune(
                 return True
             case "bitfit":
                 return parts[-1] == "bias"
-            case "lora":
+            case "lora" | "dora":
                 return "lora" in parts  # adapters that are there already are trained further
+            case "ia3":
+                return "ia3" in parts
+            case "prompt" | "prefix":
+                return method.name in parts
             case "last":
                 return parts[0] in ("final_norm", "pooler") or (parts[0] == "layers" and int(parts[1]) >= first_trained)
             case _:

@@ -152,7 +152,8 @@ def method_of(made: TuningConf) -> Method:
 
 def describe(made: TuningConf) -> str:
     """What is trained, in a word and its own number."""
-    number = {"lora": made.rank, "last": made.last_layers, "prompt": made.length, "prefix": made.length}
+    number = {"lora": made.rank, "dora": made.rank, "last": made.last_layers}
+    number |= {"prompt": made.length, "prefix": made.length}
     return f"{made.name}({number[made.name]})" if made.name in number else made.name
 
 

@@ -83,10 +83,11 @@ def _save(cfg: Config, folder: Path, trained: Any, labels: Sequence[str]) -> boo
             params = unstacked({path: np.asarray(leaf, np.float32) for path, leaf in whole.items()}, sizes)
             head = language.head_of(cfg.model, classes)
             labels = labels if classes else ()
-            if cfg.tuning.name == "lora":
-                lora, tokenizer = language.method_of(cfg.tuning).lora, body.tokenizer
+            adapters = language.method_of(cfg.tuning).adapters
+            if adapters is not None and pretrained.opens_in_peft(body.arch, adapters, head):
+                tokenizer = body.tokenizer
                 pretrained.save_adapters(
-                    folder, body.arch, params, lora, body, head=head, labels=labels, tokenizer=tokenizer
+                    folder, body.arch, params, adapters, body, head=head, labels=labels, tokenizer=tokenizer
                 )
                 return bool(labels)
             if cfg.tuning.name not in ("prompt", "prefix"):

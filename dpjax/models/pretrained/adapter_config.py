@@ -2,10 +2,10 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from dpjax.models.pretrained.tensor_files import CheckpointError, read_json
 from dpjax.models.transformers.config_fields import shown
@@ -13,7 +13,7 @@ from dpjax.models.transformers.config_fields import shown
 _HARMLESS = {
     *("peft_type", "task_type", "base_model_name_or_path", "revision", "inference_mode", "auto_mapping"),
     *("peft_version", "lora_dropout", "fan_in_fan_out", "megatron_core", "loftq_config", "eva_config", "corda_config"),
-    *("lora_ga_config", "runtime_config", "qalora_group_size"),
+    *("lora_ga_config", "runtime_config", "qalora_group_size", "init_lora_weights", "init_ia3_weights"),
 }
 """What changes no number after training. ``fan_in_fan_out`` follows from the kind of layer: PEFT sets it right."""
 
@@ -23,10 +23,13 @@ _STARTS = (True, False, None, "gaussian", "orthogonal", "eva")
 
 @dataclass(frozen=True)
 class AdapterConfig:
-    """A LoRA as PEFT describes it.
+    """A LoRA, a DoRA or an IA³ as PEFT describes it.
 
     Attributes:
       path: of the file, for errors.
+      kind: ``peft_type``: ``"LORA"`` or ``"IA3"``.
+      dora: the sum of matrix and adapter has a trained length for each output.
+      inputs: names, ends of them, or one expression of what IA³ scales the input of; None: not said.
       task: ``task_type``, such as ``"SEQ_CLS"``; None: not said.
       base: ``base_model_name_or_path``.
       rank, alpha: of every adapter that no pattern is about.
@@ -41,6 +44,9 @@ class AdapterConfig:
     """
 
     path: Path
+    kind: str
+    dora: bool
+    inputs: str | tuple[str, ...] | None
     task: str | None
     base: str | None
     rank: int
@@ -73,6 +79,12 @@ class AdapterConfig:
             return True
         return _named(self.targets, module) and self._in_layers(module)
 
+    def is_scaled_before(self, module: str) -> bool:
+        """Whether IA³ scales a module's input, and not its output."""
+        if isinstance(self.inputs, str):
+            return re.fullmatch(self.inputs, module) is not None
+        return any(module.endswith(name) for name in self.inputs or ())
+
     def is_saved(self, module: str) -> bool:
         """Whether a module was trained whole."""
         return any(re.match(rf"(^|.*\.){name}($|\..*)", module) for name in self.saved)
@@ -99,9 +111,12 @@ def read_adapter_config(path: Path) -> AdapterConfig:
     """
     config = read_json(path)
     kind = config.get("peft_type")
-    if kind != "LORA":
-        raise CheckpointError(f"{path}: peft_type is {shown(kind)}, but dpjax reads LORA; convert the adapter to it.")
-    known = _Known(config, path)
+    if kind not in ("LORA", "IA3"):
+        raise CheckpointError(
+            f"{path}: peft_type is {shown(kind)}, but dpjax reads LORA, IA3, PROMPT_TUNING and PREFIX_TUNING; convert "
+            "the adapter to one of them."
+        )
+    known = Known(config, path)
     start = config.get("init_lora_weights")
     if not any(start is each or (isinstance(each, str) and start == each) for each in _STARTS):
         known.refuse(
@@ -109,6 +124,9 @@ def read_adapter_config(path: Path) -> AdapterConfig:
         )
     read = AdapterConfig(
         path=path,
+        kind=kind,
+        dora=known.flag("use_dora"),
+        inputs=known.names_or_pattern("feedforward_modules") if kind == "IA3" else None,
         task=known.text("task_type"),
         base=known.text("base_model_name_or_path"),
         rank=known.rank("r", known.take("r", 8)),
@@ -124,48 +142,66 @@ def read_adapter_config(path: Path) -> AdapterConfig:
         layers=known.numbers("layers_to_transform"),
         layers_in=known.names("layers_pattern") or (),
     )
-    for field, value in config.items():
-        if field not in known.taken and field not in _HARMLESS and field != "init_lora_weights" and value:
-            known.refuse(field, "which dpjax does not compute; merge the adapter into its base in PEFT")
+    known.refuse_the_rest(_HARMLESS, "merge the adapter into its base in PEFT")
+    if read.dora and read.biased:
+        known.refuse("lora_bias", "but with use_dora PEFT computes no bias of an adapter; take the adapter anew")
     return read
 
 
-class _Known:
-    """The fields that are computed, each checked when it is read."""
+class Known:
+    """The fields that are computed, each checked when it is read.
+
+    Args:
+      config: the whole file.
+      path: of it, for errors.
+    """
 
     def __init__(self, config: Mapping[str, Any], path: Path):
         self.config, self.path, self.taken = config, path, set[str]()
 
-    def refuse(self, field: str, why: str) -> None:
+    def refuse(self, field: str, why: str) -> NoReturn:
+        """Raises a ``CheckpointError`` that names file, field and value."""
         raise CheckpointError(f"{self.path}: {field} is {shown(self.config.get(field))}, {why}.")
 
+    def refuse_the_rest(self, harmless: Iterable[str], instead: str) -> None:
+        """Raises where a field says something that was not asked for and that is not known to be harmless."""
+        for field, value in self.config.items():
+            if field not in self.taken and field not in harmless and value:
+                self.refuse(field, f"which dpjax does not compute; {instead}")
+
     def take(self, field: str, usual: Any = None) -> Any:
+        """A field's value, or the usual one where it is absent."""
         self.taken.add(field)
         return self.config.get(field, usual)
 
     def rank(self, field: str, value: Any) -> int:
+        """A whole number of at least 1."""
         if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value < 2**31:
             self.refuse(field, "but a rank must be a whole number of at least 1; take the adapter anew")
         return value
 
     def number(self, field: str, value: Any) -> float:
+        """A number."""
         if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e30:
             self.refuse(field, "but must be a number; take the adapter anew")
         return float(value)
 
     def flag(self, field: str) -> bool:
+        """True or false."""
         value = self.take(field, False)
         if not isinstance(value, bool):
             self.refuse(field, "but must be true or false; take the adapter anew")
         return value
 
     def text(self, field: str) -> str | None:
+        """A word or null."""
         value = self.take(field)
         if value is not None and not isinstance(value, str):
             self.refuse(field, "but must be a word or null; take the adapter anew")
         return value
 
     def one_of(self, field: str, *choices: str) -> str:
+        """One of some words."""
         value = self.take(field, choices[0])
         if value not in choices:
             self.refuse(field, f"but must be one of {', '.join(choices)}; take the adapter anew")
@@ -183,6 +219,7 @@ class _Known:
         return None if value is None else tuple(value)
 
     def names_or_pattern(self, field: str) -> str | tuple[str, ...] | None:
+        """A list of names, or one regular expression."""
         value = self.config.get(field)
         if isinstance(value, str):
             self.taken.add(field)
@@ -191,6 +228,7 @@ class _Known:
         return self.names(field)
 
     def numbers(self, field: str) -> tuple[int, ...] | None:
+        """Whole numbers, one or a list; null: none."""
         value = self.take(field)
         listed = [value] if isinstance(value, int) else value
         if listed is not None and not (
@@ -200,6 +238,7 @@ class _Known:
         return tuple(listed) if listed else None
 
     def patterns(self, field: str) -> list[tuple[str, Any]]:
+        """Pairs of an object whose names are regular expressions."""
         value = self.take(field)
         if value is not None and not isinstance(value, dict):
             self.refuse(field, "but must be an object; take the adapter anew")

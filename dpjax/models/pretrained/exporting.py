@@ -2,29 +2,48 @@
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from dpjax.models.pretrained.adapter_files import CONFIG, WEIGHTS
-from dpjax.models.pretrained.checkpoints import CHECKPOINTS
+from dpjax.models.pretrained.adapter_tensors import adapter_tensors, pattern_of, targets_of
+from dpjax.models.pretrained.bases import base_of
 from dpjax.models.pretrained.heads import check_head, is_native, label_fields, remove_head, write_head
 from dpjax.models.pretrained.load_and_save import Pretrained
-from dpjax.models.pretrained.names import NAMES, joined, modules, tensors
+from dpjax.models.pretrained.names import NAMES, modules, tensors
+from dpjax.models.pretrained.soft_prompts import refusal, soft_prompt_tensor
 from dpjax.models.pretrained.tensor_files import CheckpointError, Flat, write_safetensors
 from dpjax.models.pretrained.tokens import TextTokenizer, write_tokenizer
 from dpjax.models.transformers.architecture import Architecture
-from dpjax.models.transformers.layers import Lora
+from dpjax.models.transformers.layers import Ia3, Lora, SoftPrompt
 from dpjax.models.transformers.transformer import Head
+
+_KINDS = {
+    "LORA": "LoRA adapters",
+    "IA3": "IA³ vectors",
+    "PROMPT_TUNING": "A soft prompt",
+    "PREFIX_TUNING": "A trained prefix",
+}
+
+_ROBERTA = ["lm_head.dense", "lm_head.layer_norm"]
+_MASKED = {
+    "bert": ["transform"],
+    "roberta": _ROBERTA,
+    "xlm-roberta": _ROBERTA,
+    "distilbert": ["vocab_transform", "vocab_layer_norm"],
+    "modernbert": ["head.dense", "head.norm"],
+}
+"""Family → modules of its head over masked tokens, but for the scores' bias, which PEFT loads by its name."""
 
 
 def save_adapters(
     folder: str | os.PathLike[str],
     arch: Architecture,
     params: Mapping[str, np.ndarray],
-    lora: Lora,
+    lora: Lora | Ia3 | SoftPrompt,
     base: str | Pretrained,
     *,
     head: Head | None = None,
@@ -42,7 +61,7 @@ def save_adapters(
       folder: made if it is not there.
       arch: of the body.
       params: by path, each layer by itself; of the frozen parameters nothing is stored.
-      lora: rank, scale and targets.
+      lora: rank, scale and targets; or which vectors there are.
       base: the checkpoint they belong to, or its name; its name on the hub, or its folder, is written.
       head: of a classifier: how a text becomes the vector that it reads.
       labels: names of its classes; (): numbered.
@@ -52,7 +71,8 @@ def save_adapters(
       The folder.
 
     Raises:
-      CheckpointError: no adapters among the parameters, or a classifier without its head.
+      CheckpointError: no adapters among the parameters, a classifier without its head, or what no file of PEFT means:
+        a prefix where positions are learned or windows hide it, a prompt before a pooler.
 
     Example:
       >>> import tempfile, numpy as np
@@ -63,7 +83,7 @@ def save_adapters(
       ...     sorted(path.name for path in save_adapters(folder, arch, adapters, lora, "owner/name").iterdir())
       ['README.md', 'adapter_config.json', 'adapter_model.safetensors']
     """
-    if not any(path.endswith(".lora.a") for path in params):
+    if not any({"lora", "ia3", "prompt", "prefix"} & set(path.split(".")) for path in params):
         raise CheckpointError("params hold no adapters; tune with lora first, or use save.")
     classifies, masks = (
         "classifier.kernel" in params,
@@ -73,42 +93,39 @@ def save_adapters(
     apart = classifies and not native
     prefixed = not apart and (native or masks or arch.causal)
     prefix = NAMES[arch.family].prefix if prefixed else ""
-    stored, ranks, alphas = Flat(), dict[str, int](), dict[str, float]()
-    for name, a, b in _joined(params, arch, lora.rank):
-        stored[f"base_model.model.{prefix}{name}.lora_A.weight"] = np.ascontiguousarray(a.T)
-        stored[f"base_model.model.{prefix}{name}.lora_B.weight"] = np.ascontiguousarray(b.T)
-        if a.shape[1] != lora.rank:
-            key = name.rsplit(".", 1)[-1]
-            ranks[key], alphas[key] = a.shape[1], lora.alpha * a.shape[1] / lora.rank
-    names = sorted(
-        name.removesuffix(".lora_A.weight").removeprefix("base_model.model.") for name in stored if "lora_A" in name
-    )
-    depth = NAMES[arch.family].layers.count(".") + 1
+    soft = isinstance(lora, SoftPrompt)
+    if isinstance(lora, SoftPrompt):
+        if native or masks:
+            raise CheckpointError(
+                f"a {arch.family} with {lora} and a head on {'its pooler' if native else 'its tokens'} has no layout "
+                "in PEFT that means the same; use another pooling, or lora."
+            )
+        stored, config = soft_prompt_tensor(params, lora, arch)
+    else:
+        stored, config = adapter_tensors(params, lora, arch, prefix)
+    if not soft and config["peft_type"] == "LORA":
+        names = sorted(
+            name.removesuffix(".lora_A.weight").removeprefix("base_model.model.") for name in stored if "lora_A" in name
+        )
+        depth, known = NAMES[arch.family].layers.count(".") + 1 + prefixed, [prefix + name for name in modules(arch)]
+        config["target_modules"] = pattern_of(names, known) if apart else targets_of(names, known, depth)
     saved: list[str] = []
     if native:
         stored |= _whole(params, arch, ("classifier.", "pooler."))
-        saved = sorted({name.removeprefix("base_model.model.").split(".")[0] for name in stored if "lora_" not in name})
+        owned = {tensor.name for tensor in tensors(arch).values() if tensor.headed}
+        heads = {name.removeprefix("base_model.model.") for name in stored}
+        saved = sorted({name.split(".")[0] for name in heads & owned})
     elif masks:
-        saved = ["transform"]
+        saved = _MASKED[arch.family]
         stored |= _whole(params, arch, ("masked_head.",))
     where, gguf_file, note = base_of(base)
-    config = {
-        "peft_type": "LORA",
+    config |= {
         "task_type": "SEQ_CLS" if native else "FEATURE_EXTRACTION" if apart else "CAUSAL_LM" if arch.causal else None,
         "base_model_name_or_path": where,
-        "r": lora.rank,
-        "lora_alpha": lora.alpha,
-        "rank_pattern": ranks,
-        "alpha_pattern": alphas,
-        "lora_dropout": 0.0,
-        "bias": "none",
-        "fan_in_fan_out": arch.family == "gpt2",
-        "target_modules": _pattern(names)
-        if apart
-        else sorted({name.split(".", depth + prefixed)[-1] for name in names}),
-        "modules_to_save": saved or None,
         "inference_mode": True,
     }
+    if not soft:
+        config["modules_to_save"] = saved or None
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     remove_head(folder)
@@ -123,47 +140,12 @@ def save_adapters(
     return folder
 
 
-def base_of(base: str | Pretrained) -> tuple[str, str | None, str]:
-    """What others call a checkpoint: its name on the hub or its folder; the GGUF file in it; and what is to be said.
-
-    Example:
-      >>> base_of("minilm")
-      ('sentence-transformers/all-MiniLM-L6-v2', None, '')
-    """
-    name, source = (base, "") if isinstance(base, str) else (base.name, base.source)
-    path = Path(name).expanduser()
-    if name in CHECKPOINTS:
-        known = CHECKPOINTS[name]
-        return known.repo, None, known.note if known.note and known.note in source else ""
-    if path.is_file():
-        return str(path.resolve().parent), path.name, ""
-    if path.is_dir():
-        only_gguf = (path / "model.gguf").is_file() and not (path / "config.json").is_file()
-        return str(path.resolve()), "model.gguf" if only_gguf else None, ""
-    return name, None, ""
-
-
-def _joined(
-    params: Mapping[str, np.ndarray], arch: Architecture, rank: int
-) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """Name of each module with an adapter, and its two matrices.
-
-    Adapters on parts of one matrix, as GPT-2's for query, key and value, become one: their ``a`` side by side, and each
-    ``b`` in the rows of its own ``a`` and the columns of its own part.
-    """
-    places = tensors(arch)
-    for name, paths in modules(arch).items():
-        adapted = [(i, path) for i, path in enumerate(paths) if f"{path}.lora.a" in params]
-        if not adapted:
-            continue
-        if len(paths) == 1:
-            yield name, params[f"{paths[0]}.lora.a"], params[f"{paths[0]}.lora.b"]
-            continue
-        place = places[f"{paths[0]}.kernel"]._replace(turned=False)
-        none = {i: np.zeros((rank, size), np.float32) for i, size in enumerate(place.sizes)}
-        bs = [joined(none | {i: np.asarray(params[f"{path}.lora.b"])}, place) for i, path in adapted]
-        a = np.concatenate([np.asarray(params[f"{path}.lora.a"]) for _, path in adapted], axis=1)
-        yield name, a, np.concatenate(bs)
+def opens_in_peft(arch: Architecture, adapters: Lora | Ia3 | SoftPrompt, head: Head) -> bool:
+    """Whether ``save_adapters`` knows a layout in which they mean the same to PEFT: a prompt may have none."""
+    if not isinstance(adapters, SoftPrompt):
+        return True
+    apart = head.task == "causal" or (head.task == "classify" and not is_native(arch, head))
+    return apart and not refusal(arch, adapters.everywhere)
 
 
 def _whole(params: Mapping[str, np.ndarray], arch: Architecture, begins: tuple[str, ...]) -> Flat:
@@ -174,13 +156,6 @@ def _whole(params: Mapping[str, np.ndarray], arch: Architecture, begins: tuple[s
         for path, array in params.items()
         if path.startswith(begins) and plan[path].headed
     }
-
-
-def _pattern(names: Sequence[str]) -> str:
-    """One expression of whole names: PEFT finds none of them in a model that puts something before them."""
-    import re
-
-    return "|".join(sorted({re.sub(r"(?<=\\\.)\d+(?=\\\.)", r"\\d+", re.escape(name)) for name in names}))
 
 
 def _readme(
@@ -206,7 +181,7 @@ def _readme(
         *([f"base_model: {base}"] if not Path(base).is_absolute() else []),
         "---",
         "",
-        f"LoRA adapters for `{base}`, trained with dpjax.",
+        f"{_KINDS[config['peft_type']]} for `{base}`, trained with dpjax.",
         *(
             ["", f"They were trained on that model {note}; on other weights of it they score a little differently."]
             if note

@@ -10,11 +10,12 @@ from jaxtyping import PyTree
 
 from dpjax.checks import seed_number
 from dpjax.models.generation import Sampling, make_generate
-from dpjax.models.pretrained.adapter_files import load_adapters, merge_adapters
+from dpjax.models.pretrained.adapter_files import load_adapters
 from dpjax.models.pretrained.load_and_save import Pretrained
+from dpjax.models.pretrained.merging import merge_adapters
 from dpjax.models.pretrained.tensor_files import CheckpointError
 from dpjax.models.pretrained.tokens import TextTokenizer
-from dpjax.models.transformers import Head
+from dpjax.models.transformers import Head, SoftPrompt
 from dpjax.models.tuning import Method, Tuned, fine_tune
 
 
@@ -36,18 +37,23 @@ def write(
       num_tokens: most tokens to write.
       temperature, top_p: see ``Sampling``.
       seed: of the draws.
-      adapter: folder of LoRA adapters that are added to the model.
+      adapter: folder of adapters that are added to the model.
 
     Raises:
       CheckpointError: an empty prompt, or adapters of another model.
       ValueError: a model that is not causal, or more tokens than it has positions.
     """
     params = dict(body.params)
+    method = Method("full")
     if adapter is not None:
-        adapters, lora = load_adapters(adapter, body.arch)
-        params = merge_adapters(params | adapters, lora)
+        adapters, kind = load_adapters(adapter, body.arch, base=body)
+        params |= adapters
+        if isinstance(kind, SoftPrompt):
+            method = Method.of(kind)
+        else:
+            params = merge_adapters(params, kind)
         params = {path: array for path, array in params.items() if not path.startswith("classifier.")}
-    tuned = fine_tune(body.arch, params, Head("causal"), Method("full"), scan_layers=True)
+    tuned = fine_tune(body.arch, params, Head("causal"), method, scan_layers=True)
     return write_tuned(
         tuned,
         tuned.start,

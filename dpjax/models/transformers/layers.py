@@ -9,7 +9,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
 from dpjax.models.transformers.architecture import Architecture
-from dpjax.models.transformers.narrow import product
+from dpjax.models.transformers.narrow import Matrix, product, widened
 from dpjax.models.transformers.rotary import rotate
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
@@ -28,11 +28,37 @@ class Lora(NamedTuple):
       rank: columns of ``a``.
       alpha: scale; the adapter is multiplied by ``alpha / rank``.
       targets: names of the dense layers that get one: query, key, value, output, up, gate, down.
+      dora: the sum of kernel and adapter has a trained length for each output, and only its direction is theirs.
     """
 
     rank: int = 8
     alpha: float = 16.0
     targets: tuple[str, ...] = ("query", "value")
+    dora: bool = False
+
+
+class Ia3(NamedTuple):
+    """Trained vectors that scale what dense layers put out, or are given; ones at the start.
+
+    Attributes:
+      outputs: names of the dense layers whose outputs are scaled.
+      inputs: of those whose inputs are.
+    """
+
+    outputs: tuple[str, ...] = ("key", "value")
+    inputs: tuple[str, ...] = ("down",)
+
+
+class SoftPrompt(NamedTuple):
+    """Trained vectors that stand before a text.
+
+    Attributes:
+      length: how many.
+      everywhere: keys and values in every block (prefix tuning) instead of embedded tokens before the first.
+    """
+
+    length: int = 8
+    everywhere: bool = False
 
 
 class Added(NamedTuple):
@@ -40,11 +66,13 @@ class Added(NamedTuple):
 
     Attributes:
       lora: low-rank adapters; None: none.
+      ia3: vectors that scale activations; None: none.
       prompt_length: trained vectors before the embedded text (soft prompt).
       prefix_length: trained keys and values in every block (prefix tuning).
     """
 
     lora: Lora | None = None
+    ia3: Ia3 | None = None
     prompt_length: int = 0
     prefix_length: int = 0
 
@@ -66,11 +94,30 @@ class Adapter(nnx.Module):
         # As in PEFT: what comes out of a random ``a`` keeps the scale of its input.
         self.a = nnx.Param(nnx.initializers.he_uniform()(rngs.params(), (features_in, lora.rank)))
         self.b = nnx.Param(jnp.zeros((lora.rank, features_out)))
+        self.magnitude = nnx.Param(jnp.ones(features_out)) if lora.dora else None
         self.scale = lora.alpha / lora.rank
+
+    def turned(self, y: Float[Array, "*length features_out"], kernel: Matrix) -> Float[Array, "*length features_out"]:
+        """Outputs of kernel and adapter; with DoRA at their trained length, where that of the sum is a constant."""
+        if self.magnitude is None:
+            return y
+        a, b = (jax.lax.stop_gradient(half.get_value()) for half in (self.a, self.b))
+        whole = widened(kernel, a.shape[0]) + self.scale * (a @ b).astype(jnp.float32)
+        norms = jnp.sqrt(jnp.sum(jnp.square(whole), axis=0))
+        shares = jax.lax.stop_gradient(jnp.where(norms > 0, 1 / jnp.where(norms > 0, norms, 1), 0))
+        return y * wide(shares, y) * wide(self.magnitude.get_value(), y)
 
     def __call__(self, x: Float[Array, "*length features_in"]) -> Float[Array, "*length features_out"]:
         low = x @ self.a.get_value().astype(x.dtype)
         return (low @ self.b.get_value().astype(x.dtype)) * jnp.asarray(self.scale, x.dtype)
+
+
+class Scales(nnx.Module):
+    """IA³'s vectors of a dense layer."""
+
+    def __init__(self, inputs: int | None, outputs: int | None):
+        self.inputs = None if inputs is None else nnx.Param(jnp.ones(inputs))
+        self.outputs = None if outputs is None else nnx.Param(jnp.ones(outputs))
 
 
 class Dense(nnx.Module):
@@ -81,12 +128,21 @@ class Dense(nnx.Module):
         self.bias = nnx.Param(jnp.zeros(features_out)) if bias else None
         targeted = added.lora is not None and name in added.lora.targets
         self.lora = Adapter(features_in, features_out, added.lora, rngs) if targeted and added.lora else None
+        given = features_in if added.ia3 is not None and name in added.ia3.inputs else None
+        put = features_out if added.ia3 is not None and name in added.ia3.outputs else None
+        self.ia3 = Scales(given, put) if given or put else None
 
     def __call__(self, x: Float[Array, "*length features_in"]) -> Float[Array, "*length features_out"]:
-        y = product(x, self.kernel.get_value())
+        if self.ia3 is not None and self.ia3.inputs is not None:
+            x = x * wide(self.ia3.inputs.get_value(), x)
+        kernel = self.kernel.get_value()
+        y = product(x, kernel)
         if self.lora is not None:
-            y = y + self.lora(x)
-        return y if self.bias is None else y + wide(self.bias.get_value(), y)
+            y = self.lora.turned(y + self.lora(x), kernel)
+        y = y if self.bias is None else y + wide(self.bias.get_value(), y)
+        if self.ia3 is not None and self.ia3.outputs is not None:
+            y = y * wide(self.ia3.outputs.get_value(), y)
+        return y
 
 
 class Norm(nnx.Module):
