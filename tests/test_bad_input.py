@@ -19,7 +19,7 @@ CASES = {
     "model=mpl": "model=mpl is not there; did you mean mlp?",
     "data=xyz": "data=xyz is not there; use adult or bbc_news or breast_cancer or cdnow or digits or "
     "drug_reviews or e2e or fashion_mnist or heart or icd10 or licences or mnist_10k or mnist_5k or mnli or nafld or "
-    "own or qnli or reuters_r8 or rotten_tomatoes or shakespeare or spam_assassin or sst2.",
+    "own or qnli or qqp or reuters_r8 or rotten_tomatoes or shakespeare or spam_assassin or sst2.",
     "data=credit": "data=credit is no file of settings; write data.name=credit.",
     "model=wide_resnet": "model=wide_resnet is no file of settings; write model.name=wide_resnet.",
     "hydra/launcher=foo": "hydra/launcher=foo is not there; use basic or batched",
