@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 from jaxtyping import Array, Key, PyTree
 
 from dpjax.checks import one_of
@@ -24,6 +25,10 @@ TARGETS = ("query", "key", "value", "output", "gate", "up", "down")
 
 _HEADS = ("classifier", "masked_head")
 
+_FACTORS = (
+    0  # of the key that frozen factors are drawn from: public, so that all who start from a checkpoint share them
+)
+
 
 @dataclass(frozen=True)
 class Method:
@@ -36,18 +41,22 @@ class Method:
       lora: rank, scale and targets of ``"lora"``.
       last_layers: of ``"last"``.
       length: vectors of ``"prompt"`` and ``"prefix"``.
+      freeze_a: of ``"lora"``: ``a`` stays as it was drawn, the same for every run, and ``b`` alone is trained. What
+        adapters add is then linear in what is trained: a mean of messages is a mean of products (FFA-LoRA).
 
     References:
       Hu et al., LoRA, 2022 (https://arxiv.org/abs/2106.09685); Ben Zaken et al., BitFit, 2022
       (https://arxiv.org/abs/2106.10199); Lester et al., prompt tuning, 2021 (https://arxiv.org/abs/2104.08691); Li and
       Liang, prefix tuning, 2021 (https://arxiv.org/abs/2101.00190); under DP: Yu et al., 2022
-      (https://arxiv.org/abs/2110.06500), Bu et al., 2022 (https://arxiv.org/abs/2210.00036).
+      (https://arxiv.org/abs/2110.06500), Bu et al., 2022 (https://arxiv.org/abs/2210.00036); Sun et al., FFA-LoRA,
+      2024 (https://arxiv.org/abs/2403.12313).
     """
 
     name: str
     lora: Lora = Lora()
     last_layers: int = 1
     length: int = 8
+    freeze_a: bool = False
 
     def __post_init__(self) -> None:
         one_of("name", self.name, METHODS)
@@ -182,6 +191,8 @@ def fine_tune(
     lost = sorted(path for path in body if ".lora." in path and path not in known)
     if lost:
         raise ValueError(f"pretrained holds {lost[0]}, which this model has no place for; call merge_adapters first.")
+    if method.name == "lora" and method.freeze_a:
+        body = _drawn_factors(known) | body
     new = tuple(sorted(path for path in known if path not in body))
     first_trained = len(plan.sizes(arch.num_layers)) - (1 if scan_layers else method.last_layers)
 
@@ -197,7 +208,9 @@ def fine_tune(
             case "bitfit":
                 return parts[-1] == "bias"
             case "lora":
-                return "lora" in parts  # adapters that are there already are trained further
+                return "lora" in parts and not (
+                    method.freeze_a and parts[-1] == "a"
+                )  # adapters that are there already are trained further
             case "last":
                 return parts[0] in ("final_norm", "pooler") or (parts[0] == "layers" and int(parts[1]) >= first_trained)
             case _:
@@ -214,6 +227,17 @@ def fine_tune(
 
     frozen = jax.tree.map(lambda x: np.asarray(x, dtype=plan.dtype), half(False))
     return Tuned(model, half(True), frozen, new, arch, plan, method.added)
+
+
+def _drawn_factors(shapes: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """An ``a`` for each adapter, drawn from the same public key everywhere."""
+    draw, drawn = nnx.initializers.he_uniform(), {}
+    for number, path in enumerate(sorted(path for path in shapes if path.endswith(".lora.a"))):
+        *stack, rows, rank = shapes[path].shape
+        keys = jax.random.split(jax.random.fold_in(jax.random.key(_FACTORS), number), tuple(stack) or 1)
+        layers = [np.asarray(draw(key, (rows, rank), jnp.float32)) for key in keys]
+        drawn[path] = np.stack(layers) if stack else layers[0]
+    return drawn
 
 
 def check_moved(before: Params, after: Params) -> None:
