@@ -1,5 +1,7 @@
 """Clients with adapters of different ranks: an exact mean of products, and nothing sent beyond a client's rank."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -50,7 +52,9 @@ def products(frozen, trained):
 def small_round():
     """Two adapters on a linear model beside a head: what the algorithm needs to know of a model."""
     frozen = {name: {"lora": {"a": a}} for name, a in FACTORS.items()}
-    start = {name: {"lora": {"b": jnp.asarray(SOURCE.normal(size=(4, 3)), jnp.float32)}} for name in FACTORS}
+    start: dict[str, Any] = {
+        name: {"lora": {"b": jnp.asarray(SOURCE.normal(size=(4, 3)), jnp.float32)}} for name in FACTORS
+    }
     start["head"] = jnp.ones(3)
 
     def loss_fn(params, example, key):
@@ -161,9 +165,9 @@ def test_a_mean_of_padded_factors_is_no_mean_of_products(ranks, seed):
     """Of both factors, padded, the product of means is off; of stacked factors it is not, nor with one ``a``."""
     source = np.random.default_rng(seed)
     pairs = [(source.normal(size=(5, rank)), source.normal(size=(rank, 3))) for rank in ranks]
-    mean = sum(a @ b for a, b in pairs) / len(pairs)
+    mean: Any = sum(a @ b for a, b in pairs) / len(pairs)
     padded = [(np.pad(a, ((0, 0), (0, 4 - a.shape[1]))), np.pad(b, ((0, 4 - len(b)), (0, 0)))) for a, b in pairs]
-    means = [sum(factors) / len(pairs) for factors in zip(*padded, strict=True)]
+    means: Any = [sum(factors) / len(pairs) for factors in zip(*padded, strict=True)]
     assert np.abs(means[0] @ means[1] - mean).max() > 1e-6
     stacked = np.concatenate([a for a, _ in pairs], 1) / len(pairs), np.concatenate([b for _, b in pairs])
     np.testing.assert_allclose(stacked[0] @ stacked[1], mean, atol=1e-9)

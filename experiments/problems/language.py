@@ -219,6 +219,11 @@ def _check(made: ModelConf, dataset: Dataset, body: Pretrained) -> None:
         raise ConfigError(
             f"model.task={made.task}: {body.name} is a {arch.family}, which sees later tokens; use masked."
         )
+    if made.task in ("causal", "completion", "synthetic") and not arch.tied and "vocabulary" not in body.params:
+        raise ConfigError(
+            f"model.task={made.task}: {body.name} was saved as a classifier, without its head over the vocabulary; "
+            "take the model that it was tuned from."
+        )
     if made.task == "masked" and body.tokenizer.mask is None:
         raise ConfigError(f"model.task=masked: {body.name} has no [MASK] token; use causal.")
     if made.task == "synthetic" and dataset.task == "tokens":

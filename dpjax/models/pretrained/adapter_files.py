@@ -11,6 +11,7 @@ import numpy as np
 from dpjax.models.pretrained.adapter_config import AdapterConfig, read_adapter_config
 from dpjax.models.pretrained.heads import has_head, read_head
 from dpjax.models.pretrained.names import NAMES, modules, taken, tensors
+from dpjax.models.pretrained.other_formats import refuse_other_weights
 from dpjax.models.pretrained.tensor_files import (
     CheckpointError,
     Flat,
@@ -56,6 +57,8 @@ def load_adapters(folder: str | os.PathLike[str], arch: Architecture) -> tuple[F
     """
     folder = Path(folder)
     config = read_adapter_config(folder / CONFIG)
+    if not (folder / WEIGHTS).exists():
+        refuse_other_weights(folder, WEIGHTS)
     flat, halves = Flat(), dict[str, dict[str, np.ndarray]]()
     for name, array in read_tensors(folder / WEIGHTS).items():
         array = _floating(array, folder / WEIGHTS, name)
