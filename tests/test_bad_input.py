@@ -4,8 +4,11 @@ import re
 
 import pytest
 from flax import nnx
+from hydra import compose, initialize_config_dir
 
 from dpjax.models import from_nnx, registry
+from experiments import config
+from experiments.border import from_hydra
 from experiments.error_words import explain, is_expected, no_field, report
 from experiments.fields import types
 from experiments.other_names import OTHER_NAMES
@@ -272,3 +275,12 @@ def test_an_empty_folder_is_refused_before_anything_is_written(main, words, tmp_
     code, _, err = main(*QUICK, *words.split(), "optimizer.num_steps=0")  # which is refused later, should this not be
     assert (code, err) == (1, f"error: {name}= is empty; give a folder, as {name}=results, or leave it out.\n")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("field", ["federated.algorithm", "data.target", "optimizer.learning_rate"])
+def test_of_fields_that_follow_from_one_without_a_value_that_one_is_named(field):
+    """The learning rate is made of the others unless somebody says one."""
+    with initialize_config_dir(str(config.CONF), version_base="1.3"):
+        cfg = compose("config", [f"{field}=???"])
+    with pytest.raises(config.ConfigError, match=f"^{field} has no value; give it one"):
+        from_hydra(cfg)
