@@ -8,12 +8,15 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from dpjax.datasets import load as load_data
 from dpjax.models import pretrained
 from dpjax.models.adapters import from_nnx
 from dpjax.models.pretrained import CheckpointError, word_tokenizer
 from dpjax.models.transformers import FAMILIES, Added, ArchitectureError, Head, Plan, Transformer, tiny
 from dpjax.models.transformers.hub_config import NAMES
 from dpjax.models.tuning import flat_paths
+from experiments.config import ConfigError, ModelConf
+from experiments.problems import language
 
 WORDS = [f"w{i}" for i in range(62)]
 
@@ -255,6 +258,11 @@ def test_a_classifier_on_a_decoder_with_a_head_of_its_own_is_loaded_again(tmp_pa
     again = pretrained.load(folder)
     assert again.params.keys() == params.keys()
     assert not (folder / "generation_config.json").exists()
+    causal = ModelConf(name="pretrained", task="causal", max_length=8)
+    with pytest.raises(
+        ConfigError, match=r"model\.task=causal: .* saved as a classifier, without its head over the voc"
+    ):
+        language._check(causal, load_data("digits"), again)
     (folder / "classifier.safetensors").unlink()
     with pytest.raises(CheckpointError, match=r"lacks lm_head\.weight"):
         pretrained.load(folder)
