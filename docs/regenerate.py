@@ -301,7 +301,8 @@ accuracy. Of what was *not run* that column says what it would take.
 ## Accounting and auditing
 
 {exact.caption} Each row is a function of `paper/accounting.py`, which has its mechanism in full: rows 1 to 15
-stand there in this order, and rows 16 to 21 of the table above in `paper/training.py`. *RDP* without more takes
+stand there in this order, and rows 16 to 23 of the table above in `paper/training.py` and `paper/language.py`.
+*RDP* without more takes
 the orders 1.1, 1.2, ..., 10.9, 12, 13, ..., 63 of TensorFlow Privacy and the tighter conversion to ε; *old
 conversion* is that of Abadi et al. (`rdp_epsilon(..., conversion="classic")`), of the same orders in rows 2 and
 3, and of 2, 3, ..., 32 in rows 1 and 10. Other orders give other digits: `dpjax epsilon` searches all real

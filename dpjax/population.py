@@ -12,7 +12,7 @@ from dpjax.buckets import Buckets
 from dpjax.checks import brief
 from dpjax.sampling import Sampler, SamplingInfo, draw_cohort
 from dpjax.stored_units import StoredUnits
-from dpjax.types import ClippedSum, Cohort, Params, Stateful, leading_size
+from dpjax.types import ClippedSum, Cohort, Params, PerUnit, Stateful, leading_size
 
 
 class Population(NamedTuple):
@@ -113,10 +113,23 @@ def _is_stream(units: Any) -> bool:
 
 
 def remember(init_state: Callable[[Params], PyTree[Array]] | None, params: Params, size: int) -> PyTree[Array]:
-    """Every unit's state before the first round, leaves ``[population, ...]``; ``()`` if units remember nothing."""
+    """Every unit's state before the first round, leaves ``[population, ...]``; ``()`` if units remember nothing.
+
+    Raises:
+      ValueError: a ``PerUnit`` state of another number of units.
+    """
     if init_state is None:
         return ()
-    return jax.tree.map(lambda x: jnp.broadcast_to(x, (size, *jnp.shape(x))), init_state(params))
+    state = init_state(params)
+    if isinstance(state, PerUnit):
+        lengths = {jnp.shape(x)[0] for x in jax.tree.leaves(state.value)}
+        if lengths != {size}:
+            found = ", ".join(map(str, sorted(lengths)))
+            raise ValueError(
+                f"init_unit_state gives states for {found} units, but the population has {size}; give one each."
+            )
+        return jax.tree.map(jnp.asarray, state.value)
+    return jax.tree.map(lambda x: jnp.broadcast_to(x, (size, *jnp.shape(x))), state)
 
 
 def draw(

@@ -26,7 +26,8 @@ class Solver(NamedTuple):
       contribution_fn: what one unit sends.
       init: initial model parameters → what the run carries as ``params``.
       wrap_optimizer: the server's optimizer of the model → that of what the run carries.
-      init_unit_state: what the run carries at first → the state that EVERY unit starts with; None: no state.
+      init_unit_state: what the run carries at first → the state that EVERY unit starts with, or ``PerUnit`` of
+        each unit's own; None: no state.
       model_of: what the run carries → the model's parameters.
       message_like: what the run carries → a tree of the shapes of a unit's message.
 

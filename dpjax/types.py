@@ -42,6 +42,8 @@ Metrics = dict[str, Any]
 class PerUnit(NamedTuple):
     """An entry of a unit's metrics that the kernel hands over slot by slot, where it sums all others.
 
+    As what ``init_unit_state`` returns, states that units do not start with alike, leaves ``[population, ...]``.
+
     Attributes:
       value: pytree of arrays, such as the state that a federated client takes home. It costs memory of slots × value.
     """

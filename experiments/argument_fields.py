@@ -35,10 +35,9 @@ SECURE = {name: f"federated.{name}" for name in ("bits", "levels")} | {"colludin
 SECURE |= {"threshold": "federated.threshold × federated.clients_per_round"}
 """Argument → field, of ``dpjax.federated.secure_aggregation`` and ``distributed_noise``."""
 
-TUNING = {
-    **{name: f"tuning.{name}" for name in ("name", "rank", "targets", "last_layers", "length")},
-    "frozen_dtype": "model.frozen_dtype",
-}
+TUNING = {name: f"tuning.{name}" for name in ("name", "rank", "targets", "last_layers", "length", "freeze_a")}
+TUNING |= {"client_ranks": "federated.client_ranks", "ranks": "federated.client_ranks"}
+TUNING |= {"frozen_dtype": "model.frozen_dtype"}
 """Argument → field, of ``dpjax.models.tuning``."""
 
 _WORDS = {"None": "null", "True": "true", "False": "false"}  # as configs write them

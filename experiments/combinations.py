@@ -119,6 +119,8 @@ def validate_messages(cfg: Config, need: Any) -> None:
         "federated.compression.error_feedback",
         "is for federated.compression.name=top_k; set it to false",
     )
+    if fed.client_ranks:
+        _validate_ranks(cfg, need)
     cohort = fed.noise_cohort
     need(
         cohort is None or cfg.clipping.name != "adaptive",
@@ -129,4 +131,37 @@ def validate_messages(cfg: Config, need: Any) -> None:
         cohort is None or cohort >= fed.expected_clients,
         "federated.noise_cohort",
         f"must be at least federated.clients_per_round={fed.clients_per_round}, or null",
+    )
+
+
+def _validate_ranks(cfg: Config, need: Any) -> None:
+    """Refuse clients of different ranks where a mean of messages is not a mean of products, or zeros would count."""
+    fed, name = cfg.federated, "federated.client_ranks"
+    need(
+        cfg.tuning.name == "lora" and cfg.tuning.freeze_a,
+        name,
+        "is aggregated exactly only where clients share one factor; set tuning=lora and tuning.freeze_a=true",
+    )
+    need(min(fed.client_ranks) >= 1, name, "must hold ranks ≥ 1, such as [4,8,16]")
+    need(
+        max(fed.client_ranks) == cfg.tuning.rank,
+        "tuning.rank",
+        f"must be {max(fed.client_ranks)}, the largest of {name}",
+    )
+    need(
+        fed.algorithm in ("fedavg", "fedprox", "fednova") and not fed.adaptive_proximal,
+        name,
+        "is for clients that send deltas and remember nothing; use federated=fedavg, fedprox or fednova",
+    )
+    need(
+        fed.compression.name == "none" and fed.robust == "none",
+        name,
+        "sends zeros for what a client does not hold, which a robust mean or compression would take for values; use "
+        "federated.compression.name=none and federated.robust=none",
+    )
+    need(
+        cfg.privacy.noise in ("gaussian", "correlated", *SHARED_NOISE),
+        name,
+        f"sends nothing beyond a client's rank, and privacy.noise={cfg.privacy.noise} would noise it there; use "
+        "gaussian",
     )

@@ -147,6 +147,9 @@ class TuningConf:
     rank: int = static(8, "lora, dora: rank of the adapters")
     alpha: float = static(16.0, "lora, dora: their scale; what they add is multiplied by alpha / rank")
     targets: list[str] = static(["query", "value"], "lora, dora: some of query, key, value, output, gate, up, down")
+    freeze_a: bool = static(
+        False, "lora: train b alone; a stays as drawn, so that a mean of messages is one of products"
+    )
     last_layers: int = static(1, "last: layers that are trained")
     length: int = static(8, "prompt, prefix: trained vectors")
     cache_features: bool = static(True, "head: embed every text once, and train the head on the vectors")
@@ -265,6 +268,9 @@ class FederatedConf:
     records_per_client: int | None = static(None, "rows of a client under sampled; most rows of one under natural")
     num_buckets: int = static(1, "sizes that clients are padded to; more save memory and time where sizes differ much")
     weights: str = static("uniform", "uniform, or sizes: p_k by rows, which are private, so only without DP")
+    client_ranks: list[int] = static(
+        [], "ranks of adapters, as many clients of each, with tuning.freeze_a; []: all have tuning.rank"
+    )
     local_steps: int = static(5, "local steps of a client")
     local_epochs: int | None = static(None, "passes over a client's rows instead of local_steps")
     local_batch_size: int = static(10, "records in a local step")

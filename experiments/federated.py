@@ -2,6 +2,7 @@
 
 import functools
 import math
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
@@ -135,6 +136,13 @@ def make_solver(
       rule: of clipping.
       clients: whose number and rows fednova is told.
     """
+    if fed.client_ranks:
+        alike = replace(fed, client_ranks=[])
+        more = {"is_private": is_private, "participation": participation, "local_sampler": local_sampler}
+        ranks = federated.draw_ranks(clients.number, fed.client_ranks, seed=0)
+        return federated.ranked_clients(
+            lambda loss: make_solver(alike, loss, hparams, **more, rule=rule, clients=clients), loss_fn, ranks
+        )
     if local_sampler is not None:
         contribution_fn = contributions.private_client_delta(
             loss_fn,

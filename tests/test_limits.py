@@ -126,7 +126,7 @@ FREE = {
         "data.split_at",
         "data.encoding",
     ),
-    *("model.checkpoint", "synthesis.checkpoint", "synthesis.classes", "federated.personal"),
+    *("model.checkpoint", "synthesis.checkpoint", "synthesis.classes", "federated.personal", "federated.client_ranks"),
     *("tracker.project", "tracker.entity", "tracker.mode", "tracker.group", "governance.ledger"),
 }
 """Fields that are looked at elsewhere, or may be anything."""

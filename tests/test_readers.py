@@ -87,6 +87,10 @@ RUNS = {
 TEXTS = {
     "lora": ["tuning=lora"],
     "dora": ["tuning=dora"],
+    "ranks": [
+        *("tuning=lora", "tuning.freeze_a=true", "tuning.rank=4", "federated.client_ranks=[2,4]"),
+        *("federated=fedavg", "federated.clients_per_round=5", "federated.num_clients=20"),
+    ],
     "head": ["tuning=head"],
     "last": ["tuning=last"],
     "prompt": ["tuning=prompt"],

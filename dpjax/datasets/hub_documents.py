@@ -1,4 +1,4 @@
-"""The registry's entries of texts that only the hub has: three tasks of GLUE, and restaurants for completion."""
+"""The registry's entries of texts that only the hub has: four tasks of GLUE, and restaurants for completion."""
 
 from functools import partial
 
@@ -40,6 +40,22 @@ ENTRIES: tuple[Entry, ...] = (
             HubSource("nyu-mll/glue", config="qnli", test_split="validation", text_columns=("question", "sentence")),
         ),
         note=f"{_GLUE}GLUE's validation set.",
+    ),
+    _document(
+        name="qqp",
+        title="QQP",
+        summary="One row is two questions asked at Quora; predict whether they ask the same.",
+        input_shape=(2,),
+        num_train=363_846,
+        num_test=40_430,
+        class_names=("not_duplicate", "duplicate"),
+        licence="Quora's terms: non-commercial use, as commonly stated; check before you redistribute it",
+        citation=f"{_GLUE_CITATION}Quora, First Quora dataset release: Question pairs, 2017",
+        encoding="pairs as written; official train and validation sets",
+        sources=(
+            HubSource("nyu-mll/glue", config="qqp", test_split="validation", text_columns=("question1", "question2")),
+        ),
+        note=f"{_GLUE}GLUE's validation set. One question stands in many rows, so privacy by row is not by question.",
     ),
     _document(
         name="mnli",

@@ -21,6 +21,7 @@ from dpjax.federated.solvers.broadcast import Broadcast
 from dpjax.federated.solvers.fedavg import fedavg
 from dpjax.federated.solvers.personalization import personalized
 from dpjax.federated.solvers.proximal import adaptive_fedprox
+from dpjax.federated.solvers.ranks import draw_ranks, ranked_clients
 from dpjax.federated.solvers.scaffold import scaffold
 from dpjax.solver import Solver
 
@@ -37,6 +38,7 @@ __all__ = [
     "dirichlet_partition",
     "distributed_noise",
     "draw_corrupted",
+    "draw_ranks",
     "dropouts",
     "fedavg",
     "flip_labels",
@@ -48,6 +50,7 @@ __all__ = [
     "quantity_partition",
     "quantized",
     "random_k",
+    "ranked_clients",
     "remember_residual",
     "robust_aggregation",
     "sampled_partition",

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 from jaxtyping import Array, Key, PyTree
 
 from dpjax.checks import one_of
@@ -28,6 +29,10 @@ TARGETS = ("query", "key", "value", "output", "gate", "up", "down")
 
 _HEADS = ("classifier", "masked_head")
 
+_FACTORS = (
+    0  # of the key that frozen factors are drawn from: public, so that all who start from a checkpoint share them
+)
+
 
 @dataclass(frozen=True)
 class Method:
@@ -43,13 +48,16 @@ class Method:
       last_layers: of ``"last"``.
       length: vectors of ``"prompt"`` and ``"prefix"``.
       ia3: what ``"ia3"`` scales.
+      freeze_a: of ``"lora"``: ``a`` stays as it was drawn, the same for every run, and ``b`` alone is trained. What
+        adapters add is then linear in what is trained: a mean of messages is a mean of products (FFA-LoRA).
 
     References:
       Hu et al., LoRA, 2022 (https://arxiv.org/abs/2106.09685); Liu et al., DoRA, 2024
       (https://arxiv.org/abs/2402.09353); Liu et al., IA³, 2022 (https://arxiv.org/abs/2205.05638); Ben Zaken et al.,
       BitFit, 2022 (https://arxiv.org/abs/2106.10199); Lester et al., prompt tuning, 2021
       (https://arxiv.org/abs/2104.08691); Li and Liang, prefix tuning, 2021 (https://arxiv.org/abs/2101.00190); under
-      DP: Yu et al., 2022 (https://arxiv.org/abs/2110.06500), Bu et al., 2022 (https://arxiv.org/abs/2210.00036).
+      DP: Yu et al., 2022 (https://arxiv.org/abs/2110.06500), Bu et al., 2022 (https://arxiv.org/abs/2210.00036); Sun
+      et al., FFA-LoRA, 2024 (https://arxiv.org/abs/2403.12313).
     """
 
     name: str
@@ -57,6 +65,7 @@ class Method:
     last_layers: int = 1
     length: int = 8
     ia3: Ia3 = Ia3()
+    freeze_a: bool = False
 
     def __post_init__(self) -> None:
         one_of("name", self.name, METHODS)
@@ -255,6 +264,8 @@ def fine_tune(
     )
     if lost:
         raise ValueError(f"pretrained holds {lost[0]}, which this model has no place for; call merge_adapters first.")
+    if method.name == "lora" and method.freeze_a:
+        body = _drawn_factors(known) | body
     new = tuple(sorted(path for path in known if path not in body))
     first_trained = len(plan.sizes(arch.num_layers)) - (1 if scan_layers else method.last_layers)
 
@@ -269,8 +280,8 @@ def fine_tune(
                 return True
             case "bitfit":
                 return parts[-1] == "bias"
-            case "lora" | "dora":
-                return "lora" in parts  # adapters that are there already are trained further
+            case "lora" | "dora":  # adapters that are there already are trained further
+                return "lora" in parts and not (method.freeze_a and parts[-1] == "a")
             case "ia3":
                 return "ia3" in parts
             case "prompt" | "prefix":
@@ -302,6 +313,16 @@ def fine_tune(
         return _map_with_path(leaf, shapes)
 
     return Tuned(model, half(True), half(False), new, arch, plan, method.added, scores)
+
+
+def _drawn_factors(shapes: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """An ``a`` for each adapter, drawn from the same public key everywhere."""
+    draw, drawn = nnx.initializers.he_uniform(), {}
+    for number, path in enumerate(sorted(path for path in shapes if path.endswith(".lora.a"))):
+        *stack, rows, rank = shapes[path].shape
+        keys = jax.random.split(jax.random.fold_in(jax.random.key(_FACTORS), number), tuple(stack) or 1)
+        drawn[path] = [np.asarray(draw(key, (rows, rank), jnp.float32)) for key in keys]
+    return drawn
 
 
 def check_moved(before: Params, after: Params) -> None:
@@ -393,7 +414,7 @@ def _on_top(*layers: Any) -> Any:
 
 def _stored(path: str, array: Any, plan: Plan, kind: Narrow | None) -> Any:
     """A parameter that stays."""
-    if array.ndim < 2 or kind is None:
+    if array.ndim < 2 or ".lora." in path or kind is None:
         kind = np.dtype(plan.dtype).name  # pyright: ignore[reportAssignmentType]
     elif kind in FEW_BITS and not (path.startswith("layers.") and path.endswith("kernel")):
         kind = "bfloat16"

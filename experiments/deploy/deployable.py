@@ -21,6 +21,11 @@ def refuse_undeployable(cfg: Config) -> None:
         f"federated.algorithm={fed.algorithm}",
         "its clients remember, or send, more than one vector; use fedavg, fedprox or fedsgd",
     )
+    need(
+        not fed.client_ranks,
+        f"federated.client_ranks={fed.client_ranks}",
+        "a process does not say its rank yet; leave it empty, and all have tuning.rank",
+    )
     need(not fed.adaptive_proximal, "federated.adaptive_proximal=true", "set it to false")
     need(
         fed.algorithm != "fednova" or fed.local_epochs is None,

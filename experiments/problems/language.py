@@ -1,6 +1,7 @@
 """A pretrained language model on texts: tokens, lengths, what is trained, and what it is scored by."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -57,7 +58,7 @@ def make_problem(cfg: Config, dataset: Dataset, kept: np.ndarray | None, held_ou
     checked = None if held_out is None else _encoded(body, dataset, held_out.inputs, cfg.model)
     facts = {
         "model": _describe_model(cfg, body),
-        "tuning": describe(cfg.tuning),
+        "tuning": describe(cfg.tuning, cfg.federated.client_ranks),
         "dtype": _dtype(cfg.model),
         "checkpoint": f"{body.source}; {UNKNOWN}" if dataset.task == "tokens" else body.source,
         "max_length": cfg.model.max_length,
@@ -147,13 +148,16 @@ def head_of(model: ModelConf, num_classes: int) -> Head:
 def method_of(made: TuningConf) -> Method:
     """What is trained."""
     with in_fields(TUNING):
-        return Method(made.name, Lora(made.rank, made.alpha, tuple(made.targets)), made.last_layers, made.length)
+        lora = Lora(made.rank, made.alpha, tuple(made.targets))
+        return Method(made.name, lora, made.last_layers, made.length, freeze_a=made.freeze_a)
 
 
-def describe(made: TuningConf) -> str:
-    """What is trained, in a word and its own number."""
+def describe(made: TuningConf, client_ranks: Sequence[int] = ()) -> str:
+    """What is trained, in a word and its own number; of clients with different ranks all of them."""
     number = {"lora": made.rank, "dora": made.rank, "last": made.last_layers}
     number |= {"prompt": made.length, "prefix": made.length}
+    if made.name == "lora" and made.freeze_a:
+        return f"lora_b({'/'.join(map(str, client_ranks)) or made.rank})"
     return f"{made.name}({number[made.name]})" if made.name in number else made.name
 
 
@@ -222,6 +226,11 @@ def _check(made: ModelConf, dataset: Dataset, body: Pretrained) -> None:
     if made.task in ("causal", "completion", "synthetic") and not arch.causal:
         raise ConfigError(
             f"model.task={made.task}: {body.name} is a {arch.family}, which sees later tokens; use masked."
+        )
+    if made.task in ("causal", "completion", "synthetic") and not arch.tied and "vocabulary" not in body.params:
+        raise ConfigError(
+            f"model.task={made.task}: {body.name} was saved as a classifier, without its head over the vocabulary; "
+            "take the model that it was tuned from."
         )
     if made.task == "masked" and body.tokenizer.mask is None:
         raise ConfigError(f"model.task=masked: {body.name} has no [MASK] token; use causal.")

@@ -13,6 +13,7 @@ from dpjax.models.pretrained.bases import warn_of_another_base
 from dpjax.models.pretrained.heads import has_head, read_head
 from dpjax.models.pretrained.load_and_save import Pretrained
 from dpjax.models.pretrained.names import NAMES, modules, taken, tensors
+from dpjax.models.pretrained.other_formats import refuse_other_weights
 from dpjax.models.pretrained.soft_prompts import is_soft_prompt, read_soft_prompt
 from dpjax.models.pretrained.tensor_files import (
     CheckpointError,
@@ -74,6 +75,8 @@ def load_adapters(
     if base is not None:
         meant = read_json(folder / CONFIG).get("base_model_name_or_path")
         warn_of_another_base(folder, meant if isinstance(meant, str) else None, base)
+    if (folder / CONFIG).exists() and not (folder / WEIGHTS).exists():
+        refuse_other_weights(folder, WEIGHTS)
     if is_soft_prompt(folder / CONFIG):
         flat, prompt = read_soft_prompt(folder / CONFIG, _tensors(folder / WEIGHTS), arch)
         return flat | (read_head(folder, arch) if has_head(folder) else Flat()), prompt

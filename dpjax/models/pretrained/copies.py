@@ -135,6 +135,11 @@ def _from_hub(repo: str, workspace: Path, tell: Progress) -> tuple[dict[str, Pat
     except Exception as error:
         raise CheckpointError(f"{repo} could not be downloaded ({str(error).splitlines()[0]})") from error
     files = {path.name: path for path in (workspace / "hub").iterdir() if path.is_file()}
+    if not any(name.endswith((".safetensors", ".gguf")) for name in files):
+        raise CheckpointError(
+            f"{repo} has no model.safetensors, and pickles (.bin, .pt) are neither fetched nor opened; take a "
+            "repository that has it, or convert a copy and give its folder"
+        )
     return files, f"hub {repo}@{revision[:12]}"
 
 

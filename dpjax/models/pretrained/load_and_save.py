@@ -22,6 +22,7 @@ from dpjax.models.pretrained.heads import (
     remove_head,
     write_head,
 )
+from dpjax.models.pretrained.other_formats import how_to_convert, refuse_other_tokenizers, refuse_other_weights
 from dpjax.models.pretrained.tensor_files import (
     CheckpointError,
     Flat,
@@ -108,24 +109,31 @@ def load(name_or_path: str | os.PathLike[str], *, cache_dir: str | os.PathLike[s
                 f"model.checkpoint={name!r} is not on this machine; fetch it with `dpjax models fetch {name}`."
             )
     if path.is_file():
+        how = how_to_convert(path)
+        if how is not None:
+            raise CheckpointError(f"{path} {how}.")
         return _load_gguf(name, path, f"file {path.name}", "")
     source = verify(path)
     if not (path / "config.json").is_file() and (path / "model.gguf").is_file():
         return _load_gguf(name, path / "model.gguf", source, digest(path))
-    arch = _architecture(path / "config.json")
-    params = to_parameters(read_safetensors(path), arch, name)
+    refuse_other_weights(path)
+    arch, own_code = _architecture(path / "config.json")
+    params = to_parameters(read_safetensors(path), arch, name, headless=has_head(path))
     if has_head(path):
         params |= read_head(path, arch)
+    refuse_other_tokenizers(path)
     tokenizer = read_tokenizer(path / "tokenizer.json", _special(path), arch.vocab_size)
-    return Pretrained(name, arch, _frozen(params), tokenizer, source, digest(path))
+    return Pretrained(name, arch, _frozen(params), tokenizer, source + own_code, digest(path))
 
 
-def _architecture(path: Path) -> Architecture:
+def _architecture(path: Path) -> tuple[Architecture, str]:
+    """The architecture, and what to say of code that the checkpoint brings: it is never run."""
     config = read_json(path)
+    own_code = "; its own code (auto_map) was not run" if config.get("auto_map") else ""
     try:
-        return from_hub_config(config)
+        return from_hub_config(config), own_code
     except ArchitectureError as error:
-        raise ArchitectureError(f"{path}: {error}") from None
+        raise ArchitectureError(f"{path}: {str(error).rstrip('.')}{own_code}.") from None
 
 
 def _load_gguf(name: str, path: Path, source: str, known_digest: str) -> Pretrained:
@@ -194,12 +202,27 @@ def save(
     folder.mkdir(parents=True, exist_ok=True)
     remove_head(folder)
     write_safetensors(stored, folder / "model.safetensors")
+    (folder / "generation_config.json").unlink(missing_ok=True)
+    if tokenizer is not None and arch.causal and not classifies:
+        config |= _write_generation(folder, tokenizer)
     (folder / "config.json").write_text(json.dumps(config, indent=1, ensure_ascii=False), encoding="utf-8")
     if tokenizer is not None:
         write_tokenizer(folder, tokenizer, arch, ended=classifies)
     if classifies and not native:
         write_head(folder, params, check_head(head), labels)
     return folder
+
+
+def _write_generation(folder: Path, tokenizer: TextTokenizer) -> dict[str, int]:
+    """Writes where texts begin and end for whoever lets the model write; what of it belongs in config.json too.
+
+    Padding does not: an embedding would give its row, which is the end's, no gradient.
+    """
+    ids = {"bos_token_id": next(iter(tokenizer.opening), None), "eos_token_id": tokenizer.separator}
+    known = {name: number for name, number in ids.items() if number is not None}
+    padding = {"pad_token_id": known["eos_token_id"]} if "eos_token_id" in known else {}
+    (folder / "generation_config.json").write_text(json.dumps(known | padding, indent=1), encoding="utf-8")
+    return known
 
 
 def _special(path: Path) -> dict[str, str | bool]:

@@ -105,7 +105,14 @@ def _mapped(path: Path) -> Flat:
     return dict(zip(entries, mapped(path, places), strict=True))
 
 
-def to_parameters(stored: Mapping[str, np.ndarray], arch: Architecture, what: str, stated: str = "config.json") -> Flat:
+def to_parameters(
+    stored: Mapping[str, np.ndarray],
+    arch: Architecture,
+    what: str,
+    stated: str = "config.json",
+    *,
+    headless: bool = False,
+) -> Flat:
     """A checkpoint's tensors as parameters: renamed, turned, cut, and each checked.
 
     Args:
@@ -113,6 +120,7 @@ def to_parameters(stored: Mapping[str, np.ndarray], arch: Architecture, what: st
       arch: what they must fit.
       what: names the checkpoint in errors.
       stated: names what the architecture was read from.
+      headless: whether it may come without a decoder's own head over the vocabulary, as a saved classifier does.
 
     Raises:
       CheckpointError: a tensor is missing, too many, of another shape or kind, or holds NaN; the first few are named.
@@ -124,7 +132,8 @@ def to_parameters(stored: Mapping[str, np.ndarray], arch: Architecture, what: st
             "belong to different models."
         )
     plan = tensors(arch)
-    missing = sorted({t.name for t in plan.values() if not t.optional and t.name not in stored})
+    needed = {path: t for path, t in plan.items() if not (t.optional or (headless and path == "vocabulary"))}
+    missing = sorted({t.name for t in needed.values() if t.name not in stored})
     if missing:
         raise CheckpointError(
             f"{what} lacks {_some(missing)}, which a {arch.family} of {arch.num_layers} layers has; take the whole "
