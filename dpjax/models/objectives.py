@@ -26,8 +26,9 @@ class Score(NamedTuple):
     targets: Float[Array, ""]
 
 
-Example = tuple[Int[Array, "length"], Int[Array, ""]]
-"""Token ids ``[length]`` (``PADDING`` beyond the end), and a number: the class, or the answer's first token."""
+Example = tuple[Int[Array, "length"], Int[Array, "*marks"]]
+"""Token ids ``[length]`` (``PADDING`` beyond the end), and a number: the class, or the answer's first token; of a
+conversation ``[its length or more]``, 1 where a token counts."""
 
 ScoreFn = Callable[[Params, Example, Key[Array, ""] | None], Score]
 """``score(params, example, key)`` of ONE example; with key ``None`` it is deterministic."""
@@ -58,7 +59,8 @@ def causal(model: Model, separator: int | None = None) -> ScoreFn:
     """The next token after each; of a pair, the answer's tokens only.
 
     The example's number is the first token that counts: 0 for a whole text, the answer's place for an instruction with
-    its answer, as ``TextTokenizer.encode`` gives it.
+    its answer, as ``TextTokenizer.encode`` gives it; or marks of the tokens that count, as
+    ``encode_conversations`` does.
 
     Args:
       model: its ``apply`` gives logits ``[length, vocab]``; token t may look at tokens up to t.
@@ -75,7 +77,8 @@ def causal(model: Model, separator: int | None = None) -> ScoreFn:
         ids, answer = example
         logits = model.apply(params, ids, key)[:-1]
         targets = ids[1:]
-        counts = (targets >= 0) & (jnp.arange(1, ids.shape[0]) >= answer)
+        said = answer[1 : ids.shape[0]] > 0 if answer.ndim else jnp.arange(1, ids.shape[0]) >= answer
+        counts = (targets >= 0) & said
         if separator is not None:
             counts &= ids[:-1] != separator
         return _sums(logits, jnp.maximum(targets, 0), counts)

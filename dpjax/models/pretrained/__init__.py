@@ -2,7 +2,9 @@
 
 from dpjax.fetching.folders import checkpoint_folder, models_folder
 from dpjax.models.pretrained.adapter_files import load_adapters, merge_adapters
+from dpjax.models.pretrained.chat_templates import ChatTemplate
 from dpjax.models.pretrained.checkpoints import CHECKPOINTS, Checkpoint
+from dpjax.models.pretrained.conversations import Pairs, encode_answers, encode_conversations, encode_preferences
 from dpjax.models.pretrained.copies import fetch
 from dpjax.models.pretrained.exporting import save_adapters
 from dpjax.models.pretrained.load_and_save import Pretrained, load, save
@@ -12,13 +14,18 @@ from dpjax.models.pretrained.tokens import Encoded, TextTokenizer, word_tokenize
 
 __all__ = [
     "CHECKPOINTS",
+    "ChatTemplate",
     "Checkpoint",
     "CheckpointError",
     "Encoded",
+    "Pairs",
     "Pretrained",
     "TextTokenizer",
     "checkpoint_folder",
+    "encode_answers",
+    "encode_conversations",
     "encode_ids",
+    "encode_preferences",
     "fetch",
     "load",
     "load_adapters",
