@@ -130,7 +130,7 @@ def mean_loss(score: ScoreFn) -> Callable[[Params, Example, Key[Array, ""] | Non
       targets has loss 0.
     """
 
-    def loss_fn(params: Params, example: Example, key: Key[Array, ""] | None) -> tuple[Array, Metrics]:
+    def loss_fn(params: Params, example: Any, key: Key[Array, ""] | None) -> tuple[Array, Metrics]:
         scored = score(params, example, key)
         count = jnp.maximum(scored.targets, 1)
         return scored.loss / count, {"accuracy": scored.correct / count}

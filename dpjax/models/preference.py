@@ -1,5 +1,6 @@
 """Direct preference optimisation: of two answers the chosen one becomes likelier than the frozen start has it."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -73,7 +74,9 @@ def log_probabilities(
     return jnp.sum(jnp.where(counts, chosen - jax.nn.logsumexp(logits, axis=-1), 0), axis=-1, dtype=jnp.float32)
 
 
-def preference(model: Model, beta: float | Float[Array, ""]):
+def preference(
+    model: Model, beta: float | Float[Array, ""]
+) -> Callable[[Params, PairExample, Key[Array, ""] | None], Score]:
     """How far a model prefers the chosen answer of ONE pair, against the start that it is tuned from.
 
     With log-ratios r = log π(answer) − log π₀(answer) of the chosen (w) and the rejected (l) answer the loss is
