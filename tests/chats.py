@@ -1,6 +1,8 @@
 """Chat templates in the styles that public checkpoints have, and a tokenizer whose tokens are words."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 from dpjax.models.pretrained import ChatTemplate, TextTokenizer, word_tokenizer
 
@@ -96,3 +98,20 @@ def turns(*contents: str, first: str = "user") -> list[dict[str, str]]:
     names = ("user", "assistant")
     start = names.index(first)
     return [{"role": names[(start + i) % 2], "content": content} for i, content in enumerate(contents)]
+
+
+def write_chats(folder: Path, rows: int = 60) -> None:
+    """Two files: conversations of users, and pairs of answers to their prompts."""
+    talks = [
+        {
+            "messages": turns(f"how are you {i}", "fine thanks", f"be kind {i}", "fine"),
+            "user": f"u{i % 12:02d}",
+        }
+        for i in range(rows)
+    ]
+    pairs = [
+        {"prompt": f"how are you {i}", "chosen": "fine thanks", "rejected": f"be there {i}", "user": f"u{i % 12:02d}"}
+        for i in range(rows)
+    ]
+    for name, lines in (("chats", talks), ("pairs", pairs)):
+        (folder / f"{name}.jsonl").write_text("\n".join(map(json.dumps, lines)))

@@ -18,6 +18,7 @@ from dpjax.models.pretrained import encode_answers, word_tokenizer
 from dpjax.models.transformers import Head, Lora, tiny
 from dpjax.models.tuning import Method, fine_tune, fresh_parameters
 from experiments.config import ConfigError
+from experiments.readers import refuse_unread
 from experiments.setup import build
 from tests.chats import CHATML, tokenizer_of
 from tests.text_runs import composed, row_of
@@ -167,12 +168,13 @@ def test_at_its_start_a_run_prefers_neither(world):
     ],
 )
 def test_what_is_no_pair_of_answers_is_refused(asked, sentence, world):
-    from experiments.readers import refuse_unread
-
-    with pytest.raises(ValueError, match=sentence) as found:
+    def begin():
         cfg = composed(world, "pairs.jsonl", *asked)
         refuse_unread(cfg, {})
         build(cfg)
+
+    with pytest.raises(ValueError, match=sentence) as found:
+        begin()
     assert "\n" not in str(found.value)
 
 

@@ -8,6 +8,7 @@ from dpjax.models.pretrained.conversations import Pairs, encode_answers, encode_
 from dpjax.models.pretrained.copies import fetch
 from dpjax.models.pretrained.exporting import save_adapters
 from dpjax.models.pretrained.load_and_save import Pretrained, load, save
+from dpjax.models.pretrained.packing import Packed, pack_rows
 from dpjax.models.pretrained.tensor_files import CheckpointError
 from dpjax.models.pretrained.token_ids import encode_ids
 from dpjax.models.pretrained.tokens import Encoded, TextTokenizer, word_tokenizer
@@ -18,6 +19,7 @@ __all__ = [
     "Checkpoint",
     "CheckpointError",
     "Encoded",
+    "Packed",
     "Pairs",
     "Pretrained",
     "TextTokenizer",
@@ -31,6 +33,7 @@ __all__ = [
     "load_adapters",
     "merge_adapters",
     "models_folder",
+    "pack_rows",
     "save",
     "save_adapters",
     "word_tokenizer",
