@@ -122,6 +122,7 @@ LOOP = (
     ("source", "sentence"),
     [
         (LOOP, "takes more than 1 s at conversation 1"),
+        ("{{ 9 ** (9 ** 9) }}", "takes more than . s at|needs more than"),
         ("{% for i in range(99999) %}{{ 'a' * 1000 }}{% endfor %}", "writes more than 4,000,000 characters"),
         ("{{ 'a' * 100000000000 }}", "needs more than 1024 MiB"),
         ("{{ range(10**9) }}", "Range too big"),
@@ -135,12 +136,14 @@ LOOP = (
     ],
 )
 def test_a_template_that_fails_or_loops_is_one_sentence(source, sentence, monkeypatch):
-    monkeypatch.setattr(chat_templates, "SECONDS", 1.0)
+    if "takes" in sentence:
+        monkeypatch.setattr(chat_templates, "SECONDS", 1.0)
+        monkeypatch.setattr(chat_templates, "START_SECONDS", 8.0)
     began = time.monotonic()
     with pytest.raises(CheckpointError, match=sentence) as found:
         encode_conversations([TALK], tokenizer_of(source), 60)
     assert "\n" not in str(found.value)
-    assert time.monotonic() - began < 8
+    assert time.monotonic() - began < 60
 
 
 def test_the_process_is_gone_after_a_template_that_loops(monkeypatch):
@@ -165,6 +168,8 @@ def test_a_template_of_another_tokenizer_is_refused():
     fewer = tuple(token for token in SPECIAL if token != "<|im_end|>")
     with pytest.raises(CheckpointError, match=r"writes '<\|im_end\|>', which its tokenizer has no token for"):
         encode_conversations([TALK], tokenizer_of(CHATML, special=fewer), 60)
+    with pytest.raises(CheckpointError, match="writes '<who>', which its tokenizer has no token for"):
+        encode_conversations([TALK], tokenizer_of("{{ bos_token }}" + CHATML, bos="<who>"), 60)
     with pytest.raises(CheckpointError, match="the checkpoint has no chat template; take one that was tuned"):
         encode_conversations([TALK], pretrained.word_tokenizer(["a"]), 60)
 
@@ -227,7 +232,7 @@ CONTENTS = st.lists(
 )
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(contents=CONTENTS, style=st.sampled_from(["chatml", "llama", "marked"]))
 def test_other_conversations_change_nothing_of_a_row(contents, style):
     tokenizer = tokenizer_of(STYLES[style])

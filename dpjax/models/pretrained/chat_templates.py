@@ -14,6 +14,9 @@ from dpjax.models.pretrained.tensor_files import CheckpointError, read_json
 SECONDS = 10.0
 """What the renderings of one conversation may take."""
 
+START_SECONDS = 60.0
+"""What the process may take to begin, on a busy machine too, and to compile the template."""
+
 MOST_CHARACTERS = 4_000_000
 """What one rendering may write."""
 
@@ -111,7 +114,7 @@ class _Process:
         )
         first = {"path": sys.path, "source": self._template.source, "today": TODAY}
         try:
-            self._say(first | {"most_characters": MOST_CHARACTERS}, "at its start")
+            self._say(first | {"most_characters": MOST_CHARACTERS}, "at its start", START_SECONDS)
         except BaseException:
             self.__exit__()
             raise
@@ -130,10 +133,11 @@ class _Process:
     def ask(self, renderings: Sequence[Mapping[str, Any]], row: int) -> tuple[list[str], list[Any]]:
         """Texts, and the blocks of generation in each."""
         tokens = dict(self._template.tokens)
-        said = self._say({"renderings": [tokens | dict(each) for each in renderings]}, f"at conversation {row}")
+        question = {"renderings": [tokens | dict(each) for each in renderings]}
+        said = self._say(question, f"at conversation {row}", SECONDS)
         return said["texts"], said["answers"]
 
-    def _say(self, question: Mapping[str, Any], when: str) -> dict[str, Any]:
+    def _say(self, question: Mapping[str, Any], when: str, seconds: float) -> dict[str, Any]:
         process, late = self._process, threading.Event()
         assert process.stdin is not None
         assert process.stdout is not None
@@ -142,7 +146,7 @@ class _Process:
             late.set()
             process.kill()
 
-        timer = threading.Timer(SECONDS, end)
+        timer = threading.Timer(seconds, end)
         timer.start()
         try:
             process.stdin.write(json.dumps(question) + "\n")
@@ -154,7 +158,7 @@ class _Process:
             timer.cancel()
         if late.is_set():
             raise CheckpointError(
-                f"{self._template.where} takes more than {SECONDS:g} s {when}; take the checkpoint's own, or mend it."
+                f"{self._template.where} takes more than {seconds:g} s {when}; take the checkpoint's own, or mend it."
             )
         if not line:
             raise CheckpointError(f"{self._template.where} ends its process {when}; take the checkpoint's own.")

@@ -200,8 +200,9 @@ class _Reader:
 
     def check(self, template: ChatTemplate, text: str) -> None:
         """Refuses what is written as one token and is none."""
-        for token in dict.fromkeys(_LOOKS_SPECIAL.findall(text)):
-            if token in template.source and self.raw.token_to_id(token) is None:
+        named = [token for role, token in template.tokens if role in template.source and token in text]
+        for token in dict.fromkeys([*_LOOKS_SPECIAL.findall(text), *named]):
+            if (token in template.source or token in named) and self.raw.token_to_id(token) is None:
                 raise CheckpointError(
                     f"{template.where} writes {token!r}, which its tokenizer has no token for; the two belong to "
                     "different models, so take both anew."

@@ -221,7 +221,11 @@ def write_tokenizer(folder: Path, tokenizer: TextTokenizer, arch: Architecture, 
         "padding_side": "right",
     }
     if tokenizer.chat is not None:
-        config |= {role: text for role, text in tokenizer.chat.tokens if role not in config}
+        config |= {
+            role: text
+            for role, text in tokenizer.chat.tokens
+            if role not in config and raw.token_to_id(text) is not None
+        }
         (folder / "chat_template.jinja").write_text(tokenizer.chat.source, encoding="utf-8")
     (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=1, ensure_ascii=False), encoding="utf-8")
 
