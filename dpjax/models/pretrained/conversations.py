@@ -102,8 +102,21 @@ def encode_preferences(
       max_length: tokens of a prompt with its answer; longer ones lose their end.
       what: names the rows in messages.
 
+    Returns:
+      Both conversations of each row, and where the answers begin.
+
     Raises:
-      CheckpointError: see ``encode_conversations``; a prompt that its whole conversation does not begin with.
+      CheckpointError: see ``encode_conversations``; an answer that is no turn of the assistant.
+
+    Example:
+      >>> from dataclasses import replace
+      >>> from dpjax.models.pretrained import word_tokenizer
+      >>> chat = ChatTemplate("{% for m in messages %}{{ m.content }} {% endfor %}")
+      >>> words = replace(word_tokenizer(["hi", "yes", "no"]), chat=chat)
+      >>> said = [[{"role": role, "content": text}] for role, text in
+      ...         (("user", "hi"), ("assistant", "yes"), ("assistant", "no"))]
+      >>> encode_preferences([tuple(said)], words, 3).ids.tolist()
+      [[[2, 3, -1], [2, 4, -1]]]
     """
     template = _template_of(tokenizer, what)
     reader = _Reader(tokenizer)
@@ -132,6 +145,9 @@ def encode_answers(rows: Sequence[tuple[str, str, str]], tokenizer: TextTokenize
       rows: prompt, chosen and rejected answer.
       tokenizer: of the checkpoint.
       max_length: tokens of a prompt with its answer; longer ones lose their end.
+
+    Returns:
+      Both texts of each row, and where the answers begin.
 
     Example:
       >>> from dpjax.models.pretrained import word_tokenizer
