@@ -61,7 +61,16 @@ class DataConf:
         "images",
     )
     label: str = static("", "own: column that is predicted; of images without a table empty: their folders")
-    text: list[str] = static([], "own: column of texts, or two of pairs, for model=pretrained; []: a table or images")
+    text: list[str] = static(
+        [],
+        "own: column of texts, two of pairs, or three (prompt, chosen, rejected), for model=pretrained; []: a table or "
+        "images",
+    )
+    messages: list[str] = static(
+        [],
+        "own: column of conversations (lists of role and content), two of prompt and answer, or three (prompt, chosen, "
+        "rejected), which the checkpoint's chat template writes, for model=pretrained; []: none",
+    )
     tokens: str = static("", "own: column of token ids, lists of whole numbers, for model=pretrained; empty: no ids")
     padding: int | None = static(None, "own: token id that stands for nothing at the ends of rows; null: none does")
     mask: str | None = static(None, "own: column of 1 and 0 that says which are token ids, or of how many; null: all")
@@ -122,9 +131,11 @@ class ModelConf:
     checkpoint: str = static("minilm", "pretrained: name in `dpjax models list`, owner/name of the hub, or a folder")
     task: str = static(
         "classify",
-        "pretrained: classify, causal (next tokens), masked (hidden tokens), completion (of pairs) or synthetic (texts "
-        "of each class are written; a head that learns from those is tested)",
+        "pretrained: classify, causal (next tokens), masked (hidden tokens), completion (of pairs and conversations), "
+        "preference (of two answers) or synthetic (texts of each class are written; a head that learns from those is "
+        "tested)",
     )
+    beta: float = static(0.1, "preference: how near the model stays to its start; smaller lets it go farther")
     max_length: int = static(64, "pretrained: tokens of a text; longer ones lose their end")
     num_lengths: int = static(
         3, "pretrained: lengths that texts are cut to, so that short ones cost less; central only"

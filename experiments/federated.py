@@ -69,6 +69,11 @@ def make_clients(fed: FederatedConf, dataset: Dataset) -> Clients:
         raise ConfigError(
             f"federated.corruption.name=labels flips classes, and data={dataset.name} has numbers; use noise."
         )
+    if labels.ndim > 1 and fed.corruption.name == "labels":
+        raise ConfigError(
+            f"federated.corruption.name=labels flips classes, and of data={dataset.name} tokens or pairs are scored; "
+            "use noise."
+        )
     if fed.corruption.name != "none":
         marks = federated.draw_corrupted(jax.random.key(0), clients, fed.corruption.fraction)
         if fed.corruption.name == "labels":
@@ -89,6 +94,11 @@ def _shared_out(fed: FederatedConf, dataset: Dataset) -> Records:
         raise ConfigError(
             f"federated.partition={fed.partition} goes by classes, and data={dataset.name} has numbers to predict; use "
             "natural, iid or quantity."
+        )
+    if labels.ndim > 1 and fed.partition in ("dirichlet", "shards", "sampled"):
+        raise ConfigError(
+            f"federated.partition={fed.partition} goes by classes, and of data={dataset.name} tokens or pairs are "
+            "scored; use natural, iid or quantity."
         )
     match fed.partition:
         case "iid":

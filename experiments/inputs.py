@@ -27,7 +27,7 @@ from experiments.own_data import OWN
 _SETTLED_SECONDS = 2.0
 """Age from which on a file's times say whether it has changed; a younger one may change within a tick of the clock."""
 
-_OF_CHECKPOINTS = (".json", ".safetensors", ".gguf", ".model", ".txt")
+_OF_CHECKPOINTS = (".json", ".safetensors", ".gguf", ".model", ".txt", ".jinja")
 
 _known: dict[tuple[str, int, int, int, int, int], str] = {}
 """Hashes of files by path, device, inode, size and times: a sweep asks for the same checkpoint once a job."""

@@ -35,7 +35,7 @@ def validate_on_disk(cfg: Config, need: Any) -> None:
         "data.split_at",
         f"must be given with data.split=time {shown}, as the last fifth is read off all rows",
     )
-    for name in ("text", "tokens", "size", "channels"):
+    for name in ("text", "messages", "tokens", "size", "channels"):
         value = getattr(data, name)
         need(not value, f"data.{name}", f"is of texts, token ids and images, and {shown} tables are read; leave it out")
     need(data.encoding is None, "data.encoding", f"is not read {shown}: Parquet and Arrow say it themselves")

@@ -63,6 +63,7 @@ def load_own(data: DataConf, by_owner: bool = False) -> "Dataset":
     """
     from dpjax.datasets import DatasetError, read_documents
     from dpjax.datasets.own_tables.arrays import are_images, is_arrays, load_array_images
+    from dpjax.datasets.own_tables.conversations import load_conversations
     from dpjax.datasets.own_tables.images import is_images, load_images
     from dpjax.datasets.own_tables.on_disk import load_on_disk
     from dpjax.datasets.own_tables.reading import load_table
@@ -78,8 +79,15 @@ def load_own(data: DataConf, by_owner: bool = False) -> "Dataset":
         mask = data.mask or ""
         return _told(load_tokens(table_of(data), data.tokens, padding=data.padding, mask=mask))
 
+    if data.messages:
+        _refuse_for(
+            "conversations",
+            data,
+            ("text", "columns", "size", "channels", "decimal", "target", "target_range", *_RELEASE),
+        )
+        return _told(load_conversations(table_of(data), data.messages))
     if data.text:
-        if data.label:
+        if data.label or len(data.text) == 3:
             _refuse_for("texts", data, ("columns", "size", "channels", "decimal", "target", "target_range", *_RELEASE))
             return _told(load_texts(table_of(data), data.text))
         roles = ("split", "split_column", "split_at", "missing", "classes")

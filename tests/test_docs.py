@@ -15,6 +15,7 @@ import pytest
 
 from dpjax.datasets import describe
 from dpjax.models.pretrained import checkpoint_folder
+from tests.chats import write_chats
 from tests.patients import write_patients
 
 ROOT = Path(__file__).parent.parent
@@ -113,6 +114,7 @@ def sweep_folder(tmp_path_factory) -> Path:
 
     folder = tmp_path_factory.mktemp("sweep")
     write_patients(folder / "patients.csv", rows=300)
+    write_chats(folder)
     for epsilon in (1.0, 8.0, float("inf")):
         for clients in (None, 10, 50):
             row = {

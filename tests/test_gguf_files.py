@@ -222,6 +222,21 @@ def test_a_token_that_begins_texts_is_put_there_and_saved(tmp_path, params):
     assert again.tokenizer.encode(["ab"], 4).ids.tolist() == [[29, 27, 28, -1]]
 
 
+def test_its_chat_template_is_read_and_saved(tmp_path, params):
+    source = "{% for m in messages %}{{ m.content }}{{ eos_token }}{% endfor %}"
+    body = pretrained.load(written(tmp_path, params, lambda w: w.add_chat_template(source)))
+    assert body.tokenizer.chat is not None
+    assert (body.tokenizer.chat.source, body.tokenizer.chat.tokens) == (source, (("eos_token", "<end>"),))
+    talk = [{"role": "user", "content": "ab"}, {"role": "assistant", "content": "b<end>"}]
+    rows = pretrained.encode_conversations([talk], body.tokenizer, 12)
+    # What the assistant wrote is letters, and only the template's own end is one.
+    assert (rows.ids == 28).sum() == 2
+    again = pretrained.load(pretrained.save(tmp_path / "saved", body.arch, body.params, body.tokenizer))
+    assert np.array_equal(pretrained.encode_conversations([talk], again.tokenizer, 12).ids, rows.ids)
+    with pytest.raises(CheckpointError, match=r"tokenizer\.chat_template is 7, no text; fetch it again"):
+        pretrained.load(written(tmp_path, params, count("tokenizer.chat_template", 7)))
+
+
 def test_without_an_end_token_texts_just_stop(tmp_path, params):
     body = pretrained.load(written(tmp_path, params, eos=None))
     assert body.tokenizer.separator is None

@@ -111,6 +111,7 @@ FREE = {
         "data.path",
         "data.label",
         "data.text",
+        "data.messages",
         "data.tokens",
         "data.padding",
         "data.mask",

@@ -178,6 +178,7 @@ FIELDS = {
     "data.split=owner": {"data": {"split": "owner"}},
     "data.split_at": {"data": {"split": "time"}},
     "data.text": {"data": {"text": ["note"]}},
+    "data.messages": {"data": {"messages": ["turns"]}},
     "data.tokens": {"data": {"tokens": "ids"}},
     "data.size": {"data": {"size": [8, 8]}},
     "data.channels": {"data": {"channels": 1}},

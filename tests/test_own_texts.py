@@ -85,8 +85,9 @@ def test_pairs_and_classes_that_are_not_said(tmp_path):
     ("change", "columns", "sentence"),
     [
         ({}, ["reviw"], "'reviw' is no column; did you mean 'review'"),
-        ({}, ["review", "review"], "must be one column of texts, or two of pairs"),
-        ({}, ["review", "second", "part"], "must be one column of texts, or two of pairs"),
+        ({}, ["review", "review"], "must be one column of texts, two of pairs, or three of prompt"),
+        ({}, ["review", "second", "part", "when"], "must be one column of texts, two of pairs, or three of prompt"),
+        ({"label": ""}, ["review"], r"data.classes=\['.*'\] names classes; say data.label=COLUMN too"),
         ({}, ["stars"], "is the label"),
         ({"label": "strs"}, ["review"], "did you mean 'stars'"),
         ({"unit": "stars"}, ["review"], "has two roles"),

@@ -95,6 +95,10 @@ TEXTS = {
     "last": ["tuning=last"],
     "prompt": ["tuning=prompt"],
     "ids": ["tuning=head", "data.name=own", "data.path=ids.jsonl", "data.tokens=ids", "data.label=label"],
+    "pairs": [
+        *("tuning=lora", "model.task=preference", "data.name=own", "data.path=pairs.jsonl"),
+        "data.messages=[prompt,chosen,rejected]",
+    ],
     "synthetic": ["tuning=lora", "model.task=synthetic", "synthesis.num_tokens=3"],
 }
 
@@ -145,7 +149,9 @@ def texts(tmp_path_factory):
     words = ["good", "bad", "film", "plot", "the", "A", "text", "of", "class", ":"]
     for family in ("bert", "llama"):
         body = {path: np.asarray(x) for path, x in fresh_parameters(tiny(family), jax.random.key(1)).items()}
-        pretrained.save(folder / family, tiny(family), body, pretrained.word_tokenizer(words))
+        chat = pretrained.ChatTemplate("{% for m in messages %}{{ m.content }} {% endfor %}")
+        tokenizer = dataclasses.replace(pretrained.word_tokenizer(words), chat=chat)
+        pretrained.save(folder / family, tiny(family), body, tokenizer)
     for split, number in (("train", 20), ("test", 10)):
         (folder / "texts").mkdir(exist_ok=True)
         with (folder / "texts" / f"{split}.csv").open("w", newline="") as file:
@@ -180,7 +186,9 @@ def test_what_the_table_says_is_read_of_texts_is_read(run, asked, letters, texts
     monkeypatch.chdir(tmp_path)
     ids = [{"ids": [2 + i % 2, 5, 6][: 2 + i % 5], "label": "ab"[i % 2], "n": i} for i in range(40)]
     (tmp_path / "ids.jsonl").write_text("\n".join(map(json.dumps, ids)))
-    body = texts / ("llama" if run == "synthetic" else "bert")
+    pairs = [{"prompt": f"good {i}", "chosen": "film", "rejected": "plot"} for i in range(40)]
+    (tmp_path / "pairs.jsonl").write_text("\n".join(map(json.dumps, pairs)))
+    body = texts / ("llama" if run in ("synthetic", "pairs") else "bert")
     where = [f"data.name='{texts / 'texts'}?text=text'", f"model.checkpoint={body}"]
     where.append(f"synthesis.checkpoint={texts / 'bert'}")
     cfg = composed("model=pretrained", *where, "model.max_length=12", "privacy.delta=1e-3", *TEXTS[run])
@@ -191,7 +199,7 @@ def test_what_the_table_says_is_read_of_texts_is_read(run, asked, letters, texts
         few = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), start)
         made.problem.finish(few, 0, tmp_path, {}, lambda *stage: None)
     of_texts = {name for name in READ_WHEN if name.startswith(("model.", "tuning.", "synthesis."))}
-    of_texts |= {"data.tokens", "data.padding", "data.mask"}
+    of_texts |= {"data.tokens", "data.padding", "data.mask", "data.messages"}
     assert not says_nobody_read(cfg, asked) & of_texts
 
 

@@ -30,6 +30,10 @@ def inspect_command(
     decimal: Annotated[str, typer.Option(help="'.' or ',' before the decimals of numbers.")] = ".",
     target: Annotated[str, typer.Option(help="What the label is: a class, or a number.")] = "class",
     tokens: Annotated[str, typer.Option(help="Column of token ids, lists of whole numbers.")] = "",
+    messages: Annotated[
+        str,
+        typer.Option(help="Column of conversations; two of prompt, answer or three of prompt, chosen, rejected."),
+    ] = "",
     padding: Annotated[int | None, typer.Option(help="Token id that stands for nothing at the ends of rows.")] = None,
     mask: Annotated[str, typer.Option(help="Column of 1 and 0 that says which are ids, or of how many.")] = "",
     save: Annotated[str, typer.Option(metavar="FILE.yaml", help="Write the config that it proposes.")] = "",
@@ -48,6 +52,8 @@ def inspect_command(
 
       dpjax data inspect mails.parquet --tokens input_ids --padding 0 --label kind
 
+      dpjax data inspect chats.jsonl --messages messages --unit user_id
+
     It shows values as they stand in the file: do not pass its output on. Of data that are sensitive in a ledger, their
     owners alone see them.
     """
@@ -56,7 +62,8 @@ def inspect_command(
     from rich.table import Table
 
     from dpjax.datasets.own_tables.arrays import are_images, is_arrays, load_array_images, resolved
-    from dpjax.datasets.own_tables.drafts import images_draft, tokens_draft
+    from dpjax.datasets.own_tables.conversations import load_conversations
+    from dpjax.datasets.own_tables.drafts import conversations_draft, images_draft, tokens_draft
     from dpjax.datasets.own_tables.images import is_images, load_images
     from dpjax.datasets.own_tables.inspecting import inspect
     from dpjax.datasets.own_tables.source import TableSource
@@ -69,6 +76,11 @@ def inspect_command(
         raise ValueError(f"--{'mask' if mask else 'padding'} is of token ids; say --tokens COLUMN too")
     with errors_in_one_line():
         ask_ledger("raw", path, None, encoding)
+        if messages:
+            columns = [name.strip() for name in messages.split(",") if name.strip()]
+            data = load_conversations(source, columns)
+            _inspect_conversations(data, labelled=bool(source.label))
+            return _propose(conversations_draft(source, columns, by_owner=bool(data.num_units)), save)
         if tokens:
             data = load_tokens(source, tokens, padding=padding, mask=mask)
             _inspect_tokens(data, labelled=bool(resolved(source).label))
@@ -133,6 +145,23 @@ def _inspect_tokens(data: "Dataset", *, labelled: bool) -> None:
     ids = f"ids {min(map(np.min, rows)):,} to {max(map(np.max, rows)):,}"
     console.print(f"{data.source}: {len(rows):,} rows of token ids, {ids}", markup=False, soft_wrap=True)
     console.print(f"ids of a row: least, median, most {least:,.0f}, {middle:,.0f}, {most:,.0f}", markup=False)
+    _tell(data, classes=labelled)
+
+
+def _inspect_conversations(data: "Dataset", *, labelled: bool) -> None:
+    import numpy as np
+    from rich.console import Console
+
+    from dpjax.datasets.own_tables.conversations import read_turns
+
+    console = Console(highlight=False)
+    rows = [*data.train_inputs.ravel().tolist(), *data.test_inputs.ravel().tolist()]
+    turns = [read_turns(row) for row in rows]
+    least, middle, most = np.quantile([len(each) for each in turns], [0, 0.5, 1])
+    roles = ", ".join(sorted({turn["role"] for each in turns for turn in each}))
+    number, what = (len(rows) // 3, "pairs of answers") if data.input_shape else (len(rows), "conversations")
+    console.print(f"{data.source}: {number:,} {what}, of the roles {roles}", markup=False, soft_wrap=True)
+    console.print(f"turns of one: least, median, most {least:,.0f}, {middle:,.0f}, {most:,.0f}", markup=False)
     _tell(data, classes=labelled)
 
 

@@ -10,7 +10,7 @@ from jaxtyping import Float32, Int32, Shaped
 from dpjax.datasets.targets import Target
 from dpjax.fetching.sources import PackageSource
 
-Task = Literal["image", "table", "text", "document", "tokens"]
+Task = Literal["image", "table", "text", "document", "tokens", "chat"]
 
 
 class RawArrays(NamedTuple):
@@ -118,9 +118,9 @@ class Dataset:
 
     name: str
     train_inputs: Shaped[np.ndarray, "train *shape"]
-    train_labels: Int32[np.ndarray, "train"] | Float32[np.ndarray, "train"]
+    train_labels: Int32[np.ndarray, "train *marks"] | Float32[np.ndarray, "train *marks"]
     test_inputs: Shaped[np.ndarray, "test *shape"]
-    test_labels: Int32[np.ndarray, "test"] | Float32[np.ndarray, "test"]
+    test_labels: Int32[np.ndarray, "test *marks"] | Float32[np.ndarray, "test *marks"]
     num_classes: int
     input_shape: tuple[int, ...]
     task: Task

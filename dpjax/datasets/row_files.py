@@ -294,6 +294,13 @@ def _column(values: list[Any]) -> Any:
             return pyarrow.array(values, pyarrow.list_(pyarrow.int64()) if any(values) else None)
         except OverflowError:
             pass
+    if any(map(_are_turns, values)) and all(value is None or _are_turns(value) for value in values):
+        names = dict.fromkeys(name for value in values for turn in value or () for name in turn)
+        try:
+            turn = pyarrow.struct([(name, pyarrow.string()) for name in names])
+            return pyarrow.array(values, pyarrow.list_(turn))
+        except (pyarrow.ArrowException, ValueError):
+            pass
     kinds = sorted({_JSON_KINDS.get(type(value), "words") for value in values if value is not None})
     try:
         # Objects and lists hold no text and no label, and Arrow would go down into them without a limit.
@@ -306,6 +313,18 @@ def _column(values: list[Any]) -> Any:
     return pyarrow.nulls(len(values), pyarrow.struct([(" and ".join(kinds), pyarrow.null())]))
 
 
+def _are_turns(value: Any) -> bool:
+    """Whether it is a conversation: a list of flat objects, whose values are words."""
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(
+            isinstance(turn, dict) and turn and all(x is None or isinstance(x, str) for x in turn.values())
+            for turn in value
+        )
+    )
+
+
 _JSON_KINDS = {bool: "truth values", int: "numbers", float: "numbers", list: "lists", dict: "objects"}
 
 
@@ -316,9 +335,19 @@ def kind_of(kind: Any) -> str:
       >>> kind_of(read_json('{"a": 1}\\n{"a": "1"}', as_list=False).schema.field("a").type)
       'numbers and words'
     """
-    import pyarrow
-
-    if pyarrow.types.is_struct(kind) and kind.num_fields == 1 and pyarrow.types.is_null(kind.field(0).type):
+    if names_kind(kind):
         return kind.field(0).name
     name = str(kind)
     return name if len(name) <= 60 else name[:59] + "…"
+
+
+def names_kind(kind: Any) -> bool:
+    """Returns whether a column's type says what it holds, and its values are not there.
+
+    Example:
+      >>> names_kind(read_json('{"a": 1}\\n{"a": "1"}', as_list=False).schema.field("a").type)
+      True
+    """
+    import pyarrow
+
+    return pyarrow.types.is_struct(kind) and kind.num_fields == 1 and pyarrow.types.is_null(kind.field(0).type)

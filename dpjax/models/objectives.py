@@ -27,8 +27,9 @@ class Score(NamedTuple):
     targets: Float[Array, ""]
 
 
-Example = tuple[Int[Array, "length"], Int[Array, ""]]
-"""Token ids ``[length]`` (``PADDING`` beyond the end), and a number: the class, or the answer's first token."""
+Example = tuple[Int[Array, "length"], Int[Array, "*marks"]]
+"""Token ids ``[length]`` (``PADDING`` beyond the end), and a number: the class, or the answer's first token; of a
+conversation ``[its length or more]``, 1 where a token counts."""
 
 ScoreFn = Callable[[Params, Example, Key[Array, ""] | None], Score]
 """``score(params, example, key)`` of ONE example; with key ``None`` it is deterministic."""
@@ -63,7 +64,8 @@ def causal(model: Model | NextTokens, separator: int | None = None) -> ScoreFn:
     """The next token after each; of a pair, the answer's tokens only.
 
     The example's number is the first token that counts: 0 for a whole text, the answer's place for an instruction with
-    its answer, as ``TextTokenizer.encode`` gives it.
+    its answer, as ``TextTokenizer.encode`` gives it; or marks of the tokens that count, as
+    ``encode_conversations`` does.
 
     Args:
       model: its ``apply`` gives logits ``[length, vocab]``; token t may look at tokens up to t. Or what scores the
@@ -76,12 +78,13 @@ def causal(model: Model | NextTokens, separator: int | None = None) -> ScoreFn:
       >>> print(score.correct, score.targets)
       2.0 3.0
     """
-    next_tokens = _from_logits(model) if isinstance(model, Model) else model
+    next_tokens = next_tokens_of(model)
 
     def score(params: Params, example: Example, key: Key[Array, ""] | None) -> Score:
         ids, answer = example
         losses, correct = next_tokens(params, ids, key)
-        counts = (ids[1:] >= 0) & (jnp.arange(1, ids.shape[0]) >= answer)
+        said = answer[1 : ids.shape[0]] > 0 if answer.ndim else jnp.arange(1, ids.shape[0]) >= answer
+        counts = (ids[1:] >= 0) & said
         if separator is not None:
             counts &= ids[:-1] != separator
         return _counted(losses, correct, counts)
@@ -89,7 +92,14 @@ def causal(model: Model | NextTokens, separator: int | None = None) -> ScoreFn:
     return score
 
 
-def _from_logits(model: Model) -> NextTokens:
+def next_tokens_of(model: Model | NextTokens) -> NextTokens:
+    """What scores next tokens: a model by its logits, anything else by itself.
+
+    Args:
+      model: as ``causal`` takes it.
+    """
+    if not isinstance(model, Model):
+        return model
     return lambda params, ids, key: of_logits(model.apply(params, ids, key)[:-1], jnp.maximum(ids[1:], 0))
 
 
@@ -137,7 +147,7 @@ def mean_loss(score: ScoreFn) -> Callable[[Params, Example, Key[Array, ""] | Non
       targets has loss 0.
     """
 
-    def loss_fn(params: Params, example: Example, key: Key[Array, ""] | None) -> tuple[Array, Metrics]:
+    def loss_fn(params: Params, example: Any, key: Key[Array, ""] | None) -> tuple[Array, Metrics]:
         scored = score(params, example, key)
         count = jnp.maximum(scored.targets, 1)
         return scored.loss / count, {"accuracy": scored.correct / count}

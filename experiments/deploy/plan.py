@@ -138,6 +138,8 @@ class Shapes:
 def _dtype(dataset: Dataset) -> str:
     if dataset.task == "tokens":
         raise ConfigError("data.tokens can't be deployed yet: rows are of different lengths; give texts or tables.")
+    if dataset.task == "chat" or (dataset.task == "document" and dataset.input_shape == (3,)):
+        raise ConfigError("data.messages and pairs of answers can't be deployed yet; give texts or tables.")
     return "text" if dataset.task == "document" else str(dataset.train_inputs.dtype)
 
 

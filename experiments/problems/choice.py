@@ -53,8 +53,8 @@ def make_problem(cfg: Config, tell: Tell, whole: Dataset | None = None) -> Probl
         from experiments.problems import wavelets
 
         return wavelets.make_problem(cfg, dataset, row_choice, held_out, tell)
-    if dataset.task in ("document", "tokens"):
-        kind = "texts" if dataset.task == "document" else "token ids"
+    if dataset.task in ("document", "tokens", "chat"):
+        kind = {"document": "texts", "tokens": "token ids"}.get(dataset.task, "conversations")
         raise ConfigError(
             f"model={cfg.model.name} reads no {kind}, which data={dataset.name} holds; use model=pretrained."
         )
@@ -88,8 +88,8 @@ def _refuse_with_plugin(cfg: Config, dataset: Dataset) -> None:
             f"plugin={cfg.plugin} has a make_model or make_loss, and model={cfg.model.name} brings its own; leave one "
             "out."
         )
-    if dataset.task in ("document", "tokens"):
-        kind = "texts, which have no numbers" if dataset.task == "document" else "token ids, as many as a text has"
+    if dataset.task in ("document", "tokens", "chat"):
+        kind = "token ids, as many as a text has" if dataset.task == "tokens" else "texts, which have no numbers"
         raise ConfigError(
             f"plugin={cfg.plugin} has a make_model or make_loss, and data={dataset.name} holds {kind}; use "
             "model=pretrained."

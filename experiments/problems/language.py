@@ -9,16 +9,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from dpjax.datasets import Dataset
+from dpjax.datasets.own_tables.conversations import read_turns
 from dpjax.datasets.own_tables.tokens import UNKNOWN
 from dpjax.datasets.selection import Rows, only
 from dpjax.lengths import length_buckets, lengths_of
 from dpjax.models import logistic, objectives
-from dpjax.models.pretrained import Encoded, Pretrained, encode_ids
+from dpjax.models.pretrained import Encoded, Pretrained, encode_conversations, encode_ids
 from dpjax.models.transformers import Head, Lora, Plan
 from dpjax.models.tuning import Method, Tuned, fine_tune
 from experiments.argument_fields import TUNING, in_fields
 from experiments.config import Config, ConfigError, ModelConf, TuningConf
-from experiments.problems import synthetic
+from experiments.problems import preferences, synthetic
 from experiments.problems.features import load_checkpoint, may_be_kept, pooling_of, vectors
 from experiments.problems.problem import Problem, plain_problem
 from experiments.task import Tell
@@ -43,7 +44,7 @@ def make_problem(cfg: Config, dataset: Dataset, kept: np.ndarray | None, held_ou
     Raises:
       ValueError: no texts, a task that they or the checkpoint are not made for, or a checkpoint that is not here.
     """
-    if dataset.task not in ("document", "tokens"):
+    if dataset.task not in ("document", "tokens", "chat"):
         raise ConfigError(
             f"model=pretrained reads texts, and data={dataset.name} is a {dataset.task}; `dpjax data list` names those "
             "with input text."
@@ -51,19 +52,22 @@ def make_problem(cfg: Config, dataset: Dataset, kept: np.ndarray | None, held_ou
     tell("loading the model", 0, 1)
     body = load_checkpoint(cfg.model.checkpoint)
     _check(cfg.model, dataset, body)
-    made_up = cfg.model.task == "synthetic"
-    shown = synthetic.as_pairs(cfg.synthesis, dataset) if made_up else dataset
-    tell(f"{'cutting the ids of' if dataset.task == 'tokens' else 'tokenizing'} {dataset.name}", 0, 1)
-    train, test = (_encoded(body, shown, texts, cfg.model) for texts in (shown.train_inputs, shown.test_inputs))
-    checked = None if held_out is None else _encoded(body, dataset, held_out.inputs, cfg.model)
     facts = {
         "model": _describe_model(cfg, body),
         "tuning": describe(cfg.tuning, cfg.federated.client_ranks),
         "dtype": _dtype(cfg.model),
         "checkpoint": f"{body.source}; {UNKNOWN}" if dataset.task == "tokens" else body.source,
         "max_length": cfg.model.max_length,
-        "cut_share": float(np.mean(train.cut)),
     }
+    if cfg.model.task == "preference":
+        tuned = make_tuned(cfg.model, cfg.tuning, body, dataset.num_classes)
+        return preferences.make_problem(cfg, dataset, kept, held_out, body, tuned, facts, tell)
+    made_up = cfg.model.task == "synthetic"
+    shown = synthetic.as_pairs(cfg.synthesis, dataset) if made_up else dataset
+    tell(f"{'cutting the ids of' if dataset.task == 'tokens' else 'tokenizing'} {dataset.name}", 0, 1)
+    train, test = (_encoded(body, shown, texts, cfg.model) for texts in (shown.train_inputs, shown.test_inputs))
+    checked = None if held_out is None else _encoded(body, dataset, held_out.inputs, cfg.model)
+    facts["cut_share"] = float(np.mean(train.cut))
     if cfg.model.task == "classify" and cfg.tuning.name == "head" and cfg.tuning.cache_features:
         table = None
         if held_out is not None and checked is not None:
@@ -115,6 +119,11 @@ def make_problem(cfg: Config, dataset: Dataset, kept: np.ndarray | None, held_ou
 def _encoded(body: Pretrained, dataset: Dataset, texts: np.ndarray, model: ModelConf) -> Encoded:
     if dataset.task == "document":
         return body.tokenizer.encode(texts, model.max_length)
+    if dataset.task == "chat":
+        turns = [read_turns(each) for each in texts.tolist()]
+        encoded = encode_conversations(turns, body.tokenizer, model.max_length, what=f"data={dataset.name}")
+        # Of a whole conversation each token counts.
+        return encoded if model.task == "completion" else encoded._replace(answer=np.zeros(len(turns), np.int32))
     return encode_ids(texts, body.tokenizer, model.max_length, what=f"data={dataset.name}")
 
 
@@ -223,7 +232,7 @@ def _check(made: ModelConf, dataset: Dataset, body: Pretrained) -> None:
             f"model.max_length={made.max_length} is more than the {arch.max_length} tokens that {body.name} knows "
             "positions for; lower it."
         )
-    if made.task in ("causal", "completion", "synthetic") and not arch.causal:
+    if made.task in ("causal", "completion", "preference", "synthetic") and not arch.causal:
         raise ConfigError(
             f"model.task={made.task}: {body.name} is a {arch.family}, which sees later tokens; use masked."
         )
@@ -234,9 +243,17 @@ def _check(made: ModelConf, dataset: Dataset, body: Pretrained) -> None:
         )
     if made.task == "masked" and body.tokenizer.mask is None:
         raise ConfigError(f"model.task=masked: {body.name} has no [MASK] token; use causal.")
-    if made.task == "synthetic" and dataset.task == "tokens":
-        raise ConfigError(f"model.task=synthetic writes texts, and data={dataset.name} holds token ids; use data.text.")
-    if made.task == "completion" and dataset.input_shape != (2,):
+    chat = dataset.task == "chat"
+    if made.task == "synthetic" and dataset.task != "document":
+        kind = "conversations" if chat else "token ids"
+        raise ConfigError(f"model.task=synthetic writes texts, and data={dataset.name} holds {kind}; use data.text.")
+    if (made.task == "preference") != (dataset.input_shape == (3,)):
+        has = "three texts a row" if dataset.input_shape == (3,) else "not three texts a row"
+        raise ConfigError(
+            f"model.task={made.task}: data={dataset.name} has {has}, and preference alone takes prompt, chosen and "
+            "rejected; name them in data.text or data.messages."
+        )
+    if made.task == "completion" and dataset.input_shape != (2,) and not (chat and dataset.input_shape == ()):
         raise ConfigError(
             f"model.task=completion takes pairs of instruction and answer, and data={dataset.name} has single texts; "
             "use causal."

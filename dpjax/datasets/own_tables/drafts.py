@@ -80,6 +80,21 @@ def tokens_draft(source: TableSource, column: str, padding: int | None, mask: st
     return [*lines, *([] if source.label else ["  task: causal"]), *_owners(by_owner)]
 
 
+def conversations_draft(source: TableSource, columns: Sequence[str], *, by_owner: bool) -> list[str]:
+    """Lines of a config for conversations.
+
+    Args:
+      source: where they lie and what is said of them.
+      columns: of conversations, of prompt and answer, or of prompt, chosen and rejected.
+      by_owner: whether rows have owners.
+    """
+    lines = [*_head(source), f"  messages: [{', '.join(map(tables.quoted, columns))}]"]
+    lines += _label(source) if source.label else []
+    lines += ["model:", "  name: pretrained", "  checkpoint: ???  # that has a chat template, as smollm2"]
+    task = "preference" if len(columns) == 3 else "completion"
+    return [*lines, *([] if source.label else [f"  task: {task}"]), *_owners(by_owner)]
+
+
 def _head(source: TableSource) -> list[str]:
     lines = ["data:", "  name: own", f"  path: {tables.quoted(source.path)}"]
     given = {name: getattr(source, name) for name in ("label", "unit", "split", "split_column", "split_at", "encoding")}

@@ -191,9 +191,12 @@ def _as_written(taken: Any, table: Any, name: str, where: str) -> list[str | Non
     if pyarrow.types.is_boolean(taken.type):
         return [None if value is None else str(value).lower() for value in taken.to_pylist()]
     if any(is_it(taken.type) for is_it in (pyarrow.types.is_list, pyarrow.types.is_large_list)):
+        talks = pyarrow.types.is_struct(taken.type.value_type)
+        other = f"data.messages=[{name}] where they are conversations (dpjax data inspect FILE --messages {name})"
+        other = other if talks else f"data.tokens={name} where they are token ids"
         raise DatasetError(
             f"{where} column {name!r} holds lists, which no model of tables reads; leave it out with data.columns="
-            f"{{{name}: skip}}, or say data.tokens={name} where they are token ids"
+            f"{{{name}: skip}}, or say {other}"
         )
     return tables.read_written(table.select([name]), name, where)
 

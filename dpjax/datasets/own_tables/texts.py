@@ -1,6 +1,7 @@
 """Texts of one's own with labels as a data set: split and called as the rows of a table are."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from dpjax.datasets.own_tables.sides import as_dataset, take_sides
 from dpjax.datasets.own_tables.source import TableSource
 from dpjax.fetching.sources import DatasetError
 
+_ALL = "text"  # the class of rows without a label
+
 
 def load_texts(source: TableSource, columns: Sequence[str]) -> Dataset:
     """Loads texts with labels into memory. It never touches the network.
@@ -23,10 +26,11 @@ def load_texts(source: TableSource, columns: Sequence[str]) -> Dataset:
 
     Args:
       source: where the table lies, and what its columns are for; its ``columns`` are empty.
-      columns: of texts; one, or two of pairs.
+      columns: of texts; one, two of pairs, or three of prompt, chosen and rejected answer. Without a label all rows are
+        of one class.
 
     Returns:
-      Inputs ``[rows]`` or ``[rows, 2]`` of dtype ``np.dtypes.StringDType()``, labels int32; read-only.
+      Inputs ``[rows]`` or ``[rows, columns]`` of dtype ``np.dtypes.StringDType()``, labels int32; read-only.
 
     Raises:
       DatasetError: a file that is not of its form, a column that is not there, a text that is empty, or nothing to
@@ -43,9 +47,20 @@ def load_texts(source: TableSource, columns: Sequence[str]) -> Dataset:
     """
     where = f"data.path={source.path!r}:"
     table, of_file = open_tables(source, where)
-    check_names(table.column_names, source, dict.fromkeys(columns, ()), where)
-    if len(set(columns)) < len(columns) or len(columns) > 2:
-        raise DatasetError(f"{where} data.text={list(columns)} must be one column of texts, or two of pairs")
+    if len(set(columns)) < len(columns) or not 1 <= len(columns) <= 3:
+        raise DatasetError(
+            f"{where} data.text={list(columns)} must be one column of texts, two of pairs, or three of prompt, chosen "
+            "and rejected"
+        )
+    # Without a label a column of texts stands in for it, so that the other names are looked at.
+    check_names(
+        table.column_names,
+        source if source.label else replace(source, label=columns[0]),
+        dict.fromkeys(columns if source.label else columns[1:], ()),
+        where,
+    )
+    if not source.label and source.classes:
+        raise DatasetError(f"{where} data.classes={list(source.classes)} names classes; say data.label=COLUMN too")
 
     def role(name: str, kind: Any = "category", words: Sequence[str] = ()) -> Column:
         return read_column(table, name, where, kind=kind, missing=source.missing, words=tuple(words))
@@ -54,8 +69,11 @@ def load_texts(source: TableSource, columns: Sequence[str]) -> Dataset:
     when = role(source.split_column, None) if source.split_column else None
     if when is not None and when.kind not in ("date", "number") and (source.split == "time" or source.split_at):
         when = role(source.split_column, "number")
-    label = role(source.label, words=source.classes)
-    sides = take_sides(source, label, owner, when, of_file, contents_of(table), where)
+    label = Column("", "category", np.zeros(table.num_rows, np.int64), (_ALL,))
+    if source.label:
+        label = role(source.label, words=source.classes)
+    asked = source if source.label else replace(source, classes=(_ALL,))
+    sides = take_sides(asked, label, owner, when, of_file, contents_of(table), where)
     texts = tables.read_texts(table.take(np.flatnonzero(sides.kept)), tuple(columns), where)
-    learnt = "; ".join(filter(None, ["" if source.classes else f"classes of {source.label}", sides.learnt]))
-    return as_dataset(source, sides, texts, task="document", learnt=learnt)
+    learnt = "; ".join(filter(None, ["" if asked.classes else f"classes of {source.label}", sides.learnt]))
+    return as_dataset(asked, sides, texts, task="document", learnt=learnt)

@@ -7,7 +7,15 @@ from dataclasses import dataclass, field
 
 from dpjax.fetching.sources import PackageSource
 
-FILES = ("config.json", "model.safetensors", "model.gguf", "tokenizer.json", "tokenizer_config.json")
+FILES = (
+    "config.json",
+    "model.safetensors",
+    "model.gguf",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+    "chat_template.json",
+)
 """What a folder of a checkpoint may hold; nothing else is fetched."""
 
 

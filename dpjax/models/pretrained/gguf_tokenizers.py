@@ -1,7 +1,9 @@
 """The tokenizer of a GGUF, built anew: byte-level BPE by its merges, or SentencePiece's by its scores."""
 
+from dataclasses import replace
 from typing import Any
 
+from dpjax.models.pretrained.chat_templates import ChatTemplate
 from dpjax.models.pretrained.gguf_families import Fields
 from dpjax.models.pretrained.tensor_files import CheckpointError
 from dpjax.models.pretrained.tokens import TextTokenizer, fitted, frame
@@ -63,7 +65,15 @@ def read_gguf_tokenizer(fields: Fields, arch: Architecture) -> TextTokenizer:
             )
     if opens and first is not None:  # the end comes after each text in any case
         frame(raw, [first], [])
-    return fitted(raw, {} if last is None else {"eos_token": tokens[last]}, arch.vocab_size, str(fields.path))
+    made = fitted(raw, {} if last is None else {"eos_token": tokens[last]}, arch.vocab_size, str(fields.path))
+    source = fields.get("tokenizer.chat_template")
+    if source is None:
+        return made
+    if not isinstance(source, str):
+        raise CheckpointError(f"{fields.path}: tokenizer.chat_template is {shown(source)}, no text; fetch it again.")
+    named = {"bos_token": first, "eos_token": last, "unk_token": _special(fields, "unknown", len(tokens))}
+    texts = tuple((role, tokens[id_]) for role, id_ in named.items() if id_ is not None)
+    return replace(made, chat=ChatTemplate(source, texts, f"the chat template of {fields.path.name}"))
 
 
 def _byte_level(fields: Fields, tokens: list[str], parted: str, *, nfc: bool) -> Any:

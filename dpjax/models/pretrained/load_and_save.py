@@ -3,13 +3,14 @@
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from dpjax.fetching.folders import checkpoint_folder
+from dpjax.models.pretrained.chat_templates import ChatTemplate, read_chat_template, special_texts
 from dpjax.models.pretrained.checkpoints import CHECKPOINTS
 from dpjax.models.pretrained.copies import digest, verify
 from dpjax.models.pretrained.gguf_files import read_gguf
@@ -122,7 +123,8 @@ def load(name_or_path: str | os.PathLike[str], *, cache_dir: str | os.PathLike[s
     if has_head(path):
         params |= read_head(path, arch)
     refuse_other_tokenizers(path)
-    tokenizer = read_tokenizer(path / "tokenizer.json", _special(path), arch.vocab_size)
+    special, chat = _special(path)
+    tokenizer = replace(read_tokenizer(path / "tokenizer.json", special, arch.vocab_size), chat=chat)
     return Pretrained(name, arch, _frozen(params), tokenizer, source + own_code, digest(path))
 
 
@@ -225,21 +227,16 @@ def _write_generation(folder: Path, tokenizer: TextTokenizer) -> dict[str, int]:
     return known
 
 
-def _special(path: Path) -> dict[str, str | bool]:
-    """Special tokens by role, whichever way the file writes them, and which are put around a text."""
+def _special(path: Path) -> tuple[dict[str, str | bool], ChatTemplate | None]:
+    """Special tokens by role, which of them are put around a text, and the chat template."""
     file = path / "tokenizer_config.json"
     config: dict[str, Any] = read_json(file) if file.exists() else {}
     options: dict[str, str | bool] = {}
     for role in ("add_eos_token", "add_bos_token"):
         if isinstance(config.get(role), bool):
             options[role] = config[role]
-    for role in ("eos_token", "bos_token"):
-        value = config.get(role)
-        if isinstance(value, dict):
-            value = value.get("content")
-        if isinstance(value, str):
-            options[role] = value
-    return options
+    options |= {role: text for role, text in special_texts(config) if role in ("eos_token", "bos_token")}
+    return options, read_chat_template(path, config)
 
 
 def _frozen(params: Flat) -> Flat:

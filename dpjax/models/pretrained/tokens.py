@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Int32
 
+from dpjax.models.pretrained.chat_templates import ChatTemplate
 from dpjax.models.pretrained.tensor_files import CheckpointError
 from dpjax.models.transformers.architecture import Architecture
 from dpjax.models.transformers.transformer import PADDING
@@ -19,12 +20,13 @@ class Encoded(NamedTuple):
 
     Attributes:
       ids: ``[texts, length]``; ``PADDING`` beyond a text's end.
-      answer: ``[texts]`` the first token of the second text of a pair; 0 where there is one text only.
+      answer: ``[texts]`` the first token of the second text of a pair; 0 where there is one text only. Of conversations
+        ``[texts, length]``, 1 where a token is the assistant's.
       cut: ``[texts]``; True where a text was longer and lost its end.
     """
 
     ids: Int32[np.ndarray, "texts length"]
-    answer: Int32[np.ndarray, "texts"]
+    answer: Int32[np.ndarray, "texts *marks"]
     cut: Bool[np.ndarray, "texts"]
 
 
@@ -40,6 +42,7 @@ class TextTokenizer:
       opening: ids that come before a text: ``[CLS]``, ``<s>``, or none.
       closing: ids that come after it.
       between: ids between the two texts of a pair; None: the second goes on where the first ends.
+      chat: how the checkpoint writes a conversation; None: it has no template.
     """
 
     raw: Any = field(repr=False)
@@ -49,6 +52,7 @@ class TextTokenizer:
     opening: tuple[int, ...] = ()
     closing: tuple[int, ...] = ()
     between: tuple[int, ...] | None = None
+    chat: ChatTemplate | None = None
 
     @property
     def vocab_size(self) -> int:
@@ -216,6 +220,13 @@ def write_tokenizer(folder: Path, tokenizer: TextTokenizer, arch: Architecture, 
         "model_input_names": inputs,
         "padding_side": "right",
     }
+    if tokenizer.chat is not None:
+        config |= {
+            role: text
+            for role, text in tokenizer.chat.tokens
+            if role not in config and raw.token_to_id(text) is not None
+        }
+        (folder / "chat_template.jinja").write_text(tokenizer.chat.source, encoding="utf-8")
     (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=1, ensure_ascii=False), encoding="utf-8")
 
 
