@@ -1,6 +1,6 @@
 """Texts of one's own with labels as a data set: split and called as the rows of a table are."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from dpjax.datasets.own_tables.source import TableSource
 from dpjax.fetching.sources import DatasetError
 
 
-def load_texts(source: TableSource, columns: Sequence[str]) -> Dataset:
+def load_texts(source: TableSource, columns: Sequence[str], read: Mapping[str, Any] | None = None) -> Dataset:
     """Loads texts with labels into memory. It never touches the network.
 
     Formal guarantees: which side a text is on depends on itself, its owner's name or its file alone, as for tables; the
@@ -24,6 +24,7 @@ def load_texts(source: TableSource, columns: Sequence[str]) -> Dataset:
     Args:
       source: where the table lies, and what its columns are for; its ``columns`` are empty.
       columns: of texts; one, or two of pairs.
+      read: split → ``pyarrow.Table`` in the place of what lies there; None: that is read.
 
     Returns:
       Inputs ``[rows]`` or ``[rows, 2]`` of dtype ``np.dtypes.StringDType()``, labels int32; read-only.
@@ -42,7 +43,7 @@ def load_texts(source: TableSource, columns: Sequence[str]) -> Dataset:
       (('h', 's'), '')
     """
     where = f"data.path={source.path!r}:"
-    table, of_file = open_tables(source, where)
+    table, of_file = open_tables(source, where, read)
     check_names(table.column_names, source, dict.fromkeys(columns, ()), where)
     if len(set(columns)) < len(columns) or len(columns) > 2:
         raise DatasetError(f"{where} data.text={list(columns)} must be one column of texts, or two of pairs")
