@@ -30,7 +30,7 @@ from experiments import identity
 from experiments.config import CompressionConf, Config, ConfigError, CorruptionConf, FederatedConf
 from experiments.naming import named
 from experiments.own_data import name_of
-from experiments.planting import describe
+from experiments.planting import changes, describe
 from experiments.privacy import as_run, clip_norm, describe_noise
 from experiments.setup import Setup
 from experiments.task import Job
@@ -181,7 +181,7 @@ def common(
         "method": cfg.method or None,
         "config_hash": identity.point_hash(cfg),
         "overrides": job.overrides,
-        "dataset": name_of(cfg.data),
+        "dataset": name_of(cfg.data) + changes(cfg.data),
         "canaries": describe(cfg.data),
         "pseudonymised": True if cfg.data.pseudonymise else None,
         **setup.problem.facts,

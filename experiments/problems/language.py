@@ -122,6 +122,13 @@ def _finish(cfg: Config, dataset: Dataset, body: Pretrained, tuned: Tuned) -> Fi
             f"data.canaries={cfg.data.canaries} are looked for by their likelihood, which model.task={cfg.model.task} "
             "has not; use causal, or leave it at 0."
         )
+    least = cfg.federated.records_per_client if cfg.is_federated else cfg.privacy.records_per_unit
+    if least is not None and least < max(cfg.data.canary_repetitions, default=0):
+        name = "federated.records_per_client" if cfg.is_federated else "privacy.records_per_unit"
+        raise ConfigError(
+            f"data.canary_repetitions={cfg.data.canary_repetitions} are more than the {name}={least} rows that a person "
+            "keeps; lower them, or raise that."
+        )
     return canaries.make_finish(
         cfg.data, cfg.model, body, tuned, lambda frozen: _score(cfg.model.task, tuned, body, frozen)
     )
