@@ -379,7 +379,7 @@ _TOLD = {
 }
 """Columns that older rows lack: where all of them do, the figure is not spoken of."""
 
-_OF_FEDERATED = ("accuracy_by_clients", *_COMPARED)
+_OF_FEDERATED = ("accuracy_by_clients", "exposure_of_secrets", *_COMPARED)
 _OWN_METRIC = ("client_fairness",)
 
 

@@ -10,22 +10,57 @@ import sys
 from email.message import EmailMessage
 from pathlib import Path
 
-NAMES = (
-    "Ada Brook, Ben Carver, Cleo Dunn, Dario Ells, Edna Frost, Felix Gould, Greta Holm, Hugo Ives, Iris Jarvis, "
-    "Jonas Keel, Kira Lund, Leo Marsh, Mina North, Nils Orr, Olga Pike, Paul Quill, Rosa Reed, Sven Stone, Tara Thorn, "
-    "Ugo Vale, Vera Wells, Wim York, Xenia Zorn, Yara Ames"
-).split(", ")
-COMPLAINTS = "chest pain, a dry cough, a sore throat, back pain, dizziness, a swollen knee, headache, poor sleep".split(
-    ", "
-)
+NAMES = [
+    "Ada Brook",
+    "Ben Carver",
+    "Cleo Dunn",
+    "Dario Ells",
+    "Edna Frost",
+    "Felix Gould",
+    "Greta Holm",
+    "Hugo Ives",
+    "Iris Jarvis",
+    "Jonas Keel",
+    "Kira Lund",
+    "Leo Marsh",
+    "Mina North",
+    "Nils Orr",
+    "Olga Pike",
+    "Paul Quill",
+    "Rosa Reed",
+    "Sven Stone",
+    "Tara Thorn",
+    "Ugo Vale",
+    "Vera Wells",
+    "Wim York",
+    "Xenia Zorn",
+    "Yara Ames",
+]
+COMPLAINTS = [
+    "chest pain",
+    "a dry cough",
+    "a sore throat",
+    "back pain",
+    "dizziness",
+    "a swollen knee",
+    "headache",
+    "poor sleep",
+]
 PLANS = (
     "Rest and fluids.", "Follow up in two weeks.", "Blood test ordered.", "Started ibuprofen 400 mg.",
     "Referred to cardiology.", "Physiotherapy advised.", "X-ray was normal.", "Continue the present dose.",
 )  # fmt: skip
-GOODS = "groceries, coffee, train ticket, rent, pharmacy, fuel, books, concert, gym, insurance".split(", ")
-SHOPS = "Northgate Market, Blue Door Cafe, City Rail, Elm Housing, Green Cross, Fleet Fuel, Page One, Old Hall".split(
-    ", "
-)
+GOODS = ["groceries", "coffee", "train ticket", "rent", "pharmacy", "fuel", "books", "concert", "gym", "insurance"]
+SHOPS = [
+    "Northgate Market",
+    "Blue Door Cafe",
+    "City Rail",
+    "Elm Housing",
+    "Green Cross",
+    "Fleet Fuel",
+    "Page One",
+    "Old Hall",
+]
 CLAUSES = (
     "The supplier delivers the goods within {days} days of the order.",
     "Either party may end this agreement with {days} days of notice.",
@@ -34,7 +69,7 @@ CLAUSES = (
     "This agreement is governed by the law of the place of delivery.",
     "Liability is limited to the value of the order, but for intent.",
 )
-TOPICS = "budget, meeting, draft, travel, server, invoice, hiring, workshop".split(", ")
+TOPICS = ["budget", "meeting", "draft", "travel", "server", "invoice", "hiring", "workshop"]
 
 
 def write_notes(folder: Path, people: int = 120, each: int = 4, seed: int = 0) -> Path:
@@ -136,7 +171,8 @@ def pdf_of(lines: list[str]) -> bytes:
     objects = [
         b"<< /Type /Catalog /Pages 2 0 R >>",
         b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
-        b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 595 842] /Contents 4 0 R /Resources << /Font << /F1 5 0 R >> >> >>",
+        b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 595 842] /Contents 4 0 R "
+        b"/Resources << /Font << /F1 5 0 R >> >> >>",
         b"<< /Length %d >>\nstream\n%s\nendstream" % (len(stream), stream),
         b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
     ]

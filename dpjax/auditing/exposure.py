@@ -1,6 +1,6 @@
 """Exposure of planted secrets: how much likelier a model finds them than others that were drawn as they were.
 
-An empirical figure of one attack on one run, and NOT a bound: a small exposure proves nothing, a large one shows a leak.
+An empirical figure of one attack on one run, and NOT a bound: a small one proves nothing, a large one shows a leak.
 """
 
 import math
@@ -12,12 +12,15 @@ from jaxtyping import Float, Int
 
 from dpjax.ranges import WholeRange
 
-WORDS = (
-    "acorn amber anchor apple arrow autumn bamboo basket beacon berry bishop bottle branch bridge bronze bucket "
-    "butter cactus candle canyon carpet castle cedar cherry circle clover copper coral cotton crystal dagger desert "
-    "dolphin dragon eagle ember engine falcon feather fiddle forest garden ginger glacier goblet hammer harbor hazel "
-    "helmet honey island ivory jacket jasper jungle kettle ladder lantern lemon linen lizard magnet maple marble"
-).split()
+WORDS: tuple[str, ...] = tuple(
+    (
+        "acorn amber anchor apple arrow autumn bamboo basket beacon berry bishop bottle branch bridge bronze bucket "
+        "butter cactus candle canyon carpet castle cedar cherry circle clover copper coral cotton crystal dagger "
+        "desert dolphin dragon eagle ember engine falcon feather fiddle forest garden ginger glacier goblet hammer "
+        "harbor hazel helmet honey island ivory jacket jasper jungle kettle ladder lantern lemon linen lizard magnet "
+        "maple marble "
+    ).split()
+)
 """What ``@`` in a form becomes: 64 words, 6 bits each."""
 
 

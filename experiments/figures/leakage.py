@@ -1,6 +1,7 @@
-"""How well models know secrets that were planted in their training set: exposure before training, without DP and with."""
+"""How well models know secrets that were planted: exposure before training, without DP and with."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from dpjax.results.summarize import latest_runs
 from experiments.figures import style
 from experiments.figures.legends import beside
 from experiments.figures.look import Look
-from experiments.figures.points import best_per, panels_of
+from experiments.figures.points import Panel, best_per, panels_of
 
 NO_BOUND = "An attack's figure and NOT a bound: little exposure proves nothing; what holds for any attack is ε"
 BEFORE = "before training"
@@ -72,18 +73,51 @@ def exposure_of_secrets(df: pd.DataFrame, metric: str = "test_accuracy", look: L
     >>> exposure_of_secrets(frame_of([row])).axes[0].get_ylabel()
     'exposure (bits)'
     """
-    if "exposures" not in df or not df["exposures"].notna().any():
-        raise ResultsError("needs planted secrets: set data.canaries=12 with model.task=causal")
-    latest: Any = latest_runs(df[df["exposures"].notna()])
-    drawn = []
-    for panel in panels_of(latest, metric, look=look):
-        runs = [_runs_of(point, latest) for point in best_per(panel.points, ["epsilon"], metric).to_dict("records")]
-        drawn.append((panel, pd.concat(runs)))
+    drawn = _shown(df, metric, look)
     with style.styled(look):
         figure, grid = style.panels(len(drawn), (style.PANEL[0] + 0.9, style.PANEL[1]), look)
         for axes, (panel, runs) in zip(grid, drawn, strict=True):
             _draw(axes, panel, runs, look)
     return figure
+
+
+def write_numbers(directory: Path) -> Path | None:
+    """Writes the numbers of the figure below a sweep's folder, as ``figures/exposure_of_secrets.csv``.
+
+    Args:
+      directory: of the sweep.
+
+    Returns:
+      The file; None where nothing was planted.
+
+    Raises:
+      ResultsError: it could not be written.
+    """
+    from dpjax.results import write_atomically
+    from dpjax.results.metric import metric_of
+    from dpjax.results.several import load_all
+
+    frame = load_all([directory])
+    if "exposures" not in frame or not frame["exposures"].notna().any():
+        return None
+    tables = [
+        exposure_table(runs).assign(of=panel.title) for panel, runs in _shown(frame, metric_of(frame), style.PLAIN)
+    ]
+    path = directory / "figures" / "exposure_of_secrets.csv"
+    write_atomically(path, pd.concat(tables).to_csv(index=False).encode())
+    return path
+
+
+def _shown(df: pd.DataFrame, metric: str, look: Look) -> list[tuple[Panel, Any]]:
+    """Each family, and the runs of the best point of each ε."""
+    if "exposures" not in df or not df["exposures"].notna().any():
+        raise ResultsError("needs planted secrets: set data.canaries=12 with model.task=causal")
+    latest: Any = latest_runs(df[df["exposures"].notna()])
+    shown = []
+    for panel in panels_of(latest, metric, look=look):
+        runs = [_runs_of(point, latest) for point in best_per(panel.points, ["epsilon"], metric).to_dict("records")]
+        shown.append((panel, pd.concat(runs)))
+    return shown
 
 
 def _runs_of(point: Any, frame: Any) -> Any:

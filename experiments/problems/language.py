@@ -126,8 +126,8 @@ def _finish(cfg: Config, dataset: Dataset, body: Pretrained, tuned: Tuned) -> Fi
     if least is not None and least < max(cfg.data.canary_repetitions, default=0):
         name = "federated.records_per_client" if cfg.is_federated else "privacy.records_per_unit"
         raise ConfigError(
-            f"data.canary_repetitions={cfg.data.canary_repetitions} are more than the {name}={least} rows that a person "
-            "keeps; lower them, or raise that."
+            f"data.canary_repetitions={cfg.data.canary_repetitions} are more than the {name}={least} rows that a "
+            "person keeps; lower them, or raise that."
         )
     return canaries.make_finish(
         cfg.data, cfg.model, body, tuned, lambda frozen: _score(cfg.model.task, tuned, body, frozen)

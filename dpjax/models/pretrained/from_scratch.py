@@ -1,4 +1,4 @@
-"""A small decoder that has read nothing, as a checkpoint: bytes are its tokens, so that no text has made its vocabulary."""
+"""A small decoder that has read nothing, as a checkpoint; its tokens are bytes, so that no text made its vocabulary."""
 
 import os
 from pathlib import Path
