@@ -151,7 +151,7 @@ def test_without_dp_secrets_are_known_and_the_row_says_what_was_planted(tmp_path
     assert row["num_units"] == row["population"]
     with pytest.raises(ConfigError, match="would be cut off"):
         ran(tmp_path, "privacy.epsilon=inf", *quick, "model.max_length=8")
-    with pytest.raises(ConfigError, match="more than the federated.records_per_client=2 rows"):
+    with pytest.raises(ConfigError, match=r"more than the federated.records_per_client=2 rows"):
         ran(tmp_path, "privacy.epsilon=inf", *quick, "data.canary_repetitions=[3]")
     jax.clear_caches()
 

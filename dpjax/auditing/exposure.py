@@ -12,15 +12,13 @@ from jaxtyping import Float, Int
 
 from dpjax.ranges import WholeRange
 
-WORDS: tuple[str, ...] = tuple(
-    (
-        "acorn amber anchor apple arrow autumn bamboo basket beacon berry bishop bottle branch bridge bronze bucket "
-        "butter cactus candle canyon carpet castle cedar cherry circle clover copper coral cotton crystal dagger "
-        "desert dolphin dragon eagle ember engine falcon feather fiddle forest garden ginger glacier goblet hammer "
-        "harbor hazel helmet honey island ivory jacket jasper jungle kettle ladder lantern lemon linen lizard magnet "
-        "maple marble "
-    ).split()
-)
+_LISTED = """
+acorn amber anchor apple arrow autumn bamboo basket beacon berry bishop bottle branch bridge bronze bucket butter
+cactus candle canyon carpet castle cedar cherry circle clover copper coral cotton crystal dagger desert dolphin
+dragon eagle ember engine falcon feather fiddle forest garden ginger glacier goblet hammer harbor hazel helmet honey
+island ivory jacket jasper jungle kettle ladder lantern lemon linen lizard magnet maple marble
+"""
+WORDS: tuple[str, ...] = tuple(_LISTED.split())
 """What ``@`` in a form becomes: 64 words, 6 bits each."""
 
 
