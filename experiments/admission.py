@@ -172,7 +172,7 @@ def fingerprint_of_data(data: DataConf) -> Fingerprint:
     """
     from experiments.inputs import data_inputs
 
-    if data.raw:  # of the texts as they lie, whatever becomes of them
+    if data.raw != "table":  # of the texts as they lie, whatever becomes of them
         from dpjax.fingerprints import fingerprint_of
 
         return fingerprint_of(_raw_columns(data))
@@ -195,7 +195,7 @@ def columns_of_data(data: DataConf) -> Mapping[str, Any]:
     Raises:
       DatasetError: they can't be read.
     """
-    return _raw_columns(data) if data.raw else _columns(data.name, data.path, data.encoding)
+    return _raw_columns(data) if data.raw != "table" else _columns(data.name, data.path, data.encoding)
 
 
 def _raw_columns(data: DataConf) -> Mapping[str, Any]:

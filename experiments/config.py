@@ -101,9 +101,9 @@ class DataConf:
     )
     release_seed: int = static(0, "own: of that noise; the same for all points and seeds, so that inputs are, too")
     raw: str = static(
-        "",
-        "own: documents (a folder of .txt, .docx and .pdf) or mailbox (mbox or maildir), whose texts and owners become "
-        "the columns text and owner; empty: a table",
+        "table",
+        "own: table, documents (a folder of .txt, .docx and .pdf) or mailbox (mbox or maildir), whose texts and owners "
+        "become the columns text and owner",
     )
     owners: str = static(
         "",

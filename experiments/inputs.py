@@ -312,7 +312,7 @@ def data_inputs(data: DataConf) -> dict[str, str]:
             _, about = hub_copies.kept_copy(name)
             place = f"{hub_copies.PREFIX}{about['repo']}@{about['revision']}"
             return {f"{place}/{split}": str(digest) for split, digest in about["sha256"].items()}
-        if data.name == OWN and data.raw:
+        if data.name == OWN and data.raw != "table":
             return _raw_files(data)
         if data.name == OWN:
             return _files_at(Path(name).expanduser(), name)

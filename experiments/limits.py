@@ -102,7 +102,7 @@ MAY_BE: Mapping[str, Range | WholeRange | Kinds] = {
     "data.target": Kinds("class", "number"),
     "data.release_noise_multiplier": Range("a release without noise has no ε", above=0),
     "data.release_seed": WholeRange("it is a seed", least=0),
-    "data.raw": Kinds("documents", "mailbox"),
+    "data.raw": Kinds("table", "documents", "mailbox"),
     "data.piece_words": COUNT._replace(fix="leave it null to keep texts whole"),
     "data.canaries": WholeRange("0 plants none", least=0),
     "data.canary_candidates": WholeRange("a rank needs two", least=2, most=100_000),

@@ -69,7 +69,9 @@ def load_own(data: DataConf, by_owner: bool = False) -> "Dataset":
     from dpjax.datasets.own_tables.reading import load_table
     from dpjax.datasets.own_tables.texts import load_texts
     from dpjax.datasets.own_tables.tokens import load_tokens
+    from dpjax.datasets.raw_texts.document_files import refuse_pickle
 
+    refuse_pickle(Path(data.path), f"data.path={data.path!r}:")
     if _is_prepared(data):
         return _told(_load_prepared(data))
     if data.on_disk:
@@ -125,7 +127,7 @@ def preparation_of(data: DataConf) -> "Preparation":
 
 
 def _is_prepared(data: DataConf) -> bool:
-    return bool(data.raw or data.pseudonymise or data.piece_words)
+    return data.raw != "table" or data.pseudonymise or data.piece_words is not None
 
 
 def _load_prepared(data: DataConf) -> "Dataset":
@@ -134,7 +136,7 @@ def _load_prepared(data: DataConf) -> "Dataset":
     from dpjax.datasets.own_tables.texts import load_texts
     from dpjax.datasets.raw_texts.preparing import prepare
 
-    if data.raw and (data.text != ["text"] or data.unit != "owner" or data.label not in ("", "label")):
+    if data.raw != "table" and (data.text != ["text"] or data.unit != "owner" or data.label not in ("", "label")):
         raise ConfigError(
             f"data.raw={data.raw} makes the columns text, owner and label; say data.text=[text] data.unit=owner, and "
             "data.label=label or none."

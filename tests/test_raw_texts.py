@@ -168,8 +168,11 @@ def test_whose_is_it_and_nothing_there(tmp_path):
     refused(lambda: read_folder(tmp_path, W, "{person}/*"), "must hold {owner}")
     (tmp_path / "empty").mkdir()
     refused(lambda: read_folder(tmp_path / "empty", W), "no .txt, .docx or .pdf is there")
-    for raw in ("documents", "mailbox"):
-        refused(lambda raw=raw: prepare(str(tmp_path / "gone"), Preparation(raw)), "is not there")
+    for raw in ("documents", "mailbox", "table"):
+        refused(
+            lambda raw=raw: prepare(str(tmp_path / "gone"), Preparation(raw)),
+            "is there" if raw == "table" else "is not there",
+        )
         refused(lambda raw=raw: prepare("weights.bin", Preparation(raw)), "pickle")
     refused(lambda: prepare(str(tmp_path / "a.txt"), Preparation("documents")), "is no folder")
 
@@ -346,6 +349,11 @@ def test_fields_that_do_not_go_together_are_refused(tmp_path):
             load(path=str(tmp_path), raw="documents", **said)
     with pytest.raises(ConfigError, match="on_disk"):
         load(path=str(tmp_path), raw="documents", unit="owner", on_disk=True)
+
+
+def test_a_pickle_is_refused_whatever_it_is_called_for():
+    for name in ("texts.pt", "texts.BIN", "texts.pkl"):
+        refused(lambda name=name: load_own(DataConf(name="own", path=name, label="x")), "pickle", ".jsonl")
 
 
 def test_every_file_and_the_list_of_owners_is_part_of_the_identity(tmp_path, monkeypatch):

@@ -12,8 +12,7 @@ from dpjax.datasets.raw_texts.pieces import pieces_of
 from dpjax.datasets.raw_texts.pseudonyms import PLAINLY, pseudonymise
 from dpjax.fetching.sources import DatasetError
 
-Raw = Literal["", "documents", "mailbox"]
-KINDS: tuple[str, ...] = ("documents", "mailbox")
+Raw = Literal["table", "documents", "mailbox"]
 
 
 @dataclass(frozen=True)
@@ -21,14 +20,14 @@ class Preparation:
     """What raw texts are, and what becomes of them.
 
     Attributes:
-      raw: ``documents`` (a folder of .txt, .docx and .pdf) or ``mailbox`` (mbox or maildir); empty: a table.
+      raw: ``documents`` (a folder of .txt, .docx and .pdf) or ``mailbox`` (mbox or maildir), or a ``table``.
       owners: of ``documents``: whose a file is; see ``read_folder``.
       quotes: of a ``mailbox``: whether quoted replies stay, which are other persons' words.
       pseudonymise: whether addresses, dates and long numbers become placeholders; no substitute for ε.
       piece_words: words at which longer texts are cut into rows of the same owner; None: they stay whole.
     """
 
-    raw: Raw = ""
+    raw: Raw = "table"
     owners: str = ""
     quotes: bool = False
     pseudonymise: bool = False
@@ -80,7 +79,7 @@ def prepare(
     except (RuntimeError, OSError, ValueError) as error:
         raise DatasetError(f"{where} it cannot be looked at ({error}); name another path") from error
     refuse_pickle(place, where)
-    if not preparation.raw:
+    if preparation.raw == "table":
         return _from_table(place, preparation, text, owner, encoding, where)
     if not path or not is_there:
         raise DatasetError(f"{where} is not there; paths begin in the folder of the command, {Path.cwd()}")
