@@ -22,7 +22,7 @@ NO_BOUND = "An attack's figure and NOT a bound: little exposure proves nothing; 
 BEFORE = "before training"
 
 
-def exposure_table(df: pd.DataFrame) -> pd.DataFrame:
+def exposure_table(df: Any) -> pd.DataFrame:
     """The numbers of the figure: a row for each model and number of copies.
 
     Formal guarantees: means are over secrets and seeds together, and the standard error over secrets, each of which is
@@ -47,10 +47,11 @@ def exposure_table(df: pd.DataFrame) -> pd.DataFrame:
     for name, epsilon, runs, column in parts:
         copies = np.asarray(runs.iloc[0]["canary_copies"], int)
         values = np.array([np.asarray(cell, float) for cell in runs[column]]).mean(0)
+        seeds = max(1, runs["seed"].nunique()) if "seed" in runs else len(runs)
         for count in sorted(set(copies.tolist())):
             of_count = values[copies == count]
             error = of_count.std(ddof=1) / math.sqrt(len(of_count)) if len(of_count) > 1 else math.nan
-            rows.append((name, epsilon, count, of_count.mean(), error, len(of_count), len(runs)))
+            rows.append((name, epsilon, count, of_count.mean(), error, len(of_count), seeds))
     return pd.DataFrame(rows, columns=["model", "epsilon", "copies", "exposure", "error", "secrets", "seeds"])
 
 
@@ -98,7 +99,7 @@ def write_numbers(directory: Path) -> Path | None:
     from dpjax.results.several import load_all
 
     frame = load_all([directory])
-    if "exposures" not in frame or not frame["exposures"].notna().any():
+    if "exposures" not in frame.columns or frame["exposures"].isna().to_numpy().all():
         return None
     tables = [
         exposure_table(runs).assign(of=panel.title) for panel, runs in _shown(frame, metric_of(frame), style.PLAIN)
@@ -110,7 +111,7 @@ def write_numbers(directory: Path) -> Path | None:
 
 def _shown(df: pd.DataFrame, metric: str, look: Look) -> list[tuple[Panel, Any]]:
     """Each family, and the runs of the best point of each ε."""
-    if "exposures" not in df or not df["exposures"].notna().any():
+    if "exposures" not in df.columns or df["exposures"].isna().to_numpy().all():
         raise ResultsError("needs planted secrets: set data.canaries=12 with model.task=causal")
     latest: Any = latest_runs(df[df["exposures"].notna()])
     shown = []
@@ -128,8 +129,8 @@ def _runs_of(point: Any, frame: Any) -> Any:
     return same
 
 
-def _draw(axes: Any, panel: Any, runs: pd.DataFrame, look: Look) -> None:
-    table = exposure_table(runs)
+def _draw(axes: Any, panel: Panel, runs: Any, look: Look) -> None:
+    table: Any = exposure_table(runs)
     candidates = int(runs["canary_candidates"].iloc[0])
     most, chance = math.log2(candidates), expected_of_chance(candidates)
     handles = []

@@ -4,7 +4,7 @@ import logging
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from dpjax.datasets.row_files import decode
 from dpjax.fetching.sources import DatasetError
@@ -111,14 +111,14 @@ def _docx(path: Path, file: str, encoding: str | None) -> Document:
     return Document("\n".join(lines).strip())
 
 
-def _rows(table: object) -> list[str]:
+def _rows(table: Any) -> list[str]:
     lines = []
-    for row in table.rows:  # pyright: ignore[reportAttributeAccessIssue]
-        seen: list[object] = []  # a merged cell is given once for each column that it covers
+    for row in table.rows:
+        seen: list[Any] = []  # a merged cell is given once for each column that it covers
         for cell in row.cells:
             if not any(cell._tc is other._tc for other in seen):
                 seen.append(cell)
-        lines.append(" | ".join(cell.text for cell in seen))  # pyright: ignore[reportAttributeAccessIssue]
+        lines.append(" | ".join(cell.text for cell in seen))
     return lines
 
 

@@ -1,6 +1,7 @@
 """A folder of documents as a table: one row a file, whose it is by its folder, its name or a list beside it."""
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -62,7 +63,7 @@ remarks=['1 file is no .txt, .docx or .pdf and was not read (1 .tiff)'])
     """
     whole = path.resolve()
     listed = _list_at(owners, path)
-    files, hidden, out, others = [], 0, 0, {}
+    files, hidden, out, others = [], 0, 0, []
     for file in _files(path):
         name = file.relative_to(path)
         if any(part.startswith(".") for part in name.parts):
@@ -73,7 +74,7 @@ remarks=['1 file is no .txt, .docx or .pdf and was not read (1 .tiff)'])
             files.append(file)
         elif listed is None or file.resolve() != listed.resolve():
             refuse_pickle(file, where)
-            others[file.suffix.lower() or "without an ending"] = others.get(file.suffix.lower(), 0) + 1
+            others.append(file.suffix.lower() or "without an ending")
     if not files:
         raise DatasetError(
             f"{where} no {', '.join(ENDINGS[:-1])} or {ENDINGS[-1]} is there; name the folder of the texts"
@@ -82,9 +83,9 @@ remarks=['1 file is no .txt, .docx or .pdf and was not read (1 .tiff)'])
     said, unused = _said(listed, names, where, encoding) if listed else (_by_pattern(owners, names, where), 0)
     read = [read_document(file, name, where, encoding) for file, name in zip(files, names, strict=True)]
     blank = sum(each.blank_pages for each in read)
-    kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(others.items()))
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(Counter(others).items()))
     remarks = [
-        _count(sum(others.values()), f"is no {', '.join(ENDINGS[:-1])} or {ENDINGS[-1]} and was not read ({kinds})"),
+        _count(len(others), f"is no {', '.join(ENDINGS[:-1])} or {ENDINGS[-1]} and was not read ({kinds})"),
         _count(hidden, "is hidden and was not read"),
         _count(out, "is a link out of the folder and was not read"),
         _count(unused, f"of {owners} is not there", "are not there"),
@@ -175,17 +176,17 @@ def _said(listed: Path, names: list[str], where: str, encoding: str | None) -> t
     columns = {}
     for column in ("file", "owner", *(["label"] if "label" in table.column_names else [])):
         columns[column] = tables.read_written(table, column, f"{where} data.owners={listed.name!r}")
-    said: dict[str, Mapping[str, str]] = {}
+    found: dict[str, Mapping[str, str]] = {}
     for row, file in enumerate(columns["file"]):
         if not file or not columns["owner"][row]:
             lacks = "owner" if file else "file"
             raise DatasetError(f"{where} data.owners={listed.name!r} row {row} has no {lacks}; fill it in")
-        if file in said:
+        if file in found:
             raise DatasetError(f"{where} data.owners={listed.name!r} names {file} twice; keep one")
-        said[file] = {name: values[row] or "" for name, values in columns.items()}
+        found[file] = {name: values[row] or "" for name, values in columns.items()}
     for name in names:
-        if name not in said:
-            near = nearest(name, list(said))
+        if name not in found:
+            near = nearest(name, list(found))
             meant = f"did you mean its {near}?" if near else "add it, or take the file away"
             raise DatasetError(f"{where} data.owners={listed.name!r} does not name {name}; {meant}")
-    return said, len(said.keys() - set(names))
+    return found, len(found.keys() - set(names))
