@@ -4,6 +4,7 @@ import csv
 import mailbox
 import warnings
 import zipfile
+from dataclasses import replace
 from email.message import EmailMessage
 
 import numpy as np
@@ -17,6 +18,7 @@ from dpjax.datasets.raw_texts.pieces import pieces_of
 from dpjax.datasets.raw_texts.preparing import Preparation, prepare
 from dpjax.datasets.raw_texts.pseudonyms import PLAINLY, pseudonymise
 from dpjax.fetching.sources import DatasetError
+from experiments.admission import columns_of_data, fingerprint_of_data
 from experiments.config import ConfigError, DataConf
 from experiments.inputs import data_inputs
 from experiments.own_data import load_own
@@ -295,7 +297,7 @@ def test_identifiers_become_placeholders(text, wanted):
     assert pseudonymise([text])[0] == [wanted]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("xy"), st.sampled_from(["a@b.org", "c@d.org", "2024-01-02"])), max_size=8))
 def test_a_placeholder_depends_on_its_owner_alone(rows):
     owners, texts = [who for who, _ in rows], [text for _, text in rows]
@@ -366,3 +368,13 @@ def test_every_file_and_the_list_of_owners_is_part_of_the_identity(tmp_path, mon
         seen.add(str(data_inputs(data)))
     assert len(seen) == 4
     assert np.all(["absent" not in each for each in seen])
+
+
+def test_a_ledger_knows_the_files_whatever_becomes_of_their_texts(tmp_path):
+    place = str(write_notes(tmp_path / "n", people=12))
+    plain = DataConf(name="own", path=place, raw="documents", text=["text"], unit="owner")
+    known = fingerprint_of_data(plain)
+    changed = [{"pseudonymise": True}, {"piece_words": 3}, {"canaries": 2}]
+    assert all(known.same(fingerprint_of_data(replace(plain, **fields))) for fields in changed)
+    assert known.shares(fingerprint_of_data(replace(plain, path=str(write_notes(tmp_path / "m", 12, seed=1))))) < 0.5
+    assert set(columns_of_data(plain)) == {"text", "owner"}
