@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dpjax.auditing.exposure import WORDS, expected_of_chance, exposure, make_canaries, ranks, repetitions_of
+from dpjax.cli import main
 from dpjax.datasets import load
 from dpjax.datasets.texts import text_array
+from dpjax.models import pretrained
 from dpjax.models.pretrained.from_scratch import write_small
 from dpjax.results.table import frame_of
 from experiments import identity, jobs, plots
@@ -186,3 +188,19 @@ def test_the_figure_and_its_table_have_each_model_and_say_that_they_are_no_bound
     assert row["exposure"] == pytest.approx(np.mean(mine))
     assert row["error"] == pytest.approx(np.std(mine, ddof=1) / math.sqrt(2))
     assert (row["secrets"], row["seeds"]) == (2, 2)
+
+
+def test_a_small_model_is_written_once_and_reads_what_it_is_given(tmp_path, capsys):
+    for words, status, said in (
+        (["--layers", "1", "--width", "32"], 0, "random weights"),
+        ([], 1, "is there already"),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            main(["models", "new", str(tmp_path / "small"), *words])
+        told = capsys.readouterr()
+        assert ended.value.code == status
+        assert said in " ".join((told.out + told.err).split())
+    body = pretrained.load(str(tmp_path / "small"))
+    assert body.arch.vocab_size == body.tokenizer.vocab_size == 257
+    ids = body.tokenizer.encode(["naïve ☕ ##"], 40).ids[0]
+    assert body.tokenizer.raw.decode(ids[ids >= 0].tolist()) == "naïve ☕ ##"
