@@ -146,6 +146,7 @@ def promoted():
     jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 
+@pytest.mark.slow
 def test_without_dp_secrets_are_known_and_the_row_says_what_was_planted(promoted, tmp_path):
     write_notes(tmp_path / "notes", people=16, each=1)
     write_small(tmp_path / "small", layers=1, width=32)
