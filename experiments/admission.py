@@ -172,6 +172,10 @@ def fingerprint_of_data(data: DataConf) -> Fingerprint:
     """
     from experiments.inputs import data_inputs
 
+    if data.raw != "table":  # of the texts as they lie, whatever becomes of them
+        from dpjax.fingerprints import fingerprint_of
+
+        return fingerprint_of(_raw_columns(data))
     return _fingerprint(data.name, data.path, data.encoding, tuple(data_inputs(data).items()))
 
 
@@ -191,7 +195,19 @@ def columns_of_data(data: DataConf) -> Mapping[str, Any]:
     Raises:
       DatasetError: they can't be read.
     """
-    return _columns(data.name, data.path, data.encoding)
+    return _raw_columns(data) if data.raw != "table" else _columns(data.name, data.path, data.encoding)
+
+
+def _raw_columns(data: DataConf) -> Mapping[str, Any]:
+    """Texts and owners of a folder or a mailbox, before any is replaced or cut."""
+    from dataclasses import replace
+
+    from dpjax.datasets.raw_texts.preparing import prepare
+    from experiments.own_data import preparation_of
+
+    whole = replace(preparation_of(data), pseudonymise=False, piece_words=None)
+    table = prepare(data.path, whole, owner="owner", encoding=data.encoding).tables["train"]
+    return {name: table.column(name) for name in table.column_names}
 
 
 def _columns(name: str, path: str, encoding: str | None) -> Mapping[str, Any]:

@@ -109,6 +109,35 @@ class DataConf:
         10.0, "own: of those counts: noise standard deviation / the most that one unit moves all of them"
     )
     release_seed: int = static(0, "own: of that noise; the same for all points and seeds, so that inputs are, too")
+    raw: str = static(
+        "table",
+        "own: table, documents (a folder of .txt, .docx and .pdf) or mailbox (mbox or maildir), whose texts and owners "
+        "become the columns text and owner",
+    )
+    owners: str = static(
+        "",
+        "raw=documents: whose a file is, as '{owner}/*' or '{owner}_*.txt', or a table of file and owner; empty: the "
+        "first folder",
+    )
+    quotes: bool = static(
+        False, "raw=mailbox: keep what mails quote, which are other persons' words that the sender's ε does not protect"
+    )
+    piece_words: int | None = static(
+        None, "own: words at which longer texts are cut into rows of the same owner; null: texts stay whole"
+    )
+    pseudonymise: bool = static(
+        False,
+        "own: addresses, dates and long numbers in texts become placeholders; no anonymisation, no substitute for ε",
+    )
+    canaries: int = static(
+        0, "secrets that are planted, each as a person of its own, to measure their exposure; 0: none"
+    )
+    canary_repetitions: list[int] = static([1, 4, 16], "how often they are planted, in turn")
+    canary_form: str = static(
+        "The access code is ########.", "their text; # becomes a random digit, @ one of 64 random words"
+    )
+    canary_candidates: int = static(1024, "texts of that form that a secret is ranked among, itself included")
+    canary_seed: int = static(0, "of their draws; the same for all points and seeds")
     validation: float = static(
         0.0, "share of the training rows, or of their owners, kept out of training for validation_accuracy"
     )

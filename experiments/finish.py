@@ -145,6 +145,10 @@ def _figures(folder: Path, cfg: Config) -> list[Path]:
         return []
     with counted("figures") as tell:  # what failed is named below
         drawn = plots.plot_all(folder, processes=os.cpu_count() or 1, tell=tell)
+    if any(path.stem.startswith("exposure_of_secrets") for path in drawn.paths):
+        from experiments.figures.leakage import write_numbers
+
+        print(f"Numbers: {write_numbers(folder)}")
     for path in _pictures(drawn.new):
         print(f"Figure:  {path}")
     kept = len(_pictures(drawn.paths)) - len(_pictures(drawn.new))

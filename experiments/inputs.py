@@ -312,6 +312,8 @@ def data_inputs(data: DataConf) -> dict[str, str]:
             _, about = hub_copies.kept_copy(name)
             place = f"{hub_copies.PREFIX}{about['repo']}@{about['revision']}"
             return {f"{place}/{split}": str(digest) for split, digest in about["sha256"].items()}
+        if data.name == OWN and data.raw != "table":
+            return _raw_files(data)
         if data.name == OWN:
             return _files_at(Path(name).expanduser(), name)
         if own.is_own(name) and not (location := own.parse_name(name)).on_hub:
@@ -324,6 +326,20 @@ def data_inputs(data: DataConf) -> dict[str, str]:
     except (DatasetError, OSError):
         return {f"data {name}": "absent"}
     return {f"data {name}": str(copy["content_sha256"]) if copy else "absent"}
+
+
+def _raw_files(data: DataConf) -> dict[str, str]:
+    """One hash of all files of a folder of documents or a mailbox, and one of the list of their owners."""
+    place = Path(data.path).expanduser()
+    files = [each for each in sorted(place.rglob("*")) if each.is_file()] if place.is_dir() else []
+    hashes = {data.path: _sha256(place)}
+    if files:
+        known = {str(each.relative_to(place)): _sha256(each) for each in files}
+        hashes = {data.path: hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()}
+    listed = Path(data.owners).expanduser()
+    if data.owners and "{" not in data.owners and listed.is_file():
+        hashes[data.owners] = _sha256(listed)
+    return hashes
 
 
 def _files_at(path: Path, name: str) -> dict[str, str]:

@@ -10,6 +10,7 @@ from experiments.config import ConfigError, DataConf
 if TYPE_CHECKING:
     from dpjax.datasets import Dataset
     from dpjax.datasets.own_tables.source import Predicted, Split, TableSource
+    from dpjax.datasets.raw_texts.preparing import Preparation, Raw
 
 _RELEASE = ("release", "release_noise_multiplier", "release_seed")
 
@@ -69,7 +70,11 @@ def load_own(data: DataConf, by_owner: bool = False) -> "Dataset":
     from dpjax.datasets.own_tables.reading import load_table
     from dpjax.datasets.own_tables.texts import load_texts
     from dpjax.datasets.own_tables.tokens import load_tokens
+    from dpjax.datasets.raw_texts.document_files import refuse_pickle
 
+    refuse_pickle(Path(data.path), f"data.path={data.path!r}:")
+    if _is_prepared(data):
+        return _told(_load_prepared(data))
     if data.on_disk:
         return _told(load_on_disk(table_of(data), data.num_evaluated))
     if data.tokens:
@@ -112,6 +117,52 @@ def load_own(data: DataConf, by_owner: bool = False) -> "Dataset":
             return _told(load_array_images(table_of(data)))
     _refuse_for("tables", data, ("size", "channels"))
     return _told(load_table(table_of(data, by_owner)))
+
+
+def preparation_of(data: DataConf) -> "Preparation":
+    """What raw texts are, and what becomes of them.
+
+    Args:
+      data: the config's part.
+
+    Example:
+      >>> preparation_of(DataConf(raw="mailbox")).quotes
+      False
+    """
+    from dpjax.datasets.raw_texts.preparing import Preparation
+
+    return Preparation(cast("Raw", data.raw), data.owners, data.quotes, data.pseudonymise, data.piece_words)
+
+
+def _is_prepared(data: DataConf) -> bool:
+    return data.raw != "table" or data.pseudonymise or data.piece_words is not None
+
+
+def _load_prepared(data: DataConf) -> "Dataset":
+    """Raw texts, or those of a table that are changed before they are rows."""
+    from dpjax.datasets.loading import documents_of
+    from dpjax.datasets.own_tables.texts import load_texts
+    from dpjax.datasets.raw_texts.preparing import prepare
+
+    if data.raw != "table" and (data.text != ["text"] or data.unit != "owner" or data.label not in ("", "label")):
+        raise ConfigError(
+            f"data.raw={data.raw} makes the columns text, owner and label; say data.text=[text] data.unit=owner, and "
+            "data.label=label or none."
+        )
+    if len(data.text) != 1:
+        raise ConfigError(f"data.text={data.text} must be one column where texts are pseudonymised or cut; name one.")
+    others = ("tokens", "columns", "size", "channels", "decimal", "target", "target_range", "on_disk", *_RELEASE)
+    _refuse_for("raw texts", data, others)
+    read = prepare(data.path, preparation_of(data), text=data.text[0], owner=data.unit or "", encoding=data.encoding)
+    if data.label:
+        dataset = load_texts(table_of(data), data.text, read.tables)
+    else:
+        _refuse_for("texts without a label", data, ("split", "split_column", "split_at", "missing", "classes"))
+        dataset = replace(
+            documents_of(read.tables, data.path, text_columns=data.text, owner_column=data.unit or None),
+            learnt="who is tested",
+        )
+    return replace(dataset, remarks="; ".join(filter(None, [*read.remarks, dataset.remarks])))
 
 
 def _told(dataset: "Dataset") -> "Dataset":

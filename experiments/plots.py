@@ -26,6 +26,7 @@ FIGURES = (
     "norm_histograms",
     "signal_to_noise",
     "privacy_spent",
+    "exposure_of_secrets",
 )
 FORMATS = ("png", "pdf", "svg")
 
@@ -359,6 +360,7 @@ _MODULES = {
     "norm_histograms": "experiments.figures.runs",
     "signal_to_noise": "experiments.figures.runs",
     "privacy_spent": "experiments.figures.runs",
+    "exposure_of_secrets": "experiments.figures.leakage",
 }
 """Where each is drawn."""
 
@@ -373,10 +375,11 @@ _TOLD = {
     "norm_histograms": "norm_counts_first",
     "signal_to_noise": "eval_signal_to_noise",
     "privacy_spent": "noise",
+    "exposure_of_secrets": "exposures",
 }
 """Columns that older rows lack: where all of them do, the figure is not spoken of."""
 
-_OF_FEDERATED = ("accuracy_by_clients", *_COMPARED)
+_OF_FEDERATED = ("accuracy_by_clients", "exposure_of_secrets", *_COMPARED)
 _OWN_METRIC = ("client_fairness",)
 
 

@@ -80,6 +80,9 @@ _TOKENS = When("data.tokens=COLUMN", lambda cfg: bool(cfg.data.tokens), ("data.t
 _TEXTS = _is("model.name", "pretrained")
 _CLASSES = _is("model.task", "classify")
 _SYNTHETIC = _is("model.task", "synthetic")
+_CAUSAL = _is("model.task", "causal")
+_TEXT_COLUMN = When("data.text=[COLUMN]", lambda cfg: bool(cfg.data.text), ("data.text",))
+_PLANTED = (_TEXTS, _CAUSAL, When("data.canaries", lambda cfg: cfg.data.canaries > 0, ("data.canaries",)))
 _LORA = (_TEXTS, _is("tuning.name", "lora", "dora"))
 _WHOLE = When(
     "tuning.cache_features=false, or a tuning that needs the model at each step",
@@ -134,6 +137,16 @@ READ_WHEN: dict[str, tuple[When, ...]] = {
     "data.release": _OWN,
     "data.release_noise_multiplier": (*_OWN, _RELEASED),
     "data.release_seed": (*_OWN, _RELEASED),
+    "data.raw": _OWN,
+    "data.owners": (*_OWN, _is("data.raw", "documents")),
+    "data.quotes": (*_OWN, _is("data.raw", "mailbox")),
+    "data.piece_words": (*_OWN, _TEXT_COLUMN),
+    "data.pseudonymise": (*_OWN, _TEXT_COLUMN),
+    "data.canaries": (_TEXTS, _CAUSAL),
+    "data.canary_repetitions": _PLANTED,
+    "data.canary_form": _PLANTED,
+    "data.canary_candidates": _PLANTED,
+    "data.canary_seed": _PLANTED,
     "data.validation": ALWAYS,
     "data.num_train": ALWAYS,
     "data.num_evaluated": ALWAYS,

@@ -30,6 +30,7 @@ from experiments import identity
 from experiments.config import CompressionConf, Config, ConfigError, CorruptionConf, FederatedConf
 from experiments.naming import named
 from experiments.own_data import name_of
+from experiments.planting import changes, describe
 from experiments.privacy import as_run, clip_norm, describe_noise
 from experiments.setup import Setup
 from experiments.task import Job
@@ -180,7 +181,9 @@ def common(
         "method": cfg.method or None,
         "config_hash": identity.point_hash(cfg),
         "overrides": job.overrides,
-        "dataset": name_of(cfg.data),
+        "dataset": name_of(cfg.data) + changes(cfg.data),
+        "canaries": describe(cfg.data),
+        "pseudonymised": True if cfg.data.pseudonymise else None,
         **setup.problem.facts,
         **named(cfg, files, setup.rule, setup.read, setup.problem.facts["model"]),
         "trained_parameters": setup.num_parameters,

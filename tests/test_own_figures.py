@@ -194,6 +194,10 @@ def of_every_kind(name: str, **named: str) -> list[dict[str, Any]]:
         "uplink_bytes": 10.0,
         "client_accuracy_mean": 0.8,
         "client_accuracy_p10": 0.6,
+        "exposures": [1.0, 5.0],
+        "exposures_before": [1.0, 1.5],
+        "canary_copies": [1, 16],
+        "canary_candidates": 1024,
     } | counts
     table = [
         row

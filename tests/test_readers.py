@@ -100,6 +100,21 @@ TEXTS = {
         "data.messages=[prompt,chosen,rejected]",
     ],
     "synthetic": ["tuning=lora", "model.task=synthetic", "synthesis.num_tokens=3"],
+    "planted": [
+        *("tuning=lora", "model.task=causal", "data.name=own", "data.raw=documents", "data.path=notes"),
+        *(
+            "data.text=[text]",
+            "data.unit=owner",
+            "data.owners='{owner}-*'",
+            "data.canaries=2",
+            "data.pseudonymise=true",
+        ),
+        *("data.canary_form='the @ @ film'", "data.canary_candidates=4", "data.canary_repetitions=[1]"),
+    ],
+    "mails": [
+        *("tuning=lora", "model.task=causal", "data.name=own", "data.raw=mailbox", "data.path=in.mbox"),
+        *("data.text=[text]", "data.unit=owner", "data.quotes=true", "data.piece_words=4"),
+    ],
 }
 
 
@@ -188,7 +203,12 @@ def test_what_the_table_says_is_read_of_texts_is_read(run, asked, letters, texts
     (tmp_path / "ids.jsonl").write_text("\n".join(map(json.dumps, ids)))
     pairs = [{"prompt": f"good {i}", "chosen": "film", "rejected": "plot"} for i in range(40)]
     (tmp_path / "pairs.jsonl").write_text("\n".join(map(json.dumps, pairs)))
-    body = texts / ("llama" if run in ("synthetic", "pairs") else "bert")
+    for i in range(12):
+        (tmp_path / "notes").mkdir(exist_ok=True)
+        (tmp_path / "notes" / f"p{i}-a.txt").write_text(f"the film {i}")
+    mails = [f"From - Mon\nFrom: p{i}@example.org\n\nthe film {i}\n\n" for i in range(12)]
+    (tmp_path / "in.mbox").write_text("".join(mails))
+    body = texts / ("llama" if run in ("synthetic", "pairs", "planted", "mails") else "bert")
     where = [f"data.name='{texts / 'texts'}?text=text'", f"model.checkpoint={body}"]
     where.append(f"synthesis.checkpoint={texts / 'bert'}")
     cfg = composed("model=pretrained", *where, "model.max_length=12", "privacy.delta=1e-3", *TEXTS[run])
@@ -200,6 +220,8 @@ def test_what_the_table_says_is_read_of_texts_is_read(run, asked, letters, texts
         made.problem.finish(few, 0, tmp_path, {}, lambda *stage: None)
     of_texts = {name for name in READ_WHEN if name.startswith(("model.", "tuning.", "synthesis."))}
     of_texts |= {"data.tokens", "data.padding", "data.mask", "data.messages"}
+    of_texts |= {"data.raw", "data.owners", "data.quotes"}
+    of_texts |= {"data.piece_words", "data.pseudonymise", *(name for name in READ_WHEN if "canar" in name)}
     assert not says_nobody_read(cfg, asked) & of_texts
 
 

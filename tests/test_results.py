@@ -93,6 +93,7 @@ def test_the_schema_has_the_columns_of_the_design():
     num_units secret_cohorts learnt released release_noise_multiplier release_delta split
     test_majority test_balanced_accuracy test_auroc test_auprc test_f1 test_calibration_error
     test_r2 test_mae test_rmse train_r2 validation_r2 ledger ledger_run
+    canaries pseudonymised exposure exposure_before exposures exposures_before canary_copies canary_candidates
     """
     assert set(wanted.split()) == set(SCHEMA)
     assert len(SCHEMA) == len(COLUMNS)

@@ -91,6 +91,34 @@ def fetch(
 
 
 @app.command()
+def new(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where it is written; it must not be there.")],
+    layers: Annotated[int, typer.Option(min=1, max=64, help="Layers of the decoder.")] = 2,
+    width: Annotated[int, typer.Option(min=32, max=4096, help="Width of its states, a multiple of 32.")] = 128,
+    seed: Annotated[int, typer.Option(min=0, help="Of the random weights.")] = 0,
+) -> None:
+    """Write a small decoder of random weights over bytes: it has read nothing, and fits two cores.
+
+    [bold]Example[/bold]
+
+      dpjax models new small-model
+    """
+    from dpjax.models.pretrained import CheckpointError
+    from dpjax.models.pretrained.from_scratch import write_small
+
+    with errors_in_one_line():
+        if folder.exists():
+            raise CheckpointError(f"{folder} is there already; name another folder, or take that away")
+        if width % 32:
+            raise CheckpointError(f"--width {width} is no multiple of 32, the width of a head; take {width // 32 * 32}")
+        try:
+            write_small(folder, layers=layers, width=width, seed=seed)
+        except OSError as error:
+            raise CheckpointError(f"{folder} cannot be written ({error.strerror}); name another folder") from error
+    print(f"wrote {folder}: random weights, which have read nothing; use it as model.checkpoint={folder}")
+
+
+@app.command()
 def show(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A name, owner/name, a folder or a .gguf file.")],
 ) -> None:

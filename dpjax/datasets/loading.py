@@ -3,15 +3,15 @@
 import dataclasses
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import numpy as np
 
-from dpjax.datasets import fetched_copies, hub, own, registry, texts
-from dpjax.datasets.entries import Dataset, EmbeddedSource, Entry, HubSource, RawArrays, Source
+from dpjax.datasets import fetched_copies, hub, own, own_rows, registry, texts
+from dpjax.datasets.entries import Dataset, EmbeddedSource, Entry, HubSource, PathSource, RawArrays, Source
 from dpjax.datasets.readers.embedded import scikit_learn_file
 from dpjax.fetching import archives, download
 from dpjax.fetching.folders import workspace_in
@@ -110,6 +110,26 @@ def read_documents(
     query = "&".join(parts)
     place = os.path.join(".", path) if not own.is_own(str(path)) else str(path)
     return load(f"{place}?{query}" if query else place)
+
+
+def documents_of(
+    read: Mapping[str, Any], path: str, *, text_columns: Sequence[str], owner_column: str | None = None
+) -> Dataset:
+    """Texts without labels that were read already, as ``read_documents`` gives those of a file.
+
+    Args:
+      read: split → ``pyarrow.Table``.
+      path: where they came from.
+      text_columns: one column of texts, or two of pairs.
+      owner_column: of words or numbers that say whose a row is; None: rows stand alone.
+
+    Raises:
+      DatasetError: a column is not there, a row has no text, or there is no row to test on.
+    """
+    name = path if own.is_own(path) else os.path.join(".", path)
+    location = own_rows.Location(path, False, tuple(text_columns), "", None, None, owner_column, None)
+    found = own_rows.document_arrays(read, location, f"data.path={path!r}:")
+    return _dataset(own.describe_own(name, PathSource(path), found, licence=""), found.raw, path)
 
 
 def _told(dataset: Dataset) -> Dataset:

@@ -15,6 +15,7 @@ from experiments.inputs import data_inputs, digest_of
 from experiments.own_data import OWN, load_own
 from experiments.own_model import own_loss, own_model
 from experiments.plugins import load_plugin
+from experiments.problems.canaries import planted
 from experiments.problems.problem import Problem, plain_problem
 from experiments.task import Tell
 
@@ -98,7 +99,8 @@ def _refuse_with_plugin(cfg: Config, dataset: Dataset) -> None:
 
 def _load(data: DataConf, by_owner: bool = False) -> Dataset:
     digest = digest_of(data_inputs(data))
-    return _own(_Asked(data, by_owner), digest) if data.name == OWN else _loaded(data.name, digest)
+    found = _own(_Asked(data, by_owner), digest) if data.name == OWN else _loaded(data.name, digest)
+    return planted(found, data)
 
 
 @lru_cache(maxsize=4)

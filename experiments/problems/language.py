@@ -19,9 +19,9 @@ from dpjax.models.transformers import Head, Lora, Plan
 from dpjax.models.tuning import Method, Tuned, fine_tune
 from experiments.argument_fields import TUNING, in_fields
 from experiments.config import Config, ConfigError, ModelConf, TuningConf
-from experiments.problems import preferences, synthetic
+from experiments.problems import canaries, preferences, synthetic
 from experiments.problems.features import load_checkpoint, may_be_kept, pooling_of, vectors
-from experiments.problems.problem import Problem, plain_problem
+from experiments.problems.problem import Finish, Problem, plain_problem
 from experiments.task import Tell
 
 EVALUATED = 512
@@ -112,7 +112,30 @@ def make_problem(cfg: Config, dataset: Dataset, kept: np.ndarray | None, held_ou
         facts=facts,
         validation_rows=validation,
         tokens_per_row=float(np.mean((train.ids >= 0).sum(1))),
-        finish=synthetic.make_finish(cfg, dataset, body, tuned) if made_up else None,
+        finish=_finish(cfg, dataset, body, tuned),
+    )
+
+
+def _finish(cfg: Config, dataset: Dataset, body: Pretrained, tuned: Tuned) -> Finish | None:
+    """What is done with what was trained: texts are written, or planted secrets are looked for."""
+    if cfg.model.task == "synthetic":
+        return synthetic.make_finish(cfg, dataset, body, tuned)
+    if not cfg.data.canaries:
+        return None
+    if cfg.model.task != "causal":
+        raise ConfigError(
+            f"data.canaries={cfg.data.canaries} are looked for by their likelihood, which model.task={cfg.model.task} "
+            "has not; use causal, or leave it at 0."
+        )
+    least = cfg.federated.records_per_client if cfg.is_federated else cfg.privacy.records_per_unit
+    if least is not None and least < max(cfg.data.canary_repetitions, default=0):
+        name = "federated.records_per_client" if cfg.is_federated else "privacy.records_per_unit"
+        raise ConfigError(
+            f"data.canary_repetitions={cfg.data.canary_repetitions} are more than the {name}={least} rows that a "
+            "person keeps; lower them, or raise that."
+        )
+    return canaries.make_finish(
+        cfg.data, cfg.model, body, tuned, lambda frozen: _score(cfg.model.task, tuned, body, frozen)
     )
 
 

@@ -110,7 +110,17 @@ def _encoded(body: Pretrained, dataset: Dataset, rows: np.ndarray, model: ModelC
 def _judged(model: ModelConf, body: Pretrained, pairs: list[Pairs]) -> np.ndarray:
     """Facts of all pairs: where answers begin, and how likely the checkpoint has them, once and for all."""
     plan = Plan(dtype=jnp.dtype(model.dtype))
-    start = fine_tune(body.arch, body.params, Head("causal", 0), Method("full"), plan=plan, scan_layers=True)
+    # Adapters that were not trained add nothing: the start is then the checkpoint as it is stored.
+    method, kind = Method("full" if model.frozen_dtype is None else "lora"), model.frozen_dtype
+    start = fine_tune(
+        body.arch,
+        body.params,
+        Head("causal", 0),
+        method,
+        plan=plan,
+        scan_layers=True,
+        frozen_dtype=kind,  # pyright: ignore[reportArgumentType]
+    )
 
     @jax.jit
     def judge(params: Any, frozen: Any, ids: jax.Array, answer: jax.Array) -> jax.Array:

@@ -189,12 +189,15 @@ def _path(path: str) -> Path:
         raise DatasetError(f"data.path={path!r}: {error}; write the path in full") from error
 
 
-def open_tables(source: TableSource, where: str) -> tuple[Any, Bool[np.ndarray, "rows"] | None]:
+def open_tables(
+    source: TableSource, where: str, given: Mapping[str, Any] | None = None
+) -> tuple[Any, Bool[np.ndarray, "rows"] | None]:
     """All rows as one ``pyarrow.Table``, and of two files which rows test; None of one file.
 
     Args:
       source: where they lie.
       where: names them in messages.
+      given: split → table in the place of what lies there; None: that is read.
 
     Raises:
       DatasetError: a file that is not of its form, or two that do not belong together.
@@ -207,7 +210,9 @@ def open_tables(source: TableSource, where: str) -> tuple[Any, Bool[np.ndarray, 
     if not on_hub and not is_pattern(path) and not path.exists():
         raise DatasetError(f"{where} is not there; paths begin in the folder of the command, {Path.cwd()}")
     try:
-        if on_hub:
+        if given is not None:
+            read = given
+        elif on_hub:
             read = read_kept(source.path, source.encoding)
         else:
             read = as_tables(path, where) if is_arrays(path) else tables.read_tables(path, source.encoding)

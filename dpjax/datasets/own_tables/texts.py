@@ -1,6 +1,6 @@
 """Texts of one's own with labels as a data set: split and called as the rows of a table are."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from dpjax.fetching.sources import DatasetError
 _ALL = "text"  # the class of rows without a label
 
 
-def load_texts(source: TableSource, columns: Sequence[str]) -> Dataset:
+def load_texts(source: TableSource, columns: Sequence[str], read: Mapping[str, Any] | None = None) -> Dataset:
     """Loads texts with labels into memory. It never touches the network.
 
     Formal guarantees: which side a text is on depends on itself, its owner's name or its file alone, as for tables; the
@@ -28,6 +28,7 @@ def load_texts(source: TableSource, columns: Sequence[str]) -> Dataset:
       source: where the table lies, and what its columns are for; its ``columns`` are empty.
       columns: of texts; one, two of pairs, or three of prompt, chosen and rejected answer. Without a label all rows are
         of one class.
+      read: split → ``pyarrow.Table`` in the place of what lies there; None: that is read.
 
     Returns:
       Inputs ``[rows]`` or ``[rows, columns]`` of dtype ``np.dtypes.StringDType()``, labels int32; read-only.
@@ -46,7 +47,7 @@ def load_texts(source: TableSource, columns: Sequence[str]) -> Dataset:
       (('h', 's'), '')
     """
     where = f"data.path={source.path!r}:"
-    table, of_file = open_tables(source, where)
+    table, of_file = open_tables(source, where, read)
     if len(set(columns)) < len(columns) or not 1 <= len(columns) <= 3:
         raise DatasetError(
             f"{where} data.text={list(columns)} must be one column of texts, two of pairs, or three of prompt, chosen "
