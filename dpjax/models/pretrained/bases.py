@@ -40,8 +40,8 @@ def warn_of_another_base(folder: Path, meant: str | None, base: str | Pretrained
     given = base_of(base)[0]
     if meant and meant != given and all(_is_repository(name) for name in (meant, given)):
         warnings.warn(
-            f"{folder}: base_model_name_or_path is {meant!r}, and the adapters are put on {given!r}; take the base that "
-            "they were trained on.",
+            f"{folder}: base_model_name_or_path is {meant!r}, and the adapters are put on {given!r}; take the base "
+            "that they were trained on.",
             stacklevel=3,
         )
 
