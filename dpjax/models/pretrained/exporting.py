@@ -141,7 +141,23 @@ def save_adapters(
 
 
 def opens_in_peft(arch: Architecture, adapters: Lora | Ia3 | SoftPrompt, head: Head) -> bool:
-    """Whether ``save_adapters`` knows a layout in which they mean the same to PEFT: a prompt may have none."""
+    """Whether ``save_adapters`` knows a layout in which they mean the same to PEFT: a prompt may have none.
+
+    Formal guarantees: where it says so, ``save_adapters`` does not refuse them for their kind.
+
+    Args:
+      arch: of the body.
+      adapters: what was added to it.
+      head: what comes out at the end.
+
+    Returns:
+      True or False.
+
+    Example:
+      >>> from dpjax.models.transformers import tiny
+      >>> [opens_in_peft(tiny(family), SoftPrompt(2, everywhere=True), Head("causal")) for family in ("llama", "gpt2")]
+      [True, False]
+    """
     if not isinstance(adapters, SoftPrompt):
         return True
     apart = head.task == "causal" or (head.task == "classify" and not is_native(arch, head))

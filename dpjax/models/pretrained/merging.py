@@ -80,6 +80,16 @@ def unmerge_adapters(
 
     Raises:
       CheckpointError: DoRA, a prompt or a prefix, or a vector of IA³ with a zero; an adapter of another model.
+
+    Example:
+      >>> query = "layers.0.attention.query"
+      >>> base = {f"{query}.kernel": np.ones((2, 3), np.float32)}
+      >>> scales = {f"{query}.ia3.outputs": np.array([2.0, 4.0, 0.5], np.float32)}
+      >>> merged = merge_adapters(base | scales, Ia3(outputs=("query",)))
+      >>> merged[f"{query}.kernel"][0].tolist()
+      [2.0, 4.0, 0.5]
+      >>> unmerge_adapters(merged, scales, Ia3())[f"{query}.kernel"][0].tolist()
+      [1.0, 1.0, 1.0]
     """
     _refuse_prompt(kind)
     base = Flat(params)
