@@ -1,7 +1,8 @@
 """Texts written by a causal model: greedy, by temperature, or from the likeliest tokens, one token's cost per token."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -75,42 +76,64 @@ def make_generate(
     def generate(
         params: Params, prompts: Int[Array, "prompts length"], sampling: Sampling, key: Key[Array, ""]
     ) -> Int[Array, "prompts num_tokens"]:
-        params = jax.tree.map(jnp.asarray, params)
-        keys = jax.random.split(key, prompts.shape[0])
-        return jax.vmap(one, in_axes=(None, 0, None, 0))(params, prompts, sampling, keys)
-
-    def one(
-        params: Params, prompt: Int[Array, "length"], sampling: Sampling, key: Key[Array, ""]
-    ) -> Int[Array, "num_tokens"]:
-        module: Transformer = merge(params, None)  # pyright: ignore[reportAssignmentType]
-        length = prompt.shape[0]
+        count, length = prompts.shape
         capacity = added.prompt_length + length + num_tokens
         if capacity > arch.max_length:
             raise ValueError(
                 f"a prompt of {length} tokens and num_tokens={num_tokens} exceed the {arch.max_length} positions "
                 "that the model knows; ask for fewer."
             )
-        hidden, memory = module.read(prompt, empty_memory(arch, plan, capacity), 0)
-        # What padding has written is overwritten before anyone may look there.
-        read = jnp.sum(prompt >= 0, dtype=jnp.int32)
-        last = jnp.take(hidden, jnp.maximum(read - 1, 0), axis=0)
-        first = draw(module.logits(last[None])[0], sampling, jax.random.fold_in(key, 0))
+        module: Transformer = merge(jax.tree.map(jnp.asarray, params), None)  # pyright: ignore[reportAssignmentType]
 
-        def step(
-            carry: tuple[Array, list[Memory], Array], at: Int[Array, ""]
-        ) -> tuple[tuple[Array, list[Memory], Array], Array]:
-            token, memory, over = carry
-            shown = jnp.where(over, PADDING, token)
-            over = over | (token == end) if end is not None else over
-            hidden, memory = module.read(token[None], memory, added.prompt_length + read + at)
-            following = draw(module.logits(hidden)[0], sampling, jax.random.fold_in(key, at + 1))
-            return (following, memory, over), shown
+        def begin(prompt: Int[Array, "length"], key: Key[Array, ""]) -> tuple[Array, list[Memory], Array]:
+            hidden, memory = module.read(prompt, empty_memory(arch, plan, capacity), 0)
+            read = jnp.sum(prompt >= 0, dtype=jnp.int32)
+            last = jnp.take(hidden, jnp.maximum(read - 1, 0), axis=0)
+            # All texts go on at one place, whatever their lengths, so that writing there needs no scatter.
+            empty = length - read
+            memory = jax.tree.map(lambda part: jnp.roll(part, empty, axis=-3), memory)
+            return draw(module.logits(last[None])[0], sampling, jax.random.fold_in(key, 0)), memory, empty
 
-        carry = first, memory, jnp.zeros((), bool)
-        (token, _, over), written = jax.lax.scan(step, carry, jnp.arange(num_tokens - 1, dtype=jnp.int32))
-        return jnp.append(written, jnp.where(over, PADDING, token))
+        def follow(
+            token: Int[Array, ""], memory: list[Memory], empty: Int[Array, ""], key: Key[Array, ""], at: Int[Array, ""]
+        ) -> tuple[Array, list[Memory]]:
+            hidden, memory = module.read(token[None], memory, added.prompt_length + length + at, empty)
+            return draw(module.logits(hidden)[0], sampling, jax.random.fold_in(key, at + 1)), memory
+
+        keys = jax.random.split(key, count)
+        first, memory, empty = _each(begin, count)(prompts, keys)
+
+        def unfinished(carry: tuple[Array, Array, list[Memory], Array]) -> Array:
+            at, _, _, over = carry
+            return (at < num_tokens - 1) & ~jnp.all(over)
+
+        def step(carry: tuple[Array, Array, list[Memory], Array]) -> tuple[Array, Array, list[Memory], Array]:
+            at, written, memory, over = carry
+            token = jax.lax.dynamic_index_in_dim(written, at, 1, keepdims=False)
+            following, memory = _each(partial(follow, at=at), count)(token, memory, empty, keys)
+            following = jnp.where(over, PADDING, following)
+            written = jax.lax.dynamic_update_index_in_dim(written, following, at + 1, 1)
+            return at + 1, written, memory, over | ends(following)
+
+        def ends(tokens: Int[Array, "prompts"]) -> Array:
+            return tokens == end if end is not None else jnp.zeros(count, bool)
+
+        written = jnp.full((count, num_tokens), PADDING, jnp.int32).at[:, 0].set(first)
+        carry = jnp.zeros((), jnp.int32), written, memory, ends(first)
+        return jax.lax.while_loop(unfinished, step, carry)[1]
 
     return jax.jit(generate)
+
+
+def _each(function: Callable[..., Any], count: int) -> Callable[..., Any]:
+    """A function of one prompt for all; a single one keeps vectors, whose products are the fastest there are."""
+    if count > 1:
+        return jax.vmap(function)
+
+    def alone(*args: Any) -> Any:
+        return jax.tree.map(lambda x: x[None], function(*jax.tree.map(lambda x: x.reshape(x.shape[1:]), args)))
+
+    return alone
 
 
 def empty_memory(arch: Architecture, plan: Plan, capacity: int) -> list[Memory]:
@@ -135,10 +158,17 @@ def draw(logits: Float[Array, "vocab"], sampling: Sampling, key: Key[Array, ""])
       [0, 1]
     """
     temperature, top_p = (jnp.asarray(x, logits.dtype) for x in sampling)
-    scaled = logits / jnp.maximum(temperature, 1e-6)
-    ordered = jnp.sort(jax.nn.softmax(scaled), descending=True)
-    before = jnp.cumsum(ordered) - ordered
-    least = jnp.min(jnp.where(before < top_p, ordered, jnp.inf))
-    allowed = jnp.where(jax.nn.softmax(scaled) >= least, scaled, -jnp.inf)
-    drawn = jax.random.categorical(key, allowed)
-    return jnp.where(temperature > 0, drawn, jnp.argmax(logits)).astype(jnp.int32)
+
+    def likely(scaled: Array) -> Array:
+        ordered = jnp.sort(jax.nn.softmax(scaled), descending=True)
+        before = jnp.cumsum(ordered) - ordered
+        least = jnp.min(jnp.where(before < top_p, ordered, jnp.inf))
+        return jnp.where(jax.nn.softmax(scaled) >= least, scaled, -jnp.inf)
+
+    def drawn() -> Array:
+        scaled = logits / jnp.maximum(temperature, 1e-6)
+        # Sorting a vocabulary costs more than the product that gave its scores.
+        return jax.random.categorical(key, jax.lax.cond(top_p < 1, likely, lambda all_: all_, scaled))
+
+    token = jax.lax.cond(temperature > 0, drawn, lambda: jnp.argmax(logits))
+    return token.astype(jnp.int32)

@@ -1,19 +1,27 @@
 """GGUF checkpoints: dequantised tensors under the hub's names, the architecture and the tokenizer out of one file."""
 
+import re
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from dpjax.models.pretrained.gguf_families import FACTORS, Fields, Stored, hub_config_of, stored_as
+from dpjax.models.pretrained.gguf_header import StoredTensor, read_header
 from dpjax.models.pretrained.gguf_tokenizers import read_gguf_tokenizer
 from dpjax.models.pretrained.names import NAMES, Tensor, joined, taken, tensors
 from dpjax.models.pretrained.tensor_files import CheckpointError, Flat
 from dpjax.models.pretrained.tokens import TextTokenizer
 from dpjax.models.transformers.architecture import Architecture
-from dpjax.models.transformers.config_fields import ArchitectureError
+from dpjax.models.transformers.config_fields import ArchitectureError, shown
 from dpjax.models.transformers.hub_config import from_hub_config
+
+_THREADS = 4
+"""NumPy lets go of the interpreter within each of its steps."""
+
+_PART = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$")
 
 
 def read_gguf(path: Path) -> tuple[Architecture, Flat, TextTokenizer, str]:
@@ -30,19 +38,18 @@ def read_gguf(path: Path) -> tuple[Architecture, Flat, TextTokenizer, str]:
       CheckpointError: cut short, not a GGUF, another architecture, a field that changes what its family computes, or a
         tokenizer dpjax cannot rebuild.
     """
-    from gguf import GGUFReader
-
     try:
-        reader = GGUFReader(path)
-        fields = Fields({name: field.contents() for name, field in reader.fields.items()}, path)
+        said, found = _whole(path)
+        fields = Fields(said, path)
         stored = stored_as(fields)
-        found = {tensor.name: tensor for tensor in reader.tensors}
-        factors = {name: _dequantized(found[name]) if name in FACTORS else None for name in found}
+        factors = {name: dequantized(found[name], name, path) if name in FACTORS else None for name in found}
         arch = from_hub_config(hub_config_of(fields, factors))
-        flat = {name: _dequantized(tensor) for name, tensor in found.items() if name not in FACTORS}
-        kinds = sorted({tensor.tensor_type.name for tensor in reader.tensors} - {"F32", "F16", "BF16"})
-        kind = fields["general.architecture"]
-        return arch, _as_on_the_hub(flat, arch, stored, kind), read_gguf_tokenizer(fields, arch), " and ".join(kinds)
+        tokenizer = read_gguf_tokenizer(fields, arch)
+        kinds = sorted({_name_of(tensor.kind) for tensor in found.values()} - {"F32", "F16", "BF16"})
+        names = [name for name in found if name not in FACTORS]
+        with ThreadPoolExecutor(_THREADS) as pool:
+            flat = dict(zip(names, pool.map(lambda name: dequantized(found[name], name, path), names), strict=True))
+        return arch, _as_on_the_hub(flat, arch, stored, fields["general.architecture"]), tokenizer, " and ".join(kinds)
     except CheckpointError:
         raise
     except ArchitectureError as error:
@@ -88,10 +95,66 @@ def _as_stored(array: np.ndarray, path: str, tensor: Tensor, arch: Architecture,
     return array
 
 
-def _dequantized(tensor: Any) -> np.ndarray:
-    from gguf import dequantize
+def _whole(path: Path) -> tuple[Mapping[str, Any], dict[str, StoredTensor]]:
+    """Fields, and the tensors of this file and of those that belong to it."""
+    header = read_header(path)
+    parts = header.fields.get("split.count", 0)
+    if parts in (0, 1):
+        return header.fields, dict(header.tensors)
+    found = _PART.search(path.name)
+    if not isinstance(parts, int) or found is None or int(found[1]) != 1 or int(found[2]) != parts:
+        raise CheckpointError(
+            f"{path}: split.count is {shown(parts)}, and its name must be that of the first part, as "
+            f"NAME-00001-of-{parts:05d}.gguf; give that one, beside all others."
+        )
+    tensors = dict(header.tensors)
+    for number in range(2, parts + 1):
+        other = path.with_name(f"{path.name[: found.start()]}-{number:05d}-of-{parts:05d}.gguf")
+        if not other.is_file():
+            raise CheckpointError(f"{other} is not there, one of the {parts} parts of {path.name}; fetch all of them.")
+        more = read_header(other).tensors
+        if twice := sorted(tensors.keys() & more.keys()):
+            raise CheckpointError(f"{other} has {twice[0]} again; its parts belong to different models.")
+        tensors |= more
+    expected = header.fields.get("split.tensors.count", len(tensors))
+    if expected != len(tensors):
+        raise CheckpointError(
+            f"{path}: split.tensors.count is {shown(expected)}, but its parts have {len(tensors)}; fetch all of them "
+            "again."
+        )
+    return header.fields, tensors
 
-    return np.asarray(dequantize(tensor.data, tensor.tensor_type), np.float32)
+
+def dequantized(tensor: StoredTensor, name: str, path: Path) -> np.ndarray:
+    """A tensor's numbers as float32.
+
+    Args:
+      tensor: as it is stored.
+      name: of the tensor, for errors.
+      path: of its file, for errors.
+
+    Raises:
+      CheckpointError: a type that ``gguf`` does not dequantise.
+    """
+    from gguf import GGMLQuantizationType, dequantize
+
+    kind, content = GGMLQuantizationType(tensor.kind), tensor.content
+    if kind is GGMLQuantizationType.F64:
+        return content.view(np.float64).reshape(tensor.shape).astype(np.float32)
+    try:
+        # By rows, which gguf takes in groups, so that what it needs in between stays small.
+        rows = dequantize(content.reshape(int(np.prod(tensor.shape[:-1])), -1), kind)
+    except NotImplementedError:
+        raise CheckpointError(
+            f"{path}: {name} is stored as {kind.name}, which gguf does not dequantise; take another quantisation."
+        ) from None
+    return np.asarray(rows, np.float32).reshape(tensor.shape)
+
+
+def _name_of(kind: int) -> str:
+    from gguf import GGMLQuantizationType
+
+    return GGMLQuantizationType(kind).name
 
 
 def _unpaired(rows: np.ndarray, heads: int) -> np.ndarray:

@@ -124,19 +124,24 @@ class Transformer(nnx.Module):
         return pooled if self.classifier is None else self.classifier(pooled)
 
     def read(
-        self, ids: Int[Array, "length"], memory: Sequence[Memory] | None = None, start: int | Int[Array, ""] = 0
+        self,
+        ids: Int[Array, "length"],
+        memory: Sequence[Memory] | None = None,
+        start: int | Int[Array, ""] = 0,
+        empty: int | Int[Array, ""] = 0,
     ) -> tuple[Float[Array, "length width"], list[Any]]:
         """The last layer's vectors, and the memory with these tokens in it.
 
         Args:
           ids: ``[length]``; ``PADDING`` beyond the end.
           memory: of what was read before; None: nothing, and nothing is kept.
-          start: tokens in the memory. Only at 0 is a trained prompt put in front.
+          start: place of the first token in the memory. Only at 0 is a trained prompt put in front.
+          empty: places before the text's own first token, which nobody sees.
         """
         opening = self.prompt is not None and isinstance(start, int) and start == 0
-        x, positions, valid = self._embed(ids, start, opening)
+        x, positions, valid = self._embed(ids, start, empty, opening)
         x = settled(x)
-        sight = self._sight(self._mask(ids, valid, memory, start), positions, valid, start)
+        sight = self._sight(self._mask(ids, valid, memory, start, empty), positions, valid, start, empty)
         memories, first = [], 0
         for number, (layers, size) in enumerate(zip(self.layers, self.plan.sizes(self.arch.num_layers), strict=True)):
             layer_memory = None if memory is None else memory[number]
@@ -153,7 +158,10 @@ class Transformer(nnx.Module):
         table = self.token if self.vocabulary is None else self.vocabulary
         if self.masked_head is not None:
             hidden = self.masked_head(hidden)
-        out = (hidden @ table.get_value().astype(hidden.dtype).T).astype(jnp.float32)
+        rows = table.get_value().astype(hidden.dtype)
+        # For one token XLA's product with a turned matrix is several times slower than that of rows with a vector.
+        out = (rows @ hidden[0])[None] if hidden.shape[0] == 1 else hidden @ rows.T
+        out = out.astype(jnp.float32)
         if self.arch.logit_cap is not None:
             out = capped(out, self.arch.logit_cap)
         bias = None if self.masked_head is None else self.masked_head.bias
@@ -192,7 +200,7 @@ class Transformer(nnx.Module):
         return pooled * jax.lax.rsqrt(jnp.mean(jnp.square(pooled)) + 1e-12)
 
     def _embed(
-        self, ids: Int[Array, "length"], start: int | Int[Array, ""], opening: bool
+        self, ids: Int[Array, "length"], start: int | Int[Array, ""], empty: int | Int[Array, ""], opening: bool
     ) -> tuple[Float[Array, "tokens width"], Int[Array, "tokens"], Bool[Array, "tokens"]]:
         dtype = self.plan.dtype
         x = self.token.get_value()[jnp.maximum(ids, 0)].astype(dtype)
@@ -205,7 +213,7 @@ class Transformer(nnx.Module):
             ahead = prompt.shape[0]
             x, valid = jnp.concatenate([prompt, x]), jnp.concatenate([jnp.ones(ahead, bool), valid])
         length = x.shape[0]
-        positions = start + jnp.arange(length, dtype=jnp.int32)
+        positions = start - empty + jnp.arange(length, dtype=jnp.int32)
         if self.position is not None:
             if isinstance(start, int) and start == 0:
                 if length > self.arch.max_length:
@@ -230,12 +238,13 @@ class Transformer(nnx.Module):
         valid: Bool[Array, "tokens"],
         memory: Sequence[Memory] | None,
         start: int | Int[Array, ""],
+        empty: int | Int[Array, ""],
     ) -> Bool[Array, "tokens seen"]:
         tokens = valid.shape[0]
         if memory is not None:
             capacity = memory[0].keys.shape[-3]
-            seen = jnp.arange(capacity)[None, :] <= (start + jnp.arange(tokens))[:, None]
-            return seen
+            places = jnp.arange(capacity)[None, :]
+            return (places <= (start + jnp.arange(tokens))[:, None]) & (places >= empty)
         mask = jnp.broadcast_to(valid[None, :], (tokens, tokens))
         if not self.arch.causal:
             return mask
@@ -253,15 +262,16 @@ class Transformer(nnx.Module):
         positions: Int[Array, "tokens"],
         valid: Bool[Array, "tokens"],
         start: int | Int[Array, ""],
+        empty: int | Int[Array, ""],
     ) -> Sight:
         """Masks and rotations of every kind of layers."""
-        distance = jnp.abs(positions[:, None] - jnp.arange(mask.shape[1], dtype=jnp.int32)[None, :])
+        distance = jnp.abs(positions[:, None] + empty - jnp.arange(mask.shape[1], dtype=jnp.int32)[None, :])
         kinds = self.arch.kinds
         masks = [mask if kind.window is None else mask & (distance < kind.window) for kind in kinds]
         ropes = [kind.rope for kind in kinds]
         if not any(ropes):
             return Sight(jnp.stack(masks), None, start)
-        length = start + jnp.sum(valid, dtype=jnp.int32)
+        length = start - empty + jnp.sum(valid, dtype=jnp.int32)
         width = self.arch.head_width
         turned = [None if rope is None else rotation_of(positions, rope, width, length) for rope in ropes]
         some = next(each for each in turned if each is not None)
