@@ -21,7 +21,8 @@ from dpjax import Cohort, clipped_sum, example_gradient
 from dpjax.models import objectives
 from dpjax.models.transformers import Head, Lora, Plan, from_hub_config
 from dpjax.models.transformers.narrow import Narrow
-from dpjax.models.tuning import Method, Tuned, abstract_parameters, fine_tune
+from dpjax.models.tuning import Tuned, abstract_parameters, fine_tune
+from dpjax.models.tuning_methods import Method
 from dpjax.noise import gaussian_privatizer
 
 RESULTS = Path(__file__).parent / "results"

@@ -99,7 +99,8 @@ def tunings() -> str:
     import jax
 
     from dpjax.models.transformers import Head, from_hub_config
-    from dpjax.models.tuning import Method, fine_tune, fresh_parameters
+    from dpjax.models.tuning import fine_tune, fresh_parameters
+    from dpjax.models.tuning_methods import Method
 
     arch = from_hub_config(MINILM)
     body = fresh_parameters(arch, jax.random.key(0))

@@ -59,7 +59,7 @@ class Notes(Kinds):
 
 
 def _tuning_methods() -> Iterable[str]:
-    from dpjax.models.tuning import METHODS
+    from dpjax.models.tuning_methods import METHODS
 
     return METHODS
 
@@ -71,7 +71,7 @@ def _stored_as() -> Iterable[str]:
 
 
 def _tuning_targets() -> Iterable[str]:
-    from dpjax.models.tuning import TARGETS
+    from dpjax.models.tuning_methods import TARGETS
 
     return TARGETS
 

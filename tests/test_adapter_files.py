@@ -14,7 +14,8 @@ from dpjax.models import pretrained
 from dpjax.models.pretrained import CheckpointError
 from dpjax.models.pretrained.exporting import base_of
 from dpjax.models.transformers import Head, Lora, tiny
-from dpjax.models.tuning import Method, fine_tune, fresh_parameters
+from dpjax.models.tuning import fine_tune, fresh_parameters
+from dpjax.models.tuning_methods import Method
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 RNG = np.random.default_rng(0)

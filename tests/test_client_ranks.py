@@ -14,8 +14,10 @@ from dpjax import Cohort, HParams, Population, UnitData, fixed_size_sampler, mak
 from dpjax.clipping import clipped_sum
 from dpjax.federated import draw_ranks, fedavg, ranked_clients, secure_aggregation
 from dpjax.models import objectives
+from dpjax.models.layer_stacks import flat_paths
 from dpjax.models.transformers import Head, Lora, tiny
-from dpjax.models.tuning import Method, fine_tune, flat_paths, fresh_parameters
+from dpjax.models.tuning import fine_tune, fresh_parameters
+from dpjax.models.tuning_methods import Method
 from dpjax.population import remember
 from dpjax.types import PerUnit, Stateful
 

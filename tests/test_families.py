@@ -15,6 +15,7 @@ from dpjax.clipping.explanation import explain
 from dpjax.models import pretrained
 from dpjax.models.adapters import from_nnx
 from dpjax.models.generation import Sampling, make_generate
+from dpjax.models.layer_stacks import flat_paths
 from dpjax.models.pretrained.gguf_families import STORED
 from dpjax.models.transformers import (
     FAMILIES,
@@ -28,7 +29,8 @@ from dpjax.models.transformers import (
     tiny,
     to_hub_config,
 )
-from dpjax.models.tuning import Method, fine_tune, flat_paths, fresh_parameters
+from dpjax.models.tuning import fine_tune, fresh_parameters
+from dpjax.models.tuning_methods import Method
 from tests.families import CASES, CONFIGS, task_of, weights_of
 from tests.gguf_writing import write_family
 

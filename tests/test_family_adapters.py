@@ -14,7 +14,8 @@ from safetensors.numpy import save_file
 from dpjax.models import pretrained
 from dpjax.models.pretrained import CheckpointError
 from dpjax.models.transformers import FAMILIES, Head, Ia3, Lora, SoftPrompt, tiny
-from dpjax.models.tuning import Method, fine_tune
+from dpjax.models.tuning import fine_tune
+from dpjax.models.tuning_methods import Method
 from tests.families import ADAPTED, task_of, weights_of
 
 FOLDER = Path(__file__).parent / "golden"

@@ -9,7 +9,8 @@ import pytest
 
 from dpjax.models.generation import Sampling, draw, make_generate
 from dpjax.models.transformers import Head, from_hub_config
-from dpjax.models.tuning import Method, fine_tune, fresh_parameters
+from dpjax.models.tuning import fine_tune, fresh_parameters
+from dpjax.models.tuning_methods import Method
 from tests.families import CONFIGS
 
 # Compilation is most of the time here.

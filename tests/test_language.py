@@ -15,7 +15,8 @@ from dpjax.encryption.writer import write_sealed
 from dpjax.models import pretrained
 from dpjax.models.probing import head_scores
 from dpjax.models.transformers import tiny
-from dpjax.models.tuning import Method, fresh_parameters
+from dpjax.models.tuning import fresh_parameters
+from dpjax.models.tuning_methods import Method
 from dpjax.results import claim
 from dpjax.results.sheet import sheets
 from dpjax.results.table import frame_of

@@ -14,7 +14,8 @@ from dpjax.accounting import Mechanism, calibrate_noise, epsilon
 from dpjax.clipping.adaptive import adaptive_clipping
 from dpjax.contributions import local_training
 from dpjax.datasets.own_tables.source import Predicted, Split
-from dpjax.models.tuning import Lora, Method
+from dpjax.models.transformers import Lora
+from dpjax.models.tuning_methods import Method
 from experiments.accountable import refuse_unaccounted
 from experiments.config import Config, ConfigError
 from experiments.fields import DEFAULTS, describe, types

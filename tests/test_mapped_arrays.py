@@ -81,18 +81,19 @@ LOADING = """
 import sys
 import jax, numpy as np
 from dpjax.models import pretrained, tuning
+from dpjax.models.tuning_methods import Method
 from dpjax.models.transformers import Head, Lora
 def memory(what):
     return int(next(line for line in open("/proc/self/status") if line.startswith(what)).split()[1]) * 1024
 jax.numpy.zeros(1).block_until_ready()
 body = pretrained.load(sys.argv[2])  # small: all that is imported on the way
-tuning.fine_tune(body.arch, body.params, Head("causal"), tuning.Method("lora", Lora(2)), scan_layers=True)
+tuning.fine_tune(body.arch, body.params, Head("causal"), Method("lora", Lora(2)), scan_layers=True)
 open("/proc/self/clear_refs", "w").write("5")  # the peak from here on
 before = memory("VmRSS")
 body = pretrained.load(sys.argv[1])
 loaded = memory("VmHWM")
 tuned = tuning.fine_tune(
-    body.arch, body.params, Head("causal"), tuning.Method("lora", Lora(2)), scan_layers=True,
+    body.arch, body.params, Head("causal"), Method("lora", Lora(2)), scan_layers=True,
     frozen_dtype=None if sys.argv[3] == "None" else sys.argv[3],
 )
 frozen = jax.device_put(tuned.frozen, may_alias=True)

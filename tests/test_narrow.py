@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from dpjax import Cohort, clipped_sum, example_gradient
 from dpjax.models import objectives
+from dpjax.models.layer_stacks import flat_paths
 from dpjax.models.transformers import Head, Lora, Plan, tiny
 from dpjax.models.transformers.narrow import (
     BLOCK,
@@ -21,7 +22,8 @@ from dpjax.models.transformers.narrow import (
     product,
     widened,
 )
-from dpjax.models.tuning import Method, abstract_parameters, fine_tune, flat_paths, fresh_parameters
+from dpjax.models.tuning import abstract_parameters, fine_tune, fresh_parameters
+from dpjax.models.tuning_methods import Method
 
 LORA = Method("lora", Lora(2, 4.0, ("query", "down")))
 KINDS: tuple[Narrow | None, ...] = (None, "float32", "bfloat16", "float16", "int8", "nf4")

@@ -11,10 +11,10 @@ from safetensors.numpy import load_file, save_file
 from dpjax.datasets import load as load_data
 from dpjax.models import pretrained
 from dpjax.models.adapters import from_nnx
+from dpjax.models.layer_stacks import flat_paths
 from dpjax.models.pretrained import CheckpointError, word_tokenizer
 from dpjax.models.transformers import FAMILIES, Added, ArchitectureError, Head, Plan, Transformer, tiny
 from dpjax.models.transformers.hub_config import NAMES
-from dpjax.models.tuning import flat_paths
 from experiments.config import ConfigError, ModelConf
 from experiments.problems import language
 

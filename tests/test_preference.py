@@ -16,7 +16,8 @@ from dpjax.models import Model, objectives, pretrained
 from dpjax.models.preference import Judged, log_probabilities, packed, preference
 from dpjax.models.pretrained import encode_answers, word_tokenizer
 from dpjax.models.transformers import Head, Lora, tiny
-from dpjax.models.tuning import Method, fine_tune, fresh_parameters
+from dpjax.models.tuning import fine_tune, fresh_parameters
+from dpjax.models.tuning_methods import Method
 from experiments.config import ConfigError
 from experiments.readers import refuse_unread
 from experiments.setup import build

@@ -18,10 +18,12 @@ from typer.testing import CliRunner
 from dpjax.fetching.folders import checkpoint_folder
 from dpjax.models import pretrained
 from dpjax.models.embedding import computed_once, embed
+from dpjax.models.layer_stacks import flat_paths, unstacked
 from dpjax.models.pretrained import CheckpointError, word_tokenizer, writing
 from dpjax.models.pretrained.checkpoints import CHECKPOINTS, Checkpoint
 from dpjax.models.transformers import ArchitectureError, Head, Lora, tiny
-from dpjax.models.tuning import Method, fine_tune, flat_paths, fresh_parameters, unstacked
+from dpjax.models.tuning import fine_tune, fresh_parameters
+from dpjax.models.tuning_methods import Method
 
 WORDS = [f"w{i}" for i in range(62)]
 

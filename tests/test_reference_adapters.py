@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from dpjax.models import pretrained
+from dpjax.models.layer_stacks import flat_paths
 from dpjax.models.pretrained.names import NAMES, modules
 from dpjax.models.transformers import FAMILIES, Head, Ia3, Lora, SoftPrompt
-from dpjax.models.tuning import Method, fine_tune, flat_paths
+from dpjax.models.tuning import fine_tune
+from dpjax.models.tuning_methods import Method
 from tests.families import CASES, class_of, task_of
 from tests.test_reference_families import ids_and_mask, made, saved, theirs
 

@@ -9,7 +9,8 @@ import pytest
 
 from dpjax.models import pretrained
 from dpjax.models.transformers import FAMILIES, Head
-from dpjax.models.tuning import Method, fine_tune
+from dpjax.models.tuning import fine_tune
+from dpjax.models.tuning_methods import Method
 from tests.families import CASES, CONFIGS, class_of, task_of
 
 pytestmark = [

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from dpjax.models import pretrained
+from dpjax.models.layer_stacks import flat_paths, unstacked
 from dpjax.models.transformers import Head, Lora, from_hub_config
-from dpjax.models.tuning import Method, fine_tune, flat_paths, unstacked
+from dpjax.models.tuning import fine_tune
+from dpjax.models.tuning_methods import Method
 
 pytestmark = [
     pytest.mark.slow,

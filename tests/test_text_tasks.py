@@ -16,7 +16,8 @@ from dpjax.models import Model, objectives, pretrained
 from dpjax.models.preference import Judged, packed, preference
 from dpjax.models.pretrained import CheckpointError, Encoded, pack_rows, word_tokenizer
 from dpjax.models.transformers import Head, Plan, tiny
-from dpjax.models.tuning import Method, fine_tune, fresh_parameters
+from dpjax.models.tuning import fine_tune, fresh_parameters
+from dpjax.models.tuning_methods import Method
 from dpjax.types import Cohort, HParams
 from experiments.setup import build
 from tests.chats import CHATML, tokenizer_of

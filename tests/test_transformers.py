@@ -15,18 +15,10 @@ from dpjax import Cohort, clipped_sum, example_gradient
 from dpjax.lengths import length_buckets
 from dpjax.models import objectives, pretrained
 from dpjax.models.generation import Sampling, draw, make_generate
+from dpjax.models.layer_stacks import flat_paths, stacked, unstacked
 from dpjax.models.transformers import Added, ArchitectureError, Head, Lora, Plan, from_hub_config, tiny, to_hub_config
-from dpjax.models.tuning import (
-    METHODS,
-    Method,
-    Tuned,
-    check_moved,
-    fine_tune,
-    flat_paths,
-    fresh_parameters,
-    stacked,
-    unstacked,
-)
+from dpjax.models.tuning import Tuned, check_moved, fine_tune, fresh_parameters
+from dpjax.models.tuning_methods import METHODS, Method
 
 # Most of the time here is compilation, and these programs are too small to be worth optimising.
 jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})

@@ -16,10 +16,12 @@ from benchmarks.step_time.minilm import CLASSES, MINILM, TEXTS, TOKENS
 from benchmarks.step_time.works import LossFn, Work
 from dpjax.models import objectives
 from dpjax.models.adapters import from_nnx
+from dpjax.models.layer_stacks import flat_paths
 from dpjax.models.model import cross_entropy_loss
 from dpjax.models.resnet import wide_resnet
 from dpjax.models.transformers import Added, Architecture, Head, Plan, Transformer, tiny
-from dpjax.models.tuning import Method, Tuned, fine_tune, flat_paths
+from dpjax.models.tuning import Tuned, fine_tune
+from dpjax.models.tuning_methods import Method
 
 LEAST_COPIES = 3
 """Parameters, gradient and noise: a work whose weights don't fit so many times isn't begun."""

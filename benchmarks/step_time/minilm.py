@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from benchmarks.step_time.works import LossFn, Work
 from dpjax.models import objectives
 from dpjax.models.transformers import Architecture, Head, Lora
-from dpjax.models.tuning import Method, Tuned, fine_tune, fresh_parameters
+from dpjax.models.tuning import Tuned, fine_tune, fresh_parameters
+from dpjax.models.tuning_methods import Method
 
 TEXTS, TOKENS, CLASSES, RANK = 64, 32, 2, 8
 MINILM = Architecture(

@@ -13,7 +13,8 @@ from jaxtyping import Float32, Int32
 from dpjax.keeping import whole_file
 from dpjax.models.objectives import by_length
 from dpjax.models.transformers import Architecture, Head, Plan
-from dpjax.models.tuning import Method, fine_tune
+from dpjax.models.tuning import fine_tune
+from dpjax.models.tuning_methods import Method
 
 BATCH = 32
 

@@ -55,7 +55,8 @@ def make_generate(
 
     Example:
       >>> from dpjax.models.transformers import tiny
-      >>> from dpjax.models.tuning import Method, fine_tune, fresh_parameters
+      >>> from dpjax.models.tuning import fine_tune, fresh_parameters
+      >>> from dpjax.models.tuning_methods import Method
       >>> arch = tiny("llama")
       >>> tuned = fine_tune(arch, fresh_parameters(arch, jax.random.key(0)), Head("causal"), Method("full"))
       >>> generate = make_generate(arch, num_tokens=3)

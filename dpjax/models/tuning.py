@@ -1,7 +1,6 @@
 """What of a pretrained model is trained: everything, the head, biases, adapters, last layers, or a prompt."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -11,113 +10,21 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Key, PyTree
 
-from dpjax.checks import one_of
-from dpjax.mapped_arrays import let_go, on_top
+from dpjax.mapped_arrays import let_go
 from dpjax.models.adapter_starts import completed, magnitudes
 from dpjax.models.adapters import from_nnx, nnx_functions
+from dpjax.models.layer_stacks import dotted, flat_paths, regrouped, stack
 from dpjax.models.model import Model
-from dpjax.models.transformers import Added, Architecture, Head, Ia3, Lora, Plan, SoftPrompt, Transformer
+from dpjax.models.transformers import Added, Architecture, Head, Plan, Transformer
 from dpjax.models.transformers.narrow import FEW_BITS, Narrow, narrowed, narrowed_shape
 from dpjax.models.transformers.vocabulary import TokenScores
-from dpjax.ranges import LAST_LAYERS, PROMPT_LENGTH, RANK
+from dpjax.models.tuning_methods import Method
 from dpjax.types import Params
-
-METHODS = ("full", "head", "bitfit", "lora", "dora", "ia3", "last", "prompt", "prefix")
-
-TARGETS = ("query", "key", "value", "output", "gate", "up", "down")
-"""Dense layers that an adapter may sit on."""
 
 _HEADS = ("classifier", "masked_head")
 
-_FACTORS = (
-    0  # of the key that frozen factors are drawn from: public, so that all who start from a checkpoint share them
-)
-
-
-@dataclass(frozen=True)
-class Method:
-    """What is trained. The head of a task that the checkpoint has no head for is trained with every method.
-
-    Attributes:
-      name: ``"full"``; ``"head"`` (the new head alone); ``"bitfit"`` (all biases); ``"lora"`` (low-rank adapters);
-        ``"dora"`` (adapters, and the length of each output of the sum); ``"ia3"`` (vectors that scale keys, values and
-        what the MLP hides); ``"last"`` (the last layers); ``"prompt"`` (vectors before the text); ``"prefix"`` (keys
-        and values in every block). Keys' biases are never trained where positions are learned: their gradient is
-        always zero.
-      lora: rank, scale and targets of ``"lora"`` and ``"dora"``.
-      last_layers: of ``"last"``.
-      length: vectors of ``"prompt"`` and ``"prefix"``.
-      ia3: what ``"ia3"`` scales.
-      freeze_a: of ``"lora"``: ``a`` stays as it was drawn, the same for every run, and ``b`` alone is trained. What
-        adapters add is then linear in what is trained: a mean of messages is a mean of products (FFA-LoRA).
-
-    References:
-      Hu et al., LoRA, 2022 (https://arxiv.org/abs/2106.09685); Liu et al., DoRA, 2024
-      (https://arxiv.org/abs/2402.09353); Liu et al., IA³, 2022 (https://arxiv.org/abs/2205.05638); Ben Zaken et al.,
-      BitFit, 2022 (https://arxiv.org/abs/2106.10199); Lester et al., prompt tuning, 2021
-      (https://arxiv.org/abs/2104.08691); Li and Liang, prefix tuning, 2021 (https://arxiv.org/abs/2101.00190); under
-      DP: Yu et al., 2022 (https://arxiv.org/abs/2110.06500), Bu et al., 2022 (https://arxiv.org/abs/2210.00036); Sun
-      et al., FFA-LoRA, 2024 (https://arxiv.org/abs/2403.12313).
-    """
-
-    name: str
-    lora: Lora = Lora()
-    last_layers: int = 1
-    length: int = 8
-    ia3: Ia3 = Ia3()
-    freeze_a: bool = False
-
-    def __post_init__(self) -> None:
-        one_of("name", self.name, METHODS)
-        if self.lora.dora and self.name == "lora":
-            object.__setattr__(self, "name", "dora")
-        RANK.known("rank", self.lora.rank)
-        if not self.lora.targets:
-            raise ValueError(f"targets=[] must name some of {', '.join(TARGETS)}; adapters stand beside those.")
-        for target in (*self.lora.targets, *self.ia3.outputs, *self.ia3.inputs):
-            one_of("targets", target, TARGETS)
-        LAST_LAYERS.known("last_layers", self.last_layers)
-        PROMPT_LENGTH.known("length", self.length)
-
-    @classmethod
-    def of(cls, adapters: Lora | Ia3 | SoftPrompt) -> "Method":
-        """What goes on training adapters of this kind, as ``load_adapters`` found them.
-
-        Example:
-          >>> Method.of(Ia3()).name, Method.of(Lora(dora=True)).name, Method.of(SoftPrompt(4)).length
-          ('ia3', 'dora', 4)
-        """
-        match adapters:
-            case Lora():
-                return cls("dora" if adapters.dora else "lora", lora=adapters)
-            case Ia3():
-                return cls("ia3", ia3=adapters)
-            case SoftPrompt():
-                return cls("prefix" if adapters.everywhere else "prompt", length=adapters.length)
-
-    @property
-    def adapters(self) -> Lora | Ia3 | SoftPrompt | None:
-        """What ``save_adapters`` is told of it; None: it adds nothing."""
-        match self.name:
-            case "lora" | "dora":
-                return self.lora._replace(dora=self.name == "dora")
-            case "ia3":
-                return self.ia3
-            case "prompt" | "prefix":
-                return SoftPrompt(self.length, everywhere=self.name == "prefix")
-            case _:
-                return None
-
-    @property
-    def added(self) -> Added:
-        """What it adds to the architecture."""
-        adapters = self.adapters
-        return Added(
-            lora=adapters if isinstance(adapters, Lora) else None,
-            ia3=adapters if isinstance(adapters, Ia3) else None,
-            prompt_length=self.length if self.name == "prompt" else 0,
-            prefix_length=self.length if self.name == "prefix" else 0,
-        )
+_FACTORS = 0
+"""Of the key that frozen factors are drawn from: public, so that all who start from a checkpoint share them."""
 
 
 class Tuned(NamedTuple):
@@ -308,7 +215,7 @@ def fine_tune(
             if path not in body or (path in stays) == of:
                 return None
             kind = frozen_dtype if path in stays else None
-            return _stack([_stored(path, each, plan, kind) if path in stays else each for each in body[path]])
+            return stack([_stored(path, each, plan, kind) if path in stays else each for each in body[path]])
 
         return _map_with_path(leaf, shapes)
 
@@ -353,12 +260,6 @@ def refuse_unmoved(unmoved: PyTree) -> None:
         )
 
 
-def flat_paths(tree: PyTree) -> dict[str, Any]:
-    """Leaves by path, joined by dots."""
-    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {_dotted(path): leaf for path, leaf in leaves}
-
-
 def fresh_parameters(arch: Architecture, key: Key[Array, ""]) -> dict[str, np.ndarray]:
     """A body without any training, by path: for tests and for training from scratch."""
     return {path: np.asarray(leaf) for path, leaf in flat_paths(_drawn(arch)(key)).items()}
@@ -383,35 +284,6 @@ def _drawn(arch: Architecture) -> Callable[[Key[Array, ""]], Params]:
     return jax.jit(from_nnx(lambda rngs: Transformer(arch, Head(), Added(), Plan(), rngs=rngs)).init)
 
 
-def stacked(flat: Mapping[str, np.ndarray], sizes: tuple[int, ...]) -> dict[str, np.ndarray]:
-    """Parameters of single layers → of stacks of so many layers; layers by themselves keep their shape."""
-    return {path: _stack(arrays) for path, arrays in regrouped(flat, sizes).items()}
-
-
-def regrouped(flat: Mapping[str, Any], sizes: tuple[int, ...]) -> dict[str, list[Any]]:
-    """Parameters of single layers, listed for each parameter of a stack of so many layers."""
-    ends = np.cumsum(sizes)
-    listed = {path: [array] for path, array in flat.items() if not path.startswith("layers.")}
-    for number, (size, end) in enumerate(zip(sizes, ends, strict=True)):
-        first = f"layers.{end - size}."
-        for rest in [path.removeprefix(first) for path in flat if path.startswith(first)]:
-            listed[f"layers.{number}.{rest}"] = [flat[f"layers.{i}.{rest}"] for i in range(end - size, end)]
-    return listed
-
-
-def _stack(layers: Sequence[Any]) -> Any:
-    """Layers with a leading axis; one by itself is left without."""
-    if len(layers) == 1:
-        return layers[0]
-    return jax.tree.map(_on_top, *layers)
-
-
-def _on_top(*layers: Any) -> Any:
-    if isinstance(layers[0], jax.ShapeDtypeStruct):
-        return jax.ShapeDtypeStruct((len(layers), *layers[0].shape), layers[0].dtype)
-    return on_top(layers)
-
-
 def _stored(path: str, array: Any, plan: Plan, kind: Narrow | None) -> Any:
     """A parameter that stays."""
     if array.ndim < 2 or ".lora." in path or kind is None:
@@ -427,28 +299,9 @@ def _stored(path: str, array: Any, plan: Plan, kind: Narrow | None) -> Any:
     return stored
 
 
-def unstacked(flat: Mapping[str, np.ndarray], sizes: tuple[int, ...]) -> dict[str, np.ndarray]:
-    """The reverse of ``stacked``."""
-    starts = np.cumsum((0, *sizes))
-    ungrouped = {}
-    for path, array in flat.items():
-        if not path.startswith("layers."):
-            ungrouped[path] = array
-            continue
-        _, number, rest = path.split(".", 2)
-        first, size = int(starts[int(number)]), sizes[int(number)]
-        for i in range(size):
-            ungrouped[f"layers.{first + i}.{rest}"] = array if size == 1 else array[i]
-    return ungrouped
-
-
-def _dotted(path: jax.tree_util.KeyPath) -> str:
-    return ".".join(str(getattr(part, "key", part)) for part in path)
-
-
 def _map_with_path(fun: Callable[[str, object], object], tree: PyTree) -> PyTree:
     return jax.tree_util.tree_map_with_path(
-        lambda path, leaf: fun(_dotted(path), leaf), tree, is_leaf=lambda x: x is None
+        lambda path, leaf: fun(dotted(path), leaf), tree, is_leaf=lambda x: x is None
     )
 
 

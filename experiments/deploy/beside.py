@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from safetensors.numpy import load_file
 
-from dpjax.models.tuning import flat_paths
+from dpjax.models.layer_stacks import flat_paths
 from dpjax.results import claim, read_job_result, write_atomically
 from experiments.config import ConfigError
 from experiments.deploy.plan import read_plan

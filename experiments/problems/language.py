@@ -16,7 +16,8 @@ from dpjax.lengths import length_buckets, lengths_of
 from dpjax.models import logistic, objectives
 from dpjax.models.pretrained import Encoded, Pretrained, encode_conversations, encode_ids
 from dpjax.models.transformers import Head, Lora, Plan
-from dpjax.models.tuning import Method, Tuned, fine_tune
+from dpjax.models.tuning import Tuned, fine_tune
+from dpjax.models.tuning_methods import Method
 from experiments.argument_fields import TUNING, in_fields
 from experiments.config import Config, ConfigError, ModelConf, TuningConf
 from experiments.problems import canaries, preferences, synthetic

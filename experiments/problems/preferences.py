@@ -15,7 +15,8 @@ from dpjax.models import objectives
 from dpjax.models.preference import Judged, log_probabilities, packed, preference
 from dpjax.models.pretrained import Encoded, Pairs, Pretrained, encode_answers, encode_preferences
 from dpjax.models.transformers import Head, Plan
-from dpjax.models.tuning import Method, Tuned, fine_tune
+from dpjax.models.tuning import Tuned, fine_tune
+from dpjax.models.tuning_methods import Method
 from experiments.config import Config, ModelConf
 from experiments.problems.problem import Problem
 from experiments.task import Tell

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from dpjax.datasets.targets import Target, write_target
 from dpjax.keeping import write_whole
-from dpjax.models.tuning import flat_paths, unstacked
+from dpjax.models.layer_stacks import flat_paths, unstacked
 from dpjax.results import write_claim
 from dpjax.results.claims import Row, text
 from experiments.config import Config

@@ -16,7 +16,8 @@ from dpjax.models.pretrained.merging import merge_adapters
 from dpjax.models.pretrained.tensor_files import CheckpointError
 from dpjax.models.pretrained.tokens import TextTokenizer
 from dpjax.models.transformers import Head, SoftPrompt
-from dpjax.models.tuning import Method, Tuned, fine_tune
+from dpjax.models.tuning import Tuned, fine_tune
+from dpjax.models.tuning_methods import Method
 
 
 def write(
