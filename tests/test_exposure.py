@@ -10,7 +10,7 @@ from hydra import compose, initialize_config_dir
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dpjax.auditing.exposure import WORDS, expected_of_chance, exposure, make_canaries, ranks, repetitions_of
+from dpjax.auditing.canaries import WORDS, expected_of_chance, exposure, make_canaries, ranks, repetitions_of
 from dpjax.cli import main
 from dpjax.datasets import load
 from dpjax.datasets.texts import text_array

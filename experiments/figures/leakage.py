@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from dpjax.auditing.exposure import expected_of_chance
+from dpjax.auditing.canaries import expected_of_chance
 from dpjax.results import ResultsError
 from dpjax.results.claims import small
 from dpjax.results.summarize import latest_runs

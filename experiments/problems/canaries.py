@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dpjax.auditing.exposure import Canaries, exposure, make_canaries, repetitions_of
+from dpjax.auditing.canaries import Canaries, exposure, make_canaries, repetitions_of
 from dpjax.datasets import Dataset
 from dpjax.datasets.texts import text_array
 from dpjax.metrics import map_rows

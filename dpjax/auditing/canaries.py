@@ -46,6 +46,9 @@ def make_canaries(form: str, number: int, candidates: int, seed: int) -> Canarie
       candidates: size of the set that a secret is ranked in, itself included; at least 2.
       seed: of the draws.
 
+    Returns:
+      ``number`` planted texts and ``candidates − 1`` others.
+
     Raises:
       ValueError: the form has too few blanks for so many to differ, by a factor of ten.
 
@@ -81,6 +84,9 @@ def ranks(secrets: Float[np.ndarray, "secrets"], others: Float[np.ndarray, "othe
       secrets: negative log-likelihood of each secret's text, in any unit; small is likely.
       others: of the texts that nobody planted.
 
+    Returns:
+      ``[secrets]`` places, float; a half where a tie is split.
+
     Example:
       >>> ranks(np.array([1.0, 3.0, 9.0]), np.array([2.0, 3.0, 5.0])).tolist()
       [1.0, 2.5, 4.0]
@@ -104,6 +110,9 @@ def exposure(
       secrets: negative log-likelihood of each secret's text.
       others: of the texts that nobody planted.
 
+    Returns:
+      ``[secrets]`` bits.
+
     Example:
       >>> exposure(np.array([1.0, 6.0]), np.array([2.0, 3.0, 5.0])).tolist()
       [2.0, 0.0]
@@ -119,8 +128,13 @@ def expected_of_chance(candidates: int) -> float:
 
     It is log₂ n − (1/n) Σ log₂ r = (n ln n − ln n!) / (n ln 2), which grows to 1/ln 2 = 1.44.
 
+    Formal guarantees: none of privacy: what chance alone gives, whatever the mechanism.
+
     Args:
       candidates: n, the secret included.
+
+    Returns:
+      Bits.
 
     Example:
       >>> round(expected_of_chance(2), 3), round(expected_of_chance(1000), 3)
