@@ -1,5 +1,6 @@
 """What is written with keys and values remembered is what computing everything anew would write."""
 
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from dpjax.models.generation import Sampling, draw, make_generate
-from dpjax.models.transformers import Head, from_hub_config
+from dpjax.models.transformers import Head, Rope, from_hub_config, tiny
 from dpjax.models.tuning import fine_tune, fresh_parameters
 from dpjax.models.tuning_methods import Method
 from tests.families import CONFIGS
@@ -64,6 +65,33 @@ def test_prompts_of_any_lengths_go_on_as_each_would_computed_anew(case):
     for prompt, found, tokens in zip(PROMPTS, written.tolist(), anew, strict=True):
         assert tokens[len(prompt) - 1 :][:NUM_TOKENS].tolist() == found
     assert len(set(written.ravel().tolist())) > 1
+
+
+@pytest.mark.parametrize("count", [3, 1])
+@pytest.mark.parametrize("stretch", ["longrope", "dynamic"])
+def test_a_text_that_outgrows_what_positions_were_trained_for_is_read_again(stretch, count):
+    """Its length changes how all of its keys turn: the first ones may not be remembered as they were."""
+    arch = tiny("llama", max_length=64)
+    rope = Rope(stretch=stretch, trained=10, factor=4.0, short=(1.0, 1.0), long=(2.0, 5.0))
+    arch = replace(arch, views=tuple(replace(view, rope=rope) for view in arch.views))
+    tuned = fine_tune(arch, fresh_parameters(arch, jax.random.key(1)), Head("causal"), Method("full"), scan_layers=True)
+    held = jax.tree.map(
+        lambda x: x + 0.3 * jax.random.normal(jax.random.key(x.size), x.shape), tuned.init(tuned.start, KEY)
+    )
+    prompts = PROMPTS[:count]
+    written = np.asarray(
+        jit(make_generate(arch, plan=tuned.plan, num_tokens=NUM_TOKENS))(
+            tuned.bind(tuned.frozen)(held), padded(prompts), Sampling(), KEY
+        )
+    )
+    model, size = tuned.applying(tuned.frozen), max(map(len, prompts)) + NUM_TOKENS
+    logits = jit(lambda row: model.apply(held, row, None))
+    for prompt, found in zip(prompts, written.tolist(), strict=True):
+        text = list(prompt)
+        for _ in range(NUM_TOKENS):
+            row = jnp.asarray(text + [-1] * (size - len(text)), jnp.int32)
+            text.append(int(jnp.argmax(logits(row)[len(text) - 1])))
+        assert text[len(prompt) :] == found
 
 
 def test_a_text_that_is_over_leaves_the_others_as_they_are():

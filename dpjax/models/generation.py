@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from dpjax.models.adapters import nnx_functions
-from dpjax.models.transformers import PADDING, Added, Architecture, Head, Memory, Plan, Transformer
+from dpjax.models.transformers import PADDING, Added, Architecture, Head, Memory, Plan, Rope, Transformer
 from dpjax.ranges import NUM_TOKENS
 from dpjax.types import Params
 
@@ -72,6 +72,7 @@ def make_generate(
             f"a {arch.family} sees what follows, so it writes nothing; use a causal model, as a llama or gpt2."
         )
     num_tokens = NUM_TOKENS.known("num_tokens", num_tokens)
+    ropes = [view.rope for view in arch.kinds if view.rope is not None and view.rope.stretch in ("dynamic", "longrope")]
     _, merge = nnx_functions(lambda rngs: Transformer(arch, Head("causal"), added, plan, rngs=rngs))
 
     def generate(
@@ -86,14 +87,17 @@ def make_generate(
             )
         module: Transformer = merge(jax.tree.map(jnp.asarray, params), None)  # pyright: ignore[reportAssignmentType]
 
-        def begin(prompt: Int[Array, "length"], key: Key[Array, ""]) -> tuple[Array, list[Memory], Array]:
-            hidden, memory = module.read(prompt, empty_memory(arch, plan, capacity), 0)
-            read = jnp.sum(prompt >= 0, dtype=jnp.int32)
+        # All texts go on at one place, whatever their lengths, so that writing there needs no scatter.
+        empty = length - jnp.sum(prompts >= 0, axis=1, dtype=jnp.int32)
+
+        def begin(
+            text: Int[Array, "length"], empty: Int[Array, ""], key: Key[Array, ""], at: int | Int[Array, ""]
+        ) -> tuple[Array, list[Memory]]:
+            hidden, memory = module.read(text, empty_memory(arch, plan, capacity), 0)
+            read = jnp.sum(text >= 0, dtype=jnp.int32)
             last = jnp.take(hidden, jnp.maximum(read - 1, 0), axis=0)
-            # All texts go on at one place, whatever their lengths, so that writing there needs no scatter.
-            empty = length - read
             memory = jax.tree.map(lambda part: jnp.roll(part, empty, axis=-3), memory)
-            return draw(module.logits(last[None])[0], sampling, jax.random.fold_in(key, 0)), memory, empty
+            return draw(module.logits(last[None])[0], sampling, jax.random.fold_in(key, at)), memory
 
         def follow(
             token: Int[Array, ""], memory: list[Memory], empty: Int[Array, ""], key: Key[Array, ""], at: Int[Array, ""]
@@ -102,7 +106,8 @@ def make_generate(
             return draw(module.logits(hidden)[0], sampling, jax.random.fold_in(key, at + 1)), memory
 
         keys = jax.random.split(key, count)
-        first, memory, empty = _each(begin, count)(prompts, keys)
+        first, memory = _each(partial(begin, at=0), count)(prompts, empty, keys)
+        stretched = [rope for rope in ropes if rope.trained < capacity]
 
         def unfinished(carry: tuple[Array, Array, list[Memory], Array]) -> Array:
             at, _, _, over = carry
@@ -111,10 +116,26 @@ def make_generate(
         def step(carry: tuple[Array, Array, list[Memory], Array]) -> tuple[Array, Array, list[Memory], Array]:
             at, written, memory, over = carry
             token = jax.lax.dynamic_index_in_dim(written, at, 1, keepdims=False)
-            following, memory = _each(partial(follow, at=at), count)(token, memory, empty, keys)
+            go_on = _each(partial(follow, at=at), count)
+            if stretched:
+                size = added.prompt_length + length - empty + at + 1  # of each text, this token in it
+                turns = jnp.any(jnp.stack([_turns_anew(rope, size) for rope in stretched]))
+                following, memory = jax.lax.cond(
+                    turns,
+                    lambda *_: _each(partial(begin, at=at + 1), count)(so_far(written), empty, keys),
+                    lambda *given: go_on(*given),
+                    *(token, memory, empty, keys),
+                )
+            else:
+                following, memory = go_on(token, memory, empty, keys)
             following = jnp.where(over, PADDING, following)
             written = jax.lax.dynamic_update_index_in_dim(written, following, at + 1, 1)
             return at + 1, written, memory, over | ends(following)
+
+        def so_far(written: Int[Array, "prompts num_tokens"]) -> Int[Array, "prompts all"]:
+            """Prompts and what was written, without a gap."""
+            moved = jax.vmap(jnp.roll)(prompts, empty)
+            return jax.vmap(jnp.roll)(jnp.concatenate([moved, written], axis=1), -empty)
 
         def ends(tokens: Int[Array, "prompts"]) -> Array:
             return tokens == end if end is not None else jnp.zeros(count, bool)
@@ -124,6 +145,11 @@ def make_generate(
         return jax.lax.while_loop(unfinished, step, carry)[1]
 
     return jax.jit(generate)
+
+
+def _turns_anew(rope: Rope, size: Int[Array, "prompts"]) -> Bool[Array, "prompts"]:
+    """Whether what was remembered of a shorter text turns otherwise in one of this size, and has to be read again."""
+    return size > rope.trained if rope.stretch == "dynamic" else size == rope.trained + 1
 
 
 def _each(function: Callable[..., Any], count: int) -> Callable[..., Any]:
