@@ -1,0 +1,1 @@
+"""How fast a checkpoint is loaded, and how fast it writes, beside another revision."""
