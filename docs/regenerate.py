@@ -152,6 +152,7 @@ BLOCKS = {
     "fields": ("concepts/sweeps.md", fields),
     "tunings": ("concepts/language-models.md", tunings),
     "families": ("concepts/language-models.md", measured("families")),
+    "language_speed": ("concepts/language-models.md", measured("language_speed")),
     "language_memory": ("concepts/language-models.md", measured("language_memory")),
     "step_time": ("concepts/bookkeeping.md", step_time),
     "names": ("reference/index.md", names),

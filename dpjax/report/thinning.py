@@ -8,7 +8,7 @@ import numpy as np
 
 from dpjax.report.contents import Notice
 from dpjax.report.spent_curve import SPENT
-from dpjax.results.columns import COLUMNS
+from dpjax.results.columns import CURVES
 from dpjax.results.distinct import Table
 
 CURVE_BYTES = 3_500_000
@@ -17,8 +17,7 @@ CURVE_BYTES = 3_500_000
 _LEAST = 4
 """Evaluations below which a curve says too little: from there on runs go without."""
 _SAMPLED = 200
-_CURVES = [column.name for column in COLUMNS if column.dtype in ("ints", "floats")]
-_OVER_STEPS = list(dict.fromkeys(["eval_steps", SPENT, *[n for n in _CURVES if not n.startswith("norm_counts")]]))
+_OVER_STEPS = list(dict.fromkeys(["eval_steps", SPENT, *[n for n in CURVES if not n.startswith("norm_counts")]]))
 
 
 class Lists(NamedTuple):
@@ -86,7 +85,7 @@ def _spelt(table: Table, runs: np.ndarray, lengths: set[int], most: int) -> List
     places: dict[str, list[int | None]] = {}
     steps = table["eval_steps"]
     evaluations = [len(each or []) for each in steps.cells]
-    for name in dict.fromkeys([*_OVER_STEPS, *_CURVES]):
+    for name in dict.fromkeys([*_OVER_STEPS, *CURVES]):
         column = table[name]
         over = name in _OVER_STEPS and most < max(lengths, default=0)
         # A curve over evaluations has as many as its own run.

@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dpjax.results.columns import COLUMNS
+from dpjax.results.columns import CURVES
 
 _KEY = b"dpjax_collected"
-_CURVES = tuple(column.name for column in COLUMNS if column.dtype in ("ints", "floats"))
 
 
 class Collected(NamedTuple):
@@ -62,7 +61,7 @@ def lacking(rows: Sequence[Mapping[str, Any]]) -> list[str]:
       []
     """
     had = {name for row in rows for name in row}
-    return [name for name in _CURVES if name not in had] if "config" in had else []
+    return [name for name in CURVES if name not in had] if "config" in had else []
 
 
 def as_metadata(collected: Collected) -> dict[bytes, bytes]:

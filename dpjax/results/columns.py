@@ -366,3 +366,10 @@ COLUMNS: tuple[Column, ...] = (
     ),
     Column("config", "json", "", "The resolved config, as a JSON document."),
 )
+
+_OF_SECRETS = ("exposures", "exposures_before", "canary_copies")
+
+CURVES: tuple[str, ...] = tuple(
+    column.name for column in COLUMNS if column.dtype in ("ints", "floats") and column.name not in _OF_SECRETS
+)
+"""Lists that every run of dpjax's own has: over its evaluations, or of norms. Those of planted secrets are others."""
