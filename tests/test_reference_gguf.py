@@ -1,4 +1,4 @@
-"""GGUFs of the families that ``transformers`` reads too, against its own reader: needs the extra ``reference``; slow."""
+"""GGUFs of families that ``transformers`` reads too, against its own reader: needs the extra ``reference``; slow."""
 
 import jax
 import jax.numpy as jnp
