@@ -37,7 +37,10 @@ def test_losses_and_slopes_are_those_of_the_whole_vocabulary(vocab, chunk, cap, 
     theirs = lambda h: plain(h, table, targets, cap)  # noqa: E731
     scale = size * 4 + offset * 6
     np.testing.assert_allclose(ours(hidden).losses, theirs(hidden).losses, atol=2e-6 * scale, rtol=1e-5)
-    assert (ours(hidden).correct == theirs(hidden).correct).all()
+    logits = hidden @ table.T if cap is None else capped(hidden @ table.T, cap)
+    best = jnp.sort(logits, axis=1)[:, ::-1][:, :2]
+    clear = jnp.ones(5, bool) if vocab == 1 else best[:, 0] - best[:, 1] > 1e-5 * (1 + jnp.abs(best[:, 0]))
+    assert (ours(hidden).correct == theirs(hidden).correct)[clear].all()  # rounding decides the others
     np.testing.assert_allclose(
         jax.grad(loss(ours))(hidden), jax.grad(loss(theirs))(hidden), atol=2e-5 * max(1, scale / 10), rtol=1e-4
     )
