@@ -132,7 +132,7 @@ def fine_tune(
         pretrained parameters that the model has no place for; a ``frozen_dtype`` where no matrix stays.
 
     Example:
-      >>> from dpjax.models.transformers import tiny
+      >>> from dpjax.models.transformers import Lora, tiny
       >>> arch = tiny("bert")
       >>> body = fresh_parameters(arch, jax.random.key(0))
       >>> tuned = fine_tune(arch, body, Head("classify", 2), Method("lora", Lora(rank=2, targets=("query",))))

@@ -50,7 +50,7 @@ def write_small(folder: str | os.PathLike[str], *, layers: int = 2, width: int =
       >>> import tempfile
       >>> with tempfile.TemporaryDirectory() as folder:
       ...     sorted(path.name for path in write_small(folder, layers=1, width=32).iterdir())
-      ['config.json', 'model.safetensors', 'tokenizer.json', 'tokenizer_config.json']
+      ['config.json', 'generation_config.json', 'model.safetensors', 'tokenizer.json', 'tokenizer_config.json']
     """
     heads = width // 32
     arch = tiny(
