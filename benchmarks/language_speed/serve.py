@@ -57,7 +57,7 @@ class Writer:
         self.prompt = jnp.asarray([np.random.default_rng(0).integers(50, 40_000, prompt)], jnp.int32)
         self.number = number
         self.generate = make_generate(body.arch, plan=tuned.plan, num_tokens=number)
-        model, length = tuned.applying(None), prompt + number
+        model, length = tuned.applying(tuned.frozen), prompt + number
 
         @jax.jit
         def likeliest(params: Any, row: Any, at: Any) -> Any:

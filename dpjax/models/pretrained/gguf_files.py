@@ -18,6 +18,9 @@ from dpjax.models.transformers.architecture import Architecture
 from dpjax.models.transformers.config_fields import ArchitectureError, shown
 from dpjax.models.transformers.hub_config import from_hub_config
 
+_NUMBERS = 1 << 18
+"""Of one step of ``gguf``: what lies in between stays in the caches."""
+
 _THREADS = 4
 """NumPy lets go of the interpreter within each of its steps."""
 
@@ -142,8 +145,11 @@ def dequantized(tensor: StoredTensor, name: str, path: Path) -> np.ndarray:
     if kind is GGMLQuantizationType.F64:
         return content.view(np.float64).reshape(tensor.shape).astype(np.float32)
     try:
-        # By rows, which gguf takes in groups, so that what it needs in between stays small.
-        rows = dequantize(content.reshape(int(np.prod(tensor.shape[:-1])), -1), kind)
+        # gguf takes 16 rows at once. Rows are whole blocks, so several may go as one: fewer steps, each still small.
+        count = int(np.prod(tensor.shape[:-1]))
+        most = max(1, _NUMBERS // (16 * tensor.shape[-1]))
+        together = next(each for each in range(min(most, count), 0, -1) if count % each == 0)
+        rows = dequantize(content.reshape(count // together, -1), kind)
     except NotImplementedError:
         raise CheckpointError(
             f"{path}: {name} is stored as {kind.name}, which gguf does not dequantise; take another quantisation."
